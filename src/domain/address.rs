@@ -1,0 +1,60 @@
+//! Where a socket listens.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+/// The address of a listener: `127.0.0.1:8080`, `[::1]:0` or `unix:/run/gateway.sock`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A TCP address; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether only this host can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(_) => Err(AddressError::RelativePath),
+            None => text.parse().map(Self::Tcp).map_err(|_| AddressError::NotAnAddress),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a text is no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Neither `IP:port` nor `unix:`.
+    #[error("is not an address; write `127.0.0.1:8080`, `[::1]:8080` or `unix:/path/to/socket`")]
+    NotAnAddress,
+    /// `unix:` without an absolute path.
+    #[error("needs an absolute path behind `unix:`")]
+    RelativePath,
+}

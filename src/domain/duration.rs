@@ -1,0 +1,79 @@
+//! Durations as people write and read them: `250ms`, `30s`, `10m`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+/// A length of time that prints the way the configuration writes it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// A span of whole seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// A span of milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Only the units the configuration speaks, so that what is printed can be pasted back.
+        let millis = self.0.as_millis();
+        match millis {
+            0 => f.write_str("0s"),
+            m if m % 3_600_000 == 0 => write!(f, "{}h", m / 3_600_000),
+            m if m % 60_000 == 0 => write!(f, "{}m", m / 60_000),
+            m if m % 1_000 == 0 => write!(f, "{}s", m / 1_000),
+            m => write!(f, "{m}ms"),
+        }
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let signed: jiff::SignedDuration = text.parse().map_err(|_| SpanError)?;
+        Duration::try_from(signed).map(Self).map_err(|_| SpanError)
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
+/// The text is not a duration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a duration; write it with a unit, like \"250ms\", \"30s\", \"10m\" or \"1h\"")]
+pub struct SpanError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_prints() {
+        for text in ["0s", "250ms", "30s", "10m", "1h", "1500ms"] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_duration() {
+        for text in ["", "30", "soon", "-3s", "3 parsecs"] {
+            assert_eq!(text.parse::<Span>(), Err(SpanError), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What the gateway talks about: callers, operations, targets, identifiers.
+//!
+//! Plain values with their invariants. Nothing here knows tokio, serde or does I/O, so every stage
+//! of the path and every command may use it.
+
+mod address;
+mod caller;
+mod duration;
+mod names;
+mod operation;
+mod origin;
+mod pattern;
+mod request_id;
+mod target;
+
+pub use address::{Address, AddressError};
+pub use caller::{Caller, CallerRule, Proof};
+pub use duration::Span;
+pub use names::{CredentialsName, ListenerName, ProfileName};
+pub use operation::{
+    Action, Catalog, CatalogError, Entity, Operation, OperationMatch, builtin_operations,
+};
+pub use origin::{Origin, OriginError};
+pub use pattern::{OperationPattern, PatternError};
+pub use request_id::{RequestId, TraceContext};
+pub use target::{CanonicalTarget, TargetError};

@@ -1,0 +1,149 @@
+//! The identifiers of one call: ours always, and the W3C trace it belongs to.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// The gateway's identifier of one call: a UUID of version 7, so that it sorts by time.
+///
+/// It is always the gateway's own; what a caller sends as `X-Request-Id` is not taken over,
+/// because two callers could send the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// A fresh identifier.
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Writes the identifier into a buffer and returns it as text, without allocating.
+    pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut buffer = [0; 36];
+        f.write_str(self.encode(&mut buffer))
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where the call stands in a distributed trace (W3C Trace Context, `traceparent`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: u128,
+    parent: u64,
+    span: u64,
+    flags: u8,
+}
+
+impl TraceContext {
+    /// Continues the caller's trace if `traceparent` is valid, or begins one.
+    ///
+    /// A new trace takes its number from the request's identifier: its low 62 bits are random,
+    /// which is what the specification asks of the rightmost bytes.
+    pub fn continue_or_begin(traceparent: Option<&[u8]>, id: RequestId) -> Self {
+        let (high, low) = id.0.as_u64_pair();
+        let span = (high ^ low.rotate_left(32)).max(1);
+        match traceparent.and_then(parse_traceparent) {
+            Some((trace, parent, flags)) => Self { trace, parent, span, flags },
+            None => Self { trace: id.0.as_u128(), parent: 0, span, flags: 0 },
+        }
+    }
+
+    /// The trace's number: what `trace_id` in the audit trail holds, as 32 hexadecimal digits.
+    pub fn trace_id(&self) -> u128 {
+        self.trace
+    }
+
+    /// The caller's span, if the caller sent one.
+    pub fn parent_id(&self) -> Option<u64> {
+        (self.parent != 0).then_some(self.parent)
+    }
+
+    /// This call's own span.
+    pub fn span_id(&self) -> u64 {
+        self.span
+    }
+
+    /// Whether the caller asked for the trace to be recorded.
+    pub fn sampled(&self) -> bool {
+        self.flags & 1 == 1
+    }
+
+    /// The `traceparent` to send upstream, with this call's span as the parent.
+    pub fn traceparent(&self) -> String {
+        format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, lower case, no all-zero parts (W3C Trace Context §3.2). A later
+/// version may carry more after the flags.
+fn parse_traceparent(value: &[u8]) -> Option<(u128, u64, u8)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let lower_hex =
+        |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let lengths_fit =
+        version.len() == 2 && trace.len() == 32 && parent.len() == 16 && flags.len() == 2;
+    if !lengths_fit
+        || ![version, trace, parent, flags].into_iter().all(lower_hex)
+        || version == "ff"
+    {
+        return None;
+    }
+    if version == "00" && parts.next().is_some() {
+        return None;
+    }
+    let trace = u128::from_str_radix(trace, 16).ok().filter(|trace| *trace != 0)?;
+    let parent = u64::from_str_radix(parent, 16).ok().filter(|parent| *parent != 0)?;
+    Some((trace, parent, u8::from_str_radix(flags, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_valid_traceparent_is_continued() {
+        let sent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let context = TraceContext::continue_or_begin(Some(sent), RequestId::fresh());
+        assert_eq!(context.trace_id(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+        assert_eq!(context.parent_id(), Some(0x00f0_67aa_0ba9_02b7));
+        assert!(context.sampled());
+        let onward = context.traceparent();
+        assert!(onward.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{onward}");
+        assert!(!onward.contains("00f067aa0ba902b7"), "the parent upstream is our span: {onward}");
+    }
+
+    #[test]
+    fn nonsense_begins_a_new_trace() {
+        let nonsense: [&[u8]; 8] = [
+            b"",
+            b"00",
+            b"00-0-0-0",
+            b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            b"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        ];
+        for sent in nonsense {
+            let id = RequestId::fresh();
+            let context = TraceContext::continue_or_begin(Some(sent), id);
+            assert_eq!(context.parent_id(), None, "{sent:?}");
+            assert_ne!(context.trace_id(), 0);
+            assert_ne!(context.span_id(), 0);
+        }
+    }
+}

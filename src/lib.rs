@@ -1,0 +1,7 @@
+//! `pigello-gateway`: an authenticating reverse proxy in front of Pigello's Core API.
+
+pub mod body;
+pub mod credentials;
+pub mod domain;
+pub mod error;
+pub mod secret;
