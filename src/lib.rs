@@ -4,4 +4,5 @@ pub mod body;
 pub mod credentials;
 pub mod domain;
 pub mod error;
+pub mod mock;
 pub mod secret;

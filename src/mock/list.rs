@@ -1,0 +1,210 @@
+//! Reading many objects: paging, order, search and filters.
+//!
+//! The answer is a bare JSON array. What Pigello sends is not documented; this is the plainest form,
+//! and the one its bulk writes are known to have.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use serde_json::{Value, json};
+
+use super::{
+    filter::{Filter, flag},
+    reply::FieldErrors,
+    schema::{Object, Schema},
+};
+
+/// The query of a list, understood.
+#[derive(Debug, Default)]
+pub(super) struct ListQuery {
+    page: Option<Page>,
+    order: Vec<Order>,
+    search: Option<String>,
+    slim: bool,
+    json_lines: bool,
+    filters: Vec<Filter>,
+}
+
+#[derive(Debug)]
+struct Page {
+    number: usize,
+    size: usize,
+}
+
+#[derive(Debug)]
+struct Order {
+    field: &'static str,
+    descending: bool,
+}
+
+impl ListQuery {
+    /// Reads a raw query; what is wrong with it is told parameter by parameter.
+    pub(super) fn parse(schema: &Schema, query: &str) -> Result<Self, FieldErrors> {
+        let mut list = Self::default();
+        let mut errors = FieldErrors::default();
+        let mut paging = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let outcome = match &*name {
+                "_page" | "_page_size" => match value.parse().ok().filter(|number| *number > 0) {
+                    Some(number) => {
+                        paging.insert(name.clone().into_owned(), number);
+                        Ok(())
+                    }
+                    None => Err("A whole number from 1 is wanted.".to_owned()),
+                },
+                "_order_by" => parse_order(schema, &value).map(|order| list.order = order),
+                "_search" => {
+                    list.search = Some(value.to_lowercase());
+                    Ok(())
+                }
+                "_slim" => flag(&value).map(|slim| list.slim = slim),
+                "_jsonl" => flag(&value).map(|lines| list.json_lines = lines),
+                // Documented by name alone; the two filters depend on objects the mock has not.
+                "_statistics" | "global_realestates" | "global_segments" => Ok(()),
+                _ => Filter::parse(schema, &name, &value).map(|filter| list.filters.push(filter)),
+            };
+            if let Err(problem) = outcome {
+                errors.add(&name, problem);
+            }
+        }
+        list.page = match (paging.get("_page"), paging.get("_page_size")) {
+            (Some(&number), Some(&size)) => Some(Page { number, size }),
+            (Some(_), None) => {
+                errors.add("_page_size", "Must be sent together with _page.");
+                None
+            }
+            (None, Some(_)) => {
+                errors.add("_page", "Must be sent together with _page_size.");
+                None
+            }
+            (None, None) => None,
+        };
+        errors.or(list)
+    }
+
+    /// Whether the answer is to be JSON Lines.
+    pub(super) fn json_lines(&self) -> bool {
+        self.json_lines
+    }
+
+    /// What the query selects, in its order. A page behind the last is empty.
+    pub(super) fn select(&self, objects: &[Object]) -> Vec<Value> {
+        let mut found: Vec<&Object> = objects.iter().filter(|object| self.takes(object)).collect();
+        found.sort_by(|a, b| self.compare(a, b));
+        let (skip, take) = self.page.as_ref().map_or((0, usize::MAX), |page| {
+            ((page.number - 1).saturating_mul(page.size), page.size)
+        });
+        let shown = found.into_iter().skip(skip).take(take);
+        shown
+            .map(|object| match object.get("id") {
+                Some(id) if self.slim => json!({ "id": id }),
+                _ => Value::Object(object.clone()),
+            })
+            .collect()
+    }
+
+    fn takes(&self, object: &Object) -> bool {
+        let said = |value: &Value, words: &str| {
+            value.as_str().is_some_and(|text| text.to_lowercase().contains(words))
+        };
+        let found = self
+            .search
+            .as_ref()
+            .is_none_or(|words| object.values().any(|value| said(value, words)));
+        found && self.filters.iter().all(|filter| filter.matches(object))
+    }
+
+    fn compare(&self, a: &Object, b: &Object) -> Ordering {
+        let by_field = self.order.iter().map(|order| {
+            let ascending = compare_values(a.get(order.field), b.get(order.field));
+            if order.descending { ascending.reverse() } else { ascending }
+        });
+        // The sort is stable: what is equal stays in the order it was made.
+        by_field.fold(Ordering::Equal, Ordering::then)
+    }
+}
+
+fn parse_order(schema: &Schema, text: &str) -> Result<Vec<Order>, String> {
+    text.split(',')
+        .map(|part| {
+            let (name, descending) =
+                part.strip_prefix('-').map_or((part, false), |name| (name, true));
+            let field = schema.field(name).ok_or_else(|| format!("There is no field `{name}`."))?;
+            Ok(Order { field: field.name, descending })
+        })
+        .collect()
+}
+
+/// Null comes first; relations compare by identifier.
+fn compare_values(a: Option<&Value>, b: Option<&Value>) -> Ordering {
+    let id = |value: &Value| value.get("id").and_then(Value::as_str).map(str::to_owned);
+    match (a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null)) {
+        (Value::Null, Value::Null) => Ordering::Equal,
+        (Value::Null, _) => Ordering::Less,
+        (_, Value::Null) => Ordering::Greater,
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Number(a), Value::Number(b)) => a.as_i64().cmp(&b.as_i64()),
+        (a, b) => id(a).cmp(&id(b)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mock::data::Data;
+
+    fn names(query: &str) -> Vec<String> {
+        let list = ListQuery::parse(Schema::of("subtenant"), query).unwrap();
+        let found = list.select(Data::seeded().all("subtenant"));
+        found.iter().map(|it| it["communication_name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn problems(query: &str) -> Vec<String> {
+        let errors = ListQuery::parse(Schema::of("subtenant"), query).unwrap_err();
+        errors.to_json().as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn pages_are_whole_and_in_order() {
+        assert_eq!(names("").len(), 4);
+        assert_eq!(names("_page=1&_page_size=3").len(), 3);
+        assert_eq!(names("_page=2&_page_size=3"), ["Exempelbolaget AB"]);
+        assert!(names("_page=3&_page_size=3").is_empty());
+        assert!(names("_page=18446744073709551615&_page_size=500").is_empty());
+    }
+
+    #[test]
+    fn paging_comes_in_pairs() {
+        assert_eq!(problems("_page=1"), ["_page_size"]);
+        assert_eq!(problems("_page_size=1"), ["_page"]);
+        assert_eq!(problems("_page=0&_page_size=1"), ["_page"]);
+        assert_eq!(problems("_page=x&_page_size=-1"), ["_page", "_page_size"]);
+    }
+
+    #[test]
+    fn order_is_by_several_fields_either_way() {
+        assert_eq!(
+            names("_order_by=-status,first_name"),
+            ["Åsa Demolund", "Anders Provberg", "Maja", "Exempelbolaget AB"]
+        );
+        assert_eq!(names("_order_by=first_name").first().unwrap(), "Exempelbolaget AB");
+        assert_eq!(names("_order_by=-organization").first().unwrap(), "Åsa Demolund");
+        assert_eq!(problems("_order_by=nothing"), ["_order_by"]);
+    }
+
+    #[test]
+    fn search_and_filters_narrow_together() {
+        assert_eq!(names("_search=PROVBERG"), ["Anders Provberg"]);
+        assert_eq!(names("_search=%C3%85sa"), ["Åsa Demolund"]);
+        assert_eq!(names("status__gte=1&is_active=true&first_name!=Maja"), ["Anders Provberg"]);
+        assert_eq!(problems("status=x&nope=1"), ["nope", "status"]);
+    }
+
+    #[test]
+    fn slim_is_only_the_id() {
+        let list = ListQuery::parse(Schema::of("subtenant"), "_slim=true").unwrap();
+        let found = list.select(Data::seeded().all("subtenant"));
+        assert!(found.iter().all(|it| it.as_object().unwrap().len() == 1));
+        assert_eq!(found[0]["id"], crate::mock::EXAMPLE_SUBTENANT);
+    }
+}

@@ -1,0 +1,6 @@
+//! The mock over real sockets: TLS, both versions of HTTP, every operation and every fault.
+
+mod client;
+mod faults;
+mod operations;
+mod tls;
