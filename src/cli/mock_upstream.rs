@@ -1,0 +1,245 @@
+//! `mock-upstream`: the mock of Pigello's Accounts API on its own.
+//!
+//! For development against a gateway without Pigello. It serves until it is told to end.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    credentials::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName},
+    domain::Span,
+    mock::{
+        Accepted, EXAMPLE_SUBTENANT, MADE_UP_VALUES, MockError, MockPigello, Options, Running,
+        credentials,
+    },
+    secret::{SecretBuffer, SecretText, SecretTextError},
+};
+
+/// Serves a mock of Pigello's Accounts API, with made-up people in memory.
+///
+/// It wants the seven X-PIGELLO-* headers, speaks TLS with a certificate of its own throw-away
+/// authority, and answers all 63 operations. GET /__mock__/ tells how to make it misbehave and how
+/// to see what arrived. One line a request goes to standard error.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Allow an address that other hosts can reach.
+    #[arg(long)]
+    allow_remote: bool,
+    /// Speak plain HTTP instead of HTTPS.
+    #[arg(long, conflicts_with_all = ["ca_out", "name"])]
+    plain: bool,
+    /// Write the authority's certificate there, for the gateway's `ca_file`.
+    #[arg(long, value_name = "FILE")]
+    ca_out: Option<PathBuf>,
+    /// One more DNS name or IP address in the certificate; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Want the seven values in this directory, one a file, named `customer_id` to
+    /// `client_secret`, instead of the built-in made-up ones.
+    #[arg(long, value_name = "DIR")]
+    credentials_dir: Option<PathBuf>,
+    /// Take any seven values.
+    #[arg(long, conflicts_with = "credentials_dir")]
+    accept_any_values: bool,
+    /// Wait so long before every answer.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    latency: Span,
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
+    if !args.listen.ip().is_loopback() && !args.allow_remote {
+        return Err(MockUpstreamError::Remote(args.listen));
+    }
+    let wanted = match &args.credentials_dir {
+        Some(directory) => Some(read_set(directory).await?),
+        None => None,
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(MockUpstreamError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(MockUpstreamError::Signals)?;
+
+    log_requests();
+    let mock = MockPigello::start(options(&args, wanted)).await?;
+    if let (Some(file), Some(pem)) = (&args.ca_out, mock.ca_pem()) {
+        let written = tokio::fs::write(file, pem).await;
+        written.map_err(|source| MockUpstreamError::CaOut { file: file.clone(), source })?;
+    }
+    // Standard output may be gone; the mock serves all the same.
+    drop(anstream::stdout().write_all(introduction(&args, &mock).as_bytes()));
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(mock.stop().await?)
+}
+
+fn options(args: &Args, wanted: Option<Arc<CredentialSet>>) -> Options {
+    let accepted = match wanted {
+        _ if args.accept_any_values => Accepted::Anything,
+        Some(set) => Accepted::Sets(vec![set]),
+        None => Accepted::Sets(vec![credentials()]),
+    };
+    let options = Options::new().listen(args.listen).accept(accepted).latency(args.latency.into());
+    if args.plain {
+        return options.plain();
+    }
+    let own = [args.listen.ip().to_string()];
+    let names = Options::DEFAULT_NAMES.map(str::to_owned).into_iter().chain(own);
+    options.names(names.chain(args.name.iter().cloned()))
+}
+
+async fn read_set(directory: &Path) -> Result<Arc<CredentialSet>, MockUpstreamError> {
+    let mut values = PartialSet::new();
+    for name in ValueName::ALL {
+        let file = directory.join(name.key());
+        let raw = match tokio::fs::read(&file).await {
+            Ok(raw) => SecretBuffer::new(raw),
+            Err(source) => return Err(MockUpstreamError::Credential { file, source }),
+        };
+        let value = SecretText::parse(&raw)
+            .map_err(|source| MockUpstreamError::CredentialValue { file, source })?;
+        values.insert(name, value);
+    }
+    Ok(Arc::new(CredentialSet::new(SetVersion::new("directory"), values)?))
+}
+
+/// One line a request on standard error, unless the process logs already.
+fn log_requests() {
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter("pigello_gateway::mock=debug")
+        .with_writer(|| Box::new(anstream::stderr()) as Box<dyn io::Write>)
+        .with_target(false)
+        .compact();
+    drop(logs.try_init());
+}
+
+/// What is said at the start. Shows the secret only where it is the built-in one.
+fn introduction(args: &Args, mock: &Running) -> String {
+    let mut text = String::new();
+    let origin = mock.origin();
+    let mut line = |said: &str| {
+        text.push_str(said);
+        text.push('\n');
+    };
+    line(&format!("mock of Pigello's Accounts API on {origin}"));
+    line("  63 operations over made-up people; nothing is kept beyond this process");
+    if let Some(file) = &args.ca_out {
+        line(&format!("  certificate authority: {}", file.display()));
+    } else if !args.plain {
+        line("  hint: --ca-out FILE writes the certificate authority a gateway must trust");
+    }
+    line(&format!("  faults and what arrived: {origin}/__mock__/"));
+    line("");
+    let mut headers = String::new();
+    match (&args.credentials_dir, args.accept_any_values) {
+        (Some(directory), _) => {
+            line(&format!("credentials: the seven values in {}", directory.display()));
+        }
+        (None, true) => line("credentials: any seven values"),
+        (None, false) => {
+            line("credentials: built in, made up, the secret too; they open nothing but this mock");
+            for (name, value) in MADE_UP_VALUES {
+                line(&format!("  {:<18} {value}", name.key()));
+                let header = name.header();
+                let written = write!(headers, " \\\n    -H '{header}: {value}'");
+                debug_assert!(written.is_ok(), "a String takes everything");
+            }
+        }
+    }
+    line("");
+    let trust = match &args.ca_out {
+        Some(file) => format!(" --cacert {}", file.display()),
+        None if args.plain => String::new(),
+        None => " --insecure".to_owned(),
+    };
+    line("example:");
+    line(&format!(
+        "  curl{trust}{headers} \\\n    {origin}/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/"
+    ));
+    text
+}
+
+/// Why the mock does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum MockUpstreamError {
+    /// Other hosts could reach it.
+    #[error("{0} can be reached from other hosts, and the mock lets everyone drive it")]
+    Remote(SocketAddr),
+    /// A credential file cannot be read.
+    #[error("cannot read {}", file.display())]
+    Credential {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A credential file holds no value.
+    #[error("the value in {} cannot be used", file.display())]
+    CredentialValue {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: SecretTextError,
+    },
+    /// The values make no set.
+    #[error("the credential values make no set")]
+    Credentials(#[from] IncompleteSet),
+    /// The authority's certificate cannot be written.
+    #[error("cannot write the certificate authority to {}", file.display())]
+    CaOut {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No signal handlers.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    /// The mock itself.
+    #[error(transparent)]
+    Mock(#[from] MockError),
+}
+
+impl MockUpstreamError {
+    /// Whether the arguments are at fault (exit code 2) and not the run (exit code 1).
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Remote(_)
+            | Self::Credential { .. }
+            | Self::CredentialValue { .. }
+            | Self::Credentials(_)
+            | Self::Mock(MockError::Authority(_)) => true,
+            Self::CaOut { .. } | Self::Signals(_) | Self::Mock(_) => false,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Remote(_) => Some("give --allow-remote if that is meant"),
+            Self::Credential { .. } | Self::CredentialValue { .. } | Self::Credentials(_) => Some(
+                "--credentials-dir wants one file a value: customer_id, application_id, \
+                 service_id, service_version_id, client_ct, client_object_id, client_secret",
+            ),
+            Self::Mock(MockError::Bind { .. }) => {
+                Some("give another address with --listen; port 0 takes a free one")
+            }
+            Self::Mock(MockError::Authority(_)) => Some("--name takes DNS names and IP addresses"),
+            Self::CaOut { .. } | Self::Signals(_) | Self::Mock(_) => None,
+        }
+    }
+}
