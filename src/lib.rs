@@ -1,10 +1,7 @@
 //! `pigello-gateway`: an authenticating reverse proxy in front of Pigello's Core API.
 
 pub mod body;
-pub mod cli {
-    //! The commands.
-    pub mod mock_upstream;
-}
+pub mod cli;
 pub mod credentials;
 pub mod domain;
 pub mod error;

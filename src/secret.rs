@@ -85,6 +85,12 @@ impl fmt::Debug for SecretText {
     }
 }
 
+/// Shows a secret of another crate to a writer that must have it: the key file of a sealed store.
+#[expect(clippy::disallowed_methods, reason = "this is the module that may")]
+pub fn expose_to<T>(secret: &SecretString, use_it: impl FnOnce(&str) -> T) -> T {
+    use_it(secret.expose_secret())
+}
+
 /// Bytes that hold a secret while they are read: wiped when dropped.
 pub type SecretBuffer = Zeroizing<Vec<u8>>;
 

@@ -1,5 +1,33 @@
 //! The seven values: where they come from, and which version of them a request uses.
+//!
+//! A [`Keeper`] holds one credential set. It reads its source in the background, again and again,
+//! and a request takes a snapshot of what it holds, which never waits and never touches the
+//! source. A set is whole or it is not there: a request with six headers cannot be made.
 
 mod set;
+mod settings;
+mod gather;
+mod incoming;
+mod directory;
+mod environment;
+pub mod sealed;
+mod vault;
+mod source;
+mod lease;
+mod backoff;
+mod watch;
+mod status;
+mod keeper;
+#[cfg(test)]
+mod testing;
 
+pub use directory::DirectoryError;
+pub use environment::EnvironmentError;
+pub use gather::{ValueProblem, ValueProblems, ValueTrouble};
+pub use keeper::{Keeper, RefreshOutcome, Unavailable};
+pub use lease::Lease;
 pub use set::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName};
+pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};
+pub use source::{LoadError, load};
+pub use status::{State, Status};
+pub use vault::{ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultSettings};

@@ -197,7 +197,8 @@ impl PartialSet {
         self.0.get(name as usize).and_then(Option::as_ref)
     }
 
-    fn take(&mut self, name: ValueName) -> Option<SecretText> {
+    /// Takes a value out.
+    pub fn take(&mut self, name: ValueName) -> Option<SecretText> {
         self.0.get_mut(name as usize).and_then(Option::take)
     }
 }

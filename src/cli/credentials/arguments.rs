@@ -1,0 +1,174 @@
+//! The arguments of `credentials`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Subcommand};
+
+use crate::credentials::ValueName;
+
+/// The set that a command means when none is named.
+const DEFAULT_SET: &str = "production";
+
+/// Manage the sealed store: an encrypted file with credential sets, and the key that opens it.
+///
+/// A configuration uses a set with `source = "sealed"`; the table `[credentials.production]` uses
+/// the set `production`. The file is an age file: `age -d -i KEY_FILE STORE` opens it as well.
+#[derive(Clone, Debug, Args)]
+pub struct CredentialsArgs {
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Which store, and which set in it.
+#[derive(Clone, Debug, Args)]
+pub(super) struct StoreArgs {
+    /// The store
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// The key of the store [default: the store's name with the extension `.key`]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Take store and key from this configuration (may be repeated, later files win)
+    #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append, conflicts_with = "file")]
+    pub(super) config: Vec<PathBuf>,
+    /// The credential set [default: production]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) name: Option<String>,
+}
+
+impl StoreArgs {
+    /// The set that is meant.
+    pub(super) fn set(&self) -> &str {
+        self.name.as_deref().unwrap_or(DEFAULT_SET)
+    }
+}
+
+/// Where a configuration says that a store lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorePlace {
+    /// The store.
+    pub file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make an empty store and its key, both readable by you alone
+    Init,
+    /// Put values into a set and use them at once
+    ///
+    /// The secret is read from standard input (`set client_secret`, with a prompt on a terminal)
+    /// or from files; identifiers may be given as options. What is not given stays as it is.
+    Set(ValueArgs),
+    /// Stage a new version of a set beside the one in use, and put it into use with --promote
+    Rotate(RotateArgs),
+    /// Show names, versions, ages and fingerprints; never a value
+    Show(ShowArgs),
+    /// Remove a set, or one version of it
+    Remove(RemoveArgs),
+}
+
+/// Where new values come from.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ValueArgs {
+    /// Read this one value from standard input
+    #[arg(value_name = "VALUE", value_parser = parse_value_name)]
+    pub(super) value: Option<ValueName>,
+    /// Read values from a folder with one file a value, named like the values
+    #[arg(long, value_name = "DIR")]
+    pub(super) from_directory: Option<PathBuf>,
+    /// Read values from a JSON object, each under its name; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "value")]
+    pub(super) from_json: Option<PathBuf>,
+    /// The identifier of Pigello's customer
+    #[arg(long, value_name = "TEXT")]
+    pub(super) customer_id: Option<String>,
+    /// The identifier of the application
+    #[arg(long, value_name = "TEXT")]
+    pub(super) application_id: Option<String>,
+    /// The identifier of the service
+    #[arg(long, value_name = "TEXT")]
+    pub(super) service_id: Option<String>,
+    /// The identifier of the service's version
+    #[arg(long, value_name = "TEXT")]
+    pub(super) service_version_id: Option<String>,
+    /// The content type of the client object
+    #[arg(long, value_name = "TEXT")]
+    pub(super) client_ct: Option<String>,
+    /// The identifier of the client object
+    #[arg(long, value_name = "TEXT")]
+    pub(super) client_object_id: Option<String>,
+}
+
+impl ValueArgs {
+    /// The identifiers given as options.
+    pub(super) fn identifiers(&self) -> impl Iterator<Item = (ValueName, &str)> {
+        [
+            (ValueName::CustomerId, &self.customer_id),
+            (ValueName::ApplicationId, &self.application_id),
+            (ValueName::ServiceId, &self.service_id),
+            (ValueName::ServiceVersionId, &self.service_version_id),
+            (ValueName::ClientCt, &self.client_ct),
+            (ValueName::ClientObjectId, &self.client_object_id),
+        ]
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text.as_deref()?)))
+    }
+
+    /// Whether no values are given in any way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.value.is_none()
+            && self.from_directory.is_none()
+            && self.from_json.is_none()
+            && self.identifiers().next().is_none()
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RotateArgs {
+    #[command(flatten)]
+    pub(super) values: ValueArgs,
+    /// Use the staged version from now on; the one in use becomes the previous one
+    #[arg(long, conflicts_with = "discard")]
+    pub(super) promote: bool,
+    /// Forget the staged version
+    #[arg(long)]
+    pub(super) discard: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Key the fingerprints with this text instead of the store's own, to compare two stores
+    #[arg(long, value_name = "TEXT")]
+    pub(super) salt: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Remove the previous version only
+    #[arg(long, conflicts_with = "all")]
+    pub(super) previous: bool,
+    /// Remove the set with all its versions
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+fn parse_value_name(text: &str) -> Result<ValueName, String> {
+    ValueName::from_key(text).ok_or_else(|| {
+        let known = ValueName::ALL.map(ValueName::key);
+        let nearest = known
+            .into_iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, text).total_cmp(&strsim::jaro_winkler(b, text)));
+        match nearest {
+            // What was typed may be a secret in the wrong place, so it is not said again.
+            Some(name) => format!("not one of the seven values; did you mean `{name}`?"),
+            None => "not one of the seven values".to_owned(),
+        }
+    })
+}

@@ -1,0 +1,126 @@
+//! `pigello-gateway credentials`: the sealed store, from the outside.
+//!
+//! Secrets come from standard input or from files, never from an argument, which every user of
+//! the host could read in the process list. Nothing here prints a value.
+
+mod arguments;
+mod console;
+mod show;
+mod write;
+
+pub use arguments::{CredentialsArgs, StorePlace};
+pub use console::Console;
+
+use std::path::{Path, PathBuf};
+
+use arguments::{Command, StoreArgs};
+
+use crate::{
+    credentials::sealed::{ImportError, Store, StoreError},
+    error::Chain,
+};
+
+/// Finds the store that configuration files name: given the files and the name of a credential
+/// set, what its table says.
+pub type Locate<'a> = &'a dyn Fn(&[PathBuf], &str) -> Result<StorePlace, String>;
+
+/// Runs the command.
+pub fn run(
+    args: &CredentialsArgs,
+    console: &mut Console<'_>,
+    locate: Locate<'_>,
+) -> Result<(), Failure> {
+    let store = find(&args.store, locate)?;
+    let name = args.store.set();
+    match &args.command {
+        Command::Init => write::init(&store, console),
+        Command::Set(values) => write::set(&store, name, values, console),
+        Command::Rotate(rotate) => write::rotate(&store, name, rotate, console),
+        Command::Show(show) => show::show(&store, args.store.name.as_deref(), show, console),
+        Command::Remove(remove) => write::remove(&store, name, remove, console),
+    }
+}
+
+fn find(args: &StoreArgs, locate: Locate<'_>) -> Result<Store, Failure> {
+    if let Some(file) = &args.file {
+        let key_file = args.key_file.clone().unwrap_or_else(|| beside(file));
+        return Ok(Store::new(file, key_file));
+    }
+    let place = locate(&args.config, args.set())
+        .map_err(|message| Failure::usage(message).hint("name the store with `--file FILE`"))?;
+    let key_file = args.key_file.clone().unwrap_or(place.key_file);
+    Ok(Store::new(place.file, key_file))
+}
+
+/// Where the key of a store lies if nobody says otherwise: `credentials.key` beside
+/// `credentials.sealed`.
+fn beside(file: &Path) -> PathBuf {
+    file.with_extension("key")
+}
+
+/// Why the command did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    exit_code: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The command was called in a way that makes no sense: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit_code: 2, message: message.into(), hint: None }
+    }
+
+    /// It made sense and did not work: exit code 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { exit_code: 1, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
+    /// What went wrong, in one sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let failure = Self::failed(Chain(&error).to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        Self::failed(Chain(&error).to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(format!("cannot write the answer: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,434 @@
+//! Source `directory`: a folder with one file a value.
+//!
+//! It covers secrets mounted by Kubernetes and its CSI driver, systemd credentials, and files that
+//! a vault's agent renders. All seven are read from one generation of the folder: through the
+//! target of `..data` where there is one (Kubernetes swaps that link as a whole), and otherwise
+//! once nobody has touched the files for a quiet moment, so that neither half a value nor a mix
+//! of two rotations gets out.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, Read as _},
+    os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    CredentialSet, SetVersion, ValueName,
+    gather::{Gathered, ValueProblems, ValueTrouble},
+    settings::Identifiers,
+};
+use crate::{
+    domain::Span,
+    secret::{SecretBuffer, SecretText},
+};
+
+/// How Kubernetes names the link to the present generation.
+const GENERATION_LINK: &str = "..data";
+/// What systemd sets for a unit with credentials; understood at the start of the path.
+const SYSTEMD_VARIABLE: &str = "$CREDENTIALS_DIRECTORY";
+/// How often the link may be swapped away under a read before it is an error.
+const SWAPS_PER_READ: usize = 5;
+/// How often files may change under a read before it is an error: two seconds of writing without
+/// a pause.
+const SETTLE_ROUNDS: usize = 20;
+
+/// Reads the seven from a folder.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    quiet: Duration,
+}
+
+impl Directory {
+    pub(super) fn new(path: &Path, quiet: Duration) -> Self {
+        let path = match path.strip_prefix(SYSTEMD_VARIABLE) {
+            Ok(rest) => match env::var_os("CREDENTIALS_DIRECTORY") {
+                Some(root) => PathBuf::from(root).join(rest),
+                None => path.to_owned(),
+            },
+            Err(_) => path.to_owned(),
+        };
+        Self { path, quiet }
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads all seven. Waits for a quiet moment, so it must not run where others wait.
+    pub(super) fn read(&self, fixed: &Identifiers) -> Result<CredentialSet, DirectoryError> {
+        let (version, gathered) = self.gather()?;
+        gathered
+            .into_set(version, fixed)
+            .map_err(|problems| DirectoryError::Values { path: self.path.clone(), problems })
+    }
+
+    /// Reads what is there, whole or not.
+    pub(super) fn gather(&self) -> Result<(SetVersion, Gathered), DirectoryError> {
+        let mut last = None;
+        for _ in 0..SETTLE_ROUNDS {
+            let generation = self.read_once()?;
+            let settled = generation.is_atomic
+                || generation.stamps.quiet_for(Timestamp::now(), self.quiet)
+                // A clock that jumped may never call them old: unchanged twice will do.
+                || last.as_ref() == Some(&generation.stamps);
+            if settled {
+                return Ok((generation.version, generation.gathered));
+            }
+            last = Some(generation.stamps);
+            thread::sleep(self.quiet);
+        }
+        Err(DirectoryError::Restless { path: self.path.clone(), quiet: Span(self.quiet) })
+    }
+
+    fn read_once(&self) -> Result<Generation, DirectoryError> {
+        let open_error = |errno: Errno| match errno {
+            Errno::NOENT => DirectoryError::Absent { path: self.path.clone() },
+            _ => DirectoryError::Open { path: self.path.clone(), source: errno.into() },
+        };
+        let root = open_folder(fs::CWD, &self.path).map_err(open_error)?;
+        for _ in 0..SWAPS_PER_READ {
+            let Some(target) = generation_link(root.as_fd()).map_err(open_error)? else {
+                return self.read_files(root.as_fd(), None);
+            };
+            match open_folder(root.as_fd(), &target) {
+                Ok(folder) => return self.read_files(folder.as_fd(), Some(&target)),
+                // Swapped and removed between the two looks.
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(open_error(errno)),
+            }
+        }
+        Err(DirectoryError::Dangling { path: self.path.join(GENERATION_LINK) })
+    }
+
+    fn read_files(
+        &self,
+        folder: BorrowedFd<'_>,
+        generation: Option<&Path>,
+    ) -> Result<Generation, DirectoryError> {
+        let mut gathered = Gathered::default();
+        let mut stamps = Stamps::default();
+        for name in ValueName::ALL {
+            match read_value(folder, name.key()) {
+                Ok((value, stamp)) => {
+                    gathered.offer(name, &value);
+                    stamps.0.push((name, stamp));
+                }
+                Err(ReadError::Absent) => {}
+                Err(ReadError::Trouble(trouble)) => gathered.refuse(name, trouble),
+                Err(ReadError::Io(source)) => {
+                    return Err(DirectoryError::Read { path: self.path.join(name.key()), source });
+                }
+            }
+        }
+        let version = match generation.and_then(Path::file_name) {
+            Some(target) => target.to_string_lossy().into_owned(),
+            None => stamps.version(),
+        };
+        let version = SetVersion::new(version);
+        Ok(Generation { version, gathered, stamps, is_atomic: generation.is_some() })
+    }
+}
+
+/// What one look at the folder found.
+struct Generation {
+    version: SetVersion,
+    gathered: Gathered,
+    stamps: Stamps,
+    is_atomic: bool,
+}
+
+/// When and how the files were last touched.
+#[derive(Default, PartialEq, Eq)]
+struct Stamps(Vec<(ValueName, Stamp)>);
+
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    modified: Timestamp,
+    /// Also moves when a file is renamed into place with an old date, and cannot be set back.
+    changed: Timestamp,
+}
+
+impl Stamps {
+    fn quiet_for(&self, now: Timestamp, quiet: Duration) -> bool {
+        let newest = self.0.iter().map(|(_, stamp)| stamp.changed).max();
+        let Some(newest) = newest else { return true };
+        Duration::try_from(now.duration_since(newest)).is_ok_and(|age| age >= quiet)
+    }
+
+    /// The newest modification, with its fraction: two writes within a second are two versions.
+    fn version(&self) -> String {
+        let newest = self.0.iter().map(|(_, stamp)| stamp.modified).max();
+        newest.map_or_else(|| "none".to_owned(), |time| time.to_string())
+    }
+}
+
+fn open_folder(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+    fs::openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Where `..data` leads, if the folder has such a link.
+fn generation_link(root: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
+    match fs::readlinkat(root, GENERATION_LINK, Vec::new()) {
+        Ok(target) => Ok(Some(OsString::from_vec(target.into_bytes()).into())),
+        // Not there, or there and no link.
+        Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+enum ReadError {
+    Absent,
+    Trouble(ValueTrouble),
+    Io(io::Error),
+}
+
+fn read_value(folder: BorrowedFd<'_>, key: &str) -> Result<(SecretBuffer, Stamp), ReadError> {
+    // Without NONBLOCK, opening a pipe that lies there would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match fs::openat(folder, key, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Err(ReadError::Absent),
+        Err(Errno::ACCESS | Errno::PERM) => return Err(ReadError::Trouble(ValueTrouble::Denied)),
+        Err(Errno::NXIO) => return Err(ReadError::Trouble(ValueTrouble::NotAFile)),
+        Err(errno) => return Err(ReadError::Io(errno.into())),
+    };
+    if !file.metadata().map_err(ReadError::Io)?.is_file() {
+        return Err(ReadError::Trouble(ValueTrouble::NotAFile));
+    }
+    // The longest value, its line end, and one byte that shows that there is more.
+    let limit = SecretText::MAX_BYTES + 3;
+    // Never grown, because growing would leave a copy behind.
+    let mut value = Zeroizing::new(Vec::with_capacity(limit));
+    let taken = u64::try_from(limit).unwrap_or(u64::MAX);
+    (&file).take(taken).read_to_end(&mut value).map_err(ReadError::Io)?;
+    // Asked after the reading, so that a write that began before its end shows.
+    let metadata = file.metadata().map_err(ReadError::Io)?;
+    let stamp = Stamp {
+        inode: metadata.ino(),
+        bytes: metadata.size(),
+        modified: timestamp(metadata.mtime(), metadata.mtime_nsec()),
+        changed: timestamp(metadata.ctime(), metadata.ctime_nsec()),
+    };
+    Ok((value, stamp))
+}
+
+fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
+    let nanoseconds = i32::try_from(nanoseconds).unwrap_or_default();
+    Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Why a folder gives no set.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The folder is not there (yet).
+    #[error("{path} does not exist", path = path.display())]
+    Absent {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder cannot be opened.
+    #[error("cannot open {path}", path = path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// `..data` leads nowhere.
+    #[error("{path} leads to a folder that does not exist", path = path.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Somebody keeps writing.
+    #[error("{path} was never left alone for {quiet}", path = path.display())]
+    Restless {
+        /// The folder.
+        path: PathBuf,
+        /// The pause that was waited for.
+        quiet: Span,
+    },
+    /// The files are no whole set.
+    #[error("{path}: {problems}", path = path.display())]
+    Values {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with them.
+        problems: ValueProblems,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs as std_fs, os::unix::fs::symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const QUIET: Duration = Duration::from_millis(10);
+
+    fn write_all(folder: &Path, text: &str) {
+        std_fs::create_dir_all(folder).unwrap();
+        for name in ValueName::ALL {
+            std_fs::write(folder.join(name.key()), format!("{text}-{name}\n")).unwrap();
+        }
+    }
+
+    fn read(folder: &Path) -> Result<CredentialSet, DirectoryError> {
+        Directory::new(folder, QUIET).read(&Identifiers::new())
+    }
+
+    fn secret(set: &CredentialSet) -> String {
+        set.value(ValueName::ClientSecret).expose_to(str::to_owned)
+    }
+
+    /// A folder as Kubernetes mounts a secret: files are links through `..data`.
+    fn mount(root: &Path, generation: &str) {
+        write_all(&root.join(generation), generation);
+        swap(root, generation);
+        for name in ValueName::ALL {
+            symlink(format!("..data/{name}"), root.join(name.key())).unwrap();
+        }
+    }
+
+    fn swap(root: &Path, generation: &str) {
+        symlink(generation, root.join("..data_tmp")).unwrap();
+        std_fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+    }
+
+    #[test]
+    fn plain_files_have_their_newest_date_as_version() {
+        let root = TempDir::new().unwrap();
+        write_all(root.path(), "first");
+        let first = read(root.path()).unwrap();
+        assert_eq!(secret(&first), "first-client_secret");
+        let date: Timestamp = first.version().as_str().parse().unwrap();
+        std_fs::write(root.path().join("client_secret"), "second").unwrap();
+        let second = read(root.path()).unwrap();
+        assert_eq!(secret(&second), "second");
+        assert!(second.version().as_str().parse::<Timestamp>().unwrap() > date);
+    }
+
+    #[test]
+    fn a_mounted_secret_is_read_through_its_generation() {
+        let root = TempDir::new().unwrap();
+        mount(root.path(), "..2026_01");
+        let set = read(root.path()).unwrap();
+        assert_eq!(set.version().as_str(), "..2026_01");
+        write_all(&root.path().join("..2026_02"), "..2026_02");
+        swap(root.path(), "..2026_02");
+        std_fs::remove_dir_all(root.path().join("..2026_01")).unwrap();
+        let set = read(root.path()).unwrap();
+        assert_eq!(set.version().as_str(), "..2026_02");
+        assert_eq!(secret(&set), "..2026_02-client_secret");
+    }
+
+    #[test]
+    fn swaps_under_a_reader_never_mix_two_generations() {
+        let root = TempDir::new().unwrap();
+        mount(root.path(), "..g0");
+        let path = root.path().to_owned();
+        let writer = thread::spawn(move || {
+            for round in 1..300 {
+                let (old, new) = (format!("..g{}", round - 1), format!("..g{round}"));
+                write_all(&path.join(&new), &new);
+                swap(&path, &new);
+                std_fs::remove_dir_all(path.join(old)).unwrap();
+            }
+        });
+        let mut reads = 0;
+        while !writer.is_finished() || reads == 0 {
+            // A generation may be deleted while it is read; that is an error, never a mix.
+            let Ok(set) = read(root.path()) else { continue };
+            reads += 1;
+            for name in ValueName::ALL {
+                let text = set.value(name).expose_to(str::to_owned);
+                assert_eq!(text, format!("{}-{name}", set.version()));
+            }
+        }
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for() {
+        let root = TempDir::new().unwrap();
+        write_all(root.path(), "old");
+        let file = root.path().join("client_secret");
+        // Half a value stands there and the writer comes back within the quiet time.
+        std_fs::write(&file, "new-val").unwrap();
+        let writer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            std_fs::write(&file, "new-value").unwrap();
+        });
+        let directory = Directory::new(root.path(), Duration::from_millis(400));
+        let set = directory.read(&Identifiers::new()).unwrap();
+        writer.join().unwrap();
+        assert_eq!(secret(&set), "new-value");
+    }
+
+    #[test]
+    fn every_bad_file_is_named_with_its_reason() {
+        let root = TempDir::new().unwrap();
+        write_all(root.path(), "made-up");
+        std_fs::write(root.path().join("client_secret"), "").unwrap();
+        std_fs::write(root.path().join("client_ct"), vec![b'x'; 5000]).unwrap();
+        std_fs::remove_file(root.path().join("service_id")).unwrap();
+        std_fs::remove_file(root.path().join("customer_id")).unwrap();
+        std_fs::create_dir(root.path().join("customer_id")).unwrap();
+        let error = read(root.path()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{}: `customer_id` is not a regular file; `service_id` is missing; `client_ct` is \
+                 longer than 4096 bytes; `client_secret` is empty",
+                root.path().display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_pipe_in_the_folder_does_not_hang_the_reader() {
+        let root = TempDir::new().unwrap();
+        write_all(root.path(), "made-up");
+        let pipe = root.path().join("client_secret");
+        std_fs::remove_file(&pipe).unwrap();
+        fs::mknodat(fs::CWD, &pipe, fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let error = read(root.path()).unwrap_err();
+        assert!(error.to_string().ends_with("`client_secret` is not a regular file"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_folder_says_so() {
+        let root = TempDir::new().unwrap();
+        let error = read(&root.path().join("later")).unwrap_err();
+        assert!(matches!(error, DirectoryError::Absent { .. }), "{error}");
+    }
+}

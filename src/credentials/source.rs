@@ -1,0 +1,162 @@
+//! The sources behind one face, and what can go wrong with any of them.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::{sync::Semaphore, task, time};
+
+use super::{
+    CredentialSet, DirectoryError, EnvironmentError, Settings, SourceSettings,
+    directory::Directory,
+    environment::Environment,
+    sealed::{Sealed, SealedError, Store},
+};
+use crate::domain::{CredentialsName, Span};
+
+/// Reads a set once, as `check --online` does; a [`super::Keeper`] does it again and again.
+pub async fn load(settings: &Settings) -> Result<CredentialSet, LoadError> {
+    Source::new(settings).read(settings).await
+}
+
+/// One source, ready to be read.
+#[derive(Debug)]
+pub(super) struct Source {
+    kind: SourceKind,
+    /// One blocking call at a time: a mount that hangs costs one thread, not one an attempt.
+    blocking: Arc<Semaphore>,
+}
+
+#[derive(Clone, Debug)]
+enum SourceKind {
+    Directory(Arc<Directory>),
+    Environment(Arc<Environment>),
+    Sealed(Arc<Sealed>),
+    Vault,
+}
+
+impl Source {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let kind = match &settings.source {
+            SourceSettings::Directory { path } => {
+                SourceKind::Directory(Arc::new(Directory::new(path, settings.refresh.quiet)))
+            }
+            SourceSettings::Environment { prefix } => {
+                SourceKind::Environment(Arc::new(Environment::new(prefix)))
+            }
+            SourceSettings::Sealed { file, key_file } => {
+                let store = Store::new(file, key_file);
+                SourceKind::Sealed(Arc::new(Sealed::new(store, settings.name.clone())))
+            }
+            SourceSettings::Vault(_) => SourceKind::Vault,
+        };
+        Self { kind, blocking: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Reads all seven, within the time the settings give.
+    pub(super) async fn read(&self, settings: &Settings) -> Result<CredentialSet, LoadError> {
+        let limit = settings.refresh.read_timeout;
+        let read = async {
+            let (kind, fixed) = (self.kind.clone(), settings.fixed.clone());
+            match kind {
+                SourceKind::Directory(source) => {
+                    self.in_background(move || source.read(&fixed)).await?.map_err(Into::into)
+                }
+                SourceKind::Environment(source) => source.read(&fixed).map_err(Into::into),
+                SourceKind::Sealed(source) => {
+                    self.in_background(move || source.read(&fixed)).await?.map_err(Into::into)
+                }
+                SourceKind::Vault => Err(LoadError::NotBuilt { kind: "vault" }),
+            }
+        };
+        match time::timeout(limit, read).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(LoadError::Timeout { limit: Span(limit) }),
+        }
+    }
+
+    /// What changes on disk when the set does, if it lies there.
+    pub(super) fn watched(&self) -> Option<Watched> {
+        match &self.kind {
+            SourceKind::Directory(source) => {
+                Some(Watched { folder: source.path().to_owned(), file: None })
+            }
+            SourceKind::Sealed(source) => {
+                let file = source.store().file();
+                let folder = match file.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                    _ => PathBuf::from("."),
+                };
+                Some(Watched { folder, file: file.file_name().map(Into::into) })
+            }
+            SourceKind::Environment(_) | SourceKind::Vault => None,
+        }
+    }
+
+    /// Runs what may block on a thread that may wait. If its caller gives up, the next call waits
+    /// for its end.
+    pub(super) async fn in_background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let permit = Arc::clone(&self.blocking).acquire_owned().await;
+        task::spawn_blocking(move || {
+            let answer = work();
+            drop(permit);
+            answer
+        })
+        .await
+        .map_err(|_| LoadError::Interrupted)
+    }
+}
+
+/// A folder to watch, and the one file in it that matters, if only one does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) folder: PathBuf,
+    pub(super) file: Option<PathBuf>,
+}
+
+/// Why a source gives no set. Names files, variables and values, shows none; it is for the log
+/// and the operator, not for callers.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// From a folder.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// From variables.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// From a sealed store.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
+    /// It took too long.
+    #[error("the source did not answer within {limit}")]
+    Timeout {
+        /// The time it had.
+        limit: Span,
+    },
+    /// This build has no such source.
+    #[error("this build cannot read the source `{kind}`")]
+    NotBuilt {
+        /// The kind of source.
+        kind: &'static str,
+    },
+    /// The process is ending, or reading failed in a way that should not be.
+    #[error("reading the source was interrupted")]
+    Interrupted,
+}
+
+impl LoadError {
+    /// The reason in words for a caller, who has no business with paths and addresses.
+    pub(super) fn for_callers(&self, name: &CredentialsName) -> String {
+        let values = match self {
+            Self::Directory(DirectoryError::Values { problems, .. })
+            | Self::Sealed(SealedError::Values { problems, .. }) => Some(problems),
+            Self::Environment(error) => Some(error.problems()),
+            _ => None,
+        };
+        match values {
+            Some(problems) => format!("The credential set {name:?} is not whole: {problems}."),
+            None => format!("The credential set {name:?} could not be read yet."),
+        }
+    }
+}
