@@ -51,7 +51,7 @@ pub struct Args {
     /// Take any seven values.
     #[arg(long, conflicts_with = "credentials_dir")]
     accept_any_values: bool,
-    /// Wait so long before every answer.
+    /// Wait this long before every answer, such as 250ms.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     latency: Span,
 }
@@ -241,5 +241,106 @@ impl MockUpstreamError {
             Self::Mock(MockError::Authority(_)) => Some("--name takes DNS names and IP addresses"),
             Self::CaOut { .. } | Self::Signals(_) | Self::Mock(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser, error::ErrorKind};
+
+    use super::*;
+    use crate::error::Chain;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
+        let arguments = ["mock-upstream"].iter().chain(arguments);
+        Command::try_parse_from(arguments).map(|command| command.args)
+    }
+
+    fn directory_with_values() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ValueName::ALL {
+            let value = format!("canary-{name}\n");
+            std::fs::write(directory.path().join(name.key()), value).unwrap();
+        }
+        directory
+    }
+
+    async fn introduced(arguments: &[&str]) -> String {
+        let args = parse(&[&["--listen", "127.0.0.1:0"], arguments].concat()).unwrap();
+        let set = match &args.credentials_dir {
+            Some(directory) => Some(read_set(directory).await.unwrap()),
+            None => None,
+        };
+        let mock = MockPigello::start(options(&args, set)).await.unwrap();
+        let text = introduction(&args, &mock);
+        mock.stop().await.unwrap();
+        text
+    }
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Command::command().debug_assert();
+        assert_eq!(parse(&[]).unwrap().listen.to_string(), "127.0.0.1:8443");
+        for conflict in [
+            &["--plain", "--ca-out", "ca.pem"][..],
+            &["--plain", "--name", "pigello.test"],
+            &["--accept-any-values", "--credentials-dir", "d"],
+        ] {
+            let error = parse(conflict).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_introduction_shows_only_a_made_up_secret() {
+        let own = introduced(&[]).await;
+        assert!(own.contains("made up"));
+        assert!(own.contains("x-pigello-client-secret: made-up-secret"));
+        assert!(own.contains("curl --insecure"));
+        let plain = introduced(&["--plain"]).await;
+        assert!(plain.contains("http://127.0.0.1:") && !plain.contains("--insecure"));
+        let any = introduced(&["--accept-any-values"]).await;
+        assert!(any.contains("any seven values"));
+        let directory = directory_with_values();
+        let path = directory.path().to_str().unwrap();
+        let given = introduced(&["--credentials-dir", path]).await;
+        assert!(given.contains(path));
+        assert!(!given.contains("canary") && !given.contains("made-up-secret"));
+    }
+
+    #[tokio::test]
+    async fn bad_credentials_name_the_file_and_never_the_value() {
+        let directory = directory_with_values();
+        let file = directory.path().join("client_secret");
+        std::fs::write(&file, "canary with\na line break\n").unwrap();
+        let bad = read_set(directory.path()).await.unwrap_err();
+        std::fs::remove_file(&file).unwrap();
+        let missing = read_set(directory.path()).await.unwrap_err();
+        for error in [bad, missing] {
+            let told = Chain(&error).to_string();
+            assert!(told.contains("client_secret") && !told.contains("canary"), "{told}");
+            assert!(error.is_usage() && error.hint().is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn other_hosts_are_let_in_only_on_request() {
+        let args = parse(&["--listen", "0.0.0.0:0"]).unwrap();
+        let error = run(args).await.unwrap_err();
+        assert!(error.is_usage() && error.hint().unwrap().contains("--allow-remote"));
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_the_run_is_no_misuse() {
+        let args = parse(&["--listen", "127.0.0.1:0", "--ca-out", "/no/such/directory/ca.pem"]);
+        let error = run(args.unwrap()).await.unwrap_err();
+        assert!(!error.is_usage());
+        assert!(error.to_string().contains("/no/such/directory/ca.pem"));
     }
 }

@@ -97,7 +97,7 @@ A fault is made of directives separated by `;`:
   delay=250ms            status=503             header=cache-control: max-age=60
   echo                   echo=everything        body=... (must be the last)
   break=connection       break=head             break=body
-  stall=head             stall=body
+  stall=head             stall=body             early
   method=GET             path=/accounts/        times=3 (or always; 1 if left out)
 
 For one request alone, send the same text in its header `X-Mock-Fault`.

@@ -18,12 +18,13 @@
 //! | `break=body` | breaks off in the middle of the body |
 //! | `stall=head` | never answers |
 //! | `stall=body` | sends half of the body and then nothing more |
+//! | `early` | answers without reading the request's body |
 //! | `method=GET` | only requests with this method |
 //! | `path=/accounts/users/customer/` | only requests whose path begins so |
 //! | `times=3` | this many requests; `always` until the faults are cleared; 1 if left out |
 //!
 //! Where a fault says nothing of the answer (`delay`, `header`, `break`, `stall` alone), it is the
-//! proper one.
+//! proper one. A request that carries a fault uses up none of those that wait.
 
 use std::{collections::VecDeque, fmt, str::FromStr, time::Duration};
 
@@ -47,6 +48,7 @@ pub struct Fault {
     pub(super) echo: Option<Echo>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) mishap: Option<Mishap>,
+    pub(super) early: bool,
 }
 
 impl Fault {
@@ -62,6 +64,7 @@ impl Fault {
             echo: None,
             headers: Vec::new(),
             mishap: None,
+            early: false,
         }
     }
 
@@ -133,6 +136,15 @@ impl Fault {
     #[must_use]
     pub fn mishap(mut self, mishap: Mishap) -> Self {
         self.mishap = Some(mishap);
+        self
+    }
+
+    /// Answers without reading the request's body, as a server does that refuses by the head alone.
+    /// The request counts as recorded without its body; the answer is the one the fault names, or
+    /// else that to an empty body.
+    #[must_use]
+    pub fn early(mut self) -> Self {
+        self.early = true;
         self
     }
 
@@ -233,6 +245,7 @@ impl Fault {
             ("break", "body") => self.mishap = Some(Mishap::CutBody),
             ("stall", "head") => self.mishap = Some(Mishap::StallHead),
             ("stall", "body") => self.mishap = Some(Mishap::StallBody),
+            ("early", "") => self.early = true,
             ("method", _) => self.method = Some(value.parse().map_err(|_| wrong())?),
             ("path", _) if value.starts_with('/') => self.path = Some(value.to_owned()),
             ("times", "always") => self.times = None,
@@ -260,7 +273,7 @@ impl fmt::Display for Fault {
         if let Some(path) = &self.path {
             write!(f, "; path={path}")?;
         }
-        if !self.delay.is_zero() {
+        if self.delay.as_millis() > 0 {
             write!(f, "; delay={}", Span(self.delay))?;
         }
         if let Some(status) = self.status {
@@ -274,6 +287,9 @@ impl fmt::Display for Fault {
             Some(Echo::Everything) => "; echo=everything",
             None => "",
         })?;
+        if self.early {
+            f.write_str("; early")?;
+        }
         if let Some(mishap) = self.mishap {
             write!(f, "; {}", mishap.as_str())?;
         }
@@ -324,7 +340,27 @@ impl FaultQueue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever is taken is understood the same way when it is read back.
+        #[test]
+        fn what_is_taken_reads_back(
+            parts in prop::collection::vec(
+                ("delay|status|body|header|echo|break|stall|early|method|path|times|x|",
+                 "=?", "[ -~]{0,6}|[0-9]{1,5}(ms|s)?|/[a-z]*|a: b|head|body|always"),
+                0..5,
+            ),
+        ) {
+            let text: Vec<_> = parts.iter().map(|(a, b, c)| format!("{a}{b}{c}")).collect();
+            if let Ok(fault) = text.join(";").parse::<Fault>() {
+                let printed = fault.to_string();
+                prop_assert_eq!(printed.parse::<Fault>().unwrap().to_string(), printed);
+            }
+        }
+    }
 
     #[test]
     fn what_is_printed_can_be_read_again() {
@@ -336,6 +372,7 @@ mod tests {
             "times=1; echo=everything; break=head",
             "times=1; break=connection",
             "times=2; stall=head",
+            "times=1; status=413; early",
             "times=1; stall=body",
             "times=1; status=500; break=body; body=a; b=c",
         ] {

@@ -150,8 +150,47 @@ fn compare_values(a: Option<&Value>, b: Option<&Value>) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::mock::data::Data;
+    use crate::mock::{data::Data, subtenant::FIELDS};
+
+    proptest! {
+        #[test]
+        fn no_query_breaks_it(query in "([_a-z]{0,8}(__[a-z]{0,4})?!?=?[ -~é]{0,6}&?){0,4}") {
+            if let Ok(list) = ListQuery::parse(Schema::of("subtenant"), &query) {
+                prop_assert!(list.select(Data::seeded().all("subtenant")).len() <= 4);
+            }
+        }
+
+        #[test]
+        fn the_pages_together_are_the_list(size in 1_usize..6, field in 0..FIELDS.len()) {
+            let name = FIELDS[field].name;
+            let mut pages = Vec::new();
+            for page in 1..=4 {
+                pages.extend(names(&format!("_page={page}&_page_size={size}&_order_by=-{name}")));
+            }
+            prop_assert_eq!(pages, names(&format!("_order_by=-{name}")));
+        }
+
+        #[test]
+        fn a_negated_filter_takes_what_the_filter_leaves(
+            field in 0..FIELDS.len(),
+            operator in "(__(in|isnull|gt|lte|icontains|startswith))?",
+            value in "true|false|1|Maja|2021-03-01|2022-09-15T10:00:00Z|Maja,Anders",
+        ) {
+            let name = format!("{}{operator}", FIELDS[field].name);
+            let plain = format!("{name}={value}");
+            if ListQuery::parse(Schema::of("subtenant"), &plain).is_ok() {
+                let mut both = names(&plain);
+                both.extend(names(&format!("{name}!={value}")));
+                both.sort();
+                let mut all = names("");
+                all.sort();
+                prop_assert_eq!(both, all);
+            }
+        }
+    }
 
     fn names(query: &str) -> Vec<String> {
         let list = ListQuery::parse(Schema::of("subtenant"), query).unwrap();

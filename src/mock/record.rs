@@ -25,7 +25,8 @@ pub struct Recorded {
     pub headers: HeaderMap,
     /// The body; empty if it did not come to its end.
     pub body: Bytes,
-    /// Whether the body came to its end, and was not over the mock's limit.
+    /// Whether the body was read to its end: it did not break off, was not over the mock's limit, and
+    /// no [`super::Fault::early`] left it unread.
     pub complete: bool,
     /// The version of HTTP.
     pub version: Version,

@@ -39,11 +39,13 @@ pub(super) async fn answer(
     let mut recorded = Recorded::new(&head, connection.number, connection.sni.clone());
     let authorization = shared.accepted.load().check(&head.headers);
     recorded.authorized = authorization.is_ok();
-    let read = collect_limited(body, MAX_BODY_BYTES).await;
+    let early = matches!(&fault, Ok(Some(fault)) if fault.early);
+    let read = if early { Ok(Bytes::new()) } else { collect_limited(body, MAX_BODY_BYTES).await };
     match &read {
         Ok(body) => recorded.body = body.clone(),
         Err(_) => recorded.complete = false,
     }
+    recorded.complete &= !early;
     let recorded = Arc::new(recorded);
     shared.records.add(Arc::clone(&recorded));
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::mock::{Echo, Fault, Handle, Mishap, MockPigello, Options, Running};
 
@@ -230,6 +231,41 @@ async fn the_mock_is_driven_over_the_wire() {
     }
     let wrong = get(LIST).header("x-mock-fault", "nonsense").send(&mock).await.unwrap();
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    mock.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_early_answer_leaves_the_body_unread() {
+    let mock = start().await;
+    for http1 in [false, true] {
+        let fault = Fault::new().status(StatusCode::PAYLOAD_TOO_LARGE).early();
+        mock.handle().fault(fault);
+        let call = call(Method::POST, LIST).json(&json!([]));
+        let call = if http1 { call.http1() } else { call };
+        let answer = call.send(&mock).await.unwrap();
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    assert!(mock.handle().requests().iter().all(|it| !it.complete && it.body.is_empty()));
+    mock.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_of_the_mock_is_not_passed_over() {
+    let mock = start().await;
+    mock.handle().0.panicked(&"made up for the test");
+    let error = mock.stop().await.unwrap_err();
+    assert_eq!(error.to_string(), "the mock panicked: made up for the test");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_recorded_as_such() {
+    let mock = MockPigello::start(Options::new().plain()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(mock.address()).await.unwrap();
+    let part = format!("POST {LIST} HTTP/1.1\r\nHost: mock\r\nContent-Length: 10\r\n\r\n[1");
+    stream.write_all(part.as_bytes()).await.unwrap();
+    drop(stream);
+    mock.handle().wait_for_requests(1).await;
+    assert!(!mock.handle().requests()[0].complete);
     mock.stop().await.unwrap();
 }
 
