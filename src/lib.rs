@@ -7,3 +7,4 @@ pub mod domain;
 pub mod error;
 pub mod mock;
 pub mod secret;
+pub mod trail;

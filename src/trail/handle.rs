@@ -1,0 +1,235 @@
+//! The handle the path holds.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    directory::{Directory, DirectoryError},
+    encode::Encoder,
+    record::{Intent, Record},
+    recover::{RecoverError, Repair, recover},
+    settings::{Durability, OnFailure, Settings},
+    shared::{Item, Shared, Unwritable},
+    storage::{Files, Storage},
+    writer::Writer,
+};
+
+/// The open trail. Cheap to clone; all clones are one trail.
+#[derive(Clone, Debug)]
+pub struct Trail(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    durability: Durability,
+    directory: PathBuf,
+    thread: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
+}
+
+impl Trail {
+    /// Opens the trail in the directory of the settings, or goes on with the one that is there.
+    ///
+    /// Blocks while it reads the end of the last file.
+    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let directory = Directory::lock(&settings.directory)?;
+        let recovered = recover(&directory)?;
+        let mut encoder = Encoder::new(recovered.tip);
+        let now = SystemTime::now();
+        match recovered.repair {
+            None => {}
+            Some(Repair::Torn(fragment)) => {
+                tracing::warn!(
+                    bytes = fragment.len(),
+                    "the last process left half a line in the audit trail; it is closed with a marker"
+                );
+                encoder.torn(now, &fragment);
+            }
+            Some(Repair::Damaged { bytes, sha256, file }) => {
+                tracing::error!(
+                    bytes,
+                    file,
+                    "the end of the audit trail is damaged; it is set aside, look at it with `audit verify`"
+                );
+                encoder.damaged(now, bytes, sha256, &file);
+            }
+        }
+        encoder.start(now);
+        let at = |source| OpenError::File { path: settings.directory.clone(), source };
+        let segment = match recovered.segment {
+            Some(segment) => segment,
+            None => directory.create_segment(recovered.tip.seq + 1).map_err(at)?,
+        };
+        let files = Files::open(directory, segment).map_err(at)?;
+        Self::start(settings, files, encoder, recovered.tip.seq).map_err(OpenError::Thread)
+    }
+
+    fn start<S: Storage + 'static>(
+        settings: &Settings,
+        storage: S,
+        encoder: Encoder,
+        last_seq: u64,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(settings, last_seq));
+        let writer = Writer::new(Arc::clone(&shared), storage, encoder, settings);
+        let thread =
+            std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
+        Ok(Self(Arc::new(Inner {
+            shared,
+            durability: settings.durability,
+            directory: settings.directory.clone(),
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// Whether a call may be served: fails while the trail cannot be written and the setting is to
+    /// refuse. One atomic load.
+    pub fn admit(&self) -> Result<(), Unwritable> {
+        self.0.shared.admit()
+    }
+
+    /// Which durability the trail was opened with.
+    pub fn durability(&self) -> Durability {
+        self.0.durability
+    }
+
+    /// Where the trail is.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// Hands over the record of a finished call. Never waits for the disk.
+    pub fn submit(&self, record: Record) {
+        self.0.shared.push(Item::Call(record));
+    }
+
+    /// Writes down that a call is about to use a credential, and returns when that is in stable
+    /// storage.
+    ///
+    /// Fails while the trail cannot be written and the setting is to refuse: the call must not go
+    /// on. The intent itself stays queued, and the call's record will say what became of it.
+    pub async fn intent(&self, intent: Intent) -> Result<(), Unwritable> {
+        self.synced(Item::Intent(intent)).await
+    }
+
+    /// Hands over the record of a finished call, and returns when it is in stable storage.
+    ///
+    /// The record stays queued whatever this returns, also if the future is dropped.
+    pub fn submit_synced(
+        &self,
+        record: Record,
+    ) -> impl Future<Output = Result<(), Unwritable>> + Send + 'static + use<> {
+        let queued = self.0.shared.push_synced(Item::Call(record));
+        let on_failure = self.0.shared.on_failure();
+        async move { outcome(queued, on_failure).await }
+    }
+
+    async fn synced(&self, item: Item) -> Result<(), Unwritable> {
+        let on_failure = self.0.shared.on_failure();
+        outcome(self.0.shared.push_synced(item), on_failure).await
+    }
+
+    /// How the trail is doing.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.0.shared;
+        let (queued, lag) = shared.queued();
+        Stats {
+            unwritable: shared.unwritable(),
+            queued,
+            lag,
+            written: shared.written.load(Ordering::Relaxed),
+            lost: shared.lost.load(Ordering::Relaxed),
+            last_seq: shared.last_seq.load(Ordering::Relaxed),
+            synced_seq: shared.synced_seq.load(Ordering::Relaxed),
+            bytes: shared.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes everything that is queued, syncs it, marks the end, and says the last line's number.
+    ///
+    /// Blocks. What other handles submit afterwards is counted as lost.
+    pub fn close(self) -> Result<u64, Unwritable> {
+        self.0.shared.close();
+        let thread = self.0.thread.lock().take();
+        match thread.map(JoinHandle::join) {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => Err(Unwritable { reason: "the audit thread failed".into() }),
+            None => Ok(self.0.shared.last_seq.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The thread writes what is left; nobody waits for it here.
+        self.shared.close();
+    }
+}
+
+type Queued = Result<tokio::sync::oneshot::Receiver<Result<(), Unwritable>>, Unwritable>;
+
+async fn outcome(queued: Queued, on_failure: OnFailure) -> Result<(), Unwritable> {
+    let outcome = match queued {
+        Ok(waiting) => waiting
+            .await
+            .unwrap_or_else(|_| Err(Unwritable { reason: "the audit trail is closed".into() })),
+        Err(unwritable) => Err(unwritable),
+    };
+    match on_failure {
+        OnFailure::Refuse => outcome,
+        OnFailure::Continue => Ok(()),
+    }
+}
+
+/// How the trail is doing.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Why the trail cannot be written, if so.
+    pub unwritable: Option<Unwritable>,
+    /// How many records wait to be written.
+    pub queued: usize,
+    /// How long the oldest of them has waited.
+    pub lag: Duration,
+    /// How many lines this process has written.
+    pub written: u64,
+    /// How many records found no room since this process started.
+    pub lost: u64,
+    /// The number of the last line that is with the kernel.
+    pub last_seq: u64,
+    /// The number of the last line that is in stable storage.
+    pub synced_seq: u64,
+    /// How many bytes this process has written.
+    pub bytes: u64,
+}
+
+/// Why a trail cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// What is there cannot be gone on with.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// No file can be made.
+    #[error("the audit directory {} cannot be written", path.display())]
+    File {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The writer's thread cannot be started.
+    #[error("the audit trail's thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Instant};
+
+use parking_lot::Condvar;
+
+use super::*;
+use crate::trail::{Segment, testing::record, verify};
+
+/// A trail in a directory of its own.
+fn open(directory: &Path) -> Trail {
+    Trail::open(&Settings::new(directory)).unwrap()
+}
+
+fn lines(directory: &Path) -> Vec<serde_json::Value> {
+    Segment::list(directory)
+        .unwrap()
+        .iter()
+        .flat_map(|segment| {
+            let text = fs::read_to_string(&segment.path).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn kinds(directory: &Path) -> Vec<String> {
+    lines(directory).iter().map(|line| line["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits for something that another thread does, at most ten seconds.
+fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !happened() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn every_record_is_written_by_the_time_the_trail_is_closed() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("audit");
+    let trail = open(&directory);
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let trail = trail.clone();
+            std::thread::spawn(move || (0..500).for_each(|_| trail.submit(record())))
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(trail.close().unwrap(), 4002);
+    let report = verify(&directory).unwrap();
+    assert_eq!((report.calls, report.lines, report.crashes), (4000, 4002, 0));
+    assert_eq!(report.problems, []);
+}
+
+#[test]
+fn a_record_reaches_the_file_without_anyone_asking() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = open(home.path());
+    trail.submit(record());
+    eventually("the record is written", || kinds(home.path()).contains(&"call".to_owned()));
+    eventually("and synced", || {
+        let stats = trail.stats();
+        stats.synced_seq == stats.last_seq && stats.last_seq == 2
+    });
+    assert_eq!(trail.stats().queued, 0);
+}
+
+#[test]
+fn the_files_are_for_the_gateways_user_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("deep/audit");
+    open(&directory).close().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    for entry in fs::read_dir(&directory).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn a_second_gateway_is_turned_away() {
+    let home = tempfile::tempdir().unwrap();
+    let first = open(home.path());
+    let error = Trail::open(&Settings::new(home.path())).unwrap_err();
+    assert!(error.to_string().contains("in use by another gateway"), "{error}");
+    first.close().unwrap();
+    open(home.path()).close().unwrap();
+}
+
+#[test]
+fn a_trail_goes_on_where_it_stopped() {
+    let home = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let trail = open(home.path());
+        trail.submit(record());
+        trail.close().unwrap();
+    }
+    assert_eq!(kinds(home.path()), ["start", "call", "stop"].repeat(3));
+    let report = verify(home.path()).unwrap();
+    assert_eq!((report.last_seq, report.crashes, report.problems.len()), (Some(9), 0, 0));
+}
+
+/// The only file of a trail, cut or added to as a crash would.
+fn damage(directory: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let [segment] = &Segment::list(directory).unwrap()[..] else { panic!("one file") };
+    let mut bytes = fs::read(&segment.path).unwrap();
+    change(&mut bytes);
+    fs::write(&segment.path, bytes).unwrap();
+}
+
+#[test]
+fn a_trail_cut_off_at_any_byte_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = open(home.path());
+    trail.submit(record());
+    trail.close().unwrap();
+    let [segment] = &Segment::list(home.path()).unwrap()[..] else { panic!("one file") };
+    let whole = fs::read(&segment.path).unwrap();
+    let ends = memchr::memchr_iter(b'\n', &whole).flat_map(|end| [end, end + 1]);
+    for length in (0..whole.len()).step_by(61).chain(ends).filter(|cut| *cut < whole.len()) {
+        damage(home.path(), |bytes| *bytes = whole[..length].to_vec());
+        open(home.path()).close().unwrap();
+        let report = verify(home.path()).unwrap();
+        assert_eq!(report.problems, [], "cut at {length}");
+        let kept = whole[..=length].split(|byte| *byte == b'\n').count() - 1;
+        let torn = kinds(home.path()).contains(&"torn".to_owned());
+        let at_line_end = length == 0 || whole[length - 1] == b'\n' || whole[length] == b'\n';
+        assert_eq!(torn, !at_line_end, "cut at {length}");
+        assert!(report.lines >= kept as u64 + 2, "cut at {length}");
+        if torn {
+            let lines = lines(home.path());
+            let torn = lines.iter().find(|line| line["kind"] == "torn").unwrap();
+            let fragment = torn["fragment"].as_str().unwrap().as_bytes();
+            assert!(whole[..length].ends_with(fragment) && !fragment.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_damaged_end_is_set_aside_and_named() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = open(home.path());
+    trail.submit(record());
+    trail.close().unwrap();
+    damage(home.path(), |bytes| bytes.extend_from_slice(&[0; 4096]));
+    open(home.path()).close().unwrap();
+    assert_eq!(kinds(home.path()), ["start", "call", "stop", "damaged", "start", "stop"]);
+    let lines = lines(home.path());
+    let aside = home.path().join(lines[3]["file"].as_str().unwrap());
+    assert_eq!(fs::read(aside).unwrap(), [0; 4096]);
+    assert_eq!(verify(home.path()).unwrap().problems, []);
+}
+
+/// A disk that can be told to be full, and to hold a sync back.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<(Mutex<DiskState>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct DiskState {
+    bytes: Vec<u8>,
+    room: Option<usize>,
+    syncs: u32,
+    sync_fails: bool,
+}
+
+impl Disk {
+    fn set(&self, change: impl FnOnce(&mut DiskState)) {
+        change(&mut self.0.0.lock());
+        self.0.1.notify_all();
+    }
+
+    fn calls(&self) -> usize {
+        let state = self.0.0.lock();
+        memchr::memmem::find_iter(&state.bytes, b"{\"kind\":\"call\"").count()
+    }
+
+    fn lost(&self) -> Option<u64> {
+        let state = self.0.0.lock();
+        let text = String::from_utf8(state.bytes.clone()).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .find(|line| line["kind"] == "gap")
+            .and_then(|line| line["lost"].as_u64())
+    }
+}
+
+impl Storage for Disk {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.0.lock();
+        let room = state.room.unwrap_or(usize::MAX).min(bytes.len());
+        if room == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if let Some(left) = &mut state.room {
+            *left -= room;
+        }
+        state.bytes.extend_from_slice(&bytes[..room]);
+        Ok(room)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.0.0.lock();
+        if state.sync_fails {
+            return Err(io::Error::other("the disk is failing"));
+        }
+        state.syncs += 1;
+        Ok(())
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn on(disk: &Disk, settings: &Settings) -> Trail {
+    Trail::start(settings, disk.clone(), Encoder::new(crate::trail::Tip::START), 0).unwrap()
+}
+
+fn quick() -> Settings {
+    Settings { retry_interval: Duration::from_millis(1), ..Settings::new("unused") }
+}
+
+#[test]
+fn a_full_disk_refuses_calls_until_there_is_room_and_loses_nothing() {
+    let disk = Disk::default();
+    disk.set(|state| state.room = Some(100));
+    let trail = on(&disk, &quick());
+    trail.submit(record());
+    eventually("calls are refused", || trail.admit().is_err());
+    assert!(trail.stats().unwritable.is_some());
+    for _ in 0..50 {
+        trail.submit(record());
+    }
+    disk.set(|state| state.room = None);
+    eventually("calls are admitted", || trail.admit().is_ok());
+    trail.close().unwrap();
+    assert_eq!((disk.calls(), disk.lost()), (51, None));
+}
+
+#[test]
+fn with_continue_calls_go_on_and_what_finds_no_room_is_counted() {
+    let disk = Disk::default();
+    disk.set(|state| state.room = Some(0));
+    let settings = Settings { on_failure: OnFailure::Continue, queue_records: 10, ..quick() };
+    let trail = on(&disk, &settings);
+    trail.submit(record());
+    eventually("the disk has said no", || trail.stats().unwritable.is_some());
+    for _ in 0..25 {
+        trail.submit(record());
+        assert_eq!(trail.admit(), Ok(()));
+    }
+    assert_eq!(trail.stats().lost, 15);
+    disk.set(|state| state.room = None);
+    eventually("the disk takes lines again", || trail.stats().unwritable.is_none());
+    trail.close().unwrap();
+    assert_eq!((disk.calls(), disk.lost()), (11, Some(15)));
+}
+
+#[tokio::test]
+async fn a_synced_record_is_answered_after_the_sync() {
+    let disk = Disk::default();
+    let trail = on(&disk, &quick());
+    trail.submit_synced(record()).await.unwrap();
+    assert_eq!(disk.calls(), 1);
+    assert_eq!(disk.0.0.lock().syncs, 1);
+    assert_eq!(trail.stats().synced_seq, 1);
+}
+
+#[tokio::test]
+async fn a_synced_record_that_cannot_be_kept_is_an_error_and_still_written_later() {
+    let disk = Disk::default();
+    disk.set(|state| state.sync_fails = true);
+    let trail = on(&disk, &quick());
+    let error = trail.submit_synced(record()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the audit trail cannot be written: the disk is failing");
+    assert!(trail.submit_synced(record()).await.is_err());
+    disk.set(|state| state.sync_fails = false);
+    eventually("calls are admitted", || trail.admit().is_ok());
+    trail.close().unwrap();
+    assert_eq!(disk.calls(), 2);
+}
+
+#[tokio::test]
+async fn synced_calls_share_a_sync() {
+    let disk = Disk::default();
+    let trail = on(&disk, &quick());
+    let waiting: Vec<_> = {
+        // The writer cannot finish a batch while the disk is held, so these gather behind it.
+        let held = disk.0.0.lock();
+        let waiting = (0..64).map(|_| trail.submit_synced(record())).collect();
+        drop(held);
+        waiting
+    };
+    for outcome in waiting {
+        outcome.await.unwrap();
+    }
+    assert!(disk.0.0.lock().syncs <= 2, "{}", disk.0.0.lock().syncs);
+}
+
+#[test]
+fn a_trail_that_cannot_be_closed_in_order_says_so() {
+    let disk = Disk::default();
+    disk.set(|state| state.room = Some(0));
+    let trail = on(&disk, &quick());
+    trail.submit(record());
+    let error = trail.close().unwrap_err();
+    assert!(error.to_string().starts_with("the audit trail cannot be written"), "{error}");
+}

@@ -1,0 +1,87 @@
+//! The audit trail on disk: what the path writes and the `audit` commands read.
+//!
+//! The path hands over one [`Record`] for every finished call and never waits for the disk (unless
+//! the durability is [`Durability::Synced`]). A thread of its own turns records into lines, links
+//! them into a hash chain and writes them, so the cost on the path is one short lock.
+//!
+//! # Files
+//!
+//! `audit-<number of its first line>-<when it was begun>.jsonl`, so that `*.jsonl` sorts in the order
+//! it was written; the directory has mode 0700, its files 0600. Each line is one JSON object in
+//! printable ASCII. `damaged-*.bin` is what was taken out of the trail after a crash, see below.
+//!
+//! # Lines
+//!
+//! Every line has `kind`, `schema` (this is version [`SCHEMA`]), `seq` (1, 2, 3 … without holes,
+//! over all files and kinds), `time` (RFC 3339, UTC, microseconds), and last `prev` and `hash`.
+//!
+//! `"kind":"call"` is a finished call. Its `time` is when the call came in; lines stand in the order
+//! in which calls ended.
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `request_id` | the call; the caller has it from `X-Request-Id` |
+//! | `trace_id` | W3C trace, 32 hexadecimal digits |
+//! | `listener`, `profile` | where it came in, where it leads |
+//! | `caller` | the caller's name, or `null` |
+//! | `caller_proof` | `listener`, `uid=… gid=… pid=…` or `certificate=…`, or `null` if it never got so far |
+//! | `operation` | `subtenant.get`, or `null` if it matched none |
+//! | `method`, `path` | as received; a path over 2048 bytes ends in `…` |
+//! | `object_id` | the last UUID in the path, or `null` |
+//! | `query_keys` | names of the query's parameters, never values; `(no name)` and `(odd name)` stand for what could be a value |
+//! | `status` | what the caller got, `null` if it left before |
+//! | `outcome` | `forwarded`, `cached`, `refused`, `failed` |
+//! | `cache` | `hit`, `miss`, `stale`, `revalidated`, `collapsed`, `bypass`, or `null` |
+//! | `source_request_id` | the call whose upstream answer memory gave again |
+//! | `upstream_status` | the upstream's own status |
+//! | `tls_version`, `tls_certificate` | of the upstream connection; SHA-256 of its certificate |
+//! | `attempts`, `retries` | how often the upstream was asked, and why it was asked again |
+//! | `credential_version` | which version of the seven values was sent |
+//! | `duration_us`, `upstream_us` | whole call; until the head of the upstream's answer |
+//! | `request_bytes`, `response_bytes` | bodies, as far as they were sent |
+//! | `error` | label of what went wrong, or `null` |
+//!
+//! Other kinds are markers: `start` and `stop` (a gateway took the trail and closed it in order; a
+//! `start` without a `stop` before it is a crash), `intent` (synced trails: a call is about to use a
+//! credential), `gap` (`lost` records found no room while the trail could not be written), `torn`
+//! (half a line that a crash left, with its text), `damaged` (a damaged end that was set aside into
+//! `file`).
+//!
+//! Never in a line: a header value, a body, a query value, a credential.
+//!
+//! # The chain, by hand
+//!
+//! `hash` is the SHA-256 of the line up to `,"hash":`; `prev`, the last field before it, is the
+//! `hash` of the line before (64 zeros in the first). With common tools:
+//!
+//! ```sh
+//! sed -n 7p audit-….jsonl | sed 's/,"hash":"[0-9a-f]*"}$//' | tr -d '\n' | sha256sum
+//! ```
+
+mod settings;
+mod record;
+mod target;
+mod json;
+mod chain;
+mod encode;
+mod directory;
+mod recover;
+mod shared;
+mod storage;
+mod writer;
+mod handle;
+mod line;
+mod verify;
+#[cfg(test)]
+mod testing;
+
+pub use chain::{Hash, Seal, Tip};
+pub use directory::{DirectoryError, Segment};
+pub use encode::SCHEMA;
+pub use handle::{OpenError, Stats, Trail};
+pub use line::{Place, place};
+pub use record::{CacheResult, Intent, Outcome, Record, UpstreamTls};
+pub use recover::RecoverError;
+pub use settings::{Durability, OnFailure, Settings};
+pub use shared::Unwritable;
+pub use verify::{Problem, ProblemKind, Report, verify};

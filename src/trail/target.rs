@@ -1,0 +1,130 @@
+//! What of a request target may stand in the trail: the path, bounded, and the names of its query.
+//!
+//! The target need not be canonical; refused ones are on the trail as well. Nothing here keeps a
+//! value of a query, whichever way a caller tries to dress it up as a name.
+
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+
+/// The longest path that is written down, in bytes. Pigello's are a tenth of it.
+const MAX_PATH: usize = 2048;
+/// How many names of a query are written down.
+const MAX_KEYS: usize = 64;
+/// The longest name of a query that is written down, in bytes.
+const MAX_KEY: usize = 64;
+/// Stands for a parameter without `=`: the whole of it could be a value.
+const NO_NAME: &str = "(no name)";
+/// Stands for names that do not look like one.
+const ODD_NAME: &str = "(odd name)";
+
+/// The path, cut with an ellipsis where it is too long.
+pub(super) fn path(target: &PathAndQuery) -> Cow<'_, str> {
+    // A fragment has no place in a request target, and what stands behind it may be anything.
+    let path = target.path().split('#').next().unwrap_or_default();
+    bounded(path, MAX_PATH)
+}
+
+/// Cuts a text to a number of bytes and says so with an ellipsis.
+pub(super) fn bounded(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
+}
+
+/// The object the path is about: its last segment that is a UUID.
+pub(super) fn object_id(path: &str) -> Option<&str> {
+    path.rsplit('/').find(|segment| is_uuid(segment))
+}
+
+fn is_uuid(segment: &str) -> bool {
+    segment.len() == 36
+        && segment.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// The names of the query's parameters in their order, each once.
+pub(super) fn query_keys(target: &PathAndQuery) -> Vec<&str> {
+    let mut keys: Vec<&str> = Vec::new();
+    let query = target.query().unwrap_or_default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let key = name_of(pair);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+        if keys.len() == MAX_KEYS {
+            break;
+        }
+    }
+    keys
+}
+
+/// The name of one parameter, if it looks like one: a word of a programming language with the signs
+/// that filters use (`category!`, `id__in!`, `address.city`, `ids[]`).
+fn name_of(pair: &str) -> &str {
+    let Some((name, _)) = pair.split_once('=') else { return NO_NAME };
+    let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    let fits = name.bytes().all(|byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'!' | b'[' | b']')
+    });
+    if begins && fits && name.len() <= MAX_KEY { name } else { ODD_NAME }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> PathAndQuery {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_path_is_kept_and_bounded() {
+        assert_eq!(path(&target("/a/..%2fb//?ssn=201701272394")), "/a/..%2fb//");
+        let long = format!("/{}", "å".repeat(MAX_PATH));
+        let kept = path(&target(&long)).into_owned();
+        assert!(kept.len() <= MAX_PATH + 3, "{}", kept.len());
+        assert!(kept.ends_with('…'));
+    }
+
+    #[test]
+    fn the_last_uuid_is_the_object() {
+        let id = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
+        assert_eq!(object_id(&format!("/accounts/users/customer/subtenant/{id}/")), Some(id));
+        assert_eq!(object_id("/accounts/users/customer/subtenant/list/"), None);
+        assert_eq!(object_id("/0190d1c2x9a4e-7cc3-8f00-1234567890ab/"), None);
+    }
+
+    #[test]
+    fn only_names_are_kept_of_a_query() {
+        let keys = |text: &str| {
+            query_keys(&target(text)).into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            keys("/l/?_page=1&category!=3&id__in!=a,b&ids[]=1&&category!=4&ssn=201701272394"),
+            ["_page", "category!", "id__in!", "ids[]", "ssn"]
+        );
+        // A value where a name should be is not written down.
+        for hidden in [
+            "/l/?201701272394",
+            "/l/?201701272394=",
+            "/l/?ssn%3D201701272394=",
+            "/l/?ssn:201701272394=x",
+            "/l/?Tolvan+Tolvansson=x",
+            "/l/?a;ssn%3d201701272394=x",
+            "/l/?=201701272394",
+        ] {
+            let keys = keys(hidden);
+            assert!(keys == [NO_NAME] || keys == [ODD_NAME], "{hidden}: {keys:?}");
+        }
+        let many = (0..1000).map(|n| format!("a{n}=1")).collect::<Vec<_>>().join("&");
+        assert_eq!(keys(&format!("/?{many}")).len(), MAX_KEYS);
+    }
+}

@@ -1,0 +1,44 @@
+//! Records for the tests.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{Method, StatusCode};
+
+use super::{CacheResult, Outcome, Record, UpstreamTls};
+use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
+
+pub(super) const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
+
+/// A call that was forwarded; its query holds what must not be seen again.
+pub(super) fn record() -> Record {
+    let target = format!("/accounts/users/customer/subtenant/{OBJECT}/?ssn=201701272394&_slim=1");
+    Record {
+        time: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
+        request_id: RequestId::fresh(),
+        trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+        listener: ListenerName::new("sidecar"),
+        caller: Some("billing".into()),
+        caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(42) }),
+        profile: ProfileName::new("production"),
+        operation: Some("subtenant.get".into()),
+        method: Method::GET,
+        target: Some(target.parse().unwrap()),
+        status: Some(StatusCode::OK),
+        outcome: Outcome::Forwarded,
+        cache: Some(CacheResult::Miss),
+        source_request_id: None,
+        upstream_status: Some(StatusCode::OK),
+        upstream_tls: Some(Arc::new(UpstreamTls { version: "TLSv1.3", certificate: [0xab; 32] })),
+        attempts: 2,
+        retries: vec!["upstream_refused"],
+        credential_version: Some("7".into()),
+        duration: Duration::from_micros(12_345),
+        upstream_time: Some(Duration::from_micros(11_000)),
+        request_bytes: 0,
+        response_bytes: 2_048,
+        error: None,
+    }
+}
