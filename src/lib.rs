@@ -8,3 +8,4 @@ pub mod error;
 pub mod mock;
 pub mod secret;
 pub mod trail;
+pub mod cli;

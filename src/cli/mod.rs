@@ -1,4 +1,3 @@
-//! The commands, one file each.
+//! The commands.
 
-pub mod credentials;
-pub mod mock_upstream;
+pub mod audit;

@@ -71,6 +71,7 @@ mod storage;
 mod writer;
 mod handle;
 mod line;
+mod read;
 mod verify;
 #[cfg(test)]
 mod testing;
@@ -79,7 +80,8 @@ pub use chain::{Hash, Seal, Tip};
 pub use directory::{DirectoryError, Segment};
 pub use encode::SCHEMA;
 pub use handle::{OpenError, Stats, Trail};
-pub use line::{Place, place};
+pub use line::{Call, Place, call, place};
+pub use read::{Follow, ReadError, for_each_line};
 pub use record::{CacheResult, Intent, Outcome, Record, UpstreamTls};
 pub use recover::RecoverError;
 pub use settings::{Durability, OnFailure, Settings};

@@ -97,15 +97,12 @@ fn scan(file: &File, before: impl FnOnce() -> Result<Tip, RecoverError>) -> Resu
     let mut bytes = Vec::new();
     while reader.read_until(b'\n', &mut bytes).map_err(ScanError::Io)? > 0 {
         let Some(whole) = bytes.strip_suffix(b"\n") else { break };
-        match tip_of(whole)
-            .filter(|(prev, tip)| *prev == end.tip.hash && tip.seq == end.tip.seq + 1)
-        {
-            Some((_, tip)) => end.tip = tip,
-            None => {
-                end.torn = false;
-                break;
-            }
-        }
+        let follows = |prev: Hash, seq| prev == end.tip.hash && seq == end.tip.seq + 1;
+        let Some((_, tip)) = tip_of(whole).filter(|(prev, tip)| follows(*prev, tip.seq)) else {
+            end.torn = false;
+            break;
+        };
+        end.tip = tip;
         end.good += bytes.len() as u64;
         bytes.clear();
     }

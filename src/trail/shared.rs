@@ -29,6 +29,7 @@ pub struct Unwritable {
 }
 
 /// One thing to write.
+#[expect(clippy::large_enum_variant, reason = "calls are the rule, and a box would cost each one")]
 #[derive(Debug)]
 pub(super) enum Item {
     Call(Record),

@@ -36,7 +36,7 @@ pub(super) fn record() -> Record {
         retries: vec!["upstream_refused"],
         credential_version: Some("7".into()),
         duration: Duration::from_micros(12_345),
-        upstream_time: Some(Duration::from_micros(11_000)),
+        upstream_time: Some(Duration::from_millis(11)),
         request_bytes: 0,
         response_bytes: 2_048,
         error: None,

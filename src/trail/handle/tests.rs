@@ -45,7 +45,9 @@ fn every_record_is_written_by_the_time_the_trail_is_closed() {
             std::thread::spawn(move || (0..500).for_each(|_| trail.submit(record())))
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(trail.close().unwrap(), 4002);
     let report = verify(&directory).unwrap();
     assert_eq!((report.calls, report.lines, report.crashes), (4000, 4002, 0));

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::trail::{Settings, Trail, testing::record};
+use crate::trail::{Segment, Settings, Trail, testing::record};
 
 /// A trail of a start, six calls and a stop, as lines.
 fn trail() -> (tempfile::TempDir, PathBuf, Vec<String>) {

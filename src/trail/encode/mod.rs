@@ -74,7 +74,7 @@ impl Encoder {
                 .text_or_null("cache", record.cache.map(super::CacheResult::label))
                 .text_or_null(
                     "source_request_id",
-                    record.source_request_id.map(|id| &*id.encode(&mut source)),
+                    record.source_request_id.map(|id| id.encode(&mut source) as &str),
                 )
                 .number_or_null("upstream_status", record.upstream_status.map(|s| s.as_u16()));
             match record.upstream_tls.as_deref() {

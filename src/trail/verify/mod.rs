@@ -2,15 +2,13 @@
 
 use std::{
     fmt,
-    fs::File,
-    io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
 };
 
 use super::{
     chain::{Hash, Seal},
-    directory::Segment,
     line,
+    read::{self, Lines, ReadError},
 };
 
 /// What a check found.
@@ -85,19 +83,15 @@ impl fmt::Display for ProblemKind {
 }
 
 /// Reads a whole trail.
-pub fn verify(directory: &Path) -> io::Result<Report> {
+pub fn verify(directory: &Path) -> Result<Report, ReadError> {
     let mut check = Check::default();
-    for segment in Segment::list(directory)? {
+    for segment in read::list(directory)? {
         check.report.files += 1;
-        let mut reader = BufReader::with_capacity(1 << 20, File::open(&segment.path)?);
-        let mut bytes = Vec::new();
+        let mut lines = Lines::open(&segment.path, 0)?;
         let mut number = 0;
-        while reader.read_until(b'\n', &mut bytes)? > 0 {
+        while let Some(line) = lines.next()? {
             number += 1;
-            // The last line of a trail that is being written may be on its way.
-            let Some(whole) = bytes.strip_suffix(b"\n") else { break };
-            check.line(&segment.path, number, whole);
-            bytes.clear();
+            check.line(&segment.path, number, line);
         }
     }
     Ok(check.report)

@@ -1,0 +1,63 @@
+//! `audit tail`: the last calls, and with `-f` new ones as they come.
+
+use std::{collections::VecDeque, io, path::Path, time::Duration};
+
+use clap::Args;
+
+use super::{
+    AuditError, Source,
+    filter::Filter,
+    query::{Format, print},
+};
+use crate::trail::{self, Follow};
+
+/// Shows the last calls.
+#[derive(Debug, Args)]
+pub(super) struct TailArgs {
+    #[command(flatten)]
+    pub(super) source: Source,
+    #[command(flatten)]
+    filter: Filter,
+    /// Go on with new calls as they come, until interrupted.
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the last calls to begin with.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+    /// How to print them.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn run(
+    args: &TailArgs,
+    directory: &Path,
+    out: &mut dyn io::Write,
+) -> Result<(), AuditError> {
+    let mut last: VecDeque<Vec<u8>> = VecDeque::new();
+    let mut follow = Follow::new(directory);
+    follow.read(|line| {
+        if trail::call(line).is_some_and(|call| args.filter.matches(&call)) {
+            last.push_back(line.to_owned());
+            if last.len() > args.lines {
+                last.pop_front();
+            }
+        }
+        Ok::<_, AuditError>(())
+    })?;
+    let mut show = |line: &[u8]| match trail::call(line).filter(|call| args.filter.matches(call)) {
+        Some(call) => print(args.format, &call, line, out).map_err(AuditError::Output),
+        None => Ok(()),
+    };
+    last.iter().try_for_each(|line| show(line))?;
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
+        std::thread::sleep(LOOK_AGAIN);
+        follow.read(&mut show)?;
+    }
+}
+
+/// The writer gathers for about as long.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
