@@ -2,10 +2,8 @@
 
 pub mod body;
 pub mod cli;
+pub mod config;
 pub mod credentials;
 pub mod domain;
 pub mod error;
-pub mod mock;
 pub mod secret;
-pub mod trail;
-pub mod cli;

@@ -1,3 +1,9 @@
-//! The commands.
+//! The subcommands, one file each.
 
-pub mod audit;
+pub mod check;
+pub mod config;
+mod config_files;
+mod failure;
+
+pub use config_files::ConfigFiles;
+pub use failure::Failure;

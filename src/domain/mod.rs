@@ -9,6 +9,7 @@ mod duration;
 mod names;
 mod operation;
 mod origin;
+mod path_pattern;
 mod pattern;
 mod request_id;
 mod target;
@@ -21,6 +22,7 @@ pub use operation::{
     Action, Catalog, CatalogError, Entity, Operation, OperationMatch, builtin_operations,
 };
 pub use origin::{Origin, OriginError};
+pub use path_pattern::{PathPattern, PathPatternError};
 pub use pattern::{OperationPattern, PatternError};
 pub use request_id::{RequestId, TraceContext};
 pub use target::{CanonicalTarget, TargetError};

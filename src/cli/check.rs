@@ -1,0 +1,297 @@
+//! `check`: is the configuration in order, and what does it mean?
+//!
+//! It runs the very code that `serve` runs, and then says in plain words what was understood, so
+//! that a person can see whether it is what they meant. It opens no socket and reads no secret.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    time::Duration,
+};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{ConfigFiles, Failure, failure::tell};
+use crate::{
+    config::{
+        Loaded, Settings,
+        settings::{
+            Access, CacheRule, CredentialsSettings, Durability, ListenerSettings, Mode, OnFailure,
+            ProfileSettings, SourceSettings, Unmatched, VaultSettings,
+        },
+    },
+    domain::{Address, CallerRule, OperationPattern, Span},
+};
+
+/// Checks the configuration and says what it means.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+}
+
+/// Checks, and prints what was understood to `out`.
+pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    let loaded = args.files.load()?.for_serving()?;
+    explain(&loaded, out)?;
+    Ok(())
+}
+
+/// Says what a configuration means.
+pub fn explain(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
+    let settings = &loaded.settings;
+    let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    writeln!(out, "{} is in order.", files.join(" with "))?;
+    let mut page = Page { out };
+    listeners(&mut page, settings)?;
+    profiles(&mut page, settings)?;
+    credentials(&mut page, settings)?;
+    callers(&mut page, settings)?;
+    cache(&mut page, settings)?;
+    audit(&mut page, settings)?;
+    admin(&mut page, settings)?;
+    if !loaded.warnings.is_empty() {
+        page.section("Worth a second look")?;
+        for warning in &loaded.warnings {
+            tell(page.out, "warning", AnsiColor::Yellow, warning)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lines of two columns under headings.
+struct Page<'a, W> {
+    out: &'a mut W,
+}
+
+impl<W: Write> Page<'_, W> {
+    const NAME_WIDTH: usize = 18;
+
+    fn section(&mut self, title: &str) -> io::Result<()> {
+        let bold = Style::new().bold();
+        writeln!(self.out, "\n{bold}{title}{bold:#}")
+    }
+
+    fn line(&mut self, name: impl Display, text: impl Display) -> io::Result<()> {
+        let name = name.to_string();
+        if name.chars().count() > Self::NAME_WIDTH {
+            writeln!(self.out, "  {name}")?;
+            return self.more(text);
+        }
+        writeln!(self.out, "  {name:<width$}  {text}", width = Self::NAME_WIDTH)
+    }
+
+    fn more(&mut self, text: impl Display) -> io::Result<()> {
+        writeln!(self.out, "  {:<width$}  {text}", "", width = Self::NAME_WIDTH)
+    }
+}
+
+fn listeners(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    page.section("Listeners")?;
+    for listener in &settings.listeners {
+        page.line(
+            &listener.name,
+            format_args!("{}, calls go to `{}`", listener.address, listener.profile),
+        )?;
+        page.more(who(listener))?;
+        if !listener.allowed_hosts.is_empty() {
+            page.more(format_args!("also served as {}", listener.allowed_hosts.join(", ")))?;
+        }
+    }
+    Ok(())
+}
+
+fn who(listener: &ListenerSettings) -> String {
+    let mutual = listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let reach = match &listener.address {
+        Address::Unix(_) => "processes that may open the socket",
+        Address::Tcp(_) if mutual => "machines that reach it, with a certificate from `client_ca`",
+        Address::Tcp(_) if listener.address.is_local() => "every process on this machine",
+        Address::Tcp(_) => "every machine that reaches it",
+    };
+    match &listener.caller {
+        Some(caller) => format!("for {reach}; each is `{caller}`"),
+        None => format!("for {reach}"),
+    }
+}
+
+fn profiles(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    page.section("Profiles")?;
+    for (name, profile) in &settings.profiles {
+        page.line(name, upstream(profile))?;
+        page.more(format_args!("with the credentials `{}`", profile.credentials))?;
+    }
+    Ok(())
+}
+
+fn upstream(profile: &ProfileSettings) -> String {
+    let mut parts = vec![profile.upstream.to_string()];
+    parts.extend(profile.connect_to.map(|address| format!("dialled at {address}")));
+    parts.push(match (&profile.ca_file, profile.upstream.is_tls()) {
+        (_, false) => "without TLS".to_owned(),
+        (Some(file), true) => format!("trusting {}", file.display()),
+        (None, true) => "trusting this machine's roots".to_owned(),
+    });
+    parts.join(", ")
+}
+
+fn credentials(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    page.section("Credentials")?;
+    for (name, set) in &settings.credentials {
+        page.line(name, source(set, settings.vault.as_ref()))?;
+        page.more(refresh(set))?;
+        if !set.fixed.0.is_empty() {
+            let names: Vec<_> = set.fixed.0.iter().map(|(name, _)| name.key()).collect();
+            page.more(format_args!("from the configuration: {}", names.join(", ")))?;
+        }
+    }
+    Ok(())
+}
+
+fn source(set: &CredentialsSettings, vault: Option<&VaultSettings>) -> String {
+    match &set.source {
+        SourceSettings::Directory { path } => format!("files in {}", path.display()),
+        SourceSettings::Environment { prefix } => format!("variables {prefix}…"),
+        SourceSettings::Sealed { file, .. } => format!("the sealed store {}", file.display()),
+        SourceSettings::Vault { mount, path, kv_version } => {
+            let address = vault.and_then(|vault| vault.address.as_ref());
+            let address = address.map_or_else(|| "VAULT_ADDR".to_owned(), ToString::to_string);
+            let login = vault.and_then(|vault| vault.auth.as_ref());
+            let login = login.map_or("VAULT_TOKEN", |auth| auth.method.name());
+            format!(
+                "{mount}/{path} in the vault at {address} (KV version {kv_version}, login: {login})"
+            )
+        }
+    }
+}
+
+fn refresh(set: &CredentialsSettings) -> String {
+    let every = Span(set.refresh);
+    match set.max_stale {
+        Some(limit) => {
+            format!("read again every {every}; used for up to {} without it", Span(limit))
+        }
+        None => format!("read again every {every}; kept while the source cannot be reached"),
+    }
+}
+
+fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    page.section("Who may do what")?;
+    for caller in &settings.callers {
+        page.line(&caller.name, proofs(caller, settings))?;
+        page.more(allowed(caller, settings))?;
+    }
+    let everyone = if settings.callers.is_empty() { "everyone" } else { "everyone else" };
+    match settings.policy.unidentified {
+        Access::Allow => page.line(everyone, "may use every operation")?,
+        Access::Deny => page.line(everyone, "is refused")?,
+    }
+    page.line(
+        "other requests",
+        match settings.policy.unmatched {
+            Unmatched::Deny => "are refused if they match no operation",
+            Unmatched::Forward => "go to Pigello if the caller may use `*`",
+        },
+    )?;
+    if settings.policy.mode == Mode::Report {
+        page.line("report only", "what would be refused goes through, and is written down")?;
+    }
+    Ok(())
+}
+
+fn proofs(caller: &CallerRule, settings: &Settings) -> String {
+    let mut proofs = Vec::new();
+    for listener in &settings.listeners {
+        if listener.caller.as_ref() == Some(&caller.name) {
+            proofs.push(format!("the listener `{}`", listener.name));
+        }
+    }
+    proofs.extend(caller.unix_uids.iter().map(|uid| format!("user id {uid}")));
+    proofs.extend(
+        caller.tls_names.iter().map(|name| format!("certificate of {}", name.escape_debug())),
+    );
+    if proofs.is_empty() {
+        "known by nothing".to_owned()
+    } else {
+        format!("known by {}", proofs.join(", "))
+    }
+}
+
+fn allowed(caller: &CallerRule, settings: &Settings) -> String {
+    let operations = settings.catalog.operations();
+    let may = |pattern: &OperationPattern| {
+        operations.iter().filter(|operation| pattern.matches(operation)).count()
+    };
+    let all = operations
+        .iter()
+        .filter(|operation| caller.allow.iter().any(|pattern| pattern.matches(operation)))
+        .count();
+    let patterns: Vec<_> = caller
+        .allow
+        .iter()
+        .map(|pattern| match pattern {
+            OperationPattern::Exactly(_) => pattern.to_string(),
+            _ => format!("{pattern} ({})", may(pattern)),
+        })
+        .collect();
+    if patterns.is_empty() {
+        return "may use nothing".to_owned();
+    }
+    format!("may use {all} of {} operations: {}", operations.len(), patterns.join(", "))
+}
+
+fn cache(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    let cache = &settings.cache;
+    page.section("Answered from memory")?;
+    if !cache.enabled || cache.rules.is_empty() {
+        return page.line("nothing", "the cache is off");
+    }
+    for rule in &cache.rules {
+        page.line(subject(rule), freshness(rule))?;
+    }
+    page.line("protectedidentity", "never")
+}
+
+fn subject(rule: &CacheRule) -> String {
+    let operations = rule.operations.iter().map(ToString::to_string);
+    operations.chain(rule.paths.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
+}
+
+fn freshness(rule: &CacheRule) -> String {
+    let mut parts = vec![format!("fresh for {} unless the answer says otherwise", Span(rule.ttl))];
+    let mut also = |span: Duration, text: &str| {
+        if !span.is_zero() {
+            parts.push(format!("{} {text}", Span(span)));
+        }
+    };
+    also(rule.stale_while_revalidate, "more while it is renewed");
+    also(rule.stale_if_error, "more if Pigello fails");
+    also(rule.negative_ttl, "for a 404 or 410");
+    parts.join("; ")
+}
+
+fn audit(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    let audit = &settings.audit;
+    page.section("Audit trail")?;
+    let when = match audit.durability {
+        Durability::Batched => "on disk within a second",
+        Durability::Synced => "on disk before the answer leaves",
+    };
+    page.line("every call", format_args!("{}, {when}", audit.directory.display()))?;
+    page.line(
+        "not writable",
+        match audit.on_failure {
+            OnFailure::Refuse => "calls are refused",
+            OnFailure::Continue => "calls go on, and the loss is counted",
+        },
+    )
+}
+
+fn admin(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    page.section("Admin")?;
+    match &settings.admin {
+        Some(admin) => page.line(&admin.address, "health, metrics, status"),
+        None => page.line("off", "no health checks and no metrics"),
+    }
+}

@@ -1,0 +1,46 @@
+//! `config show` and `config schema`: what takes effect and where it came from; what may stand in
+//! a file.
+
+use std::io::Write;
+
+use super::{ConfigFiles, Failure};
+use crate::config;
+
+/// Looks at the configuration.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Prints the configuration as it takes effect, each key with where its value came from.
+    ///
+    /// Identifiers are cut short. The output is a configuration file itself.
+    Show {
+        #[command(flatten)]
+        files: ConfigFiles,
+        /// Prints JSON instead of TOML.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the JSON Schema of the configuration file, for editors and for reading.
+    Schema,
+}
+
+/// Runs the command, printing to `out`.
+pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    match &args.command {
+        Command::Show { files, json } => {
+            let effective = files.load()?.effective;
+            if *json {
+                writeln!(out, "{:#}", effective.to_json())?;
+            } else {
+                write!(out, "{}", effective.to_toml())?;
+            }
+        }
+        Command::Schema => writeln!(out, "{:#}", config::schema())?,
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! One configuration file: read, parsed, and taken as a layer, with the line of every key.
+//!
+//! figment's own TOML reader takes a missing file for an empty one and prints the offending line;
+//! here a missing file is an error and a line that does not parse is only named.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{ErrorKind, Read as _},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
+
+use figment::{
+    Metadata, Profile, Provider,
+    value::{Dict, Map, Value},
+};
+use toml_edit::{Document, Item, TableLike};
+
+use super::{
+    key::KeyPath,
+    problem::{Place, Problem},
+};
+
+/// No configuration is larger; a wrong path may well lead to something that is.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// A file as a layer.
+#[derive(Debug)]
+pub(super) struct FileLayer {
+    pub(super) path: Arc<Path>,
+    pub(super) lines: BTreeMap<KeyPath, usize>,
+    tree: Dict,
+}
+
+impl FileLayer {
+    /// Reads a file. What is wrong inside goes to `problems`, and the rest is still taken.
+    pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
+        let path: Arc<Path> = path.into();
+        let place = |line, column| Place::File { path: Arc::clone(&path), line, column };
+        let whole = |message: String| Problem::new(place(None, None), KeyPath::root(), message);
+        let text = read_text(&path).map_err(|problem| {
+            whole(problem)
+                .hint("name the configuration with `--config FILE` or PIGELLO_GATEWAY_CONFIG")
+        })?;
+        let newlines = Newlines::of(&text);
+        let document = Document::parse(text.as_str()).map_err(|error| {
+            let at = error.span().map(|span| newlines.position(&text, span.start));
+            let (line, column) = at.unzip();
+            let place = place(line, column);
+            Problem::new(place, KeyPath::root(), format!("not TOML: {}", message_of(&error)))
+        })?;
+        let mut reader = Reader { newlines, lines: BTreeMap::new(), problems, place: &place };
+        let tree = reader.table(&KeyPath::root(), document.as_table());
+        let lines = reader.lines;
+        Ok(Self { path, lines, tree })
+    }
+}
+
+impl Provider for FileLayer {
+    fn metadata(&self) -> Metadata {
+        Metadata::from("file", &*self.path)
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        Ok(Map::from([(Profile::Default, self.tree.clone())]))
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let reason = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "this user may not read the file".to_owned(),
+        ErrorKind::IsADirectory => "this is a folder, not a file".to_owned(),
+        ErrorKind::InvalidData => "the file is not UTF-8 text".to_owned(),
+        kind => format!("the file cannot be read: {kind}"),
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(reason)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(reason)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err("the file is larger than 1 MiB, which no configuration is".to_owned());
+    }
+    Ok(text)
+}
+
+/// The parser's own words, which name what it expected and never what it found.
+fn message_of(error: &toml_edit::TomlError) -> String {
+    error.message().lines().next().unwrap_or("does not parse").to_owned()
+}
+
+/// Where lines end.
+#[derive(Debug)]
+struct Newlines(Vec<usize>);
+
+impl Newlines {
+    fn of(text: &str) -> Self {
+        Self(memchr::memchr_iter(b'\n', text.as_bytes()).collect())
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset) + 1
+    }
+
+    fn position(&self, text: &str, offset: usize) -> (usize, usize) {
+        let line = self.line(offset);
+        let start = line.checked_sub(2).and_then(|at| self.0.get(at)).map_or(0, |end| end + 1);
+        let before = text.get(start..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
+}
+
+/// Turns the parsed document into figment's values.
+struct Reader<'a, P> {
+    newlines: Newlines,
+    lines: BTreeMap<KeyPath, usize>,
+    problems: &'a mut Vec<Problem>,
+    place: &'a P,
+}
+
+impl<P: Fn(Option<usize>, Option<usize>) -> Place> Reader<'_, P> {
+    fn table(&mut self, path: &KeyPath, table: &dyn TableLike) -> Dict {
+        let mut dict = Dict::new();
+        for (key, item) in table.iter() {
+            let below = path.key(key);
+            self.mark(&below, table.key(key).and_then(toml_edit::Key::span));
+            if let Some(value) = self.item(&below, item) {
+                dict.insert(key.to_owned(), value);
+            }
+        }
+        dict
+    }
+
+    fn item(&mut self, path: &KeyPath, item: &Item) -> Option<Value> {
+        match item {
+            Item::None => None,
+            Item::Value(value) => self.value(path, value),
+            Item::Table(table) => Some(self.table(path, table).into()),
+            Item::ArrayOfTables(tables) => {
+                let mut values: Vec<Value> = Vec::with_capacity(tables.len());
+                for (at, table) in tables.iter().enumerate() {
+                    let below = path.index(at);
+                    self.mark(&below, table.span());
+                    values.push(self.table(&below, table).into());
+                }
+                Some(values.into())
+            }
+        }
+    }
+
+    fn value(&mut self, path: &KeyPath, value: &toml_edit::Value) -> Option<Value> {
+        use toml_edit::Value as Toml;
+        match value {
+            Toml::String(text) => Some(text.value().as_str().into()),
+            Toml::Integer(number) => Some((*number.value()).into()),
+            Toml::Float(number) => Some((*number.value()).into()),
+            Toml::Boolean(boolean) => Some((*boolean.value()).into()),
+            Toml::Datetime(_) => {
+                let place = self.place_of(path);
+                let message = "a date stands here, and no key takes one";
+                self.problems
+                    .push(Problem::new(place, path.clone(), message).hint("put it in quotes"));
+                None
+            }
+            Toml::Array(array) => {
+                let mut values: Vec<Value> = Vec::with_capacity(array.len());
+                for (at, value) in array.iter().enumerate() {
+                    let below = path.index(at);
+                    self.mark(&below, value.span());
+                    values.extend(self.value(&below, value));
+                }
+                Some(values.into())
+            }
+            Toml::InlineTable(table) => Some(self.table(path, table).into()),
+        }
+    }
+
+    fn mark(&mut self, path: &KeyPath, span: Option<Range<usize>>) {
+        if let Some(span) = span {
+            self.lines.insert(path.clone(), self.newlines.line(span.start));
+        }
+    }
+
+    fn place_of(&self, path: &KeyPath) -> Place {
+        (self.place)(self.lines.get(path).copied(), None)
+    }
+}

@@ -1,0 +1,185 @@
+//! What is wrong with a configuration, told so that it can be put right: which file and line, which
+//! key, what, and what to do. Never a value; names that the configuration gives are shown.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use super::key::KeyPath;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A configuration file.
+    File {
+        /// The file, as it was named.
+        path: Arc<Path>,
+        /// The line, counted from 1.
+        line: Option<usize>,
+        /// The column, counted from 1, where the file is no TOML.
+        column: Option<usize>,
+    },
+    /// An environment variable.
+    Variable(Arc<str>),
+    /// Built in.
+    Default,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line, column } => {
+                write!(f, "{}", path.display())?;
+                [line, column].into_iter().flatten().try_for_each(|at| write!(f, ":{at}"))
+            }
+            Self::Variable(name) => f.write_str(name),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One thing that is wrong, or looks wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    place: Place,
+    key: KeyPath,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Problem {
+    /// Says what is wrong with a key.
+    pub(super) fn new(place: Place, key: KeyPath, message: impl Into<String>) -> Self {
+        Self { place, key, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The key; empty if it is about a whole file.
+    pub fn key(&self) -> &KeyPath {
+        &self.key
+    }
+
+    /// What is wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place != Place::Default {
+            write!(f, "{}: ", self.place)?;
+        }
+        if self.key != KeyPath::root() {
+            write!(f, "{}: ", self.key)?;
+        }
+        write!(f, "{}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// What was made, if nothing was wrong on the way; else all problems, in the order in which a
+    /// reader of the files meets them.
+    pub(super) fn unless<T>(mut problems: Vec<Problem>, made: Option<T>) -> Result<T, Self> {
+        problems.sort();
+        problems.dedup();
+        match made {
+            Some(made) if problems.is_empty() => Ok(made),
+            _ => Err(Self(problems)),
+        }
+    }
+
+    /// The problems, by file, line and key.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The known word nearest to one that is not known, if one is near enough to be meant.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const NEAR_ENOUGH: f64 = 0.75;
+    let word = word.to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(score, _)| *score >= NEAR_ENOUGH)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}
+
+/// `did you mean …?`, or all there is to choose from if that is few.
+pub(super) fn suggestion(word: &str, known: &[&str], what: &str) -> Option<String> {
+    const FEW: usize = 16;
+    if let Some(nearest) = nearest(word, known.iter().copied()) {
+        return Some(format!("did you mean `{nearest}`?"));
+    }
+    if known.is_empty() || known.len() > FEW {
+        return None;
+    }
+    Some(format!("{what}: {}", listed(known)))
+}
+
+/// `` `a`, `b` and `c` ``.
+pub(super) fn listed(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_word_is_suggested_and_a_far_one_is_not() {
+        assert_eq!(nearest("adress", ["name", "address", "profile"]), Some("address"));
+        assert_eq!(nearest("Max-Bytes", ["max_entry_bytes", "max_bytes"]), Some("max_bytes"));
+        assert_eq!(nearest("zebra", ["name", "address", "profile"]), None);
+        assert_eq!(nearest("", []), None);
+    }
+}

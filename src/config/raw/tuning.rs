@@ -1,0 +1,251 @@
+//! The tables that have a sensible value for every key: cache, audit, waits, bounds, threads, logs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, FilePath, Written};
+use crate::domain::{OperationPattern, Origin, PathPattern, Span};
+
+/// What is answered from memory.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Memory for all entries together, keys and headers included.
+    pub max_bytes: Written<Bytes>,
+    /// The largest answer that is stored.
+    pub max_entry_bytes: Written<Bytes>,
+    /// What is stored; the first rule that matches decides. What no rule names is not stored.
+    pub rules: Vec<CacheRule>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        let subtenant = CacheRule {
+            operations: vec![Written(OperationPattern::Exactly("subtenant.get".into()))],
+            ..CacheRule::default()
+        };
+        Self {
+            enabled: true,
+            max_bytes: Written(Bytes::mebi(64)),
+            max_entry_bytes: Written(Bytes::mebi(1)),
+            rules: vec![subtenant],
+        }
+    }
+}
+
+/// One rule of the cache.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheRule {
+    /// Operations the rule is for. Only reads are stored, and `protectedidentity` never is.
+    pub operations: Vec<Written<OperationPattern>>,
+    /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
+    pub paths: Vec<Written<PathPattern>>,
+    /// How long an answer is fresh that does not say so itself.
+    pub ttl: Written<Span>,
+    /// How long after that it may still be used while a new one is fetched (RFC 5861 §3).
+    pub stale_while_revalidate: Written<Span>,
+    /// How long after that it may still be used when Pigello fails (RFC 5861 §4).
+    pub stale_if_error: Written<Span>,
+    /// How long a 404 or 410 is fresh that does not say so itself.
+    pub negative_ttl: Written<Span>,
+    /// Takes a tenth of an answer's age for its freshness where it has a `Last-Modified` and
+    /// nothing else (RFC 9111 §4.2.2), instead of `ttl`.
+    pub heuristic: bool,
+}
+
+impl Default for CacheRule {
+    fn default() -> Self {
+        Self {
+            operations: Vec::new(),
+            paths: Vec::new(),
+            // Short: `profile_picture` in a subtenant is a signed link that dies soon.
+            ttl: Written(Span::from_secs(60)),
+            stale_while_revalidate: Written(Span::from_secs(0)),
+            stale_if_error: Written(Span::from_secs(600)),
+            negative_ttl: Written(Span::from_secs(0)),
+            heuristic: false,
+        }
+    }
+}
+
+/// The audit trail.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// The folder of the trail.
+    pub directory: FilePath,
+    /// When a record is on disk.
+    pub durability: Durability,
+    /// What happens to calls while the trail cannot be written.
+    pub on_failure: OnFailure,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            directory: FilePath("/var/lib/pigello-gateway/audit".into()),
+            durability: Durability::Batched,
+            on_failure: OnFailure::Refuse,
+        }
+    }
+}
+
+/// When a record is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Within a second of the answer.
+    Batched,
+    /// Before the answer leaves, and the intent before the call does.
+    Synced,
+}
+
+/// What happens to calls while the trail cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// They are refused with a 503.
+    Refuse,
+    /// They go on, and the trail counts what it lost.
+    Continue,
+}
+
+/// How long to wait.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// For a connection to the upstream, TLS included.
+    pub connect: Written<Span>,
+    /// For a whole call, all attempts together, until the answer's last byte.
+    pub request: Written<Span>,
+    /// For the next request on a caller's connection.
+    pub idle: Written<Span>,
+    /// For a complete request head.
+    pub header_read: Written<Span>,
+    /// For the next piece of a request body.
+    pub body_read: Written<Span>,
+    /// For calls under way when the gateway is told to stop.
+    pub drain: Written<Span>,
+    /// How long an upstream connection is kept without use.
+    pub upstream_idle: Written<Span>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Written(Span::from_secs(3)),
+            request: Written(Span::from_secs(30)),
+            idle: Written(Span::from_secs(60)),
+            header_read: Written(Span::from_secs(10)),
+            body_read: Written(Span::from_secs(30)),
+            drain: Written(Span::from_secs(30)),
+            upstream_idle: Written(Span::from_secs(30)),
+        }
+    }
+}
+
+/// How much to take.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// A request's body.
+    pub request_body: Written<Bytes>,
+    /// A request's header fields together.
+    pub header_bytes: Written<Bytes>,
+    /// The number of a request's header fields.
+    #[schemars(range(min = 1, max = 1000))]
+    pub header_count: u32,
+    /// Callers' connections at a time.
+    #[schemars(range(min = 1))]
+    pub connections: u32,
+    /// Calls at a time; more are refused with a 503.
+    #[schemars(range(min = 1))]
+    pub in_flight: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_body: Written(Bytes::mebi(8)),
+            header_bytes: Written(Bytes::kibi(32)),
+            header_count: 100,
+            connections: 10_000,
+            in_flight: 1024,
+        }
+    }
+}
+
+/// Repeating failed calls.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// How often a call is tried at most, the first time included. 1 never repeats.
+    #[schemars(range(min = 1, max = 10))]
+    pub attempts: u32,
+    /// How much load repeats may add, as a share of all calls: 0.2 is a fifth.
+    #[schemars(range(min = 0, max = 1))]
+    pub budget: f64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3, budget: 0.2 }
+    }
+}
+
+/// Threads.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Worker threads; 0 is one a core.
+    #[schemars(range(max = 1024))]
+    pub workers: u32,
+}
+
+/// Logs and traces.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// The form of the log on standard output.
+    pub log_format: LogFormat,
+    /// The least important messages that are logged.
+    pub log_level: LogLevel,
+    /// Where traces go: the URL of an OTLP collector, `http://127.0.0.1:4318`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<Written<Origin>>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Json, log_level: LogLevel::Info, otlp_endpoint: None }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// How important a message must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// A person must act.
+    Error,
+    /// Unexpected, and survived.
+    Warn,
+    /// The life of the process, and refusals.
+    Info,
+    /// A line a call.
+    Debug,
+    /// Everything.
+    Trace,
+}

@@ -1,0 +1,409 @@
+//! What a checked configuration says, in the types of the parts that it is for.
+//!
+//! No value here needs another look: names lead somewhere, addresses parse, patterns match
+//! something, bounds are above zero. Paths are absolute or as the environment gave them.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{
+    credentials::ValueName,
+    domain::{
+        Address, CallerRule, Catalog, CredentialsName, ListenerName, OperationPattern, Origin,
+        PathPattern, ProfileName,
+    },
+};
+
+/// The whole configuration.
+#[derive(Debug)]
+pub struct Settings {
+    /// The sockets of callers, in the order of the file.
+    pub listeners: Vec<ListenerSettings>,
+    /// The socket of health checks and metrics; `None` if it is switched off.
+    pub admin: Option<AdminSettings>,
+    /// Upstreams by name.
+    pub profiles: BTreeMap<ProfileName, ProfileSettings>,
+    /// Credential sets by name.
+    pub credentials: BTreeMap<CredentialsName, CredentialsSettings>,
+    /// The vault, as far as the configuration says; `None` without `[vault]`.
+    pub vault: Option<VaultSettings>,
+    /// Built-in operations and the configuration's own.
+    pub catalog: Arc<Catalog>,
+    /// Who may do what.
+    pub callers: Vec<Arc<CallerRule>>,
+    /// What becomes of the rest.
+    pub policy: PolicySettings,
+    /// What is answered from memory.
+    pub cache: CacheSettings,
+    /// The audit trail.
+    pub audit: AuditSettings,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// How much to take.
+    pub limits: Limits,
+    /// Repeating failed calls.
+    pub retry: RetrySettings,
+    /// Threads.
+    pub runtime: RuntimeSettings,
+    /// Logs and traces.
+    pub telemetry: TelemetrySettings,
+}
+
+/// A socket of callers.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// Its name.
+    pub name: ListenerName,
+    /// Where it listens. Reached from other machines only with `allow_remote`, or with `tls` that
+    /// asks for client certificates.
+    pub address: Address,
+    /// Where its calls go; one of [`Settings::profiles`].
+    pub profile: ProfileName,
+    /// Who everyone on this socket is. If there are caller rules, one has this name.
+    pub caller: Option<Arc<str>>,
+    /// Further values of `Host`, in lower case, with a port where one is meant.
+    pub allowed_hosts: Vec<String>,
+    /// Whether a TCP address may be reached from other machines without client certificates.
+    pub allow_remote: bool,
+    /// TLS towards callers.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS towards callers: PEM files.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// The certificate chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub private_key: PathBuf,
+    /// Authorities of callers' certificates; with it every caller must have one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The admin socket.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Where it listens; always local to this machine.
+    pub address: Address,
+}
+
+/// An upstream.
+#[derive(Clone, Debug)]
+pub struct ProfileSettings {
+    /// Its scheme, host and port. `http` only to loopback, and only with `insecure_http`.
+    pub upstream: Origin,
+    /// The credential set for it; one of [`Settings::credentials`].
+    pub credentials: CredentialsName,
+    /// Roots to trust instead of the platform's, a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// The address to dial instead of the name's.
+    pub connect_to: Option<SocketAddr>,
+    /// Whether a plain `http` upstream is allowed.
+    pub insecure_http: bool,
+}
+
+/// A credential set.
+#[derive(Clone, Debug)]
+pub struct CredentialsSettings {
+    /// Its name.
+    pub name: CredentialsName,
+    /// Identifiers that the configuration itself gives, over those of the source. Never the secret.
+    pub fixed: FixedValues,
+    /// Where the rest comes from.
+    pub source: SourceSettings,
+    /// How often the source is read again.
+    pub refresh: Duration,
+    /// How long a set may be used after its source was last read; `None` is without end.
+    pub max_stale: Option<Duration>,
+}
+
+/// Identifiers that stand in the configuration. Each is exactly one header value.
+#[derive(Clone, Default)]
+pub struct FixedValues(pub Vec<(ValueName, String)>);
+
+impl fmt::Debug for FixedValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name.key())).finish()
+    }
+}
+
+/// Where a credential set comes from.
+#[derive(Clone, Debug)]
+pub enum SourceSettings {
+    /// One file a value.
+    Directory {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Environment variables.
+    Environment {
+        /// What stands before the value's name in upper case.
+        prefix: String,
+    },
+    /// The sealed store.
+    Sealed {
+        /// The encrypted file.
+        file: PathBuf,
+        /// The key.
+        key_file: PathBuf,
+    },
+    /// The vault.
+    Vault {
+        /// Where the key-value engine is mounted.
+        mount: String,
+        /// The secret's path below it.
+        path: String,
+        /// 1 or 2.
+        kv_version: u8,
+    },
+}
+
+/// The vault. What is `None` is for the environment to say (`VAULT_ADDR` and its kin).
+#[derive(Clone, Debug)]
+pub struct VaultSettings {
+    /// Scheme, host and port.
+    pub address: Option<Origin>,
+    /// Roots to trust instead of the platform's, a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// The namespace.
+    pub namespace: Option<String>,
+    /// The client certificate and its key, PEM files.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// How to log in.
+    pub auth: Option<VaultAuth>,
+}
+
+/// A login.
+#[derive(Clone, Debug)]
+pub struct VaultAuth {
+    /// Where the auth method is mounted.
+    pub mount: String,
+    /// The method.
+    pub method: VaultLogin,
+}
+
+/// How to log in to the vault.
+#[derive(Clone)]
+pub enum VaultLogin {
+    /// With a token.
+    Token {
+        /// The file that holds it.
+        file: PathBuf,
+    },
+    /// With a role id and a secret id.
+    AppRole {
+        /// The role id.
+        role_id: String,
+        /// The file that holds the secret id.
+        secret_id_file: PathBuf,
+        /// Whether the file holds a wrapping token instead.
+        wrapped: bool,
+    },
+    /// With a pod's service account.
+    Kubernetes {
+        /// The role.
+        role: String,
+        /// The file that holds the service account's token.
+        jwt_file: PathBuf,
+    },
+    /// With the client certificate of [`VaultSettings`].
+    Cert {
+        /// The role; `None` lets the vault choose.
+        role: Option<String>,
+    },
+    /// With a signed token.
+    Jwt {
+        /// The role.
+        role: String,
+        /// The file that holds the token.
+        jwt_file: PathBuf,
+    },
+}
+
+impl VaultLogin {
+    /// The method's name, which is also its default mount.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Token { .. } => "token",
+            Self::AppRole { .. } => "approle",
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Cert { .. } => "cert",
+            Self::Jwt { .. } => "jwt",
+        }
+    }
+}
+
+impl fmt::Debug for VaultLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What becomes of what no entry names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// Callers without an entry.
+    pub unidentified: Access,
+    /// Requests without an operation.
+    pub unmatched: Unmatched,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+}
+
+/// Whether someone may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// They may use every operation.
+    Allow,
+    /// They are refused.
+    Deny,
+}
+
+/// What becomes of requests that match no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// They are refused.
+    Deny,
+    /// They are forwarded for callers that may use `*`.
+    Forward,
+}
+
+/// Whether refusals are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Enforce,
+    /// They are only written down.
+    Report,
+}
+
+/// What is answered from memory.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Bytes for all entries together.
+    pub max_bytes: u64,
+    /// Bytes of the largest answer that is stored; at most `max_bytes`.
+    pub max_entry_bytes: u64,
+    /// The rules; the first that matches decides.
+    pub rules: Vec<CacheRule>,
+}
+
+/// A rule of the cache. None of its operations is one of `protectedidentity` by name, but a
+/// pattern may include them: the cache leaves them out itself.
+#[derive(Clone, Debug)]
+pub struct CacheRule {
+    /// Operations it is for.
+    pub operations: Vec<OperationPattern>,
+    /// Paths it is for, of requests that match no operation.
+    pub paths: Vec<PathPattern>,
+    /// Freshness where the answer states none.
+    pub ttl: Duration,
+    /// How long a stale answer serves while a new one is fetched.
+    pub stale_while_revalidate: Duration,
+    /// How long a stale answer serves when the upstream fails.
+    pub stale_if_error: Duration,
+    /// Freshness of a 404 or 410 that states none.
+    pub negative_ttl: Duration,
+    /// Whether freshness is guessed from `Last-Modified`.
+    pub heuristic: bool,
+}
+
+/// The audit trail.
+#[derive(Clone, Debug)]
+pub struct AuditSettings {
+    /// Its folder.
+    pub directory: PathBuf,
+    /// When a record is on disk.
+    pub durability: Durability,
+    /// What happens to calls while it cannot be written.
+    pub on_failure: OnFailure,
+}
+
+/// When a record is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Within a second of the answer.
+    Batched,
+    /// Before the answer leaves, and the intent before the call does.
+    Synced,
+}
+
+/// What happens to calls while the trail cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are refused.
+    Refuse,
+    /// They go on, and the trail counts what it lost.
+    Continue,
+}
+
+/// How long to wait; none but `drain` is zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Connecting to the upstream, TLS included.
+    pub connect: Duration,
+    /// A whole call.
+    pub request: Duration,
+    /// The next request on a caller's connection.
+    pub idle: Duration,
+    /// A complete request head.
+    pub header_read: Duration,
+    /// The next piece of a request body.
+    pub body_read: Duration,
+    /// Calls under way at the end; zero cuts them off.
+    pub drain: Duration,
+    /// An upstream connection without use.
+    pub upstream_idle: Duration,
+}
+
+/// How much to take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub request_body: u64,
+    /// Bytes of a request's header fields together.
+    pub header_bytes: usize,
+    /// Header fields of a request.
+    pub header_count: usize,
+    /// Callers' connections.
+    pub connections: usize,
+    /// Calls at a time.
+    pub in_flight: usize,
+}
+
+/// Repeating failed calls.
+#[derive(Clone, Copy, Debug)]
+pub struct RetrySettings {
+    /// Tries at most, the first included; at least 1.
+    pub attempts: u32,
+    /// Load that repeats may add, as a share of all calls: 0 to 1.
+    pub budget: f64,
+}
+
+/// Threads.
+#[derive(Clone, Copy, Debug)]
+pub struct RuntimeSettings {
+    /// Worker threads; `None` is one a core.
+    pub workers: Option<usize>,
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug)]
+pub struct TelemetrySettings {
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// The least important messages that are logged.
+    pub log_level: tracing::Level,
+    /// The OTLP collector that traces go to.
+    pub otlp_endpoint: Option<Origin>,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}

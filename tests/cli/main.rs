@@ -1,0 +1,5 @@
+//! What people meet on the command line: configurations, good and bad, and what is said of them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod config;
