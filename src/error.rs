@@ -190,6 +190,19 @@ kinds! {
     OnlyIfCached = GATEWAY_TIMEOUT, "not_cached", "Nothing usable is stored for this request", "http_request_denied", Caller;
 }
 
+/// Looks for one of our own errors among the causes of another: a body that fails under hyper comes
+/// back wrapped in hyper's error.
+pub fn find_kind(error: &(dyn StdError + 'static)) -> Option<Kind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(ours) = error.downcast_ref::<Error>() {
+            return Some(ours.kind());
+        }
+        next = error.source();
+    }
+    None
+}
+
 /// Prints an error and its causes on one line, for the log.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a (dyn StdError + 'static));

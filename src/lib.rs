@@ -1,9 +1,31 @@
-//! `pigello-gateway`: an authenticating reverse proxy in front of Pigello's Core API.
+//! `pigello-gateway`: an authenticating reverse proxy that keeps Pigello's client secret off
+//! application hosts.
+//!
+//! The modules, from the outside in:
+//!
+//! - [`cli`]: the commands
+//! - [`app`]: the composition root, from settings to serving to the end of a drain
+//! - [`admin`]: health, metrics, status, on a listener of its own
+//! - [`config`]: from files and environment to checked settings
+//! - [`pipeline`]: THE PATH of a request, one folder a stage
+//! - [`credentials`]: the seven values, where they come from and which version is used
+//! - [`trail`]: the audit trail on disk
+//! - [`telemetry`]: metrics and logs
+//! - [`mock`]: Pigello, for development, the demo and tests
+//! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
+//!
+//! A module imports only from those below it; a test holds that.
 
-pub mod body;
 pub mod cli;
+pub mod app;
+pub mod admin;
 pub mod config;
+pub mod pipeline;
 pub mod credentials;
+pub mod trail;
+pub mod telemetry;
+pub mod mock;
 pub mod domain;
 pub mod error;
+pub mod body;
 pub mod secret;

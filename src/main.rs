@@ -1,1 +1,7 @@
-fn main() {}
+//! `pigello-gateway`: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pigello_gateway::cli::main(std::env::args_os())
+}

@@ -3,29 +3,72 @@
 use std::{
     fmt,
     io::{self, Write},
+    process::ExitCode,
 };
 
 use anstyle::{AnsiColor, Style};
 
 use crate::config::{Problem, Problems};
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
 pub enum Failure {
-    /// The configuration is not in order.
-    #[error("the configuration is not in order")]
-    Configuration(#[from] Problems),
-    /// Standard output is gone.
-    #[error("the output cannot be written")]
-    Output(#[from] io::Error),
+    /// The configuration is not in order: exit code 2.
+    Configuration(Problems),
+    /// The command was called in a way that makes no sense: exit code 2.
+    Usage(Message),
+    /// It made sense and did not work: exit code 1.
+    Failed(Message),
+}
+
+/// What went wrong, in one sentence, and what to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    text: String,
+    hint: Option<String>,
 }
 
 impl Failure {
-    /// 2 for a bad configuration, 1 for what failed while running.
-    pub const fn exit_code(&self) -> u8 {
+    /// The command was called in a way that makes no sense: exit code 2.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(Message { text: text.into(), hint: None })
+    }
+
+    /// It made sense and did not work: exit code 1.
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self::Failed(Message { text: text.into(), hint: None })
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        match &mut self {
+            Self::Configuration(_) => {}
+            Self::Usage(message) | Self::Failed(message) => message.hint = Some(hint.into()),
+        }
+        self
+    }
+
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    /// 2 for bad usage or a bad configuration, 1 for what failed while running.
+    pub fn code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => 2,
-            Self::Output(_) => 1,
+            Self::Configuration(_) | Self::Usage(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+
+    /// What went wrong, and what to do about it, without colours.
+    pub fn text(&self) -> (String, Option<&str>) {
+        match self {
+            Self::Configuration(problems) => (problems.to_string(), None),
+            Self::Usage(message) | Self::Failed(message) => {
+                (message.text.clone(), message.hint.as_deref())
+            }
         }
     }
 
@@ -33,19 +76,34 @@ impl Failure {
     pub fn report(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Configuration(problems) => {
-                let count = problems.len();
                 for problem in problems.iter() {
                     tell(to, "error", AnsiColor::Red, problem)?;
                 }
-                if count > 1 {
-                    writeln!(to, "{count} problems; nothing was started")?;
+                match problems.len() {
+                    0 | 1 => Ok(()),
+                    count => writeln!(to, "{count} problems; nothing was started"),
                 }
-                Ok(())
             }
-            Self::Output(error) => {
-                writeln!(to, "{}: {self}: {error}", Styled("error", AnsiColor::Red))
+            Self::Usage(message) | Self::Failed(message) => {
+                writeln!(to, "{}: {}", Styled("error", AnsiColor::Red), message.text)?;
+                match &message.hint {
+                    Some(hint) => writeln!(to, "  {}: {hint}", Styled("hint", AnsiColor::Cyan)),
+                    None => Ok(()),
+                }
             }
         }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Configuration(problems)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::failed(format!("the output cannot be written: {error}"))
     }
 }
 

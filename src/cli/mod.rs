@@ -1,9 +1,145 @@
-//! The subcommands, one file each.
+//! The command line: one file a subcommand, and one place that turns what they return into text and
+//! an exit code.
+//!
+//! Exit codes: 0 done, 1 it failed while running, 2 bad usage or bad configuration.
 
+pub mod audit;
 pub mod check;
 pub mod config;
 mod config_files;
+pub mod credentials;
 mod failure;
+pub mod mock_upstream;
+mod serve;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
 
 pub use config_files::ConfigFiles;
 pub use failure::Failure;
+
+use crate::{
+    config::settings::SourceSettings,
+    error::Chain,
+    telemetry::{LogFormat, LogSettings, init_logs},
+};
+
+/// Keeps Pigello's client secret off application hosts.
+///
+/// An authenticating reverse proxy in front of Pigello's Core API: callers send plain requests, the
+/// gateway knows who calls and whether they may, writes every call on an audit trail, answers
+/// repeated reads from memory, adds the seven X-PIGELLO-* values and calls Pigello over TLS.
+#[derive(Debug, Parser)]
+#[command(name = "pigello-gateway", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(ConfigFiles),
+    /// Validate the configuration and print what it means
+    Check(check::Args),
+    /// Run the mock of Pigello's Accounts API on its own
+    MockUpstream(mock_upstream::Args),
+    /// Manage the sealed credential store
+    Credentials(credentials::CredentialsArgs),
+    /// Read the audit trail
+    Audit(audit::AuditArgs),
+    /// Show the effective configuration, or the schema of the file
+    Config(config::Args),
+}
+
+/// Runs the command that the arguments ask for.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and clap knows which stream each belongs on.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            // Standard error may be gone; the exit code is not.
+            drop(failure.report(&mut anstream::stderr()));
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve(files) => serve::run(&files)?,
+        Command::Check(args) => check::run(&args, &mut anstream::stdout().lock())?,
+        Command::MockUpstream(args) => {
+            block_on(mock_upstream::run(args))?.map_err(|error| mock_failed(&error))?;
+        }
+        Command::Credentials(args) => {
+            quiet_logs();
+            let mut console =
+                credentials::Console::standard(anstream::stdout(), anstream::stderr())?;
+            credentials::run(&args, &mut console, &sealed_store)?;
+        }
+        Command::Audit(args) => return audit(&args),
+        Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
+    quiet_logs();
+    let directory = match args.source() {
+        Ok(directory) => directory.to_owned(),
+        Err(files) => {
+            ConfigFiles { named: files.to_vec() }.load()?.settings.audit.directory.clone()
+        }
+    };
+    match args.run(&directory, &mut anstream::stdout().lock()) {
+        Ok(audit::Verdict::Right) => Ok(ExitCode::SUCCESS),
+        Ok(audit::Verdict::Wrong) => Ok(ExitCode::from(1)),
+        Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+    }
+}
+
+/// Runs a future on a small runtime of its own.
+fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => Ok(runtime.block_on(future)),
+        Err(error) => Err(Failure::failed(format!("cannot start: {error}"))),
+    }
+}
+
+/// Logs for commands that end: warnings only, for people.
+fn quiet_logs() {
+    init_logs(&LogSettings { format: LogFormat::Pretty, level: "warn".to_owned() });
+}
+
+/// The sealed store that the configuration names for a credential set.
+fn sealed_store(files: &[PathBuf], name: &str) -> Result<credentials::StorePlace, String> {
+    let files = ConfigFiles { named: files.to_vec() };
+    let loaded = files.load().map_err(|problems| problems.to_string())?;
+    let set = loaded.settings.credentials.into_values().find(|set| set.name.as_str() == name);
+    match set.map(|set| set.source) {
+        Some(SourceSettings::Sealed { file, key_file }) => {
+            Ok(credentials::StorePlace { file, key_file })
+        }
+        Some(_) => Err(format!("the credentials `{name}` do not come from a sealed store")),
+        None => Err(format!("the configuration has no credentials `{name}`")),
+    }
+}
+
+fn mock_failed(error: &mock_upstream::MockUpstreamError) -> Failure {
+    let text = Chain(error).to_string();
+    let failure = if error.is_usage() { Failure::usage(text) } else { Failure::failed(text) };
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

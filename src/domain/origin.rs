@@ -49,7 +49,8 @@ impl Origin {
         self.uri_of(target.path_and_query().clone())
     }
 
-    fn uri_of(&self, target: PathAndQuery) -> Uri {
+    /// The URI of a path and query at this origin.
+    pub fn uri_of(&self, target: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());

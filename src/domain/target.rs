@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn query_keys_are_names_only() {
-        let target = parse("/l/?ssn=201701272394&ssn__in!=a,b&&_page=1&ssn=x&canary").unwrap();
+        let target = parse("/l/?ssn=199001012385&ssn__in!=a,b&&_page=1&ssn=x&canary").unwrap();
         assert_eq!(target.query_keys(), ["ssn", "ssn__in!", "_page", "(no name)"]);
-        assert!(!format!("{target:?}").contains("201701272394"));
+        assert!(!format!("{target:?}").contains("199001012385"));
     }
 }

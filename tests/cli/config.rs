@@ -78,7 +78,7 @@ fn five_mistakes_get_five_messages_and_exit_code_2() {
     let path = root().join("tests/cli/config/bad/five-mistakes.toml");
     let problems = load(&path).unwrap_err();
     assert_eq!(problems.len(), 5, "{problems}");
-    assert_eq!(Failure::from(problems).exit_code(), 2);
+    assert_eq!(Failure::from(problems).code(), 2);
 }
 
 /// The annotated default says of every key what the code says.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use arguments::{Command, StoreArgs};
 
+use super::Failure;
 use crate::{
     credentials::sealed::{ImportError, Store, StoreError},
     error::Chain,
@@ -58,48 +59,6 @@ fn beside(file: &Path) -> PathBuf {
     file.with_extension("key")
 }
 
-/// Why the command did not do what it was asked.
-#[derive(Debug)]
-pub struct Failure {
-    exit_code: u8,
-    message: String,
-    hint: Option<String>,
-}
-
-impl Failure {
-    /// The command was called in a way that makes no sense: exit code 2.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit_code: 2, message: message.into(), hint: None }
-    }
-
-    /// It made sense and did not work: exit code 1.
-    pub fn failed(message: impl Into<String>) -> Self {
-        Self { exit_code: 1, message: message.into(), hint: None }
-    }
-
-    /// Adds what to do about it.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    /// The exit code of the process.
-    pub fn exit_code(&self) -> u8 {
-        self.exit_code
-    }
-
-    /// What went wrong, in one sentence.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// What to do about it.
-    pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-}
-
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let failure = Self::failed(Chain(&error).to_string());
@@ -113,12 +72,6 @@ impl From<StoreError> for Failure {
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         Self::failed(Chain(&error).to_string())
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::failed(format!("cannot write the answer: {error}"))
     }
 }
 

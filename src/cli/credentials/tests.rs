@@ -23,8 +23,9 @@ struct Ran {
 impl Ran {
     fn failure(self) -> (u8, String) {
         let failure = self.result.unwrap_err();
-        let hint = failure.hint_text().map(|hint| format!(" | {hint}")).unwrap_or_default();
-        (failure.exit_code(), format!("{}{hint}", failure.message()))
+        let (message, hint) = failure.text();
+        let hint = hint.map(|hint| format!(" | {hint}")).unwrap_or_default();
+        (failure.code(), format!("{message}{hint}"))
     }
 
     fn ok(self) -> String {
@@ -246,5 +247,5 @@ fn the_store_is_found_through_a_configuration() {
     let cli = Cli::try_parse_from(["credentials", "show"]).unwrap();
     let none = |_: &[PathBuf], _: &str| Err("no configuration names a sealed store".to_owned());
     let failure = run(&cli.credentials, &mut console, &none).unwrap_err();
-    assert_eq!(failure.exit_code(), 2);
+    assert_eq!(failure.code(), 2);
 }

@@ -1,0 +1,51 @@
+//! `GET /livez` and `GET /readyz`.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
+
+use super::View;
+
+/// The process answers. Nothing outside it has a say: a vault that is away is no reason to restart.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Whether calls can be served.
+#[derive(Debug, Serialize)]
+pub(super) struct Readiness {
+    ready: bool,
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug, Serialize)]
+struct Reason {
+    part: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(rename = "reason")]
+    why: String,
+}
+
+/// 200 when every credential set is loaded, the trail can be written and the gateway is not
+/// draining; else 503 with the reasons.
+pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Readiness>) {
+    let mut reasons = Vec::new();
+    for (name, keeper) in &view.keepers {
+        if let Err(unavailable) = keeper.snapshot() {
+            let (name, why) = (Some(name.to_string()), unavailable.to_string());
+            reasons.push(Reason { part: "credentials", name, why });
+        }
+    }
+    if let Err(unwritable) = view.trail.admit() {
+        reasons.push(Reason { part: "audit", name: None, why: unwritable.to_string() });
+    }
+    if view.draining.is_cancelled() {
+        let why = "the gateway is shutting down".to_owned();
+        reasons.push(Reason { part: "listeners", name: None, why });
+    }
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, reasons }))
+}

@@ -1,0 +1,257 @@
+//! From checked settings to the parts of the path.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+
+use crate::{
+    config::settings::{
+        self, CredentialsSettings, Durability, ListenerSettings, OnFailure, ProfileSettings,
+        Settings, SourceSettings, Unmatched,
+    },
+    credentials::{self, Keeper},
+    domain::{Address, CallerRule, CredentialsName, ProfileName},
+    pipeline::{
+        self, Parts,
+        audit::Edges,
+        authorize::{self, Policy},
+        cache::{self, Store},
+        identify::Schemes,
+        listener::{self, BindError, Bound, Patience},
+        receive::{self, HostRules},
+        upstream::{self, TlsError, Trust, Upstream},
+    },
+    telemetry::Metrics,
+    trail::{self, Trail},
+};
+
+/// What all listeners and workers share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) trail: Trail,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) cache: Store,
+    pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
+    pub(super) upstreams: HashMap<ProfileName, upstream::Settings>,
+    pub(super) listener: listener::Settings,
+    credentials_of: HashMap<ProfileName, CredentialsName>,
+    policy: Arc<Policy>,
+    callers: Arc<[Arc<CallerRule>]>,
+    limits: receive::Limits,
+    request_timeout: Duration,
+}
+
+/// One listener on one worker, before its path is put together.
+#[derive(Debug)]
+pub(super) struct ListenerParts {
+    pub(super) settings: ListenerSettings,
+    pub(super) socket: Bound,
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) in_flight: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: &Settings) -> Result<Self, StartError> {
+        let mut upstreams = HashMap::new();
+        let mut credentials_of = HashMap::new();
+        for (name, profile) in &settings.profiles {
+            upstreams.insert(name.clone(), upstream_settings(profile, settings)?);
+            credentials_of.insert(name.clone(), profile.credentials.clone());
+        }
+        let mut keepers = BTreeMap::new();
+        for (name, set) in &settings.credentials {
+            keepers.insert(name.clone(), Keeper::new(credentials_settings(set)?));
+        }
+        Ok(Self {
+            trail: Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?,
+            metrics: Metrics::new(),
+            cache: Store::new(cache_settings(settings)),
+            keepers,
+            upstreams,
+            listener: listener_settings(settings),
+            credentials_of,
+            policy: Arc::new(policy(settings)),
+            callers: settings.callers.clone().into(),
+            limits: receive::Limits {
+                request_body: settings.limits.request_body,
+                header_bytes: settings.limits.header_bytes,
+                header_count: settings.limits.header_count,
+                target_bytes: TARGET_BYTES,
+            },
+            request_timeout: settings.timeouts.request,
+        })
+    }
+
+    /// The path of one listener on one worker; `None` if its profile has no credentials, which
+    /// checked settings rule out.
+    pub(super) fn path(
+        &self,
+        parts: &ListenerParts,
+        upstream: Upstream,
+    ) -> Option<impl listener::Path + use<>> {
+        let listener = &parts.settings;
+        let keeper = self.keepers.get(self.credentials_of.get(&listener.profile)?)?.clone();
+        let own = match parts.socket.address() {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        };
+        Some(pipeline::build(Parts {
+            edges: Edges {
+                listener: listener.name.clone(),
+                profile: listener.profile.clone(),
+                trail: self.trail.clone(),
+                metrics: Arc::clone(&self.metrics),
+            },
+            rules: receive::Rules {
+                hosts: HostRules::new(own, &listener.allowed_hosts),
+                limits: self.limits.clone(),
+                in_flight: Arc::clone(&parts.in_flight),
+            },
+            schemes: Schemes::new(listener.caller.clone(), &self.callers),
+            policy: Arc::clone(&self.policy),
+            store: self.cache.clone(),
+            scope: cache::Scope { profile: listener.profile.clone(), keeper: keeper.clone() },
+            keeper,
+            request_timeout: self.request_timeout,
+            upstream,
+        }))
+    }
+}
+
+fn upstream_settings(
+    profile: &ProfileSettings,
+    settings: &Settings,
+) -> Result<upstream::Settings, StartError> {
+    let trust = profile.ca_file.clone().map_or(Trust::Platform, Trust::File);
+    let tls = if profile.upstream.is_tls() {
+        Some(upstream::client_config(&trust).map_err(StartError::Tls)?)
+    } else {
+        None
+    };
+    Ok(upstream::Settings {
+        origin: profile.upstream.clone(),
+        connect_to: profile.connect_to,
+        connect_timeout: settings.timeouts.connect,
+        idle_timeout: settings.timeouts.upstream_idle,
+        tls,
+    })
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        catalog: Arc::clone(&settings.catalog),
+        unidentified: match settings.policy.unidentified {
+            settings::Access::Allow => authorize::Default::Allow,
+            settings::Access::Deny => authorize::Default::Deny,
+        },
+        unmatched: match settings.policy.unmatched {
+            Unmatched::Deny => authorize::Unmatched::Deny,
+            Unmatched::Forward => authorize::Unmatched::Forward,
+        },
+        mode: match settings.policy.mode {
+            settings::Mode::Enforce => authorize::Mode::Enforce,
+            settings::Mode::Report => authorize::Mode::Report,
+        },
+    }
+}
+
+fn listener_settings(settings: &Settings) -> listener::Settings {
+    listener::Settings {
+        patience: Patience { head: settings.timeouts.header_read, idle: settings.timeouts.idle },
+        // Room above the limit, so that the path refuses what is over it, with a record.
+        head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
+        header_count: settings.limits.header_count * 2,
+        concurrent_streams: CONCURRENT_STREAMS,
+    }
+}
+
+fn cache_settings(settings: &Settings) -> cache::Settings {
+    let rules = settings.cache.rules.iter().map(|rule| cache::Rule {
+        operations: rule.operations.clone(),
+        paths: rule.paths.clone(),
+        ttl: rule.ttl,
+        stale_while_revalidate: rule.stale_while_revalidate,
+        stale_if_error: rule.stale_if_error,
+        negative_ttl: rule.negative_ttl,
+        heuristic: rule.heuristic,
+    });
+    cache::Settings {
+        enabled: settings.cache.enabled,
+        max_bytes: settings.cache.max_bytes,
+        max_entry_bytes: settings.cache.max_entry_bytes,
+        rules: rules.collect(),
+    }
+}
+
+fn trail_settings(settings: &Settings) -> trail::Settings {
+    trail::Settings {
+        durability: match settings.audit.durability {
+            Durability::Batched => trail::Durability::Batched,
+            Durability::Synced => trail::Durability::Synced,
+        },
+        on_failure: match settings.audit.on_failure {
+            OnFailure::Refuse => trail::OnFailure::Refuse,
+            OnFailure::Continue => trail::OnFailure::Continue,
+        },
+        ..trail::Settings::new(&settings.audit.directory)
+    }
+}
+
+fn credentials_settings(set: &CredentialsSettings) -> Result<credentials::Settings, StartError> {
+    let mut fixed = credentials::Identifiers::new();
+    for (name, value) in &set.fixed.0 {
+        fixed.insert(*name, value).map_err(StartError::Credentials)?;
+    }
+    let source = match &set.source {
+        SourceSettings::Directory { path } => {
+            credentials::SourceSettings::Directory { path: path.clone() }
+        }
+        SourceSettings::Environment { prefix } => {
+            credentials::SourceSettings::Environment { prefix: prefix.clone() }
+        }
+        SourceSettings::Sealed { file, key_file } => {
+            credentials::SourceSettings::Sealed { file: file.clone(), key_file: key_file.clone() }
+        }
+        SourceSettings::Vault { .. } => return Err(StartError::VaultMissing),
+    };
+    let refresh = credentials::RefreshSettings { interval: set.refresh, ..Default::default() };
+    Ok(credentials::Settings { name: set.name.clone(), source, fixed, refresh })
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A certificate file is missing or wrong: the configuration's fault.
+    #[error("the upstream's trusted roots cannot be used")]
+    Tls(#[source] TlsError),
+    /// An identifier of the configuration cannot be sent.
+    #[error("the configuration's credentials cannot be used")]
+    Credentials(#[source] credentials::IdentifierError),
+    /// The vault source is not part of this version.
+    #[error(
+        "the credential source `vault` is not part of this version; use `directory`, `sealed` or `environment`"
+    )]
+    VaultMissing,
+    /// The audit trail cannot be opened.
+    #[error("the audit trail cannot be opened")]
+    Trail(#[source] trail::OpenError),
+    /// A socket cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+impl StartError {
+    /// Whether the configuration has to change; otherwise the machine's state has to.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Credentials(_) | Self::VaultMissing)
+    }
+}
+
+/// Longer targets than any query of the API needs, shorter than what servers choke on.
+const TARGET_BYTES: usize = 8 * 1024;
+/// hyper's own default; a caller with more in flight opens another connection.
+const CONCURRENT_STREAMS: u32 = 200;

@@ -1,0 +1,232 @@
+//! The decision itself: a pure function of caller, method and path.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::{
+    domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
+    error::{Error, Kind},
+};
+
+/// Who may do what.
+#[derive(Debug)]
+pub struct Policy {
+    /// Every operation there is.
+    pub catalog: Arc<Catalog>,
+    /// What becomes of callers that match no rule.
+    pub unidentified: Default,
+    /// What becomes of requests that match no operation.
+    pub unmatched: Unmatched,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+}
+
+/// What is done where no rule speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// Everything is allowed.
+    Allow,
+    /// Nothing is.
+    Deny,
+}
+
+/// What becomes of a request that matches no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It is refused.
+    Deny,
+    /// It is forwarded, for callers that may do everything.
+    Forward,
+}
+
+/// Whether a refusal is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    Enforce,
+    /// It is only written down: a policy can be tried before callers depend on it.
+    Report,
+}
+
+/// What the policy says of one request.
+#[derive(Debug)]
+pub enum Decision {
+    /// The request may go on.
+    Allow {
+        /// What it does; `None` where an unmatched request is forwarded.
+        operation: Option<Arc<Operation>>,
+    },
+    /// The request is refused.
+    Refuse {
+        /// What it would do, if that is known.
+        operation: Option<Arc<Operation>>,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+impl Decision {
+    /// The operation the request matched.
+    pub fn operation(&self) -> Option<&Arc<Operation>> {
+        match self {
+            Self::Allow { operation } | Self::Refuse { operation, .. } => operation.as_ref(),
+        }
+    }
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No operation has this path.
+    UnknownPath,
+    /// Operations have this path, but not with this method.
+    UnknownMethod,
+    /// Nobody in particular calls, and only named callers may.
+    Unidentified,
+    /// The caller's rule does not list the operation.
+    NotListed,
+    /// The caller is known by its listener alone, and no `[[callers]]` entry says what it may do.
+    NoRule,
+}
+
+impl Refusal {
+    /// The error the caller gets.
+    pub fn into_error(self) -> Error {
+        let (kind, detail) = match self {
+            Self::UnknownPath => {
+                (Kind::OperationUnknown, "no operation has this path; `[[operations]]` can add one")
+            }
+            Self::UnknownMethod => {
+                (Kind::OperationUnknown, "no operation has this method on this path")
+            }
+            Self::Unidentified => {
+                (Kind::Unidentified, "only the callers named in `[[callers]]` are served here")
+            }
+            Self::NotListed => {
+                (Kind::NotAllowed, "the caller's `allow` does not list this operation")
+            }
+            Self::NoRule => {
+                (Kind::NotAllowed, "no `[[callers]]` entry says what this caller may do")
+            }
+        };
+        Error::new(kind, detail)
+    }
+}
+
+impl Policy {
+    /// Decides about one request. `path` is canonical.
+    pub fn decide(&self, caller: &Caller, method: &Method, path: &str) -> Decision {
+        let operation = match self.catalog.find(method, path) {
+            OperationMatch::Found(operation) => Some(Arc::clone(operation)),
+            OperationMatch::OtherMethods(_) | OperationMatch::Unknown
+                if self.unmatched == Unmatched::Forward =>
+            {
+                None
+            }
+            OperationMatch::OtherMethods(_) => return refuse(None, Refusal::UnknownMethod),
+            OperationMatch::Unknown => return refuse(None, Refusal::UnknownPath),
+        };
+        match self.permits(caller, operation.as_deref()) {
+            Ok(()) => Decision::Allow { operation },
+            Err(refusal) => refuse(operation, refusal),
+        }
+    }
+
+    fn permits(&self, caller: &Caller, operation: Option<&Operation>) -> Result<(), Refusal> {
+        match caller {
+            Caller::Known { rule: Some(rule), .. } => {
+                let listed = rule.allow.iter().any(|pattern| match operation {
+                    Some(operation) => pattern.matches(operation),
+                    None => *pattern == OperationPattern::Any,
+                });
+                if listed { Ok(()) } else { Err(Refusal::NotListed) }
+            }
+            Caller::Known { rule: None, .. } if self.unidentified == Default::Deny => {
+                Err(Refusal::NoRule)
+            }
+            Caller::Unidentified { .. } if self.unidentified == Default::Deny => {
+                Err(Refusal::Unidentified)
+            }
+            Caller::Known { rule: None, .. } | Caller::Unidentified { .. } => Ok(()),
+        }
+    }
+}
+
+fn refuse(operation: Option<Arc<Operation>>, refusal: Refusal) -> Decision {
+    Decision::Refuse { operation, refusal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CallerRule, Proof};
+
+    const SUBTENANT: &str =
+        "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
+
+    fn policy(unidentified: Default, unmatched: Unmatched) -> Policy {
+        let catalog = Arc::new(Catalog::new([]).unwrap());
+        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce }
+    }
+
+    fn billing(allow: &[&str]) -> Caller {
+        let rule = CallerRule {
+            name: "billing".into(),
+            unix_uids: Vec::new(),
+            tls_names: Vec::new(),
+            allow: allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+        };
+        let proof = Proof::Listener;
+        Caller::Known { rule: Some(Arc::new(rule)), name: "billing".into(), proof }
+    }
+
+    fn refusal(policy: &Policy, caller: &Caller, method: &Method, path: &str) -> Option<Refusal> {
+        match policy.decide(caller, method, path) {
+            Decision::Allow { .. } => None,
+            Decision::Refuse { refusal, .. } => Some(refusal),
+        }
+    }
+
+    #[test]
+    fn a_caller_may_do_what_its_rule_lists() {
+        let policy = policy(Default::Deny, Unmatched::Deny);
+        let caller = billing(&["subtenant.*", "tenant.get"]);
+        assert_eq!(refusal(&policy, &caller, &Method::GET, SUBTENANT), None);
+        assert_eq!(refusal(&policy, &caller, &Method::HEAD, SUBTENANT), None);
+        assert_eq!(refusal(&policy, &caller, &Method::PATCH, SUBTENANT), None);
+        let tenants = "/accounts/users/customer/tenant/list/";
+        assert_eq!(refusal(&policy, &caller, &Method::GET, tenants), Some(Refusal::NotListed));
+        assert_eq!(
+            refusal(&policy, &caller, &Method::PUT, SUBTENANT),
+            Some(Refusal::UnknownMethod)
+        );
+        assert_eq!(refusal(&policy, &caller, &Method::GET, "/admin/"), Some(Refusal::UnknownPath));
+        assert_eq!(
+            refusal(&policy, &billing(&[]), &Method::GET, SUBTENANT),
+            Some(Refusal::NotListed)
+        );
+    }
+
+    #[test]
+    fn nobody_is_allowed_by_omission_once_callers_are_named() {
+        let nobody = Caller::Unidentified { proof: Proof::Listener };
+        let unruled = Caller::Known { rule: None, name: "edge".into(), proof: Proof::Listener };
+        let deny = policy(Default::Deny, Unmatched::Deny);
+        assert_eq!(refusal(&deny, &nobody, &Method::GET, SUBTENANT), Some(Refusal::Unidentified));
+        assert_eq!(refusal(&deny, &unruled, &Method::GET, SUBTENANT), Some(Refusal::NoRule));
+        let allow = policy(Default::Allow, Unmatched::Deny);
+        assert_eq!(refusal(&allow, &nobody, &Method::GET, SUBTENANT), None);
+        assert_eq!(refusal(&allow, &unruled, &Method::GET, SUBTENANT), None);
+    }
+
+    #[test]
+    fn what_has_no_name_is_forwarded_only_for_callers_that_may_do_everything() {
+        let policy = policy(Default::Allow, Unmatched::Forward);
+        let nobody = Caller::Unidentified { proof: Proof::Listener };
+        assert_eq!(refusal(&policy, &nobody, &Method::GET, "/other/"), None);
+        assert_eq!(refusal(&policy, &billing(&["*"]), &Method::GET, "/other/"), None);
+        let some = billing(&["subtenant.*", "*.get"]);
+        assert_eq!(refusal(&policy, &some, &Method::GET, "/other/"), Some(Refusal::NotListed));
+    }
+}

@@ -1,0 +1,93 @@
+//! What is known of a caller's connection: made by the listener, read by the stages.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::domain::Caller;
+
+/// One connection of a caller.
+pub struct Connection {
+    peer: Peer,
+    tls_names: Vec<Arc<str>>,
+    caller: OnceLock<Arc<Caller>>,
+    active: AtomicU32,
+}
+
+/// The other end of a connection, as the kernel names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// A peer of a Unix socket.
+    Unix {
+        /// Effective user id.
+        uid: u32,
+        /// Effective group id.
+        gid: u32,
+        /// Process id, where the kernel tells.
+        pid: Option<i32>,
+    },
+}
+
+impl Connection {
+    /// A connection of that peer, with the URI and DNS names of its verified certificate.
+    pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
+        let (caller, active) = (OnceLock::new(), AtomicU32::new(0));
+        Arc::new(Self { peer, tls_names, caller, active })
+    }
+
+    /// The peer.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The names in the peer's verified certificate; none without one.
+    pub fn tls_names(&self) -> &[Arc<str>] {
+        &self.tls_names
+    }
+
+    /// Who the peer is: found out once a connection.
+    pub(super) fn caller(&self, identify: impl FnOnce() -> Arc<Caller>) -> Arc<Caller> {
+        Arc::clone(self.caller.get_or_init(identify))
+    }
+
+    /// How many calls are under way on it.
+    pub fn active_calls(&self) -> u32 {
+        self.active.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Counts a call on its connection until it is dropped.
+#[derive(Debug)]
+pub struct ActiveCall(Arc<Connection>);
+
+impl ActiveCall {
+    /// Begins a call.
+    pub fn begin(connection: Arc<Connection>) -> Self {
+        connection.active.fetch_add(1, Ordering::AcqRel);
+        Self(connection)
+    }
+
+    /// The call's connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for ActiveCall {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}

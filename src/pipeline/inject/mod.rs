@@ -1,0 +1,11 @@
+//! The two steps of injection.
+//!
+//! [`resolve`] takes one credential set, once, for all attempts of a request. [`apply`] writes its
+//! seven values last, on each attempt, after every field that is or looks like one of Pigello's own
+//! is gone, so no copy that waits for a retry holds a secret, and nothing behind it can change them.
+
+mod apply;
+mod resolve;
+
+pub use apply::{Apply, ApplyLayer, apply};
+pub use resolve::{Resolve, ResolveLayer, resolve};

@@ -1,0 +1,72 @@
+//! Takes the credential set a request is sent with.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::future::{Either, Ready, ready};
+use http::Response;
+use tower::{Layer, Service};
+
+use crate::{
+    body::Body,
+    credentials::Keeper,
+    error::{Error, Kind},
+    pipeline::request::{Fetch, Resolved},
+};
+
+/// Takes one credential set for a request, or fails: never six values of seven.
+pub fn resolve(keeper: Keeper) -> ResolveLayer {
+    ResolveLayer { keeper }
+}
+
+/// See [`resolve`].
+#[derive(Clone, Debug)]
+pub struct ResolveLayer {
+    keeper: Keeper,
+}
+
+impl<S> Layer<S> for ResolveLayer {
+    type Service = Resolve<S>;
+
+    fn layer(&self, inner: S) -> Resolve<S> {
+        Resolve { inner, keeper: self.keeper.clone() }
+    }
+}
+
+/// See [`resolve`].
+#[derive(Clone, Debug)]
+pub struct Resolve<S> {
+    inner: S,
+    keeper: Keeper,
+}
+
+impl<S> Service<Fetch> for Resolve<S>
+where
+    S: Service<Resolved, Response = Response<Body>, Error = Error>,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, fetch: Fetch) -> Self::Future {
+        match self.keeper.snapshot() {
+            Ok(lease) => {
+                let Fetch { head, body } = fetch;
+                let version = Arc::clone(lease.version().shared());
+                head.draft.note(|facts| facts.credential_version = Some(version));
+                Either::Left(self.inner.call(Resolved { head, body, lease }))
+            }
+            Err(unavailable) => Either::Right(ready(Err(Error::new(
+                Kind::CredentialsUnavailable,
+                unavailable.to_string(),
+            )
+            .retry_after(unavailable.retry_after())))),
+        }
+    }
+}

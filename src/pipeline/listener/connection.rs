@@ -1,0 +1,133 @@
+//! One connection of a caller: HTTP/1.1 or HTTP/2, until it ends or the gateway drains.
+
+use std::{cell::RefCell, convert::Infallible, fmt, pin::pin, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+
+use super::{
+    Drain, Settings,
+    patient_io::{Patience, PatientIo},
+    socket::Stream,
+};
+use crate::{
+    error::Chain,
+    pipeline::{
+        audit::RecordedBody,
+        connection::{Connection, Peer},
+        request::Arrival,
+    },
+};
+
+/// The path of one listener's requests, as hyper needs it.
+pub trait Path:
+    tower::Service<
+        Arrival,
+        Response = Response<RecordedBody>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<P> Path for P where
+    P: tower::Service<
+            Arrival,
+            Response = Response<RecordedBody>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
+/// hyper, set up for callers.
+pub(super) fn server(settings: &Settings) -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        // `PatientIo` watches over heads and idle times.
+        .header_read_timeout(None)
+        .half_close(false)
+        .max_headers(settings.header_count)
+        .max_buf_size(settings.head_bytes.max(MIN_BUFFER));
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.concurrent_streams)
+        .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(Some(PENDING_RESETS))
+        .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .keep_alive_interval(Some(settings.patience.idle))
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    server
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve<P: Path>(
+    server: auto::Builder<TokioExecutor>,
+    stream: Stream,
+    peer: Peer,
+    path: P,
+    patience: Patience,
+    drain: Drain,
+) {
+    let connection = Connection::new(peer, Vec::new());
+    let io = TokioIo::new(PatientIo::new(stream, Arc::clone(&connection), patience));
+    let handler = Handler { path: RefCell::new(path), connection };
+    let mut serving = pin!(server.serve_connection(io, handler));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = drain.stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = serving => ended,
+                () = drain.cut.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(?peer, error = %Chain(error.as_ref()), "a connection broke off");
+    }
+}
+
+/// Hands hyper's requests to the path.
+struct Handler<P> {
+    /// hyper calls a service through a shared reference, one call at a time.
+    path: RefCell<P>,
+    connection: Arc<Connection>,
+}
+
+impl<P: Path> hyper::service::Service<Request<Incoming>> for Handler<P> {
+    type Response = Response<RecordedBody>;
+    type Error = Infallible;
+    type Future = P::Future;
+
+    fn call(&self, request: Request<Incoming>) -> P::Future {
+        // Every stage of the path is always ready, so there is nothing to poll before the call.
+        self.path.borrow_mut().call(Arrival { request, connection: Arc::clone(&self.connection) })
+    }
+}
+
+impl<P> fmt::Debug for Handler<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handler({:?})", self.connection)
+    }
+}
+
+/// hyper refuses a smaller read buffer.
+const MIN_BUFFER: usize = 8192;
+/// Streams that a peer opened and reset before they were looked at ("rapid reset").
+const PENDING_RESETS: usize = 20;
+/// Streams that had to be reset because the peer broke the protocol.
+const LOCAL_RESETS: usize = 100;
+/// How long a peer may take to answer a PING.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,0 +1,126 @@
+//! Before the path: accepts callers' connections and speaks HTTP with them.
+//!
+//! A listener owns a socket and hands each request hyper parsed to its path. It bounds what a caller
+//! can take before there is a request: connections, header bytes, the time for a head, the time a
+//! connection may be idle. Every worker accepts from the same socket, so no caller is pinned to one.
+
+mod connection;
+mod patient_io;
+mod socket;
+
+use std::{io, sync::Arc, time::Duration};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::{
+    connection::Path,
+    patient_io::Patience,
+    socket::{BindError, Bound, TokioSocket},
+};
+use crate::domain::ListenerName;
+
+/// What one connection may cost.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a head may take, and a connection may be idle.
+    pub patience: Patience,
+    /// Bytes of a request head that are read at most.
+    pub head_bytes: usize,
+    /// Header fields that are read at most.
+    pub header_count: usize,
+    /// Streams of one HTTP/2 connection at a time.
+    pub concurrent_streams: u32,
+}
+
+/// A listener on one worker.
+#[derive(Debug)]
+pub struct Listener<P> {
+    /// Its name.
+    pub name: ListenerName,
+    /// The path of its requests.
+    pub path: P,
+    /// What a connection may cost.
+    pub settings: Settings,
+    /// How many more connections the gateway takes.
+    pub connections: Arc<Semaphore>,
+    /// How many are open.
+    pub open: Gauge,
+}
+
+/// When a listener stops, and how its connections end.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// No new connections; open ones finish the calls under way.
+    pub stop: CancellationToken,
+    /// Whatever is still open is cut off.
+    pub cut: CancellationToken,
+    /// The connections that are open.
+    pub tracker: TaskTracker,
+}
+
+impl Drain {
+    /// Nothing is draining.
+    pub fn new() -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Path> Listener<P> {
+    /// Accepts connections until the drain begins.
+    pub async fn serve(self, socket: Bound, drain: Drain) -> io::Result<()> {
+        let acceptor = socket.into_tokio()?;
+        let server = connection::server(&self.settings);
+        loop {
+            // The permit comes first: over the limit, connections wait in the kernel's queue
+            // instead of costing this process memory.
+            let permit = tokio::select! {
+                () = drain.stop.cancelled() => return Ok(()),
+                permit = Arc::clone(&self.connections).acquire_owned() => permit,
+            };
+            let Ok(permit) = permit else { return Ok(()) };
+            let accepted = tokio::select! {
+                () = drain.stop.cancelled() => return Ok(()),
+                accepted = acceptor.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = connection::serve(
+                        server.clone(),
+                        stream,
+                        peer,
+                        self.path.clone(),
+                        self.settings.patience,
+                        drain.clone(),
+                    );
+                    let open = self.open.clone();
+                    open.inc();
+                    let task = async move {
+                        connection.await;
+                        open.dec();
+                        drop(permit);
+                    };
+                    drop(drain.tracker.spawn(task));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: connections that end will free some.
+                    tracing::warn!(listener = %self.name, %error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,210 @@
+//! Sockets: bound once, accepted from by every worker.
+
+use std::{
+    fs, io,
+    net::TcpListener as StdTcpListener,
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+    },
+    path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+
+use crate::{domain::Address, pipeline::connection::Peer};
+
+/// An open socket that nobody accepts from yet.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener),
+}
+
+impl Bound {
+    /// Opens a socket. A Unix socket gets `mode`; the file of a dead one is replaced, a live one is
+    /// an error.
+    pub fn bind(address: &Address, mode: u32) -> Result<Self, BindError> {
+        let failed = |source| BindError { address: address.clone(), source };
+        match address {
+            Address::Tcp(wanted) => {
+                let listener = StdTcpListener::bind(wanted).map_err(failed)?;
+                listener.set_nonblocking(true).map_err(failed)?;
+                let actual = listener.local_addr().map_err(failed)?;
+                Ok(Self { socket: Socket::Tcp(listener), address: Address::Tcp(actual) })
+            }
+            Address::Unix(path) => {
+                let listener = bind_unix(path, mode).map_err(failed)?;
+                Ok(Self { socket: Socket::Unix(listener), address: address.clone() })
+            }
+        }
+    }
+
+    /// The actual address, with the port the kernel chose.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The same socket for another worker.
+    pub fn share(&self) -> Result<Self, BindError> {
+        let failed = |source| BindError { address: self.address.clone(), source };
+        let socket = match &self.socket {
+            Socket::Tcp(listener) => Socket::Tcp(listener.try_clone().map_err(failed)?),
+            Socket::Unix(listener) => Socket::Unix(listener.try_clone().map_err(failed)?),
+        };
+        Ok(Self { socket, address: self.address.clone() })
+    }
+
+    /// The socket on the runtime this is called on.
+    pub fn into_tokio(self) -> io::Result<TokioSocket> {
+        match self.socket {
+            Socket::Tcp(listener) => TcpListener::from_std(listener).map(TokioSocket::Tcp),
+            Socket::Unix(listener) => UnixListener::from_std(listener).map(TokioSocket::Unix),
+        }
+    }
+
+    /// Removes the file of a Unix socket, so that nobody waits at a dead one.
+    pub fn unlink(address: &Address) {
+        if let Address::Unix(path) = address
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(path = %path.display(), %error, "the socket's file is gone already");
+        }
+    }
+}
+
+fn bind_unix(path: &PathBuf, mode: u32) -> io::Result<StdUnixListener> {
+    if let Ok(metadata) = fs::symlink_metadata(path) {
+        if !metadata.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is no socket"));
+        }
+        if StdUnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
+        }
+        fs::remove_file(path)?;
+    }
+    // Made under a name of its own and with its mode set, then moved into place: nobody can connect
+    // in between with a wider mode.
+    let staging = staging_path(path);
+    drop(fs::remove_file(&staging));
+    let listener = StdUnixListener::bind(&staging)?;
+    fs::set_permissions(&staging, fs::Permissions::from_mode(mode))?;
+    fs::rename(&staging, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn staging_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// A socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    address: Address,
+    #[source]
+    source: io::Error,
+}
+
+/// A socket on one runtime.
+#[derive(Debug)]
+pub enum TokioSocket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl TokioSocket {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?;
+                let peer = Peer::Unix { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
+                Ok((Stream::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+/// A caller's connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! THE PATH: every stage of a request, in the order it passes them.
+//!
+//! ```text
+//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ audit ─ cache ─┐
+//!                    (opens)                                        (writes ahead)       │
+//!                                         Pigello ─ upstream ─ apply ─ deadline ─ resolve┘
+//! ```
+//!
+//! The stages are one `tower` stack. Each takes the type that the one before it makes
+//! ([`request`]), so the order is checked by the compiler: a swapped line does not compile.
+//!
+//! ```compile_fail
+//! use pigello_gateway::pipeline::{authorize, identify, Parts};
+//! use tower::{ServiceBuilder, service_fn};
+//! // `authorize` takes what `identify` makes; the other way round there is nothing to decide about.
+//! fn swapped(parts: Parts) {
+//!     let stack = ServiceBuilder::new()
+//!         .layer(authorize::authorize(parts.policy))
+//!         .layer(identify::identify(parts.schemes))
+//!         .service(parts.upstream);
+//!     fn takes<S: tower::Service<pigello_gateway::pipeline::request::Received>>(_: S) {}
+//!     takes(stack);
+//! }
+//! ```
+
+pub mod connection;
+pub mod draft;
+pub mod request;
+mod hop_by_hop;
+
+pub mod listener;
+pub mod audit;
+pub mod respond;
+pub mod receive;
+pub mod identify;
+pub mod authorize;
+pub mod cache;
+pub mod inject;
+pub mod resilience;
+pub mod upstream;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use http::Response;
+use tower::{Service, ServiceBuilder};
+
+use self::{
+    audit::{Edges, RecordedBody},
+    request::Arrival,
+};
+use crate::credentials::Keeper;
+
+/// Everything one listener's path is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where records go, and what they have in common.
+    pub edges: Edges,
+    /// What the listener takes.
+    pub rules: receive::Rules,
+    /// How callers are identified.
+    pub schemes: identify::Schemes,
+    /// Who may do what.
+    pub policy: Arc<authorize::Policy>,
+    /// What is remembered, for all listeners.
+    pub store: cache::Store,
+    /// Whose memory this listener may use.
+    pub scope: cache::Scope,
+    /// The credentials of the listener's profile.
+    pub keeper: Keeper,
+    /// How long one call may take.
+    pub request_timeout: Duration,
+    /// The profile's upstream.
+    pub upstream: upstream::Upstream,
+}
+
+/// Puts the path of one listener together.
+pub fn build(
+    parts: Parts,
+) -> impl Service<
+    Arrival,
+    Response = Response<RecordedBody>,
+    Error = Infallible,
+    Future: Future<Output = Result<Response<RecordedBody>, Infallible>> + Send + 'static,
+> + Clone
++ Send
++ Sync
++ 'static {
+    let trail = parts.edges.trail.clone();
+    ServiceBuilder::new()
+        // First and last: whatever happens further in, the call is on the trail exactly once.
+        .layer(audit::open(parts.edges))
+        // Errors and panics become responses here and nowhere else; the record sees both.
+        .layer(respond::respond())
+        // Before anything looks at the request: it must have one reading, and be meant for us.
+        .layer(receive::receive(parts.rules))
+        // By what the connection proves, so no header can have a say.
+        .layer(identify::identify(parts.schemes))
+        // On the canonical path, which is byte for byte the one that is sent.
+        .layer(authorize::authorize(parts.policy))
+        // Behind the permission, before any answer: no call is served that the trail cannot keep.
+        .layer(audit::write_ahead(trail))
+        // Before the credentials: a hit never touches a secret.
+        .layer(cache::cache(parts.store, parts.scope))
+        // One credential set for all attempts of the call.
+        .layer(inject::resolve(parts.keeper))
+        // Outside the attempts: one deadline bounds them all.
+        .layer(resilience::deadline(parts.request_timeout))
+        // Last before the wire, on each attempt: nothing behind it can change the seven values.
+        .layer(inject::apply())
+        .service(parts.upstream)
+}

@@ -1,0 +1,173 @@
+//! Behind the audit guard: makes sure that a request is one, has one reading, and is meant for us.
+//!
+//! hyper hands through what HTTP allows a server to take and much that it does not (two `Host`
+//! fields, absolute targets, raw `..%2f`, `TRACE`). Everything behind this stage relies on a request
+//! that is well formed, names a host of this listener, is no browser's, has a canonical target and
+//! carries end-to-end fields only. Nothing is repaired: what is ambiguous is refused.
+
+mod body;
+mod browser;
+mod host;
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::{Either, Ready, ready};
+use http::{Method, Response, Version, header};
+use tokio::sync::Semaphore;
+use tower::{Layer, Service};
+
+pub use browser::refuse_browsers;
+pub use host::HostRules;
+
+use super::{
+    hop_by_hop,
+    request::{Head, Opened, Received},
+};
+use crate::{
+    body::Body,
+    domain::{CanonicalTarget, TargetError},
+    error::{Error, Kind},
+};
+
+/// The limits of a request's head and body.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub request_body: u64,
+    /// Bytes of all header fields: names, values and their separators.
+    pub header_bytes: usize,
+    /// Number of header fields.
+    pub header_count: usize,
+    /// Bytes of the request target.
+    pub target_bytes: usize,
+}
+
+/// What a listener takes.
+#[derive(Debug)]
+pub struct Rules {
+    /// The names it answers to.
+    pub hosts: HostRules,
+    /// The limits of one request.
+    pub limits: Limits,
+    /// How many more calls the gateway takes at the same time.
+    pub in_flight: Arc<Semaphore>,
+}
+
+/// Refuses what is malformed, ambiguous or not meant for this listener.
+pub fn receive(rules: Rules) -> ReceiveLayer {
+    ReceiveLayer { rules: Arc::new(rules) }
+}
+
+/// See [`receive`].
+#[derive(Clone, Debug)]
+pub struct ReceiveLayer {
+    rules: Arc<Rules>,
+}
+
+impl<S> Layer<S> for ReceiveLayer {
+    type Service = Receive<S>;
+
+    fn layer(&self, inner: S) -> Receive<S> {
+        Receive { inner, rules: Arc::clone(&self.rules) }
+    }
+}
+
+/// See [`receive`].
+#[derive(Clone, Debug)]
+pub struct Receive<S> {
+    inner: S,
+    rules: Arc<Rules>,
+}
+
+impl<S> Service<Opened> for Receive<S>
+where
+    S: Service<Received, Response = Response<Body>, Error = Error>,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, opened: Opened) -> Self::Future {
+        match self.rules.check(opened) {
+            Ok(received) => Either::Left(self.inner.call(received)),
+            Err(error) => Either::Right(ready(Err(error))),
+        }
+    }
+}
+
+impl Rules {
+    fn check(&self, opened: Opened) -> Result<Received, Error> {
+        let Opened { request, connection, draft } = opened;
+        let place = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| {
+            let detail = "too many calls are under way (`limits.in_flight`)";
+            Error::new(Kind::Overloaded, detail).retry_after(Duration::from_secs(1))
+        })?;
+        draft.note(|facts| facts.place = Some(place));
+        let (parts, body) = request.into_parts();
+        let (uri, mut headers) = (parts.uri, parts.headers);
+        Self::check_method(&parts.method)?;
+        self.check_size(&uri, &headers)?;
+        if headers.contains_key(header::UPGRADE) && parts.version < Version::HTTP_2 {
+            return Err(Error::new(Kind::NotImplemented, "send the request without `Upgrade`"));
+        }
+        self.hosts.check(&uri, &headers)?;
+        refuse_browsers(&headers)?;
+        hop_by_hop::check_expect(&headers)?;
+        let target = uri.into_parts().path_and_query.ok_or_else(|| {
+            Error::new(Kind::TargetNotCanonical, TargetError::NotAbsolute.to_string())
+        })?;
+        let target = CanonicalTarget::parse(target)
+            .map_err(|error| Error::new(Kind::TargetNotCanonical, error.to_string()))?;
+        hop_by_hop::strip(&mut headers);
+        hop_by_hop::strip_request_only(&mut headers);
+        let body = body::limited(body, self.limits.request_body, &draft)?;
+        let (id, trace) = (draft.id(), draft.trace());
+        let method = parts.method;
+        let head = Head { id, trace, method, target, headers, connection, draft };
+        Ok(Received { head, body })
+    }
+
+    fn check_method(method: &Method) -> Result<(), Error> {
+        // TRACE would echo the secret (RFC 9110 §9.3.8), CONNECT would make a tunnel.
+        match *method {
+            Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::PATCH
+            | Method::DELETE
+            | Method::OPTIONS => Ok(()),
+            _ => Err(Error::new(Kind::MethodRefused, "the gateway does not proxy this method")),
+        }
+    }
+
+    fn check_size(&self, uri: &http::Uri, headers: &http::HeaderMap) -> Result<(), Error> {
+        let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if target > self.limits.target_bytes {
+            return Err(Error::new(
+                Kind::TargetTooLong,
+                format!("the target may have {} bytes", self.limits.target_bytes),
+            ));
+        }
+        let bytes: usize =
+            headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if bytes > self.limits.header_bytes || headers.len() > self.limits.header_count {
+            return Err(Error::new(
+                Kind::HeadersTooLarge,
+                format!(
+                    "the header may have {} bytes in {} fields",
+                    self.limits.header_bytes, self.limits.header_count
+                ),
+            ));
+        }
+        Ok(())
+    }
+}

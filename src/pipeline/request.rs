@@ -1,0 +1,105 @@
+//! What is known of a call between two stages.
+//!
+//! Each type is made by exactly one stage and taken by the next, so a stage that is left out or
+//! swapped is a type error, and nothing that security depends on can be "absent":
+//!
+//! ```text
+//! Arrival → Opened → Received → Identified → Authorized → Recorded → Fetch → Resolved → Outbound
+//! listener  audit    receive    identify     authorize    audit      cache   inject     inject
+//! ```
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, Method};
+use hyper::body::Incoming;
+
+use super::{connection::Connection, draft::Draft};
+use crate::{
+    body::Body,
+    credentials::Lease,
+    domain::{Caller, CanonicalTarget, Operation, RequestId, TraceContext},
+};
+
+/// A request as hyper handed it over, and the connection it came on.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The request.
+    pub request: http::Request<Incoming>,
+    /// Its connection.
+    pub connection: Arc<Connection>,
+}
+
+/// A request with its audit record open.
+#[derive(Debug)]
+pub struct Opened {
+    pub(super) request: http::Request<Body>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) draft: Draft,
+}
+
+/// A request that is well formed, meant for this gateway and not a browser's.
+#[derive(Debug)]
+pub struct Received {
+    pub(super) head: Head,
+    pub(super) body: Body,
+}
+
+/// The head of a received request: end-to-end fields only.
+#[derive(Debug)]
+pub struct Head {
+    pub(super) id: RequestId,
+    pub(super) trace: TraceContext,
+    pub(super) method: Method,
+    pub(super) target: CanonicalTarget,
+    pub(super) headers: HeaderMap,
+    pub(super) connection: Arc<Connection>,
+    pub(super) draft: Draft,
+}
+
+/// A request whose caller is known, or known to be nobody in particular.
+#[derive(Debug)]
+pub struct Identified {
+    pub(super) received: Received,
+    pub(super) caller: Arc<Caller>,
+}
+
+/// A request that its caller may make.
+#[derive(Debug)]
+pub struct Authorized {
+    pub(super) received: Received,
+    /// `None` only where the policy forwards what matches no operation.
+    pub(super) operation: Option<Arc<Operation>>,
+}
+
+/// A request that the audit trail answers for: from here on a secret may be used.
+#[derive(Debug)]
+pub struct Recorded {
+    pub(super) head: Head,
+    pub(super) body: Body,
+    pub(super) operation: Option<Arc<Operation>>,
+}
+
+/// A request that memory could not answer.
+#[derive(Debug)]
+pub struct Fetch {
+    pub(super) head: Head,
+    pub(super) body: Body,
+}
+
+/// A request with the credential set it will be sent with: one set, for all its attempts.
+#[derive(Debug)]
+pub struct Resolved {
+    pub(super) head: Head,
+    pub(super) body: Body,
+    pub(super) lease: Arc<Lease>,
+}
+
+/// What is sent: the seven values are in.
+#[derive(Debug)]
+pub struct Outbound {
+    pub(super) request: http::Request<Body>,
+    pub(super) draft: Draft,
+}
+
+/// The header that carries a call's identifier, up and down.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,0 +1,103 @@
+//! From a client's error to one of ours.
+
+use std::{error::Error as StdError, io};
+
+use rustls::CertificateError;
+
+use super::ConnectError;
+use crate::error::{Error, Kind, find_kind};
+
+/// Says in the gateway's own words why there is no answer.
+pub(super) fn classify(error: hyper_util::client::legacy::Error) -> Error {
+    // A caller's body that fails stops the request; that is not Pigello's doing.
+    if let Some(kind) = find_kind(&error) {
+        let detail = match kind {
+            Kind::BodyTooLarge => "the request body is over the limit",
+            _ => "the request body broke off or is not well framed",
+        };
+        return Error::new(kind, detail).because(error);
+    }
+    let (kind, detail) = match find::<ConnectError>(&error) {
+        Some(connect) => from_connect(connect),
+        None => from_exchange(&error),
+    };
+    Error::new(kind, detail).because(error)
+}
+
+fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
+    match error {
+        ConnectError::Timeout => (
+            Kind::UpstreamConnectTimeout,
+            "no connection within the time limit (`timeouts.connect`)",
+        ),
+        ConnectError::Resolve(_) | ConnectError::NoAddress => {
+            (Kind::UpstreamDns, "the upstream's name does not resolve")
+        }
+        ConnectError::Name => {
+            (Kind::UpstreamDns, "the upstream's host is not a name TLS can verify")
+        }
+        ConnectError::Io(error) => from_io(error),
+        ConnectError::Certificate(error) => (Kind::UpstreamCertificate, certificate(error)),
+        ConnectError::Handshake(_) => (Kind::UpstreamTls, "the TLS handshake failed"),
+    }
+}
+
+fn from_io(error: &io::Error) -> (Kind, &'static str) {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            (Kind::UpstreamRefused, "nothing accepts connections at the upstream's address")
+        }
+        io::ErrorKind::TimedOut => (Kind::UpstreamConnectTimeout, "the connection timed out"),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionAborted => {
+            (Kind::UpstreamClosed, "the upstream closed the connection")
+        }
+        _ => (Kind::UpstreamUnreachable, "the upstream's address cannot be reached"),
+    }
+}
+
+fn certificate(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(reason) => match reason {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the upstream's certificate has expired"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the upstream's certificate is not valid yet"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the upstream's certificate is for another name"
+            }
+            CertificateError::UnknownIssuer => {
+                "the upstream's certificate is from an authority that is not trusted"
+            }
+            CertificateError::Revoked => "the upstream's certificate has been revoked",
+            _ => "the upstream's certificate is not valid",
+        },
+        _ => "the upstream's certificate is not valid",
+    }
+}
+
+fn from_exchange(error: &(dyn StdError + 'static)) -> (Kind, &'static str) {
+    if let Some(error) = find::<hyper::Error>(error) {
+        if error.is_timeout() {
+            return (Kind::UpstreamTimeout, "the upstream took too long");
+        }
+        if error.is_parse() {
+            return (Kind::UpstreamProtocol, "what the upstream sent is not an HTTP response");
+        }
+    }
+    (Kind::UpstreamClosed, "the upstream closed the connection before it answered")
+}
+
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

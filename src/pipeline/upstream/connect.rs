@@ -1,0 +1,231 @@
+//! Opens a connection to the upstream: resolve, connect, TLS; one time limit over all three.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tower::Service;
+
+use super::Settings;
+use crate::domain::Origin;
+
+/// Opens connections to one upstream, whatever URI it is asked for.
+#[derive(Clone)]
+pub struct Connector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    origin: Origin,
+    connect_to: Option<SocketAddr>,
+    timeout: Duration,
+    tls: Option<TlsConnector>,
+}
+
+impl Connector {
+    pub(super) fn new(settings: Settings) -> Self {
+        let shared = Shared {
+            origin: settings.origin,
+            connect_to: settings.connect_to,
+            timeout: settings.connect_timeout,
+            tls: settings.tls.map(TlsConnector::from),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connector({})", self.shared.origin)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Stream>, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let connect = shared.connect();
+            match tokio::time::timeout(shared.timeout, connect).await {
+                Ok(result) => result.map(TokioIo::new),
+                Err(_) => Err(ConnectError::Timeout),
+            }
+        })
+    }
+}
+
+impl Shared {
+    async fn connect(&self) -> Result<Stream, ConnectError> {
+        let tcp = self.dial().await?;
+        tcp.set_nodelay(true).map_err(ConnectError::Io)?;
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        let name =
+            ServerName::try_from(self.origin.host().to_owned()).map_err(|_| ConnectError::Name)?;
+        let stream = tls.connect(name, tcp).await.map_err(ConnectError::from_handshake)?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    async fn dial(&self) -> Result<TcpStream, ConnectError> {
+        if let Some(address) = self.connect_to {
+            return TcpStream::connect(address).await.map_err(ConnectError::Io);
+        }
+        let addresses = tokio::net::lookup_host((self.origin.host(), self.origin.port()))
+            .await
+            .map_err(ConnectError::Resolve)?;
+        let mut last = None;
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or(ConnectError::NoAddress, ConnectError::Io))
+    }
+}
+
+/// A connection to the upstream.
+pub enum Stream {
+    /// Plain, to a loopback address.
+    Plain(TcpStream),
+    /// TLS, verified.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Stream(plain)",
+            Self::Tls(_) => "Stream(TLS)",
+        })
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        match self {
+            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                Connected::new().negotiated_h2()
+            }
+            Self::Tls(_) | Self::Plain(_) => Connected::new(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Resolving, connecting and TLS took longer than the limit.
+    #[error("connecting took too long")]
+    Timeout,
+    /// The name could not be resolved.
+    #[error("the name cannot be resolved")]
+    Resolve(#[source] io::Error),
+    /// The name has no address.
+    #[error("the name has no address")]
+    NoAddress,
+    /// The host is neither a DNS name nor an address.
+    #[error("the host is not a name that TLS can verify")]
+    Name,
+    /// TCP failed.
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    /// The upstream's certificate is not valid for its name.
+    #[error("the certificate was refused")]
+    Certificate(#[source] rustls::Error),
+    /// The handshake failed otherwise.
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] io::Error),
+}
+
+impl ConnectError {
+    fn from_handshake(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(
+                tls @ (rustls::Error::InvalidCertificate(_)
+                | rustls::Error::NoCertificatesPresented),
+            ) => Self::Certificate(tls.clone()),
+            _ => Self::Handshake(error),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The log: what an operator reads when something is wrong. Calls are on the audit trail, not here.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people; in colour on a terminal.
+    Pretty,
+}
+
+/// How much is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// A level, or directives like `info,pigello_gateway=debug`.
+    pub level: String,
+}
+
+/// Starts logging to standard error, for the life of the process. A second call changes nothing.
+pub fn init(settings: &LogSettings) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into())
+        .parse_lossy(&settings.level);
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let result = match settings.format {
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Pretty => {
+            registry.with(lines.compact().with_ansi(std::io::stderr().is_terminal())).try_init()
+        }
+    };
+    if result.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}

@@ -1,0 +1,190 @@
+//! The metrics, in one place: their names, labels and meaning.
+//!
+//! They are counted from the same records that the audit trail keeps, so the two cannot disagree.
+//! Label values come from the configuration and from closed sets, never from what a caller sent, so
+//! their number is bounded. Names follow the Prometheus conventions (base units, `_total`).
+
+use std::{fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::Registry,
+};
+
+use crate::trail::Record;
+
+/// The registry and the handles the path counts with.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    calls: Family<CallLabels, Counter>,
+    call_seconds: Family<OperationLabels, Histogram>,
+    upstream_seconds: Family<OperationLabels, Histogram>,
+    upstream_responses: Family<UpstreamLabels, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    cache: Family<CacheLabels, Counter>,
+    request_bytes: Counter,
+    response_bytes: Counter,
+    connections: Gauge,
+}
+
+impl Metrics {
+    /// An empty registry with every metric in it.
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("pigello_gateway");
+        let metrics = Self {
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(histogram),
+            upstream_seconds: Family::new_with_constructor(histogram),
+            upstream_responses: Family::default(),
+            errors: Family::default(),
+            cache: Family::default(),
+            request_bytes: Counter::default(),
+            response_bytes: Counter::default(),
+            connections: Gauge::default(),
+            registry: Mutex::new(Registry::default()),
+        };
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version that runs", build);
+        registry.register("calls", "Calls, by what became of them", metrics.calls.clone());
+        registry.register(
+            "call_duration_seconds",
+            "Time from a call's arrival to the last byte of its answer",
+            metrics.call_seconds.clone(),
+        );
+        registry.register(
+            "upstream_duration_seconds",
+            "Time from sending a call upstream to the head of the answer",
+            metrics.upstream_seconds.clone(),
+        );
+        registry.register(
+            "upstream_responses",
+            "Answers of the upstream, by status",
+            metrics.upstream_responses.clone(),
+        );
+        registry.register(
+            "errors",
+            "Calls that were refused or failed, by kind",
+            metrics.errors.clone(),
+        );
+        registry.register("cache_requests", "Calls the cache had a say in", metrics.cache.clone());
+        registry.register(
+            "request_bytes",
+            "Bytes of callers' bodies",
+            metrics.request_bytes.clone(),
+        );
+        registry.register(
+            "response_bytes",
+            "Bytes of answers' bodies",
+            metrics.response_bytes.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections of callers",
+            metrics.connections.clone(),
+        );
+        *metrics.registry.lock() = registry;
+        Arc::new(metrics)
+    }
+
+    /// Counts one finished call.
+    pub fn observe(&self, record: &Record) {
+        let operation = || record.operation.clone().unwrap_or_else(|| Arc::from("none"));
+        let caller = record.caller.clone().unwrap_or_else(|| Arc::from("unidentified"));
+        let outcome = record.outcome.label();
+        let status = record.status.map_or("none", status_class);
+        self.calls
+            .get_or_create(&CallLabels { operation: operation(), caller, outcome, status })
+            .inc();
+        let labels = OperationLabels { operation: operation() };
+        self.call_seconds.get_or_create(&labels).observe(record.duration.as_secs_f64());
+        if let Some(upstream) = record.upstream_time {
+            self.upstream_seconds.get_or_create(&labels).observe(upstream.as_secs_f64());
+        }
+        if let Some(status) = record.upstream_status {
+            let status = status.as_u16();
+            self.upstream_responses.get_or_create(&UpstreamLabels { status }).inc();
+        }
+        if let Some(kind) = record.error {
+            self.errors.get_or_create(&ErrorLabels { kind }).inc();
+        }
+        if let Some(result) = record.cache {
+            let labels = CacheLabels { operation: operation(), result: result.label() };
+            self.cache.get_or_create(&labels).inc();
+        }
+        self.request_bytes.inc_by(record.request_bytes);
+        self.response_bytes.inc_by(record.response_bytes);
+    }
+
+    /// The gauge of open connections.
+    pub fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// Adds metrics that are read when they are asked for.
+    pub fn register(&self, collector: Box<dyn Collector>) {
+        self.registry.lock().register_collector(collector);
+    }
+
+    /// Everything in the `OpenMetrics` text format.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock())?;
+        Ok(text)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+const fn status_class(status: http::StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// From a cached answer (tens of microseconds) to the longest call (tens of seconds).
+fn histogram() -> Histogram {
+    Histogram::new([
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+        2.5, 5.0, 10.0, 30.0,
+    ])
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    operation: Arc<str>,
+    caller: Arc<str>,
+    outcome: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabels {
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheLabels {
+    operation: Arc<str>,
+    result: &'static str,
+}

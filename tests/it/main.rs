@@ -1,0 +1,17 @@
+//! The path, stage by stage, over real sockets.
+//!
+//! One binary, a file a stage: the gateway runs in the process with its upstream, both on ports the
+//! kernel chose, and the mock of Pigello records what arrived.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "a test that cannot go on ends"
+)]
+#![expect(unreachable_pub, reason = "the binary has no outside")]
+
+mod architecture;
+mod path;
+mod support;

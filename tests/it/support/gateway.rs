@@ -1,0 +1,268 @@
+//! A gateway in the process: real configuration text, real sockets, everything in one folder.
+
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+
+use pigello_gateway::{
+    app::{self, Ending, Summary},
+    config,
+    domain::Address,
+    mock::{MADE_UP_VALUES, Running},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::Caller;
+
+/// What a gateway is set up with. The default: one TCP listener called `main`, credentials in a
+/// folder, one worker.
+pub struct Setup {
+    upstream: String,
+    profile: String,
+    listener: String,
+    more: String,
+    unix: bool,
+    ca: Option<String>,
+    values: Vec<(&'static str, String)>,
+}
+
+impl Setup {
+    /// In front of that mock, trusting its authority.
+    pub fn new(pigello: &Running) -> Self {
+        let values = MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), (*value).to_owned()));
+        Self {
+            upstream: pigello.origin().to_string(),
+            profile: String::new(),
+            listener: String::new(),
+            more: String::new(),
+            unix: false,
+            ca: pigello.ca_pem().map(str::to_owned),
+            values: values.collect(),
+        }
+    }
+
+    /// Another upstream.
+    pub fn upstream(mut self, origin: impl Into<String>) -> Self {
+        self.upstream = origin.into();
+        self
+    }
+
+    /// Trusts another authority.
+    pub fn trusting(mut self, pem: &str) -> Self {
+        self.ca = Some(pem.to_owned());
+        self
+    }
+
+    /// More keys of the profile.
+    pub fn profile(mut self, keys: &str) -> Self {
+        self.profile.push_str(keys);
+        self
+    }
+
+    /// More keys of the listener.
+    pub fn listener(mut self, keys: &str) -> Self {
+        self.listener.push_str(keys);
+        self
+    }
+
+    /// More tables.
+    pub fn with(mut self, toml: &str) -> Self {
+        self.more.push_str(toml);
+        self
+    }
+
+    /// A second listener, on a Unix socket.
+    pub fn with_unix(mut self) -> Self {
+        self.unix = true;
+        self
+    }
+
+    /// Leaves one of the seven values out.
+    pub fn without_value(mut self, name: &str) -> Self {
+        self.values.retain(|(known, _)| *known != name);
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("credentials")).unwrap();
+        for (name, value) in &self.values {
+            fs::write(path("credentials").join(name), value).unwrap();
+        }
+        let config = self.config(&folder);
+        fs::write(path("gateway.toml"), config).unwrap();
+        let loaded = config::load(&[path("gateway.toml")], std::iter::empty())
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let gateway = app::Gateway::open(loaded.settings).unwrap();
+        let address = gateway
+            .addresses()
+            .find_map(|(_, address)| match address {
+                Address::Tcp(address) => Some(*address),
+                Address::Unix(_) => None,
+            })
+            .unwrap();
+        let Some(Address::Tcp(admin)) = gateway.admin_address().cloned() else { panic!("admin") };
+        let keepers: Vec<_> = gateway.keepers().values().cloned().collect();
+        let ending = Ending::default();
+        let task = tokio::spawn(gateway.serve(ending.clone()));
+        for keeper in keepers {
+            // Not every test has a whole set; those that have want it from the first call on.
+            drop(keeper.refresh().await);
+        }
+        Gateway {
+            caller: Caller::tcp(address),
+            admin: Caller::tcp(admin),
+            unix: path("gateway.sock"),
+            folder,
+            ending,
+            task,
+        }
+    }
+
+    fn config(&self, folder: &TempDir) -> String {
+        let path = |name: &str| folder.path().join(name);
+        let mut text = String::new();
+        let (profile, listener) = (&self.profile, &self.listener);
+        write!(
+            text,
+            r#"
+            [[listeners]]
+            name = "main"
+            address = "127.0.0.1:0"
+            profile = "test"
+            {listener}
+            [admin]
+            address = "127.0.0.1:0"
+            [profiles.test]
+            upstream = "{}"
+            credentials = "test"
+            {profile}
+            "#,
+            self.upstream
+        )
+        .unwrap();
+        if let Some(pem) = &self.ca {
+            fs::write(path("ca.pem"), pem).unwrap();
+            writeln!(text, "ca_file = {:?}", path("ca.pem")).unwrap();
+        }
+        write!(
+            text,
+            r#"
+            [credentials.test]
+            source = "directory"
+            path = {:?}
+            [audit]
+            directory = {:?}
+            [runtime]
+            workers = 1
+            "#,
+            path("credentials"),
+            path("audit")
+        )
+        .unwrap();
+        if self.unix {
+            let socket = format!("unix:{}", path("gateway.sock").display());
+            write!(
+                text,
+                "[[listeners]]\nname = \"unix\"\naddress = {socket:?}\nprofile = \"test\"\n"
+            )
+            .unwrap();
+        }
+        text.push_str(&self.more);
+        text
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    caller: Caller,
+    admin: Caller,
+    unix: PathBuf,
+    folder: TempDir,
+    ending: Ending,
+    task: JoinHandle<Result<Summary, app::ServeError>>,
+}
+
+impl Gateway {
+    /// A caller on the TCP listener.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// A caller on the admin listener.
+    pub fn admin(&self) -> &Caller {
+        &self.admin
+    }
+
+    /// A caller on the Unix socket.
+    pub fn unix_caller(&self) -> Caller {
+        Caller::unix(self.unix.clone())
+    }
+
+    /// The Unix socket's mode.
+    pub fn unix_mode(&self) -> u32 {
+        fs::metadata(&self.unix).unwrap().permissions().mode() & 0o777
+    }
+
+    /// A file in the gateway's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Begins the drain.
+    pub fn drain(&self) {
+        self.ending.drain.cancel();
+    }
+
+    /// Drains, and returns the folder and how it ended.
+    pub async fn stop(self) -> (Stopped, Summary) {
+        self.ending.drain.cancel();
+        let summary = tokio::time::timeout(Duration::from_secs(20), self.task)
+            .await
+            .expect("the gateway ends")
+            .unwrap()
+            .unwrap();
+        (Stopped { folder: self.folder }, summary)
+    }
+
+    /// Drains, and returns the audit trail's records of calls.
+    pub async fn into_records(self) -> Vec<Value> {
+        let (stopped, _) = self.stop().await;
+        stopped.records()
+    }
+}
+
+/// What a gateway left behind.
+pub struct Stopped {
+    folder: TempDir,
+}
+
+impl Stopped {
+    /// The records of calls, in their order.
+    pub fn records(&self) -> Vec<Value> {
+        let audit = self.folder.path().join("audit");
+        let mut files: Vec<_> =
+            fs::read_dir(audit).unwrap().map(|file| file.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+        files.sort();
+        files
+            .iter()
+            .flat_map(|file| {
+                fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .map(|line| serde_json::from_str::<Value>(&line).unwrap())
+            .filter(|record| record["kind"] == "call")
+            .collect()
+    }
+
+    /// Everything in the trail's files, as text.
+    pub fn trail_text(&self) -> String {
+        let audit = self.folder.path().join("audit");
+        fs::read_dir(audit)
+            .unwrap()
+            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap_or_default())
+            .collect()
+    }
+}

@@ -1,0 +1,14 @@
+//! What the tests share: a gateway in the process, its upstream, and callers.
+
+mod caller;
+mod gateway;
+
+pub use caller::{Answer, Caller, raw};
+pub use gateway::{Gateway, Setup};
+
+use pigello_gateway::mock::{MockPigello, Options, Running};
+
+/// A mock of Pigello over TLS, on a port of its own.
+pub async fn pigello() -> Running {
+    MockPigello::start(Options::new()).await.expect("the mock starts")
+}
