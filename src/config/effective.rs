@@ -100,9 +100,11 @@ fn each_value(table: &mut Table, path: &KeyPath, visit: &mut impl FnMut(&KeyPath
     }
 }
 
-/// Cuts identifiers short: enough is left to tell two apart, and too little to use one.
+/// Cuts identifiers short: enough is left to tell two apart, and too little to use one. What is
+/// cut already stays as it is, so that the output of `config show` can be shown again.
 fn redact(path: &KeyPath, value: &mut Value) {
     const SHOWN: usize = 4;
+    const CUT: &str = "****";
     let identifier = match path.segments() {
         [Segment::Key(table), _, Segment::Key(key)] => match table.as_str() {
             "credentials" => ValueName::from_key(key).is_some(),
@@ -111,9 +113,11 @@ fn redact(path: &KeyPath, value: &mut Value) {
         },
         _ => false,
     };
-    if let (true, Some(text)) = (identifier, value.as_str()) {
+    if let (true, Some(text)) = (identifier, value.as_str())
+        && !text.ends_with(CUT)
+    {
         let long = text.chars().count() > 2 * SHOWN;
         let shown: String = text.chars().take(if long { SHOWN } else { 0 }).collect();
-        *value = format!("{shown}…").into();
+        *value = format!("{shown}{CUT}").into();
     }
 }

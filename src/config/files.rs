@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{ErrorKind, Read as _},
+    io::{self, ErrorKind, Read as _},
     ops::Range,
     path::Path,
     sync::Arc,
@@ -41,8 +41,10 @@ impl FileLayer {
         let place = |line, column| Place::File { path: Arc::clone(&path), line, column };
         let whole = |message: String| Problem::new(place(None, None), KeyPath::root(), message);
         let text = read_text(&path).map_err(|problem| {
-            whole(problem)
-                .hint("name the configuration with `--config FILE` or PIGELLO_GATEWAY_CONFIG")
+            let hint = "name the configuration with `--config FILE` or PIGELLO_GATEWAY_CONFIG";
+            let elsewhere = matches!(problem, Unreadable::Missing | Unreadable::Folder);
+            let problem = whole(problem.to_string());
+            if elsewhere { problem.hint(hint) } else { problem }
         })?;
         let newlines = Newlines::of(&text);
         let document = Document::parse(text.as_str()).map_err(|error| {
@@ -68,21 +70,43 @@ impl Provider for FileLayer {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let reason = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::PermissionDenied => "this user may not read the file".to_owned(),
-        ErrorKind::IsADirectory => "this is a folder, not a file".to_owned(),
-        ErrorKind::InvalidData => "the file is not UTF-8 text".to_owned(),
-        kind => format!("the file cannot be read: {kind}"),
-    };
+fn read_text(path: &Path) -> Result<String, Unreadable> {
     let mut text = String::new();
-    let file = File::open(path).map_err(reason)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(reason)?;
+    let file = File::open(path)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err("the file is larger than 1 MiB, which no configuration is".to_owned());
+        return Err(Unreadable::TooLarge);
     }
     Ok(text)
+}
+
+/// Why there is no text.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("there is no such file")]
+    Missing,
+    #[error("this is a folder, not a file")]
+    Folder,
+    #[error("this user may not read the file")]
+    Forbidden,
+    #[error("the file is not UTF-8 text")]
+    NotText,
+    #[error("the file is larger than 1 MiB, which no configuration is")]
+    TooLarge,
+    #[error("the file cannot be read: {0}")]
+    Other(ErrorKind),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound => Self::Missing,
+            ErrorKind::PermissionDenied => Self::Forbidden,
+            ErrorKind::IsADirectory => Self::Folder,
+            ErrorKind::InvalidData => Self::NotText,
+            kind => Self::Other(kind),
+        }
+    }
 }
 
 /// The parser's own words, which name what it expected and never what it found.

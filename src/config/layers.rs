@@ -137,12 +137,12 @@ impl<O: Fn(Tag, &KeyPath) -> Option<Place>> Overlay<'_, O> {
                 }
                 _ => {
                     let place = (self.origin)(value.tag(), path).unwrap_or(Place::Default);
-                    let message =
-                        format!("has {there} entries, so there is no entry at that number");
-                    self.problems
-                        .push(Problem::new(place, path.key(key), message).hint(
-                            "entries are counted from 0; the next number begins a new entry",
-                        ));
+                    let key = index.map_or_else(|_| path.key(key), |index| path.index(index));
+                    let message = "there is no such entry in the list";
+                    self.problems.push(
+                        Problem::new(place, key, message)
+                            .hint(format!("entries are counted from 0; {there} begins a new one")),
+                    );
                 }
             }
         }

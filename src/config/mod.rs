@@ -98,7 +98,7 @@ pub fn load(
     }
     secrets::take_out(&mut tree, &places, &mut problems);
     let tree = fit::fit(tree, &shape, &places, &mut problems);
-    let raw: raw::Config = match tree.deserialize() {
+    let mut raw: raw::Config = match tree.deserialize() {
         Ok(raw) => raw,
         Err(error) => {
             // `fit` has told what does not fit; figment's own words would quote it.
@@ -107,6 +107,7 @@ pub fn load(
             raw::Config::default()
         }
     };
+    raw.derive_defaults();
     let mut warnings = Vec::new();
     let settings = check::check(&raw, &places, &mut problems, &mut warnings);
     let settings = Problems::unless(problems, settings)?;

@@ -14,9 +14,9 @@ use pigello_gateway::{
 };
 
 /// Stands for a secret in every bad configuration that has one. No output may hold it.
-const CANARY: &str = "canary-made-up-0042";
+pub(crate) const CANARY: &str = "canary-made-up-0042";
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
@@ -24,7 +24,7 @@ fn load(path: &Path) -> Result<Loaded, Problems> {
     config::load(&[path.to_owned()], std::iter::empty())
 }
 
-fn toml_files(folder: &str) -> Vec<PathBuf> {
+pub(crate) fn toml_files(folder: &str) -> Vec<PathBuf> {
     let folder = root().join(folder);
     let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =

@@ -74,6 +74,7 @@ impl Checker<'_> {
         entries
             .filter_map(|(at, caller)| {
                 self.claims_of_others(at, caller);
+                self.exact_names(at, caller);
                 self.can_be_known(at, caller);
                 let allow = self.patterns(&key(at).key("allow"), &caller.allow, catalog);
                 Some(Arc::new(CallerRule {
@@ -137,6 +138,16 @@ impl Checker<'_> {
         }
     }
 
+    fn exact_names(&mut self, at: usize, caller: &raw::Caller) {
+        for name in caller.tls_names.iter().filter(|name| name.contains('*')) {
+            self.problem(
+                &key(at).key("tls_names"),
+                format!("the name {} holds a `*`, and names are matched exactly", Shown(name)),
+                "list each name of the caller's certificates",
+            );
+        }
+    }
+
     fn can_be_known(&mut self, at: usize, caller: &raw::Caller) {
         let raw = self.raw;
         let key = key(at);
@@ -184,14 +195,13 @@ impl Checker<'_> {
 
     pub(super) fn policy(&mut self) -> PolicySettings {
         let raw = self.raw;
-        let deny_by_default = !raw.callers.is_empty();
+        let named = !raw.callers.is_empty();
         let unidentified = match raw.policy.unidentified {
-            Some(raw::Unidentified::Deny) => Access::Deny,
-            None if deny_by_default => Access::Deny,
-            Some(raw::Unidentified::Allow) | None => Access::Allow,
+            Some(raw::Unidentified::Allow) => Access::Allow,
+            Some(raw::Unidentified::Deny) | None => Access::Deny,
         };
         let key = KeyPath::root().key("policy");
-        if unidentified == Access::Allow && deny_by_default {
+        if unidentified == Access::Allow && named {
             self.warning(
                 &key.key("unidentified"),
                 "callers that nobody knows may do more than those in [[callers]]",

@@ -70,7 +70,7 @@ impl Checker<'_> {
                 Some(SourceSettings::Directory { path: path.into() })
             }
             SourceKind::Environment => {
-                let prefix = set.prefix.as_deref().unwrap_or("PIGELLO_");
+                let prefix = set.prefix.as_deref()?;
                 if prefix.starts_with(environment::PREFIX) {
                     self.problem(
                         &key.key("prefix"),
@@ -87,11 +87,10 @@ impl Checker<'_> {
             }
             SourceKind::Vault => {
                 let path = self.needed(key, "path", "vault", set.path.as_ref())?;
-                let mount = set.mount.as_deref().unwrap_or("secret");
                 Some(SourceSettings::Vault {
-                    mount: mount.trim_matches('/').to_owned(),
+                    mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
                     path: path.trim_matches('/').to_owned(),
-                    kv_version: set.kv_version.unwrap_or(2),
+                    kv_version: set.kv_version?,
                 })
             }
         }
@@ -130,13 +129,13 @@ impl Checker<'_> {
         ];
         for (name, there, sources) in keys {
             if there && !sources.contains(&kind) {
-                let words: Vec<_> = sources.iter().map(|source| word(*source)).collect();
+                let words: Vec<_> = sources.iter().map(|source| source.word()).collect();
                 self.problem(
                     &key.key(name),
                     format!(
                         "is a key of source {}, and the source is `{}`",
                         listed(&words),
-                        word(kind)
+                        kind.word()
                     ),
                     "remove it, or choose the source it belongs to",
                 );
@@ -158,13 +157,4 @@ fn fixed_values(set: &raw::Credentials) -> FixedValues {
         .into_iter()
         .filter_map(|(name, value)| value.as_ref().map(|value| (name, value.as_str().to_owned())));
     FixedValues(given.collect())
-}
-
-const fn word(kind: SourceKind) -> &'static str {
-    match kind {
-        SourceKind::Vault => "vault",
-        SourceKind::Sealed => "sealed",
-        SourceKind::Directory => "directory",
-        SourceKind::Environment => "environment",
-    }
 }

@@ -30,6 +30,7 @@ impl Checker<'_> {
             self.caller_of_listener(&key.key("caller"), caller);
         }
         if let Some(address) = &raw.address {
+            self.socket_path(&key.key("address"), &address.0);
             self.reach(key, raw, &address.0);
         }
         let tls = raw.tls.as_ref().map(|tls| {
@@ -99,6 +100,20 @@ impl Checker<'_> {
         }
     }
 
+    /// The kernel keeps a socket's path in a field of fixed size, `sun_path` (unix(7)).
+    fn socket_path(&mut self, key: &KeyPath, address: &Address) {
+        const LONGEST: usize = 107;
+        if let Address::Unix(path) = address
+            && path.as_os_str().len() > LONGEST
+        {
+            self.problem(
+                key,
+                format!("the path is longer than {LONGEST} bytes, and no socket can have it"),
+                "choose a shorter path",
+            );
+        }
+    }
+
     fn doubled_listeners(&mut self) {
         let raw = self.raw;
         for (at, listener) in raw.listeners.iter().enumerate() {
@@ -132,6 +147,7 @@ impl Checker<'_> {
         }
         let address = &raw.admin.address;
         let key = KeyPath::root().key("admin").key("address");
+        self.socket_path(&key, &address.0);
         if !address.0.is_local() {
             self.problem(
                 &key,

@@ -8,9 +8,6 @@ use crate::config::{
     settings::{VaultAuth, VaultLogin, VaultSettings},
 };
 
-/// Where Kubernetes puts a pod's own token.
-const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-
 impl Checker<'_> {
     pub(super) fn vault(&mut self) -> Option<VaultSettings> {
         let raw = self.raw;
@@ -90,7 +87,7 @@ impl Checker<'_> {
             }
             VaultMethod::Kubernetes => VaultLogin::Kubernetes {
                 role: self.needed(key, "role", "kubernetes", auth.role.as_ref())?.clone(),
-                jwt_file: auth.jwt_file.as_ref().map_or(SERVICE_ACCOUNT_TOKEN.into(), to_path),
+                jwt_file: to_path(auth.jwt_file.as_ref()?),
             },
             VaultMethod::Cert => {
                 let vault_key = KeyPath::root().key("vault");
@@ -104,8 +101,8 @@ impl Checker<'_> {
                 VaultLogin::Jwt { role: role?.clone(), jwt_file: to_path(file?) }
             }
         };
-        let mount = auth.mount.as_deref().unwrap_or(method.name());
-        Some(VaultAuth { mount: mount.trim_matches('/').to_owned(), method })
+        let mount = auth.mount.as_ref()?.trim_matches('/').to_owned();
+        Some(VaultAuth { mount, method })
     }
 
     fn foreign_auth_keys(&mut self, key: &KeyPath, method: VaultMethod, auth: &raw::VaultAuth) {
@@ -120,27 +117,17 @@ impl Checker<'_> {
         ];
         for (name, there, methods) in keys {
             if there && !methods.contains(&method) {
-                let words: Vec<_> = methods.iter().map(|method| word(*method)).collect();
+                let words: Vec<_> = methods.iter().map(|method| method.word()).collect();
                 self.problem(
                     &key.key(name),
                     format!(
                         "is a key of method {}, and the method is `{}`",
                         listed(&words),
-                        word(method)
+                        method.word()
                     ),
                     "remove it, or choose the method it belongs to",
                 );
             }
         }
-    }
-}
-
-const fn word(method: VaultMethod) -> &'static str {
-    match method {
-        VaultMethod::Token => "token",
-        VaultMethod::AppRole => "approle",
-        VaultMethod::Kubernetes => "kubernetes",
-        VaultMethod::Cert => "cert",
-        VaultMethod::Jwt => "jwt",
     }
 }

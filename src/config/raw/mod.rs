@@ -5,6 +5,7 @@
 //! stands here has the right form, and [`super::check`] says whether it makes sense.
 
 mod credentials;
+mod derived;
 mod tuning;
 mod written;
 
