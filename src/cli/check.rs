@@ -238,7 +238,9 @@ fn allowed(caller: &CallerRule, settings: &Settings) -> String {
     if patterns.is_empty() {
         return "may use nothing".to_owned();
     }
-    format!("may use {all} of {} operations: {}", operations.len(), patterns.join(", "))
+    let known = operations.len();
+    let count = if all == known { format!("all {known}") } else { format!("{all} of {known}") };
+    format!("may use {count} operations: {}", patterns.join(", "))
 }
 
 fn cache(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
