@@ -8,6 +8,7 @@ pub mod check;
 pub mod config;
 mod config_files;
 pub mod credentials;
+mod demo;
 mod failure;
 pub mod mock_upstream;
 mod serve;
@@ -43,6 +44,8 @@ enum Command {
     Serve(ConfigFiles),
     /// Validate the configuration and print what it means
     Check(check::Args),
+    /// Show the gateway at work, on this machine alone, with nothing set up before
+    Demo(demo::Args),
     /// Run the mock of Pigello's Accounts API on its own
     MockUpstream(mock_upstream::Args),
     /// Manage the sealed credential store
@@ -77,6 +80,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(files) => serve::run(&files)?,
         Command::Check(args) => check::run(&args, &mut anstream::stdout().lock())?,
+        Command::Demo(args) => demo::run(&args)?,
         Command::MockUpstream(args) => {
             block_on(mock_upstream::run(args))?.map_err(|error| mock_failed(&error))?;
         }

@@ -61,6 +61,8 @@ pub struct Facts {
     pub upstream_time: Option<Duration>,
     /// Why the call failed or was refused.
     pub error: Option<Kind>,
+    /// Why the caller's body could not be read to its end. HTTP/2 tells it to nobody else.
+    pub body_error: Option<Kind>,
     /// The call's place among those under way; given back when the record closes.
     pub place: Option<OwnedSemaphorePermit>,
 }
@@ -95,6 +97,11 @@ impl Draft {
     /// Adds to the facts.
     pub fn note(&self, note: impl FnOnce(&mut Facts)) {
         note(&mut self.0.facts.lock());
+    }
+
+    /// Why the caller's body could not be read to its end, if so.
+    pub fn body_error(&self) -> Option<Kind> {
+        self.0.facts.lock().body_error
     }
 
     /// Counts bytes of the caller's body.

@@ -12,6 +12,9 @@
 )]
 #![expect(unreachable_pub, reason = "the binary has no outside")]
 
+mod admin;
 mod architecture;
 mod path;
+mod refusals;
 mod support;
+mod upstream_tls;

@@ -36,6 +36,13 @@ struct Limited {
     draft: Draft,
 }
 
+impl Limited {
+    fn fail(&self, error: Error) -> BoxError {
+        self.draft.note(|facts| facts.body_error = Some(error.kind()));
+        error.into()
+    }
+}
+
 impl HttpBody for Limited {
     type Data = Bytes;
     type Error = BoxError;
@@ -48,8 +55,9 @@ impl HttpBody for Limited {
             None => return Poll::Ready(None),
             Some(Err(error)) => {
                 let detail = "the request body broke off or is not well framed";
-                let error = Error::new(Kind::BodyBroken, detail).because(error);
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(
+                    self.fail(Error::new(Kind::BodyBroken, detail).because(error))
+                )));
             }
             Some(Ok(frame)) => frame,
         };
@@ -63,7 +71,7 @@ impl HttpBody for Limited {
                 self.left = left;
                 Poll::Ready(Some(Ok(frame)))
             }
-            None => Poll::Ready(Some(Err(too_large(self.limit).into()))),
+            None => Poll::Ready(Some(Err(self.fail(too_large(self.limit))))),
         }
     }
 

@@ -5,12 +5,15 @@ use std::{error::Error as StdError, io};
 use rustls::CertificateError;
 
 use super::ConnectError;
-use crate::error::{Error, Kind, find_kind};
+use crate::error::{Error, Kind};
 
 /// Says in the gateway's own words why there is no answer.
-pub(super) fn classify(error: hyper_util::client::legacy::Error) -> Error {
+pub(super) fn classify(
+    error: hyper_util::client::legacy::Error,
+    body_error: Option<Kind>,
+) -> Error {
     // A caller's body that fails stops the request; that is not Pigello's doing.
-    if let Some(kind) = find_kind(&error) {
+    if let Some(kind) = body_error {
         let detail = match kind {
             Kind::BodyTooLarge => "the request body is over the limit",
             _ => "the request body broke off or is not well framed",

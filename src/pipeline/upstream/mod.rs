@@ -89,7 +89,8 @@ impl Service<Outbound> for Upstream {
             let began = Instant::now();
             let result = response.await;
             draft.note(|facts| facts.upstream_time = Some(began.elapsed()));
-            let mut response = result.map_err(classify::classify)?;
+            let mut response =
+                result.map_err(|error| classify::classify(error, draft.body_error()))?;
             draft.note(|facts| facts.upstream_status = Some(response.status()));
             super::hop_by_hop::strip(response.headers_mut());
             drop_own_names(response.headers_mut());

@@ -1,0 +1,38 @@
+//! `demo`: the whole gateway at work on one machine, with nothing set up before.
+//!
+//! Everything in it is real: a mock of Pigello behind TLS, a sealed store written by the
+//! `credentials` command, a configuration file, the gateway itself, calls over sockets, the audit
+//! trail it wrote. It is all made in a folder of its own and removed again.
+
+mod set_up;
+mod story;
+
+use super::{Failure, block_on, quiet_logs};
+
+/// Show the gateway at work, on this machine alone, with nothing set up before.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Leave everything running until Ctrl-C, to try calls of your own.
+    #[arg(long)]
+    keep_running: bool,
+}
+
+/// Sets everything up, makes a few calls, and tells what became of them.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    quiet_logs();
+    block_on(async {
+        let stage = set_up::Stage::build().await?;
+        let mut out = anstream::stdout();
+        story::opening(&mut out, &stage)?;
+        story::calls(&mut out, &stage).await?;
+        if args.keep_running {
+            story::keep_running(&mut out, &stage)?;
+            tokio::signal::ctrl_c()
+                .await
+                .map_err(|error| Failure::failed(format!("cannot wait for Ctrl-C: {error}")))?;
+        }
+        let curtain = stage.end().await?;
+        story::trail(&mut out, &curtain)?;
+        curtain.remove()
+    })?
+}

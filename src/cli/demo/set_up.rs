@@ -1,0 +1,203 @@
+//! Builds what the demo plays on, and takes it away again.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Parser as _;
+use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
+
+use crate::{
+    app::{self, Ending, Gateway},
+    cli::{Failure, credentials},
+    config,
+    domain::Address,
+    error::Chain,
+    mock::{self, MADE_UP_VALUES, MockPigello, Running},
+};
+
+/// A running mock of Pigello and a running gateway in front of it.
+pub(super) struct Stage {
+    pub(super) pigello: Running,
+    pub(super) gateway: SocketAddr,
+    pub(super) admin: SocketAddr,
+    folder: Folder,
+    ending: Ending,
+    serving: JoinHandle<Result<app::Summary, app::ServeError>>,
+}
+
+/// What is left when both have ended: the folder.
+pub(super) struct Curtain {
+    folder: Folder,
+}
+
+impl Stage {
+    pub(super) async fn build() -> Result<Self, Failure> {
+        let folder = Folder::make()?;
+        let pigello = MockPigello::start(mock::Options::new())
+            .await
+            .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
+        seal_credentials(&folder)?;
+        folder.write("pigello-ca.pem", pigello.ca_pem().unwrap_or_default())?;
+        folder.write("gateway.toml", &configuration(&folder, &pigello))?;
+        let loaded = config::load(&[folder.path("gateway.toml")], std::iter::empty())?;
+        let gateway = Gateway::open(loaded.settings)
+            .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
+        let (address, admin) = addresses(&gateway)?;
+        for keeper in gateway.keepers().values() {
+            keeper.refresh().await.map_err(|error| Failure::failed(Chain(&*error).to_string()))?;
+        }
+        let ending = Ending::default();
+        let serving = tokio::spawn(gateway.serve(ending.clone()));
+        Ok(Self { pigello, gateway: address, admin, folder, ending, serving })
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path(name)
+    }
+
+    /// Drains the gateway, so that every record is on the trail, and ends the mock.
+    pub(super) async fn end(self) -> Result<Curtain, Failure> {
+        let failed = |what: String| Failure::failed(what);
+        self.ending.drain.cancel();
+        let served = self.serving.await.map_err(|error| failed(error.to_string()))?;
+        served.map_err(|error| failed(Chain(&error).to_string()))?;
+        self.pigello.stop().await.map_err(|error| failed(Chain(&error).to_string()))?;
+        Ok(Curtain { folder: self.folder })
+    }
+}
+
+impl Curtain {
+    pub(super) fn audit_directory(&self) -> PathBuf {
+        self.folder.path("audit")
+    }
+
+    /// Removes everything the demo made.
+    pub(super) fn remove(mut self) -> Result<(), Failure> {
+        self.folder.remove()
+    }
+}
+
+fn addresses(gateway: &Gateway) -> Result<(SocketAddr, SocketAddr), Failure> {
+    let tcp = |address: &Address| match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    };
+    let listener = gateway.addresses().find_map(|(_, address)| tcp(address));
+    let admin = gateway.admin_address().and_then(tcp);
+    listener.zip(admin).ok_or_else(|| Failure::failed("the demo's listeners are not TCP"))
+}
+
+/// Makes the store the way a person would: `credentials init`, then `credentials set`.
+fn seal_credentials(folder: &Folder) -> Result<(), Failure> {
+    let values: Map<String, Value> = MADE_UP_VALUES
+        .iter()
+        .map(|(name, value)| (name.key().to_owned(), Value::from(*value)))
+        .collect();
+    let values = Value::from(values).to_string();
+    for arguments in [&["init"][..], &["set", "--from-json", "-"]] {
+        let command = CredentialsCommand::try_parse_from(
+            ["credentials"]
+                .into_iter()
+                .chain(arguments.iter().copied())
+                .map(Into::into)
+                .chain(["--file".into(), folder.path("credentials.sealed").into_os_string()])
+                .chain(["--name".into(), "demo".into()]),
+        )
+        .map_err(|error| Failure::failed(error.to_string()))?;
+        let mut console = credentials::Console::new(values.as_bytes(), io::sink(), io::sink());
+        credentials::run(
+            &command.args,
+            &mut console,
+            &|_, _| Err("the store is named".to_owned()),
+        )?;
+    }
+    Ok(())
+}
+
+#[derive(clap::Parser)]
+struct CredentialsCommand {
+    #[command(flatten)]
+    args: credentials::CredentialsArgs,
+}
+
+fn configuration(folder: &Folder, pigello: &Running) -> String {
+    format!(
+        r#"[[listeners]]
+name = "demo"
+address = "127.0.0.1:0"
+profile = "demo"
+caller = "billing"
+
+[admin]
+address = "127.0.0.1:0"
+
+[profiles.demo]
+upstream = "{origin}"
+credentials = "demo"
+ca_file = {ca:?}
+
+[credentials.demo]
+source = "sealed"
+file = {sealed:?}
+key_file = {key:?}
+
+[[callers]]
+name = "billing"
+allow = ["subtenant.*"]
+
+[audit]
+directory = {audit:?}
+
+[runtime]
+workers = 1
+"#,
+        origin = pigello.origin(),
+        ca = folder.path("pigello-ca.pem"),
+        sealed = folder.path("credentials.sealed"),
+        key = folder.path("credentials.key"),
+        audit = folder.path("audit"),
+    )
+}
+
+/// A folder that goes away with the demo, however the demo ends.
+struct Folder(Option<PathBuf>);
+
+impl Folder {
+    fn make() -> Result<Self, Failure> {
+        let path =
+            std::env::temp_dir().join(format!("pigello-gateway-demo-{}", std::process::id()));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Failure::failed(format!("cannot make {}: {error}", path.display())))?;
+        Ok(Self(Some(path)))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.as_deref().unwrap_or(Path::new("")).join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let path = self.path(name);
+        fs::write(&path, text)
+            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+    }
+
+    fn remove(&mut self) -> Result<(), Failure> {
+        let Some(path) = self.0.take() else { return Ok(()) };
+        fs::remove_dir_all(&path)
+            .map_err(|error| Failure::failed(format!("cannot remove {}: {error}", path.display())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // After a failure the first message is the one that matters.
+        drop(self.remove());
+    }
+}

@@ -1,0 +1,298 @@
+//! The calls of the demo, and what is told of them.
+
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
+
+use anstyle::{AnsiColor, Style};
+use bytes::Bytes;
+use clap::Parser as _;
+use comfy_table::Table;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+use super::set_up::{Curtain, Stage};
+use crate::{
+    body::collect_limited,
+    cli::{Failure, audit},
+    credentials::ValueName,
+    error::Chain,
+    mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
+    trail::{ReadError, for_each_line},
+};
+
+const FORGED: &str = "forged-by-the-caller";
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// Who is on the stage.
+pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
+    writeln!(
+        out,
+        "{BOLD}pigello-gateway demo{BOLD:#}: all of it on this machine, nothing set up before\n"
+    )?;
+    let line = |out: &mut dyn Write, name: &str, text: String| writeln!(out, "  {name:<13}{text}");
+    line(out, "Pigello", format!("{}, a mock behind TLS", stage.pigello.origin()))?;
+    line(
+        out,
+        "credentials",
+        format!(
+            "{}, encrypted (age), its key beside it",
+            stage.path("credentials.sealed").display()
+        ),
+    )?;
+    line(
+        out,
+        "gateway",
+        format!("http://{} for the caller `billing`, who may use subtenant.*", stage.gateway),
+    )?;
+    line(out, "audit trail", stage.path("audit").display().to_string())
+}
+
+/// Makes the calls, one after the other.
+pub(super) async fn calls(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
+    let caller = Caller::new(stage);
+    let subtenant = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+
+    scene(out, 1, "A plain call, with a forged secret that must not get through")?;
+    let forged = [("X-PIGELLO-CLIENT-SECRET", FORGED), ("Connection", "X-PIGELLO-CLIENT-SECRET")];
+    let miss = caller.call(out, Method::GET, &subtenant, &forged, "").await?;
+    received(out, stage)?;
+
+    scene(out, 2, "The same call again: answered from memory, Pigello is not asked")?;
+    let hit = caller.call(out, Method::GET, &subtenant, &[], "").await?;
+    let ratio = miss.time.as_secs_f64() / hit.time.as_secs_f64().max(1e-9);
+    writeln!(out, "     {ratio:.0} times as fast")?;
+
+    scene(out, 3, "An update: the object in memory is dropped, so the next read is new")?;
+    let update = r#"{"first_name": "Majken"}"#;
+    caller.call(out, Method::PATCH, &subtenant, &[], update).await?;
+    let fresh = caller.call(out, Method::GET, &subtenant, &[], "").await?;
+    let name =
+        fresh.json().get("first_name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    writeln!(out, "     first_name is now {name}")?;
+
+    scene(out, 4, "A call that `billing` may not make: refused here, Pigello never sees it")?;
+    let refused =
+        caller.call(out, Method::GET, "/accounts/users/customer/tenant/list/", &[], "").await?;
+    let detail =
+        refused.json().get("detail").and_then(Value::as_str).unwrap_or_default().to_owned();
+    writeln!(out, "     {detail}")?;
+
+    let expected = [miss.status, hit.status, fresh.status, refused.status]
+        == [StatusCode::OK, StatusCode::OK, StatusCode::OK, StatusCode::FORBIDDEN];
+    let asked = stage.pigello.handle().request_count();
+    if expected && hit.headers.contains_key("age") && asked == 3 && name == "Majken" {
+        Ok(())
+    } else {
+        Err(Failure::failed("the gateway did not do what this page says it does"))
+    }
+}
+
+fn scene(out: &mut impl Write, number: u32, title: &str) -> io::Result<()> {
+    writeln!(out, "\n{BOLD}{number}. {title}{BOLD:#}")
+}
+
+/// What the mock received: the seven values once each, the secret masked, the forged one nowhere.
+fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
+    let requests = stage.pigello.handle().requests();
+    let Some(request) = requests.last() else {
+        return Err(Failure::failed("Pigello received no request"));
+    };
+    writeln!(out, "     Pigello received")?;
+    for (name, made_up) in MADE_UP_VALUES {
+        let header = name.header();
+        let values = request.values(header.as_str());
+        if values != [made_up] {
+            return Err(Failure::failed(format!("Pigello received `{header}` wrongly")));
+        }
+        let shown = match name {
+            ValueName::ClientSecret => "•••••••• (the real one, masked here)",
+            _ => made_up,
+        };
+        writeln!(out, "       {:<32}{shown}", header.as_str())?;
+    }
+    writeln!(out, "     and nothing of the forged one")?;
+    Ok(())
+}
+
+/// What to try while it runs.
+pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
+    writeln!(out, "\n{BOLD}Still running{BOLD:#}; try calls of your own, Ctrl-C ends it:\n")?;
+    let object = format!("accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+    writeln!(out, "  curl -i http://{}/{object}", stage.gateway)?;
+    writeln!(out, "  curl -s http://{}/status", stage.admin)?;
+    writeln!(out, "  curl -s http://{}/metrics", stage.admin)?;
+    out.flush()
+}
+
+/// The audit trail of all of it, checked.
+pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
+    scene(out, 5, "The audit trail: one record for every call, in a chain that shows any edit")?;
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header([
+        "  ",
+        "method",
+        "operation",
+        "caller",
+        "status",
+        "outcome",
+        "cache",
+        "sent",
+        "credentials",
+    ]);
+    let mut secret_seen = false;
+    for_each_line(&curtain.audit_directory(), |line| {
+        let text = String::from_utf8_lossy(line);
+        secret_seen |= text.contains(FORGED)
+            || MADE_UP_VALUES.iter().any(|(name, value)| name.is_secret() && text.contains(value));
+        if let Ok(record) = serde_json::from_slice::<Value>(line)
+            && record.get("kind").and_then(Value::as_str) == Some("call")
+        {
+            let cell = |field: &str| match record.get(field) {
+                None | Some(Value::Null) => "–".to_owned(),
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+            };
+            table.add_row([
+                "  ".to_owned(),
+                cell("method"),
+                cell("operation"),
+                cell("caller"),
+                cell("status"),
+                cell("outcome"),
+                cell("cache"),
+                cell("attempts"),
+                cell("credential_version"),
+            ]);
+        }
+        Ok::<bool, ReadError>(true)
+    })
+    .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
+    writeln!(out, "{table}")?;
+    verify(out, curtain)?;
+    if secret_seen {
+        return Err(Failure::failed("a secret is on the audit trail"));
+    }
+    writeln!(out, "     no secret is in it, neither the real one nor the forged one")?;
+    writeln!(out, "\nEverything is removed again. A real set-up is in the README.")?;
+    Ok(())
+}
+
+/// Checks the chain with the command that an auditor would use.
+fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
+    let directory = curtain.audit_directory();
+    let command = AuditCommand::try_parse_from(["audit", "verify"])
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    let mut told = Vec::new();
+    let verdict = command
+        .args
+        .run(&directory, &mut told)
+        .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
+    for line in String::from_utf8_lossy(&told).lines() {
+        writeln!(out, "     {line}")?;
+    }
+    match verdict {
+        audit::Verdict::Right => Ok(()),
+        audit::Verdict::Wrong => Err(Failure::failed("the audit trail does not hold together")),
+    }
+}
+
+#[derive(clap::Parser)]
+struct AuditCommand {
+    #[command(flatten)]
+    args: audit::AuditArgs,
+}
+
+/// The application beside the gateway: it knows one address and no credentials.
+struct Caller {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+/// What it got.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    time: Duration,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+impl Caller {
+    fn new(stage: &Stage) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { client, base: format!("http://{}", stage.gateway) }
+    }
+
+    async fn call(
+        &self,
+        out: &mut impl Write,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &'static str,
+    ) -> Result<Answer, Failure> {
+        writeln!(out, "     {method} {target}")?;
+        let mut request = Request::builder().method(method).uri(format!("{}{target}", self.base));
+        for (name, value) in headers {
+            writeln!(out, "     {DIM}{name}: {value}{DIM:#}")?;
+            request = request.header(*name, *value);
+        }
+        if !body.is_empty() {
+            writeln!(out, "     {DIM}{body}{DIM:#}")?;
+            request = request.header("content-type", "application/json");
+        }
+        let failed = |error: String| Failure::failed(format!("the call broke off: {error}"));
+        let request = request
+            .body(Full::new(Bytes::from_static(body.as_bytes())))
+            .map_err(|error| failed(error.to_string()))?;
+        let began = Instant::now();
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| failed(Chain(&error).to_string()))?;
+        let (parts, body) = response.into_parts();
+        let body = collect_limited(body, MAX_ANSWER)
+            .await
+            .map_err(|error| failed(Chain(&error).to_string()))?;
+        let answer =
+            Answer { status: parts.status, headers: parts.headers, body, time: began.elapsed() };
+        tell(out, &answer)?;
+        Ok(answer)
+    }
+}
+
+fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let colour = if answer.status.is_success() { AnsiColor::Green } else { AnsiColor::Yellow };
+    let style = colour.on_default().bold();
+    let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+    write!(
+        out,
+        "   {style}→ {}{style:#} in {:.2} ms",
+        answer.status,
+        answer.time.as_secs_f64() * 1000.0
+    )?;
+    for name in ["cache-status", "proxy-status"] {
+        if let Some(value) = header(name) {
+            write!(out, "   {DIM}{name}:{DIM:#} {value}")?;
+        }
+    }
+    writeln!(out)
+}
+
+/// More than any answer of the mock.
+const MAX_ANSWER: usize = 1024 * 1024;

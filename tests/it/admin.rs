@@ -1,0 +1,68 @@
+//! The admin listener.
+
+use http::{Method, StatusCode};
+use pigello_gateway::mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
+
+use crate::support::{Setup, pigello};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_status_and_metrics_tell_the_state_and_no_secret() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).start().await;
+    let target =
+        format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/?ssn=199001012385");
+    for _ in 0..3 {
+        assert_eq!(gateway.caller().get(&target).await.status, StatusCode::OK);
+    }
+    gateway.caller().get("/nowhere/").await;
+
+    let admin = gateway.admin();
+    assert_eq!(admin.get("/livez").await.body, "ok\n");
+    let ready = admin.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["ready"]), (StatusCode::OK, &true.into()));
+    let status = admin.get("/status").await.json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["listeners"][0]["name"], "main");
+    assert_eq!(status["profiles"][0]["upstream"], pigello.origin());
+    assert_eq!(status["credentials"][0]["name"], "test");
+    assert_eq!(status["audit"]["writable"], true);
+
+    let metrics = admin.get("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+    let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+    for line in [
+        r#"pigello_gateway_calls_total{operation="none",caller="unidentified",outcome="refused",status="4xx"} 1"#,
+        r#"pigello_gateway_errors_total{kind="operation_unknown"} 1"#,
+        r#"pigello_gateway_call_duration_seconds_count{operation="subtenant.get"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+    let everything = format!("{status}{metrics}");
+    for (name, value) in MADE_UP_VALUES {
+        assert!(!name.is_secret() || !everything.contains(value));
+    }
+    assert!(!everything.contains("199001012385"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_in_a_browser_cannot_use_it() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).start().await;
+    let admin = gateway.admin();
+    for headers in [
+        &[("host", "evil.test")][..],
+        &[("origin", "https://evil.test")],
+        &[("sec-fetch-site", "cross-site")],
+    ] {
+        let answer = admin.call(Method::DELETE, "/cache", headers, bytes::Bytes::new()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+    assert_eq!(admin.send(Method::DELETE, "/cache", "").await.status, StatusCode::OK);
+    assert_eq!(
+        admin.send(Method::DELETE, "/cache?unknown=1", "").await.status,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(admin.get("/nothing").await.status, StatusCode::NOT_FOUND);
+}

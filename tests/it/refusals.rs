@@ -1,0 +1,208 @@
+//! What is refused, with which words; the upstream sees nothing and the trail has all of it.
+
+use std::fmt::Write as _;
+
+use http::{Method, StatusCode};
+use pigello_gateway::mock::{EXAMPLE_SUBTENANT, Fault, Mishap};
+
+use crate::support::{Setup, pigello, raw};
+
+fn subtenant() -> String {
+    format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_may_do_what_their_rule_lists_and_nothing_else() {
+    let pigello = pigello().await;
+    let uid = rustix_uid();
+    let rules = format!(
+        r#"
+        [[callers]]
+        name = "me"
+        unix_uids = [{uid}]
+        allow = ["subtenant.get"]
+        [[callers]]
+        name = "main"
+        allow = ["tenant.*"]
+        "#
+    );
+    let gateway =
+        Setup::new(&pigello).listener("caller = \"main\"\n").with_unix().with(&rules).start().await;
+    let me = gateway.unix_caller();
+    assert_eq!(me.get(&subtenant()).await.status, StatusCode::OK);
+    let refused = me.send(Method::PATCH, &subtenant(), "{}").await;
+    assert_eq!(
+        (refused.status, refused.problem().as_str()),
+        (StatusCode::FORBIDDEN, "operation_not_allowed")
+    );
+    let refused = gateway.caller().get(&subtenant()).await;
+    assert_eq!(refused.problem(), "operation_not_allowed");
+    let unknown = gateway.caller().get("/accounts/users/customer/tenant/").await;
+    assert_eq!(unknown.problem(), "operation_unknown");
+    let unknown = gateway.caller().get("/admin/").await;
+    assert_eq!(
+        (unknown.status, unknown.problem().as_str()),
+        (StatusCode::FORBIDDEN, "operation_unknown")
+    );
+    assert_eq!(pigello.handle().request_count(), 1);
+
+    let records = gateway.into_records().await;
+    let told: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let text = |field: &str| record[field].as_str().unwrap_or("-").to_owned();
+            (text("caller"), text("operation"), text("outcome"), text("error"))
+        })
+        .collect();
+    let row = |caller: &str, operation: &str, outcome: &str, error: &str| {
+        (caller.to_owned(), operation.to_owned(), outcome.to_owned(), error.to_owned())
+    };
+    assert_eq!(
+        told,
+        [
+            row("me", "subtenant.get", "forwarded", "-"),
+            row("me", "subtenant.update", "refused", "operation_not_allowed"),
+            row("main", "subtenant.get", "refused", "operation_not_allowed"),
+            row("main", "-", "refused", "operation_unknown"),
+            row("main", "-", "refused", "operation_unknown"),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_no_rule_names_is_nobody() {
+    let pigello = pigello().await;
+    let rules = format!(
+        "[[callers]]\nname = \"other\"\nunix_uids = [{}]\nallow = [\"*\"]\n",
+        rustix_uid() + 1
+    );
+    let gateway = Setup::new(&pigello).with_unix().with(&rules).start().await;
+    for caller in [gateway.unix_caller(), gateway.caller().clone()] {
+        let refused = caller.get(&subtenant()).await;
+        assert_eq!(
+            (refused.status, refused.problem().as_str()),
+            (StatusCode::FORBIDDEN, "caller_unidentified")
+        );
+    }
+    assert_eq!(pigello.handle().request_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_values_are_none() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).without_value("service_id").start().await;
+    let answer = gateway.caller().get(&subtenant()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.problem(), "credentials_unavailable");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("service_id"), "{answer:?}");
+    assert!(!answer.header("retry-after").is_empty());
+    let ready = gateway.admin().get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready.json()["reasons"][0]["part"], "credentials");
+    assert_eq!(gateway.admin().get("/livez").await.status, StatusCode::OK);
+    // The value appears: one refresh, and the gateway serves without a restart.
+    std::fs::write(gateway.path("credentials/service_id"), "made-up").unwrap();
+    let refreshed = gateway.admin().send(Method::POST, "/credentials/refresh", "").await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{refreshed:?}");
+    assert_eq!(gateway.admin().get("/readyz").await.status, StatusCode::OK);
+    assert_eq!(pigello.handle().request_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_a_limit_is_refused_with_the_limit() {
+    let pigello = pigello().await;
+    let limits = "[limits]\nrequest_body = \"1KiB\"\nheader_bytes = \"2KiB\"\nheader_count = 10\n";
+    let gateway = Setup::new(&pigello).with(limits).start().await;
+    let caller = gateway.caller();
+    let body = "x".repeat(1025);
+    let answer = caller.send(Method::PATCH, &subtenant(), body.clone()).await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+    );
+    let large = "x".repeat(3000);
+    let answer = caller.get_with(&subtenant(), &[("x-large", &large)]).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert_eq!(answer.problem(), "headers_too_large");
+    let names: Vec<_> = (0..11).map(|number| format!("x-{number}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    assert_eq!(caller.get_with(&subtenant(), &many).await.problem(), "headers_too_large");
+    let long = format!("{}?x={}", subtenant(), "x".repeat(9000));
+    let answer = caller.get(&long).await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (StatusCode::URI_TOO_LONG, "target_too_long")
+    );
+    // A body that does not say how long it is is cut off at the limit.
+    let mut chunked = format!(
+        "PATCH {} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+        subtenant()
+    );
+    write!(chunked, "{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).unwrap();
+    let answer = raw(caller.address(), chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let records = gateway.into_records().await;
+    assert!(records.iter().all(|record| record["error"].is_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_that_are_never_proxied_are_refused() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).start().await;
+    for method in ["TRACE", "TRACK", "PURGE"] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = gateway.caller().send(method, &subtenant(), "").await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (StatusCode::METHOD_NOT_ALLOWED, "method_refused")
+        );
+        assert!(answer.header("allow").contains("GET"));
+    }
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    let answer = gateway.caller().get_with(&subtenant(), &upgrade).await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (StatusCode::NOT_IMPLEMENTED, "not_implemented")
+    );
+    assert_eq!(pigello.handle().request_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_breaks_off_and_is_on_the_trail() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).start().await;
+    pigello.handle().fault(Fault::new().mishap(Mishap::CutBody).times(1));
+    let request = http::Request::get("/accounts/users/customer/tenant/list/")
+        .header("host", "localhost")
+        .body(http_body_util::Full::default())
+        .unwrap();
+    assert!(gateway.caller().request(request).await.is_err(), "half an answer must not look whole");
+    pigello.handle().fault(Fault::new().mishap(Mishap::CloseUnanswered).times(3));
+    let answer = gateway.caller().send(Method::PATCH, &subtenant(), "{}").await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (StatusCode::BAD_GATEWAY, "upstream_closed")
+    );
+    let records = gateway.into_records().await;
+    assert_eq!(
+        (&records[0]["outcome"], &records[0]["error"]),
+        (&"failed".into(), &"upstream_incomplete".into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_too_slow_is_not_waited_for() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).with("[timeouts]\nrequest = \"200ms\"\n").start().await;
+    pigello.handle().fault(Fault::new().mishap(Mishap::StallHead).times(1));
+    let answer = gateway.caller().send(Method::PATCH, &subtenant(), "{}").await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
+    );
+    assert!(answer.header("proxy-status").contains("error=http_response_timeout"));
+}
+
+fn rustix_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}

@@ -1,0 +1,106 @@
+//! TLS to the upstream: no request leaves over a connection that is not verified.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use pigello_gateway::mock::{Authority, EXAMPLE_SUBTENANT, MockPigello, Options, Running};
+
+use crate::support::{Setup, pigello};
+
+fn target() -> String {
+    format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
+}
+
+async fn with_certificate(
+    issue: impl FnOnce(&Authority) -> pigello_gateway::mock::Issued,
+) -> Running {
+    let authority = Arc::new(Authority::new("test").unwrap());
+    let certificate = issue(&authority);
+    MockPigello::start(Options::new().certificate(authority, certificate)).await.unwrap()
+}
+
+/// The gateway answers 502 with that reason, says so on the trail, and the upstream sees nothing.
+async fn refused(pigello: &Running, setup: Setup, kind: &str, detail: &str) {
+    let gateway = setup.start().await;
+    let answer = gateway.caller().get(&target()).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(answer.problem(), kind);
+    assert_eq!(answer.json()["detail"], detail);
+    assert_eq!(pigello.handle().request_count(), 0);
+    let records = gateway.into_records().await;
+    assert_eq!(records[0]["error"], kind);
+    assert_eq!((&records[0]["outcome"], &records[0]["status"]), (&"failed".into(), &502.into()));
+}
+
+const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_another_name_is_refused() {
+    let pigello =
+        with_certificate(|authority| authority.server(&["api.evil.test".to_owned()]).unwrap())
+            .await;
+    let detail = "the upstream's certificate is for another name";
+    refused(&pigello, Setup::new(&pigello), "upstream_certificate", detail).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_refused() {
+    let pigello =
+        with_certificate(|authority| authority.expired_server(&NAMES.map(str::to_owned)).unwrap())
+            .await;
+    let detail = "the upstream's certificate has expired";
+    refused(&pigello, Setup::new(&pigello), "upstream_certificate", detail).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_authority_is_refused() {
+    let pigello = pigello().await;
+    let other = Authority::new("another").unwrap();
+    let setup = Setup::new(&pigello).trusting(other.pem());
+    let detail = "the upstream's certificate is from an authority that is not trusted";
+    refused(&pigello, setup, "upstream_certificate", detail).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_verified_is_the_upstreams_wherever_it_is_dialled() {
+    let pigello =
+        with_certificate(|authority| authority.server(&["api.pigello.test".to_owned()]).unwrap())
+            .await;
+    let address = pigello.address();
+    let gateway = Setup::new(&pigello)
+        .upstream("https://api.pigello.test")
+        .profile(&format!("connect_to = \"{address}\"\n"))
+        .start()
+        .await;
+    let headers = [("host", "localhost")];
+    let answer = gateway.caller().get_with(&target(), &headers).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let requests = pigello.handle().requests();
+    assert_eq!(requests[0].authority.as_deref(), Some("api.pigello.test"));
+    assert_eq!(requests[0].sni.as_deref(), Some("api.pigello.test"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_not_there_or_speaks_no_tls_is_told_apart() {
+    let pigello = pigello().await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let setup = Setup::new(&pigello).upstream(format!("https://localhost:{}", gone.port()));
+    refused(
+        &pigello,
+        setup.profile(&format!("connect_to = \"{gone}\"\n")),
+        "upstream_refused",
+        "nothing accepts connections at the upstream's address",
+    )
+    .await;
+    let plain = MockPigello::start(Options::new().plain()).await.unwrap();
+    let setup = Setup::new(&pigello).upstream(format!("https://{}", plain.address()));
+    refused(&plain, setup, "upstream_tls", "the TLS handshake failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_upstream_on_loopback_works_where_it_is_allowed() {
+    let plain = MockPigello::start(Options::new().plain()).await.unwrap();
+    let gateway = Setup::new(&plain).profile("insecure_http = true\n").start().await;
+    assert_eq!(gateway.caller().get(&target()).await.status, StatusCode::OK);
+    assert_eq!(plain.handle().request_count(), 1);
+}
