@@ -3,8 +3,10 @@
 use std::{
     fmt,
     ops::Deref,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
+
+use jiff::Timestamp;
 
 use super::CredentialSet;
 
@@ -13,19 +15,35 @@ use super::CredentialSet;
 pub struct Lease {
     set: CredentialSet,
     generation: u64,
+    /// When Pigello last accepted it, in seconds since 1970; 0 for never.
+    accepted: AtomicI64,
 }
 
 impl Lease {
     /// Gives a set the next number.
     pub(super) fn new(set: CredentialSet) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { set, generation: NEXT.fetch_add(1, Ordering::Relaxed) }
+        Self { set, generation: NEXT.fetch_add(1, Ordering::Relaxed), accepted: AtomicI64::new(0) }
     }
 
     /// Unique in this process: another number means that a value or the version is another. What
     /// one set fetched is kept apart from what another did by this number.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// When Pigello last accepted it, to the second.
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        let seconds = self.accepted.load(Ordering::Relaxed);
+        (seconds > 0).then(|| Timestamp::from_second(seconds).ok()).flatten()
+    }
+
+    pub(super) fn note_accepted(&self) {
+        let now = Timestamp::now().as_second();
+        // Written once a second, not once a call, so that cores do not fight over the line.
+        if self.accepted.load(Ordering::Relaxed) != now {
+            self.accepted.store(now, Ordering::Relaxed);
+        }
     }
 }
 

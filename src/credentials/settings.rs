@@ -114,6 +114,20 @@ pub struct RefreshSettings {
     /// The longest pause between attempts while a read keeps failing. Pauses double up to it, and
     /// each is shortened by a random part.
     pub retry_cap: Duration,
+    /// How long a set stays in use while its source cannot be read. Without it, for ever: a
+    /// vault's outage is no reason to stop, for the values themselves do not expire.
+    pub max_stale: Option<Duration>,
+    /// How long a set stays in use after it was deleted at its source, or reading it was
+    /// forbidden.
+    pub withdrawal_grace: Duration,
+    /// How long calls are still sent up while Pigello answers them with 401.
+    pub rejection_limit: Duration,
+    /// How long the version before is kept, once the one after it has worked.
+    pub overlap: Duration,
+    /// How long a call that got a 401 waits for the source to have a newer version.
+    pub hold: Duration,
+    /// How many calls may wait so at once.
+    pub holders: usize,
 }
 
 impl Default for RefreshSettings {
@@ -123,6 +137,12 @@ impl Default for RefreshSettings {
             read_timeout: Self::READ_TIMEOUT,
             quiet: Self::QUIET,
             retry_cap: Self::RETRY_CAP,
+            max_stale: None,
+            withdrawal_grace: Self::WITHDRAWAL_GRACE,
+            rejection_limit: Self::REJECTION_LIMIT,
+            overlap: Self::OVERLAP,
+            hold: Self::HOLD,
+            holders: Self::HOLDERS,
         }
     }
 }
@@ -137,6 +157,16 @@ impl RefreshSettings {
     pub const QUIET: Duration = Duration::from_millis(100);
     /// After an outage the set is back within half a minute.
     pub const RETRY_CAP: Duration = Duration::from_secs(30);
+    /// Time to take back a deletion that was a mistake.
+    pub const WITHDRAWAL_GRACE: Duration = Duration::from_mins(1);
+    /// Beyond it the set is wrong rather than late, and hammering Pigello with it helps nobody.
+    pub const REJECTION_LIMIT: Duration = Duration::from_mins(5);
+    /// Longer than any roll-out between a vault and Pigello should take.
+    pub const OVERLAP: Duration = Duration::from_mins(10);
+    /// Covers an operator's script that changes Pigello first and the vault next.
+    pub const HOLD: Duration = Duration::from_millis(1_500);
+    /// Enough for a burst, and each costs no more than an open connection.
+    pub const HOLDERS: usize = 256;
 }
 
 #[cfg(test)]

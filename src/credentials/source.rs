@@ -14,7 +14,7 @@ use crate::domain::{CredentialsName, Span};
 
 /// Reads a set once, as `check --online` does; a [`super::Keeper`] does it again and again.
 pub async fn load(settings: &Settings) -> Result<CredentialSet, LoadError> {
-    Source::new(settings).read(settings).await
+    Source::new(settings).read(settings, Asked::ByOperator).await
 }
 
 /// One source, ready to be read.
@@ -52,7 +52,11 @@ impl Source {
     }
 
     /// Reads all seven, within the time the settings give.
-    pub(super) async fn read(&self, settings: &Settings) -> Result<CredentialSet, LoadError> {
+    pub(super) async fn read(
+        &self,
+        settings: &Settings,
+        asked: Asked,
+    ) -> Result<CredentialSet, LoadError> {
         let limit = settings.refresh.read_timeout;
         let read = async {
             let (kind, fixed) = (self.kind.clone(), settings.fixed.clone());
@@ -108,6 +112,15 @@ impl Source {
     }
 }
 
+/// Why a source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It is time again.
+    Routine,
+    /// Somebody wants what is there now, even if it is older than what was there before.
+    ByOperator,
+}
+
 /// A folder to watch, and the one file in it that matters, if only one does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Watched {
@@ -145,7 +158,24 @@ pub enum LoadError {
     Interrupted,
 }
 
+/// What a failed read means for the set that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The source is away or in disorder, and nothing is said about the set.
+    Trouble,
+    /// Somebody took the set away on purpose.
+    Withdrawn,
+}
+
 impl LoadError {
+    /// What it means for the set that is held.
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::Sealed(SealedError::NoSet { .. }) => Cause::Withdrawn,
+            _ => Cause::Trouble,
+        }
+    }
+
     /// The reason in words for a caller, who has no business with paths and addresses.
     pub(super) fn for_callers(&self, name: &CredentialsName) -> String {
         let values = match self {

@@ -1,9 +1,15 @@
 //! Keeps one credential set at hand: reads its source in the background and gives requests
 //! snapshots that cost no wait.
 //!
-//! It promises: a snapshot is one whole set of one version; a source that fails never takes away
-//! a set that was good; two reads never run at once; what was read after a change is what the
-//! next request gets.
+//! It promises: a snapshot is one whole set of one version; a source that fails does not take
+//! away a set that was good before its limit; two reads never run at once; what was read after a
+//! change is what the next request gets. What a set may be used for, and for how long, is decided
+//! in [`super::life`]; here are the clock, the locks and the log.
+
+mod hunt;
+mod view;
+
+pub use hunt::Next;
 
 use std::{
     fmt,
@@ -17,13 +23,18 @@ use std::{
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    time::{self, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
+use self::{hunt::Hunt, view::View};
 use super::{
-    CredentialSet, Lease, LoadError, SetVersion, Settings, State, Status,
+    CredentialSet, Lease, LoadError, SetVersion, Settings, Status,
     backoff::{Backoff, spread},
-    source::Source,
+    life::{AfterRefusal, Life, Loss, Pick},
+    source::{Asked, Source},
     watch::{Signal, Watch},
 };
 use crate::error::{Chain, Error, Kind};
@@ -37,18 +48,17 @@ pub struct Keeper {
 struct Shared {
     settings: Settings,
     source: Source,
+    start: Instant,
     view: ArcSwap<View>,
-    generation: watch::Sender<u64>,
     record: Mutex<Record>,
+    generation: watch::Sender<u64>,
+    hunt: watch::Sender<Hunt>,
+    holders: Semaphore,
+    /// Wakes the background when its next deadline may be another.
+    poke: Notify,
     /// Reads that were begun.
     begun: AtomicU64,
     flight: tokio::sync::Mutex<Flight>,
-}
-
-/// What requests see.
-enum View {
-    Ready(Arc<Lease>),
-    Unavailable(Unavailable),
 }
 
 /// The last read that ended; locked while one runs.
@@ -58,26 +68,31 @@ struct Flight {
     outcome: Option<Result<RefreshOutcome, Arc<LoadError>>>,
 }
 
-/// What happened so far, for the status.
-#[derive(Default)]
+/// The state machine, and what happened so far, for the status.
 struct Record {
+    life: Life,
     loaded_at: Option<Moment>,
     confirmed_at: Option<Moment>,
-    rotations: u64,
     failures: u64,
-    last_error: Option<String>,
+    last_error: Option<Failure>,
+}
+
+struct Failure {
+    /// For the log and for operators.
+    reason: String,
+    for_callers: String,
 }
 
 /// A point in time, for people and for reckoning.
 #[derive(Clone, Copy)]
 struct Moment {
     date: Timestamp,
-    instant: time::Instant,
+    instant: Instant,
 }
 
 impl Moment {
     fn now() -> Self {
-        Self { date: Timestamp::now(), instant: time::Instant::now() }
+        Self { date: Timestamp::now(), instant: Instant::now() }
     }
 }
 
@@ -85,18 +100,27 @@ impl Keeper {
     /// Gets ready to keep a set. Nothing is read before [`Self::run`] or [`Self::refresh`].
     pub fn new(settings: Settings) -> Self {
         let source = Source::new(&settings);
-        let view = View::Unavailable(Unavailable {
-            detail: format!("The credential set {:?} has not been read yet.", settings.name).into(),
-            retry_after: Duration::from_secs(1),
-        });
+        Self::with_source(settings, source)
+    }
+
+    pub(super) fn with_source(settings: Settings, source: Source) -> Self {
+        let start = Instant::now();
+        let life = Life::new(settings.refresh);
+        let record =
+            Record { life, loaded_at: None, confirmed_at: None, failures: 0, last_error: None };
+        let view = View::of(record.life.pick(), || unavailable(&settings, &record), start);
         let shared = Shared {
-            settings,
             source,
+            start,
             view: ArcSwap::from_pointee(view),
+            record: Mutex::new(record),
             generation: watch::Sender::new(0),
-            record: Mutex::default(),
+            hunt: watch::Sender::default(),
+            holders: Semaphore::new(settings.refresh.holders),
+            poke: Notify::new(),
             begun: AtomicU64::new(0),
             flight: tokio::sync::Mutex::default(),
+            settings,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -108,9 +132,22 @@ impl Keeper {
 
     /// The set to use for one request, or why there is none. Never waits, takes no lock.
     pub fn snapshot(&self) -> Result<Arc<Lease>, Unavailable> {
-        match &**self.shared.view.load() {
-            View::Ready(lease) => Ok(Arc::clone(lease)),
-            View::Unavailable(reason) => Err(reason.clone()),
+        self.shared.view.load().lease(false)
+    }
+
+    /// As [`Self::snapshot`], for a request that can be sent again after a 401. Now and then it
+    /// gets a version that Pigello did not take a moment ago, to see whether it does by now.
+    pub fn snapshot_to_try(&self) -> Result<Arc<Lease>, Unavailable> {
+        self.shared.view.load().lease(true)
+    }
+
+    /// Tells how Pigello took a set: once for every answer of it.
+    pub fn report(&self, lease: &Lease, verdict: Verdict) {
+        match verdict {
+            Verdict::Accepted => self.shared.accepted(lease),
+            Verdict::Refused => {
+                self.shared.refused(lease.generation());
+            }
         }
     }
 
@@ -121,22 +158,24 @@ impl Keeper {
     }
 
     async fn keep(self) {
-        let refresh = self.shared.settings.refresh;
+        let shared = &self.shared;
+        let refresh = shared.settings.refresh;
         let mut backoff = Backoff::new(refresh.retry_cap);
-        let mut watch = self.shared.source.watched().map(Watch::new);
+        let mut watch = shared.source.watched().map(Watch::new);
         let signal = watch.as_ref().map_or_else(Signal::never, Watch::signal);
         loop {
             // First the watch, then the read, so that no change falls between the two.
             watch = self.renew(watch).await;
-            let pause = match self.refresh().await {
-                Ok(_) => {
-                    backoff.reset();
-                    spread(refresh.interval)
-                }
-                Err(_) => backoff.pause(),
+            let read = shared.read(Asked::Routine).await;
+            let content = read.is_ok() && !shared.record.lock().life.is_wanting();
+            let pause = if content {
+                backoff.reset();
+                spread(refresh.interval)
+            } else {
+                backoff.pause()
             };
             tokio::select! {
-                () = time::sleep(pause) => {}
+                () = shared.wait_until(Instant::now() + pause, content) => {}
                 () = signal.settled(refresh.quiet) => {}
             }
         }
@@ -151,39 +190,49 @@ impl Keeper {
         renewed.await.ok()
     }
 
-    /// Reads the source now. Calls that come while a read runs share the one after it, because
-    /// the running one may have looked before the change that they want to see. The read goes on
-    /// if its caller goes away.
+    /// Reads the source now, because somebody asks for it: an operator, or a configuration that
+    /// was read again. A version older than the one in use is taken then, too. Calls that come
+    /// while a read runs share the one after it, because the running one may have looked before
+    /// the change that they want to see. The read goes on if its caller goes away.
     pub async fn refresh(&self) -> Result<RefreshOutcome, Arc<LoadError>> {
-        let seen = self.shared.begun.load(Ordering::SeqCst);
-        let shared = Arc::clone(&self.shared);
-        let read = tokio::spawn(async move { shared.read_unless_newer_than(seen).await });
-        read.await.unwrap_or_else(|_| Err(Arc::new(LoadError::Interrupted)))
+        self.shared.read(Asked::ByOperator).await
     }
 
     /// What can be told about the set.
     pub fn status(&self) -> Status {
         let shared = &self.shared;
-        let lease = self.snapshot().ok();
         let record = shared.record.lock();
+        let used = match record.life.pick() {
+            Pick::Use { lease, .. } => Some(lease),
+            Pick::Nothing { .. } => None,
+        };
+        let members = record.life.members();
+        let other = [members.0, members.1]
+            .into_iter()
+            .flatten()
+            .find(|lease| used.as_ref().is_none_or(|used| !Arc::ptr_eq(used, lease)));
+        let (rotations, rejections) = record.life.counts();
+        let accepted_at = used.as_ref().and_then(|lease| lease.accepted_at());
         let seconds = |moment: Option<Moment>| moment.map(|m| m.instant.elapsed().as_secs());
         Status {
             name: shared.settings.name.to_string(),
             source: shared.settings.source.kind(),
-            state: match (&lease, &record.last_error) {
-                (None, _) => State::Empty,
-                (Some(_), None) => State::Fresh,
-                (Some(_), Some(_)) => State::Stale,
-            },
-            version: lease.as_ref().map(|lease| lease.version().to_string()),
-            generation: lease.as_ref().map(|lease| lease.generation()),
+            state: record.life.state(),
+            version: used.as_ref().map(|lease| lease.version().to_string()),
+            other_version: other.map(|lease| lease.version().to_string()),
+            generation: used.as_ref().map(|lease| lease.generation()),
             loaded_at: record.loaded_at.map(|moment| moment.date),
             age_seconds: seconds(record.loaded_at),
             confirmed_at: record.confirmed_at.map(|moment| moment.date),
             unconfirmed_seconds: seconds(record.confirmed_at),
-            rotations: record.rotations,
+            accepted_at,
+            unaccepted_seconds: accepted_at.map(|date| {
+                u64::try_from(Timestamp::now().duration_since(date).as_secs()).unwrap_or_default()
+            }),
+            rotations,
+            rejections,
             failures: record.failures,
-            last_error: record.last_error.clone(),
+            last_error: record.last_error.as_ref().map(|failure| failure.reason.clone()),
         }
     }
 
@@ -199,8 +248,49 @@ impl fmt::Debug for Keeper {
     }
 }
 
+/// How Pigello took a credential set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered, and neither with 401 nor with an error of its own (5xx).
+    Accepted,
+    /// It answered with 401.
+    Refused,
+}
+
 impl Shared {
-    async fn read_unless_newer_than(&self, seen: u64) -> Result<RefreshOutcome, Arc<LoadError>> {
+    /// Waits, and lets the limits of the set take effect meanwhile. A wait that began with a set
+    /// that was `content` ends early when it is refused for good.
+    async fn wait_until(&self, end: Instant, content: bool) {
+        loop {
+            let poked = self.poke.notified();
+            let deadline = self.record.lock().life.deadline();
+            let wake = deadline.map_or(end, |deadline| deadline.min(end));
+            tokio::select! {
+                () = time::sleep_until(wake) => {}
+                () = poked => {}
+            }
+            let wanting = self.change(|life, now| {
+                life.tick(now);
+                life.is_wanting()
+            });
+            if Instant::now() >= end || (content && wanting) {
+                return;
+            }
+        }
+    }
+
+    async fn read(self: &Arc<Self>, asked: Asked) -> Result<RefreshOutcome, Arc<LoadError>> {
+        let seen = self.begun.load(Ordering::SeqCst);
+        let shared = Arc::clone(self);
+        let read = tokio::spawn(async move { shared.read_unless_newer_than(seen, asked).await });
+        read.await.unwrap_or_else(|_| Err(Arc::new(LoadError::Interrupted)))
+    }
+
+    async fn read_unless_newer_than(
+        &self,
+        seen: u64,
+        asked: Asked,
+    ) -> Result<RefreshOutcome, Arc<LoadError>> {
         let mut flight = self.flight.lock().await;
         if flight.number > seen
             && let Some(outcome) = &flight.outcome
@@ -208,75 +298,153 @@ impl Shared {
             return outcome.clone();
         }
         flight.number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let outcome = match self.source.read(&self.settings).await {
-            Ok(set) => Ok(self.accept(set)),
-            Err(error) => Err(self.fail(error)),
+        let outcome = match self.source.read(&self.settings, asked).await {
+            Ok(set) => Ok(self.loaded(set)),
+            Err(error) => Err(self.failed(error)),
         };
         flight.outcome = Some(outcome.clone());
         outcome
     }
 
-    fn accept(&self, set: CredentialSet) -> RefreshOutcome {
-        let name = &self.settings.name;
+    fn loaded(&self, set: CredentialSet) -> RefreshOutcome {
         let mut record = self.record.lock();
         let now = Moment::now();
         record.confirmed_at = Some(now);
-        record.last_error = None;
-        let held = match &**self.view.load() {
-            View::Ready(lease) => Some(Arc::clone(lease)),
-            View::Unavailable(_) => None,
-        };
-        let version = set.version().clone();
-        let from = match &held {
-            Some(lease) if lease.version() == &version && lease.same_values(&set) => {
-                return RefreshOutcome::Unchanged { version };
-            }
-            Some(lease) => {
-                record.rotations += 1;
-                Some(lease.version().clone())
-            }
-            None => None,
-        };
-        record.loaded_at = Some(now);
-        let lease = Lease::new(set);
-        let generation = lease.generation();
-        self.view.store(Arc::new(View::Ready(Arc::new(lease))));
-        self.generation.send_replace(generation);
-        tracing::info!(credentials = %name, %version, generation, "credential set in use");
-        RefreshOutcome::Replaced { from, to: version }
+        if record.last_error.take().is_some() {
+            tracing::info!(credentials = %self.settings.name, "credential source answers again");
+        }
+        let outcome = record.life.loaded(set, now.instant);
+        if let RefreshOutcome::Replaced { to, .. } = &outcome {
+            record.loaded_at = Some(now);
+            tracing::info!(credentials = %self.settings.name, version = %to, "credential set read");
+        }
+        self.publish(&record);
+        outcome
     }
 
-    fn fail(&self, error: LoadError) -> Arc<LoadError> {
+    fn failed(&self, error: LoadError) -> Arc<LoadError> {
         let name = &self.settings.name;
         let reason = Chain(&error).to_string();
         let mut record = self.record.lock();
         record.failures += 1;
         // The same failure at every attempt of a long outage is news only once.
-        if record.last_error.as_ref() == Some(&reason) {
+        if record.last_error.as_ref().is_some_and(|last| last.reason == reason) {
             tracing::debug!(credentials = %name, %reason, "credential source still fails");
         } else {
             tracing::warn!(credentials = %name, %reason, "credential source failed");
         }
-        record.last_error = Some(reason);
-        if matches!(&**self.view.load(), View::Unavailable(_)) {
-            self.view.store(Arc::new(View::Unavailable(Unavailable {
-                detail: error.for_callers(name).into(),
-                retry_after: Duration::from_secs(1).max(self.settings.refresh.retry_cap / 6),
-            })));
-        }
+        record.last_error = Some(Failure { reason, for_callers: error.for_callers(name) });
+        record.life.failed(error.cause(), Instant::now());
+        self.publish(&record);
+        drop(record);
+        self.poke.notify_one();
         Arc::new(error)
+    }
+
+    fn accepted(&self, lease: &Lease) {
+        lease.note_accepted();
+        if let View::Ready { lease: used, settled: true, .. } = &**self.view.load()
+            && used.generation() == lease.generation()
+        {
+            return;
+        }
+        self.change(|life, now| life.accepted(lease.generation(), now));
+        self.poke.notify_one();
+    }
+
+    fn refused(&self, generation: u64) -> AfterRefusal {
+        self.change(|life, now| life.refused(generation, now))
+    }
+
+    fn hunted_in_vain(&self) -> AfterRefusal {
+        let next = self.change(Life::hunted_in_vain);
+        if matches!(next, AfterRefusal::Rejected) {
+            tracing::error!(
+                credentials = %self.settings.name,
+                "Pigello refuses the credential set, and its source has no newer one"
+            );
+        }
+        self.poke.notify_one();
+        next
+    }
+
+    /// Lets something happen to the set, and shows requests what came of it.
+    fn change<T>(&self, event: impl FnOnce(&mut Life, Instant) -> T) -> T {
+        let mut record = self.record.lock();
+        let answer = event(&mut record.life, Instant::now());
+        self.publish(&record);
+        answer
+    }
+
+    fn publish(&self, record: &Record) {
+        let pick = record.life.pick();
+        let generation = match &pick {
+            Pick::Use { lease, .. } => lease.generation(),
+            Pick::Nothing { .. } => 0,
+        };
+        let view = View::of(pick, || unavailable(&self.settings, record), self.start);
+        if self.view.load().same_as(&view) {
+            return;
+        }
+        self.view.store(Arc::new(view));
+        let changed = self.generation.send_if_modified(|last| {
+            let changed = *last != generation;
+            *last = generation;
+            changed
+        });
+        if changed {
+            let state = record.life.state().label();
+            tracing::info!(
+                credentials = %self.settings.name, generation, state, "credential set in use"
+            );
+        }
+    }
+
+    fn retry_after(&self, loss: Loss) -> Duration {
+        retry_after(&self.settings, loss)
+    }
+}
+
+/// What a request without a set is told.
+fn unavailable(settings: &Settings, record: &Record) -> Unavailable {
+    let name = &settings.name;
+    let loss = match record.life.pick() {
+        Pick::Nothing { loss, .. } => loss,
+        Pick::Use { .. } => Loss::NotYet,
+    };
+    let detail = match (loss, &record.last_error) {
+        (Loss::NotYet, None) => format!("The credential set {name:?} has not been read yet."),
+        (Loss::NotYet, Some(failure)) => failure.for_callers.clone(),
+        (Loss::Stale, _) => {
+            format!("The source of the credential set {name:?} has been away for too long.")
+        }
+        (Loss::Withdrawn, _) => {
+            format!("The credential set {name:?} was taken away at its source.")
+        }
+        (Loss::Rejected, _) => {
+            format!("Pigello has refused the credential set {name:?} for too long.")
+        }
+    };
+    Unavailable { detail: detail.into(), retry_after: retry_after(settings, loss) }
+}
+
+/// When another call has a chance. At the start that is soon; later a person must act first.
+fn retry_after(settings: &Settings, loss: Loss) -> Duration {
+    match loss {
+        Loss::NotYet => Duration::from_secs(2).min(settings.refresh.retry_cap),
+        Loss::Stale | Loss::Withdrawn | Loss::Rejected => settings.refresh.retry_cap,
     }
 }
 
 /// What a read changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefreshOutcome {
-    /// Nothing: the source still has the version in use.
+    /// Nothing: the source still has the version that is held.
     Unchanged {
         /// That version.
         version: SetVersion,
     },
-    /// Another version is in use from now on.
+    /// Another version is held from now on.
     Replaced {
         /// The one before, if there was one.
         from: Option<SetVersion>,
