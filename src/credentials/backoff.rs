@@ -45,7 +45,7 @@ pub(super) fn spread(interval: Duration) -> Duration {
 }
 
 /// From 0 up to 1. Without entropy it is 1, which is the longest pause.
-fn random_fraction() -> f64 {
+pub(super) fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
     match rand::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),

@@ -31,4 +31,6 @@ pub use set::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName};
 pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};
 pub use source::{LoadError, load};
 pub use status::{State, Status};
-pub use vault::{ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultSettings};
+pub use vault::{
+    ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings, VaultVariables,
+};

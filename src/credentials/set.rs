@@ -144,6 +144,11 @@ impl CredentialSet {
         }
     }
 
+    /// The same values under another name for their version.
+    pub(super) fn with_version(self, version: SetVersion) -> Self {
+        Self { version, ..self }
+    }
+
     /// The version all seven belong to.
     pub fn version(&self) -> &SetVersion {
         &self.version

@@ -2,13 +2,18 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use tokio::{sync::Semaphore, task, time};
+use tokio::{
+    sync::Semaphore,
+    task,
+    time::{self, Instant},
+};
 
 use super::{
     CredentialSet, DirectoryError, EnvironmentError, Settings, SourceSettings,
     directory::Directory,
     environment::Environment,
     sealed::{Sealed, SealedError, Store},
+    vault::{Vault, VaultError},
 };
 use crate::domain::{CredentialsName, Span};
 
@@ -30,7 +35,7 @@ enum SourceKind {
     Directory(Arc<Directory>),
     Environment(Arc<Environment>),
     Sealed(Arc<Sealed>),
-    Vault,
+    Vault(Arc<Vault>),
 }
 
 impl Source {
@@ -46,7 +51,9 @@ impl Source {
                 let store = Store::new(file, key_file);
                 SourceKind::Sealed(Arc::new(Sealed::new(store, settings.name.clone())))
             }
-            SourceSettings::Vault(_) => SourceKind::Vault,
+            SourceSettings::Vault(vault) => {
+                SourceKind::Vault(Arc::new(Vault::new((**vault).clone())))
+            }
         };
         Self { kind, blocking: Arc::new(Semaphore::new(1)) }
     }
@@ -68,7 +75,7 @@ impl Source {
                 SourceKind::Sealed(source) => {
                     self.in_background(move || source.read(&fixed)).await?.map_err(Into::into)
                 }
-                SourceKind::Vault => Err(LoadError::NotBuilt { kind: "vault" }),
+                SourceKind::Vault(source) => source.read(&fixed, asked).await.map_err(Into::into),
             }
         };
         match time::timeout(limit, read).await {
@@ -91,7 +98,15 @@ impl Source {
                 };
                 Some(Watched { folder, file: file.file_name().map(Into::into) })
             }
-            SourceKind::Environment(_) | SourceKind::Vault => None,
+            SourceKind::Environment(_) | SourceKind::Vault(_) => None,
+        }
+    }
+
+    /// When it wants to be read again at the latest.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        match &self.kind {
+            SourceKind::Vault(source) => source.wake_at(),
+            SourceKind::Directory(_) | SourceKind::Environment(_) | SourceKind::Sealed(_) => None,
         }
     }
 
@@ -147,12 +162,9 @@ pub enum LoadError {
         /// The time it had.
         limit: Span,
     },
-    /// This build has no such source.
-    #[error("this build cannot read the source `{kind}`")]
-    NotBuilt {
-        /// The kind of source.
-        kind: &'static str,
-    },
+    /// From a vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The process is ending, or reading failed in a way that should not be.
     #[error("reading the source was interrupted")]
     Interrupted,
@@ -172,6 +184,7 @@ impl LoadError {
     pub(super) fn cause(&self) -> Cause {
         match self {
             Self::Sealed(SealedError::NoSet { .. }) => Cause::Withdrawn,
+            Self::Vault(error) => error.cause(),
             _ => Cause::Trouble,
         }
     }
@@ -182,6 +195,7 @@ impl LoadError {
             Self::Directory(DirectoryError::Values { problems, .. })
             | Self::Sealed(SealedError::Values { problems, .. }) => Some(problems),
             Self::Environment(error) => Some(error.problems()),
+            Self::Vault(error) => error.problems(),
             _ => None,
         };
         match values {

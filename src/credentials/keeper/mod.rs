@@ -174,8 +174,12 @@ impl Keeper {
             } else {
                 backoff.pause()
             };
+            let mut end = Instant::now() + pause;
+            if let Some(wake_at) = shared.source.wake_at().filter(|_| content) {
+                end = end.min(wake_at);
+            }
             tokio::select! {
-                () = shared.wait_until(Instant::now() + pause, content) => {}
+                () = shared.wait_until(end, content) => {}
                 () = signal.settled(refresh.quiet) => {}
             }
         }

@@ -1,0 +1,6 @@
+//! The vault source against a stub that misbehaves on purpose, and against a real OpenBao.
+
+mod faults;
+mod openbao;
+mod server;
+mod stub;

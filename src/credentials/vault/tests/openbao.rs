@@ -1,0 +1,291 @@
+//! The vault source against a real OpenBao.
+
+use std::{fs, time::Duration};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::Method;
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time;
+
+use super::{
+    super::{
+        ClientCertificate, KvVersion, TokenSource, Vault, VaultAuth, VaultError, VaultSettings,
+    },
+    server::{Server, values},
+};
+use crate::{
+    credentials::{
+        CredentialSet, Identifiers, ValueName,
+        source::{Asked, Cause},
+    },
+    error::Chain,
+};
+
+async fn read(vault: &Vault) -> Result<CredentialSet, VaultError> {
+    vault.read(&Identifiers::new(), Asked::Routine).await
+}
+
+async fn version(vault: &Vault) -> String {
+    read(vault).await.unwrap().version().to_string()
+}
+
+async fn failure(vault: &Vault) -> (Cause, String) {
+    let error = read(vault).await.unwrap_err();
+    (error.cause(), Chain(&error).to_string())
+}
+
+fn token(server: &Server) -> VaultAuth {
+    let file = server.root.path().join("token");
+    fs::write(&file, "made-up-root-token").unwrap();
+    VaultAuth::Token(TokenSource::File(file))
+}
+
+#[tokio::test]
+async fn a_secret_is_read_through_its_life() {
+    let Some(server) = Server::start().await else { return };
+    let vault = Vault::new(server.settings(token(&server)));
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(
+        (cause, text.as_str()),
+        (Cause::Withdrawn, "the vault holds nothing at secret/pigello")
+    );
+    server.write("one").await;
+    assert_eq!(version(&vault).await, "1");
+    server.write("two").await;
+    let set = read(&vault).await.unwrap();
+    assert_eq!(set.version().as_str(), "2");
+    assert!(set.value(ValueName::ClientSecret).expose_to(|t| t == "two-client_secret"));
+    server.call(Method::DELETE, "secret/data/pigello", None).await;
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(
+        (cause, text.as_str()),
+        (Cause::Withdrawn, "secret/pigello is deleted in the vault")
+    );
+    server.post("secret/undelete/pigello", json!({ "versions": [2] })).await;
+    assert_eq!(version(&vault).await, "2");
+    server.post("secret/destroy/pigello", json!({ "versions": [2] })).await;
+    assert_eq!(failure(&vault).await.0, Cause::Withdrawn);
+    // Made anew, it counts from 1 again, and that is taken only on request.
+    server.call(Method::DELETE, "secret/metadata/pigello", None).await;
+    server.write("three").await;
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(cause, Cause::Trouble);
+    assert!(text.contains("went back from version 2 to 1"), "{text}");
+    vault.read(&Identifiers::new(), Asked::ByOperator).await.unwrap();
+    server.call(Method::DELETE, "sys/mounts/secret", None).await;
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(cause, Cause::Trouble);
+    assert!(text.contains("has no secrets engine"), "{text}");
+}
+
+#[tokio::test]
+async fn the_first_engine_is_read_only_where_it_is_configured() {
+    let Some(server) = Server::start().await else { return };
+    server.post("sys/mounts/old", json!({ "type": "kv", "options": { "version": "1" } })).await;
+    server.post("old/pigello", values("made-up")).await;
+    let settings = |kv_version| VaultSettings {
+        mount: "old".to_owned(),
+        kv_version,
+        ..server.settings(token(&server))
+    };
+    let version = version(&Vault::new(settings(KvVersion::V1))).await;
+    assert!(version.starts_with("digest-"), "{version}");
+    read(&Vault::new(settings(KvVersion::V2))).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_approle_logs_in_again_when_its_token_is_gone_and_a_policy_is_the_operators_will() {
+    let Some(server) = Server::start().await else { return };
+    server.write("made-up").await;
+    let auth = server.approle(json!({ "token_policies": "gateway", "token_ttl": "2s" })).await;
+    let vault = Vault::new(server.settings(auth));
+    assert_eq!(version(&vault).await, "1");
+    // The token is revoked under us.
+    let accessors =
+        server.call(Method::from_bytes(b"LIST").unwrap(), "auth/token/accessors", None).await;
+    for accessor in accessors.1["data"]["keys"].as_array().unwrap() {
+        let body = json!({ "accessor": accessor });
+        let look = server.post("auth/token/lookup-accessor", body.clone()).await;
+        if look["data"]["path"] == "auth/approle/login" {
+            server.post("auth/token/revoke-accessor", body).await;
+        }
+    }
+    assert_eq!(version(&vault).await, "1");
+    server.policy(false).await;
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(cause, Cause::Withdrawn);
+    assert!(text.contains("does not let this login read secret/pigello"), "{text}");
+    server.policy(true).await;
+    assert_eq!(version(&vault).await, "1");
+    // The role is gone: the next login is refused, with words that say where to look.
+    server.call(Method::DELETE, "auth/approle/role/gateway", None).await;
+    time::sleep(Duration::from_millis(2_100)).await;
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(cause, Cause::Trouble);
+    assert!(text.starts_with("the vault refuses the AppRole login (400 Bad Request)"), "{text}");
+}
+
+#[tokio::test]
+async fn a_wrapped_secret_id_is_unwrapped_once_and_a_stolen_one_is_reported() {
+    let Some(server) = Server::start().await else { return };
+    server.write("made-up").await;
+    let VaultAuth::AppRole { mount, role_id, .. } =
+        server.approle(json!({ "token_policies": "gateway", "token_num_uses": 2 })).await
+    else {
+        panic!("another method")
+    };
+    let wrapping = server.tool(&[
+        "write",
+        "-f",
+        "-wrap-ttl=60s",
+        "-field=wrapping_token",
+        "auth/approle/role/gateway/secret-id",
+    ]);
+    let file = server.root.path().join("wrapped");
+    fs::write(&file, &wrapping).unwrap();
+    let auth = VaultAuth::AppRole {
+        mount: mount.clone(),
+        role_id: role_id.clone(),
+        secret_id_file: file.clone(),
+        wrapped: true,
+    };
+    let vault = Vault::new(server.settings(auth.clone()));
+    // Each token may be used twice, so these reads need logins, and one unwrapping serves them.
+    for _ in 0..4 {
+        assert_eq!(version(&vault).await, "1");
+    }
+    // Another process finds the same wrapping token used up.
+    let late = Vault::new(server.settings(auth));
+    for _ in 0..2 {
+        let (cause, text) = failure(&late).await;
+        assert_eq!(cause, Cause::Trouble);
+        assert!(text.contains("somebody else may have read the secret id"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_jwt_and_a_client_certificate_log_in() {
+    let Some(server) = Server::start().await else { return };
+    server.write("made-up").await;
+    server.policy(true).await;
+    // A signed token.
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let mut spki = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00".to_vec();
+    spki.extend_from_slice(key.public_key().as_ref());
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        BASE64_STANDARD.encode(spki)
+    );
+    server.post("sys/auth/jwt", json!({ "type": "jwt" })).await;
+    server.post("auth/jwt/config", json!({ "jwt_validation_pubkeys": [pem] })).await;
+    let role = json!({ "role_type": "jwt", "user_claim": "sub", "bound_audiences": "vault",
+        "token_policies": "gateway" });
+    server.post("auth/jwt/role/gateway", role).await;
+    let file = server.root.path().join("jwt");
+    let sign = |audience: &str| {
+        let encode = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!(
+            "{}.{}",
+            encode(json!({ "alg": "ES256", "typ": "JWT" })),
+            encode(
+                json!({ "sub": "gateway", "aud": audience, "nbf": 1_700_000_000_u64, "exp": 4_102_444_800_u64 })
+            )
+        );
+        let signature = key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        fs::write(&file, format!("{text}.{}\n", BASE64_URL_SAFE_NO_PAD.encode(signature))).unwrap();
+    };
+    sign("vault");
+    let auth = VaultAuth::Jwt {
+        mount: "jwt".to_owned(),
+        role: "gateway".to_owned(),
+        token_file: file.clone(),
+    };
+    assert_eq!(version(&Vault::new(server.settings(auth.clone()))).await, "1");
+    sign("another");
+    let (_, text) = failure(&Vault::new(server.settings(auth))).await;
+    assert!(text.starts_with("the vault refuses the JWT login (400 Bad Request)"), "{text}");
+    // A certificate.
+    let own = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
+    let (certificate, private_key) =
+        (server.root.path().join("own.pem"), server.root.path().join("own.key"));
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    fs::write(&private_key, own.signing_key.serialize_pem()).unwrap();
+    server.post("sys/auth/cert", json!({ "type": "cert" })).await;
+    let role = json!({ "certificate": own.cert.pem(), "token_policies": "gateway" });
+    server.post("auth/cert/certs/gateway", role).await;
+    let auth = VaultAuth::Cert { mount: "cert".to_owned(), role: Some("gateway".to_owned()) };
+    let settings = VaultSettings {
+        client_certificate: Some(ClientCertificate { certificate, private_key }),
+        ..server.settings(auth.clone())
+    };
+    assert_eq!(version(&Vault::new(settings)).await, "1");
+    let (_, text) = failure(&Vault::new(server.settings(auth))).await;
+    assert!(text.starts_with("the vault refuses the certificate login"), "{text}");
+}
+
+#[tokio::test]
+async fn sealed_limited_hung_and_killed_are_told_and_survived() {
+    let Some(server) = Server::start().await else { return };
+    server.write("made-up").await;
+    let vault = Vault::new(server.settings(token(&server)));
+    assert_eq!(version(&vault).await, "1");
+    server.post("sys/seal", json!({})).await;
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(cause, Cause::Trouble);
+    assert!(text.contains("503 Service Unavailable: it is sealed"), "{text}");
+    server.unseal().await;
+    time::timeout(Duration::from_secs(20), async {
+        while read(&vault).await.is_err() {
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let quota = json!({ "path": "secret/", "rate": 1, "interval": "60s" });
+    server.post("sys/quotas/rate-limit/test", quota).await;
+    let mut limited = None;
+    for _ in 0..5 {
+        limited = limited.or(read(&vault).await.err());
+    }
+    let text = Chain(&limited.unwrap()).to_string();
+    assert!(text.contains("429 Too Many Requests"), "{text}");
+    server.call(Method::DELETE, "sys/quotas/rate-limit/test", None).await;
+    assert_eq!(version(&vault).await, "1");
+    server.signal(Signal::STOP);
+    let hung = time::timeout(Duration::from_millis(300), read(&vault)).await;
+    assert!(hung.is_err());
+    server.signal(Signal::CONT);
+    assert_eq!(version(&vault).await, "1");
+    server.signal(Signal::KILL);
+    time::timeout(Duration::from_secs(20), async {
+        loop {
+            match read(&vault).await {
+                // What an operator reads has the cause in it.
+                Err(error) if Chain(&error).to_string().contains("refused") => {
+                    break;
+                }
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn another_authority_is_not_trusted() {
+    let Some(server) = Server::start().await else { return };
+    let other = rcgen::generate_simple_self_signed(["vault.test".to_owned()]).unwrap();
+    let ca_file = server.root.path().join("other-ca.pem");
+    fs::write(&ca_file, other.cert.pem()).unwrap();
+    let settings = VaultSettings { ca_file: Some(ca_file), ..server.settings(token(&server)) };
+    let vault = Vault::new(settings);
+    let (cause, text) = failure(&vault).await;
+    assert_eq!(cause, Cause::Trouble);
+    assert!(text.contains("certificate"), "{text}");
+}
