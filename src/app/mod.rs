@@ -6,6 +6,7 @@
 //! credentials fresh, answers the admin listener and watches over the drain.
 
 mod parts;
+mod sources;
 mod worker;
 
 use std::{

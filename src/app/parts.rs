@@ -8,12 +8,12 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+use super::sources::{self, SourceError};
 use crate::{
     config::settings::{
-        self, CredentialsSettings, Durability, ListenerSettings, OnFailure, ProfileSettings,
-        Settings, SourceSettings, Unmatched,
+        self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
     },
-    credentials::{self, Keeper},
+    credentials::Keeper,
     domain::{Address, CallerRule, CredentialsName, ProfileName},
     pipeline::{
         self, Parts,
@@ -64,7 +64,10 @@ impl Shared {
         }
         let mut keepers = BTreeMap::new();
         for (name, set) in &settings.credentials {
-            keepers.insert(name.clone(), Keeper::new(credentials_settings(set)?));
+            keepers.insert(
+                name.clone(),
+                Keeper::new(sources::settings(set, settings.vault.as_ref())?),
+            );
         }
         Ok(Self {
             trail: Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?,
@@ -201,41 +204,15 @@ fn trail_settings(settings: &Settings) -> trail::Settings {
     }
 }
 
-fn credentials_settings(set: &CredentialsSettings) -> Result<credentials::Settings, StartError> {
-    let mut fixed = credentials::Identifiers::new();
-    for (name, value) in &set.fixed.0 {
-        fixed.insert(*name, value).map_err(StartError::Credentials)?;
-    }
-    let source = match &set.source {
-        SourceSettings::Directory { path } => {
-            credentials::SourceSettings::Directory { path: path.clone() }
-        }
-        SourceSettings::Environment { prefix } => {
-            credentials::SourceSettings::Environment { prefix: prefix.clone() }
-        }
-        SourceSettings::Sealed { file, key_file } => {
-            credentials::SourceSettings::Sealed { file: file.clone(), key_file: key_file.clone() }
-        }
-        SourceSettings::Vault { .. } => return Err(StartError::VaultMissing),
-    };
-    let refresh = credentials::RefreshSettings { interval: set.refresh, ..Default::default() };
-    Ok(credentials::Settings { name: set.name.clone(), source, fixed, refresh })
-}
-
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A certificate file is missing or wrong: the configuration's fault.
     #[error("the upstream's trusted roots cannot be used")]
     Tls(#[source] TlsError),
-    /// An identifier of the configuration cannot be sent.
-    #[error("the configuration's credentials cannot be used")]
-    Credentials(#[source] credentials::IdentifierError),
-    /// The vault source is not part of this version.
-    #[error(
-        "the credential source `vault` is not part of this version; use `directory`, `sealed` or `environment`"
-    )]
-    VaultMissing,
+    /// The configuration's credentials cannot be used as they stand.
+    #[error(transparent)]
+    Credentials(#[from] SourceError),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
     Trail(#[source] trail::OpenError),
@@ -247,7 +224,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the configuration has to change; otherwise the machine's state has to.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::Credentials(_) | Self::VaultMissing)
+        matches!(self, Self::Tls(_) | Self::Credentials(_))
     }
 }
 

@@ -89,7 +89,7 @@ fn show_prints_toml_or_json() {
 fn a_failure_tells_every_problem_and_ends_with_2() {
     let path = root().join("tests/cli/config/bad/dangling-names.toml");
     let failure = config_command(&["show", "--config", path.to_str().unwrap()]).unwrap_err();
-    assert_eq!(failure.exit_code(), 2);
+    assert_eq!(failure.code(), 2);
     insta::assert_snapshot!(reported(&failure), @r"
     error: tests/cli/config/bad/dangling-names.toml:4: listeners[0].profile: no profile is named `producton`
       hint: did you mean `production`?

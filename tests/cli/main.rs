@@ -6,3 +6,4 @@ mod config;
 mod config_commands;
 mod config_layers;
 mod config_mutations;
+mod program;

@@ -43,7 +43,7 @@ impl Stage {
             .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
         seal_credentials(&folder)?;
         folder.write("pigello-ca.pem", pigello.ca_pem().unwrap_or_default())?;
-        folder.write("gateway.toml", &configuration(&folder, &pigello))?;
+        folder.write("gateway.toml", &configuration(&pigello))?;
         let loaded = config::load(&[folder.path("gateway.toml")], std::iter::empty())?;
         let gateway = Gateway::open(loaded.settings)
             .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
@@ -125,7 +125,7 @@ struct CredentialsCommand {
     args: credentials::CredentialsArgs,
 }
 
-fn configuration(folder: &Folder, pigello: &Running) -> String {
+fn configuration(pigello: &Running) -> String {
     format!(
         r#"[[listeners]]
 name = "demo"
@@ -139,28 +139,24 @@ address = "127.0.0.1:0"
 [profiles.demo]
 upstream = "{origin}"
 credentials = "demo"
-ca_file = {ca:?}
+ca_file = "pigello-ca.pem"
 
 [credentials.demo]
 source = "sealed"
-file = {sealed:?}
-key_file = {key:?}
+file = "credentials.sealed"
+key_file = "credentials.key"
 
 [[callers]]
 name = "billing"
 allow = ["subtenant.*"]
 
 [audit]
-directory = {audit:?}
+directory = "audit"
 
 [runtime]
 workers = 1
 "#,
         origin = pigello.origin(),
-        ca = folder.path("pigello-ca.pem"),
-        sealed = folder.path("credentials.sealed"),
-        key = folder.path("credentials.key"),
-        audit = folder.path("audit"),
     )
 }
 

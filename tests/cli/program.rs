@@ -1,0 +1,326 @@
+//! The program itself, started and ended as a person or a supervisor does.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use pigello_gateway::mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::config::root;
+
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"));
+    program.env_remove("PIGELLO_GATEWAY_CONFIG").stdin(Stdio::null());
+    program
+}
+
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    told(program().args(arguments).output().unwrap())
+}
+
+fn told(output: Output) -> (Option<i32>, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A program that runs until it is told to end; killed with the test.
+struct Running {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = program()
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The first line of standard output that holds `text`.
+    fn line_with(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line).unwrap() > 0 {
+            if line.contains(text) {
+                return line;
+            }
+            line.clear();
+        }
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        panic!("it ended without saying {text:?}: {errors}");
+    }
+
+    /// The address that `serve` announces for a listener.
+    fn address_of(&mut self, listener: &str) -> String {
+        let line = self.line_with(&format!("listener={listener} "));
+        line.trim_end().rsplit("address=").next().unwrap().to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Sends SIGTERM, and returns the exit code and what was on standard error.
+    fn end(mut self) -> (Option<i32>, String) {
+        self.signal(Signal::TERM);
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code(), errors)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A mock and a gateway's configuration in front of it, in a folder of their own.
+struct Place {
+    folder: TempDir,
+    pigello: Running,
+}
+
+impl Place {
+    fn new(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let ca = path("ca.pem");
+        let mut pigello = Running::start(&[
+            "mock-upstream",
+            "--listen",
+            "127.0.0.1:0",
+            "--ca-out",
+            ca.to_str().unwrap(),
+        ]);
+        let line = pigello.line_with("https://");
+        let origin = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap();
+        let origin = origin.trim_end_matches(['/', '.', ',']).to_owned();
+        fs::create_dir(path("credentials")).unwrap();
+        for (name, value) in MADE_UP_VALUES {
+            fs::write(path("credentials").join(name.key()), value).unwrap();
+        }
+        let configuration = format!(
+            r#"
+            [[listeners]]
+            name = "tcp"
+            address = "127.0.0.1:0"
+            profile = "test"
+            [[listeners]]
+            name = "unix"
+            address = "unix:{socket}"
+            profile = "test"
+            [admin]
+            address = "127.0.0.1:0"
+            [profiles.test]
+            upstream = "{origin}"
+            credentials = "test"
+            ca_file = "ca.pem"
+            [credentials.test]
+            source = "directory"
+            path = "credentials"
+            [audit]
+            directory = "audit"
+            {more}
+            "#,
+            socket = path("gateway.sock").display(),
+        );
+        fs::write(path("gateway.toml"), configuration).unwrap();
+        Self { folder, pigello }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn config(&self) -> String {
+        self.path("gateway.toml").to_str().unwrap().to_owned()
+    }
+}
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+}
+
+fn over_tcp(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn over_unix(path: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn serve_announces_its_addresses_serves_and_drains_on_sigterm() {
+    let place = Place::new("");
+    let mut gateway = Running::start(&["serve", "--config", &place.config()]);
+    let address = gateway.address_of("tcp");
+    let admin = gateway.address_of("admin");
+    // The credentials are read in the background; readiness tells when they are there.
+    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    let target = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+    for answer in
+        [over_tcp(&address, &get(&target)), over_unix(&place.path("gateway.sock"), &get(&target))]
+    {
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains(EXAMPLE_SUBTENANT));
+    }
+    gateway.signal(Signal::HUP);
+    let (code, errors) = gateway.end();
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("ended") && errors.contains("last_seq"), "{errors}");
+    assert!(!place.path("gateway.sock").exists(), "the socket's file is removed");
+
+    let config = place.config();
+    let (code, out, errors) = output(&["audit", "verify", "--config", &config]);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let (code, out, _) = output(&["audit", "query", "--config", &config]);
+    assert_eq!(code, Some(0));
+    assert_eq!(out.matches("subtenant.get").count(), 2, "{out}");
+    let (code, errors) = place.pigello.end();
+    assert_eq!(code, Some(0), "{errors}");
+}
+
+#[test]
+fn a_bad_configuration_stops_it_before_any_socket_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    let socket = folder.path().join("gateway.sock");
+    let text = format!(
+        r#"
+        [[listeners]]
+        name = "main"
+        adress = "127.0.0.1:8080"
+        address = "unix:{}"
+        profile = "productoin"
+        [profiles.production]
+        upstream = "http://api.pigello.io"
+        credentials = "production"
+        [credentials.production]
+        source = "directory"
+        path = "values"
+        client_secret = "canary-made-up-0042"
+        [timeouts]
+        connect = "soon"
+        "#,
+        socket.display()
+    );
+    fs::write(&file, text).unwrap();
+    let (code, out, errors) = output(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert_eq!(errors.matches("error: ").count(), 5, "{errors}");
+    for key in [
+        "listeners[0].adress",
+        "did you mean `address`",
+        "listeners[0].profile",
+        "production",
+        "profiles.production.upstream",
+        "credentials.production.client_secret",
+        "timeouts.connect",
+        file.to_str().unwrap(),
+    ] {
+        assert!(errors.contains(key), "{key} in\n{errors}");
+    }
+    assert!(!errors.contains("canary"), "{errors}");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn what_the_machine_refuses_is_exit_code_1() {
+    let place = Place::new("");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let text = fs::read_to_string(place.config()).unwrap();
+    let text = text.replacen("\"127.0.0.1:0\"", &format!("\"{address}\""), 1);
+    fs::write(place.config(), text).unwrap();
+    let (code, _, errors) = output(&["serve", "--config", &place.config()]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains(&format!("cannot listen on {address}")), "{errors}");
+}
+
+#[test]
+fn a_missing_certificate_file_is_a_mistake_in_the_configuration() {
+    let place = Place::new("");
+    fs::remove_file(place.path("ca.pem")).unwrap();
+    let (code, _, errors) = output(&["serve", "--config", &place.config()]);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("ca.pem"), "{errors}");
+    assert!(!place.path("gateway.sock").exists());
+}
+
+#[test]
+fn the_demo_shows_what_it_promises_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, errors) =
+        told(program().arg("demo").env("TMPDIR", folder.path()).output().unwrap());
+    assert_eq!(code, Some(0), "{out}\n{errors}");
+    for shown in [
+        "forged-by-the-caller",
+        "x-pigello-client-secret",
+        "fwd=miss",
+        "hit",
+        "403 Forbidden",
+        "operation_not_allowed",
+        "subtenant.update",
+        "cached",
+        "refused",
+    ] {
+        assert!(out.contains(shown), "{shown} in\n{out}");
+    }
+    let (_, secret) = MADE_UP_VALUES.iter().find(|(name, _)| name.is_secret()).unwrap();
+    assert!(!out.contains(secret) && !errors.contains(secret));
+    assert!(!out.contains('\u{1b}'), "no colours where there is no terminal");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let (code, out, _) = output(&["--help"]);
+    assert_eq!(code, Some(0));
+    let commands = ["serve", "check", "demo", "mock-upstream", "credentials", "audit", "config"];
+    for command in commands {
+        assert!(out.contains(command), "{command} in\n{out}");
+        let (code, help, _) = output(&[command, "--help"]);
+        assert_eq!(code, Some(0));
+        assert!(help.contains("Usage: pigello-gateway"), "{help}");
+    }
+    assert_eq!(output(&["serve", "--nonsense"]).0, Some(2));
+    assert_eq!(output(&["nonsense"]).0, Some(2));
+    let (code, out, _) = output(&["--version"]);
+    assert_eq!(
+        (code, out.trim_end()),
+        (Some(0), concat!("pigello-gateway ", env!("CARGO_PKG_VERSION")))
+    );
+}
+
+#[test]
+fn the_annotated_configuration_checks() {
+    let file = root().join("config/gateway.toml");
+    let (code, out, errors) = output(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{errors}");
+    for word in ["Listeners", "Profiles", "Cache", "Audit"] {
+        assert!(out.to_lowercase().contains(&word.to_lowercase()), "{word} in\n{out}");
+    }
+}
