@@ -1,0 +1,335 @@
+//! Asks the upstream for what memory cannot answer, and keeps the answer if it may.
+//!
+//! It runs in a task of its own: a caller that leaves takes nothing from those who wait for the same
+//! object. The caller's answer streams while it is stored and is never held up by that. What becomes
+//! too long for the cache goes on to the caller alone, and what breaks off is not stored.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Response, StatusCode};
+use tokio::{sync::oneshot, time::Instant};
+use tower::Service;
+
+use super::{
+    control::Ask,
+    flight::{Landing, Ticket},
+    freshness::Times,
+    key::Key,
+    object::{Object, Origin},
+    record,
+    settings::Rule,
+    status::{CACHE_STATUS, Forward, Forwarded, stale_hit},
+    storable,
+    store::Store,
+    vary::{Variant, Varies},
+};
+use crate::{
+    body::Body,
+    domain::Operation,
+    error::{Error, Fault},
+    pipeline::{
+        audit::Draft,
+        hop_by_hop,
+        request::{Fetch, Head},
+    },
+    trail::CacheResult,
+};
+
+/// What the caller is sent.
+pub(super) type Reply = oneshot::Sender<Result<Response<Body>, Error>>;
+
+/// One fetch, and what is to be done with its answer.
+pub(super) struct Errand {
+    pub(super) store: Store,
+    pub(super) rule: Arc<Rule>,
+    pub(super) key: Key,
+    pub(super) origin: Origin,
+    /// How many purges there had been when it began.
+    pub(super) purges: u64,
+    /// Whether the credentials are those of the key yet.
+    pub(super) is_current: Box<dyn Fn(&Key) -> bool + Send + Sync>,
+    /// Those who follow.
+    pub(super) ticket: Option<Ticket>,
+    /// What is stored, but may not be served as it is.
+    pub(super) previous: Option<Arc<Object>>,
+    pub(super) why: Forward,
+    pub(super) caller: Caller,
+}
+
+/// What the answer depends on, of the request.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) headers: HeaderMap,
+    pub(super) ask: Ask,
+    pub(super) is_authorized: bool,
+    pub(super) draft: Draft,
+}
+
+impl Errand {
+    /// Asks the upstream, conditionally if something is stored that it can confirm.
+    pub(super) async fn run<S>(mut self, service: S, mut head: Head, body: Body, reply: Reply)
+    where
+        S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone,
+    {
+        let question = self.previous.as_ref().filter(|previous| previous.validators.can_ask());
+        let spare = question.map(|_| copy(&head));
+        if let Some(previous) = question {
+            previous.validators.ask(&mut head.headers);
+        }
+        let (result, times) = ask(&self.store, service.clone(), head, body).await;
+        match (result, spare, self.previous.clone()) {
+            (Ok(response), Some(spare), Some(previous))
+                if response.status() == StatusCode::NOT_MODIFIED =>
+            {
+                if previous.validators.confirmed_by(response.headers()) {
+                    return self.confirmed(&previous, &response, times, reply);
+                }
+                // It confirms something that is not stored here: that is asked for in full.
+                self.store.drop_target(&self.key.view());
+                self.previous = None;
+                match ask(&self.store, service, spare, Body::empty()).await {
+                    (Ok(response), times) => self.answered(response, times, reply).await,
+                    (Err(error), _) => self.failed(error, reply),
+                }
+            }
+            (Ok(response), _, Some(previous)) if is_failure(response.status()) => {
+                if previous.serves_on_error(&self.caller.ask, times.answered) {
+                    let failure = Error::new(
+                        crate::error::Kind::UpstreamIncomplete,
+                        "the upstream answered with an error",
+                    );
+                    return self.stale(&previous, &failure, reply);
+                }
+                self.answered(response, times, reply).await;
+            }
+            (Ok(response), ..) => self.answered(response, times, reply).await,
+            (Err(error), _, Some(previous))
+                if error.kind().fault() == Fault::Upstream
+                    && previous.serves_on_error(&self.caller.ask, times.answered) =>
+            {
+                self.stale(&previous, &error, reply);
+            }
+            (Err(error), ..) => self.failed(error, reply),
+        }
+    }
+
+    /// The upstream has a new answer.
+    pub(super) async fn answered(self, mut response: Response<Body>, times: Times, reply: Reply) {
+        hop_by_hop::strip(response.headers_mut());
+        let status = response.status();
+        let decided = storable::terms(
+            status,
+            response.headers(),
+            self.caller.is_authorized,
+            &self.rule,
+            times,
+        );
+        let too_large = http_body::Body::size_hint(response.body()).lower()
+            > self.store.settings().max_entry_bytes as u64;
+        let decided =
+            decided.and_then(|terms| if too_large { Err("too-large") } else { Ok(terms) });
+        let varies = Varies::read(response.headers());
+        let (terms, varies) = match (decided, varies) {
+            (Ok(terms), Some(varies)) => (terms, varies),
+            (decided, _) => return self.pass_on(response, decided.err(), reply),
+        };
+        note(&self.caller.draft, CacheResult::Miss);
+        let said = Forwarded {
+            stored: true,
+            ttl: terms.freshness.left(times.answered),
+            ..Forwarded::because(self.why)
+        };
+        storable::date_if_missing(response.headers_mut(), times.wall);
+        let stored = response.headers().clone();
+        response.headers_mut().append(CACHE_STATUS, said.value());
+        let variant = Variant::new(varies, &self.caller.headers, &stored);
+        let limit = self.store.settings().max_entry_bytes;
+        let finish = move |bytes: Option<bytes::Bytes>| match bytes {
+            Some(bytes) => {
+                let origin = self.origin.clone();
+                let object = Object::new(status, &stored, bytes, terms, variant, origin);
+                self.keep(Arc::new(object));
+            }
+            // It broke off or became too long.
+            None => self.let_go(),
+        };
+        record::record(response, limit, finish, reply).await;
+    }
+
+    /// The answer is this caller's alone.
+    fn pass_on(mut self, mut response: Response<Body>, reason: Option<&'static str>, reply: Reply) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.land(Landing::NotShared);
+        }
+        // What is stored is not what the upstream would answer now.
+        if self.previous.is_some() && !response.status().is_server_error() {
+            self.store.drop_target(&self.key.view());
+        }
+        note(&self.caller.draft, CacheResult::Miss);
+        let said = Forwarded { detail: reason, ..Forwarded::because(self.why) };
+        response.headers_mut().append(CACHE_STATUS, said.value());
+        drop(reply.send(Ok(response)));
+    }
+
+    /// What is stored holds yet (RFC 9111 §4.3.4).
+    fn confirmed(
+        mut self,
+        previous: &Arc<Object>,
+        response: &Response<Body>,
+        times: Times,
+        reply: Reply,
+    ) {
+        let mut told = response.headers().clone();
+        hop_by_hop::strip(&mut told);
+        storable::date_if_missing(&mut told, times.wall);
+        let headers = previous.updated_headers(&told);
+        let status = previous.status();
+        let terms = storable::terms(status, &headers, self.caller.is_authorized, &self.rule, times);
+        let (terms, keeps) = match (terms, Varies::read(&headers)) {
+            (Ok(terms), Some(varies)) => (Some((terms, varies)), true),
+            _ => (None, false),
+        };
+        let mut said = Forwarded {
+            status: Some(StatusCode::NOT_MODIFIED),
+            stored: keeps,
+            ..Forwarded::because(self.why)
+        };
+        let now = times.answered;
+        let object = match terms {
+            Some((terms, varies)) => {
+                let variant = Variant::new(varies, &self.caller.headers, &headers);
+                let origin = Origin { source: previous.source, ..self.origin.clone() };
+                let body = previous.body().clone();
+                Arc::new(Object::new(status, &headers, body, terms, variant, origin))
+            }
+            None => {
+                self.store.drop_target(&self.key.view());
+                Arc::clone(previous)
+            }
+        };
+        said.ttl = object.left(now).filter(|_| keeps);
+        self.caller.draft.note(|facts| {
+            facts.cache = Some(CacheResult::Revalidated);
+            facts.source_request_id = Some(object.source);
+        });
+        let answer = object.respond(&self.caller.headers, false, said.value(), now);
+        if keeps {
+            self.keep(object);
+        } else if let Some(ticket) = self.ticket.take() {
+            ticket.land(Landing::NotShared);
+        }
+        drop(reply.send(Ok(answer)));
+    }
+
+    /// The upstream fails, and what is stored is better than nothing (RFC 5861 §4).
+    fn stale(mut self, previous: &Arc<Object>, error: &Error, reply: Reply) {
+        let now = Instant::now();
+        previous.spare(now);
+        if let Some(ticket) = self.ticket.take() {
+            ticket.land(Landing::Stale(Arc::clone(previous), error.into()));
+        }
+        let answer = stale_answer(previous, &self.caller, false, now);
+        drop(reply.send(Ok(answer)));
+    }
+
+    fn failed(mut self, error: Error, reply: Reply) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.land(Landing::Failed((&error).into()));
+        }
+        note(&self.caller.draft, CacheResult::Miss);
+        drop(reply.send(Err(error)));
+    }
+
+    /// Stores an object and hands it to those who follow.
+    fn keep(mut self, object: Arc<Object>) {
+        // New credentials may have come while it was fetched: then it is not known whose it is.
+        let landing = if (self.is_current)(&self.key) {
+            self.store.put(self.key, &object, self.purges);
+            Landing::Stored(object)
+        } else {
+            Landing::NotShared
+        };
+        if let Some(ticket) = self.ticket.take() {
+            ticket.land(landing);
+        }
+    }
+
+    fn let_go(mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.land(Landing::NotShared);
+        }
+    }
+}
+
+/// A stale answer, with the record that says so.
+pub(super) fn stale_answer(
+    object: &Object,
+    caller: &Caller,
+    is_head: bool,
+    now: Instant,
+) -> Response<Body> {
+    caller.draft.note(|facts| {
+        facts.cache = Some(CacheResult::Stale);
+        facts.source_request_id = Some(object.source);
+    });
+    let said = stale_hit(object.stale_for(now), "upstream-error");
+    object.respond(&caller.headers, is_head, said, now)
+}
+
+/// Where an object that is about to be fetched comes from.
+pub(super) fn origin_of(
+    store: &Store,
+    head: &Head,
+    operation: Option<&Arc<Operation>>,
+    now: Instant,
+) -> Origin {
+    let path = head.target.path();
+    let collection = super::invalidate::collection(path, operation.map(AsRef::as_ref));
+    let is_list = operation.map_or_else(
+        || path.ends_with("/list/"),
+        |operation| super::invalidate::is_list(operation),
+    );
+    Origin {
+        source: head.id,
+        operation: operation.map(Arc::clone),
+        stamp: store.stamp(path, collection, is_list),
+        received: now,
+    }
+}
+
+async fn ask<S>(
+    store: &Store,
+    mut service: S,
+    head: Head,
+    body: Body,
+) -> (Result<Response<Body>, Error>, Times)
+where
+    S: Service<Fetch, Response = Response<Body>, Error = Error>,
+{
+    let asked = Instant::now();
+    let result = service.call(Fetch { head, body }).await;
+    (result, Times { asked, answered: Instant::now(), wall: store.wall() })
+}
+
+/// A request for the same, should it have to be asked again.
+fn copy(head: &Head) -> Head {
+    Head {
+        id: head.id,
+        trace: head.trace,
+        method: Method::GET,
+        target: head.target.clone(),
+        version: head.version,
+        headers: head.headers.clone(),
+        connection: Arc::clone(&head.connection),
+        draft: head.draft.clone(),
+    }
+}
+
+fn note(draft: &Draft, result: CacheResult) {
+    draft.note(|facts| facts.cache = Some(result));
+}
+
+/// What RFC 5861 §4 takes for an error.
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502..=504)
+}

@@ -1,0 +1,334 @@
+//! One stored response, made so that serving it is cheap.
+//!
+//! Everything that can be decided when it is stored is decided then. Its header is complete, with
+//! places for the fields that each answer gets its own value of, and its bytes are its own: what
+//! hyper hands over are slices of read buffers, which would keep those buffers alive.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use tokio::time::Instant;
+
+use super::{
+    control::Ask,
+    epochs::Stamp,
+    range::{Part, content_range},
+    status::{self, CACHE_STATUS},
+    storable::Terms,
+    validate::{self, Validators},
+    vary::Variant,
+};
+use crate::{
+    body::Body,
+    domain::{Operation, RequestId},
+    pipeline::respond::REQUEST_ID,
+};
+
+/// A stored response.
+#[derive(Debug)]
+pub(super) struct Object {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    terms: Terms,
+    pub(super) validators: Validators,
+    pub(super) variant: Variant,
+    pub(super) stamp: Stamp,
+    /// The call whose upstream answer it is.
+    pub(super) source: RequestId,
+    pub(super) operation: Option<Arc<Operation>>,
+    received: Instant,
+    weight: u32,
+    /// Milliseconds after `received` until which the upstream is not asked again after it failed.
+    spared_until: AtomicU64,
+}
+
+/// Where an object comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) source: RequestId,
+    pub(super) operation: Option<Arc<Operation>>,
+    pub(super) stamp: Stamp,
+    pub(super) received: Instant,
+}
+
+/// What a stored object is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// It is fresh for this long yet.
+    Fresh(Duration),
+    /// It is stale, and this caller takes it.
+    Stale(Duration),
+    /// It is stale and may be served while it is fetched anew.
+    WhileRevalidating(Duration),
+    /// The upstream must be asked: it is stale.
+    Ask,
+    /// The upstream must be asked: the caller wants it.
+    Wanted,
+    /// It is not for this caller.
+    Never,
+}
+
+impl Object {
+    pub(super) fn new(
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+        terms: Terms,
+        variant: Variant,
+        origin: Origin,
+    ) -> Self {
+        let validators = Validators::read(headers);
+        let headers = compact(headers, &terms, status, body.len());
+        let weight = weight(&headers, &body, &variant);
+        let Origin { source, operation, stamp, received } = origin;
+        let spared_until = AtomicU64::new(0);
+        Self {
+            status,
+            headers,
+            body,
+            terms,
+            validators,
+            variant,
+            stamp,
+            source,
+            operation,
+            received,
+            weight,
+            spared_until,
+        }
+    }
+
+    /// The status it was answered with.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The header as a 304 leaves it (RFC 9111 §3.2).
+    pub(super) fn updated_headers(&self, not_modified: &HeaderMap) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for name in OWN_FIELDS {
+            headers.remove(name);
+        }
+        for name in not_modified.keys().filter(|name| !DESCRIBES_BODY.contains(name)) {
+            headers.remove(name);
+            for value in not_modified.get_all(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        headers
+    }
+
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The bytes it takes in memory.
+    pub(super) fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Whether it is of any use yet. What is of none leaves memory.
+    pub(super) fn is_kept(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.received) < self.terms.keep
+    }
+
+    /// Whether it may answer a request (RFC 9111 §4).
+    pub(super) fn reuse(&self, ask: &Ask, authorized: bool, now: Instant) -> Reuse {
+        if authorized && !self.terms.shares_authorized {
+            return Reuse::Never;
+        }
+        if self.terms.no_cache {
+            return Reuse::Ask;
+        }
+        let (age, left) = (self.terms.freshness.age(now), self.terms.freshness.left(now));
+        let stale_for = self.terms.freshness.stale_for(now);
+        let is_wanted_anew = ask.no_cache || ask.max_age.is_some_and(|most| age > most);
+        match left {
+            Some(left) if !is_wanted_anew && ask.min_fresh.is_none_or(|least| left >= least) => {
+                Reuse::Fresh(left)
+            }
+            Some(_) => Reuse::Wanted,
+            None if is_wanted_anew || ask.min_fresh.is_some() => Reuse::Ask,
+            None if self.terms.never_stale => Reuse::Ask,
+            None if ask.max_stale.is_some_and(|most| stale_for <= most) => Reuse::Stale(stale_for),
+            None if self.is_spared(now) && self.serves_on_error(ask, now) => {
+                Reuse::Stale(stale_for)
+            }
+            None if stale_for < self.terms.stale_while_revalidate => {
+                Reuse::WhileRevalidating(stale_for)
+            }
+            None => Reuse::Ask,
+        }
+    }
+
+    /// Whether it may be served instead of an error (RFC 5861 §4).
+    pub(super) fn serves_on_error(&self, ask: &Ask, now: Instant) -> bool {
+        let most = self.terms.stale_if_error.max(ask.stale_if_error.unwrap_or_default());
+        !self.terms.never_stale && !ask.no_cache && self.terms.freshness.stale_for(now) < most
+    }
+
+    /// How long it has been stale.
+    pub(super) fn stale_for(&self, now: Instant) -> Duration {
+        self.terms.freshness.stale_for(now)
+    }
+
+    /// How long it is fresh yet.
+    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+        self.terms.freshness.left(now).filter(|_| !self.terms.no_cache)
+    }
+
+    /// The upstream failed: for a moment callers get this without trying again.
+    pub(super) fn spare(&self, now: Instant) {
+        let until = now.saturating_duration_since(self.received) + RETRY_AFTER;
+        self.spared_until.store(millis(until), Ordering::Relaxed);
+    }
+
+    fn is_spared(&self, now: Instant) -> bool {
+        let until = self.spared_until.load(Ordering::Relaxed);
+        until > 0 && millis(now.saturating_duration_since(self.received)) < until
+    }
+
+    /// The answer to a request: whole, a part, or that the caller has it already.
+    pub(super) fn respond(
+        &self,
+        request: &HeaderMap,
+        is_head: bool,
+        cache_status: HeaderValue,
+        now: Instant,
+    ) -> Response<Body> {
+        if self.status.is_success() && validate::is_conditional(request) {
+            if self.validators.not_modified_for(request) {
+                return self.not_modified(cache_status, now);
+            }
+        } else if self.status == StatusCode::OK
+            && request.contains_key(header::RANGE)
+            && !is_head
+            && request.get(header::IF_RANGE).is_none_or(|tag| self.validators.in_range(tag))
+        {
+            return self.part(request, cache_status, now);
+        }
+        let body = if is_head { Body::empty() } else { Body::full(self.body.clone()) };
+        self.answer(self.status, body, cache_status, now)
+    }
+
+    fn answer(
+        &self,
+        status: StatusCode,
+        body: Body,
+        cache_status: HeaderValue,
+        now: Instant,
+    ) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let mut headers = self.headers.clone();
+        // Both have their place already, so this neither grows the map nor moves anything.
+        headers.insert(header::AGE, status::age(self.terms.freshness.age(now)));
+        headers.insert(CACHE_STATUS, cache_status);
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// RFC 9110 §15.4.5: what describes the body stays away, as the body does.
+    fn not_modified(&self, cache_status: HeaderValue, now: Instant) -> Response<Body> {
+        let mut response = self.answer(StatusCode::NOT_MODIFIED, Body::empty(), cache_status, now);
+        for name in DESCRIBES_BODY.iter().chain([&header::CONTENT_TYPE, &header::CONTENT_LANGUAGE])
+        {
+            response.headers_mut().remove(name);
+        }
+        response
+    }
+
+    fn part(&self, request: &HeaderMap, cache_status: HeaderValue, now: Instant) -> Response<Body> {
+        let (status, range) = match Part::of(request, self.body.len()) {
+            Part::Whole => {
+                return self.answer(self.status, Body::full(self.body.clone()), cache_status, now);
+            }
+            Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+            Part::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        };
+        let bytes = range.clone().map_or_else(Bytes::new, |range| self.body.slice(range));
+        let length = bytes.len();
+        let mut response = self.answer(status, Body::full(bytes), cache_status, now);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, length.into());
+        if let Some(value) = content_range(range.as_ref(), self.body.len()) {
+            headers.insert(header::CONTENT_RANGE, value);
+        }
+        response
+    }
+}
+
+/// A copy of a header that owns its bytes: all values are parts of one allocation.
+fn compact(headers: &HeaderMap, terms: &Terms, status: StatusCode, length: usize) -> HeaderMap {
+    let is_stored = |name: &HeaderName| {
+        !NOT_STORED.contains(name) && !OWN_FIELDS.contains(name) && !terms.not_stored.contains(name)
+    };
+    let kept = || headers.iter().filter(|(name, _)| is_stored(name));
+    let mut bytes = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
+    for (_, value) in kept() {
+        bytes.extend_from_slice(value.as_bytes());
+    }
+    let mut bytes = bytes.freeze();
+    let mut compact = HeaderMap::with_capacity(headers.len() + OWN_FIELDS.len() + 1);
+    for (name, value) in kept() {
+        let own = bytes.split_to(value.len().min(bytes.len()));
+        if let Ok(own) = HeaderValue::from_maybe_shared(own) {
+            compact.append(name.clone(), own);
+        }
+    }
+    if status != StatusCode::NO_CONTENT {
+        compact.insert(header::CONTENT_LENGTH, length.into());
+    }
+    for name in OWN_FIELDS {
+        compact.insert(name, HeaderValue::from_static(""));
+    }
+    compact
+}
+
+/// The bytes an object takes in memory.
+fn weight(headers: &HeaderMap, body: &Bytes, variant: &Variant) -> u32 {
+    let fields: usize =
+        headers.iter().map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum();
+    let bytes = OBJECT_BYTES + fields + body.len() + variant.heap_bytes();
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Each answer has its own value of these. They have their place in the stored header, so that
+/// setting them moves nothing.
+const OWN_FIELDS: [HeaderName; 3] = [header::AGE, CACHE_STATUS, REQUEST_ID];
+
+/// Fields of one connection that `hop_by_hop` does not know, being about a proxy's own caller.
+const NOT_STORED: [HeaderName; 3] = [
+    HeaderName::from_static("proxy-authentication-info"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Fields that belong to the stored bytes: a 304 does not change them (RFC 9111 §3.2).
+const DESCRIBES_BODY: [HeaderName; 4] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::TRANSFER_ENCODING,
+];
+
+/// After the upstream failed, a stale object is served for this long before it is asked again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What an object takes besides its header, body and key: its own fields, the tables of its header,
+/// the cache's records and what the allocator adds.
+const OBJECT_BYTES: usize = 1100;
+/// What a header field takes besides its name and value.
+const FIELD_BYTES: usize = 130;

@@ -1,0 +1,173 @@
+//! What the cache says of itself on an answer: `Cache-Status` (RFC 9211) and `Age`.
+//!
+//! The values of a hit are numbers that repeat, so each thread keeps those it wrote last: a hit
+//! writes no text.
+
+use std::{cell::RefCell, fmt::Write as _, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+/// The name of the field; http has no constant for it.
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Why a request went on to the upstream (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forward {
+    /// Nothing stored answers it.
+    Miss,
+    /// What is stored is stale, or may not be used without asking.
+    Stale,
+    /// What is stored is fresh, but the caller wants the upstream's word.
+    Request,
+    /// The cache does not handle such requests.
+    Bypass,
+}
+
+impl Forward {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+            Self::Request => "request",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// The field of an answer that came from the upstream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forwarded {
+    pub(super) why: Forward,
+    /// The upstream's status, where the answer has another one.
+    pub(super) status: Option<StatusCode>,
+    pub(super) stored: bool,
+    /// Another call fetched it.
+    pub(super) collapsed: bool,
+    /// For how long the stored response is fresh.
+    pub(super) ttl: Option<Duration>,
+    /// One word, where the rest does not tell all.
+    pub(super) detail: Option<&'static str>,
+}
+
+impl Forwarded {
+    pub(super) const fn because(why: Forward) -> Self {
+        Self { why, status: None, stored: false, collapsed: false, ttl: None, detail: None }
+    }
+
+    pub(super) fn value(&self) -> HeaderValue {
+        let mut text = format!("{NAME}; fwd={}", self.why.name());
+        if let Some(status) = self.status {
+            let _ = write!(text, "; fwd-status={}", status.as_u16());
+        }
+        if self.collapsed {
+            text.push_str("; collapsed");
+        }
+        if self.stored {
+            text.push_str("; stored");
+        }
+        if let Some(ttl) = self.ttl {
+            let _ = write!(text, "; ttl={}", ttl.as_secs());
+        }
+        if let Some(detail) = self.detail {
+            let _ = write!(text, "; detail={detail}");
+        }
+        from_text(&text)
+    }
+}
+
+/// The field of a fresh answer from memory.
+pub(super) fn hit(left: Duration) -> HeaderValue {
+    HITS.with_borrow_mut(|recent| {
+        recent.value(left.as_secs(), |ttl| from_text(&format!("{NAME}; hit; ttl={ttl}")))
+    })
+}
+
+/// The field of a stale answer from memory: `ttl` is below zero by how long it has been stale.
+pub(super) fn stale_hit(stale_for: Duration, detail: &'static str) -> HeaderValue {
+    from_text(&format!("{NAME}; hit; ttl=-{}; detail={detail}", stale_for.as_secs()))
+}
+
+/// `Age` (RFC 9111 §5.1).
+pub(super) fn age(age: Duration) -> HeaderValue {
+    AGES.with_borrow_mut(|recent| {
+        recent.value(age.as_secs(), |seconds| {
+            let mut buffer = itoa::Buffer::new();
+            from_text(buffer.format(seconds))
+        })
+    })
+}
+
+fn from_text(text: &str) -> HeaderValue {
+    // Exactly one allocation; all that is written here is visible ASCII.
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()))
+        .unwrap_or(const { HeaderValue::from_static(NAME) })
+}
+
+/// Values by the numbers they were made of, the last few of them.
+struct Recent(Vec<Option<(u64, HeaderValue)>>);
+
+impl Recent {
+    fn value(&mut self, number: u64, make: impl FnOnce(u64) -> HeaderValue) -> HeaderValue {
+        if self.0.is_empty() {
+            self.0.resize(SLOTS, None);
+        }
+        let at = usize::try_from(number).unwrap_or_default() % SLOTS;
+        match self.0.get_mut(at) {
+            Some(Some((known, value))) if *known == number => value.clone(),
+            Some(slot) => slot.insert((number, make(number))).1.clone(),
+            None => make(number),
+        }
+    }
+}
+
+thread_local! {
+    static HITS: RefCell<Recent> = const { RefCell::new(Recent(Vec::new())) };
+    static AGES: RefCell<Recent> = const { RefCell::new(Recent(Vec::new())) };
+}
+
+const SLOTS: usize = 128;
+const NAME: &str = "pigello-gateway";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_of_each_answer() {
+        let seconds = Duration::from_secs;
+        assert_eq!(hit(seconds(59)), "pigello-gateway; hit; ttl=59");
+        assert_eq!(hit(seconds(59 + 128)), "pigello-gateway; hit; ttl=187");
+        assert_eq!(hit(seconds(59)), "pigello-gateway; hit; ttl=59");
+        assert_eq!(
+            stale_hit(seconds(7), "upstream-error"),
+            "pigello-gateway; hit; ttl=-7; detail=upstream-error"
+        );
+        assert_eq!(age(Duration::from_millis(1999)), "1");
+        let miss = Forwarded::because(Forward::Miss);
+        assert_eq!(miss.value(), "pigello-gateway; fwd=miss");
+        let stored = Forwarded { stored: true, ttl: Some(seconds(60)), ..miss };
+        assert_eq!(stored.value(), "pigello-gateway; fwd=miss; stored; ttl=60");
+        let revalidated = Forwarded {
+            why: Forward::Stale,
+            status: Some(StatusCode::NOT_MODIFIED),
+            collapsed: true,
+            detail: Some("x"),
+            ..miss
+        };
+        assert_eq!(
+            revalidated.value(),
+            "pigello-gateway; fwd=stale; fwd-status=304; collapsed; detail=x"
+        );
+    }
+
+    proptest::proptest! {
+        /// Whatever a thread wrote before, a number is written as itself.
+        #[test]
+        fn a_number_is_its_own(numbers in proptest::collection::vec(0u64..1000, 1..50)) {
+            for number in numbers {
+                proptest::prop_assert_eq!(age(Duration::from_secs(number)), number.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The stage over an upstream in process: it answers what it is told and keeps what it was asked.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tower::{Layer as _, Service, ServiceExt as _};
+
+use super::super::{
+    Generation, Rule, Scope, Settings, Store, WallClock, cache, date, service::Cached,
+};
+use crate::{
+    body::{Body, collect_limited},
+    domain::{
+        CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, RequestId, TraceContext,
+    },
+    error::{Error, Kind},
+    pipeline::{
+        audit::{Draft, Facts},
+        connection::{Connection, Peer},
+        request::{Fetch, Head, Recorded},
+    },
+    trail::CacheResult,
+};
+
+/// An upstream, a store, and one profile's stage over them.
+pub(super) struct Bench {
+    pub(super) store: Store,
+    pub(super) upstream: Upstream,
+    pub(super) generation: Counter,
+    pub(super) stage: Cached<Upstream, Counter>,
+    catalog: Arc<Catalog>,
+    clock: TestClock,
+}
+
+impl Bench {
+    /// A free rule over all paths, with no freshness of its own: what the responses say counts.
+    pub(super) fn free() -> Self {
+        Self::with_rule(free_rule())
+    }
+
+    pub(super) fn with_rule(rule: Rule) -> Self {
+        Self::new(Settings { rules: vec![rule], ..Settings::default() })
+    }
+
+    pub(super) fn new(settings: Settings) -> Self {
+        let clock = TestClock::default();
+        let store = Store::with_clock(settings, Arc::new(clock));
+        let (upstream, generation) = (Upstream::default(), Counter::default());
+        let stage = stage("production", &store, &generation, &upstream);
+        let catalog = Arc::new(Catalog::new([]).unwrap());
+        Self { store, upstream, generation, stage, catalog, clock }
+    }
+
+    /// Another profile over the same store.
+    pub(super) fn other_profile(&self, name: &str, upstream: &Upstream) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock);
+        let generation = Counter::default();
+        let stage = stage(name, &store, &generation, upstream);
+        let (upstream, catalog) = (upstream.clone(), Arc::clone(&self.catalog));
+        Self { store, upstream, generation, stage, catalog, clock }
+    }
+
+    /// The date `seconds` from now.
+    pub(super) fn date(&self, seconds: i64) -> String {
+        let offset = Duration::from_secs(seconds.unsigned_abs());
+        let now = self.clock.now();
+        let time = if seconds < 0 { now - offset } else { now + offset };
+        date::format(time).unwrap().to_str().unwrap().to_owned()
+    }
+
+    pub(super) fn get(&self, target: &str) -> Request<'_> {
+        self.request(Method::GET, target)
+    }
+
+    pub(super) fn request(&self, method: Method, target: &str) -> Request<'_> {
+        let target = CanonicalTarget::parse(target.parse().unwrap()).unwrap();
+        Request { bench: self, method, target, headers: HeaderMap::new(), body: Body::empty() }
+    }
+
+    fn operation(&self, method: &Method, path: &str) -> Option<Arc<Operation>> {
+        match self.catalog.find(method, path) {
+            OperationMatch::Found(operation) => Some(Arc::clone(operation)),
+            OperationMatch::OtherMethods(_) | OperationMatch::Unknown => None,
+        }
+    }
+}
+
+pub(super) fn free_rule() -> Rule {
+    Rule {
+        paths: vec!["/*".parse().unwrap()],
+        ttl: Duration::ZERO,
+        heuristic: true,
+        ..Rule::default()
+    }
+}
+
+fn stage(
+    profile: &str,
+    store: &Store,
+    generation: &Counter,
+    upstream: &Upstream,
+) -> Cached<Upstream, Counter> {
+    let scope = Scope {
+        profile: ProfileName::new(profile),
+        origin: "https://api.pigello.io".parse().unwrap(),
+        keeper: generation.clone(),
+    };
+    cache(store.clone(), scope).layer(upstream.clone())
+}
+
+/// A request to be sent through the stage.
+pub(super) struct Request<'a> {
+    bench: &'a Bench,
+    method: Method,
+    target: CanonicalTarget,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Request<'_> {
+    pub(super) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        let value = HeaderValue::from_str(value.as_ref()).unwrap();
+        self.headers.append(HeaderName::from_static(name), value);
+        self
+    }
+
+    pub(super) fn body(mut self, body: &'static str) -> Self {
+        self.body = Body::full(body);
+        self
+    }
+
+    /// Sends it and reads the whole answer.
+    pub(super) async fn send(self) -> Answer {
+        self.begin().await.unwrap().finish().await
+    }
+
+    /// Sends it and reads the head of the answer.
+    pub(super) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
+        let operation = self.bench.operation(&self.method, self.target.path());
+        let mut stage = self.bench.stage.clone();
+        let id = RequestId::fresh();
+        let trace = TraceContext::continue_or_begin(None, id);
+        let draft = Draft::begin(id, trace);
+        let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
+        let head = Head {
+            id,
+            trace,
+            method: self.method,
+            target: self.target,
+            version: Version::HTTP_11,
+            headers: self.headers,
+            connection: Connection::new(peer, Vec::new()),
+            draft: draft.clone(),
+        };
+        let body = self.body;
+        Box::pin(async move {
+            let ready = stage.ready().await?;
+            let response = ready.call(Recorded { head, body, operation }).await?;
+            Ok(Open { response, draft, id })
+        })
+    }
+}
+
+/// An answer whose body is yet to come.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) response: Response<Body>,
+    draft: Draft,
+    id: RequestId,
+}
+
+impl Open {
+    pub(super) async fn finish(self) -> Answer {
+        self.try_finish().await.unwrap()
+    }
+
+    pub(super) async fn try_finish(self) -> Result<Answer, String> {
+        let (parts, body) = self.response.into_parts();
+        let body = collect_limited(body, 1 << 24).await.map_err(|error| error.to_string())?;
+        let (mut result, mut source) = (None, None);
+        self.draft.note(|facts: &mut Facts| {
+            (result, source) = (facts.cache, facts.source_request_id);
+        });
+        let (status, headers, id) = (parts.status, parts.headers, self.id);
+        Ok(Answer { status, headers, body, result, source, id })
+    }
+}
+
+/// An answer, and what the record says of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) result: Option<CacheResult>,
+    pub(super) source: Option<RequestId>,
+    pub(super) id: RequestId,
+}
+
+impl Answer {
+    /// All lines of a field.
+    pub(super) fn field(&self, name: &str) -> String {
+        let lines = self.headers.get_all(name).iter().map(|line| line.to_str().unwrap());
+        lines.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Which of the upstream's answers it is.
+    pub(super) fn number(&self) -> u64 {
+        self.field("count").parse().unwrap_or_default()
+    }
+}
+
+/// The number of a profile's credentials.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    pub(super) fn rotate(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Generation for Counter {
+    fn generation(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A time of day that passes as tokio's clock does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TestClock(Instant);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl WallClock for TestClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000) + self.0.elapsed()
+    }
+}
+
+/// Answers in turn what it was told to, and then 200 with nothing said about freshness.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Upstream(Arc<Mutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    turns: VecDeque<Turn>,
+    asked: Vec<Asked>,
+}
+
+/// What the upstream was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+}
+
+impl Asked {
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// One answer of the upstream.
+#[derive(Debug)]
+pub(super) struct Turn {
+    result: Result<Response<Body>, Kind>,
+    gate: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+pub(super) fn reply(status: u16) -> Turn {
+    let response = Response::builder().status(status).body(Body::full("body")).unwrap();
+    Turn { result: Ok(response), gate: None }
+}
+
+pub(super) fn failure(kind: Kind) -> Turn {
+    Turn { result: Err(kind), gate: None }
+}
+
+impl Turn {
+    pub(super) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        let value = HeaderValue::from_str(value.as_ref()).unwrap();
+        if let Ok(response) = &mut self.result {
+            response.headers_mut().append(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    pub(super) fn cache_control(self, value: &str) -> Self {
+        self.header("cache-control", value)
+    }
+
+    pub(super) fn body(mut self, body: Body) -> Self {
+        if let Ok(response) = &mut self.result {
+            *response.body_mut() = body;
+        }
+        self
+    }
+
+    /// Waits until the returned half is sent to or dropped.
+    pub(super) fn gated(mut self) -> (Self, tokio::sync::oneshot::Sender<()>) {
+        let (open, gate) = tokio::sync::oneshot::channel();
+        self.gate = Some(gate);
+        (self, open)
+    }
+}
+
+impl Upstream {
+    pub(super) fn then(&self, turn: Turn) -> &Self {
+        self.0.lock().turns.push_back(turn);
+        self
+    }
+
+    /// How often it was asked.
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().asked.len()
+    }
+
+    pub(super) fn last(&self) -> Asked {
+        self.0.lock().asked.last().unwrap().clone()
+    }
+}
+
+impl Service<Fetch> for Upstream {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, fetch: Fetch) -> Self::Future {
+        let (turn, number) = {
+            let mut script = self.0.lock();
+            let Head { method, target, headers, .. } = fetch.head;
+            script.asked.push(Asked { method, target: target.as_str().to_owned(), headers });
+            (script.turns.pop_front().unwrap_or_else(|| reply(200)), script.asked.len() as u64)
+        };
+        Box::pin(async move {
+            if let Some(gate) = turn.gate {
+                let _ = gate.await;
+            }
+            let mut response = turn.result.map_err(|kind| Error::new(kind, "as told"))?;
+            response.headers_mut().insert("count", number.into());
+            Ok(response)
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! The stage as a whole, against an upstream in process.
+
+mod basics;
+mod harness;
