@@ -117,7 +117,11 @@ impl Shared {
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
             store: self.cache.clone(),
-            scope: cache::Scope { profile: listener.profile.clone(), keeper: keeper.clone() },
+            scope: cache::Scope {
+                profile: listener.profile.clone(),
+                origin: self.upstreams.get(&listener.profile)?.origin.clone(),
+                keeper: keeper.clone(),
+            },
             keeper,
             request_timeout: self.request_timeout,
             upstream,
@@ -185,7 +189,8 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
     cache::Settings {
         enabled: settings.cache.enabled,
         max_bytes: settings.cache.max_bytes,
-        max_entry_bytes: settings.cache.max_entry_bytes,
+        max_entry_bytes: usize::try_from(settings.cache.max_entry_bytes).unwrap_or(usize::MAX),
+        collapse_wait: settings.timeouts.request,
         rules: rules.collect(),
     }
 }

@@ -14,6 +14,7 @@
 
 mod admin;
 mod architecture;
+mod cache;
 mod path;
 mod refusals;
 mod support;

@@ -28,7 +28,7 @@ use crate::{
     domain::Operation,
     error::{Error, Fault},
     pipeline::{
-        audit::Draft,
+        draft::Draft,
         hop_by_hop,
         request::{Fetch, Head},
     },
@@ -318,7 +318,6 @@ fn copy(head: &Head) -> Head {
         trace: head.trace,
         method: Method::GET,
         target: head.target.clone(),
-        version: head.version,
         headers: head.headers.clone(),
         connection: Arc::clone(&head.connection),
         draft: head.draft.clone(),

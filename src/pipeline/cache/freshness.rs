@@ -107,7 +107,7 @@ pub(super) fn lifetime(
         return Lifetime::Stated(stated.unwrap_or_default());
     }
     let by_rule = match status.as_u16() {
-        200 | 203 | 204 | 300 | 301 | 308 => rule.ttl,
+        200 => rule.ttl,
         404 | 410 => rule.negative_ttl,
         _ => Duration::ZERO,
     };

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     body::Body,
     domain::{Operation, RequestId},
-    pipeline::respond::REQUEST_ID,
+    pipeline::request::REQUEST_ID,
 };
 
 /// A stored response.

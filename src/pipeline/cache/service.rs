@@ -28,7 +28,7 @@ use crate::{
     domain::{Origin, ProfileName},
     error::Error,
     pipeline::{
-        audit::Draft,
+        draft::Draft,
         request::{Fetch, Recorded},
     },
     trail::CacheResult,
@@ -43,7 +43,8 @@ pub trait Generation: Clone + Send + Sync + 'static {
 
 impl Generation for Keeper {
     fn generation(&self) -> u64 {
-        Self::generation(self)
+        // Without a set there is nothing that an object could belong to.
+        self.snapshot().map_or(0, |lease| lease.generation())
     }
 }
 

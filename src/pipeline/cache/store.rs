@@ -5,7 +5,7 @@
 //! leaves memory and is not merely unreachable.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc,
@@ -16,6 +16,7 @@ use std::{
 
 use http::HeaderMap;
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
@@ -136,7 +137,7 @@ impl Store {
 
     /// What is stored, and what became of what was.
     pub fn stats(&self) -> Stats {
-        let mut by_operation: HashMap<Arc<str>, Held> = HashMap::new();
+        let mut by_operation: BTreeMap<Arc<str>, Held> = BTreeMap::new();
         for (_, variants) in &self.0.objects {
             for object in variants.iter() {
                 let name = object.operation.as_deref().map_or_else(
@@ -149,10 +150,8 @@ impl Store {
             }
         }
         let counts = &self.0.counts;
-        let mut by_operation: Vec<_> = by_operation.into_iter().collect();
-        by_operation.sort_unstable_by(|one, two| one.0.cmp(&two.0));
         Stats {
-            responses: by_operation.iter().map(|(_, held)| held.responses).sum(),
+            responses: by_operation.values().map(|held| held.responses).sum(),
             bytes: self.0.objects.weighted_size(),
             max_bytes: self.0.settings.max_bytes,
             in_flight: self.0.flights.count(),
@@ -310,7 +309,7 @@ struct Counts {
 }
 
 /// What is stored, for `/status` and `/metrics`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// Responses in memory.
     pub responses: u64,
@@ -329,11 +328,11 @@ pub struct Stats {
     /// Writes that made something unreachable.
     pub invalidations: u64,
     /// What each operation holds; `none` for requests that match no operation.
-    pub by_operation: Vec<(Arc<str>, Held)>,
+    pub by_operation: BTreeMap<Arc<str>, Held>,
 }
 
 /// What one operation holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
     /// Responses in memory.
     pub responses: u64,

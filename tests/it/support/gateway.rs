@@ -211,11 +211,6 @@ impl Gateway {
         self.folder.path().join(name)
     }
 
-    /// Begins the drain.
-    pub fn drain(&self) {
-        self.ending.drain.cancel();
-    }
-
     /// Drains, and returns the folder and how it ended.
     pub async fn stop(self) -> (Stopped, Summary) {
         self.ending.drain.cancel();
@@ -254,15 +249,6 @@ impl Stopped {
             })
             .map(|line| serde_json::from_str::<Value>(&line).unwrap())
             .filter(|record| record["kind"] == "call")
-            .collect()
-    }
-
-    /// Everything in the trail's files, as text.
-    pub fn trail_text(&self) -> String {
-        let audit = self.folder.path().join("audit");
-        fs::read_dir(audit)
-            .unwrap()
-            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap_or_default())
             .collect()
     }
 }

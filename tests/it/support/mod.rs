@@ -3,8 +3,8 @@
 mod caller;
 mod gateway;
 
-pub use caller::{Answer, Caller, raw};
-pub use gateway::{Gateway, Setup};
+pub use caller::{Caller, raw};
+pub use gateway::Setup;
 
 use pigello_gateway::mock::{MockPigello, Options, Running};
 

@@ -160,7 +160,7 @@ async fn what_expired_leaves_memory() {
     bench.get(PK).send().await;
     let stats = bench.store.stats();
     assert_eq!(stats.responses, 1);
-    assert_eq!(&*stats.by_operation[0].0, "subtenant.get");
+    assert_eq!(stats.by_operation.keys().next().map(|name| &**name), Some("subtenant.get"));
     // A minute of freshness, and ten in which it may stand in for an error.
     advance(Duration::from_secs(659)).await;
     bench.store.maintain();

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tower::{Layer as _, Service, ServiceExt as _};
@@ -26,8 +26,8 @@ use crate::{
     },
     error::{Error, Kind},
     pipeline::{
-        audit::{Draft, Facts},
         connection::{Connection, Peer},
+        draft::{Draft, Facts},
         request::{Fetch, Head, Recorded},
     },
     trail::CacheResult,
@@ -158,7 +158,6 @@ impl Request<'_> {
             trace,
             method: self.method,
             target: self.target,
-            version: Version::HTTP_11,
             headers: self.headers,
             connection: Connection::new(peer, Vec::new()),
             draft: draft.clone(),
