@@ -41,6 +41,9 @@ pub struct Args {
     /// Write the authority's certificate there, for the gateway's `ca_file`.
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
+    /// Write the built-in made-up values there as JSON, for `credentials set --from-json FILE`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["credentials_dir", "accept_any_values"])]
+    values_out: Option<PathBuf>,
     /// One more DNS name or IP address in the certificate; may be repeated.
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
@@ -73,6 +76,10 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
     if let (Some(file), Some(pem)) = (&args.ca_out, mock.ca_pem()) {
         let written = tokio::fs::write(file, pem).await;
         written.map_err(|source| MockUpstreamError::CaOut { file: file.clone(), source })?;
+    }
+    if let Some(file) = &args.values_out {
+        let written = tokio::fs::write(file, made_up_values()).await;
+        written.map_err(|source| MockUpstreamError::ValuesOut { file: file.clone(), source })?;
     }
     // Standard output may be gone; the mock serves all the same.
     drop(anstream::stdout().write_all(introduction(&args, &mock).as_bytes()));
@@ -112,6 +119,12 @@ async fn read_set(directory: &Path) -> Result<Arc<CredentialSet>, MockUpstreamEr
         values.insert(name, value);
     }
     Ok(Arc::new(CredentialSet::new(SetVersion::new("directory"), values)?))
+}
+
+/// The built-in values as a JSON object. They are made up, so they need no hiding.
+fn made_up_values() -> String {
+    let values = MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), *value));
+    serde_json::json!(values.collect::<std::collections::BTreeMap<_, _>>()).to_string()
 }
 
 /// One line a request on standard error, unless the process logs already.
@@ -206,6 +219,15 @@ pub enum MockUpstreamError {
         #[source]
         source: io::Error,
     },
+    /// The made-up values cannot be written.
+    #[error("cannot write the made-up values to {}", file.display())]
+    ValuesOut {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// No signal handlers.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -223,7 +245,7 @@ impl MockUpstreamError {
             | Self::CredentialValue { .. }
             | Self::Credentials(_)
             | Self::Mock(MockError::Authority(_)) => true,
-            Self::CaOut { .. } | Self::Signals(_) | Self::Mock(_) => false,
+            Self::CaOut { .. } | Self::ValuesOut { .. } | Self::Signals(_) | Self::Mock(_) => false,
         }
     }
 
@@ -239,7 +261,7 @@ impl MockUpstreamError {
                 Some("give another address with --listen; port 0 takes a free one")
             }
             Self::Mock(MockError::Authority(_)) => Some("--name takes DNS names and IP addresses"),
-            Self::CaOut { .. } | Self::Signals(_) | Self::Mock(_) => None,
+            Self::CaOut { .. } | Self::ValuesOut { .. } | Self::Signals(_) | Self::Mock(_) => None,
         }
     }
 }

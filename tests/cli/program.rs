@@ -312,3 +312,43 @@ fn every_command_explains_itself() {
         (Some(0), concat!("pigello-gateway ", env!("CARGO_PKG_VERSION")))
     );
 }
+
+/// The three commands at the head of `config/examples/laptop.toml`, run as they stand there.
+#[test]
+fn the_laptop_example_works_as_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (ca, values) = (path("mock-ca.pem"), path("values.json"));
+    let mut pigello = Running::start(&[
+        "mock-upstream",
+        "--listen",
+        "127.0.0.1:0",
+        "--ca-out",
+        &ca,
+        "--values-out",
+        &values,
+    ]);
+    let line = pigello.line_with("https://");
+    let origin = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap();
+    let example = fs::read_to_string(crate::config::root().join("config/examples/laptop.toml"));
+    let config = example
+        .unwrap()
+        .replace("https://localhost:8443", origin)
+        .replace("127.0.0.1:8080", "127.0.0.1:0")
+        + "\n[admin]\naddress = \"127.0.0.1:0\"\n";
+    fs::write(path("laptop.toml"), config).unwrap();
+    let file = path("laptop.toml");
+    let store = ["credentials", "--config", &file, "--name", "mock"];
+    for arguments in [&["init"][..], &["set", "--from-json", &values]] {
+        let (code, _, errors) = output(&[&store[..], arguments].concat());
+        assert_eq!(code, Some(0), "{errors}");
+    }
+    let mut gateway = Running::start(&["serve", "--config", &file]);
+    let address = gateway.address_of("laptop");
+    let admin = gateway.address_of("admin");
+    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    let list = "/accounts/users/customer/subtenant/list/?_page=1&_page_size=10";
+    let answer = over_tcp(&address, &get(list));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(gateway.end().0, Some(0));
+}
