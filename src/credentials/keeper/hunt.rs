@@ -105,19 +105,22 @@ impl Shared {
             }
             time::sleep(LOOK_GAP).await;
         }
+        self.record.lock().is_unasked = !answered;
         match self.hunted_in_vain() {
             AfterRefusal::Try(lease) => Next::Repeat(lease),
-            AfterRefusal::Hunt | AfterRefusal::Rejected if answered => Next::PassOn,
-            AfterRefusal::Hunt | AfterRefusal::Rejected => self.unanswered(),
+            AfterRefusal::Hunt | AfterRefusal::Rejected => self.given_up(),
         }
     }
 
     /// The answer to a refused call when there is nothing else to try.
     fn given_up(&self) -> Next {
-        if self.record.lock().last_error.is_none() { Next::PassOn } else { self.unanswered() }
-    }
-
-    fn unanswered(&self) -> Next {
+        let asked = {
+            let record = self.record.lock();
+            record.last_error.is_none() && !record.is_unasked
+        };
+        if asked {
+            return Next::PassOn;
+        }
         Next::Unavailable(self.unavailable(
             "Pigello refused the credential set, and its source cannot be asked for a newer one.",
         ))

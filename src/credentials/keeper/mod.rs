@@ -75,6 +75,8 @@ struct Record {
     confirmed_at: Option<Moment>,
     failures: u64,
     last_error: Option<Failure>,
+    /// A hunt ended without an answer of the source, and none has come since.
+    is_unasked: bool,
 }
 
 struct Failure {
@@ -106,8 +108,14 @@ impl Keeper {
     pub(super) fn with_source(settings: Settings, source: Source) -> Self {
         let start = Instant::now();
         let life = Life::new(settings.refresh);
-        let record =
-            Record { life, loaded_at: None, confirmed_at: None, failures: 0, last_error: None };
+        let record = Record {
+            life,
+            loaded_at: None,
+            confirmed_at: None,
+            failures: 0,
+            last_error: None,
+            is_unasked: false,
+        };
         let view = View::of(record.life.pick(), || unavailable(&settings, &record), start);
         let shared = Shared {
             source,
@@ -314,6 +322,7 @@ impl Shared {
         let mut record = self.record.lock();
         let now = Moment::now();
         record.confirmed_at = Some(now);
+        record.is_unasked = false;
         if record.last_error.take().is_some() {
             tracing::info!(credentials = %self.settings.name, "credential source answers again");
         }

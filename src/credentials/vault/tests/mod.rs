@@ -2,5 +2,6 @@
 
 mod faults;
 mod openbao;
+mod rotation;
 mod server;
 mod stub;

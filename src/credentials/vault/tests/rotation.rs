@@ -1,0 +1,251 @@
+//! Rotations under load: workers that use whatever the keeper gives them, and an upstream that
+//! takes only whole sets of the versions it knows. The four orders in which an operator, a vault
+//! and Pigello can change are played with a real vault.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use rustix::process::Signal;
+use tokio::{task::JoinHandle, time};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{TokenSource, VaultAuth},
+    server::Server,
+};
+use crate::{
+    credentials::{
+        Identifiers, Keeper, Lease, Next, RefreshSettings, Settings, SourceSettings, State,
+        ValueName, Verdict,
+    },
+    domain::CredentialsName,
+};
+
+const WORKERS: usize = 32;
+/// How often the path repeats one call after a 401.
+const REPEATS: usize = 2;
+
+/// Pigello, as far as credentials go.
+#[derive(Default)]
+struct Upstream {
+    /// The texts of the versions that it takes.
+    takes: RwLock<Vec<&'static str>>,
+    mixed: AtomicU64,
+}
+
+impl Upstream {
+    fn takes(&self, texts: &[&'static str]) {
+        *self.takes.write() = texts.to_vec();
+    }
+
+    fn call(&self, lease: &Lease) -> Verdict {
+        let text = |name: ValueName| {
+            lease.value(name).expose_to(|value| {
+                value.strip_suffix(name.key()).map(str::to_owned).unwrap_or_default()
+            })
+        };
+        let first = text(ValueName::CustomerId);
+        if ValueName::ALL.into_iter().any(|name| text(name) != first) {
+            self.mixed.fetch_add(1, Ordering::Relaxed);
+        }
+        let known = self.takes.read().iter().any(|known| format!("{known}-") == first);
+        if known { Verdict::Accepted } else { Verdict::Refused }
+    }
+}
+
+/// What became of the calls.
+#[derive(Debug, Default)]
+struct Tally {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    unavailable: AtomicU64,
+    slowest_millis: AtomicU64,
+}
+
+struct Trial {
+    server: Server,
+    keeper: Keeper,
+    upstream: Arc<Upstream>,
+    tally: Arc<Tally>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Trial {
+    /// A vault with version `old`, an upstream that takes it, and workers that call.
+    async fn start() -> Option<Self> {
+        let server = Server::start().await?;
+        server.write("old").await;
+        let token = server.root.path().join("token");
+        std::fs::write(&token, "made-up-root-token").unwrap();
+        let vault = server.settings(VaultAuth::Token(TokenSource::File(token)));
+        let keeper = Keeper::new(Settings {
+            name: CredentialsName::new("production"),
+            source: SourceSettings::Vault(Box::new(vault)),
+            fixed: Identifiers::new(),
+            refresh: RefreshSettings {
+                interval: Duration::from_secs(1),
+                retry_cap: Duration::from_secs(1),
+                holders: 8,
+                ..RefreshSettings::default()
+            },
+        });
+        keeper.refresh().await.unwrap();
+        let upstream = Arc::new(Upstream::default());
+        upstream.takes(&["old"]);
+        let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
+        let mut tasks = vec![tokio::spawn(keeper.clone().run(stop.clone()))];
+        for _ in 0..WORKERS {
+            let (keeper, upstream) = (keeper.clone(), Arc::clone(&upstream));
+            let (tally, stop) = (Arc::clone(&tally), stop.clone());
+            tasks.push(tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    call(&keeper, &upstream, &tally).await;
+                    time::sleep(Duration::from_millis(2)).await;
+                }
+            }));
+        }
+        let trial = Self { server, keeper, upstream, tally, stop, tasks };
+        trial.calls(100).await;
+        Some(trial)
+    }
+
+    /// Waits until so many more calls were accepted.
+    async fn calls(&self, more: u64) {
+        let enough = self.tally.accepted.load(Ordering::Relaxed) + more;
+        time::timeout(Duration::from_mins(1), async {
+            while self.tally.accepted.load(Ordering::Relaxed) < enough {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    async fn until_version(&self, version: &str) {
+        let mut generations = self.keeper.subscribe();
+        time::timeout(Duration::from_mins(1), async {
+            while self.keeper.status().version.as_deref() != Some(version) {
+                generations.changed().await.unwrap();
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    async fn end(self) -> (Arc<Tally>, Keeper) {
+        self.calls(200).await;
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(self.upstream.mixed.load(Ordering::Relaxed), 0);
+        (self.tally, self.keeper)
+    }
+}
+
+async fn call(keeper: &Keeper, upstream: &Upstream, tally: &Tally) {
+    let began = time::Instant::now();
+    let add = |counter: &AtomicU64| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    };
+    let Ok(mut lease) = keeper.snapshot_to_try() else { return add(&tally.unavailable) };
+    for repeat in 0..=REPEATS {
+        if upstream.call(&lease) == Verdict::Accepted {
+            keeper.report(&lease, Verdict::Accepted);
+            add(&tally.accepted);
+            let millis = u64::try_from(began.elapsed().as_millis()).unwrap();
+            tally.slowest_millis.fetch_max(millis, Ordering::Relaxed);
+            return;
+        }
+        match keeper.after_unauthorized(&lease).await {
+            Next::Repeat(other) if repeat < REPEATS => lease = other,
+            Next::Repeat(_) | Next::PassOn => return add(&tally.refused),
+            Next::Unavailable(_) => return add(&tally.unavailable),
+        }
+    }
+}
+
+fn failed(tally: &Tally) -> u64 {
+    tally.refused.load(Ordering::Relaxed) + tally.unavailable.load(Ordering::Relaxed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_an_overlap_no_call_fails() {
+    let Some(trial) = Trial::start().await else { return };
+    trial.upstream.takes(&["old", "new"]);
+    trial.server.write("new").await;
+    trial.until_version("2").await;
+    trial.calls(500).await;
+    trial.upstream.takes(&["new"]);
+    let (tally, keeper) = trial.end().await;
+    assert_eq!(failed(&tally), 0, "{tally:?}");
+    assert_eq!(keeper.status().state, State::Probation);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_vault_written_first_no_call_fails() {
+    let Some(trial) = Trial::start().await else { return };
+    trial.server.write("new").await;
+    time::sleep(Duration::from_millis(1_500)).await;
+    trial.upstream.takes(&["new"]);
+    trial.until_version("2").await;
+    let (tally, _) = trial.end().await;
+    assert_eq!(failed(&tally), 0, "{tally:?}");
+    assert!(tally.slowest_millis.load(Ordering::Relaxed) < 1_000, "{tally:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_pigello_changed_first_calls_wait_and_none_fails() {
+    let Some(mut trial) = Trial::start().await else { return };
+    // Room for every worker in the line.
+    let old = trial.keeper.clone();
+    trial.stop.cancel();
+    for task in trial.tasks.drain(..) {
+        task.await.unwrap();
+    }
+    let mut settings = old.settings().clone();
+    settings.refresh.holders = WORKERS;
+    let keeper = Keeper::new(settings);
+    keeper.refresh().await.unwrap();
+    trial.upstream.takes(&["new"]);
+    let calls: Vec<_> = (0..WORKERS)
+        .map(|_| {
+            let (keeper, upstream) = (keeper.clone(), Arc::clone(&trial.upstream));
+            let tally = Arc::clone(&trial.tally);
+            tokio::spawn(async move { call(&keeper, &upstream, &tally).await })
+        })
+        .collect();
+    time::sleep(Duration::from_millis(600)).await;
+    trial.server.write("new").await;
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(failed(&trial.tally), 0, "{:?}", trial.tally);
+    let slowest = trial.tally.slowest_millis.load(Ordering::Relaxed);
+    assert!((500..1_600).contains(&slowest), "{slowest}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_pigello_changed_while_the_vault_hangs_the_line_is_bounded_and_the_503_honest() {
+    let Some(trial) = Trial::start().await else { return };
+    trial.server.signal(Signal::STOP);
+    trial.upstream.takes(&["new"]);
+    time::sleep(Duration::from_secs(3)).await;
+    let unavailable = trial.tally.unavailable.load(Ordering::Relaxed);
+    assert!(unavailable > 100, "{:?}", trial.tally);
+    assert_eq!(trial.tally.refused.load(Ordering::Relaxed), 0, "{:?}", trial.tally);
+    trial.server.signal(Signal::CONT);
+    trial.server.write("new").await;
+    trial.until_version("2").await;
+    let before = failed(&trial.tally);
+    trial.calls(200).await;
+    assert_eq!(failed(&trial.tally), before, "{:?}", trial.tally);
+    trial.end().await;
+}
