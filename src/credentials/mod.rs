@@ -11,6 +11,7 @@ mod incoming;
 mod directory;
 mod environment;
 pub mod sealed;
+mod tls;
 mod vault;
 mod source;
 mod lease;
@@ -31,6 +32,7 @@ pub use set::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName};
 pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};
 pub use source::{LoadError, load};
 pub use status::{State, Status};
+pub use tls::{TlsError, client_tls};
 pub use vault::{
     ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings, VaultVariables,
 };

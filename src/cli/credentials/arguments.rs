@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
+use super::probe::ProbeArgs;
 use crate::credentials::ValueName;
 
 /// The set that a command means when none is named.
@@ -63,7 +64,10 @@ pub(super) enum Command {
     /// The secret is read from standard input (`set client_secret`, with a prompt on a terminal)
     /// or from files; identifiers may be given as options. What is not given stays as it is.
     Set(ValueArgs),
-    /// Stage a new version of a set beside the one in use, and put it into use with --promote
+    /// Stage a new version of a set beside the one in use, try it, and put it into use
+    ///
+    /// `rotate client_secret` stages what it reads; `rotate --promote` puts it into use. With
+    /// `--probe https://api.pigello.io` both happen in one go, if Pigello takes the new version.
     Rotate(RotateArgs),
     /// Show names, versions, ages and fingerprints; never a value
     Show(ShowArgs),
@@ -135,8 +139,10 @@ pub(super) struct RotateArgs {
     #[arg(long, conflicts_with = "discard")]
     pub(super) promote: bool,
     /// Forget the staged version
-    #[arg(long)]
+    #[arg(long, conflicts_with = "probe")]
     pub(super) discard: bool,
+    #[command(flatten)]
+    pub(super) probe: ProbeArgs,
 }
 
 #[derive(Clone, Debug, Args)]

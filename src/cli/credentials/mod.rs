@@ -5,6 +5,7 @@
 
 mod arguments;
 mod console;
+mod probe;
 mod show;
 mod write;
 

@@ -249,3 +249,56 @@ fn the_store_is_found_through_a_configuration() {
     let failure = run(&cli.credentials, &mut console, &none).unwrap_err();
     assert_eq!(failure.code(), 2);
 }
+
+/// Pigello, for one probe: answers with a status, and tells what it was asked.
+fn pigello(status: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    use std::io::{BufRead as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let head: Vec<_> = std::io::BufReader::new(stream.try_clone().unwrap())
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").unwrap();
+        head.join("\n")
+    });
+    (address, served)
+}
+
+#[test]
+fn a_rotation_with_a_probe_promotes_what_pigello_takes_and_nothing_else() {
+    let root = filled();
+    let (address, served) = pigello("401 Unauthorized");
+    let words = ["rotate", "client_secret", "--probe", &address];
+    let (code, message) = run_in(root.path(), &words, "canary-wrong").failure();
+    assert_eq!(code, 1);
+    assert!(message.contains("refuses the staged version (401)"), "{message}");
+    let head = served.join().unwrap();
+    assert!(head.starts_with("GET /accounts/users/customer/subtenant/list/?_page=1"), "{head}");
+    assert!(head.contains("x-pigello-client-secret: canary-wrong"), "{head}");
+    let states = || show(&root)["sets"][0]["versions"].to_string();
+    assert!(
+        states().contains("\"staged\"") && states().contains("\"state\":\"current\",\"values\"")
+    );
+    let (address, served) = pigello("503 Service Unavailable");
+    let words = ["rotate", "--promote", "--probe", &address];
+    let (_, message) = run_in(root.path(), &words, "").failure();
+    assert!(message.contains("says nothing about the staged version"), "{message}");
+    served.join().unwrap();
+    let (address, served) = pigello("200 OK");
+    let words = ["rotate", "client_secret", "--probe", &address];
+    let text = run_in(root.path(), &words, "canary-right").ok();
+    served.join().unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "production: version 3 is staged, and not in use yet");
+    assert_eq!(lines[1], format!("production: {address} takes version 3 (200 OK)"));
+    assert_eq!(lines[2], "production: version 3 is in use");
+    let words = ["rotate", "client_secret", "--probe", "http://pigello.test"];
+    let (code, message) = run_in(root.path(), &words, "canary-next").failure();
+    assert_eq!(code, 2, "{message}");
+    assert!(!states().contains("\"staged\""));
+}

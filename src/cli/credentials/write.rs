@@ -8,6 +8,7 @@ use super::{
     Failure,
     arguments::{RemoveArgs, RotateArgs, ValueArgs},
     console::{Console, read_json_file},
+    probe::ProbeArgs,
 };
 use crate::{
     credentials::{
@@ -75,10 +76,14 @@ pub(super) fn rotate(
     args: &RotateArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
+    args.probe.check()?;
     if args.promote || args.discard {
         if !args.values.is_empty() {
             return Err(Failure::usage("--promote and --discard take no values")
                 .hint("stage the values first, then promote them"));
+        }
+        if args.promote {
+            probe(store, name, &args.probe, console)?;
         }
         return finish_rotation(store, name, args.promote, console);
     }
@@ -99,8 +104,37 @@ pub(super) fn rotate(
     let (number, missing) = staged;
     writeln!(console.out, "{name}: version {number} is staged, and not in use yet")?;
     remark_on_missing(&missing, console)?;
+    if args.probe.probe.is_some() {
+        probe(store, name, &args.probe, console)?;
+        return finish_rotation(store, name, true, console);
+    }
     writeln!(console.notes, "hint: put it into use with `credentials rotate --promote`")?;
     Ok(())
+}
+
+/// Tries the staged version, if the arguments say where.
+fn probe(
+    store: &Store,
+    name: &str,
+    args: &ProbeArgs,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let Some(upstream) = &args.probe else { return Ok(()) };
+    let document = store.read()?;
+    let set = existing(document.sets.get(name), name)?;
+    let Some(staged) = &set.staged else { return Err(nothing_staged(name)) };
+    let whole = staged.to_set().map_err(|problems| {
+        Failure::failed(format!("{name}: the staged version cannot be tried: {problems}"))
+            .hint("put all seven values into the store, or promote without `--probe`")
+    })?;
+    let status = args.run(upstream, &whole)?;
+    writeln!(console.out, "{name}: {upstream} takes version {} ({status})", staged.version)?;
+    Ok(())
+}
+
+fn nothing_staged(name: &str) -> Failure {
+    Failure::failed(format!("{name}: no version is staged"))
+        .hint("stage one with `credentials rotate client_secret`")
 }
 
 fn finish_rotation(
@@ -113,8 +147,7 @@ fn finish_rotation(
         let set = existing_mut(document.sets.get_mut(name), name)?;
         let staged = set.staged.as_ref().map(|staged| staged.version);
         let Some(number) = staged else {
-            return Err(Failure::failed(format!("{name}: no version is staged"))
-                .hint("stage one with `credentials rotate client_secret`"));
+            return Err(nothing_staged(name));
         };
         if promote {
             set.promote();

@@ -25,7 +25,10 @@ use serde::{Deserialize, Serialize, Serializer, de, ser::SerializeMap as _};
 use zeroize::Zeroizing;
 
 use crate::{
-    credentials::{PartialSet, ValueName, incoming::IncomingValue},
+    credentials::{
+        CredentialSet, Identifiers, PartialSet, SetVersion, ValueName, ValueProblems,
+        gather::Gathered, incoming::IncomingValue,
+    },
     secret::{SecretBuffer, SecretText},
 };
 
@@ -139,6 +142,22 @@ pub struct StoredVersion {
     pub created: Timestamp,
     /// The values; identifiers may be left to the configuration.
     pub values: StoredValues,
+}
+
+impl StoredVersion {
+    /// The version as a set that can be sent, if all seven are in the store.
+    pub fn to_set(&self) -> Result<CredentialSet, ValueProblems> {
+        self.to_set_with(&Identifiers::new())
+    }
+
+    /// As [`Self::to_set`], with the identifiers that stand in a configuration.
+    pub fn to_set_with(&self, fixed: &Identifiers) -> Result<CredentialSet, ValueProblems> {
+        let mut gathered = Gathered::default();
+        for (name, value) in self.values.iter() {
+            value.expose_to(|text| gathered.offer(name, text.as_bytes()));
+        }
+        gathered.into_set(SetVersion::new(self.version.to_string()), fixed)
+    }
 }
 
 /// Values by name. Shared between versions, because a new version often changes only one.

@@ -16,11 +16,7 @@ pub use store::{Created, Store, StoreError};
 
 use std::path::PathBuf;
 
-use super::{
-    CredentialSet, SetVersion,
-    gather::{Gathered, ValueProblems},
-    settings::Identifiers,
-};
+use super::{CredentialSet, gather::ValueProblems, settings::Identifiers};
 use crate::domain::CredentialsName;
 
 /// Reads the seven from a sealed store.
@@ -46,11 +42,7 @@ impl Sealed {
             let file = self.store.file().to_owned();
             return Err(SealedError::NoSet { file, set: self.set.clone() });
         };
-        let mut gathered = Gathered::default();
-        for (name, value) in current.values.iter() {
-            value.expose_to(|text| gathered.offer(name, text.as_bytes()));
-        }
-        gathered.into_set(SetVersion::new(current.version.to_string()), fixed).map_err(|problems| {
+        current.to_set_with(fixed).map_err(|problems| {
             let file = self.store.file().to_owned();
             SealedError::Values { file, set: self.set.clone(), problems }
         })

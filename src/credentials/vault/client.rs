@@ -3,7 +3,7 @@
 //! Redirects are never followed: the clients that do send the token along to wherever they are
 //! pointed. Bodies are capped, read into wiped buffers, and every call has its time.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -14,14 +14,11 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time;
 use zeroize::Zeroizing;
 
-use super::{ClientCertificate, VaultError, VaultSettings};
-use crate::{domain::Span, error::BoxError, secret::SecretBuffer};
+use super::{VaultError, VaultSettings};
+use crate::{credentials::tls::client_tls, domain::Span, secret::SecretBuffer};
 
 /// No answer that is of use here comes near it.
 const MAX_BODY: usize = 1024 * 1024;
@@ -63,12 +60,13 @@ impl Client {
         if !settings.address.is_tls() && !settings.address.is_loopback() {
             return Err(VaultError::Plaintext { address });
         }
+        let tls = client_tls(settings.ca_file.as_deref(), settings.client_certificate.as_ref())?;
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(settings)?)
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
@@ -83,7 +81,7 @@ impl Client {
             .as_deref()
             .map(HeaderValue::from_str)
             .transpose()
-            .map_err(|source| VaultError::Tls(source.into()))?;
+            .map_err(|source| VaultError::Namespace { source: source.into() })?;
         Ok(Self { http, address, namespace })
     }
 
@@ -185,47 +183,6 @@ fn escape(path: &str) -> String {
         }
     }
     escaped
-}
-
-fn tls(settings: &VaultSettings) -> Result<ClientConfig, VaultError> {
-    let failed = |source: rustls::Error| VaultError::Tls(source.into());
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?;
-    let builder = match &settings.ca_file {
-        Some(path) => builder.with_root_certificates(roots(path)?),
-        None => builder.with_platform_verifier().map_err(failed)?,
-    };
-    let Some(ClientCertificate { certificate, private_key }) = &settings.client_certificate else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(private_key)
-        .map_err(|source| unusable(private_key, source))?;
-    builder.with_client_auth_cert(chain, key).map_err(|source| unusable(certificate, source))
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, VaultError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|source| unusable(path, source))?;
-    }
-    Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, VaultError> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<_, _>>)
-        .map_err(|source| unusable(path, source))?;
-    if certificates.is_empty() {
-        return Err(unusable(path, "there is no certificate in it"));
-    }
-    Ok(certificates)
-}
-
-fn unusable(path: &Path, source: impl Into<BoxError>) -> VaultError {
-    VaultError::Certificate { path: path.to_owned(), source: source.into() }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use http::StatusCode;
 
 use crate::{
-    credentials::{ValueProblems, source::Cause},
+    credentials::{TlsError, ValueProblems, source::Cause},
     domain::Span,
     error::BoxError,
 };
@@ -76,18 +76,16 @@ pub enum VaultError {
         /// The vault.
         address: String,
     },
-    /// A certificate or key file cannot be used.
-    #[error("cannot use {path}", path = path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The namespace cannot be sent.
+    #[error("the vault's namespace cannot be a header value")]
+    Namespace {
         /// What is wrong with it.
         #[source]
         source: BoxError,
     },
-    /// TLS cannot be set up.
-    #[error("cannot set up TLS for the vault")]
-    Tls(#[source] BoxError),
     /// A file with a token or a secret id cannot be read.
     #[error("cannot read {path}", path = path.display())]
     SecretFile {
