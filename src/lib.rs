@@ -11,6 +11,7 @@
 //! - [`credentials`]: the seven values, where they come from and which version is used
 //! - [`trail`]: the audit trail on disk
 //! - [`telemetry`]: metrics and logs
+//! - [`runtime`]: what the process as a whole needs
 //! - [`mock`]: Pigello, for development, the demo and tests
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
@@ -24,6 +25,7 @@ pub mod pipeline;
 pub mod credentials;
 pub mod trail;
 pub mod telemetry;
+pub mod runtime;
 pub mod mock;
 pub mod domain;
 pub mod error;

@@ -34,8 +34,9 @@ pub(super) enum Hunt {
     #[default]
     Idle,
     Running,
-    /// Over, with what the calls that waited should do.
-    Over(Next),
+    /// Over. The calls that waited look for themselves what came of it, so that nothing here
+    /// keeps a version alive that is gone.
+    Over,
 }
 
 impl Keeper {
@@ -58,15 +59,11 @@ impl Keeper {
         };
         let mut hunt = shared.hunt.subscribe();
         shared.start_hunt();
-        let over = hunt.wait_for(|hunt| matches!(hunt, Hunt::Over(_)));
-        // The hunt ends by itself in time; this bound is for a read that hangs in it.
-        match time::timeout(shared.settings.refresh.hold + LOOK_GAP, over).await {
-            Ok(Ok(hunt)) => match &*hunt {
-                Hunt::Over(next) => next.clone(),
-                Hunt::Idle | Hunt::Running => shared.given_up(),
-            },
-            _ => shared.given_up(),
-        }
+        let over = hunt.wait_for(|hunt| matches!(hunt, Hunt::Over));
+        // The hunt ends by itself in time; this bound is for a process that has none left.
+        let ended = time::timeout(shared.settings.refresh.hold + LOOK_GAP, over).await.is_ok();
+        let other = shared.record.lock().life.unrefused().filter(|_| ended).cloned();
+        other.map_or_else(|| shared.given_up(), Next::Repeat)
     }
 }
 
@@ -83,13 +80,13 @@ impl Shared {
         if started {
             let shared = Arc::clone(self);
             tokio::spawn(async move {
-                let next = shared.hunt_down().await;
-                shared.hunt.send_replace(Hunt::Over(next));
+                shared.hunt_down().await;
+                shared.hunt.send_replace(Hunt::Over);
             });
         }
     }
 
-    async fn hunt_down(self: &Arc<Self>) -> Next {
+    async fn hunt_down(self: &Arc<Self>) {
         let end = Instant::now() + self.settings.refresh.hold;
         let mut answered = false;
         loop {
@@ -97,8 +94,8 @@ impl Shared {
             // A source that hangs is given up, and the read itself goes on elsewhere.
             let Ok(outcome) = time::timeout_at(end, look).await else { break };
             answered = outcome.is_ok();
-            if let Some(lease) = self.record.lock().life.quarry() {
-                return Next::Repeat(Arc::clone(lease));
+            if self.record.lock().life.is_renewed() {
+                return;
             }
             if Instant::now() + LOOK_GAP >= end {
                 break;
@@ -106,10 +103,7 @@ impl Shared {
             time::sleep(LOOK_GAP).await;
         }
         self.record.lock().is_unasked = !answered;
-        match self.hunted_in_vain() {
-            AfterRefusal::Try(lease) => Next::Repeat(lease),
-            AfterRefusal::Hunt | AfterRefusal::Rejected => self.given_up(),
-        }
+        self.hunted_in_vain();
     }
 
     /// The answer to a refused call when there is nothing else to try.

@@ -369,16 +369,14 @@ impl Shared {
         self.change(|life, now| life.refused(generation, now))
     }
 
-    fn hunted_in_vain(&self) -> AfterRefusal {
-        let next = self.change(Life::hunted_in_vain);
-        if matches!(next, AfterRefusal::Rejected) {
+    fn hunted_in_vain(&self) {
+        if self.change(Life::hunted_in_vain) {
             tracing::error!(
                 credentials = %self.settings.name,
                 "Pigello refuses the credential set, and its source has no newer one"
             );
         }
         self.poke.notify_one();
-        next
     }
 
     /// Lets something happen to the set, and shows requests what came of it.

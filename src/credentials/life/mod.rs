@@ -211,26 +211,33 @@ impl Life {
         AfterRefusal::Hunt
     }
 
-    /// A version that Pigello has not refused, or has accepted since.
-    pub(super) fn quarry(&self) -> Option<&Arc<Lease>> {
-        self.held.as_ref().map(|held| &held.current).filter(|c| !c.refused).map(|c| &c.lease)
+    /// Whether Pigello has not refused the newest version, or has accepted it since.
+    pub(super) fn is_renewed(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| !held.current.refused)
+    }
+
+    /// A version that Pigello has not refused, the newer one first.
+    pub(super) fn unrefused(&self) -> Option<&Arc<Lease>> {
+        let held = self.held.as_ref()?;
+        let mut members = [Some(&held.current), held.previous.as_ref()].into_iter().flatten();
+        members.find(|member| !member.refused).map(|member| &member.lease)
     }
 
     /// A hunt for a newer version is over, and there is none.
-    pub(super) fn hunted_in_vain(&mut self, now: Instant) -> AfterRefusal {
-        let Some(held) = &mut self.held else { return AfterRefusal::Rejected };
+    ///
+    /// True if with that the set is rejected; otherwise there is a version left to try.
+    pub(super) fn hunted_in_vain(&mut self, now: Instant) -> bool {
+        let has_other = self.unrefused().is_some();
+        let Some(held) = &mut self.held else { return true };
         held.hunted = Some(now);
-        if !held.current.refused {
-            return AfterRefusal::Try(Arc::clone(&held.current.lease));
-        }
-        if let Some(previous) = held.previous.as_ref().filter(|previous| !previous.refused) {
-            return AfterRefusal::Try(Arc::clone(&previous.lease));
+        if has_other {
+            return false;
         }
         if held.rejected.is_none() {
             held.rejected = Some(Rejected { since: now, shut: false });
             self.rejections += 1;
         }
-        AfterRefusal::Rejected
+        true
     }
 
     /// Time has passed.

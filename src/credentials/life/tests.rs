@@ -71,18 +71,18 @@ impl Story {
                 self.life.accepted(self.generation(rest), self.now);
                 String::new()
             }
-            "refuse" | "vain" => {
-                let next = if word == "vain" {
-                    self.life.hunted_in_vain(self.now)
-                } else {
-                    self.life.refused(self.generation(rest), self.now)
-                };
-                match next {
-                    AfterRefusal::Try(lease) => format!("try {}; ", name(&lease)),
-                    AfterRefusal::Hunt => "hunt; ".to_owned(),
-                    AfterRefusal::Rejected => "give up; ".to_owned(),
+            "vain" => {
+                self.life.hunted_in_vain(self.now);
+                match self.life.unrefused() {
+                    Some(lease) => format!("try {}; ", name(lease)),
+                    None => "give up; ".to_owned(),
                 }
             }
+            "refuse" => match self.life.refused(self.generation(rest), self.now) {
+                AfterRefusal::Try(lease) => format!("try {}; ", name(&lease)),
+                AfterRefusal::Hunt => "hunt; ".to_owned(),
+                AfterRefusal::Rejected => "give up; ".to_owned(),
+            },
             other => panic!("{other}"),
         };
         said += self.life.state().label();

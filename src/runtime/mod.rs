@@ -1,0 +1,3 @@
+//! What the process as a whole needs.
+
+pub mod hardening;
