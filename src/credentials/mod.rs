@@ -22,6 +22,8 @@ mod status;
 mod keeper;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use directory::DirectoryError;
 pub use environment::EnvironmentError;

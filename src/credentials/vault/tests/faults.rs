@@ -13,6 +13,7 @@ use super::{
 use crate::credentials::{
     CredentialSet, Identifiers, ValueName,
     source::{Asked, Cause},
+    testing::Log,
 };
 
 const READ: &str = "secret/data/pigello";
@@ -270,4 +271,19 @@ async fn a_token_is_renewed_at_two_thirds_and_replaced_when_renewal_gives_out() 
     setup.read().await.unwrap();
     let wait = setup.vault.wake_at().unwrap() - Instant::now();
     assert!(wait > Duration::ZERO && wait < Duration::from_secs(20), "{wait:?}");
+}
+
+#[tokio::test]
+async fn the_log_shows_neither_token_nor_value_at_its_most_talkative() {
+    let (log, _guard) = Log::listen();
+    let setup = Setup::new().await;
+    setup.stub.on(READ, "200 OK", secret(1, "canary"));
+    setup.read().await.unwrap();
+    for body in [r#"{"errors":["canary"]}"#, "canary"] {
+        setup.stub.on(READ, "400 Bad Request", body);
+        setup.error().await;
+    }
+    let text = log.text();
+    assert!(text.contains("hyper"), "the libraries are heard too: {text}");
+    assert!(!text.contains("canary"), "{text}");
 }
