@@ -59,6 +59,8 @@ pub struct Facts {
     pub credential_version: Option<Arc<str>>,
     /// From the first attempt to the head of the upstream's answer.
     pub upstream_time: Option<Duration>,
+    /// Why the call would have been refused, where the policy only watches.
+    pub would_refuse: Option<Kind>,
     /// Why the call failed or was refused.
     pub error: Option<Kind>,
     /// Why the caller's body could not be read to its end. HTTP/2 tells it to nobody else.
@@ -136,6 +138,7 @@ impl Draft {
             upstream_time: facts.upstream_time,
             request_bytes: self.0.request_bytes.load(Ordering::Relaxed),
             response_bytes: edge.response_bytes,
+            would_refuse: facts.would_refuse.map(Kind::label),
             error: facts.error.map(Kind::label),
         }
     }

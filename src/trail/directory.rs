@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -12,8 +12,8 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Held, never read: the kernel gives the lock back when the process ends, however it ends.
-    _lock: File,
+    /// The kernel gives the lock back when the process ends, however it ends.
+    lock: File,
 }
 
 impl Directory {
@@ -23,7 +23,7 @@ impl Directory {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at)?;
         let lock = private().create(true).open(path.join(LOCK)).map_err(at)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(at(source)),
         }
@@ -34,16 +34,33 @@ impl Directory {
         &self.path
     }
 
+    /// Puts the directory and its lock back, if someone took them away.
+    pub(super) fn restore(&mut self) -> io::Result<()> {
+        if !same_file(&self.path.join(LOCK), &self.lock) {
+            *self = Self::lock(&self.path).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// A name for something that was found where the trail's own file should be.
+    pub(super) fn name_for_foreign(&self) -> PathBuf {
+        let now = jiff::Timestamp::now();
+        self.path.join(format!("foreign-{}.bin", now.strftime("%Y%m%dT%H%M%S.%6fZ")))
+    }
+
     /// A new, empty segment whose first line will have that number.
     pub(super) fn create_segment(&self, first_seq: u64) -> io::Result<Segment> {
-        let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-        let name = format!("{PREFIX}{first_seq:020}-{}{SUFFIX}", now.strftime("%Y%m%dT%H%M%SZ"));
+        let begun = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+        let name = format!("{PREFIX}{first_seq:020}-{}{PLAIN}", begun.strftime("%Y%m%dT%H%M%SZ"));
         let path = self.path.join(name);
-        let file = private().create_new(true).append(true).open(&path)?;
-        // The name must survive a power cut as well as what is behind it.
-        File::open(&self.path)?.sync_all()?;
-        drop(file);
-        Ok(Segment { path, first_seq })
+        drop(private().create_new(true).open(&path)?);
+        self.sync()?;
+        Ok(Segment { path, first_seq, begun, compressed: false })
+    }
+
+    /// Returns when the names of the files would survive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
     }
 
     /// A file for what was found damaged.
@@ -62,6 +79,10 @@ pub struct Segment {
     pub path: PathBuf,
     /// The number of its first line, as its name says.
     pub first_seq: u64,
+    /// When it was begun, to the second, as its name says.
+    pub begun: jiff::Timestamp,
+    /// Whether it is compressed (zstd).
+    pub compressed: bool,
 }
 
 impl Segment {
@@ -69,18 +90,38 @@ impl Segment {
     pub fn list(directory: &Path) -> io::Result<Vec<Self>> {
         let mut segments = Vec::new();
         for entry in directory.read_dir()? {
-            let path = entry?.path();
-            let first_seq = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split('-').next())
-                .and_then(|digits| digits.parse().ok());
-            if let Some(first_seq) = first_seq {
-                segments.push(Self { path, first_seq });
-            }
+            segments.extend(Self::from_path(entry?.path()));
         }
-        segments.sort_by(|a, b| (a.first_seq, &a.path).cmp(&(b.first_seq, &b.path)));
+        // While a file is being compressed it is there twice; the plain one is the original.
+        segments.sort_by(|a, b| {
+            (a.first_seq, a.begun, a.compressed).cmp(&(b.first_seq, b.begun, b.compressed))
+        });
+        segments.dedup_by(|later, earlier| {
+            later.first_seq == earlier.first_seq && later.begun == earlier.begun
+        });
         Ok(segments)
+    }
+
+    fn from_path(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+        let (name, compressed) = match name.strip_suffix(COMPRESSED) {
+            Some(name) => (name, true),
+            None => (name.strip_suffix(PLAIN)?, false),
+        };
+        let (first_seq, begun) = name.split_once('-')?;
+        Some(Self {
+            first_seq: first_seq.parse().ok()?,
+            begun: begun.parse().ok()?,
+            compressed,
+            path,
+        })
+    }
+
+    /// The same file once it is compressed.
+    pub(super) fn compressed(&self) -> Self {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".zst");
+        Self { path: path.into(), compressed: true, ..self.clone() }
     }
 
     /// Opens it to go on at its end.
@@ -90,15 +131,24 @@ impl Segment {
 }
 
 /// Files of the trail are for the gateway's own user.
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
 }
 
+/// Whether a path still leads to an open file.
+pub(super) fn same_file(path: &Path, open: &File) -> bool {
+    match (path.metadata(), open.metadata()) {
+        (Ok(named), Ok(held)) => (named.dev(), named.ino()) == (held.dev(), held.ino()),
+        _ => false,
+    }
+}
+
 const LOCK: &str = ".lock";
 const PREFIX: &str = "audit-";
-const SUFFIX: &str = ".jsonl";
+const PLAIN: &str = ".jsonl";
+const COMPRESSED: &str = ".jsonl.zst";
 
 /// Why a directory cannot hold a trail.
 #[derive(Debug, thiserror::Error)]

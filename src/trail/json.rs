@@ -77,10 +77,7 @@ impl<'a> Object<'a> {
 
     /// A moment: RFC 3339, UTC, six digits behind the point.
     pub(super) fn time(&mut self, key: &str, value: SystemTime) -> &mut Self {
-        self.key(key);
-        let time = jiff::Timestamp::try_from(value).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        print(self.0, format_args!("\"{time:.6}\""));
-        self
+        self.text(key, &time_text(value))
     }
 
     /// Bytes as lower-case hexadecimal digits.
@@ -117,6 +114,12 @@ impl<'a> Object<'a> {
         self.0.extend_from_slice(b"null");
         self
     }
+}
+
+/// A moment as it stands in every line.
+pub(super) fn time_text(value: SystemTime) -> String {
+    let time = jiff::Timestamp::try_from(value).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{time:.6}")
 }
 
 fn string(buffer: &mut Vec<u8>, value: &str) {

@@ -62,6 +62,9 @@ pub struct Record {
     pub request_bytes: u64,
     /// Bytes of the answer's body that were sent.
     pub response_bytes: u64,
+    /// Why the call would have been refused, where a policy only watches: a label of
+    /// [`Kind`](crate::error::Kind).
+    pub would_refuse: Option<&'static str>,
     /// Why the call failed or was refused: a label of [`Kind`](crate::error::Kind).
     pub error: Option<&'static str>,
 }

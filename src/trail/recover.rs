@@ -6,6 +6,7 @@
 //! marker that names it.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _},
     path::PathBuf,
@@ -13,8 +14,10 @@ use std::{
 
 use super::{
     chain::{Hash, Seal, Tip},
+    checkpoint,
     directory::{Directory, Segment},
     line,
+    read::{Lines, ReadError},
 };
 
 /// The end of a trail that can be written on.
@@ -24,6 +27,10 @@ pub(super) struct Recovered {
     /// The file to go on in; `None` where the trail is new.
     pub(super) segment: Option<Segment>,
     pub(super) repair: Option<Repair>,
+    /// The number up to which the last checkpoint vouches for lines that are not there.
+    pub(super) cut_to: Option<u64>,
+    /// Calls that had a credential when the last process was cut off.
+    pub(super) unknown: Vec<String>,
 }
 
 /// What was taken out of the last file.
@@ -37,30 +44,76 @@ pub(super) enum Repair {
 pub(super) fn recover(directory: &Directory) -> Result<Recovered, RecoverError> {
     let at = |path: PathBuf| move |source| RecoverError::Unreadable { path, source };
     let segments = Segment::list(directory.path()).map_err(at(directory.path().to_owned()))?;
+    let checkpoint = checkpoint::latest(directory.path());
+    let cut_to = |tip: Tip| checkpoint.map(|last| last.seq).filter(|seq| *seq > tip.seq);
     let Some((last, earlier)) = segments.split_last() else {
-        return Ok(Recovered { tip: Tip::START, segment: None, repair: None });
+        let cut_to = cut_to(Tip::START);
+        let unknown = Vec::new();
+        return Ok(Recovered { tip: Tip::START, segment: None, repair: None, cut_to, unknown });
     };
     let before = || match earlier.last() {
-        Some(segment) => tip_of_closed(segment),
-        // Older files may be gone by the rules of retention; the name still says where it was.
+        Some(segment) => tip_of_ended(segment),
         None if last.first_seq <= 1 => Ok(Tip::START),
         None => Err(RecoverError::Broken { path: last.path.clone() }),
     };
-    let mut file = last.append().map_err(at(last.path.clone()))?;
-    let mut end = scan(&file, before).map_err(|problem| problem.in_file(last))?;
-    let repair = put_right(directory, &mut file, &mut end).map_err(at(last.path.clone()))?;
-    Ok(Recovered { tip: end.tip, segment: Some(last.clone()), repair })
+    let (mut end, repair) = if last.compressed {
+        (End { tip: tip_of_ended(last)?, good: 0, torn: false, in_order: false }, None)
+    } else {
+        let mut file = last.append().map_err(at(last.path.clone()))?;
+        let mut end = scan(&file, before).map_err(|problem| problem.in_file(last))?;
+        let repair = put_right(directory, &mut file, &mut end).map_err(at(last.path.clone()))?;
+        (end, repair)
+    };
+    // A compressed file is never gone on with, and one that is empty is named for another line.
+    let fits = !last.compressed && (end.good > 0 || last.first_seq == end.tip.seq + 1);
+    let unknown = if end.in_order { Vec::new() } else { unfinished(&segments)? };
+    let tip = std::mem::replace(&mut end.tip, Tip::START);
+    let segment = fits.then(|| last.clone());
+    Ok(Recovered { tip, segment, repair, cut_to: cut_to(tip), unknown })
 }
 
 /// The last line of a file that is no longer written.
-fn tip_of_closed(segment: &Segment) -> Result<Tip, RecoverError> {
-    let unreadable = |source| RecoverError::Unreadable { path: segment.path.clone(), source };
-    let file = File::open(&segment.path).map_err(unreadable)?;
-    match last_line(&file).map_err(unreadable)? {
-        Tail { tip: Some(tip), fragment, .. } if fragment.is_empty() => Ok(tip),
-        _ => Err(RecoverError::Broken { path: segment.path.clone() }),
+pub(super) fn tip_of_ended(segment: &Segment) -> Result<Tip, RecoverError> {
+    let broken = || RecoverError::Broken { path: segment.path.clone() };
+    if segment.compressed {
+        let mut lines = Lines::open(segment, 0)?;
+        let mut last = Vec::new();
+        while let Some(line) = lines.next()? {
+            last.clear();
+            last.extend_from_slice(line);
+        }
+        return tip_of(&last).map(|(_, tip)| tip).ok_or_else(broken);
     }
+    let read = || last_line(&File::open(&segment.path)?);
+    let tail =
+        read().map_err(|source| RecoverError::Unreadable { path: segment.path.clone(), source })?;
+    tail.tip.filter(|_| tail.fragment == 0).ok_or_else(broken)
 }
+
+/// Intents of the last process that no record of a call followed.
+fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
+    let mut open: HashSet<String> = HashSet::new();
+    // A call is over long before two whole files are written.
+    for segment in segments.iter().rev().take(2).rev() {
+        let mut lines = Lines::open(segment, 0)?;
+        while let Some(line) = lines.next()? {
+            let intent = line.starts_with(INTENT);
+            if !intent && open.is_empty() {
+                continue;
+            }
+            match line::request(line) {
+                Some((kind, id)) if kind == "intent" => drop(open.insert(id.into_owned())),
+                Some((_, id)) => drop(open.remove(&*id)),
+                None => {}
+            }
+        }
+    }
+    let mut open: Vec<_> = open.into_iter().collect();
+    open.sort_unstable();
+    Ok(open)
+}
+
+const INTENT: &[u8] = b"{\"kind\":\"intent\"";
 
 /// Where the good part of a file ends.
 struct End {
@@ -68,6 +121,8 @@ struct End {
     good: u64,
     /// The rest is one line without its end.
     torn: bool,
+    /// The last process closed the trail.
+    in_order: bool,
 }
 
 enum ScanError {
@@ -88,10 +143,11 @@ fn scan(file: &File, before: impl FnOnce() -> Result<Tip, RecoverError>) -> Resu
     // The usual case needs only the last line: its hash vouches for everything before it.
     let tail = last_line(file).map_err(ScanError::Io)?;
     if let Some(tip) = tail.tip {
-        return Ok(End { tip, good: tail.good, torn: true });
+        return Ok(End { tip, good: tail.good, torn: true, in_order: tail.in_order });
     }
     // Otherwise line by line from the front, as far as the chain holds.
-    let mut end = End { tip: before().map_err(ScanError::Before)?, good: 0, torn: true };
+    let tip = before().map_err(ScanError::Before)?;
+    let mut end = End { tip, good: 0, torn: true, in_order: false };
     let mut reader = BufReader::new(file);
     reader.rewind().map_err(ScanError::Io)?;
     let mut bytes = Vec::new();
@@ -122,7 +178,7 @@ fn put_right(directory: &Directory, file: &mut File, end: &mut End) -> io::Resul
         // Only the line end is missing: the record itself is whole.
         file.write_all(b"\n")?;
         file.sync_all()?;
-        end.tip = tip;
+        *end = End { tip, good: end.good + rest + 1, torn: false, in_order: false };
         return Ok(None);
     }
     let repair = if end.torn && bytes.len() <= LONGEST_LINE && !bytes.contains(&0) {
@@ -144,7 +200,10 @@ struct Tail {
     tip: Option<Tip>,
     /// Up to and with the last whole line's end.
     good: u64,
-    fragment: Vec<u8>,
+    /// How many bytes stand behind it.
+    fragment: usize,
+    /// The last thing written was a `stop`, or the checkpoint that follows one.
+    in_order: bool,
 }
 
 fn last_line(mut file: &File) -> io::Result<Tail> {
@@ -154,13 +213,16 @@ fn last_line(mut file: &File) -> io::Result<Tail> {
     let mut bytes = Vec::new();
     Read::take(&mut file, length - from).read_to_end(&mut bytes)?;
     let Some(newline) = memchr::memrchr(b'\n', &bytes) else {
-        return Ok(Tail { tip: None, good: 0, fragment: bytes });
+        return Ok(Tail { tip: None, good: 0, fragment: bytes.len(), in_order: false });
     };
-    let fragment = bytes.split_off(newline + 1);
-    let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let start = memchr::memrchr(b'\n', whole).map_or(0, |newline| newline + 1);
-    let tip = whole.get(start..).and_then(tip_of).map(|(_, tip)| tip);
-    Ok(Tail { tip, good: from + newline as u64 + 1, fragment })
+    let fragment = bytes.len() - newline - 1;
+    let whole = bytes.get(..newline).unwrap_or_default();
+    let mut lines = whole.rsplit(|byte| *byte == b'\n');
+    let last = lines.next().unwrap_or_default();
+    let mut kinds = std::iter::once(last).chain(lines).filter_map(line::place).map(|p| p.kind);
+    let in_order = kinds.find(|kind| *kind != "checkpoint") == Some("stop");
+    let tip = tip_of(last).map(|(_, tip)| tip);
+    Ok(Tail { tip, good: from + newline as u64 + 1, fragment, in_order })
 }
 
 fn tip_of(whole: &[u8]) -> Option<(Hash, Tip)> {
@@ -184,6 +246,9 @@ pub enum RecoverError {
         #[source]
         source: io::Error,
     },
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The trail does not hang together, and going on would hide that.
     #[error(
         "the audit trail ends in {}, which is damaged; look at it with `audit verify`, then move the \

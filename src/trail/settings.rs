@@ -19,6 +19,25 @@ pub struct Settings {
     pub sync_interval: Duration,
     /// How often a trail that could not be written is tried again.
     pub retry_interval: Duration,
+    /// How large a file may grow before the next one is begun. A new one begins each UTC day as well.
+    pub segment_bytes: u64,
+    /// How long after its end a file is compressed; `None` for never.
+    pub compress_after: Option<Duration>,
+    /// How long files are kept; `None` for ever.
+    pub retain_for: Option<Duration>,
+    /// How much the trail may take on disk; `None` for no bound. The file being written always stays.
+    pub retain_bytes: Option<u64>,
+    /// After how many lines a checkpoint is signed.
+    pub checkpoint_records: u64,
+    /// After how long a checkpoint is signed, if anything was written since the last one.
+    pub checkpoint_interval: Duration,
+    /// The Ed25519 key that signs checkpoints, PKCS#8 in PEM. `None` for one in the directory. Made
+    /// if it does not exist.
+    pub signing_key: Option<PathBuf>,
+    /// How objects are named.
+    pub object_ids: ObjectIds,
+    /// The key objects are hashed with. `None` for one in the directory. Made if it does not exist.
+    pub object_key: Option<PathBuf>,
 }
 
 impl Settings {
@@ -31,6 +50,15 @@ impl Settings {
     /// Short enough that nobody waits for a disk that has room again.
     pub const DEFAULT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
+    /// Large enough that a busy day is some dozens of files, small enough that each is read at once.
+    pub const DEFAULT_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+    /// Whoever ships the files elsewhere has this long to read them as they are.
+    pub const DEFAULT_COMPRESS_AFTER: Duration = Duration::from_hours(1);
+    /// A second's worth of records at full load.
+    pub const DEFAULT_CHECKPOINT_RECORDS: u64 = 50_000;
+    /// What can be cut off unnoticed, if the copies in the log stream are kept.
+    pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_mins(1);
+
     /// The defaults, for a trail in that directory.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
@@ -41,6 +69,16 @@ impl Settings {
             gather: Self::DEFAULT_GATHER,
             sync_interval: Self::DEFAULT_SYNC_INTERVAL,
             retry_interval: Self::DEFAULT_RETRY_INTERVAL,
+            segment_bytes: Self::DEFAULT_SEGMENT_BYTES,
+            compress_after: Some(Self::DEFAULT_COMPRESS_AFTER),
+            // Nothing is thrown away unless someone says how much an auditor will ask for.
+            retain_for: None,
+            retain_bytes: None,
+            checkpoint_records: Self::DEFAULT_CHECKPOINT_RECORDS,
+            checkpoint_interval: Self::DEFAULT_CHECKPOINT_INTERVAL,
+            signing_key: None,
+            object_ids: ObjectIds::Plain,
+            object_key: None,
         }
     }
 }
@@ -62,4 +100,13 @@ pub enum OnFailure {
     Refuse,
     /// They are served; records that find no room are counted into a gap marker.
     Continue,
+}
+
+/// How the objects of calls are named in the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectIds {
+    /// By their UUID.
+    Plain,
+    /// By a keyed hash of it: the same object can be followed without being named.
+    Hashed,
 }

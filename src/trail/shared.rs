@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
+    encode::Removal,
     record::{Intent, Record},
     settings::{OnFailure, Settings},
 };
@@ -34,6 +35,7 @@ pub struct Unwritable {
 pub(super) enum Item {
     Call(Record),
     Intent(Intent),
+    Retention(Removal),
 }
 
 /// Someone who waits for what was queued before to be in stable storage.
@@ -54,7 +56,16 @@ struct Queue {
     batch: Batch,
     /// When the oldest item came.
     since: Option<Instant>,
-    unwritable: Option<Unwritable>,
+    /// Why lines cannot be handed to the kernel.
+    write_failed: Option<Unwritable>,
+    /// Why what the kernel has cannot be made to last.
+    sync_failed: Option<Unwritable>,
+}
+
+impl Queue {
+    fn unwritable(&self) -> Option<&Unwritable> {
+        self.write_failed.as_ref().or(self.sync_failed.as_ref())
+    }
 }
 
 /// Shared between the handles and the writer.
@@ -112,7 +123,7 @@ impl Shared {
             self.work.notify_one();
         } else if waiting + 1 == self.high_water() {
             // The calls that are under way still have the other half of the queue.
-            self.admitting.store(self.on_failure == OnFailure::Continue, Ordering::Relaxed);
+            self.admit_or_not(queue);
             self.work.notify_one();
         }
         true
@@ -127,7 +138,7 @@ impl Shared {
         if !self.push_locked(&mut queue, item) {
             return Err(Unwritable { reason: "the queue is full".into() });
         }
-        if let Some(unwritable) = &queue.unwritable {
+        if let Some(unwritable) = queue.unwritable() {
             return Err(unwritable.clone());
         }
         let (sender, receiver) = oneshot::channel();
@@ -141,7 +152,7 @@ impl Shared {
     }
 
     pub(super) fn unwritable(&self) -> Option<Unwritable> {
-        self.queue.lock().unwritable.clone()
+        self.queue.lock().unwritable().cloned()
     }
 
     /// How many items wait, and for how long the oldest has.
@@ -191,9 +202,7 @@ impl Shared {
         std::mem::swap(&mut queue.batch, batch);
         queue.batch.closing = batch.closing;
         queue.since = None;
-        if queue.unwritable.is_none() {
-            self.admitting.store(true, Ordering::Relaxed);
-        }
+        self.admit_or_not(&queue);
     }
 
     /// Waits until a moment or the end, and says whether it is the end.
@@ -208,15 +217,28 @@ impl Shared {
     /// The disk said no: from here on calls are refused, if that is the setting, and nobody waits.
     pub(super) fn failed(&self, unwritable: &Unwritable) {
         let mut queue = self.queue.lock();
-        queue.unwritable = Some(unwritable.clone());
-        self.admitting.store(self.on_failure == OnFailure::Continue, Ordering::Relaxed);
+        queue.write_failed = Some(unwritable.clone());
+        self.admit_or_not(&queue);
         answer(queue.batch.waiters.drain(..), &Err(unwritable.clone()));
     }
 
     /// The disk takes lines again.
     pub(super) fn recovered(&self) {
-        self.queue.lock().unwritable = None;
-        self.admitting.store(true, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        queue.write_failed = None;
+        self.admit_or_not(&queue);
+    }
+
+    /// What was written cannot be made to last, or can again.
+    pub(super) fn sync_failed(&self, unwritable: Option<&Unwritable>) {
+        let mut queue = self.queue.lock();
+        queue.sync_failed = unwritable.cloned();
+        self.admit_or_not(&queue);
+    }
+
+    fn admit_or_not(&self, queue: &Queue) {
+        let well = queue.unwritable().is_none() && queue.batch.items.len() < self.high_water();
+        self.admitting.store(well || self.on_failure == OnFailure::Continue, Ordering::Relaxed);
     }
 }
 

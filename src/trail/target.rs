@@ -7,12 +7,16 @@ use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
 
+use super::keys::ObjectKey;
+
 /// The longest path that is written down, in bytes. Pigello's are a tenth of it.
 const MAX_PATH: usize = 2048;
 /// How many names of a query are written down.
 const MAX_KEYS: usize = 64;
 /// The longest name of a query that is written down, in bytes.
 const MAX_KEY: usize = 64;
+/// The length of a UUID as text.
+const UUID: usize = 36;
 /// Stands for a parameter without `=`: the whole of it could be a value.
 const NO_NAME: &str = "(no name)";
 /// Stands for names that do not look like one.
@@ -42,12 +46,35 @@ pub(super) fn object_id(path: &str) -> Option<&str> {
     path.rsplit('/').find(|segment| is_uuid(segment))
 }
 
-fn is_uuid(segment: &str) -> bool {
-    segment.len() == 36
-        && segment.bytes().enumerate().all(|(at, byte)| match at {
+fn is_uuid(text: &str) -> bool {
+    text.len() == UUID
+        && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })
+}
+
+/// Puts the key's names in the place of all UUIDs, wherever they stand in the path.
+pub(super) fn rename_objects<'a>(path: Cow<'a, str>, key: &ObjectKey) -> Cow<'a, str> {
+    let mut renamed = String::new();
+    let mut kept = 0;
+    let mut at = 0;
+    while at + UUID <= path.len() {
+        match path.get(at..at + UUID).filter(|text| is_uuid(text)) {
+            Some(uuid) => {
+                renamed.push_str(path.get(kept..at).unwrap_or_default());
+                renamed.push_str(&key.name(uuid));
+                at += UUID;
+                kept = at;
+            }
+            None => at += 1,
+        }
+    }
+    if kept == 0 {
+        return path;
+    }
+    renamed.push_str(path.get(kept..).unwrap_or_default());
+    Cow::Owned(renamed)
 }
 
 /// The names of the query's parameters in their order, each once.
@@ -100,6 +127,18 @@ mod tests {
         assert_eq!(object_id(&format!("/accounts/users/customer/subtenant/{id}/")), Some(id));
         assert_eq!(object_id("/accounts/users/customer/subtenant/list/"), None);
         assert_eq!(object_id("/0190d1c2x9a4e-7cc3-8f00-1234567890ab/"), None);
+    }
+
+    #[test]
+    fn every_uuid_of_a_path_can_be_renamed() {
+        let home = tempfile::tempdir().unwrap();
+        let key = ObjectKey::open(&home.path().join("key")).unwrap();
+        let id = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
+        let name = key.name(id);
+        let renamed = |path: &str| rename_objects(Cow::Borrowed(path), &key).into_owned();
+        assert_eq!(renamed(&format!("/a/{id}/b/{id}")), format!("/a/{name}/b/{name}"));
+        assert_eq!(renamed(&format!("/å%2f{}x", id.to_uppercase())), format!("/å%2f{name}x"));
+        assert_eq!(renamed("/a/list/"), "/a/list/");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Records for the tests.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use http::{Method, StatusCode};
 
-use super::{CacheResult, Outcome, Record, UpstreamTls};
+use super::{Against, CacheResult, Outcome, Record, Report, UpstreamTls, verify};
 use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
 
 pub(super) const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
@@ -39,6 +40,12 @@ pub(super) fn record() -> Record {
         upstream_time: Some(Duration::from_millis(11)),
         request_bytes: 0,
         response_bytes: 2_048,
+        would_refuse: None,
         error: None,
     }
+}
+
+/// What a check with nothing but the directory finds.
+pub(super) fn check(directory: &Path) -> Report {
+    verify(directory, Against::default(), |_| {}).unwrap()
 }

@@ -1,57 +1,136 @@
 //! Which calls are meant.
 
-use std::str::FromStr;
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
+use memchr::memmem::Finder;
 
-use crate::trail::Call;
+use super::AuditError;
+use crate::trail::{self, Call, OBJECT_KEY, ObjectKey};
 
 /// Every condition that is given must hold.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Filter {
-    /// From this moment: 2026-03-01, 2026-03-01T08:00:00Z, or how long ago: 30m, 24h, 7d.
+    /// From this moment: 2026-03-01, 2026-03-01T08:00:00Z, or how long ago: 30m, 24h, 7d
     #[arg(long, value_name = "TIME")]
-    pub(super) since: Option<Moment>,
-    /// Before this moment.
+    since: Option<Moment>,
+    /// Before this moment
     #[arg(long, value_name = "TIME")]
-    pub(super) until: Option<Moment>,
-    /// The caller's name.
+    until: Option<Moment>,
+    /// The caller's name
     #[arg(long, value_name = "NAME")]
-    pub(super) caller: Option<String>,
-    /// The operation: subtenant.get, subtenant.*, *.get.
+    caller: Option<String>,
+    /// The operation: subtenant.get, subtenant.*, *.get
     #[arg(long, value_name = "OPERATION")]
-    pub(super) operation: Option<String>,
-    /// The caller's status: 200, or 4xx.
+    operation: Option<String>,
+    /// The caller's status: 200, or 4xx
     #[arg(long, value_name = "STATUS")]
-    pub(super) status: Option<Status>,
-    /// forwarded, cached, refused or failed.
+    status: Option<Status>,
+    /// What became of the call
     #[arg(long, value_name = "OUTCOME", value_parser = ["forwarded", "cached", "refused", "failed"])]
-    pub(super) outcome: Option<String>,
-    /// The object's UUID.
+    outcome: Option<String>,
+    /// The object's UUID
     #[arg(long, value_name = "UUID")]
-    pub(super) object: Option<String>,
-    /// The call's identifier, as X-Request-Id gave it.
+    object: Option<String>,
+    /// The key objects are hashed with, if it is not beside the trail
+    #[arg(long, value_name = "FILE", requires = "object")]
+    object_key: Option<PathBuf>,
+    /// The call's identifier, as X-Request-Id gave it
     #[arg(long, value_name = "ID")]
-    pub(super) request_id: Option<String>,
+    request_id: Option<String>,
 }
 
 impl Filter {
-    pub(super) fn matches(&self, call: &Call<'_>) -> bool {
+    /// The moments the files can be chosen by.
+    pub(super) fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let moment = |moment: &Option<Moment>| moment.as_ref().map(|moment| moment.at);
+        (moment(&self.since), moment(&self.until))
+    }
+
+    /// Gets ready to look at many lines.
+    pub(super) fn prepare(&self, directory: &Path) -> Result<Prepared<'_>, AuditError> {
+        let beside = directory.join(OBJECT_KEY);
+        let key = self.object_key.as_deref().or_else(|| beside.exists().then_some(&*beside));
+        let renamed = match (&self.object, key) {
+            (Some(object), Some(key)) => Some(ObjectKey::read(key)?.name(object)),
+            _ => None,
+        };
+        let needle = |key: &str, value: &Option<String>| {
+            let value = value.as_deref()?;
+            // Only text that the trail writes as it is; the rest is found by reading every line.
+            let plain =
+                value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
+            plain.then(|| Finder::new(&format!("\"{key}\":\"{value}\"")).into_owned())
+        };
+        let needles = [
+            needle("caller", &self.caller),
+            needle("outcome", &self.outcome),
+            needle("request_id", &self.request_id),
+            needle("operation", &self.operation.clone().filter(|name| !name.contains('*'))),
+        ];
+        Ok(Prepared {
+            filter: self,
+            object: self.object.as_ref().map(|object| object.to_ascii_lowercase()),
+            renamed,
+            needles: needles.into_iter().flatten().collect(),
+        })
+    }
+}
+
+/// A filter with what it needs at hand.
+#[derive(Debug)]
+pub(super) struct Prepared<'a> {
+    filter: &'a Filter,
+    object: Option<String>,
+    /// The object's name in a trail that hashes them.
+    renamed: Option<String>,
+    /// Texts that every line that fits has in it: most lines need not be parsed.
+    needles: Vec<Finder<'static>>,
+}
+
+impl Prepared<'_> {
+    /// The line's call, if it is one that fits.
+    pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<Call<'l>> {
+        if self.needles.iter().any(|needle| needle.find(line).is_none()) {
+            return None;
+        }
+        let place = trail::place(line)?;
+        let Filter { since, until, .. } = self.filter;
+        let in_time = since.as_ref().is_none_or(|since| place.time >= since.text.as_str())
+            && until.as_ref().is_none_or(|until| place.time < until.text.as_str());
+        if !in_time {
+            return None;
+        }
+        trail::call(line).filter(|call| self.fits(call))
+    }
+
+    fn fits(&self, call: &Call<'_>) -> bool {
         let same = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        self.since.as_ref().is_none_or(|since| *call.time >= *since.0)
-            && self.until.as_ref().is_none_or(|until| *call.time < *until.0)
-            && same(&self.caller, call.caller.as_deref())
-            && same(&self.outcome, Some(&call.outcome))
-            && same(&self.object, call.object_id.as_deref())
-            && same(&self.request_id, Some(&call.request_id))
-            && self.status.is_none_or(|status| call.status.is_some_and(|s| status.matches(s)))
-            && self
-                .operation
+        let Filter { caller, outcome, request_id, status, operation, .. } = self.filter;
+        same(caller, call.caller.as_deref())
+            && same(outcome, Some(&call.outcome))
+            && same(request_id, Some(&call.request_id))
+            && self.fits_object(call.object_id.as_deref())
+            && status.is_none_or(|status| call.status.is_some_and(|s| status.matches(s)))
+            && operation
                 .as_deref()
                 .is_none_or(|wanted| call.operation.as_deref().is_some_and(|o| fits(wanted, o)))
+    }
+
+    fn fits_object(&self, found: Option<&str>) -> bool {
+        match (&self.object, found) {
+            (None, _) => true,
+            (Some(object), Some(found)) => {
+                found.eq_ignore_ascii_case(object) || self.renamed.as_deref() == Some(found)
+            }
+            (Some(_), None) => false,
+        }
     }
 }
 
@@ -65,21 +144,24 @@ fn fits(pattern: &str, operation: &str) -> bool {
     }
 }
 
-/// A moment in the form of the trail, so that text compares as time does.
+/// A moment, and the text it has in the trail: those compare as time does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Moment(pub(super) String);
+struct Moment {
+    at: Timestamp,
+    text: String,
+}
 
 impl FromStr for Moment {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment = text
+        let at = text
             .parse::<Timestamp>()
             .ok()
             .or_else(|| format!("{text}T00:00:00Z").parse().ok())
             .or_else(|| ago(text))
             .ok_or("write it as 2026-03-01, 2026-03-01T08:00:00Z, or how long ago: 30m, 24h, 7d")?;
-        Ok(Self(format!("{moment:.6}")))
+        Ok(Self { at, text: format!("{at:.6}") })
     }
 }
 
@@ -98,7 +180,7 @@ fn ago(text: &str) -> Option<Timestamp> {
 
 /// `404` or `4xx`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+enum Status {
     Exactly(u16),
     Class(u16),
 }

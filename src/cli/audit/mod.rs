@@ -2,8 +2,13 @@
 //!
 //! Nothing here writes to the trail or takes its lock.
 
+mod calls;
 mod filter;
+mod output;
+mod progress;
 mod query;
+mod report;
+mod suggest;
 mod tail;
 mod verify;
 
@@ -14,7 +19,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use crate::trail::ReadError;
+use crate::trail::{KeyError, ReadError, VerifyError};
 
 /// Reads the audit trail.
 #[derive(Debug, Args)]
@@ -25,34 +30,39 @@ pub struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows the calls that fit.
+    /// Show the calls that fit
     Query(query::QueryArgs),
-    /// Shows the last calls, and new ones as they come.
+    /// Show the last calls, and new ones as they come
     Tail(tail::TailArgs),
-    /// Checks that no record was changed, removed, reordered or inserted.
+    /// Sum up calls, errors, times and volumes, in the terminal or as a page
+    Report(report::ReportArgs),
+    /// Check that no record was changed, removed, reordered or inserted
     Verify(verify::VerifyArgs),
+    /// Write the [[callers]] entries that would allow what was called
+    SuggestPolicy(suggest::SuggestArgs),
 }
 
 /// Where the trail is.
 #[derive(Clone, Debug, Default, Args)]
-#[group(multiple = true)]
 pub struct Source {
-    /// A configuration file, for the directory it names. May be repeated, later files win.
+    /// A configuration file, for the directory it names; may be repeated, later files win
     #[arg(long, value_name = "FILE", conflicts_with = "directory")]
     config: Vec<PathBuf>,
-    /// The trail's directory.
+    /// The trail's directory
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }
 
 impl AuditArgs {
-    /// The directory that was named, or else the configuration files that name it (none: those
-    /// that `serve` would read).
+    /// The directory that was named, or else the configuration files that name it (none: those that
+    /// `serve` would read).
     pub fn source(&self) -> Result<&Path, &[PathBuf]> {
         let source = match &self.command {
             Command::Query(args) => &args.source,
             Command::Tail(args) => &args.source,
+            Command::Report(args) => &args.source,
             Command::Verify(args) => &args.source,
+            Command::SuggestPolicy(args) => &args.source,
         };
         source.directory.as_deref().ok_or(&source.config)
     }
@@ -63,16 +73,18 @@ impl AuditArgs {
             return Err(AuditError::NoDirectory { path: directory.to_owned() });
         }
         let done = match &self.command {
-            Command::Query(args) => query::run(args, directory, out).map(|()| Verdict::Right),
-            Command::Tail(args) => tail::run(args, directory, out).map(|()| Verdict::Right),
-            Command::Verify(args) => verify::run(args, directory, out),
+            Command::Query(args) => query::run(args, directory, out),
+            Command::Tail(args) => tail::run(args, directory, out),
+            Command::Report(args) => report::run(args, directory, out),
+            Command::Verify(args) => return verify::run(args, directory, out),
+            Command::SuggestPolicy(args) => suggest::run(args, directory, out),
         };
         match done {
             // `audit query | head` has what it wanted.
             Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Ok(Verdict::Right)
             }
-            done => done,
+            done => done.map(|()| Verdict::Right),
         }
     }
 }
@@ -98,9 +110,30 @@ pub enum AuditError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A key cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file that was named cannot be read or written.
+    #[error("{} cannot be read or written", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
+}
+
+impl From<VerifyError> for AuditError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Read(error) => Self::Read(error),
+            VerifyError::Key(error) => Self::Key(error),
+        }
+    }
 }
 
 #[cfg(test)]

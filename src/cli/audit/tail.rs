@@ -1,15 +1,11 @@
 //! `audit tail`: the last calls, and with `-f` new ones as they come.
 
-use std::{collections::VecDeque, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use clap::Args;
 
-use super::{
-    AuditError, Source,
-    filter::Filter,
-    query::{Format, print},
-};
-use crate::trail::{self, Follow};
+use super::{AuditError, Source, filter::Filter, output::Format};
+use crate::trail::Follow;
 
 /// Shows the last calls.
 #[derive(Debug, Args)]
@@ -18,13 +14,13 @@ pub(super) struct TailArgs {
     pub(super) source: Source,
     #[command(flatten)]
     filter: Filter,
-    /// Go on with new calls as they come, until interrupted.
+    /// Go on with new calls as they come, until interrupted
     #[arg(short, long)]
     follow: bool,
-    /// How many of the last calls to begin with.
+    /// How many of the last calls to begin with
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
-    /// How to print them.
+    /// How to print them
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -34,19 +30,12 @@ pub(super) fn run(
     directory: &Path,
     out: &mut dyn io::Write,
 ) -> Result<(), AuditError> {
-    let mut last: VecDeque<Vec<u8>> = VecDeque::new();
-    let mut follow = Follow::new(directory);
-    follow.read(|line| {
-        if trail::call(line).is_some_and(|call| args.filter.matches(&call)) {
-            last.push_back(line.to_owned());
-            if last.len() > args.lines {
-                last.pop_front();
-            }
-        }
-        Ok::<_, AuditError>(())
-    })?;
-    let mut show = |line: &[u8]| match trail::call(line).filter(|call| args.filter.matches(call)) {
-        Some(call) => print(args.format, &call, line, out).map_err(AuditError::Output),
+    let filter = args.filter.prepare(directory)?;
+    let (mut follow, last) =
+        Follow::from_the_end(directory, args.lines, |line| filter.matching(line).is_some())?;
+    args.format.heading(out).map_err(AuditError::Output)?;
+    let mut show = |line: &[u8]| match filter.matching(line) {
+        Some(call) => args.format.call(&call, line, out).map_err(AuditError::Output),
         None => Ok(()),
     };
     last.iter().try_for_each(|line| show(line))?;
@@ -60,4 +49,4 @@ pub(super) fn run(
 }
 
 /// The writer gathers for about as long.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);

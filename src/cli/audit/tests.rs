@@ -1,15 +1,13 @@
-use std::{
-    fs,
-    time::{Duration, SystemTime},
-};
+use std::{fs, time::Duration};
 
 use clap::Parser;
 use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
     domain::{ListenerName, ProfileName, RequestId},
-    trail::{CacheResult, Outcome, Record, Segment, Settings, Trail},
+    trail::{self, CacheResult, Outcome, Record, Segment, Settings, Trail},
 };
 
 #[derive(Parser)]
@@ -18,11 +16,17 @@ struct Cli {
     audit: AuditArgs,
 }
 
+/// So many minutes ago.
+fn ago(minutes: i64) -> Timestamp {
+    Timestamp::now() - SignedDuration::from_mins(minutes)
+}
+
 const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
 
-fn record(minute: u64, status: u16, operation: Option<&str>, target: &str) -> Record {
+fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Record {
     Record {
-        time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + minute * 60),
+        time: std::time::UNIX_EPOCH
+            + ago(10 - minute).duration_since(Timestamp::UNIX_EPOCH).unsigned_abs(),
         request_id: RequestId::fresh(),
         trace_id: 1,
         listener: ListenerName::new("sidecar"),
@@ -45,6 +49,7 @@ fn record(minute: u64, status: u16, operation: Option<&str>, target: &str) -> Re
         upstream_time: None,
         request_bytes: 0,
         response_bytes: 10,
+        would_refuse: None,
         error: (status >= 400).then_some("operation_unknown"),
     }
 }
@@ -96,10 +101,13 @@ fn every_condition_narrows_a_query() {
     assert_eq!(&only(&["--outcome", "refused"]), std::slice::from_ref(odd));
     assert_eq!(only(&["--caller", "billing"]).len(), 2);
     assert_eq!(&only(&["--object", OBJECT]), std::slice::from_ref(get));
-    assert_eq!(&only(&["--since", "2023-11-14T22:15:00Z"]), std::slice::from_ref(odd));
-    assert_eq!(only(&["--until", "2023-11-14T22:14:20Z"]).len(), 1);
-    assert_eq!(only(&["--since", "2023-11-15"]).len(), 0);
-    assert_eq!(only(&["--since", "1h"]).len(), 0);
+    let moment = (ago(9) + SignedDuration::from_secs(30)).to_string();
+    assert_eq!(&only(&["--since", &moment]), std::slice::from_ref(odd));
+    assert_eq!(&only(&["--until", &moment]), &[get.clone(), list.clone()]);
+    assert_eq!(&only(&["--since", "9m", "--until", "1m"]), std::slice::from_ref(odd));
+    assert_eq!(only(&["--until", "2023-11-15"]).len(), 0);
+    assert_eq!(only(&["--since", "1h"]).len(), 3);
+    assert_eq!(&only(&["--request-id", "no such call"]), &[] as &[String]);
     assert_eq!(only(&["--limit", "2"]).len(), 2);
 }
 
@@ -126,7 +134,7 @@ fn bad_conditions_are_explained() {
 fn the_last_calls_are_shown_in_order() {
     let home = trail();
     let (_, out) = run(home.path(), &["tail", "-n", "2", "--format", "csv"]);
-    let statuses: Vec<_> = out.lines().map(|line| line.contains(",403,")).collect();
+    let statuses: Vec<_> = out.lines().skip(1).map(|line| line.contains(",403,")).collect();
     assert_eq!(statuses, [false, true]);
 }
 
@@ -143,6 +151,105 @@ fn verify_says_what_is_wrong_and_where() {
     let (verdict, out) = run(home.path(), &["verify"]);
     assert_eq!(verdict.unwrap(), Verdict::Wrong);
     assert!(out.contains(":4 (record 4): was changed"), "{out}");
+}
+
+#[test]
+fn a_trail_is_held_against_what_was_kept_elsewhere() {
+    let home = trail();
+    let kept = home.path().join("kept.log");
+    fs::copy(home.path().join("checkpoint.json"), &kept).unwrap();
+    fs::remove_file(home.path().join("checkpoint.json")).unwrap();
+    let key = home.path().join("kept.pem");
+    fs::copy(home.path().join(trail::PUBLIC_KEY), &key).unwrap();
+    let path = Segment::list(home.path()).unwrap().remove(0).path;
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.lines().take(3).collect::<Vec<_>>().join("\n") + "\n").unwrap();
+
+    assert_eq!(run(home.path(), &["verify"]).0.unwrap(), Verdict::Right);
+    let args = ["verify", "--checkpoints", kept.to_str().unwrap(), "--public-key"];
+    let (verdict, out) = run(home.path(), &[&args[..], &[key.to_str().unwrap()]].concat());
+    assert_eq!(verdict.unwrap(), Verdict::Wrong);
+    assert!(out.contains("the end was cut off"), "{out}");
+}
+
+#[test]
+fn a_hashed_object_is_found_by_its_uuid() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = Settings { object_ids: trail::ObjectIds::Hashed, ..Settings::new(home.path()) };
+    let trail = Trail::open(&settings).unwrap();
+    trail.submit(record(0, 200, Some("subtenant.get"), &format!("/a/{OBJECT}/")));
+    trail.submit(record(0, 200, Some("subtenant.get"), "/a/0190d1c2-0000-7cc3-8f00-1234567890ab/"));
+    trail.close().unwrap();
+    let found = paths(home.path(), &["--object", &OBJECT.to_uppercase()]);
+    let [path] = &found[..] else { panic!("{found:?}") };
+    assert!(path.starts_with("/a/~") && !path.contains(OBJECT), "{path}");
+}
+
+#[test]
+fn a_report_adds_up() {
+    let home = trail();
+    let (_, table) = run(home.path(), &["report"]);
+    for line in ["3 calls from", "2 forwarded, 0 cached, 1 refused, 0 failed", "subtenant.list"] {
+        assert!(table.contains(line), "{table}");
+    }
+    let (_, json) = run(home.path(), &["report", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["total"]["calls"], 3);
+    assert_eq!(json["by_caller"]["billing"]["calls"], 2);
+    assert_eq!(json["by_caller"]["(unidentified)"]["outcomes"]["refused"], 1);
+    assert_eq!(json["by_operation"]["subtenant.get"]["cacheable"], 1);
+    assert_eq!(json["total"]["response_bytes"], 30);
+    assert_eq!(json["errors"]["operation_unknown"], 1);
+    assert!((1.4..1.6).contains(&json["total"]["p99_ms"].as_f64().unwrap()), "{json}");
+}
+
+#[test]
+fn the_page_is_one_file_that_runs_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = Trail::open(&Settings::new(home.path())).unwrap();
+    let hostile = Record {
+        caller: Some("<script>alert(1)</script>".into()),
+        ..record(0, 200, Some("subtenant.get"), "/")
+    };
+    trail.submit(hostile);
+    trail.close().unwrap();
+    let path = home.path().join("report.html");
+    run(home.path(), &["report", "--html", path.to_str().unwrap()]).0.unwrap();
+    let page = fs::read_to_string(&path).unwrap();
+    assert!(page.contains("<svg") && page.contains("&lt;script&gt;"));
+    for active in ["<script", "http://", "https://", "url(", "@import", "onload"] {
+        assert!(!page.contains(active), "{active}");
+    }
+    let (_, out) = run(home.path(), &["report", "--until", "2020-01-01"]);
+    assert_eq!(out, "no calls\n");
+}
+
+#[test]
+fn a_suggested_policy_allows_what_was_called_and_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = Trail::open(&Settings::new(home.path())).unwrap();
+    let peer = |uid| Some(crate::domain::Proof::UnixPeer { uid, gid: 1, pid: Some(9) });
+    let call = |operation| record(0, 200, Some(operation), "/");
+    trail.submit(Record { caller_proof: peer(1001), ..call("subtenant.get") });
+    trail.submit(Record { caller_proof: peer(1001), ..call("subtenant.get") });
+    trail.submit(Record { caller_proof: peer(1001), ..call("tenant.list") });
+    trail.submit(Record {
+        error: Some("operation_not_allowed"),
+        ..record(0, 403, Some("tenant.delete"), "/")
+    });
+    trail.submit(Record { caller: None, caller_proof: peer(2002), ..call("tenant.get") });
+    trail.submit(record(0, 403, None, "/unknown/"));
+    trail.close().unwrap();
+    let (_, out) = run(home.path(), &["suggest-policy"]);
+    let json: serde_json::Value = toml_edit::de::from_str(&out).unwrap();
+    assert_eq!(
+        json["callers"],
+        serde_json::json!([
+            { "name": "billing", "unix_uids": [1001], "allow": ["subtenant.get", "tenant.list"] },
+            { "name": "uid-2002", "unix_uids": [2002], "allow": ["tenant.get"] },
+        ])
+    );
+    assert!(out.contains("# \"tenant.delete\",") && out.contains("1 calls matched no operation"));
 }
 
 #[test]

@@ -1,43 +1,67 @@
 //! `audit verify`: is the trail what the gateway wrote?
 
-use std::{io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-use super::{AuditError, Source, Verdict};
-use crate::trail::{self, Report};
+use super::{AuditError, Source, Verdict, progress::Progress};
+use crate::trail::{self, Against, Checkpoint, PublicKey, Report};
 
 /// Checks the whole trail.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub(super) source: Source,
+    /// The public key of the checkpoints, kept elsewhere; without it, the one beside the trail
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// Checkpoints that were kept elsewhere: a file of log lines as the gateway wrote them
+    #[arg(long, value_name = "FILE")]
+    checkpoints: Option<PathBuf>,
 }
 
 pub(super) fn run(
-    _args: &VerifyArgs,
+    args: &VerifyArgs,
     directory: &Path,
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
-    let report = trail::verify(directory)?;
+    let key = args.public_key.as_deref().map(PublicKey::read).transpose()?;
+    let checkpoints = match &args.checkpoints {
+        Some(path) => fs::read_to_string(path)
+            .map_err(|source| AuditError::File { path: path.clone(), source })?
+            .lines()
+            .filter_map(Checkpoint::find)
+            .collect(),
+        None => Vec::new(),
+    };
+    let mut progress = Progress::over(&trail::files(directory)?);
+    let report =
+        trail::verify(directory, Against { key, checkpoints }, |file| progress.file(file))?;
+    drop(progress);
     print(&report, out).map_err(AuditError::Output)?;
     Ok(if report.problems.is_empty() { Verdict::Right } else { Verdict::Wrong })
 }
 
 fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    let Report { files, lines, calls, first_seq, last_seq, crashes, lost, problems } = report;
+    let Report { files, lines, calls, .. } = report;
     writeln!(out, "{calls} calls in {lines} records in {files} files")?;
-    if let (Some(first), Some(last)) = (first_seq, last_seq) {
+    if let (Some(first), Some(last)) = (report.first_seq, report.last_seq) {
         writeln!(out, "records {first} to {last}")?;
     }
-    if *crashes > 0 {
-        writeln!(out, "the gateway was cut off {crashes} times; the trail went on by itself")?;
+    match report.vouched_seq {
+        Some(seq) => writeln!(
+            out,
+            "{} checkpoints, signed; they vouch for everything up to record {seq}",
+            report.checkpoints
+        )?,
+        None => writeln!(out, "no signed checkpoint yet: only the chain itself was checked")?,
     }
-    if *lost > 0 {
-        writeln!(out, "{lost} records are missing because the trail could not be written then")?;
-    }
-    for problem in problems.iter().take(MOST_PROBLEMS) {
+    notes(report, out)?;
+    for problem in report.problems.iter().take(MOST_SHOWN) {
         let seq = problem.seq.map_or_else(String::new, |seq| format!(" (record {seq})"));
         writeln!(
             out,
@@ -47,13 +71,29 @@ fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
             problem.kind
         )?;
     }
-    match problems.len() {
+    match report.problems.len() {
         0 => writeln!(out, "{GOOD}ok{GOOD:#}: every record is as it was written"),
+        1 => writeln!(out, "{BAD}1 problem{BAD:#}"),
         many => writeln!(out, "{BAD}{many} problems{BAD:#}; the first is the one to look at"),
     }
 }
 
-/// One cut makes one problem, but a file of rubbish would make millions.
-const MOST_PROBLEMS: usize = 20;
+/// What happened to the trail without anything being wrong with it.
+fn notes(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    let notes = [
+        (report.crashes, "times the gateway was cut off; the trail went on by itself"),
+        (report.torn, "half-written records were closed with a marker"),
+        (report.unknown, "calls were cut off with the gateway: outcome unknown"),
+        (report.lost, "records found no room while the trail could not be written"),
+        (report.restored, "times the file was taken away while it was written, and put back"),
+    ];
+    for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
+        writeln!(out, "{NOTE}note{NOTE:#} {count} {note}")?;
+    }
+    Ok(())
+}
+
+const MOST_SHOWN: usize = 20;
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Yellow.on_default().bold();

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    ops::ControlFlow,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use crate::{
     credentials::ValueName,
     error::Chain,
     mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
-    trail::{ReadError, for_each_line},
+    trail::{self, Found, ReadError},
 };
 
 const FORGED: &str = "forged-by-the-caller";
@@ -149,7 +150,10 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
         "credentials",
     ]);
     let mut secret_seen = false;
-    for_each_line(&curtain.audit_directory(), |line| {
+    let told = |error: ReadError| Failure::failed(Chain(&error).to_string());
+    let files = trail::files(&curtain.audit_directory()).map_err(told)?;
+    trail::read_through(&files, |found| {
+        let Found::Line(line) = found else { return Ok(ControlFlow::Continue(())) };
         let text = String::from_utf8_lossy(line);
         secret_seen |= text.contains(FORGED)
             || MADE_UP_VALUES.iter().any(|(name, value)| name.is_secret() && text.contains(value));
@@ -173,9 +177,9 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
                 cell("credential_version"),
             ]);
         }
-        Ok::<bool, ReadError>(true)
+        Ok(ControlFlow::Continue(()))
     })
-    .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
+    .map_err(told)?;
     writeln!(out, "{table}")?;
     verify(out, curtain)?;
     if secret_seen {

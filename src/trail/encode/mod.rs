@@ -2,11 +2,13 @@
 //!
 //! The fields and their meaning are in the [module documentation](super).
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
+    checkpoint::Checkpoint,
     json::Object,
+    keys::{ObjectKey, SigningKey},
     record::{Intent, Record},
     target,
 };
@@ -23,12 +25,14 @@ const MAX_METHOD: usize = 32;
 pub(super) struct Encoder {
     tip: Tip,
     buffer: Vec<u8>,
+    /// Names objects, where they are not to be named by their UUID.
+    objects: Option<ObjectKey>,
 }
 
 impl Encoder {
     /// Goes on where the chain stands.
-    pub(super) fn new(tip: Tip) -> Self {
-        Self { tip, buffer: Vec::new() }
+    pub(super) fn new(tip: Tip, objects: Option<ObjectKey>) -> Self {
+        Self { tip, buffer: Vec::new(), objects }
     }
 
     /// Where the chain stands.
@@ -52,7 +56,7 @@ impl Encoder {
     pub(super) fn call(&mut self, record: &Record) {
         let mut id = [0; 36];
         let mut source = [0; 36];
-        let path = record.target.as_ref().map(target::path);
+        let (path, object) = self.path_and_object(record.target.as_ref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
         self.line("call", record.time, |line| {
             line.text("request_id", record.request_id.encode(&mut id))
@@ -67,7 +71,7 @@ impl Encoder {
                 .text_or_null("operation", record.operation.as_deref())
                 .text("method", &target::bounded(record.method.as_str(), MAX_METHOD))
                 .text_or_null("path", path.as_deref())
-                .text_or_null("object_id", path.as_deref().and_then(target::object_id))
+                .text_or_null("object_id", object.as_deref())
                 .list("query_keys", keys)
                 .number_or_null("status", record.status.map(|status| status.as_u16()))
                 .text("outcome", record.outcome.label())
@@ -92,6 +96,7 @@ impl Encoder {
                 .micros("upstream_us", record.upstream_time)
                 .number("request_bytes", record.request_bytes)
                 .number("response_bytes", record.response_bytes)
+                .text_or_null("would_refuse", record.would_refuse)
                 .text_or_null("error", record.error);
         });
     }
@@ -99,7 +104,7 @@ impl Encoder {
     /// A call that is about to use a credential.
     pub(super) fn intent(&mut self, intent: &Intent) {
         let mut id = [0; 36];
-        let path = intent.target.as_ref().map(target::path);
+        let (path, object) = self.path_and_object(intent.target.as_ref());
         self.line("intent", intent.time, |line| {
             line.text("request_id", intent.request_id.encode(&mut id))
                 .text_or_null("caller", intent.caller.as_deref())
@@ -107,7 +112,7 @@ impl Encoder {
                 .text_or_null("operation", intent.operation.as_deref())
                 .text("method", &target::bounded(intent.method.as_str(), MAX_METHOD))
                 .text_or_null("path", path.as_deref())
-                .text_or_null("object_id", path.as_deref().and_then(target::object_id));
+                .text_or_null("object_id", object.as_deref());
         });
     }
 
@@ -147,6 +152,62 @@ impl Encoder {
         });
     }
 
+    /// The file was taken away or replaced while it was written to, and has been put back.
+    pub(super) fn restored(&mut self, now: SystemTime, file: &str) {
+        self.line("restored", now, |line| {
+            line.text("file", file);
+        });
+    }
+
+    /// The last checkpoint says that the trail was longer than it was found.
+    pub(super) fn cut(&mut self, now: SystemTime, to: u64) {
+        let from = self.tip.seq + 1;
+        self.line("cut", now, |line| {
+            line.number("from", from).number("to", to);
+        });
+    }
+
+    /// A call of a process that was cut off: it had a credential, and nobody knows what became of it.
+    pub(super) fn unknown(&mut self, now: SystemTime, request_id: &str) {
+        self.line("unknown", now, |line| {
+            line.text("request_id", request_id);
+        });
+    }
+
+    /// Old files were deleted, as the settings ask.
+    pub(super) fn retention(&mut self, now: SystemTime, removal: &Removal) {
+        self.line("retention", now, |line| {
+            line.number("from", removal.from)
+                .number("to", removal.to)
+                .hex("last_hash", &removal.last_hash.0);
+        });
+    }
+
+    /// A signed checkpoint over everything before it.
+    pub(super) fn checkpoint(&mut self, now: SystemTime, key: &SigningKey) -> Checkpoint {
+        let time = super::json::time_text(now);
+        let made = Checkpoint::sign(key, self.tip.seq + 1, time, self.tip.hash);
+        self.line("checkpoint", now, |line| {
+            line.text("key", &made.key).text("signature", &made.signature);
+        });
+        made
+    }
+
+    fn path_and_object<'t>(
+        &self,
+        target: Option<&'t http::uri::PathAndQuery>,
+    ) -> (Option<Cow<'t, str>>, Option<String>) {
+        let Some(path) = target.map(target::path) else { return (None, None) };
+        let object = target::object_id(&path);
+        match &self.objects {
+            None => (Some(path.clone()), object.map(ToOwned::to_owned)),
+            Some(key) => {
+                let object = object.map(|object| key.name(object));
+                (Some(target::rename_objects(path.clone(), key)), object)
+            }
+        }
+    }
+
     fn line(&mut self, kind: &str, time: SystemTime, fields: impl FnOnce(&mut Object<'_>)) {
         let start = self.buffer.len();
         let mut object = Object::begin(&mut self.buffer, kind);
@@ -154,6 +215,17 @@ impl Encoder {
         fields(&mut object);
         self.tip.seal(&mut self.buffer, start);
     }
+}
+
+/// Files that the rules of retention delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Removal {
+    /// The first line's number.
+    pub(super) from: u64,
+    /// The last line's number.
+    pub(super) to: u64,
+    /// The last line's hash, which the first line that stays follows from.
+    pub(super) last_hash: Hash,
 }
 
 /// A batch at a hundred thousand calls a second.

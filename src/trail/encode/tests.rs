@@ -21,7 +21,7 @@ fn parse(encoder: &Encoder) -> Vec<Value> {
 
 #[test]
 fn a_call_has_every_field_and_nothing_else() {
-    let mut encoder = Encoder::new(Tip::START);
+    let mut encoder = Encoder::new(Tip::START, None);
     let record = record();
     encoder.call(&record);
     let mut line = parse(&encoder).remove(0);
@@ -43,14 +43,14 @@ fn a_call_has_every_field_and_nothing_else() {
             "upstream_status": 200, "tls_version": "TLSv1.3", "tls_certificate": "ab".repeat(32),
             "attempts": 2, "retries": ["upstream_refused"], "credential_version": "7",
             "duration_us": 12345, "upstream_us": 11000,
-            "request_bytes": 0, "response_bytes": 2048, "error": null,
+            "request_bytes": 0, "response_bytes": 2048, "would_refuse": null, "error": null,
         })
     );
 }
 
 #[test]
 fn what_is_not_known_is_null() {
-    let mut encoder = Encoder::new(Tip::START);
+    let mut encoder = Encoder::new(Tip::START, None);
     encoder.call(&Record {
         caller: None,
         caller_proof: None,
@@ -88,7 +88,7 @@ fn what_is_not_known_is_null() {
 
 #[test]
 fn nothing_of_a_hostile_target_can_hurt_the_line() {
-    let mut encoder = Encoder::new(Tip::START);
+    let mut encoder = Encoder::new(Tip::START, None);
     let target = PathAndQuery::try_from(format!(
         "/a\"b{{}}|{}?201701272394&x=201701272394",
         "é".repeat(9000)
@@ -106,18 +106,49 @@ fn nothing_of_a_hostile_target_can_hurt_the_line() {
 }
 
 #[test]
+fn objects_can_be_followed_without_being_named() {
+    let home = tempfile::tempdir().unwrap();
+    let key = ObjectKey::open(&home.path().join("key")).unwrap();
+    let mut encoder = Encoder::new(Tip::START, Some(key.clone()));
+    encoder.call(&record());
+    let line = parse(&encoder).remove(0);
+    let name = key.name(OBJECT);
+    assert_eq!(line["object_id"], json!(name));
+    assert_eq!(line["path"], json!(format!("/accounts/users/customer/subtenant/{name}/")));
+    assert!(!String::from_utf8_lossy(encoder.lines()).contains(OBJECT));
+}
+
+#[test]
 fn lines_are_numbered_and_chained_whatever_their_kind() {
-    let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") });
+    let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
     encoder.start(now);
     encoder.call(&record());
     encoder.gap(now, 3);
     encoder.torn(now, b"{\"kind\":\"ca\xff");
     encoder.damaged(now, 9, Hash::ZERO, "damaged-1.bin");
+    encoder.restored(now, "audit-1.jsonl");
+    encoder.cut(now, 99);
+    encoder.unknown(now, "id");
+    encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
     encoder.stop(now);
     let lines = parse(&encoder);
     let kinds: Vec<_> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["start", "call", "gap", "torn", "damaged", "stop"]);
+    assert_eq!(
+        kinds,
+        [
+            "start",
+            "call",
+            "gap",
+            "torn",
+            "damaged",
+            "restored",
+            "cut",
+            "unknown",
+            "retention",
+            "stop"
+        ]
+    );
     let mut prev = Hash::of(b"before").to_string();
     for (line, seq) in lines.iter().zip(42..) {
         assert_eq!((&line["seq"], &line["prev"]), (&json!(seq), &json!(prev)));

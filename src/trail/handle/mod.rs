@@ -5,17 +5,20 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use parking_lot::Mutex;
 
 use super::{
+    checkpoint::Publisher,
     directory::{Directory, DirectoryError},
     encode::Encoder,
+    keeper::{Keeper, Rules},
+    keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
     record::{Intent, Record},
-    recover::{RecoverError, Repair, recover},
-    settings::{Durability, OnFailure, Settings},
+    recover::{RecoverError, Recovered, Repair, recover},
+    settings::{Durability, ObjectIds, OnFailure, Settings},
     shared::{Item, Shared, Unwritable},
     storage::{Files, Storage},
     writer::Writer,
@@ -31,53 +34,50 @@ struct Inner {
     durability: Durability,
     directory: PathBuf,
     thread: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
+    keeper: Mutex<Option<Keeper>>,
 }
 
 impl Trail {
     /// Opens the trail in the directory of the settings, or goes on with the one that is there.
     ///
-    /// Blocks while it reads the end of the last file.
+    /// Blocks while it reads the end of the last file, and after a crash the last two files.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let directory = Directory::lock(&settings.directory)?;
+        let place = |named: &Option<PathBuf>, name| {
+            named.clone().unwrap_or_else(|| settings.directory.join(name))
+        };
+        let signing =
+            SigningKey::open(&place(&settings.signing_key, SIGNING_KEY), directory.path())?;
+        let objects = match settings.object_ids {
+            ObjectIds::Plain => None,
+            ObjectIds::Hashed => Some(ObjectKey::open(&place(&settings.object_key, OBJECT_KEY))?),
+        };
         let recovered = recover(&directory)?;
-        let mut encoder = Encoder::new(recovered.tip);
-        let now = SystemTime::now();
-        match recovered.repair {
-            None => {}
-            Some(Repair::Torn(fragment)) => {
-                tracing::warn!(
-                    bytes = fragment.len(),
-                    "the last process left half a line in the audit trail; it is closed with a marker"
-                );
-                encoder.torn(now, &fragment);
-            }
-            Some(Repair::Damaged { bytes, sha256, file }) => {
-                tracing::error!(
-                    bytes,
-                    file,
-                    "the end of the audit trail is damaged; it is set aside, look at it with `audit verify`"
-                );
-                encoder.damaged(now, bytes, sha256, &file);
-            }
-        }
-        encoder.start(now);
+        let last_seq = recovered.tip.seq;
+        let mut encoder = Encoder::new(recovered.tip, objects);
+        report_found(&recovered, &mut encoder);
+        encoder.start(SystemTime::now());
+
         let at = |source| OpenError::File { path: settings.directory.clone(), source };
         let segment = match recovered.segment {
             Some(segment) => segment,
-            None => directory.create_segment(recovered.tip.seq + 1).map_err(at)?,
+            None => directory.create_segment(last_seq + 1).map_err(at)?,
         };
-        let files = Files::open(directory, segment).map_err(at)?;
-        Self::start(settings, files, encoder, recovered.tip.seq).map_err(OpenError::Thread)
+        let publisher = Publisher::new(directory.path());
+        let files = Files::open(directory, segment, settings.segment_bytes).map_err(at)?;
+        let shared = Arc::new(Shared::new(settings, last_seq));
+        let writer = Writer::new(Arc::clone(&shared), files, encoder, settings)
+            .with_checkpoints(signing, publisher, settings);
+        let trail = Self::start(settings, shared, writer).map_err(OpenError::Thread)?;
+        trail.keep(settings).map_err(OpenError::Thread)?;
+        Ok(trail)
     }
 
     fn start<S: Storage + 'static>(
         settings: &Settings,
-        storage: S,
-        encoder: Encoder,
-        last_seq: u64,
+        shared: Arc<Shared>,
+        writer: Writer<S>,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(settings, last_seq));
-        let writer = Writer::new(Arc::clone(&shared), storage, encoder, settings);
         let thread =
             std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
         Ok(Self(Arc::new(Inner {
@@ -85,7 +85,19 @@ impl Trail {
             durability: settings.durability,
             directory: settings.directory.clone(),
             thread: Mutex::new(Some(thread)),
+            keeper: Mutex::default(),
         })))
+    }
+
+    fn keep(&self, settings: &Settings) -> io::Result<()> {
+        let shared = Arc::clone(&self.0.shared);
+        let announce = move |removal| match shared.push_synced(Item::Retention(removal)) {
+            Ok(lasts) => matches!(lasts.blocking_recv(), Ok(Ok(()))),
+            Err(_) => false,
+        };
+        let keeper = Keeper::start(&settings.directory, Rules::from(settings), announce)?;
+        *self.0.keeper.lock() = Some(keeper);
+        Ok(())
     }
 
     /// Whether a call may be served: fails while the trail cannot be written and the setting is to
@@ -139,10 +151,12 @@ impl Trail {
     pub fn stats(&self) -> Stats {
         let shared = &self.0.shared;
         let (queued, lag) = shared.queued();
+        let unwritable = shared.unwritable();
         Stats {
-            unwritable: shared.unwritable(),
+            writable: unwritable.is_none(),
+            reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
             queued,
-            lag,
+            lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
             written: shared.written.load(Ordering::Relaxed),
             lost: shared.lost.load(Ordering::Relaxed),
             last_seq: shared.last_seq.load(Ordering::Relaxed),
@@ -155,6 +169,7 @@ impl Trail {
     ///
     /// Blocks. What other handles submit afterwards is counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
+        drop(self.0.keeper.lock().take());
         self.0.shared.close();
         let thread = self.0.thread.lock().take();
         match thread.map(JoinHandle::join) {
@@ -187,15 +202,57 @@ async fn outcome(queued: Queued, on_failure: OnFailure) -> Result<(), Unwritable
     }
 }
 
+/// Writes down what the last process left behind.
+fn report_found(found: &Recovered, encoder: &mut Encoder) {
+    let now = SystemTime::now();
+    match &found.repair {
+        None => {}
+        Some(Repair::Torn(fragment)) => {
+            tracing::warn!(
+                bytes = fragment.len(),
+                "the last process left half a line in the audit trail; it is closed with a marker"
+            );
+            encoder.torn(now, fragment);
+        }
+        Some(Repair::Damaged { bytes, sha256, file }) => {
+            tracing::error!(
+                bytes,
+                file,
+                "the end of the audit trail is damaged and set aside; look at it with `audit verify`"
+            );
+            encoder.damaged(now, *bytes, *sha256, file);
+        }
+    }
+    if let Some(to) = found.cut_to {
+        tracing::error!(
+            from = found.tip.seq + 1,
+            to,
+            "the audit trail is shorter than its last checkpoint; look at it with `audit verify`"
+        );
+        encoder.cut(now, to);
+    }
+    if !found.unknown.is_empty() {
+        tracing::warn!(
+            calls = found.unknown.len(),
+            "the last process was cut off during calls; the audit trail says that their outcome is unknown"
+        );
+    }
+    for request_id in &found.unknown {
+        encoder.unknown(now, request_id);
+    }
+}
+
 /// How the trail is doing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Stats {
-    /// Why the trail cannot be written, if so.
-    pub unwritable: Option<Unwritable>,
+    /// Whether it can be written.
+    pub writable: bool,
+    /// Why not, if not.
+    pub reason: Option<String>,
     /// How many records wait to be written.
     pub queued: usize,
-    /// How long the oldest of them has waited.
-    pub lag: Duration,
+    /// How long the oldest of them has waited, in milliseconds.
+    pub lag_ms: u64,
     /// How many lines this process has written.
     pub written: u64,
     /// How many records found no room since this process started.
@@ -214,6 +271,9 @@ pub enum OpenError {
     /// The directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// What is there cannot be gone on with.
     #[error(transparent)]
     Recover(#[from] RecoverError),

@@ -1,9 +1,17 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, time::Instant};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Condvar;
 
 use super::*;
-use crate::trail::{Segment, testing::record, verify};
+use crate::trail::{
+    Segment,
+    storage::Stable,
+    testing::{check, record},
+};
 
 /// A trail in a directory of its own.
 fn open(directory: &Path) -> Trail {
@@ -48,9 +56,11 @@ fn every_record_is_written_by_the_time_the_trail_is_closed() {
     for thread in threads {
         thread.join().unwrap();
     }
-    assert_eq!(trail.close().unwrap(), 4002);
-    let report = verify(&directory).unwrap();
-    assert_eq!((report.calls, report.lines, report.crashes), (4000, 4002, 0));
+    // A start, the calls, a stop and the last checkpoint.
+    assert_eq!(trail.close().unwrap(), 4003);
+    let report = check(&directory);
+    assert_eq!((report.calls, report.lines, report.crashes), (4000, 4003, 0));
+    assert_eq!((report.checkpoints, report.vouched_seq), (1, Some(4002)));
     assert_eq!(report.problems, []);
 }
 
@@ -97,9 +107,9 @@ fn a_trail_goes_on_where_it_stopped() {
         trail.submit(record());
         trail.close().unwrap();
     }
-    assert_eq!(kinds(home.path()), ["start", "call", "stop"].repeat(3));
-    let report = verify(home.path()).unwrap();
-    assert_eq!((report.last_seq, report.crashes, report.problems.len()), (Some(9), 0, 0));
+    assert_eq!(kinds(home.path()), ["start", "call", "stop", "checkpoint"].repeat(3));
+    let report = check(home.path());
+    assert_eq!((report.last_seq, report.crashes, report.problems.len()), (Some(12), 0, 0));
 }
 
 /// The only file of a trail, cut or added to as a crash would.
@@ -121,8 +131,10 @@ fn a_trail_cut_off_at_any_byte_goes_on() {
     let ends = memchr::memchr_iter(b'\n', &whole).flat_map(|end| [end, end + 1]);
     for length in (0..whole.len()).step_by(61).chain(ends).filter(|cut| *cut < whole.len()) {
         damage(home.path(), |bytes| *bytes = whole[..length].to_vec());
+        // A process that is cut off has not told of lines that are not there.
+        fs::remove_file(home.path().join("checkpoint.json")).unwrap();
         open(home.path()).close().unwrap();
-        let report = verify(home.path()).unwrap();
+        let report = check(home.path());
         assert_eq!(report.problems, [], "cut at {length}");
         let kept = whole[..=length].split(|byte| *byte == b'\n').count() - 1;
         let torn = kinds(home.path()).contains(&"torn".to_owned());
@@ -146,11 +158,16 @@ fn a_damaged_end_is_set_aside_and_named() {
     trail.close().unwrap();
     damage(home.path(), |bytes| bytes.extend_from_slice(&[0; 4096]));
     open(home.path()).close().unwrap();
-    assert_eq!(kinds(home.path()), ["start", "call", "stop", "damaged", "start", "stop"]);
+    assert_eq!(
+        kinds(home.path()),
+        ["start", "call", "stop", "checkpoint", "damaged", "start", "stop", "checkpoint"]
+    );
     let lines = lines(home.path());
-    let aside = home.path().join(lines[3]["file"].as_str().unwrap());
+    let aside = home.path().join(lines[4]["file"].as_str().unwrap());
     assert_eq!(fs::read(aside).unwrap(), [0; 4096]);
-    assert_eq!(verify(home.path()).unwrap().problems, []);
+    // A loss of power does this, but so does someone who spoils the end: a person must look.
+    let [problem] = &check(home.path()).problems[..] else { panic!("one problem") };
+    assert!(matches!(problem.kind, crate::trail::ProblemKind::Damaged { .. }));
 }
 
 /// A disk that can be told to be full, and to hold a sync back.
@@ -186,6 +203,17 @@ impl Disk {
     }
 }
 
+impl Stable for Disk {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.0.0.lock();
+        if state.sync_fails {
+            return Err(io::Error::other("the disk is failing"));
+        }
+        state.syncs += 1;
+        Ok(())
+    }
+}
+
 impl Storage for Disk {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.0.0.lock();
@@ -200,22 +228,24 @@ impl Storage for Disk {
         Ok(room)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.0.0.lock();
-        if state.sync_fails {
-            return Err(io::Error::other("the disk is failing"));
-        }
-        state.syncs += 1;
-        Ok(())
+    fn stable(&self) -> Arc<dyn Stable> {
+        Arc::new(self.clone())
     }
 
-    fn check(&mut self) -> io::Result<()> {
-        Ok(())
+    fn rotate(&mut self, _next_seq: u64, _now: SystemTime) -> Option<Arc<dyn Stable>> {
+        None
+    }
+
+    fn check(&mut self) -> io::Result<Option<String>> {
+        Ok(None)
     }
 }
 
 fn on(disk: &Disk, settings: &Settings) -> Trail {
-    Trail::start(settings, disk.clone(), Encoder::new(crate::trail::Tip::START), 0).unwrap()
+    let shared = Arc::new(Shared::new(settings, 0));
+    let encoder = Encoder::new(crate::trail::Tip::START, None);
+    let writer = Writer::new(Arc::clone(&shared), disk.clone(), encoder, settings);
+    Trail::start(settings, shared, writer).unwrap()
 }
 
 fn quick() -> Settings {
@@ -229,7 +259,7 @@ fn a_full_disk_refuses_calls_until_there_is_room_and_loses_nothing() {
     let trail = on(&disk, &quick());
     trail.submit(record());
     eventually("calls are refused", || trail.admit().is_err());
-    assert!(trail.stats().unwritable.is_some());
+    assert!(!trail.stats().writable);
     for _ in 0..50 {
         trail.submit(record());
     }
@@ -246,14 +276,14 @@ fn with_continue_calls_go_on_and_what_finds_no_room_is_counted() {
     let settings = Settings { on_failure: OnFailure::Continue, queue_records: 10, ..quick() };
     let trail = on(&disk, &settings);
     trail.submit(record());
-    eventually("the disk has said no", || trail.stats().unwritable.is_some());
+    eventually("the disk has said no", || !trail.stats().writable);
     for _ in 0..25 {
         trail.submit(record());
         assert_eq!(trail.admit(), Ok(()));
     }
     assert_eq!(trail.stats().lost, 15);
     disk.set(|state| state.room = None);
-    eventually("the disk takes lines again", || trail.stats().unwritable.is_none());
+    eventually("the disk takes lines again", || trail.stats().writable);
     trail.close().unwrap();
     assert_eq!((disk.calls(), disk.lost()), (11, Some(15)));
 }
@@ -264,7 +294,7 @@ async fn a_synced_record_is_answered_after_the_sync() {
     let trail = on(&disk, &quick());
     trail.submit_synced(record()).await.unwrap();
     assert_eq!(disk.calls(), 1);
-    assert_eq!(disk.0.0.lock().syncs, 1);
+    assert!(disk.0.0.lock().syncs >= 1);
     assert_eq!(trail.stats().synced_seq, 1);
 }
 
@@ -286,6 +316,7 @@ async fn a_synced_record_that_cannot_be_kept_is_an_error_and_still_written_later
 async fn synced_calls_share_a_sync() {
     let disk = Disk::default();
     let trail = on(&disk, &quick());
+    let before = disk.0.0.lock().syncs;
     let waiting: Vec<_> = {
         // The writer cannot finish a batch while the disk is held, so these gather behind it.
         let held = disk.0.0.lock();
@@ -296,7 +327,8 @@ async fn synced_calls_share_a_sync() {
     for outcome in waiting {
         outcome.await.unwrap();
     }
-    assert!(disk.0.0.lock().syncs <= 2, "{}", disk.0.0.lock().syncs);
+    let syncs = disk.0.0.lock().syncs - before;
+    assert!(syncs <= 4, "{syncs} syncs for 64 calls");
 }
 
 #[test]

@@ -1,0 +1,28 @@
+//! Goes through the calls of a trail that fit.
+
+use std::{ops::ControlFlow, path::Path};
+
+use super::{AuditError, filter::Filter, progress::Progress};
+use crate::trail::{self, Call, Found};
+
+/// Hands every call that fits, and its line, to `use_call`, until that breaks.
+pub(super) fn for_each(
+    directory: &Path,
+    filter: &Filter,
+    mut use_call: impl FnMut(&Call<'_>, &[u8]) -> Result<ControlFlow<()>, AuditError>,
+) -> Result<(), AuditError> {
+    let (since, until) = filter.range();
+    let files = trail::files_between(directory, since, until)?;
+    let mut progress = Progress::over(&files);
+    let filter = filter.prepare(directory)?;
+    trail::read_through(&files, |found| match found {
+        Found::File(file) => {
+            progress.file(file);
+            Ok(ControlFlow::Continue(()))
+        }
+        Found::Line(line) => match filter.matching(line) {
+            Some(call) => use_call(&call, line),
+            None => Ok(ControlFlow::Continue(())),
+        },
+    })
+}

@@ -1,0 +1,193 @@
+//! The figures of a report, added up call by call.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
+
+use crate::trail::Call;
+
+/// Everything a report shows.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Figures {
+    /// The first call's moment.
+    pub(super) first: Option<String>,
+    /// The last call's moment.
+    pub(super) last: Option<String>,
+    /// All calls.
+    pub(super) total: Group,
+    pub(super) by_caller: BTreeMap<String, Group>,
+    pub(super) by_operation: BTreeMap<String, Group>,
+    pub(super) by_day: BTreeMap<String, Group>,
+    /// What became of the calls of each hour, `2026-03-01T08`.
+    pub(super) by_hour: BTreeMap<String, Outcomes>,
+    /// How often each kind of error came.
+    pub(super) errors: BTreeMap<String, u64>,
+}
+
+impl Figures {
+    pub(super) fn add(&mut self, call: &Call<'_>) {
+        let time = call.time.as_ref();
+        if self.first.as_deref().is_none_or(|first| time < first) {
+            self.first = Some(time.to_owned());
+        }
+        if self.last.as_deref().is_none_or(|last| time > last) {
+            self.last = Some(time.to_owned());
+        }
+        self.total.add(call);
+        group(&mut self.by_caller, call.caller.as_deref().unwrap_or(NOBODY)).add(call);
+        group(&mut self.by_operation, call.operation.as_deref().unwrap_or(NO_OPERATION)).add(call);
+        group(&mut self.by_day, time.get(..10).unwrap_or(time)).add(call);
+        group(&mut self.by_hour, time.get(..13).unwrap_or(time)).add(&call.outcome);
+        if let Some(error) = call.error.as_deref() {
+            *group(&mut self.errors, error) += 1;
+        }
+    }
+}
+
+/// The group of that name, made if need be, without an allocation if not.
+fn group<'a, T: Default>(groups: &'a mut BTreeMap<String, T>, name: &str) -> &'a mut T {
+    if !groups.contains_key(name) {
+        groups.insert(name.to_owned(), T::default());
+    }
+    groups.entry(name.to_owned()).or_default()
+}
+
+/// Calls by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Outcomes {
+    pub(super) forwarded: u64,
+    pub(super) cached: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+}
+
+impl Outcomes {
+    pub(super) fn add(&mut self, outcome: &str) {
+        match outcome {
+            "forwarded" => self.forwarded += 1,
+            "cached" => self.cached += 1,
+            "refused" => self.refused += 1,
+            _ => self.failed += 1,
+        }
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.forwarded + self.cached + self.refused + self.failed
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            forwarded: self.forwarded + other.forwarded,
+            cached: self.cached + other.cached,
+            refused: self.refused + other.refused,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+/// Calls that have something in common.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) outcomes: Outcomes,
+    /// Answers of 500 and above, and calls that failed without an answer.
+    pub(super) errors: u64,
+    /// Calls that the cache was asked for.
+    pub(super) cacheable: u64,
+    /// Of those, the ones that memory answered.
+    pub(super) from_memory: u64,
+    pub(super) request_bytes: u64,
+    pub(super) response_bytes: u64,
+    /// Microseconds.
+    times: Histogram<u64>,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            outcomes: Outcomes::default(),
+            errors: 0,
+            cacheable: 0,
+            from_memory: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            times: times(),
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the bounds are constants that fit")]
+fn times() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, 2).expect("two digits between 1 µs and an hour")
+}
+
+/// An hour; longer calls count as that.
+const LONGEST: u64 = 3_600_000_000;
+
+impl Group {
+    fn add(&mut self, call: &Call<'_>) {
+        self.outcomes.add(&call.outcome);
+        let failed = call.outcome == "failed" || call.status.is_some_and(|status| status >= 500);
+        self.errors += u64::from(failed);
+        match call.cache.as_deref() {
+            None | Some("bypass") => {}
+            Some("hit" | "stale" | "collapsed") => {
+                self.cacheable += 1;
+                self.from_memory += 1;
+            }
+            Some(_) => self.cacheable += 1,
+        }
+        self.request_bytes += call.request_bytes;
+        self.response_bytes += call.response_bytes;
+        self.times.saturating_record(call.duration_us.clamp(1, LONGEST));
+    }
+
+    pub(super) fn calls(&self) -> u64 {
+        self.outcomes.total()
+    }
+
+    /// The cache's share of the calls it was asked for, in per cent.
+    pub(super) fn cache_share(&self) -> Option<f64> {
+        share(self.from_memory, self.cacheable)
+    }
+
+    /// Failed calls, in per cent.
+    pub(super) fn error_share(&self) -> Option<f64> {
+        share(self.errors, self.calls())
+    }
+
+    /// The time that so many per cent of the calls took at most, in milliseconds.
+    pub(super) fn percentile(&self, percent: f64) -> f64 {
+        let micros = self.times.value_at_percentile(percent);
+        std::time::Duration::from_micros(micros).as_secs_f64() * 1e3
+    }
+}
+
+impl Serialize for Group {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Group", 12)?;
+        fields.serialize_field("calls", &self.calls())?;
+        fields.serialize_field("outcomes", &self.outcomes)?;
+        fields.serialize_field("errors", &self.errors)?;
+        fields.serialize_field("cacheable", &self.cacheable)?;
+        fields.serialize_field("from_memory", &self.from_memory)?;
+        fields.serialize_field("request_bytes", &self.request_bytes)?;
+        fields.serialize_field("response_bytes", &self.response_bytes)?;
+        for (name, percent) in PERCENTILES {
+            fields.serialize_field(name, &self.percentile(percent))?;
+        }
+        fields.end()
+    }
+}
+
+/// The percentiles that are shown, in milliseconds.
+const PERCENTILES: [(&str, f64); 4] =
+    [("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0), ("max_ms", 100.0)];
+
+#[expect(clippy::cast_precision_loss, reason = "a share of this many calls needs no more digits")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 * 100.0 / whole as f64)
+}
+
+const NOBODY: &str = "(unidentified)";
+const NO_OPERATION: &str = "(no operation)";

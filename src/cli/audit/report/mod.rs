@@ -1,0 +1,66 @@
+//! `audit report`: calls, errors, the cache's share, times and volumes, by caller, operation and day.
+
+mod chart;
+mod figures;
+mod page;
+mod table;
+
+use std::{
+    fs, io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+
+use super::{AuditError, Source, calls, filter::Filter};
+use figures::Figures;
+
+/// Sums up the calls that fit.
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    pub(super) source: Source,
+    #[command(flatten)]
+    filter: Filter,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: ReportFormat,
+    /// Write it as one HTML file, with charts and everything it needs in it
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ReportFormat {
+    /// Aligned text
+    #[default]
+    Table,
+    /// One JSON object
+    Json,
+}
+
+pub(super) fn run(
+    args: &ReportArgs,
+    directory: &Path,
+    out: &mut dyn io::Write,
+) -> Result<(), AuditError> {
+    let mut figures = Figures::default();
+    calls::for_each(directory, &args.filter, |call, _| {
+        figures.add(call);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if let Some(path) = &args.html {
+        let page = page::render(&figures, jiff::Timestamp::now());
+        fs::write(path, page.into_string())
+            .map_err(|source| AuditError::File { path: path.clone(), source })?;
+        return writeln!(out, "wrote {}", path.display()).map_err(AuditError::Output);
+    }
+    match args.format {
+        ReportFormat::Table => table::print(&figures, out),
+        ReportFormat::Json => serde_json::to_writer_pretty(&mut *out, &figures)
+            .map_err(io::Error::from)
+            .and_then(|()| out.write_all(b"\n")),
+    }
+    .map_err(AuditError::Output)
+}

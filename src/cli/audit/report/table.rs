@@ -1,0 +1,86 @@
+//! The report in a terminal.
+
+use std::{collections::BTreeMap, io};
+
+use bytesize::ByteSize;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::figures::{Figures, Group};
+use crate::cli::audit::output::printable;
+
+pub(super) fn print(figures: &Figures, out: &mut dyn io::Write) -> io::Result<()> {
+    let (Some(first), Some(last)) = (&figures.first, &figures.last) else {
+        return writeln!(out, "no calls");
+    };
+    let total = &figures.total;
+    writeln!(out, "{} calls from {first} to {last}", total.calls())?;
+    writeln!(
+        out,
+        "{} forwarded, {} cached, {} refused, {} failed\n",
+        total.outcomes.forwarded,
+        total.outcomes.cached,
+        total.outcomes.refused,
+        total.outcomes.failed
+    )?;
+    for (heading, groups) in [
+        ("CALLER", &figures.by_caller),
+        ("OPERATION", &figures.by_operation),
+        ("DAY", &figures.by_day),
+    ] {
+        writeln!(out, "{}\n", groups_table(heading, groups))?;
+    }
+    if !figures.errors.is_empty() {
+        let mut table = plain(&["ERROR", "CALLS"]);
+        for (label, count) in by_count(&figures.errors) {
+            table.add_row([printable(label), count.to_string()]);
+        }
+        align(&mut table);
+        writeln!(out, "{table}")?;
+    }
+    Ok(())
+}
+
+fn groups_table(heading: &str, groups: &BTreeMap<String, Group>) -> Table {
+    let mut table = plain(&[
+        heading, "CALLS", "REFUSED", "ERRORS", "ERR %", "CACHE %", "P50 MS", "P95 MS", "P99 MS",
+        "SENT", "RECEIVED",
+    ]);
+    for (name, group) in groups {
+        let percent = |share: Option<f64>| share.map_or("-".to_owned(), |s| format!("{s:.1}"));
+        table.add_row([
+            printable(name),
+            group.calls().to_string(),
+            group.outcomes.refused.to_string(),
+            group.errors.to_string(),
+            percent(group.error_share()),
+            percent(group.cache_share()),
+            format!("{:.1}", group.percentile(50.0)),
+            format!("{:.1}", group.percentile(95.0)),
+            format!("{:.1}", group.percentile(99.0)),
+            ByteSize(group.request_bytes).to_string(),
+            ByteSize(group.response_bytes).to_string(),
+        ]);
+    }
+    align(&mut table);
+    table
+}
+
+fn plain(heading: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heading);
+    table
+}
+
+fn align(table: &mut Table) {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// The most frequent first.
+pub(super) fn by_count(counts: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
+    let mut counts: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    counts
+}

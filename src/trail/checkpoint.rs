@@ -1,0 +1,135 @@
+//! Signed checkpoints: what the trail was at some moment, in a form that can leave the host.
+//!
+//! A checkpoint is a line of the trail and, once that line is in stable storage, a message in the
+//! log stream and the file `checkpoint.json`. Its signature covers its number, its time and the hash
+//! of the line before it, and with that every line up to there. Whoever keeps a copy elsewhere can
+//! tell later that the trail was rewritten or cut.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    chain::Hash,
+    keys::{PublicKey, SigningKey},
+};
+
+/// What stands in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The number of the checkpoint's line.
+    pub seq: u64,
+    /// When it was made, as in the line.
+    pub time: String,
+    /// The hash of the line before.
+    pub prev: String,
+    /// Which key signed it: the first 16 digits of the SHA-256 of the public key (DER).
+    pub key: String,
+    /// Ed25519, in Base64, over the message below.
+    pub signature: String,
+}
+
+impl Checkpoint {
+    pub(super) fn sign(key: &SigningKey, seq: u64, time: String, prev: Hash) -> Self {
+        let prev = prev.to_string();
+        let signature = key.sign(message(seq, &time, &prev).as_bytes());
+        Self { seq, time, prev, key: key.id().to_owned(), signature }
+    }
+
+    /// Whether that key signed it.
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        key.verifies(message(self.seq, &self.time, &self.prev).as_bytes(), &self.signature)
+    }
+
+    /// Reads a checkpoint out of a line of a log stream or of a trail: the object itself, or the
+    /// fields of a log message.
+    pub fn find(line: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Found {
+            Itself(Checkpoint),
+            Logged { fields: Checkpoint },
+        }
+        match serde_json::from_str(line.trim()).ok()? {
+            Found::Itself(checkpoint) | Found::Logged { fields: checkpoint } => Some(checkpoint),
+        }
+    }
+}
+
+/// What is signed: four lines of text.
+fn message(seq: u64, time: &str, prev: &str) -> String {
+    format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n")
+}
+
+/// Where checkpoints go once they are in stable storage.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    place: PathBuf,
+}
+
+impl Publisher {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { place: directory.join(LATEST) }
+    }
+
+    pub(super) fn publish(&self, checkpoint: &Checkpoint) {
+        let Checkpoint { seq, time, prev, key, signature } = checkpoint;
+        tracing::info!(seq, time, prev, key, signature, "audit checkpoint");
+        if let Err(error) = self.write(checkpoint) {
+            tracing::warn!(%error, "the last audit checkpoint cannot be kept beside the trail");
+        }
+    }
+
+    fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let new = self.place.with_extension("json.new");
+        let mut file = super::directory::private().create(true).truncate(true).open(&new)?;
+        serde_json::to_writer(&mut file, checkpoint)?;
+        file.write_all(b"\n")?;
+        file.sync_data()?;
+        fs::rename(new, &self.place)
+    }
+}
+
+/// The last checkpoint that was published from this directory.
+pub(super) fn latest(directory: &Path) -> Option<Checkpoint> {
+    Checkpoint::find(&fs::read_to_string(directory.join(LATEST)).ok()?)
+}
+
+const LATEST: &str = "checkpoint.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_found_wherever_a_log_puts_it() {
+        let home = tempfile::tempdir().unwrap();
+        let key = SigningKey::open(&home.path().join("key"), home.path()).unwrap();
+        let time = "2026-03-01T08:00:00.000000Z".to_owned();
+        let made = Checkpoint::sign(&key, 7, time, Hash::of(b"line"));
+        Publisher::new(home.path()).publish(&made);
+        assert_eq!(latest(home.path()), Some(made.clone()));
+
+        let itself = serde_json::to_string(&made).unwrap();
+        let logged =
+            format!(r#"{{"timestamp":"…","level":"INFO","fields":{itself},"target":"x"}}"#);
+        let public = PublicKey::read(&home.path().join(super::super::keys::PUBLIC_KEY)).unwrap();
+        for line in [itself, logged] {
+            let found = Checkpoint::find(&line).unwrap();
+            assert_eq!(found, made);
+            assert!(found.is_signed_by(&public));
+            for forged in [
+                Checkpoint { seq: 8, ..found.clone() },
+                Checkpoint { prev: Hash::of(b"other").to_string(), ..found.clone() },
+                Checkpoint { time: "2026-03-01T09:00:00.000000Z".into(), ..found.clone() },
+            ] {
+                assert!(!forged.is_signed_by(&public));
+            }
+        }
+        assert_eq!(Checkpoint::find("no JSON"), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! The trail's two keys: one signs checkpoints, one hashes object ids.
+//!
+//! Both are made on first start where the settings name no file. A key beside the trail is enough
+//! against someone who can write to the files but not read the key; against the host's own
+//! administrator only copies of the checkpoints that have left the host help.
+
+use std::{
+    fmt, fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{
+    encoding::AsDer as _,
+    hmac,
+    rand::{self, SecureRandom as _},
+    signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKey},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
+use zeroize::Zeroizing;
+
+use super::{chain::Hash, directory::private};
+
+/// The name of the signing key in the trail's directory.
+pub(super) const SIGNING_KEY: &str = "signing-key.pem";
+/// The name of its public half there.
+pub const PUBLIC_KEY: &str = "signing-key.pub.pem";
+/// The name of the key for object ids there.
+pub const OBJECT_KEY: &str = "object-key";
+
+/// Signs checkpoints.
+pub(super) struct SigningKey {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
+
+impl SigningKey {
+    /// Reads the key, or makes one. Its public half is written into the trail's directory.
+    pub(super) fn open(path: &Path, directory: &Path) -> Result<Self, KeyError> {
+        let at = |source| KeyError::Unusable { path: path.to_owned(), source };
+        let invalid = || KeyError::NotAKey { path: path.to_owned() };
+        let pem = match fs::read(path) {
+            Ok(pem) => Zeroizing::new(pem),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let pem = generate().ok_or(KeyError::NoEntropy)?;
+                write_new(path, &pem).map_err(at)?;
+                pem
+            }
+            Err(error) => return Err(at(error)),
+        };
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| invalid())?;
+        let pair = Ed25519KeyPair::from_pkcs8(key.secret_der()).map_err(|_| invalid())?;
+        let der = pair.public_key().as_der().map_err(|_| invalid())?;
+        let public = PublicKey::from_der(der.as_ref()).ok_or_else(invalid)?;
+        let place = directory.join(PUBLIC_KEY);
+        let pem = pem_of("PUBLIC KEY", der.as_ref());
+        if fs::read(&place).ok().as_deref() != Some(pem.as_bytes()) {
+            let write = || -> io::Result<()> {
+                let mut file = private().create(true).truncate(true).open(&place)?;
+                file.write_all(pem.as_bytes())
+            };
+            write().map_err(|source| KeyError::Unusable { path: place.clone(), source })?;
+        }
+        Ok(Self { pair, public })
+    }
+
+    /// The key's name: the beginning of its public half's SHA-256.
+    pub(super) fn id(&self) -> &str {
+        &self.public.id
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> String {
+        // Signing fails only if the library cannot allocate; an empty signature is never valid.
+        self.pair.try_sign(message).map_or_else(|_| String::new(), |s| BASE64_STANDARD.encode(s))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.id())
+    }
+}
+
+/// Checks what a [`SigningKey`] signed.
+pub struct PublicKey {
+    key: ParsedPublicKey,
+    id: String,
+}
+
+impl PublicKey {
+    /// Reads a public key in PEM (`BEGIN PUBLIC KEY`).
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let pem = fs::read(path)
+            .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
+        SubjectPublicKeyInfoDer::from_pem_slice(&pem)
+            .ok()
+            .and_then(|der| Self::from_der(&der))
+            .ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })
+    }
+
+    fn from_der(der: &[u8]) -> Option<Self> {
+        let key = ParsedPublicKey::new(&ED25519, der).ok()?;
+        let id = Hash::of(der).to_string().get(..16)?.to_owned();
+        Some(Self { key, id })
+    }
+
+    /// The key's name in checkpoints.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether a signature, in Base64, is this key's on that message.
+    pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        BASE64_STANDARD
+            .decode(signature)
+            .is_ok_and(|signature| self.key.verify_sig(message, &signature).is_ok())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.id)
+    }
+}
+
+/// Gives objects names that say nothing, but always the same.
+#[derive(Clone)]
+pub struct ObjectKey(hmac::Key);
+
+impl ObjectKey {
+    const BYTES: usize = 32;
+
+    /// Reads a key that a trail uses.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let at = |source| KeyError::Unusable { path: path.to_owned(), source };
+        let bytes = Zeroizing::new(fs::read(path).map_err(at)?);
+        if bytes.len() < Self::BYTES {
+            return Err(KeyError::NotAKey { path: path.to_owned() });
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+
+    /// Reads the key, or makes one.
+    pub(super) fn open(path: &Path) -> Result<Self, KeyError> {
+        if !path.try_exists().unwrap_or(true) {
+            let mut bytes = Zeroizing::new([0; Self::BYTES]);
+            rand::SystemRandom::new().fill(&mut *bytes).map_err(|_| KeyError::NoEntropy)?;
+            write_new(path, &*bytes)
+                .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
+        }
+        Self::read(path)
+    }
+
+    /// The name of an object: `~` and 32 hexadecimal digits of HMAC-SHA-256 over the UUID in lower
+    /// case.
+    pub fn name(&self, uuid: &str) -> String {
+        let tag = hmac::sign(&self.0, uuid.to_ascii_lowercase().as_bytes());
+        let mut name = String::with_capacity(33);
+        name.push('~');
+        for byte in tag.as_ref().iter().take(16) {
+            for nibble in [byte >> 4, byte & 15] {
+                name.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+            }
+        }
+        name
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ObjectKey(…)")
+    }
+}
+
+fn generate() -> Option<Zeroizing<Vec<u8>>> {
+    let document = Ed25519KeyPair::generate().ok()?.to_pkcs8v1().ok()?;
+    Some(Zeroizing::new(pem_of("PRIVATE KEY", document.as_ref()).as_bytes().to_vec()))
+}
+
+/// RFC 7468.
+fn pem_of(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let mut pem = Zeroizing::new(format!("-----BEGIN {label}-----\n"));
+    let text = Zeroizing::new(BASE64_STANDARD.encode(der));
+    for (at, sign) in text.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(sign);
+    }
+    pem.extend(["\n-----END ", label, "-----\n"]);
+    pem
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private().create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Why a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or made.
+    #[error("the key file {} cannot be used", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error(
+        "{} is not a key of the expected kind; move it away to have one made, or name another file",
+        path.display()
+    )]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gave no random numbers.
+    #[error("the system gave no random numbers for a new key")]
+    NoEntropy,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_signing_key_is_made_once_and_its_public_half_checks_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(SIGNING_KEY);
+        let made = SigningKey::open(&path, home.path()).unwrap();
+        let read = SigningKey::open(&path, home.path()).unwrap();
+        assert_eq!(made.id(), read.id());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let public = PublicKey::read(&home.path().join(PUBLIC_KEY)).unwrap();
+        assert_eq!(public.id(), made.id());
+        assert!(public.verifies(b"message", &read.sign(b"message")));
+        assert!(!public.verifies(b"other", &read.sign(b"message")));
+        assert!(!public.verifies(b"message", "no signature"));
+        assert!(!format!("{made:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn what_is_no_key_is_left_as_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("key");
+        fs::write(&path, "something else").unwrap();
+        let error = SigningKey::open(&path, home.path()).unwrap_err().to_string();
+        assert!(error.contains("not a key of the expected kind"), "{error}");
+        assert!(ObjectKey::open(&path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"something else");
+    }
+
+    #[test]
+    fn an_object_keeps_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(OBJECT_KEY);
+        let key = ObjectKey::open(&path).unwrap();
+        let name = key.name("0190D1C2-9a4e-7cc3-8f00-1234567890ab");
+        assert_eq!(name.len(), 33);
+        assert_eq!(
+            ObjectKey::open(&path).unwrap().name("0190d1c2-9a4e-7cc3-8f00-1234567890ab"),
+            name
+        );
+        let other = ObjectKey::open(&home.path().join("other")).unwrap();
+        assert_ne!(other.name("0190d1c2-9a4e-7cc3-8f00-1234567890ab"), name);
+    }
+}
