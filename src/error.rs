@@ -138,6 +138,8 @@ kinds! {
     OperationUnknown = FORBIDDEN, "operation_unknown", "The request matches no operation", "http_request_denied", Caller;
     /// The method is never proxied.
     MethodRefused = METHOD_NOT_ALLOWED, "method_refused", "The method is not proxied", "http_request_denied", Caller;
+    /// A version of HTTP that the gateway does not speak.
+    VersionUnsupported = HTTP_VERSION_NOT_SUPPORTED, "version_unsupported", "This version of HTTP is not spoken here", "http_request_error", Caller;
     /// An upgrade or a protocol the gateway does not speak.
     NotImplemented = NOT_IMPLEMENTED, "not_implemented", "Upgrades are not proxied", "http_request_denied", Caller;
     /// An `Expect` that is not `100-continue`.
@@ -239,7 +241,8 @@ mod tests {
             match kind.fault() {
                 Fault::Caller => assert!(
                     status.is_client_error()
-                        || [Kind::NotImplemented, Kind::OnlyIfCached].contains(kind),
+                        || [Kind::NotImplemented, Kind::OnlyIfCached, Kind::VersionUnsupported]
+                            .contains(kind),
                     "{kind:?}"
                 ),
                 Fault::Gateway | Fault::Upstream => assert!(status.is_server_error(), "{kind:?}"),

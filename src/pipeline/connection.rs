@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use super::defect::Defect;
 use crate::domain::Caller;
 
 /// One connection of a caller.
@@ -16,6 +17,7 @@ pub struct Connection {
     peer: Peer,
     tls_names: Vec<Arc<str>>,
     caller: OnceLock<Arc<Caller>>,
+    defect: OnceLock<Defect>,
     active: AtomicU32,
 }
 
@@ -38,8 +40,8 @@ pub enum Peer {
 impl Connection {
     /// A connection of that peer, with the URI and DNS names of its verified certificate.
     pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
-        let (caller, active) = (OnceLock::new(), AtomicU32::new(0));
-        Arc::new(Self { peer, tls_names, caller, active })
+        let (caller, defect, active) = (OnceLock::new(), OnceLock::new(), AtomicU32::new(0));
+        Arc::new(Self { peer, tls_names, caller, defect, active })
     }
 
     /// The peer.
@@ -55,6 +57,17 @@ impl Connection {
     /// Who the peer is: found out once a connection.
     pub(super) fn caller(&self, identify: impl FnOnce() -> Arc<Caller>) -> Arc<Caller> {
         Arc::clone(self.caller.get_or_init(identify))
+    }
+
+    /// Remembers why the message that came last cannot be read; none comes after it.
+    pub fn refuse(&self, defect: Defect) {
+        // The first one ended the connection.
+        let _first = self.defect.set(defect);
+    }
+
+    /// Why the last message cannot be read, if that is so.
+    pub fn defect(&self) -> Option<Defect> {
+        self.defect.get().copied()
     }
 
     /// How many calls are under way on it.

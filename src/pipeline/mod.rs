@@ -24,6 +24,7 @@
 //! ```
 
 pub mod connection;
+pub mod defect;
 pub mod draft;
 pub mod request;
 mod hop_by_hop;

@@ -174,6 +174,9 @@ fn problem(error: &Error, id: RequestId) -> Response<Body> {
         | Kind::BodyTooLarge
         | Kind::BodyTimeout
         | Kind::NotImplemented
+        | Kind::VersionUnsupported
+        | Kind::TargetTooLong
+        | Kind::HeadersTooLarge
         | Kind::ExpectationFailed => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

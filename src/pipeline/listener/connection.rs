@@ -11,8 +11,9 @@ use hyper_util::{
 
 use super::{
     Drain, Settings,
-    patient_io::{Patience, PatientIo},
+    patient_io::PatientIo,
     socket::Stream,
+    wire::{HeadLimits, WireIo},
 };
 use crate::{
     error::Chain,
@@ -72,16 +73,29 @@ pub(super) fn server(settings: &Settings) -> auto::Builder<TokioExecutor> {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve<P: Path>(
+pub(super) fn serve<P: Path>(
     server: auto::Builder<TokioExecutor>,
     stream: Stream,
     peer: Peer,
     path: P,
-    patience: Patience,
+    settings: &Settings,
+    drain: Drain,
+) -> impl Future<Output = ()> + use<P> {
+    let connection = Connection::new(peer, Vec::new());
+    let limits = HeadLimits { bytes: settings.head_bytes, fields: settings.header_count };
+    let io = PatientIo::new(stream, Arc::clone(&connection), settings.patience);
+    let io = TokioIo::new(WireIo::new(io, Arc::clone(&connection), limits));
+    run(server, io, peer, connection, path, drain)
+}
+
+async fn run<P: Path>(
+    server: auto::Builder<TokioExecutor>,
+    io: TokioIo<WireIo<PatientIo<Stream>>>,
+    peer: Peer,
+    connection: Arc<Connection>,
+    path: P,
     drain: Drain,
 ) {
-    let connection = Connection::new(peer, Vec::new());
-    let io = TokioIo::new(PatientIo::new(stream, Arc::clone(&connection), patience));
     let handler = Handler { path: RefCell::new(path), connection };
     let mut serving = pin!(server.serve_connection(io, handler));
     let ended = tokio::select! {

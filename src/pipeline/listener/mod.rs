@@ -7,6 +7,7 @@
 mod connection;
 mod patient_io;
 mod socket;
+pub mod wire;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -101,7 +102,7 @@ impl<P: Path> Listener<P> {
                         stream,
                         peer,
                         self.path.clone(),
-                        self.settings.patience,
+                        &self.settings,
                         drain.clone(),
                     );
                     let open = self.open.clone();

@@ -106,6 +106,9 @@ where
 impl Rules {
     fn check(&self, opened: Opened) -> Result<Received, Error> {
         let Opened { request, connection, draft } = opened;
+        if let Some(defect) = connection.defect() {
+            return Err(defect.into_error());
+        }
         let place = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| {
             let detail = "too many calls are under way (`limits.in_flight`)";
             Error::new(Kind::Overloaded, detail).retry_after(Duration::from_secs(1))

@@ -1,0 +1,362 @@
+//! A caller's bytes, looked at before hyper reads them.
+//!
+//! hyper takes much of what HTTP/1 allows a recipient to take, repairs some of it before anyone can
+//! see it (`Content-Length` beside `Transfer-Encoding`), and finds an error of a body's framing only
+//! while the body is on its way to the upstream. Here every message is followed from its first byte
+//! to its last: what passes has one reading, and hyper is given one message at a time.
+//!
+//! A head that is refused is replaced by one that says nothing, and the [`Connection`] remembers
+//! why. So the refusal goes down the path like any other: a problem document, a record, and the end
+//! of the connection. A body that is refused breaks off at the byte that is wrong.
+//!
+//! On HTTP/2 the bytes are hyper's; only floods of frames without a request end here.
+
+pub mod chunked;
+pub mod frames;
+pub mod head;
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+use self::{chunked::Chunked, frames::Meter, head::Framing};
+use crate::pipeline::{connection::Connection, defect::Defect};
+
+/// What a head may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadLimits {
+    /// Bytes, with the empty line.
+    pub(super) bytes: usize,
+    /// Fields.
+    pub(super) fields: usize,
+}
+
+/// A stream that hands on only what can be read in one way.
+pub(super) struct WireIo<S> {
+    stream: S,
+    connection: Arc<Connection>,
+    limits: HeadLimits,
+    place: Place,
+    /// What has been read and is not handed on yet.
+    held: BytesMut,
+    /// How many of the held bytes may go on.
+    cleared: usize,
+    linger: Option<Linger>,
+}
+
+/// Where in the caller's bytes the next one stands.
+enum Place {
+    /// At the beginning of a connection that may turn out to be HTTP/2.
+    Opening,
+    /// Before or in a head.
+    Head,
+    /// In a body of which so many bytes are left.
+    Length(u64),
+    Chunked(Chunked),
+    Http2(Meter),
+    /// Behind a head that was refused: nothing more is read.
+    Refused,
+    /// Behind a body's framing that was wrong.
+    Broken(Defect),
+}
+
+/// What a look at some bytes said.
+enum Verdict {
+    /// So many may go on; what is behind them is another message or not complete yet.
+    Pass(usize),
+    /// More bytes are needed to say anything.
+    More,
+    /// The head they begin with is refused.
+    Refuse(Defect),
+    /// They may not be read at all.
+    Fail(io::Error),
+}
+
+impl<S> WireIo<S> {
+    /// Follows a stream that begins with a request, or with HTTP/2's preface.
+    pub(super) fn new(stream: S, connection: Arc<Connection>, limits: HeadLimits) -> Self {
+        let (held, place) = (BytesMut::new(), Place::Opening);
+        Self { stream, connection, limits, place, held, cleared: 0, linger: None }
+    }
+
+    /// Looks at bytes that begin where the last look ended.
+    fn look(&mut self, bytes: &[u8]) -> Verdict {
+        match &mut self.place {
+            Place::Opening => self.opening(bytes),
+            Place::Head => self.head(bytes),
+            Place::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= take as u64;
+                if *left == 0 {
+                    self.place = Place::Head;
+                }
+                Verdict::Pass(take)
+            }
+            Place::Chunked(chunked) => match chunked.advance(bytes) {
+                Ok(take) => {
+                    if chunked.is_over() {
+                        self.place = Place::Head;
+                    }
+                    Verdict::Pass(take)
+                }
+                Err(defect) => {
+                    // The head of this body is on its way: its reader learns of it.
+                    self.place = Place::Broken(defect);
+                    Verdict::Fail(broken(defect))
+                }
+            },
+            Place::Http2(meter) => match meter.advance(bytes, Instant::now) {
+                Ok(()) => Verdict::Pass(bytes.len()),
+                Err(frames::Flood) => Verdict::Fail(io::Error::other("a flood of HTTP/2 frames")),
+            },
+            Place::Refused => Verdict::Pass(0),
+            Place::Broken(defect) => Verdict::Fail(broken(*defect)),
+        }
+    }
+
+    fn opening(&mut self, bytes: &[u8]) -> Verdict {
+        if let Some(frames) = bytes.strip_prefix(PREFACE) {
+            let mut meter = Meter::new(Instant::now());
+            let flood = meter.advance(frames, Instant::now).is_err();
+            self.place = Place::Http2(meter);
+            return if flood {
+                Verdict::Fail(io::Error::other("a flood of HTTP/2 frames"))
+            } else {
+                Verdict::Pass(bytes.len())
+            };
+        }
+        if PREFACE.starts_with(bytes) {
+            return Verdict::More;
+        }
+        let verdict = self.head(bytes);
+        match verdict {
+            // Nobody would understand an answer.
+            Verdict::Refuse(Defect::NotHttp) => {
+                Verdict::Fail(io::Error::new(io::ErrorKind::InvalidData, Defect::NotHttp))
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn head(&mut self, bytes: &[u8]) -> Verdict {
+        // One empty line before a request is passed over (RFC 9112 §2.2).
+        let skip = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        let Some(end) = bytes.get(skip..).and_then(|rest| memchr::memmem::find(rest, b"\r\n\r\n"))
+        else {
+            return self.part_of_a_head(bytes);
+        };
+        let end = skip + end + 4;
+        let head = bytes.get(..end).unwrap_or_default();
+        if end > self.limits.bytes {
+            return Verdict::Refuse(too_large(head));
+        }
+        match head::check(head, self.limits.fields) {
+            Ok(framing) => {
+                self.place = match framing {
+                    Framing::Empty => Place::Head,
+                    Framing::Length(length) => Place::Length(length),
+                    Framing::Chunked => Place::Chunked(Chunked::new()),
+                };
+                Verdict::Pass(end)
+            }
+            Err(defect) => Verdict::Refuse(defect),
+        }
+    }
+
+    fn part_of_a_head(&self, bytes: &[u8]) -> Verdict {
+        let is_bare = |at: usize| at == 0 || bytes.get(at - 1) != Some(&b'\r');
+        if memchr::memchr_iter(b'\n', bytes).any(is_bare) {
+            return Verdict::Refuse(Defect::LineEnd);
+        }
+        if bytes.len() > self.limits.bytes {
+            return Verdict::Refuse(too_large(bytes));
+        }
+        Verdict::More
+    }
+
+    /// Puts a head that says nothing in the place of one that is refused.
+    fn refuse(&mut self, defect: Defect) {
+        self.connection.refuse(defect);
+        let told = head::method_and_target(&self.held)
+            .filter(|(_, target)| target.starts_with('/') && target.len() <= MAX_TARGET)
+            .map(|(method, target)| (method.to_owned(), target.to_owned()));
+        self.held.clear();
+        let (method, target) = told.unwrap_or_else(|| ("-".to_owned(), "*".to_owned()));
+        let head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n\r\n");
+        self.held.extend_from_slice(head.as_bytes());
+        self.cleared = self.held.len();
+        self.place = Place::Refused;
+    }
+
+    /// Hands on what may go on of what is held.
+    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let length = self.cleared.min(buffer.remaining());
+        let Some(bytes) = self.held.get(..length).filter(|bytes| !bytes.is_empty()) else {
+            return false;
+        };
+        buffer.put_slice(bytes);
+        self.held.advance(length);
+        self.cleared -= length;
+        if self.held.is_empty() {
+            // Most connections never hold anything again.
+            self.held = BytesMut::new();
+        }
+        true
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if this.hand_on(buffer) {
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(this.place, Place::Refused) {
+                // hyper has all it gets; it closes the connection once the refusal is sent.
+                return Poll::Pending;
+            }
+            if !this.held.is_empty() {
+                let held = std::mem::take(&mut this.held);
+                let verdict = this.look(&held);
+                this.held = held;
+                match verdict {
+                    Verdict::Pass(0) | Verdict::More => {}
+                    Verdict::Pass(length) => {
+                        this.cleared = length;
+                        continue;
+                    }
+                    Verdict::Refuse(defect) => {
+                        this.refuse(defect);
+                        continue;
+                    }
+                    Verdict::Fail(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+            let read = buffer.filled().get(before..).unwrap_or_default();
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if this.held.is_empty() {
+                // Nearly always: a whole message, handed on where it lies.
+                match this.look(read) {
+                    Verdict::Pass(length) if length == read.len() => return Poll::Ready(Ok(())),
+                    Verdict::Pass(length) if length > 0 => {
+                        this.held.extend_from_slice(read.get(length..).unwrap_or_default());
+                        buffer.set_filled(before + length);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Verdict::Fail(error) => return Poll::Ready(Err(error)),
+                    // Looked at again below, now that it is held.
+                    Verdict::Pass(_) | Verdict::More | Verdict::Refuse(_) => {}
+                }
+            }
+            this.held.extend_from_slice(read);
+            buffer.set_filled(before);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Ends the connection so that the last answer arrives.
+    ///
+    /// A socket that is closed with unread bytes is reset, and a reset overtakes the answer (RFC
+    /// 9112 §9.6). So where the caller may still be sending, what it sends is read for a while.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if matches!(this.place, Place::Opening | Place::Head | Place::Http2(_)) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this
+            .linger
+            .get_or_insert_with(|| Linger { left: LINGER_BYTES, timer: Box::pin(sleep(LINGER)) });
+        let mut scratch = [0; 4096];
+        while linger.left > 0 && linger.timer.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    linger.left = linger.left.saturating_sub(buffer.filled().len());
+                }
+                // Whatever it is, nothing more comes.
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads what a caller still sends, up to a limit.
+struct Linger {
+    left: usize,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// A head over the limit, told by its part that is.
+fn too_large(head: &[u8]) -> Defect {
+    let line = memchr::memchr(b'\n', head).map_or(head, |end| head.get(..end).unwrap_or_default());
+    match memchr::memchr(b' ', line) {
+        None | Some(MAX_METHOD..) => Defect::Method,
+        Some(_) if line.len() > MAX_TARGET => Defect::TargetTooLong,
+        Some(_) => Defect::HeadTooLarge,
+    }
+}
+
+fn broken(defect: Defect) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, defect)
+}
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longer than any method.
+const MAX_METHOD: usize = 33;
+/// The longest target that is written down for a request that is refused.
+const MAX_TARGET: usize = 8 * 1024;
+/// How long, and how much, is read after the last answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;
