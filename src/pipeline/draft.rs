@@ -172,6 +172,8 @@ fn outcome(facts: &Facts) -> Outcome {
         (None, Some(CacheResult::Hit | CacheResult::Stale | CacheResult::Collapsed)) => {
             Outcome::Cached
         }
+        // The gateway answered for itself.
+        (None, _) if facts.attempts == 0 => Outcome::Refused,
         (None, _) => Outcome::Forwarded,
     }
 }

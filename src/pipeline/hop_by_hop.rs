@@ -47,6 +47,9 @@ pub(super) fn check_expect(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
+/// The methods that are proxied at all.
+pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

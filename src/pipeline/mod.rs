@@ -1,9 +1,9 @@
 //! THE PATH: every stage of a request, in the order it passes them.
 //!
 //! ```text
-//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ audit ─ cache ─┐
-//!                    (opens)                                        (writes ahead)       │
-//!                                         Pigello ─ upstream ─ apply ─ deadline ─ resolve┘
+//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
+//!                    (opens)                                                 (writes ahead)       │
+//!                                                  Pigello ─ upstream ─ apply ─ deadline ─ resolve┘
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -35,6 +35,7 @@ pub mod respond;
 pub mod receive;
 pub mod identify;
 pub mod authorize;
+pub mod gather;
 pub mod cache;
 pub mod inject;
 pub mod resilience;
@@ -98,6 +99,8 @@ pub fn build(
         .layer(identify::identify(parts.schemes))
         // On the canonical path, which is byte for byte the one that is sent.
         .layer(authorize::authorize(parts.policy))
+        // Behind the permission, before anything is sent: a small body is whole or refused.
+        .layer(gather::gather(parts.request_timeout))
         // Behind the permission, before any answer: no call is served that the trail cannot keep.
         .layer(audit::write_ahead(trail))
         // Before the credentials: a hit never touches a secret.

@@ -21,6 +21,7 @@ use tower::{Layer, Service};
 
 use super::{
     draft::Draft,
+    hop_by_hop::METHODS,
     request::{Opened, REQUEST_ID},
 };
 use crate::{
@@ -163,10 +164,7 @@ fn problem(error: &Error, id: RequestId) -> Response<Body> {
     }
     match kind {
         Kind::MethodRefused => {
-            headers.insert(
-                header::ALLOW,
-                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE"),
-            );
+            headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
         }
         // What the connection carries next cannot be trusted.
         Kind::Malformed

@@ -14,6 +14,7 @@
 
 mod admin;
 mod architecture;
+mod attacks;
 mod cache;
 mod path;
 mod refusals;

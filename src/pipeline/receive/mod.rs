@@ -7,6 +7,7 @@
 
 mod body;
 mod browser;
+mod fields;
 mod host;
 
 use std::{
@@ -16,7 +17,8 @@ use std::{
 };
 
 use futures_util::future::{Either, Ready, ready};
-use http::{Method, Response, Version, header};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
@@ -97,14 +99,22 @@ where
 
     fn call(&mut self, opened: Opened) -> Self::Future {
         match self.rules.check(opened) {
-            Ok(received) => Either::Left(self.inner.call(received)),
+            Ok(Checked::Received(received)) => Either::Left(self.inner.call(*received)),
+            Ok(Checked::ServerOptions) => Either::Right(ready(Ok(server_options()))),
             Err(error) => Either::Right(ready(Err(error))),
         }
     }
 }
 
+/// What a request that is in order turned out to be.
+enum Checked {
+    Received(Box<Received>),
+    /// `OPTIONS *`: about this server and no resource (RFC 9110 §9.3.7).
+    ServerOptions,
+}
+
 impl Rules {
-    fn check(&self, opened: Opened) -> Result<Received, Error> {
+    fn check(&self, opened: Opened) -> Result<Checked, Error> {
         let Opened { request, connection, draft } = opened;
         if let Some(defect) = connection.defect() {
             return Err(defect.into_error());
@@ -122,8 +132,15 @@ impl Rules {
             return Err(Error::new(Kind::NotImplemented, "send the request without `Upgrade`"));
         }
         self.hosts.check(&uri, &headers)?;
+        fields::check(parts.version, &uri, &headers, body.is_end_stream())?;
         refuse_browsers(&headers)?;
         hop_by_hop::check_expect(&headers)?;
+        if parts.method == Method::OPTIONS && uri.path() == "*" {
+            return Ok(Checked::ServerOptions);
+        }
+        if parts.version == Version::HTTP_2 {
+            fields::join_cookies(&mut headers);
+        }
         let target = uri.into_parts().path_and_query.ok_or_else(|| {
             Error::new(Kind::TargetNotCanonical, TargetError::NotAbsolute.to_string())
         })?;
@@ -135,7 +152,7 @@ impl Rules {
         let (id, trace) = (draft.id(), draft.trace());
         let method = parts.method;
         let head = Head { id, trace, method, target, headers, connection, draft };
-        Ok(Received { head, body })
+        Ok(Checked::Received(Box::new(Received { head, body })))
     }
 
     fn check_method(method: &Method) -> Result<(), Error> {
@@ -173,4 +190,12 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+/// The methods that may go further, depending on the operation.
+fn server_options() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(hop_by_hop::METHODS));
+    response
 }

@@ -41,6 +41,20 @@ impl Setup {
         }
     }
 
+    /// In front of an upstream that speaks no TLS.
+    pub fn plain(origin: &str) -> Self {
+        let values = MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), (*value).to_owned()));
+        Self {
+            upstream: origin.to_owned(),
+            profile: "insecure_http = true\n".to_owned(),
+            listener: String::new(),
+            more: String::new(),
+            unix: false,
+            ca: None,
+            values: values.collect(),
+        }
+    }
+
     /// Another upstream.
     pub fn upstream(mut self, origin: impl Into<String>) -> Self {
         self.upstream = origin.into();

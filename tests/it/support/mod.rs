@@ -1,10 +1,14 @@
 //! What the tests share: a gateway in the process, its upstream, and callers.
 
 mod caller;
+mod frames;
 mod gateway;
+mod recorder;
 
 pub use caller::{Caller, raw};
-pub use gateway::Setup;
+pub use frames::{Frames, Heard, frame, headers};
+pub use gateway::{Gateway, Setup};
+pub use recorder::Recorder;
 
 use pigello_gateway::mock::{MockPigello, Options, Running};
 

@@ -37,6 +37,13 @@ pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, Defect> {
     }
 }
 
+/// Checks the request line of a head that is not complete, if the line is.
+pub fn check_request_line(head: &[u8]) -> Option<Result<(), Defect>> {
+    let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let line = line(&mut rest).ok()?;
+    Some(request_line(line).map(|_| ()))
+}
+
 /// Method and target of a head whose request line is in order.
 pub fn method_and_target(head: &[u8]) -> Option<(&str, &str)> {
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);

@@ -181,7 +181,11 @@ impl<S> WireIo<S> {
         if bytes.len() > self.limits.bytes {
             return Verdict::Refuse(too_large(bytes));
         }
-        Verdict::More
+        // A request line that is whole and wrong will not get better.
+        match head::check_request_line(bytes) {
+            Some(Err(defect)) => Verdict::Refuse(defect),
+            Some(Ok(())) | None => Verdict::More,
+        }
     }
 
     /// Puts a head that says nothing in the place of one that is refused.

@@ -1,0 +1,203 @@
+//! Reads a request's body before anything is sent, if it is small.
+//!
+//! Whether a body is well framed and complete is known only at its end. A body of up to
+//! [`SMALL_BODY`] is read whole first, so that a broken one never reaches Pigello, not even in part,
+//! and a caller that sends slowly holds no connection to it. What is larger is streamed from there
+//! on: if that breaks, the upstream sees an unfinished message on a connection that ends.
+//!
+//! It stands behind the permission: nothing is read for a caller that is refused anyway.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::Either;
+use http::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tower::{Layer, Service};
+
+use super::request::Authorized;
+use crate::{
+    body::Body,
+    error::{BoxError, Error, Kind, find_kind},
+};
+
+/// Up to so many bytes are read before anything is sent.
+pub const SMALL_BODY: usize = 64 * 1024;
+
+/// Reads small bodies whole; `limit` is how long that may take.
+pub fn gather(limit: Duration) -> GatherLayer {
+    GatherLayer { limit }
+}
+
+/// See [`gather`].
+#[derive(Clone, Copy, Debug)]
+pub struct GatherLayer {
+    limit: Duration,
+}
+
+impl<S> Layer<S> for GatherLayer {
+    type Service = Gather<S>;
+
+    fn layer(&self, inner: S) -> Gather<S> {
+        Gather { inner, limit: self.limit }
+    }
+}
+
+/// See [`gather`].
+#[derive(Clone, Debug)]
+pub struct Gather<S> {
+    inner: S,
+    limit: Duration,
+}
+
+impl<S> Service<Authorized> for Gather<S>
+where
+    S: Service<Authorized, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future =
+        Either<S::Future, Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut authorized: Authorized) -> Self::Future {
+        if authorized.received.body.is_end_stream() {
+            return Either::Left(self.inner.call(authorized));
+        }
+        // Every stage of the path is always ready, so a clone is as good as the one that was asked.
+        let (mut inner, limit) = (self.inner.clone(), self.limit);
+        Either::Right(Box::pin(async move {
+            let body = std::mem::take(&mut authorized.received.body);
+            authorized.received.body =
+                tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
+            inner.call(authorized).await
+        }))
+    }
+}
+
+async fn read(mut body: Body) -> Result<Body, Error> {
+    let mut start = BytesMut::new();
+    let mut first = Bytes::new();
+    while first.len() + start.len() <= SMALL_BODY {
+        let Some(frame) = body.frame().await else {
+            return Ok(Body::full(join(first, &start)));
+        };
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        // Most bodies are one frame: those are handed on without a copy.
+        if first.is_empty() {
+            first = data;
+        } else {
+            start.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            return Ok(Body::full(join(first, &start)));
+        }
+    }
+    Ok(Body::wrap(Started { start: Some(join(first, &start)), rest: body }))
+}
+
+fn join(first: Bytes, rest: &BytesMut) -> Bytes {
+    if rest.is_empty() {
+        return first;
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(rest);
+    whole.freeze()
+}
+
+fn broken(error: BoxError) -> Error {
+    match (find_kind(error.as_ref()), error.downcast::<Error>()) {
+        (_, Ok(ours)) => *ours,
+        (kind, Err(error)) => {
+            let detail = "the request body broke off or is not well framed";
+            Error::new(kind.unwrap_or(Kind::BodyBroken), detail).because(error)
+        }
+    }
+}
+
+fn slow() -> Error {
+    Error::new(Kind::BodyTimeout, "the request body did not arrive within `timeouts.request`")
+}
+
+/// A body whose first part is in memory.
+struct Started {
+    start: Option<Bytes>,
+    rest: Body,
+}
+
+impl HttpBody for Started {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.start.take() {
+            Some(start) => Poll::Ready(Some(Ok(Frame::data(start)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.start.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let start = self.start.as_ref().map_or(0, |start| start.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + start);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + start);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    fn frames(frames: Vec<Result<Bytes, &'static str>>) -> Body {
+        let frames = frames.into_iter().map(|frame| frame.map(Frame::data).map_err(BoxError::from));
+        Body::wrap(StreamBody::new(stream::iter(frames)))
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_in_memory() {
+        let body = read(frames(vec![Ok("ab".into()), Ok("cd".into()), Ok("e".into())])).await;
+        assert_eq!(body.unwrap().in_memory().unwrap(), "abcde");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_goes_on_where_it_was_left() {
+        let part = Bytes::from(vec![7; 50_000]);
+        let body = read(frames(vec![Ok(part.clone()), Ok(part.clone()), Ok(part)])).await.unwrap();
+        assert!(body.in_memory().is_none());
+        let whole = crate::body::collect_limited(body, 1 << 20).await.unwrap();
+        assert_eq!(whole.len(), 150_000);
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_is_the_callers_fault() {
+        let error = read(frames(vec![Ok("ab".into()), Err("cut off")])).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::BodyBroken);
+        let too_large = Error::new(Kind::BodyTooLarge, "too large");
+        let body = Body::wrap(StreamBody::new(stream::iter([Err::<Frame<Bytes>, _>(too_large)])));
+        assert_eq!(read(body).await.unwrap_err().kind(), Kind::BodyTooLarge);
+    }
+}

@@ -1,0 +1,127 @@
+//! Header fields that would make a request ambiguous for the server behind us.
+//!
+//! HTTP/2 has rules of its own for fields that an HTTP/1.1 server never sees checked again: what is
+//! malformed there must not be translated (RFC 9113 §8.1.1, §8.2).
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
+
+use crate::error::{Error, Kind};
+
+/// Refuses fields that have two readings.
+pub(super) fn check(
+    version: Version,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body_is_empty: bool,
+) -> Result<(), Error> {
+    for (name, value) in headers {
+        if is_framing_look_alike(name) {
+            return Err(malformed("a header field's name is like one that frames a message"));
+        }
+        if version == Version::HTTP_2 && has_outer_space(value) {
+            return Err(malformed("a header field's value begins or ends with white space"));
+        }
+    }
+    for name in SINGLE {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(malformed("a header field that may stand once stands twice"));
+        }
+    }
+    if version == Version::HTTP_2 {
+        let length = headers.get(header::CONTENT_LENGTH);
+        if body_is_empty && length.is_some_and(|length| length.as_bytes() != b"0") {
+            return Err(malformed("`content-length` announces a body and there is none"));
+        }
+        if uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+            return Err(malformed("the scheme is neither http nor https"));
+        }
+    }
+    Ok(())
+}
+
+/// Puts the crumbs of a cookie together again (RFC 9113 §8.2.3): HTTP/1.1 has one field for them.
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+/// Servers behind us may take `_` for `-`: then this is a second statement of the body's length.
+fn is_framing_look_alike(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.contains('_')
+        && LOOKED_AT.iter().any(|framing| {
+            framing.len() == name.len()
+                && framing
+                    .bytes()
+                    .zip(name.bytes())
+                    .all(|(framing, byte)| framing == byte || (framing == b'-' && byte == b'_'))
+        })
+}
+
+fn has_outer_space(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
+}
+
+fn malformed(detail: &'static str) -> Error {
+    Error::new(Kind::Malformed, detail)
+}
+
+const LOOKED_AT: [&str; 4] =
+    ["content-length", "transfer-encoding", "proxy-connection", "http2-settings"];
+
+/// Fields with one value, of which a recipient would choose the first or the last (RFC 9110 §5.3).
+const SINGLE: [HeaderName; 3] =
+    [header::AUTHORIZATION, header::CONTENT_LENGTH, header::CONTENT_TYPE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_over(version: Version, fields: &[(&str, &str)]) -> Result<(), Kind> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::try_from(*name).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        check(version, &"http://x/".parse().unwrap(), &headers, true).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn look_alikes_and_doubles_are_refused() {
+        for fields in [
+            &[("content_length", "5")][..],
+            &[("Transfer_Encoding", "chunked")],
+            &[("content-type", "text/plain"), ("content-type", "text/html")],
+            &[("authorization", "a"), ("authorization", "b")],
+        ] {
+            assert_eq!(check_over(Version::HTTP_11, fields), Err(Kind::Malformed), "{fields:?}");
+        }
+        let plain = &[("content-type", "text/plain"), ("x_any", "1"), ("content_type", "x")];
+        assert_eq!(check_over(Version::HTTP_11, plain), Ok(()));
+    }
+
+    #[test]
+    fn http2_has_rules_of_its_own() {
+        for field in [("x", " a"), ("x", "a\t"), ("content-length", "5")] {
+            assert_eq!(check_over(Version::HTTP_2, &[field]), Err(Kind::Malformed), "{field:?}");
+            assert_eq!(check_over(Version::HTTP_11, &[field]), Ok(()), "{field:?}");
+        }
+        assert_eq!(check_over(Version::HTTP_2, &[("content-length", "0"), ("x", "")]), Ok(()));
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_field() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut headers);
+        assert_eq!(headers.get(header::COOKIE).unwrap(), "a=1; b=2");
+        assert_eq!(headers.len(), 1);
+    }
+}
