@@ -188,6 +188,14 @@ kinds! {
     UpstreamConnectTimeout = GATEWAY_TIMEOUT, "upstream_connect_timeout", "Connecting to Pigello took too long", "connection_timeout", Upstream;
     /// The answer took too long.
     UpstreamTimeout = GATEWAY_TIMEOUT, "upstream_timeout", "Pigello took too long to answer", "http_response_timeout", Upstream;
+    /// The answer did not begin in time.
+    UpstreamFirstByteTimeout = GATEWAY_TIMEOUT, "upstream_first_byte_timeout", "Pigello did not begin to answer in time", "connection_read_timeout", Upstream;
+    /// The answer began and then stopped.
+    UpstreamStalled = GATEWAY_TIMEOUT, "upstream_stalled", "Pigello's answer stopped before its end", "connection_read_timeout", Upstream;
+    /// The breaker is open: the upstream failed so often that it is left alone for a while.
+    UpstreamSuspended = SERVICE_UNAVAILABLE, "upstream_suspended", "Calls to Pigello are suspended after failures", "destination_unavailable", Upstream;
+    /// The upstream has said when it wants to be called again, and it is not yet time.
+    UpstreamRateLimited = SERVICE_UNAVAILABLE, "upstream_rate_limited", "Pigello asks for a pause", "destination_unavailable", Upstream;
     /// `only-if-cached`, and nothing is stored (RFC 9111 §5.2.1.7).
     OnlyIfCached = GATEWAY_TIMEOUT, "not_cached", "Nothing usable is stored for this request", "http_request_denied", Caller;
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::sync::Semaphore;
@@ -23,6 +22,7 @@ use crate::{
         identify::Schemes,
         listener::{self, BindError, Bound, Patience},
         receive::{self, HostRules},
+        resilience::{self, Health},
         upstream::{self, TlsError, Trust, Upstream},
     },
     telemetry::Metrics,
@@ -42,7 +42,9 @@ pub(super) struct Shared {
     policy: Arc<Policy>,
     callers: Arc<[Arc<CallerRule>]>,
     limits: receive::Limits,
-    request_timeout: Duration,
+    deadlines: resilience::Deadlines,
+    retry: resilience::RetrySettings,
+    pub(super) healths: HashMap<ProfileName, Arc<Health>>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -85,7 +87,17 @@ impl Shared {
                 header_count: settings.limits.header_count,
                 target_bytes: TARGET_BYTES,
             },
-            request_timeout: settings.timeouts.request,
+            deadlines: resilience::Deadlines {
+                whole: settings.timeouts.request,
+                piece: settings.timeouts.upstream_read,
+            },
+            retry: resilience::RetrySettings {
+                attempts: settings.retry.attempts,
+                body_bytes: settings.retry.body_bytes,
+                body_read: settings.timeouts.body_read,
+                first_byte: settings.timeouts.first_byte,
+            },
+            healths: healths(settings),
         })
     }
 
@@ -123,7 +135,9 @@ impl Shared {
                 keeper: keeper.clone(),
             },
             keeper,
-            request_timeout: self.request_timeout,
+            deadlines: self.deadlines,
+            retry: self.retry,
+            health: Arc::clone(self.healths.get(&listener.profile)?),
             upstream,
         }))
     }
@@ -146,6 +160,15 @@ fn upstream_settings(
         idle_timeout: settings.timeouts.upstream_idle,
         tls,
     })
+}
+
+fn healths(settings: &Settings) -> HashMap<ProfileName, Arc<Health>> {
+    let breaker = resilience::BreakerSettings {
+        failures: settings.breaker.failures,
+        pause: settings.breaker.pause,
+    };
+    let health = || Health::new(breaker, settings.retry.budget);
+    settings.profiles.keys().map(|name| (name.clone(), health())).collect()
 }
 
 fn policy(settings: &Settings) -> Policy {

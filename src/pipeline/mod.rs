@@ -3,7 +3,7 @@
 //! ```text
 //! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
 //!                    (opens)                                                 (writes ahead)       │
-//!                                                  Pigello ─ upstream ─ apply ─ deadline ─ resolve┘
+//!                                Pigello ─ upstream ─ apply ─ gate ─ retry ─ deadline ─ resolve ─┘
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -41,7 +41,7 @@ pub mod inject;
 pub mod resilience;
 pub mod upstream;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use http::Response;
 use tower::{Service, ServiceBuilder};
@@ -70,7 +70,11 @@ pub struct Parts {
     /// The credentials of the listener's profile.
     pub keeper: Keeper,
     /// How long one call may take.
-    pub request_timeout: Duration,
+    pub deadlines: resilience::Deadlines,
+    /// How attempts are made.
+    pub retry: resilience::RetrySettings,
+    /// What is known of the profile's upstream.
+    pub health: Arc<resilience::Health>,
     /// The profile's upstream.
     pub upstream: upstream::Upstream,
 }
@@ -100,7 +104,7 @@ pub fn build(
         // On the canonical path, which is byte for byte the one that is sent.
         .layer(authorize::authorize(parts.policy))
         // Behind the permission, before anything is sent: a small body is whole or refused.
-        .layer(gather::gather(parts.request_timeout))
+        .layer(gather::gather(parts.deadlines.whole))
         // Behind the permission, before any answer: no call is served that the trail cannot keep.
         .layer(audit::write_ahead(trail))
         // Before the credentials: a hit never touches a secret.
@@ -108,7 +112,11 @@ pub fn build(
         // One credential set for all attempts of the call.
         .layer(inject::resolve(parts.keeper))
         // Outside the attempts: one deadline bounds them all.
-        .layer(resilience::deadline(parts.request_timeout))
+        .layer(resilience::deadline(parts.deadlines))
+        // Outside the injection: no copy that waits for another attempt holds a secret.
+        .layer(resilience::retry(parts.retry, Arc::clone(&parts.health)))
+        // On each attempt: an upstream that fails, or has asked for a pause, is left alone.
+        .layer(resilience::gate(parts.health))
         // Last before the wire, on each attempt: nothing behind it can change the seven values.
         .layer(inject::apply())
         .service(parts.upstream)

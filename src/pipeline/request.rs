@@ -44,8 +44,8 @@ pub struct Received {
     pub(super) body: Body,
 }
 
-/// The head of a received request: end-to-end fields only.
-#[derive(Debug)]
+/// The head of a received request: end-to-end fields only. A copy is kept for another attempt.
+#[derive(Clone, Debug)]
 pub struct Head {
     pub(super) id: RequestId,
     pub(super) trace: TraceContext,

@@ -15,11 +15,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     key::KeyPath,
     layers::Places,
-    problem::{Problem, suggestion},
+    problem::{Place, Problem, suggestion},
     raw::{self, FilePath, Name, Written},
     settings::{
-        AuditSettings, Durability, Limits, LogFormat, OnFailure, ProfileSettings, RetrySettings,
-        RuntimeSettings, Settings, TelemetrySettings, Timeouts,
+        AuditSettings, BreakerSettings, Durability, Limits, LogFormat, OnFailure, ProfileSettings,
+        RetrySettings, RuntimeSettings, Settings, TelemetrySettings, Timeouts,
     },
 };
 use crate::domain::{CredentialsName, ProfileName, Span};
@@ -46,7 +46,12 @@ pub(super) fn check(
         audit: checker.audit(),
         timeouts: checker.timeouts(),
         limits: checker.limits(),
-        retry: RetrySettings { attempts: raw.retry.attempts, budget: raw.retry.budget },
+        retry: RetrySettings {
+            attempts: raw.retry.attempts,
+            budget: raw.retry.budget,
+            body_bytes: usize::try_from(raw.retry.body_bytes.0.0).unwrap_or(usize::MAX),
+        },
+        breaker: checker.breaker(),
         runtime: RuntimeSettings {
             workers: usize::try_from(raw.runtime.workers).ok().filter(|workers| *workers > 0),
         },
@@ -189,20 +194,37 @@ impl Checker<'_> {
         let timeouts = Timeouts {
             connect: self.above_zero(&table.key("connect"), &raw.connect),
             request: self.above_zero(&table.key("request"), &raw.request),
+            first_byte: self.above_zero(&table.key("first_byte"), &raw.first_byte),
+            upstream_read: self.above_zero(&table.key("upstream_read"), &raw.upstream_read),
             idle: self.above_zero(&table.key("idle"), &raw.idle),
             header_read: self.above_zero(&table.key("header_read"), &raw.header_read),
             body_read: self.above_zero(&table.key("body_read"), &raw.body_read),
             drain: raw.drain.0.into(),
             upstream_idle: self.above_zero(&table.key("upstream_idle"), &raw.upstream_idle),
         };
-        if timeouts.connect > timeouts.request {
-            self.warning(
-                &table.key("connect"),
-                "is longer than `timeouts.request`, so it never ends first",
-                "make it shorter",
-            );
+        let parts = [
+            ("connect", timeouts.connect),
+            ("first_byte", timeouts.first_byte),
+            ("upstream_read", timeouts.upstream_read),
+        ];
+        for (key, part) in parts {
+            // A shorter whole call is not a mistake where the part was left at its default.
+            let key = table.key(key);
+            if part > timeouts.request && self.places.of(&key) != Place::Default {
+                let message = "is longer than `timeouts.request`, so it never ends first";
+                self.warning(&key, message, "make it shorter");
+            }
         }
         timeouts
+    }
+
+    fn breaker(&mut self) -> BreakerSettings {
+        let raw = &self.raw.breaker;
+        let key = KeyPath::root().key("breaker").key("pause");
+        BreakerSettings {
+            failures: raw.enabled.then_some(raw.failures),
+            pause: self.above_zero(&key, &raw.pause),
+        }
     }
 
     fn above_zero(&mut self, key: &KeyPath, span: &Written<Span>) -> Duration {

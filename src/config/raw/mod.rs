@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use credentials::{Credentials, SourceKind, Vault, VaultAuth, VaultMethod};
 pub use tuning::{
-    Audit, Cache, CacheRule, Durability, Limits, LogFormat, LogLevel, OnFailure, Retry, Runtime,
-    Telemetry, Timeouts,
+    Audit, Breaker, Cache, CacheRule, Durability, Limits, LogFormat, LogLevel, OnFailure, Retry,
+    Runtime, Telemetry, Timeouts,
 };
 pub use written::{Bytes, FilePath, HostName, Identifier, Method, Name, Written};
 pub(super) use written::{complaint, example};
@@ -62,6 +62,8 @@ pub struct Config {
     pub limits: Limits,
     /// Repeating a call that failed on the way to the upstream; only what is safe to repeat.
     pub retry: Retry,
+    /// Leaving an upstream alone that keeps failing; meanwhile reads come from memory where they can.
+    pub breaker: Breaker,
     /// Threads.
     pub runtime: Runtime,
     /// Logs and traces.

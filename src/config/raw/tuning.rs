@@ -121,6 +121,10 @@ pub struct Timeouts {
     pub connect: Written<Span>,
     /// For a whole call, all attempts together, until the answer's last byte.
     pub request: Written<Span>,
+    /// For an answer's first byte, once the request has been sent.
+    pub first_byte: Written<Span>,
+    /// For the next piece of an answer's body.
+    pub upstream_read: Written<Span>,
     /// For the next request on a caller's connection.
     pub idle: Written<Span>,
     /// For a complete request head.
@@ -138,6 +142,8 @@ impl Default for Timeouts {
         Self {
             connect: Written(Span::from_secs(3)),
             request: Written(Span::from_secs(30)),
+            first_byte: Written(Span::from_secs(20)),
+            upstream_read: Written(Span::from_secs(15)),
             idle: Written(Span::from_secs(60)),
             header_read: Written(Span::from_secs(10)),
             body_read: Written(Span::from_secs(30)),
@@ -188,11 +194,35 @@ pub struct Retry {
     /// How much load repeats may add, as a share of all calls: 0.2 is a fifth.
     #[schemars(range(min = 0, max = 1))]
     pub budget: f64,
+    /// How much of a request's body is kept for another attempt. A larger body is sent once.
+    pub body_bytes: Written<Bytes>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, budget: 0.2 }
+        Self { attempts: 3, budget: 0.2, body_bytes: Written(Bytes::kibi(64)) }
+    }
+}
+
+/// Leaving an upstream alone that keeps failing.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breaker {
+    /// Whether it is ever left alone.
+    pub enabled: bool,
+    /// Failures within ten seconds after which it is, if they are at least half of the calls. A
+    /// failure is a connection that cannot be made or breaks off, an answer that takes too long, or
+    /// a 502, 503 or 504.
+    #[schemars(range(min = 1))]
+    pub failures: u32,
+    /// For how long; then one call finds out whether it is back. Doubled each time it is not, up to
+    /// a minute.
+    pub pause: Written<Span>,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { enabled: true, failures: 10, pause: Written(Span::from_secs(2)) }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Repeating failed calls.
     pub retry: RetrySettings,
+    /// Leaving a failing upstream alone.
+    pub breaker: BreakerSettings,
     /// Threads.
     pub runtime: RuntimeSettings,
     /// Logs and traces.
@@ -211,6 +213,10 @@ pub struct Timeouts {
     pub connect: Duration,
     /// A whole call.
     pub request: Duration,
+    /// An answer's first byte, once the request has been sent.
+    pub first_byte: Duration,
+    /// The next piece of an answer's body.
+    pub upstream_read: Duration,
     /// The next request on a caller's connection.
     pub idle: Duration,
     /// A complete request head.
@@ -245,6 +251,17 @@ pub struct RetrySettings {
     pub attempts: u32,
     /// Load that repeats may add, as a share of all calls: 0 to 1.
     pub budget: f64,
+    /// Bytes of a body that are kept for another attempt.
+    pub body_bytes: usize,
+}
+
+/// Leaving a failing upstream alone.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerSettings {
+    /// Failures after which it is; at least 1. `None` is never.
+    pub failures: Option<u32>,
+    /// For how long at first; above zero.
+    pub pause: Duration,
 }
 
 /// Threads.

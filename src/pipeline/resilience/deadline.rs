@@ -1,4 +1,5 @@
-//! One deadline for the whole call: until the head of the answer, and on to its last byte.
+//! One deadline for the whole call: until the head of the answer, and on to its last byte; and a
+//! limit for each piece of the answer's body.
 
 use std::{
     fmt,
@@ -20,22 +21,31 @@ use crate::{
     pipeline::request::Resolved,
 };
 
-/// Ends a call that takes longer than `limit`, counted from where it leaves the gateway's own work.
-pub fn deadline(limit: Duration) -> DeadlineLayer {
-    DeadlineLayer { limit }
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// All attempts together, up to the last byte of the answer.
+    pub whole: Duration,
+    /// The next piece of the answer's body.
+    pub piece: Duration,
+}
+
+/// Ends a call that takes too long, counted from where it leaves the gateway's own work.
+pub fn deadline(limits: Deadlines) -> DeadlineLayer {
+    DeadlineLayer { limits }
 }
 
 /// See [`deadline`].
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineLayer {
-    limit: Duration,
+    limits: Deadlines,
 }
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline { inner, limit: self.limit }
+        Deadline { inner, limits: self.limits }
     }
 }
 
@@ -43,7 +53,7 @@ impl<S> Layer<S> for DeadlineLayer {
 #[derive(Clone, Debug)]
 pub struct Deadline<S> {
     inner: S,
-    limit: Duration,
+    limits: Deadlines,
 }
 
 impl<S> Service<Resolved> for Deadline<S>
@@ -59,8 +69,13 @@ where
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
-        let ends = Instant::now() + self.limit;
-        DeadlineFuture { inner: self.inner.call(resolved), sleep: sleep_until(ends), ends }
+        let ends = Instant::now() + self.limits.whole;
+        DeadlineFuture {
+            inner: self.inner.call(resolved),
+            sleep: sleep_until(ends),
+            ends,
+            piece: self.limits.piece,
+        }
     }
 }
 
@@ -72,6 +87,7 @@ pin_project! {
         #[pin]
         sleep: Sleep,
         ends: Instant,
+        piece: Duration,
     }
 }
 
@@ -84,8 +100,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(result) = this.inner.poll(cx) {
-            let ends = *this.ends;
-            return Poll::Ready(result.map(|response| response.map(|body| until(body, ends))));
+            let (ends, piece) = (*this.ends, *this.piece);
+            return Poll::Ready(
+                result.map(|response| response.map(|body| until(body, ends, piece))),
+            );
         }
         this.sleep.poll(cx).map(|()| Err(too_slow()))
     }
@@ -104,16 +122,28 @@ fn too_slow() -> Error {
     )
 }
 
-/// A body that ends with an error when the deadline passes.
-fn until(body: Body, ends: Instant) -> Body {
-    if body.is_end_stream() { body } else { Body::wrap(DeadlineBody { body, sleep: None, ends }) }
+fn stalled() -> Error {
+    Error::new(
+        Kind::UpstreamStalled,
+        "no further piece of the answer within the time limit (`timeouts.upstream_read`)",
+    )
+}
+
+/// A body that ends with an error when the deadline passes, or when it stops.
+fn until(body: Body, ends: Instant, piece: Duration) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::wrap(DeadlineBody { body, sleep: None, waiting: false, ends, piece })
 }
 
 struct DeadlineBody {
     body: Body,
     /// Made only when a read has to wait.
     sleep: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
     ends: Instant,
+    piece: Duration,
 }
 
 impl HttpBody for DeadlineBody {
@@ -125,11 +155,21 @@ impl HttpBody for DeadlineBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = false;
             return Poll::Ready(frame);
         }
-        let ends = self.ends;
+        // The whole call's limit may be the nearer one.
+        let ends = self.ends.min(Instant::now() + self.piece);
+        let again = !std::mem::replace(&mut self.waiting, true);
+        let call_ends = self.ends;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(ends)));
-        sleep.as_mut().poll(cx).map(|()| Some(Err(too_slow().into())))
+        if again {
+            sleep.as_mut().reset(ends);
+        }
+        sleep.as_mut().poll(cx).map(|()| {
+            let error = if Instant::now() < call_ends { stalled() } else { too_slow() };
+            Some(Err(error.into()))
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -16,6 +16,7 @@ pub(super) fn classify(
     if let Some(kind) = body_error {
         let detail = match kind {
             Kind::BodyTooLarge => "the request body is over the limit",
+            Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
             _ => "the request body broke off or is not well framed",
         };
         return Error::new(kind, detail).because(error);
