@@ -341,3 +341,56 @@ async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     stop.cancel();
     run.await.unwrap();
 }
+
+/// Version after version under callers that never pause: a thousand, or as many as
+/// `PIGELLO_TEST_ROTATIONS` says (ten thousand take half a minute).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_rotations_mix_nothing_and_fail_no_call() {
+    let rotations = std::env::var_os("PIGELLO_TEST_ROTATIONS");
+    let rotations: u64 = rotations.map_or(1_000, |text| text.to_str().unwrap().parse().unwrap());
+    let root = TempDir::new().unwrap();
+    let keeper = loaded(&root).await;
+    let stop = CancellationToken::new();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (keeper, stop) = (keeper.clone(), stop.clone());
+            tokio::spawn(async move {
+                let (mut calls, mut seen) = (0_u64, 0);
+                while !stop.is_cancelled() {
+                    let lease = keeper.snapshot().unwrap();
+                    assert!(lease.generation() >= seen, "never back to an older one");
+                    seen = lease.generation();
+                    let mut headers = http::HeaderMap::new();
+                    lease.write_to(&mut headers);
+                    for name in ValueName::ALL {
+                        let value = headers[name.header()].to_str().unwrap();
+                        assert_eq!(value, format!("{}-{name}", lease.version()));
+                    }
+                    keeper.report(&lease, Verdict::Accepted);
+                    calls += 1;
+                    tokio::task::yield_now().await;
+                }
+                calls
+            })
+        })
+        .collect();
+    // Files are written over in two folders by turns; what is swapped is the link.
+    for rotation in 0..rotations {
+        let generation = format!("..r{rotation}");
+        let folder = root.path().join(&generation);
+        if rotation > 1 {
+            fs::rename(root.path().join(format!("..r{}", rotation - 2)), &folder).unwrap();
+        }
+        mount(root.path(), &generation);
+        let outcome = keeper.refresh().await.unwrap();
+        let to = SetVersion::new(generation);
+        assert!(matches!(outcome, RefreshOutcome::Replaced { to: found, .. } if found == to));
+    }
+    stop.cancel();
+    let mut calls = 0;
+    for caller in callers {
+        calls += caller.await.unwrap();
+    }
+    assert_eq!(keeper.status().rotations, rotations);
+    assert!(calls > 1_000, "{calls}");
+}

@@ -11,6 +11,7 @@ use http::Method;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
@@ -20,9 +21,10 @@ use super::{
 };
 use crate::{
     credentials::{
-        CredentialSet, Identifiers, ValueName,
+        CredentialSet, Identifiers, Keeper, RefreshSettings, Settings, SourceSettings, ValueName,
         source::{Asked, Cause},
     },
+    domain::CredentialsName,
     error::Chain,
 };
 
@@ -288,4 +290,145 @@ async fn another_authority_is_not_trusted() {
     let (cause, text) = failure(&vault).await;
     assert_eq!(cause, Cause::Trouble);
     assert!(text.contains("certificate"), "{text}");
+}
+
+/// A reviewer as the API server of a cluster has it: it says of every token that it belongs to
+/// the service account `gateway`.
+async fn reviewer() -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 65536];
+            let mut length = 0;
+            // Everything up to the end of the JSON object.
+            while !request[..length].ends_with(b"}") && !request[..length].ends_with(b"}\n") {
+                match stream.read(&mut request[length..]).await {
+                    Ok(read) if read > 0 => length += read,
+                    _ => break,
+                }
+            }
+            let review = json!({
+                "apiVersion": "authentication.k8s.io/v1",
+                "kind": "TokenReview",
+                "status": {
+                    "authenticated": true,
+                    "user": { "username": "system:serviceaccount:apps:gateway", "uid": "made-up" }
+                }
+            })
+            .to_string();
+            let answer = format!(
+                "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{review}",
+                review.len()
+            );
+            stream.write_all(answer.as_bytes()).await.ok();
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_account_of_kubernetes_logs_in() {
+    let Some(server) = Server::start().await else { return };
+    server.write("made-up").await;
+    server.policy(true).await;
+    let authority = rcgen::generate_simple_self_signed(["cluster.test".to_owned()]).unwrap();
+    server.post("sys/auth/kubernetes", json!({ "type": "kubernetes" })).await;
+    let config = json!({ "kubernetes_host": reviewer().await, "disable_local_ca_jwt": true,
+        "kubernetes_ca_cert": authority.cert.pem() });
+    server.post("auth/kubernetes/config", config).await;
+    let role = json!({ "bound_service_account_names": "gateway",
+        "bound_service_account_namespaces": "apps", "token_policies": "gateway",
+        "audience": "" });
+    server.post("auth/kubernetes/role/gateway", role).await;
+    // The token as a projected volume has it. The reviewer vouches for it, so anything signed does.
+    let claims = json!({ "iss": "made-up", "sub": "system:serviceaccount:apps:gateway",
+        "kubernetes.io": { "namespace": "apps",
+            "serviceaccount": { "name": "gateway", "uid": "made-up" } } });
+    let encode = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let token = format!(
+        "{}.{}.{}",
+        encode(json!({ "alg": "RS256", "typ": "JWT" })),
+        encode(claims),
+        BASE64_URL_SAFE_NO_PAD.encode([7; 256])
+    );
+    let token_file = server.root.path().join("service-account");
+    fs::write(&token_file, token).unwrap();
+    let auth = |role: &str| VaultAuth::Kubernetes {
+        mount: "kubernetes".to_owned(),
+        role: role.to_owned(),
+        token_file: token_file.clone(),
+    };
+    assert_eq!(version(&Vault::new(server.settings(auth("gateway")))).await, "1");
+    let (_, text) = failure(&Vault::new(server.settings(auth("another")))).await;
+    assert!(text.starts_with("the vault refuses the Kubernetes login"), "{text}");
+}
+
+/// The agent writes files; the source `directory` reads them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_renders_is_read_and_followed() {
+    let Some(server) = Server::start().await else { return };
+    server.write("one").await;
+    let VaultAuth::AppRole { role_id, secret_id_file, .. } =
+        server.approle(json!({ "token_policies": "gateway" })).await
+    else {
+        panic!("another method")
+    };
+    let root = server.root.path();
+    let (folder, role_id_file) = (root.join("rendered"), root.join("role-id"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(&role_id_file, role_id).unwrap();
+    let templates: Vec<_> = ValueName::ALL
+        .into_iter()
+        .map(|name| {
+            format!(
+                "template {{\n contents = \"{{{{ with secret \\\"secret/data/pigello\\\" }}}}{{{{ .Data.data.{name} }}}}{{{{ end }}}}\"\n destination = \"{}\"\n perms = \"0600\"\n}}\n",
+                folder.join(name.key()).display()
+            )
+        })
+        .collect();
+    let config = format!(
+        "vault {{\n address = \"{}\"\n ca_cert = \"{}\"\n}}\nauto_auth {{\n method \"approle\" {{\n config = {{\n role_id_file_path = \"{}\"\n secret_id_file_path = \"{}\"\n remove_secret_id_file_after_reading = false\n }}\n }}\n}}\ntemplate_config {{\n static_secret_render_interval = \"1s\"\n}}\n{}",
+        server.address,
+        root.join("vault-ca.pem").display(),
+        role_id_file.display(),
+        secret_id_file.display(),
+        templates.concat()
+    );
+    let _agent = server.agent(&config);
+    let keeper = Keeper::new(Settings {
+        name: CredentialsName::new("production"),
+        source: SourceSettings::Directory { path: folder },
+        fixed: Identifiers::new(),
+        refresh: RefreshSettings::default(),
+    });
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    let until = async |text: &str| {
+        let mut generations = keeper.subscribe();
+        time::timeout(Duration::from_mins(1), async {
+            loop {
+                if let Ok(lease) = keeper.snapshot() {
+                    let all = ValueName::ALL.map(|name| {
+                        lease.value(name).expose_to(|value| value == format!("{text}-{name}"))
+                    });
+                    // All of one version, whichever it is.
+                    assert!(all.iter().all(|is_it| *is_it == all[0]), "{lease:?}");
+                    if all[0] {
+                        return;
+                    }
+                }
+                generations.changed().await.unwrap();
+            }
+        })
+        .await
+        .unwrap();
+    };
+    until("one").await;
+    server.write("two").await;
+    until("two").await;
+    stop.cancel();
+    run.await.unwrap();
 }

@@ -177,9 +177,36 @@ impl Server {
         self.post("sys/unseal", json!({ "key": self.unseal_key })).await;
     }
 
+    /// Starts an agent, which ends with what is returned.
+    pub(super) fn agent(&self, config: &str) -> Agent {
+        let file = self.root.path().join("agent.hcl");
+        std::fs::write(&file, config).unwrap();
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(program().unwrap())
+            .arg("agent")
+            .arg(format!("-config={}", file.display()))
+            .env_clear()
+            .env("HOME", self.root.path())
+            .env("PATH", "/usr/bin:/bin")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Agent(child.unwrap())
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+}
+
+pub(super) struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }
 
