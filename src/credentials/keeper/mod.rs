@@ -7,16 +7,17 @@
 //! in [`super::life`]; here are the clock, the locks and the log.
 
 mod hunt;
+mod read;
+mod unavailable;
 mod view;
 
 pub use hunt::Next;
+pub use read::RefreshOutcome;
+pub use unavailable::Unavailable;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -29,15 +30,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{hunt::Hunt, view::View};
+use self::{
+    hunt::Hunt,
+    read::Flight,
+    unavailable::{retry_after, unavailable},
+    view::View,
+};
 use super::{
-    CredentialSet, Lease, LoadError, SetVersion, Settings, Status,
+    Lease, LoadError, Settings, Status,
     backoff::{Backoff, spread},
     life::{AfterRefusal, Life, Loss, Pick},
     source::{Asked, Source},
     watch::{Signal, Watch},
 };
-use crate::error::{Chain, Error, Kind};
 
 /// Holds one credential set. Clones share it.
 #[derive(Clone)]
@@ -59,13 +64,6 @@ struct Shared {
     /// Reads that were begun.
     begun: AtomicU64,
     flight: tokio::sync::Mutex<Flight>,
-}
-
-/// The last read that ended; locked while one runs.
-#[derive(Default)]
-struct Flight {
-    number: u64,
-    outcome: Option<Result<RefreshOutcome, Arc<LoadError>>>,
 }
 
 /// The state machine, and what happened so far, for the status.
@@ -291,69 +289,6 @@ impl Shared {
         }
     }
 
-    async fn read(self: &Arc<Self>, asked: Asked) -> Result<RefreshOutcome, Arc<LoadError>> {
-        let seen = self.begun.load(Ordering::SeqCst);
-        let shared = Arc::clone(self);
-        let read = tokio::spawn(async move { shared.read_unless_newer_than(seen, asked).await });
-        read.await.unwrap_or_else(|_| Err(Arc::new(LoadError::Interrupted)))
-    }
-
-    async fn read_unless_newer_than(
-        &self,
-        seen: u64,
-        asked: Asked,
-    ) -> Result<RefreshOutcome, Arc<LoadError>> {
-        let mut flight = self.flight.lock().await;
-        if flight.number > seen
-            && let Some(outcome) = &flight.outcome
-        {
-            return outcome.clone();
-        }
-        flight.number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let outcome = match self.source.read(&self.settings, asked).await {
-            Ok(set) => Ok(self.loaded(set)),
-            Err(error) => Err(self.failed(error)),
-        };
-        flight.outcome = Some(outcome.clone());
-        outcome
-    }
-
-    fn loaded(&self, set: CredentialSet) -> RefreshOutcome {
-        let mut record = self.record.lock();
-        let now = Moment::now();
-        record.confirmed_at = Some(now);
-        record.is_unasked = false;
-        if record.last_error.take().is_some() {
-            tracing::info!(credentials = %self.settings.name, "credential source answers again");
-        }
-        let outcome = record.life.loaded(set, now.instant);
-        if let RefreshOutcome::Replaced { to, .. } = &outcome {
-            record.loaded_at = Some(now);
-            tracing::info!(credentials = %self.settings.name, version = %to, "credential set read");
-        }
-        self.publish(&record);
-        outcome
-    }
-
-    fn failed(&self, error: LoadError) -> Arc<LoadError> {
-        let name = &self.settings.name;
-        let reason = Chain(&error).to_string();
-        let mut record = self.record.lock();
-        record.failures += 1;
-        // The same failure at every attempt of a long outage is news only once.
-        if record.last_error.as_ref().is_some_and(|last| last.reason == reason) {
-            tracing::debug!(credentials = %name, %reason, "credential source still fails");
-        } else {
-            tracing::warn!(credentials = %name, %reason, "credential source failed");
-        }
-        record.last_error = Some(Failure { reason, for_callers: error.for_callers(name) });
-        record.life.failed(error.cause(), Instant::now());
-        self.publish(&record);
-        drop(record);
-        self.poke.notify_one();
-        Arc::new(error)
-    }
-
     fn accepted(&self, lease: &Lease) {
         lease.note_accepted();
         if let View::Ready { lease: used, settled: true, .. } = &**self.view.load()
@@ -413,81 +348,6 @@ impl Shared {
 
     fn retry_after(&self, loss: Loss) -> Duration {
         retry_after(&self.settings, loss)
-    }
-}
-
-/// What a request without a set is told.
-fn unavailable(settings: &Settings, record: &Record) -> Unavailable {
-    let name = &settings.name;
-    let loss = match record.life.pick() {
-        Pick::Nothing { loss, .. } => loss,
-        Pick::Use { .. } => Loss::NotYet,
-    };
-    let detail = match (loss, &record.last_error) {
-        (Loss::NotYet, None) => format!("The credential set {name:?} has not been read yet."),
-        (Loss::NotYet, Some(failure)) => failure.for_callers.clone(),
-        (Loss::Stale, _) => {
-            format!("The source of the credential set {name:?} has been away for too long.")
-        }
-        (Loss::Withdrawn, _) => {
-            format!("The credential set {name:?} was taken away at its source.")
-        }
-        (Loss::Rejected, _) => {
-            format!("Pigello has refused the credential set {name:?} for too long.")
-        }
-    };
-    Unavailable { detail: detail.into(), retry_after: retry_after(settings, loss) }
-}
-
-/// When another call has a chance. At the start that is soon; later a person must act first.
-fn retry_after(settings: &Settings, loss: Loss) -> Duration {
-    match loss {
-        Loss::NotYet => Duration::from_secs(2).min(settings.refresh.retry_cap),
-        Loss::Stale | Loss::Withdrawn | Loss::Rejected => settings.refresh.retry_cap,
-    }
-}
-
-/// What a read changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefreshOutcome {
-    /// Nothing: the source still has the version that is held.
-    Unchanged {
-        /// That version.
-        version: SetVersion,
-    },
-    /// Another version is held from now on.
-    Replaced {
-        /// The one before, if there was one.
-        from: Option<SetVersion>,
-        /// The new one.
-        to: SetVersion,
-    },
-}
-
-/// There is no set to use, and why, in words for a caller.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
-pub struct Unavailable {
-    detail: Arc<str>,
-    retry_after: Duration,
-}
-
-impl Unavailable {
-    /// The reason: a sentence without paths, addresses or values.
-    pub fn detail(&self) -> &str {
-        &self.detail
-    }
-
-    /// When it is worth trying again (`Retry-After`).
-    pub fn retry_after(&self) -> Duration {
-        self.retry_after
-    }
-}
-
-impl From<Unavailable> for Error {
-    fn from(reason: Unavailable) -> Self {
-        Self::new(Kind::CredentialsUnavailable, reason.detail.to_string())
-            .retry_after(reason.retry_after)
     }
 }
 

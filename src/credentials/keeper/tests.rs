@@ -1,13 +1,14 @@
 //! A keeper over real folders: what it holds, when it looks, and what it says when it cannot.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, sync::atomic::Ordering};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    credentials::{Identifiers, RefreshSettings, SourceSettings, State, ValueName},
+    credentials::{Identifiers, RefreshSettings, SetVersion, SourceSettings, State, ValueName},
     domain::CredentialsName,
+    error::{Error, Kind},
 };
 
 fn settings(folder: &Path) -> Settings {
