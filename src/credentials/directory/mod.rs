@@ -8,7 +8,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read as _},
     os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
@@ -37,7 +37,7 @@ use crate::{
 
 /// How Kubernetes names the link to the present generation.
 const GENERATION_LINK: &str = "..data";
-/// What systemd sets for a unit with credentials; understood at the start of the path.
+/// What systemd sets for a unit with credentials; in a path, it stands for that folder.
 const SYSTEMD_VARIABLE: &str = "$CREDENTIALS_DIRECTORY";
 /// How often the link may be swapped away under a read before it is an error.
 const SWAPS_PER_READ: usize = 5;
@@ -54,14 +54,8 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(path: &Path, quiet: Duration) -> Self {
-        let path = match path.strip_prefix(SYSTEMD_VARIABLE) {
-            Ok(rest) => match env::var_os("CREDENTIALS_DIRECTORY") {
-                Some(root) => PathBuf::from(root).join(rest),
-                None => path.to_owned(),
-            },
-            Err(_) => path.to_owned(),
-        };
-        Self { path, quiet }
+        let systemd = env::var_os("CREDENTIALS_DIRECTORY");
+        Self { path: expand(path, systemd.as_deref()), quiet }
     }
 
     /// The folder.
@@ -141,6 +135,17 @@ impl Directory {
         };
         let version = SetVersion::new(version);
         Ok(Generation { version, gathered, stamps, is_atomic: generation.is_some() })
+    }
+}
+
+/// Puts systemd's folder where the path names its variable. What stands before it is what a
+/// relative path was resolved against, and means nothing here.
+fn expand(path: &Path, systemd: Option<&OsStr>) -> PathBuf {
+    let mut rest = path.components();
+    let named = rest.any(|component| component.as_os_str() == SYSTEMD_VARIABLE);
+    match systemd {
+        Some(folder) if named => Path::new(folder).join(rest.as_path()),
+        _ => path.to_owned(),
     }
 }
 

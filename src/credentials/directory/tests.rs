@@ -144,3 +144,17 @@ fn a_missing_folder_says_so() {
     let error = read(&root.path().join("later")).unwrap_err();
     assert!(matches!(error, DirectoryError::Absent { .. }), "{error}");
 }
+
+#[test]
+fn the_variable_of_systemd_stands_for_its_folder() {
+    let folder = Some(OsStr::new("/run/credentials/gateway.service"));
+    for (path, expected) in [
+        ("$CREDENTIALS_DIRECTORY", "/run/credentials/gateway.service"),
+        ("/etc/gateway/$CREDENTIALS_DIRECTORY/pigello", "/run/credentials/gateway.service/pigello"),
+        ("/run/secrets/pigello", "/run/secrets/pigello"),
+        ("/a$CREDENTIALS_DIRECTORY", "/a$CREDENTIALS_DIRECTORY"),
+    ] {
+        assert_eq!(expand(Path::new(path), folder), Path::new(expected));
+        assert_eq!(expand(Path::new(path), None), Path::new(path));
+    }
+}

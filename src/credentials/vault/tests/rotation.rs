@@ -249,3 +249,16 @@ async fn with_pigello_changed_while_the_vault_hangs_the_line_is_bounded_and_the_
     assert_eq!(failed(&trial.tally), before, "{:?}", trial.tally);
     trial.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_that_hangs_is_not_noticed_by_any_call() {
+    let Some(trial) = Trial::start().await else { return };
+    trial.server.signal(Signal::STOP);
+    trial.calls(2_000).await;
+    assert_eq!(failed(&trial.tally), 0, "{:?}", trial.tally);
+    assert!(trial.tally.slowest_millis.load(Ordering::Relaxed) < 500, "{:?}", trial.tally);
+    trial.server.signal(Signal::CONT);
+    trial.server.write("old").await;
+    trial.until_version("2").await;
+    trial.end().await;
+}
