@@ -297,7 +297,6 @@ impl Shared {
             return;
         }
         self.change(|life, now| life.accepted(lease.generation(), now));
-        self.poke.notify_one();
     }
 
     fn refused(&self, generation: u64) -> AfterRefusal {
@@ -311,14 +310,18 @@ impl Shared {
                 "Pigello refuses the credential set, and its source has no newer one"
             );
         }
-        self.poke.notify_one();
     }
 
     /// Lets something happen to the set, and shows requests what came of it.
     fn change<T>(&self, event: impl FnOnce(&mut Life, Instant) -> T) -> T {
         let mut record = self.record.lock();
+        let plans = |life: &Life| (life.deadline(), life.is_wanting());
+        let before = plans(&record.life);
         let answer = event(&mut record.life, Instant::now());
         self.publish(&record);
+        if plans(&record.life) != before {
+            self.poke.notify_one();
+        }
         answer
     }
 

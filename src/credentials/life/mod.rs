@@ -284,7 +284,7 @@ impl Life {
             Some(previous) => Pick::Use {
                 lease: Arc::clone(&previous.lease),
                 trial: Some(current),
-                settled: false,
+                settled: !previous.refused && held.rejected.is_none(),
             },
             None => Pick::Use {
                 lease: current,
