@@ -23,6 +23,7 @@ pub use failure::Failure;
 use crate::{
     config::settings::SourceSettings,
     error::Chain,
+    runtime::hardening::{Debugging, harden},
     telemetry::{LogFormat, LogSettings, init_logs},
 };
 
@@ -34,6 +35,9 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "pigello-gateway", version, max_term_width = 100)]
 struct Cli {
+    /// Let debuggers, profilers and core files see the memory of this process, secrets included
+    #[arg(long, global = true)]
+    allow_debugging: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -66,7 +70,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match run(cli.command) {
+    // Before any secret is read and any thread started.
+    let debugging = if cli.allow_debugging { Debugging::Allowed } else { Debugging::Refused };
+    let done = harden(debugging)
+        .map_err(|error| Failure::failed(Chain(&error).to_string()))
+        .and_then(|()| run(cli.command));
+    match done {
         Ok(code) => code,
         Err(failure) => {
             // Standard error may be gone; the exit code is not.

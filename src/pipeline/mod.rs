@@ -3,7 +3,7 @@
 //! ```text
 //! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
 //!                    (opens)                                                 (writes ahead)       │
-//!                                Pigello ─ upstream ─ apply ─ gate ─ retry ─ deadline ─ resolve ─┘
+//!                       Pigello ─ upstream ─ apply ─ gate ─ retry ─ rotate ─ deadline ─ resolve ─┘
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -110,9 +110,11 @@ pub fn build(
         // Before the credentials: a hit never touches a secret.
         .layer(cache::cache(parts.store, parts.scope))
         // One credential set for all attempts of the call.
-        .layer(inject::resolve(parts.keeper))
+        .layer(inject::resolve(parts.keeper.clone()))
         // Outside the attempts: one deadline bounds them all.
         .layer(resilience::deadline(parts.deadlines))
+        // Outside the attempts, too: a 401 is an answer, and the call begins anew with another set.
+        .layer(inject::rotate(parts.keeper))
         // Outside the injection: no copy that waits for another attempt holds a secret.
         .layer(resilience::retry(parts.retry, Arc::clone(&parts.health)))
         // On each attempt: an upstream that fails, or has asked for a pause, is left alone.

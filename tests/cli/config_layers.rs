@@ -338,6 +338,8 @@ fn show_tells_where_each_value_came_from() {
     [timeouts]
     connect = "2s"  # PIGELLO_GATEWAY_TIMEOUTS__CONNECT
     request = "30s"  # default
+    first_byte = "20s"  # default
+    upstream_read = "15s"  # default
     idle = "1m"  # default
     header_read = "10s"  # default
     body_read = "30s"  # default
@@ -354,6 +356,12 @@ fn show_tells_where_each_value_came_from() {
     [retry]
     attempts = 3  # default
     budget = 0.2  # default
+    body_bytes = "64KiB"  # default
+
+    [breaker]
+    enabled = true  # default
+    failures = 10  # default
+    pause = "2s"  # default
 
     [runtime]
     workers = 0  # default

@@ -18,5 +18,6 @@ mod attacks;
 mod cache;
 mod path;
 mod refusals;
+mod rotation;
 mod support;
 mod upstream_tls;

@@ -39,6 +39,8 @@ struct Held {
     previous: Option<Member>,
     /// Whether requests use the previous version, because the current one was refused.
     prefers_previous: bool,
+    /// Whether Pigello accepted the previous version after it refused the current one.
+    previous_took_over: bool,
     /// When the previous version is forgotten; known once the current one is proven.
     overlap_ends: Option<Instant>,
     confirmed: Instant,
@@ -172,6 +174,7 @@ impl Life {
             previous.refused = false;
             if held.current.refused {
                 held.prefers_previous = true;
+                held.previous_took_over = true;
                 held.rejected = None;
             }
         }
@@ -194,6 +197,10 @@ impl Life {
         } else if let Some(previous) = previous.filter(|p| p.lease.generation() == generation) {
             previous.refused = true;
             held.prefers_previous = false;
+            // It worked until now, so Pigello has changed over: what it refused then, it may take.
+            if std::mem::take(&mut held.previous_took_over) {
+                held.current.refused = false;
+            }
             if !held.current.refused {
                 return AfterRefusal::Try(Arc::clone(&held.current.lease));
             }
@@ -284,7 +291,7 @@ impl Life {
             Some(previous) => Pick::Use {
                 lease: Arc::clone(&previous.lease),
                 trial: Some(current),
-                settled: !previous.refused && held.rejected.is_none(),
+                settled: held.previous_took_over && !previous.refused && held.rejected.is_none(),
             },
             None => Pick::Use {
                 lease: current,
@@ -336,6 +343,7 @@ impl Held {
             current,
             previous,
             prefers_previous: false,
+            previous_took_over: false,
             overlap_ends: None,
             confirmed: now,
             trouble: None,

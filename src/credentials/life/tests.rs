@@ -145,12 +145,24 @@ fn a_vault_that_is_written_first_goes_on_with_the_previous_version_until_the_swa
         ("refuse 2", "try 1; probation, uses 1, tries 2"),
         ("accept 1", "probation, uses 1, tries 2"),
         ("refuse 2", "try 1; probation, uses 1, tries 2"),
-        // The swap: a call under way with the old one is refused, a trial succeeds.
-        ("refuse 1", "hunt; probation, uses 2"),
+        // The swap: the old one worked until now, so the new one may by now.
+        ("refuse 1", "try 2; probation, uses 2"),
         ("accept 2", "probation, uses 2"),
         // A late answer from before the swap changes nothing.
         ("accept 1", "probation, uses 2"),
         ("wait 600", "fresh, uses 2"),
+    ]);
+}
+
+#[test]
+fn two_versions_that_are_both_refused_end_in_a_hunt() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("refuse 2", "try 1; probation, uses 1, tries 2"),
+        // The old one did not take over: it was refused as well.
+        ("refuse 1", "hunt; probation, uses 2"),
     ]);
 }
 

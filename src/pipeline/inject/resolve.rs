@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 use crate::{
     body::Body,
     credentials::Keeper,
-    error::{Error, Kind},
+    error::Error,
     pipeline::request::{Fetch, Resolved},
 };
 
@@ -55,18 +55,19 @@ where
     }
 
     fn call(&mut self, fetch: Fetch) -> Self::Future {
-        match self.keeper.snapshot() {
+        // A call that can be sent again may find out whether a version is taken by now.
+        let lease = match fetch.body.in_memory() {
+            Some(_) => self.keeper.snapshot_to_try(),
+            None => self.keeper.snapshot(),
+        };
+        match lease {
             Ok(lease) => {
                 let Fetch { head, body } = fetch;
                 let version = Arc::clone(lease.version().shared());
                 head.draft.note(|facts| facts.credential_version = Some(version));
                 Either::Left(self.inner.call(Resolved { head, body, lease }))
             }
-            Err(unavailable) => Either::Right(ready(Err(Error::new(
-                Kind::CredentialsUnavailable,
-                unavailable.to_string(),
-            )
-            .retry_after(unavailable.retry_after())))),
+            Err(unavailable) => Either::Right(ready(Err(unavailable.into()))),
         }
     }
 }

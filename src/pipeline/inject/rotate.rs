@@ -1,0 +1,144 @@
+//! Learns from Pigello's answers whether a credential set is any good, and saves the calls that meet
+//! a rotation half way.
+//!
+//! While a secret is rotated there is a moment in which the gateway and Pigello hold different ones.
+//! A 401 is Pigello's word that it did nothing, so a call whose body is in memory is sent once more:
+//! with the other version if there is one, or with a newer one if the source has it by now. The
+//! keeper decides which, and waits no longer than it is allowed to.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tower::{Layer, Service};
+
+use crate::{
+    body::Body,
+    credentials::{Keeper, Lease, Next, Verdict},
+    error::Error,
+    pipeline::request::{Head, Resolved},
+};
+
+/// Tells the keeper how its sets are taken, and repeats calls that a rotation would have failed.
+pub fn rotate(keeper: Keeper) -> RotateLayer {
+    RotateLayer { keeper }
+}
+
+/// See [`rotate`].
+#[derive(Clone, Debug)]
+pub struct RotateLayer {
+    keeper: Keeper,
+}
+
+impl<S> Layer<S> for RotateLayer {
+    type Service = Rotate<S>;
+
+    fn layer(&self, inner: S) -> Rotate<S> {
+        Rotate { inner, keeper: self.keeper.clone() }
+    }
+}
+
+/// See [`rotate`].
+#[derive(Clone, Debug)]
+pub struct Rotate<S> {
+    inner: S,
+    keeper: Keeper,
+}
+
+impl<S> Service<Resolved> for Rotate<S>
+where
+    S: Service<Resolved, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, resolved: Resolved) -> Self::Future {
+        let lease = Arc::clone(&resolved.lease);
+        let again = resolved.body.in_memory().map(|body| (resolved.head.clone(), body));
+        let (call, inner, keeper) =
+            (self.inner.call(resolved), self.inner.clone(), self.keeper.clone());
+        Box::pin(async move {
+            let response = call.await?;
+            match (verdict(response.status()), again) {
+                (None, _) => Ok(response),
+                (Some(Verdict::Refused), Some((head, body))) => {
+                    Attempts { inner, keeper, head, body }.after(response, lease).await
+                }
+                (Some(verdict), _) => {
+                    keeper.report(&lease, verdict);
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+/// What a status says of the credentials: nothing, if Pigello failed before it looked at them.
+fn verdict(status: StatusCode) -> Option<Verdict> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some(Verdict::Refused),
+        status if status.is_server_error() => None,
+        _ => Some(Verdict::Accepted),
+    }
+}
+
+/// What it takes to send a call again.
+struct Attempts<S> {
+    inner: S,
+    keeper: Keeper,
+    head: Head,
+    body: Bytes,
+}
+
+impl<S> Attempts<S>
+where
+    S: Service<Resolved, Response = Response<Body>, Error = Error>,
+{
+    /// Goes on after a 401 under `lease`.
+    async fn after(
+        mut self,
+        mut response: Response<Body>,
+        mut lease: Arc<Lease>,
+    ) -> Result<Response<Body>, Error> {
+        for _ in 0..MOST_REPEATS {
+            lease = match self.keeper.after_unauthorized(&lease).await {
+                Next::PassOn => return Ok(response),
+                Next::Unavailable(unavailable) => return Err(unavailable.into()),
+                Next::Repeat(lease) => lease,
+            };
+            let version = Arc::clone(lease.version().shared());
+            self.head.draft.note(|facts| {
+                facts.retries.push(REFUSED);
+                facts.credential_version = Some(version);
+            });
+            let body = Body::full(self.body.clone());
+            let resolved = Resolved { head: self.head.clone(), body, lease: Arc::clone(&lease) };
+            response = self.inner.call(resolved).await?;
+            match verdict(response.status()) {
+                Some(Verdict::Refused) => {}
+                Some(verdict) => {
+                    self.keeper.report(&lease, verdict);
+                    return Ok(response);
+                }
+                None => return Ok(response),
+            }
+        }
+        self.keeper.report(&lease, Verdict::Refused);
+        Ok(response)
+    }
+}
+
+/// The previous version, and one that arrived meanwhile.
+const MOST_REPEATS: usize = 2;
+/// Why the attempt was given up, on the audit trail.
+const REFUSED: &str = "credentials_refused";
