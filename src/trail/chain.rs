@@ -42,15 +42,21 @@ impl Hash {
 
     /// The 64 digits.
     pub fn hex(&self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [b'0'; 64];
         let (pairs, _) = text.as_chunks_mut::<2>();
-        for ([high, low], byte) in pairs.iter_mut().zip(self.0) {
-            *high = *DIGITS.get(usize::from(byte >> 4)).unwrap_or(&b'0');
-            *low = *DIGITS.get(usize::from(byte & 15)).unwrap_or(&b'0');
+        for (pair, byte) in pairs.iter_mut().zip(self.0) {
+            *pair = digits(byte);
         }
         text
     }
+}
+
+/// A byte as two lower-case hexadecimal digits.
+pub(super) const fn digits(byte: u8) -> [u8; 2] {
+    const fn one(nibble: u8) -> u8 {
+        if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+    }
+    [one(byte >> 4), one(byte & 15)]
 }
 
 const fn digit(byte: u8) -> Option<u8> {

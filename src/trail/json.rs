@@ -9,6 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use super::chain::digits;
+
 /// An object under construction. Its closing brace is the chain's to write.
 pub(super) struct Object<'a>(&'a mut Vec<u8>);
 
@@ -84,8 +86,9 @@ impl<'a> Object<'a> {
     pub(super) fn hex(&mut self, key: &str, bytes: &[u8]) -> &mut Self {
         self.key(key);
         self.0.push(b'"');
+        self.0.reserve(2 * bytes.len());
         for byte in bytes {
-            print(self.0, format_args!("{byte:02x}"));
+            self.0.extend_from_slice(&digits(*byte));
         }
         self.0.push(b'"');
         self

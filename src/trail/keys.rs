@@ -20,7 +20,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
-use super::{chain::Hash, directory::private};
+use super::{
+    chain::{Hash, digits},
+    directory::private,
+};
 
 /// The name of the signing key in the trail's directory.
 pub(super) const SIGNING_KEY: &str = "signing-key.pem";
@@ -159,9 +162,7 @@ impl ObjectKey {
         let mut name = String::with_capacity(33);
         name.push('~');
         for byte in tag.as_ref().iter().take(16) {
-            for nibble in [byte >> 4, byte & 15] {
-                name.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
+            name.extend(digits(*byte).map(char::from));
         }
         name
     }

@@ -78,6 +78,10 @@ mod line;
 mod read;
 mod verify;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod testing;
 
 pub use chain::{Hash, Seal, Tip};

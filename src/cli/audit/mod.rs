@@ -38,7 +38,7 @@ enum Command {
     Report(report::ReportArgs),
     /// Check that no record was changed, removed, reordered or inserted
     Verify(verify::VerifyArgs),
-    /// Write the [[callers]] entries that would allow what was called
+    /// Write the entries of `callers` that would allow what was called
     SuggestPolicy(suggest::SuggestArgs),
 }
 
