@@ -53,6 +53,7 @@ impl Ask {
 
 /// What a response allows a shared cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
 pub(super) struct Allow {
     pub(super) no_store: bool,
     pub(super) no_cache: bool,

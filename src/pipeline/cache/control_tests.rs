@@ -16,6 +16,7 @@ fn allow(lines: &[&str]) -> Allow {
     Allow::read(&headers(&lines.iter().map(|line| ("cache-control", *line)).collect::<Vec<_>>()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every directive is optional")]
 fn seconds(seconds: u64) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }

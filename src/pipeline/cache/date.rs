@@ -20,39 +20,12 @@ pub(super) fn read(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime>
 /// taken as strictly as it is written.
 pub(super) fn parse(value: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii())?;
-    let (date, time) = match text.split_once(", ") {
-        Some((weekday, rest)) => {
-            let (date, rest) = rest.split_at_checked(if is_short(weekday) { 12 } else { 10 })?;
-            let (time, zone) = rest.split_at_checked(8)?;
-            if !zone.eq_ignore_ascii_case(" GMT") {
-                return None;
-            }
-            // `06 Nov 1994 `, or `06-Nov-94 ` under the weekday in full.
-            let date = if is_short(weekday) {
-                let (day, rest) = date.strip_suffix(' ')?.split_once(' ')?;
-                let (month, year) = rest.split_once(' ')?;
-                (two(day)?, month_of(month)?, four(year)?)
-            } else if WEEKDAYS.iter().any(|known| known.eq_ignore_ascii_case(weekday)) {
-                let (day, rest) = date.strip_suffix(' ')?.split_once('-')?;
-                let (month, year) = rest.split_once('-')?;
-                let year = two(year)?;
-                // A century after the form was retired, its dates are this century's or the last's.
-                (two(day)?, month_of(month)?, if year < 70 { 2000 + year } else { 1900 + year })
-            } else {
-                return None;
-            };
-            (date, time)
-        }
-        // `Sun Nov  6 08:49:37 1994`.
-        None => {
-            let (weekday, rest) = text.split_once(' ').filter(|(weekday, _)| is_short(weekday))?;
-            let (month, rest) = rest.split_once(' ')?;
-            let (day, rest) = rest.split_at_checked(2)?;
-            let (time, year) = rest.strip_prefix(' ')?.split_once(' ')?;
-            let _ = weekday;
-            let day = day.strip_prefix(' ').map_or_else(|| two(day), one)?;
-            ((day, month_of(month)?, four(year)?), time)
-        }
+    let (weekday, rest) = text.split_once(' ')?;
+    let (date, time) = match weekday.strip_suffix(',') {
+        Some(weekday) if is_short(weekday) => imf_fixdate(rest)?,
+        Some(weekday) if is_long(weekday) => rfc850(rest)?,
+        None if is_short(weekday) => asctime(rest)?,
+        _ => return None,
     };
     let ((day, month, year), (hour, minute, second)) = (date, clock(time)?);
     let date = jiff::civil::DateTime::new(
@@ -68,6 +41,41 @@ pub(super) fn parse(value: &[u8]) -> Option<SystemTime> {
     SystemTime::try_from(instant).ok()
 }
 
+/// Day, month and year, and the time of day as it is written.
+type Written<'a> = ((i16, i8, i16), &'a str);
+
+/// `06 Nov 1994 08:49:37 GMT`
+fn imf_fixdate(text: &str) -> Option<Written<'_>> {
+    let (day, rest) = text.split_once(' ')?;
+    let (month, rest) = rest.split_once(' ')?;
+    let (year, time) = rest.split_once(' ')?;
+    Some(((two(day)?, month_of(month)?, four(year)?), in_gmt(time)?))
+}
+
+/// `06-Nov-94 08:49:37 GMT`
+fn rfc850(text: &str) -> Option<Written<'_>> {
+    let (date, time) = text.split_once(' ')?;
+    let (day, rest) = date.split_once('-')?;
+    let (month, year) = rest.split_once('-')?;
+    // The form was retired in 1995: what it shows today is this century or the end of the last.
+    let year = two(year)? + if two(year)? < 70 { 2000 } else { 1900 };
+    Some(((two(day)?, month_of(month)?, year), in_gmt(time)?))
+}
+
+/// `Nov  6 08:49:37 1994`
+fn asctime(text: &str) -> Option<Written<'_>> {
+    let (month, rest) = text.split_once(' ')?;
+    let (day, rest) = rest.split_at_checked(2)?;
+    let (time, year) = rest.strip_prefix(' ')?.split_once(' ')?;
+    let day = day.strip_prefix(' ').map_or_else(|| two(day), one)?;
+    Some(((day, month_of(month)?, four(year)?), time))
+}
+
+fn in_gmt(time: &str) -> Option<&str> {
+    let (time, zone) = time.split_once(' ')?;
+    zone.eq_ignore_ascii_case("GMT").then_some(time)
+}
+
 fn clock(text: &str) -> Option<(i16, i16, i16)> {
     let (hour, rest) = text.split_once(':')?;
     let (minute, second) = rest.split_once(':')?;
@@ -75,8 +83,14 @@ fn clock(text: &str) -> Option<(i16, i16, i16)> {
 }
 
 fn is_short(weekday: &str) -> bool {
-    let short = |known: &&str| known.get(..3).is_some_and(|s| s.eq_ignore_ascii_case(weekday));
-    WEEKDAYS.iter().any(|known| short(&known))
+    WEEKDAYS
+        .iter()
+        .filter_map(|known| known.get(..3))
+        .any(|known| known.eq_ignore_ascii_case(weekday))
+}
+
+fn is_long(weekday: &str) -> bool {
+    WEEKDAYS.iter().any(|known| known.eq_ignore_ascii_case(weekday))
 }
 
 fn month_of(name: &str) -> Option<i8> {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::{sync::oneshot, time::Instant};
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 use super::{
     control::Ask,
     flight::{Landing, Ticket},
     freshness::Times,
     key::Key,
-    object::{Object, Origin},
+    object::{Object, Origin, UPSTREAM_ERROR},
     record,
     settings::Rule,
     status::{CACHE_STATUS, Forward, Forwarded, stale_hit},
@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     body::Body,
-    domain::Operation,
-    error::{Error, Fault},
+    domain::{Operation, RequestId},
+    error::{Error, Fault, Kind},
     pipeline::{
         draft::Draft,
         hop_by_hop,
@@ -62,7 +62,19 @@ pub(super) struct Caller {
     pub(super) headers: HeaderMap,
     pub(super) ask: Ask,
     pub(super) is_authorized: bool,
-    pub(super) draft: Draft,
+    /// Where the answer is noted; a fetch in the background is not what answers its caller.
+    pub(super) draft: Option<Draft>,
+}
+
+impl Caller {
+    pub(super) fn note(&self, result: CacheResult, source: Option<RequestId>) {
+        if let Some(draft) = &self.draft {
+            draft.note(|facts| {
+                facts.cache = Some(result);
+                facts.source_request_id = source;
+            });
+        }
+    }
 }
 
 impl Errand {
@@ -94,10 +106,8 @@ impl Errand {
             }
             (Ok(response), _, Some(previous)) if is_failure(response.status()) => {
                 if previous.serves_on_error(&self.caller.ask, times.answered) {
-                    let failure = Error::new(
-                        crate::error::Kind::UpstreamIncomplete,
-                        "the upstream answered with an error",
-                    );
+                    let detail = "the upstream answered with an error";
+                    let failure = Error::new(Kind::UpstreamIncomplete, detail);
                     return self.stale(&previous, &failure, reply);
                 }
                 self.answered(response, times, reply).await;
@@ -133,7 +143,7 @@ impl Errand {
             (Ok(terms), Some(varies)) => (terms, varies),
             (decided, _) => return self.pass_on(response, decided.err(), reply),
         };
-        note(&self.caller.draft, CacheResult::Miss);
+        self.caller.note(CacheResult::Miss, None);
         let said = Forwarded {
             stored: true,
             ttl: terms.freshness.left(times.answered),
@@ -147,33 +157,32 @@ impl Errand {
         let finish = move |bytes: Option<bytes::Bytes>| match bytes {
             Some(bytes) => {
                 let origin = self.origin.clone();
-                let object = Object::new(status, &stored, bytes, terms, variant, origin);
+                let received = times.answered;
+                let object = Object::new(status, &stored, bytes, terms, variant, origin, received);
                 self.keep(Arc::new(object));
             }
             // It broke off or became too long.
-            None => self.let_go(),
+            None => self.let_go(false),
         };
         record::record(response, limit, finish, reply).await;
     }
 
     /// The answer is this caller's alone.
-    fn pass_on(mut self, mut response: Response<Body>, reason: Option<&'static str>, reply: Reply) {
-        if let Some(ticket) = self.ticket.take() {
-            ticket.land(Landing::NotShared);
-        }
+    fn pass_on(self, mut response: Response<Body>, reason: Option<&'static str>, reply: Reply) {
         // What is stored is not what the upstream would answer now.
         if self.previous.is_some() && !response.status().is_server_error() {
             self.store.drop_target(&self.key.view());
         }
-        note(&self.caller.draft, CacheResult::Miss);
+        self.caller.note(CacheResult::Miss, None);
         let said = Forwarded { detail: reason, ..Forwarded::because(self.why) };
         response.headers_mut().append(CACHE_STATUS, said.value());
+        self.let_go(response.status().is_server_error());
         drop(reply.send(Ok(response)));
     }
 
     /// What is stored holds yet (RFC 9111 §4.3.4).
     fn confirmed(
-        mut self,
+        self,
         previous: &Arc<Object>,
         response: &Response<Body>,
         times: Times,
@@ -185,38 +194,27 @@ impl Errand {
         let headers = previous.updated_headers(&told);
         let status = previous.status();
         let terms = storable::terms(status, &headers, self.caller.is_authorized, &self.rule, times);
-        let (terms, keeps) = match (terms, Varies::read(&headers)) {
-            (Ok(terms), Some(varies)) => (Some((terms, varies)), true),
-            _ => (None, false),
-        };
-        let mut said = Forwarded {
+        let now = times.answered;
+        let renewed = terms.ok().zip(Varies::read(&headers)).map(|(terms, varies)| {
+            let variant = Variant::new(varies, &self.caller.headers, &headers);
+            let origin = Origin { source: previous.source, ..self.origin.clone() };
+            let body = previous.body().clone();
+            Arc::new(Object::new(status, &headers, body, terms, variant, origin, now))
+        });
+        let said = Forwarded {
             status: Some(StatusCode::NOT_MODIFIED),
-            stored: keeps,
+            stored: renewed.is_some(),
+            ttl: renewed.as_ref().and_then(|object| object.left(now)),
             ..Forwarded::because(self.why)
         };
-        let now = times.answered;
-        let object = match terms {
-            Some((terms, varies)) => {
-                let variant = Variant::new(varies, &self.caller.headers, &headers);
-                let origin = Origin { source: previous.source, ..self.origin.clone() };
-                let body = previous.body().clone();
-                Arc::new(Object::new(status, &headers, body, terms, variant, origin))
-            }
-            None => {
-                self.store.drop_target(&self.key.view());
-                Arc::clone(previous)
-            }
-        };
-        said.ttl = object.left(now).filter(|_| keeps);
-        self.caller.draft.note(|facts| {
-            facts.cache = Some(CacheResult::Revalidated);
-            facts.source_request_id = Some(object.source);
-        });
+        let object = renewed.as_ref().unwrap_or(previous);
+        self.caller.note(CacheResult::Revalidated, Some(object.source));
         let answer = object.respond(&self.caller.headers, false, said.value(), now);
-        if keeps {
+        if let Some(object) = renewed {
             self.keep(object);
-        } else if let Some(ticket) = self.ticket.take() {
-            ticket.land(Landing::NotShared);
+        } else {
+            self.store.drop_target(&self.key.view());
+            self.let_go(false);
         }
         drop(reply.send(Ok(answer)));
     }
@@ -228,7 +226,7 @@ impl Errand {
         if let Some(ticket) = self.ticket.take() {
             ticket.land(Landing::Stale(Arc::clone(previous), error.into()));
         }
-        let answer = stale_answer(previous, &self.caller, false, now);
+        let answer = stale_answer(previous, &self.caller, now);
         drop(reply.send(Ok(answer)));
     }
 
@@ -236,7 +234,7 @@ impl Errand {
         if let Some(ticket) = self.ticket.take() {
             ticket.land(Landing::Failed((&error).into()));
         }
-        note(&self.caller.draft, CacheResult::Miss);
+        self.caller.note(CacheResult::Miss, None);
         drop(reply.send(Err(error)));
     }
 
@@ -254,35 +252,27 @@ impl Errand {
         }
     }
 
-    fn let_go(mut self) {
-        if let Some(ticket) = self.ticket.take() {
+    /// Nothing came of it for others. For a while, who asks for the same does not wait for another;
+    /// but an upstream that fails is not to be asked by all at once.
+    fn let_go(self, has_failed: bool) {
+        if !has_failed {
+            self.store.flights().part(&self.key);
+        }
+        if let Some(ticket) = self.ticket {
             ticket.land(Landing::NotShared);
         }
     }
 }
 
 /// A stale answer, with the record that says so.
-pub(super) fn stale_answer(
-    object: &Object,
-    caller: &Caller,
-    is_head: bool,
-    now: Instant,
-) -> Response<Body> {
-    caller.draft.note(|facts| {
-        facts.cache = Some(CacheResult::Stale);
-        facts.source_request_id = Some(object.source);
-    });
-    let said = stale_hit(object.stale_for(now), "upstream-error");
-    object.respond(&caller.headers, is_head, said, now)
+pub(super) fn stale_answer(object: &Object, caller: &Caller, now: Instant) -> Response<Body> {
+    caller.note(CacheResult::Stale, Some(object.source));
+    let said = stale_hit(object.stale_for(now), UPSTREAM_ERROR);
+    object.respond(&caller.headers, false, said, now)
 }
 
 /// Where an object that is about to be fetched comes from.
-pub(super) fn origin_of(
-    store: &Store,
-    head: &Head,
-    operation: Option<&Arc<Operation>>,
-    now: Instant,
-) -> Origin {
+pub(super) fn origin_of(store: &Store, head: &Head, operation: Option<&Arc<Operation>>) -> Origin {
     let path = head.target.path();
     let collection = super::invalidate::collection(path, operation.map(AsRef::as_ref));
     let is_list = operation.map_or_else(
@@ -293,7 +283,6 @@ pub(super) fn origin_of(
         source: head.id,
         operation: operation.map(Arc::clone),
         stamp: store.stamp(path, collection, is_list),
-        received: now,
     }
 }
 
@@ -307,7 +296,10 @@ where
     S: Service<Fetch, Response = Response<Body>, Error = Error>,
 {
     let asked = Instant::now();
-    let result = service.call(Fetch { head, body }).await;
+    let result = match service.ready().await {
+        Ok(ready) => ready.call(Fetch { head, body }).await,
+        Err(error) => Err(error),
+    };
     (result, Times { asked, answered: Instant::now(), wall: store.wall() })
 }
 
@@ -322,10 +314,6 @@ fn copy(head: &Head) -> Head {
         connection: Arc::clone(&head.connection),
         draft: head.draft.clone(),
     }
-}
-
-fn note(draft: &Draft, result: CacheResult) {
-    draft.note(|facts| facts.cache = Some(result));
 }
 
 /// What RFC 5861 §4 takes for an error.

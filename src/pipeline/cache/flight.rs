@@ -2,24 +2,40 @@
 //!
 //! The first caller leads, the others follow. The fetch runs in a task of its own, so it goes on if
 //! the leader leaves, and whoever follows gets what it brought, on whatever worker they are. A fetch
-//! whose answer is for its caller alone lets the others go the moment that is known.
+//! whose answer is for its caller alone lets the others go the moment that is known, and for a while
+//! nobody waits for such an answer again.
 
 use std::{
     borrow::Cow,
     collections::HashMap,
-    sync::{Arc, Weak},
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use super::{epochs::Stamp, key::Key, object::Object};
+use super::{
+    epochs::Stamp,
+    key::{Key, KeyView},
+    object::Object,
+};
 use crate::error::{Error, Kind};
 
 /// The fetches under way.
-#[derive(Debug, Default)]
-pub(super) struct Flights(Arc<Mutex<HashMap<Key, Flight>>>);
+#[derive(Debug)]
+pub(super) struct Flights {
+    under_way: Arc<Mutex<HashMap<Key, Flight>>>,
+    /// When each group of keys last had an answer that could not be shared, in milliseconds from
+    /// `since`; zero for never.
+    parted: Box<[AtomicU64]>,
+    since: Instant,
+    hasher: RandomState,
+}
 
 #[derive(Debug)]
 struct Flight {
@@ -75,21 +91,50 @@ pub(super) enum Place {
 }
 
 impl Flights {
+    pub(super) fn new() -> Self {
+        let parted = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
+        let (since, hasher) = (Instant::now(), RandomState::new());
+        Self { under_way: Arc::default(), parted, since, hasher }
+    }
+
     /// Joins the fetch of an object, or begins it. One that began before a write is not joined by
     /// who comes after the write.
     pub(super) fn join(&self, key: Key, stamp: Stamp) -> Place {
-        let mut flights = self.0.lock();
+        let mut flights = self.under_way.lock();
         if let Some(flight) = flights.get(&key).filter(|flight| flight.stamp == stamp) {
             return Place::Follow(Follower(flight.landing.clone()));
         }
         let (sender, landing) = watch::channel(None);
         flights.insert(key.clone(), Flight { landing, stamp });
-        Place::Lead(Ticket { flights: Arc::downgrade(&self.0), key, sender })
+        Place::Lead(Ticket { flights: Arc::downgrade(&self.under_way), key, sender })
+    }
+
+    /// The answer to a request for this could not be shared: until it is known better, nobody waits
+    /// for another's.
+    pub(super) fn part(&self, key: &Key) {
+        if let Some(parted) = self.group(key.view()) {
+            parted.store(self.millis().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether callers who want this are to go each on their own.
+    pub(super) fn is_parted(&self, key: KeyView<'_>) -> bool {
+        let at = self.group(key).map_or(0, |parted| parted.load(Ordering::Relaxed));
+        at > 0 && self.millis().saturating_sub(at) < PARTED_FOR
     }
 
     /// How many fetches are under way.
     pub(super) fn count(&self) -> u64 {
-        self.0.lock().len() as u64
+        self.under_way.lock().len() as u64
+    }
+
+    fn group(&self, key: KeyView<'_>) -> Option<&AtomicU64> {
+        let at = self.hasher.hash_one(key) % GROUPS;
+        self.parted.get(usize::try_from(at).ok()?)
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -140,3 +185,8 @@ impl Follower {
         }
     }
 }
+
+/// How long callers go each on their own after an answer that could not be shared, in milliseconds.
+const PARTED_FOR: u64 = 5_000;
+/// Keys share the memory of that by groups: it only decides who waits.
+const GROUPS: u64 = 4096;

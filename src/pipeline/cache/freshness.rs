@@ -131,7 +131,7 @@ pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 
 /// RFC 9111 §4.2.2 leaves the bound to the cache; a day is what it gives as the time after which a
 /// guess was once to be warned of.
-const LONGEST_GUESS: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_GUESS: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 #[path = "freshness_tests.rs"]

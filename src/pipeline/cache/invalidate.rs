@@ -5,12 +5,18 @@
 //! of a successful write, and what its `Location` and `Content-Location` name on the same authority.
 //! A write that failed changes nothing; one whose end is not known may have changed everything.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, Method, Response, header};
 
-use super::{epochs::Scope, store::Store};
+use super::{
+    epochs::Scope,
+    store::{Store, path_of},
+};
 use crate::{
     domain::{Action, CanonicalTarget, Entity, Operation, Origin},
-    error::Error,
+    error::{Error, Fault},
+    pipeline::request::Head,
 };
 
 /// A write under way. Unless it is known to have failed, what it changes is made unreachable, also
@@ -18,9 +24,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Write {
     store: Store,
+    origin: Arc<Origin>,
     method: Method,
-    path: Box<str>,
-    entity: Reach,
+    target: CanonicalTarget,
+    operation: Option<Arc<Operation>>,
     is_open: bool,
 }
 
@@ -34,17 +41,22 @@ enum Reach {
 impl Write {
     pub(super) fn begin(
         store: &Store,
-        method: &Method,
-        target: &CanonicalTarget,
-        operation: Option<&Operation>,
+        origin: &Arc<Origin>,
+        head: &Head,
+        operation: Option<Arc<Operation>>,
     ) -> Self {
-        let (store, method, path) = (store.clone(), method.clone(), target.path());
-        let entity = reach(&method, path, operation);
-        Self { store, method, path: path.into(), entity, is_open: true }
+        Self {
+            store: store.clone(),
+            origin: Arc::clone(origin),
+            method: head.method.clone(),
+            target: head.target.clone(),
+            operation,
+            is_open: true,
+        }
     }
 
     /// The write's answer is there. Returns whether it was a success.
-    pub(super) fn answered<B>(&mut self, origin: &Origin, response: &Response<B>) -> bool {
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) -> bool {
         self.is_open = false;
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
@@ -52,8 +64,8 @@ impl Write {
         }
         self.advance();
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            if let Some(path) = same_authority_path(response.headers(), &name, origin, &self.path) {
-                self.store.invalidate([Scope::Path(&path)]);
+            if let Some(target) = self.named(response.headers(), &name) {
+                self.store.invalidate([Scope::Path(path_of(&target))]);
             }
         }
         true
@@ -61,22 +73,27 @@ impl Write {
 
     /// The write has no answer. If it was refused on this side of the upstream, nothing changed.
     pub(super) fn failed(&mut self, error: &Error) {
-        use crate::error::Fault;
         self.is_open = error.kind().fault() == Fault::Upstream;
     }
 
+    /// The target that a field of the answer names, if it is one of the same upstream.
+    pub(super) fn named(&self, headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+        let reference = headers.get(name)?.to_str().ok()?.trim();
+        same_authority_target(reference, &self.origin, self.target.path())
+    }
+
     fn advance(&self) {
-        let target = Scope::Path(&self.path);
-        match &self.entity {
+        let path = self.target.path();
+        let target = Scope::Path(path);
+        match reach(&self.method, path, self.operation.as_deref()) {
             Reach::Lists(collection) => {
-                self.store.invalidate([target, Scope::Lists(collection)]);
+                self.store.invalidate([target, Scope::Lists(&collection)]);
             }
             Reach::All(collection) => {
-                let (all, lists) = (Scope::Collection(collection), Scope::Lists(collection));
+                let (all, lists) = (Scope::Collection(&collection), Scope::Lists(&collection));
                 self.store.invalidate([target, all, lists]);
             }
         }
-        tracing::trace!(method = %self.method, "stored responses made unreachable");
     }
 }
 
@@ -131,24 +148,9 @@ fn parent(path: &str) -> Option<&str> {
     path.get(..=end)
 }
 
-/// The path that a field's URI reference names, if it is one of the upstream's (RFC 9111 §4.4).
-pub(super) fn same_authority_path(
-    headers: &HeaderMap,
-    name: &HeaderName,
-    origin: &Origin,
-    base: &str,
-) -> Option<String> {
-    let reference = headers.get(name)?.to_str().ok()?.trim();
-    let target = same_authority_target(reference, origin, base)?;
-    Some(target.split(['?', '#']).next().unwrap_or_default().to_owned())
-}
-
-/// Path and query that a reference names, relative to the path of the request (RFC 3986 §5).
-pub(super) fn same_authority_target(
-    reference: &str,
-    origin: &Origin,
-    base: &str,
-) -> Option<String> {
+/// Path and query that a reference names, relative to the path of the request (RFC 3986 §5), if they
+/// are on the upstream (RFC 9111 §4.4).
+fn same_authority_target(reference: &str, origin: &Origin, base: &str) -> Option<String> {
     let has_scheme = reference.split(['/', '?', '#']).next().is_some_and(|head| head.contains(':'));
     if has_scheme || reference.starts_with("//") {
         let absolute = if has_scheme {
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_no_operation_is_known_for() {
-        let reach = |method, path| super::reach(&method, path, None);
+        let reach = |method, path| reach(&method, path, None);
         assert_eq!(reach(Method::PUT, "/a/b/"), Reach::Lists("/a/".into()));
         assert_eq!(reach(Method::POST, "/a/list/"), Reach::All("/a/".into()));
         assert_eq!(reach(Method::POST, "/a/"), Reach::Lists("/a/".into()));

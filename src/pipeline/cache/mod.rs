@@ -33,6 +33,7 @@ mod storable;
 mod store;
 mod validate;
 mod vary;
+mod wait;
 
 pub use service::{CacheFuture, CacheLayer, Cached, Generation, Scope, cache};
 pub use settings::{Rule, Settings};

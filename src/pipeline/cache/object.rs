@@ -46,7 +46,8 @@ pub(super) struct Object {
     pub(super) operation: Option<Arc<Operation>>,
     received: Instant,
     weight: u32,
-    /// Milliseconds after `received` until which the upstream is not asked again after it failed.
+    /// Milliseconds after `received` until which the upstream is not asked again; zero as long as it
+    /// has not failed.
     spared_until: AtomicU64,
 }
 
@@ -56,7 +57,6 @@ pub(super) struct Origin {
     pub(super) source: RequestId,
     pub(super) operation: Option<Arc<Operation>>,
     pub(super) stamp: Stamp,
-    pub(super) received: Instant,
 }
 
 /// What a stored object is good for.
@@ -64,10 +64,10 @@ pub(super) struct Origin {
 pub(super) enum Reuse {
     /// It is fresh for this long yet.
     Fresh(Duration),
-    /// It is stale, and this caller takes it.
-    Stale(Duration),
+    /// It is stale and may be served; the word says why, for `Cache-Status`.
+    Stale(&'static str),
     /// It is stale and may be served while it is fetched anew.
-    WhileRevalidating(Duration),
+    WhileRevalidating(&'static str),
     /// The upstream must be asked: it is stale.
     Ask,
     /// The upstream must be asked: the caller wants it.
@@ -84,11 +84,12 @@ impl Object {
         terms: Terms,
         variant: Variant,
         origin: Origin,
+        received: Instant,
     ) -> Self {
         let validators = Validators::read(headers);
         let headers = compact(headers, &terms, status, body.len());
         let weight = weight(&headers, &body, &variant);
-        let Origin { source, operation, stamp, received } = origin;
+        let Origin { source, operation, stamp } = origin;
         let spared_until = AtomicU64::new(0);
         Self {
             status,
@@ -149,7 +150,7 @@ impl Object {
             return Reuse::Ask;
         }
         let (age, left) = (self.terms.freshness.age(now), self.terms.freshness.left(now));
-        let stale_for = self.terms.freshness.stale_for(now);
+        let stale_for = self.stale_for(now);
         let is_wanted_anew = ask.no_cache || ask.max_age.is_some_and(|most| age > most);
         match left {
             Some(left) if !is_wanted_anew && ask.min_fresh.is_none_or(|least| left >= least) => {
@@ -158,12 +159,19 @@ impl Object {
             Some(_) => Reuse::Wanted,
             None if is_wanted_anew || ask.min_fresh.is_some() => Reuse::Ask,
             None if self.terms.never_stale => Reuse::Ask,
-            None if ask.max_stale.is_some_and(|most| stale_for <= most) => Reuse::Stale(stale_for),
-            None if self.is_spared(now) && self.serves_on_error(ask, now) => {
-                Reuse::Stale(stale_for)
+            None if ask.max_stale.is_some_and(|most| stale_for <= most) => {
+                Reuse::Stale("stale-allowed")
+            }
+            None if self.serves_on_error(ask, now) && self.has_failed() => {
+                // The caller does not wait for the next attempt: it would wait in vain, most likely.
+                if self.is_spared(now) {
+                    Reuse::Stale(UPSTREAM_ERROR)
+                } else {
+                    Reuse::WhileRevalidating(UPSTREAM_ERROR)
+                }
             }
             None if stale_for < self.terms.stale_while_revalidate => {
-                Reuse::WhileRevalidating(stale_for)
+                Reuse::WhileRevalidating("revalidating")
             }
             None => Reuse::Ask,
         }
@@ -191,9 +199,14 @@ impl Object {
         self.spared_until.store(millis(until), Ordering::Relaxed);
     }
 
+    /// Whether the last attempt to fetch it anew failed.
+    fn has_failed(&self) -> bool {
+        self.spared_until.load(Ordering::Relaxed) > 0
+    }
+
     fn is_spared(&self, now: Instant) -> bool {
         let until = self.spared_until.load(Ordering::Relaxed);
-        until > 0 && millis(now.saturating_duration_since(self.received)) < until
+        millis(now.saturating_duration_since(self.received)) < until
     }
 
     /// The answer to a request: whole, a part, or that the caller has it already.
@@ -323,6 +336,9 @@ const DESCRIBES_BODY: [HeaderName; 4] = [
     header::CONTENT_RANGE,
     header::TRANSFER_ENCODING,
 ];
+
+/// The word for a stale answer instead of an error.
+pub(super) const UPSTREAM_ERROR: &str = "upstream-error";
 
 /// After the upstream failed, a stale object is served for this long before it is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -40,11 +40,11 @@ pub(super) async fn record(
             other => break other,
         }
     };
-    if let Some(Step::Last(_) | Step::End(_)) = arrived {
+    if let Some(Step::Last(..) | Step::End(_)) = arrived {
         let bytes = copy.take();
         finish(Some(bytes.clone()));
         let body = match arrived {
-            Some(Step::End(Some(trailers))) => {
+            Some(Step::Last(_, Some(trailers)) | Step::End(Some(trailers))) => {
                 let trailers = std::future::ready(Some(Ok(trailers)));
                 Body::wrap(Full::new(bytes).with_trailers(trailers))
             }
@@ -65,17 +65,14 @@ pub(super) async fn record(
         };
         match step {
             Step::More(data) => pieces.hand_on(Piece::Frame(Frame::data(data))),
-            Step::Last(data) => {
+            Step::Last(data, trailers) => {
                 finish(Some(copy.take()));
                 pieces.hand_on(Piece::Frame(Frame::data(data)));
-                return pieces.hand_on(Piece::End);
+                return pieces.end(trailers);
             }
             Step::End(trailers) => {
                 finish(Some(copy.take()));
-                if let Some(trailers) = trailers {
-                    pieces.hand_on(Piece::Frame(Frame::trailers(trailers)));
-                }
-                return pieces.hand_on(Piece::End);
+                return pieces.end(trailers);
             }
             Step::Over(data) => {
                 finish(None);
@@ -102,7 +99,7 @@ enum Step {
     /// These bytes, and there are more.
     More(Bytes),
     /// These bytes, and they are the last.
-    Last(Bytes),
+    Last(Bytes, Option<HeaderMap>),
     /// Nothing more.
     End(Option<HeaderMap>),
     /// These bytes, with which it is over the limit.
@@ -130,8 +127,15 @@ impl Copy {
             return Step::Over(data);
         }
         self.kept.extend_from_slice(&data);
-        let is_whole = self.expected == Some(self.kept.len() as u64) || self.body.is_end_stream();
-        if is_whole { Step::Last(data) } else { Step::More(data) }
+        if self.body.is_end_stream() {
+            return Step::Last(data, None);
+        }
+        if self.expected != Some(self.kept.len() as u64) {
+            return Step::More(data);
+        }
+        // All there is was announced and has come, but for the end, which may bring trailers.
+        let end = self.body.frame().await.and_then(Result::ok);
+        Step::Last(data, end.and_then(|frame| frame.into_trailers().ok()))
     }
 
     /// The whole body, in memory of its own size.
@@ -152,6 +156,13 @@ enum Piece {
 trait HandOn {
     /// To a caller who may have left.
     fn hand_on(&self, piece: Piece);
+
+    fn end(&self, trailers: Option<HeaderMap>) {
+        if let Some(trailers) = trailers {
+            self.hand_on(Piece::Frame(Frame::trailers(trailers)));
+        }
+        self.hand_on(Piece::End);
+    }
 }
 
 impl HandOn for mpsc::UnboundedSender<Piece> {

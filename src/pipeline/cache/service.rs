@@ -12,24 +12,25 @@ use std::{
 
 use http::{Method, Response};
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 use tower::{Layer, Service};
 
 use super::{
-    fetch,
+    control::Ask,
     invalidate::Write,
-    read::{self, Read, Way},
+    read::{Read, Way},
     status::{CACHE_STATUS, Forward, Forwarded},
     store::Store,
+    wait,
 };
 use crate::{
     body::Body,
     credentials::Keeper,
-    domain::{Origin, ProfileName},
+    domain::{Operation, Origin, ProfileName},
     error::Error,
     pipeline::{
         draft::Draft,
-        request::{Fetch, Recorded},
+        request::{Fetch, Head, Recorded},
     },
     trail::CacheResult,
 };
@@ -61,7 +62,8 @@ pub struct Scope<G = Keeper> {
 
 /// Answers repeated reads from memory.
 pub fn cache<G: Generation>(store: Store, scope: Scope<G>) -> CacheLayer<G> {
-    let place = Arc::new(Place { scope, seen: AtomicU64::new(u64::MAX) });
+    let origin = Arc::new(scope.origin.clone());
+    let place = Arc::new(Place { scope, origin, seen: AtomicU64::new(u64::MAX) });
     CacheLayer { store, place }
 }
 
@@ -76,6 +78,7 @@ pub struct CacheLayer<G = Keeper> {
 #[derive(Debug)]
 pub(super) struct Place<G> {
     pub(super) scope: Scope<G>,
+    pub(super) origin: Arc<Origin>,
     /// The generation that the store was told of.
     seen: AtomicU64,
 }
@@ -133,69 +136,64 @@ where
 
     fn call(&mut self, recorded: Recorded) -> Self::Future {
         let Recorded { head, body, operation } = recorded;
-        let rule = self.store.rule(operation.as_deref(), head.target.path()).cloned();
-        match (&head.method, rule) {
-            (&(Method::GET | Method::HEAD), Some(rule)) => {
-                let now = Instant::now();
-                let read = Read { store: &self.store, place: &self.place, rule: &rule, now };
-                match read.way(&head, &body, operation.as_ref()) {
-                    Way::Answer(response) => CacheFuture::done(Ok(response)),
-                    Way::Refuse(error) => CacheFuture::done(Err(error)),
-                    Way::Forward(why, reason) => {
-                        let said = Forwarded { detail: reason, ..Forwarded::because(why) };
-                        let draft = head.draft.clone();
-                        let inner = self.inner.call(Fetch { head, body });
-                        CacheFuture::forward(inner, After::Note { draft, said })
-                    }
-                    Way::AnswerAndFetch(response, errand) => {
-                        let service = self.ready_inner();
-                        let (unheard, _) = tokio::sync::oneshot::channel();
-                        tokio::spawn(errand.run(service, head, body, unheard));
-                        CacheFuture::done(Ok(response))
-                    }
-                    Way::Fetch(errand, follower) => {
-                        let service = self.ready_inner();
-                        let fetched = read::fetch(service, head, body, *errand, follower);
-                        CacheFuture { way: State::Waiting { future: Box::pin(fetched) } }
-                    }
+        let Self { inner, store, place } = self;
+        if !store.settings().enabled {
+            return CacheFuture::forward(inner.call(Fetch { head, body }), After::Nothing);
+        }
+        let is_read = matches!(head.method, Method::GET | Method::HEAD);
+        let rule = store.rule(operation.as_deref(), head.target.path());
+        let read =
+            rule.filter(|_| is_read || is_keepable(&head, operation.as_deref())).map(|rule| {
+                let ask = Ask::read(&head.headers);
+                let (operation, now) = (operation.as_ref(), Instant::now());
+                Read { store, place, rule, operation, head: &head, ask, now }
+            });
+        match read {
+            Some(read) if is_read => match read.way(&body) {
+                Way::Answer(response) => CacheFuture::done(Ok(response)),
+                Way::Refuse(error) => CacheFuture::done(Err(error)),
+                Way::Forward(why) => {
+                    let draft = head.draft.clone();
+                    CacheFuture::forward(
+                        inner.call(Fetch { head, body }),
+                        After::Note { draft, said: Forwarded::because(why) },
+                    )
                 }
-            }
-            (method, rule) if !method.is_safe() => {
-                let write = Write::begin(&self.store, method, &head.target, operation.as_deref());
-                let origin = &self.place.scope.origin;
-                let keepable = (*method == Method::POST && operation.is_none()).then_some(rule);
-                match keepable.flatten() {
-                    Some(rule) => {
-                        let read = Read {
-                            store: &self.store,
-                            place: &self.place,
-                            rule: &rule,
-                            now: Instant::now(),
-                        };
-                        let errand = read.errand_for_post(&head);
-                        let origin = origin.clone();
-                        let service = self.ready_inner();
-                        let posted = read::post(service, head, body, errand, write, origin);
-                        CacheFuture { way: State::Waiting { future: Box::pin(posted) } }
-                    }
-                    None => {
-                        let origin = origin.clone();
-                        let inner = self.inner.call(Fetch { head, body });
-                        CacheFuture::forward(inner, After::Invalidate { write, origin })
-                    }
+                Way::AnswerAndFetch(response, errand) => {
+                    let (nobody, _) = oneshot::channel();
+                    tokio::spawn(errand.run(ready_one(inner), head, body, nobody));
+                    CacheFuture::done(Ok(response))
                 }
+                Way::Fetch(errand, follower) => {
+                    CacheFuture::wait(wait::fetch(ready_one(inner), head, body, errand, follower))
+                }
+            },
+            Some(read) => {
+                let errand = read.errand_for_post();
+                let write = Write::begin(store, &place.origin, &head, operation);
+                CacheFuture::wait(wait::post(ready_one(inner), head, body, errand, write))
             }
-            _ => CacheFuture::forward(self.inner.call(Fetch { head, body }), After::Nothing),
+            None if head.method.is_safe() => {
+                CacheFuture::forward(inner.call(Fetch { head, body }), After::Nothing)
+            }
+            None => {
+                let write = Write::begin(store, &place.origin, &head, operation);
+                CacheFuture::forward(inner.call(Fetch { head, body }), After::Invalidate { write })
+            }
         }
     }
 }
 
-impl<S: Clone, G> Cached<S, G> {
-    /// The inner service that is ready; its clone takes its place.
-    fn ready_inner(&mut self) -> S {
-        let clone = self.inner.clone();
-        std::mem::replace(&mut self.inner, clone)
-    }
+/// Whether the answer to a write may be one that a later read gets (RFC 9110 §9.3.3). Pigello's own
+/// operations never say so.
+fn is_keepable(head: &Head, operation: Option<&Operation>) -> bool {
+    head.method == Method::POST && operation.is_none()
+}
+
+/// The service that is ready; its clone takes its place.
+fn ready_one<S: Clone>(service: &mut S) -> S {
+    let clone = service.clone();
+    std::mem::replace(service, clone)
 }
 
 pin_project! {
@@ -210,24 +208,30 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         /// Memory answers.
-        Done { result: Option<Result<Response<Body>, Error>> },
+        Done { result: Option<Answer> },
         /// The upstream answers.
         Forwarded { #[pin] inner: F, after: After },
         /// A fetch answers, this one's or another's.
-        Waiting { future: Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>> },
+        Waiting { future: Pin<Box<dyn Future<Output = Answer> + Send>> },
     }
 }
+
+type Answer = Result<Response<Body>, Error>;
 
 /// What is to be done with an answer that only passes.
 enum After {
     Nothing,
     Note { draft: Draft, said: Forwarded },
-    Invalidate { write: Write, origin: Origin },
+    Invalidate { write: Write },
 }
 
 impl<F> CacheFuture<F> {
-    fn done(result: Result<Response<Body>, Error>) -> Self {
-        Self { way: State::Done { result: Some(result) } }
+    fn done(answer: Answer) -> Self {
+        Self { way: State::Done { result: Some(answer) } }
+    }
+
+    fn wait(answer: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Self { way: State::Waiting { future: Box::pin(answer) } }
     }
 
     fn forward(inner: F, after: After) -> Self {
@@ -255,7 +259,7 @@ where
 }
 
 impl After {
-    fn finish(&mut self, result: &mut Result<Response<Body>, Error>) {
+    fn finish(&mut self, result: &mut Answer) {
         match (self, result) {
             (Self::Nothing, _) => {}
             (Self::Note { draft, said }, result) => {
@@ -266,10 +270,10 @@ impl After {
                     response.headers_mut().append(CACHE_STATUS, said.value());
                 }
             }
-            (Self::Invalidate { write, origin }, Ok(response)) => {
-                write.answered(origin, response);
+            (Self::Invalidate { write }, Ok(response)) => {
+                write.answered(response);
             }
-            (Self::Invalidate { write, .. }, Err(error)) => write.failed(error),
+            (Self::Invalidate { write }, Err(error)) => write.failed(error),
         }
     }
 }
@@ -279,6 +283,3 @@ impl<F> fmt::Debug for CacheFuture<F> {
         f.write_str("CacheFuture")
     }
 }
-
-// The errand of a background fetch is as large as a request; it is boxed where it is made.
-const _: () = assert!(size_of::<fetch::Errand>() < 1024);

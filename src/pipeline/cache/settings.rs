@@ -74,9 +74,9 @@ impl Default for Rule {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::from_secs(600),
+            stale_if_error: Duration::from_mins(10),
             negative_ttl: Duration::ZERO,
             heuristic: false,
         }
@@ -97,13 +97,11 @@ pub(super) fn find<'a>(
     rules.iter().find(|rule| rule.matches(operation, path))
 }
 
-/// By operation, and by path for what matches none: `unmatched = "forward"` with a free path rule
-/// must not open what no rule may.
+/// By name, and by path: neither an operation of the configuration nor a free path rule opens what no
+/// rule may.
 fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
-    match operation {
-        Some(operation) => operation.is_protected_identity(),
-        None => path.split('/').any(|segment| segment.eq_ignore_ascii_case("protectedidentity")),
-    }
+    operation.is_some_and(Operation::is_protected_identity)
+        || path.split('/').any(|segment| segment.eq_ignore_ascii_case("protectedidentity"))
 }
 
 #[cfg(test)]
@@ -137,8 +135,10 @@ mod tests {
         for name in ["protectedidentity.get", "protectedidentity.list"] {
             assert!(find(&rules, Some(&operation(name)), "/").is_none(), "{name}");
         }
+        let own = Operation::new("mine.get", http::Method::GET, "/x/protectedidentity/{pk}/");
         for path in ["/accounts/users/customer/protectedidentity/x", "/ProtectedIdentity/"] {
             assert!(find(&rules, None, path).is_none(), "{path}");
+            assert!(find(&rules, Some(own.as_ref().unwrap()), path).is_none(), "{path}");
         }
         assert!(find(&rules, Some(&operation("tenant.list")), "/").is_some());
         assert!(find(&rules, None, "/free/path").is_some());

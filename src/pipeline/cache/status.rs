@@ -3,7 +3,7 @@
 //! The values of a hit are numbers that repeat, so each thread keeps those it wrote last: a hit
 //! writes no text.
 
-use std::{cell::RefCell, fmt::Write as _, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -58,7 +58,8 @@ impl Forwarded {
     pub(super) fn value(&self) -> HeaderValue {
         let mut text = format!("{NAME}; fwd={}", self.why.name());
         if let Some(status) = self.status {
-            let _ = write!(text, "; fwd-status={}", status.as_u16());
+            text.push_str("; fwd-status=");
+            text.push_str(status.as_str());
         }
         if self.collapsed {
             text.push_str("; collapsed");
@@ -67,10 +68,12 @@ impl Forwarded {
             text.push_str("; stored");
         }
         if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; ttl={}", ttl.as_secs());
+            text.push_str("; ttl=");
+            text.push_str(itoa::Buffer::new().format(ttl.as_secs()));
         }
         if let Some(detail) = self.detail {
-            let _ = write!(text, "; detail={detail}");
+            text.push_str("; detail=");
+            text.push_str(detail);
         }
         from_text(&text)
     }

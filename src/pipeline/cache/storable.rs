@@ -44,10 +44,10 @@ pub(super) fn terms(
     times: Times,
 ) -> Result<Terms, &'static str> {
     let allow = Allow::read(headers);
-    if status.is_informational()
-        || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
-    {
-        return Err("partial");
+    match status {
+        StatusCode::PARTIAL_CONTENT => return Err("partial"),
+        StatusCode::NOT_MODIFIED => return Err("not-modified"),
+        _ => {}
     }
     if allow.must_understand {
         if !is_understood(status) {
@@ -102,16 +102,16 @@ fn keep(
     };
     let stale_while_revalidate = stale(allow.stale_while_revalidate, rule.stale_while_revalidate);
     let stale_if_error = stale(allow.stale_if_error, rule.stale_if_error);
-    let revalidation = match has_validator && !is_error {
-        true => REVALIDATION.max(rule.stale_if_error),
-        false => Duration::ZERO,
+    let revalidation = if has_validator && !is_error {
+        REVALIDATION.max(rule.stale_if_error)
+    } else {
+        Duration::ZERO
     };
     let beyond = stale_while_revalidate.max(stale_if_error).max(revalidation);
-    let fresh = match allow.no_cache {
-        true if revalidation.is_zero() => return Err("no-cache"),
-        true => Duration::ZERO,
-        false => freshness.left(times.answered).unwrap_or_default(),
-    };
+    let fresh = freshness.left(times.answered).filter(|_| !allow.no_cache).unwrap_or_default();
+    if allow.no_cache && revalidation.is_zero() {
+        return Err("no-cache");
+    }
     // What is stale already is of use for that much less.
     let stale_for = freshness.stale_for(times.answered);
     let keep = fresh.saturating_add(beyond.saturating_sub(stale_for).max(revalidation));
@@ -148,7 +148,7 @@ fn is_understood(status: StatusCode) -> bool {
 }
 
 /// How long a stale response with a validator is kept to ask whether it still holds.
-const REVALIDATION: Duration = Duration::from_secs(60);
+const REVALIDATION: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 #[path = "storable_tests.rs"]

@@ -49,6 +49,19 @@ struct Shared {
 /// The variants of one target, the newest first.
 type Variants = Arc<[Arc<Object>]>;
 
+/// A stored object, as it was found: among its variants, so that finding it counts no more references
+/// than it must.
+pub(super) struct Found {
+    variants: Variants,
+    at: usize,
+}
+
+impl Found {
+    pub(super) fn object(&self) -> Option<&Arc<Object>> {
+        self.variants.get(self.at)
+    }
+}
+
 /// Tells the time of day, for comparison with `Date` and `Expires`.
 pub trait WallClock: fmt::Debug + Send + Sync {
     /// The time of day.
@@ -86,7 +99,7 @@ impl Store {
             rules,
             objects,
             epochs: Epochs::new(),
-            flights: Flights::default(),
+            flights: Flights::new(),
             purges: AtomicU64::new(0),
             generations: Mutex::default(),
             counts: Counts::default(),
@@ -188,10 +201,12 @@ impl Store {
         key: &KeyView<'_>,
         request: &HeaderMap,
         now: Instant,
-    ) -> Option<Arc<Object>> {
+    ) -> Option<Found> {
         let variants = self.0.objects.get(key)?;
-        let object = variants.iter().find(|object| object.variant.answers(request))?;
-        (object.is_kept(now) && self.is_current(&object.stamp)).then(|| Arc::clone(object))
+        let at = variants.iter().position(|object| {
+            object.variant.answers(request) && object.is_kept(now) && self.is_current(&object.stamp)
+        })?;
+        Some(Found { variants, at })
     }
 
     /// Stores an object in place of the variant that it is, unless it is of another time already.
@@ -296,7 +311,7 @@ impl fmt::Debug for Store {
 }
 
 /// The path of a target.
-fn path_of(target: &str) -> &str {
+pub(super) fn path_of(target: &str) -> &str {
     target.split('?').next().unwrap_or(target)
 }
 

@@ -1,4 +1,5 @@
 //! The stage as a whole, against an upstream in process.
 
 mod basics;
+mod conformance;
 mod harness;
