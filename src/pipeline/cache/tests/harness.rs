@@ -119,6 +119,13 @@ fn stage(
     cache(store.clone(), scope).layer(upstream.clone())
 }
 
+/// Lets every task that is ready run, a thousand callers' too.
+pub(super) async fn settle() {
+    for _ in 0..5_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A request to be sent through the stage.
 pub(super) struct Request<'a> {
     bench: &'a Bench,
@@ -324,6 +331,11 @@ impl Upstream {
     pub(super) fn then(&self, turn: Turn) -> &Self {
         self.0.lock().turns.push_back(turn);
         self
+    }
+
+    /// Takes back the turns that were not used.
+    pub(super) fn forget(&self) {
+        self.0.lock().turns.clear();
     }
 
     /// How often it was asked.

@@ -1,5 +1,9 @@
 //! The stage as a whole, against an upstream in process.
 
 mod basics;
+mod bodies;
 mod conformance;
+mod flights;
 mod harness;
+mod scopes;
+mod stale;
