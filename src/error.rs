@@ -184,6 +184,8 @@ kinds! {
     UpstreamIncomplete = BAD_GATEWAY, "upstream_incomplete", "Pigello's answer is incomplete", "http_response_incomplete", Upstream;
     /// The upstream's answer is no HTTP that can be passed on.
     UpstreamProtocol = BAD_GATEWAY, "upstream_protocol", "Pigello's answer is not HTTP", "http_protocol_error", Upstream;
+    /// The upstream's answer holds the client secret.
+    UpstreamEchoedSecret = BAD_GATEWAY, "upstream_echoed_secret", "Pigello's answer held the client secret", "http_protocol_error", Upstream;
     /// Connecting took too long.
     UpstreamConnectTimeout = GATEWAY_TIMEOUT, "upstream_connect_timeout", "Connecting to Pigello took too long", "connection_timeout", Upstream;
     /// The answer took too long.

@@ -8,12 +8,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::CredentialSet;
+use super::{CredentialSet, ValueName};
+use crate::secret::Needles;
 
 /// One credential set with the number of its generation. A request takes one and keeps it to its
 /// end, however often the set is rotated meanwhile.
 pub struct Lease {
     set: CredentialSet,
+    needles: Needles,
     generation: u64,
     /// When Pigello last accepted it, in seconds since 1970; 0 for never.
     accepted: AtomicI64,
@@ -23,7 +25,14 @@ impl Lease {
     /// Gives a set the next number.
     pub(super) fn new(set: CredentialSet) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { set, generation: NEXT.fetch_add(1, Ordering::Relaxed), accepted: AtomicI64::new(0) }
+        let needles = set.value(ValueName::ClientSecret).needles();
+        let (generation, accepted) = (NEXT.fetch_add(1, Ordering::Relaxed), AtomicI64::new(0));
+        Self { set, needles, generation, accepted }
+    }
+
+    /// The secret's forms, for whoever makes sure that it does not come back.
+    pub fn needles(&self) -> &Needles {
+        &self.needles
     }
 
     /// Unique in this process: another number means that a value or the version is another. What

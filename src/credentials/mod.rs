@@ -21,10 +21,11 @@ mod watch;
 mod status;
 mod keeper;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use crate::secret::Sighting;
 pub use directory::DirectoryError;
 pub use environment::EnvironmentError;
 pub use gather::{ValueProblem, ValueProblems, ValueTrouble};

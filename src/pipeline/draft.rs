@@ -65,6 +65,8 @@ pub struct Facts {
     pub error: Option<Kind>,
     /// Why the caller's body could not be read to its end. HTTP/2 tells it to nobody else.
     pub body_error: Option<Kind>,
+    /// How many fields of the upstream's answer were removed, because they could be the seven.
+    pub masked_fields: u32,
     /// The call's place among those under way; given back when the record closes.
     pub place: Option<OwnedSemaphorePermit>,
 }
@@ -140,6 +142,7 @@ impl Draft {
             response_bytes: edge.response_bytes,
             would_refuse: facts.would_refuse.map(Kind::label),
             error: facts.error.map(Kind::label),
+            masked_fields: facts.masked_fields,
         }
     }
 }

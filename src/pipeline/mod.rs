@@ -3,7 +3,7 @@
 //! ```text
 //! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
 //!                    (opens)                                                 (writes ahead)       │
-//!                       Pigello ─ upstream ─ apply ─ gate ─ retry ─ rotate ─ deadline ─ resolve ─┘
+//!               Pigello ─ upstream ─ apply ─ gate ─ retry ─ guard ─ rotate ─ deadline ─ resolve ─┘
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -38,6 +38,7 @@ pub mod authorize;
 pub mod gather;
 pub mod cache;
 pub mod inject;
+pub mod guard;
 pub mod resilience;
 pub mod upstream;
 
@@ -115,6 +116,8 @@ pub fn build(
         .layer(resilience::deadline(parts.deadlines))
         // Outside the attempts, too: a 401 is an answer, and the call begins anew with another set.
         .layer(inject::rotate(parts.keeper))
+        // With the set that is sent, and before the cache: nothing is stored that was not looked at.
+        .layer(guard::guard())
         // Outside the injection: no copy that waits for another attempt holds a secret.
         .layer(resilience::retry(parts.retry, Arc::clone(&parts.health)))
         // On each attempt: an upstream that fails, or has asked for a pause, is left alone.

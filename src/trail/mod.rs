@@ -40,6 +40,8 @@
 //! | `duration_us`, `upstream_us` | whole call; until the head of the upstream's answer |
 //! | `request_bytes`, `response_bytes` | bodies, as far as they were sent |
 //! | `error` | label of what went wrong, or `null` |
+//! | `would_refuse` | label of what the policy would have refused the call for, with `mode = "report"` |
+//! | `masked_fields` | fields of the upstream's answer that were removed |
 //!
 //! Other kinds are markers: `start` and `stop` (a gateway took the trail and closed it in order; a
 //! `start` without a `stop` before it is a crash), `intent` (synced trails: a call is about to use a

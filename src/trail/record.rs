@@ -62,11 +62,14 @@ pub struct Record {
     pub request_bytes: u64,
     /// Bytes of the answer's body that were sent.
     pub response_bytes: u64,
-    /// Why the call would have been refused, where a policy only watches: a label of
-    /// [`Kind`](crate::error::Kind).
-    pub would_refuse: Option<&'static str>,
     /// Why the call failed or was refused: a label of [`Kind`](crate::error::Kind).
     pub error: Option<&'static str>,
+    /// Why the call would have been refused, where the policy only reports: a label of
+    /// [`Kind`](crate::error::Kind).
+    pub would_refuse: Option<&'static str>,
+    /// How many fields of the upstream's answer were removed, because they were under the names of
+    /// the seven.
+    pub masked_fields: u32,
 }
 
 /// A call that is about to use a credential: written before the secret leaves the process, where

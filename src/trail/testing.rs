@@ -40,8 +40,9 @@ pub(super) fn record() -> Record {
         upstream_time: Some(Duration::from_millis(11)),
         request_bytes: 0,
         response_bytes: 2_048,
-        would_refuse: None,
         error: None,
+        would_refuse: None,
+        masked_fields: 0,
     }
 }
 

@@ -16,6 +16,7 @@ mod admin;
 mod architecture;
 mod attacks;
 mod cache;
+mod echo;
 mod path;
 mod refusals;
 mod rotation;

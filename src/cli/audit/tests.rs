@@ -49,8 +49,9 @@ fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Re
         upstream_time: None,
         request_bytes: 0,
         response_bytes: 10,
-        would_refuse: None,
         error: (status >= 400).then_some("operation_unknown"),
+        would_refuse: None,
+        masked_fields: 0,
     }
 }
 

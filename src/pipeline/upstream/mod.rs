@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Response};
+use http::Response;
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
@@ -93,17 +93,7 @@ impl Service<Outbound> for Upstream {
                 result.map_err(|error| classify::classify(error, draft.body_error()))?;
             draft.note(|facts| facts.upstream_status = Some(response.status()));
             super::hop_by_hop::strip(response.headers_mut());
-            drop_own_names(response.headers_mut());
             Ok(response.map(Body::from))
         })
-    }
-}
-
-/// An upstream that echoes what it got must not hand a caller the seven values.
-fn drop_own_names(headers: &mut HeaderMap) {
-    while let Some(name) =
-        headers.keys().find(|name| name.as_str().starts_with("x-pigello-")).cloned()
-    {
-        headers.remove(name);
     }
 }

@@ -96,8 +96,9 @@ impl Encoder {
                 .micros("upstream_us", record.upstream_time)
                 .number("request_bytes", record.request_bytes)
                 .number("response_bytes", record.response_bytes)
+                .text_or_null("error", record.error)
                 .text_or_null("would_refuse", record.would_refuse)
-                .text_or_null("error", record.error);
+                .number("masked_fields", record.masked_fields);
         });
     }
 

@@ -43,7 +43,8 @@ fn a_call_has_every_field_and_nothing_else() {
             "upstream_status": 200, "tls_version": "TLSv1.3", "tls_certificate": "ab".repeat(32),
             "attempts": 2, "retries": ["upstream_refused"], "credential_version": "7",
             "duration_us": 12345, "upstream_us": 11000,
-            "request_bytes": 0, "response_bytes": 2048, "would_refuse": null, "error": null,
+            "request_bytes": 0, "response_bytes": 2048, "error": null,
+            "would_refuse": null, "masked_fields": 0,
         })
     );
 }

@@ -172,7 +172,6 @@ async fn lines_and_request_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "a table")]
 async fn fields_and_hosts() {
     let forged = "X-PIGELLO-CLIENT-SECRET: forged\r\nx_pigello_client_secret: forged\r\n";
     run(vec![

@@ -265,4 +265,12 @@ impl Stopped {
             .filter(|record| record["kind"] == "call")
             .collect()
     }
+    /// Everything in the trail's files, as text.
+    pub fn trail_text(&self) -> String {
+        let audit = self.folder.path().join("audit");
+        fs::read_dir(audit)
+            .unwrap()
+            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap_or_default())
+            .collect()
+    }
 }

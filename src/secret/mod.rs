@@ -4,6 +4,8 @@
 //! module only as a header value marked sensitive, as a keyed fingerprint, or, for the sealed store
 //! that has to write it down, through [`SecretText::expose_to`].
 
+mod needles;
+
 use std::fmt;
 
 use aws_lc_rs::hmac;
@@ -11,6 +13,8 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
+
+pub use needles::{Needles, Sighting};
 
 /// One value of a credential set: never empty, printable ASCII, without spaces around it, so that
 /// it is exactly one header value.
@@ -66,6 +70,11 @@ impl SecretText {
     /// Whether two secrets are the same, in a time that does not depend on where they differ.
     pub fn same_as(&self, other: &Self) -> bool {
         self.open().as_bytes().ct_eq(other.open().as_bytes()).into()
+    }
+
+    /// What to look for where the value must not appear.
+    pub fn needles(&self) -> Needles {
+        Needles::of(self.open())
     }
 
     /// Shows the value to a writer that must have it: the sealed store, which encrypts it.

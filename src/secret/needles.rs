@@ -1,0 +1,226 @@
+//! Finds a secret in what an upstream sends back.
+//!
+//! An error page repeats a request as it is, in JSON, in a link, in base64. Every such form of the
+//! secret is a needle. What is searched for are the first bytes of the needles, a few for each, in
+//! one pass; the rest is compared where they are found. So the copies that hold more than a few
+//! bytes of the secret are all here, and wiped when they are dropped.
+
+use std::fmt;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+use base64::Engine as _;
+use zeroize::Zeroizing;
+
+/// The forms of one secret.
+pub struct Needles {
+    starts: Option<AhoCorasick>,
+    needles: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// What a text holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// Nothing of the secret.
+    Nothing,
+    /// The secret.
+    Secret,
+    /// From there to its end the text could be the beginning of the secret.
+    Beginning(usize),
+}
+
+impl Needles {
+    /// The forms of a text. One that is shorter than [`Self::SHORTEST`] has none: it would be found
+    /// where it is not.
+    pub(super) fn of(secret: &str) -> Self {
+        let mut needles: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+        let mut add = |needle: Vec<u8>| {
+            let needle = Zeroizing::new(needle);
+            if needle.len() >= Self::SHORTEST && !needles.contains(&needle) {
+                needles.push(needle);
+            }
+        };
+        if secret.len() >= Self::SHORTEST {
+            add(secret.as_bytes().to_vec());
+            for skip in 0..3 {
+                let Some(aligned) = secret.as_bytes().get(skip..) else { continue };
+                // Only whole groups: the characters at the ends depend on what stands beside.
+                let groups = aligned.get(..aligned.len() / 3 * 3).unwrap_or_default();
+                add(base64::prelude::BASE64_STANDARD_NO_PAD.encode(groups).into_bytes());
+                add(base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(groups).into_bytes());
+            }
+            for escape in ESCAPES {
+                add(secret.bytes().flat_map(escape).collect());
+            }
+        }
+        let mut starts: Vec<&[u8]> =
+            needles.iter().filter_map(|needle| needle.get(..START)).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&starts);
+        // A few patterns of a few bytes always make a searcher.
+        let starts = searcher.ok().filter(|_| !starts.is_empty());
+        Self { starts, needles }
+    }
+
+    /// The shortest secret, and form of one, that is looked for.
+    pub const SHORTEST: usize = 8;
+
+    /// Looks at a text.
+    pub fn look(&self, text: &[u8]) -> Sighting {
+        let Some(starts) = &self.starts else { return Sighting::Nothing };
+        let mut beginning = None;
+        let mut from = 0;
+        while let Some(found) = starts.find(Input::new(text).range(from..)) {
+            let rest = text.get(found.start()..).unwrap_or_default();
+            for needle in &self.needles {
+                if rest.starts_with(needle) {
+                    return Sighting::Secret;
+                }
+                if needle.starts_with(rest) {
+                    beginning.get_or_insert(found.start());
+                }
+            }
+            from = found.start() + 1;
+        }
+        // What is shorter than a start was not looked at yet.
+        let last = text.len().saturating_sub(START - 1)..text.len();
+        let beginning = beginning.or_else(|| {
+            last.into_iter().find(|at| {
+                let rest = text.get(*at..).unwrap_or_default();
+                self.needles.iter().any(|needle| needle.starts_with(rest))
+            })
+        });
+        beginning.map_or(Sighting::Nothing, Sighting::Beginning)
+    }
+
+    /// Whether the secret is in a text that is whole.
+    pub fn are_in(&self, text: &[u8]) -> bool {
+        text.len() >= Self::SHORTEST && self.look(text) == Sighting::Secret
+    }
+}
+
+impl fmt::Debug for Needles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Needles({})", self.needles.len())
+    }
+}
+
+/// How a byte is written in some format.
+type Escape = fn(u8) -> Vec<u8>;
+
+const ESCAPES: [Escape; 10] = [
+    |byte| percent(byte, is_unreserved(byte), false),
+    |byte| percent(byte, is_unreserved(byte), true),
+    // Forms (x-www-form-urlencoded).
+    |byte| if byte == b' ' { b"+".to_vec() } else { percent(byte, is_unreserved(byte), false) },
+    |byte| percent(byte, false, false),
+    |byte| percent(byte, false, true),
+    |byte| match byte {
+        b'"' | b'\\' => vec![b'\\', byte],
+        _ => vec![byte],
+    },
+    |byte| match byte {
+        b'"' | b'\\' | b'/' => vec![b'\\', byte],
+        _ => vec![byte],
+    },
+    // What is safe inside HTML (Go's `encoding/json`, Django's `json_script`).
+    |byte| match byte {
+        b'"' | b'\\' => vec![b'\\', byte],
+        b'<' | b'>' | b'&' => format!("\\u00{byte:02x}").into_bytes(),
+        _ => vec![byte],
+    },
+    |byte| match byte {
+        b'&' => b"&amp;".to_vec(),
+        b'<' => b"&lt;".to_vec(),
+        b'>' => b"&gt;".to_vec(),
+        b'"' => b"&quot;".to_vec(),
+        b'\'' => b"&#x27;".to_vec(),
+        _ => vec![byte],
+    },
+    |byte| format!("{byte:02x}").into_bytes(),
+];
+
+fn percent(byte: u8, plain: bool, lower: bool) -> Vec<u8> {
+    match (plain, lower) {
+        (true, _) => vec![byte],
+        (false, false) => format!("%{byte:02X}").into_bytes(),
+        (false, true) => format!("%{byte:02x}").into_bytes(),
+    }
+}
+
+/// RFC 3986 §2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// So many bytes of a needle are searched for; more of them would be copies of the secret.
+const START: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "made-up/secret+with \"all\\ & <sorts>";
+
+    fn forms() -> Vec<String> {
+        let padded = |padding: &str| {
+            base64::prelude::BASE64_STANDARD.encode(format!("{padding}{SECRET}{padding}"))
+        };
+        vec![
+            SECRET.to_owned(),
+            padded(""),
+            padded("a"),
+            padded("ab"),
+            base64::prelude::BASE64_URL_SAFE.encode(SECRET),
+            form_urlencoded::byte_serialize(SECRET.as_bytes()).collect(),
+            serde_json::to_string(SECRET).unwrap(),
+            serde_json::to_string(SECRET).unwrap().replace('/', "\\/"),
+            "made-up%2Fsecret%2Bwith%20%22all%5C%20%26%20%3Csorts%3E".to_owned(),
+            "made-up%2fsecret%2bwith%20%22all%5c%20%26%20%3csorts%3e".to_owned(),
+            "made-up/secret+with &quot;all\\ &amp; &lt;sorts&gt;".to_owned(),
+            "made-up/secret+with \\\"all\\\\ \\u0026 \\u003csorts\\u003e".to_owned(),
+            SECRET.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")),
+            SECRET.bytes().fold(String::new(), |hex, byte| hex + &format!("%{byte:02X}")),
+        ]
+    }
+
+    #[test]
+    fn every_form_is_found_and_nothing_else() {
+        let needles = Needles::of(SECRET);
+        for form in forms() {
+            assert!(needles.are_in(form.as_bytes()), "{form}");
+            assert!(needles.are_in(format!("<p>{form}</p>").as_bytes()), "{form}");
+        }
+        for text in ["", "made", "made-up", "made-up/secret+without", "made made made-up/secret"] {
+            assert!(!needles.are_in(text.as_bytes()), "{text}");
+        }
+        assert_eq!(needles.look(b"abc"), Sighting::Nothing);
+        assert_eq!(needles.look(b"abc made-up/se"), Sighting::Beginning(4));
+        assert_eq!(needles.look(b"abc m"), Sighting::Beginning(4));
+        assert!(!format!("{needles:?}").contains("made"));
+    }
+
+    #[test]
+    fn a_short_secret_is_not_looked_for() {
+        assert!(!Needles::of("short").are_in(b"a short text"));
+    }
+
+    proptest! {
+        /// Cut anywhere, the first part ends in a beginning or the second holds the secret.
+        #[test]
+        fn no_cut_hides_it(before in "[a-z ]{0,20}", cut in 0_usize..60, form in 0_usize..14) {
+            let needles = Needles::of(SECRET);
+            let text = format!("{before}{}", forms()[form]);
+            let (left, right) = text.as_bytes().split_at(cut.min(text.len()));
+            match needles.look(left) {
+                Sighting::Secret => {}
+                Sighting::Nothing => prop_assert!(needles.are_in(right)),
+                Sighting::Beginning(at) => {
+                    prop_assert!(needles.are_in(&[&left[at..], right].concat()));
+                }
+            }
+        }
+    }
+}
