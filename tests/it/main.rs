@@ -17,6 +17,7 @@ mod architecture;
 mod attacks;
 mod cache;
 mod echo;
+mod faults;
 mod path;
 mod refusals;
 mod rotation;

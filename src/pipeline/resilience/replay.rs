@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     body::Body,
-    error::{BoxError, Error, Kind},
+    error::{BoxError, Error, Kind, find_kind},
 };
 
 /// A body, for as many attempts as it allows.
@@ -67,6 +67,14 @@ impl Replay {
         }
     }
 
+    /// Why the caller's body failed, if it did. HTTP/2 resets the stream and forgets the reason.
+    pub(super) fn failure(&self) -> Option<Kind> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Wire(wire) => wire.state.lock().failed,
+        }
+    }
+
     /// When the last byte was handed over to be sent; `None` while the caller is still sending.
     pub(super) fn sent_since(&self, began: Instant) -> Option<Instant> {
         match self {
@@ -89,6 +97,7 @@ struct State {
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
     ended: bool,
+    failed: Option<Kind>,
     /// The attempt whose body may read.
     attempt: u32,
     handed_over: Option<Instant>,
@@ -102,6 +111,7 @@ impl State {
             kept: Some(Vec::new()),
             kept_bytes: 0,
             ended: false,
+            failed: None,
             attempt: 0,
             handed_over: None,
         }
@@ -114,6 +124,11 @@ impl State {
         } else if let Some(kept) = &mut self.kept {
             kept.push(data.clone());
         }
+    }
+
+    fn fail(&mut self, kind: Kind) {
+        self.kept = None;
+        self.failed.get_or_insert(kind);
     }
 
     /// What was kept and this attempt has not sent yet.
@@ -188,8 +203,10 @@ impl HttpBody for ReplayBody {
             None if state.ended => return Poll::Ready(None),
             None => match Pin::new(&mut state.source).poll_frame(cx) {
                 Poll::Pending => {
-                    drop(state);
-                    return self.poll_patience(cx).map(|error| Some(Err(error.into())));
+                    return self.poll_patience(cx).map(|error| {
+                        state.fail(error.kind());
+                        Some(Err(error.into()))
+                    });
                 }
                 Poll::Ready(None) => {
                     state.ended = true;
@@ -197,7 +214,7 @@ impl HttpBody for ReplayBody {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    state.kept = None;
+                    state.fail(find_kind(error.as_ref()).unwrap_or(Kind::BodyBroken));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
@@ -291,7 +308,7 @@ mod tests {
         assert!(attempt.frame().await.unwrap().is_ok());
         let began = Instant::now();
         let error = attempt.frame().await.unwrap().unwrap_err();
-        assert_eq!(crate::error::find_kind(&*error), Some(Kind::BodyTimeout));
+        assert_eq!(find_kind(&*error), Some(Kind::BodyTimeout));
         assert_eq!(began.elapsed(), Duration::from_secs(30));
         assert_eq!(replay.sent_since(began), None);
     }

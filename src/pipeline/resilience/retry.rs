@@ -184,6 +184,10 @@ where
                         continue;
                     };
                     let Err(error) = result else { return Poll::Ready(result) };
+                    let error = match this.body.failure() {
+                        Some(kind) if kind != error.kind() => body_failed(kind).because(error),
+                        _ => error,
+                    };
                     let pause =
                         this.again.as_mut().and_then(|again| again.after(error.kind(), this.body));
                     let Some(pause) = pause else { return Poll::Ready(Err(error)) };
@@ -224,6 +228,15 @@ fn is_before_sending(kind: Kind) -> bool {
             | Kind::UpstreamConnectTimeout
             | Kind::UpstreamTls
     )
+}
+
+fn body_failed(kind: Kind) -> Error {
+    let detail = match kind {
+        Kind::BodyTooLarge => "the request body is over the limit",
+        Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
+        _ => "the request body broke off or is not well framed",
+    };
+    Error::new(kind, detail)
 }
 
 fn no_first_byte() -> Error {

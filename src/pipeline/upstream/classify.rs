@@ -55,7 +55,7 @@ fn from_io(error: &io::Error) -> (Kind, &'static str) {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::ConnectionAborted => {
-            (Kind::UpstreamClosed, "the upstream closed the connection")
+            (Kind::UpstreamRefused, "the upstream closed the connection before it was open")
         }
         _ => (Kind::UpstreamUnreachable, "the upstream's address cannot be reached"),
     }

@@ -4,10 +4,12 @@ mod caller;
 mod frames;
 mod gateway;
 mod recorder;
+mod proxy;
 
 pub use caller::{Caller, raw};
 pub use frames::{Frames, Heard, frame, headers};
 pub use gateway::{Gateway, Setup};
+pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;
 
 use pigello_gateway::mock::{MockPigello, Options, Running};
