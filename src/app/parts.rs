@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::sync::Semaphore;
@@ -42,7 +43,8 @@ pub(super) struct Shared {
     policy: Arc<Policy>,
     callers: Arc<[Arc<CallerRule>]>,
     limits: receive::Limits,
-    deadlines: resilience::Deadlines,
+    request_timeout: Duration,
+    upstream_read: Duration,
     retry: resilience::RetrySettings,
     pub(super) healths: HashMap<ProfileName, Arc<Health>>,
 }
@@ -87,10 +89,8 @@ impl Shared {
                 header_count: settings.limits.header_count,
                 target_bytes: TARGET_BYTES,
             },
-            deadlines: resilience::Deadlines {
-                whole: settings.timeouts.request,
-                piece: settings.timeouts.upstream_read,
-            },
+            request_timeout: settings.timeouts.request,
+            upstream_read: settings.timeouts.upstream_read,
             retry: resilience::RetrySettings {
                 attempts: settings.retry.attempts,
                 body_bytes: settings.retry.body_bytes,
@@ -135,7 +135,8 @@ impl Shared {
                 keeper: keeper.clone(),
             },
             keeper,
-            deadlines: self.deadlines,
+            request_timeout: self.request_timeout,
+            upstream_read: self.upstream_read,
             retry: self.retry,
             health: Arc::clone(self.healths.get(&listener.profile)?),
             upstream,

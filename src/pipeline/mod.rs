@@ -3,7 +3,7 @@
 //! ```text
 //! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
 //!                    (opens)                                                 (writes ahead)       │
-//!               Pigello ─ upstream ─ apply ─ gate ─ retry ─ guard ─ rotate ─ deadline ─ resolve ─┘
+//!       Pigello ─ upstream ─ apply ─ gate ─ retry ─ stall ─ guard ─ rotate ─ deadline ─ resolve ─┘
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -42,7 +42,7 @@ pub mod guard;
 pub mod resilience;
 pub mod upstream;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http::Response;
 use tower::{Service, ServiceBuilder};
@@ -70,8 +70,10 @@ pub struct Parts {
     pub scope: cache::Scope,
     /// The credentials of the listener's profile.
     pub keeper: Keeper,
-    /// How long one call may take.
-    pub deadlines: resilience::Deadlines,
+    /// How long one call may take, all attempts together, to the last byte.
+    pub request_timeout: Duration,
+    /// How long the next piece of an answer may take.
+    pub upstream_read: Duration,
     /// How attempts are made.
     pub retry: resilience::RetrySettings,
     /// What is known of the profile's upstream.
@@ -105,7 +107,7 @@ pub fn build(
         // On the canonical path, which is byte for byte the one that is sent.
         .layer(authorize::authorize(parts.policy))
         // Behind the permission, before anything is sent: a small body is whole or refused.
-        .layer(gather::gather(parts.deadlines.whole))
+        .layer(gather::gather(parts.request_timeout))
         // Behind the permission, before any answer: no call is served that the trail cannot keep.
         .layer(audit::write_ahead(trail))
         // Before the credentials: a hit never touches a secret.
@@ -113,11 +115,13 @@ pub fn build(
         // One credential set for all attempts of the call.
         .layer(inject::resolve(parts.keeper.clone()))
         // Outside the attempts: one deadline bounds them all.
-        .layer(resilience::deadline(parts.deadlines))
+        .layer(resilience::deadline(parts.request_timeout))
         // Outside the attempts, too: a 401 is an answer, and the call begins anew with another set.
         .layer(inject::rotate(parts.keeper))
         // With the set that is sent, and before the cache: nothing is stored that was not looked at.
         .layer(guard::guard())
+        // Inside whatever reads answers: nobody waits for one that stopped in the middle.
+        .layer(resilience::stall(parts.upstream_read))
         // Outside the injection: no copy that waits for another attempt holds a secret.
         .layer(resilience::retry(parts.retry, Arc::clone(&parts.health)))
         // On each attempt: an upstream that fails, or has asked for a pause, is left alone.

