@@ -27,7 +27,7 @@ impl Format {
         match self {
             Self::Table => writeln!(
                 out,
-                "{HEAD}{:<27} {:<14} {:<28} {:>6} {:<9} {:<11} {:>9}  {:<24} PATH{HEAD:#}",
+                "{HEAD}{:<27} {:<16} {:<28} {:>6} {:<9} {:<11} {:>9}  {:<24} PATH{HEAD:#}",
                 "TIME", "CALLER", "OPERATION", "STATUS", "OUTCOME", "CACHE", "MS", "ERROR"
             ),
             Self::Json => Ok(()),
@@ -62,7 +62,7 @@ fn row(call: &Call<'_>, out: &mut dyn Write) -> io::Result<()> {
     };
     writeln!(
         out,
-        "{:<27} {:<14} {:<28} {style}{status:>6} {:<9}{style:#} {:<11} {:>9.1}  {:<24} {}",
+        "{:<27} {:<16} {:<28} {style}{status:>6} {:<9}{style:#} {:<11} {:>9.1}  {:<24} {}",
         call.time,
         or_dash(&call.caller),
         call.operation.as_deref().map_or_else(|| printable(&call.method), printable),

@@ -27,6 +27,7 @@ pub(super) struct SuggestArgs {
 /// What one caller did.
 #[derive(Debug, Default)]
 struct Seen {
+    listeners: BTreeSet<String>,
     uids: BTreeSet<u32>,
     certificates: BTreeSet<String>,
     /// Calls of each operation that were answered.
@@ -40,6 +41,7 @@ struct Seen {
 enum Who {
     Named(String),
     Proof(String),
+    Nobody,
 }
 
 pub(super) fn run(
@@ -60,7 +62,7 @@ pub(super) fn run(
 }
 
 fn note(callers: &mut BTreeMap<Who, Seen>, call: &Call<'_>, operation: &str) {
-    let proof = call.caller_proof.as_deref().unwrap_or("nothing");
+    let proof = call.caller_proof.as_deref().unwrap_or_default();
     let uid: Option<u32> =
         proof.strip_prefix("uid=").and_then(|rest| rest.split(' ').next()?.parse().ok());
     let certificate = proof.strip_prefix("certificate=");
@@ -68,9 +70,10 @@ fn note(callers: &mut BTreeMap<Who, Seen>, call: &Call<'_>, operation: &str) {
         (Some(name), _) => Who::Named(name.to_owned()),
         // The process id of an unnamed caller is another one each time.
         (None, Some(uid)) => Who::Proof(format!("uid {uid}")),
-        (None, None) => Who::Proof(certificate.unwrap_or(proof).to_owned()),
+        (None, None) => certificate.map_or(Who::Nobody, |name| Who::Proof(name.to_owned())),
     };
     let seen = callers.entry(who).or_default();
+    seen.listeners.insert(call.listener.clone().into_owned());
     seen.uids.extend(uid);
     seen.certificates.extend(certificate.map(ToOwned::to_owned));
     let refused =
@@ -86,14 +89,22 @@ fn print(callers: &BTreeMap<Who, Seen>, unmatched: u64, out: &mut dyn io::Write)
     )?;
     writeln!(out, "# which need not be what should happen.")?;
     for (who, seen) in callers {
-        writeln!(out, "\n[[callers]]")?;
-        match who {
-            Who::Named(name) => writeln!(out, "name = {}", toml(name))?,
+        writeln!(out)?;
+        let name = match who {
+            Who::Named(name) => name.clone(),
             Who::Proof(proof) => {
-                writeln!(out, "# The caller has no name yet; it showed: {}", comment(proof))?;
-                writeln!(out, "name = {}", toml(&name_for(proof)))?;
+                writeln!(out, "# This caller has no name yet; it showed: {}", comment(proof))?;
+                name_for(proof)
             }
-        }
+            Who::Nobody => {
+                let listeners: Vec<_> = seen.listeners.iter().map(|name| toml(name)).collect();
+                let listeners = listeners.join(", ");
+                writeln!(out, "# These calls proved nothing. They came in on {listeners}:")?;
+                writeln!(out, "# `caller = \"anyone\"` there gives them this name.")?;
+                "anyone".to_owned()
+            }
+        };
+        writeln!(out, "[[callers]]\nname = {}", toml(&name))?;
         if !seen.uids.is_empty() {
             let uids: Vec<_> = seen.uids.iter().map(ToString::to_string).collect();
             writeln!(out, "unix_uids = [{}]", uids.join(", "))?;
@@ -106,7 +117,8 @@ fn print(callers: &BTreeMap<Who, Seen>, unmatched: u64, out: &mut dyn io::Write)
         for (operation, count) in &seen.allowed {
             writeln!(out, "    {:<36} # {count} calls", format!("{},", toml(operation)))?;
         }
-        for (operation, count) in &seen.refused {
+        let refused = seen.refused.iter().filter(|(name, _)| !seen.allowed.contains_key(*name));
+        for (operation, count) in refused {
             writeln!(
                 out,
                 "    # {:<34} # refused, {count} calls",

@@ -239,6 +239,7 @@ fn a_suggested_policy_allows_what_was_called_and_no_more() {
         ..record(0, 403, Some("tenant.delete"), "/")
     });
     trail.submit(Record { caller: None, caller_proof: peer(2002), ..call("tenant.get") });
+    trail.submit(Record { caller: None, ..call("tenant.get") });
     trail.submit(record(0, 403, None, "/unknown/"));
     trail.close().unwrap();
     let (_, out) = run(home.path(), &["suggest-policy"]);
@@ -248,6 +249,7 @@ fn a_suggested_policy_allows_what_was_called_and_no_more() {
         serde_json::json!([
             { "name": "billing", "unix_uids": [1001], "allow": ["subtenant.get", "tenant.list"] },
             { "name": "uid-2002", "unix_uids": [2002], "allow": ["tenant.get"] },
+            { "name": "anyone", "allow": ["tenant.get"] },
         ])
     );
     assert!(out.contains("# \"tenant.delete\",") && out.contains("1 calls matched no operation"));

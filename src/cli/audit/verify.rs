@@ -48,15 +48,21 @@ pub(super) fn run(
 
 fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let Report { files, lines, calls, .. } = report;
-    writeln!(out, "{calls} calls in {lines} records in {files} files")?;
+    writeln!(
+        out,
+        "{} in {} in {}",
+        many(*calls, "call"),
+        many(*lines, "record"),
+        many(*files, "file")
+    )?;
     if let (Some(first), Some(last)) = (report.first_seq, report.last_seq) {
         writeln!(out, "records {first} to {last}")?;
     }
     match report.vouched_seq {
         Some(seq) => writeln!(
             out,
-            "{} checkpoints, signed; they vouch for everything up to record {seq}",
-            report.checkpoints
+            "{}, signed; they vouch for everything up to record {seq}",
+            many(report.checkpoints, "checkpoint")
         )?,
         None => writeln!(out, "no signed checkpoint yet: only the chain itself was checked")?,
     }
@@ -74,23 +80,27 @@ fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     match report.problems.len() {
         0 => writeln!(out, "{GOOD}ok{GOOD:#}: every record is as it was written"),
         1 => writeln!(out, "{BAD}1 problem{BAD:#}"),
-        many => writeln!(out, "{BAD}{many} problems{BAD:#}; the first is the one to look at"),
+        count => writeln!(out, "{BAD}{count} problems{BAD:#}; the first is the one to look at"),
     }
 }
 
 /// What happened to the trail without anything being wrong with it.
 fn notes(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let notes = [
-        (report.crashes, "times the gateway was cut off; the trail went on by itself"),
-        (report.torn, "half-written records were closed with a marker"),
-        (report.unknown, "calls were cut off with the gateway: outcome unknown"),
-        (report.lost, "records found no room while the trail could not be written"),
-        (report.restored, "times the file was taken away while it was written, and put back"),
+        (report.crashes, "time", "the gateway was cut off; the trail went on by itself"),
+        (report.torn, "half-written record", "closed with a marker"),
+        (report.unknown, "call", "cut off with the gateway: outcome unknown"),
+        (report.lost, "record", "found no room while the trail could not be written"),
+        (report.restored, "time", "the file was taken away while it was written, and put back"),
     ];
-    for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
-        writeln!(out, "{NOTE}note{NOTE:#} {count} {note}")?;
+    for (count, what, note) in notes.into_iter().filter(|(count, ..)| *count > 0) {
+        writeln!(out, "{NOTE}note{NOTE:#} {} {note}", many(count, what))?;
     }
     Ok(())
+}
+
+fn many(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 const MOST_SHOWN: usize = 20;

@@ -35,7 +35,7 @@ pub(super) fn columns(stretches: &[(String, Outcomes)]) -> Markup {
                         }
                     }
                 }
-                @if place % label_every == 0 {
+                @if place % label_every == 0 && x + width / 2.0 < WIDTH - 40.0 {
                     text class="tick" x=(px(x + width / 2.0)) y=(px(BASE + 18.0)) text-anchor="middle" {
                         (label)
                     }
@@ -45,24 +45,35 @@ pub(super) fn columns(stretches: &[(String, Outcomes)]) -> Markup {
     }
 }
 
-/// One row a name, with three marks: half, 95 % and 99 % of the calls took at most so long.
+/// One row a name, with three marks: half, 95 % and 99 % of the calls took at most so long. The scale
+/// is logarithmic: an answer from memory and one from far away are a thousand times apart.
 pub(super) fn spreads(rows: &[(&str, [f64; 3])]) -> Markup {
-    let longest = rows.iter().map(|(_, [_, _, p99])| *p99).fold(0.1, f64::max);
-    let height = 26.0 * size(rows.len()) + 30.0;
-    let scale = (PLOT_WIDTH - 130.0) / longest;
+    let all = || rows.iter().flat_map(|(_, times)| times.iter().copied()).filter(|t| *t > 0.0);
+    let lowest = all().fold(f64::INFINITY, f64::min).min(10.0).log10().floor();
+    let highest = all().fold(0.01, f64::max).log10().ceil().max(lowest + 1.0);
+    let from = 210.0;
+    let scale = (WIDTH - from - 80.0) / (highest - lowest);
+    let length = |time: f64| ((time.max(1e-3).log10() - lowest) * scale).max(1.0);
+    let base = 26.0 * size(rows.len()) + 10.0;
+    let decades =
+        std::iter::successors(Some(lowest), |at| (at + 1.0 <= highest).then_some(at + 1.0));
     html! {
-        svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label="Times by operation" {
+        svg viewBox=(format!("0 0 {WIDTH} {}", base + 24.0)) role="img" aria-label="Times by operation" {
+            @for decade in decades {
+                @let x = from + (decade - lowest) * scale;
+                line class="grid" x1=(px(x)) x2=(px(x)) y1="4" y2=(px(base)) {}
+                text class="tick" x=(px(x)) y=(px(base + 18.0)) text-anchor="middle" { (ms(10_f64.powf(decade))) }
+            }
             @for (place, (name, [p50, p95, p99])) in rows.iter().enumerate() {
                 @let y = 20.0 + 26.0 * size(place);
-                @let from = 210.0;
                 text class="label" x="202" y=(px(y + 4.0)) text-anchor="end" { (name) }
                 g {
                     title { (name) ": p50 " (ms(*p50)) ", p95 " (ms(*p95)) ", p99 " (ms(*p99)) }
-                    rect class="p99" x=(px(from)) y=(px(y - 7.0)) height="14" width=(px(p99 * scale)) {}
-                    rect class="p95" x=(px(from)) y=(px(y - 7.0)) height="14" width=(px(p95 * scale)) {}
-                    rect class="p50" x=(px(from)) y=(px(y - 7.0)) height="14" width=(px(p50 * scale)) {}
+                    @for (class, time) in [("p99", p99), ("p95", p95), ("p50", p50)] {
+                        rect class=(class) x=(px(from)) y=(px(y - 7.0)) height="14" width=(px(length(*time))) {}
+                    }
                 }
-                text class="tick" x=(px(from + p99 * scale + 6.0)) y=(px(y + 4.0)) { (ms(*p99)) }
+                text class="tick" x=(px(from + length(*p99) + 6.0)) y=(px(y + 4.0)) { (ms(*p99)) }
             }
         }
     }
