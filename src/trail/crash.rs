@@ -39,9 +39,7 @@ fn victim() {
         .map(|_| {
             let trail = trail.clone();
             std::thread::spawn(move || {
-                loop {
-                    if synced { synced_call(&trail) } else { batched_call(&trail) }
-                }
+                while if synced { synced_call(&trail) } else { batched_call(&trail) } {}
             })
         })
         .collect();
@@ -50,15 +48,17 @@ fn victim() {
     }
 }
 
-fn batched_call(trail: &Trail) {
+/// Says whether anybody listens.
+fn batched_call(trail: &Trail) -> bool {
     let record = record();
     let id = record.request_id.to_string();
     trail.submit(record);
-    say("answered", &id);
     std::thread::sleep(Duration::from_micros(300));
+    say("answered", &id)
 }
 
-fn synced_call(trail: &Trail) {
+/// Says whether anybody listens.
+fn synced_call(trail: &Trail) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let record = record();
@@ -75,14 +75,14 @@ fn synced_call(trail: &Trail) {
         trail.intent(intent).await.unwrap();
         say("sent", &id);
         trail.submit_synced(record).await.unwrap();
-        say("answered", &id);
-    });
+        say("answered", &id)
+    })
 }
 
 /// One write, so that a killed process leaves whole lines.
-fn say(what: &str, id: &str) {
+fn say(what: &str, id: &str) -> bool {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros();
-    std::io::stdout().write_all(format!("\n@ {what} {now} {id}\n").as_bytes()).unwrap();
+    std::io::stdout().write_all(format!("\n@ {what} {now} {id}\n").as_bytes()).is_ok()
 }
 
 /// What the victim said before it was killed.
@@ -137,10 +137,10 @@ fn on_trail(directory: &Path, kind: &str) -> HashSet<String> {
     let mut found = HashSet::new();
     let files = files(directory).unwrap();
     read_through(&files, |what| {
-        if let Found::Line(text) = what {
-            if let Some((_, id)) = line::request(text).filter(|(k, _)| k == kind) {
-                found.insert(id.into_owned());
-            }
+        if let Found::Line(text) = what
+            && let Some((_, id)) = line::request(text).filter(|(k, _)| k == kind)
+        {
+            found.insert(id.into_owned());
         }
         Ok::<_, super::ReadError>(std::ops::ControlFlow::Continue(()))
     })

@@ -8,7 +8,11 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::Path,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    },
     thread,
     time::Duration,
 };
@@ -18,16 +22,25 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     directory::{Segment, private},
     encode::Removal,
+    export::Progress,
     recover,
     settings::Settings,
 };
 
 /// When files are compressed and deleted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) compress_after: Option<Duration>,
     pub(super) retain_for: Option<Duration>,
     pub(super) retain_bytes: Option<u64>,
+    /// How far the trail has left the host, if it is to: nothing goes before it has.
+    pub(super) exported: Option<Arc<Progress>>,
+}
+
+impl Rules {
+    fn has_left(&self, seq: u64) -> bool {
+        self.exported.as_ref().is_none_or(|exported| exported.seq.load(Ordering::Relaxed) >= seq)
+    }
 }
 
 impl From<&Settings> for Rules {
@@ -36,6 +49,7 @@ impl From<&Settings> for Rules {
             compress_after: settings.compress_after,
             retain_for: settings.retain_for,
             retain_bytes: settings.retain_bytes,
+            exported: None,
         }
     }
 }
@@ -55,7 +69,7 @@ impl Keeper {
         let (sender, receiver) = channel();
         thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || {
             loop {
-                tidy(&directory, rules, Timestamp::now(), &announce, &receiver);
+                tidy(&directory, &rules, Timestamp::now(), &announce, &receiver);
                 match receiver.recv_timeout(ROUND) {
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -68,7 +82,7 @@ impl Keeper {
 
 fn tidy(
     directory: &Path,
-    rules: Rules,
+    rules: &Rules,
     now: Timestamp,
     announce: &impl Fn(Removal) -> bool,
     end: &Receiver<()>,
@@ -80,25 +94,25 @@ fn tidy(
     }
 }
 
-/// A file and when the next one was begun.
-fn ended(directory: &Path) -> io::Result<Vec<(Segment, Timestamp)>> {
+/// Each file with the one behind it; the last one is still written.
+fn ended(directory: &Path) -> io::Result<Vec<(Segment, Segment)>> {
     let segments = Segment::list(directory)?;
-    let next: Vec<_> = segments.iter().skip(1).map(|segment| segment.begun).collect();
+    let next: Vec<_> = segments.iter().skip(1).cloned().collect();
     Ok(segments.into_iter().zip(next).collect())
 }
 
 fn compress_ended(
     directory: &Path,
-    rules: Rules,
+    rules: &Rules,
     now: Timestamp,
     end: &Receiver<()>,
 ) -> io::Result<()> {
     let Some(after) = rules.compress_after else { return Ok(()) };
-    for (segment, ended) in ended(directory)? {
-        if !segment.compressed && is_past(ended, after, now) {
+    for (segment, next) in ended(directory)? {
+        if !segment.compressed && is_past(next.begun, after, now) {
             compress(&segment)?;
         }
-        if end.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected) {
+        if end.try_recv() == Err(TryRecvError::Disconnected) {
             break;
         }
     }
@@ -144,7 +158,7 @@ fn fill(from: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
 
 fn delete_old(
     directory: &Path,
-    rules: Rules,
+    rules: &Rules,
     now: Timestamp,
     announce: &impl Fn(Removal) -> bool,
 ) -> io::Result<()> {
@@ -154,10 +168,10 @@ fn delete_old(
         total += segment.path.metadata()?.len();
     }
     let mut doomed = Vec::new();
-    for (segment, ended) in ended {
-        let too_old = rules.retain_for.is_some_and(|time| is_past(ended, time, now));
+    for (segment, next) in ended {
+        let too_old = rules.retain_for.is_some_and(|time| is_past(next.begun, time, now));
         let too_much = rules.retain_bytes.is_some_and(|bound| total > bound);
-        if !too_old && !too_much {
+        if (!too_old && !too_much) || !rules.has_left(next.first_seq - 1) {
             break;
         }
         total -= segment.path.metadata()?.len();
@@ -198,7 +212,8 @@ mod tests {
         testing::{check, record},
     };
 
-    const NONE: Rules = Rules { compress_after: None, retain_for: None, retain_bytes: None };
+    const NONE: Rules =
+        Rules { compress_after: None, retain_for: None, retain_bytes: None, exported: None };
     const NOW: Duration = Duration::ZERO;
 
     /// A trail of several files.
@@ -215,7 +230,7 @@ mod tests {
         trail
     }
 
-    fn run(home: &Path, rules: Rules) -> Vec<Removal> {
+    fn run(home: &Path, rules: &Rules) -> Vec<Removal> {
         let said = Mutex::new(Vec::new());
         let (_sender, receiver) = channel();
         let announce = |removal| {
@@ -231,10 +246,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
         let before = check(home.path());
-        run(home.path(), Rules { compress_after: Some(Duration::from_hours(1)), ..NONE });
+        run(home.path(), &Rules { compress_after: Some(Duration::from_hours(1)), ..NONE });
         assert!(Segment::list(home.path()).unwrap().iter().all(|segment| !segment.compressed));
 
-        run(home.path(), Rules { compress_after: Some(NOW), ..NONE });
+        run(home.path(), &Rules { compress_after: Some(NOW), ..NONE });
         let segments = Segment::list(home.path()).unwrap();
         let compressed: Vec<_> = segments.iter().map(|segment| segment.compressed).collect();
         let (last, ended) = compressed.split_last().unwrap();
@@ -246,18 +261,18 @@ mod tests {
     fn the_oldest_files_go_first_and_the_trail_says_so_before() {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
-        assert_eq!(run(home.path(), NONE), []);
+        assert_eq!(run(home.path(), &NONE), []);
         let segments = Segment::list(home.path()).unwrap();
         let size = |segments: &[Segment]| -> u64 {
             segments.iter().map(|segment| segment.path.metadata().unwrap().len()).sum()
         };
         let bound = size(&segments[2..]);
-        let removals = run(home.path(), Rules { retain_bytes: Some(bound), ..NONE });
+        let removals = run(home.path(), &Rules { retain_bytes: Some(bound), ..NONE });
         let [removal] = removals[..] else { panic!("{removals:?}") };
         assert_eq!((removal.from, removal.to + 1), (1, segments[2].first_seq));
         assert_eq!(Segment::list(home.path()).unwrap(), segments[2..]);
 
-        run(home.path(), Rules { retain_for: Some(NOW), ..NONE });
+        run(home.path(), &Rules { retain_for: Some(NOW), ..NONE });
         let left = Segment::list(home.path()).unwrap();
         assert_eq!(left, segments[segments.len() - 1..], "the last file always stays");
     }
@@ -269,7 +284,7 @@ mod tests {
         let before = Segment::list(home.path()).unwrap();
         let (_sender, receiver) = channel();
         let rules = Rules { retain_for: Some(NOW), ..NONE };
-        tidy(home.path(), rules, Timestamp::now(), &|_| false, &receiver);
+        tidy(home.path(), &rules, Timestamp::now(), &|_| false, &receiver);
         assert_eq!(Segment::list(home.path()).unwrap(), before);
     }
 }

@@ -1,5 +1,12 @@
 //! Figures, for a person to read: run by name with `--ignored --nocapture`, optimised.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::unchecked_time_subtraction,
+    reason = "figures are read by people, and time goes forward"
+)]
+
 use std::{
     io::Write as _,
     path::PathBuf,

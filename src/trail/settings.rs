@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::domain::Origin;
+
 /// Checked settings of the trail. [`Settings::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -34,6 +36,8 @@ pub struct Settings {
     /// The Ed25519 key that signs checkpoints, PKCS#8 in PEM. `None` for one in the directory. Made
     /// if it does not exist.
     pub signing_key: Option<PathBuf>,
+    /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any.
+    pub export_to: Option<Origin>,
     /// How objects are named.
     pub object_ids: ObjectIds,
     /// The key objects are hashed with. `None` for one in the directory. Made if it does not exist.
@@ -77,6 +81,7 @@ impl Settings {
             checkpoint_records: Self::DEFAULT_CHECKPOINT_RECORDS,
             checkpoint_interval: Self::DEFAULT_CHECKPOINT_INTERVAL,
             signing_key: None,
+            export_to: None,
             object_ids: ObjectIds::Plain,
             object_key: None,
         }

@@ -14,6 +14,7 @@ use super::{
     checkpoint::Publisher,
     directory::{Directory, DirectoryError},
     encode::Encoder,
+    export::{ExportError, Exporter, Progress},
     keeper::{Keeper, Rules},
     keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
     record::{Intent, Record},
@@ -35,6 +36,7 @@ struct Inner {
     directory: PathBuf,
     thread: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     keeper: Mutex<Option<Keeper>>,
+    exporter: Mutex<Option<Exporter>>,
 }
 
 impl Trail {
@@ -69,7 +71,8 @@ impl Trail {
         let writer = Writer::new(Arc::clone(&shared), files, encoder, settings)
             .with_checkpoints(signing, publisher, settings);
         let trail = Self::start(settings, shared, writer).map_err(OpenError::Thread)?;
-        trail.keep(settings).map_err(OpenError::Thread)?;
+        let exported = trail.export(settings)?;
+        trail.keep(settings, exported).map_err(OpenError::Thread)?;
         Ok(trail)
     }
 
@@ -86,16 +89,27 @@ impl Trail {
             directory: settings.directory.clone(),
             thread: Mutex::new(Some(thread)),
             keeper: Mutex::default(),
+            exporter: Mutex::default(),
         })))
     }
 
-    fn keep(&self, settings: &Settings) -> io::Result<()> {
+    fn export(&self, settings: &Settings) -> Result<Option<Arc<Progress>>, OpenError> {
+        let Some(collector) = &settings.export_to else { return Ok(None) };
+        let shared = Arc::clone(&self.0.shared);
+        let exporter = Exporter::start(&settings.directory, collector, shared)?;
+        let progress = Arc::clone(exporter.progress());
+        *self.0.exporter.lock() = Some(exporter);
+        Ok(Some(progress))
+    }
+
+    fn keep(&self, settings: &Settings, exported: Option<Arc<Progress>>) -> io::Result<()> {
         let shared = Arc::clone(&self.0.shared);
         let announce = move |removal| match shared.push_synced(Item::Retention(removal)) {
             Ok(lasts) => matches!(lasts.blocking_recv(), Ok(Ok(()))),
             Err(_) => false,
         };
-        let keeper = Keeper::start(&settings.directory, Rules::from(settings), announce)?;
+        let rules = Rules { exported, ..Rules::from(settings) };
+        let keeper = Keeper::start(&settings.directory, rules, announce)?;
         *self.0.keeper.lock() = Some(keeper);
         Ok(())
     }
@@ -152,6 +166,7 @@ impl Trail {
         let shared = &self.0.shared;
         let (queued, lag) = shared.queued();
         let unwritable = shared.unwritable();
+        let exported = self.0.exporter.lock().as_ref().map(|e| Arc::clone(e.progress()));
         Stats {
             writable: unwritable.is_none(),
             reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
@@ -162,21 +177,28 @@ impl Trail {
             last_seq: shared.last_seq.load(Ordering::Relaxed),
             synced_seq: shared.synced_seq.load(Ordering::Relaxed),
             bytes: shared.bytes.load(Ordering::Relaxed),
+            exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
+            export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
         }
     }
 
     /// Writes everything that is queued, syncs it, marks the end, and says the last line's number.
+    /// A collector that keeps up gets two seconds for the last lines.
     ///
     /// Blocks. What other handles submit afterwards is counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
         drop(self.0.keeper.lock().take());
         self.0.shared.close();
         let thread = self.0.thread.lock().take();
-        match thread.map(JoinHandle::join) {
+        let outcome = match thread.map(JoinHandle::join) {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(Unwritable { reason: "the audit thread failed".into() }),
             None => Ok(self.0.shared.last_seq.load(Ordering::Relaxed)),
+        };
+        if let (Some(exporter), Ok(last)) = (self.0.exporter.lock().take(), &outcome) {
+            exporter.finish(*last);
         }
+        outcome
     }
 }
 
@@ -263,6 +285,10 @@ pub struct Stats {
     pub synced_seq: u64,
     /// How many bytes this process has written.
     pub bytes: u64,
+    /// The number of the last line that the collector has, if there is one.
+    pub exported_seq: Option<u64>,
+    /// Whether the collector cannot be reached, or does not take what it is sent.
+    pub export_failing: bool,
 }
 
 /// Why a trail cannot be opened.
@@ -274,6 +300,9 @@ pub enum OpenError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The export cannot begin.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// What is there cannot be gone on with.
     #[error(transparent)]
     Recover(#[from] RecoverError),
