@@ -20,6 +20,8 @@ mod epochs;
 mod fetch;
 mod flight;
 mod freshness;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod invalidate;
 mod key;
 mod object;

@@ -24,6 +24,7 @@ fn pipe() -> (mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>, Body) {
     (sender, Body::wrap(StreamBody::new(frames)))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is one of what a body yields")]
 fn data(text: &'static str) -> Result<Frame<Bytes>, BoxError> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
@@ -160,7 +161,9 @@ async fn trailers_reach_the_caller_that_fetched() {
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
         let frames = [data("body"), Ok(Frame::trailers(trailers.clone()))];
         if at_once {
-            frames.into_iter().for_each(|frame| upstream.send(frame).unwrap());
+            for frame in frames {
+                upstream.send(frame).unwrap();
+            }
             let open = bench.get("/object").begin().await.unwrap();
             let mut body = open.response.into_body();
             let mut seen = None;
@@ -170,7 +173,9 @@ async fn trailers_reach_the_caller_that_fetched() {
             assert_eq!(seen, Some(trailers));
         } else {
             let mut open = bench.get("/object").begin().await.unwrap();
-            frames.into_iter().for_each(|frame| upstream.send(frame).unwrap());
+            for frame in frames {
+                upstream.send(frame).unwrap();
+            }
             open.response.body_mut().frame().await.unwrap().unwrap();
             let frame = open.response.body_mut().frame().await.unwrap().unwrap();
             assert_eq!(frame.into_trailers().unwrap(), trailers);

@@ -464,6 +464,7 @@ async fn a_query_is_part_of_the_target() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=60"));
     bench.get("/object?a=1").send().await;
+    assert_eq!(bench.upstream.last().target, "/object?a=1");
     assert_eq!(bench.get("/object?a=1").send().await.result, Some(CacheResult::Hit));
     assert_eq!(bench.get("/object?a=2").send().await.result, Some(CacheResult::Miss));
 }

@@ -154,11 +154,21 @@ impl Request<'_> {
 
     /// Sends it and reads the head of the answer.
     pub(super) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
-        let operation = self.bench.operation(&self.method, self.target.path());
         let mut stage = self.bench.stage.clone();
+        let recorded = self.recorded();
+        let (draft, id) = (recorded.head.draft.clone(), recorded.head.id);
+        Box::pin(async move {
+            let ready = stage.ready().await?;
+            let response = ready.call(recorded).await?;
+            Ok(Open { response, draft, id })
+        })
+    }
+
+    /// What the stage is given.
+    pub(super) fn recorded(self) -> Recorded {
+        let operation = self.bench.operation(&self.method, self.target.path());
         let id = RequestId::fresh();
         let trace = TraceContext::continue_or_begin(None, id);
-        let draft = Draft::begin(id, trace);
         let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
         let head = Head {
             id,
@@ -167,14 +177,9 @@ impl Request<'_> {
             target: self.target,
             headers: self.headers,
             connection: Connection::new(peer, Vec::new()),
-            draft: draft.clone(),
+            draft: Draft::begin(id, trace),
         };
-        let body = self.body;
-        Box::pin(async move {
-            let ready = stage.ready().await?;
-            let response = ready.call(Recorded { head, body, operation }).await?;
-            Ok(Open { response, draft, id })
-        })
+        Recorded { head, body: self.body, operation }
     }
 }
 
@@ -366,7 +371,8 @@ impl Service<Fetch> for Upstream {
         };
         Box::pin(async move {
             if let Some(gate) = turn.gate {
-                let _ = gate.await;
+                // Opened, or dropped with its test: both let the answer go.
+                gate.await.unwrap_or_default();
             }
             let mut response = turn.result.map_err(|kind| Error::new(kind, "as told"))?;
             response.headers_mut().insert("count", number.into());

@@ -3,6 +3,7 @@
 mod basics;
 mod bodies;
 mod conformance;
+mod cost;
 mod flights;
 mod harness;
 mod scopes;

@@ -1,0 +1,40 @@
+//! What an answer from memory costs: allocations, counted.
+
+use std::hint::black_box;
+
+use futures_util::FutureExt as _;
+
+use super::harness::{Bench, reply};
+use crate::body::Body;
+
+#[tokio::test]
+async fn a_hit_allocates_its_header_and_nothing_else() {
+    let bench = Bench::free();
+    let stored = reply(200)
+        .cache_control("max-age=3600")
+        .header("content-type", "application/json")
+        .header("vary", "accept-language")
+        .header("etag", "\"a\"")
+        .header("x-frame-options", "DENY")
+        .body(Body::full(vec![b'x'; 2000]));
+    bench.upstream.then(stored);
+    bench.get("/object").header("accept-language", "sv").send().await;
+    // The first two write the numbers that a thread remembers, and may see the clock tick.
+    let counts: Vec<_> = (0..5)
+        .map(|_| {
+            let request = bench.get("/object").header("accept-language", "sv").recorded();
+            let mut stage = bench.stage.clone();
+            let mut answer = None;
+            let counted = allocation_counter::measure(|| {
+                use tower::Service as _;
+                let response = stage.call(request).now_or_never();
+                answer = Some(black_box(response));
+            });
+            let response = answer.unwrap().unwrap().unwrap();
+            assert!(response.headers()["cache-status"].to_str().unwrap().contains("; hit"));
+            counted.count_total
+        })
+        .collect();
+    // Two tables of a header map.
+    assert_eq!(counts.iter().min(), Some(&2), "{counts:?}");
+}
