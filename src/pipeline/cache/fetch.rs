@@ -16,6 +16,7 @@ use super::{
     freshness::Times,
     key::Key,
     object::{Object, Origin, UPSTREAM_ERROR},
+    range::Piece,
     record,
     settings::Rule,
     status::{CACHE_STATUS, Forward, Forwarded, stale_hit},
@@ -138,6 +139,9 @@ impl Errand {
             > self.store.settings().max_entry_bytes as u64;
         let decided =
             decided.and_then(|terms| if too_large { Err("too-large") } else { Ok(terms) });
+        let is_partial = status == StatusCode::PARTIAL_CONTENT;
+        let piece = Piece::read(&self.caller.headers, response.headers()).filter(|_| is_partial);
+        let decided = if is_partial && piece.is_none() { Err("partial") } else { decided };
         let varies = Varies::read(response.headers());
         let (terms, varies) = match (decided, varies) {
             (Ok(terms), Some(varies)) => (terms, varies),
@@ -158,6 +162,7 @@ impl Errand {
             Some(bytes) => {
                 let origin = self.origin.clone();
                 let received = times.answered;
+                let variant = (variant, piece);
                 let object = Object::new(status, &stored, bytes, terms, variant, origin, received);
                 self.keep(Arc::new(object));
             }
@@ -196,7 +201,7 @@ impl Errand {
         let terms = storable::terms(status, &headers, self.caller.is_authorized, &self.rule, times);
         let now = times.answered;
         let renewed = terms.ok().zip(Varies::read(&headers)).map(|(terms, varies)| {
-            let variant = Variant::new(varies, &self.caller.headers, &headers);
+            let variant = (Variant::new(varies, &self.caller.headers, &headers), None);
             let origin = Origin { source: previous.source, ..self.origin.clone() };
             let body = previous.body().clone();
             Arc::new(Object::new(status, &headers, body, terms, variant, origin, now))

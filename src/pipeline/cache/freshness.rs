@@ -124,7 +124,7 @@ pub(super) fn lifetime(
     Lifetime::Unknown
 }
 
-/// RFC 9110 §15.1, without 206, which is never stored whole.
+/// RFC 9110 §15.1, without 206: how long a part is fresh is not guessed.
 pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }

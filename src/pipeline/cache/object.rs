@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     control::Ask,
     epochs::Stamp,
-    range::{Part, content_range},
+    range::{Part, Piece, content_range},
     status::{self, CACHE_STATUS},
     storable::Terms,
     validate::{self, Validators},
@@ -40,6 +40,8 @@ pub(super) struct Object {
     terms: Terms,
     pub(super) validators: Validators,
     pub(super) variant: Variant,
+    /// What part of the whole it is, if it is not all of it.
+    piece: Option<Piece>,
     pub(super) stamp: Stamp,
     /// The call whose upstream answer it is.
     pub(super) source: RequestId,
@@ -82,13 +84,14 @@ impl Object {
         headers: &HeaderMap,
         body: Bytes,
         terms: Terms,
-        variant: Variant,
+        (variant, piece): (Variant, Option<Piece>),
         origin: Origin,
         received: Instant,
     ) -> Self {
         let validators = Validators::read(headers);
         let headers = compact(headers, &terms, status, body.len());
-        let weight = weight(&headers, &body, &variant);
+        let extra = variant.heap_bytes() + piece.as_ref().map_or(0, Piece::heap_bytes);
+        let weight = weight(&headers, &body, extra);
         let Origin { source, operation, stamp } = origin;
         let spared_until = AtomicU64::new(0);
         Self {
@@ -98,6 +101,7 @@ impl Object {
             terms,
             validators,
             variant,
+            piece,
             stamp,
             source,
             operation,
@@ -134,6 +138,22 @@ impl Object {
     /// The bytes it takes in memory.
     pub(super) fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Whether it holds what a request asks for, as far as its fields say.
+    pub(super) fn answers(&self, request: &HeaderMap, is_head: bool) -> bool {
+        let has_bytes = self.piece.as_ref().is_none_or(|piece| {
+            !is_head
+                && request.get(header::IF_RANGE).is_none_or(|tag| self.validators.in_range(tag))
+                && piece.bytes_for(request, self.body.len()).is_some()
+        });
+        has_bytes && self.variant.answers(request)
+    }
+
+    /// Whether it takes another's place: that is the same variant, and no more of it.
+    pub(super) fn replaces(&self, other: &Self) -> bool {
+        let is_no_less = self.piece.is_none() || self.piece == other.piece;
+        is_no_less && self.variant.is_same(&other.variant)
     }
 
     /// Whether it is of any use yet. What is of none leaves memory.
@@ -221,6 +241,8 @@ impl Object {
             if self.validators.not_modified_for(request) {
                 return self.not_modified(cache_status, now);
             }
+        } else if let Some(piece) = &self.piece {
+            return self.part_of_piece(piece, request, cache_status, now);
         } else if self.status == StatusCode::OK
             && request.contains_key(header::RANGE)
             && !is_head
@@ -267,12 +289,37 @@ impl Object {
             Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
             Part::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
         };
-        let bytes = range.clone().map_or_else(Bytes::new, |range| self.body.slice(range));
+        let content_range = content_range(range.as_ref(), self.body.len());
+        let bytes = range.map_or_else(Bytes::new, |range| self.body.slice(range));
+        self.partial(status, bytes, content_range, cache_status, now)
+    }
+
+    fn part_of_piece(
+        &self,
+        piece: &Piece,
+        request: &HeaderMap,
+        cache_status: HeaderValue,
+        now: Instant,
+    ) -> Response<Body> {
+        let all = 0..self.body.len();
+        let range = piece.bytes_for(request, self.body.len()).unwrap_or_else(|| all.clone());
+        let content_range = (range != all).then(|| piece.content_range(&range)).flatten();
+        self.partial(self.status, self.body.slice(range), content_range, cache_status, now)
+    }
+
+    fn partial(
+        &self,
+        status: StatusCode,
+        bytes: Bytes,
+        content_range: Option<HeaderValue>,
+        cache_status: HeaderValue,
+        now: Instant,
+    ) -> Response<Body> {
         let length = bytes.len();
         let mut response = self.answer(status, Body::full(bytes), cache_status, now);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, length.into());
-        if let Some(value) = content_range(range.as_ref(), self.body.len()) {
+        if let Some(value) = content_range {
             headers.insert(header::CONTENT_RANGE, value);
         }
         response
@@ -308,10 +355,10 @@ fn compact(headers: &HeaderMap, terms: &Terms, status: StatusCode, length: usize
 }
 
 /// The bytes an object takes in memory.
-fn weight(headers: &HeaderMap, body: &Bytes, variant: &Variant) -> u32 {
+fn weight(headers: &HeaderMap, body: &Bytes, extra: usize) -> u32 {
     let fields: usize =
         headers.iter().map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum();
-    let bytes = OBJECT_BYTES + fields + body.len() + variant.heap_bytes();
+    let bytes = OBJECT_BYTES + fields + body.len() + extra;
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 

@@ -1,8 +1,8 @@
-//! Parts of a stored object (RFC 9110 §14).
+//! Parts: of what is stored whole, and what is stored in part (RFC 9110 §14, RFC 9111 §3.3).
 
 use std::ops::Range;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// What part of an object a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,11 +18,8 @@ pub(super) enum Part {
 impl Part {
     /// Reads the `Range` of a request for an object of `length` bytes.
     pub(super) fn of(request: &HeaderMap, length: usize) -> Self {
-        let mut lines = request.get_all(header::RANGE).iter();
-        match (lines.next(), lines.next()) {
-            (Some(line), None) => Self::read(line.as_bytes(), length).unwrap_or(Self::Whole),
-            _ => Self::Whole,
-        }
+        let line = only(request, &header::RANGE);
+        line.and_then(|line| Self::read(line.as_bytes(), length)).unwrap_or(Self::Whole)
     }
 
     fn read(line: &[u8], length: usize) -> Option<Self> {
@@ -44,6 +41,59 @@ impl Part {
         };
         Some(if range.is_empty() { Self::Unsatisfiable } else { Self::Bytes(range) })
     }
+}
+
+/// Where the bytes of a stored 206 stand in the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    first: usize,
+    /// The length of the whole, if it is known.
+    whole: Option<usize>,
+    /// The `Range` that it answers, as it was asked.
+    asked: Box<[u8]>,
+}
+
+impl Piece {
+    /// Reads the `Content-Range` of a 206. Several parts in one answer are not stored.
+    pub(super) fn read(request: &HeaderMap, response: &HeaderMap) -> Option<Self> {
+        let asked = only(request, &header::RANGE)?.as_bytes().into();
+        let line = only(response, &header::CONTENT_RANGE)?.to_str().ok()?;
+        let (range, whole) = line.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        let whole = if whole == "*" { None } else { Some(whole.parse().ok()?) };
+        let is_valid = first <= last && whole.is_none_or(|whole| last < whole);
+        is_valid.then_some(Self { first, whole, asked })
+    }
+
+    /// Which of its `length` bytes answer a request: all of them if it is the request that they were
+    /// sent for. What `Content-Range` promised beyond the bytes that came is not there.
+    pub(super) fn bytes_for(&self, request: &HeaderMap, length: usize) -> Option<Range<usize>> {
+        let line = only(request, &header::RANGE)?;
+        if line.as_bytes() == &*self.asked {
+            return Some(0..length);
+        }
+        let Part::Bytes(range) = Part::of(request, self.whole?) else { return None };
+        let start = range.start.checked_sub(self.first)?;
+        let end = range.end.checked_sub(self.first)?;
+        (end <= length).then_some(start..end)
+    }
+
+    /// `Content-Range` of these of its bytes.
+    pub(super) fn content_range(&self, bytes: &Range<usize>) -> Option<HeaderValue> {
+        content_range(Some(&(self.first + bytes.start..self.first + bytes.end)), self.whole?)
+    }
+
+    /// The bytes it takes in memory.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.asked.len()
+    }
+}
+
+/// The value of a field that must stand once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// `Content-Range` of these bytes, or of none of them.
@@ -88,7 +138,54 @@ mod tests {
         assert_eq!(content_range(None, 11).unwrap(), "bytes */11");
     }
 
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn pieces_of_a_whole() {
+        let asked = headers(header::RANGE, "bytes=-5");
+        let piece = |line| Piece::read(&asked, &headers(header::CONTENT_RANGE, line));
+        for line in ["bytes 5-4/10", "bytes 0-10/10", "bytes */10", "lines 1-2/3", "bytes 0-1", "x"]
+        {
+            assert_eq!(piece(line), None, "{line}");
+        }
+        assert_eq!(
+            Piece::read(&HeaderMap::new(), &headers(header::CONTENT_RANGE, "bytes 0-1/2")),
+            None
+        );
+        let tail = piece("bytes 5-9/10").unwrap();
+        let bytes = |line| tail.bytes_for(&headers(header::RANGE, line), 5);
+        assert_eq!(bytes("bytes=-5"), Some(0..5));
+        assert_eq!(bytes("bytes=6-8"), Some(1..4));
+        assert_eq!(bytes("bytes=6-"), Some(1..5));
+        assert_eq!(bytes("bytes=-1"), Some(4..5));
+        assert_eq!(bytes("bytes=4-8"), None);
+        assert_eq!(bytes("bytes=20-"), None);
+        assert_eq!(tail.content_range(&(1..4)).unwrap(), "bytes 6-8/10");
+        // One byte of it is missing: what needs that is not answered.
+        assert_eq!(tail.bytes_for(&headers(header::RANGE, "bytes=6-"), 4), None);
+        assert_eq!(tail.bytes_for(&headers(header::RANGE, "bytes=6-8"), 4), Some(1..4));
+        // Without the length of the whole only the same request is answered.
+        let unknown = piece("bytes 5-9/*").unwrap();
+        assert_eq!(unknown.bytes_for(&headers(header::RANGE, "bytes=6-8"), 5), None);
+        assert_eq!(unknown.bytes_for(&asked, 5), Some(0..5));
+    }
+
     proptest::proptest! {
+        /// A piece answers with exactly the bytes that the whole would answer with.
+        #[test]
+        fn a_piece_answers_as_the_whole(first in 0usize..20, count in 1usize..20, line in "bytes=[0-9]{0,2}-[0-9]{0,2}") {
+            let whole: Vec<usize> = (0..40).collect();
+            let response = headers(header::CONTENT_RANGE, &format!("bytes {first}-{}/40", first + count - 1));
+            let piece = Piece::read(&headers(header::RANGE, "bytes=x"), &response).unwrap();
+            let request = headers(header::RANGE, &line);
+            if let Some(bytes) = piece.bytes_for(&request, count) {
+                let Part::Bytes(range) = Part::of(&request, 40) else { panic!("{line}") };
+                proptest::prop_assert_eq!(&whole[first..first + count][bytes], &whole[range]);
+            }
+        }
+
         #[test]
         fn a_part_is_inside(line in "bytes=[0-9]{0,3}-[0-9]{0,3}", length in 0usize..500) {
             let mut request = HeaderMap::new();

@@ -58,7 +58,8 @@ impl<G: Generation> Read<'_, G> {
             return Way::Forward(Forward::Bypass);
         }
         let key = self.key();
-        let found = self.store.find(&key, headers, self.now);
+        let is_head = self.head.method == Method::HEAD;
+        let found = self.store.find(&key, headers, is_head, self.now);
         let object = found.as_ref().and_then(Found::object);
         let is_authorized = headers.contains_key(header::AUTHORIZATION);
         let reuse = object.map(|object| (object, object.reuse(&self.ask, is_authorized, self.now)));
@@ -81,7 +82,7 @@ impl<G: Generation> Read<'_, G> {
         if self.ask.only_if_cached {
             return Way::Refuse(only_if_cached());
         }
-        if self.head.method == Method::HEAD {
+        if is_head {
             return Way::Forward(why);
         }
         self.fetch(key, why, previous)
@@ -118,7 +119,7 @@ impl<G: Generation> Read<'_, G> {
             Seat::Follow(follower) => Way::Fetch(errand, Some(follower)),
             Seat::Lead(ticket) => {
                 // The fetch before this one may have landed after the lookup.
-                let found = self.store.find(&key, headers, self.now);
+                let found = self.store.find(&key, headers, false, self.now);
                 if let Some(object) = found.as_ref().and_then(Found::object)
                     && let Reuse::Fresh(left) = object.reuse(&self.ask, false, self.now)
                 {

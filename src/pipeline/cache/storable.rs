@@ -44,10 +44,8 @@ pub(super) fn terms(
     times: Times,
 ) -> Result<Terms, &'static str> {
     let allow = Allow::read(headers);
-    match status {
-        StatusCode::PARTIAL_CONTENT => return Err("partial"),
-        StatusCode::NOT_MODIFIED => return Err("not-modified"),
-        _ => {}
+    if status == StatusCode::NOT_MODIFIED {
+        return Err("not-modified");
     }
     if allow.must_understand {
         if !is_understood(status) {
@@ -68,6 +66,8 @@ pub(super) fn terms(
     let initial_age = freshness::initial_age(headers, times);
     let lifetime = match freshness::lifetime(status, headers, &allow, rule, times.wall) {
         Lifetime::Stated(lifetime) | Lifetime::Guessed(lifetime) => lifetime,
+        // A part is stored only if the upstream itself says for how long.
+        _ if status == StatusCode::PARTIAL_CONTENT => return Err("partial"),
         // A session is one caller's, unless the upstream states that the response is everybody's.
         _ if headers.contains_key(header::SET_COOKIE) => return Err("set-cookie"),
         Lifetime::FromRule(lifetime) => initial_age.saturating_add(lifetime),
@@ -143,7 +143,7 @@ pub(super) fn date_if_missing(headers: &mut HeaderMap, wall: SystemTime) {
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        200 | 201 | 202 | 203 | 204 | 300 | 301 | 302 | 303 | 307 | 308 | 400..=417 | 500..=505
+        200..=204 | 206 | 300 | 301 | 302 | 303 | 307 | 308 | 400..=417 | 500..=505
     )
 }
 

@@ -37,7 +37,8 @@ async fn what_the_upstream_says_against_it_wins() {
         (200, false, &[fresh, ("vary", "cookie")], Some("vary")),
         (200, false, &[fresh, ("cdn-cache-control", "private")], Some("private")),
         (200, false, &[("cache-control", "no-store"), ("cdn-cache-control", "max-age=9")], None),
-        (206, false, &[fresh], Some("partial")),
+        (206, false, &[fresh], None),
+        (206, false, &[("etag", "\"a\"")], Some("partial")),
         (304, false, &[fresh], Some("not-modified")),
         // Any status that states how long it is fresh.
         (299, false, &[fresh], None),

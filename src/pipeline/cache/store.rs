@@ -200,11 +200,14 @@ impl Store {
         &self,
         key: &KeyView<'_>,
         request: &HeaderMap,
+        is_head: bool,
         now: Instant,
     ) -> Option<Found> {
         let variants = self.0.objects.get(key)?;
         let at = variants.iter().position(|object| {
-            object.variant.answers(request) && object.is_kept(now) && self.is_current(&object.stamp)
+            object.answers(request, is_head)
+                && object.is_kept(now)
+                && self.is_current(&object.stamp)
         })?;
         Some(Found { variants, at })
     }
@@ -217,9 +220,9 @@ impl Store {
         }
         let entry = self.0.objects.entry(key).and_upsert_with(|known| {
             let known = known.map(moka::Entry::into_value).unwrap_or_default();
-            let others = known.iter().filter(|other| {
-                !other.variant.is_same(&object.variant) && self.is_current(&other.stamp)
-            });
+            let others = known
+                .iter()
+                .filter(|other| !object.replaces(other) && self.is_current(&other.stamp));
             std::iter::once(object).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
         });
         // A purge that came in between may have passed this key already.

@@ -30,6 +30,13 @@ impl Varies {
                 }
             }
         }
+        // What is encoded for one caller is not for one who cannot decode it, whether or not the
+        // upstream says so.
+        if headers.contains_key(header::CONTENT_ENCODING)
+            && !names.contains(&header::ACCEPT_ENCODING)
+        {
+            names.push(header::ACCEPT_ENCODING);
+        }
         Some(Self(names))
     }
 
@@ -214,6 +221,14 @@ mod tests {
         }
         assert_eq!(Varies::read(&headers(&[("vary", ""), ("vary", "*")])), None);
         assert!(Varies::read(&headers(&[("vary", ",")])).unwrap().is_selectable());
+    }
+
+    #[test]
+    fn an_encoding_is_for_those_who_asked_for_it() {
+        let response = headers(&[("content-encoding", "gzip")]);
+        let asked = headers(&[("accept-encoding", "gzip")]);
+        let variant = Variant::new(Varies::read(&response).unwrap(), &asked, &response);
+        assert!(variant.answers(&asked) && !variant.answers(&HeaderMap::new()));
     }
 
     #[test]

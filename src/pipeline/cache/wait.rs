@@ -47,7 +47,7 @@ where
 /// The answer to a caller who followed, if there is one for it.
 fn share(landing: Landing, errand: &Errand) -> Option<Result<Response<Body>, Error>> {
     let (caller, now) = (&errand.caller, Instant::now());
-    let suits = |object: &Object| object.variant.answers(&caller.headers);
+    let suits = |object: &Object| object.answers(&caller.headers, false);
     match landing {
         Landing::Stored(object) if suits(&object) => {
             let Reuse::Fresh(left) = object.reuse(&caller.ask, caller.is_authorized, now) else {

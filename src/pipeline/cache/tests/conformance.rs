@@ -556,3 +556,31 @@ async fn a_part_is_never_the_whole() {
     let whole = get(&bench, &[]).await;
     assert_eq!((whole.status, whole.number()), (StatusCode::OK, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_part_answers_for_what_it_holds() {
+    let bench = Bench::free();
+    let part = reply(206).cache_control("max-age=3600").header("content-range", "bytes 5-9/10");
+    bench.upstream.then(part.header("etag", "\"a\"").body(Body::full("56789")));
+    get(&bench, &[("range", "bytes=-5")]).await;
+    for (text, content_range, asked) in [
+        ("56789", "bytes 5-9/10", &[("range", "bytes=-5")][..]),
+        ("678", "bytes 6-8/10", &[("range", "bytes=6-8")]),
+        ("6789", "bytes 6-9/10", &[("range", "bytes=6-"), ("if-range", "\"a\"")]),
+    ] {
+        let answer = get(&bench, asked).await;
+        assert_eq!(
+            (answer.status, answer.body.as_ref()),
+            (StatusCode::PARTIAL_CONTENT, text.as_bytes())
+        );
+        assert_eq!(answer.field("content-range"), content_range);
+        assert_eq!(answer.result, Some(CacheResult::Hit));
+    }
+    for asked in
+        [&[("range", "bytes=4-8")][..], &[("range", "bytes=6-8"), ("if-range", "\"b\"")], &[]]
+    {
+        assert_eq!(get(&bench, asked).await.result, Some(CacheResult::Miss), "{asked:?}");
+    }
+    let head = bench.request(Method::HEAD, "/object").header("range", "bytes=-5").send().await;
+    assert_ne!(head.result, Some(CacheResult::Hit));
+}
