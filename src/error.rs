@@ -132,6 +132,8 @@ kinds! {
     CrossSite = FORBIDDEN, "cross_site", "Calls from browsers are not served", "http_request_denied", Caller;
     /// The caller proved nothing that the configuration names.
     Unidentified = FORBIDDEN, "caller_unidentified", "The caller is not known", "http_request_denied", Caller;
+    /// The caller's certificate is missing or not valid.
+    CertificateRefused = FORBIDDEN, "certificate_refused", "The caller's certificate is not accepted", "http_request_denied", Caller;
     /// The caller may not do this.
     NotAllowed = FORBIDDEN, "operation_not_allowed", "The caller may not use this operation", "http_request_denied", Caller;
     /// The request is no operation the gateway knows.

@@ -31,7 +31,7 @@ use crate::{
     credentials::{self, Keeper},
     domain::{Address, CredentialsName, ListenerName},
     error::Chain,
-    pipeline::listener::{Bound, Drain},
+    pipeline::listener::{Bound, Drain, ServerTls, ServerTlsError},
     telemetry::Metrics,
 };
 
@@ -53,6 +53,35 @@ pub struct Summary {
     pub last_seq: u64,
 }
 
+/// The certificates, keys and client authorities of all listeners. They are read again every few
+/// seconds anyway; this is for those who cannot wait.
+#[derive(Clone, Debug)]
+pub struct Certificates(BTreeMap<ListenerName, Arc<ServerTls>>);
+
+impl Certificates {
+    /// Reads the files again. A listener whose files cannot be used goes on with what it has; the
+    /// first of those is the error.
+    pub fn reload(&self) -> Result<(), CertificatesError> {
+        let mut failed = None;
+        for (listener, tls) in &self.0 {
+            if let Err(source) = tls.reload() {
+                let (listener, source) = (listener.clone(), Box::new(source));
+                failed.get_or_insert(CertificatesError { listener, source });
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// A listener's certificates cannot be used; it goes on with those it has.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificates of listener `{listener}` cannot be used")]
+pub struct CertificatesError {
+    listener: ListenerName,
+    #[source]
+    source: Box<ServerTlsError>,
+}
+
 /// Told from outside when to end.
 #[derive(Clone, Debug, Default)]
 pub struct Ending {
@@ -69,6 +98,7 @@ impl Gateway {
         let shared = Shared::new(&settings)?;
         let mut listeners = Vec::with_capacity(settings.listeners.len());
         for listener in &settings.listeners {
+            warn_if_anyone_can_call(listener);
             listeners.push((listener.clone(), Bound::bind(&listener.address, SOCKET_MODE)?));
         }
         let admin = match &settings.admin {
@@ -91,6 +121,11 @@ impl Gateway {
     /// The credential sets, by name.
     pub fn keepers(&self) -> &BTreeMap<CredentialsName, Keeper> {
         &self.shared.keepers
+    }
+
+    /// The certificates of the listeners, to be read again on demand.
+    pub fn certificates(&self) -> Certificates {
+        Certificates(self.shared.tls.clone())
     }
 
     /// Serves until it is told to end, and returns when the last call is answered and on the trail.
@@ -169,6 +204,9 @@ impl Gateway {
         for keeper in self.shared.keepers.values() {
             control.spawn(keeper.clone().run(background.clone()));
         }
+        for tls in self.shared.tls.values() {
+            control.spawn(Arc::clone(tls).watch());
+        }
         let store = self.shared.cache.clone();
         control.spawn(async move {
             let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
@@ -217,6 +255,18 @@ impl Gateway {
     /// The metrics, for tests that look inside.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+}
+
+/// A listener beyond this machine that asks for no certificate serves whoever reaches it.
+fn warn_if_anyone_can_call(listener: &ListenerSettings) {
+    let verified = listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if !listener.address.is_local() && !verified {
+        tracing::warn!(
+            listener = %listener.name,
+            address = %listener.address,
+            "every machine that reaches this listener can call through it; [listeners.tls] with client_ca asks for certificates"
+        );
     }
 }
 

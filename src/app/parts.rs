@@ -14,14 +14,14 @@ use crate::{
         self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
     },
     credentials::Keeper,
-    domain::{Address, CallerRule, CredentialsName, ProfileName},
+    domain::{Address, CallerRule, CredentialsName, ListenerName, ProfileName},
     pipeline::{
         self, Parts,
         audit::Edges,
         authorize::{self, Policy},
         cache::{self, Store},
         identify::Schemes,
-        listener::{self, BindError, Bound, Patience},
+        listener::{self, BindError, Bound, Patience, ServerTls, ServerTlsError, TlsFiles},
         receive::{self, HostRules},
         resilience::{self, Health},
         upstream::{self, TlsError, Trust, Upstream},
@@ -39,6 +39,7 @@ pub(super) struct Shared {
     pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
     pub(super) upstreams: HashMap<ProfileName, upstream::Settings>,
     pub(super) listener: listener::Settings,
+    pub(super) tls: BTreeMap<ListenerName, Arc<ServerTls>>,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     policy: Arc<Policy>,
     callers: Arc<[Arc<CallerRule>]>,
@@ -80,6 +81,7 @@ impl Shared {
             keepers,
             upstreams,
             listener: listener_settings(settings),
+            tls: server_tls(settings)?,
             credentials_of,
             policy: Arc::new(policy(settings)),
             callers: settings.callers.clone().into(),
@@ -115,12 +117,7 @@ impl Shared {
             Address::Unix(_) => None,
         };
         Some(pipeline::build(Parts {
-            edges: Edges {
-                listener: listener.name.clone(),
-                profile: listener.profile.clone(),
-                trail: self.trail.clone(),
-                metrics: Arc::clone(&self.metrics),
-            },
+            edges: self.edges(listener),
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
@@ -142,6 +139,33 @@ impl Shared {
             upstream,
         }))
     }
+}
+
+impl Shared {
+    /// What the records of a listener have in common.
+    pub(super) fn edges(&self, listener: &ListenerSettings) -> Edges {
+        Edges {
+            listener: listener.name.clone(),
+            profile: listener.profile.clone(),
+            trail: self.trail.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
+fn server_tls(settings: &Settings) -> Result<BTreeMap<ListenerName, Arc<ServerTls>>, StartError> {
+    let mut all = BTreeMap::new();
+    for listener in &settings.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        let files = TlsFiles {
+            certificate: tls.certificate.clone(),
+            private_key: tls.private_key.clone(),
+            client_ca: tls.client_ca.clone(),
+        };
+        let tls = ServerTls::open(files).map_err(StartError::ListenerTls)?;
+        all.insert(listener.name.clone(), Arc::new(tls));
+    }
+    Ok(all)
 }
 
 fn upstream_settings(
@@ -239,6 +263,9 @@ pub enum StartError {
     /// A certificate file is missing or wrong: the configuration's fault.
     #[error("the upstream's trusted roots cannot be used")]
     Tls(#[source] TlsError),
+    /// A listener's certificates are missing or wrong: the configuration's fault as well.
+    #[error("the listener's TLS cannot be set up")]
+    ListenerTls(#[source] ServerTlsError),
     /// The configuration's credentials cannot be used as they stand.
     #[error(transparent)]
     Credentials(#[from] SourceError),
@@ -253,7 +280,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the configuration has to change; otherwise the machine's state has to.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::Credentials(_))
+        matches!(self, Self::Tls(_) | Self::ListenerTls(_) | Self::Credentials(_))
     }
 }
 

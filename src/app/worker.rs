@@ -65,9 +65,12 @@ async fn run(listeners: Vec<ListenerParts>, shared: Shared, drain: Drain) {
             .clone();
         let Some(path) = shared.path(&parts, upstream) else { continue };
         let name = parts.settings.name.clone();
+        let edges = shared.edges(&parts.settings);
         let listener = Listener {
             name: name.clone(),
             path,
+            tls: shared.tls.get(&name).cloned(),
+            refused: Arc::new(move |kind| edges.refused(kind)),
             settings: shared.listener.clone(),
             connections: parts.connections,
             open: shared.metrics.connections().clone(),

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigFiles, Failure, block_on};
 use crate::{
-    app::{Ending, Gateway, StartError},
+    app::{Certificates, Ending, Gateway, StartError},
     config::settings::LogFormat as ConfiguredFormat,
     credentials::Keeper,
     error::Chain,
@@ -33,11 +33,12 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
         announce(&gateway);
         let ending = Ending::default();
         let keepers: Vec<Keeper> = gateway.keepers().values().cloned().collect();
+        let certificates = gateway.certificates();
         let serving = gateway.serve(ending.clone());
         tokio::pin!(serving);
         let summary = tokio::select! {
             summary = &mut serving => summary,
-            () = signals.obey(&ending, &keepers) => (&mut serving).await,
+            () = signals.obey(&ending, &keepers, &certificates) => (&mut serving).await,
         };
         match summary {
             Ok(_) => Ok(()),
@@ -87,14 +88,17 @@ impl Signals {
     }
 
     /// The first SIGTERM or SIGINT drains, the second ends at once; SIGHUP reads the credentials
-    /// again. Returns with the second.
-    async fn obey(mut self, ending: &Ending, keepers: &[Keeper]) {
+    /// and the listeners' certificates again. Returns with the second.
+    async fn obey(mut self, ending: &Ending, keepers: &[Keeper], certificates: &Certificates) {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
                 _ = self.hangup.recv() => {
                     refresh(keepers).await;
+                    if let Err(error) = certificates.reload() {
+                        tracing::warn!(error = %Chain(&error), "the old certificates stay in use");
+                    }
                     continue;
                 }
             }

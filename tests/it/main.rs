@@ -18,6 +18,7 @@ mod attacks;
 mod cache;
 mod echo;
 mod faults;
+mod identity;
 mod path;
 mod refusals;
 mod rotation;

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::Response;
+use http::{Method, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -15,9 +15,10 @@ use super::guard::{Guard, RecordedBody};
 use crate::{
     body::Body,
     domain::{ListenerName, ProfileName, RequestId, TraceContext},
+    error::Kind,
     pipeline::{
         connection::ActiveCall,
-        draft::Draft,
+        draft::{Draft, Edge},
         request::{Arrival, Opened},
     },
     telemetry::Metrics,
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// What the records of one listener have in common, and where they go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Edges {
     /// The listener's name.
     pub listener: ListenerName,
@@ -35,6 +36,26 @@ pub struct Edges {
     pub trail: Trail,
     /// The metrics, which count the same records.
     pub metrics: Arc<Metrics>,
+}
+
+impl Edges {
+    /// Writes down a connection that was refused before there was a request on it.
+    pub fn refused(&self, kind: Kind) {
+        let id = RequestId::fresh();
+        let draft = Draft::begin(id, TraceContext::continue_or_begin(None, id));
+        draft.note(|facts| facts.error = Some(kind));
+        let record = draft.close(Edge {
+            listener: self.listener.clone(),
+            profile: self.profile.clone(),
+            // There is no request to have one.
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            target: None,
+            status: None,
+            response_bytes: 0,
+        });
+        self.metrics.observe(&record);
+        self.trail.submit(record);
+    }
 }
 
 /// Opens a record for every request.

@@ -10,11 +10,14 @@ use hyper_util::{
 };
 
 use super::{
-    Drain, Settings,
+    Drain, Refused, Settings,
     patient_io::PatientIo,
     socket::Stream,
+    tls::{Accepted, Protocol, ServerTls},
     wire::{HeadLimits, WireIo},
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::{
     error::Chain,
     pipeline::{
@@ -72,44 +75,71 @@ pub(super) fn server(settings: &Settings) -> auto::Builder<TokioExecutor> {
     server
 }
 
-/// Serves one connection until it ends.
-pub(super) fn serve<P: Path>(
-    server: auto::Builder<TokioExecutor>,
-    stream: Stream,
-    peer: Peer,
-    path: P,
-    settings: &Settings,
-    drain: Drain,
-) -> impl Future<Output = ()> + use<P> {
-    let connection = Connection::new(peer, Vec::new());
-    let limits = HeadLimits { bytes: settings.head_bytes, fields: settings.header_count };
-    let io = PatientIo::new(stream, Arc::clone(&connection), settings.patience);
-    let io = TokioIo::new(WireIo::new(io, Arc::clone(&connection), limits));
-    run(server, io, peer, connection, path, drain)
+/// What it takes to serve one connection.
+pub(super) struct Serving<P> {
+    pub(super) server: auto::Builder<TokioExecutor>,
+    pub(super) path: P,
+    pub(super) settings: Settings,
+    pub(super) drain: Drain,
 }
 
-async fn run<P: Path>(
-    server: auto::Builder<TokioExecutor>,
-    io: TokioIo<WireIo<PatientIo<Stream>>>,
-    peer: Peer,
-    connection: Arc<Connection>,
-    path: P,
-    drain: Drain,
-) {
-    let handler = Handler { path: RefCell::new(path), connection };
-    let mut serving = pin!(server.serve_connection(io, handler));
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = drain.stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = serving => ended,
-                () = drain.cut.cancelled() => return,
+impl<P: Path> Serving<P> {
+    /// Serves a connection until it ends.
+    pub(super) async fn plain(self, stream: Stream, peer: Peer) {
+        self.run(stream, Connection::new(peer, Vec::new()), Protocol::Unknown).await;
+    }
+
+    /// Shakes hands first; a handshake that fails or takes too long is a refusal.
+    pub(super) async fn tls(self, stream: Stream, peer: Peer, tls: &ServerTls, refused: &Refused) {
+        let patience = self.settings.patience.head;
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
+            () = self.drain.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok(Ok(Accepted { stream, names, protocol })) => {
+                self.run(stream, Connection::new(peer, names), protocol).await;
             }
+            Ok(Err(error)) => {
+                tracing::debug!(?peer, error = %Chain(&error), "a handshake failed");
+                if let Some(kind) = error.kind() {
+                    refused(kind);
+                }
+            }
+            Err(_) => tracing::debug!(?peer, "a handshake took too long"),
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(?peer, error = %Chain(error.as_ref()), "a connection broke off");
+    }
+
+    async fn run<S>(self, stream: S, connection: Arc<Connection>, protocol: Protocol)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { server, path, settings, drain } = self;
+        let limits = HeadLimits { bytes: settings.head_bytes, fields: settings.header_count };
+        let io = PatientIo::new(stream, Arc::clone(&connection), settings.patience);
+        let io = TokioIo::new(WireIo::new(io, Arc::clone(&connection), limits, protocol));
+        // What was agreed on is spoken: the first bytes have no say in it (RFC 9113 §3.2).
+        let server = match protocol {
+            Protocol::Http2 => server.http2_only(),
+            Protocol::Http1 => server.http1_only(),
+            Protocol::Unknown => server,
+        };
+        let peer = connection.peer();
+        let handler = Handler { path: RefCell::new(path), connection };
+        let mut serving = pin!(server.serve_connection(io, handler));
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = drain.stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = serving => ended,
+                    () = drain.cut.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(?peer, error = %Chain(error.as_ref()), "a connection broke off");
+        }
     }
 }
 

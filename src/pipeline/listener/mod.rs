@@ -7,9 +7,10 @@
 mod connection;
 mod patient_io;
 mod socket;
+mod tls;
 pub mod wire;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
@@ -19,8 +20,12 @@ pub use self::{
     connection::Path,
     patient_io::Patience,
     socket::{BindError, Bound, TokioSocket},
+    tls::{ServerTls, ServerTlsError, TlsFiles},
 };
-use crate::domain::ListenerName;
+use crate::{domain::ListenerName, error::Kind};
+
+/// Told of a connection that is refused before there is a request.
+pub type Refused = Arc<dyn Fn(Kind) + Send + Sync>;
 
 /// What one connection may cost.
 #[derive(Clone, Debug)]
@@ -36,7 +41,6 @@ pub struct Settings {
 }
 
 /// A listener on one worker.
-#[derive(Debug)]
 pub struct Listener<P> {
     /// Its name.
     pub name: ListenerName,
@@ -44,6 +48,10 @@ pub struct Listener<P> {
     pub path: P,
     /// What a connection may cost.
     pub settings: Settings,
+    /// TLS towards callers.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Told of connections whose handshake fails.
+    pub refused: Refused,
     /// How many more connections the gateway takes.
     pub connections: Arc<Semaphore>,
     /// How many are open.
@@ -78,6 +86,12 @@ impl Default for Drain {
     }
 }
 
+impl<P> fmt::Debug for Listener<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({})", self.name)
+    }
+}
+
 impl<P: Path> Listener<P> {
     /// Accepts connections until the drain begins.
     pub async fn serve(self, socket: Bound, drain: Drain) -> io::Result<()> {
@@ -97,14 +111,19 @@ impl<P: Path> Listener<P> {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = connection::serve(
-                        server.clone(),
-                        stream,
-                        peer,
-                        self.path.clone(),
-                        &self.settings,
-                        drain.clone(),
-                    );
+                    let serving = connection::Serving {
+                        server: server.clone(),
+                        path: self.path.clone(),
+                        settings: self.settings.clone(),
+                        drain: drain.clone(),
+                    };
+                    let (tls, refused) = (self.tls.clone(), Arc::clone(&self.refused));
+                    let connection = async move {
+                        match tls {
+                            None => serving.plain(stream, peer).await,
+                            Some(tls) => serving.tls(stream, peer, &tls, &refused).await,
+                        }
+                    };
                     let open = self.open.clone();
                     open.inc();
                     let task = async move {

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use pigello_gateway::{
-    app::{self, Ending, Summary},
+    app::{self, Certificates, Ending, Summary},
     config,
     domain::Address,
     mock::{MADE_UP_VALUES, Running},
@@ -119,6 +119,7 @@ impl Setup {
             .unwrap();
         let Some(Address::Tcp(admin)) = gateway.admin_address().cloned() else { panic!("admin") };
         let keepers: Vec<_> = gateway.keepers().values().cloned().collect();
+        let certificates = gateway.certificates();
         let ending = Ending::default();
         let task = tokio::spawn(gateway.serve(ending.clone()));
         for keeper in keepers {
@@ -126,6 +127,7 @@ impl Setup {
             drop(keeper.refresh().await);
         }
         Gateway {
+            certificates,
             caller: Caller::tcp(address),
             admin: Caller::tcp(admin),
             unix: path("gateway.sock"),
@@ -191,6 +193,7 @@ impl Setup {
 
 /// A running gateway.
 pub struct Gateway {
+    certificates: Certificates,
     caller: Caller,
     admin: Caller,
     unix: PathBuf,
@@ -223,6 +226,16 @@ impl Gateway {
     /// A file in the gateway's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Reads the listeners' certificates again.
+    pub fn reload_certificates(&self) -> Result<(), app::CertificatesError> {
+        self.certificates.reload()
+    }
+
+    /// Begins the drain.
+    pub fn drain(&self) {
+        self.ending.drain.cancel();
     }
 
     /// Drains, and returns the folder and how it ended.

@@ -3,6 +3,7 @@
 mod basics;
 mod bodies;
 mod conformance;
+#[cfg(feature = "count-allocations")]
 mod cost;
 mod flights;
 mod harness;

@@ -26,9 +26,9 @@ pub struct Meter {
 pub struct Flood;
 
 impl Meter {
-    /// Behind the preface, `now`.
-    pub fn new(now: Instant) -> Self {
-        Self { header: [0; HEADER], seen: 0, payload: 0, budget: BUDGET, refilled: now }
+    /// Behind `skip` bytes that are no frames: a preface.
+    pub fn new(now: Instant, skip: usize) -> Self {
+        Self { header: [0; HEADER], seen: 0, payload: skip, budget: BUDGET, refilled: now }
     }
 
     /// Looks at the next bytes.
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_flood_ends_and_time_refills() {
         let began = Instant::now();
-        let mut meter = Meter::new(began);
+        let mut meter = Meter::new(began, 0);
         let ping = frame(6, &[0; 8]);
         for _ in 0..BUDGET {
             assert_eq!(meter.advance(&ping, || began), Ok(()));
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn requests_and_bodies_cost_nothing_wherever_the_bytes_are_cut() {
         let began = Instant::now();
-        let mut meter = Meter::new(began);
+        let mut meter = Meter::new(began, 0);
         let work = [frame(HEADERS, &[6; 20]), frame(DATA, &[6; 200]), frame(8, &[6; 4])].concat();
         for length in 1..work.len() {
             for piece in work.chunks(length) {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn resets_cost_more() {
         let began = Instant::now();
-        let mut meter = Meter::new(began);
+        let mut meter = Meter::new(began, 0);
         let reset = frame(RST_STREAM, &[0; 4]);
         let count = (0..BUDGET).take_while(|_| meter.advance(&reset, || began).is_ok()).count();
         assert_eq!(count, (BUDGET / RESET_COST) as usize);

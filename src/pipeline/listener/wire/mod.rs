@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use self::{chunked::Chunked, frames::Meter, head::Framing};
+use super::tls::Protocol;
 use crate::pipeline::{connection::Connection, defect::Defect};
 
 /// What a head may have.
@@ -83,9 +84,19 @@ enum Verdict {
 }
 
 impl<S> WireIo<S> {
-    /// Follows a stream that begins with a request, or with HTTP/2's preface.
-    pub(super) fn new(stream: S, connection: Arc<Connection>, limits: HeadLimits) -> Self {
-        let (held, place) = (BytesMut::new(), Place::Opening);
+    /// Follows a stream on which that protocol is spoken.
+    pub(super) fn new(
+        stream: S,
+        connection: Arc<Connection>,
+        limits: HeadLimits,
+        protocol: Protocol,
+    ) -> Self {
+        let held = BytesMut::new();
+        let place = match protocol {
+            Protocol::Unknown => Place::Opening,
+            Protocol::Http1 => Place::Head,
+            Protocol::Http2 => Place::Http2(Meter::new(Instant::now(), PREFACE.len())),
+        };
         Self { stream, connection, limits, place, held, cleared: 0, linger: None }
     }
 
@@ -126,7 +137,7 @@ impl<S> WireIo<S> {
 
     fn opening(&mut self, bytes: &[u8]) -> Verdict {
         if let Some(frames) = bytes.strip_prefix(PREFACE) {
-            let mut meter = Meter::new(Instant::now());
+            let mut meter = Meter::new(Instant::now(), 0);
             let flood = meter.advance(frames, Instant::now).is_err();
             self.place = Place::Http2(meter);
             return if flood {

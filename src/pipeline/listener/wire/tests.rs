@@ -9,7 +9,7 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20 };
 fn wire() -> (DuplexStream, WireIo<DuplexStream>, Arc<Connection>) {
     let (caller, stream) = duplex(1 << 16);
     let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
-    (caller, WireIo::new(stream, Arc::clone(&connection), LIMITS), connection)
+    (caller, WireIo::new(stream, Arc::clone(&connection), LIMITS, Protocol::Unknown), connection)
 }
 
 /// Sends the pieces one by one and reads after each, as much as there is.

@@ -1,0 +1,209 @@
+//! Callers with certificates: who is let in, who is refused, and that both are on the trail.
+
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    date_time_ymd,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::support::{Gateway, Recorder, Setup};
+
+const SPIFFE: &str = "spiffe://corp/billing";
+
+/// An authority made for one test.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key.
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    fn issue(&self, names: Vec<SanType>, expired: bool) -> Pair {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = names;
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if expired {
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.not_after = date_time_ymd(2002, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Pair { certificate, key: key.serialize_pem() }
+    }
+}
+
+fn uri(name: &str) -> Vec<SanType> {
+    vec![SanType::URI(name.try_into().unwrap())]
+}
+
+fn dns(name: &str) -> Vec<SanType> {
+    vec![SanType::DnsName(name.try_into().unwrap())]
+}
+
+struct Office {
+    authority: Authority,
+    files: TempDir,
+    recorder: Recorder,
+    gateway: Gateway,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let (authority, files) = (Authority::new(), tempfile::tempdir().unwrap());
+        let recorder = Recorder::start().await;
+        let path = |name: &str| files.path().join(name).display().to_string();
+        write(files.path(), &authority.issue(dns("localhost"), false));
+        fs::write(files.path().join("client-ca.pem"), &authority.pem).unwrap();
+        let tls = format!(
+            "[listeners.tls]\ncertificate = \"{}\"\nprivate_key = \"{}\"\nclient_ca = \"{}\"\n",
+            path("tls.pem"),
+            path("tls.key"),
+            path("client-ca.pem")
+        );
+        let gateway = Setup::plain(&recorder.origin())
+            .listener(&tls)
+            .with(&format!(
+                "[policy]\nunmatched = \"forward\"\n\
+                 [[callers]]\nname = \"billing\"\ntls_names = [\"{SPIFFE}\"]\nallow = [\"*\"]\n\
+                 [[callers]]\nname = \"portal\"\ntls_names = [\"portal.corp\"]\nallow = [\"*\"]\n"
+            ))
+            .start()
+            .await;
+        Self { authority, files, recorder, gateway }
+    }
+
+    /// One call; the status, or none where the connection was refused.
+    async fn call(&self, pair: Option<&Pair>) -> Option<u16> {
+        call(self.gateway.caller().address(), &self.authority.pem, pair).await
+    }
+}
+
+fn write(folder: &Path, pair: &Pair) {
+    fs::write(folder.join("tls.pem"), &pair.certificate).unwrap();
+    fs::write(folder.join("tls.key"), &pair.key).unwrap();
+}
+
+async fn call(address: SocketAddr, roots: &str, pair: Option<&Pair>) -> Option<u16> {
+    exchange(address, roots, pair).await.ok().and_then(|answer| answer.get(9..12)?.parse().ok())
+}
+
+async fn exchange(address: SocketAddr, roots: &str, pair: Option<&Pair>) -> io::Result<String> {
+    let mut store = RootCertStore::empty();
+    store.add(CertificateDer::from_pem_slice(roots.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(store);
+    let config = match pair {
+        None => builder.with_no_client_auth(),
+        Some(pair) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap(),
+            )
+            .unwrap(),
+    };
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    stream.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_names_its_caller_exactly() {
+    let office = Office::open().await;
+    for (names, status) in [
+        (uri(SPIFFE), 200),
+        (dns("portal.corp"), 200),
+        (uri("spiffe://corp/billing/"), 403),
+        (uri("spiffe://corp/Billing"), 403),
+        (uri("spiffe://corp/billing2"), 403),
+        (dns("billing"), 403),
+        (dns("*.corp"), 403),
+        (dns("portal.corp.evil.test"), 403),
+        (vec![SanType::Rfc822Name("billing@corp".try_into().unwrap())], 403),
+        (vec![SanType::IpAddress([127, 0, 0, 1].into())], 403),
+    ] {
+        let pair = office.authority.issue(names.clone(), false);
+        assert_eq!(office.call(Some(&pair)).await, Some(status), "{names:?}");
+        assert_eq!(office.recorder.take().is_empty(), status != 200, "{names:?}");
+    }
+    let records = office.gateway.into_records().await;
+    assert_eq!(records[0]["caller"], "billing");
+    assert_eq!(records[0]["caller_proof"], format!("certificate={SPIFFE}"));
+    assert_eq!(records[1]["caller"], "portal");
+    for record in &records[2..] {
+        assert!(record["caller"].is_null() && record["outcome"] == "refused", "{record}");
+        assert_eq!(record["error"], "caller_unidentified");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_valid_is_a_refusal_on_the_trail() {
+    let office = Office::open().await;
+    let expired = office.authority.issue(uri(SPIFFE), true);
+    let foreign = Authority::new().issue(uri(SPIFFE), false);
+    for pair in [Some(&expired), Some(&foreign), None] {
+        assert_eq!(office.call(pair).await, None);
+    }
+    assert_eq!(office.recorder.take(), "");
+    let records = office.gateway.into_records().await;
+    assert_eq!(records.len(), 3);
+    for record in records {
+        assert_eq!(record["error"], "certificate_refused");
+        assert_eq!((&record["outcome"], &record["method"]), (&"refused".into(), &"-".into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_certificates_and_authorities_are_used_without_a_restart() {
+    let office = Office::open().await;
+    let other = Authority::new();
+    let (old, new) = (office.authority.issue(uri(SPIFFE), false), other.issue(uri(SPIFFE), false));
+    assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (Some(200), None));
+
+    fs::write(office.files.path().join("client-ca.pem"), &other.pem).unwrap();
+    assert!(office.gateway.reload_certificates().is_ok());
+    assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (None, Some(200)));
+
+    // What cannot be used changes nothing.
+    fs::write(office.files.path().join("client-ca.pem"), "no certificate").unwrap();
+    assert!(office.gateway.reload_certificates().is_err());
+    assert_eq!(office.call(Some(&new)).await, Some(200));
+    fs::write(office.files.path().join("client-ca.pem"), &other.pem).unwrap();
+
+    write(office.files.path(), &other.issue(dns("localhost"), false));
+    assert!(office.gateway.reload_certificates().is_ok());
+    let address = office.gateway.caller().address();
+    assert_eq!(call(address, &office.authority.pem, Some(&new)).await, None);
+    assert_eq!(call(address, &other.pem, Some(&new)).await, Some(200));
+}
