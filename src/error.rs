@@ -176,6 +176,8 @@ kinds! {
     UpstreamRefused = BAD_GATEWAY, "upstream_refused", "Pigello refused the connection", "connection_refused", Upstream;
     /// The upstream cannot be reached.
     UpstreamUnreachable = BAD_GATEWAY, "upstream_unreachable", "Pigello cannot be reached", "destination_ip_unroutable", Upstream;
+    /// The upstream's name leads to an address that is not dialled.
+    UpstreamAddressRefused = BAD_GATEWAY, "upstream_address_refused", "Pigello's name leads to an address that is not called", "destination_ip_prohibited", Upstream;
     /// The upstream's certificate is not valid for its name.
     UpstreamCertificate = BAD_GATEWAY, "upstream_certificate", "Pigello's certificate is not valid", "tls_certificate_error", Upstream;
     /// The TLS handshake failed otherwise.

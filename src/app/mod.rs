@@ -20,7 +20,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::parts::StartError;
+pub use self::parts::{StartError, policy};
 use self::{
     parts::{ListenerParts, Shared},
     worker::Worker,

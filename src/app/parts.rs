@@ -181,6 +181,7 @@ fn upstream_settings(
     Ok(upstream::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
+        allow_private: profile.allow_private,
         connect_timeout: settings.timeouts.connect,
         idle_timeout: settings.timeouts.upstream_idle,
         tls,
@@ -196,7 +197,8 @@ fn healths(settings: &Settings) -> HashMap<ProfileName, Arc<Health>> {
     settings.profiles.keys().map(|name| (name.clone(), health())).collect()
 }
 
-fn policy(settings: &Settings) -> Policy {
+/// The policy of a configuration, with nothing counted yet.
+pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),
         unidentified: match settings.policy.unidentified {
@@ -211,6 +213,7 @@ fn policy(settings: &Settings) -> Policy {
             settings::Mode::Enforce => authorize::Mode::Enforce,
             settings::Mode::Report => authorize::Mode::Report,
         },
+        limits: authorize::Limits::new(&settings.callers),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 mod config_files;
 pub mod credentials;
 mod demo;
+pub mod explain;
 mod failure;
 pub mod mock_upstream;
 mod serve;
@@ -56,6 +57,8 @@ enum Command {
     Credentials(credentials::CredentialsArgs),
     /// Read the audit trail
     Audit(audit::AuditArgs),
+    /// Say what the gateway would do with one request, and why
+    Explain(explain::Args),
     /// Show the effective configuration, or the schema of the file
     Config(config::Args),
 }
@@ -100,6 +103,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             credentials::run(&args, &mut console, &sealed_store)?;
         }
         Command::Audit(args) => return audit(&args),
+        Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
         Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,10 @@
 //! Who calls: a proved name, or nobody in particular.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+};
 
 use super::OperationPattern;
 
@@ -87,4 +91,24 @@ pub struct CallerRule {
     pub tls_names: Vec<Arc<str>>,
     /// What the caller may do.
     pub allow: Vec<OperationPattern>,
+    /// How much of it.
+    pub limits: CallerLimits,
+}
+
+/// How much one caller may ask for; nothing is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallerLimits {
+    /// Calls a second.
+    pub rate: Option<Rate>,
+    /// Calls at the same time.
+    pub concurrency: Option<NonZeroUsize>,
+}
+
+/// So many calls a second, after a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: NonZeroU32,
+    /// At once, after a pause.
+    pub burst: NonZeroU32,
 }

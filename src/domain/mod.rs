@@ -15,7 +15,7 @@ mod request_id;
 mod target;
 
 pub use address::{Address, AddressError};
-pub use caller::{Caller, CallerRule, Proof};
+pub use caller::{Caller, CallerLimits, CallerRule, Proof, Rate};
 pub use duration::Span;
 pub use names::{CredentialsName, ListenerName, ProfileName};
 pub use operation::{

@@ -69,6 +69,8 @@ pub struct Facts {
     pub masked_fields: u32,
     /// The call's place among those under way; given back when the record closes.
     pub place: Option<OwnedSemaphorePermit>,
+    /// The call's place among those of its caller, where that has a limit.
+    pub caller_place: Option<OwnedSemaphorePermit>,
 }
 
 impl Draft {

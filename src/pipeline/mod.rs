@@ -44,7 +44,7 @@ pub mod upstream;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use http::Response;
+use http::{HeaderMap, Response};
 use tower::{Service, ServiceBuilder};
 
 use self::{
@@ -52,6 +52,17 @@ use self::{
     request::Arrival,
 };
 use crate::credentials::Keeper;
+
+pub use inject::is_pigellos_own;
+
+/// What is left of a request's fields when it is sent, without what the gateway adds.
+pub fn end_to_end(fields: &HeaderMap) -> HeaderMap {
+    let mut fields = fields.clone();
+    hop_by_hop::strip(&mut fields);
+    hop_by_hop::strip_request_only(&mut fields);
+    inject::drop_look_alikes(&mut fields);
+    fields
+}
 
 /// Everything one listener's path is made of.
 #[derive(Debug)]

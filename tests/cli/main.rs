@@ -7,3 +7,4 @@ mod config_commands;
 mod config_layers;
 mod config_mutations;
 mod program;
+mod explain;

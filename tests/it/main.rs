@@ -22,5 +22,6 @@ mod identity;
 mod path;
 mod refusals;
 mod rotation;
+mod permission;
 mod support;
 mod upstream_tls;

@@ -1,6 +1,6 @@
 //! Operations, callers and policy: every pattern means something, and every caller can be known.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use http::Method;
 
@@ -12,7 +12,9 @@ use crate::{
         raw::{self, Name, Written},
         settings::{Access, Mode, PolicySettings, Unmatched},
     },
-    domain::{Address, CallerRule, Catalog, CatalogError, Operation, OperationPattern},
+    domain::{
+        Address, CallerLimits, CallerRule, Catalog, CatalogError, Operation, OperationPattern, Rate,
+    },
 };
 
 /// The built-in operations and those of the configuration that are in order.
@@ -77,11 +79,13 @@ impl Checker<'_> {
                 self.exact_names(at, caller);
                 self.can_be_known(at, caller);
                 let allow = self.patterns(&key(at).key("allow"), &caller.allow, catalog);
+                let limits = self.limits_of(at, caller);
                 Some(Arc::new(CallerRule {
                     name: caller.name.as_ref()?.as_str().into(),
                     unix_uids: caller.unix_uids.clone(),
                     tls_names: caller.tls_names.iter().map(|name| name.as_str().into()).collect(),
                     allow,
+                    limits,
                 }))
             })
             .collect()
@@ -107,6 +111,28 @@ impl Checker<'_> {
             self.problem(key, format!("`{text}` stands for no operation"), hint);
         }
         patterns
+    }
+
+    fn limits_of(&mut self, at: usize, caller: &raw::Caller) -> CallerLimits {
+        let mut above_zero = |name: &str, value: Option<u32>| {
+            let number = NonZeroU32::new(value?);
+            if number.is_none() {
+                let hint = "leave the key out for no limit, or `allow` empty for no calls";
+                self.problem(&key(at).key(name), "must be above 0", hint);
+            }
+            number
+        };
+        let rate = above_zero("rate", caller.rate);
+        let burst = above_zero("burst", caller.burst);
+        let concurrency = above_zero("concurrency", caller.concurrency);
+        if burst.is_some() && caller.rate.is_none() {
+            let hint = "say how many calls a second follow the burst: `rate`";
+            self.problem(&key(at).key("burst"), "means nothing without `rate`", hint);
+        }
+        CallerLimits {
+            rate: rate.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) }),
+            concurrency: concurrency.and_then(|calls| calls.try_into().ok()),
+        }
     }
 
     /// Two entries that one proof fits would make the order of the file decide who calls.

@@ -169,6 +169,7 @@ impl Checker<'_> {
             credentials: CredentialsName::new(profile.credentials.as_ref()?.as_str()),
             ca_file: profile.ca_file.as_ref().map(to_path),
             connect_to,
+            allow_private: profile.allow_private,
             insecure_http: profile.insecure_http,
         })
     }

@@ -149,6 +149,9 @@ pub struct Profile {
     /// Dial this `IP:port`. The name that TLS verifies and `Host` stay the upstream's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_to: Option<Written<SocketAddr>>,
+    /// Allows that the upstream's name leads to a private address (`10.0.0.0/8`, `fc00::/7` and so on).
+    /// Link-local addresses and metadata services are refused in any case.
+    pub allow_private: bool,
     /// Allows an `http://` upstream, which must be a loopback address: the secret travels in clear.
     pub insecure_http: bool,
 }
@@ -168,6 +171,15 @@ pub struct Caller {
     pub tls_names: Vec<String>,
     /// Operations it may use: `subtenant.get`, `subtenant.*`, `*.get`, or `*` for all.
     pub allow: Vec<Written<OperationPattern>>,
+    /// Calls a second it may make; more are refused with a 429. Without it, no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+    /// Calls it may make at once before `rate` holds. Default: as many as `rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Calls it may have under way at the same time. Without it, no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
 }
 
 /// What becomes of what no entry names.

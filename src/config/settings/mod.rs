@@ -102,6 +102,8 @@ pub struct ProfileSettings {
     pub ca_file: Option<PathBuf>,
     /// The address to dial instead of the name's.
     pub connect_to: Option<SocketAddr>,
+    /// Whether the upstream's name may lead to an address of the inner network.
+    pub allow_private: bool,
     /// Whether a plain `http` upstream is allowed.
     pub insecure_http: bool,
 }

@@ -4,7 +4,11 @@
 //! asked about that operation. Nothing is allowed by omission: with callers named, whoever is not
 //! named is refused, and a request that matches no operation is refused unless the policy forwards
 //! such requests.
+//!
+//! With `mode = "report"` a refusal is only written down, so that a policy can be tried before
+//! callers depend on it. Limits hold in either mode: they protect the others.
 
+mod limit;
 mod policy;
 
 use std::{
@@ -16,6 +20,7 @@ use futures_util::future::{Either, Ready, ready};
 use http::Response;
 use tower::{Layer, Service};
 
+pub use limit::Limits;
 pub use policy::{Decision, Default, Mode, Policy, Refusal, Unmatched};
 
 use super::request::{Authorized, Identified};
@@ -65,11 +70,17 @@ where
         let decision = self.policy.decide(&caller, &head.method, head.target.path());
         let operation = decision.operation().cloned();
         head.draft.note(|facts| facts.operation.clone_from(&operation));
-        match decision {
-            Decision::Allow { .. } => {
-                Either::Left(self.inner.call(Authorized { received, operation }))
+        if let Decision::Refuse { refusal, .. } = decision {
+            let error = refusal.into_error();
+            if self.policy.mode == Mode::Enforce {
+                return Either::Right(ready(Err(error)));
             }
-            Decision::Refuse { refusal, .. } => Either::Right(ready(Err(refusal.into_error()))),
+            head.draft.note(|facts| facts.would_refuse = Some(error.kind()));
         }
+        match self.policy.limits.admit(&caller) {
+            Ok(place) => head.draft.note(|facts| facts.caller_place = place),
+            Err(error) => return Either::Right(ready(Err(error))),
+        }
+        Either::Left(self.inner.call(Authorized { received, operation }))
     }
 }

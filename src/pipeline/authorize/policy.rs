@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::Limits;
 use crate::{
     domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
     error::{Error, Kind},
@@ -20,6 +21,8 @@ pub struct Policy {
     pub unmatched: Unmatched,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// How much each caller may ask for.
+    pub limits: Limits,
 }
 
 /// What is done where no rule speaks.
@@ -160,14 +163,14 @@ fn refuse(operation: Option<Arc<Operation>>, refusal: Refusal) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CallerRule, Proof};
+    use crate::domain::{CallerLimits, CallerRule, Proof};
 
     const SUBTENANT: &str =
         "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
 
     fn policy(unidentified: Default, unmatched: Unmatched) -> Policy {
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce }
+        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce, limits: Limits::default() }
     }
 
     fn billing(allow: &[&str]) -> Caller {
@@ -176,6 +179,7 @@ mod tests {
             unix_uids: Vec::new(),
             tls_names: Vec::new(),
             allow: allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            limits: CallerLimits::default(),
         };
         let proof = Proof::Listener;
         Caller::Known { rule: Some(Arc::new(rule)), name: "billing".into(), proof }

@@ -135,11 +135,18 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::CallerLimits;
 
     fn rules() -> Vec<Arc<CallerRule>> {
         let rule = |name: &str, unix_uids: Vec<u32>, tls_names: &[&str]| {
             let tls_names = tls_names.iter().map(|name| Arc::from(*name)).collect();
-            Arc::new(CallerRule { name: name.into(), unix_uids, tls_names, allow: Vec::new() })
+            Arc::new(CallerRule {
+                name: name.into(),
+                unix_uids,
+                tls_names,
+                allow: Vec::new(),
+                limits: CallerLimits::default(),
+            })
         };
         vec![
             rule("billing", vec![1001, 1002], &["spiffe://corp/billing"]),

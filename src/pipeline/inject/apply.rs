@@ -72,13 +72,14 @@ where
 /// Removes every field that is, or that a server behind us could take for, one of Pigello's own:
 /// any `X-PIGELLO-*`, in any case, with `_` for `-`. WSGI servers fold both spellings into one
 /// variable (RFC 9110 §17.10 warns of it), so `X_PIGELLO_CLIENT_SECRET` would stand beside ours.
-fn drop_look_alikes(headers: &mut HeaderMap) {
-    while let Some(name) = headers.keys().find(|name| looks_like_ours(name)).cloned() {
+pub fn drop_look_alikes(headers: &mut HeaderMap) {
+    while let Some(name) = headers.keys().find(|name| is_pigellos_own(name)).cloned() {
         headers.remove(name);
     }
 }
 
-fn looks_like_ours(name: &HeaderName) -> bool {
+/// Whether a field is, or could be taken for, one of Pigello's own.
+pub fn is_pigellos_own(name: &HeaderName) -> bool {
     // hyper gives names in lower case.
     const PREFIX: &[u8] = b"x-pigello";
     let name = name.as_str().as_bytes();

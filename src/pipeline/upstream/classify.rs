@@ -4,7 +4,7 @@ use std::{error::Error as StdError, io};
 
 use rustls::CertificateError;
 
-use super::ConnectError;
+use super::{ConnectError, Refused};
 use crate::error::{Error, Kind};
 
 /// Says in the gateway's own words why there is no answer.
@@ -37,6 +37,14 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
         ConnectError::Resolve(_) | ConnectError::NoAddress => {
             (Kind::UpstreamDns, "the upstream's name does not resolve")
         }
+        ConnectError::Address(Refused::Private) => (
+            Kind::UpstreamAddressRefused,
+            "the upstream's name leads to a private address; `allow_private` in its profile allows that",
+        ),
+        ConnectError::Address(_) => (
+            Kind::UpstreamAddressRefused,
+            "the upstream's name leads to an address that no API has",
+        ),
         ConnectError::Name => {
             (Kind::UpstreamDns, "the upstream's host is not a name TLS can verify")
         }

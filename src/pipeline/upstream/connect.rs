@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,7 +22,10 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::Service;
 
-use super::Settings;
+use super::{
+    Settings,
+    address::{self, Refused},
+};
 use crate::domain::Origin;
 
 /// Opens connections to one upstream, whatever URI it is asked for.
@@ -34,6 +37,7 @@ pub struct Connector {
 struct Shared {
     origin: Origin,
     connect_to: Option<SocketAddr>,
+    allow_private: bool,
     timeout: Duration,
     tls: Option<TlsConnector>,
 }
@@ -43,6 +47,7 @@ impl Connector {
         let shared = Shared {
             origin: settings.origin,
             connect_to: settings.connect_to,
+            allow_private: settings.allow_private,
             timeout: settings.connect_timeout,
             tls: settings.tls.map(TlsConnector::from),
         };
@@ -95,14 +100,27 @@ impl Shared {
         let addresses = tokio::net::lookup_host((self.origin.host(), self.origin.port()))
             .await
             .map_err(ConnectError::Resolve)?;
-        let mut last = None;
+        let mut last = ConnectError::NoAddress;
         for address in addresses {
+            // Only what was looked at is dialled: the name is not resolved a second time.
+            if let Err(refused) = self.check(address) {
+                last = ConnectError::Address(refused);
+                continue;
+            }
             match TcpStream::connect(address).await {
                 Ok(stream) => return Ok(stream),
-                Err(error) => last = Some(error),
+                Err(error) => last = ConnectError::Io(error),
             }
         }
-        Err(last.map_or(ConnectError::NoAddress, ConnectError::Io))
+        Err(last)
+    }
+
+    fn check(&self, address: SocketAddr) -> Result<(), Refused> {
+        let written_down = self.origin.host().parse::<IpAddr>().is_ok();
+        if written_down {
+            return Ok(());
+        }
+        address::check(address.ip(), self.allow_private || self.origin.is_loopback())
     }
 }
 
@@ -204,6 +222,9 @@ pub enum ConnectError {
     /// The name has no address.
     #[error("the name has no address")]
     NoAddress,
+    /// The name leads to an address that is not dialled.
+    #[error(transparent)]
+    Address(Refused),
     /// The host is neither a DNS name nor an address.
     #[error("the host is not a name that TLS can verify")]
     Name,

@@ -4,6 +4,7 @@
 //! port or TLS name. Redirects are answers like any other and never followed: HTTP clients that
 //! follow them take custom secret headers along.
 
+mod address;
 mod classify;
 mod connect;
 mod tls;
@@ -23,6 +24,7 @@ use hyper_util::{
 };
 use tower::Service;
 
+pub use address::Refused;
 pub use connect::{ConnectError, Connector};
 pub use tls::{TlsError, Trust, client_config};
 
@@ -36,6 +38,8 @@ pub struct Settings {
     pub origin: Origin,
     /// Dial this address instead of resolving the host. TLS name and `Host` stay the origin's.
     pub connect_to: Option<SocketAddr>,
+    /// Whether the host's name may lead to an address of the inner network.
+    pub allow_private: bool,
     /// How long connecting may take: resolving, TCP and TLS together.
     pub connect_timeout: Duration,
     /// How long an idle connection is kept.

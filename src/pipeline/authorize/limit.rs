@@ -1,0 +1,123 @@
+//! How much one caller may ask for: a rate with a burst, and calls at the same time.
+//!
+//! The counts belong to the caller, over all its connections, listeners and workers, and are lost
+//! when the process ends. A caller without limits costs one look into a map, and a gateway without
+//! any nothing.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    domain::{Caller, CallerRule},
+    error::{Error, Kind},
+};
+
+/// The limits of every caller that has some.
+#[derive(Default)]
+pub struct Limits {
+    by_name: HashMap<Arc<str>, Limit>,
+}
+
+struct Limit {
+    rate: Option<DefaultDirectRateLimiter>,
+    calls: Option<Arc<Semaphore>>,
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
+impl Limits {
+    /// The limits of those rules, with nothing used yet.
+    pub fn new(rules: &[Arc<CallerRule>]) -> Self {
+        let limited = rules.iter().filter_map(|rule| {
+            let rate = rule.limits.rate.map(|rate| {
+                RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
+            });
+            let calls = rule.limits.concurrency.map(|calls| Arc::new(Semaphore::new(calls.get())));
+            (rate.is_some() || calls.is_some())
+                .then(|| (Arc::clone(&rule.name), Limit { rate, calls }))
+        });
+        Self { by_name: limited.collect() }
+    }
+
+    /// Takes a place for one call. The permit is held until the call is over.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        if self.by_name.is_empty() {
+            return Ok(None);
+        }
+        let limit = caller.name().and_then(|name| self.by_name.get(name));
+        let Some(limit) = limit else { return Ok(None) };
+        let place = match &limit.calls {
+            Some(calls) => Some(Arc::clone(calls).try_acquire_owned().map_err(|_| {
+                let detail = "the caller has too many calls under way (`concurrency`)";
+                Error::new(Kind::RateLimited, detail).retry_after(Duration::from_secs(1))
+            })?),
+            None => None,
+        };
+        if let Some(rate) = &limit.rate {
+            rate.check().map_err(|not_until| {
+                let wait = not_until.wait_time_from(rate.clock().now());
+                let detail = "the caller sends more calls a second than it may (`rate`)";
+                Error::new(Kind::RateLimited, detail).retry_after(round_up(wait))
+            })?;
+        }
+        Ok(place)
+    }
+}
+
+/// `Retry-After` has whole seconds.
+fn round_up(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZero, NonZeroU32};
+
+    use super::*;
+    use crate::domain::{CallerLimits, Proof, Rate};
+
+    fn caller(name: &str) -> Caller {
+        Caller::Known { rule: None, name: name.into(), proof: Proof::Listener }
+    }
+
+    fn limits(limits: CallerLimits) -> Limits {
+        let rule = CallerRule {
+            name: "billing".into(),
+            unix_uids: Vec::new(),
+            tls_names: Vec::new(),
+            allow: Vec::new(),
+            limits,
+        };
+        Limits::new(&[Arc::new(rule)])
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate_holds() {
+        let per_second = NonZeroU32::new(1).unwrap();
+        let burst = NonZeroU32::new(3).unwrap();
+        let limits =
+            limits(CallerLimits { rate: Some(Rate { per_second, burst }), concurrency: None });
+        for _ in 0..3 {
+            assert!(limits.admit(&caller("billing")).is_ok());
+        }
+        let refused = limits.admit(&caller("billing")).unwrap_err();
+        assert_eq!(refused.kind(), Kind::RateLimited);
+        assert_eq!(refused.retry_after_hint(), Some(Duration::from_secs(1)));
+        assert!(limits.admit(&caller("portal")).is_ok(), "others are not counted");
+    }
+
+    #[test]
+    fn a_place_comes_back_when_the_call_is_over() {
+        let limits = limits(CallerLimits { rate: None, concurrency: NonZero::new(1) });
+        let place = limits.admit(&caller("billing")).unwrap();
+        assert!(limits.admit(&caller("billing")).is_err());
+        drop(place);
+        assert!(limits.admit(&caller("billing")).is_ok());
+    }
+}
