@@ -197,13 +197,13 @@ impl Errand {
         hop_by_hop::strip(&mut told);
         storable::date_if_missing(&mut told, times.wall);
         let headers = previous.updated_headers(&told);
-        let status = previous.status();
+        let status = previous.status;
         let terms = storable::terms(status, &headers, self.caller.is_authorized, &self.rule, times);
         let now = times.answered;
         let renewed = terms.ok().zip(Varies::read(&headers)).map(|(terms, varies)| {
             let variant = (Variant::new(varies, &self.caller.headers, &headers), None);
             let origin = Origin { source: previous.source, ..self.origin.clone() };
-            let body = previous.body().clone();
+            let body = previous.body.clone();
             Arc::new(Object::new(status, &headers, body, terms, variant, origin, now))
         });
         let said = Forwarded {

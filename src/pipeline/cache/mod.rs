@@ -14,6 +14,7 @@
 //! write ─ forward ─ invalidate ────────────────────────▶ answer
 //! ```
 
+mod answer;
 mod control;
 mod date;
 mod epochs;

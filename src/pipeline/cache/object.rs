@@ -13,20 +13,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use super::{
-    control::Ask,
-    epochs::Stamp,
-    range::{Part, Piece, content_range},
-    status::{self, CACHE_STATUS},
-    storable::Terms,
-    validate::{self, Validators},
-    vary::Variant,
+    control::Ask, epochs::Stamp, range::Piece, status::CACHE_STATUS, storable::Terms,
+    validate::Validators, vary::Variant,
 };
 use crate::{
-    body::Body,
     domain::{Operation, RequestId},
     pipeline::request::REQUEST_ID,
 };
@@ -34,14 +28,14 @@ use crate::{
 /// A stored response.
 #[derive(Debug)]
 pub(super) struct Object {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-    terms: Terms,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) terms: Terms,
     pub(super) validators: Validators,
     pub(super) variant: Variant,
     /// What part of the whole it is, if it is not all of it.
-    piece: Option<Piece>,
+    pub(super) piece: Option<Piece>,
     pub(super) stamp: Stamp,
     /// The call whose upstream answer it is.
     pub(super) source: RequestId,
@@ -111,11 +105,6 @@ impl Object {
         }
     }
 
-    /// The status it was answered with.
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// The header as a 304 leaves it (RFC 9111 §3.2).
     pub(super) fn updated_headers(&self, not_modified: &HeaderMap) -> HeaderMap {
         let mut headers = self.headers.clone();
@@ -129,10 +118,6 @@ impl Object {
             }
         }
         headers
-    }
-
-    pub(super) fn body(&self) -> &Bytes {
-        &self.body
     }
 
     /// The bytes it takes in memory.
@@ -228,102 +213,6 @@ impl Object {
         let until = self.spared_until.load(Ordering::Relaxed);
         millis(now.saturating_duration_since(self.received)) < until
     }
-
-    /// The answer to a request: whole, a part, or that the caller has it already.
-    pub(super) fn respond(
-        &self,
-        request: &HeaderMap,
-        is_head: bool,
-        cache_status: HeaderValue,
-        now: Instant,
-    ) -> Response<Body> {
-        if self.status.is_success() && validate::is_conditional(request) {
-            if self.validators.not_modified_for(request) {
-                return self.not_modified(cache_status, now);
-            }
-        } else if let Some(piece) = &self.piece {
-            return self.part_of_piece(piece, request, cache_status, now);
-        } else if self.status == StatusCode::OK
-            && request.contains_key(header::RANGE)
-            && !is_head
-            && request.get(header::IF_RANGE).is_none_or(|tag| self.validators.in_range(tag))
-        {
-            return self.part(request, cache_status, now);
-        }
-        let body = if is_head { Body::empty() } else { Body::full(self.body.clone()) };
-        self.answer(self.status, body, cache_status, now)
-    }
-
-    fn answer(
-        &self,
-        status: StatusCode,
-        body: Body,
-        cache_status: HeaderValue,
-        now: Instant,
-    ) -> Response<Body> {
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        let mut headers = self.headers.clone();
-        // Both have their place already, so this neither grows the map nor moves anything.
-        headers.insert(header::AGE, status::age(self.terms.freshness.age(now)));
-        headers.insert(CACHE_STATUS, cache_status);
-        *response.headers_mut() = headers;
-        response
-    }
-
-    /// RFC 9110 §15.4.5: what describes the body stays away, as the body does.
-    fn not_modified(&self, cache_status: HeaderValue, now: Instant) -> Response<Body> {
-        let mut response = self.answer(StatusCode::NOT_MODIFIED, Body::empty(), cache_status, now);
-        for name in DESCRIBES_BODY.iter().chain([&header::CONTENT_TYPE, &header::CONTENT_LANGUAGE])
-        {
-            response.headers_mut().remove(name);
-        }
-        response
-    }
-
-    fn part(&self, request: &HeaderMap, cache_status: HeaderValue, now: Instant) -> Response<Body> {
-        let (status, range) = match Part::of(request, self.body.len()) {
-            Part::Whole => {
-                return self.answer(self.status, Body::full(self.body.clone()), cache_status, now);
-            }
-            Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
-            Part::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
-        };
-        let content_range = content_range(range.as_ref(), self.body.len());
-        let bytes = range.map_or_else(Bytes::new, |range| self.body.slice(range));
-        self.partial(status, bytes, content_range, cache_status, now)
-    }
-
-    fn part_of_piece(
-        &self,
-        piece: &Piece,
-        request: &HeaderMap,
-        cache_status: HeaderValue,
-        now: Instant,
-    ) -> Response<Body> {
-        let all = 0..self.body.len();
-        let range = piece.bytes_for(request, self.body.len()).unwrap_or_else(|| all.clone());
-        let content_range = (range != all).then(|| piece.content_range(&range)).flatten();
-        self.partial(self.status, self.body.slice(range), content_range, cache_status, now)
-    }
-
-    fn partial(
-        &self,
-        status: StatusCode,
-        bytes: Bytes,
-        content_range: Option<HeaderValue>,
-        cache_status: HeaderValue,
-        now: Instant,
-    ) -> Response<Body> {
-        let length = bytes.len();
-        let mut response = self.answer(status, Body::full(bytes), cache_status, now);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, length.into());
-        if let Some(value) = content_range {
-            headers.insert(header::CONTENT_RANGE, value);
-        }
-        response
-    }
 }
 
 /// A copy of a header that owns its bytes: all values are parts of one allocation.
@@ -378,7 +267,7 @@ const NOT_STORED: [HeaderName; 3] = [
 ];
 
 /// Fields that belong to the stored bytes: a 304 does not change them (RFC 9111 §3.2).
-const DESCRIBES_BODY: [HeaderName; 4] = [
+pub(super) const DESCRIBES_BODY: [HeaderName; 4] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
