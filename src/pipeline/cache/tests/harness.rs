@@ -167,20 +167,27 @@ impl Request<'_> {
     /// What the stage is given.
     pub(super) fn recorded(self) -> Recorded {
         let operation = self.bench.operation(&self.method, self.target.path());
-        let id = RequestId::fresh();
-        let trace = TraceContext::continue_or_begin(None, id);
-        let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
-        let head = Head {
-            id,
-            trace,
-            method: self.method,
-            target: self.target,
-            headers: self.headers,
-            connection: Connection::new(peer, Vec::new()),
-            draft: Draft::begin(id, trace),
-        };
-        Recorded { head, body: self.body, operation }
+        let mut recorded = recorded(self.target.as_str());
+        recorded.head.method = self.method;
+        recorded.head.headers = self.headers;
+        Recorded { body: self.body, operation, ..recorded }
     }
+}
+
+/// A plain GET that matches no operation.
+pub(super) fn recorded(target: &str) -> Recorded {
+    let id = RequestId::fresh();
+    let trace = TraceContext::continue_or_begin(None, id);
+    let head = Head {
+        id,
+        trace,
+        method: Method::GET,
+        target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
+        headers: HeaderMap::new(),
+        connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
+        draft: Draft::begin(id, trace),
+    };
+    Recorded { head, body: Body::empty(), operation: None }
 }
 
 /// An answer whose body is yet to come.

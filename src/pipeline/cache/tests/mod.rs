@@ -7,5 +7,8 @@ mod conformance;
 mod cost;
 mod flights;
 mod harness;
+mod reuse;
 mod scopes;
 mod stale;
+mod tables;
+mod workers;
