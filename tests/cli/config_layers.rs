@@ -302,6 +302,7 @@ fn show_tells_where_each_value_came_from() {
     [profiles.my-profile]
     upstream = "https://api.pigello.io"  # one.toml:8
     credentials = "production"  # one.toml:9
+    allow_private = false  # default
     insecure_http = false  # default
 
     [credentials.production]
@@ -328,7 +329,6 @@ fn show_tells_where_each_value_came_from() {
     stale_while_revalidate = "0s"  # default
     stale_if_error = "10m"  # default
     negative_ttl = "0s"  # default
-    heuristic = false  # default
 
     [audit]
     directory = "/var/lib/pigello-gateway/audit"  # default

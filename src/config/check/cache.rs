@@ -74,7 +74,7 @@ impl Checker<'_> {
             stale_while_revalidate: span(&rule.stale_while_revalidate),
             stale_if_error: span(&rule.stale_if_error),
             negative_ttl: span(&rule.negative_ttl),
-            heuristic: rule.heuristic,
+            heuristic: rule.heuristic.unwrap_or(!rule.paths.is_empty()),
         }
     }
 

@@ -51,9 +51,11 @@ pub struct CacheRule {
     pub stale_if_error: Written<Span>,
     /// How long a 404 or 410 is fresh that does not say so itself.
     pub negative_ttl: Written<Span>,
-    /// Takes a tenth of an answer's age for its freshness where it has a `Last-Modified` and
-    /// nothing else (RFC 9111 §4.2.2), instead of `ttl`.
-    pub heuristic: bool,
+    /// Takes a tenth of an answer's age for its freshness where `ttl` is zero and the answer has a
+    /// `Last-Modified` and states nothing else (RFC 9111 §4.2.2). Without it: true for a rule over
+    /// `paths`, false for one over `operations`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heuristic: Option<bool>,
 }
 
 impl Default for CacheRule {
@@ -66,7 +68,7 @@ impl Default for CacheRule {
             stale_while_revalidate: Written(Span::from_secs(0)),
             stale_if_error: Written(Span::from_secs(600)),
             negative_ttl: Written(Span::from_secs(0)),
-            heuristic: false,
+            heuristic: None,
         }
     }
 }
