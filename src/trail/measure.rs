@@ -200,3 +200,49 @@ fn encoding() {
     }
     tell(format_args!("{} ns of it for the hash", (cpu() - before).as_nanos() as u64 / rounds));
 }
+
+/// In `DIRECTORY`, a small file system of its own, for example
+/// `mount -t tmpfs -o size=8m tmpfs DIRECTORY`: fills it up, makes room, and looks at what is there.
+#[test]
+#[ignore = "needs a small file system"]
+#[expect(clippy::disallowed_methods, reason = "a person says where")]
+fn a_small_disk() {
+    let home = PathBuf::from(std::env::var("DIRECTORY").unwrap());
+    let ballast = home.join("ballast");
+    for on_failure in [super::OnFailure::Refuse, super::OnFailure::Continue] {
+        std::fs::write(&ballast, vec![0; 4 << 20]).unwrap();
+        let directory = home.join(format!("{on_failure:?}"));
+        let settings = Settings { on_failure, queue_records: 2_000, ..Settings::new(&directory) };
+        let trail = Trail::open(&settings).unwrap();
+        let (mut calls, mut refused) = (0_u64, 0_u64);
+        let mut call = || match trail.admit() {
+            Ok(()) => {
+                trail.submit(varied(calls));
+                calls += 1;
+            }
+            Err(_) => refused += 1,
+        };
+        let began = Instant::now();
+        while trail.stats().writable && began.elapsed() < Duration::from_secs(30) {
+            call();
+        }
+        (0..3_000).for_each(|_| call());
+        let stats = trail.stats();
+        std::fs::remove_file(&ballast).unwrap();
+        let room = Instant::now();
+        while !trail.stats().writable {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let back = room.elapsed();
+        trail.close().unwrap();
+        let report = check(&directory);
+        tell(format_args!(
+            "{on_failure:?}: {calls} calls served, {refused} refused, {:?}; back after {back:?}: {} on \
+             the trail, {} counted as lost, problems {:?}",
+            stats.reason, report.calls, report.lost, report.problems
+        ));
+        assert_eq!(report.calls + report.lost, calls);
+        assert!(report.lost == 0 || on_failure == super::OnFailure::Continue);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
