@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::Path,
     sync::{
         Arc,
@@ -54,9 +54,12 @@ impl From<&Settings> for Rules {
     }
 }
 
-/// Keeps the thread going; dropping it ends the thread after what it is at.
+/// The thread that does it.
 #[derive(Debug)]
-pub(super) struct Keeper(#[expect(dead_code, reason = "its end is the signal")] Sender<()>);
+pub(super) struct Keeper {
+    end: Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
 
 impl Keeper {
     /// `announce` writes the line that says what is deleted, and returns whether it lasts.
@@ -66,18 +69,29 @@ impl Keeper {
         announce: impl Fn(Removal) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let directory = directory.to_owned();
-        let (sender, receiver) = channel();
-        thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || {
+        let (end, ended) = channel();
+        let thread = thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || {
             loop {
-                tidy(&directory, &rules, Timestamp::now(), &announce, &receiver);
-                match receiver.recv_timeout(ROUND) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                tidy(&directory, &rules, Timestamp::now(), &announce, &ended);
+                if ended.recv_timeout(ROUND) != Err(RecvTimeoutError::Timeout) {
+                    return;
                 }
             }
         })?;
-        Ok(Self(sender))
+        Ok(Self { end, thread })
     }
+
+    /// Returns when the thread has let go of the files; what it was compressing stays as it was.
+    pub(super) fn stop(self) {
+        drop(self.end);
+        // A thread that panicked holds nothing either.
+        drop(self.thread.join());
+    }
+}
+
+/// Whether the one who started the thread wants it to end.
+fn is_over(end: &Receiver<()>) -> bool {
+    end.try_recv() == Err(TryRecvError::Disconnected)
 }
 
 fn tidy(
@@ -110,24 +124,27 @@ fn compress_ended(
     let Some(after) = rules.compress_after else { return Ok(()) };
     for (segment, next) in ended(directory)? {
         if !segment.compressed && is_past(next.begun, after, now) {
-            compress(&segment)?;
-        }
-        if end.try_recv() == Err(TryRecvError::Disconnected) {
-            break;
+            compress(&segment, end)?;
         }
     }
     Ok(())
 }
 
 /// The original goes only when the copy has been read back and is the same.
-fn compress(segment: &Segment) -> io::Result<()> {
+fn compress(segment: &Segment, end: &Receiver<()>) -> io::Result<()> {
     let target = segment.compressed().path;
     let new = target.with_extension("zst.new");
     let mut original = File::open(&segment.path)?;
     let file = private().create(true).truncate(true).open(&new)?;
     let mut encoder = zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
     encoder.include_checksum(true)?;
-    io::copy(&mut original, &mut encoder)?;
+    let mut chunk = Vec::new();
+    while fill(&mut original, &mut chunk)? > 0 {
+        encoder.write_all(&chunk)?;
+        if is_over(end) {
+            return fs::remove_file(&new);
+        }
+    }
     encoder.finish()?.sync_all()?;
     if !same_content(File::open(&segment.path)?, zstd::Decoder::new(File::open(&new)?)?)? {
         fs::remove_file(&new)?;

@@ -54,7 +54,7 @@ pub(super) fn recover(directory: &Directory) -> Result<Recovered, RecoverError> 
     let before = || match earlier.last() {
         Some(segment) => tip_of_ended(segment),
         None if last.first_seq <= 1 => Ok(Tip::START),
-        None => Err(RecoverError::Broken { path: last.path.clone() }),
+        None => tip_before(last),
     };
     let (mut end, repair) = if last.compressed {
         (End { tip: tip_of_ended(last)?, good: 0, torn: false, in_order: false }, None)
@@ -88,6 +88,16 @@ pub(super) fn tip_of_ended(segment: &Segment) -> Result<Tip, RecoverError> {
     let tail =
         read().map_err(|source| RecoverError::Unreadable { path: segment.path.clone(), source })?;
     tail.tip.filter(|_| tail.fragment == 0).ok_or_else(broken)
+}
+
+/// What the first line of a file follows from, where the files before it are gone by the rules of
+/// retention.
+fn tip_before(segment: &Segment) -> Result<Tip, RecoverError> {
+    let mut lines = Lines::open(segment, 0)?;
+    let seal = lines.next()?.and_then(Seal::read).filter(Seal::holds);
+    let hash = seal.map(|seal| seal.prev);
+    hash.map(|hash| Tip { seq: segment.first_seq - 1, hash })
+        .ok_or_else(|| RecoverError::Broken { path: segment.path.clone() })
 }
 
 /// Intents of the last process that no record of a call followed.

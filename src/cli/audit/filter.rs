@@ -1,6 +1,7 @@
 //! Which calls are meant.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -71,6 +72,7 @@ impl Filter {
             needle("outcome", &self.outcome),
             needle("request_id", &self.request_id),
             needle("operation", &self.operation.clone().filter(|name| !name.contains('*'))),
+            self.status.map(|status| Finder::new(&format!("\"status\":{status}")).into_owned()),
         ];
         Ok(Prepared {
             filter: self,
@@ -190,6 +192,15 @@ impl Status {
         match self {
             Self::Exactly(wanted) => wanted == status,
             Self::Class(wanted) => wanted == status / 100,
+        }
+    }
+}
+
+/// The beginning of the number.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(number) | Self::Class(number) => number.fmt(f),
         }
     }
 }

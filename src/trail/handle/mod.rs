@@ -187,7 +187,10 @@ impl Trail {
     ///
     /// Blocks. What other handles submit afterwards is counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
-        drop(self.0.keeper.lock().take());
+        let keeper = self.0.keeper.lock().take();
+        if let Some(keeper) = keeper {
+            keeper.stop();
+        }
         self.0.shared.close();
         let thread = self.0.thread.lock().take();
         let outcome = match thread.map(JoinHandle::join) {

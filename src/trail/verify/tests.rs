@@ -311,6 +311,23 @@ fn files_deleted_by_the_rules_are_no_problem() {
 }
 
 #[test]
+fn a_trail_without_its_oldest_files_recovers_from_a_damaged_end() {
+    let scene = Scene::new();
+    let (last, earlier) = scene.files.split_last().unwrap();
+    for (path, _) in earlier {
+        fs::remove_file(path).unwrap();
+    }
+    let mut bytes = fs::read(&last.0).unwrap();
+    bytes.resize(bytes.len() + 600_000, 0);
+    bytes.push(b'\n');
+    fs::write(&last.0, bytes).unwrap();
+    Trail::open(&Settings::new(scene.home.path())).unwrap().close().unwrap();
+    let report = verify(scene.home.path(), Against::default(), |_| {}).unwrap();
+    let kinds: Vec<_> = report.problems.iter().map(|problem| &problem.kind).collect();
+    assert!(matches!(kinds[..], [K::Removed { from: 1, .. }, K::Damaged { .. }]), "{kinds:?}");
+}
+
+#[test]
 fn a_trail_that_is_being_written_can_be_checked() {
     let home = tempfile::tempdir().unwrap();
     let settings = Settings { segment_bytes: 20_000, ..Settings::new(home.path()) };
