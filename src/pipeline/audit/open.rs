@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Method, Response};
+use http::{Method, Response, uri::PathAndQuery};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -105,7 +105,7 @@ where
             draft: draft.clone(),
             edges: Arc::clone(&self.edges),
             method: request.method().clone(),
-            target: request.uri().path_and_query().cloned(),
+            target: request.uri().path_and_query().and_then(copied),
             status: None,
             response_bytes: 0,
             complete: false,
@@ -117,6 +117,12 @@ where
             guard: Some(guard),
         }
     }
+}
+
+/// A copy of its own: a record lives longer than its request, and a part of hyper's read buffer that
+/// stays in use would cost the connection a new buffer for every request.
+fn copied(target: &PathAndQuery) -> Option<PathAndQuery> {
+    PathAndQuery::try_from(target.as_str()).ok()
 }
 
 pin_project! {

@@ -12,6 +12,8 @@ use crate::error::{Error, Kind};
 /// The names of one listener: loopback ones, its own address, and those of the configuration.
 #[derive(Clone, Debug)]
 pub struct HostRules {
+    /// What callers send as a rule, byte for byte: these need no parsing.
+    usual: Vec<Box<[u8]>>,
     own: Option<IpAddr>,
     allowed: Vec<Box<str>>,
 }
@@ -20,9 +22,10 @@ impl HostRules {
     /// `own` is the listener's address, if it is a TCP one; `allowed` are names, with a port where
     /// only that port is meant.
     pub fn new(own: Option<SocketAddr>, allowed: &[String]) -> Self {
+        let usual = usual(own, allowed);
         let own = own.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
-        let allowed = allowed.iter().map(|name| name.to_ascii_lowercase().into()).collect();
-        Self { own, allowed }
+        let allowed: Vec<_> = allowed.iter().map(|name| name.to_ascii_lowercase().into()).collect();
+        Self { usual, own, allowed }
     }
 
     /// Exactly one host, the same everywhere it is named (RFC 9112 §3.2, RFC 9113 §8.3.1), and one
@@ -32,6 +35,11 @@ impl HostRules {
         let field = fields.next();
         if fields.next().is_some() {
             return Err(Error::new(Kind::Malformed, "the request names its host twice"));
+        }
+        if let (None, Some(field)) = (uri.authority(), field)
+            && self.usual.iter().any(|usual| **usual == *field.as_bytes())
+        {
+            return Ok(());
         }
         let host = match (uri.authority(), field) {
             (None, None) => {
@@ -68,6 +76,19 @@ impl HostRules {
                 allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host.as_str())
             })
     }
+}
+
+fn usual(own: Option<SocketAddr>, allowed: &[String]) -> Vec<Box<[u8]>> {
+    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    if let Some(own) = own.filter(|own| own.port() != 0) {
+        hosts.push(format!("localhost:{}", own.port()));
+        hosts.push(format!("127.0.0.1:{}", own.port()));
+        if !own.ip().is_unspecified() {
+            hosts.push(own.to_string());
+        }
+    }
+    hosts.extend_from_slice(allowed);
+    hosts.into_iter().map(|host| host.into_bytes().into()).collect()
 }
 
 fn parse(field: &HeaderValue) -> Result<Authority, Error> {
