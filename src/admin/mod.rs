@@ -11,9 +11,10 @@ mod switches;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
-    extract::State,
+    extract::{FromRef, State},
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
@@ -74,9 +75,31 @@ pub struct ProfileView {
     pub credentials: String,
 }
 
+/// The view, which a reload exchanges.
+#[derive(Clone, Debug)]
+pub struct Window(Arc<ArcSwap<View>>);
+
+impl Window {
+    /// With a first view.
+    pub fn new(view: View) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(view)))
+    }
+
+    /// Shows another view from now on.
+    pub fn show(&self, view: View) {
+        self.0.store(Arc::new(view));
+    }
+}
+
+impl FromRef<Window> for Arc<View> {
+    fn from_ref(window: &Window) -> Self {
+        window.0.load_full()
+    }
+}
+
 /// Answers until it is told to end.
-pub async fn serve(socket: Bound, view: View, ending: CancellationToken) -> io::Result<()> {
-    let router = router(Arc::new(view));
+pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> io::Result<()> {
+    let router = router(window);
     let ended = async move { ending.cancelled().await };
     match socket.into_tokio()? {
         crate::pipeline::listener::TokioSocket::Tcp(listener) => {
@@ -88,7 +111,7 @@ pub async fn serve(socket: Bound, view: View, ending: CancellationToken) -> io::
     }
 }
 
-fn router(view: Arc<View>) -> Router {
+fn router(window: Window) -> Router {
     Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -97,7 +120,7 @@ fn router(view: Arc<View>) -> Router {
         .route("/cache", delete(switches::purge))
         .route("/credentials/refresh", post(switches::refresh))
         .layer(axum::middleware::from_fn(guard::guard))
-        .with_state(view)
+        .with_state(window)
 }
 
 /// `GET /metrics`: everything, in the `OpenMetrics` text format that Prometheus reads.

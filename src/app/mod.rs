@@ -3,35 +3,44 @@
 //! [`Gateway::open`] makes everything that can fail, so that what is served can serve; nothing is
 //! accepted before [`Gateway::serve`]. Calls are handled by workers, each a thread with a runtime,
 //! connections and an upstream pool of its own ([`worker`]); the thread that calls `serve` keeps the
-//! credentials fresh, answers the admin listener and watches over the drain.
+//! credentials fresh, answers the admin listener, carries out reloads ([`reload`]) and watches over
+//! the drain:
+//!
+//! ```text
+//! told to end ── /readyz says so; connections are still taken ── drain_delay ──▶ no new connections;
+//! open ones finish (HTTP/2: GOAWAY) ── last call, or drain ──▶ the rest is cut ──▶ trail closed
+//! ```
 
+mod certificates;
+mod control;
 mod parts;
+mod reload;
 mod sources;
 mod worker;
 
-use std::{
-    collections::BTreeMap,
-    num::NonZero,
-    sync::Arc,
-    thread,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, num::NonZero, sync::Arc, thread, time::Duration};
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::parts::{StartError, policy};
+pub use self::{
+    certificates::CertificatesError,
+    parts::{StartError, policy},
+    reload::{ReloadError, Reloader},
+};
 use self::{
+    certificates::warn_if_anyone_can_call,
+    control::Control,
     parts::{ListenerParts, Shared},
-    worker::Worker,
+    reload::Request,
+    worker::{Generation, Worker},
 };
 use crate::{
-    admin,
     config::settings::{ListenerSettings, Settings},
     credentials::{self, Keeper},
     domain::{Address, CredentialsName, ListenerName},
-    error::Chain,
-    pipeline::listener::{Bound, Drain, ServerTls, ServerTlsError},
+    pipeline::listener::{BindError, Bound, Drain, Inherited},
     telemetry::Metrics,
 };
 
@@ -42,6 +51,7 @@ pub struct Gateway {
     shared: Shared,
     listeners: Vec<(ListenerSettings, Bound)>,
     admin: Option<Bound>,
+    requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 }
 
 /// How a gateway ended.
@@ -51,35 +61,6 @@ pub struct Summary {
     pub cut_off: bool,
     /// The last sequence number of the audit trail.
     pub last_seq: u64,
-}
-
-/// The certificates, keys and client authorities of all listeners. They are read again every few
-/// seconds anyway; this is for those who cannot wait.
-#[derive(Clone, Debug)]
-pub struct Certificates(BTreeMap<ListenerName, Arc<ServerTls>>);
-
-impl Certificates {
-    /// Reads the files again. A listener whose files cannot be used goes on with what it has; the
-    /// first of those is the error.
-    pub fn reload(&self) -> Result<(), CertificatesError> {
-        let mut failed = None;
-        for (listener, tls) in &self.0 {
-            if let Err(source) = tls.reload() {
-                let (listener, source) = (listener.clone(), Box::new(source));
-                failed.get_or_insert(CertificatesError { listener, source });
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-}
-
-/// A listener's certificates cannot be used; it goes on with those it has.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificates of listener `{listener}` cannot be used")]
-pub struct CertificatesError {
-    listener: ListenerName,
-    #[source]
-    source: Box<ServerTlsError>,
 }
 
 /// Told from outside when to end.
@@ -95,17 +76,29 @@ impl Gateway {
     /// Reads certificates, opens the trail and binds every socket. Credentials are not waited for:
     /// a vault that is away must not keep a gateway from starting.
     pub fn open(settings: Settings) -> Result<Self, StartError> {
-        let shared = Shared::new(&settings)?;
+        Self::open_with(settings, Inherited::none())
+    }
+
+    /// The same, with sockets that another process opened for some of the addresses.
+    pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
+        let shared = Shared::open(&settings)?;
+        let mut open = |address: &Address| match inherited.take(address) {
+            Some(bound) => Ok(bound),
+            None => Bound::bind(address, SOCKET_MODE),
+        };
         let mut listeners = Vec::with_capacity(settings.listeners.len());
         for listener in &settings.listeners {
             warn_if_anyone_can_call(listener);
-            listeners.push((listener.clone(), Bound::bind(&listener.address, SOCKET_MODE)?));
+            listeners.push((listener.clone(), open(&listener.address)?));
         }
         let admin = match &settings.admin {
-            Some(admin) => Some(Bound::bind(&admin.address, SOCKET_MODE)?),
+            Some(admin) => Some(open(&admin.address)?),
             None => None,
         };
-        Ok(Self { settings, shared, listeners, admin })
+        for address in inherited.left() {
+            tracing::warn!(%address, "a socket was handed over that no listener has as its address");
+        }
+        Ok(Self { settings, shared, listeners, admin, requests: mpsc::channel(1) })
     }
 
     /// Each listener's actual address.
@@ -123,41 +116,123 @@ impl Gateway {
         &self.shared.keepers
     }
 
-    /// The certificates of the listeners, to be read again on demand.
-    pub fn certificates(&self) -> Certificates {
-        Certificates(self.shared.tls.clone())
+    /// The metrics, for tests that look inside.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// To give it another configuration while it serves.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.requests.0.clone(), Arc::clone(&self.shared.metrics))
     }
 
     /// Serves until it is told to end, and returns when the last call is answered and on the trail.
     pub async fn serve(self, ending: Ending) -> Result<Summary, ServeError> {
         let drain = Drain::new();
-        let mut control = JoinSet::new();
-        let background = CancellationToken::new();
-        self.spawn_control(&mut control, &background, &drain)?;
-        let workers = self.spawn_workers(&drain)?;
-        tracing::info!(workers = workers.len(), "serving");
+        let draining = CancellationToken::new();
+        let mut control = Control::new(draining.clone());
+        control.keep(&self.shared.keepers);
+        control.watch(&self.shared.certificates);
+        control.maintain(self.shared.cache.clone());
+        control.first_read(FIRST_READ).await;
+        let mut running = Running::start(self, &drain, &mut control)?;
+        tracing::info!(workers = running.workers.len(), "serving");
 
-        tokio::select! {
-            () = ending.drain.cancelled() => tracing::info!("draining: open calls are finished"),
-            () = ending.now.cancelled() => {}
+        running.obey(&ending, &mut control).await;
+        draining.cancel();
+        if !ending.now.is_cancelled() {
+            running.linger(&ending).await;
         }
         drain.stop.cancel();
-        let patience = self.settings.timeouts.drain;
-        let cut_off = tokio::select! {
-            cut_off = until_idle(&drain, patience) => cut_off,
-            () = ending.now.cancelled() => true,
+        let cut_off = running.join(&drain, &ending).await?;
+        running.finish(control, cut_off).await
+    }
+}
+
+/// A gateway that serves.
+struct Running {
+    settings: Settings,
+    shared: Shared,
+    listeners: Vec<(ListenerSettings, Bound)>,
+    admin: Option<Bound>,
+    workers: Vec<Worker>,
+    requests: mpsc::Receiver<Request>,
+}
+
+impl Running {
+    fn start(gateway: Gateway, drain: &Drain, control: &mut Control) -> Result<Self, ServeError> {
+        let Gateway { settings, shared, listeners, admin, requests: (_, requests) } = gateway;
+        control.show(&settings, &shared, &listeners);
+        if let Some(admin) = &admin {
+            control.admin(admin.share().map_err(ServeError::Socket)?);
+        }
+        let count = settings
+            .runtime
+            .workers
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
+        let workers = (0..count)
+            .map(|number| {
+                let first = generation(&shared, &listeners).map_err(ServeError::Socket)?;
+                Worker::spawn(number, first, drain.clone()).map_err(ServeError::Thread)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { settings, shared, listeners, admin, workers, requests })
+    }
+
+    /// Carries out reloads until it is told to end.
+    async fn obey(&mut self, ending: &Ending, control: &mut Control) {
+        loop {
+            let request = tokio::select! {
+                biased;
+                () = ending.now.cancelled() => return,
+                () = ending.drain.cancelled() => return,
+                Some(request) = self.requests.recv() => request,
+            };
+            tokio::select! {
+                biased;
+                () = ending.now.cancelled() => return,
+                () = ending.drain.cancelled() => return,
+                () = self.carry_out(request, control) => {}
+            }
+        }
+    }
+
+    /// Goes on as before for a while, so that an application that ends later can make its last calls.
+    async fn linger(&self, ending: &Ending) {
+        let delay = self.settings.timeouts.drain_delay;
+        if !delay.is_zero() {
+            tracing::info!(?delay, "ending soon: calls are still taken");
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = ending.now.cancelled() => {}
+            }
+        }
+        tracing::info!("draining: open calls are finished");
+    }
+
+    /// Waits for the workers, each of which ends with its last connection, and cuts off what takes too
+    /// long; says whether it had to.
+    async fn join(&mut self, drain: &Drain, ending: &Ending) -> Result<bool, ServeError> {
+        let mut workers = join_all(self.workers.drain(..).map(Worker::join));
+        let idle = tokio::select! {
+            ended = tokio::time::timeout(self.settings.timeouts.drain, &mut workers) => ended.ok(),
+            () = ending.now.cancelled() => None,
         };
         drain.cut.cancel();
-        for worker in workers {
-            worker.join().await?;
-        }
-        background.cancel();
-        control.shutdown().await;
-        for (_, bound) in &self.listeners {
-            Bound::unlink(bound.address());
-        }
-        if let Some(admin) = &self.settings.admin {
-            Bound::unlink(&admin.address);
+        let cut_off = idle.is_none();
+        let ended = match idle {
+            Some(ended) => ended,
+            None => workers.await,
+        };
+        ended.into_iter().collect::<Result<(), _>>()?;
+        Ok(cut_off)
+    }
+
+    /// Ends everything else, and closes the trail last.
+    async fn finish(self, control: Control, cut_off: bool) -> Result<Summary, ServeError> {
+        control.end().await;
+        for bound in self.listeners.iter().map(|(_, bound)| bound).chain(&self.admin) {
+            bound.unlink();
         }
         let trail = self.shared.trail.clone();
         let closed = tokio::task::spawn_blocking(move || trail.close()).await;
@@ -169,111 +244,17 @@ impl Gateway {
             Err(unwritable) => Err(ServeError::Trail(unwritable)),
         }
     }
-
-    fn spawn_workers(&self, drain: &Drain) -> Result<Vec<Worker>, ServeError> {
-        let count = self
-            .settings
-            .runtime
-            .workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
-        let connections = Arc::new(Semaphore::new(self.settings.limits.connections));
-        let in_flight = Arc::new(Semaphore::new(self.settings.limits.in_flight));
-        (0..count)
-            .map(|number| {
-                let mut parts = Vec::with_capacity(self.listeners.len());
-                for (listener, bound) in &self.listeners {
-                    parts.push(ListenerParts {
-                        settings: listener.clone(),
-                        socket: bound.share().map_err(ServeError::Socket)?,
-                        connections: Arc::clone(&connections),
-                        in_flight: Arc::clone(&in_flight),
-                    });
-                }
-                Worker::spawn(number, parts, self.shared.clone(), drain.clone())
-                    .map_err(ServeError::Thread)
-            })
-            .collect()
-    }
-
-    fn spawn_control(
-        &self,
-        control: &mut JoinSet<()>,
-        background: &CancellationToken,
-        drain: &Drain,
-    ) -> Result<(), ServeError> {
-        for keeper in self.shared.keepers.values() {
-            control.spawn(keeper.clone().run(background.clone()));
-        }
-        for tls in self.shared.tls.values() {
-            control.spawn(Arc::clone(tls).watch());
-        }
-        let store = self.shared.cache.clone();
-        control.spawn(async move {
-            let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
-            loop {
-                tick.tick().await;
-                store.maintain();
-            }
-        });
-        if let Some(bound) = &self.admin {
-            let view = self.view(drain);
-            let socket = bound.share().map_err(ServeError::Socket)?;
-            let background = background.clone();
-            control.spawn(async move {
-                if let Err(error) = admin::serve(socket, view, background).await {
-                    tracing::error!(error = %Chain(&error), "the admin listener ended");
-                }
-            });
-        }
-        Ok(())
-    }
-
-    fn view(&self, drain: &Drain) -> admin::View {
-        let listeners = self.listeners.iter().map(|(listener, bound)| admin::ListenerView {
-            name: listener.name.to_string(),
-            address: bound.address().to_string(),
-            profile: listener.profile.to_string(),
-            caller: listener.caller.as_deref().map(str::to_owned),
-        });
-        let profiles = self.settings.profiles.iter().map(|(name, profile)| admin::ProfileView {
-            name: name.to_string(),
-            upstream: profile.upstream.to_string(),
-            credentials: profile.credentials.to_string(),
-        });
-        admin::View {
-            started: SystemTime::now(),
-            listeners: listeners.collect(),
-            profiles: profiles.collect(),
-            keepers: self.shared.keepers.clone(),
-            trail: self.shared.trail.clone(),
-            cache: self.shared.cache.clone(),
-            metrics: Arc::clone(&self.shared.metrics),
-            draining: drain.stop.clone(),
-        }
-    }
-
-    /// The metrics, for tests that look inside.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.shared.metrics
-    }
 }
 
-/// A listener beyond this machine that asks for no certificate serves whoever reaches it.
-fn warn_if_anyone_can_call(listener: &ListenerSettings) {
-    let verified = listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !listener.address.is_local() && !verified {
-        tracing::warn!(
-            listener = %listener.name,
-            address = %listener.address,
-            "every machine that reaches this listener can call through it; [listeners.tls] with client_ca asks for certificates"
-        );
-    }
-}
-
-/// Waits for the connections to end; says whether they had to be left.
-async fn until_idle(drain: &Drain, patience: Duration) -> bool {
-    drain.tracker.close();
-    tokio::time::timeout(patience, drain.tracker.wait()).await.is_err()
+/// What one worker is to serve.
+fn generation(
+    shared: &Shared,
+    listeners: &[(ListenerSettings, Bound)],
+) -> Result<Generation, BindError> {
+    let parts = listeners.iter().map(|(settings, bound)| {
+        Ok(ListenerParts { settings: settings.clone(), socket: bound.share()? })
+    });
+    Ok(Generation { shared: shared.clone(), listeners: parts.collect::<Result<_, _>>()? })
 }
 
 /// Why a gateway stopped serving.
@@ -281,7 +262,7 @@ async fn until_idle(drain: &Drain, patience: Duration) -> bool {
 pub enum ServeError {
     /// A socket cannot be shared with a worker.
     #[error("a listener cannot be shared")]
-    Socket(#[source] crate::pipeline::listener::BindError),
+    Socket(#[source] BindError),
     /// A worker's thread cannot be started.
     #[error("a worker cannot be started")]
     Thread(#[source] std::io::Error),
@@ -296,7 +277,8 @@ pub enum ServeError {
 /// A set of credentials as `serve` reports them; see [`credentials::Status`].
 pub type CredentialsStatus = credentials::Status;
 
+/// How long connections wait for the credentials to be read for the first time. Most sources need a few
+/// milliseconds, and then no caller notices a restart; one that is away is not waited for any longer.
+const FIRST_READ: Duration = Duration::from_secs(2);
 /// Unix sockets of callers: the owner and the group may connect.
 const SOCKET_MODE: u32 = 0o660;
-/// How often expired entries are dropped, so that personal data does not outlive its freshness.
-const CACHE_MAINTENANCE: Duration = Duration::from_secs(1);

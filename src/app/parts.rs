@@ -8,20 +8,23 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::sources::{self, SourceError};
+use super::{
+    certificates::Certificates,
+    sources::{self, SourceError},
+};
 use crate::{
     config::settings::{
         self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
     },
     credentials::Keeper,
-    domain::{Address, CallerRule, CredentialsName, ListenerName, ProfileName},
+    domain::{Address, CallerRule, CredentialsName, ProfileName},
     pipeline::{
         self, Parts,
         audit::Edges,
         authorize::{self, Policy},
         cache::{self, Store},
         identify::Schemes,
-        listener::{self, BindError, Bound, Patience, ServerTls, ServerTlsError, TlsFiles},
+        listener::{self, BindError, Bound, Patience, ServerTlsError},
         receive::{self, HostRules},
         resilience::{self, Health},
         upstream::{self, TlsError, Trust, Upstream},
@@ -39,7 +42,10 @@ pub(super) struct Shared {
     pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
     pub(super) upstreams: HashMap<ProfileName, upstream::Settings>,
     pub(super) listener: listener::Settings,
-    pub(super) tls: BTreeMap<ListenerName, Arc<ServerTls>>,
+    pub(super) certificates: Certificates,
+    /// How many more connections are taken.
+    pub(super) connections: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     policy: Arc<Policy>,
     callers: Arc<[Arc<CallerRule>]>,
@@ -55,35 +61,55 @@ pub(super) struct Shared {
 pub(super) struct ListenerParts {
     pub(super) settings: ListenerSettings,
     pub(super) socket: Bound,
-    pub(super) connections: Arc<Semaphore>,
-    pub(super) in_flight: Arc<Semaphore>,
 }
 
 impl Shared {
-    pub(super) fn new(settings: &Settings) -> Result<Self, StartError> {
+    /// Everything new: for a gateway that starts.
+    pub(super) fn open(settings: &Settings) -> Result<Self, StartError> {
+        Self::assemble(settings, None)
+    }
+
+    /// What another configuration makes of it. What the change does not concern is kept: the trail,
+    /// the metrics, certificates from the same files, credentials with the same source, what is
+    /// remembered, what is known of upstreams, and what callers with the same limits have used.
+    pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
+        Self::assemble(settings, Some((before, self)))
+    }
+
+    fn assemble(settings: &Settings, kept: Option<(&Settings, &Self)>) -> Result<Self, StartError> {
         let mut upstreams = HashMap::new();
         let mut credentials_of = HashMap::new();
         for (name, profile) in &settings.profiles {
             upstreams.insert(name.clone(), upstream_settings(profile, settings)?);
             credentials_of.insert(name.clone(), profile.credentials.clone());
         }
-        let mut keepers = BTreeMap::new();
-        for (name, set) in &settings.credentials {
-            keepers.insert(
-                name.clone(),
-                Keeper::new(sources::settings(set, settings.vault.as_ref())?),
-            );
+        let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))
+            .map_err(StartError::ListenerTls)?;
+        let keepers = keepers(settings, kept)?;
+        let mut policy = policy(settings);
+        if let Some((_, kept)) = kept {
+            policy.limits = kept.policy.limits.renew(&settings.callers);
         }
+        let (connections, in_flight) = semaphores(settings, kept);
+        // The trail comes last: nothing is written to it by a configuration that cannot be used.
+        let (trail, metrics) = if let Some((_, kept)) = kept {
+            (kept.trail.clone(), Arc::clone(&kept.metrics))
+        } else {
+            let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
+            (trail, Metrics::new())
+        };
         Ok(Self {
-            trail: Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?,
-            metrics: Metrics::new(),
-            cache: Store::new(cache_settings(settings)),
+            trail,
+            metrics,
+            cache: cache(settings, kept),
             keepers,
             upstreams,
+            connections,
+            in_flight,
             listener: listener_settings(settings),
-            tls: server_tls(settings)?,
+            certificates,
             credentials_of,
-            policy: Arc::new(policy(settings)),
+            policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
             limits: receive::Limits {
                 request_body: settings.limits.request_body,
@@ -99,7 +125,7 @@ impl Shared {
                 body_read: settings.timeouts.body_read,
                 first_byte: settings.timeouts.first_byte,
             },
-            healths: healths(settings),
+            healths: healths(settings, kept),
         })
     }
 
@@ -121,7 +147,7 @@ impl Shared {
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                in_flight: Arc::clone(&parts.in_flight),
+                in_flight: Arc::clone(&self.in_flight),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
@@ -153,21 +179,6 @@ impl Shared {
     }
 }
 
-fn server_tls(settings: &Settings) -> Result<BTreeMap<ListenerName, Arc<ServerTls>>, StartError> {
-    let mut all = BTreeMap::new();
-    for listener in &settings.listeners {
-        let Some(tls) = &listener.tls else { continue };
-        let files = TlsFiles {
-            certificate: tls.certificate.clone(),
-            private_key: tls.private_key.clone(),
-            client_ca: tls.client_ca.clone(),
-        };
-        let tls = ServerTls::open(files).map_err(StartError::ListenerTls)?;
-        all.insert(listener.name.clone(), Arc::new(tls));
-    }
-    Ok(all)
-}
-
 fn upstream_settings(
     profile: &ProfileSettings,
     settings: &Settings,
@@ -188,13 +199,66 @@ fn upstream_settings(
     })
 }
 
-fn healths(settings: &Settings) -> HashMap<ProfileName, Arc<Health>> {
+/// A keeper for each credential set; what is read from the same source is kept.
+fn keepers(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> Result<BTreeMap<CredentialsName, Keeper>, StartError> {
+    let mut keepers = BTreeMap::new();
+    for (name, set) in &settings.credentials {
+        let wanted = sources::settings(set, settings.vault.as_ref())?;
+        let keeper = kept
+            .and_then(|(_, kept)| kept.keepers.get(name))
+            .filter(|keeper| *keeper.settings() == wanted)
+            .cloned();
+        keepers.insert(name.clone(), keeper.unwrap_or_else(|| Keeper::new(wanted)));
+    }
+    Ok(keepers)
+}
+
+/// What is remembered: what another upstream answered must not be given for this one's.
+fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
+    let wanted = cache_settings(settings);
+    kept.filter(|(before, _)| {
+        cache_settings(before) == wanted && before.profiles == settings.profiles
+    })
+    .map_or_else(|| Store::new(wanted), |(_, kept)| kept.cache.clone())
+}
+
+/// How many more connections, and how many more calls, are taken.
+fn semaphores(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> (Arc<Semaphore>, Arc<Semaphore>) {
+    match kept.filter(|(before, _)| before.limits == settings.limits) {
+        Some((_, kept)) => (Arc::clone(&kept.connections), Arc::clone(&kept.in_flight)),
+        None => (
+            Arc::new(Semaphore::new(settings.limits.connections)),
+            Arc::new(Semaphore::new(settings.limits.in_flight)),
+        ),
+    }
+}
+
+/// What is known of each upstream.
+fn healths(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> HashMap<ProfileName, Arc<Health>> {
     let breaker = resilience::BreakerSettings {
         failures: settings.breaker.failures,
         pause: settings.breaker.pause,
     };
-    let health = || Health::new(breaker, settings.retry.budget);
-    settings.profiles.keys().map(|name| (name.clone(), health())).collect()
+    let health = |(name, profile): (&ProfileName, &ProfileSettings)| {
+        let known = kept
+            .filter(|(before, _)| {
+                before.profiles.get(name) == Some(profile)
+                    && before.breaker == settings.breaker
+                    && before.retry == settings.retry
+            })
+            .and_then(|(_, kept)| kept.healths.get(name).cloned());
+        (name.clone(), known.unwrap_or_else(|| Health::new(breaker, settings.retry.budget)))
+    };
+    settings.profiles.iter().map(health).collect()
 }
 
 /// The policy of a configuration, with nothing counted yet.

@@ -7,18 +7,20 @@
 use std::{collections::HashMap, io, sync::Arc, thread};
 
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::{JoinSet, LocalSet},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ServeError,
     parts::{ListenerParts, Shared},
 };
 use crate::{
+    domain::ListenerName,
     error::Chain,
     pipeline::{
-        listener::{Drain, Listener},
+        listener::{self, Drain, Listener, ServerTls, Switch},
         upstream::Upstream,
     },
 };
@@ -26,25 +28,52 @@ use crate::{
 /// A running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
+    orders: mpsc::UnboundedSender<Order>,
     done: oneshot::Receiver<()>,
+}
+
+/// What a worker serves: made anew by every reload.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) shared: Shared,
+    pub(super) listeners: Vec<ListenerParts>,
+}
+
+#[derive(Debug)]
+struct Order {
+    /// What to serve from now on; `None` only asks whether the worker is alive.
+    generation: Option<Generation>,
+    done: oneshot::Sender<()>,
 }
 
 impl Worker {
     /// Starts the thread; it accepts from its listeners until the drain begins.
-    pub(super) fn spawn(
-        number: usize,
-        listeners: Vec<ListenerParts>,
-        shared: Shared,
-        drain: Drain,
-    ) -> io::Result<Self> {
+    pub(super) fn spawn(number: usize, first: Generation, drain: Drain) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (orders, received) = mpsc::unbounded_channel();
         let (finished, done) = oneshot::channel();
         drop(thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            runtime.block_on(LocalSet::new().run_until(run(listeners, shared, drain)));
+            runtime.block_on(LocalSet::new().run_until(run(first, received, drain)));
             // The receiver is gone only if the gateway does not wait any more.
             let _not_awaited = finished.send(());
         })?);
-        Ok(Self { done })
+        Ok(Self { orders, done })
+    }
+
+    /// Serves something else from now on; returns once it does.
+    pub(super) async fn turn_to(&self, generation: Generation) -> Result<(), ServeError> {
+        self.order(Some(generation)).await
+    }
+
+    /// Returns once the worker has looked up from its work.
+    pub(super) async fn look_up(&self) -> Result<(), ServeError> {
+        self.order(None).await
+    }
+
+    async fn order(&self, generation: Option<Generation>) -> Result<(), ServeError> {
+        let (done, confirmed) = oneshot::channel();
+        self.orders.send(Order { generation, done }).map_err(|_| ServeError::Worker)?;
+        confirmed.await.map_err(|_| ServeError::Worker)
     }
 
     /// Waits until the worker has ended.
@@ -53,36 +82,24 @@ impl Worker {
     }
 }
 
-async fn run(listeners: Vec<ListenerParts>, shared: Shared, drain: Drain) {
-    let mut upstreams = HashMap::new();
-    let mut accepting = JoinSet::new();
-    for parts in listeners {
-        let profile = parts.settings.profile.clone();
-        let Some(upstream_settings) = shared.upstreams.get(&profile) else { continue };
-        let upstream = upstreams
-            .entry(profile)
-            .or_insert_with(|| Upstream::new(upstream_settings.clone()))
-            .clone();
-        let Some(path) = shared.path(&parts, upstream) else { continue };
-        let name = parts.settings.name.clone();
-        let edges = shared.edges(&parts.settings);
-        let listener = Listener {
-            name: name.clone(),
-            path,
-            tls: shared.tls.get(&name).cloned(),
-            refused: Arc::new(move |kind| edges.refused(kind)),
-            settings: shared.listener.clone(),
-            connections: parts.connections,
-            open: shared.metrics.connections().clone(),
-        };
-        let drain = drain.clone();
-        accepting.spawn_local(async move {
-            if let Err(error) = listener.serve(parts.socket, drain).await {
-                tracing::error!(listener = %name, error = %Chain(&error), "a listener ended");
+async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Order>, drain: Drain) {
+    let mut floor = Floor { open: HashMap::new(), accepting: JoinSet::new(), drain: drain.clone() };
+    let build = |shared: &Shared, parts: &ListenerParts, upstream| shared.path(parts, upstream);
+    floor.turn_to(first, build);
+    loop {
+        tokio::select! {
+            () = drain.stop.cancelled() => break,
+            Some(order) = orders.recv() => {
+                if let Some(generation) = order.generation {
+                    floor.turn_to(generation, build);
+                }
+                // Whoever gave the order may have stopped waiting.
+                let _not_awaited = order.done.send(());
             }
-        });
+            Some(_) = floor.accepting.join_next() => {}
+        }
     }
-    while accepting.join_next().await.is_some() {}
+    while floor.accepting.join_next().await.is_some() {}
     // Connections run on this runtime: it lives until they have ended or are cut off.
     drain.tracker.close();
     tokio::select! {
@@ -92,7 +109,87 @@ async fn run(listeners: Vec<ListenerParts>, shared: Shared, drain: Drain) {
             let _timed_out = tokio::time::timeout(LAST_TURNS, drain.tracker.wait()).await;
         }
     }
-    drop(Arc::new(upstreams));
+}
+
+/// The listeners of one worker.
+struct Floor<P> {
+    open: HashMap<ListenerName, Open<P>>,
+    accepting: JoinSet<()>,
+    drain: Drain,
+}
+
+/// One listener of one worker.
+struct Open<P> {
+    switch: Arc<Switch<P>>,
+    /// No further connections are accepted with the settings of now.
+    closing: CancellationToken,
+    /// Ends with the listener, or with everything.
+    drain: Drain,
+    tls: Option<Arc<ServerTls>>,
+}
+
+impl<P: listener::Path + Sync> Floor<P> {
+    /// Serves another generation. Connections of listeners that stay go on, and their next requests
+    /// take the new path; those of a listener that is gone finish what is under way. One that asks
+    /// callers for something else than before is another listener: what a connection was let in by must
+    /// be what the listener asks for.
+    fn turn_to(
+        &mut self,
+        generation: Generation,
+        build: impl Fn(&Shared, &ListenerParts, Upstream) -> Option<P>,
+    ) {
+        let Generation { shared, listeners } = generation;
+        let mut upstreams = HashMap::new();
+        let mut before = std::mem::take(&mut self.open);
+        for parts in listeners {
+            let profile = parts.settings.profile.clone();
+            let Some(settings) = shared.upstreams.get(&profile) else { continue };
+            let upstream =
+                upstreams.entry(profile).or_insert_with(|| Upstream::new(settings.clone())).clone();
+            let Some(path) = build(&shared, &parts, upstream) else { continue };
+            let name = parts.settings.name.clone();
+            let tls = shared.certificates.of(&name);
+            let same = before.get(&name).is_some_and(|open| {
+                open.tls.as_ref().map(Arc::as_ptr) == tls.as_ref().map(Arc::as_ptr)
+            });
+            let stays = if same { before.remove(&name) } else { None };
+            let (switch, drain) = if let Some(open) = stays {
+                open.closing.cancel();
+                open.switch.set(path);
+                (open.switch, open.drain)
+            } else {
+                let stop = self.drain.stop.child_token();
+                (Switch::new(path), Drain { stop, ..self.drain.clone() })
+            };
+            let open = Open { switch, closing: CancellationToken::new(), drain, tls };
+            self.accept(&shared, parts, &open);
+            self.open.insert(name, open);
+        }
+        for gone in before.into_values() {
+            gone.drain.stop.cancel();
+        }
+    }
+
+    fn accept(&mut self, shared: &Shared, parts: ListenerParts, open: &Open<P>) {
+        let name = parts.settings.name.clone();
+        let edges = shared.edges(&parts.settings);
+        let listener = Listener {
+            name: name.clone(),
+            path: open.switch.follow(),
+            settings: shared.listener.clone(),
+            tls: open.tls.clone(),
+            refused: Arc::new(move |kind| edges.refused(kind)),
+            connections: Arc::clone(&shared.connections),
+            open: shared.metrics.connections().clone(),
+            closing: open.closing.clone(),
+        };
+        let (socket, drain) = (parts.socket, open.drain.clone());
+        self.accepting.spawn_local(async move {
+            if let Err(error) = listener.serve(socket, drain).await {
+                tracing::error!(listener = %name, error = %Chain(&error), "a listener ended");
+            }
+        });
+    }
 }
 
 /// How long dropped connections get to close their records.

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -19,6 +19,7 @@ pub struct Connection {
     caller: OnceLock<Arc<Caller>>,
     defect: OnceLock<Defect>,
     active: AtomicU32,
+    used: AtomicBool,
 }
 
 /// The other end of a connection, as the kernel names it.
@@ -41,7 +42,8 @@ impl Connection {
     /// A connection of that peer, with the URI and DNS names of its verified certificate.
     pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
         let (caller, defect, active) = (OnceLock::new(), OnceLock::new(), AtomicU32::new(0));
-        Arc::new(Self { peer, tls_names, caller, defect, active })
+        let used = AtomicBool::new(false);
+        Arc::new(Self { peer, tls_names, caller, defect, active, used })
     }
 
     /// The peer.
@@ -70,6 +72,11 @@ impl Connection {
         self.defect.get().copied()
     }
 
+    /// Whether a call has ever begun on it.
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
     /// How many calls are under way on it.
     pub fn active_calls(&self) -> u32 {
         self.active.load(Ordering::Acquire)
@@ -90,6 +97,7 @@ impl ActiveCall {
     /// Begins a call.
     pub fn begin(connection: Arc<Connection>) -> Self {
         connection.active.fetch_add(1, Ordering::AcqRel);
+        connection.used.store(true, Ordering::Release);
         Self(connection)
     }
 

@@ -4,7 +4,11 @@
 //! Label values come from the configuration and from closed sets, never from what a caller sent, so
 //! their number is bounded. Names follow the Prometheus conventions (base units, `_total`).
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -28,6 +32,8 @@ pub struct Metrics {
     request_bytes: Counter,
     response_bytes: Counter,
     connections: Gauge,
+    reloads: Family<ReloadLabels, Counter>,
+    config_loaded: Gauge,
 }
 
 impl Metrics {
@@ -44,6 +50,8 @@ impl Metrics {
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
             connections: Gauge::default(),
+            reloads: Family::default(),
+            config_loaded: Gauge::default(),
             registry: Mutex::new(Registry::default()),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -85,6 +93,17 @@ impl Metrics {
             "Open connections of callers",
             metrics.connections.clone(),
         );
+        registry.register(
+            "config_reloads",
+            "Attempts to reload the configuration, by what became of them",
+            metrics.reloads.clone(),
+        );
+        registry.register(
+            "config_loaded_timestamp_seconds",
+            "When the configuration in use was loaded, in seconds since 1970",
+            metrics.config_loaded.clone(),
+        );
+        metrics.config_loaded.set(seconds_since_1970());
         *metrics.registry.lock() = registry;
         Arc::new(metrics)
     }
@@ -116,6 +135,15 @@ impl Metrics {
         }
         self.request_bytes.inc_by(record.request_bytes);
         self.response_bytes.inc_by(record.response_bytes);
+    }
+
+    /// Counts an attempt to reload the configuration.
+    pub fn reloaded(&self, done: bool) {
+        let result = if done { "done" } else { "refused" };
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
+        if done {
+            self.config_loaded.set(seconds_since_1970());
+        }
     }
 
     /// The gauge of open connections.
@@ -152,6 +180,11 @@ const fn status_class(status: http::StatusCode) -> &'static str {
     }
 }
 
+fn seconds_since_1970() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
 /// From a cached answer (tens of microseconds) to the longest call (tens of seconds).
 fn histogram() -> Histogram {
     Histogram::new([
@@ -186,5 +219,10 @@ struct ErrorLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CacheLabels {
     operation: Arc<str>,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
     result: &'static str,
 }

@@ -50,7 +50,6 @@
 //! | `credential_version` | which version of the seven values was sent |
 //! | `duration_us`, `upstream_us` | whole call; until the head of the upstream's answer |
 //! | `request_bytes`, `response_bytes` | bodies, as far as they were sent |
-//! | `would_refuse` | why it would have been refused, where a policy only watches |
 //! | `error` | label of what went wrong, or `null` |
 //! | `would_refuse` | label of what the policy would have refused the call for, with `mode = "report"` |
 //! | `masked_fields` | fields of the upstream's answer that were removed |

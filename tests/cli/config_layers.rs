@@ -278,6 +278,7 @@ fn what_does_not_parse_is_not_quoted() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the snapshot is a whole configuration")]
 fn show_tells_where_each_value_came_from() {
     let files = Files::new(&[
         SIDECAR,
@@ -344,6 +345,7 @@ fn show_tells_where_each_value_came_from() {
     header_read = "10s"  # default
     body_read = "30s"  # default
     drain = "30s"  # default
+    drain_delay = "0s"  # default
     upstream_idle = "30s"  # default
 
     [limits]

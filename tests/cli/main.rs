@@ -1,6 +1,6 @@
 //! What people meet on the command line: configurations, good and bad, and what is said of them.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod config;
 mod config_commands;

@@ -35,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mock", &["body", "credentials", "domain", "error", "secret"]),
     ("telemetry", &["domain", "error", "trail"]),
     ("credentials", &["body", "domain", "error", "secret"]),
-    ("trail", &["domain", "error"]),
+    ("trail", &["body", "domain", "error"]),
     ("runtime", &[]),
     ("body", &["error"]),
     ("secret", &[]),

@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::support::{Gateway, Recorder, Setup};
 
@@ -113,6 +113,18 @@ async fn call(address: SocketAddr, roots: &str, pair: Option<&Pair>) -> Option<u
 }
 
 async fn exchange(address: SocketAddr, roots: &str, pair: Option<&Pair>) -> io::Result<String> {
+    let mut stream = connect(address, roots, pair).await?;
+    stream.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+async fn connect(
+    address: SocketAddr,
+    roots: &str,
+    pair: Option<&Pair>,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut store = RootCertStore::empty();
     store.add(CertificateDer::from_pem_slice(roots.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -131,11 +143,7 @@ async fn exchange(address: SocketAddr, roots: &str, pair: Option<&Pair>) -> io::
     };
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    stream.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,18 +200,60 @@ async fn renewed_certificates_and_authorities_are_used_without_a_restart() {
     assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (Some(200), None));
 
     fs::write(office.files.path().join("client-ca.pem"), &other.pem).unwrap();
-    assert!(office.gateway.reload_certificates().is_ok());
+    assert!(office.gateway.reread().await.is_ok());
     assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (None, Some(200)));
 
     // What cannot be used changes nothing.
     fs::write(office.files.path().join("client-ca.pem"), "no certificate").unwrap();
-    assert!(office.gateway.reload_certificates().is_err());
+    assert!(office.gateway.reread().await.is_err());
     assert_eq!(office.call(Some(&new)).await, Some(200));
     fs::write(office.files.path().join("client-ca.pem"), &other.pem).unwrap();
 
     write(office.files.path(), &other.issue(dns("localhost"), false));
-    assert!(office.gateway.reload_certificates().is_ok());
+    assert!(office.gateway.reread().await.is_ok());
     let address = office.gateway.caller().address();
     assert_eq!(call(address, &office.authority.pem, Some(&new)).await, None);
     assert_eq!(call(address, &other.pem, Some(&new)).await, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_lets_in_by_other_files_and_refuses_those_it_cannot_use() {
+    let office = Office::open().await;
+    let other = Authority::new();
+    let (old, new) = (office.authority.issue(uri(SPIFFE), false), other.issue(uri(SPIFFE), false));
+    let to = |name: &str| {
+        let (from, to) = ("client-ca.pem".to_owned(), name.to_owned());
+        move |text: String| text.replace(&from, &to)
+    };
+    let refused = office.gateway.reload(to("other-ca.pem")).await.unwrap_err();
+    assert!(refused.contains("TLS"), "{refused}");
+    assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (Some(200), None));
+
+    fs::write(office.files.path().join("other-ca.pem"), &other.pem).unwrap();
+    office.gateway.reload(|text| text).await.unwrap();
+    assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (None, Some(200)));
+
+    // What a reload brought is read again like what was there from the start.
+    fs::write(office.files.path().join("other-ca.pem"), &office.authority.pem).unwrap();
+    office.gateway.reread().await.unwrap();
+    assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (Some(200), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_let_in_without_a_certificate_does_not_stay_when_one_is_asked_for() {
+    let office = Office::open().await;
+    let without = |text: String| {
+        let lines = text.lines().filter(|line| !line.contains("client_ca"));
+        lines.fold(String::new(), |text, line| text + line + "\n")
+    };
+    let before = fs::read_to_string(office.gateway.path("gateway.toml")).unwrap();
+    office.gateway.reload(without).await.unwrap();
+    let mut kept =
+        connect(office.gateway.caller().address(), &office.authority.pem, None).await.unwrap();
+    kept.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    // Nobody by name: it has a certificate of nobody.
+    assert!(kept.read(&mut [0; 4096]).await.unwrap() > 0);
+    office.gateway.reload(|_| before).await.unwrap();
+    let mut rest = Vec::new();
+    kept.read_to_end(&mut rest).await.unwrap();
 }

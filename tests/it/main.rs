@@ -19,6 +19,7 @@ mod cache;
 mod echo;
 mod faults;
 mod identity;
+mod lifecycle;
 mod path;
 mod refusals;
 mod rotation;

@@ -201,6 +201,7 @@ impl Checker<'_> {
             header_read: self.above_zero(&table.key("header_read"), &raw.header_read),
             body_read: self.above_zero(&table.key("body_read"), &raw.body_read),
             drain: raw.drain.0.into(),
+            drain_delay: raw.drain_delay.0.into(),
             upstream_idle: self.above_zero(&table.key("upstream_idle"), &raw.upstream_idle),
         };
         let parts = [

@@ -135,6 +135,9 @@ pub struct Timeouts {
     pub body_read: Written<Span>,
     /// For calls under way when the gateway is told to stop.
     pub drain: Written<Span>,
+    /// How long new connections are still taken after that. For a sidecar: as long as the application
+    /// may need for its last call. Meanwhile `/readyz` says that the gateway is going.
+    pub drain_delay: Written<Span>,
     /// How long an upstream connection is kept without use.
     pub upstream_idle: Written<Span>,
 }
@@ -150,6 +153,7 @@ impl Default for Timeouts {
             header_read: Written(Span::from_secs(10)),
             body_read: Written(Span::from_secs(30)),
             drain: Written(Span::from_secs(30)),
+            drain_delay: Written(Span::from_secs(0)),
             upstream_idle: Written(Span::from_secs(30)),
         }
     }

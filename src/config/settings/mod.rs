@@ -54,7 +54,7 @@ pub struct Settings {
 }
 
 /// A socket of callers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListenerSettings {
     /// Its name.
     pub name: ListenerName,
@@ -74,7 +74,7 @@ pub struct ListenerSettings {
 }
 
 /// TLS towards callers: PEM files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTls {
     /// The certificate chain.
     pub certificate: PathBuf,
@@ -85,14 +85,14 @@ pub struct ListenerTls {
 }
 
 /// The admin socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AdminSettings {
     /// Where it listens; always local to this machine.
     pub address: Address,
 }
 
 /// An upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProfileSettings {
     /// Its scheme, host and port. `http` only to loopback, and only with `insecure_http`.
     pub upstream: Origin,
@@ -147,7 +147,7 @@ pub enum Mode {
 }
 
 /// What is answered from memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CacheSettings {
     /// Whether anything is.
     pub enabled: bool,
@@ -161,7 +161,7 @@ pub struct CacheSettings {
 
 /// A rule of the cache. None of its operations is one of `protectedidentity` by name, but a
 /// pattern may include them: the cache leaves them out itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CacheRule {
     /// Operations it is for.
     pub operations: Vec<OperationPattern>,
@@ -180,7 +180,7 @@ pub struct CacheRule {
 }
 
 /// The audit trail.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AuditSettings {
     /// Its folder.
     pub directory: PathBuf,
@@ -208,8 +208,8 @@ pub enum OnFailure {
     Continue,
 }
 
-/// How long to wait; none but `drain` is zero.
-#[derive(Clone, Copy, Debug)]
+/// How long to wait; none but `drain` and `drain_delay` is zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timeouts {
     /// Connecting to the upstream, TLS included.
     pub connect: Duration,
@@ -227,12 +227,14 @@ pub struct Timeouts {
     pub body_read: Duration,
     /// Calls under way at the end; zero cuts them off.
     pub drain: Duration,
+    /// How long new connections are still taken once the gateway is told to stop.
+    pub drain_delay: Duration,
     /// An upstream connection without use.
     pub upstream_idle: Duration,
 }
 
 /// How much to take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Bytes of a request body.
     pub request_body: u64,
@@ -247,7 +249,7 @@ pub struct Limits {
 }
 
 /// Repeating failed calls.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetrySettings {
     /// Tries at most, the first included; at least 1.
     pub attempts: u32,
@@ -258,7 +260,7 @@ pub struct RetrySettings {
 }
 
 /// Leaving a failing upstream alone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerSettings {
     /// Failures after which it is; at least 1. `None` is never.
     pub failures: Option<u32>,
@@ -267,14 +269,14 @@ pub struct BreakerSettings {
 }
 
 /// Threads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RuntimeSettings {
     /// Worker threads; `None` is one a core.
     pub workers: Option<usize>,
 }
 
 /// Logs and traces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TelemetrySettings {
     /// The form of the log.
     pub log_format: LogFormat,

@@ -136,6 +136,11 @@ impl Keeper {
         &self.shared.settings
     }
 
+    /// Whether it is the same keeper, and not one with the same settings.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// The set to use for one request, or why there is none. Never waits, takes no lock.
     pub fn snapshot(&self) -> Result<Arc<Lease>, Unavailable> {
         self.shared.view.load().lease(false)

@@ -10,17 +10,18 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    domain::{Caller, CallerRule},
+    domain::{Caller, CallerLimits, CallerRule},
     error::{Error, Kind},
 };
 
 /// The limits of every caller that has some.
 #[derive(Default)]
 pub struct Limits {
-    by_name: HashMap<Arc<str>, Limit>,
+    by_name: HashMap<Arc<str>, Arc<Limit>>,
 }
 
 struct Limit {
+    wanted: CallerLimits,
     rate: Option<DefaultDirectRateLimiter>,
     calls: Option<Arc<Semaphore>>,
 }
@@ -34,15 +35,19 @@ impl fmt::Debug for Limits {
 impl Limits {
     /// The limits of those rules, with nothing used yet.
     pub fn new(rules: &[Arc<CallerRule>]) -> Self {
-        let limited = rules.iter().filter_map(|rule| {
-            let rate = rule.limits.rate.map(|rate| {
-                RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
-            });
-            let calls = rule.limits.concurrency.map(|calls| Arc::new(Semaphore::new(calls.get())));
-            (rate.is_some() || calls.is_some())
-                .then(|| (Arc::clone(&rule.name), Limit { rate, calls }))
+        Self::default().renew(rules)
+    }
+
+    /// The limits of other rules. Callers whose limits are the same have used what they had used.
+    #[must_use]
+    pub fn renew(&self, rules: &[Arc<CallerRule>]) -> Self {
+        let limited = rules.iter().filter(|rule| rule.limits != CallerLimits::default());
+        let limits = limited.map(|rule| {
+            let same = self.by_name.get(&rule.name).filter(|limit| limit.wanted == rule.limits);
+            let limit = same.map_or_else(|| Arc::new(Limit::new(rule.limits)), Arc::clone);
+            (Arc::clone(&rule.name), limit)
         });
-        Self { by_name: limited.collect() }
+        Self { by_name: limits.collect() }
     }
 
     /// Takes a place for one call. The permit is held until the call is over.
@@ -70,6 +75,16 @@ impl Limits {
     }
 }
 
+impl Limit {
+    fn new(wanted: CallerLimits) -> Self {
+        let rate = wanted.rate.map(|rate| {
+            RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
+        });
+        let calls = wanted.concurrency.map(|calls| Arc::new(Semaphore::new(calls.get())));
+        Self { wanted, rate, calls }
+    }
+}
+
 /// `Retry-After` has whole seconds.
 fn round_up(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
@@ -80,21 +95,24 @@ mod tests {
     use std::num::{NonZero, NonZeroU32};
 
     use super::*;
-    use crate::domain::{CallerLimits, Proof, Rate};
+    use crate::domain::{Proof, Rate};
 
     fn caller(name: &str) -> Caller {
         Caller::Known { rule: None, name: name.into(), proof: Proof::Listener }
     }
 
-    fn limits(limits: CallerLimits) -> Limits {
-        let rule = CallerRule {
+    fn rules(limits: CallerLimits) -> [Arc<CallerRule>; 1] {
+        [Arc::new(CallerRule {
             name: "billing".into(),
             unix_uids: Vec::new(),
             tls_names: Vec::new(),
             allow: Vec::new(),
             limits,
-        };
-        Limits::new(&[Arc::new(rule)])
+        })]
+    }
+
+    fn limits(limits: CallerLimits) -> Limits {
+        Limits::new(&rules(limits))
     }
 
     #[test]
@@ -119,5 +137,16 @@ mod tests {
         assert!(limits.admit(&caller("billing")).is_err());
         drop(place);
         assert!(limits.admit(&caller("billing")).is_ok());
+    }
+
+    #[test]
+    fn other_rules_give_back_nothing_but_to_those_whose_limits_they_change() {
+        let one = CallerLimits { rate: None, concurrency: NonZero::new(1) };
+        let before = limits(one);
+        let _place = before.admit(&caller("billing")).unwrap();
+        assert!(before.renew(&rules(one)).admit(&caller("billing")).is_err());
+        let more = CallerLimits { rate: None, concurrency: NonZero::new(2) };
+        assert!(before.renew(&rules(more)).admit(&caller("billing")).is_ok());
+        assert!(before.renew(&[]).admit(&caller("billing")).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::domain::{Operation, OperationPattern, PathPattern};
 
 /// The checked `[cache]` table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Whether anything is cached.
     pub enabled: bool,
@@ -37,7 +37,7 @@ impl Default for Settings {
 }
 
 /// One checked `[[cache.rules]]` entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The operations it is for.
     pub operations: Vec<OperationPattern>,

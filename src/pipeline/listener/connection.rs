@@ -94,7 +94,7 @@ impl<P: Path> Serving<P> {
         let patience = self.settings.patience.head;
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
-            () = self.drain.stop.cancelled() => return,
+            () = ending(&self.drain, None) => return,
         };
         match accepted {
             Ok(Ok(Accepted { stream, names, protocol })) => {
@@ -125,11 +125,11 @@ impl<P: Path> Serving<P> {
             Protocol::Unknown => server,
         };
         let peer = connection.peer();
-        let handler = Handler { path: RefCell::new(path), connection };
+        let handler = Handler { path: RefCell::new(path), connection: Arc::clone(&connection) };
         let mut serving = pin!(server.serve_connection(io, handler));
         let ended = tokio::select! {
             ended = serving.as_mut() => ended,
-            () = drain.stop.cancelled() => {
+            () = ending(&drain, Some(&connection)) => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = serving => ended,
@@ -139,6 +139,18 @@ impl<P: Path> Serving<P> {
         };
         if let Err(error) = ended {
             tracing::debug!(?peer, error = %Chain(error.as_ref()), "a connection broke off");
+        }
+    }
+}
+
+/// Returns when a connection is to end because of the drain. It was accepted, so its first request, which
+/// may be on its way, is still answered, and the handshake before it is let finish.
+async fn ending(drain: &Drain, connection: Option<&Arc<Connection>>) {
+    drain.stop.cancelled().await;
+    if !connection.is_some_and(|connection| connection.is_used()) {
+        tokio::select! {
+            () = tokio::time::sleep(FIRST_REQUEST) => {}
+            () = drain.cut.cancelled() => {}
         }
     }
 }
@@ -167,6 +179,8 @@ impl<P> fmt::Debug for Handler<P> {
     }
 }
 
+/// How long a connection without a request has for its first one when the drain begins.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// hyper refuses a smaller read buffer.
 const MIN_BUFFER: usize = 8192;
 /// Streams that a peer opened and reset before they were looked at ("rapid reset").

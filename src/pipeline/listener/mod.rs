@@ -5,8 +5,10 @@
 //! connection may be idle. Every worker accepts from the same socket, so no caller is pinned to one.
 
 mod connection;
+mod inherited;
 mod patient_io;
 mod socket;
+mod switch;
 mod tls;
 pub mod wire;
 
@@ -18,8 +20,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     connection::Path,
+    inherited::Inherited,
     patient_io::Patience,
     socket::{BindError, Bound, TokioSocket},
+    switch::{Switch, Switched},
     tls::{ServerTls, ServerTlsError, TlsFiles},
 };
 use crate::{domain::ListenerName, error::Kind};
@@ -56,6 +60,8 @@ pub struct Listener<P> {
     pub connections: Arc<Semaphore>,
     /// How many are open.
     pub open: Gauge,
+    /// Cancelled when it is to accept no more; connections that are open go on.
+    pub closing: CancellationToken,
 }
 
 /// When a listener stops, and how its connections end.
@@ -93,7 +99,7 @@ impl<P> fmt::Debug for Listener<P> {
 }
 
 impl<P: Path> Listener<P> {
-    /// Accepts connections until the drain begins.
+    /// Accepts connections until it is closed or the drain begins.
     pub async fn serve(self, socket: Bound, drain: Drain) -> io::Result<()> {
         let acceptor = socket.into_tokio()?;
         let server = connection::server(&self.settings);
@@ -101,12 +107,17 @@ impl<P: Path> Listener<P> {
             // The permit comes first: over the limit, connections wait in the kernel's queue
             // instead of costing this process memory.
             let permit = tokio::select! {
+                biased;
                 () = drain.stop.cancelled() => return Ok(()),
+                () = self.closing.cancelled() => return Ok(()),
                 permit = Arc::clone(&self.connections).acquire_owned() => permit,
             };
             let Ok(permit) = permit else { return Ok(()) };
+            // In this order: nobody is let in by what a reload has just replaced.
             let accepted = tokio::select! {
+                biased;
                 () = drain.stop.cancelled() => return Ok(()),
+                () = self.closing.cancelled() => return Ok(()),
                 accepted = acceptor.accept() => accepted,
             };
             match accepted {

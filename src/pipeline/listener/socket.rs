@@ -24,6 +24,8 @@ use crate::{domain::Address, pipeline::connection::Peer};
 pub struct Bound {
     socket: Socket,
     address: Address,
+    /// Opened by another process, which keeps it: its file is not ours to remove.
+    inherited: bool,
 }
 
 #[derive(Debug)]
@@ -42,13 +44,30 @@ impl Bound {
                 let listener = StdTcpListener::bind(wanted).map_err(failed)?;
                 listener.set_nonblocking(true).map_err(failed)?;
                 let actual = listener.local_addr().map_err(failed)?;
-                Ok(Self { socket: Socket::Tcp(listener), address: Address::Tcp(actual) })
+                let socket = Socket::Tcp(listener);
+                Ok(Self { socket, address: Address::Tcp(actual), inherited: false })
             }
             Address::Unix(path) => {
                 let listener = bind_unix(path, mode).map_err(failed)?;
-                Ok(Self { socket: Socket::Unix(listener), address: address.clone() })
+                let socket = Socket::Unix(listener);
+                Ok(Self { socket, address: address.clone(), inherited: false })
             }
         }
+    }
+
+    /// A TCP socket that another process opened.
+    pub(super) fn inherit_tcp(listener: StdTcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = Address::Tcp(listener.local_addr()?);
+        Ok(Self { socket: Socket::Tcp(listener), address, inherited: true })
+    }
+
+    /// A Unix socket that another process opened.
+    pub(super) fn inherit_unix(listener: StdUnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { socket: Socket::Unix(listener), address: Address::Unix(path), inherited: true })
     }
 
     /// The actual address, with the port the kernel chose.
@@ -63,7 +82,7 @@ impl Bound {
             Socket::Tcp(listener) => Socket::Tcp(listener.try_clone().map_err(failed)?),
             Socket::Unix(listener) => Socket::Unix(listener.try_clone().map_err(failed)?),
         };
-        Ok(Self { socket, address: self.address.clone() })
+        Ok(Self { socket, address: self.address.clone(), inherited: self.inherited })
     }
 
     /// The socket on the runtime this is called on.
@@ -75,8 +94,9 @@ impl Bound {
     }
 
     /// Removes the file of a Unix socket, so that nobody waits at a dead one.
-    pub fn unlink(address: &Address) {
-        if let Address::Unix(path) = address
+    pub fn unlink(&self) {
+        if let Address::Unix(path) = &self.address
+            && !self.inherited
             && let Err(error) = fs::remove_file(path)
         {
             tracing::debug!(path = %path.display(), %error, "the socket's file is gone already");

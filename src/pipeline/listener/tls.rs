@@ -73,6 +73,11 @@ impl ServerTls {
         })
     }
 
+    /// The files.
+    pub fn files(&self) -> &TlsFiles {
+        &self.files
+    }
+
     /// Reads the files again; whether something changed. What cannot be used changes nothing.
     pub fn reload(&self) -> Result<bool, ServerTlsError> {
         let contents = Contents::read(&self.files)?;

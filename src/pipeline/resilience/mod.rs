@@ -1,7 +1,7 @@
 //! Bounds what a call may cost, and what a failing upstream may cost everyone.
 //!
-//! [`deadline`] stands first: one deadline over all attempts, up to the last byte. [`retry`] makes the
-//! attempts and gives each its time for a first byte. [`gate`] stands before each attempt: a breaker
+//! [`deadline()`] stands first: one deadline over all attempts, up to the last byte. [`retry()`] makes the
+//! attempts and gives each its time for a first byte. [`gate()`] stands before each attempt: a breaker
 //! for an upstream that fails, a quota for one that has asked for a pause.
 //!
 //! Which limit ended a call is told by the error's kind and in the sentence for the caller, with the

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use pigello_gateway::{
-    app::{self, Certificates, Ending, Summary},
+    app::{self, Ending, Reloader, Summary},
     config,
     domain::Address,
     mock::{MADE_UP_VALUES, Running},
@@ -31,7 +31,7 @@ impl Setup {
     pub fn new(pigello: &Running) -> Self {
         let values = MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), (*value).to_owned()));
         Self {
-            upstream: pigello.origin().to_string(),
+            upstream: pigello.origin().clone(),
             profile: String::new(),
             listener: String::new(),
             more: String::new(),
@@ -119,20 +119,19 @@ impl Setup {
             .unwrap();
         let Some(Address::Tcp(admin)) = gateway.admin_address().cloned() else { panic!("admin") };
         let keepers: Vec<_> = gateway.keepers().values().cloned().collect();
-        let certificates = gateway.certificates();
-        let ending = Ending::default();
+        let (ending, reloader) = (Ending::default(), gateway.reloader());
         let task = tokio::spawn(gateway.serve(ending.clone()));
         for keeper in keepers {
             // Not every test has a whole set; those that have want it from the first call on.
             drop(keeper.refresh().await);
         }
         Gateway {
-            certificates,
             caller: Caller::tcp(address),
             admin: Caller::tcp(admin),
             unix: path("gateway.sock"),
             folder,
             ending,
+            reloader,
             task,
         }
     }
@@ -161,28 +160,28 @@ impl Setup {
         .unwrap();
         if let Some(pem) = &self.ca {
             fs::write(path("ca.pem"), pem).unwrap();
-            writeln!(text, "ca_file = {:?}", path("ca.pem")).unwrap();
+            writeln!(text, "ca_file = \"{}\"", path("ca.pem").display()).unwrap();
         }
         write!(
             text,
             r#"
             [credentials.test]
             source = "directory"
-            path = {:?}
+            path = "{}"
             [audit]
-            directory = {:?}
+            directory = "{}"
             [runtime]
             workers = 1
             "#,
-            path("credentials"),
-            path("audit")
+            path("credentials").display(),
+            path("audit").display()
         )
         .unwrap();
         if self.unix {
             let socket = format!("unix:{}", path("gateway.sock").display());
             write!(
                 text,
-                "[[listeners]]\nname = \"unix\"\naddress = {socket:?}\nprofile = \"test\"\n"
+                "[[listeners]]\nname = \"unix\"\naddress = \"{socket}\"\nprofile = \"test\"\n"
             )
             .unwrap();
         }
@@ -193,12 +192,12 @@ impl Setup {
 
 /// A running gateway.
 pub struct Gateway {
-    certificates: Certificates,
     caller: Caller,
     admin: Caller,
     unix: PathBuf,
     folder: TempDir,
     ending: Ending,
+    reloader: Reloader,
     task: JoinHandle<Result<Summary, app::ServeError>>,
 }
 
@@ -228,9 +227,18 @@ impl Gateway {
         self.folder.path().join(name)
     }
 
-    /// Reads the listeners' certificates again.
-    pub fn reload_certificates(&self) -> Result<(), app::CertificatesError> {
-        self.certificates.reload()
+    /// Reads the credentials and the listeners' certificates again.
+    pub async fn reread(&self) -> Result<(), app::ReloadError> {
+        self.reloader.reread().await
+    }
+
+    /// Reloads the configuration, changed like that; a refusal is its text.
+    pub async fn reload(&self, change: impl FnOnce(String) -> String) -> Result<(), String> {
+        let path = self.path("gateway.toml");
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+        let loaded =
+            config::load(&[path], std::iter::empty()).map_err(|error| error.to_string())?;
+        self.reloader.reload(loaded.settings).await.map_err(|error| error.to_string())
     }
 
     /// Begins the drain.
@@ -264,6 +272,11 @@ pub struct Stopped {
 impl Stopped {
     /// The records of calls, in their order.
     pub fn records(&self) -> Vec<Value> {
+        self.lines().into_iter().filter(|line| line["kind"] == "call").collect()
+    }
+
+    /// Every line of the trail, in their order.
+    pub fn lines(&self) -> Vec<Value> {
         let audit = self.folder.path().join("audit");
         let mut files: Vec<_> =
             fs::read_dir(audit).unwrap().map(|file| file.unwrap().path()).collect();
@@ -275,9 +288,9 @@ impl Stopped {
                 fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
             })
             .map(|line| serde_json::from_str::<Value>(&line).unwrap())
-            .filter(|record| record["kind"] == "call")
             .collect()
     }
+
     /// Everything in the trail's files, as text.
     pub fn trail_text(&self) -> String {
         let audit = self.folder.path().join("audit");

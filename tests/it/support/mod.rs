@@ -3,12 +3,14 @@
 mod caller;
 mod frames;
 mod gateway;
-mod recorder;
+mod process;
 mod proxy;
+mod recorder;
 
 pub use caller::{Caller, raw};
 pub use frames::{Frames, Heard, frame, headers};
 pub use gateway::{Gateway, Setup};
+pub use process::Process;
 pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;
 

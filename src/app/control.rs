@@ -1,0 +1,179 @@
+//! What runs beside the workers: credentials are kept fresh, the cache tidy, the admin listener
+//! answered.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::join_all;
+use tokio::{sync::oneshot, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{certificates::Certificates, parts::Shared, reload::ReloadError};
+use crate::{
+    admin,
+    config::settings::{ListenerSettings, Settings},
+    credentials::Keeper,
+    domain::CredentialsName,
+    error::Chain,
+    pipeline::{cache::Store, listener::Bound},
+};
+
+/// The tasks beside the workers.
+pub(super) struct Control {
+    tasks: JoinSet<()>,
+    ending: CancellationToken,
+    draining: CancellationToken,
+    started: SystemTime,
+    window: Option<admin::Window>,
+    /// Ends the keeping of one credential set.
+    keeping: BTreeMap<CredentialsName, (Keeper, CancellationToken)>,
+    watching: CancellationToken,
+    maintenance: CancellationToken,
+}
+
+impl Control {
+    /// Nothing runs yet. `draining` is told by whoever drains, and shown to whoever asks.
+    pub(super) fn new(draining: CancellationToken) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            ending: CancellationToken::new(),
+            draining,
+            started: SystemTime::now(),
+            window: None,
+            keeping: BTreeMap::new(),
+            watching: CancellationToken::new(),
+            maintenance: CancellationToken::new(),
+        }
+    }
+
+    /// Keeps these credential sets fresh, and no others any more.
+    pub(super) fn keep(&mut self, keepers: &BTreeMap<CredentialsName, Keeper>) {
+        // What earlier reloads ended leaves nothing behind.
+        while self.tasks.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.keeping);
+        for (name, keeper) in keepers {
+            let same = before.remove(name).filter(|(kept, _)| kept.same(keeper));
+            let kept = same.unwrap_or_else(|| {
+                let stop = self.ending.child_token();
+                self.tasks.spawn(keeper.clone().run(stop.clone()));
+                (keeper.clone(), stop)
+            });
+            self.keeping.insert(name.clone(), kept);
+        }
+        for (_, stop) in before.into_values() {
+            stop.cancel();
+        }
+    }
+
+    /// Waits until every credential set has been read once, with or without success, but no longer
+    /// than that.
+    pub(super) async fn first_read(&self, patience: Duration) {
+        let reads = self.keeping.values().map(|(keeper, _)| keeper.refresh());
+        if tokio::time::timeout(patience, join_all(reads)).await.is_err() {
+            tracing::warn!("credentials are not there yet; calls are refused until they are");
+        }
+    }
+
+    /// Reads these certificates again every few seconds, and no others any more.
+    pub(super) fn watch(&mut self, certificates: &Certificates) {
+        std::mem::replace(&mut self.watching, self.ending.child_token()).cancel();
+        for tls in certificates.all() {
+            let watch = Arc::clone(tls).watch();
+            let watching = self.watching.clone();
+            self.tasks.spawn(async move {
+                watching.run_until_cancelled(watch).await;
+            });
+        }
+    }
+
+    /// Reads credentials and certificates again at once, beside everything else: a source that takes
+    /// its time holds up nobody but who asked.
+    pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
+        let keepers: Vec<_> = shared.keepers.values().cloned().collect();
+        let certificates = shared.certificates.clone();
+        self.tasks.spawn(async move {
+            let files = tokio::task::spawn_blocking(move || certificates.reread());
+            let (files, _) = tokio::join!(files, join_all(keepers.iter().map(refresh)));
+            // Whoever asked may have stopped waiting.
+            let _not_awaited = done.send(files.unwrap_or(Ok(())).map_err(Into::into));
+        });
+    }
+
+    /// Drops what has expired from this cache, and from no other any more.
+    pub(super) fn maintain(&mut self, store: Store) {
+        std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
+        let maintenance = self.maintenance.clone();
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
+            while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
+                store.maintain();
+            }
+        });
+    }
+
+    /// Shows this state on the admin listener.
+    pub(super) fn show(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        listeners: &[(ListenerSettings, Bound)],
+    ) {
+        let listeners = listeners.iter().map(|(listener, bound)| admin::ListenerView {
+            name: listener.name.to_string(),
+            address: bound.address().to_string(),
+            profile: listener.profile.to_string(),
+            caller: listener.caller.as_deref().map(str::to_owned),
+        });
+        let profiles = settings.profiles.iter().map(|(name, profile)| admin::ProfileView {
+            name: name.to_string(),
+            upstream: profile.upstream.to_string(),
+            credentials: profile.credentials.to_string(),
+        });
+        let view = admin::View {
+            started: self.started,
+            listeners: listeners.collect(),
+            profiles: profiles.collect(),
+            keepers: shared.keepers.clone(),
+            trail: shared.trail.clone(),
+            cache: shared.cache.clone(),
+            metrics: Arc::clone(&shared.metrics),
+            draining: self.draining.clone(),
+        };
+        match &self.window {
+            Some(window) => window.show(view),
+            None => self.window = Some(admin::Window::new(view)),
+        }
+    }
+
+    /// Answers the admin listener with what is shown.
+    pub(super) fn admin(&mut self, socket: Bound) {
+        let Some(window) = self.window.clone() else { return };
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = admin::serve(socket, window, ending).await {
+                tracing::error!(error = %Chain(&error), "the admin listener ended");
+            }
+        });
+    }
+
+    /// Ends everything.
+    pub(super) async fn end(mut self) {
+        self.ending.cancel();
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn refresh(keeper: &Keeper) {
+    if let Err(error) = keeper.refresh().await {
+        tracing::warn!(error = %Chain(&*error), "credentials could not be read again");
+    }
+}
+
+/// Where it is told what became of reading again.
+pub(super) type Reread = oneshot::Sender<Result<(), ReloadError>>;
+
+/// How often expired entries are dropped, so that personal data does not outlive its freshness.
+const CACHE_MAINTENANCE: Duration = Duration::from_secs(1);

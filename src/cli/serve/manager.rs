@@ -1,0 +1,48 @@
+//! What the service manager is told, if there is one (`sd_notify(3)`; `NOTIFY_SOCKET`).
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::app::Reloader;
+
+/// The sockets are open and calls are served; also after a reload.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// The configuration is being read again. `Type=notify-reload` wants to know since when.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// The drain has begun.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Pets the watchdog while every worker is alive; without a watchdog, waits for ever. Returns once the
+/// gateway answers no more, and then the manager restarts the service.
+pub(super) async fn watchdog(reloader: Reloader) {
+    let Some(patience) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    // Twice a period, so that one late turn costs nothing.
+    let mut tick = tokio::time::interval((patience / 2).max(Duration::from_millis(10)));
+    loop {
+        tick.tick().await;
+        if !reloader.all_alive().await {
+            return;
+        }
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told how the service stands");
+    }
+}

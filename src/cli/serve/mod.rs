@@ -1,0 +1,178 @@
+//! `serve`: runs the gateway until it is told to end.
+//!
+//! SIGTERM and SIGINT drain, a second one ends at once. SIGHUP, and a change of a configuration file,
+//! give the running gateway the configuration anew; one that is not in order is refused with all its
+//! mistakes in the log, and the old one stays. Either way SIGHUP has the credentials and the listeners'
+//! certificates read again. Under systemd the sockets may come from socket units, and the manager is
+//! told how the service stands.
+
+mod manager;
+mod watch;
+
+use std::io::Write as _;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::watch::Watch;
+use super::{ConfigFiles, Failure, block_on};
+use crate::{
+    app::{Ending, Gateway, Reloader, StartError},
+    config::{Loaded, settings::LogFormat as ConfiguredFormat},
+    error::Chain,
+    pipeline::listener::Inherited,
+    telemetry::{LogFormat, LogSettings, init_logs},
+};
+
+/// Runs the gateway.
+pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
+    let loaded = files.load()?.for_serving()?;
+    let telemetry = &loaded.settings.telemetry;
+    init_logs(&LogSettings {
+        format: match telemetry.log_format {
+            ConfiguredFormat::Json => LogFormat::Json,
+            ConfiguredFormat::Pretty => LogFormat::Pretty,
+        },
+        level: telemetry.log_level.to_string(),
+    });
+    for warning in &loaded.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    let inherited = Inherited::from_environment().map_err(|error| {
+        Failure::failed(format!("a socket that was handed over cannot be used: {error}"))
+    })?;
+    block_on(async {
+        let watch = Watch::begin(files.paths()).await;
+        let gateway =
+            Gateway::open_with(loaded.settings, inherited).map_err(|error| cannot_start(&error))?;
+        let signals = Signals::new()?;
+        let reloads = Reloads { files, watch, hangup: hangup()?, reloader: gateway.reloader() };
+        announce(&gateway);
+        let ending = Ending::default();
+        let alive = manager::watchdog(gateway.reloader());
+        let serving = gateway.serve(ending.clone());
+        tokio::pin!(serving);
+        manager::ready();
+        let summary = tokio::select! {
+            summary = &mut serving => summary,
+            () = signals.obey(&ending) => (&mut serving).await,
+            () = reloads.carry_out() => (&mut serving).await,
+            () = alive => (&mut serving).await,
+        };
+        match summary {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+        }
+    })?
+}
+
+fn cannot_start(error: &StartError) -> Failure {
+    let message = Chain(error).to_string();
+    if error.is_configuration() { Failure::usage(message) } else { Failure::failed(message) }
+}
+
+/// Says where the gateway listens: on standard output for scripts, in the log for people.
+fn announce(gateway: &Gateway) {
+    let mut out = anstream::stdout().lock();
+    for (name, address) in gateway.addresses() {
+        tracing::info!(listener = %name, %address, "listening");
+        // A closed standard output is no reason not to serve.
+        let _closed = writeln!(out, "listening listener={name} address={address}");
+    }
+    if let Some(address) = gateway.admin_address() {
+        tracing::info!(listener = "admin", %address, "listening");
+        let _closed = writeln!(out, "listening listener=admin address={address}");
+    }
+    let _closed = out.flush();
+}
+
+/// The signals that end the process.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The first drains, the second ends at once. Returns with the second.
+    async fn obey(mut self, ending: &Ending) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if ending.drain.is_cancelled() {
+                ending.now.cancel();
+                return;
+            }
+            manager::stopping();
+            ending.drain.cancel();
+        }
+    }
+}
+
+fn hangup() -> Result<Signal, Failure> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
+}
+
+/// What makes the gateway read its configuration again.
+struct Reloads<'a> {
+    files: &'a ConfigFiles,
+    watch: Watch,
+    hangup: Signal,
+    reloader: Reloader,
+}
+
+impl Reloads<'_> {
+    /// Reloads whenever it is asked to. Never returns.
+    async fn carry_out(mut self) {
+        loop {
+            let (cause, reread) = tokio::select! {
+                _ = self.hangup.recv() => ("SIGHUP", true),
+                () = self.watch.changed() => ("a configuration file changed", false),
+            };
+            manager::reloading();
+            self.reload(cause).await;
+            if reread {
+                self.reread().await;
+            }
+            manager::ready();
+        }
+    }
+
+    async fn reload(&self, cause: &'static str) {
+        let loaded = match self.files.load().and_then(Loaded::for_serving) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                self.reloader.unreadable();
+                tracing::error!(cause, %problems, "configuration refused; the old one stays in use");
+                return;
+            }
+        };
+        for warning in &loaded.warnings {
+            tracing::warn!(%warning, "configuration");
+        }
+        match self.reloader.reload(loaded.settings).await {
+            Ok(()) => tracing::info!(cause, "configuration reloaded"),
+            Err(error) => {
+                let reason = Chain(&error);
+                tracing::error!(cause, %reason, "configuration refused; the old one stays in use");
+            }
+        }
+    }
+
+    async fn reread(&self) {
+        if let Err(error) = self.reloader.reread().await {
+            tracing::warn!(error = %Chain(&error), "the old certificates stay in use");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Notices when the configuration files change.
+//!
+//! It looks at what they hold every now and then instead of asking the kernel: that finds a Kubernetes
+//! `ConfigMap` whose folder was exchanged, a bind mount, an editor that writes a new file and moves it
+//! into place, and a file that was missing, all the same.
+
+use std::{path::PathBuf, time::Duration};
+
+/// Knows what the files held when they were last used.
+#[derive(Debug)]
+pub(super) struct Watch {
+    paths: Vec<PathBuf>,
+    known: Contents,
+}
+
+/// What each file holds; `None` for one that cannot be read.
+type Contents = Vec<Option<Vec<u8>>>;
+
+impl Watch {
+    /// Takes what the files hold now as known.
+    pub(super) async fn begin(paths: Vec<PathBuf>) -> Self {
+        let known = read(&paths).await;
+        Self { paths, known }
+    }
+
+    /// Returns once the files hold something else, twice in a row: a file that is being written is
+    /// let finish.
+    pub(super) async fn changed(&mut self) {
+        let mut last = self.known.clone();
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let now = read(&self.paths).await;
+            if now == last && now != self.known {
+                self.known = now;
+                return;
+            }
+            last = now;
+        }
+    }
+}
+
+async fn read(paths: &[PathBuf]) -> Contents {
+    let mut contents = Vec::with_capacity(paths.len());
+    for path in paths {
+        contents.push(tokio::fs::read(path).await.ok());
+    }
+    contents
+}
+
+const EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn sees_a_file_written_anew_and_a_folder_exchanged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for version in ["one", "two"] {
+            fs::create_dir(path(version)).unwrap();
+            fs::write(path(version).join("gateway.toml"), version).unwrap();
+        }
+        symlink(path("one"), path("..data")).unwrap();
+        let mut watch = Watch::begin(vec![path("..data").join("gateway.toml")]).await;
+        assert!(
+            tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(),
+            "nothing changed"
+        );
+        symlink(path("two"), path("next")).unwrap();
+        fs::rename(path("next"), path("..data")).unwrap();
+        watch.changed().await;
+        fs::write(path("two").join("gateway.toml"), "three").unwrap();
+        watch.changed().await;
+        assert!(tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(), "told once");
+    }
+}

@@ -1,0 +1,53 @@
+//! Sockets that another process opened for this one: systemd's socket activation.
+//!
+//! The other process keeps them open while this one is exchanged, so connections that come in between
+//! wait in the kernel's queue and none is refused. A socket belongs to the listener whose address it has.
+
+use std::{fmt, io};
+
+use listenfd::ListenFd;
+
+use super::socket::Bound;
+use crate::domain::Address;
+
+/// The sockets that were handed over and are not taken yet.
+#[derive(Default)]
+pub struct Inherited(Vec<Bound>);
+
+impl Inherited {
+    /// None.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Those that `LISTEN_FDS` announces to this process.
+    pub fn from_environment() -> io::Result<Self> {
+        let mut handed = ListenFd::from_env();
+        let mut sockets = Vec::with_capacity(handed.len());
+        for index in 0..handed.len() {
+            if let Ok(Some(listener)) = handed.take_tcp_listener(index) {
+                sockets.push(Bound::inherit_tcp(listener)?);
+            } else if let Some(listener) = handed.take_unix_listener(index)? {
+                sockets.push(Bound::inherit_unix(listener)?);
+            }
+        }
+        Ok(Self(sockets))
+    }
+
+    /// The socket with this address, if it was handed over.
+    pub fn take(&mut self, address: &Address) -> Option<Bound> {
+        let at = self.0.iter().position(|bound| bound.address() == address)?;
+        Some(self.0.swap_remove(at))
+    }
+
+    /// The addresses of those that nobody took.
+    pub fn left(&self) -> impl Iterator<Item = &Address> {
+        self.0.iter().map(Bound::address)
+    }
+}
+
+impl fmt::Debug for Inherited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.left()).finish()
+    }
+}

@@ -1,0 +1,104 @@
+//! The gateway as a process: its signals, its output, sockets handed over to it.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead as _, BufReader, Read as _},
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    path::Path,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A gateway that runs on its own. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    log: Option<BufReader<ChildStderr>>,
+    listening: HashMap<String, SocketAddr>,
+}
+
+impl Process {
+    /// Starts it and waits until it listens.
+    pub fn serve(config: &Path) -> Self {
+        let mut command = Command::new(BINARY);
+        command.arg("serve").arg("--config").arg(config).stdin(Stdio::null());
+        Self::start(command)
+    }
+
+    /// The same, with a listening socket handed over as systemd does it.
+    pub fn serve_on(config: &Path, socket: &TcpListener) -> Self {
+        let mut command = Command::new("sh");
+        let hand_over = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+        command.args(["-c", hand_over, "sh", BINARY, "serve", "--config"]).arg(config);
+        command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        command.env_clear().env("PATH", "/usr/bin:/bin");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut listening = HashMap::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            let value = |key: &str| {
+                let word = line.split(' ').find_map(|word| word.strip_prefix(key));
+                word.unwrap_or_else(|| panic!("{line}")).to_owned()
+            };
+            let name = value("listener=");
+            listening.insert(name.clone(), value("address=").parse().unwrap());
+            if name == "admin" {
+                break;
+            }
+        }
+        let log = child.stderr.take().map(BufReader::new);
+        let process = Self { child, log, listening };
+        assert!(process.listening.contains_key("admin"), "it did not start: {}", process.rest());
+        process
+    }
+
+    /// A listener's address.
+    pub fn address(&self, name: &str) -> SocketAddr {
+        self.listening[name]
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Reads the log up to a line with this text, and returns that line.
+    pub fn log_line(&mut self, text: &str) -> String {
+        let log = self.log.as_mut().unwrap();
+        for line in log.lines() {
+            let line = line.unwrap();
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("the log ended without {text:?}");
+    }
+
+    /// Ends it with SIGTERM; returns how it ended and the rest of its log.
+    pub fn terminate(mut self) -> (ExitStatus, String) {
+        self.signal(Signal::TERM);
+        let mut rest = String::new();
+        self.log.take().unwrap().read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap(), rest)
+    }
+
+    fn rest(mut self) -> String {
+        let mut rest = String::new();
+        drop(self.child.kill());
+        self.log.take().unwrap().read_to_string(&mut rest).unwrap();
+        rest
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pigello-gateway");
