@@ -356,7 +356,7 @@ fn show_tells_where_each_value_came_from() {
     in_flight = 1024  # default
 
     [retry]
-    attempts = 3  # default
+    attempts = 4  # default
     budget = 0.2  # default
     body_bytes = "64KiB"  # default
 

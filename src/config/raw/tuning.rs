@@ -206,7 +206,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, budget: 0.2, body_bytes: Written(Bytes::kibi(64)) }
+        Self { attempts: 4, budget: 0.2, body_bytes: Written(Bytes::kibi(64)) }
     }
 }
 

@@ -154,7 +154,7 @@ impl<S> Again<S> {
         self.left -= 1;
         // Full jitter: callers that failed together must not come back together.
         let pause = self.ceiling.mul_f64(fastrand::f64());
-        self.ceiling = (self.ceiling * 2).min(LONGEST_PAUSE);
+        self.ceiling = (self.ceiling * 4).min(LONGEST_PAUSE);
         self.head.draft.note(|facts| facts.retries.push(kind.label()));
         Some(pause)
     }
@@ -244,7 +244,8 @@ fn no_first_byte() -> Error {
     Error::new(Kind::UpstreamFirstByteTimeout, detail)
 }
 
-/// The upper end of the first pause.
+/// The upper end of the first pause; each further one is four times as long, so that the attempts
+/// reach over the moment that one instance of an upstream needs to give way to the next.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The upper end of any pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
