@@ -16,6 +16,7 @@ mod admin;
 mod architecture;
 mod attacks;
 mod cache;
+mod corpora;
 mod echo;
 mod faults;
 mod identity;

@@ -27,7 +27,8 @@ pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, Defect> {
     loop {
         let line = line(&mut rest)?;
         if line.is_empty() {
-            return fields.framing();
+            // One head and nothing behind it: the caller has found its end.
+            return if rest.is_empty() { fields.framing() } else { Err(Defect::LineEnd) };
         }
         fields.count += 1;
         if fields.count > max_fields {
