@@ -14,7 +14,9 @@ use zeroize::Zeroizing;
 /// The forms of one secret.
 pub struct Needles {
     starts: Option<AhoCorasick>,
-    needles: Vec<Zeroizing<Vec<u8>>>,
+    forms: Vec<Zeroizing<Vec<u8>>>,
+    /// The length of the shortest needle.
+    shortest: usize,
 }
 
 /// What a text holds.
@@ -59,7 +61,8 @@ impl Needles {
         let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&starts);
         // A few patterns of a few bytes always make a searcher.
         let starts = searcher.ok().filter(|_| !starts.is_empty());
-        Self { starts, needles }
+        let shortest = needles.iter().map(|needle| needle.len()).min().unwrap_or(usize::MAX);
+        Self { starts, forms: needles, shortest }
     }
 
     /// The shortest secret, and form of one, that is looked for.
@@ -67,27 +70,24 @@ impl Needles {
 
     /// Looks at a text.
     pub fn look(&self, text: &[u8]) -> Sighting {
-        let Some(starts) = &self.starts else { return Sighting::Nothing };
         let mut beginning = None;
-        let mut from = 0;
-        while let Some(found) = starts.find(Input::new(text).range(from..)) {
-            let rest = text.get(found.start()..).unwrap_or_default();
-            for needle in &self.needles {
+        for at in self.sightings(text) {
+            let rest = text.get(at..).unwrap_or_default();
+            for needle in &self.forms {
                 if rest.starts_with(needle) {
                     return Sighting::Secret;
                 }
                 if needle.starts_with(rest) {
-                    beginning.get_or_insert(found.start());
+                    beginning.get_or_insert(at);
                 }
             }
-            from = found.start() + 1;
         }
         // What is shorter than a start was not looked at yet.
         let last = text.len().saturating_sub(START - 1)..text.len();
         let beginning = beginning.or_else(|| {
             last.into_iter().find(|at| {
                 let rest = text.get(*at..).unwrap_or_default();
-                self.needles.iter().any(|needle| needle.starts_with(rest))
+                self.forms.iter().any(|needle| needle.starts_with(rest))
             })
         });
         beginning.map_or(Sighting::Nothing, Sighting::Beginning)
@@ -95,13 +95,28 @@ impl Needles {
 
     /// Whether the secret is in a text that is whole.
     pub fn are_in(&self, text: &[u8]) -> bool {
-        text.len() >= Self::SHORTEST && self.look(text) == Sighting::Secret
+        // Most header values are shorter than any needle.
+        text.len() >= self.shortest
+            && self.sightings(text).any(|at| {
+                let rest = text.get(at..).unwrap_or_default();
+                self.forms.iter().any(|needle| rest.starts_with(needle))
+            })
+    }
+
+    /// Where a needle may begin.
+    fn sightings<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let found = self.starts.as_ref()?.find(Input::new(text).range(from..))?;
+            from = found.start() + 1;
+            Some(found.start())
+        })
     }
 }
 
 impl fmt::Debug for Needles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Needles({})", self.needles.len())
+        write!(f, "Needles({})", self.forms.len())
     }
 }
 
