@@ -12,8 +12,11 @@ use pigello_gateway::{
     trail,
 };
 
-/// A law, by the name of its target and its corpus.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+/// Panics where it does not hold for some bytes.
+pub type Law = fn(&[u8]);
+
+/// The laws, by the names of their targets and corpora.
+pub const ALL: &[(&str, Law)] = &[
     ("request_head", request_head),
     ("chunked_body", chunked_body),
     ("target", target),
