@@ -95,7 +95,12 @@ impl Draft {
         self.0.trace
     }
 
-    /// When the call began.
+    /// When the call came in.
+    pub fn time(&self) -> SystemTime {
+        self.0.time
+    }
+
+    /// When the call began, on the clock that only goes forward.
     pub fn began(&self) -> Instant {
         self.0.began
     }

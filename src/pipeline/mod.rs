@@ -1,9 +1,9 @@
 //! THE PATH: every stage of a request, in the order it passes them.
 //!
 //! ```text
-//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
-//!                    (opens)                                                 (writes ahead)       │
-//!       Pigello ─ upstream ─ apply ─ gate ─ retry ─ stall ─ guard ─ rotate ─ deadline ─ resolve ─┘
+//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─ audit ─┐
+//!                    (opens)                                                 (admits)       (intends)    │
+//!       Pigello ─ upstream ─ apply ─ gate ─ retry ─ stall ─ guard ─ rotate ─ deadline ─ resolve ─────────┘
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -105,10 +105,10 @@ pub fn build(
 + Send
 + Sync
 + 'static {
-    let trail = parts.edges.trail.clone();
+    let (trail, profile) = (parts.edges.trail.clone(), parts.edges.profile.clone());
     ServiceBuilder::new()
         // First and last: whatever happens further in, the call is on the trail exactly once.
-        .layer(audit::open(parts.edges))
+        .layer(audit::open(parts.edges, respond::refusal))
         // Errors and panics become responses here and nowhere else; the record sees both.
         .layer(respond::respond())
         // Before anything looks at the request: it must have one reading, and be meant for us.
@@ -120,9 +120,11 @@ pub fn build(
         // Behind the permission, before anything is sent: a small body is whole or refused.
         .layer(gather::gather(parts.request_timeout))
         // Behind the permission, before any answer: no call is served that the trail cannot keep.
-        .layer(audit::write_ahead(trail))
+        .layer(audit::write_ahead(trail.clone()))
         // Before the credentials: a hit never touches a secret.
         .layer(cache::cache(parts.store, parts.scope))
+        // Behind the cache, before the credentials: a secret that leaves is on a synced trail first.
+        .layer(audit::intend(trail, profile))
         // One credential set for all attempts of the call.
         .layer(inject::resolve(parts.keeper.clone()))
         // Outside the attempts: one deadline bounds them all.

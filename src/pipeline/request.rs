@@ -4,8 +4,10 @@
 //! swapped is a type error, and nothing that security depends on can be "absent":
 //!
 //! ```text
-//! Arrival → Opened → Received → Identified → Authorized → Recorded → Fetch → Resolved → Outbound
-//! listener  audit    receive    identify     authorize    audit      cache   inject     inject
+//! Arrival → Opened → Received → Identified → Authorized → Recorded → Fetch → Intended → Resolved
+//! listener  audit    receive    identify     authorize    audit      cache   audit      inject
+//!         → Outbound
+//!           inject
 //! ```
 
 use std::sync::Arc;
@@ -71,7 +73,7 @@ pub struct Authorized {
     pub(super) operation: Option<Arc<Operation>>,
 }
 
-/// A request that the audit trail answers for: from here on a secret may be used.
+/// A request that the audit trail answers for: it may be served.
 #[derive(Debug)]
 pub struct Recorded {
     pub(super) head: Head,
@@ -82,6 +84,14 @@ pub struct Recorded {
 /// A request that memory could not answer.
 #[derive(Debug)]
 pub struct Fetch {
+    pub(super) head: Head,
+    pub(super) body: Body,
+}
+
+/// A request that is about to use a secret, and that the trail knows of as well as its durability
+/// asks for: from here on a secret may be used.
+#[derive(Debug)]
+pub struct Intended {
     pub(super) head: Head,
     pub(super) body: Body,
 }

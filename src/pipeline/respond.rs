@@ -109,8 +109,7 @@ where
         let id = this.draft.id();
         let mut response = result.unwrap_or_else(|error| {
             this.draft.note(|facts| facts.error = Some(error.kind()));
-            log(&error, id);
-            problem(&error, id)
+            refusal(&error, id)
         });
         set_request_id(response.headers_mut(), id);
         Poll::Ready(Ok(response))
@@ -137,6 +136,14 @@ fn log(error: &Error, id: RequestId) {
             tracing::warn!(request_id = %id, kind, error = %chain, "upstream failed");
         }
     }
+}
+
+/// What the caller gets in place of an answer; the cause goes to the log.
+pub(super) fn refusal(error: &Error, id: RequestId) -> Response<Body> {
+    log(error, id);
+    let mut response = problem(error, id);
+    set_request_id(response.headers_mut(), id);
+    response
 }
 
 /// The response to a call that Pigello did not answer.

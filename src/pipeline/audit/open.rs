@@ -1,4 +1,5 @@
-//! First on the path: opens the record of a call.
+//! First on the path: opens the record of a call, and on a synced trail holds the answer back until
+//! its record is in stable storage.
 
 use std::{
     convert::Infallible,
@@ -7,22 +8,27 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Method, Response, uri::PathAndQuery};
+use http::{Method, Response, StatusCode, header, uri::PathAndQuery};
+use http_body::Body as _;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::guard::{Guard, RecordedBody};
+use super::{
+    body::RecordedBody,
+    guard::{Committing, Guard},
+    unavailable,
+};
 use crate::{
     body::Body,
     domain::{ListenerName, ProfileName, RequestId, TraceContext},
-    error::Kind,
+    error::{Error, Kind},
     pipeline::{
         connection::ActiveCall,
         draft::{Draft, Edge},
         request::{Arrival, Opened},
     },
     telemetry::Metrics,
-    trail::Trail,
+    trail::{Trail, Unwritable},
 };
 
 /// What the records of one listener have in common, and where they go.
@@ -58,22 +64,27 @@ impl Edges {
     }
 }
 
-/// Opens a record for every request.
-pub fn open(edges: Edges) -> OpenLayer {
-    OpenLayer { edges: Arc::new(edges) }
+/// How a caller is told that its call failed, and the log why.
+pub type Refusal = fn(&Error, RequestId) -> Response<Body>;
+
+/// Opens a record for every request. `refusal` makes what takes the place of an answer whose record
+/// cannot be kept.
+pub fn open(edges: Edges, refusal: Refusal) -> OpenLayer {
+    OpenLayer { edges: Arc::new(edges), refusal }
 }
 
 /// See [`open`].
 #[derive(Clone, Debug)]
 pub struct OpenLayer {
     edges: Arc<Edges>,
+    refusal: Refusal,
 }
 
 impl<S> Layer<S> for OpenLayer {
     type Service = Open<S>;
 
     fn layer(&self, inner: S) -> Open<S> {
-        Open { inner, edges: Arc::clone(&self.edges) }
+        Open { inner, edges: Arc::clone(&self.edges), refusal: self.refusal }
     }
 }
 
@@ -82,6 +93,7 @@ impl<S> Layer<S> for OpenLayer {
 pub struct Open<S> {
     inner: S,
     edges: Arc<Edges>,
+    refusal: Refusal,
 }
 
 impl<S> Service<Arrival> for Open<S>
@@ -109,12 +121,15 @@ where
             status: None,
             response_bytes: 0,
             complete: false,
+            closed: false,
             _active: ActiveCall::begin(Arc::clone(&connection)),
         };
         let request = request.map(Body::from);
         OpenFuture {
             inner: self.inner.call(Opened { request, connection, draft }),
             guard: Some(guard),
+            refusal: self.refusal,
+            waiting: None,
         }
     }
 }
@@ -131,6 +146,8 @@ pin_project! {
         #[pin]
         inner: F,
         guard: Option<Guard>,
+        refusal: Refusal,
+        waiting: Option<Box<Waiting>>,
     }
 }
 
@@ -142,11 +159,85 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(this.inner.poll(cx));
-        let Some(mut guard) = this.guard.take() else { return Poll::Pending };
-        guard.status = Some(response.status());
+        if this.waiting.is_none() {
+            let Ok(response) = ready!(this.inner.poll(cx));
+            let Some(mut guard) = this.guard.take() else { return Poll::Pending };
+            guard.status = Some(response.status());
+            if !guard.is_synced() {
+                return Poll::Ready(Ok(response.map(|body| RecordedBody::new(body, guard))));
+            }
+            match hold_back(response, guard, *this.refusal) {
+                Held::Ready(response) => return Poll::Ready(Ok(response)),
+                Held::Waits(waiting) => *this.waiting = Some(Box::new(waiting)),
+            }
+        }
+        let Some(waiting) = this.waiting else { return Poll::Pending };
+        let outcome = ready!(waiting.committing.as_mut().poll(cx));
+        let Some(waiting) = this.waiting.take() else { return Poll::Pending };
+        let Waiting { mut response, guard, .. } = *waiting;
+        if let Err(unwritable) = outcome {
+            response = in_place_of(&response, unwritable, &guard, *this.refusal);
+        }
         Poll::Ready(Ok(response.map(|body| RecordedBody::new(body, guard))))
     }
+}
+
+/// A whole answer that waits for its record.
+struct Waiting {
+    response: Response<Body>,
+    guard: Guard,
+    committing: Committing,
+}
+
+enum Held {
+    Ready(Response<RecordedBody>),
+    Waits(Waiting),
+}
+
+/// An answer of a synced trail: one from memory waits as a whole, of others the end will.
+fn hold_back(response: Response<Body>, mut guard: Guard, refusal: Refusal) -> Held {
+    if let Err(unwritable) = guard.edges.trail.admit() {
+        let response = in_place_of(&response, unwritable, &guard, refusal);
+        guard.fail(Kind::AuditUnavailable);
+        guard.status = Some(response.status());
+        return Held::Ready(response.map(|body| RecordedBody::new(body, guard)));
+    }
+    if let Some(length) = whole_length(&response, &guard.method) {
+        guard.response_bytes = length;
+        let committing = guard.commit();
+        return Held::Waits(Waiting { response, guard, committing });
+    }
+    let length = response
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    Held::Ready(response.map(|body| RecordedBody::synced(body, guard, length)))
+}
+
+/// How many bytes follow the head, if nothing more has to come for them.
+fn whole_length(response: &Response<Body>, method: &Method) -> Option<u64> {
+    let has_no_body = *method == Method::HEAD
+        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || response.body().is_end_stream();
+    if has_no_body {
+        return Some(0);
+    }
+    response.body().in_memory().map(|bytes| bytes.len() as u64)
+}
+
+/// What the caller gets instead of an answer whose record cannot be kept.
+fn in_place_of(
+    response: &Response<Body>,
+    unwritable: Unwritable,
+    guard: &Guard,
+    refusal: Refusal,
+) -> Response<Body> {
+    let mut instead = refusal(&unavailable(unwritable), guard.draft.id());
+    // An answer that ends the connection has a reason that this one does not take away.
+    if let Some(close) = response.headers().get(header::CONNECTION) {
+        instead.headers_mut().insert(header::CONNECTION, close.clone());
+    }
+    instead
 }
 
 impl<F> std::fmt::Debug for OpenFuture<F> {

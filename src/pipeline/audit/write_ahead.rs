@@ -6,9 +6,10 @@ use futures_util::future::{Either, Ready, ready};
 use http::Response;
 use tower::{Layer, Service};
 
+use super::unavailable;
 use crate::{
     body::Body,
-    error::{Error, Kind},
+    error::Error,
     pipeline::request::{Authorized, Recorded},
     trail::Trail,
 };
@@ -53,11 +54,7 @@ where
 
     fn call(&mut self, authorized: Authorized) -> Self::Future {
         if let Err(unwritable) = self.trail.admit() {
-            let detail =
-                "the audit trail cannot be written, and calls that would not be on it are refused";
-            return Either::Right(ready(Err(Error::new(Kind::AuditUnavailable, detail)
-                .because(unwritable)
-                .retry_after(std::time::Duration::from_secs(1)))));
+            return Either::Right(ready(Err(unavailable(unwritable))));
         }
         let Authorized { received, operation } = authorized;
         let recorded = Recorded { head: received.head, body: received.body, operation };

@@ -13,7 +13,7 @@ use crate::{
     body::Body,
     credentials::Keeper,
     error::Error,
-    pipeline::request::{Fetch, Resolved},
+    pipeline::request::{Intended, Resolved},
 };
 
 /// Takes one credential set for a request, or fails: never six values of seven.
@@ -42,7 +42,7 @@ pub struct Resolve<S> {
     keeper: Keeper,
 }
 
-impl<S> Service<Fetch> for Resolve<S>
+impl<S> Service<Intended> for Resolve<S>
 where
     S: Service<Resolved, Response = Response<Body>, Error = Error>,
 {
@@ -54,15 +54,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, fetch: Fetch) -> Self::Future {
+    fn call(&mut self, intended: Intended) -> Self::Future {
         // A call that can be sent again may find out whether a version is taken by now.
-        let lease = match fetch.body.in_memory() {
+        let lease = match intended.body.in_memory() {
             Some(_) => self.keeper.snapshot_to_try(),
             None => self.keeper.snapshot(),
         };
         match lease {
             Ok(lease) => {
-                let Fetch { head, body } = fetch;
+                let Intended { head, body } = intended;
                 let version = Arc::clone(lease.version().shared());
                 head.draft.note(|facts| facts.credential_version = Some(version));
                 Either::Left(self.inner.call(Resolved { head, body, lease }))

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
 use http::Uri;
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use rustls::pki_types::ServerName;
+use rustls::{ProtocolVersion, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -26,7 +27,7 @@ use super::{
     Settings,
     address::{self, Refused},
 };
-use crate::domain::Origin;
+use crate::{domain::Origin, trail::UpstreamTls};
 
 /// Opens connections to one upstream, whatever URI it is asked for.
 #[derive(Clone)]
@@ -90,7 +91,8 @@ impl Shared {
         let name =
             ServerName::try_from(self.origin.host().to_owned()).map_err(|_| ConnectError::Name)?;
         let stream = tls.connect(name, tcp).await.map_err(ConnectError::from_handshake)?;
-        Ok(Stream::Tls(Box::new(stream)))
+        let seen = what_was_seen(&stream).map(Arc::new);
+        Ok(Stream::Tls(Box::new(stream), seen))
     }
 
     async fn dial(&self) -> Result<TcpStream, ConnectError> {
@@ -128,28 +130,46 @@ impl Shared {
 pub enum Stream {
     /// Plain, to a loopback address.
     Plain(TcpStream),
-    /// TLS, verified.
-    Tls(Box<TlsStream<TcpStream>>),
+    /// TLS, verified, and what the audit trail says of it.
+    Tls(Box<TlsStream<TcpStream>>, Option<Arc<UpstreamTls>>),
 }
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Plain(_) => "Stream(plain)",
-            Self::Tls(_) => "Stream(TLS)",
+            Self::Tls(..) => "Stream(TLS)",
         })
     }
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self {
-            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                Connected::new().negotiated_h2()
-            }
-            Self::Tls(_) | Self::Plain(_) => Connected::new(),
+        let Self::Tls(stream, seen) = self else { return Connected::new() };
+        // Every answer that comes over the connection carries it as an extension.
+        let connected = match seen {
+            Some(seen) => Connected::new().extra(Arc::clone(seen)),
+            None => Connected::new(),
+        };
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => connected.negotiated_h2(),
+            _ => connected,
         }
     }
+}
+
+/// Version and certificate of a finished handshake: worked out once a connection.
+fn what_was_seen(stream: &TlsStream<TcpStream>) -> Option<UpstreamTls> {
+    let (_, session) = stream.get_ref();
+    let version = match session.protocol_version()? {
+        ProtocolVersion::TLSv1_3 => "TLSv1.3",
+        ProtocolVersion::TLSv1_2 => "TLSv1.2",
+        // No other is offered.
+        _ => return None,
+    };
+    let leaf = session.peer_certificates()?.first()?;
+    let certificate = digest(&SHA256, leaf).as_ref().try_into().ok()?;
+    Some(UpstreamTls { version, certificate })
 }
 
 impl AsyncRead for Stream {
@@ -160,7 +180,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream, _) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -173,7 +193,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Tls(stream, _) => Pin::new(stream).poll_write(cx, data),
         }
     }
 
@@ -184,28 +204,28 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, data),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+            Self::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, data),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Tls(stream, _) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

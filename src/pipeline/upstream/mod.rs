@@ -29,7 +29,7 @@ pub use connect::{ConnectError, Connector};
 pub use tls::{TlsError, Trust, client_config};
 
 use super::request::Outbound;
-use crate::{body::Body, domain::Origin, error::Error};
+use crate::{body::Body, domain::Origin, error::Error, trail::UpstreamTls};
 
 /// One upstream, with what it takes to reach it.
 #[derive(Clone, Debug)]
@@ -95,7 +95,11 @@ impl Service<Outbound> for Upstream {
             draft.note(|facts| facts.upstream_time = Some(began.elapsed()));
             let mut response =
                 result.map_err(|error| classify::classify(error, draft.body_error()))?;
-            draft.note(|facts| facts.upstream_status = Some(response.status()));
+            let tls = response.extensions_mut().remove::<Arc<UpstreamTls>>();
+            draft.note(|facts| {
+                facts.upstream_status = Some(response.status());
+                facts.upstream_tls = tls;
+            });
             super::hop_by_hop::strip(response.headers_mut());
             Ok(response.map(Body::from))
         })
