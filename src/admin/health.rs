@@ -20,7 +20,7 @@ pub(super) struct Readiness {
 }
 
 #[derive(Debug, Serialize)]
-struct Reason {
+pub(super) struct Reason {
     part: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -31,6 +31,14 @@ struct Reason {
 /// 200 when every credential set is loaded, the trail can be written and the gateway is not
 /// draining; else 503 with the reasons.
 pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Readiness>) {
+    let reasons = reasons(&view);
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, reasons }))
+}
+
+/// Why calls cannot be served; empty if they can.
+pub(super) fn reasons(view: &View) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (name, keeper) in &view.keepers {
         if let Err(unavailable) = keeper.snapshot() {
@@ -45,7 +53,5 @@ pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Re
         let why = "the gateway is shutting down".to_owned();
         reasons.push(Reason { part: "listeners", name: None, why });
     }
-    let ready = reasons.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, reasons }))
+    reasons
 }

@@ -4,6 +4,7 @@
 //! tells about; it never sees a credential. A page in a browser cannot use it: foreign host names and
 //! cross-site requests are refused here as on the path.
 
+mod collect;
 mod guard;
 mod health;
 mod status;
@@ -20,12 +21,13 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     credentials::Keeper,
-    domain::CredentialsName,
-    pipeline::{cache::Store, listener::Bound},
+    domain::{CredentialsName, ProfileName},
+    pipeline::{cache::Store, listener::Bound, resilience::Health},
     telemetry::Metrics,
     trail::Trail,
 };
@@ -45,10 +47,25 @@ pub struct View {
     pub trail: Trail,
     /// The cache.
     pub cache: Store,
+    /// What is known of each profile's upstream.
+    pub upstreams: BTreeMap<ProfileName, Arc<Health>>,
+    /// How much is taken.
+    pub limits: LimitsView,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Cancelled once the gateway drains.
     pub draining: CancellationToken,
+}
+
+/// How much is taken at a time.
+#[derive(Clone, Debug)]
+pub struct LimitsView {
+    /// Connections of callers.
+    pub connections_limit: usize,
+    /// Calls.
+    pub in_flight_limit: usize,
+    /// How many more calls there may be.
+    pub in_flight: Arc<Semaphore>,
 }
 
 /// A listener, as `/status` shows it.
@@ -80,9 +97,16 @@ pub struct ProfileView {
 pub struct Window(Arc<ArcSwap<View>>);
 
 impl Window {
-    /// With a first view.
+    /// With a first view, whose metrics tell of what is in view from now on.
     pub fn new(view: View) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(view)))
+        let metrics = Arc::clone(&view.metrics);
+        let window = Self(Arc::new(ArcSwap::from_pointee(view)));
+        metrics.register(Box::new(collect::Parts(window.clone())));
+        window
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.0.load_full()
     }
 
     /// Shows another view from now on.
@@ -93,7 +117,7 @@ impl Window {
 
 impl FromRef<Window> for Arc<View> {
     fn from_ref(window: &Window) -> Self {
-        window.0.load_full()
+        window.view()
     }
 }
 

@@ -139,6 +139,16 @@ impl Control {
             keepers: shared.keepers.clone(),
             trail: shared.trail.clone(),
             cache: shared.cache.clone(),
+            upstreams: shared
+                .healths
+                .iter()
+                .map(|(name, health)| (name.clone(), Arc::clone(health)))
+                .collect(),
+            limits: admin::LimitsView {
+                connections_limit: settings.limits.connections,
+                in_flight_limit: settings.limits.in_flight,
+                in_flight: Arc::clone(&shared.in_flight),
+            },
             metrics: Arc::clone(&shared.metrics),
             draining: self.draining.clone(),
         };

@@ -45,7 +45,7 @@ pub(super) struct Shared {
     pub(super) certificates: Certificates,
     /// How many more connections are taken.
     pub(super) connections: Arc<Semaphore>,
-    in_flight: Arc<Semaphore>,
+    pub(super) in_flight: Arc<Semaphore>,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     policy: Arc<Policy>,
     callers: Arc<[Arc<CallerRule>]>,

@@ -11,6 +11,7 @@ pub mod credentials;
 mod demo;
 pub mod explain;
 mod failure;
+pub mod health;
 pub mod mock_upstream;
 mod serve;
 
@@ -47,6 +48,8 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(ConfigFiles),
+    /// Ask a running gateway whether it is ready, for probes
+    Health(health::Args),
     /// Validate the configuration and print what it means
     Check(check::Args),
     /// Show the gateway at work, on this machine alone, with nothing set up before
@@ -91,6 +94,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(files) => serve::run(&files)?,
+        Command::Health(args) => block_on(health::run(&args))??,
         Command::Check(args) => check::run(&args, &mut anstream::stdout().lock())?,
         Command::Demo(args) => demo::run(&args)?,
         Command::MockUpstream(args) => {

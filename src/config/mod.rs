@@ -18,6 +18,7 @@ mod files;
 mod fit;
 mod key;
 mod layers;
+mod manual;
 mod problem;
 pub mod raw;
 mod schema;
@@ -33,6 +34,7 @@ use std::{
 pub use effective::Effective;
 pub use environment::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
 pub use key::{KeyPath, Segment};
+pub use manual::manual;
 pub use problem::{Place, Problem, Problems};
 pub use schema::schema;
 pub use settings::Settings;

@@ -27,6 +27,8 @@ pub struct Metrics {
     call_seconds: Family<OperationLabels, Histogram>,
     upstream_seconds: Family<OperationLabels, Histogram>,
     upstream_responses: Family<UpstreamLabels, Counter>,
+    attempts: Counter,
+    retries: Family<ErrorLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
     request_bytes: Counter,
@@ -45,6 +47,8 @@ impl Metrics {
             call_seconds: Family::new_with_constructor(histogram),
             upstream_seconds: Family::new_with_constructor(histogram),
             upstream_responses: Family::default(),
+            attempts: Counter::default(),
+            retries: Family::default(),
             errors: Family::default(),
             cache: Family::default(),
             request_bytes: Counter::default(),
@@ -71,6 +75,16 @@ impl Metrics {
             "upstream_responses",
             "Answers of the upstream, by status",
             metrics.upstream_responses.clone(),
+        );
+        registry.register(
+            "upstream_attempts",
+            "Requests sent upstream, repeats included",
+            metrics.attempts.clone(),
+        );
+        registry.register(
+            "upstream_retries",
+            "Attempts that were given up and made again, by why",
+            metrics.retries.clone(),
         );
         registry.register(
             "errors",
@@ -125,6 +139,10 @@ impl Metrics {
         if let Some(status) = record.upstream_status {
             let status = status.as_u16();
             self.upstream_responses.get_or_create(&UpstreamLabels { status }).inc();
+        }
+        self.attempts.inc_by(record.attempts.into());
+        for kind in record.retries.iter().copied() {
+            self.retries.get_or_create(&ErrorLabels { kind }).inc();
         }
         if let Some(kind) = record.error {
             self.errors.get_or_create(&ErrorLabels { kind }).inc();

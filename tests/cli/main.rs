@@ -6,5 +6,6 @@ mod config;
 mod config_commands;
 mod config_layers;
 mod config_mutations;
-mod program;
+mod docs;
 mod explain;
+mod program;

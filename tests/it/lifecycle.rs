@@ -251,6 +251,17 @@ async fn sighup_and_a_changed_file_reload_and_a_bad_one_is_refused_with_the_reas
     let caller = Caller::tcp(process.address("main"));
     assert_eq!(caller.get(TENANT).await.status, StatusCode::OK);
 
+    let admin = format!("address = \"{}\"", process.address("admin"));
+    let asked = folder.path().join("asked.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &asked,
+        text.replace("[admin]\n        address = \"127.0.0.1:0\"", &format!("[admin]\n{admin}")),
+    )
+    .unwrap();
+    assert!(Process::health(&asked).success(), "what a probe asks");
+    assert_eq!(Process::health(&config).code(), Some(1), "port 0 is nobody");
+
     let good = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{good}\n[limits]\nrequest_bodi = \"1B\"\n")).unwrap();
     process.signal(Signal::HUP);

@@ -26,4 +26,5 @@ mod refusals;
 mod rotation;
 mod permission;
 mod support;
+mod telemetry;
 mod upstream_tls;

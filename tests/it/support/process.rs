@@ -57,6 +57,13 @@ impl Process {
         process
     }
 
+    /// Asks as a probe does.
+    pub fn health(config: &Path) -> ExitStatus {
+        let mut command = Command::new(BINARY);
+        command.arg("health").arg("--config").arg(config).env_clear().stderr(Stdio::null());
+        command.status().unwrap()
+    }
+
     /// A listener's address.
     pub fn address(&self, name: &str) -> SocketAddr {
         self.listening[name]

@@ -1,0 +1,191 @@
+//! Metrics of what has a state: read from the parts when Prometheus asks, and after a reload from
+//! those that are in use then.
+
+use std::{fmt, fs, time::UNIX_EPOCH};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder},
+    metrics::MetricType,
+};
+
+use super::{View, Window, health::reasons};
+use crate::{credentials, pipeline::resilience::BreakerState, telemetry::METRICS};
+
+/// Everything that the admin listener can see, as metrics.
+#[derive(Debug)]
+pub(super) struct Parts(pub(super) Window);
+
+impl Collector for Parts {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let view = self.0.view();
+        let mut sheet = Sheet { encoder };
+        process(&mut sheet, &view)?;
+        load(&mut sheet, &view)?;
+        upstreams(&mut sheet, &view)?;
+        cache(&mut sheet, &view)?;
+        credentials(&mut sheet, &view)?;
+        audit(&mut sheet, &view)
+    }
+}
+
+/// A counter's exemplar, which none here has.
+type NoLabels = [(&'static str, &'static str); 0];
+
+/// Takes down one metric after the other.
+struct Sheet<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Sheet<'_> {
+    fn metric<'s>(
+        &'s mut self,
+        name: &'s str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        let stored = if matches!(kind, MetricType::Counter) { "_total" } else { "" };
+        let entry = METRICS
+            .iter()
+            .find(|metric| metric.name.strip_suffix(stored).is_some_and(|plain| plain == name));
+        let help = entry.map_or("", |entry| entry.meaning);
+        self.encoder.encode_descriptor(name, help, None, kind)
+    }
+
+    fn gauge(&mut self, name: &str, value: f64) -> fmt::Result {
+        self.metric(name, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn counter(&mut self, name: &str, value: u64) -> fmt::Result {
+        self.metric(name, MetricType::Counter)?.encode_counter::<NoLabels, _, u64>(&value, None)
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        rows: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        let mut metric = self.metric(name, MetricType::Gauge)?;
+        for (labels, value) in rows {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        rows: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.metric(name, MetricType::Counter)?;
+        for (labels, value) in rows {
+            metric.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn process(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+    sheet.gauge("ready", flag(reasons(view).is_empty()))?;
+    let started = view.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    sheet.gauge("start_timestamp_seconds", started.as_secs_f64())?;
+    // Where there is no /proc, there are no figures.
+    if let Some(bytes) = resident_bytes() {
+        sheet.gauge("resident_memory_bytes", count(bytes))?;
+    }
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        sheet.gauge("open_file_descriptors", count(open.count() as u64))?;
+    }
+    Ok(())
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+fn load(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+    let limits = &view.limits;
+    let under_way = limits.in_flight_limit.saturating_sub(limits.in_flight.available_permits());
+    sheet.gauge("connections_limit", count(limits.connections_limit as u64))?;
+    sheet.gauge("in_flight_calls", count(under_way as u64))?;
+    sheet.gauge("in_flight_limit", count(limits.in_flight_limit as u64))
+}
+
+fn upstreams(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+    let states = view.upstreams.iter().flat_map(|(profile, health)| {
+        let current = health.breaker.state();
+        BreakerState::ALL.map(|state| {
+            (
+                [("profile", profile.to_string()), ("state", state.label().to_owned())],
+                flag(state == current),
+            )
+        })
+    });
+    sheet.gauges("upstream_breaker_state", states)?;
+    let pauses = view.upstreams.iter().map(|(profile, health)| {
+        ([("profile", profile.to_string())], health.quota.pause().as_secs_f64())
+    });
+    sheet.gauges("upstream_pause_seconds", pauses)
+}
+
+fn cache(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+    let stats = view.cache.stats();
+    sheet.gauge("cache_responses", count(stats.responses))?;
+    sheet.gauge("cache_bytes", count(stats.bytes))?;
+    sheet.gauge("cache_max_bytes", count(stats.max_bytes))?;
+    sheet.counter("cache_stored", stats.stored)?;
+    sheet.counter("cache_purged", stats.purged)?;
+    sheet.counter("cache_invalidations", stats.invalidations)
+}
+
+fn credentials(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+    let sets: Vec<_> = view.keepers.values().map(credentials::Keeper::status).collect();
+    let set = |status: &credentials::Status| [("set", status.name.clone())];
+    let states = sets.iter().flat_map(|status| {
+        credentials::State::ALL.map(|state| {
+            let labels = [("set", status.name.clone()), ("state", state.label().to_owned())];
+            (labels, flag(state == status.state))
+        })
+    });
+    sheet.gauges("credentials_state", states)?;
+    let versions = sets.iter().filter_map(|status| {
+        let version = status.version.clone()?;
+        let source = status.source.to_owned();
+        Some(([("set", status.name.clone()), ("source", source), ("version", version)], 1.0))
+    });
+    sheet.gauges("credentials_info", versions)?;
+    let some = |value: fn(&credentials::Status) -> Option<u64>| {
+        sets.iter().filter_map(move |status| Some((set(status), count(value(status)?))))
+    };
+    sheet.gauges("credentials_generation", some(|status| status.generation))?;
+    sheet.gauges("credentials_age_seconds", some(|status| status.age_seconds))?;
+    sheet.gauges("credentials_unconfirmed_seconds", some(|status| status.unconfirmed_seconds))?;
+    sheet.counters(
+        "credentials_rotations",
+        sets.iter().map(|status| (set(status), status.rotations)),
+    )?;
+    sheet.counters("credentials_failures", sets.iter().map(|status| (set(status), status.failures)))
+}
+
+fn audit(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+    let stats = view.trail.stats();
+    sheet.gauge("audit_writable", flag(view.trail.admit().is_ok()))?;
+    sheet.gauge("audit_queued_records", count(stats.queued as u64))?;
+    sheet.gauge("audit_lag_seconds", count(stats.lag_ms) / 1000.0)?;
+    sheet.counter("audit_written_records", stats.written)?;
+    sheet.counter("audit_written_bytes", stats.bytes)?;
+    sheet.counter("audit_lost_records", stats.lost)?;
+    sheet.gauge("audit_last_seq", count(stats.last_seq))?;
+    sheet.gauge("audit_synced_seq", count(stats.synced_seq))
+}
+
+fn flag(set: bool) -> f64 {
+    f64::from(u8::from(set))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and a metric")]
+fn count(number: u64) -> f64 {
+    number as f64
+}

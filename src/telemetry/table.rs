@@ -1,0 +1,101 @@
+//! Every metric with its labels and its meaning: the one table that the manual is made from and that
+//! the tests hold the gateway, the dashboard and the alerts to.
+
+use std::fmt::Write as _;
+
+/// A metric, as it is documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The name after `pigello_gateway_`, as Prometheus stores it: counters end in `_total`.
+    pub name: &'static str,
+    /// `counter`, `gauge`, `histogram` or `info`.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+macro_rules! metrics {
+    ($($name:literal $kind:ident [$($label:literal),*] $meaning:literal;)*) => {
+        /// Every metric of the gateway.
+        pub const METRICS: &[Described] = &[$(Described {
+            name: $name,
+            kind: stringify!($kind),
+            labels: &[$($label),*],
+            meaning: $meaning,
+        },)*];
+    };
+}
+
+metrics! {
+    "build_info" info ["version"] "The version that runs; always 1";
+    "ready" gauge [] "Whether calls can be served: what `/readyz` says";
+    "start_timestamp_seconds" gauge [] "When the process started, in seconds since 1970";
+    "resident_memory_bytes" gauge [] "Memory of the process";
+    "open_file_descriptors" gauge [] "Open files and sockets of the process";
+    "config_loaded_timestamp_seconds" gauge [] "When the configuration in use was loaded, in seconds since 1970";
+    "config_reloads_total" counter ["result"] "Attempts to reload the configuration: `done` or `refused`";
+    "calls_total" counter ["operation", "caller", "outcome", "status"] "Calls. `outcome` is `forwarded`, `cached`, `refused` or `failed`; `status` is the class (`2xx`) or `none`";
+    "call_duration_seconds" histogram ["operation"] "From a call's arrival to the last byte of its answer";
+    "errors_total" counter ["kind"] "Calls that were refused or failed, by the label that the audit trail has in `error`";
+    "request_bytes_total" counter [] "Bytes of callers' bodies";
+    "response_bytes_total" counter [] "Bytes of answers' bodies";
+    "connections" gauge [] "Open connections of callers";
+    "connections_limit" gauge [] "How many there may be (`limits.connections`)";
+    "in_flight_calls" gauge [] "Calls under way";
+    "in_flight_limit" gauge [] "How many there may be (`limits.in_flight`)";
+    "upstream_duration_seconds" histogram ["operation"] "From sending a request upstream to the head of the answer";
+    "upstream_responses_total" counter ["status"] "Answers of the upstream, by status";
+    "upstream_attempts_total" counter [] "Requests sent upstream, repeats included";
+    "upstream_retries_total" counter ["kind"] "Attempts that were given up and made again, by why";
+    "upstream_breaker_state" gauge ["profile", "state"] "1 for the state the breaker is in: `closed`, `half_open` or `open`";
+    "upstream_pause_seconds" gauge ["profile"] "How long Pigello still wants to be left alone (its `Retry-After`)";
+    "cache_requests_total" counter ["operation", "result"] "Calls the cache had a say in, by the word that the audit trail has in `cache`";
+    "cache_responses" gauge [] "Answers in memory";
+    "cache_bytes" gauge [] "Bytes that they take";
+    "cache_max_bytes" gauge [] "Bytes that they may take (`cache.max_bytes`)";
+    "cache_stored_total" counter [] "Answers that were stored";
+    "cache_purged_total" counter [] "Answers that were purged";
+    "cache_invalidations_total" counter [] "Writes that made something in memory unreachable";
+    "credentials_state" gauge ["set", "state"] "1 for the state the credential set is in, as in `/status`";
+    "credentials_info" gauge ["set", "source", "version"] "The version in use; always 1";
+    "credentials_generation" gauge ["set"] "The number of the set in use; another number is another version";
+    "credentials_age_seconds" gauge ["set"] "Since the version in use was first read";
+    "credentials_unconfirmed_seconds" gauge ["set"] "Since the source last confirmed it";
+    "credentials_rotations_total" counter ["set"] "How often another version took the place of one";
+    "credentials_failures_total" counter ["set"] "How often the source was read without success";
+    "audit_writable" gauge [] "Whether the trail can be written";
+    "audit_queued_records" gauge [] "Records that wait to be written";
+    "audit_lag_seconds" gauge [] "How long the oldest of them has waited";
+    "audit_written_records_total" counter [] "Lines written";
+    "audit_written_bytes_total" counter [] "Bytes written";
+    "audit_lost_records_total" counter [] "Records that found no room; the trail tells of the gap";
+    "audit_last_seq" gauge [] "The number of the last line";
+    "audit_synced_seq" gauge [] "The number of the last line in stable storage";
+}
+
+/// The page of the manual.
+pub fn metrics_page() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         <!-- Made from src/telemetry/table.rs; `UPDATE_EXPECTED=1 cargo nextest run --test cli docs` writes it anew. -->\n\n\
+         `GET /metrics` on the admin listener. Every name begins with `pigello_gateway_`. Label values come\n\
+         from the configuration and from closed sets, never from what a caller sent, so there is a bound to\n\
+         their number.\n\n\
+         | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            metric.name,
+            metric.kind,
+            labels.join(", "),
+            metric.meaning
+        );
+    }
+    page
+}
