@@ -19,6 +19,7 @@ use crate::{
     domain::CredentialsName,
     error::Chain,
     pipeline::{cache::Store, listener::Bound},
+    telemetry::Exporter,
 };
 
 /// The tasks beside the workers.
@@ -94,11 +95,15 @@ impl Control {
     pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
         let keepers: Vec<_> = shared.keepers.values().cloned().collect();
         let certificates = shared.certificates.clone();
-        self.tasks.spawn(async move {
+        let reread = async move {
             let files = tokio::task::spawn_blocking(move || certificates.reread());
             let (files, _) = tokio::join!(files, join_all(keepers.iter().map(refresh)));
             // Whoever asked may have stopped waiting.
             let _not_awaited = done.send(files.unwrap_or(Ok(())).map_err(Into::into));
+        };
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            ending.run_until_cancelled(reread).await;
         });
     }
 
@@ -169,9 +174,18 @@ impl Control {
         });
     }
 
-    /// Ends everything.
+    /// Sends the spans of traced calls.
+    pub(super) fn trace(&mut self, traces: Option<Exporter>) {
+        if let Some(exporter) = traces {
+            self.tasks.spawn(exporter.run(self.ending.clone()));
+        }
+    }
+
+    /// Ends everything; what is still to be sent has a moment for it.
     pub(super) async fn end(mut self) {
         self.ending.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _left_behind = tokio::time::timeout(LAST_MOMENT, ended).await;
         self.tasks.shutdown().await;
     }
 }
@@ -185,5 +199,7 @@ async fn refresh(keeper: &Keeper) {
 /// Where it is told what became of reading again.
 pub(super) type Reread = oneshot::Sender<Result<(), ReloadError>>;
 
+/// How long the tasks beside the workers may take to end.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// How often expired entries are dropped, so that personal data does not outlive its freshness.
 const CACHE_MAINTENANCE: Duration = Duration::from_secs(1);

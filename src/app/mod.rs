@@ -41,7 +41,7 @@ use crate::{
     credentials::{self, Keeper},
     domain::{Address, CredentialsName, ListenerName},
     pipeline::listener::{BindError, Bound, Drain, Inherited},
-    telemetry::Metrics,
+    telemetry::{Exporter, Metrics, Tracer},
 };
 
 /// A gateway whose sockets are open and that serves nobody yet.
@@ -51,6 +51,7 @@ pub struct Gateway {
     shared: Shared,
     listeners: Vec<(ListenerSettings, Bound)>,
     admin: Option<Bound>,
+    traces: Option<Exporter>,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 }
 
@@ -81,7 +82,8 @@ impl Gateway {
 
     /// The same, with sockets that another process opened for some of the addresses.
     pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
-        let shared = Shared::open(&settings)?;
+        let (tracer, traces) = settings.telemetry.otlp_endpoint.clone().map(Tracer::to).unzip();
+        let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
         let mut open = |address: &Address| match inherited.take(address) {
             Some(bound) => Ok(bound),
             None => Bound::bind(address, SOCKET_MODE),
@@ -98,7 +100,7 @@ impl Gateway {
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no listener has as its address");
         }
-        Ok(Self { settings, shared, listeners, admin, requests: mpsc::channel(1) })
+        Ok(Self { settings, shared, listeners, admin, traces, requests: mpsc::channel(1) })
     }
 
     /// Each listener's actual address.
@@ -161,7 +163,9 @@ struct Running {
 
 impl Running {
     fn start(gateway: Gateway, drain: &Drain, control: &mut Control) -> Result<Self, ServeError> {
-        let Gateway { settings, shared, listeners, admin, requests: (_, requests) } = gateway;
+        let Gateway { settings, shared, listeners, admin, traces, requests: (_, requests) } =
+            gateway;
+        control.trace(traces);
         control.show(&settings, &shared, &listeners);
         if let Some(admin) = &admin {
             control.admin(admin.share().map_err(ServeError::Socket)?);

@@ -29,7 +29,7 @@ use crate::{
         resilience::{self, Health},
         upstream::{self, TlsError, Trust, Upstream},
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, Tracer},
     trail::{self, Trail},
 };
 
@@ -38,6 +38,7 @@ use crate::{
 pub(super) struct Shared {
     pub(super) trail: Trail,
     pub(super) metrics: Arc<Metrics>,
+    tracer: Tracer,
     pub(super) cache: Store,
     pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
     pub(super) upstreams: HashMap<ProfileName, upstream::Settings>,
@@ -65,18 +66,22 @@ pub(super) struct ListenerParts {
 
 impl Shared {
     /// Everything new: for a gateway that starts.
-    pub(super) fn open(settings: &Settings) -> Result<Self, StartError> {
-        Self::assemble(settings, None)
+    pub(super) fn open(settings: &Settings, tracer: Tracer) -> Result<Self, StartError> {
+        Self::assemble(settings, tracer, None)
     }
 
     /// What another configuration makes of it. What the change does not concern is kept: the trail,
     /// the metrics, certificates from the same files, credentials with the same source, what is
     /// remembered, what is known of upstreams, and what callers with the same limits have used.
     pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
-        Self::assemble(settings, Some((before, self)))
+        Self::assemble(settings, self.tracer.clone(), Some((before, self)))
     }
 
-    fn assemble(settings: &Settings, kept: Option<(&Settings, &Self)>) -> Result<Self, StartError> {
+    fn assemble(
+        settings: &Settings,
+        tracer: Tracer,
+        kept: Option<(&Settings, &Self)>,
+    ) -> Result<Self, StartError> {
         let mut upstreams = HashMap::new();
         let mut credentials_of = HashMap::new();
         for (name, profile) in &settings.profiles {
@@ -101,6 +106,7 @@ impl Shared {
         Ok(Self {
             trail,
             metrics,
+            tracer,
             cache: cache(settings, kept),
             keepers,
             upstreams,
@@ -174,6 +180,7 @@ impl Shared {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
             trail: self.trail.clone(),
+            tracer: self.tracer.clone(),
             metrics: Arc::clone(&self.metrics),
         }
     }

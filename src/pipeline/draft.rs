@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     domain::{Caller, ListenerName, Operation, ProfileName, RequestId, TraceContext},
     error::Kind,
+    telemetry::Stages,
     trail::{CacheResult, Outcome, Record, UpstreamTls},
 };
 
@@ -34,6 +35,8 @@ struct Shared {
     time: SystemTime,
     request_bytes: AtomicU64,
     facts: Mutex<Facts>,
+    /// Of a call that is traced.
+    stages: Option<Mutex<Stages>>,
 }
 
 /// What the stages have found out so far.
@@ -74,7 +77,7 @@ pub struct Facts {
 }
 
 impl Draft {
-    pub(super) fn begin(id: RequestId, trace: TraceContext) -> Self {
+    pub(super) fn begin(id: RequestId, trace: TraceContext, traced: bool) -> Self {
         Self(Arc::new(Shared {
             id,
             trace,
@@ -82,6 +85,7 @@ impl Draft {
             time: SystemTime::now(),
             request_bytes: AtomicU64::new(0),
             facts: Mutex::new(Facts::default()),
+            stages: traced.then(|| Mutex::new(Stages::begin(trace.span_id()))),
         }))
     }
 
@@ -93,6 +97,11 @@ impl Draft {
     /// The call's place in its trace.
     pub fn trace(&self) -> TraceContext {
         self.0.trace
+    }
+
+    /// The spans of the stages it passes, if the call is traced.
+    pub(super) fn stages(&self) -> Option<&Mutex<Stages>> {
+        self.0.stages.as_ref()
     }
 
     /// When the call came in.

@@ -28,6 +28,7 @@ pub mod defect;
 pub mod draft;
 pub mod request;
 mod hop_by_hop;
+mod trace;
 
 pub mod listener;
 pub mod audit;
@@ -51,7 +52,7 @@ use self::{
     audit::{Edges, RecordedBody},
     request::Arrival,
 };
-use crate::credentials::Keeper;
+use crate::{credentials::Keeper, telemetry::ATTEMPT};
 
 pub use inject::is_pigellos_own;
 
@@ -112,32 +113,43 @@ pub fn build(
         // Errors and panics become responses here and nowhere else; the record sees both.
         .layer(respond::respond())
         // Before anything looks at the request: it must have one reading, and be meant for us.
+        .layer(trace::stage("receive"))
         .layer(receive::receive(parts.rules))
         // By what the connection proves, so no header can have a say.
+        .layer(trace::stage("identify"))
         .layer(identify::identify(parts.schemes))
         // On the canonical path, which is byte for byte the one that is sent.
+        .layer(trace::stage("authorize"))
         .layer(authorize::authorize(parts.policy))
         // Behind the permission, before anything is sent: a small body is whole or refused.
+        .layer(trace::stage("gather"))
         .layer(gather::gather(parts.request_timeout))
         // Behind the permission, before any answer: no call is served that the trail cannot keep.
+        .layer(trace::stage("write_ahead"))
         .layer(audit::write_ahead(trail.clone()))
         // Before the credentials: a hit never touches a secret.
+        .layer(trace::stage("cache"))
         .layer(cache::cache(parts.store, parts.scope))
         // Behind the cache, before the credentials: a secret that leaves is on a synced trail first.
+        .layer(trace::stage("intend"))
         .layer(audit::intend(trail, profile))
         // One credential set for all attempts of the call.
+        .layer(trace::stage("resolve"))
         .layer(inject::resolve(parts.keeper.clone()))
         // Outside the attempts: one deadline bounds them all.
+        .layer(trace::stage("attempts"))
         .layer(resilience::deadline(parts.request_timeout))
         // Outside the attempts, too: a 401 is an answer, and the call begins anew with another set.
         .layer(inject::rotate(parts.keeper))
         // With the set that is sent, and before the cache: nothing is stored that was not looked at.
+        .layer(trace::stage("guard"))
         .layer(guard::guard())
         // Inside whatever reads answers: nobody waits for one that stopped in the middle.
         .layer(resilience::stall(parts.upstream_read))
         // Outside the injection: no copy that waits for another attempt holds a secret.
         .layer(resilience::retry(parts.retry, Arc::clone(&parts.health)))
         // On each attempt: an upstream that fails, or has asked for a pause, is left alone.
+        .layer(trace::stage(ATTEMPT))
         .layer(resilience::gate(parts.health))
         // Last before the wire, on each attempt: nothing behind it can change the seven values.
         .layer(inject::apply())

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use axum::{Json, Router, routing::post};
 use http::StatusCode;
 use pigello_gateway::{
     mock::{Fault, Mishap},
     telemetry::METRICS,
 };
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::support::{Setup, pigello};
 
@@ -63,4 +66,75 @@ async fn every_metric_is_in_the_table_and_every_line_of_the_table_is_a_metric() 
             assert!(label == "le" || metric.labels.contains(&label), "{line}");
         }
     }
+}
+
+/// A collector on a port of its own, and what it was sent.
+async fn collector() -> (String, mpsc::UnboundedReceiver<Value>) {
+    let (sent, received) = mpsc::unbounded_channel();
+    let take = move |Json(body): Json<Value>| async move {
+        drop(sent.send(body));
+        Json(json!({}))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/v1/traces", post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), received)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage() {
+    let pigello = pigello().await;
+    let (address, mut received) = collector().await;
+    let gateway = Setup::new(&pigello)
+        .with(&format!("[telemetry]\notlp_endpoint = \"{address}\"\n"))
+        .start()
+        .await;
+    let traceparent =
+        |flags| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+    // One that was not asked for comes first: it would arrive first.
+    gateway.caller().get_with(TENANT, &[("traceparent", &traceparent("00"))]).await;
+    pigello.handle().fault(Fault::new().mishap(Mishap::CloseUnanswered));
+    gateway.caller().get_with(TENANT, &[("traceparent", &traceparent("01"))]).await;
+    let onward = pigello.handle().requests().last().unwrap().values("traceparent")[0].to_owned();
+    drop(gateway.stop().await);
+
+    let sent = received.recv().await.unwrap();
+    let spans = sent["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
+    assert!(spans.iter().all(|span| span["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736"));
+    let call = &spans[0];
+    assert_eq!(call["parentSpanId"], "00f067aa0ba902b7");
+    assert_eq!((&call["name"], &call["kind"]), (&json!("tenant.list"), &json!(2)));
+    assert!(onward.contains(call["spanId"].as_str().unwrap()), "{onward}");
+    // Each is part of the one before it, and the two attempts of the same one.
+    let by_name = |name: &'static str| spans.iter().filter(move |span| span["name"] == name);
+    let mut outer = call;
+    for stage in [
+        "receive",
+        "identify",
+        "authorize",
+        "gather",
+        "write_ahead",
+        "cache",
+        "resolve",
+        "attempts",
+        "guard",
+    ] {
+        let span = by_name(stage).next().unwrap_or_else(|| panic!("{stage}: {spans:#?}"));
+        assert_eq!(span["parentSpanId"], outer["spanId"], "{stage}");
+        outer = span;
+    }
+    let attempts: Vec<_> = by_name("attempt").collect();
+    assert_eq!(attempts.len(), 2);
+    assert!(attempts.iter().all(|attempt| attempt["parentSpanId"] == outer["spanId"]));
+    assert_eq!(attempts[0]["status"]["code"], 2);
+    let nanoseconds =
+        |span: &Value, key: &str| span[key].as_str().unwrap().parse::<u128>().unwrap();
+    for span in &spans {
+        assert!(nanoseconds(span, "startTimeUnixNano") <= nanoseconds(span, "endTimeUnixNano"));
+        assert!(nanoseconds(span, "startTimeUnixNano") >= nanoseconds(call, "startTimeUnixNano"));
+    }
+    assert_eq!(spans.len(), 12);
+    // The gateway has ended, so nothing more is on its way.
+    assert!(received.try_recv().is_err(), "nothing of the other call");
 }

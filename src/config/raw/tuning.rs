@@ -249,7 +249,8 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// The least important messages that are logged.
     pub log_level: LogLevel,
-    /// Where traces go: the URL of an OTLP collector, `http://127.0.0.1:4318`.
+    /// Where traces go: the URL of an OTLP collector (HTTP, JSON), `http://127.0.0.1:4318`. Traced are
+    /// calls whose `traceparent` asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<Written<Origin>>,
 }

@@ -6,11 +6,13 @@ use http::{Method, StatusCode, uri::PathAndQuery};
 
 use super::open::Edges;
 use crate::{
+    domain::TraceContext,
     error::Kind,
     pipeline::{
         connection::ActiveCall,
         draft::{Draft, Edge},
     },
+    telemetry::{Span, SpanKind, Trace},
     trail::{Durability, Record, Unwritable},
 };
 
@@ -62,6 +64,10 @@ impl Guard {
             status: self.status,
             response_bytes: self.response_bytes,
         });
+        if let Some(stages) = self.draft.stages() {
+            let spans = stages.lock().take();
+            self.edges.tracer.submit(trace(self.draft.trace(), &record, spans));
+        }
         self.edges.metrics.observe(&record);
         record
     }
@@ -79,4 +85,34 @@ impl Drop for Guard {
         let record = self.close();
         self.edges.trail.submit(record);
     }
+}
+
+/// The call's own span, and those of its stages. What it says is what the record says.
+fn trace(context: TraceContext, record: &Record, stages: Vec<Span>) -> Trace {
+    let mut attributes = vec![
+        ("http.request.method", record.method.to_string()),
+        ("pigello.request_id", record.request_id.to_string()),
+        ("pigello.listener", record.listener.to_string()),
+        ("pigello.profile", record.profile.to_string()),
+        ("pigello.outcome", record.outcome.label().to_owned()),
+        ("pigello.attempts", record.attempts.to_string()),
+    ];
+    attributes.extend(
+        record.status.map(|status| ("http.response.status_code", status.as_str().to_owned())),
+    );
+    attributes.extend(record.caller.as_ref().map(|caller| ("pigello.caller", caller.to_string())));
+    attributes.extend(record.cache.map(|cache| ("pigello.cache", cache.label().to_owned())));
+    let call = Span {
+        id: context.span_id(),
+        parent: context.parent_id(),
+        name: record.operation.clone().unwrap_or_else(|| "none".into()),
+        kind: SpanKind::Server,
+        began: record.time,
+        ended: record.time + record.duration,
+        attributes,
+        error: record.error,
+    };
+    let mut spans = vec![call];
+    spans.extend(stages);
+    Trace { trace_id: context.trace_id(), spans }
 }

@@ -27,7 +27,7 @@ use crate::{
         draft::{Draft, Edge},
         request::{Arrival, Opened},
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, Tracer},
     trail::{Trail, Unwritable},
 };
 
@@ -40,6 +40,8 @@ pub struct Edges {
     pub profile: ProfileName,
     /// The trail.
     pub trail: Trail,
+    /// Where spans of traced calls go.
+    pub tracer: Tracer,
     /// The metrics, which count the same records.
     pub metrics: Arc<Metrics>,
 }
@@ -48,7 +50,7 @@ impl Edges {
     /// Writes down a connection that was refused before there was a request on it.
     pub fn refused(&self, kind: Kind) {
         let id = RequestId::fresh();
-        let draft = Draft::begin(id, TraceContext::continue_or_begin(None, id));
+        let draft = Draft::begin(id, TraceContext::continue_or_begin(None, id), false);
         draft.note(|facts| facts.error = Some(kind));
         let record = draft.close(Edge {
             listener: self.listener.clone(),
@@ -112,7 +114,8 @@ where
         let Arrival { request, connection } = arrival;
         let id = RequestId::fresh();
         let traceparent = request.headers().get("traceparent").map(http::HeaderValue::as_bytes);
-        let draft = Draft::begin(id, TraceContext::continue_or_begin(traceparent, id));
+        let trace = TraceContext::continue_or_begin(traceparent, id);
+        let draft = Draft::begin(id, trace, self.edges.tracer.is_on() && trace.sampled());
         let guard = Guard {
             draft: draft.clone(),
             edges: Arc::clone(&self.edges),

@@ -1,0 +1,144 @@
+//! Around each stage: a span, where the call is traced.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::{
+    draft::Draft,
+    request::{Authorized, Fetch, Identified, Intended, Opened, Received, Recorded, Resolved},
+};
+use crate::{body::Body, error::Error};
+
+/// Puts a span around what stands behind it, up to the head of the answer.
+pub(super) fn stage(name: &'static str) -> StageLayer {
+    StageLayer { name }
+}
+
+/// What every stage is handed: it leads to the call's record.
+pub(super) trait OfCall {
+    fn draft(&self) -> &Draft;
+}
+
+macro_rules! of_call {
+    ($($request:ty: $($field:ident).+;)*) => {
+        $(impl OfCall for $request {
+            fn draft(&self) -> &Draft {
+                &self.$($field).+
+            }
+        })*
+    };
+}
+
+of_call! {
+    Opened: draft;
+    Received: head.draft;
+    Identified: received.head.draft;
+    Authorized: received.head.draft;
+    Recorded: head.draft;
+    Fetch: head.draft;
+    Intended: head.draft;
+    Resolved: head.draft;
+}
+
+/// See [`stage`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StageLayer {
+    name: &'static str,
+}
+
+impl<S> Layer<S> for StageLayer {
+    type Service = Stage<S>;
+
+    fn layer(&self, inner: S) -> Stage<S> {
+        Stage { inner, name: self.name }
+    }
+}
+
+/// See [`stage`].
+#[derive(Clone, Debug)]
+pub(super) struct Stage<S> {
+    inner: S,
+    name: &'static str,
+}
+
+impl<S, R> Service<R> for Stage<S>
+where
+    S: Service<R, Response = Response<Body>, Error = Error>,
+    R: OfCall,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = StageFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let span = OpenSpan::enter(request.draft(), self.name);
+        StageFuture { inner: self.inner.call(request), span }
+    }
+}
+
+pin_project! {
+    /// The future of [`Stage`].
+    pub(super) struct StageFuture<F> {
+        #[pin]
+        inner: F,
+        span: Option<OpenSpan>,
+    }
+}
+
+impl<F> Future for StageFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Error>>,
+{
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        if let Some(mut span) = this.span.take() {
+            span.error = result.as_ref().err().map(|error| error.kind().label());
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<F> fmt::Debug for StageFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StageFuture")
+    }
+}
+
+/// A span that ends when it is dropped: also where the caller left in the middle of it.
+struct OpenSpan {
+    draft: Draft,
+    id: u64,
+    name: &'static str,
+    began: Instant,
+    error: Option<&'static str>,
+}
+
+impl OpenSpan {
+    fn enter(draft: &Draft, name: &'static str) -> Option<Self> {
+        let id = draft.stages()?.lock().enter();
+        Some(Self { draft: draft.clone(), id, name, began: Instant::now(), error: None })
+    }
+}
+
+impl Drop for OpenSpan {
+    fn drop(&mut self) {
+        if let Some(stages) = self.draft.stages() {
+            stages.lock().leave(self.id, self.name, self.began, self.error);
+        }
+    }
+}
