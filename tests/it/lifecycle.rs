@@ -1,6 +1,11 @@
 //! Reloads, drains and restarts, under load.
 
-use std::{fs, net::TcpListener, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -15,6 +20,11 @@ use crate::support::{Caller, Process, Setup, pigello};
 
 const TENANT: &str = "/accounts/users/customer/tenant/list/";
 const INVITE: &str = "/accounts/users/auth/invite/customer/subtenant/";
+
+/// How often something is done: a little in every run, a lot with `LONG=1`.
+fn times(usual: u32, long: u32) -> u32 {
+    if std::env::var_os("LONG").is_some() { long } else { usual }
+}
 
 type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
 
@@ -129,7 +139,7 @@ async fn reloads_under_load_cost_no_call() {
     let callers: Vec<_> =
         [true, true, false, false].map(|keep| load(gateway.caller(), &enough, keep)).into();
     let plain = fs::read_to_string(gateway.path("gateway.toml")).unwrap();
-    for round in 0..RELOADS {
+    for round in 0..times(100, 1000) {
         let limit = format!("{plain}\n[limits]\nrequest_body = \"{}KiB\"\n", round + 1);
         gateway.reload(|_| limit).await.unwrap();
     }
@@ -140,8 +150,6 @@ async fn reloads_under_load_cost_no_call() {
         assert!(seen.iter().all(|status| *status == StatusCode::OK), "{seen:?}");
     }
 }
-
-const RELOADS: u32 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_answers_what_it_accepted_and_ends_with_the_last_record() {
@@ -298,7 +306,7 @@ async fn a_restart_that_hands_the_socket_over_loses_no_call() {
     while caller.get(TENANT).await.status != StatusCode::OK {}
     let enough = CancellationToken::new();
     let callers: Vec<_> = (0..4).map(|_| load(&caller, &enough, false)).collect();
-    for _ in 0..RESTARTS {
+    for _ in 0..times(5, 100) {
         let seen = pigello.handle().request_count();
         pigello.handle().wait_for_requests(seen + 5).await;
         let (status, log) = process.terminate();
@@ -313,4 +321,102 @@ async fn a_restart_that_hands_the_socket_over_loses_no_call() {
     }
 }
 
-const RESTARTS: u32 = 5;
+/// A call that may meet a gateway that has gone: `None` if nobody accepted it.
+async fn try_call(address: SocketAddr) -> Option<String> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(TENANT).header("host", "localhost");
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    // A connection that waited in the kernel's queue when the socket closed was never accepted.
+    let response = sender.send_request(request).await.ok()?;
+    assert_eq!(response.status(), StatusCode::OK);
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let body = pigello_gateway::body::collect_limited(response.into_body(), 1 << 20).await;
+    body.expect("an answer that was begun is finished");
+    Some(id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_answers_every_accepted_call_and_keeps_every_record() {
+    let pigello = pigello().await;
+    let folder = written(&pigello, "127.0.0.1:0");
+    let process = Process::serve(&folder.path().join("gateway.toml"));
+    let address = process.address("main");
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut answered = Vec::new();
+                while let Some(id) = try_call(address).await {
+                    answered.push(id);
+                }
+                answered
+            })
+        })
+        .collect();
+    pigello.handle().wait_for_requests(200).await;
+    let before = std::time::Instant::now();
+    let (status, log) = tokio::task::spawn_blocking(|| process.terminate()).await.unwrap();
+    assert!(status.success(), "{log}");
+    assert!(before.elapsed() < Duration::from_secs(10), "within the grace: {:?}", before.elapsed());
+    let mut answered = BTreeSet::new();
+    for caller in callers {
+        answered.extend(caller.await.unwrap());
+    }
+    let mut kept = BTreeSet::new();
+    let mut last_seq = 0;
+    for file in fs::read_dir(folder.path().join("audit")).unwrap() {
+        for line in fs::read_to_string(file.unwrap().path()).unwrap_or_default().lines() {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            last_seq = last_seq.max(record["seq"].as_u64().unwrap());
+            if record["kind"] == "call" {
+                assert_eq!(record["outcome"], "forwarded", "{record}");
+                kept.insert(record["request_id"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(answered, kept, "what was answered is what is on the trail");
+    assert!(log.contains(&format!("\"last_seq\":{last_seq}")), "{last_seq}: {log}");
+}
+
+/// One of the gateway's own metrics.
+async fn metric(gateway: &Caller, name: &str) -> f64 {
+    let answer = gateway.get("/metrics").await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("pigello_gateway_{name} ")));
+    line.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_and_files_stay_flat_however_many_callers_come_and_go() {
+    let pigello = pigello().await;
+    let folder = written(&pigello, "127.0.0.1:0");
+    let process = Process::serve(&folder.path().join("gateway.toml"));
+    let (address, admin) = (process.address("main"), Caller::tcp(process.address("admin")));
+    let calls = async |count: u32| {
+        let callers: Vec<_> = (0..4)
+            .map(|_| {
+                tokio::spawn(async move {
+                    for _ in 0..count / 4 {
+                        try_call(address).await.expect("an answer");
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+    };
+    calls(times(1000, 20_000)).await;
+    let memory = metric(&admin, "resident_memory_bytes").await;
+    let files = metric(&admin, "open_file_descriptors").await;
+    calls(times(2000, 200_000)).await;
+    let (memory_now, files_now) = (
+        metric(&admin, "resident_memory_bytes").await,
+        metric(&admin, "open_file_descriptors").await,
+    );
+    assert!(memory_now < memory + 8.0 * 1024.0 * 1024.0, "{memory} → {memory_now}");
+    assert!((files_now - files).abs() <= 8.0, "{files} → {files_now}");
+    drop(process);
+}
