@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{SocketAddr, TcpListener},
+    os::unix::net::UnixDatagram,
     time::Duration,
 };
 
@@ -319,6 +320,33 @@ async fn a_restart_that_hands_the_socket_over_loses_no_call() {
         let failed: Vec<_> = seen.iter().filter(|status| **status != StatusCode::OK).collect();
         assert!(failed.is_empty(), "{failed:?} of {}", seen.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_manager_is_told_how_the_service_stands() {
+    let pigello = pigello().await;
+    let folder = written(&pigello, "127.0.0.1:0");
+    let socket = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let told = |what: &str| loop {
+        let mut message = [0; 512];
+        let length = manager.recv(&mut message).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let message = String::from_utf8_lossy(&message[..length]).into_owned();
+        if message.contains(what) {
+            return message;
+        }
+    };
+    let environment = [("NOTIFY_SOCKET", socket.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
+    let process = Process::serve_with(&folder.path().join("gateway.toml"), &environment);
+    told("READY=1");
+    told("WATCHDOG=1");
+    process.signal(Signal::HUP);
+    assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
+    told("READY=1");
+    process.signal(Signal::TERM);
+    told("STOPPING=1");
+    assert!(process.terminate().0.success());
 }
 
 /// A call that may meet a gateway that has gone: `None` if nobody accepted it.

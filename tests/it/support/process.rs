@@ -21,9 +21,14 @@ pub struct Process {
 impl Process {
     /// Starts it and waits until it listens.
     pub fn serve(config: &Path) -> Self {
+        Self::serve_with(config, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn serve_with(config: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(BINARY);
         command.arg("serve").arg("--config").arg(config).stdin(Stdio::null());
-        Self::start(command)
+        Self::start_in(command, environment)
     }
 
     /// The same, with a listening socket handed over as systemd does it.
@@ -35,8 +40,12 @@ impl Process {
         Self::start(command)
     }
 
-    fn start(mut command: Command) -> Self {
-        command.env_clear().env("PATH", "/usr/bin:/bin");
+    fn start(command: Command) -> Self {
+        Self::start_in(command, &[])
+    }
+
+    fn start_in(mut command: Command, environment: &[(&str, &str)]) -> Self {
+        command.env_clear().env("PATH", "/usr/bin:/bin").envs(environment.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut listening = HashMap::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
