@@ -318,16 +318,30 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
 }
 
 fn trail_settings(settings: &Settings) -> trail::Settings {
+    let audit = &settings.audit;
     trail::Settings {
-        durability: match settings.audit.durability {
+        durability: match audit.durability {
             Durability::Batched => trail::Durability::Batched,
             Durability::Synced => trail::Durability::Synced,
         },
-        on_failure: match settings.audit.on_failure {
+        on_failure: match audit.on_failure {
             OnFailure::Refuse => trail::OnFailure::Refuse,
             OnFailure::Continue => trail::OnFailure::Continue,
         },
-        ..trail::Settings::new(&settings.audit.directory)
+        segment_bytes: audit.segment_bytes,
+        compress_after: Some(audit.compress_after),
+        retain_for: audit.retain_for,
+        retain_bytes: audit.retain_bytes,
+        checkpoint_records: audit.checkpoint_records,
+        checkpoint_interval: audit.checkpoint_interval,
+        signing_key: audit.signing_key.clone(),
+        export_to: settings.telemetry.otlp_endpoint.clone(),
+        object_ids: match audit.object_ids {
+            settings::ObjectIds::Plain => trail::ObjectIds::Plain,
+            settings::ObjectIds::Hashed => trail::ObjectIds::Hashed,
+        },
+        object_key: audit.object_key.clone(),
+        ..trail::Settings::new(&audit.directory)
     }
 }
 

@@ -55,7 +55,7 @@ struct Checkpoints {
 
 impl Checkpoints {
     fn due_at(&self, seq: u64) -> Option<Instant> {
-        (seq > self.last_seq).then(|| self.last + self.interval)
+        self.last.checked_add(self.interval).filter(|_| seq > self.last_seq)
     }
 
     fn is_due(&self, seq: u64) -> bool {

@@ -335,6 +335,11 @@ fn show_tells_where_each_value_came_from() {
     directory = "/var/lib/pigello-gateway/audit"  # default
     durability = "batched"  # default
     on_failure = "refuse"  # default
+    segment_bytes = "128MiB"  # default
+    compress_after = "1h"  # default
+    checkpoint_records = 50000  # default
+    checkpoint_interval = "1m"  # default
+    object_ids = "plain"  # default
 
     [timeouts]
     connect = "2s"  # PIGELLO_GATEWAY_TIMEOUTS__CONNECT

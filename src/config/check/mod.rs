@@ -4,6 +4,7 @@
 //! A key that is absent here and should not be has been complained about by `fit` already, so the
 //! checks pass over it in silence.
 
+mod audit;
 mod cache;
 mod callers;
 mod credentials;
@@ -18,8 +19,8 @@ use super::{
     problem::{Place, Problem, suggestion},
     raw::{self, FilePath, Name, Written},
     settings::{
-        AuditSettings, BreakerSettings, Durability, Limits, LogFormat, OnFailure, ProfileSettings,
-        RetrySettings, RuntimeSettings, Settings, TelemetrySettings, Timeouts,
+        BreakerSettings, Limits, LogFormat, ProfileSettings, RetrySettings, RuntimeSettings,
+        Settings, TelemetrySettings, Timeouts,
     },
 };
 use crate::domain::{CredentialsName, ProfileName, Span};
@@ -172,21 +173,6 @@ impl Checker<'_> {
             allow_private: profile.allow_private,
             insecure_http: profile.insecure_http,
         })
-    }
-
-    fn audit(&self) -> AuditSettings {
-        let audit = &self.raw.audit;
-        AuditSettings {
-            directory: to_path(&audit.directory),
-            durability: match audit.durability {
-                raw::Durability::Batched => Durability::Batched,
-                raw::Durability::Synced => Durability::Synced,
-            },
-            on_failure: match audit.on_failure {
-                raw::OnFailure::Refuse => OnFailure::Refuse,
-                raw::OnFailure::Continue => OnFailure::Continue,
-            },
-        }
     }
 
     fn timeouts(&mut self) -> Timeouts {

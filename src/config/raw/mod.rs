@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use credentials::{Credentials, SourceKind, Vault, VaultAuth, VaultMethod};
 pub use tuning::{
-    Audit, Breaker, Cache, CacheRule, Durability, Limits, LogFormat, LogLevel, OnFailure, Retry,
-    Runtime, Telemetry, Timeouts,
+    Audit, Breaker, Cache, CacheRule, Durability, Limits, LogFormat, LogLevel, ObjectIds,
+    OnFailure, Retry, Runtime, Telemetry, Timeouts,
 };
 pub use written::{Bytes, FilePath, HostName, Identifier, Method, Name, Written};
 pub(super) use written::{complaint, example};
@@ -66,7 +66,7 @@ pub struct Config {
     pub breaker: Breaker,
     /// Threads.
     pub runtime: Runtime,
-    /// Logs and traces.
+    /// Logs, and copies of the audit trail.
     pub telemetry: Telemetry,
 }
 

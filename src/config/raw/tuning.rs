@@ -83,6 +83,33 @@ pub struct Audit {
     pub durability: Durability,
     /// What happens to calls while the trail cannot be written.
     pub on_failure: OnFailure,
+    /// How large a file of the trail may grow before the next one is begun. A new one begins each
+    /// UTC day as well.
+    pub segment_bytes: Written<Bytes>,
+    /// How long after its end a file is compressed; zero is at once.
+    pub compress_after: Written<Span>,
+    /// How long files are kept. Without it, for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain_for: Option<Written<Span>>,
+    /// How much the trail may take on disk; the oldest files go first, and the one that is being
+    /// written always stays. Without it, there is no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain_bytes: Option<Written<Bytes>>,
+    /// After how many lines a checkpoint is signed.
+    #[schemars(range(min = 1))]
+    pub checkpoint_records: u32,
+    /// After how long a checkpoint is signed, if anything was written since the last one.
+    pub checkpoint_interval: Written<Span>,
+    /// The Ed25519 key that signs checkpoints, PKCS#8 in a PEM file. Made if it does not exist.
+    /// Without it, one in the trail's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<FilePath>,
+    /// How objects are named in the trail.
+    pub object_ids: ObjectIds,
+    /// The file with the key that objects are hashed with. Made if it does not exist. Without it,
+    /// one in the trail's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_key: Option<FilePath>,
 }
 
 impl Default for Audit {
@@ -91,6 +118,17 @@ impl Default for Audit {
             directory: FilePath("/var/lib/pigello-gateway/audit".into()),
             durability: Durability::Batched,
             on_failure: OnFailure::Refuse,
+            segment_bytes: Written(Bytes::mebi(128)),
+            // Whoever ships the files elsewhere has this long to read them as they are.
+            compress_after: Written(Span::from_secs(3600)),
+            // Nothing is thrown away unless someone says how much an auditor will ask for.
+            retain_for: None,
+            retain_bytes: None,
+            checkpoint_records: 50_000,
+            checkpoint_interval: Written(Span::from_secs(60)),
+            signing_key: None,
+            object_ids: ObjectIds::Plain,
+            object_key: None,
         }
     }
 }
@@ -113,6 +151,16 @@ pub enum OnFailure {
     Refuse,
     /// They go on, and the trail counts what it lost.
     Continue,
+}
+
+/// How objects are named in the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectIds {
+    /// By their UUID.
+    Plain,
+    /// By a keyed hash of it: the same object can be followed without being named.
+    Hashed,
 }
 
 /// How long to wait.
@@ -241,7 +289,7 @@ pub struct Runtime {
     pub workers: u32,
 }
 
-/// Logs and traces.
+/// Logs, and copies of the audit trail.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -249,8 +297,9 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// The least important messages that are logged.
     pub log_level: LogLevel,
-    /// Where traces go: the URL of an OTLP collector (HTTP, JSON), `http://127.0.0.1:4318`. Traced are
-    /// calls whose `traceparent` asks for it.
+    /// The URL of an OpenTelemetry collector that speaks OTLP over HTTP (JSON),
+    /// `http://127.0.0.1:4318`. A copy of every line of the audit trail goes there as a log record,
+    /// and the traces of calls whose `traceparent` asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<Written<Origin>>,
 }

@@ -49,7 +49,7 @@ pub struct Settings {
     pub breaker: BreakerSettings,
     /// Threads.
     pub runtime: RuntimeSettings,
-    /// Logs and traces.
+    /// Logs, and copies of the audit trail.
     pub telemetry: TelemetrySettings,
 }
 
@@ -188,6 +188,33 @@ pub struct AuditSettings {
     pub durability: Durability,
     /// What happens to calls while it cannot be written.
     pub on_failure: OnFailure,
+    /// Bytes of a file before the next one is begun.
+    pub segment_bytes: u64,
+    /// How long after its end a file is compressed.
+    pub compress_after: Duration,
+    /// How long files are kept; `None` for ever.
+    pub retain_for: Option<Duration>,
+    /// Bytes that the trail may take; `None` for no bound.
+    pub retain_bytes: Option<u64>,
+    /// Lines after which a checkpoint is signed; at least 1.
+    pub checkpoint_records: u64,
+    /// How long after a line a checkpoint is signed; not zero.
+    pub checkpoint_interval: Duration,
+    /// The file with the key that signs; `None` for one in the folder.
+    pub signing_key: Option<PathBuf>,
+    /// How objects are named.
+    pub object_ids: ObjectIds,
+    /// The file with the key that objects are hashed with; `None` for one in the folder.
+    pub object_key: Option<PathBuf>,
+}
+
+/// How objects are named in the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectIds {
+    /// By their UUID.
+    Plain,
+    /// By a keyed hash of it.
+    Hashed,
 }
 
 /// When a record is on disk.
@@ -282,7 +309,7 @@ pub struct TelemetrySettings {
     pub log_format: LogFormat,
     /// The least important messages that are logged.
     pub log_level: tracing::Level,
-    /// The OTLP collector that traces go to.
+    /// The OTLP collector that gets a copy of every line of the trail.
     pub otlp_endpoint: Option<Origin>,
 }
 
