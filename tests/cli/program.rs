@@ -202,6 +202,55 @@ fn serve_announces_its_addresses_serves_and_drains_on_sigterm() {
 }
 
 #[test]
+fn what_was_answered_is_on_a_synced_trail_after_a_kill() {
+    let place = Place::new("durability = \"synced\"");
+    let config = place.config();
+    let mut gateway = Running::start(&["serve", "--config", &config]);
+    let address = gateway.address_of("tcp");
+    let admin = gateway.address_of("admin");
+    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    let (answered, answers) = std::sync::mpsc::channel();
+    let caller = std::thread::spawn(move || {
+        let list = get("/accounts/users/customer/tenant/list/");
+        while let Some(id) = id_of(&address, &list) {
+            answered.send(id).unwrap();
+        }
+    });
+    // In the middle of a call, as far as anybody can tell.
+    let mut ids: Vec<String> = answers.iter().take(5).collect();
+    gateway.signal(Signal::KILL);
+    caller.join().unwrap();
+    drop(gateway);
+    ids.extend(answers.iter());
+
+    let (code, out, errors) = output(&["audit", "verify", "--config", &config]);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let (_, trail, _) = output(&["audit", "query", "--format", "json", "--config", &config]);
+    for id in &ids {
+        assert!(trail.contains(id.as_str()), "{id} in\n{trail}");
+    }
+    // The next one goes on with it.
+    let mut gateway = Running::start(&["serve", "--config", &config]);
+    gateway.address_of("tcp");
+    assert_eq!(gateway.end().0, Some(0));
+    let (code, out, errors) = output(&["audit", "verify", "--config", &config]);
+    assert_eq!(code, Some(0), "{out}{errors}");
+}
+
+/// The identifier of a call that was answered in full; `None` once nobody answers.
+fn id_of(address: &str, request: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let body = answer.split_once("\r\n\r\n")?.1;
+    // Half an answer may end with the process; half a page is no JSON.
+    serde_json::from_str::<serde_json::Value>(body).ok()?;
+    let line = answer.lines().find(|line| line.starts_with("x-request-id: "))?;
+    line.split_once(": ").map(|(_, id)| id.to_owned())
+}
+
+#[test]
 fn a_bad_configuration_stops_it_before_any_socket_is_opened() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");

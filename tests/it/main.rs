@@ -15,6 +15,7 @@
 mod admin;
 mod architecture;
 mod attacks;
+mod audit;
 mod cache;
 mod corpora;
 mod echo;

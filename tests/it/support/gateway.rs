@@ -22,6 +22,7 @@ pub struct Setup {
     listener: String,
     more: String,
     unix: bool,
+    variables: Vec<String>,
     ca: Option<String>,
     values: Vec<(&'static str, String)>,
 }
@@ -36,6 +37,7 @@ impl Setup {
             listener: String::new(),
             more: String::new(),
             unix: false,
+            variables: Vec::new(),
             ca: pigello.ca_pem().map(str::to_owned),
             values: values.collect(),
         }
@@ -50,6 +52,7 @@ impl Setup {
             listener: String::new(),
             more: String::new(),
             unix: false,
+            variables: Vec::new(),
             ca: None,
             values: values.collect(),
         }
@@ -85,6 +88,12 @@ impl Setup {
         self
     }
 
+    /// A variable of the environment, `NAME=value`.
+    pub fn variable(mut self, variable: &str) -> Self {
+        self.variables.push(variable.to_owned());
+        self
+    }
+
     /// A second listener, on a Unix socket.
     pub fn with_unix(mut self) -> Self {
         self.unix = true;
@@ -107,7 +116,9 @@ impl Setup {
         }
         let config = self.config(&folder);
         fs::write(path("gateway.toml"), config).unwrap();
-        let loaded = config::load(&[path("gateway.toml")], std::iter::empty())
+        let variables = self.variables.iter().filter_map(|variable| variable.split_once('='));
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        let loaded = config::load(&[path("gateway.toml")], variables)
             .unwrap_or_else(|problems| panic!("{problems}"));
         let gateway = app::Gateway::open(loaded.settings).unwrap();
         let address = gateway
