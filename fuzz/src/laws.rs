@@ -33,7 +33,7 @@ pub fn request_head(bytes: &[u8]) {
     let parsed = request.parse(bytes).expect("what passes here, httparse takes");
     assert_eq!(parsed, httparse::Status::Complete(bytes.len()), "it ends where we think it does");
     let path = request.path.expect("a target");
-    assert!(request.method == Some("CONNECT") || path.parse::<http::Uri>().is_ok(), "{path:?}");
+    assert!(path.parse::<http::Uri>().is_ok(), "{path:?}");
     let named = |name: &str| -> Vec<&[u8]> {
         request
             .headers
@@ -115,10 +115,9 @@ pub fn audit_line(bytes: &[u8]) {
     let _call = trail::call(bytes);
 }
 
-/// Values from outside are taken or refused with a reason that quotes nothing.
+/// Values from outside are taken or refused, and the refusal can be told.
 pub fn sealed_values(bytes: &[u8]) {
     if let Err(error) = values_from_json(bytes) {
-        let said = error.to_string();
-        assert!(said.len() < 500, "an error of {} bytes", said.len());
+        assert!(!error.to_string().is_empty());
     }
 }

@@ -88,7 +88,10 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Defect> {
         // The server as a whole (RFC 9112 §3.2.4).
         Some(b'*') => target.len() == 1 && method == b"OPTIONS",
         // An authority is refused with its method, an absolute form is compared with `Host`.
-        Some(_) => method == b"CONNECT" || has_http_scheme(target),
+        // Rare, so it may cost a parse: what hyper cannot take it would answer itself, unrecorded.
+        Some(_) => {
+            (method == b"CONNECT" || has_http_scheme(target)) && http::Uri::try_from(target).is_ok()
+        }
         None => false,
     };
     // A fragment is never sent (RFC 9110 §4.2.5), and the others are what no URI holds.
@@ -291,6 +294,8 @@ mod tests {
             ("GET * HTTP/1.1\r\n\r\n", Defect::Target),
             ("GET /\u{e9} HTTP/1.1\r\n\r\n", Defect::Target),
             ("GET ftp://x/ HTTP/1.1\r\n\r\n", Defect::Target),
+            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", Defect::Target),
+            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", Defect::Target),
             ("GET / HTTP/1.2\r\n\r\n", Defect::VersionUnsupported),
             ("GET / HTTP/1\r\n\r\n", Defect::Version),
             ("GET / http/1.1\r\n\r\n", Defect::Version),
