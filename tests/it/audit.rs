@@ -131,7 +131,7 @@ async fn an_answer_whose_record_cannot_be_kept_is_no_whole_answer() {
         stream.write_all(format!("{TEXT}{body}").as_bytes()).await.unwrap();
         match call.await.unwrap() {
             Ok(answer) => {
-                assert_eq!((answer.problem().as_str(), is_streamed), ("audit_unavailable", false))
+                assert_eq!((answer.problem().as_str(), is_streamed), ("audit_unavailable", false));
             }
             Err(_broken_off) => assert!(is_streamed),
         }
