@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwapOption;
+
 use super::defect::Defect;
 use crate::domain::Caller;
 
@@ -16,7 +18,8 @@ use crate::domain::Caller;
 pub struct Connection {
     peer: Peer,
     tls_names: Vec<Arc<str>>,
-    caller: OnceLock<Arc<Caller>>,
+    /// Who the peer is, and by which rules that was found out.
+    caller: ArcSwapOption<(u64, Arc<Caller>)>,
     defect: OnceLock<Defect>,
     active: AtomicU32,
     used: AtomicBool,
@@ -41,7 +44,7 @@ pub enum Peer {
 impl Connection {
     /// A connection of that peer, with the URI and DNS names of its verified certificate.
     pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
-        let (caller, defect, active) = (OnceLock::new(), OnceLock::new(), AtomicU32::new(0));
+        let (caller, defect, active) = (ArcSwapOption::empty(), OnceLock::new(), AtomicU32::new(0));
         let used = AtomicBool::new(false);
         Arc::new(Self { peer, tls_names, caller, defect, active, used })
     }
@@ -56,9 +59,16 @@ impl Connection {
         &self.tls_names
     }
 
-    /// Who the peer is: found out once a connection.
-    pub(super) fn caller(&self, identify: impl FnOnce() -> Arc<Caller>) -> Arc<Caller> {
-        Arc::clone(self.caller.get_or_init(identify))
+    /// Who the peer is: found out once a connection, and again when the rules are others.
+    pub(super) fn caller(&self, rules: u64, identify: impl FnOnce() -> Arc<Caller>) -> Arc<Caller> {
+        if let Some((by, caller)) = self.caller.load().as_deref()
+            && *by == rules
+        {
+            return Arc::clone(caller);
+        }
+        let caller = identify();
+        self.caller.store(Some(Arc::new((rules, Arc::clone(&caller)))));
+        caller
     }
 
     /// Remembers why the message that came last cannot be read; none comes after it.

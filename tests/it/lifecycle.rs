@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Caller, Process, Setup, pigello};
+use crate::support::{Caller, Process, Setup, pigello, trail_lines};
 
 const TENANT: &str = "/accounts/users/customer/tenant/list/";
 const INVITE: &str = "/accounts/users/auth/invite/customer/subtenant/";
@@ -77,6 +77,22 @@ async fn a_kept_connection_follows_the_new_rules_from_its_next_request_on() {
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     let counted = "pigello_gateway_config_reloads_total{result=\"done\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_may_do_what_its_caller_may_now() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello)
+        .listener("caller = \"billing\"\n")
+        .with("[[callers]]\nname = \"billing\"\nallow = [\"tenant.*\"]\n")
+        .start()
+        .await;
+    let mut connection = kept(gateway.caller()).await;
+    assert_eq!(send(&mut connection, Method::GET, TENANT, "").await, StatusCode::OK);
+    gateway.reload(|text| text.replace("tenant.*", "subtenant.*")).await.unwrap();
+    assert_eq!(send(&mut connection, Method::GET, TENANT, "").await, StatusCode::FORBIDDEN);
+    gateway.reload(|text| text.replace("subtenant.*", "tenant.*")).await.unwrap();
+    assert_eq!(send(&mut connection, Method::GET, TENANT, "").await, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,14 +410,11 @@ async fn sigterm_under_load_answers_every_accepted_call_and_keeps_every_record()
     }
     let mut kept = BTreeSet::new();
     let mut last_seq = 0;
-    for file in fs::read_dir(folder.path().join("audit")).unwrap() {
-        for line in fs::read_to_string(file.unwrap().path()).unwrap_or_default().lines() {
-            let record: serde_json::Value = serde_json::from_str(line).unwrap();
-            last_seq = last_seq.max(record["seq"].as_u64().unwrap());
-            if record["kind"] == "call" {
-                assert_eq!(record["outcome"], "forwarded", "{record}");
-                kept.insert(record["request_id"].as_str().unwrap().to_owned());
-            }
+    for record in trail_lines(&folder.path().join("audit")) {
+        last_seq = last_seq.max(record["seq"].as_u64().unwrap());
+        if record["kind"] == "call" {
+            assert_eq!(record["outcome"], "forwarded", "{record}");
+            kept.insert(record["request_id"].as_str().unwrap().to_owned());
         }
     }
     assert_eq!(answered, kept, "what was answered is what is on the trail");

@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -32,6 +35,8 @@ pub fn identify(schemes: Schemes) -> IdentifyLayer {
 /// The proofs one listener takes, strongest first.
 #[derive(Debug)]
 pub struct Schemes {
+    /// Tells these from those before and after a reload.
+    number: u64,
     bound: Option<Arc<Caller>>,
     by_certificate: HashMap<Arc<str>, Arc<CallerRule>>,
     by_uid: HashMap<u32, Arc<CallerRule>>,
@@ -54,7 +59,8 @@ impl Schemes {
             let rule = rules.iter().find(|rule| rule.name == name).cloned();
             Arc::new(Caller::Known { rule, name, proof: Proof::Listener })
         });
-        Self { bound, by_certificate, by_uid }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { number, bound, by_certificate, by_uid }
     }
 
     fn identify(&self, connection: &Connection) -> Arc<Caller> {
@@ -126,11 +132,14 @@ where
 
     fn call(&mut self, received: Received) -> Self::Future {
         let connection = &received.head.connection;
-        let caller = connection.caller(|| self.schemes.identify(connection));
+        let caller = connection.caller(self.schemes.number, || self.schemes.identify(connection));
         received.head.draft.note(|facts| facts.caller = Some(Arc::clone(&caller)));
         self.inner.call(Identified { received, caller })
     }
 }
+
+/// The number of the next [`Schemes`].
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 mod tests {

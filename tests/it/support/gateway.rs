@@ -1,6 +1,12 @@
 //! A gateway in the process: real configuration text, real sockets, everything in one folder.
 
-use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use pigello_gateway::{
     app::{self, Ending, Reloader, Summary},
@@ -288,18 +294,7 @@ impl Stopped {
 
     /// Every line of the trail, in their order.
     pub fn lines(&self) -> Vec<Value> {
-        let audit = self.folder.path().join("audit");
-        let mut files: Vec<_> =
-            fs::read_dir(audit).unwrap().map(|file| file.unwrap().path()).collect();
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-        files.sort();
-        files
-            .iter()
-            .flat_map(|file| {
-                fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
-            })
-            .map(|line| serde_json::from_str::<Value>(&line).unwrap())
-            .collect()
+        trail_lines(&self.folder.path().join("audit"))
     }
 
     /// Everything in the trail's files, as text.
@@ -310,4 +305,17 @@ impl Stopped {
             .map(|file| fs::read_to_string(file.unwrap().path()).unwrap_or_default())
             .collect()
     }
+}
+
+/// Every line of the trail in this folder, in their order.
+pub fn trail_lines(audit: &Path) -> Vec<Value> {
+    let mut files: Vec<_> = fs::read_dir(audit).unwrap().map(|file| file.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    let texts: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    texts
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }

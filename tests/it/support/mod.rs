@@ -9,7 +9,7 @@ mod recorder;
 
 pub use caller::{Caller, raw};
 pub use frames::{Frames, Heard, frame, headers};
-pub use gateway::{Gateway, Setup};
+pub use gateway::{Gateway, Setup, trail_lines};
 pub use process::Process;
 pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;
