@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Certificates(BTreeMap<ListenerName, Arc<ServerTls>>);
 
 impl Certificates {
-    /// Reads the files of these listeners, but for those that `kept` has.
+    /// Reads the files of these listeners. Those that `kept` has stay the same, read again.
     pub(super) fn open(settings: &Settings, kept: Option<&Self>) -> Result<Self, ServerTlsError> {
         let mut all = BTreeMap::new();
         for listener in &settings.listeners {
@@ -29,7 +29,10 @@ impl Certificates {
             let same =
                 kept.and_then(|kept| kept.of(&listener.name)).filter(|tls| *tls.files() == files);
             let tls = match same {
-                Some(tls) => tls,
+                Some(tls) => {
+                    tls.reload()?;
+                    tls
+                }
                 None => Arc::new(ServerTls::open(files)?),
             };
             all.insert(listener.name.clone(), tls);

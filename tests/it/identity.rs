@@ -233,6 +233,11 @@ async fn a_reload_lets_in_by_other_files_and_refuses_those_it_cannot_use() {
     office.gateway.reload(|text| text).await.unwrap();
     assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (None, Some(200)));
 
+    // Nor does one go through while a file that is in use cannot be used any more.
+    fs::write(office.files.path().join("other-ca.pem"), "no certificate").unwrap();
+    assert!(office.gateway.reload(|text| text).await.is_err());
+    assert_eq!(office.call(Some(&new)).await, Some(200));
+
     // What a reload brought is read again like what was there from the start.
     fs::write(office.files.path().join("other-ca.pem"), &office.authority.pem).unwrap();
     office.gateway.reread().await.unwrap();
