@@ -79,7 +79,8 @@
 //! [`Durability::Batched`]: with the kernel within 20 ms of the answer, so a killed process loses no
 //! more; on the disk within a second, so a power cut loses no more. [`Durability::Synced`]: an intent
 //! is on the disk before a credential is used, and the record before the answer leaves; all who wait
-//! while one sync runs share the next.
+//! while one sync runs share the next. Such a record says what was to be sent: a caller that leaves
+//! while it is sent, or that gets a 503 because the sync failed, is not told apart.
 //!
 //! | what happens | with [`OnFailure::Refuse`] | with [`OnFailure::Continue`] |
 //! | --- | --- | --- |
