@@ -2,7 +2,6 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -16,14 +15,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
         .check(request.uri(), request.headers())
         .and_then(|()| refuse_browsers(request.headers()));
     match checked {
-        Ok(()) => {
-            let mut response = next.run(request).await;
-            response
-                .headers_mut()
-                .entry(header::CACHE_CONTROL)
-                .or_insert(HeaderValue::from_static("no-store"));
-            response
-        }
+        Ok(()) => next.run(request).await,
         Err(error) => (error.kind().status(), error.detail().to_owned()).into_response(),
     }
 }

@@ -16,13 +16,14 @@ use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::{FromRef, State},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     credentials::Keeper,
@@ -144,6 +145,15 @@ fn router(window: Window) -> Router {
         .route("/cache", delete(switches::purge))
         .route("/credentials/refresh", post(switches::refresh))
         .layer(axum::middleware::from_fn(guard::guard))
+        // What it says is true for a moment, and no page is to make anything of it.
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
         .with_state(window)
 }
 

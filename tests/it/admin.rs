@@ -58,6 +58,8 @@ async fn pages_in_a_browser_cannot_use_it() {
         let answer = admin.call(Method::DELETE, "/cache", headers, bytes::Bytes::new()).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
         assert_eq!(answer.header("access-control-allow-origin"), "");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
     }
     assert_eq!(admin.send(Method::DELETE, "/cache", "").await.status, StatusCode::OK);
     assert_eq!(
