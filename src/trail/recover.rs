@@ -100,27 +100,41 @@ fn tip_before(segment: &Segment) -> Result<Tip, RecoverError> {
         .ok_or_else(|| RecoverError::Broken { path: segment.path.clone() })
 }
 
-/// Intents of the last process that no record of a call followed.
+/// Intents of the last process that no call has a record of. A call that was answered with something
+/// stale, which it renews in the background, has its record before the intent.
 fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
-    let mut open: HashSet<String> = HashSet::new();
     // A call is over long before two whole files are written.
-    for segment in segments.iter().rev().take(2).rev() {
-        let mut lines = Lines::open(segment, 0)?;
-        while let Some(line) = lines.next()? {
-            let intent = line.starts_with(INTENT);
-            if !intent && open.is_empty() {
-                continue;
-            }
-            match line::request(line) {
-                Some((kind, id)) if kind == "intent" => drop(open.insert(id.into_owned())),
-                Some((_, id)) => drop(open.remove(&*id)),
-                None => {}
-            }
+    let last: Vec<_> = segments.iter().rev().take(2).rev().collect();
+    let mut open: HashSet<String> = HashSet::new();
+    each_line(&last, |line| {
+        if open.is_empty() && !line.starts_with(INTENT) {
+            return;
         }
+        match line::request(line) {
+            Some((kind, id)) if kind == "intent" => drop(open.insert(id.into_owned())),
+            Some((_, id)) => drop(open.remove(&*id)),
+            None => {}
+        }
+    })?;
+    if !open.is_empty() {
+        each_line(&last, |line| match line::request(line) {
+            Some((kind, id)) if kind != "intent" => drop(open.remove(&*id)),
+            _ => {}
+        })?;
     }
     let mut open: Vec<_> = open.into_iter().collect();
     open.sort_unstable();
     Ok(open)
+}
+
+fn each_line(segments: &[&Segment], mut see: impl FnMut(&[u8])) -> Result<(), RecoverError> {
+    for segment in segments {
+        let mut lines = Lines::open(segment, 0)?;
+        while let Some(line) = lines.next()? {
+            see(line);
+        }
+    }
+    Ok(())
 }
 
 const INTENT: &[u8] = b"{\"kind\":\"intent\"";

@@ -150,6 +150,40 @@ fn a_trail_cut_off_at_any_byte_goes_on() {
     }
 }
 
+#[tokio::test]
+async fn only_calls_without_a_record_are_unknown_after_a_crash() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = open(home.path());
+    // Answered with something stale, and then renewed in the background.
+    let renewed = record();
+    let intent = |record: &Record| Intent {
+        time: record.time,
+        request_id: record.request_id,
+        caller: None,
+        profile: record.profile.clone(),
+        operation: None,
+        method: record.method.clone(),
+        target: record.target.clone(),
+    };
+    let (background, lone) = (intent(&renewed), intent(&record()));
+    let lost = lone.request_id.to_string();
+    trail.submit_synced(renewed).await.unwrap();
+    trail.intent(background).await.unwrap();
+    trail.intent(lone).await.unwrap();
+    trail.close().unwrap();
+    let end = kinds(home.path()).iter().rposition(|kind| kind == "intent").unwrap();
+    damage(home.path(), |bytes| {
+        let length = memchr::memchr_iter(b'\n', bytes).nth(end).unwrap() + 1;
+        bytes.truncate(length);
+    });
+    fs::remove_file(home.path().join("checkpoint.json")).unwrap();
+    open(home.path()).close().unwrap();
+    let lines = lines(home.path());
+    let unknown: Vec<_> = lines.iter().filter(|line| line["kind"] == "unknown").collect();
+    assert_eq!(unknown.len(), 1, "{unknown:?}");
+    assert_eq!(unknown[0]["request_id"], *lost);
+}
+
 #[test]
 fn a_damaged_end_is_set_aside_and_named() {
     let home = tempfile::tempdir().unwrap();
