@@ -14,6 +14,7 @@
 mod certificates;
 mod control;
 mod parts;
+mod probe;
 mod reload;
 mod sources;
 mod worker;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     certificates::CertificatesError,
     parts::{StartError, policy},
+    probe::{Step, probe},
     reload::{ReloadError, Reloader},
 };
 use self::{

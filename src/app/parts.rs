@@ -186,7 +186,7 @@ impl Shared {
     }
 }
 
-fn upstream_settings(
+pub(super) fn upstream_settings(
     profile: &ProfileSettings,
     settings: &Settings,
 ) -> Result<upstream::Settings, StartError> {

@@ -401,3 +401,21 @@ fn the_laptop_example_works_as_it_says() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(gateway.end().0, Some(0));
 }
+
+#[test]
+fn check_online_reports_each_step_and_no_secret() {
+    let place = Place::new("");
+    let (code, out, errors) = output(&["check", "--online", "--config", &place.config()]);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    assert!(out.contains("✓ all seven values"), "{out}");
+    assert!(out.contains("with a valid certificate, HTTP/2"), "{out}");
+    fs::remove_file(place.path("credentials/client_secret")).unwrap();
+    fs::write(place.path("ca.pem"), pigello_gateway::mock::Authority::new("other").unwrap().pem())
+        .unwrap();
+    let (code, out, errors) = output(&["check", "--online", "--config", &place.config()]);
+    assert_eq!(code, Some(1), "{out}{errors}");
+    assert!(out.contains("client_secret") && errors.contains("2 steps failed"), "{out}{errors}");
+    for (name, value) in MADE_UP_VALUES {
+        assert!(!name.is_secret() || !format!("{out}{errors}").contains(value));
+    }
+}

@@ -44,7 +44,8 @@ struct Shared {
 }
 
 impl Connector {
-    pub(super) fn new(settings: Settings) -> Self {
+    /// For that upstream.
+    pub fn new(settings: Settings) -> Self {
         let shared = Shared {
             origin: settings.origin,
             connect_to: settings.connect_to,
@@ -132,6 +133,24 @@ pub enum Stream {
     Plain(TcpStream),
     /// TLS, verified, and what the audit trail says of it.
     Tls(Box<TlsStream<TcpStream>>, Option<Arc<UpstreamTls>>),
+}
+
+impl Stream {
+    /// What was agreed on, in words: `TLSv1.3, HTTP/2`.
+    pub fn describe(&self) -> String {
+        let Self::Tls(stream, _) = self else { return "plain TCP".to_owned() };
+        let session = stream.get_ref().1;
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            _ => "TLS",
+        };
+        let protocol = match session.alpn_protocol() {
+            Some(b"h2") => "HTTP/2",
+            _ => "HTTP/1.1",
+        };
+        format!("{version} with a valid certificate, {protocol},")
+    }
 }
 
 impl std::fmt::Debug for Stream {
