@@ -8,4 +8,5 @@ mod config_layers;
 mod config_mutations;
 mod docs;
 mod explain;
+mod leak;
 mod program;

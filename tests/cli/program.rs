@@ -19,7 +19,7 @@ fn program() -> Command {
     program
 }
 
-fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
     told(program().args(arguments).output().unwrap())
 }
 
@@ -29,21 +29,26 @@ fn told(output: Output) -> (Option<i32>, String, String) {
 }
 
 /// A program that runs until it is told to end; killed with the test.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = program()
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_logging(arguments, Stdio::piped())
+    }
+
+    /// With standard error where it is wanted: a pipe that nobody reads fills up.
+    pub(crate) fn start_logging(arguments: &[&str], log: Stdio) -> Self {
+        let mut child =
+            program().args(arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The first line of standard output that holds `text`.
@@ -61,20 +66,22 @@ impl Running {
     }
 
     /// The address that `serve` announces for a listener.
-    fn address_of(&mut self, listener: &str) -> String {
+    pub(crate) fn address_of(&mut self, listener: &str) -> String {
         let line = self.line_with(&format!("listener={listener} "));
         line.trim_end().rsplit("address=").next().unwrap().to_owned()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Sends SIGTERM, and returns the exit code and what was on standard error.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         self.signal(Signal::TERM);
         let mut errors = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut errors).unwrap();
+        }
         (self.child.wait().unwrap().code(), errors)
     }
 }
@@ -88,23 +95,28 @@ impl Drop for Running {
 }
 
 /// A mock and a gateway's configuration in front of it, in a folder of their own.
-struct Place {
+pub(crate) struct Place {
     folder: TempDir,
     pigello: Running,
 }
 
 impl Place {
     fn new(more: &str) -> Self {
+        Self::with_mock(more, &[])
+    }
+
+    /// In front of a mock that takes any credentials.
+    pub(crate) fn accepting_anything(more: &str) -> Self {
+        Self::with_mock(more, &["--accept-any-values"])
+    }
+
+    fn with_mock(more: &str, mock: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let ca = path("ca.pem");
-        let mut pigello = Running::start(&[
-            "mock-upstream",
-            "--listen",
-            "127.0.0.1:0",
-            "--ca-out",
-            ca.to_str().unwrap(),
-        ]);
+        let arguments =
+            ["mock-upstream", "--listen", "127.0.0.1:0", "--ca-out", ca.to_str().unwrap()];
+        let mut pigello = Running::start(&[&arguments[..], mock].concat());
         let line = pigello.line_with("https://");
         let origin = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap();
         let origin = origin.trim_end_matches(['/', '.', ',']).to_owned();
@@ -141,20 +153,20 @@ impl Place {
         Self { folder, pigello }
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
 
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         self.path("gateway.toml").to_str().unwrap().to_owned()
     }
 }
 
-fn get(target: &str) -> String {
+pub(crate) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
-fn over_tcp(address: &str, request: &str) -> String {
+pub(crate) fn over_tcp(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
