@@ -1,6 +1,6 @@
 //! A canary instead of the secret, driven through the program: it is found nowhere.
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use pigello_gateway::mock::EXAMPLE_SUBTENANT;
@@ -14,7 +14,8 @@ const ROTATED: &str = "canary-8f02d6a17e/made+up=secret";
 /// The forms in which a secret could turn up: as it is, and as pages, logs and URLs would write it.
 fn forms(secret: &str) -> Vec<Vec<u8>> {
     let bytes = secret.as_bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    bytes.iter().try_for_each(|byte| write!(hex, "{byte:02x}")).unwrap();
     let percent: String = bytes
         .iter()
         .map(|byte| match byte {
@@ -23,7 +24,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         })
         .collect();
     let unpadded = BASE64_STANDARD.encode(bytes);
-    let tail = &secret[secret.len() / 2..];
+    let (_, tail) = secret.split_at(secret.len() / 2);
     [secret, &hex, &percent, unpadded.trim_end_matches('='), &secret.replace('/', "\\/"), tail]
         .iter()
         .map(|form| form.as_bytes().to_vec())

@@ -116,6 +116,7 @@ async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage()
         "gather",
         "write_ahead",
         "cache",
+        "intend",
         "resolve",
         "attempts",
         "guard",
@@ -134,7 +135,7 @@ async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage()
         assert!(nanoseconds(span, "startTimeUnixNano") <= nanoseconds(span, "endTimeUnixNano"));
         assert!(nanoseconds(span, "startTimeUnixNano") >= nanoseconds(call, "startTimeUnixNano"));
     }
-    assert_eq!(spans.len(), 12);
+    assert_eq!(spans.len(), 13);
     // The gateway has ended, so nothing more is on its way.
     assert!(received.try_recv().is_err(), "nothing of the other call");
 }
