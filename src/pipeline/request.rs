@@ -53,7 +53,8 @@ pub struct Head {
     pub(super) trace: TraceContext,
     pub(super) method: Method,
     pub(super) target: CanonicalTarget,
-    pub(super) headers: HeaderMap,
+    /// Shared, because each further attempt needs them again.
+    pub(super) headers: Arc<HeaderMap>,
     pub(super) connection: Arc<Connection>,
     pub(super) draft: Draft,
 }

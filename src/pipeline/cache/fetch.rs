@@ -60,7 +60,7 @@ pub(super) struct Errand {
 /// What the answer depends on, of the request.
 #[derive(Debug)]
 pub(super) struct Caller {
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Arc<HeaderMap>,
     pub(super) ask: Ask,
     pub(super) is_authorized: bool,
     /// Where the answer is noted; a fetch in the background is not what answers its caller.
@@ -87,7 +87,7 @@ impl Errand {
         let question = self.previous.as_ref().filter(|previous| previous.validators.can_ask());
         let spare = question.map(|_| copy(&head));
         if let Some(previous) = question {
-            previous.validators.ask(&mut head.headers);
+            previous.validators.ask(Arc::make_mut(&mut head.headers));
         }
         let (result, times) = ask(&self.store, service.clone(), head, body).await;
         match (result, spare, self.previous.clone()) {
@@ -315,7 +315,7 @@ fn copy(head: &Head) -> Head {
         trace: head.trace,
         method: Method::GET,
         target: head.target.clone(),
-        headers: head.headers.clone(),
+        headers: Arc::clone(&head.headers),
         connection: Arc::clone(&head.connection),
         draft: head.draft.clone(),
     }

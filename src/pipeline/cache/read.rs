@@ -156,7 +156,7 @@ impl<G: Generation> Read<'_, G> {
     fn errand(&self, key: KeyView<'_>, why: Forward) -> Errand {
         let place = Arc::clone(self.place);
         let caller = Caller {
-            headers: self.head.headers.clone(),
+            headers: Arc::clone(&self.head.headers),
             ask: self.ask,
             is_authorized: self.head.headers.contains_key(header::AUTHORIZATION),
             draft: Some(self.head.draft.clone()),

@@ -1,6 +1,9 @@
 //! Writes the seven values, last before the wire.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use tower::{Layer, Service};
@@ -52,9 +55,11 @@ where
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target.path_and_query().clone().into();
+        let mut headers = Arc::unwrap_or_clone(headers);
+        headers.reserve(ADDED);
+        drop_look_alikes(&mut headers);
         *request.headers_mut() = headers;
         let headers = request.headers_mut();
-        drop_look_alikes(headers);
         let mut buffer = [0; 36];
         if let Ok(id) = HeaderValue::from_str(id.encode(&mut buffer)) {
             headers.insert(REQUEST_ID, id);
@@ -90,6 +95,8 @@ pub fn is_pigellos_own(name: &HeaderName) -> bool {
             .all(|(byte, ours)| byte == ours || (*ours == b'-' && *byte == b'_'))
 }
 
+/// The seven, the identifiers of call and trace, and `Via`.
+const ADDED: usize = 10;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[cfg(test)]

@@ -151,7 +151,8 @@ impl Rules {
         let body = body::limited(body, self.limits.request_body, &draft)?;
         let (id, trace) = (draft.id(), draft.trace());
         let method = parts.method;
-        let head = Head { id, trace, method, target, headers, connection, draft };
+        let head =
+            Head { id, trace, method, target, headers: Arc::new(headers), connection, draft };
         Ok(Checked::Received(Box::new(Received { head, body })))
     }
 

@@ -169,7 +169,7 @@ impl Request<'_> {
         let operation = self.bench.operation(&self.method, self.target.path());
         let mut recorded = recorded(self.target.as_str());
         recorded.head.method = self.method;
-        recorded.head.headers = self.headers;
+        recorded.head.headers = Arc::new(self.headers);
         Recorded { body: self.body, operation, ..recorded }
     }
 }
@@ -183,7 +183,7 @@ pub(super) fn recorded(target: &str) -> Recorded {
         trace,
         method: Method::GET,
         target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
-        headers: HeaderMap::new(),
+        headers: Arc::default(),
         connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
         draft: Draft::begin(id, trace, false),
     };
@@ -373,7 +373,11 @@ impl Service<Fetch> for Upstream {
         let (turn, number) = {
             let mut script = self.0.lock();
             let Head { method, target, headers, .. } = fetch.head;
-            script.asked.push(Asked { method, target: target.as_str().to_owned(), headers });
+            script.asked.push(Asked {
+                method,
+                target: target.as_str().to_owned(),
+                headers: Arc::unwrap_or_clone(headers),
+            });
             (script.turns.pop_front().unwrap_or_else(|| reply(200)), script.asked.len() as u64)
         };
         Box::pin(async move {
