@@ -293,7 +293,7 @@ fn listener_settings(settings: &Settings) -> listener::Settings {
         patience: Patience { head: settings.timeouts.header_read, idle: settings.timeouts.idle },
         // Room above the limit, so that the path refuses what is over it, with a record.
         head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
-        header_count: settings.limits.header_count * 2,
+        header_count: settings.limits.header_count,
         concurrent_streams: CONCURRENT_STREAMS,
     }
 }

@@ -61,8 +61,11 @@ pub(super) fn server(settings: &Settings) -> auto::Builder<TokioExecutor> {
         // `PatientIo` watches over heads and idle times.
         .header_read_timeout(None)
         .half_close(false)
-        .max_headers(settings.header_count)
         .max_buf_size(settings.head_bytes.max(MIN_BUFFER));
+    // `WireIo` holds the limit. With one of its own hyper takes memory for every request.
+    if settings.header_count > HYPER_HEADERS {
+        server.http1().max_headers(settings.header_count);
+    }
     server
         .http2()
         .timer(TokioTimer::new())
@@ -181,6 +184,8 @@ impl<P> fmt::Debug for Handler<P> {
 
 /// How long a connection without a request has for its first one when the drain begins.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// As many fields as hyper takes without being asked to, and without allocating for them.
+const HYPER_HEADERS: usize = 100;
 /// hyper refuses a smaller read buffer.
 const MIN_BUFFER: usize = 8192;
 /// Streams that a peer opened and reset before they were looked at ("rapid reset").
