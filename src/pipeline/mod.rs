@@ -9,17 +9,29 @@
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
 //! ([`request`]), so the order is checked by the compiler: a swapped line does not compile.
 //!
+//! ```
+//! # use pigello_gateway::pipeline::request::{Authorized, Received};
+//! # use pigello_gateway::{body::Body, error::Error, pipeline::{authorize, identify, Parts}};
+//! # use tower::{Service, ServiceBuilder};
+//! fn in_order(parts: Parts) -> impl Service<Received> {
+//!     ServiceBuilder::new()
+//!         .layer(identify::identify(parts.schemes))
+//!         .layer(authorize::authorize(parts.policy))
+//!         .service_fn(|_: Authorized| async { Ok::<_, Error>(http::Response::new(Body::empty())) })
+//! }
+//! ```
+//!
+//! The same with the two lines swapped:
+//!
 //! ```compile_fail
-//! use pigello_gateway::pipeline::{authorize, identify, Parts};
-//! use tower::{ServiceBuilder, service_fn};
-//! // `authorize` takes what `identify` makes; the other way round there is nothing to decide about.
-//! fn swapped(parts: Parts) {
-//!     let stack = ServiceBuilder::new()
+//! # use pigello_gateway::pipeline::request::{Authorized, Received};
+//! # use pigello_gateway::{body::Body, error::Error, pipeline::{authorize, identify, Parts}};
+//! # use tower::{Service, ServiceBuilder};
+//! fn swapped(parts: Parts) -> impl Service<Received> {
+//!     ServiceBuilder::new()
 //!         .layer(authorize::authorize(parts.policy))
 //!         .layer(identify::identify(parts.schemes))
-//!         .service(parts.upstream);
-//!     fn takes<S: tower::Service<pigello_gateway::pipeline::request::Received>>(_: S) {}
-//!     takes(stack);
+//!         .service_fn(|_: Authorized| async { Ok::<_, Error>(http::Response::new(Body::empty())) })
 //! }
 //! ```
 
