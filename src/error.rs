@@ -166,8 +166,6 @@ kinds! {
     CredentialsUnavailable = SERVICE_UNAVAILABLE, "credentials_unavailable", "Pigello's credentials are not available", "proxy_internal_error", Gateway;
     /// The audit trail cannot be written.
     AuditUnavailable = SERVICE_UNAVAILABLE, "audit_unavailable", "The audit trail cannot be written", "proxy_internal_error", Gateway;
-    /// The gateway is shutting down.
-    Draining = SERVICE_UNAVAILABLE, "draining", "The gateway is shutting down", "proxy_internal_error", Gateway;
     /// A defect of the gateway.
     Internal = INTERNAL_SERVER_ERROR, "internal", "The gateway failed", "proxy_internal_error", Gateway;
     /// The name of the upstream does not resolve.

@@ -5,6 +5,7 @@
 
 mod address;
 mod caller;
+mod catalog;
 mod duration;
 mod names;
 mod operation;
@@ -16,11 +17,10 @@ mod target;
 
 pub use address::{Address, AddressError};
 pub use caller::{Caller, CallerLimits, CallerRule, Proof, Rate};
+pub use catalog::{Catalog, CatalogError, OperationMatch};
 pub use duration::Span;
 pub use names::{CredentialsName, ListenerName, ProfileName};
-pub use operation::{
-    Action, Catalog, CatalogError, Entity, Operation, OperationMatch, builtin_operations,
-};
+pub use operation::{Action, Entity, Operation, builtin_operations};
 pub use origin::{Origin, OriginError};
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pattern::{OperationPattern, PatternError};

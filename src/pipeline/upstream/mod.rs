@@ -92,11 +92,14 @@ impl Service<Outbound> for Upstream {
         Box::pin(async move {
             let began = Instant::now();
             let result = response.await;
-            draft.note(|facts| facts.upstream_time = Some(began.elapsed()));
-            let mut response =
-                result.map_err(|error| classify::classify(error, draft.body_error()))?;
+            let took = Some(began.elapsed());
+            let mut response = result.map_err(|error| {
+                draft.note(|facts| facts.upstream_time = took);
+                classify::classify(error, draft.body_error())
+            })?;
             let tls = response.extensions_mut().remove::<Arc<UpstreamTls>>();
             draft.note(|facts| {
+                facts.upstream_time = took;
                 facts.upstream_status = Some(response.status());
                 facts.upstream_tls = tls;
             });
