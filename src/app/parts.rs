@@ -174,6 +174,14 @@ impl Shared {
 }
 
 impl Shared {
+    /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
+    /// which checked settings rule out.
+    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
+        let settings = self.upstreams.get(profile)?.clone();
+        let keeper = self.keepers.get(self.credentials_of.get(profile)?)?;
+        Some(Upstream::new(settings, keeper.subscribe()))
+    }
+
     /// What the records of a listener have in common.
     pub(super) fn edges(&self, listener: &ListenerSettings) -> Edges {
         Edges {

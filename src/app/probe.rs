@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower::Service as _;
-
 use super::{parts, sources};
 use crate::{config::settings::Settings, credentials, error::Chain, pipeline::upstream::Connector};
 
@@ -51,12 +49,12 @@ async fn read(settings: &credentials::Settings) -> Result<String, String> {
     }
 }
 
-async fn dial(mut connector: Connector) -> Result<String, String> {
+async fn dial(connector: Connector) -> Result<String, String> {
     let began = Instant::now();
-    match connector.call(http::Uri::default()).await {
+    match connector.connect().await {
         Ok(stream) => {
             let millis = began.elapsed().as_millis();
-            Ok(format!("{} in {millis} ms", stream.inner().describe()))
+            Ok(format!("{} in {millis} ms", stream.describe()))
         }
         Err(error) => Err(Chain(&error).to_string()),
     }

@@ -143,9 +143,9 @@ impl<P: listener::Path + Sync> Floor<P> {
         let mut before = std::mem::take(&mut self.open);
         for parts in listeners {
             let profile = parts.settings.profile.clone();
-            let Some(settings) = shared.upstreams.get(&profile) else { continue };
-            let upstream =
-                upstreams.entry(profile).or_insert_with(|| Upstream::new(settings.clone())).clone();
+            let upstream = upstreams.entry(profile);
+            let upstream = upstream.or_insert_with_key(|profile| shared.upstream(profile));
+            let Some(upstream) = upstream.clone() else { continue };
             let Some(path) = build(&shared, &parts, upstream) else { continue };
             let name = parts.settings.name.clone();
             let tls = shared.certificates.of(&name);

@@ -1,17 +1,25 @@
 //! From a client's error to one of ours.
 
-use std::{error::Error as StdError, io};
+use std::io;
 
 use rustls::CertificateError;
 
-use super::{ConnectError, Refused};
+use super::{ConnectError, Refused, pool::OpenError};
 use crate::error::{Error, Kind};
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// There is no connection.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There was one.
+    #[error(transparent)]
+    Exchange(#[from] hyper::Error),
+}
+
 /// Says in the gateway's own words why there is no answer.
-pub(super) fn classify(
-    error: hyper_util::client::legacy::Error,
-    body_error: Option<Kind>,
-) -> Error {
+pub(super) fn classify(failure: Failure, body_error: Option<Kind>) -> Error {
     // A caller's body that fails stops the request; that is not Pigello's doing.
     if let Some(kind) = body_error {
         let detail = match kind {
@@ -19,13 +27,15 @@ pub(super) fn classify(
             Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
             _ => "the request body broke off or is not well framed",
         };
-        return Error::new(kind, detail).because(error);
+        return Error::new(kind, detail).because(failure);
     }
-    let (kind, detail) = match find::<ConnectError>(&error) {
-        Some(connect) => from_connect(connect),
-        None => from_exchange(&error),
+    let (kind, detail) = match &failure {
+        Failure::Open(OpenError::Connect(error)) => from_connect(error),
+        Failure::Open(OpenError::Handshake(error)) | Failure::Exchange(error) => {
+            from_exchange(error)
+        }
     };
-    Error::new(kind, detail).because(error)
+    Error::new(kind, detail).because(failure)
 }
 
 fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
@@ -91,25 +101,12 @@ fn certificate(error: &rustls::Error) -> &'static str {
     }
 }
 
-fn from_exchange(error: &(dyn StdError + 'static)) -> (Kind, &'static str) {
-    if let Some(error) = find::<hyper::Error>(error) {
-        if error.is_timeout() {
-            return (Kind::UpstreamTimeout, "the upstream took too long");
-        }
-        if error.is_parse() {
-            return (Kind::UpstreamProtocol, "what the upstream sent is not an HTTP response");
-        }
+fn from_exchange(error: &hyper::Error) -> (Kind, &'static str) {
+    if error.is_timeout() {
+        return (Kind::UpstreamTimeout, "the upstream took too long");
+    }
+    if error.is_parse() {
+        return (Kind::UpstreamProtocol, "what the upstream sent is not an HTTP response");
     }
     (Kind::UpstreamClosed, "the upstream closed the connection before it answered")
-}
-
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }

@@ -10,18 +10,12 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use http::Uri;
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
 use rustls::{ProtocolVersion, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tower::Service;
 
 use super::{
     Settings,
@@ -29,7 +23,7 @@ use super::{
 };
 use crate::{domain::Origin, trail::UpstreamTls};
 
-/// Opens connections to one upstream, whatever URI it is asked for.
+/// Opens connections to one upstream.
 #[derive(Clone)]
 pub struct Connector {
     shared: Arc<Shared>,
@@ -55,32 +49,18 @@ impl Connector {
         };
         Self { shared: Arc::new(shared) }
     }
+
+    /// Opens a connection.
+    pub async fn connect(&self) -> Result<Stream, ConnectError> {
+        let connect = self.shared.connect();
+        let opened = tokio::time::timeout(self.shared.timeout, connect).await;
+        opened.unwrap_or(Err(ConnectError::Timeout))
+    }
 }
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Connector({})", self.shared.origin)
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Stream>, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
-            let connect = shared.connect();
-            match tokio::time::timeout(shared.timeout, connect).await {
-                Ok(result) => result.map(TokioIo::new),
-                Err(_) => Err(ConnectError::Timeout),
-            }
-        })
     }
 }
 
@@ -135,7 +115,32 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>, Option<Arc<UpstreamTls>>),
 }
 
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
 impl Stream {
+    /// What TLS agreed on (ALPN); HTTP/1.1 where nothing was.
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tls(stream, _) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                Protocol::Http2
+            }
+            Self::Plain(_) | Self::Tls(..) => Protocol::Http1,
+        }
+    }
+
+    /// What the audit trail says of its TLS.
+    pub(super) fn tls(&self) -> Option<&Arc<UpstreamTls>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(_, seen) => seen.as_ref(),
+        }
+    }
+
     /// What was agreed on, in words: `TLSv1.3, HTTP/2`.
     pub fn describe(&self) -> String {
         let Self::Tls(stream, _) = self else { return "plain TCP".to_owned() };
@@ -145,9 +150,9 @@ impl Stream {
             Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
             _ => "TLS",
         };
-        let protocol = match session.alpn_protocol() {
-            Some(b"h2") => "HTTP/2",
-            _ => "HTTP/1.1",
+        let protocol = match self.protocol() {
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Http1 => "HTTP/1.1",
         };
         format!("{version} with a valid certificate, {protocol},")
     }
@@ -159,21 +164,6 @@ impl std::fmt::Debug for Stream {
             Self::Plain(_) => "Stream(plain)",
             Self::Tls(..) => "Stream(TLS)",
         })
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        let Self::Tls(stream, seen) = self else { return Connected::new() };
-        // Every answer that comes over the connection carries it as an extension.
-        let connected = match seen {
-            Some(seen) => Connected::new().extra(Arc::clone(seen)),
-            None => Connected::new(),
-        };
-        match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => connected.negotiated_h2(),
-            _ => connected,
-        }
     }
 }
 

@@ -7,7 +7,9 @@
 mod address;
 mod classify;
 mod connect;
+mod pool;
 mod tls;
+mod wire;
 
 use std::{
     net::SocketAddr,
@@ -17,17 +19,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Response;
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{Request, Response, header};
+use hyper::client::conn::TrySendError;
+use tokio::sync::watch;
 use tower::Service;
 
 pub use address::Refused;
 pub use connect::{ConnectError, Connector};
 pub use tls::{TlsError, Trust, client_config};
 
+use self::{
+    classify::Failure,
+    pool::{Line, Pool},
+    wire::Answer,
+};
 use super::request::Outbound;
 use crate::{body::Body, domain::Origin, error::Error, trail::UpstreamTls};
 
@@ -48,30 +53,77 @@ pub struct Settings {
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// A pool of connections to one upstream. Clones share the pool.
+/// The way to one upstream. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     origin: Arc<Origin>,
-    client: Client<Connector, Body>,
+    pool: Arc<Pool>,
 }
 
 impl Upstream {
-    /// A pool without connections yet. It belongs to the runtime it is first used on.
-    pub fn new(settings: Settings) -> Self {
+    /// No connection yet. They belong to the runtime that this is called on. With each of
+    /// `rotations` the connections that carried the old credentials are closed: those that nobody
+    /// uses at once, the others when their calls are over.
+    pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
         let origin = Arc::new(settings.origin.clone());
         let idle_timeout = settings.idle_timeout;
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(idle_timeout)
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .http2_adaptive_window(true)
-            // A request whose connection died before a byte of it was written is sent again on
-            // another one; that is not a retry of anything Pigello may have seen.
-            .retry_canceled_requests(true)
-            .build(Connector::new(settings));
-        Self { origin, client }
+        Self { origin, pool: Pool::new(Connector::new(settings), idle_timeout, rotations) }
     }
+
+    /// Sends a request over an open connection, if there is one, or a new one. One that turns out to
+    /// be dead before a byte of the request was written is no failure: the next one is taken, which
+    /// is no retry of anything that Pigello may have seen.
+    async fn send(&self, mut request: Request<Body>) -> Result<Answered, Failure> {
+        if !request.method().is_idempotent() {
+            // It cannot be sent twice, so the runtime looks first which connections have been closed.
+            tokio::task::yield_now().await;
+        }
+        loop {
+            let (line, is_new) = match self.pool.take() {
+                Some(line) => (line, false),
+                None => (self.pool.open().await?, true),
+            };
+            let mut failure = match self.send_over(line, request).await {
+                Ok(answered) => return Ok(answered),
+                Err(failure) => failure,
+            };
+            match failure.take_message() {
+                Some(unsent) if !is_new => request = unsent,
+                _ => return Err(failure.into_error().into()),
+            }
+        }
+    }
+
+    async fn send_over(
+        &self,
+        line: Line,
+        mut request: Request<Body>,
+    ) -> Result<Answered, TrySendError<Request<Body>>> {
+        match line {
+            Line::Own(mut wire) => {
+                request.headers_mut().insert(header::HOST, self.origin.host_header().clone());
+                let response = wire.exchange(request).await?;
+                let tls = wire.tls().cloned();
+                let response = response.map(|body| Answer::body(body, wire, &self.pool));
+                Ok(Answered { response, tls })
+            }
+            Line::Shared(mut shared) => {
+                // HTTP/2 has the origin in the target.
+                request.headers_mut().remove(header::HOST);
+                if let Some(target) = request.uri().path_and_query().cloned() {
+                    *request.uri_mut() = self.origin.uri_of(target);
+                }
+                let response = shared.sender.try_send_request(request).await?;
+                Ok(Answered { response: response.map(Body::from), tls: shared.tls })
+            }
+        }
+    }
+}
+
+/// An answer, and the TLS of the connection that it came over.
+struct Answered {
+    response: Response<Body>,
+    tls: Option<Arc<UpstreamTls>>,
 }
 
 impl Service<Outbound> for Upstream {
@@ -84,27 +136,26 @@ impl Service<Outbound> for Upstream {
     }
 
     fn call(&mut self, outbound: Outbound) -> Self::Future {
-        let Outbound { mut request, draft } = outbound;
-        if let Some(target) = request.uri().path_and_query().cloned() {
-            *request.uri_mut() = self.origin.uri_of(target);
-        }
-        let response = self.client.request(request);
+        let Outbound { request, draft } = outbound;
+        let upstream = self.clone();
         Box::pin(async move {
             let began = Instant::now();
-            let result = response.await;
+            let result = upstream.send(request).await;
             let took = Some(began.elapsed());
-            let mut response = result.map_err(|error| {
+            let Answered { mut response, tls } = result.map_err(|failure| {
                 draft.note(|facts| facts.upstream_time = took);
-                classify::classify(error, draft.body_error())
+                classify::classify(failure, draft.body_error())
             })?;
-            let tls = response.extensions_mut().remove::<Arc<UpstreamTls>>();
             draft.note(|facts| {
                 facts.upstream_time = took;
                 facts.upstream_status = Some(response.status());
                 facts.upstream_tls = tls;
             });
             super::hop_by_hop::strip(response.headers_mut());
-            Ok(response.map(Body::from))
+            Ok(response)
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

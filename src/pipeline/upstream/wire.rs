@@ -1,0 +1,218 @@
+//! One HTTP/1.1 connection to the upstream, driven by the call that uses it.
+//!
+//! hyper's side of a connection is a future that somebody has to poll. On a task of its own it would
+//! cost each call several changes between two tasks: the request goes over in one, the head of the
+//! answer comes back in another, each piece of the body in two. Here the call polls it itself, in the
+//! same poll that looks for the answer. While nobody uses a connection nobody polls it, so that the
+//! upstream has closed it is found out when it is taken next: before anything of a request is sent.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, task::AtomicWaker};
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1},
+};
+use hyper_util::rt::TokioIo;
+
+use super::{connect::Stream, pool::Pool};
+use crate::{body::Body, error::BoxError, trail::UpstreamTls};
+
+type Connection = http1::Connection<TokioIo<Stream>, Body>;
+
+/// A connection that carries one exchange after the other.
+pub(super) struct Wire {
+    sender: http1::SendRequest<Body>,
+    /// `None` when it has ended. That it is dropped gives back a request it has not looked at.
+    connection: Option<Connection>,
+    relay: Arc<Relay>,
+    /// `relay` as the waker that both halves of the exchange get.
+    waker: Waker,
+    tls: Option<Arc<UpstreamTls>>,
+    epoch: u64,
+}
+
+impl Wire {
+    /// Begins to speak HTTP/1.1 over an open stream, in an epoch of the pool.
+    pub(super) async fn open(stream: Stream, epoch: u64) -> hyper::Result<Box<Self>> {
+        let tls = stream.tls().cloned();
+        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+        let relay = Arc::new(Relay::default());
+        let waker = Waker::from(Arc::clone(&relay));
+        let connection = Some(connection);
+        Ok(Box::new(Self { sender, connection, relay, waker, tls, epoch }))
+    }
+
+    /// What the audit trail says of its TLS.
+    pub(super) fn tls(&self) -> Option<&Arc<UpstreamTls>> {
+        self.tls.as_ref()
+    }
+
+    /// When it was opened, in epochs of the pool.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Sends a request and waits for the head of its answer. If the connection turns out to be dead
+    /// before anything of the request was sent, the error has the request.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            let wanted = |cx: &mut Context<'_>| answer.as_mut().poll(cx);
+            self.relay.run(&self.waker, cx, wanted, |cx| drive(&mut self.connection, cx))
+        })
+        .await
+    }
+
+    /// The next piece of an answer's body.
+    fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let wanted = |cx: &mut Context<'_>| Pin::new(&mut *body).poll_frame(cx);
+        self.relay.run(&self.waker, cx, wanted, |cx| drive(&mut self.connection, cx))
+    }
+
+    /// Whether another request can be sent. To be asked when an answer has been read to its end: it
+    /// lets go of the call that polled the connection.
+    pub(super) fn is_free(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            drive(&mut self.connection, &mut Context::from_waker(&self.waker));
+        }
+        drop(self.relay.call.take());
+        self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+/// Moves a connection on, as far as it goes without waiting.
+fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
+    if connection.as_mut().is_some_and(|connection| connection.poll_unpin(cx).is_ready()) {
+        *connection = None;
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({})", if self.connection.is_some() { "open" } else { "closed" })
+    }
+}
+
+/// Between the two halves of an exchange, which wake each other, and the call's task, which needs to
+/// know only what comes from outside.
+#[derive(Default)]
+struct Relay {
+    state: AtomicU8,
+    call: AtomicWaker,
+}
+
+impl Relay {
+    /// Polls for what is wanted and drives the connection, until neither wakes the other.
+    fn run<T>(
+        &self,
+        waker: &Waker,
+        cx: &mut Context<'_>,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        mut drive: impl FnMut(&mut Context<'_>),
+    ) -> Poll<T> {
+        self.call.register(cx.waker());
+        let inner = &mut Context::from_waker(waker);
+        loop {
+            self.state.store(POLLING, Ordering::Release);
+            if let Poll::Ready(found) = wanted(inner) {
+                return Poll::Ready(found);
+            }
+            drive(inner);
+            let parked =
+                self.state.compare_exchange(POLLING, PARKED, Ordering::AcqRel, Ordering::Acquire);
+            if parked.is_ok() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(WOKEN, Ordering::AcqRel) == PARKED {
+            self.call.wake();
+        }
+    }
+}
+
+/// Nobody is polling: what wakes must wake the call.
+const PARKED: u8 = 0;
+/// The call is polling and has seen everything so far.
+const POLLING: u8 = 1;
+/// Something has happened that the call has not seen.
+const WOKEN: u8 = 2;
+
+/// The body of an answer. Its connection is free for others when it has been read to its end, and
+/// closed when it is dropped before.
+pub(super) struct Answer {
+    body: Incoming,
+    wire: Option<Box<Wire>>,
+    pool: Arc<Pool>,
+}
+
+impl Answer {
+    /// The body of an answer that came over a connection.
+    pub(super) fn body(body: Incoming, wire: Box<Wire>, pool: &Arc<Pool>) -> Body {
+        if body.is_end_stream() {
+            pool.put(wire);
+            return Body::empty();
+        }
+        Body::wrap(Self { body, wire: Some(wire), pool: Arc::clone(pool) })
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Some(wire) = &mut this.wire else { return Poll::Ready(None) };
+        let frame = ready!(wire.poll_body(&mut this.body, cx));
+        match &frame {
+            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Err(_)) => this.wire = None,
+            Some(Ok(_)) | None => {
+                if let Some(wire) = this.wire.take() {
+                    this.pool.put(wire);
+                }
+            }
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
