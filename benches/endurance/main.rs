@@ -1,0 +1,130 @@
+//! The endurance bench: the real program under load, while what it depends on changes, stops, fills
+//! up or kills it, and a count of everything on both sides of it.
+//!
+//! `cargo bench --bench endurance -- SCENARIO [options]` starts the gateway as a process, an upstream
+//! that takes no mixed set, and callers, all on loopback; it prints a table and JSON, and ends with 1
+//! when a promise broke. `README.md` beside this file has the scenarios.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a rig that cannot go on says where, and ends"
+)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its table and its progress")]
+#![expect(unreachable_pub, reason = "the binary has no outside")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "figures for people"
+)]
+
+mod call;
+mod credentials;
+mod frames;
+mod gateway;
+mod load;
+mod mix;
+mod procfs;
+mod report;
+mod trail;
+mod upstream;
+mod vault;
+
+mod disk;
+mod floods;
+mod kill;
+mod million;
+mod rotations;
+mod soak;
+mod trail_cost;
+mod two_profiles;
+mod vault_stopped;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::report::Report;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "endurance",
+    about = "The real gateway under load, while the world around it fails"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
+    #[command(flatten)]
+    common: Common,
+    /// What `cargo bench` says to every bench.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+/// What every scenario can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Another build of the gateway than the one this bench was built with
+    #[arg(long, global = true, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_pigello-gateway"))]
+    gateway: PathBuf,
+    /// How many callers there are
+    #[arg(long, global = true, default_value_t = 64)]
+    callers: usize,
+    /// Writes the figures there as JSON, too
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Keeps the gateway's folder (configuration, log, trail) and says where it is
+    #[arg(long, global = true)]
+    keep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// All seven values change under load: no mixed set, no failed call
+    Rotations(rotations::Options),
+    /// The vault is stopped and killed under load, and nobody notices
+    VaultStopped(vault_stopped::Options),
+    /// As many records as calls, whatever becomes of them
+    Million(million::Options),
+    /// `kill -9` at random moments, and what is on the trail
+    Kill(kill::Options),
+    /// What the trail costs
+    TrailCost(trail_cost::Options),
+    /// Two profiles on the same paths, while both sets rotate
+    TwoProfiles(two_profiles::Options),
+    /// The trail's disk is full, away, read-only or slow (needs root)
+    Disk(disk::Options),
+    /// An hour's worth of calls, and memory and descriptors
+    Soak(soak::Options),
+    /// Floods, and those who behave
+    Floods(floods::Options),
+}
+
+fn main() -> ExitCode {
+    let Arguments { scenario, common, bench: _ } = Arguments::parse();
+    let Some(scenario) = scenario else {
+        println!("{}", Arguments::command().render_help());
+        return ExitCode::SUCCESS;
+    };
+    gateway::raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let report: Report = runtime.block_on(async {
+        match scenario {
+            Scenario::Rotations(options) => rotations::run(&common, &options).await,
+            Scenario::VaultStopped(options) => vault_stopped::run(&common, &options).await,
+            Scenario::Million(options) => million::run(&common, &options).await,
+            Scenario::Kill(options) => kill::run(&common, &options).await,
+            Scenario::TrailCost(options) => trail_cost::run(&common, &options).await,
+            Scenario::TwoProfiles(options) => two_profiles::run(&common, &options).await,
+            Scenario::Disk(options) => disk::run_all(&common, &options).await,
+            Scenario::Soak(options) => soak::run(&common, &options).await,
+            Scenario::Floods(options) => floods::run(&common, &options).await,
+        }
+    });
+    report.print();
+    if let Some(file) = &common.json {
+        std::fs::write(file, report.json()).unwrap();
+    }
+    if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,278 @@
+//! An upstream that knows which credential sets are good, takes no mixed one, and remembers every
+//! request.
+//!
+//! It answers 400 to values that are not of one set or not all there, 401 to a set that is not good
+//! (any more, or yet), and 200 to the rest, with the set it saw in `X-Set` and in the body. What a
+//! query asks for besides: `size=N` a body of so many bytes, `stall` no answer at all, `half` only
+//! half of one, `hold=N` no answer, and word to whoever waits for number N.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, future, stream};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{Either, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Body as _, Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use parking_lot::Mutex;
+use pigello_gateway::{credentials::ValueName, mock::Authority};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
+use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
+
+use super::credentials::{self, Mark};
+
+/// The upstream, which serves until the process ends.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub address: SocketAddr,
+    /// What to trust, PEM.
+    pub authority: Arc<str>,
+    seen: Arc<Seen>,
+}
+
+/// Which versions of a mark's set are good, and the newest that came.
+#[derive(Debug)]
+struct Good {
+    oldest: AtomicU64,
+    newest: AtomicU64,
+    arrived: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    good: [Good; 2],
+    requests: AtomicU64,
+    mixed: AtomicU64,
+    unknown: AtomicU64,
+    versions: Mutex<BTreeSet<(Mark, u64)>>,
+    /// How often each call came, by its `X-Request-Id`; in parts, so that nobody waits long.
+    ids: [Mutex<HashMap<u128, u32>>; 16],
+    holds: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    forgetful: AtomicBool,
+}
+
+impl Default for Good {
+    fn default() -> Self {
+        Self { oldest: 1.into(), newest: 1.into(), arrived: watch::Sender::new(0) }
+    }
+}
+
+type Reply = Response<Either<Full<Bytes>, BoxBody<Bytes, Infallible>>>;
+
+impl Upstream {
+    /// Starts it. Version 1 of each set is good.
+    pub async fn start() -> Self {
+        let authority = Authority::new("endurance upstream").unwrap();
+        let issued = authority.server(&["localhost", "127.0.0.1"]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(issued.chain(), issued.private_key())
+            .unwrap();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Seen::default());
+        tokio::spawn(accept(listener, acceptor, Arc::clone(&seen)));
+        Self { address, authority: authority.pem().into(), seen }
+    }
+
+    /// Its origin, for a profile.
+    pub fn origin(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    /// From now on these versions of a set are good and no others.
+    pub fn accept(&self, mark: Mark, oldest: u64, newest: u64) {
+        let good = &self.seen.good[mark.index()];
+        good.newest.store(newest, Ordering::SeqCst);
+        good.oldest.store(oldest, Ordering::SeqCst);
+    }
+
+    /// Waits until a request came with that version, or a newer one.
+    pub async fn arrived(&self, mark: Mark, version: u64, within: Duration) -> bool {
+        let mut arrived = self.seen.good[mark.index()].arrived.subscribe();
+        let wait = arrived.wait_for(|newest| *newest >= version);
+        tokio::time::timeout(within, wait).await.is_ok()
+    }
+
+    /// Registers someone who waits for the request with `hold=number`.
+    pub fn hold(&self, number: u64) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.seen.holds.lock().insert(number, sender);
+        receiver
+    }
+
+    /// From now on it does not remember calls one by one.
+    pub fn forget_ids(&self) {
+        self.seen.forgetful.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests in all.
+    pub fn requests(&self) -> u64 {
+        self.seen.requests.load(Ordering::SeqCst)
+    }
+
+    /// Requests whose values were not of one set, or not all there.
+    pub fn mixed(&self) -> u64 {
+        self.seen.mixed.load(Ordering::SeqCst)
+    }
+
+    /// Requests with a set that was not good.
+    pub fn unknown(&self) -> u64 {
+        self.seen.unknown.load(Ordering::SeqCst)
+    }
+
+    /// How many different versions came.
+    pub fn versions(&self) -> usize {
+        self.seen.versions.lock().len()
+    }
+
+    /// How often each call came.
+    pub fn ids(&self) -> HashMap<u128, u32> {
+        let parts = self.seen.ids.iter();
+        parts
+            .flat_map(|part| part.lock().iter().map(|(id, n)| (*id, *n)).collect::<Vec<_>>())
+            .collect()
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Seen>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+        tokio::spawn(async move {
+            stream.set_nodelay(true).ok();
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let service = service_fn(|request| {
+                let seen = Arc::clone(&seen);
+                async move { Ok::<_, Infallible>(seen.answer(request).await) }
+            });
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new());
+            builder.http2().max_concurrent_streams(1_000);
+            // The gateway leaves when it is killed.
+            builder.serve_connection(TokioIo::new(stream), service).await.ok();
+        });
+    }
+}
+
+impl Seen {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        self.note_id(request.headers());
+        let Some((mark, version)) = set(request.headers()) else {
+            self.mixed.fetch_add(1, Ordering::SeqCst);
+            return plain(400, "values that are not of one set");
+        };
+        let good = &self.good[mark.index()];
+        let range = good.oldest.load(Ordering::SeqCst)..=good.newest.load(Ordering::SeqCst);
+        let newer = |newest: &mut u64| {
+            let newer = version > *newest;
+            *newest = version.max(*newest);
+            newer
+        };
+        if good.arrived.send_if_modified(newer) {
+            self.versions.lock().insert((mark, version));
+        }
+        if !range.contains(&version) {
+            self.unknown.fetch_add(1, Ordering::SeqCst);
+            return plain(401, "a set that is not good");
+        }
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let mut body = request.into_body();
+        while !body.is_end_stream() {
+            if !matches!(http_body_util::BodyExt::frame(&mut body).await, Some(Ok(_))) {
+                break;
+            }
+        }
+        self.good_answer(mark, version, &query).await
+    }
+
+    async fn good_answer(&self, mark: Mark, version: u64, query: &str) -> Reply {
+        let mut size = 0;
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let number = value.parse().unwrap_or_default();
+            match &*key {
+                "size" => size = number as usize,
+                "stall" => return future::pending().await,
+                "hold" => {
+                    if let Some(waiter) = self.holds.lock().remove(&number) {
+                        waiter.send(()).ok();
+                    }
+                    return future::pending().await;
+                }
+                "half" => {
+                    let half = Frame::data(Bytes::from(vec![b' '; HALF]));
+                    let body = stream::iter([Ok(half)]).chain(stream::pending());
+                    let body = BoxBody::new(StreamBody::new(body));
+                    let response = Response::builder().header("content-length", 2 * HALF);
+                    return response.body(Either::Right(body)).unwrap();
+                }
+                _ => {}
+            }
+        }
+        let mut body = format!("{{\"set\":\"{}.{version}\"}}", mark.text()).into_bytes();
+        body.resize(size.max(body.len()), b' ');
+        Response::builder()
+            .header("content-type", "application/json")
+            .header("x-set", format!("{}.{version}", mark.text()))
+            .body(Either::Left(Full::new(body.into())))
+            .unwrap()
+    }
+
+    fn note_id(&self, headers: &HeaderMap) {
+        if self.forgetful.load(Ordering::Relaxed) {
+            return;
+        }
+        let id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        let Some(id) = id.and_then(|id| Uuid::parse_str(id).ok()) else { return };
+        let id = id.as_u128();
+        let part = self.ids.get(id as usize % self.ids.len());
+        *part.unwrap().lock().entry(id).or_default() += 1;
+    }
+}
+
+/// The one set that all seven headers are of, each there once.
+fn set(headers: &HeaderMap) -> Option<(Mark, u64)> {
+    let mut whole = None;
+    for name in ValueName::ALL {
+        let mut values = headers.get_all(name.header()).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        let read = credentials::read(value.to_str().ok()?, name)?;
+        if *whole.get_or_insert(read) != read {
+            return None;
+        }
+    }
+    whole
+}
+
+fn plain(status: u16, text: &'static str) -> Reply {
+    let body = Either::Left(Full::new(Bytes::from_static(text.as_bytes())));
+    Response::builder().status(status).body(body).unwrap()
+}
+
+/// So much of an answer arrives, and then no more: beyond what the gateway keeps in memory.
+const HALF: usize = 128 * 1024;
