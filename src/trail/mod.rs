@@ -84,7 +84,7 @@
 //!
 //! | what happens | with [`OnFailure::Refuse`] | with [`OnFailure::Continue`] |
 //! | --- | --- | --- |
-//! | disk full, read-only, failing | calls are refused until a write works again, tried each half second; records of calls under way wait | calls go on; records wait, and what finds no room is counted in a `gap` |
+//! | disk full, read-only, failing | calls are refused until a write works again, on it or on another one mounted in its place, tried each half second; records of calls under way wait | calls go on; records wait, and what finds no room is counted in a `gap` |
 //! | disk slow | records wait; when half of the queue is taken, calls are refused until there is room | records wait; what finds no room is counted in a `gap` |
 //! | file or directory removed, or another file in its place | it is put back with all it had, and a `restored` line says so | the same |
 //! | no room for a new file | the old one goes on | the same |

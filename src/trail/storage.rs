@@ -6,7 +6,10 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -92,7 +95,9 @@ impl Files {
         }
         copy.sync_all()?;
         self.directory.sync()?;
-        self.file = Arc::new(SegmentFile::open(&self.segment)?);
+        let file = Arc::new(SegmentFile::open(&self.segment)?);
+        let old = std::mem::replace(&mut self.file, file);
+        old.is_copied.store(true, Ordering::Release);
         Ok(())
     }
 }
@@ -149,6 +154,8 @@ struct SegmentFile {
     path: PathBuf,
     file: File,
     synced: Mutex<Synced>,
+    /// All of it is in stable storage elsewhere, and the disk that it is on may never sync again.
+    is_copied: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -166,6 +173,7 @@ impl SegmentFile {
             path: segment.path.clone(),
             file,
             synced: Mutex::new(Synced { length, doubtful: false }),
+            is_copied: AtomicBool::new(false),
         })
     }
 
@@ -190,6 +198,9 @@ impl SegmentFile {
 
 impl Stable for SegmentFile {
     fn sync(&self) -> io::Result<()> {
+        if self.is_copied.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut synced = self.synced.lock();
         let length = self.file.metadata()?.len();
         if synced.doubtful {
@@ -275,6 +286,27 @@ mod tests {
             .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("foreign-"));
         assert!(foreign, "what stood in its place is kept");
         assert!(Directory::lock(&directory).is_err(), "the lock is held again");
+    }
+
+    #[test]
+    fn a_file_that_was_copied_need_not_be_synced_where_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let mut files = files(home.path(), 1000);
+        // Reads as empty, and cannot be synced.
+        let dead = fs::OpenOptions::new().read(true).append(true).open("/dev/null").unwrap();
+        files.file = Arc::new(SegmentFile {
+            path: files.segment.path.clone(),
+            file: dead,
+            synced: Mutex::new(Synced { length: 0, doubtful: false }),
+            is_copied: AtomicBool::new(false),
+        });
+        let stable = files.stable();
+        assert!(stable.sync().is_err());
+        assert!(files.check().unwrap().is_some());
+        stable.sync().unwrap();
+        files.append(b"one\n").unwrap();
+        files.stable().sync().unwrap();
+        assert_eq!(fs::read(&files.segment.path).unwrap(), b"one\n");
     }
 
     #[test]

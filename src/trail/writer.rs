@@ -228,15 +228,17 @@ impl<S: Storage> Writer<S> {
     }
 
     fn attempt(&mut self, urgent: bool) -> io::Result<Option<Job>> {
+        if self.failing {
+            // The disk may be gone for good, and another one in its place.
+            self.look()?;
+        }
         self.append()?;
         let due = self.dirty_since.is_some_and(|since| since.elapsed() >= self.sync_interval);
         if !urgent && !due {
             return Ok(None);
         }
-        if let Some(file) = self.storage.check()? {
-            self.encoder.restored(SystemTime::now(), &file);
-            self.append()?;
-        }
+        self.look()?;
+        self.append()?;
         self.dirty_since = None;
         let mut files = std::mem::take(&mut self.ended);
         files.push(self.storage.stable());
@@ -246,6 +248,15 @@ impl<S: Storage> Writer<S> {
             waiters: Vec::new(),
             checkpoint: self.checkpoint.take(),
         }))
+    }
+
+    /// Sees that the file is where those who read the trail look for it, and says so on the trail
+    /// if it had to be put back.
+    fn look(&mut self) -> io::Result<()> {
+        if let Some(file) = self.storage.check()? {
+            self.encoder.restored(SystemTime::now(), &file);
+        }
+        Ok(())
     }
 
     fn append(&mut self) -> io::Result<()> {

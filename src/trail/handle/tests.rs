@@ -214,6 +214,9 @@ struct DiskState {
     room: Option<usize>,
     syncs: u32,
     sync_fails: bool,
+    /// Nothing can be written until the file is put on another disk, once there is one.
+    is_dead: bool,
+    is_replaced: bool,
 }
 
 impl Disk {
@@ -227,10 +230,13 @@ impl Disk {
         memchr::memmem::find_iter(&state.bytes, b"{\"kind\":\"call\"").count()
     }
 
+    fn text(&self) -> String {
+        String::from_utf8(self.0.0.lock().bytes.clone()).unwrap()
+    }
+
     fn lost(&self) -> Option<u64> {
-        let state = self.0.0.lock();
-        let text = String::from_utf8(state.bytes.clone()).unwrap();
-        text.lines()
+        self.text()
+            .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
             .find(|line| line["kind"] == "gap")
             .and_then(|line| line["lost"].as_u64())
@@ -251,6 +257,9 @@ impl Stable for Disk {
 impl Storage for Disk {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.0.0.lock();
+        if state.is_dead {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let room = state.room.unwrap_or(usize::MAX).min(bytes.len());
         if room == 0 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -271,7 +280,12 @@ impl Storage for Disk {
     }
 
     fn check(&mut self) -> io::Result<Option<String>> {
-        Ok(None)
+        let mut state = self.0.0.lock();
+        if !std::mem::take(&mut state.is_replaced) {
+            return Ok(None);
+        }
+        state.is_dead = false;
+        Ok(Some("audit.jsonl".to_owned()))
     }
 }
 
@@ -301,6 +315,22 @@ fn a_full_disk_refuses_calls_until_there_is_room_and_loses_nothing() {
     eventually("calls are admitted", || trail.admit().is_ok());
     trail.close().unwrap();
     assert_eq!((disk.calls(), disk.lost()), (51, None));
+}
+
+#[test]
+fn a_disk_that_died_is_given_up_for_the_one_in_its_place() {
+    let disk = Disk::default();
+    let trail = on(&disk, &quick());
+    trail.submit(record());
+    eventually("a record is written", || disk.calls() == 1);
+    disk.set(|state| state.is_dead = true);
+    trail.submit(record());
+    eventually("calls are refused", || trail.admit().is_err());
+    disk.set(|state| state.is_replaced = true);
+    eventually("calls are admitted", || trail.admit().is_ok());
+    trail.close().unwrap();
+    assert_eq!((disk.calls(), disk.lost()), (2, None));
+    assert!(disk.text().contains("{\"kind\":\"restored\""));
 }
 
 #[test]
