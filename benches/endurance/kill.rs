@@ -53,10 +53,10 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let (mut answered, mut wrong) = (Vec::new(), Vec::new());
     let (mut restarts, mut torn, mut unknown) = (histogram(), 0, 0);
     for round in 1..=options.kills {
-        if round % 10 == 0 {
-            progress(format_args!("kill {round}, {} calls answered", answered.len()));
-        }
         answered.push(load_and_kill(common, &mut gateway).await);
+        if round % 10 == 0 {
+            progress(format_args!("kill {round}"));
+        }
         let begun = Instant::now();
         gateway.restart().await;
         restarts.saturating_record(begun.elapsed().as_micros() as u64);

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -106,6 +109,7 @@ pub struct Pace {
 #[derive(Debug)]
 pub struct Load {
     stop: CancellationToken,
+    under_way: Arc<UnderWay>,
     callers: JoinSet<Tally>,
 }
 
@@ -117,22 +121,31 @@ impl Load {
         target: impl Fn(u64) -> String + Send + Sync + 'static,
     ) -> Self {
         let (stop, target) = (CancellationToken::new(), Arc::new(target));
+        let under_way = Arc::new(UnderWay::of(pace.callers));
         let mut callers = JoinSet::new();
         for number in 0..pace.callers as u64 {
             let (stop, target) = (stop.clone(), Arc::clone(&target));
+            let under_way = Arc::clone(&under_way);
             callers.spawn(async move {
                 let (mut caller, mut tally) = (Caller::new(address), Tally::default());
                 let mut clock = Clock::new(pace, number);
                 for nth in 0.. {
                     let Some(due) = clock.next(&stop).await else { break };
                     let target = target(nth * pace.callers as u64 + number);
+                    under_way.begin(number as usize);
                     let outcome = caller.get(&target).await;
+                    under_way.end(number as usize);
                     tally.note(&outcome, due);
                 }
                 tally
             });
         }
-        Self { stop, callers }
+        Self { stop, under_way, callers }
+    }
+
+    /// Waits until every call that is under way now has ended.
+    pub async fn calls_under_way(&self) {
+        self.under_way.ended().await;
     }
 
     /// Lets every caller finish, and says what they got.
@@ -143,6 +156,35 @@ impl Load {
             whole.merge(tally.unwrap());
         }
         whole
+    }
+}
+
+/// In which era each caller's call was begun, so that one can wait for those of an era to end.
+#[derive(Debug)]
+struct UnderWay {
+    era: AtomicU64,
+    begun: Vec<AtomicU64>,
+}
+
+impl UnderWay {
+    fn of(callers: usize) -> Self {
+        let begun = (0..callers).map(|_| AtomicU64::new(u64::MAX)).collect();
+        Self { era: AtomicU64::new(0), begun }
+    }
+
+    fn begin(&self, caller: usize) {
+        self.begun[caller].store(self.era.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    fn end(&self, caller: usize) {
+        self.begun[caller].store(u64::MAX, Ordering::SeqCst);
+    }
+
+    async fn ended(&self) {
+        let era = self.era.fetch_add(1, Ordering::SeqCst);
+        while self.begun.iter().any(|begun| begun.load(Ordering::SeqCst) <= era) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 

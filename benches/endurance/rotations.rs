@@ -1,9 +1,10 @@
 //! All seven values change, again and again, under load: no mixed set, no failed call.
 //!
 //! Each rotation goes in one of three orders. Most have an overlap: the new version becomes good
-//! beside the one before and is written, and the one before stays good until the next rotation. Some
-//! change the upstream first, to the new one alone, and the source a moment later; some the source
-//! first. After most writes the gateway is told
+//! beside the one before, is written, arrives, and at that moment the one before is good no more.
+//! Some change the upstream first, to the new one alone, and the source a moment later; some the
+//! source first. The next rotation begins once the calls have ended that were under way when the last
+//! one was done, so that none lives through more than two. After most writes the gateway is told
 //! to look (`POST /credentials/refresh`), after some it has to notice by itself.
 
 use std::time::{Duration, Instant};
@@ -97,6 +98,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
             progress(format_args!("rotation {version}, {} s", begun.elapsed().as_secs()));
         }
         rotate(&gateway, &upstream, &mut source, version, options, &mut done).await;
+        load.calls_under_way().await;
     }
     let took = begun.elapsed();
     let tally = load.stop().await;
@@ -167,8 +169,7 @@ async fn rotate(
     if !upstream.arrived(Mark::A, version, Duration::from_secs(5)).await {
         done.late.push(version);
     }
-    // What has just been replaced stays good until the next one comes, for calls that are under way.
-    upstream.accept(Mark::A, before, version);
+    upstream.accept(Mark::A, version, version);
 }
 
 async fn refresh(gateway: &Gateway) {
