@@ -61,7 +61,8 @@ impl SigningKey {
         if fs::read(&place).ok().as_deref() != Some(pem.as_bytes()) {
             let write = || -> io::Result<()> {
                 let mut file = private().create(true).truncate(true).open(&place)?;
-                file.write_all(pem.as_bytes())
+                file.write_all(pem.as_bytes())?;
+                file.sync_all()
             };
             write().map_err(|source| KeyError::Unusable { path: place.clone(), source })?;
         }
