@@ -43,6 +43,9 @@ pub(super) fn settings(
     let refresh = RefreshSettings {
         interval: set.refresh,
         max_stale: set.max_stale,
+        withdrawal_grace: set.withdrawal_grace,
+        rejection_limit: set.rejection_limit,
+        overlap: set.overlap,
         ..RefreshSettings::default()
     };
     Ok(credentials::Settings { name: set.name.clone(), source, fixed, refresh })

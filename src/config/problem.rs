@@ -151,7 +151,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// `did you mean …?`, or all there is to choose from if that is few.
 pub(super) fn suggestion(word: &str, known: &[&str], what: &str) -> Option<String> {
-    const FEW: usize = 16;
+    const FEW: usize = 20;
     if let Some(nearest) = nearest(word, known.iter().copied()) {
         return Some(format!("did you mean `{nearest}`?"));
     }

@@ -312,6 +312,9 @@ fn show_tells_where_each_value_came_from() {
     client_ct = "****"  # two.toml:3
     prefix = "PIGELLO_"  # default
     refresh = "1m"  # default
+    withdrawal_grace = "1m"  # default
+    rejection_limit = "5m"  # default
+    overlap = "10m"  # default
 
     [policy]
     unidentified = "allow"  # default

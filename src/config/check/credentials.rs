@@ -53,6 +53,9 @@ impl Checker<'_> {
             source: self.source(key, kind, set)?,
             refresh,
             max_stale,
+            withdrawal_grace: set.withdrawal_grace.0.into(),
+            rejection_limit: set.rejection_limit.0.into(),
+            overlap: set.overlap.0.into(),
         })
     }
 

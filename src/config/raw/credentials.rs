@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FilePath, Identifier, Written};
-use crate::domain::{Origin, Span};
+use crate::{
+    credentials::RefreshSettings,
+    domain::{Origin, Span},
+};
 
 /// Where one credential set comes from.
 ///
@@ -65,6 +68,15 @@ pub struct Credentials {
     /// source cannot be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_stale: Option<Written<Span>>,
+    /// How long a set is used on after it was deleted at its source, or reading it was forbidden
+    /// there; `0s` is not at all.
+    pub withdrawal_grace: Written<Span>,
+    /// How long calls are still sent while Pigello answers every one of them with 401 and the source
+    /// has nothing newer. After it they get a 503.
+    pub rejection_limit: Written<Span>,
+    /// How long the version before is kept after a rotation, from the first call that Pigello took
+    /// with the new one.
+    pub overlap: Written<Span>,
 }
 
 impl Default for Credentials {
@@ -85,6 +97,9 @@ impl Default for Credentials {
             kv_version: None,
             refresh: Written(Span::from_secs(60)),
             max_stale: None,
+            withdrawal_grace: Written(Span(RefreshSettings::WITHDRAWAL_GRACE)),
+            rejection_limit: Written(Span(RefreshSettings::REJECTION_LIMIT)),
+            overlap: Written(Span(RefreshSettings::OVERLAP)),
         }
     }
 }

@@ -20,6 +20,12 @@ pub struct CredentialsSettings {
     pub refresh: Duration,
     /// How long a set may be used after its source was last read; `None` is without end.
     pub max_stale: Option<Duration>,
+    /// How long a set is used after it was taken away at its source.
+    pub withdrawal_grace: Duration,
+    /// How long calls are sent on that Pigello answers with 401.
+    pub rejection_limit: Duration,
+    /// How long the version before is kept after a rotation.
+    pub overlap: Duration,
 }
 
 /// Identifiers that stand in the configuration. Each is exactly one header value.
