@@ -25,7 +25,10 @@ pub use failure::Failure;
 use crate::{
     config::settings::SourceSettings,
     error::Chain,
-    runtime::hardening::{Debugging, harden},
+    runtime::{
+        hardening::{Debugging, harden},
+        panics::tell_panics,
+    },
     telemetry::{LogFormat, LogSettings, init_logs},
 };
 
@@ -78,6 +81,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // Before any secret is read and any thread started.
     let debugging = if cli.allow_debugging { Debugging::Allowed } else { Debugging::Refused };
+    tell_panics(debugging);
     let done = harden(debugging)
         .map_err(|error| Failure::failed(Chain(&error).to_string()))
         .and_then(|()| run(cli.command));

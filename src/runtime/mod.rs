@@ -1,3 +1,4 @@
 //! What the process as a whole needs.
 
 pub mod hardening;
+pub mod panics;
