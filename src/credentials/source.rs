@@ -132,6 +132,8 @@ impl Source {
 pub(super) enum Asked {
     /// It is time again.
     Routine,
+    /// Calls wait for it, and it may be asked for several times a second.
+    InAHurry,
     /// Somebody wants what is there now, even if it is older than what was there before.
     ByOperator,
 }

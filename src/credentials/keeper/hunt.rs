@@ -90,7 +90,7 @@ impl Shared {
         let end = Instant::now() + self.settings.refresh.hold;
         let mut answered = false;
         loop {
-            let look = self.read(Asked::Routine);
+            let look = self.read(Asked::InAHurry);
             // A source that hangs is given up, and the read itself goes on elsewhere.
             let Ok(outcome) = time::timeout_at(end, look).await else { break };
             answered = outcome.is_ok();

@@ -31,7 +31,7 @@ pub enum RefreshOutcome {
 #[derive(Default)]
 pub(super) struct Flight {
     number: u64,
-    outcome: Option<Result<RefreshOutcome, Arc<LoadError>>>,
+    outcome: Option<(Asked, Result<RefreshOutcome, Arc<LoadError>>)>,
 }
 
 impl Shared {
@@ -53,7 +53,9 @@ impl Shared {
     ) -> Result<RefreshOutcome, Arc<LoadError>> {
         let mut flight = self.flight.lock().await;
         if flight.number > seen
-            && let Some(outcome) = &flight.outcome
+            && let Some((by, outcome)) = &flight.outcome
+            // An operator's read may take what another one refuses.
+            && (asked != Asked::ByOperator || *by == Asked::ByOperator)
         {
             return outcome.clone();
         }
@@ -62,7 +64,7 @@ impl Shared {
             Ok(set) => Ok(self.loaded(set)),
             Err(error) => Err(self.failed(error)),
         };
-        flight.outcome = Some(outcome.clone());
+        flight.outcome = Some((asked, outcome.clone()));
         outcome
     }
 

@@ -176,6 +176,12 @@ impl VaultError {
         }
     }
 
+    /// Whether other certificates of ours could help. A vault that asks for a client certificate
+    /// may let the connection through and refuse the login that rests on it.
+    pub(super) fn is_of_certificates(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Tls(_) | Self::LoginRefused { .. })
+    }
+
     /// What is wrong with the values, if that is what is wrong.
     pub(in crate::credentials) fn problems(&self) -> Option<&ValueProblems> {
         match self {

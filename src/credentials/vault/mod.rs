@@ -19,6 +19,7 @@ pub use variables::VaultVariables;
 
 use std::fmt;
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -42,6 +43,8 @@ struct State {
     client: Option<Client>,
     session: Option<Session>,
     wrapped: Wrapped,
+    /// The vault refused the last login: the method, and what it answered.
+    refused: Option<(&'static str, StatusCode)>,
     /// The highest version that made a set.
     seen: Option<u64>,
 }
@@ -64,7 +67,7 @@ impl Vault {
     ) -> Result<CredentialSet, VaultError> {
         let mut state = self.state.lock().await;
         let outcome = self.read_with(&mut state, fixed, asked).await;
-        if let Err(VaultError::Unreachable { .. } | VaultError::Tls(_)) = &outcome {
+        if outcome.as_ref().is_err_and(VaultError::is_of_certificates) {
             // The certificate files are read again for the next attempt: one may have expired.
             state.client = None;
         }
@@ -89,8 +92,8 @@ impl Vault {
                 session
             } else {
                 fresh = true;
-                let session = auth::login(client, &self.settings.auth, &mut state.wrapped).await?;
-                state.session.insert(session)
+                let session = self.log_in(client, &mut state.wrapped, &mut state.refused, asked);
+                state.session.insert(session.await?)
             };
             match kv::read(client, session, &self.settings).await? {
                 Read::Found(secret) => break secret,
@@ -104,6 +107,26 @@ impl Vault {
         self.set(secret, &mut state.seen, fixed, asked)
     }
 
+    /// Logs in, unless the vault has just refused that to somebody in a hurry: vaults lock out who
+    /// fails too often, so only reads that are paced, or that a person asks for, try it again.
+    async fn log_in(
+        &self,
+        client: &Client,
+        wrapped: &mut Wrapped,
+        refused: &mut Option<(&'static str, StatusCode)>,
+        asked: Asked,
+    ) -> Result<Session, VaultError> {
+        if let (Asked::InAHurry, Some((method, status))) = (asked, *refused) {
+            return Err(VaultError::LoginRefused { method, status });
+        }
+        let outcome = auth::login(client, &self.settings.auth, wrapped).await;
+        *refused = match &outcome {
+            Err(VaultError::LoginRefused { method, status }) => Some((method, *status)),
+            _ => None,
+        };
+        outcome
+    }
+
     fn set(
         &self,
         secret: Secret,
@@ -115,8 +138,9 @@ impl Vault {
         let Secret { values, version } = secret;
         // A standby that lags behind, or a secret that was made anew, must not bring back what
         // was rotated away.
-        if let (Some(seen), Some(offered), Asked::Routine) = (*seen, version, asked)
+        if let (Some(seen), Some(offered)) = (*seen, version)
             && offered < seen
+            && asked != Asked::ByOperator
         {
             return Err(VaultError::WentBack { secret: place, seen, offered });
         }

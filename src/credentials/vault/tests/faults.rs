@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::time::{self, Instant};
 
 use super::{
-    super::{Vault, VaultError, VaultSettings},
+    super::{Vault, VaultAuth, VaultError, VaultSettings},
     stub::{Reply, Stub, secret},
 };
 use crate::credentials::{
@@ -140,6 +140,41 @@ async fn a_403_is_the_policys_only_if_the_vault_still_takes_the_token() {
     setup.stub.on(READ, "200 OK", secret(1, "made-up"));
     setup.read().await.unwrap();
     assert!(setup.stub.requests().last().unwrap().contains("x-vault-token: canary-next\r\n"));
+}
+
+#[tokio::test]
+async fn calls_in_a_hurry_do_not_repeat_a_login_that_was_refused() {
+    let setup = Setup::with(|settings| {
+        settings.auth = VaultAuth::AppRole {
+            mount: "approle".to_owned(),
+            role_id: "made-up".to_owned(),
+            // Any text will do for a secret id.
+            secret_id_file: "/proc/sys/kernel/ostype".into(),
+            wrapped: false,
+        };
+    })
+    .await;
+    let login = "auth/approle/login";
+    setup.stub.on(login, "400 Bad Request", r#"{"errors":["invalid secret id"]}"#);
+    let read = async |asked| setup.vault.read(&Identifiers::new(), asked).await;
+    for (asked, logins) in [
+        (Asked::Routine, 1),
+        (Asked::InAHurry, 1),
+        (Asked::InAHurry, 1),
+        (Asked::Routine, 2),
+        (Asked::ByOperator, 3),
+    ] {
+        let error = read(asked).await.unwrap_err();
+        assert!(matches!(error, VaultError::LoginRefused { .. }), "{error}");
+        assert_eq!(setup.stub.requests().len(), logins, "{asked:?}");
+    }
+    // A vault that is away has refused nothing: its return is noticed at once.
+    setup.stub.on(login, "503 Service Unavailable", "");
+    read(Asked::Routine).await.unwrap_err();
+    let grant = r#"{"auth":{"client_token":"canary-token","lease_duration":60}}"#;
+    setup.stub.on(login, "200 OK", grant);
+    setup.stub.on(READ, "200 OK", secret(1, "made-up"));
+    read(Asked::InAHurry).await.unwrap();
 }
 
 #[tokio::test]

@@ -141,12 +141,26 @@ async fn a_jwt_and_a_client_certificate_log_in() {
     server.post("auth/cert/certs/gateway", role).await;
     let auth = VaultAuth::Cert { mount: "cert".to_owned(), role: Some("gateway".to_owned()) };
     let settings = VaultSettings {
-        client_certificate: Some(ClientCertificate { certificate, private_key }),
+        client_certificate: Some(ClientCertificate {
+            certificate: certificate.clone(),
+            private_key: private_key.clone(),
+        }),
         ..server.settings(auth.clone())
     };
-    assert_eq!(version(&Vault::new(settings)).await, "1");
+    assert_eq!(version(&Vault::new(settings.clone())).await, "1");
     let (_, text) = failure(&Vault::new(server.settings(auth))).await;
     assert!(text.starts_with("the vault refuses the certificate login"), "{text}");
+    // One that the vault does not know passes its handshake all the same. The right one, put in its
+    // place by whoever renews it, is found without a restart.
+    let other = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
+    fs::write(&certificate, other.cert.pem()).unwrap();
+    fs::write(&private_key, other.signing_key.serialize_pem()).unwrap();
+    let vault = Vault::new(settings);
+    let (_, text) = failure(&vault).await;
+    assert!(text.starts_with("the vault refuses the certificate login"), "{text}");
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    fs::write(&private_key, own.signing_key.serialize_pem()).unwrap();
+    assert_eq!(version(&vault).await, "1");
 }
 
 /// A reviewer as the API server of a cluster has it: it says of every token that it belongs to
