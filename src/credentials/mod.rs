@@ -18,6 +18,7 @@ mod lease;
 mod life;
 mod backoff;
 mod watch;
+mod writers;
 mod status;
 mod keeper;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     environment::Environment,
     sealed::{Sealed, SealedError, Store},
     vault::{Vault, VaultError},
+    writers::Writers,
 };
 use crate::domain::{CredentialsName, Span};
 
@@ -69,6 +70,7 @@ impl Source {
             let (kind, fixed) = (self.kind.clone(), settings.fixed.clone());
             match kind {
                 SourceKind::Directory(source) => {
+                    source.writers().done().await;
                     self.in_background(move || source.read(&fixed)).await?.map_err(Into::into)
                 }
                 SourceKind::Environment(source) => source.read(&fixed).map_err(Into::into),
@@ -88,7 +90,8 @@ impl Source {
     pub(super) fn watched(&self) -> Option<Watched> {
         match &self.kind {
             SourceKind::Directory(source) => {
-                Some(Watched { folder: source.path().to_owned(), file: None })
+                let writers = source.writers().clone();
+                Some(Watched { folder: source.path().to_owned(), file: None, writers })
             }
             SourceKind::Sealed(source) => {
                 let file = source.store().file();
@@ -96,7 +99,9 @@ impl Source {
                     Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
                     _ => PathBuf::from("."),
                 };
-                Some(Watched { folder, file: file.file_name().map(Into::into) })
+                let file = file.file_name().map(Into::into);
+                // It is put in place whole, and half of it would not open.
+                Some(Watched { folder, file, writers: Writers::default() })
             }
             SourceKind::Environment(_) | SourceKind::Vault(_) => None,
         }
@@ -139,10 +144,12 @@ pub(super) enum Asked {
 }
 
 /// A folder to watch, and the one file in it that matters, if only one does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Watched {
     pub(super) folder: PathBuf,
     pub(super) file: Option<PathBuf>,
+    /// Told of files that are being written.
+    pub(super) writers: Writers,
 }
 
 /// Why a source gives no set. Names files, variables and values, shows none; it is for the log

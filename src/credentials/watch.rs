@@ -8,11 +8,11 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Durat
 
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
-    event::{AccessKind, AccessMode},
+    event::{AccessKind, AccessMode, ModifyKind},
 };
 use tokio::{sync::Notify, time};
 
-use super::source::Watched;
+use super::{source::Watched, writers::Writers};
 
 /// How long a folder that never comes to rest is waited for, in quiet times; then it is read as
 /// it is, and the read sees to it that what it takes is whole.
@@ -63,8 +63,12 @@ impl Watch {
     }
 
     fn start(&self) -> notify::Result<RecommendedWatcher> {
-        let (changed, file) = (Arc::clone(&self.changed), self.watched.file.clone());
+        let Watched { file, writers, .. } = self.watched.clone();
+        let changed = Arc::clone(&self.changed);
+        // What the watch before saw is of another folder.
+        writers.forget();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<_>| {
+            note(&writers, event.as_ref().ok());
             // An error means that events were lost: then something did happen.
             if event.is_ok_and(|event| !matters(&event, file.as_deref())) {
                 return;
@@ -74,6 +78,21 @@ impl Watch {
         watcher.watch(&self.watched.folder, RecursiveMode::NonRecursive)?;
         Ok(watcher)
     }
+}
+
+/// Keeps count of who writes. Opening a file with truncation and writing to it are both a change of
+/// its data, and the end is told as a close. A file that is made anew is empty until then, which is
+/// refused anyhow.
+fn note(writers: &Writers, event: Option<&notify::Event>) {
+    let Some(event) = event.filter(|event| !event.need_rescan()) else { return writers.forget() };
+    let tell: fn(&Writers, &Path) = match event.kind {
+        EventKind::Modify(ModifyKind::Data(_)) => Writers::begun,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(_))
+        | EventKind::Remove(_) => Writers::ended,
+        _ => return,
+    };
+    event.paths.iter().for_each(|path| tell(writers, path));
 }
 
 fn matters(event: &notify::Event, file: Option<&Path>) -> bool {

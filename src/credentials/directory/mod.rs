@@ -3,8 +3,8 @@
 //! It covers secrets mounted by Kubernetes and its CSI driver, systemd credentials, and files that
 //! a vault's agent renders. All seven are read from one generation of the folder: through the
 //! target of `..data` where there is one (Kubernetes swaps that link as a whole), and otherwise
-//! once nobody has touched the files for a quiet moment, so that neither half a value nor a mix
-//! of two rotations gets out.
+//! once nobody has touched the files for a quiet moment and nobody is known to be writing one, so
+//! that neither half a value nor a mix of two rotations gets out.
 
 use std::{
     env,
@@ -29,6 +29,7 @@ use super::{
     CredentialSet, SetVersion, ValueName,
     gather::{Gathered, ValueProblems, ValueTrouble},
     settings::Identifiers,
+    writers::Writers,
 };
 use crate::{
     domain::Span,
@@ -50,17 +51,24 @@ const SETTLE_ROUNDS: usize = 20;
 pub(super) struct Directory {
     path: PathBuf,
     quiet: Duration,
+    writers: Writers,
 }
 
 impl Directory {
     pub(super) fn new(path: &Path, quiet: Duration) -> Self {
         let systemd = env::var_os("CREDENTIALS_DIRECTORY");
-        Self { path: expand(path, systemd.as_deref()), quiet }
+        let writers = Writers::default();
+        Self { path: expand(path, systemd.as_deref()), quiet, writers }
     }
 
     /// The folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files that somebody is writing, as far as a watch tells.
+    pub(super) fn writers(&self) -> &Writers {
+        &self.writers
     }
 
     /// Reads all seven. Waits for a quiet moment, so it must not run where others wait.

@@ -1,12 +1,14 @@
 //! A keeper over real folders: what it holds, when it looks, and what it says when it cannot.
 
-use std::{fs, os::unix::fs::symlink, path::Path, sync::atomic::Ordering};
+use std::{fs, io::Write as _, os::unix::fs::symlink, path::Path, sync::atomic::Ordering};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    credentials::{Identifiers, RefreshSettings, SetVersion, SourceSettings, State, ValueName},
+    credentials::{
+        Identifiers, RefreshSettings, SetVersion, SourceSettings, State, ValueName, source::Watched,
+    },
     domain::CredentialsName,
     error::{Error, Kind},
 };
@@ -154,6 +156,38 @@ async fn a_folder_that_comes_later_is_found_and_one_put_in_its_place_too() {
     mount(&folder, "..2");
     next(&mut generations).await;
     assert_eq!(secret(&keeper.snapshot().unwrap()), "..2-client_secret");
+    stop.cancel();
+    run.await.unwrap();
+}
+
+#[tokio::test]
+async fn half_a_value_is_not_read_however_long_its_writer_takes() {
+    let root = TempDir::new().unwrap();
+    for name in ValueName::ALL {
+        fs::write(root.path().join(name.key()), format!("old-{name}")).unwrap();
+    }
+    let keeper = Keeper::new(settings(root.path()));
+    let mut generations = keeper.subscribe();
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    next(&mut generations).await;
+    let Some(Watched { writers, .. }) = keeper.shared.source.watched() else { panic!("no watch") };
+    // Truncated, half written, and left so for twenty quiet moments, while everybody asks.
+    let mut file = fs::File::create(root.path().join("client_secret")).unwrap();
+    file.write_all(b"new-cli").unwrap();
+    writers.busy().await;
+    let refresh = tokio::spawn({
+        let keeper = keeper.clone();
+        async move { keeper.refresh().await }
+    });
+    let quiet = keeper.settings().refresh.quiet;
+    let early = time::timeout(20 * quiet, generations.changed()).await;
+    assert!(early.is_err() && !refresh.is_finished(), "{:?}", keeper.status());
+    file.write_all(b"ent_secret").unwrap();
+    drop(file);
+    refresh.await.unwrap().unwrap();
+    assert_eq!(secret(&keeper.snapshot().unwrap()), "new-client_secret");
+    assert_eq!((keeper.status().rotations, keeper.status().failures), (1, 0));
     stop.cancel();
     run.await.unwrap();
 }
