@@ -9,4 +9,6 @@ mod config_mutations;
 mod docs;
 mod explain;
 mod leak;
+mod memory;
 mod program;
+mod sources;

@@ -6,7 +6,7 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixStream,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
 use pigello_gateway::mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
@@ -41,8 +41,12 @@ impl Running {
 
     /// With standard error where it is wanted: a pipe that nobody reads fills up.
     pub(crate) fn start_logging(arguments: &[&str], log: Stdio) -> Self {
-        let mut child =
-            program().args(arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        Self::of(program().args(arguments).stderr(log))
+    }
+
+    /// Another command that runs the program, with standard error where it is wanted.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
@@ -52,7 +56,7 @@ impl Running {
     }
 
     /// The first line of standard output that holds `text`.
-    fn line_with(&mut self, text: &str) -> String {
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
         let mut line = String::new();
         while self.lines.read_line(&mut line).unwrap() > 0 {
             if line.contains(text) {
@@ -69,6 +73,11 @@ impl Running {
     pub(crate) fn address_of(&mut self, listener: &str) -> String {
         let line = self.line_with(&format!("listener={listener} "));
         line.trim_end().rsplit("address=").next().unwrap().to_owned()
+    }
+
+    /// Waits until it ends by itself, or by a signal.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
