@@ -204,3 +204,18 @@ async fn trailers_are_dropped() {
     assert_eq!(connection.hear(1).await, Heard::Status(200));
     assert_sanitised("trailers", &recorder.take());
 }
+
+/// A body that goes on behind its end is an error of the connection (RFC 9113 §5.1).
+#[tokio::test(flavor = "multi_thread")]
+async fn data_behind_the_end_of_a_stream_ends_the_connection() {
+    let (recorder, gateway) = gateway().await;
+    for (name, first) in [("a request", get(&[])), ("a body", post(&[], b"hello"))] {
+        let mut connection = Frames::connect(gateway.caller().address()).await;
+        assert!(connection.send(&first).await);
+        assert_eq!(connection.hear(1).await, Heard::Status(200), "{name}");
+        recorder.take();
+        assert!(connection.send(&frame(0, 1, 1, b"GET /evil HTTP/1.1\r\n\r\n")).await);
+        assert!(matches!(connection.hear(1).await, Heard::Closed | Heard::GoAway), "{name}");
+        assert_eq!(recorder.take(), "", "{name}");
+    }
+}

@@ -1,9 +1,11 @@
-//! Counts the frames of an HTTP/2 connection that cost work and carry no request.
+//! Follows the frames of an HTTP/2 connection before hyper reads them.
 //!
-//! `PING` and `SETTINGS` ask for an answer each, `RST_STREAM` throws away work, `PRIORITY`, empty
-//! `DATA` and unknown frames do nothing at all; HTTP/2 sets no limit to any of them (RFC 9113
-//! §10.5). A peer has a budget of such frames that time and real work refill, so that a flood ends
-//! and a caller that measures its connection or cancels calls is left alone.
+//! Two things end a connection here. A flood: `PING` and `SETTINGS` ask for an answer each,
+//! `RST_STREAM` throws away work, `PRIORITY`, empty `DATA` and unknown frames do nothing at all, and
+//! HTTP/2 sets no limit to any of them (RFC 9113 §10.5). A peer has a budget of such frames that time
+//! and real work refill, so that a flood ends and a caller that measures its connection or cancels
+//! calls is left alone. And `DATA` behind the end of its stream: a connection error (RFC 9113 §5.1)
+//! that hyper takes for an error of the stream.
 
 use std::time::Duration;
 
@@ -17,22 +19,37 @@ pub struct Meter {
     seen: usize,
     /// Bytes of the payload that are still to come.
     payload: usize,
+    ended: Ended,
     budget: u32,
     refilled: Instant,
 }
 
-/// The budget is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flood;
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// The budget is spent.
+    #[error("a flood of HTTP/2 frames")]
+    Flood,
+    /// A body goes on behind its end.
+    #[error("HTTP/2 data behind the end of its stream")]
+    BehindTheEnd,
+}
 
 impl Meter {
     /// Behind `skip` bytes that are no frames: a preface.
     pub fn new(now: Instant, skip: usize) -> Self {
-        Self { header: [0; HEADER], seen: 0, payload: skip, budget: BUDGET, refilled: now }
+        Self {
+            header: [0; HEADER],
+            seen: 0,
+            payload: skip,
+            ended: Ended { highest: 0, latest: 0 },
+            budget: BUDGET,
+            refilled: now,
+        }
     }
 
     /// Looks at the next bytes.
-    pub fn advance(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Flood> {
+    pub fn advance(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Breach> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let skip = self.payload.min(rest.len());
@@ -54,21 +71,29 @@ impl Meter {
         Ok(())
     }
 
-    fn frame(&mut self, now: &impl Fn() -> Instant) -> Result<(), Flood> {
-        let [high, middle, low, kind, flags, ..] = self.header;
+    fn frame(&mut self, now: &impl Fn() -> Instant) -> Result<(), Breach> {
+        let [high, middle, low, kind, flags, stream @ ..] = self.header;
         self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let stream = u32::from_be_bytes(stream) & STREAM;
+        if kind == DATA && self.ended.has(stream) {
+            return Err(Breach::BehindTheEnd);
+        }
+        let ends = flags & END_STREAM != 0;
+        if ends && matches!(kind, DATA | HEADERS) {
+            self.ended.add(stream);
+        }
         let cost = match kind {
             // Flow control of a large answer needs many, and none of them asks for an answer.
             HEADERS | WINDOW_UPDATE => return Ok(()),
             // The last frame of a body may be empty.
-            DATA if self.payload > 0 || flags & END_STREAM != 0 => return Ok(()),
+            DATA if self.payload > 0 || ends => return Ok(()),
             RST_STREAM => RESET_COST,
             _ => 1,
         };
         if self.budget < cost {
             self.refill(now());
         }
-        self.budget = self.budget.checked_sub(cost).ok_or(Flood)?;
+        self.budget = self.budget.checked_sub(cost).ok_or(Breach::Flood)?;
         Ok(())
     }
 
@@ -81,12 +106,38 @@ impl Meter {
     }
 }
 
+/// The latest streams that their caller has ended. Of older ones hyper knows enough.
+#[derive(Debug)]
+struct Ended {
+    /// The highest stream that was ended.
+    highest: u32,
+    /// Bit `n` is the stream `2 * n` below it: a caller's streams have odd numbers.
+    latest: u128,
+}
+
+impl Ended {
+    fn add(&mut self, stream: u32) {
+        if stream > self.highest {
+            self.latest = self.latest.checked_shl((stream - self.highest) / 2).unwrap_or(0);
+            self.highest = stream;
+        }
+        self.latest |= 1_u128.checked_shl((self.highest - stream) / 2).unwrap_or(0);
+    }
+
+    fn has(&self, stream: u32) -> bool {
+        let below = self.highest.checked_sub(stream).map(|distance| distance / 2);
+        below.and_then(|below| self.latest.checked_shr(below)).is_some_and(|bits| bits & 1 == 1)
+    }
+}
+
 const HEADER: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
+/// The number of a stream, without the reserved bit in front of it.
+const STREAM: u32 = 0x7fff_ffff;
 
 /// So many at once.
 const BUDGET: u32 = 1000;
@@ -113,7 +164,7 @@ mod tests {
         for _ in 0..BUDGET {
             assert_eq!(meter.advance(&ping, || began), Ok(()));
         }
-        assert_eq!(meter.advance(&ping, || began), Err(Flood));
+        assert_eq!(meter.advance(&ping, || began), Err(Breach::Flood));
         assert_eq!(meter.advance(&ping, || began + REFILL * 2), Ok(()));
     }
 
@@ -137,5 +188,35 @@ mod tests {
         let reset = frame(RST_STREAM, &[0; 4]);
         let count = (0..BUDGET).take_while(|_| meter.advance(&reset, || began).is_ok()).count();
         assert_eq!(count, (BUDGET / RESET_COST) as usize);
+    }
+
+    fn on(stream: u32, kind: u8, flags: u8) -> Vec<u8> {
+        let mut frame = frame(kind, b"x");
+        frame[4] = flags;
+        frame[5..9].copy_from_slice(&stream.to_be_bytes());
+        frame
+    }
+
+    #[test]
+    fn a_body_does_not_go_on_behind_its_end() {
+        let began = Instant::now();
+        for (before, behind) in [
+            (vec![on(1, HEADERS, END_STREAM)], Err(Breach::BehindTheEnd)),
+            (vec![on(1, HEADERS, 0), on(1, DATA, END_STREAM)], Err(Breach::BehindTheEnd)),
+            (vec![on(1, HEADERS, END_STREAM), on(3, HEADERS, 0)], Err(Breach::BehindTheEnd)),
+            (
+                vec![on(1, HEADERS, END_STREAM), on(201, HEADERS, END_STREAM)],
+                Err(Breach::BehindTheEnd),
+            ),
+            (vec![on(1, HEADERS, 0)], Ok(())),
+            (vec![on(1, HEADERS, 0), on(3, HEADERS, END_STREAM)], Ok(())),
+            (vec![on(3, HEADERS, END_STREAM)], Ok(())),
+            // Too long ago: hyper's.
+            (vec![on(1, HEADERS, END_STREAM), on(301, HEADERS, END_STREAM)], Ok(())),
+        ] {
+            let mut meter = Meter::new(began, 0);
+            assert_eq!(meter.advance(&before.concat(), || began), Ok(()), "{before:?}");
+            assert_eq!(meter.advance(&on(1, DATA, 0), || began), behind, "{before:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@
 //! why. So the refusal goes down the path like any other: a problem document, a record, and the end
 //! of the connection. A body that is refused breaks off at the byte that is wrong.
 //!
-//! On HTTP/2 the bytes are hyper's; only floods of frames without a request end here.
+//! On HTTP/2 the bytes are hyper's; what ends a connection all the same is in [`frames`].
 
 pub mod chunked;
 pub mod frames;
@@ -128,7 +128,7 @@ impl<S> WireIo<S> {
             },
             Place::Http2(meter) => match meter.advance(bytes, Instant::now) {
                 Ok(()) => Verdict::Pass(bytes.len()),
-                Err(frames::Flood) => Verdict::Fail(io::Error::other("a flood of HTTP/2 frames")),
+                Err(breach) => Verdict::Fail(io::Error::other(breach)),
             },
             Place::Refused => Verdict::Pass(0),
             Place::Broken(defect) => Verdict::Fail(broken(*defect)),
@@ -138,12 +138,11 @@ impl<S> WireIo<S> {
     fn opening(&mut self, bytes: &[u8]) -> Verdict {
         if let Some(frames) = bytes.strip_prefix(PREFACE) {
             let mut meter = Meter::new(Instant::now(), 0);
-            let flood = meter.advance(frames, Instant::now).is_err();
+            let verdict = meter.advance(frames, Instant::now);
             self.place = Place::Http2(meter);
-            return if flood {
-                Verdict::Fail(io::Error::other("a flood of HTTP/2 frames"))
-            } else {
-                Verdict::Pass(bytes.len())
+            return match verdict {
+                Ok(()) => Verdict::Pass(bytes.len()),
+                Err(breach) => Verdict::Fail(io::Error::other(breach)),
             };
         }
         if PREFACE.starts_with(bytes) {
