@@ -133,7 +133,9 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         cacheable: false,
         cache: "the call is refused".to_owned(),
     };
-    if let Err(error) = pipeline::receive::refuse_browsers(&headers) {
+    let refused = pipeline::receive::refuse_methods(&method)
+        .and_then(|()| pipeline::receive::refuse_browsers(&headers));
+    if let Err(error) = refused {
         explanation.refuse(error.kind().label(), error.detail());
         return Ok(explanation);
     }

@@ -28,8 +28,12 @@ pub(super) fn check(
         }
     }
     if version == Version::HTTP_2 {
-        let length = headers.get(header::CONTENT_LENGTH);
-        if body_is_empty && length.is_some_and(|length| length.as_bytes() != b"0") {
+        let length = headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
+        // hyper compares it with the body as a number; it is written into the request as it is.
+        if length.is_some_and(|length| length.len() > 1 && length.starts_with(b"0")) {
+            return Err(malformed("`content-length` must be one plain decimal number"));
+        }
+        if body_is_empty && length.is_some_and(|length| length != b"0") {
             return Err(malformed("`content-length` announces a body and there is none"));
         }
         if uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
@@ -108,7 +112,8 @@ mod tests {
 
     #[test]
     fn http2_has_rules_of_its_own() {
-        for field in [("x", " a"), ("x", "a\t"), ("content-length", "5")] {
+        for field in [("x", " a"), ("x", "a\t"), ("content-length", "5"), ("content-length", "00")]
+        {
             assert_eq!(check_over(Version::HTTP_2, &[field]), Err(Kind::Malformed), "{field:?}");
             assert_eq!(check_over(Version::HTTP_11, &[field]), Ok(()), "{field:?}");
         }

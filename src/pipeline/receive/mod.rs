@@ -9,6 +9,7 @@ mod body;
 mod browser;
 mod fields;
 mod host;
+mod method;
 
 use std::{
     sync::Arc,
@@ -17,13 +18,14 @@ use std::{
 };
 
 use futures_util::future::{Either, Ready, ready};
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
 pub use browser::refuse_browsers;
 pub use host::HostRules;
+pub use method::refuse_methods;
 
 use super::{
     hop_by_hop,
@@ -126,7 +128,7 @@ impl Rules {
         draft.note(|facts| facts.place = Some(place));
         let (parts, body) = request.into_parts();
         let (uri, mut headers) = (parts.uri, parts.headers);
-        Self::check_method(&parts.method)?;
+        refuse_methods(&parts.method)?;
         self.check_size(&uri, &headers)?;
         if headers.contains_key(header::UPGRADE) && parts.version < Version::HTTP_2 {
             return Err(Error::new(Kind::NotImplemented, "send the request without `Upgrade`"));
@@ -141,10 +143,7 @@ impl Rules {
         if parts.version == Version::HTTP_2 {
             fields::join_cookies(&mut headers);
         }
-        let target = uri.into_parts().path_and_query.ok_or_else(|| {
-            Error::new(Kind::TargetNotCanonical, TargetError::NotAbsolute.to_string())
-        })?;
-        let target = CanonicalTarget::parse(target)
+        let target = canonical(uri)
             .map_err(|error| Error::new(Kind::TargetNotCanonical, error.to_string()))?;
         hop_by_hop::strip(&mut headers);
         hop_by_hop::strip_request_only(&mut headers);
@@ -156,21 +155,7 @@ impl Rules {
         Ok(Checked::Received(Box::new(Received { head, body })))
     }
 
-    fn check_method(method: &Method) -> Result<(), Error> {
-        // TRACE would echo the secret (RFC 9110 §9.3.8), CONNECT would make a tunnel.
-        match *method {
-            Method::GET
-            | Method::HEAD
-            | Method::POST
-            | Method::PUT
-            | Method::PATCH
-            | Method::DELETE
-            | Method::OPTIONS => Ok(()),
-            _ => Err(Error::new(Kind::MethodRefused, "the gateway does not proxy this method")),
-        }
-    }
-
-    fn check_size(&self, uri: &http::Uri, headers: &http::HeaderMap) -> Result<(), Error> {
+    fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {
         let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
         if target > self.limits.target_bytes {
             return Err(Error::new(
@@ -190,6 +175,14 @@ impl Rules {
             ));
         }
         Ok(())
+    }
+}
+
+fn canonical(uri: Uri) -> Result<CanonicalTarget, TargetError> {
+    match uri.into_parts().path_and_query {
+        // A query alone would be sent with a slash in front that nobody wrote.
+        Some(target) if target.as_str().starts_with('/') => CanonicalTarget::parse(target),
+        Some(_) | None => Err(TargetError::NotAbsolute),
     }
 }
 

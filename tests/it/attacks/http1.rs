@@ -158,8 +158,15 @@ async fn lines_and_request_lines() {
         ),
         ("TRACE", line("TRACE /a/ HTTP/1.1"), Denied(405)),
         ("TRACK", line("TRACK /a/ HTTP/1.1"), Denied(405)),
-        ("an unknown method", line("FOOBAR /a/ HTTP/1.1"), Denied(405)),
-        ("a method in lower case", line("get /a/ HTTP/1.1"), Denied(405)),
+        ("a method that nobody knows", line("FOOBAR /a/ HTTP/1.1"), Refused(501)),
+        ("a method in lower case", line("get /a/ HTTP/1.1"), Refused(501)),
+        ("a method with a byte in front", line("XGET /a/ HTTP/1.1"), Refused(501)),
+        ("HTTP/2's method", line("PRI /a/ HTTP/1.1"), Denied(405)),
+        (
+            "an extension method",
+            line("M-SEARCH /a/ HTTP/1.1"),
+            Sent("M-SEARCH /a/ HTTP/1.1\r\n", "\r\n\r\n"),
+        ),
         ("a star with OPTIONS", line("OPTIONS * HTTP/1.1"), Denied(204)),
         ("nothing but spaces", b"   \r\n\r\n".to_vec(), Refused(400)),
         (

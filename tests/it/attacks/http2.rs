@@ -85,11 +85,14 @@ async fn what_is_malformed_is_not_translated() {
         ("two paths", get(&[(b":path", b"/evil/")])),
         ("no path", headers(1, true, &[METHOD, SCHEME, AUTHORITY])),
         ("a star with GET", path(b"*")),
+        ("a path that is a query alone", path(b"?evil")),
         ("a method with a space", method(b"GET /evil HTTP/1.1")),
         ("a method with CR LF", method(b"GET / HTTP/1.1\r\nx-evil: a")),
         ("an empty method", method(b"")),
         ("no method", headers(1, true, &[SCHEME, AUTHORITY, PATH])),
         ("two methods", get(&[(b":method", b"POST")])),
+        ("a method in lower case", method(b"get")),
+        ("a method that nobody knows", method(b"XGET")),
         ("TRACE", method(b"TRACE")),
         (
             "CONNECT",
@@ -120,6 +123,8 @@ async fn what_is_malformed_is_not_translated() {
             "two equal lengths",
             post(&[(b"content-length", b"5"), (b"content-length", b"5")], b"hello"),
         ),
+        ("a length with zeros in front", post(&[(b"content-length", b"005")], b"hello")),
+        ("a list of lengths", post(&[(b"content-length", b"5, 5")], b"hello")),
         ("a length that is no number", post(&[(b"content-length", b"+5")], b"hello")),
         (
             "a length of nothing for a body",
