@@ -12,7 +12,8 @@ use http::uri::PathAndQuery;
 ///
 /// The path begins with `/`, has only the characters of RFC 3986 §3.3 without `;`, no empty and no
 /// dot segments, and no percent-encoding of a character that needs none or that separates
-/// (`%2F`, `%5C`, `%2E`, `%3B`, `%25`, controls). The query is carried byte for byte.
+/// (`%2F`, `%5C`, `%2E`, `%3B`, `%25`, controls), or of bytes that are no UTF-8 (`%C0%AF` is a slash
+/// to a lenient decoder). The query is carried byte for byte.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalTarget(PathAndQuery);
 
@@ -74,13 +75,20 @@ fn check_path(path: &str) -> Result<(), TargetError> {
     if bytes.first() != Some(&b'/') {
         return Err(TargetError::NotAbsolute);
     }
+    // Encoded bytes of characters beyond ASCII, as long as nothing else stands between them.
+    let mut beyond = Vec::new();
     let mut rest = bytes;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = match byte {
             b'%' => {
                 let (digits, tail) =
                     tail.split_at_checked(2).ok_or(TargetError::PercentEncoding)?;
-                check_encoded(digits)?;
+                let byte = check_encoded(digits)?;
+                if !byte.is_ascii() {
+                    beyond.push(byte);
+                    rest = tail;
+                    continue;
+                }
                 tail
             }
             b';' => return Err(TargetError::PathParameter),
@@ -88,7 +96,9 @@ fn check_path(path: &str) -> Result<(), TargetError> {
             byte if is_path_byte(byte) => tail,
             _ => return Err(TargetError::Character),
         };
+        check_utf8(&mut beyond)?;
     }
+    check_utf8(&mut beyond)?;
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         match segment {
@@ -107,7 +117,17 @@ const fn is_path_byte(byte: u8) -> bool {
         | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/')
 }
 
-fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
+/// Checks the bytes, and forgets them.
+fn check_utf8(bytes: &mut Vec<u8>) -> Result<(), TargetError> {
+    if std::str::from_utf8(bytes).is_err() {
+        return Err(TargetError::EncodedBytes);
+    }
+    bytes.clear();
+    Ok(())
+}
+
+/// The byte that two digits stand for, if it may be encoded.
+fn check_encoded(digits: &[u8]) -> Result<u8, TargetError> {
     let byte = std::str::from_utf8(digits)
         .ok()
         .filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -120,7 +140,7 @@ fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             Err(TargetError::EncodedUnreserved)
         }
-        _ => Ok(()),
+        byte => Ok(byte),
     }
 }
 
@@ -154,6 +174,9 @@ pub enum TargetError {
     /// `%2E`, `%41`: an encoding that is not needed.
     #[error("the path encodes a character that must stand as it is")]
     EncodedUnreserved,
+    /// `%C0%AF`: bytes that are no UTF-8.
+    #[error("the path encodes bytes that are no UTF-8")]
+    EncodedBytes,
     /// `;`.
     #[error("the path holds a path parameter (;)")]
     PathParameter,
@@ -206,6 +229,11 @@ mod tests {
             ("/%61dmin/", TargetError::EncodedUnreserved),
             ("/a%00", TargetError::EncodedControl),
             ("/a%0d%0a", TargetError::EncodedControl),
+            ("/a%c0%afb", TargetError::EncodedBytes),
+            ("/a%e0%80%afb/", TargetError::EncodedBytes),
+            ("/r%E4kning", TargetError::EncodedBytes),
+            ("/r%C3/%A4kning", TargetError::EncodedBytes),
+            ("/r%C3", TargetError::EncodedBytes),
             ("/a%zz", TargetError::PercentEncoding),
             ("/a%2", TargetError::PercentEncoding),
             ("/a;x=1/", TargetError::PathParameter),

@@ -133,6 +133,7 @@ async fn lines_and_request_lines() {
         ("a backslash", line("GET /a\\b/ HTTP/1.1"), Denied(400)),
         ("double encoding", line("GET /a/%252e/ HTTP/1.1"), Denied(400)),
         ("an encoded NUL", line("GET /a/%00/ HTTP/1.1"), Denied(400)),
+        ("an overlong slash", line("GET /a/..%c0%afb/ HTTP/1.1"), Denied(400)),
         ("a star with GET", line("GET * HTTP/1.1"), Refused(400)),
         ("a target without a slash", line("GET a/ HTTP/1.1"), Refused(400)),
         ("a target of another scheme", line("GET ftp://localhost/a/ HTTP/1.1"), Refused(400)),
