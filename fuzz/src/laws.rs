@@ -1,8 +1,11 @@
 //! What must hold for any bytes from outside. One function a fuzz target; a stable test of the
 //! gateway includes this file and runs the same functions over `tests/corpora`.
 
+use std::{env, fs, iter, process, slice, thread};
+
 use http::uri::PathAndQuery;
 use pigello_gateway::{
+    config,
     credentials::sealed::values_from_json,
     domain::CanonicalTarget,
     pipeline::listener::wire::{
@@ -22,6 +25,7 @@ pub const ALL: &[(&str, Law)] = &[
     ("target", target),
     ("audit_line", audit_line),
     ("sealed_values", sealed_values),
+    ("configuration", configuration),
 ];
 
 /// A head that passes means the same to another parser: as many fields, the same lengths, and no
@@ -119,5 +123,20 @@ pub fn audit_line(bytes: &[u8]) {
 pub fn sealed_values(bytes: &[u8]) {
     if let Err(error) = values_from_json(bytes) {
         assert!(!error.to_string().is_empty());
+    }
+}
+
+/// A file is taken, or every problem is told in plain text: what a file holds is not printed as it is.
+pub fn configuration(bytes: &[u8]) {
+    // It is read from a file, and other threads read theirs.
+    let name = format!("pigello-gateway-{}-{:?}.toml", process::id(), thread::current().id());
+    let path = env::temp_dir().join(name);
+    fs::write(&path, bytes).expect("a temporary file");
+    let loaded = config::load(slice::from_ref(&path), iter::empty());
+    fs::remove_file(path).expect("it is there");
+    if let Err(problems) = loaded {
+        let told = problems.to_string();
+        assert!(!told.is_empty());
+        assert!(!told.chars().any(|char| char.is_control() && char != '\n'), "{told:?}");
     }
 }
