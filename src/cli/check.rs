@@ -22,7 +22,7 @@ use crate::{
             ProfileSettings, SourceSettings, Unmatched, VaultSettings,
         },
     },
-    domain::{Address, CallerRule, OperationPattern, Span},
+    domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
 };
 
 /// Checks the configuration and says what it means.
@@ -210,6 +210,9 @@ fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<(
     for caller in &settings.callers {
         page.line(&caller.name, proofs(caller, settings))?;
         page.more(allowed(caller, settings))?;
+        if let Some(limits) = limited(&caller.limits) {
+            page.more(limits)?;
+        }
     }
     let everyone = if settings.callers.is_empty() { "everyone" } else { "everyone else" };
     match settings.policy.unidentified {
@@ -272,6 +275,16 @@ fn allowed(caller: &CallerRule, settings: &Settings) -> String {
     format!("may use {count} operations: {}", patterns.join(", "))
 }
 
+/// How much a caller may ask for, if there is a limit.
+fn limited(limits: &CallerLimits) -> Option<String> {
+    let rate = limits.rate.map(|Rate { per_second, burst }| {
+        format!("{per_second} calls a second, {burst} of them at once")
+    });
+    let concurrency = limits.concurrency.map(|calls| format!("{calls} under way at a time"));
+    let parts: Vec<_> = rate.into_iter().chain(concurrency).collect();
+    (!parts.is_empty()).then(|| format!("at most {}", parts.join("; ")))
+}
+
 fn cache(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
     let cache = &settings.cache;
     page.section("Answered from memory")?;
@@ -324,5 +337,26 @@ fn admin(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
     match &settings.admin {
         Some(admin) => page.line(&admin.address, "health, metrics, status"),
         None => page.line("off", "no health checks and no metrics"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_where_there_are_any() {
+        let rate = Rate { per_second: 50.try_into().unwrap(), burst: 100.try_into().unwrap() };
+        let concurrency = Some(20.try_into().unwrap());
+        for (limits, told) in [
+            (CallerLimits::default(), None),
+            (
+                CallerLimits { rate: Some(rate), concurrency },
+                Some("at most 50 calls a second, 100 of them at once; 20 under way at a time"),
+            ),
+            (CallerLimits { rate: None, concurrency }, Some("at most 20 under way at a time")),
+        ] {
+            assert_eq!(limited(&limits).as_deref(), told);
+        }
     }
 }
