@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
+    credentials::Lease,
     domain::{Caller, ListenerName, Operation, ProfileName, RequestId, TraceContext},
     error::Kind,
     telemetry::Stages,
@@ -34,6 +35,9 @@ struct Shared {
     began: Instant,
     time: SystemTime,
     request_bytes: AtomicU64,
+    /// Zero as long as no credentials were sent. Not among the facts, for a fetch that outlives its
+    /// caller needs it when the record is closed.
+    sent_generation: AtomicU64,
     facts: Mutex<Facts>,
     /// Of a call that is traced.
     stages: Option<Mutex<Stages>>,
@@ -84,6 +88,7 @@ impl Draft {
             began: Instant::now(),
             time: SystemTime::now(),
             request_bytes: AtomicU64::new(0),
+            sent_generation: AtomicU64::new(0),
             facts: Mutex::new(Facts::default()),
             stages: traced.then(|| Mutex::new(Stages::begin(trace.span_id()))),
         }))
@@ -122,6 +127,23 @@ impl Draft {
     /// Why the caller's body could not be read to its end, if so.
     pub fn body_error(&self) -> Option<Kind> {
         self.0.facts.lock().body_error
+    }
+
+    /// Notes the credentials that the call is about to be sent with.
+    pub fn sends_with(&self, lease: &Lease) {
+        self.sends_generation(lease.generation());
+        let version = Arc::clone(lease.version().shared());
+        self.note(|facts| facts.credential_version = Some(version));
+    }
+
+    /// As [`Self::sends_with`], of credentials of which only the number is known.
+    pub(super) fn sends_generation(&self, generation: u64) {
+        self.0.sent_generation.store(generation, Ordering::Release);
+    }
+
+    /// The number of the credentials that the call was last sent with, if it was sent.
+    pub fn sent_generation(&self) -> Option<u64> {
+        Some(self.0.sent_generation.load(Ordering::Acquire)).filter(|generation| *generation > 0)
     }
 
     /// Counts bytes of the caller's body.

@@ -152,6 +152,12 @@ impl Keeper {
         self.shared.view.load().lease(true)
     }
 
+    /// The number of the generation in use, if there is one. Takes nothing: a version that is due to
+    /// be tried stays due, and is not in use before it has proved itself.
+    pub fn generation(&self) -> Option<u64> {
+        self.shared.view.load().generation()
+    }
+
     /// Tells how Pigello took a set: once for every answer of it.
     pub fn report(&self, lease: &Lease, verdict: Verdict) {
         match verdict {

@@ -368,10 +368,13 @@ async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     assert!(reason.detail().contains("Pigello has refused"), "{reason}");
     // One call in a while is a trial, and its success opens the set again.
     time::sleep(Duration::from_secs(20)).await;
+    // Who only asks what is in use takes it from nobody.
+    assert_eq!(keeper.generation(), None);
     let trial = keeper.snapshot().unwrap();
     keeper.snapshot().unwrap_err();
     keeper.report(&trial, Verdict::Accepted);
     keeper.snapshot().unwrap();
+    assert_eq!(keeper.generation(), Some(trial.generation()));
     assert_eq!(keeper.status().state, State::Fresh);
     stop.cancel();
     run.await.unwrap();

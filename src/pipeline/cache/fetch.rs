@@ -47,8 +47,10 @@ pub(super) struct Errand {
     pub(super) origin: Origin,
     /// How many purges there had been when it began.
     pub(super) purges: u64,
-    /// Whether the credentials are those of the key yet.
-    pub(super) is_current: Box<dyn Fn(&Key) -> bool + Send + Sync>,
+    /// Knows what credentials the request was sent with.
+    pub(super) sent: Draft,
+    /// Whether credentials are those in use.
+    pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Those who follow.
     pub(super) ticket: Option<Ticket>,
     /// What is stored, but may not be served as it is.
@@ -94,10 +96,11 @@ impl Errand {
             (Ok(response), Some(spare), Some(previous))
                 if response.status() == StatusCode::NOT_MODIFIED =>
             {
-                if previous.validators.confirmed_by(response.headers()) {
+                if self.is_of_its_key() && previous.validators.confirmed_by(response.headers()) {
                     return self.confirmed(&previous, &response, times, reply);
                 }
-                // It confirms something that is not stored here: that is asked for in full.
+                // It confirms something that is not stored here, or what other credentials fetched:
+                // that is asked for in full.
                 self.store.drop_target(&self.key.view());
                 self.previous = None;
                 match ask(&self.store, service, spare, Body::empty()).await {
@@ -245,8 +248,7 @@ impl Errand {
 
     /// Stores an object and hands it to those who follow.
     fn keep(mut self, object: Arc<Object>) {
-        // New credentials may have come while it was fetched: then it is not known whose it is.
-        let landing = if (self.is_current)(&self.key) {
+        let landing = if self.is_of_its_key() {
             self.store.put(self.key, &object, self.purges);
             Landing::Stored(object)
         } else {
@@ -255,6 +257,13 @@ impl Errand {
         if let Some(ticket) = self.ticket.take() {
             ticket.land(landing);
         }
+    }
+
+    /// Whether the answer is what the key says: fetched with its credentials, and they are in use
+    /// yet. While a rotation is under way a call may be sent with others than it began with.
+    fn is_of_its_key(&self) -> bool {
+        let generation = self.key.generation();
+        self.sent.sent_generation() == Some(generation) && (self.is_in_use)(generation)
     }
 
     /// Nothing came of it for others. For a while, who asks for the same does not wait for another;

@@ -10,7 +10,7 @@ use super::{
     control::Ask,
     fetch::{Caller, Errand, origin_of},
     flight::{Follower, Landing, Place as Seat},
-    key::{Key, KeyView},
+    key::KeyView,
     object::{Object, Reuse},
     service::{Generation, Place},
     settings::Rule,
@@ -57,7 +57,11 @@ impl<G: Generation> Read<'_, G> {
         if self.ask.no_store || !body.is_end_stream() || validate::is_for_upstream(headers) {
             return Way::Forward(Forward::Bypass);
         }
-        let key = self.key();
+        let Some(key) = self.key() else {
+            // Whoever is to be answered from memory alone is told that it has nothing.
+            let refused = self.ask.only_if_cached.then(only_if_cached);
+            return refused.map_or(Way::Forward(Forward::Miss), Way::Refuse);
+        };
         let is_head = self.head.method == Method::HEAD;
         let found = self.store.find(&key, headers, is_head, self.now);
         let object = found.as_ref().and_then(Found::object);
@@ -89,13 +93,14 @@ impl<G: Generation> Read<'_, G> {
     }
 
     /// The errand of keeping the answer to a POST, should it say that it is what GET would answer.
-    pub(super) fn errand_for_post(&self) -> Errand {
-        self.errand(self.key(), Forward::Miss)
+    pub(super) fn errand_for_post(&self) -> Option<Errand> {
+        Some(self.errand(self.key()?, Forward::Miss))
     }
 
-    fn key(&self) -> KeyView<'_> {
-        let generation = self.place.generation(self.store);
-        KeyView::new(&self.place.scope.profile, generation, &self.head.target)
+    /// The key of what it asks for; `None` as long as no credentials are in use.
+    fn key(&self) -> Option<KeyView<'_>> {
+        let generation = self.place.generation(self.store)?;
+        Some(KeyView::new(&self.place.scope.profile, generation, &self.head.target))
     }
 
     /// To the upstream, alone or with others.
@@ -167,8 +172,9 @@ impl<G: Generation> Read<'_, G> {
             key: key.to_key(),
             origin: origin_of(self.store, self.head, self.operation),
             purges: self.store.purges(),
-            is_current: Box::new(move |key: &Key| {
-                place.scope.keeper.generation() == key.generation()
+            sent: self.head.draft.clone(),
+            is_in_use: Box::new(move |generation| {
+                place.scope.keeper.generation() == Some(generation)
             }),
             ticket: None,
             previous: None,

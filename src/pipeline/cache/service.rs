@@ -35,17 +35,19 @@ use crate::{
     trail::CacheResult,
 };
 
-/// All that the cache may know of credentials: which ones they are, as a number that changes with
-/// each new set.
+/// All that the cache may know of credentials: which ones they are, as a number above zero that
+/// changes with each new set.
 pub trait Generation: Clone + Send + Sync + 'static {
-    /// The number of the set that a request would be sent with now.
-    fn generation(&self) -> u64;
+    /// The number of the set in use. `None` if none is: then there is nothing that an object could
+    /// belong to, so nothing is read from memory and nothing stored.
+    ///
+    /// A source that is away changes nothing for as long as the set it gave stays in use.
+    fn generation(&self) -> Option<u64>;
 }
 
 impl Generation for Keeper {
-    fn generation(&self) -> u64 {
-        // Without a set there is nothing that an object could belong to.
-        self.snapshot().map_or(0, |lease| lease.generation())
+    fn generation(&self) -> Option<u64> {
+        Self::generation(self)
     }
 }
 
@@ -86,10 +88,11 @@ pub(super) struct Place<G> {
 impl<G: Generation> Place<G> {
     /// The number of the credentials now. The store learns of a new one, so that what the old ones
     /// fetched leaves memory.
-    pub(super) fn generation(&self, store: &Store) -> u64 {
+    pub(super) fn generation(&self, store: &Store) -> Option<u64> {
         let generation = self.scope.keeper.generation();
-        if self.seen.load(Ordering::Relaxed) != generation {
-            self.seen.store(generation, Ordering::Relaxed);
+        let number = generation.unwrap_or_default();
+        if self.seen.load(Ordering::Relaxed) != number {
+            self.seen.store(number, Ordering::Relaxed);
             store.has_generation(&self.scope.profile, generation);
         }
         generation
@@ -168,17 +171,21 @@ where
                     CacheFuture::wait(wait::fetch(ready_one(inner), head, body, errand, follower))
                 }
             },
-            Some(read) => {
-                let errand = read.errand_for_post();
-                let write = Write::begin(store, &place.origin, &head, operation);
-                CacheFuture::wait(wait::post(ready_one(inner), head, body, errand, write))
-            }
             None if head.method.is_safe() => {
                 CacheFuture::forward(inner.call(Fetch { head, body }), After::Nothing)
             }
-            None => {
+            read => {
+                let errand = read.and_then(|read| read.errand_for_post());
                 let write = Write::begin(store, &place.origin, &head, operation);
-                CacheFuture::forward(inner.call(Fetch { head, body }), After::Invalidate { write })
+                match errand {
+                    Some(errand) => {
+                        CacheFuture::wait(wait::post(ready_one(inner), head, body, errand, write))
+                    }
+                    None => {
+                        let after = After::Invalidate { write };
+                        CacheFuture::forward(inner.call(Fetch { head, body }), after)
+                    }
+                }
             }
         }
     }

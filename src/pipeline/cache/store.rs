@@ -40,8 +40,8 @@ struct Shared {
     flights: Flights,
     /// Moves on with each purge: what is being fetched then is not stored.
     purges: AtomicU64,
-    /// The credentials that each profile has now.
-    generations: Mutex<HashMap<ProfileName, u64>>,
+    /// The credentials that each profile uses now, if any.
+    generations: Mutex<HashMap<ProfileName, Option<u64>>>,
     counts: Counts,
     wall: Arc<dyn WallClock>,
 }
@@ -142,7 +142,7 @@ impl Store {
         let generations = self.0.generations.lock().clone();
         self.sweep(|key, object| {
             let is_retired =
-                generations.get(key.profile()).is_some_and(|now| *now != key.generation());
+                generations.get(key.profile()).is_some_and(|now| *now != Some(key.generation()));
             is_retired || !object.is_kept(now) || !self.is_current(&object.stamp)
         });
         self.0.objects.run_pending_tasks();
@@ -258,9 +258,9 @@ impl Store {
         self.0.purges.load(Ordering::Acquire)
     }
 
-    /// A profile has new credentials: what the old ones fetched is unreachable already, and leaves
-    /// memory with the next maintenance.
-    pub(super) fn has_generation(&self, profile: &ProfileName, generation: u64) {
+    /// A profile has new credentials, or none: what the old ones fetched is unreachable already, and
+    /// leaves memory with the next maintenance.
+    pub(super) fn has_generation(&self, profile: &ProfileName, generation: Option<u64>) {
         self.0.generations.lock().insert(profile.clone(), generation);
     }
 

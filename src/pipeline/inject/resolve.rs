@@ -1,9 +1,6 @@
 //! Takes the credential set a request is sent with.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use futures_util::future::{Either, Ready, ready};
 use http::Response;
@@ -63,8 +60,7 @@ where
         match lease {
             Ok(lease) => {
                 let Intended { head, body } = intended;
-                let version = Arc::clone(lease.version().shared());
-                head.draft.note(|facts| facts.credential_version = Some(version));
+                head.draft.sends_with(&lease);
                 Either::Left(self.inner.call(Resolved { head, body, lease }))
             }
             Err(unavailable) => Either::Right(ready(Err(unavailable.into()))),

@@ -116,11 +116,8 @@ where
                 Next::Unavailable(unavailable) => return Err(unavailable.into()),
                 Next::Repeat(lease) => lease,
             };
-            let version = Arc::clone(lease.version().shared());
-            self.head.draft.note(|facts| {
-                facts.retries.push(REFUSED);
-                facts.credential_version = Some(version);
-            });
+            self.head.draft.note(|facts| facts.retries.push(REFUSED));
+            self.head.draft.sends_with(&lease);
             let body = Body::full(self.body.clone());
             let resolved = Resolved { head: self.head.clone(), body, lease: Arc::clone(&lease) };
             response = self.inner.call(resolved).await?;

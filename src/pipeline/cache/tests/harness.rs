@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -38,7 +35,7 @@ pub(super) struct Bench {
     pub(super) store: Store,
     pub(super) upstream: Upstream,
     pub(super) generation: Counter,
-    pub(super) stage: Cached<Upstream, Counter>,
+    pub(super) stage: Cached<Sender, Counter>,
     catalog: Arc<Catalog>,
     clock: TestClock,
 }
@@ -110,13 +107,14 @@ fn stage(
     store: &Store,
     generation: &Counter,
     upstream: &Upstream,
-) -> Cached<Upstream, Counter> {
+) -> Cached<Sender, Counter> {
     let scope = Scope {
         profile: ProfileName::new(profile),
         origin: "https://api.pigello.io".parse().unwrap(),
         keeper: generation.clone(),
     };
-    cache(store.clone(), scope).layer(upstream.clone())
+    let sender = Sender { upstream: upstream.clone(), generation: generation.clone() };
+    cache(store.clone(), scope).layer(sender)
 }
 
 /// Lets every task that is ready run, a thousand callers' too.
@@ -240,18 +238,76 @@ impl Answer {
 }
 
 /// The number of a profile's credentials.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Counter(Arc<AtomicU64>);
+#[derive(Clone, Debug)]
+pub(super) struct Counter(Arc<Mutex<Credentials>>);
+
+#[derive(Debug)]
+struct Credentials {
+    newest: u64,
+    in_use: Option<u64>,
+    /// What calls are sent with, if not with those in use.
+    trial: Option<u64>,
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Credentials { newest: 1, in_use: Some(1), trial: None })))
+    }
+}
 
 impl Counter {
     pub(super) fn rotate(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        let mut credentials = self.0.lock();
+        credentials.newest += 1;
+        credentials.in_use = Some(credentials.newest);
+    }
+
+    /// Credentials that are no longer to be used; returns what they were.
+    pub(super) fn lose(&self) -> Option<u64> {
+        self.0.lock().in_use.take()
+    }
+
+    /// Credentials that are used again.
+    pub(super) fn regain(&self, generation: Option<u64>) {
+        self.0.lock().in_use = generation;
+    }
+
+    /// From now on calls are sent with these.
+    pub(super) fn try_out(&self, trial: Option<u64>) {
+        self.0.lock().trial = trial;
+    }
+
+    fn sent(&self) -> Option<u64> {
+        let credentials = self.0.lock();
+        credentials.trial.or(credentials.in_use)
     }
 }
 
 impl Generation for Counter {
-    fn generation(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+    fn generation(&self) -> Option<u64> {
+        self.0.lock().in_use
+    }
+}
+
+/// Notes what credentials a call is sent with, and sends it.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    upstream: Upstream,
+    generation: Counter,
+}
+
+impl Service<Fetch> for Sender {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, fetch: Fetch) -> Self::Future {
+        fetch.head.draft.sends_generation(self.generation.sent().unwrap_or_default());
+        self.upstream.call(fetch)
     }
 }
 

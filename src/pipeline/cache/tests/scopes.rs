@@ -6,8 +6,12 @@ use std::{collections::HashMap, time::Duration};
 use proptest::prelude::*;
 use tokio::time::advance;
 
-use super::harness::{Bench, Upstream, free_rule, reply};
-use crate::pipeline::cache::Rule;
+use super::{
+    super::Rule,
+    harness::{Bench, Upstream, free_rule, reply},
+    tables::{get, pause},
+};
+use crate::{body::Body, trail::CacheResult};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -103,6 +107,54 @@ async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_gone_answer_nobody() {
+    let bench = Bench::free();
+    bench.upstream.then(reply(200).cache_control("max-age=600").header("etag", "\"a\""));
+    get(&bench, &[]).await;
+    let lost = bench.generation.lose();
+    // Nothing is read, and what is fetched on trial is nobody's.
+    for calls in 2..4 {
+        bench.upstream.then(reply(200).cache_control("max-age=600"));
+        let answer = get(&bench, &[]).await;
+        assert_eq!((answer.number(), answer.result), (calls, Some(CacheResult::Miss)));
+        assert_eq!(answer.field("cache-status"), "pigello-gateway; fwd=miss");
+    }
+    let refused = bench.get("/object").header("cache-control", "only-if-cached").begin().await;
+    assert_eq!(refused.unwrap_err().kind(), crate::error::Kind::OnlyIfCached);
+    // They are taken again at once: what they fetched is theirs yet.
+    bench.generation.regain(lost);
+    assert_eq!(get(&bench, &[]).await.number(), 1);
+    // It leaves memory if that takes longer.
+    bench.generation.lose();
+    get(&bench, &[]).await;
+    bench.store.maintain();
+    assert_eq!(bench.store.stats().responses, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_belongs_to_the_credentials_it_was_fetched_with() {
+    let bench = Bench::free();
+    // A rotation is half way: a call is sent with credentials that are not in use yet, and its
+    // answer does not put them in use.
+    bench.generation.try_out(Some(9));
+    bench.upstream.then(reply(503).cache_control("max-age=60"));
+    assert_eq!(get(&bench, &[]).await.number(), 1);
+    bench.generation.try_out(None);
+    bench.upstream.then(reply(200).cache_control("max-age=2").header("etag", "\"a\""));
+    assert_eq!(get(&bench, &[]).await.number(), 2);
+    assert_eq!(get(&bench, &[]).await.number(), 2);
+    // What some have fetched the word of others does not confirm.
+    pause().await;
+    bench.generation.try_out(Some(9));
+    bench.upstream.then(reply(304).header("etag", "\"a\"").body(Body::empty()));
+    bench.upstream.then(reply(200).cache_control("max-age=60").header("etag", "\"a\""));
+    let answer = get(&bench, &[]).await;
+    assert_eq!((answer.number(), answer.result), (4, Some(CacheResult::Miss)));
+    bench.generation.try_out(None);
+    assert_eq!(get(&bench, &[]).await.number(), 5);
 }
 
 proptest! {

@@ -76,9 +76,11 @@ impl Service<Fetch> for Echo {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Fetch) -> Self::Future {
+    fn call(&mut self, fetch: Fetch) -> Self::Future {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let text = format!("{} {}", self.profile, self.generation.generation());
+        let generation = self.generation.generation().unwrap();
+        fetch.head.draft.sends_generation(generation);
+        let text = format!("{} {generation}", self.profile);
         let response = Response::builder().header("cache-control", "max-age=60");
         ready(Ok(response.body(Body::full(text)).unwrap()))
     }
@@ -115,9 +117,9 @@ fn nothing_crosses_while_credentials_rotate_under_load() {
                     if turn % 1000 == 999 {
                         store.maintain();
                     }
-                    let before = generation.generation();
+                    let before = generation.generation().unwrap();
                     let response = stage.call(recorded("/object")).await.unwrap();
-                    let after = generation.generation();
+                    let after = generation.generation().unwrap();
                     let body = response.into_body().in_memory().unwrap();
                     let text = std::str::from_utf8(&body).unwrap().to_owned();
                     let (theirs, used) = text.split_once(' ').unwrap();
