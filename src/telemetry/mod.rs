@@ -1,10 +1,12 @@
 //! What the gateway tells about itself: metrics, logs and traces.
 
+mod activity;
 mod logs;
 mod metrics;
 mod table;
 mod traces;
 
+pub use activity::{Activity, Answers, Counts, Pair, Period, Stretch, Summary, Times, Trouble};
 pub use logs::{LogFormat, LogSettings, init as init_logs};
 pub use metrics::Metrics;
 pub use table::{Described, METRICS, metrics_page};

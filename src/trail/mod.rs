@@ -110,6 +110,7 @@
 
 mod settings;
 mod record;
+mod watch;
 mod target;
 mod json;
 mod chain;
@@ -149,3 +150,4 @@ pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use shared::Unwritable;
 pub use verify::{Against, Problem, ProblemKind, Report, VerifyError, verify};
+pub use watch::Watch;

@@ -6,7 +6,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use super::{
     encode::Removal,
     record::{Intent, Record},
     settings::{OnFailure, Settings},
+    watch::Watch,
 };
 
 /// The trail cannot be written, and calls that would not be on it are refused.
@@ -51,6 +52,21 @@ impl Item {
     }
 }
 
+impl Batch {
+    /// Shows the watcher what it has not seen yet.
+    fn show(&mut self, watcher: &dyn Watch) {
+        let unseen = self.items.iter().skip(self.seen).filter_map(|item| match item {
+            Item::Call(record) => Some(record),
+            Item::Intent(_) | Item::Retention(_) => None,
+        });
+        let mut unseen = unseen.peekable();
+        if unseen.peek().is_some() {
+            watcher.saw(&mut unseen);
+        }
+        self.seen = self.items.len();
+    }
+}
+
 /// Someone who waits for what was queued before to be in stable storage.
 pub(super) type Waiter = oneshot::Sender<Result<(), Unwritable>>;
 
@@ -58,6 +74,8 @@ pub(super) type Waiter = oneshot::Sender<Result<(), Unwritable>>;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
+    /// How many of them the watcher has seen.
+    seen: usize,
     pub(super) waiters: Vec<Waiter>,
     /// Records that found no room since the last batch.
     pub(super) lost: u64,
@@ -91,6 +109,7 @@ pub(super) struct Shared {
     crowded: AtomicBool,
     on_failure: OnFailure,
     capacity: usize,
+    watcher: OnceLock<Arc<dyn Watch>>,
     pub(super) written: AtomicU64,
     pub(super) synced_seq: AtomicU64,
     pub(super) last_seq: AtomicU64,
@@ -107,6 +126,7 @@ impl Shared {
             crowded: AtomicBool::new(false),
             on_failure: settings.on_failure,
             capacity: settings.queue_records.max(1),
+            watcher: OnceLock::new(),
             written: AtomicU64::new(0),
             synced_seq: AtomicU64::new(last_seq),
             last_seq: AtomicU64::new(last_seq),
@@ -169,6 +189,12 @@ impl Shared {
         Ok(receiver)
     }
 
+    /// Shows every record to this watcher from now on; only the first one counts.
+    pub(super) fn watch(&self, watcher: Arc<dyn Watch>) {
+        // Whoever opened the trail has set one, or nobody does.
+        let _there_is_one = self.watcher.set(watcher);
+    }
+
     pub(super) fn on_failure(&self) -> OnFailure {
         self.on_failure
     }
@@ -221,16 +247,25 @@ impl Shared {
                 None => self.work.wait(&mut queue),
             }
         }
+        batch.seen = 0;
         std::mem::swap(&mut queue.batch, batch);
         queue.batch.closing = batch.closing;
         queue.since = None;
         self.crowded.store(false, Ordering::Relaxed);
         self.admit_or_not(&queue);
+        drop(queue);
+        if let Some(watcher) = self.watcher.get() {
+            batch.show(&**watcher);
+        }
     }
 
-    /// Waits until a moment or the end, and says whether it is the end.
+    /// Waits until a moment or the end, and says whether it is the end. What the disk does not take
+    /// is still seen: that is when someone looks.
     pub(super) fn pause(&self, until: Instant) -> bool {
         let mut queue = self.queue.lock();
+        if let Some(watcher) = self.watcher.get() {
+            queue.batch.show(&**watcher);
+        }
         while !queue.batch.closing && Instant::now() < until {
             self.work.wait_until(&mut queue, until);
         }

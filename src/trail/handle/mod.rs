@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    checkpoint::Publisher,
+    checkpoint::{self, Checkpoint, Publisher},
     directory::{Directory, DirectoryError},
     encode::Encoder,
     export::{ExportError, Exporter, Progress},
@@ -22,6 +22,7 @@ use super::{
     settings::{Durability, ObjectIds, OnFailure, Settings},
     shared::{Item, Shared, Unwritable},
     storage::{Files, Storage},
+    watch::Watch,
     writer::Writer,
 };
 
@@ -159,6 +160,17 @@ impl Trail {
     async fn synced(&self, item: Item) -> Result<(), Unwritable> {
         let on_failure = self.0.shared.on_failure();
         outcome(self.0.shared.push_synced(item), on_failure).await
+    }
+
+    /// Shows every record to this watcher from now on, beside writing it. A trail has one watcher: a
+    /// second one sees nothing.
+    pub fn watch(&self, watcher: Arc<dyn Watch>) {
+        self.0.shared.watch(watcher);
+    }
+
+    /// The last checkpoint that was published, if there is one. Reads a small file.
+    pub fn last_checkpoint(&self) -> Option<Checkpoint> {
+        checkpoint::latest(&self.0.directory)
     }
 
     /// How the trail is doing.

@@ -1,0 +1,160 @@
+//! The last calls that were refused or failed.
+//!
+//! Of a request's target only an outline is kept: what could be an identifier, a person's number or
+//! anything else that is not a word of the API is left out, and the query altogether.
+
+use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+
+use http::Method;
+
+use super::MOST_TROUBLES;
+use crate::{
+    domain::{ListenerName, Proof, RequestId},
+    trail::{Outcome, Record},
+};
+
+/// A call that was refused or failed, and how many like it came since the one before was shown.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// When the last of them came in.
+    pub time: SystemTime,
+    /// The last of them.
+    pub request_id: RequestId,
+    /// How many are alike: the same caller, operation, outline and reason.
+    pub count: u64,
+    /// Where it came in.
+    pub listener: ListenerName,
+    /// The caller's name, if it proved one.
+    pub caller: Option<Arc<str>>,
+    /// What the connection showed of the caller.
+    pub proof: Option<Proof>,
+    /// The operation, if it matched one.
+    pub operation: Option<Arc<str>>,
+    /// The method.
+    pub method: Method,
+    /// The outline of the path: `/accounts/users/customer/subtenant/{pk}/`. `None` of no path.
+    pub outline: Option<String>,
+    /// The status the caller got.
+    pub status: Option<u16>,
+    /// The label of the reason.
+    pub reason: &'static str,
+    /// Whether it went on all the same, because the policy only reports.
+    pub reported: bool,
+    /// What became of the call.
+    pub outcome: Outcome,
+}
+
+impl Trouble {
+    fn of(record: &Record) -> Option<Self> {
+        let reason = record.error.or(record.would_refuse)?;
+        Some(Self {
+            time: record.time,
+            request_id: record.request_id,
+            count: 1,
+            listener: record.listener.clone(),
+            caller: record.caller.clone(),
+            proof: record.caller_proof.clone(),
+            operation: record.operation.clone(),
+            method: record.method.clone(),
+            outline: record.target.as_ref().map(|target| outline(target.path())),
+            status: record.status.map(|status| status.as_u16()),
+            reason,
+            reported: record.error.is_none(),
+            outcome: record.outcome,
+        })
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        self.reason == other.reason
+            && self.caller == other.caller
+            && self.operation == other.operation
+            && self.method == other.method
+            && self.outline == other.outline
+            && self.listener == other.listener
+    }
+}
+
+/// The latest last.
+#[derive(Debug, Default)]
+pub(super) struct Troubles(VecDeque<Trouble>);
+
+impl Troubles {
+    pub(super) fn add(&mut self, record: &Record) {
+        let Some(mut trouble) = Trouble::of(record) else { return };
+        let alike = self.0.iter().position(|known| known.is_like(&trouble));
+        if let Some(known) = alike.and_then(|at| self.0.remove(at)) {
+            trouble.count += known.count;
+        }
+        if self.0.len() == MOST_TROUBLES {
+            self.0.pop_front();
+        }
+        self.0.push_back(trouble);
+    }
+
+    pub(super) fn latest_first(&self) -> Vec<Trouble> {
+        self.0.iter().rev().cloned().collect()
+    }
+}
+
+/// A path with its words, and `{pk}` or `{…}` for everything else.
+fn outline(path: &str) -> String {
+    let mut outline = String::new();
+    for (place, segment) in path.split('/').take(MOST_SEGMENTS).enumerate() {
+        if place > 0 {
+            outline.push('/');
+        }
+        outline.push_str(match segment {
+            word if is_word(word) => word,
+            id if is_uuid(id) => "{pk}",
+            _ => "{…}",
+        });
+    }
+    if path.split('/').nth(MOST_SEGMENTS).is_some() {
+        outline.push_str("/…");
+    }
+    outline
+}
+
+/// Short, of lower-case letters and the signs that join them, as the words of the API are: no number,
+/// no address, nothing that is random.
+fn is_word(segment: &str) -> bool {
+    segment.len() <= LONGEST_WORD
+        && segment.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'))
+}
+
+fn is_uuid(segment: &str) -> bool {
+    segment.len() == 36 && segment.parse::<uuid::Uuid>().is_ok()
+}
+
+/// Twice as many as the deepest path of the API has.
+const MOST_SEGMENTS: usize = 16;
+/// Longer than any word of the API's paths.
+const LONGEST_WORD: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outline_has_the_words_of_a_path_and_nothing_else() {
+        let id = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
+        for (path, told) in [
+            ("/", "/"),
+            (
+                "/accounts/users/customer/subtenant/list/",
+                "/accounts/users/customer/subtenant/list/",
+            ),
+            (&*format!("/accounts/subtenant/{id}/"), "/accounts/subtenant/{pk}/"),
+            ("/people/201701272394/", "/people/{…}/"),
+            ("/people/anna@example.se/", "/people/{…}/"),
+            ("/a/..%2fb//c;d=1/", "/a/{…}//{…}/"),
+            ("/%32%30%31%37/", "/{…}/"),
+            ("/Kx8sSecretLooking/", "/{…}/"),
+        ] {
+            assert_eq!(outline(path), told);
+        }
+        let deep = outline(&"/a".repeat(100));
+        assert!(deep.ends_with("/a/…") && deep.len() < 64, "{deep}");
+        assert_eq!(outline(&format!("/{}/", "a".repeat(25))), "/{…}/");
+    }
+}
