@@ -5,9 +5,13 @@
 //! in the audit trail, and whose fault it is. The source is for the log alone and never leaves the
 //! process.
 
+mod manual;
+
 use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
 use http::StatusCode;
+
+pub use manual::{Entry, errors_page};
 
 /// Any error below a stage.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -92,6 +96,11 @@ macro_rules! kinds {
         impl Kind {
             /// Every kind, for documentation and metrics.
             pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// The kind with that label.
+            pub fn by_label(label: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.label() == label)
+            }
 
             /// The status the caller gets.
             pub const fn status(self) -> StatusCode {
