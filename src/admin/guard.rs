@@ -1,21 +1,94 @@
-//! Keeps pages in a browser away from the admin listener.
+//! Keeps pages in a browser away from the admin listener, all but its own.
 
 use axum::{
     extract::Request,
+    http::{HeaderMap, HeaderName, Method, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
-use crate::pipeline::receive::{HostRules, refuse_browsers};
+use crate::{
+    error::{Error, Kind},
+    pipeline::receive::{HostRules, refuse_browsers},
+};
 
 /// Refuses foreign host names (DNS rebinding) and requests that a browser made for another site.
+///
+/// The page's own forms are the one thing that a browser may send with an `Origin`: this one. They
+/// also have to bring a token back, which is looked at where they are carried out.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let hosts = HostRules::new(None, &[]);
-    let checked = hosts
-        .check(request.uri(), request.headers())
-        .and_then(|()| refuse_browsers(request.headers()));
+    let headers = request.headers();
+    let is_form = request.method() == Method::POST && request.uri().path().starts_with(FORMS);
+    let checked = HostRules::new(None, &[])
+        .check(request.uri(), headers)
+        .and_then(|()| if is_form { same_origin(headers) } else { refuse_browsers(headers) });
     match checked {
         Ok(()) => next.run(request).await,
-        Err(error) => (error.kind().status(), error.detail().to_owned()).into_response(),
+        Err(error) => (error.kind().status(), format!("{}\n", error.detail())).into_response(),
+    }
+}
+
+/// Every browser says where a form comes from: `Origin` (Fetch standard) and, those of today,
+/// `Sec-Fetch-Site`. Both must say: from here.
+fn same_origin(headers: &HeaderMap) -> Result<(), Error> {
+    let one = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(header::HeaderValue::as_bytes)
+    };
+    let is_here = match (one(&header::ORIGIN), one(&header::HOST)) {
+        (Some(origin), Some(host)) => {
+            origin.strip_prefix(b"http://").is_some_and(|from| from.eq_ignore_ascii_case(host))
+        }
+        _ => false,
+    };
+    let site = headers.contains_key(&SEC_FETCH_SITE).then(|| one(&SEC_FETCH_SITE));
+    if is_here && site.is_none_or(|site| site == Some(b"same-origin")) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::CrossSite,
+        "this is for the forms of the gateway's own page; a program uses `DELETE /cache`",
+    ))
+}
+
+/// Where the forms of the page lead.
+const FORMS: &str = "/page/";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn is_same_origin(fields: &[(&'static str, &'static str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        same_origin(&headers).is_ok()
+    }
+
+    #[test]
+    fn a_form_comes_from_the_page_itself() {
+        let host = ("host", "127.0.0.1:9901");
+        let origin = ("origin", "http://127.0.0.1:9901");
+        assert!(is_same_origin(&[host, origin]));
+        assert!(is_same_origin(&[host, origin, ("sec-fetch-site", "same-origin")]));
+        for fields in [
+            &[host][..],
+            &[origin],
+            &[host, ("origin", "null")],
+            &[host, ("origin", "http://127.0.0.1:9902")],
+            &[host, ("origin", "http://localhost:9901")],
+            &[host, ("origin", "https://127.0.0.1:9901")],
+            &[host, ("origin", "http://127.0.0.1:9901.evil.test")],
+            &[host, origin, ("origin", "http://evil.test")],
+            &[host, origin, ("sec-fetch-site", "same-site")],
+            &[host, origin, ("sec-fetch-site", "none")],
+            &[host, origin, ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(!is_same_origin(fields), "{fields:?}");
+        }
     }
 }

@@ -28,6 +28,24 @@ pub(super) struct Reason {
     why: String,
 }
 
+impl Reason {
+    /// Which part it is about.
+    pub(super) fn part(&self) -> &'static str {
+        self.part
+    }
+
+    /// The reason as a sentence.
+    pub(super) fn sentence(&self) -> String {
+        let mut why = self.why.chars();
+        let first = why.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+        let name = self.name.as_ref().map(|name| format!("Credentials `{name}`: "));
+        match name {
+            Some(name) => format!("{name}{}.", self.why),
+            None => format!("{first}{}.", why.as_str()),
+        }
+    }
+}
+
 /// 200 when every credential set is loaded, the trail can be written and the gateway is not
 /// draining; else 503 with the reasons.
 pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Readiness>) {

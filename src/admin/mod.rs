@@ -1,14 +1,17 @@
 //! The admin listener: health, metrics, state and the few switches an operator needs.
 //!
 //! It has a socket of its own, on loopback or a Unix socket, and read-only views of the parts it
-//! tells about; it never sees a credential. A page in a browser cannot use it: foreign host names and
-//! cross-site requests are refused here as on the path.
+//! tells about; it never sees a credential. A page in a browser cannot use it, but for the one that
+//! stands here itself: foreign host names and cross-site requests are refused as on the path.
 
+mod check;
 mod collect;
 mod guard;
 mod health;
+mod page;
 mod status;
 mod switches;
+mod token;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
 
@@ -25,11 +28,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use self::{check::Checks, token::Token};
 use crate::{
     credentials::Keeper,
-    domain::{CredentialsName, ProfileName},
-    pipeline::{cache::Store, listener::Bound, resilience::Health},
-    telemetry::Metrics,
+    domain::{CallerRule, CredentialsName, ProfileName},
+    pipeline::{authorize::Policy, cache::Store, listener::Bound, resilience::Health},
+    telemetry::{Activity, Metrics},
     trail::Trail,
 };
 
@@ -52,6 +56,12 @@ pub struct View {
     pub upstreams: BTreeMap<ProfileName, Arc<Health>>,
     /// How much is taken.
     pub limits: LimitsView,
+    /// Who may do what, to explain a refusal.
+    pub policy: Arc<Policy>,
+    /// The callers' rules.
+    pub callers: Arc<[Arc<CallerRule>]>,
+    /// What happened in the last hour and day.
+    pub activity: Arc<Activity>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Cancelled once the gateway drains.
@@ -116,9 +126,17 @@ impl Window {
     }
 }
 
-impl FromRef<Window> for Arc<View> {
-    fn from_ref(window: &Window) -> Self {
-        window.view()
+/// What the handlers share: the view, and what outlives a reload of it.
+#[derive(Clone, Debug)]
+struct Desk {
+    window: Window,
+    token: Arc<Token>,
+    checks: Checks,
+}
+
+impl FromRef<Desk> for Arc<View> {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.window.view()
     }
 }
 
@@ -137,7 +155,13 @@ pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> 
 }
 
 fn router(window: Window) -> Router {
+    let desk = Desk { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
     Router::new()
+        .route("/", get(page::page))
+        .route("/page/purge", post(switches::purge_form))
+        .route("/page/verify", post(switches::verify_form))
+        .route("/errors", get(page::errors::index))
+        .route("/errors/{label}", get(page::errors::one))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))
@@ -154,7 +178,7 @@ fn router(window: Window) -> Router {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        .with_state(window)
+        .with_state(desk)
 }
 
 /// `GET /metrics`: everything, in the `OpenMetrics` text format that Prometheus reads.

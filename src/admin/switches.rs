@@ -1,15 +1,18 @@
-//! What an operator may change while the gateway runs: empty the cache, read credentials again.
+//! What an operator may change while the gateway runs: empty the cache, read credentials again, have
+//! the trail checked. Programs use `DELETE` and `POST`; the page's forms have routes of their own,
+//! behind a check of where they come from (see [`guard`](super::guard)) and a token.
 
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Form, Json,
     extract::{Query, State},
     http::StatusCode,
+    response::{IntoResponse as _, Redirect, Response},
 };
 use serde::{Deserialize, Serialize};
 
-use super::View;
+use super::{Desk, View};
 use crate::error::Chain;
 
 /// What of the cache is emptied: everything, an operation, an object, or an operation's object.
@@ -27,12 +30,51 @@ pub(super) struct Purged {
 
 /// `DELETE /cache`.
 pub(super) async fn purge(State(view): State<Arc<View>>, Query(what): Query<What>) -> Json<Purged> {
-    let purged = match (what.operation.as_deref(), what.pk.as_deref()) {
+    Json(Purged { purged: empty(&view, what.operation.as_deref(), what.pk.as_deref()) })
+}
+
+fn empty(view: &View, operation: Option<&str>, pk: Option<&str>) -> u64 {
+    let purged = match (operation, pk) {
         (None, None) => view.cache.purge_all(),
         (operation, pk) => view.cache.purge(operation, pk),
     };
     tracing::info!(purged, "cache emptied");
-    Json(Purged { purged })
+    purged
+}
+
+/// What a form of the page brings.
+#[derive(Deserialize)]
+pub(super) struct Brought {
+    token: String,
+    #[serde(default)]
+    operation: String,
+}
+
+/// `POST /page/purge`: the page's button. Leads back to the page, which says how many went.
+pub(super) async fn purge_form(State(desk): State<Desk>, Form(brought): Form<Brought>) -> Response {
+    if !desk.token.is(&brought.token) {
+        return stale_form();
+    }
+    let operation = Some(brought.operation.as_str()).filter(|operation| !operation.is_empty());
+    let purged = empty(&desk.window.view(), operation, None);
+    Redirect::to(&format!("/?purged={purged}#cache")).into_response()
+}
+
+/// `POST /page/verify`: begins a check of the trail, and leads back to the page.
+pub(super) async fn verify_form(
+    State(desk): State<Desk>,
+    Form(brought): Form<Brought>,
+) -> Response {
+    if !desk.token.is(&brought.token) {
+        return stale_form();
+    }
+    desk.checks.begin(&desk.window.view().trail);
+    Redirect::to("/#trail").into_response()
+}
+
+fn stale_form() -> Response {
+    let text = "the page is from before the gateway's last start: load it again, and then press\n";
+    (StatusCode::FORBIDDEN, text).into_response()
 }
 
 /// What became of one credential set.

@@ -154,6 +154,9 @@ impl Control {
                 in_flight_limit: settings.limits.in_flight,
                 in_flight: Arc::clone(&shared.in_flight),
             },
+            policy: Arc::clone(&shared.policy),
+            callers: Arc::clone(&shared.callers),
+            activity: Arc::clone(&shared.activity),
             metrics: Arc::clone(&shared.metrics),
             draining: self.draining.clone(),
         };

@@ -29,7 +29,7 @@ use crate::{
         resilience::{self, Health},
         upstream::{self, TlsError, Trust, Upstream},
     },
-    telemetry::{Metrics, Tracer},
+    telemetry::{Activity, Metrics, Tracer},
     trail::{self, Trail},
 };
 
@@ -48,8 +48,9 @@ pub(super) struct Shared {
     pub(super) connections: Arc<Semaphore>,
     pub(super) in_flight: Arc<Semaphore>,
     credentials_of: HashMap<ProfileName, CredentialsName>,
-    policy: Arc<Policy>,
-    callers: Arc<[Arc<CallerRule>]>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) callers: Arc<[Arc<CallerRule>]>,
     limits: receive::Limits,
     request_timeout: Duration,
     upstream_read: Duration,
@@ -97,14 +98,17 @@ impl Shared {
         }
         let (connections, in_flight) = semaphores(settings, kept);
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
-        let (trail, metrics) = if let Some((_, kept)) = kept {
-            (kept.trail.clone(), Arc::clone(&kept.metrics))
+        let (trail, metrics, activity) = if let Some((_, kept)) = kept {
+            (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
         } else {
             let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
-            (trail, Metrics::new())
+            let activity = Activity::new();
+            trail.watch(Arc::<Activity>::clone(&activity));
+            (trail, Metrics::new(), activity)
         };
         Ok(Self {
             trail,
+            activity,
             metrics,
             tracer,
             cache: cache(settings, kept),

@@ -1,0 +1,166 @@
+//! Who calls what: the figures of a period, as charts and by caller and operation.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use maud::{Markup, html};
+
+use super::{
+    Facts, chart,
+    format::{many, share, thousands, took},
+};
+use crate::telemetry::{Counts, Period};
+
+pub(super) fn render(facts: &Facts<'_>) -> Markup {
+    let summary = &facts.summary;
+    html! {
+        div class="heading" {
+            h2 { "Calls" }
+            nav aria-label="Period" {
+                @for (period, word, name) in PERIODS {
+                    a href=(format!("/?over={word}")) aria-current=[(facts.period == period).then_some("true")] { (name) }
+                }
+            }
+        }
+        (cards(&summary.total))
+        @if summary.total.calls() == 0 {
+            p class="empty" { "No calls in this time." }
+        } @else {
+            div class="charts" {
+                figure {
+                    figcaption {
+                        "Calls " (each(facts.period))
+                        span class="legend" {
+                            @for class in ["forwarded", "cached", "refused", "failed"] {
+                                span class=(class) { (chart::name(class)) }
+                            }
+                        }
+                    }
+                    (chart::calls(&summary.stretches))
+                }
+                figure {
+                    figcaption {
+                        "Time to the last byte"
+                        span class="legend" {
+                            span class="p50" { "half within" } span class="p95" { "95 % within" }
+                        }
+                    }
+                    (chart::times(&summary.stretches))
+                }
+            }
+            details id="figures" {
+                summary { "The same as a table" }
+                div class="wide" tabindex="0" role="region" aria-label="Calls over time" { (chart::table(&summary.stretches)) }
+            }
+            (pairs(facts))
+        }
+    }
+}
+
+fn cards(total: &Counts) -> Markup {
+    let card = |name: &str, value: String, note: String| {
+        html! { div { dt { (name) } dd { (value) span { (note) } } } }
+    };
+    html! {
+        dl class="cards" {
+            (card("Calls", thousands(total.calls()), many(total.refused, "refusal")))
+            (card("Errors", share(total.errors, total.calls()), many(total.errors, "call")))
+            (card(
+                "From memory",
+                share(total.from_memory, total.cacheable),
+                format!("of {}", many(total.cacheable, "call")),
+            ))
+            (card(
+                "Half within",
+                took(total.times.percentile(50.0)),
+                format!("95 % within {}", took(total.times.percentile(95.0))),
+            ))
+        }
+    }
+}
+
+/// One caller's calls, together and by operation.
+#[derive(Default)]
+struct Caller<'a> {
+    sum: Counts,
+    operations: Vec<(Option<&'a str>, &'a Counts)>,
+}
+
+/// One body of rows a caller: its own figures, and those of its operations.
+fn pairs(facts: &Facts<'_>) -> Markup {
+    let mut callers: BTreeMap<Option<&str>, Caller<'_>> = BTreeMap::new();
+    let mut counted = Counts::default();
+    for (pair, counts) in &facts.summary.pairs {
+        let caller = callers.entry(pair.caller.as_deref()).or_default();
+        caller.sum.merge(counts);
+        counted.merge(counts);
+        caller.operations.push((pair.operation.as_deref(), counts));
+    }
+    let mut callers: Vec<_> = callers.into_iter().collect();
+    callers.sort_by_key(|(_, caller)| Reverse(caller.sum.calls()));
+    for (_, caller) in &mut callers {
+        caller.operations.sort_by_key(|(_, counts)| Reverse(counts.calls()));
+    }
+    let without_room = facts.summary.total.calls().saturating_sub(counted.calls());
+    html! {
+        div class="wide" tabindex="0" role="region" aria-labelledby="who" {
+            table class="who" {
+                caption id="who" { "Who calls what" }
+                thead {
+                    tr {
+                        th scope="col" { "Caller, operation" } th scope="col" { "Calls" } th scope="col" { "Refused" }
+                        th scope="col" { "Errors" } th scope="col" { "From memory" }
+                        th scope="col" { "Half within" } th scope="col" { "95 % within" }
+                    }
+                }
+                @for (name, Caller { sum, operations }) in callers {
+                    tbody {
+                        (row(name.unwrap_or("nobody in particular"), "caller", sum_of(&sum)))
+                        @for (operation, counts) in operations.iter().take(MOST_ROWS) {
+                            (row(operation.unwrap_or("no operation"), "operation", sum_of(counts)))
+                        }
+                        @if operations.len() > MOST_ROWS {
+                            tr { th scope="row" class="operation" { "and " (operations.len() - MOST_ROWS) " more" } td colspan="6" {} }
+                        }
+                    }
+                }
+            }
+        }
+        @if without_room > 0 {
+            p class="quiet" { (many(without_room, "call")) " of further callers and operations are in the totals only." }
+        }
+    }
+}
+
+fn sum_of(counts: &Counts) -> [(String, bool); 6] {
+    [
+        (thousands(counts.calls()), false),
+        (thousands(counts.refused), counts.refused > 0),
+        (thousands(counts.errors), counts.errors > 0),
+        (share(counts.from_memory, counts.cacheable), false),
+        (took(counts.times.percentile(50.0)), false),
+        (took(counts.times.percentile(95.0)), false),
+    ]
+}
+
+fn row(name: &str, class: &str, cells: [(String, bool); 6]) -> Markup {
+    html! {
+        tr class=(class) {
+            th scope="row" { (name) }
+            @for (cell, stands_out) in cells {
+                td class=[stands_out.then_some("strong")] { (cell) }
+            }
+        }
+    }
+}
+
+fn each(period: Period) -> &'static str {
+    match period {
+        Period::Hour => "a minute",
+        Period::Day => "a quarter of an hour",
+    }
+}
+
+const PERIODS: [(Period, &str, &str); 2] =
+    [(Period::Hour, "hour", "Last hour"), (Period::Day, "day", "Last day")];
+/// Operations of one caller that are listed.
+const MOST_ROWS: usize = 12;

@@ -1,0 +1,60 @@
+//! `GET /errors` and `GET /errors/NAME`: the manual's page of errors, of the version that runs.
+
+use axum::{extract::Path, http::StatusCode, response::Response};
+use maud::{Markup, html};
+
+use super::{format::prose, shell};
+use crate::error::{Fault, Kind};
+
+/// Every error, by whose doing it is.
+pub(in crate::admin) async fn index() -> Response {
+    let list = html! {
+        @for (fault, heading) in FAULTS {
+            section {
+                h2 { (heading) }
+                ul class="errors" {
+                    @for kind in Kind::ALL.iter().filter(|kind| kind.fault() == fault) {
+                        li { a href=(format!("/errors/{}", kind.label())) { code { (kind.label()) } } " " (kind.title()) }
+                    }
+                }
+            }
+        }
+    };
+    shell::answer(StatusCode::OK, "Errors", "Errors", &list)
+}
+
+/// One error: what it means, why it matters, what to do.
+pub(in crate::admin) async fn one(Path(label): Path<String>) -> Response {
+    let Some(kind) = Kind::by_label(&label) else {
+        let hint = html! {
+            section { p { "The gateway has no error of this name. " a href="/errors" { "All errors" } } }
+        };
+        return shell::answer(StatusCode::NOT_FOUND, "No such error", "No such error", &hint);
+    };
+    shell::answer(StatusCode::OK, kind.label(), kind.title(), &entry(kind))
+}
+
+fn entry(kind: Kind) -> Markup {
+    let manual = kind.manual();
+    let fault = FAULTS.iter().find(|(fault, _)| *fault == kind.fault()).map(|(_, words)| *words);
+    html! {
+        section class="entry" {
+            dl {
+                div { dt { "Name" } dd { code { (kind.label()) } } }
+                div { dt { "Status" } dd { (kind.status().as_u16()) } }
+                div { dt { "Proxy-Status" } dd { code { "error=" (kind.proxy_error()) } } }
+                div { dt { "Whose doing" } dd { (fault.unwrap_or_default()) } }
+            }
+            h2 { "What happened" } p { (prose(manual.meaning)) }
+            h2 { "Why it matters" } p { (prose(manual.matters)) }
+            h2 { "What to do" } p { (prose(manual.remedy)) }
+            p { a href="/errors" { "All errors" } }
+        }
+    }
+}
+
+const FAULTS: [(Fault, &str); 3] = [
+    (Fault::Caller, "The request was refused"),
+    (Fault::Gateway, "The gateway could not do its work"),
+    (Fault::Upstream, "Pigello, or the way to it, failed"),
+];

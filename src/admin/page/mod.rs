@@ -1,0 +1,132 @@
+//! `GET /`: a page for people.
+//!
+//! It tells, from what the parts say of themselves and what the trail's records were in the last hour
+//! or day: whether calls are served and if not why, who calls what and how it goes, how upstreams,
+//! credentials, cache and trail stand, and which calls were refused and what would change that. It is
+//! made on the server and needs no script; a small one keeps it fresh. No value of a credential, no
+//! query and no identifier of an object is on it.
+
+mod activity;
+mod chart;
+pub(super) mod errors;
+mod format;
+mod refusals;
+mod shell;
+mod standing;
+mod state;
+
+use std::time::SystemTime;
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use maud::html;
+use serde::Deserialize;
+
+use self::{
+    format::{moment, span},
+    standing::Standing,
+};
+use super::{Desk, View, check::Check};
+use crate::{
+    credentials,
+    pipeline::cache,
+    telemetry::{Period, Summary, Trouble},
+    trail::{self, Checkpoint},
+};
+
+/// What the page is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    over: Over,
+    purged: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Over {
+    #[default]
+    Hour,
+    Day,
+}
+
+/// Everything the page is made from, read once.
+struct Facts<'a> {
+    view: &'a View,
+    period: Period,
+    summary: Summary,
+    troubles: Vec<Trouble>,
+    credentials: Vec<credentials::Status>,
+    cache: cache::Stats,
+    trail: trail::Stats,
+    checkpoint: Option<Checkpoint>,
+    check: Check,
+    token: Option<&'a str>,
+    purged: Option<u64>,
+}
+
+/// `GET /`.
+pub(super) async fn page(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Response {
+    let view = desk.window.view();
+    let now = SystemTime::now();
+    let period = match asked.over {
+        Over::Hour => Period::Hour,
+        Over::Day => Period::Day,
+    };
+    let facts = Facts {
+        view: &view,
+        period,
+        summary: view.activity.summary(period, now),
+        troubles: view.activity.troubles(),
+        credentials: view.keepers.values().map(credentials::Keeper::status).collect(),
+        cache: view.cache.stats(),
+        trail: view.trail.stats(),
+        checkpoint: view.trail.last_checkpoint(),
+        check: desk.checks.last(),
+        token: desk.token.text(),
+        purged: asked.purged,
+    };
+    let standing = Standing::of(&facts);
+    let title = standing.words();
+    shell::with_policy(shell::document(
+        &title,
+        standing.class(),
+        &html! {
+            a class="skip" href="#activity" { "Skip to the calls" }
+            header class="top" {
+                p class="name" { "pigello-gateway" }
+                h1 class="hidden" { "State of the gateway" }
+                p class="quiet" id="about" data-live {
+                    "version " (env!("CARGO_PKG_VERSION"))
+                    " · up " (span(view.started.elapsed().unwrap_or_default().as_secs()))
+                    " · as of " (moment(now)) " UTC"
+                }
+                p class="controls" {
+                    a id="again" class="button" href="/" { "Read again" }
+                    button id="pause" type="button" aria-pressed="false" hidden { "Pause refreshing" }
+                }
+            }
+            p id="contact" role="alert" {}
+            main {
+                section id="standing" data-live aria-live="polite" { (standing.render()) }
+                section id="activity" data-live tabindex="-1" { (activity::render(&facts)) }
+                div class="grid" {
+                    section id="upstreams" data-live { (state::upstreams(&facts)) }
+                    section id="credentials" data-live { (state::credentials(&facts)) }
+                    section id="cache" data-live { (state::cache(&facts)) }
+                    section id="trail" data-live { (state::trail(&facts)) }
+                }
+                section id="refusals" data-live { (refusals::render(&facts)) }
+            }
+            footer {
+                nav aria-label="More" {
+                    a href="/status" { "State as JSON" }
+                    a href="/metrics" { "Metrics" }
+                    a href="/errors" { "Errors and what to do" }
+                }
+            }
+        },
+    ))
+}

@@ -1,0 +1,173 @@
+//! The last calls that were refused or failed: why, and what would change it.
+//!
+//! What the policy refused is asked of the policy again, as it stands now, so the answer is the one
+//! that `explain` gives; for everything else the manual speaks.
+
+use maud::{Markup, html};
+
+use super::{
+    Facts,
+    format::{many, moment, prose},
+};
+use crate::{
+    admin::View,
+    domain::{OperationMatch, Proof},
+    error::Kind,
+    telemetry::Trouble,
+};
+
+pub(super) fn render(facts: &Facts<'_>) -> Markup {
+    html! {
+        h2 { "Recent refusals and failures" }
+        @if facts.troubles.is_empty() {
+            p class="empty" { "None since the start." }
+        } @else {
+            p class="quiet" {
+                "The latest first, alike ones as one. Of a path only the words are shown; the audit trail has all of it."
+            }
+            @for trouble in &facts.troubles { (one(facts.view, trouble)) }
+        }
+    }
+}
+
+fn one(view: &View, trouble: &Trouble) -> Markup {
+    let kind = Kind::by_label(trouble.reason);
+    let title = kind.map_or(trouble.reason, Kind::title);
+    html! {
+        details class="trouble" id={ "call-" (key(trouble)) } {
+            summary {
+                (moment(trouble.time))
+                span class="what" {
+                    strong { (title) }
+                    @if trouble.reported { " (let through: the policy only reports)" }
+                }
+                span class="who" {
+                    (trouble.caller.as_deref().unwrap_or("nobody in particular"))
+                    " · "
+                    (trouble.operation.as_deref().unwrap_or("no operation"))
+                }
+                @if trouble.count > 1 { span class="times" { (many(trouble.count, "time")) } }
+            }
+            dl {
+                div { dt { "Request" } dd { code { (trouble.method) " " (trouble.outline.as_deref().unwrap_or("(no path)")) } } }
+                div { dt { "Listener" } dd { (trouble.listener.as_str()) } }
+                @if let Some(proof) = &trouble.proof { div { dt { "Proof" } dd { (proof) } } }
+                div { dt { "Answer" } dd {
+                    @match trouble.status { Some(status) => (status), None => "none: the caller was gone" }
+                    ", " a href=(format!("/errors/{}", trouble.reason)) { code { (trouble.reason) } }
+                } }
+                @if let Some(kind) = kind {
+                    div { dt { "Why" } dd { (why(view, trouble, kind)) } }
+                    div { dt { "What to do" } dd { (prose(kind.manual().remedy)) } }
+                }
+                @if let Some(command) = explain(trouble) { div { dt { "Explain" } dd { code { (command) } } } }
+                div { dt { "Record" } dd { code { "pigello-gateway audit query --request-id " (trouble.request_id) } } }
+            }
+        }
+    }
+}
+
+/// Stays the same while more calls of the kind come, so that what is open stays open.
+fn key(trouble: &Trouble) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    (
+        trouble.reason,
+        &trouble.caller,
+        &trouble.operation,
+        trouble.method.as_str(),
+        &trouble.outline,
+    )
+        .hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// The rule that decided, as the policy stands now.
+fn why(view: &View, trouble: &Trouble, kind: Kind) -> Markup {
+    match kind {
+        Kind::NotAllowed => not_allowed(view, trouble),
+        Kind::Unidentified => unidentified(trouble),
+        Kind::OperationUnknown => unknown(view, trouble),
+        _ => prose(kind.manual().meaning),
+    }
+}
+
+fn not_allowed(view: &View, trouble: &Trouble) -> Markup {
+    let name = trouble.caller.as_deref().unwrap_or_default();
+    let Some(rule) = view.callers.iter().find(|rule| &*rule.name == name) else {
+        return html! { "No " code { "[[callers]]" } " entry is named " code { (name) } ", so nothing says what it may do." };
+    };
+    let operation = trouble.operation.as_deref();
+    let known = operation.and_then(|operation| view.policy.catalog.by_name(operation));
+    if known.is_some_and(|known| rule.allow.iter().any(|pattern| pattern.matches(known))) {
+        return html! { "It would be allowed now: the configuration has changed since." };
+    }
+    html! {
+        code { "allow" } " of the caller " code { (name) } " lists "
+        @if rule.allow.is_empty() { "nothing" }
+        @for (place, pattern) in rule.allow.iter().enumerate() {
+            @if place > 0 { ", " }
+            code { (pattern) }
+        }
+        @match operation {
+            Some(operation) => { "; " code { (operation) } " is not among them." }
+            None => { "; what matches no operation needs " code { "*" } "." }
+        }
+    }
+}
+
+fn unidentified(trouble: &Trouble) -> Markup {
+    let (shown, key) = match &trouble.proof {
+        Some(Proof::UnixPeer { uid, .. }) => {
+            (format!("the user {uid}"), format!("unix_uids = [{uid}]"))
+        }
+        Some(Proof::Certificate { name }) => {
+            (format!("a certificate for {name}"), format!("tls_names = [\"{name}\"]"))
+        }
+        Some(Proof::Listener) | None => {
+            return html! {
+                "The connection shows nothing of the caller, and the listener "
+                code { (trouble.listener.as_str()) } " gives it no name (" code { "caller" } ")."
+            };
+        }
+    };
+    html! {
+        "The connection shows " (shown) ", and no " code { "[[callers]]" } " entry has " code { (key) } "."
+    }
+}
+
+fn unknown(view: &View, trouble: &Trouble) -> Markup {
+    let path = trouble.outline.as_deref().unwrap_or_default().replace("{pk}", SOME_ID);
+    match view.policy.catalog.find(&trouble.method, &path) {
+        OperationMatch::Found(operation) => html! {
+            "It is " code { (operation.name()) } " now: the configuration has changed since."
+        },
+        OperationMatch::OtherMethods(operations) => html! {
+            "This path takes "
+            @for (place, operation) in operations.iter().enumerate() {
+                @if place > 0 { ", " }
+                code { (operation.method()) } " (" (operation.name()) ")"
+            }
+            ", and not " code { (trouble.method) } "."
+        },
+        OperationMatch::Unknown => html! {
+            "No operation has this path, neither one of the Accounts API nor one of your " code { "[[operations]]" } "."
+        },
+    }
+}
+
+/// The command that goes through the whole decision.
+fn explain(trouble: &Trouble) -> Option<String> {
+    let outline = trouble.outline.as_deref().filter(|outline| !outline.contains('…'))?;
+    let caller = trouble.caller.as_deref().map(|caller| format!(" --caller {caller}"));
+    Some(format!(
+        "pigello-gateway explain --listener {}{} {} {}",
+        trouble.listener,
+        caller.unwrap_or_default(),
+        trouble.method,
+        outline.replace("{pk}", SOME_ID),
+    ))
+}
+
+/// Stands for any object: the policy does not know one from another.
+const SOME_ID: &str = "00000000-0000-0000-0000-000000000000";

@@ -1,0 +1,196 @@
+//! The parts behind the calls: upstreams, credentials, the cache, the trail.
+
+use bytesize::ByteSize;
+use maud::{Markup, Render, html};
+
+use super::{
+    Facts,
+    format::{many, moment, share, span, thousands, took},
+};
+use crate::{
+    admin::check::Check,
+    credentials::{State, Status},
+    pipeline::resilience::BreakerState,
+};
+
+pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
+    html! {
+        h2 { "Pigello" }
+        @for profile in &facts.view.profiles {
+            @let health = facts.view.upstreams.iter().find(|(name, _)| name.as_str() == profile.name);
+            @let answers = facts.summary.upstreams.iter().find(|(name, _)| name.as_str() == profile.name);
+            h3 { (profile.name) }
+            dl {
+                (item("Address", html! { code { (profile.upstream) } }))
+                @if let Some((_, health)) = health {
+                    @let (state, class) = match health.breaker.state() {
+                        BreakerState::Closed => ("closed: calls pass", "ok"),
+                        BreakerState::HalfOpen => ("half-open: one call at a time passes", "look"),
+                        BreakerState::Open => ("open: calls are refused", "bad"),
+                    };
+                    (item("Breaker", mark(class, state)))
+                    @let pause = health.quota.pause().as_secs();
+                    @if pause > 0 { (item("Pause", mark("look", &format!("for {} more", span(pause))))) }
+                }
+                @if let Some((_, answers)) = answers {
+                    (item("Calls sent", thousands(answers.calls)))
+                    (item("Failed", share(answers.failed, answers.calls)))
+                    @if answers.repeated > 0 { (item("Sent again", thousands(answers.repeated))) }
+                    @if answers.limited > 0 { (item("Told to wait (429)", thousands(answers.limited))) }
+                    (item("Answers begin", html! {
+                        "half within " (took(answers.times.percentile(50.0)))
+                        ", 95 % within " (took(answers.times.percentile(95.0)))
+                    }))
+                } @else {
+                    (item("Calls sent", "none in this time"))
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn credentials(facts: &Facts<'_>) -> Markup {
+    html! {
+        h2 { "Credentials" }
+        @for set in &facts.credentials {
+            h3 { (set.name) }
+            dl {
+                @let (class, words) = standing(set);
+                (item("State", mark(class, words)))
+                (item("Source", set.source))
+                @if let Some(version) = &set.version { (item("Version", html! { code { (version) } })) }
+                @if let Some(age) = set.age_seconds { (item("In use for", span(age))) }
+                @if let Some(ago) = set.unconfirmed_seconds { (item("Last read", html! { (span(ago)) " ago" })) }
+                @if let Some(ago) = set.unaccepted_seconds { (item("Last accepted", html! { (span(ago)) " ago" })) }
+                (item("Last rotation", match (set.rotations, set.loaded_at) {
+                    (0, _) | (_, None) => html! { "none since the start" },
+                    (rotations, Some(loaded)) => html! { (moment(loaded)) ", " (many(rotations, "rotation")) " since the start" },
+                }))
+                @if let Some(other) = &set.other_version { (item("Kept beside it", html! { code { (other) } })) }
+                @if let Some(error) = &set.last_error { (item("Last error", html! { span class="error" { (error) } })) }
+            }
+        }
+    }
+}
+
+fn standing(set: &Status) -> (&'static str, &'static str) {
+    match set.state {
+        State::Fresh => ("ok", "fresh"),
+        State::Probation => ("ok", "new, with the version before it kept"),
+        State::Stale => ("look", "in use, though the last read failed"),
+        State::Rejected => ("look", "in use, though Pigello refuses it"),
+        State::Empty => ("bad", "never read"),
+        State::Expired => ("bad", "no longer in use"),
+    }
+}
+
+pub(super) fn cache(facts: &Facts<'_>) -> Markup {
+    let stats = &facts.cache;
+    let total = &facts.summary.total;
+    html! {
+        h2 { "Cache" }
+        @if let Some(purged) = facts.purged {
+            p class="done" role="status" { (many(purged, "answer")) " dropped from memory." }
+        }
+        dl {
+            (item("Fill", html! {
+                (meter("Memory taken", stats.bytes, stats.max_bytes))
+                (ByteSize(stats.bytes)) " of " (ByteSize(stats.max_bytes))
+            }))
+            (item("Answers", thousands(stats.responses)))
+            (item("Hit rate", html! { (meter("Hit rate", total.from_memory, total.cacheable)) (share(total.from_memory, total.cacheable)) }))
+            (item("Stored", html! { (thousands(stats.stored)) " since the start" }))
+            (item("Dropped by writes", html! { (thousands(stats.invalidations)) " times" }))
+        }
+        @if let Some(token) = facts.token {
+            form method="post" action="/page/purge" {
+                input type="hidden" name="token" value=(token);
+                label for="operation" { "Drop" }
+                select name="operation" id="operation" {
+                    option value="" { "everything" }
+                    @for (operation, held) in &stats.by_operation {
+                        option value=(operation) { (operation) " (" (many(held.responses, "answer")) ")" }
+                    }
+                }
+                button type="submit" { "Purge" }
+            }
+        }
+    }
+}
+
+pub(super) fn trail(facts: &Facts<'_>) -> Markup {
+    let stats = &facts.trail;
+    html! {
+        h2 { "Audit trail" }
+        dl {
+            (item("State", match (&stats.reason, stats.writable) {
+                (_, true) => mark("ok", "written"),
+                (Some(reason), false) => mark("bad", &format!("cannot be written: {reason}")),
+                (None, false) => mark("bad", "cannot be written"),
+            }))
+            (item("Lag", html! {
+                @if stats.queued == 0 { "none" } @else {
+                    (many(stats.queued as u64, "record")) ", " (stats.lag_ms) " ms"
+                }
+            }))
+            (item("Last record", thousands(stats.last_seq)))
+            (item("In stable storage", html! { "up to " (thousands(stats.synced_seq)) }))
+            @if stats.lost > 0 { (item("Without a record", mark("bad", &many(stats.lost, "call")))) }
+            (item("Last checkpoint", html! {
+                @match &facts.checkpoint {
+                    Some(checkpoint) => {
+                        @match checkpoint.time.parse::<jiff::Timestamp>() {
+                            Ok(time) => (moment(time)),
+                            Err(_) => (checkpoint.time),
+                        }
+                        ", record " (thousands(checkpoint.seq))
+                    }
+                    None => "none yet",
+                }
+            }))
+            (item("Verified", verified(&facts.check)))
+        }
+        @if let Some(token) = facts.token.filter(|_| !facts.check.is_running()) {
+            form method="post" action="/page/verify" {
+                input type="hidden" name="token" value=(token);
+                button type="submit" { "Verify now" }
+            }
+        }
+    }
+}
+
+fn verified(check: &Check) -> Markup {
+    html! {
+        @match check {
+            Check::Never => "not since the start",
+            Check::Running { since } => { "under way since " (moment(*since)) }
+            Check::Done { result: Err(error), .. } => (mark("bad", &format!("cannot be checked: {error}"))),
+            Check::Done { at, took, result: Ok(report) } => {
+                @match report.problems.first() {
+                    None => (mark("ok", "every record is as it was written")),
+                    Some(first) => (mark("bad", &format!(
+                        "{}; the first in {}, line {}: it {}",
+                        many(report.problems.len() as u64, "problem"),
+                        first.file.file_name().unwrap_or_default().display(),
+                        first.line,
+                        first.kind,
+                    ))),
+                }
+                " (" (many(report.lines, "record")) ", at " (moment(*at)) ", in " (format!("{:.1} s", took.as_secs_f64())) ")"
+            }
+        }
+    }
+}
+
+fn item(name: &str, value: impl Render) -> Markup {
+    html! { div { dt { (name) } dd { (value) } } }
+}
+
+/// Words behind a sign whose shape and colour both tell.
+fn mark(class: &str, words: &str) -> Markup {
+    html! { span class={ "mark " (class) } { (words) } }
+}
+
+fn meter(label: &str, value: u64, max: u64) -> Markup {
+    html! { meter aria-label=(label) min="0" max=(max.max(1)) value=(value) {} " " }
+}
