@@ -43,7 +43,7 @@ use crate::{
     credentials::{self, Keeper},
     domain::{Address, CredentialsName, ListenerName},
     pipeline::listener::{BindError, Bound, Drain, Inherited},
-    telemetry::{Exporter, Metrics, Tracer},
+    telemetry::{Activity, Exporter, Metrics, Tracer},
 };
 
 /// A gateway whose sockets are open and that serves nobody yet.
@@ -123,6 +123,11 @@ impl Gateway {
     /// The metrics, for tests that look inside.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// What happened lately, for tests that need a past.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.shared.activity
     }
 
     /// To give it another configuration while it serves.

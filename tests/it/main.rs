@@ -22,6 +22,7 @@ mod echo;
 mod faults;
 mod identity;
 mod lifecycle;
+mod page;
 mod path;
 mod refusals;
 mod rotation;

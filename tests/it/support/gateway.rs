@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use pigello_gateway::{
     config,
     domain::Address,
     mock::{MADE_UP_VALUES, Running},
+    telemetry::Activity,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -137,6 +139,7 @@ impl Setup {
         let Some(Address::Tcp(admin)) = gateway.admin_address().cloned() else { panic!("admin") };
         let keepers: Vec<_> = gateway.keepers().values().cloned().collect();
         let (ending, reloader) = (Ending::default(), gateway.reloader());
+        let activity = Arc::clone(gateway.activity());
         let task = tokio::spawn(gateway.serve(ending.clone()));
         for keeper in keepers {
             // Not every test has a whole set; those that have want it from the first call on.
@@ -149,6 +152,7 @@ impl Setup {
             folder,
             ending,
             reloader,
+            activity,
             task,
         }
     }
@@ -215,6 +219,7 @@ pub struct Gateway {
     folder: TempDir,
     ending: Ending,
     reloader: Reloader,
+    activity: Arc<Activity>,
     task: JoinHandle<Result<Summary, app::ServeError>>,
 }
 
@@ -232,6 +237,11 @@ impl Gateway {
     /// A caller on the Unix socket.
     pub fn unix_caller(&self) -> Caller {
         Caller::unix(self.unix.clone())
+    }
+
+    /// What happened lately.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// The Unix socket's mode.

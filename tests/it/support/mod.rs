@@ -7,7 +7,7 @@ mod process;
 mod proxy;
 mod recorder;
 
-pub use caller::{Caller, raw};
+pub use caller::{Answer, Caller, raw};
 pub use frames::{Frames, Heard, frame, headers};
 pub use gateway::{Gateway, Setup, trail_lines};
 pub use process::Process;

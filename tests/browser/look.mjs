@@ -1,0 +1,115 @@
+// Looks at the pages in a real browser: node look.mjs CHROMIUM [pictures=FOLDER] NAME=URL…
+//
+// For each page: a picture in light, dark and narrow, axe-core's findings, complaints of the console
+// (a violated policy is one), requests that leave the origin, sideways scrolling. On the page `data`
+// also: the keyboard, the refresh, and the purge with and without JavaScript. Exits 1 with what is wrong.
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const [executablePath, ...rest] = process.argv.slice(2);
+const given = rest.map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]);
+const pictures = given.find(([name]) => name === "pictures")?.[1];
+const pages = given.filter(([name]) => name !== "pictures");
+if (pictures) mkdirSync(pictures, { recursive: true });
+
+const wrong = [];
+const looks = [
+  { look: "light", colorScheme: "light", viewport: { width: 1280, height: 900 } },
+  { look: "dark", colorScheme: "dark", viewport: { width: 1280, height: 900 } },
+  { look: "narrow", colorScheme: "light", viewport: { width: 390, height: 844 } },
+];
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+
+/// A page that notes what it should not do.
+async function open(name, url, options) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) wrong.push(`${name}: console: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => wrong.push(`${name}: script: ${error.message}`));
+  page.on("request", (request) => {
+    const target = new URL(request.url());
+    if (target.protocol !== "data:" && target.origin !== new URL(url).origin) {
+      wrong.push(`${name}: a request leaves the origin: ${request.url()}`);
+    }
+  });
+  const answer = await page.goto(url);
+  if (answer.status() !== 200) wrong.push(`${name}: status ${answer.status()}`);
+  return page;
+}
+
+for (const [name, url] of pages) {
+  for (const { look, ...options } of looks) {
+    const page = await open(`${name}, ${look}`, url, options);
+    if (pictures) await page.screenshot({ path: `${pictures}/${name}-${look}.png`, fullPage: true });
+    const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    if (sideways > 0) wrong.push(`${name}, ${look}: scrolls sideways by ${sideways} px`);
+    // Everything that can be unfolded is looked at as well.
+    await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+    if (pictures && look !== "dark") await page.screenshot({ path: `${pictures}/${name}-${look}-open.png`, fullPage: true });
+    await page.evaluate(axe);
+    const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+    console.log(`${name}, ${look}: axe-core: ${passes.length} rules passed, ${violations.length} violated`);
+    for (const { id, impact, help, nodes } of violations) {
+      wrong.push(`${name}, ${look}: ${id} (${impact}): ${help}\n  ${nodes.slice(0, 3).map((node) => node.html).join("\n  ")}`);
+    }
+    await page.context().close();
+  }
+}
+
+const data = pages.find(([name]) => name === "data")?.[1];
+if (data) {
+  // The keyboard reaches everything, the way past the top first.
+  const page = await open("keyboard", data, looks[0]);
+  await page.keyboard.press("Tab");
+  const first = await page.evaluate(() => document.activeElement.textContent);
+  if (first !== "Skip to the calls") wrong.push(`keyboard: the first stop is "${first}"`);
+  const unreachable = await page.evaluate(() =>
+    [...document.querySelectorAll("a[href], button, select, summary")].filter((one) => one.tabIndex < 0 && !one.hidden).length,
+  );
+  if (unreachable > 0) wrong.push(`keyboard: ${unreachable} controls cannot be reached`);
+
+  // A refresh brings what is new and leaves open what is open.
+  await page.locator(".trouble summary").first().click();
+  const before = await page.locator("#about time").getAttribute("datetime");
+  await page.waitForFunction((then) => new Date(then).getTime() + 1000 < Date.now(), before);
+  await page.locator("#again").click();
+  await page.waitForFunction((then) => document.querySelector("#about time").dateTime !== then, before, { timeout: 10_000 }).catch(() => wrong.push("refresh: nothing new came"));
+  if ((await page.locator(".trouble[open]").count()) !== 1) wrong.push("refresh: what was open is closed");
+  await page.locator("#pause").click();
+  if ((await page.locator("#pause").getAttribute("aria-pressed")) !== "true") wrong.push("pause: it is not pressed");
+  await page.context().close();
+
+  // The button, with and without JavaScript.
+  for (const javaScriptEnabled of [true, false]) {
+    const name = javaScriptEnabled ? "purge" : "purge without JavaScript";
+    const page = await open(name, data, { ...looks[0], javaScriptEnabled });
+    await page.locator("#cache button").click();
+    await page.waitForLoadState();
+    const said = await page.locator("#cache .done").textContent().catch(() => "nothing");
+    console.log(`${name}: ${said}`);
+    if (!/ dropped from memory\.$/.test(said)) wrong.push(`${name}: it says "${said}"`);
+    if (!javaScriptEnabled && (await page.locator("#pause").isVisible())) wrong.push("without JavaScript: a button that does nothing");
+    await page.context().close();
+  }
+
+  // The trail is checked, and the page says so.
+  const verify = await open("verify", data, looks[0]);
+  await verify.locator("#trail button").click();
+  await verify.waitForLoadState();
+  for (let asked = 0; asked < 100 && !(await verify.locator("#trail").textContent()).includes("as it was written"); asked++) {
+    await verify.reload();
+  }
+  if (!(await verify.locator("#trail").textContent()).includes("as it was written")) wrong.push("verify: it does not end");
+  await verify.context().close();
+}
+
+await browser.close();
+if (wrong.length > 0) {
+  console.error(wrong.join("\n"));
+  process.exit(1);
+}

@@ -1,0 +1,385 @@
+//! The page for people: what it says, what it never says, who may press its button, and how it looks
+//! in a real browser.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pigello_gateway::{
+    domain::{ListenerName, ProfileName, Proof, RequestId},
+    error::Kind,
+    mock::{EXAMPLE_SUBTENANT, Fault, MADE_UP_VALUES, Running},
+    trail::{CacheResult, Outcome, Record},
+};
+
+use crate::support::{Answer, Gateway, Setup, pigello};
+
+const CALLERS: &str = r#"
+[[callers]]
+name = "billing"
+allow = ["subtenant.get", "subtenant.list"]
+"#;
+
+fn subtenant() -> String {
+    format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
+}
+
+async fn gateway(pigello: &Running) -> Gateway {
+    Setup::new(pigello).listener("caller = \"billing\"\n").with(CALLERS).start().await
+}
+
+fn text(answer: &Answer) -> String {
+    String::from_utf8(answer.body.to_vec()).unwrap()
+}
+
+/// The page, once the trail's thread has seen so many calls.
+async fn page_after(gateway: &Gateway, calls: u64) -> String {
+    let seen = async {
+        let period = pigello_gateway::telemetry::Period::Hour;
+        while gateway.activity().summary(period, SystemTime::now()).total.calls() < calls {
+            tokio::task::yield_now().await;
+        }
+        gateway.admin().get("/").await
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), seen).await.expect("calls are seen");
+    assert_eq!(answer.status, StatusCode::OK);
+    text(&answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_tells_who_called_what_and_why_calls_were_refused() {
+    let pigello = pigello().await;
+    let gateway = gateway(&pigello).await;
+    let caller = gateway.caller();
+    for _ in 0..3 {
+        let target = format!("{}?ssn=199001012385", subtenant());
+        assert_eq!(caller.get(&target).await.status, StatusCode::OK);
+    }
+    caller.send(Method::PATCH, &subtenant(), "{}").await;
+    caller.send(Method::PUT, &subtenant(), "{}").await;
+    caller.get("/people/199001012385/").await;
+    let page = page_after(&gateway, 6).await;
+
+    for told in [
+        "Serving calls",
+        "<th scope=\"row\">billing</th>",
+        "<th scope=\"row\">subtenant.get</th>",
+        // The reason, and the rule behind it.
+        "The caller may not use this operation",
+        "<code>subtenant.list</code>; <code>subtenant.update</code> is not among them.",
+        "This path takes <code>GET</code> (subtenant.get)",
+        "No operation has this path",
+        "/people/{…}/",
+        "pigello-gateway explain --listener main --caller billing PATCH \
+         /accounts/users/customer/subtenant/00000000-0000-0000-0000-000000000000/",
+        "href=\"/errors/operation_not_allowed\"",
+    ] {
+        assert!(page.contains(told), "{told} in\n{page}");
+    }
+    for (name, value) in MADE_UP_VALUES {
+        assert!(!name.is_secret() || !page.contains(value), "{name:?}");
+    }
+    for personal in ["199001012385", EXAMPLE_SUBTENANT] {
+        assert!(!page.contains(personal), "{personal} in\n{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_loads_nothing_and_nothing_frames_it() {
+    let pigello = pigello().await;
+    let gateway = gateway(&pigello).await;
+    for path in ["/", "/?over=day", "/errors", "/errors/internal", "/errors/no-such"] {
+        let answer = gateway.admin().get(path).await;
+        let policy = answer.header("content-security-policy");
+        for part in ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+        let page = text(&answer);
+        // Attributes that a policy without `unsafe-inline` would not run, and references elsewhere.
+        for never in [" style=\"", " onclick", " src=", "@import", "url("] {
+            assert!(!page.contains(never), "{never} in {path}");
+        }
+    }
+    assert_eq!(gateway.admin().get("/?over=week").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(gateway.admin().get("/errors/no-such").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_button_works_from_the_page_alone() {
+    let pigello = pigello().await;
+    let gateway = gateway(&pigello).await;
+    gateway.caller().get(&subtenant()).await;
+    let stored = async |gateway: &Gateway| {
+        gateway.admin().get("/status").await.json()["cache"]["responses"].as_u64().unwrap()
+    };
+    assert_eq!(stored(&gateway).await, 1);
+    let page = text(&gateway.admin().get("/").await);
+    let (_, rest) = page.split_once("name=\"token\" value=\"").unwrap();
+    let token = rest[..64].to_owned();
+    let press = async |token: &str, fields: &[(&str, &str)]| {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let fields = [&[form], fields].concat();
+        let body = Bytes::from(format!("token={token}&operation="));
+        gateway.admin().call(Method::POST, "/page/purge", &fields, body).await
+    };
+    let here = [("host", "localhost"), ("origin", "http://localhost")];
+    for (token, fields) in [
+        (&*token, &[][..]),
+        (&token, &[("origin", "http://evil.test")]),
+        (&token, &[("origin", "null")]),
+        (&token, &[("host", "evil.test"), ("origin", "http://evil.test")]),
+        (&token, &[here[0], here[1], ("sec-fetch-site", "cross-site")]),
+        ("", &here),
+        (&token.replace(|_| true, "0"), &here),
+    ] {
+        let answer = press(token, fields).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{fields:?}");
+    }
+    assert_eq!(stored(&gateway).await, 1);
+    let answer = press(&token, &here).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(answer.header("location"), "/?purged=1#cache");
+    assert_eq!(stored(&gateway).await, 0);
+    let page = text(&gateway.admin().get("/?purged=1").await);
+    assert!(page.contains("1 answer dropped from memory."), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_has_its_page() {
+    let pigello = pigello().await;
+    let gateway = gateway(&pigello).await;
+    let index = text(&gateway.admin().get("/errors").await);
+    for kind in Kind::ALL {
+        let path = format!("/errors/{}", kind.label());
+        assert!(index.contains(&format!("href=\"{path}\"")), "{path}");
+        let page = text(&gateway.admin().get(&path).await);
+        assert!(page.contains("<h2>What to do</h2>"), "{page}");
+    }
+}
+
+/// A gateway for which everything goes wrong.
+async fn failing(pigello: &Running) -> Gateway {
+    let gateway = Setup::new(pigello)
+        .with("[retry]\nattempts = 1\n[breaker]\nfailures = 3\npause = \"60s\"\n")
+        .with(CALLERS)
+        .start()
+        .await;
+    let caller = gateway.caller();
+    // Nobody in particular may do anything: with callers named, this is refused.
+    caller.get(&subtenant()).await;
+    gateway
+        .reload(|text| {
+            text.replace("[[callers]]", "[policy]\nunidentified = \"allow\"\n[[callers]]")
+        })
+        .await
+        .unwrap();
+    pigello.handle().fault(Fault::new().status(StatusCode::SERVICE_UNAVAILABLE).times(3));
+    let tenants = "/accounts/users/customer/tenant/list/?_page=1&_page_size=10";
+    for _ in 0..5 {
+        caller.get(tenants).await;
+    }
+    fs::remove_file(gateway.path("credentials/client_secret")).unwrap();
+    gateway.reread().await.unwrap();
+    caller.get("/nowhere/").await;
+    // A file stands where the trail's folder was.
+    fs::rename(gateway.path("audit"), gateway.path("taken")).unwrap();
+    fs::write(gateway.path("audit"), "in the way").unwrap();
+    let becomes = async {
+        while gateway.admin().get("/readyz").await.status == StatusCode::OK {
+            caller.get(tenants).await;
+        }
+        caller.get(tenants).await;
+    };
+    tokio::time::timeout(Duration::from_secs(20), becomes).await.expect("the trail fails");
+    gateway
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_what_is_wrong_when_everything_is() {
+    let pigello = pigello().await;
+    let gateway = failing(&pigello).await;
+    let told = [
+        "Calls are refused",
+        "The audit trail cannot be written",
+        "is left alone after failures",
+        "Look at the disk under <code>audit.directory</code>",
+        "in use, though the last read failed",
+        "Calls to Pigello are suspended after failures",
+        // Refused while the trail takes no lines, and on the page all the same.
+        "/errors/audit_unavailable",
+        "/errors/caller_unidentified",
+    ];
+    let all = async {
+        loop {
+            let page = text(&gateway.admin().get("/").await);
+            if told.iter().all(|told| page.contains(told)) {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(20), all).await.is_err() {
+        let page = text(&gateway.admin().get("/").await);
+        let missing: Vec<_> = told.iter().filter(|told| !page.contains(**told)).collect();
+        panic!("{missing:?} not in\n{page}");
+    }
+}
+
+// ===== in a browser =====
+
+/// A day of calls as a landlord's systems make them, with a bad quarter of an hour in it.
+fn invent_a_past(gateway: &Gateway) {
+    let now = SystemTime::now();
+    // Repeatable, and without a pattern that one sees.
+    let mut seed = 7_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let usual = [
+        ("billing", "subtenant.get", 60),
+        ("billing", "subtenant.list", 6),
+        ("billing", "tenant.get", 12),
+        ("portal", "subtenant.get", 90),
+        ("portal", "subtenant.update", 8),
+        ("portal", "organizationuser.list", 5),
+        ("reports", "tenant.list", 14),
+        ("reports", "organization.list", 4),
+    ];
+    for minutes_ago in (1..24 * 60).rev() {
+        let ended = now - Duration::from_secs(minutes_ago * 60);
+        let bad = (17..26).contains(&minutes_ago);
+        let mut records = Vec::new();
+        // Quiet nights.
+        let load = 40 + (((minutes_ago + 400) % 1440) as i64 - 720).unsigned_abs() / 8;
+        for (caller, operation, weight) in usual {
+            for _ in 0..weight * (load + random(40)) / 400 {
+                records.push(invented(caller, operation, ended, bad, &mut random));
+            }
+        }
+        if random(9) == 0 {
+            let mut refused = invented("reports", "subtenant.update", ended, false, &mut random);
+            refused.outcome = Outcome::Refused;
+            refused.status = Some(StatusCode::FORBIDDEN);
+            refused.error = Some(Kind::NotAllowed.label());
+            (refused.attempts, refused.upstream_status, refused.cache) = (0, None, None);
+            refused.duration = Duration::from_micros(90);
+            records.push(refused);
+        }
+        gateway.activity().add(&mut records.iter(), ended);
+    }
+}
+
+fn invented(
+    caller: &str,
+    operation: &str,
+    time: SystemTime,
+    bad: bool,
+    random: &mut impl FnMut(u64) -> u64,
+) -> Record {
+    let is_cached = operation == "subtenant.get" && random(100) < 78;
+    let fails = !is_cached && random(100) < if bad { 45 } else { 1 };
+    let upstream =
+        Duration::from_millis(40 + random(60) * random(8) + u64::from(bad) * random(2500));
+    Record {
+        time,
+        request_id: RequestId::fresh(),
+        trace_id: 1,
+        listener: ListenerName::new("main"),
+        caller: Some(caller.into()),
+        caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(4711) }),
+        profile: ProfileName::new("test"),
+        operation: Some(operation.into()),
+        method: Method::GET,
+        target: Some("/accounts/users/customer/tenant/list/?_page=1".parse().unwrap()),
+        status: Some(if fails { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::OK }),
+        outcome: match (is_cached, fails) {
+            (true, _) => Outcome::Cached,
+            (false, true) => Outcome::Failed,
+            (false, false) => Outcome::Forwarded,
+        },
+        cache: match (operation, is_cached) {
+            (_, true) => Some(CacheResult::Hit),
+            ("subtenant.get", false) => Some(CacheResult::Miss),
+            _ => None,
+        },
+        source_request_id: None,
+        upstream_status: (!is_cached && !fails).then_some(StatusCode::OK),
+        upstream_tls: None,
+        attempts: u32::from(!is_cached),
+        retries: Vec::new(),
+        credential_version: Some(Arc::from("7")),
+        duration: if is_cached { Duration::from_micros(70 + random(200)) } else { upstream },
+        upstream_time: (!is_cached).then_some(upstream),
+        request_bytes: 0,
+        response_bytes: 2_048,
+        error: fails.then_some(Kind::UpstreamFirstByteTimeout.label()),
+        would_refuse: None,
+        masked_fields: 0,
+    }
+}
+
+/// Light, dark and narrow, with data, empty and with everything failing; axe-core has nothing serious
+/// to say, nothing leaves the page's origin, and the button works with and without JavaScript.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_looks_right_in_a_browser() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    let chromium = ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| {
+        let path = env::var_os("PATH")?;
+        env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists())
+    });
+    let missing = match &chromium {
+        None => Some("there is no Chromium"),
+        Some(_) if Command::new("node").arg("--version").output().is_err() => {
+            Some("there is no Node")
+        }
+        Some(_) if !folder.join("node_modules").exists() => {
+            Some("`npm ci --prefix tests/browser` was not run")
+        }
+        Some(_) => None,
+    };
+    if let Some(why) = missing {
+        let required = env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+        assert!(!required, "{why}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
+        eprintln!("\n*** SKIPPED: {why} ***\n");
+        return;
+    }
+    let pigello = pigello().await;
+    let empty = gateway(&pigello).await;
+    let data = gateway(&pigello).await;
+    invent_a_past(&data);
+    for _ in 0..4 {
+        data.caller().get(&subtenant()).await;
+    }
+    data.caller().send(Method::PATCH, &subtenant(), "{}").await;
+    data.caller().get("/people/199001012385/").await;
+    page_after(&data, 6).await;
+    let failing = failing(&pigello).await;
+    let home = |gateway: &Gateway| format!("http://{}/", gateway.admin().address());
+
+    let pictures = env::var_os("PIGELLO_PICTURES").map(std::path::PathBuf::from);
+    let mut look = Command::new("node");
+    look.arg(folder.join("look.mjs"))
+        .arg(chromium.unwrap())
+        .args(pictures.as_ref().map(|folder| format!("pictures={}", folder.display())))
+        .arg(format!("data={}", home(&data)))
+        .arg(format!("day={}?over=day", home(&data)))
+        .arg(format!("empty={}", home(&empty)))
+        .arg(format!("failing={}", home(&failing)))
+        .arg(format!("error={}errors/operation_not_allowed", home(&empty)));
+    let looked = tokio::task::spawn_blocking(move || look.output().unwrap()).await.unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&looked.stdout), String::from_utf8_lossy(&looked.stderr));
+    assert!(looked.status.success(), "{out}\n{err}");
+    eprintln!("{out}");
+    assert_eq!(data.admin().get("/status").await.json()["cache"]["responses"], 0, "{out}");
+}
