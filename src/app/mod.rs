@@ -14,7 +14,6 @@
 mod certificates;
 mod control;
 mod parts;
-mod probe;
 mod reload;
 mod sources;
 mod worker;
@@ -27,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     certificates::CertificatesError,
-    parts::{StartError, policy},
-    probe::{Step, probe},
+    parts::{StartError, policy, upstream_settings},
     reload::{ReloadError, Reloader},
+    sources::{SourceError, settings as credential_settings},
 };
 use self::{
     certificates::warn_if_anyone_can_call,

@@ -198,7 +198,8 @@ impl Shared {
     }
 }
 
-pub(super) fn upstream_settings(
+/// How the upstream of a profile is reached; its trusted roots are read.
+pub fn upstream_settings(
     profile: &ProfileSettings,
     settings: &Settings,
 ) -> Result<upstream::Settings, StartError> {

@@ -11,7 +11,7 @@ use crate::{
 
 /// The settings of one credential set. What `[vault]` leaves open, the variables of the vault's own
 /// tools may say.
-pub(super) fn settings(
+pub fn settings(
     set: &CredentialsSettings,
     vault: Option<&VaultSettings>,
 ) -> Result<credentials::Settings, SourceError> {

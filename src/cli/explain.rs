@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery};
 use serde::Serialize;
 
-use super::{ConfigFiles, Failure};
+use super::{ConfigFiles, Failure, failure::Styled};
 use crate::{
     app,
     config::{
@@ -18,6 +18,7 @@ use crate::{
         settings::{CacheRule, ListenerSettings, Mode},
     },
     domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof, Span},
+    error::Kind,
     pipeline::{
         self,
         authorize::{Decision, Refusal},
@@ -84,6 +85,8 @@ pub struct Explanation {
     pub error: Option<&'static str>,
     /// The rule that decided, in words.
     pub why: String,
+    /// What to change if that is not meant.
+    pub hint: Option<String>,
     /// Fields that would not be sent, and why.
     pub stripped: Vec<Stripped>,
     /// The profile.
@@ -126,6 +129,7 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         verdict: "refused",
         error: None,
         why: String::new(),
+        hint: None,
         stripped: stripped(&headers),
         profile: listener.profile.to_string(),
         upstream: profile.upstream.to_string(),
@@ -163,6 +167,8 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         Decision::Refuse { refusal, .. } => {
             let error = refusal.into_error();
             explanation.refuse(error.kind().label(), &refused_by(*refusal, &caller));
+            explanation.hint =
+                Some(to_allow(error.kind(), &caller, explanation.operation.as_deref()));
             if settings.policy.mode == Mode::Report {
                 explanation.verdict = "reported";
             }
@@ -217,7 +223,11 @@ impl Explanation {
             line(out, "not sent", &format!("{field}: {why}"))?;
         }
         let cacheable = if self.cacheable { "yes" } else { "no" };
-        line(out, "cacheable", &format!("{cacheable}: {}", self.cache))
+        line(out, "cacheable", &format!("{cacheable}: {}", self.cache))?;
+        match &self.hint {
+            Some(hint) => writeln!(out, "  {}: {hint}", Styled("hint", AnsiColor::Cyan)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -294,6 +304,27 @@ fn refused_by(refusal: Refusal, caller: &Caller) -> String {
             format!("`allow` of the caller `{name}` does not list this operation")
         }
         _ => text.detail().to_owned(),
+    }
+}
+
+/// What to change so that a call that is refused would be allowed.
+fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
+    match (kind, caller.name(), operation) {
+        (Kind::OperationUnknown, ..) => {
+            "if it is one, give it a name with an [[operations]] entry, and allow that".to_owned()
+        }
+        (_, Some(name), Some(operation)) => format!(
+            "if it is meant to, add \"{operation}\" to `allow` of the [[callers]] entry \"{name}\""
+        ),
+        (_, Some(name), None) => format!(
+            "only a caller that may use \"*\" may send what matches no operation; `allow` of \
+             \"{name}\" does not have it"
+        ),
+        (_, None, _) => {
+            "if it is meant to, add a [[callers]] entry that knows it by `unix_uids` or \
+                         `tls_names`, or give its listener a `caller`"
+                .to_owned()
+        }
     }
 }
 

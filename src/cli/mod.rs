@@ -12,15 +12,20 @@ mod demo;
 pub mod explain;
 mod failure;
 pub mod health;
+pub mod init;
+mod manual;
 pub mod mock_upstream;
 mod serve;
+mod vault_policy;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use config_files::ConfigFiles;
+use credentials::SAFE_READ;
 pub use failure::Failure;
+use vault_policy::vault_policy;
 
 use crate::{
     config::settings::SourceSettings,
@@ -55,6 +60,8 @@ enum Command {
     Health(health::Args),
     /// Validate the configuration and print what it means
     Check(check::Args),
+    /// Write a first configuration and what goes with it
+    Init(init::Args),
     /// Show the gateway at work, on this machine alone, with nothing set up before
     Demo(demo::Args),
     /// Run the mock of Pigello's Accounts API on its own
@@ -67,6 +74,10 @@ enum Command {
     Explain(explain::Args),
     /// Show the effective configuration, or the schema of the file
     Config(config::Args),
+    /// Print a script that completes this program's commands and options in a shell
+    Completions(manual::Completions),
+    /// Print the manual page, or write one for each command
+    Man(manual::Pages),
 }
 
 /// Runs the command that the arguments ask for.
@@ -99,7 +110,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(files) => serve::run(&files)?,
         Command::Health(args) => block_on(health::run(&args))??,
-        Command::Check(args) => check::run(&args, &mut anstream::stdout().lock())?,
+        Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
+        Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,
         Command::Demo(args) => demo::run(&args)?,
         Command::MockUpstream(args) => {
             block_on(mock_upstream::run(args))?.map_err(|error| mock_failed(&error))?;
@@ -113,6 +125,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Audit(args) => return audit(&args),
         Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
         Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
+        Command::Completions(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
+        Command::Man(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -113,8 +113,10 @@ fn a_failure_tells_every_problem_and_ends_with_2() {
 
 #[test]
 fn check_asks_for_a_listener() {
-    let files =
-        |path: PathBuf| check::Args { files: ConfigFiles { named: vec![path] }, online: false };
+    let files = |path: PathBuf| check::Args {
+        files: ConfigFiles { named: vec![path] },
+        ..Default::default()
+    };
     let credentials_only = root().join("tests/cli/config/good/only-credentials.toml");
     let failure = check::run(&files(credentials_only), &mut Vec::new()).unwrap_err();
     insta::assert_snapshot!(reported(&failure), @r"

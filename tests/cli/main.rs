@@ -1,13 +1,22 @@
 //! What people meet on the command line: configurations, good and bad, and what is said of them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
 
+mod bao;
 mod config;
 mod config_commands;
 mod config_layers;
 mod config_mutations;
 mod docs;
+mod doctor;
 mod explain;
+mod init;
 mod leak;
 mod memory;
 mod program;

@@ -69,6 +69,13 @@ impl Running {
         panic!("it ended without saying {text:?}: {errors}");
     }
 
+    /// The address that `mock-upstream` announces.
+    pub(crate) fn origin(&mut self) -> String {
+        let line = self.line_with("https://");
+        let origin = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap();
+        origin.trim_end_matches(['/', '.', ',']).to_owned()
+    }
+
     /// The address that `serve` announces for a listener.
     pub(crate) fn address_of(&mut self, listener: &str) -> String {
         let line = self.line_with(&format!("listener={listener} "));
@@ -110,7 +117,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         Self::with_mock(more, &[])
     }
 
@@ -126,9 +133,7 @@ impl Place {
         let arguments =
             ["mock-upstream", "--listen", "127.0.0.1:0", "--ca-out", ca.to_str().unwrap()];
         let mut pigello = Running::start(&[&arguments[..], mock].concat());
-        let line = pigello.line_with("https://");
-        let origin = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap();
-        let origin = origin.trim_end_matches(['/', '.', ',']).to_owned();
+        let origin = pigello.origin();
         fs::create_dir(path("credentials")).unwrap();
         for (name, value) in MADE_UP_VALUES {
             fs::write(path("credentials").join(name.key()), value).unwrap();
@@ -398,12 +403,11 @@ fn the_laptop_example_works_as_it_says() {
         "--values-out",
         &values,
     ]);
-    let line = pigello.line_with("https://");
-    let origin = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap();
+    let origin = pigello.origin();
     let example = fs::read_to_string(crate::config::root().join("config/examples/laptop.toml"));
     let config = example
         .unwrap()
-        .replace("https://localhost:8443", origin)
+        .replace("https://localhost:8443", &origin)
         .replace("127.0.0.1:8080", "127.0.0.1:0")
         + "\n[admin]\naddress = \"127.0.0.1:0\"\n";
     fs::write(path("laptop.toml"), config).unwrap();

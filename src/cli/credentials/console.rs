@@ -72,7 +72,7 @@ impl<'a> Console<'a> {
 }
 
 /// Reads a JSON object from a file.
-pub(super) fn read_json_file(path: &std::path::Path) -> Result<SecretBuffer, Failure> {
+pub(in crate::cli) fn read_json_file(path: &std::path::Path) -> Result<SecretBuffer, Failure> {
     File::open(path)
         .and_then(|mut file| read_capped(&mut file, MAX_JSON_BYTES, false))
         .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))

@@ -11,6 +11,9 @@ mod write;
 
 pub use arguments::{CredentialsArgs, StorePlace};
 pub use console::Console;
+pub(super) use console::read_json_file;
+pub(super) use probe::SAFE_READ;
+pub(super) use write::seal;
 
 use std::path::{Path, PathBuf};
 

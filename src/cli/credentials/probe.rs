@@ -20,8 +20,9 @@ use crate::{
     error::Chain,
 };
 
-/// One page of one entry; what comes back is not read.
-const DEFAULT_PATH: &str = "/accounts/users/customer/subtenant/list/?_page=1&_page_size=1";
+/// A call that changes nothing: one page of one entry. What comes back is not read.
+pub(in crate::cli) const SAFE_READ: &str =
+    "/accounts/users/customer/subtenant/list/?_page=1&_page_size=1";
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where and how to try a set.
@@ -31,7 +32,7 @@ pub(super) struct ProbeArgs {
     #[arg(long, value_name = "URL")]
     pub(super) probe: Option<Origin>,
     /// What to ask for
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH, requires = "probe")]
+    #[arg(long, value_name = "PATH", default_value = SAFE_READ, requires = "probe")]
     probe_path: String,
     /// Trust the roots in this file instead of the platform's
     #[arg(long, value_name = "FILE", requires = "probe")]

@@ -51,6 +51,25 @@ pub(super) fn set(
     // Opened first: nobody types a secret to learn that the key file is missing.
     store.read()?;
     let values = new_values(args, console)?;
+    replace(store, name, values, console)
+}
+
+/// Seals the values of a JSON object as a set's newest version, as `set --from-json` does.
+pub(in crate::cli) fn seal(
+    store: &Store,
+    name: &str,
+    json: &[u8],
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    replace(store, name, values_from_json(json)?, console)
+}
+
+fn replace(
+    store: &Store,
+    name: &str,
+    values: StoredValues,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let now = second(Timestamp::now());
     let version = store.update(|document| {
         let set = document.sets.entry(name.to_owned()).or_insert_with(StoredSet::empty);

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tower::Service;
 
 pub use address::Refused;
-pub use connect::{ConnectError, Connector};
+pub use connect::{ConnectError, Connector, Stream};
 pub use tls::{TlsError, Trust, client_config};
 
 use self::{

@@ -1,8 +1,5 @@
-//! `check`: is the configuration in order, and what does it mean?
-//!
-//! It runs the very code that `serve` runs, and then says in plain words what was understood, so
-//! that a person can see whether it is what they meant. It opens no socket and reads no secret, unless
-//! `--online` asks it to; it never shows a value.
+//! What a configuration means, in plain words, so that a person can see whether it is what they meant.
+//! No value of a credential is among it.
 
 use std::{
     fmt::Display,
@@ -12,9 +9,8 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::{ConfigFiles, Failure, block_on, failure::tell};
 use crate::{
-    app,
+    cli::failure::tell,
     config::{
         Loaded, Settings,
         settings::{
@@ -24,48 +20,6 @@ use crate::{
     },
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
 };
-
-/// Checks the configuration and says what it means.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Where the configuration is.
-    #[command(flatten)]
-    pub files: ConfigFiles,
-    /// Read the credentials and dial the upstreams as well, and report each step.
-    #[arg(long)]
-    pub online: bool,
-}
-
-/// Checks, and prints what was understood to `out`.
-pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
-    let loaded = args.files.load()?.for_serving()?;
-    explain(&loaded, out)?;
-    if args.online { online(&loaded.settings, out) } else { Ok(()) }
-}
-
-/// Looks outside and tells of each step; fails if one of them did.
-fn online(settings: &Settings, out: &mut impl Write) -> Result<(), Failure> {
-    let steps = block_on(app::probe(settings))?;
-    let mut page = Page { out };
-    page.section("Online")?;
-    let mut failed = 0;
-    for step in steps {
-        let (mark, colour, text) = match step.found {
-            Ok(text) => ("✓", AnsiColor::Green, text),
-            Err(text) => {
-                failed += 1;
-                ("✗", AnsiColor::Red, text)
-            }
-        };
-        let style = Style::new().bold().fg_color(Some(colour.into()));
-        page.line(step.what, format_args!("{style}{mark}{style:#} {text}"))?;
-    }
-    match failed {
-        0 => Ok(()),
-        1 => Err(Failure::failed("one step failed")),
-        count => Err(Failure::failed(format!("{count} steps failed"))),
-    }
-}
 
 /// Says what a configuration means.
 pub fn explain(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {

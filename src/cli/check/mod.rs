@@ -1,0 +1,102 @@
+//! `check`: is the configuration in order, and what does it mean? With `--online`: does everything
+//! that it names outside work?
+//!
+//! It runs the very code that `serve` runs, and then says in plain words what was understood. It opens
+//! no socket and reads no secret, unless `--online` asks it to; it never shows a value.
+
+mod meaning;
+mod online;
+
+use std::{io::Write, process::ExitCode};
+
+pub use meaning::explain;
+
+use self::online::{Report, Step};
+use super::{ConfigFiles, Failure, block_on};
+use crate::config::{Loaded, Problem, Problems};
+
+/// Checks the configuration and says what it means.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// Look outside as well, one step after the other: files, vault, credentials, upstream, audit
+    /// directory, clock. Each step says what to do if something is not right.
+    #[arg(long)]
+    pub online: bool,
+    /// Leave out the one call that `--online` makes to each upstream: a list of one subtenant.
+    #[arg(long, requires = "online")]
+    pub no_call: bool,
+    /// Print the steps as JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Checks, and prints what was understood, or what the steps found, to `out`.
+pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    if args.json {
+        return as_json(args, out);
+    }
+    let loaded = args.files.load()?.for_serving()?;
+    explain(&loaded, out)?;
+    if !args.online {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = look(&loaded, args)?;
+    report.tell(out)?;
+    match report.failed() {
+        0 => Ok(ExitCode::SUCCESS),
+        1 => Err(Failure::failed("one step failed")),
+        count => Err(Failure::failed(format!("{count} steps failed"))),
+    }
+}
+
+/// The same for programs: one object, whatever is wrong. The exit codes are those of the text.
+fn as_json(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let mut report = Report::default();
+    let code = match args.files.load().and_then(Loaded::for_serving) {
+        Ok(loaded) => {
+            report = configuration(&loaded);
+            if args.online {
+                report.append(look(&loaded, args)?);
+            }
+            ExitCode::from(u8::from(report.failed() > 0))
+        }
+        Err(problems) => {
+            report.extend(mistakes(&problems));
+            Failure::Configuration(problems).exit_code()
+        }
+    };
+    writeln!(out, "{:#}", report.to_json())?;
+    Ok(code)
+}
+
+fn look(loaded: &Loaded, args: &Args) -> Result<Report, Failure> {
+    block_on(online::look(loaded, !args.no_call))
+}
+
+fn configuration(loaded: &Loaded) -> Report {
+    let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    let mut report = Report::default();
+    report.push(Step::good("configuration", format!("{} is in order", files.join(" with "))));
+    report.extend(loaded.warnings.iter().map(|warning| {
+        let (found, hint) = words(warning);
+        Step::doubtful("configuration", found).advise(hint)
+    }));
+    report
+}
+
+fn mistakes(problems: &Problems) -> impl Iterator<Item = Step> {
+    problems.iter().map(|problem| {
+        let (found, hint) = words(problem);
+        Step::bad("configuration", found).advise(hint)
+    })
+}
+
+/// A problem without its hint, and the hint.
+fn words(problem: &Problem) -> (String, Option<String>) {
+    let text = problem.to_string();
+    let found = text.lines().next().unwrap_or_default().to_owned();
+    (found, problem.hint_text().map(str::to_owned))
+}

@@ -1,0 +1,167 @@
+//! What to do about what a step found, said so that it can be copied.
+
+use std::{error::Error, path::Path};
+
+use jiff::Timestamp;
+use rustls::{CertificateError, pki_types::UnixTime};
+
+use crate::{
+    cli::vault_policy,
+    config::settings::{CredentialsSettings, SourceSettings},
+    credentials::{
+        DirectoryError, LoadError, ValueName, VaultError,
+        sealed::{SealedError, StoreError},
+    },
+    domain::Origin,
+};
+
+/// About credentials that could not be read.
+pub(super) fn for_credentials(error: &LoadError, set: &CredentialsSettings) -> Option<String> {
+    match error {
+        LoadError::Sealed(SealedError::Store(error)) => StoreError::hint(error),
+        LoadError::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. }) => {
+            let SourceSettings::Sealed { file, key_file } = &set.source else { return None };
+            Some(format!(
+                "pigello-gateway credentials set --name {} --file {} --key-file {} --from-json FILE",
+                set.name,
+                file.display(),
+                key_file.display()
+            ))
+        }
+        LoadError::Directory(DirectoryError::Values { path, .. }) => Some(format!(
+            "put one file a value into {}: {}",
+            path.display(),
+            ValueName::ALL.map(ValueName::key).join(", ")
+        )),
+        LoadError::Directory(_) => {
+            Some(format!("change `credentials.{}.path`, or make the folder", set.name))
+        }
+        LoadError::Environment(_) => {
+            Some("set them where the gateway is started; they are read once".to_owned())
+        }
+        LoadError::Vault(error) => for_vault(error, set),
+        LoadError::Timeout { .. } | LoadError::Interrupted => None,
+    }
+}
+
+fn for_vault(error: &VaultError, set: &CredentialsSettings) -> Option<String> {
+    let SourceSettings::Vault { mount, path, kv_version } = &set.source else { return None };
+    match error {
+        VaultError::Unreachable { address, source } => Some(match certificate_error(&**source) {
+            Some(error) => for_certificate(error, "vault.ca_file", None, "the vault's"),
+            None => format!("is `vault.address` right, and does {address} accept connections?"),
+        }),
+        VaultError::Unavailable { status } if status.as_u16() == 503 => Some(
+            "unseal it (`bao operator unseal`, `vault operator unseal`); the gateway goes on by itself"
+                .to_owned(),
+        ),
+        VaultError::LoginRefused { .. } => Some(
+            "compare `vault.auth` with `bao read auth/METHOD/role/NAME`: role, audience, validity"
+                .to_owned(),
+        ),
+        VaultError::Denied { .. } => {
+            let policy = vault_policy(mount, path, *kv_version);
+            Some(format!("the policy of this login needs\n{}", policy.trim_end()))
+        }
+        VaultError::Absent { .. } | VaultError::Deleted { .. } => Some(format!(
+            "bao kv put -mount={mount} {path} {} client_secret=-",
+            identifiers("=…")
+        )),
+        VaultError::Values { .. } => Some(format!(
+            "bao kv patch -mount={mount} {path} NAME=VALUE; it needs {}, client_secret",
+            identifiers("").replace(' ', ", ")
+        )),
+        _ => None,
+    }
+}
+
+fn identifiers(behind: &str) -> String {
+    let names = ValueName::ALL.into_iter().filter(|name| !name.is_secret());
+    names.map(|name| format!("{}{behind}", name.key())).collect::<Vec<_>>().join(" ")
+}
+
+/// The certificate's error among the causes of another one.
+pub(super) fn certificate_error<'a>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
+            return Some(error);
+        }
+        // An `io::Error` names its inner error's source as its own.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+/// What is wrong with a certificate, in words.
+pub(super) fn what_is_wrong(error: &CertificateError) -> String {
+    let day = |time: &UnixTime| {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+    };
+    match error {
+        CertificateError::UnknownIssuer => {
+            "the certificate is signed by an authority that is not trusted".to_owned()
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the certificate expired at {}", day(not_after))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("the certificate is valid only from {} on", day(not_before))
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            format!("the certificate is not for {} but {}", expected.to_str(), presented.join(", "))
+        }
+        error => format!("the certificate was refused: {error}"),
+    }
+}
+
+/// About a certificate that was refused: `key` is what names the trusted roots, `whose` whose it is.
+pub(super) fn for_certificate(
+    error: &CertificateError,
+    key: &str,
+    roots: Option<&Path>,
+    whose: &str,
+) -> String {
+    match error {
+        CertificateError::UnknownIssuer => match roots {
+            Some(file) => format!(
+                "{} does not hold the authority that signed {whose} certificate: put it there \
+                 (`{key}`)",
+                file.display()
+            ),
+            None => format!(
+                "this machine does not trust the authority that signed {whose} certificate: name \
+                 its file with `{key}`"
+            ),
+        },
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!(
+            "this machine's clock says {}: if that is right, {whose} certificate has to be renewed \
+             there; otherwise set the clock",
+            now()
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            format!("this machine's clock says {}: set the clock", now())
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the name in the address has to be one that is in the certificate; to dial another \
+             address, keep the name and use `connect_to`"
+                .to_owned()
+        }
+        _ => format!("see what `openssl s_client -connect` says of {whose} certificate"),
+    }
+}
+
+/// About a name that does not resolve.
+pub(super) fn for_name(upstream: &Origin) -> String {
+    format!("`getent hosts {}` shows what this machine makes of the name", upstream.host())
+}
+
+/// Now, to the second, in UTC.
+fn now() -> String {
+    let now = Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
+}

@@ -1,0 +1,121 @@
+//! Are the seven values there? A vault is looked at in the order in which it can be in the way: is it
+//! reached, does it let the gateway in, may the gateway read.
+
+use super::{Report, Step, advice};
+use crate::{
+    app,
+    config::settings::{CredentialsSettings, SourceSettings, VaultSettings},
+    credentials::{self, CredentialSet, LoadError, VaultError},
+    error::Chain,
+};
+
+/// Reads one set, and says how far that went.
+pub(super) async fn look(
+    set: &CredentialsSettings,
+    vault: Option<&VaultSettings>,
+    report: &mut Report,
+) -> Option<CredentialSet> {
+    let what = format!("credentials {}", set.name);
+    let settings = match app::credential_settings(set, vault) {
+        Ok(settings) => settings,
+        Err(error) => {
+            report.push(Step::bad(what, Chain(&error).to_string()));
+            return None;
+        }
+    };
+    let read = credentials::load(&settings).await;
+    if matches!(set.source, SourceSettings::Vault { .. }) {
+        report.extend(on_the_way(&read, set, vault));
+    }
+    match read {
+        Ok(read) => {
+            report.push(Step::good(what, format!("all seven values, version {}", read.version())));
+            Some(read)
+        }
+        Err(LoadError::Vault(error)) if obstacle(&error) != Obstacle::Secret => {
+            report.push(Step::skipped(what, "cannot be read before that"));
+            None
+        }
+        Err(error) => {
+            let hint = advice::for_credentials(&error, set);
+            report.push(Step::bad(what, Chain(&error).to_string()).advise(hint));
+            None
+        }
+    }
+}
+
+/// What can be in the way between the gateway and a secret, in the order in which it is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Obstacle {
+    /// The vault cannot be reached, or cannot work.
+    Vault,
+    /// It does not let the gateway in.
+    Login,
+    /// The gateway may not read the secret.
+    Policy,
+    /// The secret is not there or not whole.
+    Secret,
+}
+
+fn obstacle(error: &VaultError) -> Obstacle {
+    match error {
+        VaultError::Unreachable { .. }
+        | VaultError::Timeout { .. }
+        | VaultError::Unavailable { .. }
+        | VaultError::Redirect { .. }
+        | VaultError::Unexpected { .. }
+        | VaultError::TooLarge { .. }
+        | VaultError::Malformed { .. }
+        | VaultError::Plaintext { .. }
+        | VaultError::Tls(_)
+        | VaultError::Namespace { .. } => Obstacle::Vault,
+        VaultError::SecretFile { .. }
+        | VaultError::NoToken { .. }
+        | VaultError::LoginRefused { .. }
+        | VaultError::TokenRefused { .. }
+        | VaultError::Unwrap { .. } => Obstacle::Login,
+        VaultError::Denied { .. } => Obstacle::Policy,
+        VaultError::Deleted { .. }
+        | VaultError::Absent { .. }
+        | VaultError::NoMount { .. }
+        | VaultError::WentBack { .. }
+        | VaultError::Values { .. } => Obstacle::Secret,
+    }
+}
+
+fn on_the_way(
+    read: &Result<CredentialSet, LoadError>,
+    set: &CredentialsSettings,
+    vault: Option<&VaultSettings>,
+) -> Vec<Step> {
+    let (failed, error): (_, Option<&LoadError>) = match read {
+        Ok(_) => (Obstacle::Secret, None),
+        Err(error @ LoadError::Vault(cause)) => (obstacle(cause), Some(error)),
+        Err(error) => (Obstacle::Vault, Some(error)),
+    };
+    let login = vault.and_then(|vault| vault.auth.as_ref());
+    let login = login.map_or("token", |auth| auth.method.name());
+    let steps = [
+        (Obstacle::Vault, "vault", "answers".to_owned()),
+        (Obstacle::Login, "vault login", format!("lets the gateway in ({login})")),
+        (Obstacle::Policy, "vault policy", "lets the gateway read the secret".to_owned()),
+    ];
+    let step = |(met, what, good): (Obstacle, &str, String)| match (met.cmp(&failed), error) {
+        (std::cmp::Ordering::Less, _) => Step::good(what, good),
+        (std::cmp::Ordering::Equal, Some(error)) => {
+            let hint = advice::for_credentials(error, set);
+            Step::bad(what, Chain(error).to_string()).advise(hint)
+        }
+        _ => Step::skipped(what, "not looked at, because of what is above"),
+    };
+    // A file that cannot be read is found before anything is sent.
+    let unseen = matches!(
+        read,
+        Err(LoadError::Vault(VaultError::SecretFile { .. } | VaultError::NoToken { .. }))
+    );
+    let mut steps: Vec<_> = steps.map(step).into();
+    if let (true, Some(first)) = (unseen, steps.first_mut()) {
+        *first = Step::skipped("vault", "not called without a login");
+    }
+    steps
+}

@@ -1,0 +1,119 @@
+//! What the machine itself has to give: free addresses, a folder to write in, the right time.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use bytesize::ByteSize;
+use rustix::fs::{Access, access, statvfs};
+
+use super::Step;
+use crate::{config::Settings, domain::Address};
+
+/// Whether `serve` could listen where it is told to. An address in use is no failure: this may be the
+/// gateway itself.
+pub(super) fn listeners(settings: &Settings) -> Vec<Step> {
+    let listeners = settings
+        .listeners
+        .iter()
+        .map(|listener| (format!("listener {}", listener.name), &listener.address));
+    let admin = settings.admin.iter().map(|admin| ("admin".to_owned(), &admin.address));
+    listeners.chain(admin).map(|(what, address)| listener(what, address)).collect()
+}
+
+fn listener(what: String, address: &Address) -> Step {
+    match address {
+        Address::Tcp(tcp) => match TcpListener::bind(tcp) {
+            Ok(_) => Step::good(what, format!("{address} is free")),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                Step::doubtful(what, format!("{address} is in use")).advise(Some(format!(
+                    "if the gateway is not running, `ss -ltnp sport = :{}` says who has it",
+                    tcp.port()
+                )))
+            }
+            Err(error) => Step::bad(what, format!("{address}: {error}"))
+                .advise(Some("choose an address that this machine has and this user may use")),
+        },
+        Address::Unix(path) => match path.parent().filter(|folder| !folder.is_dir()) {
+            Some(folder) => Step::bad(what, format!("{} does not exist", folder.display()))
+                .advise(Some(format!("mkdir -p {}", folder.display()))),
+            None => Step::good(what, format!("{address} can be made")),
+        },
+    }
+}
+
+/// Whether the trail's folder is there and can be written, or could be made. Nothing is written.
+pub(super) fn audit_directory(path: &Path) -> Step {
+    const WHAT: &str = "audit directory";
+    let nearest = path.ancestors().find(|folder| folder.exists());
+    let Some(nearest) = nearest else {
+        return Step::bad(WHAT, format!("{} cannot be made", path.display()));
+    };
+    if !nearest.is_dir() {
+        return Step::bad(WHAT, format!("{} is no folder", nearest.display()))
+            .advise(Some("change `audit.directory`"));
+    }
+    if let Err(errno) = access(nearest, Access::WRITE_OK | Access::EXEC_OK) {
+        let error = std::io::Error::from(errno);
+        let step = Step::bad(WHAT, format!("{} cannot be written: {error}", nearest.display()));
+        let hint = format!(
+            "give it to the user that runs the gateway (`chown USER {}`), or check as that user",
+            nearest.display()
+        );
+        return step.advise(Some(hint));
+    }
+    let free = statvfs(nearest).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let free = format!("{} free", ByteSize(free));
+    if nearest == path {
+        match fs::read_dir(path) {
+            Ok(_) => Step::good(WHAT, format!("{} can be written, {free}", path.display())),
+            Err(error) => Step::bad(WHAT, format!("{}: {error}", path.display())),
+        }
+    } else {
+        let (path, parent) = (path.display(), nearest.display());
+        Step::good(WHAT, format!("{path} will be made in {parent}, {free}"))
+    }
+}
+
+/// What time it is elsewhere, as an answer's `Date` says.
+pub(super) struct Elsewhere {
+    pub(super) said_by: String,
+    pub(super) time: SystemTime,
+    pub(super) here: SystemTime,
+}
+
+/// Whether this machine's clock agrees with the upstream's.
+pub(super) fn clock(elsewhere: Option<Elsewhere>) -> Step {
+    const WHAT: &str = "clock";
+    let Some(Elsewhere { said_by, time, here }) = elsewhere else {
+        return Step::skipped(WHAT, "no answer said what time it is");
+    };
+    let (off, way) = match here.duration_since(time) {
+        Ok(off) => (off, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    if off <= TOLERABLE {
+        return Step::good(WHAT, format!("agrees with {said_by}"));
+    }
+    Step::bad(WHAT, format!("{} {way} {said_by}", roughly(off))).advise(Some(
+        "set the clock (`timedatectl set-ntp true`): certificates, tokens and the trail depend on it",
+    ))
+}
+
+/// A length of time as people say it.
+fn roughly(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (unit, name) = match seconds {
+        0..120 => (1, "seconds"),
+        120..7200 => (60, "minutes"),
+        7200..172_800 => (3600, "hours"),
+        _ => (86_400, "days"),
+    };
+    format!("{} {name}", (seconds + unit / 2) / unit)
+}
+
+/// `Date` has whole seconds, and an answer takes its time; a token of a vault survives this.
+const TOLERABLE: Duration = Duration::from_secs(30);

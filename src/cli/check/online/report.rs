@@ -1,0 +1,137 @@
+//! What the steps found: as lines for people, as one object for programs.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+
+use crate::cli::failure::Styled;
+
+/// One look, and what was seen.
+#[derive(Debug)]
+pub(in crate::cli::check) struct Step {
+    what: String,
+    state: State,
+    found: String,
+    hint: Option<String>,
+}
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// As it should be.
+    Good,
+    /// It works, and may not be meant.
+    Doubtful,
+    /// It does not work.
+    Bad,
+    /// It was not looked at.
+    Skipped,
+}
+
+impl Step {
+    /// As it should be.
+    pub(in crate::cli::check) fn good(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(what, State::Good, found)
+    }
+
+    /// It works, and may not be meant.
+    pub(in crate::cli::check) fn doubtful(
+        what: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::new(what, State::Doubtful, found)
+    }
+
+    /// It does not work.
+    pub(in crate::cli::check) fn bad(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(what, State::Bad, found)
+    }
+
+    /// It was not looked at, and why.
+    pub(super) fn skipped(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(what, State::Skipped, why)
+    }
+
+    fn new(what: impl Into<String>, state: State, found: impl Into<String>) -> Self {
+        Self { what: what.into(), state, found: found.into(), hint: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub(in crate::cli::check) fn advise(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+}
+
+/// All steps, in the order in which they were made.
+#[derive(Debug, Default)]
+pub(in crate::cli::check) struct Report(Vec<Step>);
+
+impl Report {
+    /// One more step.
+    pub(in crate::cli::check) fn push(&mut self, step: Step) {
+        self.0.push(step);
+    }
+
+    /// More steps.
+    pub(in crate::cli::check) fn extend(&mut self, steps: impl IntoIterator<Item = Step>) {
+        self.0.extend(steps);
+    }
+
+    /// The steps of another report.
+    pub(in crate::cli::check) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// How many steps found something that does not work.
+    pub(in crate::cli::check) fn failed(&self) -> usize {
+        self.0.iter().filter(|step| step.state == State::Bad).count()
+    }
+
+    /// Tells a person.
+    pub(in crate::cli::check) fn tell(&self, out: &mut impl Write) -> io::Result<()> {
+        let bold = Style::new().bold();
+        writeln!(out, "\n{bold}Online{bold:#}")?;
+        let width = self.0.iter().map(|step| step.what.chars().count()).max().unwrap_or_default();
+        for step in &self.0 {
+            let (mark, colour) = match step.state {
+                State::Good => ("✓", AnsiColor::Green),
+                State::Doubtful => ("!", AnsiColor::Yellow),
+                State::Bad => ("✗", AnsiColor::Red),
+                State::Skipped => ("–", AnsiColor::BrightBlack),
+            };
+            let mark = Styled(mark, colour);
+            writeln!(out, "  {:<width$}  {mark} {}", step.what, step.found)?;
+            if let Some(hint) = &step.hint {
+                for (at, line) in hint.lines().enumerate() {
+                    let lead = if at == 0 { "hint: " } else { "      " };
+                    let lead = Styled(lead, AnsiColor::Cyan);
+                    writeln!(out, "  {:<width$}    {lead}{line}", "")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for programs: `{"ok": …, "steps": [{"step", "state", "found", "hint"}]}`.
+    pub(in crate::cli::check) fn to_json(&self) -> Value {
+        let steps: Vec<_> = self
+            .0
+            .iter()
+            .map(|step| {
+                let state = match step.state {
+                    State::Good => "ok",
+                    State::Doubtful => "warning",
+                    State::Bad => "failed",
+                    State::Skipped => "skipped",
+                };
+                json!({
+                    "step": step.what, "state": state, "found": step.found, "hint": step.hint,
+                })
+            })
+            .collect();
+        json!({ "ok": self.failed() == 0, "steps": steps })
+    }
+}

@@ -1,0 +1,274 @@
+//! The way to an upstream: name, connection, certificate, and one call that changes nothing.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use jiff::Timestamp;
+use tokio::time;
+use tower::Service as _;
+use x509_parser::parse_x509_certificate;
+
+use super::{Report, Step, advice, machine::Elsewhere};
+use crate::{
+    app,
+    cli::SAFE_READ,
+    config::{Settings, settings::ProfileSettings},
+    credentials::CredentialSet,
+    domain::{Origin, ProfileName},
+    error::Chain,
+    pipeline::upstream::{self, ConnectError, Connector, Stream},
+};
+
+/// Looks at a profile's upstream; with `set` it is called as well. Returns what time it is there.
+pub(super) async fn look(
+    name: &ProfileName,
+    profile: &ProfileSettings,
+    settings: &Settings,
+    set: Option<&CredentialSet>,
+    report: &mut Report,
+) -> Option<Elsewhere> {
+    let steps = Steps::of(name);
+    let upstream = match app::upstream_settings(profile, settings) {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            let hint = format!("change `profiles.{name}.ca_file`, or put the file right");
+            report.push(Step::bad(steps.tls, Chain(&error).to_string()).advise(Some(hint)));
+            return None;
+        }
+    };
+    if !dial(&steps, name, profile, upstream.clone(), report).await {
+        report.push(Step::skipped(steps.call, "not made, because of what is above"));
+        return None;
+    }
+    let Some(set) = set else {
+        report.push(Step::skipped(steps.call, "not made without credentials, or not wanted"));
+        return None;
+    };
+    let limit = settings.timeouts.request.min(CALL_LIMIT);
+    call(steps.call, &profile.upstream, upstream, set, limit, report).await
+}
+
+/// What the steps are called.
+struct Steps {
+    dns: String,
+    tcp: String,
+    tls: String,
+    call: String,
+}
+
+impl Steps {
+    fn of(profile: &ProfileName) -> Self {
+        let of = |what: &str| format!("{what} {profile}");
+        Self { dns: of("dns"), tcp: of("tcp"), tls: of("tls"), call: of("call") }
+    }
+}
+
+/// One connection, made as the path makes it, told as three steps.
+async fn dial(
+    steps: &Steps,
+    name: &ProfileName,
+    profile: &ProfileSettings,
+    settings: upstream::Settings,
+    report: &mut Report,
+) -> bool {
+    let upstream = &profile.upstream;
+    let began = Instant::now();
+    let dialled = Connector::new(settings).call(http::Uri::default()).await;
+    let took = began.elapsed().as_millis();
+    let (dns, tcp, tls) = match &dialled {
+        Ok(stream) => (None, None, tls(steps, stream.inner(), took)),
+        Err(error) => failed(steps, name, profile, error),
+    };
+    let dns = match dns {
+        Some(step) => step,
+        None => Step::good(&steps.dns, resolved(profile).await),
+    };
+    report.push(dns);
+    let address = profile.connect_to.map_or_else(|| authority(upstream), |at| at.to_string());
+    report.push(
+        tcp.unwrap_or_else(|| Step::good(&steps.tcp, format!("{address} accepts connections"))),
+    );
+    report.push(tls);
+    dialled.is_ok()
+}
+
+/// Which of the three failed; those before it went well, those behind it were not reached.
+fn failed(
+    steps: &Steps,
+    name: &ProfileName,
+    profile: &ProfileSettings,
+    error: &ConnectError,
+) -> (Option<Step>, Option<Step>, Step) {
+    let text = Chain(error).to_string();
+    let upstream = &profile.upstream;
+    let unseen = |what: &String| Step::skipped(what, "not reached");
+    match error {
+        ConnectError::Resolve(_) | ConnectError::NoAddress => {
+            let dns = Step::bad(&steps.dns, format!("{}: {text}", upstream.host()));
+            let dns = dns.advise(Some(advice::for_name(upstream)));
+            (Some(dns), Some(unseen(&steps.tcp)), unseen(&steps.tls))
+        }
+        ConnectError::Address(_) => {
+            let hint = format!(
+                "if the name is meant to lead there, set `profiles.{name}.allow_private = true`"
+            );
+            let dns = Step::bad(&steps.dns, format!("{}: {text}", upstream.host()));
+            (Some(dns.advise(Some(hint))), Some(unseen(&steps.tcp)), unseen(&steps.tls))
+        }
+        ConnectError::Io(_) | ConnectError::Timeout => {
+            let at = profile.connect_to.map_or_else(|| authority(upstream), |at| at.to_string());
+            let hint = format!(
+                "is {upstream} up, and may this machine reach it (firewall, proxy)? \
+                 `curl -v {upstream}/` shows it without the gateway"
+            );
+            let tcp = Step::bad(&steps.tcp, format!("{at}: {text}")).advise(Some(hint));
+            (None, Some(tcp), unseen(&steps.tls))
+        }
+        ConnectError::Certificate(source) => {
+            let wrong = advice::certificate_error(source);
+            let text = wrong.map_or(text, advice::what_is_wrong);
+            let hint = wrong.map(|error| {
+                let key = format!("profiles.{name}.ca_file");
+                let whose = format!("{}'s", upstream.host());
+                advice::for_certificate(error, &key, profile.ca_file.as_deref(), &whose)
+            });
+            (None, None, Step::bad(&steps.tls, text).advise(hint))
+        }
+        ConnectError::Name | ConnectError::Handshake(_) => {
+            let hint = "does that port speak TLS? the gateway speaks TLS 1.3 and 1.2";
+            (None, None, Step::bad(&steps.tls, text).advise(Some(hint)))
+        }
+    }
+}
+
+fn authority(upstream: &Origin) -> String {
+    match upstream.host().parse::<std::net::Ipv6Addr>() {
+        Ok(address) => format!("[{address}]:{}", upstream.port()),
+        Err(_) => format!("{}:{}", upstream.host(), upstream.port()),
+    }
+}
+
+/// What a name leads to, where that is asked for.
+async fn resolved(profile: &ProfileSettings) -> String {
+    let upstream = &profile.upstream;
+    if let Some(address) = profile.connect_to {
+        return format!("not needed: `connect_to` is {address}");
+    }
+    let Ok(found) = tokio::net::lookup_host((upstream.host(), upstream.port())).await else {
+        return format!("{} resolves", upstream.host());
+    };
+    let found: Vec<_> = found.map(|address| address.ip().to_string()).collect();
+    format!("{} is {}", upstream.host(), found.join(", "))
+}
+
+/// A finished handshake, and how long it can be repeated.
+fn tls(steps: &Steps, stream: &Stream, took: u128) -> Step {
+    let described = format!("{} in {took} ms", stream.describe());
+    let Stream::Tls(session, _) = stream else {
+        return Step::doubtful(&steps.tls, described)
+            .advise(Some("the secret goes over this connection in clear"));
+    };
+    let Some((name, until)) = first_to_expire(session.get_ref().1.peer_certificates()) else {
+        return Step::good(&steps.tls, described);
+    };
+    let left = until.duration_since(Timestamp::now());
+    let days = left.as_hours() / 24;
+    let found = format!("{described}; valid until {} ({days} days)", day(until));
+    if days >= SOON_DAYS {
+        return Step::good(&steps.tls, found);
+    }
+    let hint = format!("the certificate of {name} has to be renewed before then");
+    Step::doubtful(&steps.tls, found).advise(Some(hint))
+}
+
+/// The certificate of the chain whose time is over first: whose it is, and when that is.
+fn first_to_expire(
+    chain: Option<&[rustls::pki_types::CertificateDer<'_>]>,
+) -> Option<(String, Timestamp)> {
+    let ends = chain?.iter().filter_map(|certificate| {
+        let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+        let until = Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?;
+        Some((certificate.subject().to_string(), until))
+    });
+    ends.min_by_key(|(_, until)| *until)
+}
+
+fn day(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}
+
+/// Reads one subtenant's page, which changes nothing, and says what Pigello makes of the seven.
+async fn call(
+    what: String,
+    upstream: &Origin,
+    settings: upstream::Settings,
+    set: &CredentialSet,
+    limit: Duration,
+    report: &mut Report,
+) -> Option<Elsewhere> {
+    let began = Instant::now();
+    let answer = time::timeout(limit, ask(upstream, settings, set)).await;
+    let took = began.elapsed().as_millis();
+    match answer {
+        Ok(Ok(answer)) => {
+            report.push(judge(what, answer.status(), took));
+            let date = answer.headers().get(header::DATE)?.to_str().ok()?;
+            let time = httpdate::parse_http_date(date).ok()?;
+            Some(Elsewhere { said_by: upstream.host().to_owned(), time, here: SystemTime::now() })
+        }
+        Ok(Err(problem)) => {
+            report.push(Step::bad(what, problem));
+            None
+        }
+        Err(_) => {
+            report.push(Step::bad(what, format!("no answer in {} s", limit.as_secs())));
+            None
+        }
+    }
+}
+
+async fn ask(
+    upstream: &Origin,
+    settings: upstream::Settings,
+    set: &CredentialSet,
+) -> Result<Response<Incoming>, String> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(Connector::new(settings));
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = upstream.uri_of(PathAndQuery::from_static(SAFE_READ));
+    set.write_to(request.headers_mut());
+    client.request(request).await.map_err(|error| Chain(&error).to_string())
+}
+
+fn judge(what: String, status: StatusCode, took: u128) -> Step {
+    let code = status.as_u16();
+    if status == StatusCode::UNAUTHORIZED {
+        return Step::bad(what, "the seven values are refused (401)").advise(Some(
+            "compare them with Pigello's developer portal; was the secret rotated, or the service \
+             version deactivated?",
+        ));
+    }
+    if status.is_server_error() {
+        return Step::bad(what, format!("answers {code}: it fails itself"))
+            .advise(Some("nothing here is wrong; try again, or ask Pigello"));
+    }
+    if status == StatusCode::FORBIDDEN {
+        return Step::doubtful(what, format!("the seven values are taken, a list is not ({code})"))
+            .advise(Some("the service version has no right to list subtenants; others may work"));
+    }
+    Step::good(what, format!("the seven values are taken ({code} in {took} ms)"))
+}
+
+/// A call that takes longer says enough.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// Two weeks to renew a certificate.
+const SOON_DAYS: i64 = 14;

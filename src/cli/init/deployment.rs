@@ -1,0 +1,190 @@
+//! What runs the gateway: systemd units, or a manifest for Kubernetes.
+
+use super::{
+    CONFIGURATION, File,
+    arguments::{Deployment, Login, Source},
+    configuration::quoted,
+    place::{KEY, STORE},
+    plan::Plan,
+    secret::FOLDER,
+};
+use crate::{credentials::ValueName, domain::Address};
+
+/// The systemd service.
+pub(super) const SERVICE: &str = "pigello-gateway.service";
+/// Its socket.
+pub(super) const SOCKET: &str = "pigello-gateway.socket";
+/// The manifest for Kubernetes.
+pub(super) const MANIFEST: &str = "kubernetes.yaml";
+/// What systemd changes in the configuration.
+const OVERLAY: &str = "systemd.toml";
+/// Where systemd shows a service what `LoadCredential=` names.
+const LOADED: &str = "/run/credentials/pigello-gateway.service";
+
+/// The files of a deployment.
+pub(super) fn files(plan: &Plan, configuration: &str) -> Vec<File> {
+    match plan.deployment {
+        Deployment::None => Vec::new(),
+        Deployment::Systemd => {
+            let loaded = loaded(plan);
+            let mut files = vec![
+                File {
+                    name: SERVICE,
+                    mode: 0o644,
+                    text: service(plan, &loaded),
+                    what: "the systemd service",
+                },
+                File { name: SOCKET, mode: 0o644, text: socket(plan), what: "its socket" },
+            ];
+            if !loaded.overlay.is_empty() {
+                files.push(File {
+                    name: OVERLAY,
+                    mode: 0o644,
+                    text: format!("{OVERLAY_HEAD}{}", loaded.overlay),
+                    what: "where systemd puts what is secret; read over the configuration",
+                });
+            }
+            files
+        }
+        Deployment::Kubernetes => vec![File {
+            name: MANIFEST,
+            mode: 0o644,
+            text: manifest(plan, configuration),
+            what: "the application with the gateway as its sidecar",
+        }],
+    }
+}
+
+/// What the service is given that nobody else may read.
+struct Loaded {
+    /// Lines of the unit.
+    unit: String,
+    /// Keys that say where it is then.
+    overlay: String,
+}
+
+fn loaded(plan: &Plan) -> Loaded {
+    let place = |name: &str| plan.directory.join(name).display().to_string();
+    let load = |names: &[&str], from: &dyn Fn(&str) -> String| {
+        let line = |name: &&str| format!("LoadCredential={name}:{}\n", from(name));
+        names.iter().map(line).collect::<Vec<_>>().concat()
+    };
+    let vault = |names: &[&str], overlay: String| Loaded { unit: load(names, &place), overlay };
+    match (plan.source, plan.vault.as_ref().map(|vault| vault.login)) {
+        (Source::Sealed, _) => Loaded {
+            unit: format!(
+                "# The owner of {STORE} and {KEY}; change them as that user, so that they stay its own:\n\
+                 #   sudo -u pigello-gateway pigello-gateway credentials rotate …\n\
+                 User=pigello-gateway\nGroup=pigello-gateway\n"
+            ),
+            overlay: String::new(),
+        },
+        (Source::Directory, _) => Loaded {
+            unit: load(&ValueName::ALL.map(ValueName::key), &|name| {
+                place(&format!("{FOLDER}/{name}"))
+            }) + DYNAMIC,
+            overlay: format!("[credentials.{}]\npath = \"{LOADED}\"\n", plan.profile),
+        },
+        (Source::Environment, _) => Loaded {
+            unit: format!("EnvironmentFile={}\n{DYNAMIC}", place("credentials.env")),
+            overlay: String::new(),
+        },
+        (Source::Vault, Some(Login::Approle)) => vault(
+            &["secret-id"],
+            format!("[vault.auth]\nsecret_id_file = \"{LOADED}/secret-id\"\n"),
+        )
+        .dynamic(),
+        (Source::Vault, Some(Login::Token)) => vault(
+            &["vault-token"],
+            format!("[vault.auth]\ntoken_file = \"{LOADED}/vault-token\"\n"),
+        )
+        .dynamic(),
+        (Source::Vault, Some(Login::Cert)) => vault(
+            &["vault-client-key.pem"],
+            format!("[vault]\nprivate_key = \"{LOADED}/vault-client-key.pem\"\n"),
+        )
+        .dynamic(),
+        (Source::Vault, Some(Login::Kubernetes) | None) => {
+            Loaded { unit: DYNAMIC.to_owned(), overlay: String::new() }
+        }
+    }
+}
+
+impl Loaded {
+    fn dynamic(mut self) -> Self {
+        self.unit.push_str(DYNAMIC);
+        self
+    }
+}
+
+fn service(plan: &Plan, loaded: &Loaded) -> String {
+    let over = if loaded.overlay.is_empty() { None } else { Some(OVERLAY) };
+    let files = [CONFIGURATION].into_iter().chain(over);
+    let files = files.map(|name| format!("--config {}", plan.directory.join(name).display()));
+    let config = files.collect::<Vec<_>>().join(" ");
+    include_str!("pigello-gateway.service")
+        .replace("{{config}}", &config)
+        .replace("{{secret}}\n", &loaded.unit)
+}
+
+fn socket(plan: &Plan) -> String {
+    let (address, access) = match &plan.listen {
+        Address::Tcp(address) => (address.to_string(), ""),
+        Address::Unix(path) => (
+            path.display().to_string(),
+            "# Members of this group may connect.\n\
+             SocketUser=root\nSocketGroup=pigello-callers\nSocketMode=0660\nDirectoryMode=0755\n",
+        ),
+    };
+    format!(
+        "# The socket that the application uses. systemd keeps it open while the service restarts, so a\n\
+         # connection that comes in meanwhile waits and is answered.\n\n\
+         [Unit]\nDescription=Socket of the gateway to Pigello\n\n\
+         [Socket]\nListenStream={address}\n{access}Backlog=4096\n\n\
+         [Install]\nWantedBy=sockets.target\n"
+    )
+}
+
+fn manifest(plan: &Plan, configuration: &str) -> String {
+    let indented: Vec<_> = configuration
+        .lines()
+        .map(|line| if line.is_empty() { String::new() } else { format!("    {line}") })
+        .collect();
+    let (environment, mounts, volumes) = match plan.source {
+        Source::Environment => (
+            "          envFrom:\n            - secretRef: { name: pigello }    # PIGELLO_CUSTOMER_ID, …\n",
+            "",
+            "",
+        ),
+        Source::Directory => (
+            "",
+            "            - { name: pigello, mountPath: /run/secrets/pigello, readOnly: true }\n",
+            "        - name: pigello\n          secret: { secretName: pigello }\n",
+        ),
+        Source::Vault | Source::Sealed => ("", "", ""),
+    };
+    let token = if plan.source == Source::Vault {
+        "      automountServiceAccountToken: true    # the gateway logs in to the vault with it\n"
+    } else {
+        "      automountServiceAccountToken: false\n"
+    };
+    include_str!("kubernetes.yaml")
+        .replace("{{name}}", &plan.caller.to_ascii_lowercase().replace('_', "-"))
+        .replace("{{version}}", env!("CARGO_PKG_VERSION"))
+        .replace("{{url}}", &quoted(&format!("http://{}", plan.listen)))
+        .replace("{{configuration}}\n", &(indented.join("\n") + "\n"))
+        .replace("{{token}}\n", token)
+        .replace("{{environment}}\n", environment)
+        .replace("{{mounts}}\n", mounts)
+        .replace("{{volumes}}\n", volumes)
+}
+
+const DYNAMIC: &str = "\
+# A user of its own that exists only while it runs.
+DynamicUser=yes
+";
+
+const OVERLAY_HEAD: &str = "\
+# Over gateway.toml, when systemd runs the gateway: where it shows the service what is secret.
+
+";

@@ -1,0 +1,158 @@
+//! `init`: a first configuration, and what goes with it.
+//!
+//! It asks on a terminal, or takes options, and writes into one folder: a commented configuration, the
+//! place of the secret (a sealed store and its key, a policy for the vault, a folder, a file of
+//! variables) and what runs the gateway (systemd units or a Kubernetes manifest). What it writes is
+//! checked by the code of `check` before it stays. It never writes over anything unless it is told to,
+//! and never over a sealed store or its key.
+
+mod arguments;
+mod configuration;
+mod deployment;
+mod person;
+mod place;
+mod plan;
+mod secret;
+
+pub use arguments::Args;
+pub use person::Person;
+
+use std::path::Path;
+
+use self::{
+    arguments::{Deployment, Source},
+    place::Place,
+    plan::Plan,
+};
+use super::Failure;
+
+/// Asks what is not given, writes the files, and says what to do next.
+pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
+    let plan = Plan::make(args, person)?;
+    let place = Place::new(&args.directory, args.force);
+    let files = files(&plan);
+    if args.dry_run {
+        for file in &files {
+            writeln!(person.out, "── {} (mode {:04o})", place.path(file.name), file.mode)?;
+            writeln!(person.out, "{}", file.text)?;
+        }
+        return Ok(());
+    }
+    place.refuse_to_overwrite(&files, plan.keeps_a_store())?;
+    place.make()?;
+    place.write_all(&files)?;
+    for file in &files {
+        writeln!(person.out, "wrote {:<44} {}", place.path(file.name), file.what)?;
+    }
+    secret::prepare(&plan, &place, args, person)?;
+    next(&plan, &place, args, person)
+}
+
+/// A file that is written.
+struct File {
+    name: &'static str,
+    /// Its permissions.
+    mode: u32,
+    text: String,
+    /// What it is, in a few words.
+    what: &'static str,
+}
+
+fn files(plan: &Plan) -> Vec<File> {
+    let configuration = configuration::text(plan);
+    let mut files = Vec::new();
+    files.extend(deployment::files(plan, &configuration));
+    match plan.source {
+        Source::Vault => files.push(File {
+            name: "vault-policy.hcl",
+            mode: 0o644,
+            text: configuration::policy(plan),
+            what: "what the gateway's login may read in the vault",
+        }),
+        Source::Environment => files.push(File {
+            name: "credentials.env",
+            mode: 0o600,
+            text: configuration::variables(),
+            what: "the variables that hold the seven values, still empty",
+        }),
+        Source::Sealed | Source::Directory => {}
+    }
+    // First, because it is checked before anything else is written.
+    files.insert(
+        0,
+        File {
+            name: CONFIGURATION,
+            mode: 0o644,
+            text: configuration,
+            what: "the configuration, with comments",
+        },
+    );
+    files
+}
+
+/// The commands that come next: three, and they can be copied.
+fn next(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
+    let config = place.path(CONFIGURATION);
+    let mut commands = Vec::new();
+    let mut command = |text: String, what: &str| commands.push((text, what.to_owned()));
+    if plan.is_mock() {
+        command(
+            format!("pigello-gateway mock-upstream --ca-out {}", place.path(MOCK_CA)),
+            "a mock of Pigello; in a terminal of its own",
+        );
+    } else if let Some((text, what)) = secret::next(plan, place, args) {
+        command(text, what);
+    }
+    if plan.deployment == Deployment::Kubernetes {
+        command(format!("pigello-gateway check --config {config}"), "what it means");
+    } else {
+        command(
+            format!("pigello-gateway check --online --config {config}"),
+            "what it means, and whether everything it names works",
+        );
+    }
+    match plan.deployment {
+        Deployment::None => {
+            command(format!("pigello-gateway serve --config {config}"), "runs the gateway");
+        }
+        Deployment::Systemd => {
+            let units = [deployment::SERVICE, deployment::SOCKET].map(|unit| place.path(unit));
+            command(
+                format!(
+                    "cp {} {} /etc/systemd/system/ && systemctl enable --now {} {}",
+                    units[0],
+                    units[1],
+                    deployment::SOCKET,
+                    deployment::SERVICE
+                ),
+                "runs the gateway, now and after every start of the machine",
+            );
+        }
+        Deployment::Kubernetes => command(
+            format!("kubectl apply -f {}", place.path(deployment::MANIFEST)),
+            "runs the gateway beside the application named in it",
+        ),
+    }
+    writeln!(person.out, "\nNext:")?;
+    for (text, what) in commands {
+        writeln!(person.out, "  {text}\n      {what}")?;
+    }
+    if let Some(address) = plan.tcp() {
+        writeln!(
+            person.out,
+            "\nThen calls go to http://{address} instead of {}, without the X-PIGELLO-* headers.",
+            plan.upstream
+        )?;
+    }
+    Ok(())
+}
+
+/// What a path looks like in a command.
+fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:@".contains(letter);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+const CONFIGURATION: &str = "gateway.toml";
+const MOCK_CA: &str = "mock-ca.pem";

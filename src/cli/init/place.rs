@@ -1,0 +1,119 @@
+//! The folder that `init` writes into.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{CONFIGURATION, File, shown};
+use crate::{cli::Failure, config};
+
+/// A folder, and whether files in it may be written over.
+pub(super) struct Place {
+    folder: PathBuf,
+    force: bool,
+    /// Whether the folder was there before.
+    existed: bool,
+}
+
+impl Place {
+    pub(super) fn new(folder: &Path, force: bool) -> Self {
+        Self { folder: folder.to_owned(), force, existed: folder.exists() }
+    }
+
+    /// A file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A file in it, as it is shown and copied.
+    pub(super) fn path(&self, name: &str) -> String {
+        shown(&self.file(name))
+    }
+
+    /// Looks for files that are in the way, before anything is written.
+    pub(super) fn refuse_to_overwrite(&self, files: &[File], store: bool) -> Result<(), Failure> {
+        if self.force {
+            return Ok(());
+        }
+        let stores: &[&str] = if store { &[STORE] } else { &[] };
+        let names = files.iter().map(|file| file.name).chain(stores.iter().copied());
+        let there: Vec<_> = names
+            .filter(|name| self.file(name).symlink_metadata().is_ok())
+            .map(|name| self.path(name))
+            .collect();
+        if there.is_empty() {
+            return Ok(());
+        }
+        let are = if there.len() == 1 { "exists" } else { "exist" };
+        Err(Failure::failed(format!("{} {are} already; nothing was written", there.join(", ")))
+            .hint(
+                "choose another folder with `--directory DIR`, or write over everything but a \
+                 sealed store and its key with `--force`",
+            ))
+    }
+
+    /// Makes the folder. The configuration in it may be read by the user that runs the gateway.
+    pub(super) fn make(&self) -> Result<(), Failure> {
+        make_folder(&self.folder, 0o755)
+    }
+
+    /// Makes a folder in it that nobody else can look into.
+    pub(super) fn make_private(&self, name: &str) -> Result<(), Failure> {
+        make_folder(&self.file(name), 0o700)
+    }
+
+    /// Writes the files. The configuration comes first, and if it is not in order, nothing stays.
+    pub(super) fn write_all(&self, files: &[File]) -> Result<(), Failure> {
+        for file in files {
+            self.write(file)?;
+            if file.name != CONFIGURATION {
+                continue;
+            }
+            // Without the environment: its variables are not in the file.
+            let loaded = config::load(&[self.file(file.name)], std::iter::empty());
+            if let Err(problems) = loaded.and_then(config::Loaded::for_serving) {
+                self.take_back(file);
+                return Err(problems.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, file: &File) -> Result<(), Failure> {
+        let path = self.file(file.name);
+        let failed = |error| Failure::failed(format!("cannot write {}: {error}", shown(&path)));
+        let mut options = OpenOptions::new();
+        options.write(true).mode(file.mode);
+        if self.force {
+            options.create(true).truncate(true);
+        } else {
+            options.create_new(true);
+        }
+        let mut there = options.open(&path).map_err(failed)?;
+        // One that was there keeps its mode otherwise.
+        let mode = fs::Permissions::from_mode(file.mode);
+        there.set_permissions(mode).map_err(failed)?;
+        there.write_all(file.text.as_bytes()).map_err(failed)
+    }
+
+    fn take_back(&self, file: &File) {
+        // What is told is why it is taken back.
+        drop(fs::remove_file(self.file(file.name)));
+        if !self.existed {
+            drop(fs::remove_dir(&self.folder));
+        }
+    }
+}
+
+fn make_folder(folder: &Path, mode: u32) -> Result<(), Failure> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
+    made.map_err(|error| Failure::failed(format!("cannot make {}: {error}", shown(folder))))
+}
+
+/// The sealed store.
+pub(super) const STORE: &str = "credentials.sealed";
+/// The key that opens it.
+pub(super) const KEY: &str = "credentials.key";

@@ -1,0 +1,120 @@
+//! The place of the secret: made as far as it can be without the secret.
+
+use super::{
+    Person, Plan,
+    arguments::{Args, Login, Source},
+    place::{KEY, Place, STORE},
+};
+use crate::{
+    cli::{
+        Failure,
+        credentials::{Console, read_json_file, seal},
+    },
+    credentials::{ValueName, sealed::Store},
+    mock::MADE_UP_VALUES,
+};
+
+/// Makes what the source needs beside the configuration.
+pub(super) fn prepare(
+    plan: &Plan,
+    place: &Place,
+    args: &Args,
+    person: &mut Person<'_>,
+) -> Result<(), Failure> {
+    match plan.source {
+        Source::Sealed => sealed(plan, place, args, person),
+        Source::Directory if !plan.mounts() => {
+            place.make_private(FOLDER)?;
+            writeln!(
+                person.out,
+                "made  {:<44} for the seven files, readable by you alone",
+                place.path(FOLDER)
+            )?;
+            if plan.is_mock() {
+                for (name, value) in MADE_UP_VALUES {
+                    std::fs::write(place.file(FOLDER).join(name.key()), value)?;
+                }
+            }
+            Ok(())
+        }
+        Source::Directory | Source::Vault | Source::Environment => Ok(()),
+    }
+}
+
+fn sealed(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
+    let store = Store::new(place.file(STORE), place.file(KEY));
+    if store.file().exists() {
+        writeln!(person.out, "kept  {}", place.path(STORE))?;
+    } else {
+        store.create()?;
+        writeln!(person.out, "wrote {:<44} the sealed store", place.path(STORE))?;
+        writeln!(
+            person.out,
+            "wrote {:<44} its key: keep it out of backups that hold the store",
+            place.path(KEY)
+        )?;
+    }
+    let mut console = Console::new(std::io::empty(), &mut person.out, std::io::sink());
+    if let Some(file) = &args.values {
+        let values = read_json_file(file)?;
+        return seal(&store, &plan.profile, &values, &mut console);
+    }
+    if plan.is_mock() {
+        let values: std::collections::BTreeMap<_, _> =
+            MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), *value)).collect();
+        let values = serde_json::json!(values).to_string();
+        return seal(&store, &plan.profile, values.as_bytes(), &mut console);
+    }
+    Ok(())
+}
+
+/// The command that puts the seven values where the gateway looks for them.
+pub(super) fn next(plan: &Plan, place: &Place, args: &Args) -> Option<(String, &'static str)> {
+    let names = ValueName::ALL.map(ValueName::key).join(",");
+    match plan.source {
+        Source::Sealed if args.values.is_some() => None,
+        Source::Sealed => Some((
+            format!(
+                "pigello-gateway credentials set --name {} --file {} --from-json -",
+                plan.profile,
+                place.path(STORE)
+            ),
+            "then type the seven values as {\"customer_id\": \"…\", …, \"client_secret\": \"…\"} and Ctrl-D",
+        )),
+        Source::Directory if plan.mounts() => Some((
+            format!("kubectl create secret generic pigello --from-file=./{FOLDER}"),
+            "from a folder with one file a value, named customer_id to client_secret",
+        )),
+        Source::Directory => Some((
+            format!("$EDITOR {}/{{{names}}}", place.path(FOLDER)),
+            "one file a value; a line end behind it does not matter",
+        )),
+        Source::Environment => Some((
+            format!("$EDITOR {}", place.path("credentials.env")),
+            "put the seven values in; it is read where the gateway is started",
+        )),
+        Source::Vault => {
+            let vault = plan.vault.as_ref()?;
+            let login = match vault.login {
+                Login::Approle => "approle",
+                Login::Kubernetes => "kubernetes",
+                Login::Token => "token",
+                Login::Cert => "cert",
+            };
+            Some((
+                format!("bao policy write pigello-gateway {}", place.path("vault-policy.hcl")),
+                match login {
+                    "token" => {
+                        "then make a token with this policy and put it into the file that the configuration names"
+                    }
+                    _ => {
+                        "then give the policy to the role that the configuration names, and put the seven values into the secret"
+                    }
+                },
+            ))
+        }
+    }
+}
+
+/// The folder of the seven files.
+pub(super) const FOLDER: &str = "credentials";

@@ -1,0 +1,269 @@
+//! `init`: what it writes loads, is refused no place it would overwrite, and leads to a gateway that
+//! answers.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use pigello_gateway::{
+    cli::init::{self, Args, Person},
+    config::{self, Loaded},
+    mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
+};
+
+use crate::program::{Running, get, output, over_tcp};
+
+#[derive(clap::Parser)]
+struct Command {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Runs it with these options; `answers` are what somebody types.
+fn init(arguments: &[&str], answers: Option<&str>) -> Result<String, (String, Option<String>)> {
+    let command = <Command as clap::Parser>::try_parse_from([&["init"], arguments].concat());
+    let command = command.map_err(|error| (error.to_string(), None))?;
+    let mut out = Vec::new();
+    let mut person = Person::new(answers.map(str::as_bytes), &mut out);
+    let done = init::run(&command.args, &mut person);
+    drop(person);
+    done.map_err(|failure| {
+        let (text, hint) = failure.text();
+        (text, hint.map(str::to_owned))
+    })?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+fn loads(files: &[&Path]) {
+    let files: Vec<_> = files.iter().map(|file| (*file).to_owned()).collect();
+    let loaded = config::load(&files, std::iter::empty()).and_then(Loaded::for_serving);
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, Vec::<String>::new(), "{files:?}");
+}
+
+#[test]
+fn every_combination_writes_a_configuration_that_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut made = 0;
+    for source in ["sealed", "vault", "directory", "environment"] {
+        for upstream in ["production", "development", "mock", "https://pigello.test:444"] {
+            for deploy in ["none", "systemd", "kubernetes"] {
+                let place = folder.path().join(format!("{made}"));
+                let arguments = [
+                    "--directory",
+                    place.to_str().unwrap(),
+                    "--secret-from",
+                    source,
+                    "--upstream",
+                    upstream,
+                    "--deploy",
+                    deploy,
+                ];
+                let done = init(&arguments, None);
+                if (source, deploy) == ("sealed", "kubernetes") {
+                    let (text, hint) = done.unwrap_err();
+                    assert!(text.contains("does not fit into a pod") && hint.is_some());
+                    assert!(!place.exists());
+                    continue;
+                }
+                let told = done.unwrap();
+                made += 1;
+                let (file, overlay) = (place.join("gateway.toml"), place.join("systemd.toml"));
+                loads(&[&file]);
+                if overlay.exists() {
+                    loads(&[&file, &overlay]);
+                }
+                assert!(told.contains("pigello-gateway check --"), "{told}");
+                let commands = told.split("Next:\n").nth(1).unwrap();
+                let commands = commands
+                    .lines()
+                    .filter(|line| line.starts_with("  ") && !line.starts_with("      "));
+                assert_eq!(commands.count(), 3, "{told}");
+            }
+        }
+    }
+    assert_eq!(made, 44);
+}
+
+#[test]
+fn what_is_secret_is_readable_by_its_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for (source, name, mode) in [
+        ("sealed", "credentials.key", 0o600),
+        ("sealed", "credentials.sealed", 0o600),
+        ("sealed", "gateway.toml", 0o644),
+        ("directory", "credentials", 0o700),
+        ("environment", "credentials.env", 0o600),
+        ("vault", "vault-policy.hcl", 0o644),
+    ] {
+        let place = folder.path().join(source);
+        if !place.exists() {
+            init(&["--directory", place.to_str().unwrap(), "--secret-from", source], None).unwrap();
+        }
+        let found = fs::metadata(place.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{source}: {name}");
+    }
+}
+
+#[test]
+fn nothing_is_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let file = folder.path().join("gateway.toml");
+    fs::write(&file, "# mine\n").unwrap();
+    let (text, hint) = init(&["--directory", place], None).unwrap_err();
+    assert!(text.contains("gateway.toml exists already; nothing was written"), "{text}");
+    assert!(hint.unwrap().contains("--force"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "# mine\n");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    // With --force, everything but a store and its key.
+    init(&["--directory", place, "--force"], None).unwrap();
+    let key = fs::read(folder.path().join("credentials.key")).unwrap();
+    let told = init(&["--directory", place, "--force"], None).unwrap();
+    assert!(told.contains("kept"), "{told}");
+    assert_eq!(fs::read(folder.path().join("credentials.key")).unwrap(), key);
+}
+
+#[test]
+fn a_mistake_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("new");
+    for (wrong, said) in [
+        (&["--allow", "subtenent.get"][..], "subtenant.get"),
+        (&["--upstream", "http://pigello.test"], "https"),
+        (&["--caller", "two words"], "a name has letters"),
+        (&["--listen", "0.0.0.0:8080"], "shared-mtls.toml"),
+        (&["--values", "v.json", "--secret-from", "vault"], "--values is for"),
+        (&["--deploy", "kubernetes", "--secret-from", "vault", "--vault-login", "token"], "pod"),
+    ] {
+        let arguments = [&["--directory", place.to_str().unwrap()], wrong].concat();
+        let (text, _) = init(&arguments, None).unwrap_err();
+        assert!(text.contains(said), "{wrong:?}: {text}");
+        assert!(!place.exists(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_shows_the_files_and_writes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("new");
+    let arguments = ["--directory", place.to_str().unwrap(), "--dry-run", "--deploy", "systemd"];
+    let shown = init(&arguments, None).unwrap();
+    for text in ["gateway.toml (mode 0644)", "[[listeners]]", "[Socket]"] {
+        assert!(shown.contains(text), "{text} in\n{shown}");
+    }
+    assert!(!place.exists());
+}
+
+#[test]
+fn somebody_who_answers_is_asked_until_it_can_be_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("asked");
+    let answers = "prod\nproduction\nmain\nnone\nvalut\nvault\nhttps://vault.test:8200\n\
+                   team/pigello\napprole\nbilling\nsubtenant.*, tenant.get\n";
+    let told = init(&["--directory", place.to_str().unwrap()], Some(answers)).unwrap();
+    assert!(told.contains("give production, development, mock, or a URL"), "{told}");
+    assert!(told.contains("give one of sealed, vault, directory, environment"), "{told}");
+    let text = fs::read_to_string(place.join("gateway.toml")).unwrap();
+    for part in [
+        "[profiles.main]",
+        "path = \"team/pigello\"",
+        "allow = [\"subtenant.*\", \"tenant.get\"]",
+        "caller = \"billing\"",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let policy = fs::read_to_string(place.join("vault-policy.hcl")).unwrap();
+    assert!(policy.contains("path \"secret/data/team/pigello\""), "{policy}");
+
+    let (text, hint) = init(&["--directory", "never"], Some("production\n")).unwrap_err();
+    assert!(text.contains("the input ended") && hint.unwrap().contains("--defaults"));
+}
+
+/// From nothing to an answer, with the three commands that it ends with.
+#[test]
+fn the_next_three_commands_lead_to_a_gateway_that_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("gateway");
+    let path = |name: &str| place.join(name).to_str().unwrap().to_owned();
+    let (code, told, errors) = output(&[
+        "init",
+        "--directory",
+        place.to_str().unwrap(),
+        "--upstream",
+        "mock",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(code, Some(0), "{errors}");
+    let mut commands = told.lines().filter_map(|line| line.strip_prefix("  pigello-gateway "));
+    let mock = commands.next().unwrap();
+    assert_eq!(mock, format!("mock-upstream --ca-out {}", path("mock-ca.pem")));
+    // Its usual port may be taken here.
+    let mock: Vec<_> = mock.split(' ').chain(["--listen", "127.0.0.1:0"]).collect();
+    let mut pigello = Running::start(&mock);
+    let origin = pigello.origin();
+    let config = path("gateway.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("https://localhost:8443", &origin)).unwrap();
+
+    let check: Vec<_> = commands.next().unwrap().split(' ').collect();
+    let (code, out, errors) = output(&check);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    assert!(!out.contains('✗'), "{out}");
+    let serve: Vec<_> = commands.next().unwrap().split(' ').collect();
+    let mut gateway = Running::start(&serve);
+    let address = gateway.address_of("app");
+    let admin = gateway.address_of("admin");
+    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    let target = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+    let answer = over_tcp(&address, &get(&target));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(gateway.end().0, Some(0));
+}
+
+#[test]
+fn values_are_sealed_at_once_and_shown_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let values: serde_json::Map<_, _> = MADE_UP_VALUES
+        .iter()
+        .map(|(name, value)| (name.key().to_owned(), (*value).into()))
+        .collect();
+    let file = folder.path().join("values.json");
+    fs::write(&file, serde_json::Value::from(values).to_string()).unwrap();
+    let place = folder.path().join("gateway");
+    let arguments = ["--directory", place.to_str().unwrap(), "--values", file.to_str().unwrap()];
+    let told = init(&arguments, None).unwrap();
+    assert!(told.contains("version 1 is in use"), "{told}");
+    let (_, secret) = MADE_UP_VALUES.iter().find(|(name, _)| name.is_secret()).unwrap();
+    assert!(!told.contains(secret));
+    for entry in fs::read_dir(&place).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()));
+    }
+}
+
+/// The unit that `init` writes and the one in `deploy` protect the machine alike.
+#[test]
+fn the_unit_is_as_hardened_as_the_one_in_deploy() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("new");
+    let arguments = [
+        "--directory",
+        place.to_str().unwrap(),
+        "--deploy",
+        "systemd",
+        "--secret-from",
+        "directory",
+    ];
+    init(&arguments, None).unwrap();
+    let written = fs::read_to_string(place.join("pigello-gateway.service")).unwrap();
+    let deployed =
+        fs::read_to_string(crate::config::root().join("deploy/systemd/pigello-gateway.service"));
+    for line in deployed.unwrap().lines() {
+        let own = ["#", "Exec", "LoadCredential"].iter().any(|start| line.starts_with(start));
+        assert!(own || written.contains(line), "{line:?} in src/cli/init/pigello-gateway.service");
+    }
+    assert!(!written.contains("{{"), "{written}");
+}
