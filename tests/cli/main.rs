@@ -9,6 +9,7 @@
 )]
 
 mod bao;
+mod clients;
 mod config;
 mod config_commands;
 mod config_layers;
