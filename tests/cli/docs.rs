@@ -32,6 +32,75 @@ fn the_page_of_the_configuration_is_made_from_the_schema() {
     is_as_made("docs/configuration.md", &config::manual());
 }
 
+/// The module's own documentation is the page: what is said of the trail is said once.
+#[test]
+fn the_page_of_the_trail_is_the_documentation_of_its_module() {
+    let module = fs::read_to_string(root().join("src/trail/mod.rs")).unwrap();
+    let lines = module.lines().map_while(|line| line.strip_prefix("//!"));
+    let mut page = String::from("<!-- Made from src/trail/mod.rs; change it there. -->\n\n");
+    for (at, line) in lines.enumerate() {
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        let line = match line.strip_prefix("# ") {
+            Some(heading) => format!("## {heading}"),
+            // A link into the code is only its name here.
+            None => line.replace("[`", "`").replace("`]", "`"),
+        };
+        let line = line.replace("`SCHEMA`", "1");
+        // It shows a line of a trail that is nowhere but in an example.
+        let line = if line == "```sh" { "```text".to_owned() } else { line };
+        if at == 0 {
+            page += "# The audit trail\n\n";
+        }
+        page += line.trim_end();
+        page.push('\n');
+    }
+    assert!(page.contains("(this is version 1)"), "the version of the lines");
+    is_as_made("docs/src/reference/audit.md", &page);
+}
+
+/// Every command's own `--help`, in the order of the program.
+#[test]
+fn the_page_of_commands_is_what_they_say_of_themselves() {
+    let mut page = String::from(COMMANDS);
+    commands(&[], &mut page);
+    is_as_made("docs/src/reference/commands.md", &page);
+}
+
+fn commands(path: &[String], page: &mut String) {
+    let mut arguments: Vec<_> = path.iter().map(String::as_str).collect();
+    arguments.push("--help");
+    let (code, help, errors) = crate::program::output(&arguments);
+    assert_eq!(code, Some(0), "{errors}");
+    let name = [&["pigello-gateway".to_owned()], path].concat().join(" ");
+    let level = "#".repeat(2 + path.len().min(2));
+    let part = format!("\n{level} {name}\n\n```text\n{}\n```\n", help.trim_end());
+    page.push_str(&part);
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| !line.is_empty());
+    // A command's own line is indented by two; what goes on from there is indented by more.
+    let names = listed.filter(|line| line.chars().take_while(|letter| *letter == ' ').count() == 2);
+    for name in names.filter_map(|line| line.split_whitespace().next()) {
+        if name != "help" {
+            commands(&[path, &[name.to_owned()]].concat(), page);
+        }
+    }
+}
+
+const COMMANDS: &str = "\
+<!-- Made from what the program says; UPDATE_EXPECTED=1 cargo nextest run --test cli makes it anew. -->
+
+# Commands and exit codes
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | it failed while running: a step of `check --online`, a trail that is not right, a port that is taken |
+| 2 | bad usage or bad configuration: one message on standard error that names the file, the key and the reason, before any socket is opened |
+
+`pigello-gateway man` prints the manual page, `man --directory DIR` one for each command, and
+`completions SHELL` what completes commands and options in a shell.
+";
+
 /// Names of metrics in a text: `pigello_gateway_` and what follows.
 fn named(text: &str) -> BTreeSet<String> {
     let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';

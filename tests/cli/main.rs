@@ -9,6 +9,7 @@
 )]
 
 mod bao;
+mod book;
 mod clients;
 mod config;
 mod config_commands;

@@ -120,6 +120,13 @@ impl Upstream {
     }
 }
 
+/// One call outside the path, over a connection of its own. The target is a path and query.
+pub async fn ask(settings: Settings, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let (_never, rotations) = watch::channel(0);
+    let answered = Upstream::new(settings, rotations).send(request).await;
+    answered.map(|answered| answered.response).map_err(|failure| classify::classify(failure, None))
+}
+
 /// An answer, and the TLS of the connection that it came over.
 struct Answered {
     response: Response<Body>,

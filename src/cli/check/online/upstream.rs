@@ -2,22 +2,15 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header, uri::PathAndQuery};
-use http_body_util::Empty;
-use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use jiff::Timestamp;
 use tokio::time;
-use tower::Service as _;
 use x509_parser::parse_x509_certificate;
 
 use super::{Report, Step, advice, machine::Elsewhere};
 use crate::{
     app,
+    body::Body,
     cli::SAFE_READ,
     config::{Settings, settings::ProfileSettings},
     credentials::CredentialSet,
@@ -80,10 +73,10 @@ async fn dial(
 ) -> bool {
     let upstream = &profile.upstream;
     let began = Instant::now();
-    let dialled = Connector::new(settings).call(http::Uri::default()).await;
+    let dialled = Connector::new(settings).connect().await;
     let took = began.elapsed().as_millis();
     let (dns, tcp, tls) = match &dialled {
-        Ok(stream) => (None, None, tls(steps, stream.inner(), took)),
+        Ok(stream) => (None, None, tls(steps, stream, took)),
         Err(error) => failed(steps, name, profile, error),
     };
     let dns = match dns {
@@ -214,7 +207,7 @@ async fn call(
     report: &mut Report,
 ) -> Option<Elsewhere> {
     let began = Instant::now();
-    let answer = time::timeout(limit, ask(upstream, settings, set)).await;
+    let answer = time::timeout(limit, ask(settings, set)).await;
     let took = began.elapsed().as_millis();
     match answer {
         Ok(Ok(answer)) => {
@@ -235,18 +228,14 @@ async fn call(
 }
 
 async fn ask(
-    upstream: &Origin,
     settings: upstream::Settings,
     set: &CredentialSet,
-) -> Result<Response<Incoming>, String> {
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .build(Connector::new(settings));
-    let mut request = Request::new(Empty::new());
+) -> Result<Response<Body>, String> {
+    let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::GET;
-    *request.uri_mut() = upstream.uri_of(PathAndQuery::from_static(SAFE_READ));
+    *request.uri_mut() = Uri::from_static(SAFE_READ);
     set.write_to(request.headers_mut());
-    client.request(request).await.map_err(|error| Chain(&error).to_string())
+    upstream::ask(settings, request).await.map_err(|error| Chain(&error).to_string())
 }
 
 fn judge(what: String, status: StatusCode, took: u128) -> Step {

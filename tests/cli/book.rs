@@ -1,0 +1,254 @@
+//! The manual: its pages are there, its links lead somewhere, and its commands work.
+//!
+//! A block marked `sh,run` is run: the blocks of one page together, as one script, in an empty folder and
+//! with a network of their own, so that the manual's ports are free. Every other `sh` block is marked
+//! `sh,skip`, and says above it why it is not run.
+
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::bao::skip;
+
+fn source() -> PathBuf {
+    crate::config::root().join("docs/src")
+}
+
+/// Every page of the book, below its source.
+fn pages() -> Vec<PathBuf> {
+    let mut folders = vec![source()];
+    let mut pages = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// A page as mdBook reads it, with what it includes; and where that came from.
+fn whole(page: &Path) -> String {
+    let text = fs::read_to_string(page).unwrap();
+    let mut whole = String::new();
+    for line in text.lines() {
+        let included = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
+        match included {
+            Some(path) => {
+                let path = page.parent().unwrap().join(path);
+                let text = fs::read_to_string(&path);
+                whole += &text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            }
+            None => whole += line,
+        }
+        whole.push('\n');
+    }
+    whole
+}
+
+/// Where the links of a text lead, without those in code.
+fn links(text: &str) -> Vec<String> {
+    let mut code = false;
+    let mut links = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            code = !code;
+        }
+        if code {
+            continue;
+        }
+        for rest in line.split("](").skip(1) {
+            links.push(rest.split(')').next().unwrap().to_owned());
+        }
+    }
+    links
+}
+
+/// The page that comes with the texts of the errors themselves.
+const ERRORS: &str = "reference/errors.md";
+
+#[test]
+fn the_summary_names_every_page_and_every_page_is_there() {
+    let summary = fs::read_to_string(source().join("SUMMARY.md")).unwrap();
+    let mut named = links(&summary);
+    named.retain(|page| page != ERRORS || source().join(page).exists());
+    named.sort();
+    let there: Vec<_> = pages()
+        .iter()
+        .map(|page| page.strip_prefix(source()).unwrap().display().to_string())
+        .filter(|page| page != "SUMMARY.md")
+        .collect();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let readme = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "examples/clients/README.md",
+        "docs/operations.md",
+    ];
+    let outside = readme.map(|file| crate::config::root().join(file));
+    let mut broken = Vec::new();
+    for page in pages().into_iter().chain(outside) {
+        for link in links(&whole(&page)) {
+            let (file, _) = link.split_once('#').unwrap_or((&link, ""));
+            if file.contains("://") || file.is_empty() {
+                continue;
+            }
+            if !page.parent().unwrap().join(file).exists() && !file.ends_with(ERRORS) {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The commands of a page, if it has some.
+fn commands(page: &Path) -> Result<String, String> {
+    let text = whole(page);
+    let mut script = String::new();
+    let mut block: Option<String> = None;
+    let mut before = "";
+    for line in text.lines() {
+        match &block {
+            None => {
+                let Some(kind) = line.strip_prefix("```") else {
+                    if !line.is_empty() {
+                        before = line;
+                    }
+                    continue;
+                };
+                let excused = before.starts_with("<!-- not run: ") && before.ends_with(" -->");
+                let reference = page.parent().is_some_and(|folder| folder.ends_with("reference"));
+                if kind == "sh,skip" && !excused {
+                    return Err(format!(
+                        "a block does not say why it is not run, after {before:?}"
+                    ));
+                }
+                // Pages that are made from the code, or written for it.
+                let included = reference || page.ends_with("explanation/life-cycle.md");
+                if ["sh", "bash", "shell", "console"].contains(&kind) && !included {
+                    return Err(format!("`{kind}` is neither `sh,run` nor `sh,skip`"));
+                }
+                block = Some(kind.to_owned());
+            }
+            Some(_) if line == "```" => block = None,
+            Some(kind) if kind == "sh,run" => {
+                script += line;
+                script.push('\n');
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(script)
+}
+
+#[test]
+fn every_command_is_run_or_says_why_not() {
+    let wrong: Vec<_> = pages()
+        .iter()
+        .filter_map(|page| Some(format!("{}: {}", page.display(), commands(page).err()?)))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs a page's commands one after the other; the first that fails is the end.
+fn works(page: &str) {
+    let alone = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).output();
+    if !alone.is_ok_and(|output| output.status.success()) {
+        return skip(
+            "the manual's commands (a network of their own needs `unshare --net` and `ip`)",
+        );
+    }
+    let commands = commands(&source().join(page)).unwrap();
+    assert!(commands.contains("pigello-gateway"), "{page} has commands");
+    let folder = tempfile::tempdir().unwrap();
+    let programs = folder.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    symlink(env!("CARGO_BIN_EXE_pigello-gateway"), programs.join("pigello-gateway")).unwrap();
+    let place = folder.path().join("place");
+    fs::create_dir(&place).unwrap();
+    // What it starts ends with it.
+    let script = format!(
+        "set -euo pipefail\ntrap 'jobs -p | xargs --no-run-if-empty kill' EXIT\n\
+         ip link set lo up\n{commands}"
+    );
+    fs::write(folder.path().join("script"), script).unwrap();
+    let path = env::join_paths(
+        [programs].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())),
+    );
+    let output = Command::new("timeout")
+        .args(["120", "unshare", "--net", "bash", "-x", "../script"])
+        .env("PATH", path.unwrap())
+        .env_remove("PIGELLO_GATEWAY_CONFIG")
+        .current_dir(&place)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{page}: {}\n{out}\n{errors}", output.status);
+}
+
+#[test]
+fn the_tutorial() {
+    works("tutorial.md");
+}
+
+#[test]
+fn finding_out_why_it_does_not_work() {
+    works("how-to/troubleshoot.md");
+}
+
+#[test]
+fn rotating_the_secret() {
+    works("how-to/rotate.md");
+}
+
+#[test]
+fn adding_a_caller() {
+    works("how-to/add-a-caller.md");
+}
+
+#[test]
+fn reading_the_trail() {
+    works("how-to/read-the-trail.md");
+}
+
+#[test]
+fn shrinking_a_policy() {
+    works("how-to/shrink-a-policy.md");
+}
+
+#[test]
+fn upgrading() {
+    works("how-to/upgrade.md");
+}
+
+#[test]
+fn choosing_a_size() {
+    works("how-to/size.md");
+}
+
+/// A page with commands has a test here.
+#[test]
+fn no_page_is_forgotten() {
+    let this = fs::read_to_string(crate::config::root().join("tests/cli/book.rs")).unwrap();
+    for page in pages() {
+        if commands(&page).is_ok_and(|commands| !commands.is_empty()) {
+            let name = page.strip_prefix(source()).unwrap().display().to_string();
+            assert!(this.contains(&format!("works(\"{name}\");")), "{name}");
+        }
+    }
+}
