@@ -47,7 +47,8 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         Ok((_, told)) => Err(Failure::failed(format!("not ready: {told}"))),
         Err(error) => {
             let text = format!("the gateway cannot be asked at {}: {error}", admin.address);
-            Err(Failure::failed(text))
+            let hint = "is it running, with this configuration? `serve` says the addresses it has";
+            Err(Failure::failed(text).hint(hint))
         }
     }
 }

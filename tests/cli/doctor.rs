@@ -225,6 +225,28 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
+fn a_file_of_authorities_that_is_not_there() {
+    let place = Place::new("");
+    fs::remove_file(place.path("ca.pem")).unwrap();
+    let (code, _, errors) = output(&["serve", "--config", &place.config()]);
+    assert_eq!(code, Some(2), "{errors}");
+    let folder = place.path("").display().to_string();
+    expect("no-authority-at-start", &plain(&errors, &folder));
+    expect("no-authority", &complaints(&place));
+}
+
+#[test]
+fn a_trail_that_another_gateway_writes() {
+    let place = Place::new("");
+    let mut first = Running::start(&["serve", "--config", &place.config()]);
+    first.address_of("tcp");
+    let (code, _, errors) = output(&["serve", "--config", &place.config()]);
+    assert_eq!(code, Some(1), "{errors}");
+    let folder = place.path("").display().to_string();
+    expect("trail-taken", &plain(&errors, &folder));
+}
+
+#[test]
 fn seven_minus_one() {
     let place = Place::new("");
     fs::remove_file(place.path("credentials/service_id")).unwrap();

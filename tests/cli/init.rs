@@ -78,6 +78,10 @@ fn every_combination_writes_a_configuration_that_loads() {
                     .lines()
                     .filter(|line| line.starts_with("  ") && !line.starts_with("      "));
                 assert_eq!(commands.count(), 3, "{told}");
+                let owned = (source, deploy) == ("sealed", "systemd");
+                assert_eq!(told.contains("chown -R pigello-gateway:"), owned, "{told}");
+                // A service does not see what lies in a temporary folder.
+                assert_eq!(told.contains("note: "), deploy == "systemd", "{told}");
             }
         }
     }
@@ -159,10 +163,11 @@ fn somebody_who_answers_is_asked_until_it_can_be_understood() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("asked");
     let answers = "prod\nproduction\nmain\nnone\nvalut\nvault\nhttps://vault.test:8200\n\
-                   team/pigello\napprole\nbilling\nsubtenant.*, tenant.get\n";
+                   team/pigello\napprole\nbilling\nsubtenant.*, tenent.get\nsubtenant.*, tenant.get\n";
     let told = init(&["--directory", place.to_str().unwrap()], Some(answers)).unwrap();
     assert!(told.contains("give production, development, mock, or a URL"), "{told}");
     assert!(told.contains("give one of sealed, vault, directory, environment"), "{told}");
+    assert!(told.contains("`tenent.get` stands for no operation"), "{told}");
     let text = fs::read_to_string(place.join("gateway.toml")).unwrap();
     for part in [
         "[profiles.main]",

@@ -379,6 +379,23 @@ fn every_command_explains_itself() {
         assert_eq!(code, Some(0));
         assert!(help.contains("Usage: pigello-gateway"), "{help}");
     }
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, errors) = output(&["completions", shell]);
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(script.contains("mock-upstream") && script.contains("no-call"), "{shell}");
+    }
+    assert_eq!(output(&["completions", "nonsense"]).0, Some(2));
+    let (code, page, errors) = output(&["man"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(page.starts_with(".ie") || page.contains(".TH pigello-gateway 1"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(output(&["man", "--directory", path]).0, Some(0));
+    for name in ["pigello-gateway.1", "pigello-gateway-audit-verify.1"] {
+        assert!(folder.path().join(name).exists(), "{name}");
+    }
+    let (code, _, errors) = output(&["man", "--directory", &format!("{path}/none")]);
+    assert_eq!(code, Some(2), "{errors}");
     assert_eq!(output(&["serve", "--nonsense"]).0, Some(2));
     assert_eq!(output(&["nonsense"]).0, Some(2));
     let (code, out, _) = output(&["--version"]);

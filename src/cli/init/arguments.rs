@@ -13,8 +13,9 @@ use crate::domain::{Address, OperationPattern, Origin};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder that everything is written into; it is made if it does not exist
-    #[arg(long, value_name = "DIR", default_value = "pigello-gateway")]
-    pub(super) directory: PathBuf,
+    /// [default: pigello-gateway, with systemd /etc/pigello-gateway]
+    #[arg(long, value_name = "DIR")]
+    pub(super) directory: Option<PathBuf>,
     /// What the upstream and its credentials are called [default: production, or the upstream's word]
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,

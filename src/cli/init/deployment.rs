@@ -55,6 +55,18 @@ pub(super) fn files(plan: &Plan, configuration: &str) -> Vec<File> {
     }
 }
 
+/// What a service cannot see: it is protected from what lies in homes and temporary folders.
+pub(super) fn out_of_reach(plan: &Plan) -> Option<String> {
+    let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+    let below = hidden.into_iter().find(|folder| plan.directory.starts_with(folder))?;
+    (plan.deployment == Deployment::Systemd).then(|| {
+        format!(
+            "the service cannot look into {below}; for the machine, write into /etc/pigello-gateway \
+             (`--directory`)"
+        )
+    })
+}
+
 /// What the service is given that nobody else may read.
 struct Loaded {
     /// Lines of the unit.

@@ -29,7 +29,7 @@ use super::Failure;
 /// Asks what is not given, writes the files, and says what to do next.
 pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
     let plan = Plan::make(args, person)?;
-    let place = Place::new(&args.directory, args.force);
+    let place = Place::new(&plan.directory, args.force);
     let files = files(&plan);
     if args.dry_run {
         for file in &files {
@@ -117,15 +117,22 @@ fn next(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> Res
         }
         Deployment::Systemd => {
             let units = [deployment::SERVICE, deployment::SOCKET].map(|unit| place.path(unit));
+            let own = if plan.keeps_a_store() {
+                format!(
+                    "useradd --system pigello-gateway && chown -R pigello-gateway: {} && ",
+                    shown(&plan.directory)
+                )
+            } else {
+                String::new()
+            };
             command(
                 format!(
-                    "cp {} {} /etc/systemd/system/ && systemctl enable --now {} {}",
-                    units[0],
-                    units[1],
+                    "{own}cp {} /etc/systemd/system/ && systemctl enable --now {} {}",
+                    units.join(" "),
                     deployment::SOCKET,
                     deployment::SERVICE
                 ),
-                "runs the gateway, now and after every start of the machine",
+                "as root: runs the gateway, now and after every start of the machine",
             );
         }
         Deployment::Kubernetes => command(
@@ -136,6 +143,9 @@ fn next(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> Res
     writeln!(person.out, "\nNext:")?;
     for (text, what) in commands {
         writeln!(person.out, "  {text}\n      {what}")?;
+    }
+    if let Some(note) = deployment::out_of_reach(plan) {
+        writeln!(person.out, "\nnote: {note}")?;
     }
     if let Some(address) = plan.tcp() {
         writeln!(

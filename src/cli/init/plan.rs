@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cli::Failure,
-    domain::{Address, OperationPattern, Origin},
+    domain::{Address, OperationPattern, Origin, builtin_operations},
 };
 
 /// Everything that was given, answered or taken by default.
@@ -25,7 +25,7 @@ pub(super) struct Plan {
     pub(super) listen: Address,
     pub(super) admin: Address,
     pub(super) vault: Option<Vault>,
-    /// The folder it is written into, as it was given.
+    /// The folder it is written into.
     pub(super) directory: PathBuf,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Vault {
 impl Plan {
     /// Asks for what is not given.
     pub(super) fn make(args: &Args, person: &mut Person<'_>) -> Result<Self, Failure> {
-        if args.defaults || args.dry_run {
+        if args.defaults {
             person.leave_in_peace();
         }
         let which = person.ask(
@@ -81,6 +81,11 @@ impl Plan {
             (None, Upstream::Mock) => Some(MOCK_CA.into()),
             (None, _) => None,
         };
+        let usual = match deployment {
+            Deployment::Systemd => "/etc/pigello-gateway",
+            Deployment::None | Deployment::Kubernetes => "pigello-gateway",
+        };
+        let usual = std::path::Path::new(usual);
         Ok(Self {
             upstream: which.url(),
             which,
@@ -93,7 +98,7 @@ impl Plan {
             listen: args.listen.clone(),
             admin: args.admin.clone(),
             vault,
-            directory: std::path::absolute(&args.directory)?,
+            directory: std::path::absolute(args.directory.as_deref().unwrap_or(usual))?,
         })
     }
 
@@ -185,6 +190,17 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn patterns(text: &str) -> Result<Vec<OperationPattern>, String> {
-    let one = |text: &str| text.trim().parse().map_err(|error| format!("{}: {error}", text.trim()));
-    text.split(',').map(one).collect()
+    text.split(',').map(|text| pattern(text.trim())).collect()
+}
+
+/// A pattern that stands for something, as the configuration wants it as well.
+fn pattern(text: &str) -> Result<OperationPattern, String> {
+    let pattern: OperationPattern =
+        text.parse().map_err(|error| format!("{}: {error}", text.escape_debug()))?;
+    if builtin_operations().any(|operation| pattern.matches(&operation)) {
+        return Ok(pattern);
+    }
+    Err(format!(
+        "`{pattern}` stands for no operation; one is `subtenant.get`, all of it `subtenant.*`"
+    ))
 }

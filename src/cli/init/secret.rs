@@ -91,27 +91,30 @@ pub(super) fn next(plan: &Plan, place: &Place, args: &Args) -> Option<(String, &
         )),
         Source::Environment => Some((
             format!("$EDITOR {}", place.path("credentials.env")),
-            "put the seven values in; it is read where the gateway is started",
+            "put the seven values in; a shell reads it with `set -a; . FILE; set +a`",
         )),
         Source::Vault => {
             let vault = plan.vault.as_ref()?;
-            let login = match vault.login {
-                Login::Approle => "approle",
-                Login::Kubernetes => "kubernetes",
-                Login::Token => "token",
-                Login::Cert => "cert",
+            let then = match vault.login {
+                Login::Approle => {
+                    "then give it to the role, put the role's id into the configuration, its secret \
+                     id into the file named there, and the seven values into the secret"
+                }
+                Login::Kubernetes => {
+                    "then give it to the role `pigello-gateway`, and put the seven values into the \
+                     secret"
+                }
+                Login::Token => {
+                    "then make a token with it for the file that the configuration names, and put \
+                     the seven values into the secret"
+                }
+                Login::Cert => {
+                    "then give it to the client certificate that the configuration names, and put \
+                     the seven values into the secret"
+                }
             };
-            Some((
-                format!("bao policy write pigello-gateway {}", place.path("vault-policy.hcl")),
-                match login {
-                    "token" => {
-                        "then make a token with this policy and put it into the file that the configuration names"
-                    }
-                    _ => {
-                        "then give the policy to the role that the configuration names, and put the seven values into the secret"
-                    }
-                },
-            ))
+            let file = place.path("vault-policy.hcl");
+            Some((format!("bao policy write pigello-gateway {file}"), then))
         }
     }
 }

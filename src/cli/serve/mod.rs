@@ -6,10 +6,11 @@
 //! certificates read again. Under systemd the sockets may come from socket units, and the manager is
 //! told how the service stands.
 
+mod advice;
 mod manager;
 mod watch;
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -69,29 +70,9 @@ fn cannot_start(error: &StartError) -> Failure {
     let message = Chain(error).to_string();
     let failure =
         if error.is_configuration() { Failure::usage(message) } else { Failure::failed(message) };
-    match advice(error) {
+    match advice::about(error) {
         Some(hint) => failure.hint(hint),
         None => failure,
-    }
-}
-
-/// What to do about a socket that cannot be opened.
-fn advice(error: &StartError) -> Option<&'static str> {
-    let StartError::Bind(error) = error else { return None };
-    match std::error::Error::source(error)?.downcast_ref::<io::Error>()?.kind() {
-        io::ErrorKind::AddrInUse => Some(
-            "another program listens there, perhaps another gateway: `ss -ltnp` says which; end it, \
-             or choose another `address`",
-        ),
-        io::ErrorKind::PermissionDenied => Some(
-            "this user may not open it: choose a port above 1023 or a folder it may write in, or let \
-             systemd open the socket",
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            Some("this machine does not have that address: `ip address` lists those it has")
-        }
-        io::ErrorKind::NotFound => Some("make the folder of the socket first"),
-        _ => None,
     }
 }
 
