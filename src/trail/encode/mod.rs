@@ -7,7 +7,7 @@ use std::{borrow::Cow, time::SystemTime};
 use super::{
     chain::{Hash, Tip},
     checkpoint::Checkpoint,
-    json::Object,
+    json::{Clock, Object, key},
     keys::{ObjectKey, SigningKey},
     record::{Intent, Record},
     target,
@@ -27,12 +27,13 @@ pub(super) struct Encoder {
     buffer: Vec<u8>,
     /// Names objects, where they are not to be named by their UUID.
     objects: Option<ObjectKey>,
+    clock: Clock,
 }
 
 impl Encoder {
     /// Goes on where the chain stands.
     pub(super) fn new(tip: Tip, objects: Option<ObjectKey>) -> Self {
-        Self { tip, buffer: Vec::new(), objects }
+        Self { tip, buffer: Vec::new(), objects, clock: Clock::default() }
     }
 
     /// Where the chain stands.
@@ -59,46 +60,49 @@ impl Encoder {
         let (path, object) = self.path_and_object(record.target.as_ref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
         self.line("call", record.time, |line| {
-            line.text("request_id", record.request_id.encode(&mut id))
-                .hex("trace_id", &record.trace_id.to_be_bytes())
-                .text("listener", record.listener.as_str())
-                .text_or_null("caller", record.caller.as_deref());
+            line.text(key!("request_id"), record.request_id.encode(&mut id))
+                .hex(key!("trace_id"), &record.trace_id.to_be_bytes())
+                .text(key!("listener"), record.listener.as_str())
+                .text_or_null(key!("caller"), record.caller.as_deref());
             match &record.caller_proof {
-                Some(proof) => line.display("caller_proof", proof),
-                None => line.text_or_null("caller_proof", None),
+                Some(proof) => line.display(key!("caller_proof"), proof),
+                None => line.text_or_null(key!("caller_proof"), None),
             };
-            line.text("profile", record.profile.as_str())
-                .text_or_null("operation", record.operation.as_deref())
-                .text("method", &target::bounded(record.method.as_str(), MAX_METHOD))
-                .text_or_null("path", path.as_deref())
-                .text_or_null("object_id", object.as_deref())
-                .list("query_keys", keys)
-                .number_or_null("status", record.status.map(|status| status.as_u16()))
-                .text("outcome", record.outcome.label())
-                .text_or_null("cache", record.cache.map(super::CacheResult::label))
+            line.text(key!("profile"), record.profile.as_str())
+                .text_or_null(key!("operation"), record.operation.as_deref())
+                .text(key!("method"), &target::bounded(record.method.as_str(), MAX_METHOD))
+                .text_or_null(key!("path"), path.as_deref())
+                .text_or_null(key!("object_id"), object.as_deref())
+                .list(key!("query_keys"), keys)
+                .number_or_null(key!("status"), record.status.map(|status| status.as_u16()))
+                .text(key!("outcome"), record.outcome.label())
+                .text_or_null(key!("cache"), record.cache.map(super::CacheResult::label))
                 .text_or_null(
-                    "source_request_id",
+                    key!("source_request_id"),
                     record.source_request_id.map(|id| id.encode(&mut source) as &str),
                 )
-                .number_or_null("upstream_status", record.upstream_status.map(|s| s.as_u16()));
+                .number_or_null(
+                    key!("upstream_status"),
+                    record.upstream_status.map(|s| s.as_u16()),
+                );
             match record.upstream_tls.as_deref() {
-                Some(tls) => {
-                    line.text("tls_version", tls.version).hex("tls_certificate", &tls.certificate)
-                }
-                None => {
-                    line.text_or_null("tls_version", None).text_or_null("tls_certificate", None)
-                }
+                Some(tls) => line
+                    .text(key!("tls_version"), tls.version)
+                    .hex(key!("tls_certificate"), &tls.certificate),
+                None => line
+                    .text_or_null(key!("tls_version"), None)
+                    .text_or_null(key!("tls_certificate"), None),
             };
-            line.number("attempts", record.attempts)
-                .list("retries", record.retries.iter().copied())
-                .text_or_null("credential_version", record.credential_version.as_deref())
-                .micros("duration_us", Some(record.duration))
-                .micros("upstream_us", record.upstream_time)
-                .number("request_bytes", record.request_bytes)
-                .number("response_bytes", record.response_bytes)
-                .text_or_null("error", record.error)
-                .text_or_null("would_refuse", record.would_refuse)
-                .number("masked_fields", record.masked_fields);
+            line.number(key!("attempts"), record.attempts)
+                .list(key!("retries"), record.retries.iter().copied())
+                .text_or_null(key!("credential_version"), record.credential_version.as_deref())
+                .micros(key!("duration_us"), Some(record.duration))
+                .micros(key!("upstream_us"), record.upstream_time)
+                .number(key!("request_bytes"), record.request_bytes)
+                .number(key!("response_bytes"), record.response_bytes)
+                .text_or_null(key!("error"), record.error)
+                .text_or_null(key!("would_refuse"), record.would_refuse)
+                .number(key!("masked_fields"), record.masked_fields);
         });
     }
 
@@ -107,20 +111,21 @@ impl Encoder {
         let mut id = [0; 36];
         let (path, object) = self.path_and_object(intent.target.as_ref());
         self.line("intent", intent.time, |line| {
-            line.text("request_id", intent.request_id.encode(&mut id))
-                .text_or_null("caller", intent.caller.as_deref())
-                .text("profile", intent.profile.as_str())
-                .text_or_null("operation", intent.operation.as_deref())
-                .text("method", &target::bounded(intent.method.as_str(), MAX_METHOD))
-                .text_or_null("path", path.as_deref())
-                .text_or_null("object_id", object.as_deref());
+            line.text(key!("request_id"), intent.request_id.encode(&mut id))
+                .text_or_null(key!("caller"), intent.caller.as_deref())
+                .text(key!("profile"), intent.profile.as_str())
+                .text_or_null(key!("operation"), intent.operation.as_deref())
+                .text(key!("method"), &target::bounded(intent.method.as_str(), MAX_METHOD))
+                .text_or_null(key!("path"), path.as_deref())
+                .text_or_null(key!("object_id"), object.as_deref());
         });
     }
 
     /// A gateway took the trail into use.
     pub(super) fn start(&mut self, now: SystemTime) {
         self.line("start", now, |line| {
-            line.text("gateway", env!("CARGO_PKG_VERSION")).number("pid", std::process::id());
+            line.text(key!("gateway"), env!("CARGO_PKG_VERSION"))
+                .number(key!("pid"), std::process::id());
         });
     }
 
@@ -132,7 +137,7 @@ impl Encoder {
     /// Records that found no room while the trail could not be written.
     pub(super) fn gap(&mut self, now: SystemTime, lost: u64) {
         self.line("gap", now, |line| {
-            line.number("lost", lost);
+            line.number(key!("lost"), lost);
         });
     }
 
@@ -140,23 +145,25 @@ impl Encoder {
     pub(super) fn torn(&mut self, now: SystemTime, fragment: &[u8]) {
         self.line("torn", now, |line| {
             let text = String::from_utf8_lossy(fragment);
-            line.number("bytes", fragment.len())
-                .hex("sha256", &Hash::of(fragment).0)
-                .text("fragment", &target::bounded(&text, MAX_FRAGMENT));
+            line.number(key!("bytes"), fragment.len())
+                .hex(key!("sha256"), &Hash::of(fragment).0)
+                .text(key!("fragment"), &target::bounded(&text, MAX_FRAGMENT));
         });
     }
 
     /// Lines at the end that do not belong to the chain, moved to a file of their own.
     pub(super) fn damaged(&mut self, now: SystemTime, bytes: u64, sha256: Hash, file: &str) {
         self.line("damaged", now, |line| {
-            line.number("bytes", bytes).hex("sha256", &sha256.0).text("file", file);
+            line.number(key!("bytes"), bytes)
+                .hex(key!("sha256"), &sha256.0)
+                .text(key!("file"), file);
         });
     }
 
     /// The file was taken away or replaced while it was written to, and has been put back.
     pub(super) fn restored(&mut self, now: SystemTime, file: &str) {
         self.line("restored", now, |line| {
-            line.text("file", file);
+            line.text(key!("file"), file);
         });
     }
 
@@ -164,23 +171,23 @@ impl Encoder {
     pub(super) fn cut(&mut self, now: SystemTime, to: u64) {
         let from = self.tip.seq + 1;
         self.line("cut", now, |line| {
-            line.number("from", from).number("to", to);
+            line.number(key!("from"), from).number(key!("to"), to);
         });
     }
 
     /// A call of a process that was cut off: it had a credential, and nobody knows what became of it.
     pub(super) fn unknown(&mut self, now: SystemTime, request_id: &str) {
         self.line("unknown", now, |line| {
-            line.text("request_id", request_id);
+            line.text(key!("request_id"), request_id);
         });
     }
 
     /// Old files were deleted, as the settings ask.
     pub(super) fn retention(&mut self, now: SystemTime, removal: &Removal) {
         self.line("retention", now, |line| {
-            line.number("from", removal.from)
-                .number("to", removal.to)
-                .hex("last_hash", &removal.last_hash.0);
+            line.number(key!("from"), removal.from)
+                .number(key!("to"), removal.to)
+                .hex(key!("last_hash"), &removal.last_hash.0);
         });
     }
 
@@ -189,7 +196,7 @@ impl Encoder {
         let time = super::json::time_text(now);
         let made = Checkpoint::sign(key, self.tip.seq + 1, time, self.tip.hash);
         self.line("checkpoint", now, |line| {
-            line.text("key", &made.key).text("signature", &made.signature);
+            line.text(key!("key"), &made.key).text(key!("signature"), &made.signature);
         });
         made
     }
@@ -212,7 +219,11 @@ impl Encoder {
     fn line(&mut self, kind: &str, time: SystemTime, fields: impl FnOnce(&mut Object<'_>)) {
         let start = self.buffer.len();
         let mut object = Object::begin(&mut self.buffer, kind);
-        object.number("schema", SCHEMA).number("seq", self.tip.seq + 1).time("time", time);
+        object.number(key!("schema"), SCHEMA).number(key!("seq"), self.tip.seq + 1).time(
+            key!("time"),
+            time,
+            &mut self.clock,
+        );
         fields(&mut object);
         self.tip.seal(&mut self.buffer, start);
     }

@@ -227,10 +227,7 @@ async fn call(
     }
 }
 
-async fn ask(
-    settings: upstream::Settings,
-    set: &CredentialSet,
-) -> Result<Response<Body>, String> {
+async fn ask(settings: upstream::Settings, set: &CredentialSet) -> Result<Response<Body>, String> {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = Uri::from_static(SAFE_READ);
