@@ -158,7 +158,7 @@ async fn ready_is(gateway: &Gateway, status: StatusCode) -> Value {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), becomes).await.expect("readiness changes")
+    tokio::time::timeout(Duration::from_mins(1), becomes).await.expect("readiness changes")
 }
 
 #[tokio::test(flavor = "multi_thread")]
