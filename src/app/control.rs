@@ -8,10 +8,18 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{certificates::Certificates, parts::Shared, reload::ReloadError};
+use super::{
+    certificates::Certificates,
+    parts::Shared,
+    reload::{Look, ReloadError},
+    worker::Pulse,
+};
 use crate::{
     admin,
     config::settings::{ListenerSettings, Settings},
@@ -104,6 +112,25 @@ impl Control {
         let ending = self.ending.clone();
         self.tasks.spawn(async move {
             ending.run_until_cancelled(reread).await;
+        });
+    }
+
+    /// Answers whoever asks whether all workers are alive, until one is not, or all have ended.
+    pub(super) fn look_after(&mut self, workers: Vec<Pulse>, mut looks: mpsc::Receiver<Look>) {
+        let ending = self.ending.clone();
+        let answers = async move {
+            while let Some(look) = looks.recv().await {
+                for worker in &workers {
+                    if worker.look_up().await.is_err() {
+                        return;
+                    }
+                }
+                // Whoever asked may have stopped waiting.
+                let _not_awaited = look.send(());
+            }
+        };
+        self.tasks.spawn(async move {
+            ending.run_until_cancelled(answers).await;
         });
     }
 

@@ -34,7 +34,7 @@ use self::{
     certificates::warn_if_anyone_can_call,
     control::Control,
     parts::{ListenerParts, Shared},
-    reload::Request,
+    reload::{Look, Request},
     worker::{Generation, Worker},
 };
 use crate::{
@@ -60,6 +60,7 @@ pub struct Gateway {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Whether calls had to be cut off because the drain took too long.
+    looks: (mpsc::Sender<Look>, mpsc::Receiver<Look>),
     pub cut_off: bool,
     /// The last sequence number of the audit trail.
     pub last_seq: u64,
@@ -101,7 +102,8 @@ impl Gateway {
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no listener has as its address");
         }
-        Ok(Self { settings, shared, listeners, admin, traces, requests: mpsc::channel(1) })
+        let (requests, looks) = (mpsc::channel(1), mpsc::channel(1));
+        Ok(Self { settings, shared, listeners, admin, traces, requests, looks })
     }
 
     /// Each listener's actual address.
@@ -131,7 +133,8 @@ impl Gateway {
 
     /// To give it another configuration while it serves.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.requests.0.clone(), Arc::clone(&self.shared.metrics))
+        let (requests, looks) = (self.requests.0.clone(), self.looks.0.clone());
+        Reloader::new(requests, looks, Arc::clone(&self.shared.metrics))
     }
 
     /// Serves until it is told to end, and returns when the last call is answered and on the trail.
@@ -169,8 +172,8 @@ struct Running {
 
 impl Running {
     fn start(gateway: Gateway, drain: &Drain, control: &mut Control) -> Result<Self, ServeError> {
-        let Gateway { settings, shared, listeners, admin, traces, requests: (_, requests) } =
-            gateway;
+        let Gateway { settings, shared, listeners, admin, traces, requests, looks } = gateway;
+        let (requests, looks) = (requests.1, looks.1);
         control.trace(traces);
         control.show(&settings, &shared, &listeners);
         if let Some(admin) = &admin {
@@ -185,7 +188,8 @@ impl Running {
                 let first = generation(&shared, &listeners).map_err(ServeError::Socket)?;
                 Worker::spawn(number, first, drain.clone()).map_err(ServeError::Thread)
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        control.look_after(workers.iter().map(Worker::pulse).collect(), looks);
         Ok(Self { settings, shared, listeners, admin, workers, requests })
     }
 

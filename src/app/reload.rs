@@ -28,19 +28,27 @@ use crate::{
 pub(super) enum Request {
     Reload { settings: Box<Settings>, done: oneshot::Sender<Result<(), ReloadError>> },
     Reread { done: Reread },
-    LookUp { done: oneshot::Sender<()> },
 }
+
+/// Asked whether every worker is alive; answered beside everything else, because a reload may take its
+/// time and is no sign of illness.
+pub(super) type Look = oneshot::Sender<()>;
 
 /// Gives a serving gateway another configuration.
 #[derive(Clone, Debug)]
 pub struct Reloader {
     requests: mpsc::Sender<Request>,
+    looks: mpsc::Sender<Look>,
     metrics: Arc<Metrics>,
 }
 
 impl Reloader {
-    pub(super) fn new(requests: mpsc::Sender<Request>, metrics: Arc<Metrics>) -> Self {
-        Self { requests, metrics }
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        looks: mpsc::Sender<Look>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { requests, looks, metrics }
     }
 
     /// Serves by these settings from now on, or says why not and goes on as before.
@@ -72,7 +80,7 @@ impl Reloader {
     /// Returns once every worker has looked up from its work; `false` if the gateway has ended.
     pub async fn all_alive(&self) -> bool {
         let (done, confirmed) = oneshot::channel();
-        self.requests.send(Request::LookUp { done }).await.is_ok() && confirmed.await.is_ok()
+        self.looks.send(done).await.is_ok() && confirmed.await.is_ok()
     }
 }
 
@@ -122,14 +130,6 @@ impl Running {
                 let _not_awaited = done.send(result);
             }
             Request::Reread { done } => control.reread(&self.shared, done),
-            Request::LookUp { done } => {
-                for worker in &self.workers {
-                    if worker.look_up().await.is_err() {
-                        return;
-                    }
-                }
-                let _not_awaited = done.send(());
-            }
         }
     }
 
@@ -219,7 +219,6 @@ impl fmt::Debug for Request {
         f.write_str(match self {
             Self::Reload { .. } => "Reload",
             Self::Reread { .. } => "Reread",
-            Self::LookUp { .. } => "LookUp",
         })
     }
 }

@@ -4,7 +4,7 @@
 //! path wakes no other thread. What workers share (credentials, cache, trail, metrics) is read
 //! without waiting for each other.
 
-use std::{collections::HashMap, io, sync::Arc, thread};
+use std::{collections::HashMap, io, pin::pin, sync::Arc, thread};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -28,9 +28,13 @@ use crate::{
 /// A running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    orders: mpsc::UnboundedSender<Order>,
+    pulse: Pulse,
     done: oneshot::Receiver<()>,
 }
+
+/// Tells whether a worker is alive.
+#[derive(Clone, Debug)]
+pub(super) struct Pulse(mpsc::UnboundedSender<Order>);
 
 /// What a worker serves: made anew by every reload.
 #[derive(Debug)]
@@ -57,28 +61,35 @@ impl Worker {
             // The receiver is gone only if the gateway does not wait any more.
             let _not_awaited = finished.send(());
         })?);
-        Ok(Self { orders, done })
+        Ok(Self { pulse: Pulse(orders), done })
     }
 
     /// Serves something else from now on; returns once it does.
     pub(super) async fn turn_to(&self, generation: Generation) -> Result<(), ServeError> {
-        self.order(Some(generation)).await
+        self.pulse.order(Some(generation)).await
     }
 
-    /// Returns once the worker has looked up from its work.
+    /// To ask for it while others give it orders.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// Waits until the worker has ended.
+    pub(super) async fn join(self) -> Result<(), ServeError> {
+        self.done.await.map_err(|_| ServeError::Worker)
+    }
+}
+
+impl Pulse {
+    /// Returns once the worker has looked up from its work, also while it drains.
     pub(super) async fn look_up(&self) -> Result<(), ServeError> {
         self.order(None).await
     }
 
     async fn order(&self, generation: Option<Generation>) -> Result<(), ServeError> {
         let (done, confirmed) = oneshot::channel();
-        self.orders.send(Order { generation, done }).map_err(|_| ServeError::Worker)?;
+        self.0.send(Order { generation, done }).map_err(|_| ServeError::Worker)?;
         confirmed.await.map_err(|_| ServeError::Worker)
-    }
-
-    /// Waits until the worker has ended.
-    pub(super) async fn join(self) -> Result<(), ServeError> {
-        self.done.await.map_err(|_| ServeError::Worker)
     }
 }
 
@@ -99,8 +110,21 @@ async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Order>, drai
             Some(_) = floor.accepting.join_next() => {}
         }
     }
-    while floor.accepting.join_next().await.is_some() {}
-    // Connections run on this runtime: it lives until they have ended or are cut off.
+    let mut last = pin!(last_connections(&mut floor.accepting, &drain));
+    loop {
+        tokio::select! {
+            () = &mut last => return,
+            // Too late for anything but a sign of life.
+            Some(order) = orders.recv() => {
+                let _not_awaited = order.done.send(());
+            }
+        }
+    }
+}
+
+/// Connections run on their worker's runtime: it lives until they have ended or are cut off.
+async fn last_connections(accepting: &mut JoinSet<()>, drain: &Drain) {
+    while accepting.join_next().await.is_some() {}
     drain.tracker.close();
     tokio::select! {
         () = drain.tracker.wait() => {}

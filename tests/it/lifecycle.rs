@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pigello_gateway::mock::{Fault, MADE_UP_VALUES};
+use pigello_gateway::mock::{Fault, MADE_UP_VALUES, Mishap};
 use rustix::process::Signal;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -386,12 +386,62 @@ async fn try_call(address: SocketAddr) -> Option<String> {
 async fn sigterm_under_load_answers_every_accepted_call_and_keeps_every_record() {
     let pigello = pigello().await;
     let folder = written(&pigello, "127.0.0.1:0");
+
+    // A drain that waits for a call is no sign of illness.
+    pigello.handle().fault(Fault::new().mishap(Mishap::StallHead));
+    let caller = Caller::tcp(process.address("main"));
+    let request = Request::get(TENANT).header("host", "localhost").body(Full::default()).unwrap();
+    let call = tokio::spawn(async move { caller.request(request).await });
+    pigello.handle().wait_for_requests(1).await;
     let process = Process::serve(&folder.path().join("gateway.toml"));
     let address = process.address("main");
     let callers: Vec<_> = (0..8)
         .map(|_| {
             tokio::spawn(async move {
                 let mut answered = Vec::new();
+    drop(call.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_takes_long_is_no_sign_of_illness() {
+    let pigello = pigello().await;
+    let folder = written(&pigello, "127.0.0.1:0");
+    let config = folder.path().join("gateway.toml");
+    let socket = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let next = || {
+        let mut message = [0; 512];
+        let length = manager.recv(&mut message).expect("the manager is told something");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let environment = [("NOTIFY_SOCKET", socket.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
+    let process = Process::serve_with(&config, &environment);
+    while !next().contains("READY=1") {}
+    // A vault that never answers: new credentials are waited for.
+    let vault = TcpListener::bind("127.0.0.1:0").unwrap();
+    fs::write(folder.path().join("token"), "made-up").unwrap();
+    let slow = format!(
+        "[credentials.slow]\nsource = \"vault\"\npath = \"pigello\"\n\
+         [vault]\naddress = \"http://{}\"\n\
+         [vault.auth]\nmethod = \"token\"\ntoken_file = \"token\"\n",
+        vault.local_addr().unwrap()
+    );
+    fs::write(&config, fs::read_to_string(&config).unwrap() + &slow).unwrap();
+    process.signal(Signal::HUP);
+    while !next().contains("RELOADING=1") {}
+    let mut signs = 0;
+    loop {
+        let message = next();
+        if message.contains("READY=1") {
+            break;
+        }
+        signs += u32::from(message.contains("WATCHDOG=1"));
+    }
+    assert!(signs > 5, "{signs} signs of life while the vault was waited for");
+    let (status, log) = process.terminate();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("the credentials `slow` cannot be loaded"), "{log}");
                 while let Some(id) = try_call(address).await {
                     answered.push(id);
                 }
