@@ -18,7 +18,13 @@ mod reload;
 mod sources;
 mod worker;
 
-use std::{collections::BTreeMap, num::NonZero, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
@@ -54,13 +60,13 @@ pub struct Gateway {
     admin: Option<Bound>,
     traces: Option<Exporter>,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+    looks: (mpsc::Sender<Look>, mpsc::Receiver<Look>),
 }
 
 /// How a gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Whether calls had to be cut off because the drain took too long.
-    looks: (mpsc::Sender<Look>, mpsc::Receiver<Look>),
     pub cut_off: bool,
     /// The last sequence number of the audit trail.
     pub last_seq: u64,
@@ -152,7 +158,7 @@ impl Gateway {
         running.obey(&ending, &mut control).await;
         draining.cancel();
         if !ending.now.is_cancelled() {
-            running.linger(&ending).await;
+            running.linger(&drain, &ending).await;
         }
         drain.stop.cancel();
         let cut_off = running.join(&drain, &ending).await?;
@@ -212,9 +218,11 @@ impl Running {
     }
 
     /// Goes on as before for a while, so that an application that ends later can make its last calls.
-    async fn linger(&self, ending: &Ending) {
+    /// Connections are kept no longer than a call each, so that few are left when it is over.
+    async fn linger(&self, drain: &Drain, ending: &Ending) {
         let delay = self.settings.timeouts.drain_delay;
         if !delay.is_zero() {
+            drain.leaving.store(true, Ordering::Relaxed);
             tracing::info!(?delay, "ending soon: calls are still taken");
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}

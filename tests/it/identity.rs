@@ -217,6 +217,28 @@ async fn renewed_certificates_and_authorities_are_used_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_let_in_by_an_authority_that_is_gone_does_not_stay() {
+    let office = Office::open().await;
+    let (other, pair) = (Authority::new(), office.authority.issue(uri(SPIFFE), false));
+    let address = office.gateway.caller().address();
+    let mut kept = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    let mut ask = async || {
+        kept.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        kept.read(&mut [0; 4096]).await
+    };
+    assert!(ask().await.unwrap() > 0);
+    // A certificate of the listener's own that is renewed is nobody's concern.
+    write(office.files.path(), &office.authority.issue(dns("localhost"), false));
+    office.gateway.reread().await.unwrap();
+    assert!(ask().await.unwrap() > 0);
+    fs::write(office.files.path().join("client-ca.pem"), &other.pem).unwrap();
+    office.gateway.reread().await.unwrap();
+    let mut rest = Vec::new();
+    kept.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_lets_in_by_other_files_and_refuses_those_it_cannot_use() {
     let office = Office::open().await;
     let other = Authority::new();

@@ -209,6 +209,32 @@ async fn calls_are_still_taken_for_the_drain_delay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_are_not_kept_for_the_drain_delay() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).with("[timeouts]\ndrain_delay = \"2s\"\n").start().await;
+    let caller = gateway.caller().clone();
+    let mut before = kept(&caller).await;
+    assert_eq!(send(&mut before, Method::GET, TENANT, "").await, StatusCode::OK);
+    assert_eq!(caller.get(TENANT).await.header("connection"), "");
+    gateway.drain();
+    // Every one of these is answered; from some moment on with the word that it was the last.
+    loop {
+        let answer = caller.get(TENANT).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        if answer.header("connection") == "close" {
+            break;
+        }
+    }
+    // A connection from before ends with its next call, while new ones are still taken.
+    assert_eq!(send(&mut before, Method::GET, TENANT, "").await, StatusCode::OK);
+    before.ready().await.expect_err("the gateway has closed it");
+    // HTTP/2 has another word for it.
+    let answer = caller.http2().get(TENANT).await;
+    assert_eq!((answer.status, answer.header("connection")), (StatusCode::OK, ""));
+    drop(gateway.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn http2_callers_are_told_to_go_away() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).start().await;
@@ -360,32 +386,6 @@ async fn the_service_manager_is_told_how_the_service_stands() {
     process.signal(Signal::HUP);
     assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
     told("READY=1");
-    process.signal(Signal::TERM);
-    told("STOPPING=1");
-    assert!(process.terminate().0.success());
-}
-
-/// A call that may meet a gateway that has gone: `None` if nobody accepted it.
-async fn try_call(address: SocketAddr) -> Option<String> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let request = Request::get(TENANT).header("host", "localhost");
-    let request = request.body(Full::<Bytes>::default()).unwrap();
-    // A connection that waited in the kernel's queue when the socket closed was never accepted.
-    let response = sender.send_request(request).await.ok()?;
-    assert_eq!(response.status(), StatusCode::OK);
-    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-    let body = pigello_gateway::body::collect_limited(response.into_body(), 1 << 20).await;
-    body.expect("an answer that was begun is finished");
-    Some(id)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_under_load_answers_every_accepted_call_and_keeps_every_record() {
-    let pigello = pigello().await;
-    let folder = written(&pigello, "127.0.0.1:0");
 
     // A drain that waits for a call is no sign of illness.
     pigello.handle().fault(Fault::new().mishap(Mishap::StallHead));
@@ -393,12 +393,12 @@ async fn sigterm_under_load_answers_every_accepted_call_and_keeps_every_record()
     let request = Request::get(TENANT).header("host", "localhost").body(Full::default()).unwrap();
     let call = tokio::spawn(async move { caller.request(request).await });
     pigello.handle().wait_for_requests(1).await;
-    let process = Process::serve(&folder.path().join("gateway.toml"));
-    let address = process.address("main");
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            tokio::spawn(async move {
-                let mut answered = Vec::new();
+    process.signal(Signal::TERM);
+    told("STOPPING=1");
+    for _ in 0..3 {
+        told("WATCHDOG=1");
+    }
+    assert!(process.terminate().0.success());
     drop(call.await.unwrap());
 }
 
@@ -442,6 +442,35 @@ async fn a_reload_that_takes_long_is_no_sign_of_illness() {
     let (status, log) = process.terminate();
     assert!(status.success(), "{log}");
     assert!(log.contains("the credentials `slow` cannot be loaded"), "{log}");
+}
+
+/// A call that may meet a gateway that has gone: `None` if nobody accepted it.
+async fn try_call(address: SocketAddr) -> Option<String> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(TENANT).header("host", "localhost");
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    // A connection that waited in the kernel's queue when the socket closed was never accepted.
+    let response = sender.send_request(request).await.ok()?;
+    assert_eq!(response.status(), StatusCode::OK);
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let body = pigello_gateway::body::collect_limited(response.into_body(), 1 << 20).await;
+    body.expect("an answer that was begun is finished");
+    Some(id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_answers_every_accepted_call_and_keeps_every_record() {
+    let pigello = pigello().await;
+    let folder = written(&pigello, "127.0.0.1:0");
+    let process = Process::serve(&folder.path().join("gateway.toml"));
+    let address = process.address("main");
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut answered = Vec::new();
                 while let Some(id) = try_call(address).await {
                     answered.push(id);
                 }

@@ -1,13 +1,26 @@
 //! One connection of a caller: HTTP/1.1 or HTTP/2, until it ends or the gateway drains.
 
-use std::{cell::RefCell, convert::Infallible, fmt, pin::pin, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    fmt,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use pin_project_lite::pin_project;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Drain, Refused, Settings,
@@ -89,7 +102,8 @@ pub(super) struct Serving<P> {
 impl<P: Path> Serving<P> {
     /// Serves a connection until it ends.
     pub(super) async fn plain(self, stream: Stream, peer: Peer) {
-        self.run(stream, Connection::new(peer, Vec::new()), Protocol::Unknown).await;
+        let over = CancellationToken::new();
+        self.run(stream, Connection::new(peer, Vec::new()), Protocol::Unknown, over).await;
     }
 
     /// Shakes hands first; a handshake that fails or takes too long is a refusal.
@@ -100,8 +114,8 @@ impl<P: Path> Serving<P> {
             () = ending(&self.drain, None) => return,
         };
         match accepted {
-            Ok(Ok(Accepted { stream, names, protocol })) => {
-                self.run(stream, Connection::new(peer, names), protocol).await;
+            Ok(Ok(Accepted { stream, over, names, protocol })) => {
+                self.run(stream, Connection::new(peer, names), protocol, over).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, error = %Chain(&error), "a handshake failed");
@@ -113,8 +127,13 @@ impl<P: Path> Serving<P> {
         }
     }
 
-    async fn run<S>(self, stream: S, connection: Arc<Connection>, protocol: Protocol)
-    where
+    async fn run<S>(
+        self,
+        stream: S,
+        connection: Arc<Connection>,
+        protocol: Protocol,
+        over: CancellationToken,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { server, path, settings, drain } = self;
@@ -128,11 +147,21 @@ impl<P: Path> Serving<P> {
             Protocol::Unknown => server,
         };
         let peer = connection.peer();
-        let handler = Handler { path: RefCell::new(path), connection: Arc::clone(&connection) };
+        let handler = Handler {
+            path: RefCell::new(path),
+            connection: Arc::clone(&connection),
+            leaving: Arc::clone(&drain.leaving),
+        };
         let mut serving = pin!(server.serve_connection(io, handler));
+        let to_end = async {
+            tokio::select! {
+                () = ending(&drain, Some(&connection)) => {}
+                () = over.cancelled() => {}
+            }
+        };
         let ended = tokio::select! {
             ended = serving.as_mut() => ended,
-            () = ending(&drain, Some(&connection)) => {
+            () = to_end => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = serving => ended,
@@ -163,16 +192,45 @@ struct Handler<P> {
     /// hyper calls a service through a shared reference, one call at a time.
     path: RefCell<P>,
     connection: Arc<Connection>,
+    leaving: Arc<AtomicBool>,
 }
 
 impl<P: Path> hyper::service::Service<Request<Incoming>> for Handler<P> {
     type Response = Response<RecordedBody>;
     type Error = Infallible;
-    type Future = P::Future;
+    type Future = Answering<P::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> P::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        // HTTP/2 has a word of its own for it (GOAWAY), and forbids this one.
+        let last = self.leaving.load(Ordering::Relaxed) && request.version() < Version::HTTP_2;
         // Every stage of the path is always ready, so there is nothing to poll before the call.
-        self.path.borrow_mut().call(Arrival { request, connection: Arc::clone(&self.connection) })
+        let arrival = Arrival { request, connection: Arc::clone(&self.connection) };
+        Answering { answer: self.path.borrow_mut().call(arrival), last }
+    }
+}
+
+pin_project! {
+    /// The answer to a request, and whether the connection is to end with it.
+    struct Answering<F> {
+        #[pin]
+        answer: F,
+        last: bool,
+    }
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<RecordedBody>, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.answer.poll(cx));
+        if *this.last {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

@@ -12,7 +12,11 @@ mod switch;
 mod tls;
 pub mod wire;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
@@ -67,6 +71,9 @@ pub struct Listener<P> {
 /// When a listener stops, and how its connections end.
 #[derive(Clone, Debug)]
 pub struct Drain {
+    /// Set some time before: callers over HTTP/1 are told not to keep their connections, so that they
+    /// have found another gateway by the time this one stops.
+    pub leaving: Arc<AtomicBool>,
     /// No new connections; open ones finish the calls under way.
     pub stop: CancellationToken,
     /// Whatever is still open is cut off.
@@ -79,6 +86,7 @@ impl Drain {
     /// Nothing is draining.
     pub fn new() -> Self {
         Self {
+            leaving: Arc::default(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
             tracker: TaskTracker::new(),

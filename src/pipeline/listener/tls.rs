@@ -3,7 +3,8 @@
 //! With a `client_ca` every caller must have a certificate of one of its authorities, and is known by
 //! the URI and DNS names in it. A handshake that fails is a refusal, never a caller without a name.
 //! Files are read again while the gateway runs: a certificate that is renewed is used from the next
-//! connection on, and files that cannot be used change nothing.
+//! connection on, other authorities for callers end the connections that the old ones let in, and files
+//! that cannot be used change nothing.
 
 use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use rustls::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Chain, Kind};
 
@@ -33,7 +35,7 @@ pub struct TlsFiles {
 /// How one listener speaks TLS; shared by its workers.
 pub struct ServerTls {
     files: TlsFiles,
-    config: ArcSwap<ServerConfig>,
+    terms: ArcSwap<Terms>,
     /// What the files held when they were last used.
     read: parking_lot::Mutex<Contents>,
 }
@@ -44,9 +46,18 @@ impl fmt::Debug for ServerTls {
     }
 }
 
+/// What a connection is let in by.
+struct Terms {
+    config: Arc<ServerConfig>,
+    /// Cancelled when callers' certificates are judged by other authorities.
+    over: CancellationToken,
+}
+
 /// A connection whose handshake is done.
 pub(super) struct Accepted<S> {
     pub(super) stream: TlsStream<S>,
+    /// Cancelled when what let it in is no longer what the listener asks for.
+    pub(super) over: CancellationToken,
     /// The URI and DNS names in the caller's certificate, exactly as they stand there.
     pub(super) names: Vec<Arc<str>>,
     pub(super) protocol: Protocol,
@@ -65,10 +76,11 @@ impl ServerTls {
     /// Reads the files.
     pub fn open(files: TlsFiles) -> Result<Self, ServerTlsError> {
         let contents = Contents::read(&files)?;
-        let config = contents.config(&files)?;
+        let config = Arc::new(contents.config(&files)?);
+        let terms = Terms { config, over: CancellationToken::new() };
         Ok(Self {
             files,
-            config: ArcSwap::from_pointee(config),
+            terms: ArcSwap::from_pointee(terms),
             read: parking_lot::Mutex::new(contents),
         })
     }
@@ -85,7 +97,14 @@ impl ServerTls {
         if *read == contents {
             return Ok(false);
         }
-        self.config.store(Arc::new(contents.config(&self.files)?));
+        let config = Arc::new(contents.config(&self.files)?);
+        let before = self.terms.load_full();
+        if read.client_ca == contents.client_ca {
+            self.terms.store(Arc::new(Terms { config, over: before.over.clone() }));
+        } else {
+            self.terms.store(Arc::new(Terms { config, over: CancellationToken::new() }));
+            before.over.cancel();
+        }
         *read = contents;
         Ok(true)
     }
@@ -121,7 +140,8 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(self.config.load_full());
+        let terms = self.terms.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&terms.config));
         let stream = acceptor.accept(stream).await.map_err(HandshakeError::from_io)?;
         let connection = stream.get_ref().1;
         let protocol = match connection.alpn_protocol() {
@@ -130,7 +150,7 @@ impl ServerTls {
             None => Protocol::Unknown,
         };
         let names = names(connection).ok_or(HandshakeError::Certificate(None))?;
-        Ok(Accepted { stream, names, protocol })
+        Ok(Accepted { stream, over: terms.over.clone(), names, protocol })
     }
 }
 
