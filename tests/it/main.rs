@@ -19,6 +19,7 @@ mod audit;
 mod cache;
 mod corpora;
 mod echo;
+mod fault_table;
 mod faults;
 mod identity;
 mod lifecycle;
