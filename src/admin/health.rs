@@ -34,15 +34,16 @@ impl Reason {
         self.part
     }
 
+    /// What it is called, if there may be more than one.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The reason as a sentence.
     pub(super) fn sentence(&self) -> String {
-        let mut why = self.why.chars();
+        let mut why = self.why.trim_end_matches('.').chars();
         let first = why.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-        let name = self.name.as_ref().map(|name| format!("Credentials `{name}`: "));
-        match name {
-            Some(name) => format!("{name}{}.", self.why),
-            None => format!("{first}{}.", why.as_str()),
-        }
+        format!("{first}{}.", why.as_str())
     }
 }
 

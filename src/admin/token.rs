@@ -50,9 +50,12 @@ mod tests {
         let text = token.text().unwrap().to_owned();
         assert_eq!(text.len(), 64);
         assert!(token.is(&text));
-        for other in
-            ["", &text[1..], &text.to_uppercase().replace('0', "1"), Token::fresh().text().unwrap()]
-        {
+        for other in [
+            "",
+            &text.repeat(2),
+            &text.to_uppercase().replace('0', "1"),
+            Token::fresh().text().unwrap(),
+        ] {
             assert!(!token.is(other), "{other}");
         }
         assert_eq!(format!("{token:?}"), "Token");

@@ -15,6 +15,7 @@ mod certificates;
 mod control;
 mod parts;
 mod reload;
+mod remedy;
 mod sources;
 mod worker;
 

@@ -17,7 +17,7 @@ use crate::{
         self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
     },
     credentials::Keeper,
-    domain::{Address, CallerRule, CredentialsName, ProfileName},
+    domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     pipeline::{
         self, Parts,
         audit::Edges,
@@ -51,6 +51,7 @@ pub(super) struct Shared {
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
+    problem_base: ProblemBase,
     limits: receive::Limits,
     request_timeout: Duration,
     upstream_read: Duration,
@@ -121,6 +122,7 @@ impl Shared {
             credentials_of,
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
+            problem_base: settings.problem_base.clone(),
             limits: receive::Limits {
                 request_body: settings.limits.request_body,
                 header_bytes: settings.limits.header_bytes,
@@ -191,6 +193,7 @@ impl Shared {
         Edges {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
+            problem_base: self.problem_base.clone(),
             trail: self.trail.clone(),
             tracer: self.tracer.clone(),
             metrics: Arc::clone(&self.metrics),

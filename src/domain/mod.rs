@@ -12,6 +12,7 @@ mod operation;
 mod origin;
 mod path_pattern;
 mod pattern;
+mod problem_base;
 mod request_id;
 mod target;
 
@@ -24,5 +25,6 @@ pub use operation::{Action, Entity, Operation, builtin_operations};
 pub use origin::{Origin, OriginError};
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pattern::{OperationPattern, PatternError};
+pub use problem_base::{ProblemBase, ProblemBaseError};
 pub use request_id::{RequestId, TraceContext};
 pub use target::{CanonicalTarget, TargetError};

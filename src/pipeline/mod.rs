@@ -119,11 +119,12 @@ pub fn build(
 + Sync
 + 'static {
     let (trail, profile) = (parts.edges.trail.clone(), parts.edges.profile.clone());
+    let problem_base = parts.edges.problem_base.clone();
     ServiceBuilder::new()
         // First and last: whatever happens further in, the call is on the trail exactly once.
         .layer(audit::open(parts.edges, respond::refusal))
         // Errors and panics become responses here and nowhere else; the record sees both.
-        .layer(respond::respond())
+        .layer(respond::respond(problem_base))
         // Before anything looks at the request: it must have one reading, and be meant for us.
         .layer(trace::stage("receive"))
         .layer(receive::receive(parts.rules))

@@ -26,24 +26,26 @@ use super::{
 };
 use crate::{
     body::Body,
-    domain::RequestId,
+    domain::{ProblemBase, RequestId},
     error::{Chain, Error, Fault, Kind},
 };
 
 /// Turns errors and panics into responses.
-pub fn respond() -> RespondLayer {
-    RespondLayer
+pub fn respond(problem_base: ProblemBase) -> RespondLayer {
+    RespondLayer { problem_base }
 }
 
 /// See [`respond`].
-#[derive(Clone, Copy, Debug)]
-pub struct RespondLayer;
+#[derive(Clone, Debug)]
+pub struct RespondLayer {
+    problem_base: ProblemBase,
+}
 
 impl<S> Layer<S> for RespondLayer {
     type Service = Respond<S>;
 
     fn layer(&self, inner: S) -> Respond<S> {
-        Respond { inner }
+        Respond { inner, problem_base: self.problem_base.clone() }
     }
 }
 
@@ -51,6 +53,7 @@ impl<S> Layer<S> for RespondLayer {
 #[derive(Clone, Debug)]
 pub struct Respond<S> {
     inner: S,
+    problem_base: ProblemBase,
 }
 
 impl<S> Service<Opened> for Respond<S>
@@ -70,11 +73,12 @@ where
     }
 
     fn call(&mut self, opened: Opened) -> Self::Future {
-        let draft = opened.draft.clone();
+        let (draft, problem_base) = (opened.draft.clone(), self.problem_base.clone());
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(opened))) {
-            Ok(inner) => RespondFuture { inner: Some(inner), panicked: None, draft },
+            Ok(inner) => RespondFuture { inner: Some(inner), panicked: None, draft, problem_base },
             Err(panic) => {
-                RespondFuture { inner: None, panicked: Some(panicked(panic.as_ref())), draft }
+                let panicked = Some(panicked(panic.as_ref()));
+                RespondFuture { inner: None, panicked, draft, problem_base }
             }
         }
     }
@@ -87,6 +91,7 @@ pin_project! {
         inner: Option<F>,
         panicked: Option<Error>,
         draft: Draft,
+        problem_base: ProblemBase,
     }
 }
 
@@ -109,7 +114,7 @@ where
         let id = this.draft.id();
         let mut response = result.unwrap_or_else(|error| {
             this.draft.note(|facts| facts.error = Some(error.kind()));
-            refusal(&error, id)
+            refusal(&error, id, this.problem_base)
         });
         set_request_id(response.headers_mut(), id);
         Poll::Ready(Ok(response))
@@ -139,18 +144,18 @@ fn log(error: &Error, id: RequestId) {
 }
 
 /// What the caller gets in place of an answer; the cause goes to the log.
-pub(super) fn refusal(error: &Error, id: RequestId) -> Response<Body> {
+pub(super) fn refusal(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
     log(error, id);
-    let mut response = problem(error, id);
+    let mut response = problem(error, id, base);
     set_request_id(response.headers_mut(), id);
     response
 }
 
 /// The response to a call that Pigello did not answer.
-fn problem(error: &Error, id: RequestId) -> Response<Body> {
+fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
     let kind = error.kind();
     let body = Problem {
-        kind: format!("{PROBLEM_TYPE}{}", kind.label()),
+        kind: base.type_of(kind.label()),
         title: kind.title(),
         status: kind.status().as_u16(),
         detail: error.detail(),
@@ -209,5 +214,4 @@ struct Problem<'a> {
     request_id: String,
 }
 
-const PROBLEM_TYPE: &str = "urn:pigello-gateway:problem:";
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 use pigello_gateway::{
-    config,
+    config, error,
     telemetry::{METRICS, metrics_page},
 };
 
@@ -16,6 +16,7 @@ fn root() -> PathBuf {
 fn is_as_made(path: &str, made: &str) {
     let path = root().join(path);
     if env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, made).unwrap();
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
@@ -100,6 +101,11 @@ const COMMANDS: &str = "\
 `pigello-gateway man` prints the manual page, `man --directory DIR` one for each command, and
 `completions SHELL` what completes commands and options in a shell.
 ";
+
+#[test]
+fn the_page_of_errors_is_made_from_the_kinds() {
+    is_as_made("docs/src/reference/errors.md", &error::errors_page());
+}
 
 /// Names of metrics in a text: `pigello_gateway_` and what follows.
 fn named(text: &str) -> BTreeSet<String> {

@@ -21,5 +21,6 @@ mod explain;
 mod init;
 mod leak;
 mod memory;
+mod messages;
 mod program;
 mod sources;

@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,6 +24,9 @@ const CALLERS: &str = r#"
 [[callers]]
 name = "billing"
 allow = ["subtenant.get", "subtenant.list"]
+[[callers]]
+name = "reports"
+allow = ["*.list"]
 "#;
 
 fn subtenant() -> String {
@@ -167,6 +170,19 @@ async fn every_error_has_its_page() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_problems_type_leads_to_its_page_where_the_configuration_says_so() {
+    let pigello = pigello().await;
+    let named = gateway(&pigello).await.caller().get("/nowhere/").await.json();
+    assert_eq!(named["type"], "urn:pigello-gateway:problem:operation_unknown");
+    let base = "[problems]\nbase = \"http://127.0.0.1:9901/errors/\"\n";
+    let linking = Setup::new(&pigello).with(base).start().await;
+    let linked = linking.caller().get("/nowhere/").await.json();
+    assert_eq!(linked["type"], "http://127.0.0.1:9901/errors/operation_unknown");
+    let path = linked["type"].as_str().unwrap().strip_prefix("http://127.0.0.1:9901").unwrap();
+    assert!(text(&linking.admin().get(path).await).contains("What to do"));
+}
+
 /// A gateway for which everything goes wrong.
 async fn failing(pigello: &Running) -> Gateway {
     let gateway = Setup::new(pigello)
@@ -179,7 +195,8 @@ async fn failing(pigello: &Running) -> Gateway {
     caller.get(&subtenant()).await;
     gateway
         .reload(|text| {
-            text.replace("[[callers]]", "[policy]\nunidentified = \"allow\"\n[[callers]]")
+            let policy = "[policy]\nunidentified = \"allow\"\n[[callers]]";
+            text.replacen("[[callers]]", policy, 1)
         })
         .await
         .unwrap();
@@ -260,7 +277,7 @@ fn invent_a_past(gateway: &Gateway) {
         let bad = (17..26).contains(&minutes_ago);
         let mut records = Vec::new();
         // Quiet nights.
-        let load = 40 + (((minutes_ago + 400) % 1440) as i64 - 720).unsigned_abs() / 8;
+        let load = 40 + ((minutes_ago + 400) % 1440).abs_diff(720) / 8;
         for (caller, operation, weight) in usual {
             for _ in 0..weight * (load + random(40)) / 400 {
                 records.push(invented(caller, operation, ended, bad, &mut random));
@@ -288,6 +305,9 @@ fn invented(
 ) -> Record {
     let is_cached = operation == "subtenant.get" && random(100) < 78;
     let fails = !is_cached && random(100) < if bad { 45 } else { 1 };
+    let (entity, action) = operation.split_once('.').unwrap();
+    let last = if action == "list" { "list" } else { EXAMPLE_SUBTENANT };
+    let target = format!("/accounts/users/customer/{entity}/{last}/?_page=1");
     let upstream =
         Duration::from_millis(40 + random(60) * random(8) + u64::from(bad) * random(2500));
     Record {
@@ -299,8 +319,8 @@ fn invented(
         caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(4711) }),
         profile: ProfileName::new("test"),
         operation: Some(operation.into()),
-        method: Method::GET,
-        target: Some("/accounts/users/customer/tenant/list/?_page=1".parse().unwrap()),
+        method: if action == "update" { Method::PATCH } else { Method::GET },
+        target: Some(target.parse().unwrap()),
         status: Some(if fails { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::OK }),
         outcome: match (is_cached, fails) {
             (true, _) => Outcome::Cached,
@@ -328,31 +348,33 @@ fn invented(
     }
 }
 
+/// The folder of the script, and the browser; where one is missing it says so, and fails the test
+/// where nothing may be skipped.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+fn tools() -> Option<(PathBuf, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| {
+        env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists())
+    };
+    let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(on_path);
+    let why = match (chromium, on_path("node"), folder.join("node_modules").exists()) {
+        (Some(chromium), Some(_), true) => return Some((folder, chromium)),
+        (None, ..) => "there is no Chromium",
+        (_, None, _) => "there is no Node",
+        (.., false) => "`npm ci --prefix tests/browser` was not run",
+    };
+    let required = env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    assert!(!required, "{why}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
+    eprintln!("\n*** SKIPPED: {why} ***\n");
+    None
+}
+
 /// Light, dark and narrow, with data, empty and with everything failing; axe-core has nothing serious
 /// to say, nothing leaves the page's origin, and the button works with and without JavaScript.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_looks_right_in_a_browser() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    let chromium = ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| {
-        let path = env::var_os("PATH")?;
-        env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists())
-    });
-    let missing = match &chromium {
-        None => Some("there is no Chromium"),
-        Some(_) if Command::new("node").arg("--version").output().is_err() => {
-            Some("there is no Node")
-        }
-        Some(_) if !folder.join("node_modules").exists() => {
-            Some("`npm ci --prefix tests/browser` was not run")
-        }
-        Some(_) => None,
-    };
-    if let Some(why) = missing {
-        let required = env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-        assert!(!required, "{why}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
-        eprintln!("\n*** SKIPPED: {why} ***\n");
-        return;
-    }
+    let Some((folder, chromium)) = tools() else { return };
     let pigello = pigello().await;
     let empty = gateway(&pigello).await;
     let data = gateway(&pigello).await;
@@ -366,10 +388,10 @@ async fn it_looks_right_in_a_browser() {
     let failing = failing(&pigello).await;
     let home = |gateway: &Gateway| format!("http://{}/", gateway.admin().address());
 
-    let pictures = env::var_os("PIGELLO_PICTURES").map(std::path::PathBuf::from);
+    let pictures = env::var_os("PIGELLO_PICTURES").map(PathBuf::from);
     let mut look = Command::new("node");
     look.arg(folder.join("look.mjs"))
-        .arg(chromium.unwrap())
+        .arg(chromium)
         .args(pictures.as_ref().map(|folder| format!("pictures={}", folder.display())))
         .arg(format!("data={}", home(&data)))
         .arg(format!("day={}?over=day", home(&data)))
@@ -380,6 +402,5 @@ async fn it_looks_right_in_a_browser() {
     let (out, err) =
         (String::from_utf8_lossy(&looked.stdout), String::from_utf8_lossy(&looked.stderr));
     assert!(looked.status.success(), "{out}\n{err}");
-    eprintln!("{out}");
     assert_eq!(data.admin().get("/status").await.json()["cache"]["responses"], 0, "{out}");
 }

@@ -23,12 +23,17 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
         }
         (cards(&summary.total))
         @if summary.total.calls() == 0 {
-            p class="empty" { "No calls in this time." }
+            p class="empty" {
+                "No calls in this time."
+                @if let Some(listener) = facts.view.listeners.first() {
+                    " Callers are served on " code { (listener.address) } "."
+                }
+            }
         } @else {
             div class="charts" {
                 figure {
                     figcaption {
-                        "Calls " (each(facts.period))
+                        (each(facts.period))
                         span class="legend" {
                             @for class in ["forwarded", "cached", "refused", "failed"] {
                                 span class=(class) { (chart::name(class)) }
@@ -41,7 +46,7 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
                     figcaption {
                         "Time to the last byte"
                         span class="legend" {
-                            span class="p50" { "half within" } span class="p95" { "95 % within" }
+                            span class="p50" { "median" } span class="p95" { "95 % within" }
                         }
                     }
                     (chart::times(&summary.stretches))
@@ -70,7 +75,7 @@ fn cards(total: &Counts) -> Markup {
                 format!("of {}", many(total.cacheable, "call")),
             ))
             (card(
-                "Half within",
+                "Median time",
                 took(total.times.percentile(50.0)),
                 format!("95 % within {}", took(total.times.percentile(95.0))),
             ))
@@ -109,7 +114,7 @@ fn pairs(facts: &Facts<'_>) -> Markup {
                     tr {
                         th scope="col" { "Caller, operation" } th scope="col" { "Calls" } th scope="col" { "Refused" }
                         th scope="col" { "Errors" } th scope="col" { "From memory" }
-                        th scope="col" { "Half within" } th scope="col" { "95 % within" }
+                        th scope="col" { "Median" } th scope="col" { "95 % within" }
                     }
                 }
                 @for (name, Caller { sum, operations }) in callers {
@@ -155,8 +160,8 @@ fn row(name: &str, class: &str, cells: [(String, bool); 6]) -> Markup {
 
 fn each(period: Period) -> &'static str {
     match period {
-        Period::Hour => "a minute",
-        Period::Day => "a quarter of an hour",
+        Period::Hour => "Calls a minute",
+        Period::Day => "Calls in 15 min",
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn times(stretches: &[Stretch]) -> Markup {
         sum.merge(&stretch.counts);
     }
     let label = format!(
-        "Time of calls: half took at most {}, 95 per cent at most {}",
+        "Time of calls: the median is {}, 95 per cent took at most {}",
         took(sum.times.percentile(50.0)),
         took(sum.times.percentile(95.0)),
     );
@@ -128,7 +128,7 @@ pub(super) fn table(stretches: &[Stretch]) -> Markup {
                 tr {
                     th scope="col" { "From (UTC)" } th scope="col" { "Calls" } th scope="col" { "Pigello" }
                     th scope="col" { "Memory" } th scope="col" { "Refused" } th scope="col" { "Failed" }
-                    th scope="col" { "Half within" } th scope="col" { "95 % within" }
+                    th scope="col" { "Median" } th scope="col" { "95 % within" }
                 }
             }
             tbody {
@@ -169,7 +169,7 @@ fn stacked(counts: &Counts) -> [(&'static str, u64, u64); 4] {
 /// What a column's parts are called.
 pub(super) fn name(class: &str) -> &'static str {
     match class {
-        "forwarded" => "answered by Pigello",
+        "forwarded" => "by Pigello",
         "cached" => "from memory",
         "refused" => "refused",
         _ => "failed",
@@ -179,10 +179,11 @@ pub(super) fn name(class: &str) -> &'static str {
 /// The next number that halves well.
 fn round_up(number: u64) -> u64 {
     let mut unit = 1;
-    while unit * 10 < number {
+    while unit * 100 < number {
         unit *= 10;
     }
-    [2, 4, 6, 10].into_iter().map(|steps| steps * unit).find(|top| *top >= number).unwrap_or(number)
+    let steps = [2, 4, 6, 10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100];
+    steps.into_iter().map(|steps| steps * unit).find(|top| *top >= number).unwrap_or(number)
 }
 
 fn px(length: f64) -> String {
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_scale_ends_at_a_round_number_above() {
-        for (number, top) in [(1, 2), (2, 2), (3, 4), (7, 10), (10, 10), (11, 20), (399, 400)] {
+        for (number, top) in [(1, 2), (3, 4), (7, 10), (11, 12), (399, 400), (1_050, 1_200)] {
             assert_eq!(round_up(number), top, "{number}");
         }
         assert!(round_up(123_456_789) >= 123_456_789);

@@ -59,12 +59,14 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// A moment, as the time of day with the whole of it behind it.
+/// A moment, as the time of day (and the day, if it is another one) with the whole of it behind it.
 pub(super) fn moment(time: impl TryInto<Timestamp>) -> Markup {
     let stamp = time.try_into().unwrap_or_default();
+    let is_today = stamp.as_second() / DAY == Timestamp::now().as_second() / DAY;
+    let format = if is_today { "%H:%M:%S" } else { "%d %b %H:%M" };
     html! {
         time datetime=(stamp.strftime("%Y-%m-%dT%H:%M:%SZ")) title=(stamp.strftime("%Y-%m-%d %H:%M:%S UTC")) {
-            (stamp.strftime("%H:%M:%S"))
+            (stamp.strftime(format))
         }
     }
 }
@@ -87,6 +89,9 @@ pub(super) fn prose(text: &str) -> Markup {
 pub(super) fn float(number: u64) -> f64 {
     number as f64
 }
+
+/// Seconds.
+const DAY: i64 = 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +120,6 @@ mod tests {
     #[test]
     fn backticks_become_code_and_everything_is_escaped() {
         assert_eq!(prose("set `a < b` now").into_string(), "set <code>a &lt; b</code> now");
-        assert_eq!(clock(SystemTime::UNIX_EPOCH + Duration::from_secs(50_700)), "14:05");
+        assert_eq!(clock(SystemTime::UNIX_EPOCH + Duration::from_mins(845)), "14:05");
     }
 }

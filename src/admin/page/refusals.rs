@@ -60,7 +60,7 @@ fn one(view: &View, trouble: &Trouble) -> Markup {
                     div { dt { "Why" } dd { (why(view, trouble, kind)) } }
                     div { dt { "What to do" } dd { (prose(kind.manual().remedy)) } }
                 }
-                @if let Some(command) = explain(trouble) { div { dt { "Explain" } dd { code { (command) } } } }
+                @if let Some(command) = kind.and_then(|kind| explain(trouble, kind)) { div { dt { "Explain" } dd { code { (command) } } } }
                 div { dt { "Record" } dd { code { "pigello-gateway audit query --request-id " (trouble.request_id) } } }
             }
         }
@@ -156,8 +156,11 @@ fn unknown(view: &View, trouble: &Trouble) -> Markup {
     }
 }
 
-/// The command that goes through the whole decision.
-fn explain(trouble: &Trouble) -> Option<String> {
+/// The command that goes through the whole decision, where there was one to go through.
+fn explain(trouble: &Trouble, kind: Kind) -> Option<String> {
+    if !matches!(kind, Kind::NotAllowed | Kind::Unidentified | Kind::OperationUnknown) {
+        return None;
+    }
     let outline = trouble.outline.as_deref().filter(|outline| !outline.contains('…'))?;
     let caller = trouble.caller.as_deref().map(|caller| format!(" --caller {caller}"));
     Some(format!(

@@ -7,7 +7,10 @@ use super::{
     format::{prose, span, thousands},
 };
 use crate::{
-    admin::health::reasons, credentials::State, error::Kind, pipeline::resilience::BreakerState,
+    admin::health::{Reason, reasons},
+    credentials::State,
+    error::Kind,
+    pipeline::resilience::BreakerState,
 };
 
 /// How the gateway stands.
@@ -32,7 +35,7 @@ impl Standing {
             .into_iter()
             .map(|reason| Finding {
                 keeps_from_serving: true,
-                what: reason.sentence(),
+                what: credentials_error(facts, &reason).unwrap_or_else(|| reason.sentence()),
                 remedy: match reason.part() {
                     "credentials" => Kind::CredentialsUnavailable.manual().remedy,
                     "audit" => Kind::AuditUnavailable.manual().remedy,
@@ -86,6 +89,13 @@ impl Standing {
     }
 }
 
+/// What the source said, which callers are not told.
+fn credentials_error(facts: &Facts<'_>, reason: &Reason) -> Option<String> {
+    let set = facts.credentials.iter().find(|set| Some(&*set.name) == reason.name())?;
+    let error = set.last_error.as_ref()?;
+    Some(format!("The credentials `{}` are not there: {error}.", set.name))
+}
+
 type Look = fn(String, &'static str) -> Finding;
 
 fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
@@ -99,14 +109,19 @@ fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
             }
         };
         if let Some(how) = breaker {
-            let what = format!("Pigello (profile `{profile}`) {how}.");
-            findings.push(look(what, Kind::UpstreamSuspended.manual().remedy));
+            findings.push(look(
+                format!("Pigello (profile `{profile}`) {how}."),
+                "It is tried again by itself. Why it failed stands among the refusals and failures below.",
+            ));
         }
         let pause = health.quota.pause().as_secs();
         if pause > 0 {
             let what =
                 format!("Pigello (profile `{profile}`) asks for a pause of {}.", span(pause));
-            findings.push(look(what, Kind::UpstreamRateLimited.manual().remedy));
+            findings.push(look(
+                what,
+                "Calls are refused until then. Fewer calls, a longer `ttl` in `[[cache.rules]]` or a `rate` for the busiest caller help.",
+            ));
         }
     }
     findings
@@ -141,7 +156,7 @@ fn trail(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
             "The audit trail cannot be written, and calls go on without a record.".to_owned(),
             "Look at the disk under `audit.directory`. That calls go on is what `audit.on_failure` says.",
         ));
-    } else if stats.lag_ms >= SLOW_TRAIL_MS {
+    } else if stats.writable && stats.lag_ms >= SLOW_TRAIL_MS {
         findings.push(look(
             format!("The audit trail is {} behind.", span(stats.lag_ms / 1000)),
             "The disk under `audit.directory` is slow. When half of the queue is taken, calls are refused.",

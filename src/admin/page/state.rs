@@ -5,7 +5,7 @@ use maud::{Markup, Render, html};
 
 use super::{
     Facts,
-    format::{many, moment, share, span, thousands, took},
+    format::{many, moment, prose, share, span, thousands, took},
 };
 use crate::{
     admin::check::Check,
@@ -22,6 +22,11 @@ pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
             h3 { (profile.name) }
             dl {
                 (item("Address", html! { code { (profile.upstream) } }))
+                (item("Called through", html! {
+                    @for listener in facts.view.listeners.iter().filter(|l| l.profile == profile.name) {
+                        div { (listener.name) " " code { (listener.address) } }
+                    }
+                }))
                 @if let Some((_, health)) = health {
                     @let (state, class) = match health.breaker.state() {
                         BreakerState::Closed => ("closed: calls pass", "ok"),
@@ -38,7 +43,7 @@ pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
                     @if answers.repeated > 0 { (item("Sent again", thousands(answers.repeated))) }
                     @if answers.limited > 0 { (item("Told to wait (429)", thousands(answers.limited))) }
                     (item("Answers begin", html! {
-                        "half within " (took(answers.times.percentile(50.0)))
+                        "median " (took(answers.times.percentile(50.0)))
                         ", 95 % within " (took(answers.times.percentile(95.0)))
                     }))
                 } @else {
@@ -67,7 +72,7 @@ pub(super) fn credentials(facts: &Facts<'_>) -> Markup {
                     (rotations, Some(loaded)) => html! { (moment(loaded)) ", " (many(rotations, "rotation")) " since the start" },
                 }))
                 @if let Some(other) = &set.other_version { (item("Kept beside it", html! { code { (other) } })) }
-                @if let Some(error) = &set.last_error { (item("Last error", html! { span class="error" { (error) } })) }
+                @if let Some(error) = &set.last_error { (item("Last error", html! { span class="error" { (prose(error)) } })) }
             }
         }
     }
@@ -98,7 +103,10 @@ pub(super) fn cache(facts: &Facts<'_>) -> Markup {
                 (ByteSize(stats.bytes)) " of " (ByteSize(stats.max_bytes))
             }))
             (item("Answers", thousands(stats.responses)))
-            (item("Hit rate", html! { (meter("Hit rate", total.from_memory, total.cacheable)) (share(total.from_memory, total.cacheable)) }))
+            (item("Hit rate", html! {
+                @if total.cacheable > 0 { (meter("Hit rate", total.from_memory, total.cacheable)) }
+                (share(total.from_memory, total.cacheable))
+            }))
             (item("Stored", html! { (thousands(stats.stored)) " since the start" }))
             (item("Dropped by writes", html! { (thousands(stats.invalidations)) " times" }))
         }

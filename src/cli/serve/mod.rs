@@ -6,7 +6,6 @@
 //! certificates read again. Under systemd the sockets may come from socket units, and the manager is
 //! told how the service stands.
 
-mod advice;
 mod manager;
 mod watch;
 
@@ -70,8 +69,8 @@ fn cannot_start(error: &StartError) -> Failure {
     let message = Chain(error).to_string();
     let failure =
         if error.is_configuration() { Failure::usage(message) } else { Failure::failed(message) };
-    match advice::about(error) {
-        Some(hint) => failure.hint(hint),
+    match error.remedy() {
+        Some(remedy) => failure.hint(remedy),
         None => failure,
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn check(
         vault: checker.vault(),
         callers: checker.callers(&catalog),
         policy: checker.policy(),
+        problem_base: raw.problems.base.clone().map(|written| written.0).unwrap_or_default(),
         cache: checker.cache(&catalog),
         audit: checker.audit(),
         timeouts: checker.timeouts(),

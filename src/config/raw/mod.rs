@@ -22,7 +22,7 @@ pub use tuning::{
 pub use written::{Bytes, FilePath, HostName, Identifier, Method, Name, Written};
 pub(super) use written::{complaint, example};
 
-use crate::domain::{Address, OperationPattern, Origin};
+use crate::domain::{Address, OperationPattern, Origin, ProblemBase};
 
 /// The configuration of pigello-gateway.
 ///
@@ -52,6 +52,8 @@ pub struct Config {
     pub policy: Policy,
     /// Operations besides the built-in ones of the Accounts API.
     pub operations: Vec<Operation>,
+    /// What callers are told of errors.
+    pub problems: Problems,
     /// What is answered from memory.
     pub cache: Cache,
     /// The audit trail.
@@ -226,6 +228,19 @@ pub enum Mode {
     Enforce,
     /// What is not allowed goes through, and the audit trail says that it would be refused.
     Report,
+}
+
+/// What callers are told of errors.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Problems {
+    /// What the `type` of a problem document begins with; the error's name follows. Default:
+    /// `urn:pigello-gateway:problem:`, which names an error and leads nowhere. Where the manual is
+    /// published, its page of errors makes a link of it: `https://docs.example.org/errors.html#`; on
+    /// a laptop the admin listener's own does: `http://127.0.0.1:9901/errors/`. Callers compare it,
+    /// so choose once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Written<ProblemBase>>,
 }
 
 /// An operation besides the built-in ones.

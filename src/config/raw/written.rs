@@ -17,7 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    domain::{Address, OperationPattern, Origin, PathPattern, Span},
+    domain::{Address, OperationPattern, Origin, PathPattern, ProblemBase, Span},
     secret::SecretText,
 };
 
@@ -35,6 +35,7 @@ pub(in crate::config) fn complaint(kind: &str, text: &str) -> Option<String> {
         SocketAddr::KIND => of::<SocketAddr>,
         OperationPattern::KIND => of::<OperationPattern>,
         PathPattern::KIND => of::<PathPattern>,
+        ProblemBase::KIND => of::<ProblemBase>,
         Name::KIND => of::<Name>,
         HostName::KIND => of::<HostName>,
         Identifier::KIND => of::<Identifier>,
@@ -55,6 +56,7 @@ pub(in crate::config) fn example(kind: &str) -> &'static str {
         SocketAddr::KIND => "10.0.0.7:443",
         OperationPattern::KIND => "subtenant.get",
         PathPattern::KIND => "/a/prefix/*",
+        ProblemBase::KIND => "https://docs.example.org/errors.html#",
         HostName::KIND => "pigello.local",
         Method::KIND => "GET",
         FilePath::KIND => "/path/to/file",
@@ -96,6 +98,11 @@ impl Kind for OperationPattern {
 impl Kind for PathPattern {
     const KIND: &'static str = "path-pattern";
     const PATTERN: Option<&'static str> = Some("^/");
+}
+
+impl Kind for ProblemBase {
+    const KIND: &'static str = "problem-base";
+    const PATTERN: Option<&'static str> = Some("^(https?://|urn:|tag:).*[/#=:]$");
 }
 
 fn schema_of<T: Kind>() -> Schema {

@@ -13,7 +13,7 @@ pub use credentials::{
 
 use crate::domain::{
     Address, CallerRule, Catalog, CredentialsName, ListenerName, OperationPattern, Origin,
-    PathPattern, ProfileName,
+    PathPattern, ProblemBase, ProfileName,
 };
 
 /// The whole configuration.
@@ -35,6 +35,8 @@ pub struct Settings {
     pub callers: Vec<Arc<CallerRule>>,
     /// What becomes of the rest.
     pub policy: PolicySettings,
+    /// What the type of a problem document begins with.
+    pub problem_base: ProblemBase,
     /// What is answered from memory.
     pub cache: CacheSettings,
     /// The audit trail.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     body::Body,
-    domain::{ListenerName, ProfileName, RequestId, TraceContext},
+    domain::{ListenerName, ProblemBase, ProfileName, RequestId, TraceContext},
     error::{Error, Kind},
     pipeline::{
         connection::ActiveCall,
@@ -38,6 +38,8 @@ pub struct Edges {
     pub listener: ListenerName,
     /// The profile its calls lead to.
     pub profile: ProfileName,
+    /// What callers are told of errors begins with this.
+    pub problem_base: ProblemBase,
     /// The trail.
     pub trail: Trail,
     /// Where spans of traced calls go.
@@ -67,7 +69,7 @@ impl Edges {
 }
 
 /// How a caller is told that its call failed, and the log why.
-pub type Refusal = fn(&Error, RequestId) -> Response<Body>;
+pub type Refusal = fn(&Error, RequestId, &ProblemBase) -> Response<Body>;
 
 /// Opens a record for every request. `refusal` makes what takes the place of an answer whose record
 /// cannot be kept.
@@ -235,7 +237,8 @@ fn in_place_of(
     guard: &Guard,
     refusal: Refusal,
 ) -> Response<Body> {
-    let mut instead = refusal(&unavailable(unwritable), guard.draft.id());
+    let mut instead =
+        refusal(&unavailable(unwritable), guard.draft.id(), &guard.edges.problem_base);
     // An answer that ends the connection has a reason that this one does not take away.
     if let Some(close) = response.headers().get(header::CONNECTION) {
         instead.headers_mut().insert(header::CONNECTION, close.clone());

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Noon of some day.
-const NOON: Duration = Duration::from_secs(1_700_049_600);
+const NOON: Duration = Duration::from_hours(472_236);
 
 fn at(after_noon: Duration) -> SystemTime {
     UNIX_EPOCH + NOON + after_noon

@@ -1,0 +1,96 @@
+//! What to do when a gateway cannot start: one or two sentences below the error, for a person.
+
+use std::{error::Error as _, io};
+
+use super::StartError;
+use crate::{
+    pipeline::{
+        listener::{BindError, ServerTlsError},
+        upstream::TlsError,
+    },
+    trail::{DirectoryError, OpenError},
+};
+
+impl StartError {
+    /// What to do about it, and why it is not passed over; `None` where the error itself says so.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Tls(error) => upstream(error),
+            Self::ListenerTls(error) => Some(listener(error)),
+            Self::Credentials(_) => None,
+            Self::Trail(error) => trail(error),
+            Self::Bind(error) => Some(bind(error)),
+        }
+    }
+}
+
+fn upstream(error: &TlsError) -> Option<&'static str> {
+    match error {
+        TlsError::Read { .. } | TlsError::Root { .. } | TlsError::NoRoots { .. } => Some(
+            "a profile's `ca_file` is a PEM file with the roots that may vouch for Pigello, readable for \
+             the gateway's user; without the key, the platform's roots do. The secret is sent to nobody \
+             else, so without roots nothing can be served",
+        ),
+        TlsError::Setup(_) => None,
+    }
+}
+
+fn listener(error: &ServerTlsError) -> &'static str {
+    match error {
+        ServerTlsError::Read { .. } => {
+            "[listeners.tls] names it; give the gateway's user the right to read it (`namei -l FILE` shows \
+             every folder's mode on the way). The listener would not be what callers were told it is, so it \
+             is not opened"
+        }
+        ServerTlsError::Pem { .. } | ServerTlsError::Empty { .. } => {
+            "[listeners.tls] wants PEM: `-----BEGIN CERTIFICATE-----` in `certificate` and `client_ca`, \
+             `-----BEGIN PRIVATE KEY-----` without a passphrase in `private_key`"
+        }
+        ServerTlsError::Root { .. } => {
+            "`client_ca` holds the authorities that sign callers' certificates, not the callers' own"
+        }
+        ServerTlsError::Pair { .. } => {
+            "the key has to be that of the first certificate in the file: `openssl x509 -noout -pubkey -in \
+             CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same if it is"
+        }
+    }
+}
+
+fn trail(error: &OpenError) -> Option<&'static str> {
+    match error {
+        OpenError::Directory(DirectoryError::Unusable { .. }) | OpenError::File { .. } => Some(
+            "`audit.directory` is a folder that the gateway's user owns, with mode 0700, on a file system \
+             that can be written; if it is not there, the folder above it has to let the gateway make it. \
+             No call is served that could leave no record, so nothing was started",
+        ),
+        // Those say what to do themselves, or there is nothing that a person could.
+        OpenError::Directory(DirectoryError::InUse { .. })
+        | OpenError::Key(_)
+        | OpenError::Export(_)
+        | OpenError::Recover(_)
+        | OpenError::Thread(_) => None,
+    }
+}
+
+fn bind(error: &BindError) -> &'static str {
+    let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match kind.map(io::Error::kind) {
+        Some(io::ErrorKind::AddrInUse) => {
+            "something listens there already, perhaps another gateway: `ss -ltnp` (`ss -lxp` for Unix \
+             sockets) names it. End that one, or choose another `address`"
+        }
+        Some(io::ErrorKind::AddrNotAvailable) => {
+            "no interface of this machine has that address: `ip address` lists those it has. A listener for \
+             this machine alone is `127.0.0.1:PORT`"
+        }
+        Some(io::ErrorKind::PermissionDenied) => {
+            "a port below 1024 needs the capability CAP_NET_BIND_SERVICE, a Unix socket the right to write \
+             into its folder; choose a port above 1024, or a folder of the gateway's user"
+        }
+        Some(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            "the folder of the socket is not there; make it for the gateway's user (with systemd: \
+             `RuntimeDirectory=`)"
+        }
+        _ => "choose another `address` for this listener in the configuration",
+    }
+}
