@@ -43,7 +43,7 @@ use crate::{
 /// gateway knows who calls and whether they may, writes every call on an audit trail, answers
 /// repeated reads from memory, adds the seven X-PIGELLO-* values and calls Pigello over TLS.
 #[derive(Debug, Parser)]
-#[command(name = "pigello-gateway", version, max_term_width = 100)]
+#[command(name = "pigello-gateway", version, max_term_width = 100, after_long_help = AFTERWORD)]
 struct Cli {
     /// Let debuggers, profilers and core files see the memory of this process, secrets included
     #[arg(long, global = true)]
@@ -51,6 +51,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// What the manual page has behind the commands.
+const AFTERWORD: &str = "\
+Exit codes: 0 done; 1 it failed while running; 2 bad usage or bad configuration, told on standard error.
+
+Begin with `init`, or with `demo` to see it at work. Without --config, commands read the file that
+PIGELLO_GATEWAY_CONFIG names, then /etc/pigello-gateway/gateway.toml.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

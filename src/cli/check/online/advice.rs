@@ -7,7 +7,7 @@ use rustls::{CertificateError, pki_types::UnixTime};
 
 use crate::{
     cli::vault_policy,
-    config::settings::{CredentialsSettings, SourceSettings},
+    config::settings::{CredentialsSettings, SourceSettings, VaultSettings},
     credentials::{
         DirectoryError, LoadError, ValueName, VaultError,
         sealed::{SealedError, StoreError},
@@ -16,7 +16,11 @@ use crate::{
 };
 
 /// About credentials that could not be read.
-pub(super) fn for_credentials(error: &LoadError, set: &CredentialsSettings) -> Option<String> {
+pub(super) fn for_credentials(
+    error: &LoadError,
+    set: &CredentialsSettings,
+    vault: Option<&VaultSettings>,
+) -> Option<String> {
     match error {
         LoadError::Sealed(SealedError::Store(error)) => StoreError::hint(error),
         LoadError::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. }) => {
@@ -39,16 +43,23 @@ pub(super) fn for_credentials(error: &LoadError, set: &CredentialsSettings) -> O
         LoadError::Environment(_) => {
             Some("set them where the gateway is started; they are read once".to_owned())
         }
-        LoadError::Vault(error) => for_vault(error, set),
+        LoadError::Vault(error) => for_vault(error, set, vault),
         LoadError::Timeout { .. } | LoadError::Interrupted => None,
     }
 }
 
-fn for_vault(error: &VaultError, set: &CredentialsSettings) -> Option<String> {
+fn for_vault(
+    error: &VaultError,
+    set: &CredentialsSettings,
+    vault: Option<&VaultSettings>,
+) -> Option<String> {
     let SourceSettings::Vault { mount, path, kv_version } = &set.source else { return None };
     match error {
         VaultError::Unreachable { address, source } => Some(match certificate_error(&**source) {
-            Some(error) => for_certificate(error, "vault.ca_file", None, "the vault's"),
+            Some(error) => {
+                let roots = vault.and_then(|vault| vault.ca_file.as_deref());
+                for_certificate(error, "vault.ca_file", roots, "the vault's")
+            }
             None => format!("is `vault.address` right, and does {address} accept connections?"),
         }),
         VaultError::Unavailable { status } if status.as_u16() == 503 => Some(

@@ -37,7 +37,7 @@ pub(super) async fn look(
             None
         }
         Err(error) => {
-            let hint = advice::for_credentials(&error, set);
+            let hint = advice::for_credentials(&error, set, vault);
             report.push(Step::bad(what, Chain(&error).to_string()).advise(hint));
             None
         }
@@ -103,7 +103,7 @@ fn on_the_way(
     let step = |(met, what, good): (Obstacle, &str, String)| match (met.cmp(&failed), error) {
         (std::cmp::Ordering::Less, _) => Step::good(what, good),
         (std::cmp::Ordering::Equal, Some(error)) => {
-            let hint = advice::for_credentials(error, set);
+            let hint = advice::for_credentials(error, set, vault);
             Step::bad(what, Chain(error).to_string()).advise(hint)
         }
         _ => Step::skipped(what, "not looked at, because of what is above"),
@@ -118,4 +118,49 @@ fn on_the_way(
         *first = Step::skipped("vault", "not called without a login");
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::{
+        config::settings::FixedValues,
+        domain::{CredentialsName, Span},
+    };
+
+    fn steps(error: VaultError) -> Vec<String> {
+        let set = CredentialsSettings {
+            name: CredentialsName::new("test"),
+            fixed: FixedValues::default(),
+            source: SourceSettings::Vault {
+                mount: "secret".to_owned(),
+                path: "pigello".to_owned(),
+                kv_version: 2,
+            },
+            refresh: std::time::Duration::from_mins(1),
+            max_stale: None,
+        };
+        let mut report = Report::default();
+        report.extend(on_the_way(&Err(LoadError::Vault(error)), &set, None));
+        let report = report.to_json();
+        let steps = report["steps"].as_array().unwrap();
+        steps.iter().map(|step| step["state"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_secret_is_one_step_and_hides_the_rest() {
+        let timeout = VaultError::Timeout { address: String::new(), limit: Span::from_secs(5) };
+        assert_eq!(steps(timeout), ["failed", "skipped", "skipped"]);
+        let refused = VaultError::LoginRefused { method: "approle", status: StatusCode::FORBIDDEN };
+        assert_eq!(steps(refused), ["ok", "failed", "skipped"]);
+        let denied = VaultError::Denied { secret: "secret/pigello".to_owned() };
+        assert_eq!(steps(denied), ["ok", "ok", "failed"]);
+        let absent = VaultError::Absent { secret: "secret/pigello".to_owned() };
+        assert_eq!(steps(absent), ["ok", "ok", "ok"]);
+        // Found before anything is sent.
+        let no_token = VaultError::NoToken { place: "the file".to_owned() };
+        assert_eq!(steps(no_token), ["skipped", "failed", "skipped"]);
+    }
 }

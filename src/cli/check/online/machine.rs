@@ -117,3 +117,21 @@ fn roughly(time: Duration) -> String {
 
 /// `Date` has whole seconds, and an answer takes its time; a token of a vault survives this.
 const TOLERABLE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_is_said_as_people_say_it() {
+        for (seconds, said) in [
+            (31, "31 seconds"),
+            (200, "3 minutes"),
+            (86_399, "24 hours"),
+            (200_000, "2 days"),
+            (31_536_000, "365 days"),
+        ] {
+            assert_eq!(roughly(Duration::from_secs(seconds)), said);
+        }
+    }
+}

@@ -165,7 +165,7 @@ async fn resolved(profile: &ProfileSettings) -> String {
 fn tls(steps: &Steps, stream: &Stream, took: u128) -> Step {
     let described = format!("{} in {took} ms", stream.describe());
     let Stream::Tls(session, _) = stream else {
-        return Step::doubtful(&steps.tls, described)
+        return Step::doubtful(&steps.tls, "plain TCP, no TLS")
             .advise(Some("the secret goes over this connection in clear"));
     };
     let Some((name, until)) = first_to_expire(session.get_ref().1.peer_certificates()) else {
