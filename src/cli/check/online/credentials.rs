@@ -141,6 +141,9 @@ mod tests {
             },
             refresh: std::time::Duration::from_mins(1),
             max_stale: None,
+            withdrawal_grace: std::time::Duration::ZERO,
+            rejection_limit: std::time::Duration::ZERO,
+            overlap: std::time::Duration::ZERO,
         };
         let mut report = Report::default();
         report.extend(on_the_way(&Err(LoadError::Vault(error)), &set, None));
