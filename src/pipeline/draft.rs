@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{Method, StatusCode, uri::PathAndQuery};
+use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -22,7 +22,7 @@ use crate::{
     domain::{Caller, ListenerName, Operation, ProfileName, RequestId, TraceContext},
     error::Kind,
     telemetry::Stages,
-    trail::{CacheResult, Outcome, Record, UpstreamTls},
+    trail::{CacheResult, Outcome, Record, Target, UpstreamTls},
 };
 
 /// A handle to the open record of one call.
@@ -196,7 +196,7 @@ pub(super) struct Edge {
     pub(super) listener: ListenerName,
     pub(super) profile: ProfileName,
     pub(super) method: Method,
-    pub(super) target: Option<PathAndQuery>,
+    pub(super) target: Option<Target>,
     pub(super) status: Option<StatusCode>,
     pub(super) response_bytes: u64,
 }

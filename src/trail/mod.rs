@@ -149,5 +149,6 @@ pub use record::{CacheResult, Intent, Outcome, Record, UpstreamTls};
 pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use shared::Unwritable;
+pub use target::Target;
 pub use verify::{Against, Problem, ProblemKind, Report, VerifyError, verify};
 pub use watch::Watch;

@@ -1,15 +1,16 @@
 //! One finished call, as the path hands it to the trail.
 //!
 //! Built on the path's thread, so it holds only what is there already: shared names, numbers, and
-//! the target as hyper parsed it. Turning it into text is the writer's work.
+//! a copy of the target. Turning it into text is the writer's work.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::{Method, StatusCode, uri::PathAndQuery};
+use http::{Method, StatusCode};
 
+use super::target::Target;
 use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
 
 /// One finished call.
@@ -35,7 +36,7 @@ pub struct Record {
     pub method: Method,
     /// Path and query as received, canonical or not; the trail keeps the path and the query's names.
     /// `None` where the request target was no path at all.
-    pub target: Option<PathAndQuery>,
+    pub target: Option<Target>,
     /// The status the caller got; `None` if it left before there was one.
     pub status: Option<StatusCode>,
     /// What became of the call.
@@ -89,7 +90,7 @@ pub struct Intent {
     /// The method.
     pub method: Method,
     /// Path and query as received.
-    pub target: Option<PathAndQuery>,
+    pub target: Option<Target>,
 }
 
 /// What is known of the upstream connection's TLS.

@@ -39,19 +39,6 @@ pub(super) enum Item {
     Retention(Removal),
 }
 
-impl Item {
-    /// Takes the target out of the buffer it was read into. That buffer holds the whole head of the
-    /// request, which is no matter for some milliseconds but is for minutes.
-    fn detach(&mut self) {
-        let target = match self {
-            Self::Call(record) => &mut record.target,
-            Self::Intent(intent) => &mut intent.target,
-            Self::Retention(_) => return,
-        };
-        *target = target.as_ref().and_then(|target| target.as_str().parse().ok());
-    }
-}
-
 impl Batch {
     /// Shows the watcher what it has not seen yet.
     fn show(&mut self, watcher: &dyn Watch) {
@@ -105,8 +92,6 @@ pub(super) struct Shared {
     work: Condvar,
     /// Whether calls may be served. Read on the path of every call.
     admitting: AtomicBool,
-    /// Whether records have to wait longer than it takes to gather a batch.
-    crowded: AtomicBool,
     on_failure: OnFailure,
     capacity: usize,
     watcher: OnceLock<Arc<dyn Watch>>,
@@ -123,7 +108,6 @@ impl Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
             admitting: AtomicBool::new(true),
-            crowded: AtomicBool::new(false),
             on_failure: settings.on_failure,
             capacity: settings.queue_records.max(1),
             watcher: OnceLock::new(),
@@ -141,19 +125,13 @@ impl Shared {
         if self.admitting.load(Ordering::Relaxed) { Ok(()) } else { Err(self.refusal()) }
     }
 
-    pub(super) fn push(&self, mut item: Item) {
-        if self.crowded.load(Ordering::Relaxed) {
-            item.detach();
-        }
+    pub(super) fn push(&self, item: Item) {
         self.push_locked(&mut self.queue.lock(), item);
     }
 
     /// Says whether there was room.
     fn push_locked(&self, queue: &mut Queue, item: Item) -> bool {
         let waiting = queue.batch.items.len();
-        if waiting == CROWDED {
-            self.crowded.store(true, Ordering::Relaxed);
-        }
         if waiting >= self.capacity || queue.batch.closing {
             queue.batch.lost += 1;
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -251,7 +229,6 @@ impl Shared {
         std::mem::swap(&mut queue.batch, batch);
         queue.batch.closing = batch.closing;
         queue.since = None;
-        self.crowded.store(false, Ordering::Relaxed);
         self.admit_or_not(&queue);
         drop(queue);
         if let Some(watcher) = self.watcher.get() {
@@ -299,9 +276,6 @@ impl Shared {
         self.admitting.store(well || self.on_failure == OnFailure::Continue, Ordering::Relaxed);
     }
 }
-
-/// More than this gather only while the disk does not take them.
-const CROWDED: usize = 4096;
 
 /// Answers those who wait. One that has left is not missed.
 pub(super) fn answer(waiters: impl IntoIterator<Item = Waiter>, result: &Result<(), Unwritable>) {

@@ -3,9 +3,9 @@
 //! The target need not be canonical; refused ones are on the trail as well. Nothing here keeps a
 //! value of a query, whichever way a caller tries to dress it up as a name.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, str::FromStr};
 
-use http::uri::PathAndQuery;
+use http::uri::{InvalidUri, PathAndQuery};
 
 use super::keys::ObjectKey;
 
@@ -22,8 +22,47 @@ const NO_NAME: &str = "(no name)";
 /// Stands for names that do not look like one.
 const ODD_NAME: &str = "(odd name)";
 
+/// A request target as it was received, canonical or not.
+///
+/// It is a copy of its own: a record lives longer than its request, and a part of hyper's read buffer
+/// that stays in use would cost the connection a new buffer for every request.
+#[derive(Clone)]
+pub struct Target(Box<str>);
+
+impl Target {
+    /// The path, which ends where the query begins.
+    pub fn path(&self) -> &str {
+        self.0.split_once('?').map_or(&self.0, |(path, _)| path)
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.0.split_once('?').map(|(_, query)| query)
+    }
+}
+
+impl From<&PathAndQuery> for Target {
+    fn from(target: &PathAndQuery) -> Self {
+        Self(target.as_str().into())
+    }
+}
+
+impl FromStr for Target {
+    type Err = InvalidUri;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUri> {
+        text.parse().map(|target: PathAndQuery| Self::from(&target))
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values of a query are for nobody's eyes.
+        write!(f, "Target({})", self.path())
+    }
+}
+
 /// The path, cut with an ellipsis where it is too long.
-pub(super) fn path(target: &PathAndQuery) -> Cow<'_, str> {
+pub(super) fn path(target: &Target) -> Cow<'_, str> {
     // A fragment has no place in a request target, and what stands behind it may be anything.
     let path = target.path().split('#').next().unwrap_or_default();
     bounded(path, MAX_PATH)
@@ -78,7 +117,7 @@ pub(super) fn rename_objects<'a>(path: Cow<'a, str>, key: &ObjectKey) -> Cow<'a,
 }
 
 /// The names of the query's parameters in their order, each once.
-pub(super) fn query_keys(target: &PathAndQuery) -> Vec<&str> {
+pub(super) fn query_keys(target: &Target) -> Vec<&str> {
     let mut keys: Vec<&str> = Vec::new();
     let query = target.query().unwrap_or_default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -108,7 +147,7 @@ fn name_of(pair: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn target(text: &str) -> PathAndQuery {
+    fn target(text: &str) -> Target {
         text.parse().unwrap()
     }
 

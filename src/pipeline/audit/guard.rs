@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use http::{Method, StatusCode, uri::PathAndQuery};
+use http::{Method, StatusCode};
 
 use super::open::Edges;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         draft::{Draft, Edge},
     },
     telemetry::{Span, SpanKind, Trace},
-    trail::{Durability, Record, Unwritable},
+    trail::{Durability, Record, Target, Unwritable},
 };
 
 /// Holds a record open; dropping it closes the record, if it is not closed yet.
@@ -21,7 +21,7 @@ pub(super) struct Guard {
     pub(super) draft: Draft,
     pub(super) edges: Arc<Edges>,
     pub(super) method: Method,
-    pub(super) target: Option<PathAndQuery>,
+    pub(super) target: Option<Target>,
     pub(super) status: Option<StatusCode>,
     pub(super) response_bytes: u64,
     pub(super) complete: bool,

@@ -20,7 +20,7 @@ use crate::{
     domain::ProfileName,
     error::Error,
     pipeline::request::{Fetch, Head, Intended},
-    trail::{Durability, Intent, Trail},
+    trail::{Durability, Intent, Target, Trail},
 };
 
 /// Writes down that a credential is about to be used, and waits until that lasts, where the trail
@@ -99,7 +99,7 @@ impl<S> Intend<S> {
             profile: self.profile.clone(),
             operation,
             method: head.method.clone(),
-            target: Some(head.target.path_and_query().clone()),
+            target: Some(Target::from(head.target.path_and_query())),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Method, Response, StatusCode, header, uri::PathAndQuery};
+use http::{Method, Response, StatusCode, header};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -28,7 +28,7 @@ use crate::{
         request::{Arrival, Opened},
     },
     telemetry::{Metrics, Tracer},
-    trail::{Trail, Unwritable},
+    trail::{Target, Trail, Unwritable},
 };
 
 /// What the records of one listener have in common, and where they go.
@@ -122,7 +122,7 @@ where
             draft: draft.clone(),
             edges: Arc::clone(&self.edges),
             method: request.method().clone(),
-            target: request.uri().path_and_query().and_then(copied),
+            target: request.uri().path_and_query().map(Target::from),
             status: None,
             response_bytes: 0,
             complete: false,
@@ -137,12 +137,6 @@ where
             waiting: None,
         }
     }
-}
-
-/// A copy of its own: a record lives longer than its request, and a part of hyper's read buffer that
-/// stays in use would cost the connection a new buffer for every request.
-fn copied(target: &PathAndQuery) -> Option<PathAndQuery> {
-    PathAndQuery::try_from(target.as_str()).ok()
 }
 
 pin_project! {

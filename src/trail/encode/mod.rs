@@ -10,7 +10,7 @@ use super::{
     json::{Clock, Object, key},
     keys::{ObjectKey, SigningKey},
     record::{Intent, Record},
-    target,
+    target::{self, Target},
 };
 
 /// The version of the line format. It is raised when a field changes its meaning or goes away, not
@@ -203,7 +203,7 @@ impl Encoder {
 
     fn path_and_object<'t>(
         &self,
-        target: Option<&'t http::uri::PathAndQuery>,
+        target: Option<&'t Target>,
     ) -> (Option<Cow<'t, str>>, Option<String>) {
         let Some(path) = target.map(target::path) else { return (None, None) };
         let object = target::object_id(&path);
