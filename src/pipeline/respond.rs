@@ -172,7 +172,9 @@ fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
         headers.insert(PROXY_STATUS, status);
     }
     if let Some(after) = error.retry_after_hint() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        // Up, so that who comes back then does not come too early.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     match kind {
         Kind::MethodRefused => {

@@ -121,6 +121,7 @@ impl Shared {
     }
 
     fn unavailable(&self, detail: &str) -> Unavailable {
-        Unavailable { detail: detail.into(), retry_after: self.retry_after(Loss::Rejected) }
+        let retry_after = self.retry_after(Loss::Rejected);
+        self.timed(Unavailable { detail: detail.into(), retry_after })
     }
 }

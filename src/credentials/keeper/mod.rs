@@ -17,7 +17,10 @@ pub use unavailable::Unavailable;
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,6 +66,8 @@ struct Shared {
     poke: Notify,
     /// Reads that were begun.
     begun: AtomicU64,
+    /// When the next read is planned, in milliseconds since `start`; 0 before the first.
+    next_read: AtomicU64,
     flight: tokio::sync::Mutex<Flight>,
 }
 
@@ -125,6 +130,7 @@ impl Keeper {
             holders: Semaphore::new(settings.refresh.holders),
             poke: Notify::new(),
             begun: AtomicU64::new(0),
+            next_read: AtomicU64::new(0),
             flight: tokio::sync::Mutex::default(),
             settings,
         };
@@ -143,13 +149,13 @@ impl Keeper {
 
     /// The set to use for one request, or why there is none. Never waits, takes no lock.
     pub fn snapshot(&self) -> Result<Arc<Lease>, Unavailable> {
-        self.shared.view.load().lease(false)
+        self.shared.view.load().lease(false).map_err(|reason| self.shared.timed(reason))
     }
 
     /// As [`Self::snapshot`], for a request that can be sent again after a 401. Now and then it
     /// gets a version that Pigello did not take a moment ago, to see whether it does by now.
     pub fn snapshot_to_try(&self) -> Result<Arc<Lease>, Unavailable> {
-        self.shared.view.load().lease(true)
+        self.shared.view.load().lease(true).map_err(|reason| self.shared.timed(reason))
     }
 
     /// The number of the generation in use, if there is one. Takes nothing: a version that is due to
@@ -195,6 +201,7 @@ impl Keeper {
             if let Some(wake_at) = shared.source.wake_at().filter(|_| content) {
                 end = end.min(wake_at);
             }
+            shared.next_read.store(shared.millis_at(end), Ordering::Relaxed);
             tokio::select! {
                 () = shared.wait_until(end, content) => {}
                 () = signal.settled(refresh.quiet) => {}
@@ -362,6 +369,22 @@ impl Shared {
 
     fn retry_after(&self, loss: Loss) -> Duration {
         retry_after(&self.settings, loss)
+    }
+
+    /// The reason with the time of the next read: before it nothing can have changed.
+    fn timed(&self, reason: Unavailable) -> Unavailable {
+        match self.next_read.load(Ordering::Relaxed) {
+            0 => reason,
+            next => {
+                let wait = next.saturating_sub(self.millis_at(Instant::now()));
+                Unavailable { retry_after: Duration::from_millis(wait), ..reason }
+            }
+        }
+    }
+
+    fn millis_at(&self, moment: Instant) -> u64 {
+        let since = moment.saturating_duration_since(self.start);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 

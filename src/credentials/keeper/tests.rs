@@ -1,6 +1,6 @@
 //! A keeper over real folders: what it holds, when it looks, and what it says when it cannot.
 
-use std::{fs, io::Write as _, os::unix::fs::symlink, path::Path, sync::atomic::Ordering};
+use std::{fs, io::Write as _, os::unix::fs::symlink, path::Path};
 
 use tempfile::TempDir;
 
@@ -344,6 +344,35 @@ async fn an_hour_without_the_source_costs_nothing_and_max_stale_is_kept_to_the_s
     fs::rename(root.path().join("away"), root.path().join("..data")).unwrap();
     next(&mut keeper.subscribe()).await;
     assert_eq!(keeper.status().state, State::Fresh);
+    stop.cancel();
+    run.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_are_told_when_the_source_is_asked_next() {
+    let root = TempDir::new().unwrap();
+    let keeper = Keeper::new(settings(&root.path().join("nowhere")));
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    let begun = || keeper.shared.begun.load(Ordering::SeqCst);
+    let told = || keeper.snapshot().unwrap_err().retry_after();
+    while keeper.status().failures == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Until nobody has anything left to do: the pause after that failure has begun.
+    time::sleep(Duration::from_millis(1)).await;
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let before = begun();
+        let after = told();
+        longest = longest.max(after);
+        // A call that comes as told finds that the source was asked; one that is earlier does not.
+        time::sleep(after.saturating_sub(Duration::from_millis(20))).await;
+        assert_eq!(begun() - before, 0, "{after:?}");
+        time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(begun() - before, 1, "{after:?}");
+    }
+    assert!(longest > Duration::from_secs(2), "the pauses grow: {longest:?}");
     stop.cancel();
     run.await.unwrap();
 }
