@@ -1,8 +1,15 @@
 //! Rotations over the whole path: no call fails that could be saved.
 
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, sync::Arc};
+
 use http::{Method, StatusCode};
-use pigello_gateway::mock::{Accepted, EXAMPLE_SUBTENANT, credentials_with_secret};
+use pigello_gateway::{
+    credentials::{CredentialSet, PartialSet, SetVersion, ValueName},
+    mock::{Accepted, EXAMPLE_SUBTENANT, Running, credentials_with_secret},
+    secret::SecretText,
+};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Gateway, Setup, pigello};
 
@@ -10,7 +17,7 @@ fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
 }
 
-fn accept(pigello: &pigello_gateway::mock::Running, secret: &str) {
+fn accept(pigello: &Running, secret: &str) {
     let set = credentials_with_secret(secret).unwrap();
     pigello.handle().accept(Accepted::Sets(vec![set]));
 }
@@ -18,8 +25,8 @@ fn accept(pigello: &pigello_gateway::mock::Running, secret: &str) {
 fn store(gateway: &Gateway, secret: &str) {
     // Written aside and moved into place, as whoever renders secrets does it.
     let (aside, file) = (gateway.path("secret"), gateway.path("credentials/client_secret"));
-    std::fs::write(&aside, secret).unwrap();
-    std::fs::rename(aside, file).unwrap();
+    fs::write(&aside, secret).unwrap();
+    fs::rename(aside, file).unwrap();
 }
 
 async fn refresh(gateway: &Gateway) {
@@ -79,4 +86,110 @@ async fn a_set_that_pigello_refuses_for_good_is_told() {
     assert_eq!(state(&gateway).await["state"], "rejected");
     accept(&pigello, pigello_gateway::mock::MADE_UP_VALUES[6].1);
     calls_succeed(&gateway, "the old one again").await;
+}
+
+/// The text of one of the seven values in one rotation.
+fn text(name: ValueName, rotation: u32) -> String {
+    format!("made-up-{name}-{rotation}")
+}
+
+fn whole_set(rotation: u32) -> Arc<CredentialSet> {
+    let mut values = PartialSet::new();
+    for name in ValueName::ALL {
+        values.insert(name, SecretText::parse(text(name, rotation).as_bytes()).unwrap());
+    }
+    Arc::new(CredentialSet::new(SetVersion::new(rotation.to_string()), values).unwrap())
+}
+
+/// As Kubernetes rotates a mounted secret: another folder, and one link that is swapped.
+fn mount(gateway: &Gateway, rotation: u32) {
+    let root = gateway.path("credentials");
+    let generation = root.join(format!("..{rotation}"));
+    fs::create_dir(&generation).unwrap();
+    for name in ValueName::ALL {
+        fs::write(generation.join(name.key()), text(name, rotation)).unwrap();
+    }
+    symlink(&generation, root.join("..data_tmp")).unwrap();
+    fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+    if let Some(before) = rotation.checked_sub(2) {
+        fs::remove_dir_all(root.join(format!("..{before}"))).unwrap();
+    }
+}
+
+/// Every request that has arrived carries seven values of one rotation. How many there were.
+fn nothing_is_mixed(pigello: &Running) -> usize {
+    let requests = pigello.handle().requests();
+    pigello.handle().forget_requests();
+    for request in &requests {
+        let rotations: BTreeSet<_> = ValueName::ALL
+            .into_iter()
+            .map(|name| match request.values(name.header().as_str()).as_slice() {
+                [value] => value.rsplit_once('-').unwrap().1.to_owned(),
+                other => panic!("{name} {} times", other.len()),
+            })
+            .collect();
+        assert_eq!(rotations.len(), 1, "{rotations:?}");
+    }
+    requests.len()
+}
+
+/// All seven, again and again, under callers that never pause: a hundred times, or ten thousand with
+/// `LONG=1`.
+#[tokio::test(flavor = "multi_thread")]
+async fn rotations_of_all_seven_under_load_mix_nothing_and_fail_no_call() {
+    let rotations = if std::env::var_os("LONG").is_some() { 10_000 } else { 100 };
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).start().await;
+    let accept = |sets: Vec<_>| pigello.handle().accept(Accepted::Sets(sets));
+    accept(vec![whole_set(0)]);
+    mount(&gateway, 0);
+    refresh(&gateway).await;
+    pigello.handle().forget_requests();
+    let enough = CancellationToken::new();
+    let callers: Vec<_> = (0..4)
+        .map(|number| {
+            let (caller, enough) = (gateway.caller().clone(), enough.clone());
+            tokio::spawn(async move {
+                let mut calls = 0_u32;
+                while !enough.is_cancelled() {
+                    let answer = if number % 2 == 0 {
+                        caller.get("/accounts/users/customer/tenant/list/").await
+                    } else {
+                        let body = r#"{"first_name": "Testa"}"#;
+                        caller.send(Method::PATCH, &subtenant(), body).await
+                    };
+                    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    let mut sent = 0;
+    for rotation in 1..=rotations {
+        // Both work; the source has the new one; the old one is revoked, whoever still uses it.
+        accept(vec![whole_set(rotation - 1), whole_set(rotation)]);
+        mount(&gateway, rotation);
+        refresh(&gateway).await;
+        accept(vec![whole_set(rotation)]);
+        sent += nothing_is_mixed(&pigello);
+    }
+    enough.cancel();
+    let mut calls = 0;
+    for caller in callers {
+        calls += caller.await.unwrap();
+    }
+    sent += nothing_is_mixed(&pigello);
+    assert_eq!(state(&gateway).await["rotations"], u64::from(rotations) + 1);
+    let records = gateway.into_records().await;
+    assert!(records.iter().all(|record| record["outcome"] == "forwarded"));
+    let again = records.iter().filter(|record| record["attempts"].as_u64() > Some(1)).count();
+    tell(&format!("{rotations} rotations, {calls} calls, {again} sent again, {sent} looked at"));
+    assert!(calls > rotations, "{calls} calls");
+}
+
+/// What a run saw; only a test that fails, or is told to, shows it.
+#[expect(clippy::print_stdout, reason = "figures are for whoever asks for them")]
+fn tell(what: &str) {
+    println!("{what}");
 }
