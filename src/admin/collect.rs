@@ -162,9 +162,14 @@ fn credentials(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     sheet.gauges("credentials_generation", some(|status| status.generation))?;
     sheet.gauges("credentials_age_seconds", some(|status| status.age_seconds))?;
     sheet.gauges("credentials_unconfirmed_seconds", some(|status| status.unconfirmed_seconds))?;
+    sheet.gauges("credentials_unaccepted_seconds", some(|status| status.unaccepted_seconds))?;
     sheet.counters(
         "credentials_rotations",
         sets.iter().map(|status| (set(status), status.rotations)),
+    )?;
+    sheet.counters(
+        "credentials_rejections",
+        sets.iter().map(|status| (set(status), status.rejections)),
     )?;
     sheet.counters("credentials_failures", sets.iter().map(|status| (set(status), status.failures)))
 }

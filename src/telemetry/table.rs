@@ -63,7 +63,9 @@ metrics! {
     "credentials_generation" gauge ["set"] "The number of the set in use; another number is another version";
     "credentials_age_seconds" gauge ["set"] "Since the version in use was first read";
     "credentials_unconfirmed_seconds" gauge ["set"] "Since the source last confirmed it";
+    "credentials_unaccepted_seconds" gauge ["set"] "Since Pigello last took the version in use; absent before it has";
     "credentials_rotations_total" counter ["set"] "How often another version took the place of one";
+    "credentials_rejections_total" counter ["set"] "How often Pigello refused all versions that there were";
     "credentials_failures_total" counter ["set"] "How often the source was read without success";
     "audit_writable" gauge [] "Whether the trail can be written";
     "audit_queued_records" gauge [] "Records that wait to be written";
