@@ -9,6 +9,7 @@ use pigello_gateway::{
     secret::SecretText,
 };
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Gateway, Setup, pigello};
@@ -149,8 +150,8 @@ async fn rotations_of_all_seven_under_load_mix_nothing_and_fail_no_call() {
     let callers: Vec<_> = (0..4)
         .map(|number| {
             let (caller, enough) = (gateway.caller().clone(), enough.clone());
+            let (counter, calls) = watch::channel(0_u32);
             tokio::spawn(async move {
-                let mut calls = 0_u32;
                 while !enough.is_cancelled() {
                     let answer = if number % 2 == 0 {
                         caller.get("/accounts/users/customer/tenant/list/").await
@@ -159,10 +160,10 @@ async fn rotations_of_all_seven_under_load_mix_nothing_and_fail_no_call() {
                         caller.send(Method::PATCH, &subtenant(), body).await
                     };
                     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-                    calls += 1;
+                    counter.send_modify(|calls| *calls += 1);
                 }
-                calls
-            })
+            });
+            calls
         })
         .collect();
     let mut sent = 0;
@@ -173,12 +174,19 @@ async fn rotations_of_all_seven_under_load_mix_nothing_and_fail_no_call() {
         refresh(&gateway).await;
         accept(vec![whole_set(rotation)]);
         sent += nothing_is_mixed(&pigello);
+        // Nobody is overtaken by two rotations: the second call from here on began after this one.
+        for calls in &callers {
+            let (mut calls, seen) = (calls.clone(), *calls.borrow());
+            calls.wait_for(|now| *now >= seen + 2).await.expect("no call fails");
+        }
     }
     enough.cancel();
-    let mut calls = 0;
-    for caller in callers {
-        calls += caller.await.unwrap();
+    for calls in &callers {
+        // Until the caller is gone.
+        let mut calls = calls.clone();
+        while calls.changed().await.is_ok() {}
     }
+    let calls: u32 = callers.iter().map(|calls| *calls.borrow()).sum();
     sent += nothing_is_mixed(&pigello);
     assert_eq!(state(&gateway).await["rotations"], u64::from(rotations) + 1);
     let records = gateway.into_records().await;
