@@ -12,12 +12,12 @@
 use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// The counters.
 pub(super) struct Epochs {
-    counters: Box<[AtomicU64]>,
+    counters: Box<[AtomicU32]>,
     hasher: RandomState,
 }
 
@@ -34,11 +34,11 @@ pub(super) enum Scope<'a> {
 
 /// The time an object is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp([(u32, u64); 3]);
+pub(super) struct Stamp([(u32, u32); 3]);
 
 impl Epochs {
     pub(super) fn new() -> Self {
-        let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        let counters = (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
         Self { counters, hasher: RandomState::new() }
     }
 
@@ -65,7 +65,7 @@ impl Epochs {
         }
     }
 
-    fn read(&self, slot: u32) -> u64 {
+    fn read(&self, slot: u32) -> u32 {
         self.counters.get(slot as usize).map_or(0, |counter| counter.load(Ordering::Acquire))
     }
 
@@ -88,8 +88,9 @@ impl fmt::Debug for Epochs {
 }
 
 /// 256 KiB of counters: with a thousand writes a minute and a freshness of a minute, three objects in
-/// a hundred are fetched anew without need.
-const COUNTERS: u32 = 32_768;
+/// a hundred are fetched anew without need. A counter that came back to an object's number would
+/// have seen four billion writes while that was stored.
+const COUNTERS: u32 = 65_536;
 
 #[cfg(test)]
 mod tests {

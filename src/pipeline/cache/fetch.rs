@@ -249,7 +249,7 @@ impl Errand {
     /// Stores an object and hands it to those who follow.
     fn keep(mut self, object: Arc<Object>) {
         let landing = if self.is_of_its_key() {
-            self.store.put(self.key, &object, self.purges);
+            self.store.put(&self.key, &object, self.purges);
             Landing::Stored(object)
         } else {
             Landing::NotShared
