@@ -5,10 +5,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::{
+    fields::Fields,
     object::{DESCRIBES_BODY, Object},
     range::{Part, Piece, content_range},
     status::{self, CACHE_STATUS},
-    validate,
 };
 use crate::body::Body;
 
@@ -16,19 +16,19 @@ impl Object {
     /// The answer to a request: whole, a part, or that the caller has it already.
     pub(super) fn respond(
         &self,
-        request: &HeaderMap,
+        (request, fields): (&HeaderMap, Fields),
         is_head: bool,
         cache_status: HeaderValue,
         now: Instant,
     ) -> Response<Body> {
-        if self.status.is_success() && validate::is_conditional(request) {
+        if self.status.is_success() && fields.are_conditional() {
             if self.validators.not_modified_for(request) {
                 return self.not_modified(cache_status, now);
             }
         } else if let Some(piece) = &self.piece {
             return self.part_of_piece(piece, request, cache_status, now);
         } else if self.status == StatusCode::OK
-            && request.contains_key(header::RANGE)
+            && fields.want_part()
             && !is_head
             && request.get(header::IF_RANGE).is_none_or(|tag| self.validators.in_range(tag))
         {
@@ -85,10 +85,16 @@ impl Object {
         cache_status: HeaderValue,
         now: Instant,
     ) -> Response<Body> {
-        let all = 0..self.body.len();
-        let range = piece.bytes_for(request, self.body.len()).unwrap_or_else(|| all.clone());
-        let content_range = (range != all).then(|| piece.content_range(&range)).flatten();
-        self.partial(self.status, self.body.slice(range), content_range, cache_status, now)
+        let length = self.body.len();
+        let (bytes, content_range) = match piece.bytes_for(request, length) {
+            Some((range, at)) if range.len() < length => {
+                let content_range = piece.content_range(at, range.len());
+                (self.body.slice(range), content_range)
+            }
+            // What it was stored with says it.
+            _ => (self.body.clone(), None),
+        };
+        self.partial(self.status, bytes, content_range, cache_status, now)
     }
 
     fn partial(

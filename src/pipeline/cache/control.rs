@@ -30,10 +30,6 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let mut ask = Self::default();
-        // Almost no caller sends one, and every hit comes through here.
-        if !headers.contains_key(header::CACHE_CONTROL) {
-            return ask;
-        }
         for directive in directives(headers, &header::CACHE_CONTROL) {
             match directive.name.as_bytes() {
                 b"no-cache" => ask.no_cache = true,

@@ -12,6 +12,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::{
     control::Ask,
+    fields::Fields,
     flight::{Landing, Ticket},
     freshness::Times,
     key::Key,
@@ -63,13 +64,18 @@ pub(super) struct Errand {
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) headers: Arc<HeaderMap>,
+    pub(super) fields: Fields,
     pub(super) ask: Ask,
-    pub(super) is_authorized: bool,
     /// Where the answer is noted; a fetch in the background is not what answers its caller.
     pub(super) draft: Option<Draft>,
 }
 
 impl Caller {
+    /// What an object is to respond to.
+    pub(super) fn request(&self) -> (&HeaderMap, Fields) {
+        (&self.headers, self.fields)
+    }
+
     pub(super) fn note(&self, result: CacheResult, source: Option<RequestId>) {
         if let Some(draft) = &self.draft {
             draft.note(|facts| {
@@ -134,7 +140,7 @@ impl Errand {
         let decided = storable::terms(
             status,
             response.headers(),
-            self.caller.is_authorized,
+            self.caller.fields.are_authorized(),
             &self.rule,
             times,
         );
@@ -198,17 +204,8 @@ impl Errand {
     ) {
         let mut told = response.headers().clone();
         hop_by_hop::strip(&mut told);
-        storable::date_if_missing(&mut told, times.wall);
-        let headers = previous.updated_headers(&told);
-        let status = previous.status;
-        let terms = storable::terms(status, &headers, self.caller.is_authorized, &self.rule, times);
+        let renewed = self.renewed(previous, &mut told, times);
         let now = times.answered;
-        let renewed = terms.ok().zip(Varies::read(&headers)).map(|(terms, varies)| {
-            let variant = (Variant::new(varies, &self.caller.headers, &headers), None);
-            let origin = Origin { source: previous.source, ..self.origin.clone() };
-            let body = previous.body.clone();
-            Arc::new(Object::new(status, &headers, body, terms, variant, origin, now))
-        });
         let said = Forwarded {
             status: Some(StatusCode::NOT_MODIFIED),
             stored: renewed.is_some(),
@@ -217,7 +214,7 @@ impl Errand {
         };
         let object = renewed.as_ref().unwrap_or(previous);
         self.caller.note(CacheResult::Revalidated, Some(object.source));
-        let answer = object.respond(&self.caller.headers, false, said.value(), now);
+        let answer = object.respond(self.caller.request(), false, said.value(), now);
         if let Some(object) = renewed {
             self.keep(object);
         } else {
@@ -225,6 +222,55 @@ impl Errand {
             self.let_go(false);
         }
         drop(reply.send(Ok(answer)));
+    }
+
+    /// The answer to a HEAD says whether what is stored is what GET would answer yet, and freshens it
+    /// then (RFC 9111 §4.3.5). It goes to its caller as it is.
+    pub(super) fn freshened(&mut self, asked: Instant, result: &mut Result<Response<Body>, Error>) {
+        self.caller.note(CacheResult::Miss, None);
+        let Ok(response) = result else { return };
+        let previous = self.previous.take().filter(|previous| {
+            response.status() == StatusCode::OK && previous.status == StatusCode::OK
+        });
+        let mut said = Forwarded::because(self.why);
+        if let Some(previous) = previous {
+            let times = Times { asked, answered: Instant::now(), wall: self.store.wall() };
+            let mut told = response.headers().clone();
+            hop_by_hop::strip(&mut told);
+            let renewed = if previous.is_described_by(&told) {
+                self.renewed(&previous, &mut told, times)
+            } else {
+                None
+            };
+            match renewed {
+                Some(object) if self.is_of_its_key() => {
+                    said.stored = self.store.put(&self.key, &object, self.purges);
+                    said.ttl = object.left(times.answered);
+                }
+                _ => self.store.drop_target(&self.key.view()),
+            }
+        }
+        response.headers_mut().append(CACHE_STATUS, said.value());
+    }
+
+    /// What is stored, with what the upstream says of it now, if it may still be stored.
+    fn renewed(
+        &self,
+        previous: &Arc<Object>,
+        told: &mut HeaderMap,
+        times: Times,
+    ) -> Option<Arc<Object>> {
+        storable::date_if_missing(told, times.wall);
+        let headers = previous.updated_headers(told);
+        let status = previous.status;
+        let authorized = self.caller.fields.are_authorized();
+        let terms = storable::terms(status, &headers, authorized, &self.rule, times).ok()?;
+        let varies = Varies::read(&headers)?;
+        let variant = (Variant::new(varies, &self.caller.headers, &headers), None);
+        let origin = Origin { source: previous.source, ..self.origin.clone() };
+        let body = previous.body.clone();
+        let now = times.answered;
+        Some(Arc::new(Object::new(status, &headers, body, terms, variant, origin, now)))
     }
 
     /// The upstream fails, and what is stored is better than nothing (RFC 5861 §4).
@@ -282,7 +328,7 @@ impl Errand {
 pub(super) fn stale_answer(object: &Object, caller: &Caller, now: Instant) -> Response<Body> {
     caller.note(CacheResult::Stale, Some(object.source));
     let said = stale_hit(object.stale_for(now), UPSTREAM_ERROR);
-    object.respond(&caller.headers, false, said, now)
+    object.respond(caller.request(), false, said, now)
 }
 
 /// Where an object that is about to be fetched comes from.

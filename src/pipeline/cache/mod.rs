@@ -19,6 +19,7 @@ mod control;
 mod date;
 mod epochs;
 mod fetch;
+mod fields;
 mod flight;
 mod freshness;
 #[cfg(fuzzing)]

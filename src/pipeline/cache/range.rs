@@ -47,6 +47,8 @@ impl Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     first: usize,
+    /// Behind the last of the bytes that were announced.
+    end: usize,
     /// The length of the whole, if it is known.
     whole: Option<usize>,
     /// The `Range` that it answers, as it was asked.
@@ -63,31 +65,60 @@ impl Piece {
         let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
         let whole = if whole == "*" { None } else { Some(whole.parse().ok()?) };
         let is_valid = first <= last && whole.is_none_or(|whole| last < whole);
-        is_valid.then_some(Self { first, whole, asked })
+        let end = last.checked_add(1)?;
+        is_valid.then_some(Self { first, end, whole, asked })
     }
 
-    /// Which of its `length` bytes answer a request: all of them if it is the request that they were
-    /// sent for. What `Content-Range` promised beyond the bytes that came is not there.
-    pub(super) fn bytes_for(&self, request: &HeaderMap, length: usize) -> Option<Range<usize>> {
-        let line = only(request, &header::RANGE)?;
-        if line.as_bytes() == &*self.asked {
-            return Some(0..length);
+    /// Which of its `length` bytes answer a request, and where the first of them stands in the whole:
+    /// all of them if it is the request that they were sent for.
+    ///
+    /// What `Content-Range` promised beyond the bytes that came is not there. But what was sent as the
+    /// last so many bytes ends with the last ones, and who wants all from some point to the end may be
+    /// answered with fewer (RFC 9110 §15.3.7).
+    pub(super) fn bytes_for(
+        &self,
+        request: &HeaderMap,
+        length: usize,
+    ) -> Option<(Range<usize>, usize)> {
+        let line = only(request, &header::RANGE)?.as_bytes();
+        if line == &*self.asked {
+            return Some((0..length, self.first));
         }
-        let Part::Bytes(range) = Part::of(request, self.whole?) else { return None };
+        let whole = self.whole?;
+        let has_end = self.end == whole;
+        if let (true, Some(wanted), Some(sent)) = (has_end, suffix(line), suffix(&self.asked)) {
+            let is_held = wanted <= sent.min(length);
+            return is_held.then(|| (length - wanted..length, self.end - wanted));
+        }
+        let Part::Bytes(range) = Part::of(request, whole) else { return None };
         let start = range.start.checked_sub(self.first)?;
-        let end = range.end.checked_sub(self.first)?;
-        (end <= length).then_some(start..end)
+        let mut end = range.end.checked_sub(self.first)?;
+        if has_end && line.ends_with(b"-") {
+            end = end.min(length);
+        }
+        (start < end && end <= length).then_some((start..end, range.start))
     }
 
-    /// `Content-Range` of these of its bytes.
-    pub(super) fn content_range(&self, bytes: &Range<usize>) -> Option<HeaderValue> {
-        content_range(Some(&(self.first + bytes.start..self.first + bytes.end)), self.whole?)
+    /// `Content-Range` of `length` bytes from this one of the whole on.
+    pub(super) fn content_range(&self, at: usize, length: usize) -> Option<HeaderValue> {
+        content_range(Some(&(at..at + length)), self.whole?)
     }
 
     /// The bytes it takes in memory.
     pub(super) fn heap_bytes(&self) -> usize {
         self.asked.len()
     }
+}
+
+/// How many of the last bytes a `Range` asks for, if it is of that form.
+fn suffix(range: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(range).ok()?;
+    let (unit, spec) = text.split_once('=')?;
+    let digits = spec.trim().strip_prefix('-')?;
+    let is_suffix = unit.trim().eq_ignore_ascii_case("bytes")
+        && !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_suffix.then(|| digits.parse().ok()).flatten().filter(|count| *count > 0)
 }
 
 /// The value of a field that must stand once.
@@ -155,21 +186,33 @@ mod tests {
             None
         );
         let tail = piece("bytes 5-9/10").unwrap();
-        let bytes = |line| tail.bytes_for(&headers(header::RANGE, line), 5);
+        let bytes = |line| tail.bytes_for(&headers(header::RANGE, line), 5).map(|(bytes, _)| bytes);
         assert_eq!(bytes("bytes=-5"), Some(0..5));
         assert_eq!(bytes("bytes=6-8"), Some(1..4));
         assert_eq!(bytes("bytes=6-"), Some(1..5));
         assert_eq!(bytes("bytes=-1"), Some(4..5));
         assert_eq!(bytes("bytes=4-8"), None);
         assert_eq!(bytes("bytes=20-"), None);
-        assert_eq!(tail.content_range(&(1..4)).unwrap(), "bytes 6-8/10");
+        assert_eq!(tail.content_range(6, 3).unwrap(), "bytes 6-8/10");
         // One byte of it is missing: what needs that is not answered.
-        assert_eq!(tail.bytes_for(&headers(header::RANGE, "bytes=6-"), 4), None);
-        assert_eq!(tail.bytes_for(&headers(header::RANGE, "bytes=6-8"), 4), Some(1..4));
+        let bytes = |line| tail.bytes_for(&headers(header::RANGE, line), 4);
+        assert_eq!(bytes("bytes=6-9"), None);
+        assert_eq!(bytes("bytes=9-"), None);
+        assert_eq!(bytes("bytes=6-8"), Some((1..4, 6)));
+        // From some point to the end as much as there is; and the last ones are the last.
+        assert_eq!(bytes("bytes=6-"), Some((1..4, 6)));
+        assert_eq!(bytes("bytes=-1"), Some((3..4, 9)));
+        assert_eq!(bytes("bytes=-5"), Some((0..4, 5)));
+        assert_eq!(bytes("bytes=-6"), None);
+        // What is in the middle has no end.
+        let middle = piece("bytes 2-5/10").unwrap();
+        assert_eq!(middle.bytes_for(&headers(header::RANGE, "bytes=3-"), 4), None);
+        assert_eq!(middle.bytes_for(&headers(header::RANGE, "bytes=-1"), 4), None);
         // Without the length of the whole only the same request is answered.
         let unknown = piece("bytes 5-9/*").unwrap();
         assert_eq!(unknown.bytes_for(&headers(header::RANGE, "bytes=6-8"), 5), None);
-        assert_eq!(unknown.bytes_for(&asked, 5), Some(0..5));
+        assert_eq!(unknown.bytes_for(&headers(header::RANGE, "bytes=-1"), 5), None);
+        assert_eq!(unknown.bytes_for(&asked, 5), Some((0..5, 5)));
     }
 
     proptest::proptest! {
@@ -180,8 +223,9 @@ mod tests {
             let response = headers(header::CONTENT_RANGE, &format!("bytes {first}-{}/40", first + count - 1));
             let piece = Piece::read(&headers(header::RANGE, "bytes=x"), &response).unwrap();
             let request = headers(header::RANGE, &line);
-            if let Some(bytes) = piece.bytes_for(&request, count) {
+            if let Some((bytes, at)) = piece.bytes_for(&request, count) {
                 let Part::Bytes(range) = Part::of(&request, 40) else { panic!("{line}") };
+                proptest::prop_assert_eq!(at, range.start);
                 proptest::prop_assert_eq!(&whole[first..first + count][bytes], &whole[range]);
             }
         }

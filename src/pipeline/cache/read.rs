@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Response, header};
+use http::{HeaderValue, Method, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::{
     control::Ask,
     fetch::{Caller, Errand, origin_of},
+    fields::Fields,
     flight::{Follower, Landing, Place as Seat},
     key::KeyView,
     object::{Object, Reuse},
@@ -16,7 +17,6 @@ use super::{
     settings::Rule,
     status::{Forward, hit, stale_hit},
     store::{Found, Store},
-    validate,
 };
 use crate::{
     body::Body,
@@ -33,6 +33,7 @@ pub(super) struct Read<'a, G> {
     pub(super) rule: &'a Arc<Rule>,
     pub(super) operation: Option<&'a Arc<Operation>>,
     pub(super) head: &'a Head,
+    pub(super) fields: Fields,
     pub(super) ask: Ask,
     pub(super) now: Instant,
 }
@@ -45,6 +46,8 @@ pub(super) enum Way {
     AnswerAndFetch(Response<Body>, Box<Errand>),
     /// Memory was to answer and cannot.
     Refuse(Error),
+    /// It goes on as it is, and its answer tells whether what is stored holds yet.
+    Freshen(Box<Errand>),
     /// It goes on as it is, and nothing of it is kept.
     Forward(Forward),
     /// It is fetched, or another's fetch is followed.
@@ -54,7 +57,7 @@ pub(super) enum Way {
 impl<G: Generation> Read<'_, G> {
     pub(super) fn way(&self, body: &Body) -> Way {
         let headers = &self.head.headers;
-        if self.ask.no_store || !body.is_end_stream() || validate::is_for_upstream(headers) {
+        if self.ask.no_store || !body.is_end_stream() || self.fields.are_for_upstream() {
             return Way::Forward(Forward::Bypass);
         }
         let Some(key) = self.key() else {
@@ -65,7 +68,7 @@ impl<G: Generation> Read<'_, G> {
         let is_head = self.head.method == Method::HEAD;
         let found = self.store.find(&key, headers, is_head, self.now);
         let object = found.as_ref().and_then(Found::object);
-        let is_authorized = headers.contains_key(header::AUTHORIZATION);
+        let is_authorized = self.fields.are_authorized();
         let reuse = object.map(|object| (object, object.reuse(&self.ask, is_authorized, self.now)));
         let (why, previous) = match reuse {
             Some((object, Reuse::Fresh(left))) => {
@@ -86,10 +89,15 @@ impl<G: Generation> Read<'_, G> {
         if self.ask.only_if_cached {
             return Way::Refuse(only_if_cached());
         }
-        if is_head {
-            return Way::Forward(why);
+        match previous {
+            _ if !is_head => self.fetch(key, why, previous),
+            Some(previous) => {
+                let mut errand = Box::new(self.errand(key, why));
+                errand.previous = Some(Arc::clone(previous));
+                Way::Freshen(errand)
+            }
+            None => Way::Forward(why),
         }
-        self.fetch(key, why, previous)
     }
 
     /// The errand of keeping the answer to a POST, should it say that it is what GET would answer.
@@ -106,13 +114,13 @@ impl<G: Generation> Read<'_, G> {
     /// To the upstream, alone or with others.
     fn fetch(&self, key: KeyView<'_>, why: Forward, previous: Option<&Arc<Object>>) -> Way {
         let headers = &self.head.headers;
-        let is_partial = headers.contains_key(header::RANGE);
+        let is_partial = self.fields.want_part();
         let can_ask = previous.is_some_and(|previous| previous.validators.can_ask());
         // What this caller will be answered may be of no use to others, or it must be newer than what
         // others wait for already.
         let is_alone = is_partial
-            || (validate::is_conditional(headers) && !can_ask)
-            || headers.contains_key(header::AUTHORIZATION)
+            || (self.fields.are_conditional() && !can_ask)
+            || self.fields.are_authorized()
             || why == Forward::Request
             || self.store.flights().is_parted(key);
         let mut errand = Box::new(self.errand(key, why));
@@ -140,10 +148,8 @@ impl<G: Generation> Read<'_, G> {
     /// The errand of fetching a stale object anew, unless somebody is on it.
     fn in_background(&self, key: KeyView<'_>, object: &Arc<Object>) -> Option<Box<Errand>> {
         let is_get = self.head.method == Method::GET;
-        let is_whole = is_get && !self.head.headers.contains_key(header::RANGE);
-        if !is_whole
-            || (validate::is_conditional(&self.head.headers) && !object.validators.can_ask())
-        {
+        let is_whole = is_get && !self.fields.want_part();
+        if !is_whole || (self.fields.are_conditional() && !object.validators.can_ask()) {
             return None;
         }
         let mut errand = Box::new(self.errand(key, Forward::Stale));
@@ -162,8 +168,8 @@ impl<G: Generation> Read<'_, G> {
         let place = Arc::clone(self.place);
         let caller = Caller {
             headers: Arc::clone(&self.head.headers),
+            fields: self.fields,
             ask: self.ask,
-            is_authorized: self.head.headers.contains_key(header::AUTHORIZATION),
             draft: Some(self.head.draft.clone()),
         };
         Errand {
@@ -194,7 +200,8 @@ impl<G: Generation> Read<'_, G> {
             facts.source_request_id = Some(object.source);
         });
         let is_head = self.head.method == Method::HEAD;
-        object.respond(&self.head.headers, is_head, said, self.now)
+        let request = (&*self.head.headers, self.fields);
+        object.respond(request, is_head, said, self.now)
     }
 }
 

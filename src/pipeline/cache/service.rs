@@ -17,6 +17,8 @@ use tower::{Layer, Service};
 
 use super::{
     control::Ask,
+    fetch::Errand,
+    fields::Fields,
     invalidate::Write,
     read::{Read, Way},
     status::{CACHE_STATUS, Forward, Forwarded},
@@ -147,14 +149,19 @@ where
         let rule = store.rule(operation.as_deref(), head.target.path());
         let read =
             rule.filter(|_| is_read || is_keepable(&head, operation.as_deref())).map(|rule| {
-                let ask = Ask::read(&head.headers);
+                let fields = Fields::of(&head.headers);
+                let ask = if fields.ask() { Ask::read(&head.headers) } else { Ask::default() };
                 let (operation, now) = (operation.as_ref(), Instant::now());
-                Read { store, place, rule, operation, head: &head, ask, now }
+                Read { store, place, rule, operation, head: &head, fields, ask, now }
             });
         match read {
             Some(read) if is_read => match read.way(&body) {
                 Way::Answer(response) => CacheFuture::done(Ok(response)),
                 Way::Refuse(error) => CacheFuture::done(Err(error)),
+                Way::Freshen(errand) => {
+                    let after = After::Freshen { errand, asked: Instant::now() };
+                    CacheFuture::forward(inner.call(Fetch { head, body }), after)
+                }
                 Way::Forward(why) => {
                     let draft = head.draft.clone();
                     CacheFuture::forward(
@@ -177,14 +184,11 @@ where
             read => {
                 let errand = read.and_then(|read| read.errand_for_post());
                 let write = Write::begin(store, &place.origin, &head, operation);
-                match errand {
-                    Some(errand) => {
-                        CacheFuture::wait(wait::post(ready_one(inner), head, body, errand, write))
-                    }
-                    None => {
-                        let after = After::Invalidate { write };
-                        CacheFuture::forward(inner.call(Fetch { head, body }), after)
-                    }
+                if let Some(errand) = errand {
+                    CacheFuture::wait(wait::post(ready_one(inner), head, body, errand, write))
+                } else {
+                    let after = After::Invalidate { write };
+                    CacheFuture::forward(inner.call(Fetch { head, body }), after)
                 }
             }
         }
@@ -229,6 +233,7 @@ type Answer = Result<Response<Body>, Error>;
 enum After {
     Nothing,
     Note { draft: Draft, said: Forwarded },
+    Freshen { errand: Box<Errand>, asked: Instant },
     Invalidate { write: Write },
 }
 
@@ -277,6 +282,7 @@ impl After {
                     response.headers_mut().append(CACHE_STATUS, said.value());
                 }
             }
+            (Self::Freshen { errand, asked }, result) => errand.freshened(*asked, result),
             (Self::Invalidate { write }, Ok(response)) => {
                 write.answered(response);
             }

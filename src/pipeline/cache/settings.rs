@@ -1,6 +1,11 @@
 //! What may be cached, and for how long: checked settings, and the rule for one request.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use memchr::memmem::Finder;
 
 use crate::domain::{Operation, OperationPattern, PathPattern};
 
@@ -91,18 +96,19 @@ pub(super) fn find<'a>(
     operation: Option<&Operation>,
     path: &str,
 ) -> Option<&'a Arc<Rule>> {
-    if is_protected(operation, path) {
-        return None;
-    }
-    rules.iter().find(|rule| rule.matches(operation, path))
+    let rule = rules.iter().find(|rule| rule.matches(operation, path))?;
+    (!is_protected(operation, path)).then_some(rule)
 }
 
 /// By name, and by path: neither an operation of the configuration nor a free path rule opens what no
 /// rule may.
 fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
     operation.is_some_and(Operation::is_protected_identity)
-        || memchr::memmem::find(path.as_bytes(), b"protectedidentity").is_some()
+        || PROTECTED.find(path.as_bytes()).is_some()
 }
+
+/// Made once: every hit's path is looked through.
+static PROTECTED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("protectedidentity"));
 
 #[cfg(test)]
 mod tests {

@@ -100,16 +100,6 @@ impl Validators {
     }
 }
 
-/// Whether a request has a condition that the cache answers.
-pub(super) fn is_conditional(request: &HeaderMap) -> bool {
-    request.contains_key(header::IF_NONE_MATCH) || request.contains_key(header::IF_MODIFIED_SINCE)
-}
-
-/// Whether a request has a condition that only the upstream may answer (RFC 9111 §4.3.2).
-pub(super) fn is_for_upstream(request: &HeaderMap) -> bool {
-    request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
-}
-
 /// Weak comparison (RFC 9110 §8.8.3.2).
 fn weakly_equal(one: &[u8], two: &[u8]) -> bool {
     opaque(one) == opaque(two)

@@ -50,13 +50,14 @@ fn share(landing: Landing, errand: &Errand) -> Option<Result<Response<Body>, Err
     let suits = |object: &Object| object.answers(&caller.headers, false);
     match landing {
         Landing::Stored(object) if suits(&object) => {
-            let Reuse::Fresh(left) = object.reuse(&caller.ask, caller.is_authorized, now) else {
+            let Reuse::Fresh(left) = object.reuse(&caller.ask, caller.fields.are_authorized(), now)
+            else {
                 return None;
             };
             caller.note(CacheResult::Collapsed, Some(object.source));
             let why = Forwarded::because(errand.why);
             let said = Forwarded { collapsed: true, ttl: Some(left), ..why };
-            Some(Ok(object.respond(&caller.headers, false, said.value(), now)))
+            Some(Ok(object.respond(caller.request(), false, said.value(), now)))
         }
         Landing::Stale(object, failure) if suits(&object) => {
             Some(if object.serves_on_error(&caller.ask, now) {

@@ -1,6 +1,6 @@
 //! Bodies: they stream while they are stored, within the limit, and only whole ones are stored.
 
-use std::{pin::Pin, task::Poll};
+use std::{pin::Pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::harness::{Bench, free_rule, reply, settle};
 use crate::{
-    body::Body,
+    body::{Body, collect_limited},
     error::{BoxError, Error, Kind},
     pipeline::cache::Settings,
     trail::CacheResult,
@@ -36,6 +36,50 @@ fn broken() -> Result<Frame<Bytes>, BoxError> {
 fn small() -> Bench {
     let rules = vec![free_rule()];
     Bench::new(Settings { max_entry_bytes: 10, rules, ..Settings::default() })
+}
+
+/// A buffer of which can be told whether a part of it is left.
+struct Buffer {
+    text: &'static str,
+    #[expect(dead_code, reason = "only its references are counted")]
+    held: Arc<()>,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_keeps_no_buffer_that_it_was_read_into() {
+    let bench = Bench::free();
+    let held = Arc::new(());
+    let buffer = |text| Bytes::from_owner(Buffer { text, held: Arc::clone(&held) });
+    let mut turn = reply(200).body(Body::full(buffer("the body")));
+    for (name, value) in [
+        ("cache-control", "max-age=60"),
+        ("etag", "\"a\""),
+        ("last-modified", "Wed, 01 Jan 2020 00:00:00 GMT"),
+        ("vary", "accept-language"),
+        ("content-language", "sv"),
+        ("content-type", "application/json"),
+        ("x-other", "other"),
+    ] {
+        turn = turn.value(name, HeaderValue::from_maybe_shared(buffer(value)).unwrap());
+    }
+    bench.upstream.then(turn);
+    let target = "/object";
+    let mut request = bench.get(target).recorded();
+    let language = HeaderValue::from_maybe_shared(buffer("sv")).unwrap();
+    Arc::make_mut(&mut request.head.headers).insert("accept-language", language);
+    let answer = tower::Service::call(&mut bench.stage.clone(), request).await.unwrap();
+    assert_eq!(collect_limited(answer.into_body(), 100).await.unwrap(), "the body");
+    settle().await;
+    bench.upstream.forget_all();
+    let hit = bench.get(target).header("accept-language", "sv").send().await;
+    assert_eq!((hit.result, hit.field("etag")), (Some(CacheResult::Hit), "\"a\"".into()));
+    assert_eq!(Arc::strong_count(&held), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,8 +175,8 @@ async fn what_is_too_long_goes_to_its_caller_alone() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_long_is_read_as_fast_as_its_caller_reads() {
     let bench = small();
-    let read = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counted = std::sync::Arc::clone(&read);
+    let read = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&read);
     let endless: Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(stream::poll_fn(move |_| {
         counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         Poll::Ready(Some(data("0123")))

@@ -233,6 +233,44 @@ async fn variants() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_answer_to_a_head_freshens_what_is_stored() {
+    // What HEAD says; whether what is stored is freshened, or else dropped.
+    for (status, told, freshened) in [
+        (200, &[("test", "B"), ("cache-control", "max-age=60")][..], Some(true)),
+        (200, &[("cache-control", "max-age=60"), ("content-length", "4")], Some(true)),
+        (200, &[("cache-control", "max-age=60"), ("etag", "W/\"a\"")], Some(true)),
+        (200, &[("cache-control", "max-age=60"), ("content-length", "5")], Some(false)),
+        (200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], Some(false)),
+        (200, &[("cache-control", "no-store")], Some(false)),
+        (410, &[("cache-control", "max-age=60")], None),
+    ] {
+        let bench = Bench::free();
+        let stored = reply(200).cache_control("max-age=2").header("etag", "\"a\"");
+        bench.upstream.then(stored.header("test", "A").header("left", "A"));
+        get(&bench, &[]).await;
+        pause().await;
+        bench.upstream.then(dated(&bench, status, told).body(Body::empty()));
+        let head = bench.request(Method::HEAD, "/object").send().await;
+        assert_eq!((head.status.as_u16(), head.number()), (status, 2), "{told:?}");
+        assert_eq!(head.result, Some(CacheResult::Miss));
+        let stored = if freshened == Some(true) { "; stored; ttl=60" } else { "" };
+        assert_eq!(head.field("cache-status"), format!("pigello-gateway; fwd=stale{stored}"));
+        let responses = u64::from(freshened != Some(false));
+        bench.store.maintain();
+        assert_eq!(bench.store.stats().responses, responses, "{told:?}");
+        let after = get(&bench, &[]).await;
+        if freshened == Some(true) {
+            assert_eq!(after.result, Some(CacheResult::Hit), "{told:?}");
+            let test = if told[0].0 == "test" { "B" } else { "A" };
+            assert_eq!((after.field("test"), after.field("left")), (test.into(), "A".into()));
+            assert_eq!(after.body, "body");
+        } else {
+            assert_eq!(after.number(), 3, "{told:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_query_is_part_of_the_target() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=60"));
@@ -349,6 +387,10 @@ async fn a_part_answers_for_what_it_holds() {
         assert_eq!(answer.field("content-range"), content_range);
         assert_eq!(answer.result, Some(CacheResult::Hit));
     }
+    // Its end is the end of the whole.
+    let last = get(&bench, &[("range", "bytes=-2")]).await;
+    assert_eq!((&last.body[..], last.field("content-range")), (&b"89"[..], "bytes 8-9/10".into()));
+    assert_eq!(last.result, Some(CacheResult::Hit));
     for asked in
         [&[("range", "bytes=4-8")][..], &[("range", "bytes=6-8"), ("if-range", "\"b\"")], &[]]
     {

@@ -376,6 +376,13 @@ impl Turn {
         self
     }
 
+    pub(super) fn value(mut self, name: &'static str, value: HeaderValue) -> Self {
+        if let Ok(response) = &mut self.result {
+            response.headers_mut().append(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
     pub(super) fn cache_control(self, value: &str) -> Self {
         self.header("cache-control", value)
     }
@@ -404,6 +411,11 @@ impl Upstream {
     /// Takes back the turns that were not used.
     pub(super) fn forget(&self) {
         self.0.lock().turns.clear();
+    }
+
+    /// Takes back the turns that were not used, and what it was asked.
+    pub(super) fn forget_all(&self) {
+        *self.0.lock() = Script::default();
     }
 
     /// How often it was asked.
