@@ -38,3 +38,36 @@ async fn a_hit_allocates_its_header_and_nothing_else() {
     // Two tables of a header map.
     assert_eq!(counts.iter().min(), Some(&2), "{counts:?}");
 }
+
+/// What is counted is what it takes, for small and for large bodies.
+#[test]
+fn what_is_stored_takes_what_is_counted() {
+    for (body, count) in [(100, 2000), (2900, 2000), (50_000, 200)] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let bench = runtime.block_on(async { Bench::free() });
+        let mut counted = 0;
+        let measured = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                for number in 0..count {
+                    let stored = reply(200)
+                        .cache_control("max-age=3600")
+                        .header("content-type", "application/json")
+                        .header("vary", "accept")
+                        .header("etag", format!("\"{number}\""))
+                        .header("allow", "GET, PUT, PATCH, DELETE, HEAD, OPTIONS")
+                        .header("x-frame-options", "DENY")
+                        .header("server", "nginx");
+                    bench.upstream.then(stored.body(Body::full(vec![b'x'; body])));
+                    let target = format!("/accounts/users/customer/subtenant/{number:036}/");
+                    bench.get(&target).header("accept", "application/json").send().await;
+                }
+            });
+            bench.upstream.forget_all();
+            counted = bench.store.stats().bytes;
+        });
+        let taken = u64::try_from(measured.bytes_current).unwrap();
+        let percent = taken * 100 / counted;
+        // What the allocator adds is counted as well, and not measured here.
+        assert!((85..=100).contains(&percent), "{body}: {taken} of {counted}");
+    }
+}
