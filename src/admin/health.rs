@@ -6,6 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
 use super::View;
+use crate::error::Kind;
 
 /// The process answers. Nothing outside it has a say: a vault that is away is no reason to restart.
 pub(super) async fn live() -> &'static str {
@@ -26,12 +27,14 @@ pub(super) struct Reason {
     name: Option<String>,
     #[serde(rename = "reason")]
     why: String,
+    /// What to do about it.
+    remedy: &'static str,
 }
 
 impl Reason {
-    /// Which part it is about.
-    pub(super) fn part(&self) -> &'static str {
-        self.part
+    /// What to do about it.
+    pub(super) fn remedy(&self) -> &'static str {
+        self.remedy
     }
 
     /// What it is called, if there may be more than one.
@@ -62,15 +65,19 @@ pub(super) fn reasons(view: &View) -> Vec<Reason> {
     for (name, keeper) in &view.keepers {
         if let Err(unavailable) = keeper.snapshot() {
             let (name, why) = (Some(name.to_string()), unavailable.to_string());
-            reasons.push(Reason { part: "credentials", name, why });
+            let remedy = Kind::CredentialsUnavailable.manual().remedy;
+            reasons.push(Reason { part: "credentials", name, why, remedy });
         }
     }
     if let Err(unwritable) = view.trail.admit() {
-        reasons.push(Reason { part: "audit", name: None, why: unwritable.to_string() });
+        let why = unwritable.to_string();
+        let remedy = Kind::AuditUnavailable.manual().remedy;
+        reasons.push(Reason { part: "audit", name: None, why, remedy });
     }
     if view.draining.is_cancelled() {
         let why = "the gateway is shutting down".to_owned();
-        reasons.push(Reason { part: "listeners", name: None, why });
+        let remedy = "Calls under way are finished; nothing is to be done.";
+        reasons.push(Reason { part: "listeners", name: None, why, remedy });
     }
     reasons
 }

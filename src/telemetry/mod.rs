@@ -6,7 +6,9 @@ mod metrics;
 mod table;
 mod traces;
 
-pub use activity::{Activity, Answers, Counts, Pair, Period, Stretch, Summary, Times, Trouble};
+pub use activity::{
+    Activity, Answers, Cause, Counts, Pair, Period, Stretch, Summary, Times, Trouble,
+};
 pub use logs::{LogFormat, LogSettings, init as init_logs};
 pub use metrics::Metrics;
 pub use table::{Described, METRICS, metrics_page};

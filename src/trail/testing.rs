@@ -8,7 +8,9 @@ use std::{
 
 use http::{Method, StatusCode};
 
-use super::{Against, CacheResult, Outcome, Record, Report, UpstreamTls, verify};
+use parking_lot::Mutex;
+
+use super::{Against, CacheResult, Outcome, Record, Report, UpstreamTls, Watch, verify};
 use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
 
 pub(super) const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
@@ -49,4 +51,14 @@ pub(super) fn record() -> Record {
 /// What a check with nothing but the directory finds.
 pub(super) fn check(directory: &Path) -> Report {
     verify(directory, Against::default(), |_| {}).unwrap()
+}
+
+/// Remembers the calls that it was shown.
+#[derive(Debug, Default)]
+pub(super) struct Seen(pub(super) Mutex<Vec<RequestId>>);
+
+impl Watch for Seen {
+    fn saw(&self, records: &mut dyn Iterator<Item = &Record>) {
+        self.0.lock().extend(records.map(|record| record.request_id));
+    }
 }

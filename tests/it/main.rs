@@ -16,6 +16,7 @@ mod admin;
 mod architecture;
 mod attacks;
 mod audit;
+mod browser;
 mod cache;
 mod corpora;
 mod echo;

@@ -1,21 +1,16 @@
-//! The page for people: what it says, what it never says, who may press its button, and how it looks
-//! in a real browser.
+//! The page for people: what it says, what it never says, who may press its button. How it looks is in
+//! [`browser`](super::browser).
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
+    fs,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use pigello_gateway::{
-    domain::{ListenerName, ProfileName, Proof, RequestId},
     error::Kind,
     mock::{EXAMPLE_SUBTENANT, Fault, MADE_UP_VALUES, Running},
-    trail::{CacheResult, Outcome, Record},
 };
 
 use crate::support::{Answer, Gateway, Setup, pigello};
@@ -29,11 +24,11 @@ name = "reports"
 allow = ["*.list"]
 "#;
 
-fn subtenant() -> String {
+pub(super) fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
 }
 
-async fn gateway(pigello: &Running) -> Gateway {
+pub(super) async fn gateway(pigello: &Running) -> Gateway {
     Setup::new(pigello).listener("caller = \"billing\"\n").with(CALLERS).start().await
 }
 
@@ -42,7 +37,7 @@ fn text(answer: &Answer) -> String {
 }
 
 /// The page, once the trail's thread has seen so many calls.
-async fn page_after(gateway: &Gateway, calls: u64) -> String {
+pub(super) async fn page_after(gateway: &Gateway, calls: u64) -> String {
     let seen = async {
         let period = pigello_gateway::telemetry::Period::Hour;
         while gateway.activity().summary(period, SystemTime::now()).total.calls() < calls {
@@ -184,7 +179,7 @@ async fn a_problems_type_leads_to_its_page_where_the_configuration_says_so() {
 }
 
 /// A gateway for which everything goes wrong.
-async fn failing(pigello: &Running) -> Gateway {
+pub(super) async fn failing(pigello: &Running) -> Gateway {
     let gateway = Setup::new(pigello)
         .with("[retry]\nattempts = 1\n[breaker]\nfailures = 3\npause = \"60s\"\n")
         .with(CALLERS)
@@ -232,6 +227,7 @@ async fn it_says_what_is_wrong_when_everything_is() {
         "Look at the disk under <code>audit.directory</code>",
         "in use, though the last read failed",
         "Calls to Pigello are suspended after failures",
+        "Pigello answered 503",
         // Refused while the trail takes no lines, and on the page all the same.
         "/errors/audit_unavailable",
         "/errors/caller_unidentified",
@@ -249,158 +245,4 @@ async fn it_says_what_is_wrong_when_everything_is() {
         let missing: Vec<_> = told.iter().filter(|told| !page.contains(**told)).collect();
         panic!("{missing:?} not in\n{page}");
     }
-}
-
-// ===== in a browser =====
-
-/// A day of calls as a landlord's systems make them, with a bad quarter of an hour in it.
-fn invent_a_past(gateway: &Gateway) {
-    let now = SystemTime::now();
-    // Repeatable, and without a pattern that one sees.
-    let mut seed = 7_u64;
-    let mut random = move |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
-    let usual = [
-        ("billing", "subtenant.get", 60),
-        ("billing", "subtenant.list", 6),
-        ("billing", "tenant.get", 12),
-        ("portal", "subtenant.get", 90),
-        ("portal", "subtenant.update", 8),
-        ("portal", "organizationuser.list", 5),
-        ("reports", "tenant.list", 14),
-        ("reports", "organization.list", 4),
-    ];
-    for minutes_ago in (1..24 * 60).rev() {
-        let ended = now - Duration::from_secs(minutes_ago * 60);
-        let bad = (17..26).contains(&minutes_ago);
-        let mut records = Vec::new();
-        // Quiet nights.
-        let load = 40 + ((minutes_ago + 400) % 1440).abs_diff(720) / 8;
-        for (caller, operation, weight) in usual {
-            for _ in 0..weight * (load + random(40)) / 400 {
-                records.push(invented(caller, operation, ended, bad, &mut random));
-            }
-        }
-        if random(9) == 0 {
-            let mut refused = invented("reports", "subtenant.update", ended, false, &mut random);
-            refused.outcome = Outcome::Refused;
-            refused.status = Some(StatusCode::FORBIDDEN);
-            refused.error = Some(Kind::NotAllowed.label());
-            (refused.attempts, refused.upstream_status, refused.cache) = (0, None, None);
-            refused.duration = Duration::from_micros(90);
-            records.push(refused);
-        }
-        gateway.activity().add(&mut records.iter(), ended);
-    }
-}
-
-fn invented(
-    caller: &str,
-    operation: &str,
-    time: SystemTime,
-    bad: bool,
-    random: &mut impl FnMut(u64) -> u64,
-) -> Record {
-    let is_cached = operation == "subtenant.get" && random(100) < 78;
-    let fails = !is_cached && random(100) < if bad { 45 } else { 1 };
-    let (entity, action) = operation.split_once('.').unwrap();
-    let last = if action == "list" { "list" } else { EXAMPLE_SUBTENANT };
-    let target = format!("/accounts/users/customer/{entity}/{last}/?_page=1");
-    let upstream =
-        Duration::from_millis(40 + random(60) * random(8) + u64::from(bad) * random(2500));
-    Record {
-        time,
-        request_id: RequestId::fresh(),
-        trace_id: 1,
-        listener: ListenerName::new("main"),
-        caller: Some(caller.into()),
-        caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(4711) }),
-        profile: ProfileName::new("test"),
-        operation: Some(operation.into()),
-        method: if action == "update" { Method::PATCH } else { Method::GET },
-        target: Some(target.parse().unwrap()),
-        status: Some(if fails { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::OK }),
-        outcome: match (is_cached, fails) {
-            (true, _) => Outcome::Cached,
-            (false, true) => Outcome::Failed,
-            (false, false) => Outcome::Forwarded,
-        },
-        cache: match (operation, is_cached) {
-            (_, true) => Some(CacheResult::Hit),
-            ("subtenant.get", false) => Some(CacheResult::Miss),
-            _ => None,
-        },
-        source_request_id: None,
-        upstream_status: (!is_cached && !fails).then_some(StatusCode::OK),
-        upstream_tls: None,
-        attempts: u32::from(!is_cached),
-        retries: Vec::new(),
-        credential_version: Some(Arc::from("7")),
-        duration: if is_cached { Duration::from_micros(70 + random(200)) } else { upstream },
-        upstream_time: (!is_cached).then_some(upstream),
-        request_bytes: 0,
-        response_bytes: 2_048,
-        error: fails.then_some(Kind::UpstreamFirstByteTimeout.label()),
-        would_refuse: None,
-        masked_fields: 0,
-    }
-}
-
-/// The folder of the script, and the browser; where one is missing it says so, and fails the test
-/// where nothing may be skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn tools() -> Option<(PathBuf, PathBuf)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = |name: &str| {
-        env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists())
-    };
-    let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(on_path);
-    let why = match (chromium, on_path("node"), folder.join("node_modules").exists()) {
-        (Some(chromium), Some(_), true) => return Some((folder, chromium)),
-        (None, ..) => "there is no Chromium",
-        (_, None, _) => "there is no Node",
-        (.., false) => "`npm ci --prefix tests/browser` was not run",
-    };
-    let required = env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "{why}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
-    eprintln!("\n*** SKIPPED: {why} ***\n");
-    None
-}
-
-/// Light, dark and narrow, with data, empty and with everything failing; axe-core has nothing serious
-/// to say, nothing leaves the page's origin, and the button works with and without JavaScript.
-#[tokio::test(flavor = "multi_thread")]
-async fn it_looks_right_in_a_browser() {
-    let Some((folder, chromium)) = tools() else { return };
-    let pigello = pigello().await;
-    let empty = gateway(&pigello).await;
-    let data = gateway(&pigello).await;
-    invent_a_past(&data);
-    for _ in 0..4 {
-        data.caller().get(&subtenant()).await;
-    }
-    data.caller().send(Method::PATCH, &subtenant(), "{}").await;
-    data.caller().get("/people/199001012385/").await;
-    page_after(&data, 6).await;
-    let failing = failing(&pigello).await;
-    let home = |gateway: &Gateway| format!("http://{}/", gateway.admin().address());
-
-    let pictures = env::var_os("PIGELLO_PICTURES").map(PathBuf::from);
-    let mut look = Command::new("node");
-    look.arg(folder.join("look.mjs"))
-        .arg(chromium)
-        .args(pictures.as_ref().map(|folder| format!("pictures={}", folder.display())))
-        .arg(format!("data={}", home(&data)))
-        .arg(format!("day={}?over=day", home(&data)))
-        .arg(format!("empty={}", home(&empty)))
-        .arg(format!("failing={}", home(&failing)))
-        .arg(format!("error={}errors/operation_not_allowed", home(&empty)));
-    let looked = tokio::task::spawn_blocking(move || look.output().unwrap()).await.unwrap();
-    let (out, err) =
-        (String::from_utf8_lossy(&looked.stdout), String::from_utf8_lossy(&looked.stderr));
-    assert!(looked.status.success(), "{out}\n{err}");
-    assert_eq!(data.admin().get("/status").await.json()["cache"]["responses"], 0, "{out}");
 }

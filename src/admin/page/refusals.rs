@@ -13,7 +13,7 @@ use crate::{
     admin::View,
     domain::{OperationMatch, Proof},
     error::Kind,
-    telemetry::Trouble,
+    telemetry::{Cause, Trouble},
 };
 
 pub(super) fn render(facts: &Facts<'_>) -> Markup {
@@ -31,14 +31,16 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
 }
 
 fn one(view: &View, trouble: &Trouble) -> Markup {
-    let kind = Kind::by_label(trouble.reason);
-    let title = kind.map_or(trouble.reason, Kind::title);
+    let kind = match trouble.cause {
+        Cause::Error(label) => Kind::by_label(label),
+        Cause::Answer(_) => None,
+    };
     html! {
         details class="trouble" id={ "call-" (key(trouble)) } {
             summary {
                 (moment(trouble.time))
                 span class="what" {
-                    strong { (title) }
+                    strong { (title(trouble.cause, kind)) }
                     @if trouble.reported { " (let through: the policy only reports)" }
                 }
                 span class="who" {
@@ -54,11 +56,16 @@ fn one(view: &View, trouble: &Trouble) -> Markup {
                 @if let Some(proof) = &trouble.proof { div { dt { "Proof" } dd { (proof) } } }
                 div { dt { "Answer" } dd {
                     @match trouble.status { Some(status) => (status), None => "none: the caller was gone" }
-                    ", " a href=(format!("/errors/{}", trouble.reason)) { code { (trouble.reason) } }
+                    @if let Some(kind) = kind {
+                        ", " a href=(format!("/errors/{}", kind.label())) { code { (kind.label()) } }
+                    }
                 } }
                 @if let Some(kind) = kind {
                     div { dt { "Why" } dd { (why(view, trouble, kind)) } }
                     div { dt { "What to do" } dd { (prose(kind.manual().remedy)) } }
+                } @else {
+                    div { dt { "Why" } dd { "Pigello answered so, and the caller got its answer as it is." } }
+                    div { dt { "What to do" } dd { (prose(PASSED_ON)) } }
                 }
                 @if let Some(command) = kind.and_then(|kind| explain(trouble, kind)) { div { dt { "Explain" } dd { code { (command) } } } }
                 div { dt { "Record" } dd { code { "pigello-gateway audit query --request-id " (trouble.request_id) } } }
@@ -67,17 +74,19 @@ fn one(view: &View, trouble: &Trouble) -> Markup {
     }
 }
 
+fn title(cause: Cause, kind: Option<Kind>) -> String {
+    match (cause, kind) {
+        (_, Some(kind)) => kind.title().to_owned(),
+        (Cause::Error(label), None) => label.to_owned(),
+        (Cause::Answer(status), None) => format!("Pigello answered {status}"),
+    }
+}
+
 /// Stays the same while more calls of the kind come, so that what is open stays open.
 fn key(trouble: &Trouble) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
-    (
-        trouble.reason,
-        &trouble.caller,
-        &trouble.operation,
-        trouble.method.as_str(),
-        &trouble.outline,
-    )
+    (trouble.cause, &trouble.caller, &trouble.operation, trouble.method.as_str(), &trouble.outline)
         .hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
@@ -172,5 +181,8 @@ fn explain(trouble: &Trouble, kind: Kind) -> Option<String> {
     ))
 }
 
+/// What to do about an error of Pigello's own.
+const PASSED_ON: &str = "The body of the answer says more, to the caller. Reads were sent again already. If \
+     it lasts, tell Pigello the time and the path; with many of them, the breaker opens.";
 /// Stands for any object: the policy does not know one from another.
 const SOME_ID: &str = "00000000-0000-0000-0000-000000000000";

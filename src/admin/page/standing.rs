@@ -36,11 +36,7 @@ impl Standing {
             .map(|reason| Finding {
                 keeps_from_serving: true,
                 what: credentials_error(facts, &reason).unwrap_or_else(|| reason.sentence()),
-                remedy: match reason.part() {
-                    "credentials" => Kind::CredentialsUnavailable.manual().remedy,
-                    "audit" => Kind::AuditUnavailable.manual().remedy,
-                    _ => "Calls under way are finished; nothing is to be done.",
-                },
+                remedy: reason.remedy(),
             })
             .collect();
         let serving = findings.is_empty();

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 pub use counts::{Answers, Counts};
 pub use times::Times;
-pub use trouble::Trouble;
+pub use trouble::{Cause, Trouble};
 
 use self::{
     ring::{Ring, Slot},

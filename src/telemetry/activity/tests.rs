@@ -170,5 +170,19 @@ fn a_call_that_is_only_reported_is_among_them() {
     add(&activity, Duration::ZERO, &[reported]);
     let troubles = activity.troubles();
     assert!(troubles[0].reported);
-    assert_eq!(troubles[0].reason, "operation_not_allowed");
+    assert_eq!(troubles[0].cause, Cause::Error("operation_not_allowed"));
+}
+
+#[test]
+fn an_error_that_pigello_itself_answers_is_among_them() {
+    let activity = Activity::new();
+    let mut passed_on = record(Some("a"), "tenant.get", Outcome::Forwarded);
+    passed_on.status = Some(StatusCode::BAD_GATEWAY);
+    passed_on.upstream_status = passed_on.status;
+    let mut absent = record(Some("a"), "tenant.get", Outcome::Forwarded);
+    absent.upstream_status = Some(StatusCode::NOT_FOUND);
+    add(&activity, Duration::ZERO, &[passed_on, absent]);
+    let troubles = activity.troubles();
+    assert_eq!(troubles.len(), 1);
+    assert_eq!((troubles[0].cause, troubles[0].reported), (Cause::Answer(502), false));
 }

@@ -1,17 +1,26 @@
-//! The last calls that were refused or failed.
+//! The last calls that were refused or failed, or that Pigello itself answered with an error.
 //!
 //! Of a request's target only an outline is kept: what could be an identifier, a person's number or
 //! anything else that is not a word of the API is left out, and the query altogether.
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::MOST_TROUBLES;
 use crate::{
     domain::{ListenerName, Proof, RequestId},
     trail::{Outcome, Record},
 };
+
+/// Why a call is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The gateway refused it or failed: the label of a [`Kind`](crate::error::Kind).
+    Error(&'static str),
+    /// Pigello answered with this status, 500 or above, and the caller got it.
+    Answer(u16),
+}
 
 /// A call that was refused or failed, and how many like it came since the one before was shown.
 #[derive(Clone, Debug)]
@@ -36,8 +45,8 @@ pub struct Trouble {
     pub outline: Option<String>,
     /// The status the caller got.
     pub status: Option<u16>,
-    /// The label of the reason.
-    pub reason: &'static str,
+    /// Why.
+    pub cause: Cause,
     /// Whether it went on all the same, because the policy only reports.
     pub reported: bool,
     /// What became of the call.
@@ -46,7 +55,11 @@ pub struct Trouble {
 
 impl Trouble {
     fn of(record: &Record) -> Option<Self> {
-        let reason = record.error.or(record.would_refuse)?;
+        let answered = || {
+            let status = record.upstream_status.filter(StatusCode::is_server_error)?;
+            Some(Cause::Answer(status.as_u16()))
+        };
+        let cause = record.error.or(record.would_refuse).map(Cause::Error).or_else(answered)?;
         Some(Self {
             time: record.time,
             request_id: record.request_id,
@@ -58,14 +71,14 @@ impl Trouble {
             method: record.method.clone(),
             outline: record.target.as_ref().map(|target| outline(target.path())),
             status: record.status.map(|status| status.as_u16()),
-            reason,
-            reported: record.error.is_none(),
+            cause,
+            reported: record.error.is_none() && record.would_refuse.is_some(),
             outcome: record.outcome,
         })
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        self.reason == other.reason
+        self.cause == other.cause
             && self.caller == other.caller
             && self.operation == other.operation
             && self.method == other.method

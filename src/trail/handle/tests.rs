@@ -10,7 +10,7 @@ use super::*;
 use crate::trail::{
     Segment,
     storage::Stable,
-    testing::{check, record},
+    testing::{Seen, check, record},
 };
 
 /// A trail in a directory of its own.
@@ -350,6 +350,25 @@ fn with_continue_calls_go_on_and_what_finds_no_room_is_counted() {
     eventually("the disk takes lines again", || trail.stats().writable);
     trail.close().unwrap();
     assert_eq!((disk.calls(), disk.lost()), (11, Some(15)));
+}
+
+#[test]
+fn a_watcher_sees_every_record_once_also_while_the_disk_is_full() {
+    let disk = Disk::default();
+    let (trail, seen) = (on(&disk, &quick()), Arc::new(Seen::default()));
+    trail.watch(Arc::<Seen>::clone(&seen));
+    let calls: Vec<_> = (0..60).map(|_| record()).collect();
+    for (room, twenty) in [None, Some(100), None].into_iter().zip(calls.chunks(20)) {
+        disk.set(|state| state.room = room);
+        let before = seen.0.lock().len();
+        for call in twenty {
+            trail.submit(call.clone());
+        }
+        eventually("they are seen", || seen.0.lock().len() == before + 20);
+    }
+    trail.close().unwrap();
+    let ids: Vec<_> = calls.iter().map(|call| call.request_id).collect();
+    assert_eq!((&*seen.0.lock(), disk.calls()), (&ids, 60));
 }
 
 #[tokio::test]
