@@ -1,15 +1,20 @@
 //! Checks the audit trail when someone asks on the page, and remembers what was found.
 //!
-//! A check reads the whole trail, so it runs on a thread of its own and never twice at a time.
+//! A check reads the whole trail, so it runs on a thread of its own and never twice at a time. Nothing
+//! waits for that thread: a gateway that ends does not have to see a long check through.
 
 use std::{
     sync::Arc,
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::Mutex;
 
-use crate::trail::{Against, Report, Trail, verify};
+use crate::{
+    error::Chain,
+    trail::{Against, Report, Trail, verify},
+};
 
 /// What is known of the trail's last check.
 #[derive(Clone, Debug, Default)]
@@ -46,12 +51,16 @@ impl Checks {
             *last = Check::Running { since: SystemTime::now() };
         }
         let (last, directory) = (Arc::clone(&self.0), trail.directory().to_owned());
-        tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
+        let began = Instant::now();
+        let check = move || {
             let result = verify(&directory, Against::default(), |_| {});
-            let result = result.map(Box::new).map_err(|error| error.to_string());
+            let result = result.map(Box::new).map_err(|error| Chain(&error).to_string());
             *last.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
-        });
+        };
+        if let Err(error) = thread::Builder::new().name("audit-verify".to_owned()).spawn(check) {
+            let result = Err(error.to_string());
+            *self.0.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
             h2 { "Calls" }
             nav aria-label="Period" {
                 @for (period, word, name) in PERIODS {
-                    a href=(format!("/?over={word}")) aria-current=[(facts.period == period).then_some("true")] { (name) }
+                    @let current = (facts.period == period).then_some("true");
+                    a href=(format!("/?over={word}")) aria-current=[current] { (name) }
                 }
             }
         }
@@ -54,7 +55,9 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
             }
             details id="figures" {
                 summary { "The same as a table" }
-                div class="wide" tabindex="0" role="region" aria-label="Calls over time" { (chart::table(&summary.stretches)) }
+                div class="wide" tabindex="0" role="region" aria-label="Calls over time" {
+                    (chart::table(&summary.stretches))
+                }
             }
             (pairs(facts))
         }
@@ -112,9 +115,7 @@ fn pairs(facts: &Facts<'_>) -> Markup {
                 caption id="who" { "Who calls what" }
                 thead {
                     tr {
-                        th scope="col" { "Caller, operation" } th scope="col" { "Calls" } th scope="col" { "Refused" }
-                        th scope="col" { "Errors" } th scope="col" { "From memory" }
-                        th scope="col" { "Median" } th scope="col" { "95 % within" }
+                        @for name in COLUMNS { th scope="col" { (name) } }
                     }
                 }
                 @for (name, Caller { sum, operations }) in callers {
@@ -124,14 +125,19 @@ fn pairs(facts: &Facts<'_>) -> Markup {
                             (row(operation.unwrap_or("no operation"), "operation", sum_of(counts)))
                         }
                         @if operations.len() > MOST_ROWS {
-                            tr { th scope="row" class="operation" { "and " (operations.len() - MOST_ROWS) " more" } td colspan="6" {} }
+                            tr class="operation" {
+                                th scope="row" { "and " (operations.len() - MOST_ROWS) " more" }
+                                td colspan="6" {}
+                            }
                         }
                     }
                 }
             }
         }
         @if without_room > 0 {
-            p class="quiet" { (many(without_room, "call")) " of further callers and operations are in the totals only." }
+            p class="quiet" {
+                (many(without_room, "call")) " of further callers and operations are in the totals only."
+            }
         }
     }
 }
@@ -167,5 +173,7 @@ fn each(period: Period) -> &'static str {
 
 const PERIODS: [(Period, &str, &str); 2] =
     [(Period::Hour, "hour", "Last hour"), (Period::Day, "day", "Last day")];
+const COLUMNS: [&str; 7] =
+    ["Caller, operation", "Calls", "Refused", "Errors", "From memory", "Median", "95 % within"];
 /// Operations of one caller that are listed.
 const MOST_ROWS: usize = 12;

@@ -27,7 +27,8 @@ pub(super) fn calls(stretches: &[Stretch]) -> Markup {
                         @for (class, from, count) in stacked(&stretch.counts) {
                             @if count > 0 {
                                 rect class=(class) x=(place * STEP + 1) width=(STEP - 2)
-                                    y=(px(HEIGHT - float(from + count) * scale)) height=(px(float(count) * scale)) {}
+                                    y=(px(HEIGHT - float(from + count) * scale))
+                                    height=(px(float(count) * scale)) {}
                             }
                         }
                     }
@@ -72,7 +73,8 @@ pub(super) fn times(stretches: &[Stretch]) -> Markup {
         &ticks,
         &html! {
             @for (class, percent) in [("p95", 95.0), ("p50", 50.0)] {
-                path class=(class) d=(line(stretches.iter().map(|stretch| at(stretch, percent)).map(|v| v.map(y)))) {}
+                @let heights = stretches.iter().map(|stretch| at(stretch, percent).map(y));
+                path class=(class) d=(line(heights)) {}
             }
         },
     )
@@ -103,7 +105,8 @@ fn frame(stretches: &[Stretch], label: &str, ticks: &[(f64, String)], inner: &Ma
             div class="scale" aria-hidden="true" {
                 @for (_, text) in ticks { span { (text) } }
             }
-            svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(label) {
+            svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none"
+                role="img" aria-label=(label) {
                 @for (height, _) in ticks {
                     @let y = px(HEIGHT - height * HEIGHT);
                     line class="grid" x1="0" x2=(width) y1=(y) y2=(y) {}
@@ -138,7 +141,8 @@ pub(super) fn table(stretches: &[Stretch]) -> Markup {
                         td { (thousands(counts.calls())) } td { (thousands(counts.forwarded)) }
                         td { (thousands(counts.cached)) } td { (thousands(counts.refused)) }
                         td { (thousands(counts.failed)) }
-                        td { (took(counts.times.percentile(50.0))) } td { (took(counts.times.percentile(95.0))) }
+                        td { (took(counts.times.percentile(50.0))) }
+                        td { (took(counts.times.percentile(95.0))) }
                     }
                 }
             }

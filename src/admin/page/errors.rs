@@ -3,7 +3,10 @@
 use axum::{extract::Path, http::StatusCode, response::Response};
 use maud::{Markup, html};
 
-use super::{format::prose, shell};
+use super::{
+    format::{item, prose},
+    shell,
+};
 use crate::error::{Fault, Kind};
 
 /// Every error, by whose doing it is.
@@ -14,7 +17,10 @@ pub(in crate::admin) async fn index() -> Response {
                 h2 { (heading) }
                 ul class="errors" {
                     @for kind in Kind::ALL.iter().filter(|kind| kind.fault() == fault) {
-                        li { a href=(format!("/errors/{}", kind.label())) { code { (kind.label()) } } " " (kind.title()) }
+                        li {
+                            a href=(format!("/errors/{}", kind.label())) { code { (kind.label()) } }
+                            " " (kind.title())
+                        }
                     }
                 }
             }
@@ -40,10 +46,10 @@ fn entry(kind: Kind) -> Markup {
     html! {
         section class="entry" {
             dl {
-                div { dt { "Name" } dd { code { (kind.label()) } } }
-                div { dt { "Status" } dd { (kind.status().as_u16()) } }
-                div { dt { "Proxy-Status" } dd { code { "error=" (kind.proxy_error()) } } }
-                div { dt { "Whose doing" } dd { (fault.unwrap_or_default()) } }
+                (item("Name", html! { code { (kind.label()) } }))
+                (item("Status", kind.status().as_u16()))
+                (item("Proxy-Status", html! { code { "error=" (kind.proxy_error()) } }))
+                (item("Whose doing", fault.unwrap_or_default()))
             }
             h2 { "What happened" } p { (prose(manual.meaning)) }
             h2 { "Why it matters" } p { (prose(manual.matters)) }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 
 /// `1 234 567`, with spaces that do not break.
 pub(super) fn thousands(number: u64) -> String {
@@ -83,6 +83,11 @@ pub(super) fn prose(text: &str) -> Markup {
             @if place % 2 == 1 { code { (part) } } @else { (part) }
         }
     }
+}
+
+/// A row of a list of names and values.
+pub(super) fn item(name: &str, value: impl Render) -> Markup {
+    html! { div { dt { (name) } dd { (value) } } }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share or a pixel needs no more digits")]

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::{
     Facts,
-    format::{many, moment, prose},
+    format::{item, many, moment, prose},
 };
 use crate::{
     admin::View,
@@ -23,7 +23,8 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
             p class="empty" { "None since the start." }
         } @else {
             p class="quiet" {
-                "The latest first, alike ones as one. Of a path only the words are shown; the audit trail has all of it."
+                "The latest first, alike ones as one. Of a path only the words are shown; the audit trail has "
+                "all of it."
             }
             @for trouble in &facts.troubles { (one(facts.view, trouble)) }
         }
@@ -51,24 +52,33 @@ fn one(view: &View, trouble: &Trouble) -> Markup {
                 @if trouble.count > 1 { span class="times" { (many(trouble.count, "time")) } }
             }
             dl {
-                div { dt { "Request" } dd { code { (trouble.method) " " (trouble.outline.as_deref().unwrap_or("(no path)")) } } }
-                div { dt { "Listener" } dd { (trouble.listener.as_str()) } }
-                @if let Some(proof) = &trouble.proof { div { dt { "Proof" } dd { (proof) } } }
-                div { dt { "Answer" } dd {
+                (item("Request", html! {
+                    code { (trouble.method) " " (trouble.outline.as_deref().unwrap_or("(no path)")) }
+                }))
+                (item("Listener", trouble.listener.as_str()))
+                @if let Some(proof) = &trouble.proof { (item("Proof", proof.to_string())) }
+                (item("Answer", html! {
                     @match trouble.status { Some(status) => (status), None => "none: the caller was gone" }
                     @if let Some(kind) = kind {
                         ", " a href=(format!("/errors/{}", kind.label())) { code { (kind.label()) } }
                     }
-                } }
-                @if let Some(kind) = kind {
-                    div { dt { "Why" } dd { (why(view, trouble, kind)) } }
-                    div { dt { "What to do" } dd { (prose(kind.manual().remedy)) } }
-                } @else {
-                    div { dt { "Why" } dd { "Pigello answered so, and the caller got its answer as it is." } }
-                    div { dt { "What to do" } dd { (prose(PASSED_ON)) } }
+                }))
+                @match kind {
+                    Some(kind) => {
+                        (item("Why", why(view, trouble, kind)))
+                        (item("What to do", prose(kind.manual().remedy)))
+                    }
+                    None => {
+                        (item("Why", "Pigello answered so, and the caller got its answer as it is."))
+                        (item("What to do", prose(PASSED_ON)))
+                    }
                 }
-                @if let Some(command) = kind.and_then(|kind| explain(trouble, kind)) { div { dt { "Explain" } dd { code { (command) } } } }
-                div { dt { "Record" } dd { code { "pigello-gateway audit query --request-id " (trouble.request_id) } } }
+                @if let Some(command) = kind.and_then(|kind| explain(trouble, kind)) {
+                    (item("Explain", html! { code { (command) } }))
+                }
+                (item("Record", html! {
+                    code { "pigello-gateway audit query --request-id " (trouble.request_id) }
+                }))
             }
         }
     }
@@ -104,7 +114,10 @@ fn why(view: &View, trouble: &Trouble, kind: Kind) -> Markup {
 fn not_allowed(view: &View, trouble: &Trouble) -> Markup {
     let name = trouble.caller.as_deref().unwrap_or_default();
     let Some(rule) = view.callers.iter().find(|rule| &*rule.name == name) else {
-        return html! { "No " code { "[[callers]]" } " entry is named " code { (name) } ", so nothing says what it may do." };
+        return html! {
+            "No " code { "[[callers]]" } " entry is named " code { (name) }
+            ", so nothing says what it may do."
+        };
     };
     let operation = trouble.operation.as_deref();
     let known = operation.and_then(|operation| view.policy.catalog.by_name(operation));
@@ -160,7 +173,8 @@ fn unknown(view: &View, trouble: &Trouble) -> Markup {
             ", and not " code { (trouble.method) } "."
         },
         OperationMatch::Unknown => html! {
-            "No operation has this path, neither one of the Accounts API nor one of your " code { "[[operations]]" } "."
+            "No operation has this path, neither one of the Accounts API nor one of your "
+            code { "[[operations]]" } "."
         },
     }
 }

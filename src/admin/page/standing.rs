@@ -116,7 +116,8 @@ fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
                 format!("Pigello (profile `{profile}`) asks for a pause of {}.", span(pause));
             findings.push(look(
                 what,
-                "Calls are refused until then. Fewer calls, a longer `ttl` in `[[cache.rules]]` or a `rate` for the busiest caller help.",
+                "Calls are refused until then. Fewer calls, a longer `ttl` in `[[cache.rules]]` or a `rate` \
+                 for the busiest caller help.",
             ));
         }
     }

@@ -1,11 +1,11 @@
 //! The parts behind the calls: upstreams, credentials, the cache, the trail.
 
 use bytesize::ByteSize;
-use maud::{Markup, Render, html};
+use maud::{Markup, html};
 
 use super::{
     Facts,
-    format::{many, moment, prose, share, span, thousands, took},
+    format::{item, many, moment, prose, share, span, thousands, took},
 };
 use crate::{
     admin::check::Check,
@@ -65,14 +65,21 @@ pub(super) fn credentials(facts: &Facts<'_>) -> Markup {
                 (item("Source", set.source))
                 @if let Some(version) = &set.version { (item("Version", html! { code { (version) } })) }
                 @if let Some(age) = set.age_seconds { (item("In use for", span(age))) }
-                @if let Some(ago) = set.unconfirmed_seconds { (item("Last read", html! { (span(ago)) " ago" })) }
-                @if let Some(ago) = set.unaccepted_seconds { (item("Last accepted", html! { (span(ago)) " ago" })) }
+                @for (name, ago) in [("Last read", set.unconfirmed_seconds), ("Last accepted", set.unaccepted_seconds)] {
+                    @if let Some(ago) = ago { (item(name, format!("{} ago", span(ago)))) }
+                }
                 (item("Last rotation", match (set.rotations, set.loaded_at) {
                     (0, _) | (_, None) => html! { "none since the start" },
-                    (rotations, Some(loaded)) => html! { (moment(loaded)) ", " (many(rotations, "rotation")) " since the start" },
+                    (rotations, Some(loaded)) => html! {
+                        (moment(loaded)) ", " (many(rotations, "rotation")) " since the start"
+                    },
                 }))
-                @if let Some(other) = &set.other_version { (item("Kept beside it", html! { code { (other) } })) }
-                @if let Some(error) = &set.last_error { (item("Last error", html! { span class="error" { (prose(error)) } })) }
+                @if let Some(other) = &set.other_version {
+                    (item("Kept beside it", html! { code { (other) } }))
+                }
+                @if let Some(error) = &set.last_error {
+                    (item("Last error", html! { span class="error" { (prose(error)) } }))
+                }
             }
         }
     }
@@ -184,14 +191,11 @@ fn verified(check: &Check) -> Markup {
                         first.kind,
                     ))),
                 }
-                " (" (many(report.lines, "record")) ", at " (moment(*at)) ", in " (format!("{:.1} s", took.as_secs_f64())) ")"
+                " (" (many(report.lines, "record")) ", at " (moment(*at)) ", in "
+                (format!("{:.1} s", took.as_secs_f64())) ")"
             }
         }
     }
-}
-
-fn item(name: &str, value: impl Render) -> Markup {
-    html! { div { dt { (name) } dd { (value) } } }
 }
 
 /// Words behind a sign whose shape and colour both tell.
