@@ -17,12 +17,15 @@ struct Command {
     args: Args,
 }
 
+/// What somebody types where it is not shown.
+const SECRET: &str = "made-up-secret-0042\n";
+
 /// Runs it with these options; `answers` are what somebody types.
 fn init(arguments: &[&str], answers: Option<&str>) -> Result<String, (String, Option<String>)> {
     let command = <Command as clap::Parser>::try_parse_from([&["init"], arguments].concat());
     let command = command.map_err(|error| (error.to_string(), None))?;
     let mut out = Vec::new();
-    let mut person = Person::new(answers.map(str::as_bytes), &mut out);
+    let mut person = Person::new(answers.map(str::as_bytes), SECRET.as_bytes(), &mut out);
     let done = init::run(&command.args, &mut person);
     drop(person);
     done.map_err(|failure| {
@@ -182,6 +185,32 @@ fn somebody_who_answers_is_asked_until_it_can_be_understood() {
 
     let (text, hint) = init(&["--directory", "never"], Some("production\n")).unwrap_err();
     assert!(text.contains("the input ended") && hint.unwrap().contains("--defaults"));
+}
+
+#[test]
+fn somebody_who_has_the_values_is_asked_for_each_and_the_secret_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("asked");
+    let path = place.to_str().unwrap();
+    // What cannot be a header value is asked for again.
+    let answers = "\n\n\n\n\n\nyes\nmade-up-1\nmade-up-2\nmåde-up\nmade-up-3\nmade-up-4\n\
+                   organization.company\nmade-up-6\n";
+    let told = init(&["--directory", path], Some(answers)).unwrap();
+    assert!(told.contains("production: version 1 is in use"), "{told}");
+    assert!(!told.contains(SECRET.trim()), "{told}");
+    assert!(!told.contains("credentials set"), "{told}");
+    let file = place.join("credentials.sealed");
+    let file = file.to_str().unwrap();
+    let (code, shown, errors) =
+        output(&["credentials", "show", "--json", "--file", file, "--name", "production"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(shown.matches("client_secret").count(), 1, "{shown}");
+
+    // Without them, the command that puts them in comes next.
+    let place = folder.path().join("later");
+    let path = place.to_str().unwrap();
+    let told = init(&["--directory", path], Some("\n\n\n\n\n\nno\n")).unwrap();
+    assert!(told.contains("credentials set --name production"), "{told}");
 }
 
 /// From nothing to an answer, with the three commands that it ends with.

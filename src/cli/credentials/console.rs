@@ -44,7 +44,7 @@ impl<'a> Console<'a> {
     }
 
     /// Reads one value: on a terminal one line that is not shown, otherwise all there is.
-    pub(super) fn read_value(&mut self, label: &str) -> Result<SecretText, Failure> {
+    pub(in crate::cli) fn read_value(&mut self, label: &str) -> Result<SecretText, Failure> {
         let raw = match self.terminal.as_ref().map(OwnedFd::try_clone).transpose()? {
             Some(terminal) => {
                 write!(self.notes, "{label}: ")?;

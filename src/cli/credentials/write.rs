@@ -51,20 +51,11 @@ pub(super) fn set(
     // Opened first: nobody types a secret to learn that the key file is missing.
     store.read()?;
     let values = new_values(args, console)?;
-    replace(store, name, values, console)
+    seal(store, name, values, console)
 }
 
-/// Seals the values of a JSON object as a set's newest version, as `set --from-json` does.
+/// Makes these the values in use, over those of the version before.
 pub(in crate::cli) fn seal(
-    store: &Store,
-    name: &str,
-    json: &[u8],
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    replace(store, name, values_from_json(json)?, console)
-}
-
-fn replace(
     store: &Store,
     name: &str,
     values: StoredValues,

@@ -186,7 +186,10 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
         return Err(Failure::failed("a secret is on the audit trail"));
     }
     writeln!(out, "     no secret is in it, neither the real one nor the forged one")?;
-    writeln!(out, "\nEverything is removed again. A real set-up is in the README.")?;
+    writeln!(
+        out,
+        "\nEverything is removed again. For a gateway of your own: pigello-gateway init"
+    )?;
     Ok(())
 }
 

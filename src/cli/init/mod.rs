@@ -44,8 +44,8 @@ pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
     for file in &files {
         writeln!(person.out, "wrote {:<44} {}", place.path(file.name), file.what)?;
     }
-    secret::prepare(&plan, &place, args, person)?;
-    next(&plan, &place, args, person)
+    secret::prepare(&plan, &place, person)?;
+    next(&plan, &place, person)
 }
 
 /// A file that is written.
@@ -91,7 +91,7 @@ fn files(plan: &Plan) -> Vec<File> {
 }
 
 /// The commands that come next: three, and they can be copied.
-fn next(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
+fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
     let config = place.path(CONFIGURATION);
     let mut commands = Vec::new();
     let mut command = |text: String, what: &str| commands.push((text, what.to_owned()));
@@ -100,7 +100,7 @@ fn next(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> Res
             format!("pigello-gateway mock-upstream --ca-out {}", place.path(MOCK_CA)),
             "a mock of Pigello; in a terminal of its own",
         );
-    } else if let Some((text, what)) = secret::next(plan, place, args) {
+    } else if let Some((text, what)) = secret::next(plan, place) {
         command(text, what);
     }
     if plan.deployment == Deployment::Kubernetes {

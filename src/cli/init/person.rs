@@ -1,15 +1,23 @@
 //! Whoever runs `init`: asked on a terminal, otherwise only told.
+//!
+//! A secret is asked for without showing what is typed, and never ends in a `String`.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use clap::ValueEnum;
 
-use crate::cli::Failure;
+use crate::{
+    cli::{Failure, credentials::Console},
+    credentials::{ValueName, sealed::StoredValues},
+    secret::SecretText,
+};
 
 /// Answers and questions.
 pub struct Person<'a> {
     /// Answers, if there is somebody to give them.
     input: Option<Box<dyn BufRead + 'a>>,
+    /// Where a secret is typed.
+    secrets: Console<'a>,
     /// Where they read.
     pub(super) out: Box<dyn Write + 'a>,
 }
@@ -26,13 +34,19 @@ impl<'a> Person<'a> {
         let input = io::stdin();
         let asked = input.is_terminal() && io::stdout().is_terminal();
         let input = asked.then(|| Box::new(io::stdin().lock()) as Box<dyn BufRead>);
-        Ok(Self { input, out: Box::new(anstream::stdout()) })
+        let secrets = Console::standard(io::sink(), anstream::stdout())?;
+        Ok(Self { input, secrets, out: Box::new(anstream::stdout()) })
     }
 
-    /// One made of parts: with `input`, somebody answers.
-    pub fn new(input: Option<impl BufRead + 'a>, out: impl Write + 'a) -> Self {
+    /// One made of parts: with `input`, somebody answers, and `secrets` is typed unseen.
+    pub fn new(
+        input: Option<impl BufRead + 'a>,
+        secrets: impl io::Read + 'a,
+        out: impl Write + 'a,
+    ) -> Self {
         let input = input.map(|input| Box::new(input) as Box<dyn BufRead>);
-        Self { input, out: Box::new(out) }
+        let secrets = Console::new(secrets, io::sink(), io::sink());
+        Self { input, secrets, out: Box::new(out) }
     }
 
     /// Asks no more.
@@ -51,19 +65,57 @@ impl<'a> Person<'a> {
         if let Some(given) = given {
             return Ok(given);
         }
-        let Some(input) = &mut self.input else {
+        if self.input.is_none() {
             return parse(default).map_err(Failure::usage);
-        };
+        }
         loop {
-            write!(self.out, "{question} [{default}]: ")?;
-            self.out.flush()?;
-            let mut answer = String::new();
-            if input.read_line(&mut answer)? == 0 {
-                return Err(Failure::usage("the input ended before everything was answered")
-                    .hint("nothing was written; --defaults asks nothing"));
+            let answer = self.answer(&format!("{question} [{default}]"))?;
+            match parse(if answer.is_empty() { default } else { &answer }) {
+                Ok(value) => return Ok(value),
+                Err(why) => writeln!(self.out, "  {why}")?,
             }
-            let answer = answer.trim();
-            match parse(if answer.is_empty() { default } else { answer }) {
+        }
+    }
+
+    /// One line of an answer, without what surrounds it.
+    fn answer(&mut self, question: &str) -> Result<String, Failure> {
+        write!(self.out, "{question}: ")?;
+        self.out.flush()?;
+        let mut answer = String::new();
+        let read = self.input.as_mut().map_or(Ok(0), |input| input.read_line(&mut answer))?;
+        if read == 0 {
+            return Err(Failure::usage("the input ended before everything was answered")
+                .hint("nothing was written; --defaults asks nothing"));
+        }
+        Ok(answer.trim().to_owned())
+    }
+
+    /// The seven values, if somebody is there and has them at hand.
+    pub(super) fn values(&mut self) -> Result<Option<StoredValues>, Failure> {
+        if self.input.is_none() {
+            return Ok(None);
+        }
+        let at_hand =
+            self.ask(None, "Are the seven values at hand, to be sealed now?", "yes", yes_or_no)?;
+        if !at_hand {
+            return Ok(None);
+        }
+        let mut values = StoredValues::default();
+        for name in ValueName::ALL {
+            values.insert(name, self.value(name)?);
+        }
+        Ok(Some(values))
+    }
+
+    fn value(&mut self, name: ValueName) -> Result<SecretText, Failure> {
+        if name.is_secret() {
+            writeln!(self.out, "  (what you type now is not shown)")?;
+            self.out.flush()?;
+            return self.secrets.read_value(name.key());
+        }
+        loop {
+            let answer = self.answer(&format!("  {}", name.key()))?;
+            match SecretText::parse(answer.as_bytes()) {
                 Ok(value) => return Ok(value),
                 Err(why) => writeln!(self.out, "  {why}")?,
             }
@@ -86,5 +138,13 @@ impl<'a> Person<'a> {
         self.ask(given, &format!("{question} ({words})"), default, |text| {
             T::from_str(text, true).map_err(|_| format!("give one of {words}"))
         })
+    }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "y" => Ok(true),
+        "no" | "n" => Ok(false),
+        _ => Err("give yes or no".to_owned()),
     }
 }

@@ -7,8 +7,11 @@ use super::{
     arguments::{Args, Deployment, Login, Source, Upstream},
 };
 use crate::{
-    cli::Failure,
+    cli::{Failure, credentials::read_json_file},
+    credentials::sealed::{StoredValues, values_from_json},
     domain::{Address, OperationPattern, Origin, builtin_operations},
+    mock::MADE_UP_VALUES,
+    secret::SecretText,
 };
 
 /// Everything that was given, answered or taken by default.
@@ -25,6 +28,8 @@ pub(super) struct Plan {
     pub(super) listen: Address,
     pub(super) admin: Address,
     pub(super) vault: Option<Vault>,
+    /// What is sealed at once.
+    pub(super) values: Option<StoredValues>,
     /// The folder it is written into.
     pub(super) directory: PathBuf,
 }
@@ -76,6 +81,10 @@ impl Plan {
             "subtenant.*",
             patterns,
         )?;
+        let values = match source {
+            Source::Sealed => values(args, &which, person)?,
+            Source::Vault | Source::Directory | Source::Environment => None,
+        };
         let ca_file = match (&args.ca_file, &which) {
             (Some(file), _) => Some(std::path::absolute(file)?),
             (None, Upstream::Mock) => Some(MOCK_CA.into()),
@@ -98,6 +107,7 @@ impl Plan {
             listen: args.listen.clone(),
             admin: args.admin.clone(),
             vault,
+            values,
             directory: std::path::absolute(args.directory.as_deref().unwrap_or(usual))?,
         })
     }
@@ -124,6 +134,33 @@ impl Plan {
             Address::Unix(_) => None,
         }
     }
+}
+
+/// What is to be sealed: read before anything is written.
+fn values(
+    args: &Args,
+    which: &Upstream,
+    person: &mut Person<'_>,
+) -> Result<Option<StoredValues>, Failure> {
+    if let Some(file) = &args.values {
+        let values = values_from_json(&read_json_file(file)?)?;
+        if values.is_empty() {
+            let text = format!("{} holds none of the seven values", file.display());
+            return Err(Failure::failed(text));
+        }
+        return Ok(Some(values));
+    }
+    if *which != Upstream::Mock {
+        return person.values();
+    }
+    let mut values = StoredValues::default();
+    for (name, text) in MADE_UP_VALUES {
+        // They are constants, and the mock's own tests read them.
+        if let Ok(value) = SecretText::parse(text.as_bytes()) {
+            values.insert(name, value);
+        }
+    }
+    Ok(Some(values))
 }
 
 /// What does not go together is said before anything is asked or written.

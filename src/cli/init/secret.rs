@@ -2,27 +2,22 @@
 
 use super::{
     Person, Plan,
-    arguments::{Args, Login, Source},
+    arguments::{Login, Source},
     place::{KEY, Place, STORE},
 };
 use crate::{
     cli::{
         Failure,
-        credentials::{Console, read_json_file, seal},
+        credentials::{Console, seal},
     },
     credentials::{ValueName, sealed::Store},
     mock::MADE_UP_VALUES,
 };
 
 /// Makes what the source needs beside the configuration.
-pub(super) fn prepare(
-    plan: &Plan,
-    place: &Place,
-    args: &Args,
-    person: &mut Person<'_>,
-) -> Result<(), Failure> {
+pub(super) fn prepare(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
     match plan.source {
-        Source::Sealed => sealed(plan, place, args, person),
+        Source::Sealed => sealed(plan, place, person),
         Source::Directory if !plan.mounts() => {
             place.make_private(FOLDER)?;
             writeln!(
@@ -41,7 +36,7 @@ pub(super) fn prepare(
     }
 }
 
-fn sealed(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
+fn sealed(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
     let store = Store::new(place.file(STORE), place.file(KEY));
     if store.file().exists() {
         writeln!(person.out, "kept  {}", place.path(STORE))?;
@@ -54,25 +49,16 @@ fn sealed(plan: &Plan, place: &Place, args: &Args, person: &mut Person<'_>) -> R
             place.path(KEY)
         )?;
     }
+    let Some(values) = &plan.values else { return Ok(()) };
     let mut console = Console::new(std::io::empty(), &mut person.out, std::io::sink());
-    if let Some(file) = &args.values {
-        let values = read_json_file(file)?;
-        return seal(&store, &plan.profile, &values, &mut console);
-    }
-    if plan.is_mock() {
-        let values: std::collections::BTreeMap<_, _> =
-            MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), *value)).collect();
-        let values = serde_json::json!(values).to_string();
-        return seal(&store, &plan.profile, values.as_bytes(), &mut console);
-    }
-    Ok(())
+    seal(&store, &plan.profile, values.clone(), &mut console)
 }
 
 /// The command that puts the seven values where the gateway looks for them.
-pub(super) fn next(plan: &Plan, place: &Place, args: &Args) -> Option<(String, &'static str)> {
+pub(super) fn next(plan: &Plan, place: &Place) -> Option<(String, &'static str)> {
     let names = ValueName::ALL.map(ValueName::key).join(",");
     match plan.source {
-        Source::Sealed if args.values.is_some() => None,
+        Source::Sealed if plan.values.is_some() => None,
         Source::Sealed => Some((
             format!(
                 "pigello-gateway credentials set --name {} --file {} --from-json -",
