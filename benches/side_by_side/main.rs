@@ -26,7 +26,7 @@ mod upstream;
 #[path = "../support/workplace.rs"]
 mod workplace;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anstream::eprintln;
 use clap::{Args, Parser, Subcommand};
@@ -117,6 +117,9 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 fn compare(options: &Options) -> Result<(), Failure> {
+    if let Some(folder) = options.out.parent() {
+        fs::create_dir_all(folder).during(format_args!("cannot make {}", folder.display()))?;
+    }
     machine::get_ahead();
     let authority = Authority::new("side by side").during("cannot make an authority")?;
     let contestants = contestants(options)?;
@@ -143,8 +146,9 @@ fn compare(options: &Options) -> Result<(), Failure> {
                 report.add(round, *workload, contestant, measured);
             }
         }
+        // After each round, so that one that breaks off leaves those before it.
+        report.write(&options.out)?;
     }
-    report.write(&options.out)?;
     report.print();
     Ok(())
 }

@@ -173,6 +173,7 @@ fn spread(figures: impl Iterator<Item = f64>, digits: usize) -> String {
     let upper = figures.get(figures.len() / 2).copied().unwrap_or_default();
     let lower = figures.get((figures.len() - 1) / 2).copied().unwrap_or_default();
     let median = f64::midpoint(lower, upper);
+    let digits = if median < 100.0 { digits } else { 0 };
     if figures.len() == 1 {
         return format!("{median:.digits$}");
     }

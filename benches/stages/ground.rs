@@ -1,0 +1,370 @@
+//! What the stages are made of, and requests for each of them.
+//!
+//! Nobody but the stages can make what they hand on, which is the point of their types. So a request is
+//! sent through the real stages before the one that is timed, over a connection in memory, and caught
+//! behind them.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::ready,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use http::{Method, Request, Response, StatusCode, uri::PathAndQuery};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::TokioIo;
+use pigello_gateway::{
+    app,
+    body::{Body, collect_limited},
+    config::{self, settings::Settings},
+    credentials::{self, Identifiers, Keeper, RefreshSettings, SourceSettings},
+    domain::{CredentialsName, ListenerName, Origin, ProfileName, Proof, RequestId},
+    mock::Authority,
+    pipeline::{
+        audit::{Edges, OpenLayer, intend, open, write_ahead},
+        authorize::{Policy, authorize},
+        cache::{self, Scope, Store, cache},
+        connection::{Connection, Peer},
+        gather::gather,
+        identify::{Schemes, identify},
+        inject::resolve,
+        receive::{HostRules, Limits, Rules, receive},
+        request::{Arrival, Identified, Intended, Opened, Received, Recorded, Resolved},
+        respond::respond,
+    },
+    telemetry::{Metrics, Tracer},
+    trail::{self, CacheResult, Outcome, Record, Trail},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    runtime::{EnterGuard, Runtime},
+    sync::Semaphore,
+};
+use tower::{
+    Service, ServiceBuilder,
+    layer::util::{Identity, Stack},
+    service_fn,
+};
+
+use super::{
+    failure::{During as _, Failure},
+    workplace::{CACHED, Workplace},
+};
+
+/// The parts of one listener's path.
+pub struct Ground {
+    runtime: Runtime,
+    settings: Settings,
+    policy: Arc<Policy>,
+    store: Store,
+    no_memory: Store,
+    origin: Origin,
+    keeper: Keeper,
+    edges: Edges,
+    _place: Workplace,
+    _trail: TempDir,
+}
+
+impl Ground {
+    /// A listener's parts as a configuration makes them, its trail in memory.
+    pub fn make() -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .during("cannot start a runtime")?;
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let authority = Authority::new("stages").during("cannot make an authority")?;
+        let place = Workplace::make(&authority, nowhere, nowhere)?;
+        let loaded = config::load(&[place.config()], std::iter::empty())
+            .map_err(|problems| Failure::new(problems.to_string()))?;
+        let folder = tempfile::tempdir_in("/dev/shm").during("cannot make a folder in memory")?;
+        let trail = Trail::open(&trail::Settings::new(folder.path())).during("no trail")?;
+        let keeper = Keeper::new(credentials::Settings {
+            name: CredentialsName::new("bench"),
+            source: SourceSettings::Directory { path: place.path("credentials") },
+            fixed: Identifiers::new(),
+            refresh: RefreshSettings::default(),
+        });
+        let read = runtime.block_on(keeper.refresh());
+        read.map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Self {
+            policy: Arc::new(app::policy(&loaded.settings)),
+            settings: loaded.settings,
+            store: Store::new(cache::Settings::default()),
+            no_memory: Store::new(cache::Settings { enabled: false, ..Default::default() }),
+            origin: "https://localhost".parse().during("no origin")?,
+            keeper,
+            edges: Edges {
+                listener: ListenerName::new("bench"),
+                profile: ProfileName::new("bench"),
+                trail,
+                tracer: Tracer::default(),
+                metrics: Metrics::new(),
+            },
+            runtime,
+            _place: place,
+            _trail: folder,
+        })
+    }
+
+    /// Where records go.
+    pub fn edges(&self) -> Edges {
+        self.edges.clone()
+    }
+
+    /// What the listener takes.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            hosts: HostRules::new(None, &[]),
+            limits: Limits {
+                request_body: self.settings.limits.request_body,
+                header_bytes: self.settings.limits.header_bytes,
+                header_count: self.settings.limits.header_count,
+                target_bytes: 8 * 1024,
+            },
+            in_flight: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// How callers are identified.
+    pub fn schemes(&self) -> Schemes {
+        Schemes::new(Some("bench".into()), &self.settings.callers)
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy)
+    }
+
+    /// What is remembered.
+    pub fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Whose memory it is.
+    pub fn scope(&self) -> Scope {
+        let (profile, origin) = (self.edges.profile.clone(), self.origin.clone());
+        Scope { profile, origin, keeper: self.keeper() }
+    }
+
+    /// The credentials.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
+    }
+
+    /// Timers of the stages run on this runtime.
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
+    /// Waits for an answer, and reads it to its end.
+    pub fn serve<B, E>(
+        &self,
+        stage: &str,
+        answer: impl Future<Output = Result<Response<B>, E>>,
+    ) -> Result<(), Failure>
+    where
+        B: http_body::Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
+        self.runtime.block_on(async {
+            let answer = answer.await.map_err(|_| Failure::new(format!("{stage}: fails")))?;
+            collect_limited(answer.into_body(), MAX_BODY).await.during("an answer breaks off")?;
+            Ok(())
+        })
+    }
+
+    /// What the listener hands over.
+    pub fn arrival(&self) -> Result<Arrival, Failure> {
+        self.caught(|slot| {
+            service_fn(move |arrival: Arrival| {
+                slot.put(arrival);
+                ready(Ok::<_, Infallible>(Response::new(Body::empty())))
+            })
+        })
+    }
+
+    /// A request with its record open.
+    pub fn opened(&self) -> Result<Opened, Failure> {
+        self.caught(|slot| self.builder().service(slot.catch()))
+    }
+
+    /// A request that is well formed.
+    pub fn received(&self) -> Result<Received, Failure> {
+        self.caught(|slot| {
+            self.builder().layer(respond()).layer(receive(self.rules())).service(slot.catch())
+        })
+    }
+
+    /// A request whose caller is known.
+    pub fn identified(&self) -> Result<Identified, Failure> {
+        self.caught(|slot| {
+            self.builder()
+                .layer(respond())
+                .layer(receive(self.rules()))
+                .layer(identify(self.schemes()))
+                .service(slot.catch())
+        })
+    }
+
+    /// A request that its caller may make and that the trail answers for.
+    pub fn recorded(&self) -> Result<Recorded, Failure> {
+        self.caught(|slot| {
+            self.builder()
+                .layer(respond())
+                .layer(receive(self.rules()))
+                .layer(identify(self.schemes()))
+                .layer(authorize(self.policy()))
+                .layer(gather(TIME))
+                .layer(write_ahead(self.edges.trail.clone()))
+                .service(slot.catch())
+        })
+    }
+
+    /// A request that memory could not answer.
+    pub fn intended(&self) -> Result<Intended, Failure> {
+        self.caught(|slot| {
+            self.builder()
+                .layer(respond())
+                .layer(receive(self.rules()))
+                .layer(identify(self.schemes()))
+                .layer(authorize(self.policy()))
+                .layer(gather(TIME))
+                .layer(write_ahead(self.edges.trail.clone()))
+                .layer(cache(self.no_memory.clone(), self.scope()))
+                .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
+                .service(slot.catch())
+        })
+    }
+
+    /// A request with the credentials it will be sent with.
+    pub fn resolved(&self) -> Result<Resolved, Failure> {
+        self.caught(|slot| {
+            self.builder()
+                .layer(respond())
+                .layer(receive(self.rules()))
+                .layer(identify(self.schemes()))
+                .layer(authorize(self.policy()))
+                .layer(gather(TIME))
+                .layer(write_ahead(self.edges.trail.clone()))
+                .layer(cache(self.no_memory.clone(), self.scope()))
+                .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
+                .layer(resolve(self.keeper()))
+                .service(slot.catch())
+        })
+    }
+
+    /// The first stage; every request passes it.
+    fn builder(&self) -> ServiceBuilder<Stack<OpenLayer, Identity>> {
+        ServiceBuilder::new().layer(open(self.edges(), refusal))
+    }
+
+    /// Sends a request through these stages and returns what the slot caught.
+    fn caught<T, P, B>(&self, path: impl FnOnce(Slot<T>) -> P) -> Result<T, Failure>
+    where
+        P: Service<Arrival, Response = Response<B>, Error = Infallible> + Clone,
+        B: http_body::Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+    {
+        let slot = Slot(Arc::default());
+        let path = path(slot.clone());
+        let connection = Connection::new(Peer::Tcp((Ipv4Addr::LOCALHOST, 1).into()), Vec::new());
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            path.clone().call(Arrival { request, connection: Arc::clone(&connection) })
+        });
+        self.runtime.block_on(async {
+            let (mut caller, gateway) = tokio::io::duplex(16 * 1024);
+            let serving = http1::Builder::new().serve_connection(TokioIo::new(gateway), service);
+            let calling = async {
+                caller.write_all(REQUEST.as_bytes()).await?;
+                caller.read_to_end(&mut Vec::new()).await
+            };
+            let (served, called) = tokio::join!(serving, calling);
+            served.during("the request was not served")?;
+            called.during("the request could not be sent")
+        })?;
+        let caught = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        caught.ok_or_else(|| Failure::new("a stage refuses the request"))
+    }
+
+    /// A finished call, answered from memory.
+    pub fn record(&self) -> Record {
+        Record {
+            time: SystemTime::now(),
+            request_id: RequestId::fresh(),
+            trace_id: 1,
+            listener: self.edges.listener.clone(),
+            caller: Some("bench".into()),
+            caller_proof: Some(Proof::Listener),
+            profile: self.edges.profile.clone(),
+            operation: Some("subtenant.get".into()),
+            method: Method::GET,
+            target: Some(PathAndQuery::from_static(CACHED)),
+            status: Some(StatusCode::OK),
+            outcome: Outcome::Cached,
+            cache: Some(CacheResult::Hit),
+            source_request_id: Some(RequestId::fresh()),
+            upstream_status: None,
+            upstream_tls: None,
+            attempts: 0,
+            retries: Vec::new(),
+            credential_version: None,
+            duration: Duration::from_micros(20),
+            upstream_time: None,
+            request_bytes: 0,
+            response_bytes: 2898,
+            error: None,
+            would_refuse: None,
+            masked_fields: 0,
+        }
+    }
+}
+
+/// Where a request that has come through is put.
+#[derive(Debug)]
+struct Slot<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Send + 'static> Slot<T> {
+    fn put(&self, value: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+
+    /// Stands behind the last stage, keeps what comes, and answers with nothing.
+    fn catch<E: Send + 'static>(
+        self,
+    ) -> impl Service<T, Response = Response<Body>, Error = E, Future: Send> + Clone + Send + 'static
+    {
+        service_fn(move |value| {
+            self.put(value);
+            ready(Ok(Response::new(Body::empty())))
+        })
+    }
+}
+
+/// No call is refused here.
+pub fn refusal(_: &pigello_gateway::error::Error, _: RequestId) -> Response<Body> {
+    Response::new(Body::empty())
+}
+
+/// What an application sends: a read that the cache may answer.
+const REQUEST: &str = concat!(
+    "GET /accounts/users/customer/subtenant/5b1f0c52-7d34-4f0e-9a6b-3c2d1e0f4a01/ HTTP/1.1\r\n",
+    "Host: localhost\r\n",
+    "User-Agent: application/1.0\r\n",
+    "Accept: application/json\r\n",
+    "Accept-Encoding: identity\r\n",
+    "Connection: close\r\n",
+    "\r\n",
+);
+/// How long a call may take, as by default.
+const TIME: Duration = Duration::from_secs(30);
+/// More than any answer here has.
+const MAX_BODY: usize = 1024 * 1024;
