@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{Method, Request, Response, StatusCode, uri::PathAndQuery};
+use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use pigello_gateway::{
@@ -21,7 +21,7 @@ use pigello_gateway::{
     body::{Body, collect_limited},
     config::{self, settings::Settings},
     credentials::{self, Identifiers, Keeper, RefreshSettings, SourceSettings},
-    domain::{CredentialsName, ListenerName, Origin, ProfileName, Proof, RequestId},
+    domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
     mock::Authority,
     pipeline::{
         audit::{Edges, OpenLayer, intend, open, write_ahead},
@@ -104,6 +104,7 @@ impl Ground {
                 trail,
                 tracer: Tracer::default(),
                 metrics: Metrics::new(),
+                problem_base: ProblemBase::default(),
             },
             runtime,
             _place: place,
@@ -195,7 +196,10 @@ impl Ground {
     /// A request that is well formed.
     pub fn received(&self) -> Result<Received, Failure> {
         self.caught(|slot| {
-            self.builder().layer(respond()).layer(receive(self.rules())).service(slot.catch())
+            self.builder()
+                .layer(respond(ProblemBase::default()))
+                .layer(receive(self.rules()))
+                .service(slot.catch())
         })
     }
 
@@ -203,7 +207,7 @@ impl Ground {
     pub fn identified(&self) -> Result<Identified, Failure> {
         self.caught(|slot| {
             self.builder()
-                .layer(respond())
+                .layer(respond(ProblemBase::default()))
                 .layer(receive(self.rules()))
                 .layer(identify(self.schemes()))
                 .service(slot.catch())
@@ -214,7 +218,7 @@ impl Ground {
     pub fn recorded(&self) -> Result<Recorded, Failure> {
         self.caught(|slot| {
             self.builder()
-                .layer(respond())
+                .layer(respond(ProblemBase::default()))
                 .layer(receive(self.rules()))
                 .layer(identify(self.schemes()))
                 .layer(authorize(self.policy()))
@@ -228,7 +232,7 @@ impl Ground {
     pub fn intended(&self) -> Result<Intended, Failure> {
         self.caught(|slot| {
             self.builder()
-                .layer(respond())
+                .layer(respond(ProblemBase::default()))
                 .layer(receive(self.rules()))
                 .layer(identify(self.schemes()))
                 .layer(authorize(self.policy()))
@@ -244,7 +248,7 @@ impl Ground {
     pub fn resolved(&self) -> Result<Resolved, Failure> {
         self.caught(|slot| {
             self.builder()
-                .layer(respond())
+                .layer(respond(ProblemBase::default()))
                 .layer(receive(self.rules()))
                 .layer(identify(self.schemes()))
                 .layer(authorize(self.policy()))
@@ -301,7 +305,7 @@ impl Ground {
             profile: self.edges.profile.clone(),
             operation: Some("subtenant.get".into()),
             method: Method::GET,
-            target: Some(PathAndQuery::from_static(CACHED)),
+            target: CACHED.parse().ok(),
             status: Some(StatusCode::OK),
             outcome: Outcome::Cached,
             cache: Some(CacheResult::Hit),
@@ -350,7 +354,7 @@ impl<T: Send + 'static> Slot<T> {
 }
 
 /// No call is refused here.
-pub fn refusal(_: &pigello_gateway::error::Error, _: RequestId) -> Response<Body> {
+pub fn refusal(_: &pigello_gateway::error::Error, _: RequestId, _: &ProblemBase) -> Response<Body> {
     Response::new(Body::empty())
 }
 
