@@ -35,6 +35,12 @@ fn init(arguments: &[&str], answers: Option<&str>) -> Result<String, (String, Op
     Ok(String::from_utf8(out).unwrap())
 }
 
+/// How many commands it ends with.
+fn next(told: &str) -> usize {
+    let commands = told.split("Next:\n").nth(1).unwrap().lines();
+    commands.filter(|line| line.starts_with("  ") && !line.starts_with("      ")).count()
+}
+
 fn loads(files: &[&Path]) {
     let files: Vec<_> = files.iter().map(|file| (*file).to_owned()).collect();
     let loaded = config::load(&files, std::iter::empty()).and_then(Loaded::for_serving);
@@ -76,11 +82,7 @@ fn every_combination_writes_a_configuration_that_loads() {
                     loads(&[&file, &overlay]);
                 }
                 assert!(told.contains("pigello-gateway check --"), "{told}");
-                let commands = told.split("Next:\n").nth(1).unwrap();
-                let commands = commands
-                    .lines()
-                    .filter(|line| line.starts_with("  ") && !line.starts_with("      "));
-                assert_eq!(commands.count(), 3, "{told}");
+                assert_eq!(next(&told), 3, "{told}");
                 let owned = (source, deploy) == ("sealed", "systemd");
                 assert_eq!(told.contains("chown -R pigello-gateway:"), owned, "{told}");
                 // A service does not see what lies in a temporary folder.
@@ -270,6 +272,7 @@ fn values_are_sealed_at_once_and_shown_nowhere() {
     let arguments = ["--directory", place.to_str().unwrap(), "--values", file.to_str().unwrap()];
     let told = init(&arguments, None).unwrap();
     assert!(told.contains("version 1 is in use"), "{told}");
+    assert_eq!(next(&told), 3, "{told}");
     let (_, secret) = MADE_UP_VALUES.iter().find(|(name, _)| name.is_secret()).unwrap();
     assert!(!told.contains(secret));
     for entry in fs::read_dir(&place).unwrap() {

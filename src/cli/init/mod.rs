@@ -140,6 +140,10 @@ fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failu
             "runs the gateway beside the application named in it",
         ),
     }
+    if commands.len() < 3 {
+        let text = format!("pigello-gateway audit tail --follow --config {config}");
+        commands.push((text, "who calls what, and what becomes of it".to_owned()));
+    }
     writeln!(person.out, "\nNext:")?;
     for (text, what) in commands {
         writeln!(person.out, "  {text}\n      {what}")?;

@@ -38,8 +38,11 @@ fn listener(what: String, address: &Address) -> Step {
                 .advise(Some("choose an address that this machine has and this user may use")),
         },
         Address::Unix(path) => match path.parent().filter(|folder| !folder.is_dir()) {
-            Some(folder) => Step::bad(what, format!("{} does not exist", folder.display()))
-                .advise(Some(format!("mkdir -p {}", folder.display()))),
+            Some(folder) => Step::doubtful(what, format!("{} does not exist", folder.display()))
+                .advise(Some(format!(
+                    "unless systemd opens the socket, make it: mkdir -p {}",
+                    folder.display()
+                ))),
             None => Step::good(what, format!("{address} can be made")),
         },
     }
