@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
     os::unix::fs::PermissionsExt as _,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -14,6 +14,7 @@ use std::{
 use pigello_gateway::mock::{
     Authority, EXAMPLE_SUBTENANT, MADE_UP_VALUES, MockPigello, Options, Running as Mock,
 };
+use rustix::net::{self, AddressFamily, SocketType};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -200,12 +201,17 @@ fn calling(options: Options) -> (Place, Runtime, Mock) {
     let runtime = Runtime::new().unwrap();
     let mock = runtime.block_on(MockPigello::start(options)).unwrap();
     let place = Place::new("");
+    calls(&place, &mock.origin());
+    fs::write(place.path("ca.pem"), mock.ca_pem().unwrap()).unwrap();
+    (place, runtime, mock)
+}
+
+/// Has the place call another upstream.
+fn calls(place: &Place, origin: &str) {
     let text = fs::read_to_string(place.config()).unwrap();
     let (_, upstream) = text.split_once("upstream = \"").unwrap();
     let (before, _) = upstream.split_once('"').unwrap();
-    change(&place, before, &mock.origin());
-    fs::write(place.path("ca.pem"), mock.ca_pem().unwrap()).unwrap();
-    (place, runtime, mock)
+    change(place, before, origin);
 }
 
 #[test]
@@ -282,8 +288,12 @@ fn a_caller_that_is_not_allowed() {
 
 #[test]
 fn an_upstream_that_is_down() {
-    let (place, runtime, mock) = calling(Options::new());
-    runtime.block_on(mock.stop()).unwrap();
+    // Bound and not listening: nothing answers there, and nobody else gets the port.
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddrV4::try_from(net::getsockname(&socket).unwrap()).unwrap();
+    let place = Place::new("");
+    calls(&place, &format!("https://{address}"));
     expect("upstream-down", &complaints(&place));
     let (problem, _) = problem(&place);
     expect("upstream-down-caller", &problem);
