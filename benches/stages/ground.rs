@@ -326,6 +326,13 @@ impl Ground {
     }
 }
 
+impl Drop for Ground {
+    fn drop(&mut self) {
+        // Before its folder goes: a trail puts back what is taken from under it.
+        drop(self.edges.trail.clone().close());
+    }
+}
+
 /// Where a request that has come through is put.
 #[derive(Debug)]
 struct Slot<T>(Arc<Mutex<Option<T>>>);

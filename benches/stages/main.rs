@@ -111,7 +111,9 @@ fn trail(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
         let trail = Trail::open(&settings).during("cannot open a trail")?;
         Ok::<_, Failure>((folder, trail))
     };
-    drop(open()?);
+    let (folder, first) = open()?;
+    first.close().during("cannot write a trail")?;
+    drop(folder);
     let mut group = criterion.benchmark_group("trail");
     group.throughput(Throughput::Elements(RECORDS)).sample_size(20);
     group.bench_function("1000 records", |bencher| {
