@@ -29,6 +29,7 @@ mod path;
 mod refusals;
 mod rotation;
 mod permission;
+mod service;
 mod support;
 mod telemetry;
 mod upstream_tls;
