@@ -325,8 +325,8 @@ pub(super) const UPSTREAM_ERROR: &str = "upstream-error";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What an object takes besides its header, body and key: its own fields, the cache's records and
-/// what the allocator adds. This and the next were measured: with 64 MiB of objects of 0.1 to 200 KB,
-/// what the process takes is within 13 % of what is counted.
+/// what the allocator adds. This and the next were measured: with thousands of objects of 60, 2,860
+/// and 20,000 bytes, the process grew by 97 to 99 % of what was counted.
 const OBJECT_BYTES: usize = 1100;
 /// What a header field takes besides its name and value.
 const FIELD_BYTES: usize = 104;
