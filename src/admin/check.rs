@@ -32,7 +32,7 @@ pub(super) enum Check {
         at: SystemTime,
         took: Duration,
         /// What was found, or why it could not be looked at.
-        result: Result<Box<Report>, String>,
+        result: Result<Arc<Report>, String>,
     },
 }
 
@@ -54,7 +54,7 @@ impl Checks {
         let began = Instant::now();
         let check = move || {
             let result = verify(&directory, Against::default(), |_| {});
-            let result = result.map(Box::new).map_err(|error| Chain(&error).to_string());
+            let result = result.map(Arc::new).map_err(|error| Chain(&error).to_string());
             *last.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
         };
         if let Err(error) = thread::Builder::new().name("audit-verify".to_owned()).spawn(check) {

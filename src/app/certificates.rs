@@ -17,10 +17,14 @@ pub(super) struct Certificates(BTreeMap<ListenerName, Arc<ServerTls>>);
 
 impl Certificates {
     /// Reads the files of these listeners. Those that `kept` has stay the same, read again.
-    pub(super) fn open(settings: &Settings, kept: Option<&Self>) -> Result<Self, ServerTlsError> {
+    pub(super) fn open(
+        settings: &Settings,
+        kept: Option<&Self>,
+    ) -> Result<Self, CertificatesError> {
         let mut all = BTreeMap::new();
         for listener in &settings.listeners {
             let Some(tls) = &listener.tls else { continue };
+            let failed = |source| CertificatesError::new(&listener.name, source);
             let files = TlsFiles {
                 certificate: tls.certificate.clone(),
                 private_key: tls.private_key.clone(),
@@ -30,10 +34,10 @@ impl Certificates {
                 kept.and_then(|kept| kept.of(&listener.name)).filter(|tls| *tls.files() == files);
             let tls = match same {
                 Some(tls) => {
-                    tls.reload()?;
+                    tls.reload().map_err(failed)?;
                     tls
                 }
-                None => Arc::new(ServerTls::open(files)?),
+                None => Arc::new(ServerTls::open(files).map_err(failed)?),
             };
             all.insert(listener.name.clone(), tls);
         }
@@ -56,21 +60,26 @@ impl Certificates {
         let mut failed = None;
         for (listener, tls) in &self.0 {
             if let Err(source) = tls.reload() {
-                let (listener, source) = (listener.clone(), Box::new(source));
-                failed.get_or_insert(CertificatesError { listener, source });
+                failed.get_or_insert(CertificatesError::new(listener, source));
             }
         }
         failed.map_or(Ok(()), Err)
     }
 }
 
-/// A listener's certificates cannot be used; it goes on with those it has.
+/// A listener's certificates cannot be used. One that serves goes on with those it has.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificates of listener `{listener}` cannot be used")]
 pub struct CertificatesError {
     listener: ListenerName,
     #[source]
-    source: Box<ServerTlsError>,
+    pub(super) source: Box<ServerTlsError>,
+}
+
+impl CertificatesError {
+    fn new(listener: &ListenerName, source: ServerTlsError) -> Self {
+        Self { listener: listener.clone(), source: Box::new(source) }
+    }
 }
 
 /// A listener beyond this machine that asks for no certificate serves whoever reaches it.

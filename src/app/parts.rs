@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use super::{
-    certificates::Certificates,
+    certificates::{Certificates, CertificatesError},
     sources::{self, SourceError},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         authorize::{self, Policy},
         cache::{self, Store},
         identify::Schemes,
-        listener::{self, BindError, Bound, Patience, ServerTlsError},
+        listener::{self, BindError, Bound, Patience},
         receive::{self, HostRules},
         resilience::{self, Health},
         upstream::{self, TlsError, Trust, Upstream},
@@ -90,8 +90,7 @@ impl Shared {
             upstreams.insert(name.clone(), upstream_settings(profile, settings)?);
             credentials_of.insert(name.clone(), profile.credentials.clone());
         }
-        let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))
-            .map_err(StartError::ListenerTls)?;
+        let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))?;
         let keepers = keepers(settings, kept)?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
@@ -368,8 +367,8 @@ pub enum StartError {
     #[error("the upstream's trusted roots cannot be used")]
     Tls(#[source] TlsError),
     /// A listener's certificates are missing or wrong: the configuration's fault as well.
-    #[error("the listener's TLS cannot be set up")]
-    ListenerTls(#[source] ServerTlsError),
+    #[error(transparent)]
+    ListenerTls(#[from] CertificatesError),
     /// The configuration's credentials cannot be used as they stand.
     #[error(transparent)]
     Credentials(#[from] SourceError),

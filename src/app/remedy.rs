@@ -16,7 +16,7 @@ impl StartError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
-            Self::ListenerTls(error) => Some(listener(error)),
+            Self::ListenerTls(error) => Some(listener(&error.source)),
             Self::Credentials(_) => None,
             Self::Trail(error) => trail(error),
             Self::Bind(error) => Some(bind(error)),

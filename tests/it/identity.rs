@@ -248,7 +248,7 @@ async fn a_reload_lets_in_by_other_files_and_refuses_those_it_cannot_use() {
         move |text: String| text.replace(&from, &to)
     };
     let refused = office.gateway.reload(to("other-ca.pem")).await.unwrap_err();
-    assert!(refused.contains("TLS"), "{refused}");
+    assert!(refused.contains("certificates of listener `main`"), "{refused}");
     assert_eq!((office.call(Some(&old)).await, office.call(Some(&new)).await), (Some(200), None));
 
     fs::write(office.files.path().join("other-ca.pem"), &other.pem).unwrap();

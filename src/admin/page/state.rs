@@ -1,5 +1,7 @@
 //! The parts behind the calls: upstreams, credentials, the cache, the trail.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use maud::{Markup, html};
 
@@ -145,7 +147,7 @@ pub(super) fn trail(facts: &Facts<'_>) -> Markup {
             }))
             (item("Lag", html! {
                 @if stats.queued == 0 { "none" } @else {
-                    (many(stats.queued as u64, "record")) ", " (stats.lag_ms) " ms"
+                    (many(stats.queued as u64, "record")) ", " (took(Some(Duration::from_millis(stats.lag_ms))))
                 }
             }))
             (item("Last record", thousands(stats.last_seq)))
