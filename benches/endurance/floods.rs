@@ -3,12 +3,17 @@
 
 use std::{
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -34,10 +39,13 @@ pub struct Options {
     /// Connections that do nothing
     #[arg(long, default_value_t = 9_900)]
     idle: usize,
+    /// Only this flood
+    #[arg(long, value_enum)]
+    flood: Option<Flood>,
 }
 
 /// What callers who mean harm do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Flood {
     /// None: what it is like in peace.
     None,
@@ -74,7 +82,7 @@ impl Flood {
             Self::None => 0,
             Self::Requests => 4 * common.callers,
             Self::SlowHeads | Self::SlowBodies => options.connections,
-            Self::SlowReaders => options.connections.min(500),
+            Self::SlowReaders => options.connections.min(MOST_READERS),
             Self::RapidReset | Self::Continuation => 32,
             Self::Idle => options.idle,
         }
@@ -85,7 +93,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let upstream = Upstream::start().await;
     upstream.forget_ids();
     let mut report = Report::new("floods");
-    for flood in Flood::ALL {
+    for flood in Flood::ALL.into_iter().filter(|f| options.flood.is_none_or(|only| only == *f)) {
         one(common, options, flood, &upstream, &mut report).await;
     }
     report
@@ -105,10 +113,11 @@ async fn one(
     let stop = CancellationToken::new();
     let mut flooding = JoinSet::new();
     let connections = flood.connections(common, options);
+    let ended = Arc::new(AtomicU64::new(0));
     for _ in 0..connections {
-        let stop = stop.clone();
+        let (stop, ended) = (stop.clone(), Arc::clone(&ended));
         flooding.spawn(async move {
-            stop.run_until_cancelled(attack(flood, address)).await.unwrap_or_default()
+            stop.run_until_cancelled(attack(flood, address, &ended)).await;
         });
         if flooding.len().is_multiple_of(500) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -124,10 +133,8 @@ async fn one(
     }
     let tally = load.stop().await;
     stop.cancel();
-    let mut ended = 0;
-    while let Some(end) = flooding.join_next().await {
-        ended += end.unwrap();
-    }
+    flooding.join_all().await;
+    let ended = ended.load(Ordering::Relaxed);
     let name = format!("{flood:?}");
     progress(format_args!(
         "{name}: peak {} KiB, good callers {}",
@@ -135,7 +142,7 @@ async fn one(
         tally.failures()
     ));
     report.figure(format!("{name}: connections"), connections);
-    report.figure(format!("{name}: connections or calls that the gateway ended"), ended);
+    report.figure(format!("{name}: connections that the gateway ended"), ended);
     report.figure(format!("{name}: peak of memory (KiB)"), process.peak_resident());
     report.figure(format!("{name}: descriptors at most"), descriptors);
     report.figure(format!("{name}: good calls"), tally.calls());
@@ -153,14 +160,11 @@ async fn one(
     );
 }
 
-/// One connection after the other, until it is cancelled or the gateway takes no more of it; says how
-/// often the gateway ended something.
-async fn attack(flood: Flood, address: SocketAddr) -> u64 {
-    let mut ended = 0;
-    let until = Instant::now() + Duration::from_mins(2);
-    while Instant::now() < until {
+/// One connection after the other, until it is cancelled; counts those that the gateway ended.
+async fn attack(flood: Flood, address: SocketAddr, ended: &AtomicU64) {
+    loop {
         let outcome = match flood {
-            Flood::None => return 0,
+            Flood::None => return,
             Flood::Requests => requests(address).await,
             Flood::SlowHeads => {
                 let head = format!("GET {LIST} HTTP/1.1\r\nhost: localhost\r\nx-slow: ");
@@ -177,12 +181,11 @@ async fn attack(flood: Flood, address: SocketAddr) -> u64 {
             Flood::Continuation => frames::flood(address, frames::continuation).await,
             Flood::Idle => idle(address).await,
         };
-        ended += 1;
+        ended.fetch_add(1, Ordering::Relaxed);
         if outcome.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    ended
 }
 
 type Ended = std::io::Result<()>;
@@ -206,10 +209,12 @@ async fn drip(address: SocketAddr, beginning: &[u8]) -> Ended {
     }
 }
 
-/// Asks for megabytes, and reads a byte a second of them.
+/// Asks for more than the kernel takes, and reads a byte a second of it.
 async fn unread(address: SocketAddr) -> Ended {
-    let mut stream = TcpStream::connect(address).await?;
-    let head = format!("GET {LIST}?size=4000000 HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4_096)?;
+    let mut stream = socket.connect(address).await?;
+    let head = format!("GET {LIST}?size=16000000 HTTP/1.1\r\nhost: localhost\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     let mut byte = [0; 1];
     while stream.read(&mut byte).await? > 0 {
@@ -225,5 +230,7 @@ async fn idle(address: SocketAddr) -> Ended {
     Ok(())
 }
 
+/// The upstream and the bench have the memory for so many answers.
+const MOST_READERS: usize = 200;
 /// No flood may take more memory than this: half a gigabyte.
 const MOST_KIB: u64 = 512 * 1024;

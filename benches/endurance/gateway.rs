@@ -74,7 +74,9 @@ impl Setup {
             audit.display()
         );
         let (program, keep) = (common.gateway.clone(), common.keep);
-        Self { program, folder, text, variables: Vec::new(), keep, mounted: Vec::new() }
+        let setup =
+            Self { program, folder, text, variables: Vec::new(), keep, mounted: Vec::new() };
+        common.set.iter().fold(setup, |setup, (key, value)| setup.set(key, value))
     }
 
     fn mount(&mut self, mark: Mark) -> Mounted {

@@ -74,6 +74,9 @@ pub struct Common {
     /// Writes the figures there as JSON, too
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Sets a key of the gateway: `TELEMETRY__LOG_LEVEL=debug`
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
     /// Keeps the gateway's folder (configuration, log, trail) and says where it is
     #[arg(long, global = true)]
     keep: bool,
@@ -99,6 +102,11 @@ enum Scenario {
     Soak(soak::Options),
     /// Floods, and those who behave
     Floods(floods::Options),
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("a key, `=` and a value")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn main() -> ExitCode {

@@ -27,6 +27,9 @@ pub struct Options {
     /// How many calls
     #[arg(long, default_value_t = 1_000_000)]
     calls: u64,
+    /// Of a thousand calls, so many are left before their answer has begun, and as many within it
+    #[arg(long, default_value_t = mix::LEFT, value_parser = clap::value_parser!(u64).range(..=480))]
+    left: u64,
 }
 
 /// What one caller made.
@@ -46,7 +49,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let setup = Setup::new(common, &upstream).set("TIMEOUTS__FIRST_BYTE", "3s");
     let mut gateway = setup.start().await;
     let (address, next) = (gateway.address("main"), Arc::new(AtomicU64::new(0)));
-    let (begun, calls) = (Instant::now(), options.calls);
+    let (begun, calls, left) = (Instant::now(), options.calls, options.left);
     let mut callers = JoinSet::new();
     for _ in 0..common.callers {
         let (upstream, next) = (upstream.clone(), Arc::clone(&next));
@@ -60,7 +63,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
                 if n.is_multiple_of(100_000) {
                     progress(format_args!("call {n}, {} s", begun.elapsed().as_secs()));
                 }
-                made.one(&mut caller, &upstream, n).await;
+                made.one(&mut caller, &upstream, mix::Kind::of(n, left), n).await;
             }
         });
     }
@@ -80,6 +83,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     report.figure("answers by status", format!("{:?}", all.tally.statuses));
     report.figure("callers that left", all.left);
     report.figure("requests at the upstream", upstream.requests());
+    report.figure("upstream connections that broke", upstream.broken());
     report.figure("records by status and error", trail.summary());
     report.latencies("call", &all.tally.latencies);
     let wrong = format!("{} {}", all.wrong.len(), all.wrong.first().map_or("", |text| text));
@@ -121,11 +125,11 @@ fn hold_against(report: &mut Report, upstream: &Upstream, trail: &Trail) {
 }
 
 impl Made {
-    async fn one(&mut self, caller: &mut Caller, upstream: &Upstream, n: u64) {
+    async fn one(&mut self, caller: &mut Caller, upstream: &Upstream, kind: mix::Kind, n: u64) {
         let due = Instant::now();
-        let outcome = mix::make(caller, upstream, n).await;
-        if !mix::note(&mut self.tally, n, &outcome, due) {
-            self.wrong.push(format!("{:?} {outcome}", mix::Kind::of(n)));
+        let outcome = mix::make(caller, upstream, kind, n).await;
+        if !mix::note(&mut self.tally, kind, &outcome, due) {
+            self.wrong.push(format!("{kind:?} {outcome}"));
         }
         match outcome {
             mix::Outcome::Answered(Ok(answer)) => {

@@ -37,16 +37,16 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Of call number `n`: of a thousand, 10 leave before, 10 within, 20 are forbidden, 10
-    /// malformed, 1 times out, and of the rest every second is of an object in memory.
-    pub const fn of(n: u64) -> Self {
+    /// Of call number `n`: of a thousand, so many are left before, as many within, 20 are forbidden,
+    /// 10 malformed, 1 times out, and of the rest every second is of an object in memory.
+    pub const fn of(n: u64, left: u64) -> Self {
         // Neighbours come at the same moment, so they should not be alike.
         match n.wrapping_mul(389) % 1_000 {
-            0..10 => Self::LeftBefore,
-            10..20 => Self::LeftWithin,
-            20..40 => Self::Forbidden,
-            40..50 => Self::Malformed,
-            50 => Self::TimedOut,
+            0..20 => Self::Forbidden,
+            20..30 => Self::Malformed,
+            30 => Self::TimedOut,
+            rest if rest < 31 + left => Self::LeftBefore,
+            rest if rest < 31 + 2 * left => Self::LeftWithin,
             odd if odd % 2 == 1 => Self::Cached,
             _ => Self::Fetched,
         }
@@ -64,9 +64,9 @@ impl Kind {
     }
 }
 
-/// Makes call number `n`. A caller that leaves counts as made once the gateway is known to have it.
-pub async fn make(caller: &mut Caller, upstream: &Upstream, n: u64) -> Outcome {
-    let kind = Kind::of(n);
+/// Makes call number `n` of that kind. A call that is left counts as made once the gateway is known to
+/// have it.
+pub async fn make(caller: &mut Caller, upstream: &Upstream, kind: Kind, n: u64) -> Outcome {
     let answer = match kind {
         Kind::Fetched => caller.get(LIST).await,
         Kind::Cached => caller.get(&subtenant(n % OBJECTS)).await,
@@ -102,12 +102,12 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Notes what became of call number `n`, and whether it was what had to become of it.
-pub fn note(tally: &mut Tally, n: u64, outcome: &Outcome, due: Instant) -> bool {
+/// Notes what became of a call of that kind, and says whether it was what had to become of it.
+pub fn note(tally: &mut Tally, kind: Kind, outcome: &Outcome, due: Instant) -> bool {
     match outcome {
         Outcome::Answered(answer) => {
             tally.note(answer, due);
-            answer.as_ref().is_ok_and(|answer| Kind::of(n).status() == Some(answer.status))
+            answer.as_ref().is_ok_and(|answer| kind.status() == Some(answer.status))
         }
         Outcome::Left => true,
         Outcome::Stuck => false,
@@ -137,6 +137,8 @@ async fn leave_within(caller: &mut Caller) -> Outcome {
     if began { Outcome::Left } else { Outcome::Stuck }
 }
 
+/// Of a thousand calls, so many are left before their answer has begun, and as many within it.
+pub const LEFT: u64 = 10;
 /// Objects that are asked for.
 const OBJECTS: u64 = 2_001;
 /// A call that got nowhere in this time is stuck.

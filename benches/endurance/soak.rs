@@ -123,8 +123,9 @@ fn start(
                     break;
                 }
                 let (n, due) = (next.fetch_add(1, Ordering::Relaxed), Instant::now());
-                let outcome = mix::make(&mut caller, &upstream, n).await;
-                wrong += u64::from(!mix::note(&mut tally, n, &outcome, due));
+                let kind = mix::Kind::of(n, mix::LEFT);
+                let outcome = mix::make(&mut caller, &upstream, kind, n).await;
+                wrong += u64::from(!mix::note(&mut tally, kind, &outcome, due));
                 if nth.is_multiple_of(each) {
                     caller.leave();
                 }

@@ -30,7 +30,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use parking_lot::Mutex;
-use pigello_gateway::{credentials::ValueName, mock::Authority};
+use pigello_gateway::{credentials::ValueName, error::Chain, mock::Authority};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -68,6 +68,8 @@ struct Seen {
     ids: [Mutex<HashMap<u128, u32>>; 16],
     holds: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     forgetful: AtomicBool,
+    /// Connections that did not end in order, by how.
+    broken: Mutex<HashMap<String, u64>>,
 }
 
 impl Default for Good {
@@ -145,6 +147,11 @@ impl Upstream {
         self.seen.unknown.load(Ordering::SeqCst)
     }
 
+    /// Connections that did not end in order, by how.
+    pub fn broken(&self) -> String {
+        format!("{:?}", self.seen.broken.lock())
+    }
+
     /// How many different versions came.
     pub fn versions(&self) -> usize {
         self.seen.versions.lock().len()
@@ -166,15 +173,17 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Seen>) {
         tokio::spawn(async move {
             stream.set_nodelay(true).ok();
             let Ok(stream) = acceptor.accept(stream).await else { return };
+            let answering = Arc::clone(&seen);
             let service = service_fn(|request| {
-                let seen = Arc::clone(&seen);
+                let seen = Arc::clone(&answering);
                 async move { Ok::<_, Infallible>(seen.answer(request).await) }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new());
             builder.http2().max_concurrent_streams(1_000);
-            // The gateway leaves when it is killed.
-            builder.serve_connection(TokioIo::new(stream), service).await.ok();
+            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+                *seen.broken.lock().entry(Chain(&*error).to_string()).or_default() += 1;
+            }
         });
     }
 }
