@@ -230,7 +230,7 @@ async fn idle(address: SocketAddr) -> Ended {
     Ok(())
 }
 
-/// The upstream and the bench have the memory for so many answers.
+/// Each has an answer on its way that nobody takes, in the gateway and in the kernel.
 const MOST_READERS: usize = 200;
 /// No flood may take more memory than this: half a gigabyte.
 const MOST_KIB: u64 = 512 * 1024;

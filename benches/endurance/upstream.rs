@@ -3,12 +3,13 @@
 //!
 //! It answers 400 to values that are not of one set or not all there, 401 to a set that is not good
 //! (any more, or yet), and 200 to the rest, with the set it saw in `X-Set` and in the body. What a
-//! query asks for besides: `size=N` a body of so many bytes, `stall` no answer at all, `half` only
+//! query asks for besides: `size=N` a body of at least so many bytes, `stall` no answer at all, `half` only
 //! half of one, `hold=N` no answer, and word to whoever waits for number N.
 
 use std::{
     collections::{BTreeSet, HashMap},
     convert::Infallible,
+    iter,
     net::SocketAddr,
     sync::{
         Arc,
@@ -243,13 +244,18 @@ impl Seen {
                 _ => {}
             }
         }
-        let mut body = format!("{{\"set\":\"{}.{version}\"}}", mark.text()).into_bytes();
-        body.resize(size.max(body.len()), b' ');
-        Response::builder()
+        let body = Bytes::from(format!("{{\"set\":\"{}.{version}\"}}", mark.text()));
+        let response = Response::builder()
             .header("content-type", "application/json")
-            .header("x-set", format!("{}.{version}", mark.text()))
-            .body(Either::Left(Full::new(body.into())))
-            .unwrap()
+            .header("x-set", format!("{}.{version}", mark.text()));
+        if size <= body.len() {
+            return response.body(Either::Left(Full::new(body))).unwrap();
+        }
+        // All large answers share their bytes, so that many of them take no memory here.
+        let rest = (size - body.len()).div_ceil(FILLING.len());
+        let pieces = iter::once(body).chain(iter::repeat_n(Bytes::from_static(FILLING), rest));
+        let body = StreamBody::new(stream::iter(pieces.map(|piece| Ok(Frame::data(piece)))));
+        response.body(Either::Right(BoxBody::new(body))).unwrap()
     }
 
     fn note_id(&self, headers: &HeaderMap) {
@@ -283,5 +289,7 @@ fn plain(status: u16, text: &'static str) -> Reply {
     Response::builder().status(status).body(body).unwrap()
 }
 
+/// What large answers are filled with.
+const FILLING: &[u8] = &[b' '; 16 * 1024];
 /// So much of an answer arrives, and then no more: beyond what the gateway keeps in memory.
 const HALF: usize = 128 * 1024;
