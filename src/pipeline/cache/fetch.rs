@@ -244,7 +244,7 @@ impl Errand {
             };
             match renewed {
                 Some(object) if self.is_of_its_key() => {
-                    said.stored = self.store.put(&self.key, &object, self.purges);
+                    said.stored = self.store.put(self.key.clone(), &object, self.purges);
                     said.ttl = object.left(times.answered);
                 }
                 _ => self.store.drop_target(&self.key.view()),
@@ -295,7 +295,7 @@ impl Errand {
     /// Stores an object and hands it to those who follow.
     fn keep(mut self, object: Arc<Object>) {
         let landing = if self.is_of_its_key() {
-            self.store.put(&self.key, &object, self.purges);
+            self.store.put(self.key, &object, self.purges);
             Landing::Stored(object)
         } else {
             Landing::NotShared

@@ -1,7 +1,6 @@
 //! Where objects are: one store for all listeners, workers and profiles.
 //!
-//! A lookup shares a lock of its shard with all other lookups; who stores something waits for no
-//! longer than it takes to copy a pointer. What is stored is bounded in bytes, and
+//! A lookup takes no lock that others wait for. What is stored is bounded in bytes, and
 //! [`Store::maintain`] makes sure that what has expired, or belongs to credentials that are no more,
 //! leaves memory and is not merely unreachable.
 
@@ -17,10 +16,6 @@ use std::{
 
 use http::HeaderMap;
 use parking_lot::Mutex;
-use quick_cache::{
-    DefaultHashBuilder, OptionsBuilder,
-    sync::{Cache, DefaultLifecycle, EntryAction, EntryResult},
-};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -40,7 +35,7 @@ pub struct Store(Arc<Shared>);
 struct Shared {
     settings: Settings,
     rules: Vec<Arc<Rule>>,
-    objects: Cache<Key, Variants, Weigher>,
+    objects: moka::sync::Cache<Key, Variants, ahash::RandomState>,
     epochs: Epochs,
     flights: Flights,
     /// Moves on with each purge: what is being fetched then is not stored.
@@ -91,7 +86,13 @@ impl Store {
 
     /// An empty store with its own time of day. Ages always grow by tokio's clock.
     pub fn with_clock(settings: Settings, wall: Arc<dyn WallClock>) -> Self {
-        let objects = objects(&settings);
+        let objects = moka::sync::Cache::builder()
+            .max_capacity(settings.max_bytes)
+            .weigher(|key: &Key, variants: &Variants| {
+                let heap = u32::try_from(key.heap_bytes()).unwrap_or(u32::MAX);
+                variants.iter().fold(heap, |sum, object| sum.saturating_add(object.weight()))
+            })
+            .build_with_hasher(ahash::RandomState::new());
         let rules = settings.rules.iter().cloned().map(Arc::new).collect();
         Self(Arc::new(Shared {
             settings,
@@ -144,12 +145,13 @@ impl Store {
                 generations.get(key.profile()).is_some_and(|now| *now != Some(key.generation()));
             is_retired || !object.is_kept(now) || !self.is_current(&object.stamp)
         });
+        self.0.objects.run_pending_tasks();
     }
 
     /// What is stored, and what became of what was.
     pub fn stats(&self) -> Stats {
         let mut by_operation: BTreeMap<Arc<str>, Held> = BTreeMap::new();
-        for (_, variants) in self.0.objects.iter() {
+        for (_, variants) in &self.0.objects {
             for object in variants.iter() {
                 let name = object.operation.as_deref().map_or_else(
                     || Arc::from("none"),
@@ -163,7 +165,7 @@ impl Store {
         let counts = &self.0.counts;
         Stats {
             responses: by_operation.values().map(|held| held.responses).sum(),
-            bytes: self.0.objects.weight(),
+            bytes: self.0.objects.weighted_size(),
             max_bytes: self.0.settings.max_bytes,
             in_flight: self.0.flights.count(),
             stored: counts.stored.load(Ordering::Relaxed),
@@ -211,26 +213,21 @@ impl Store {
     }
 
     /// Stores an object in place of the variant that it is, unless it is of another time already.
-    pub(super) fn put(&self, key: &Key, object: &Arc<Object>, purges: u64) -> bool {
+    pub(super) fn put(&self, key: Key, object: &Arc<Object>, purges: u64) -> bool {
         if !self.is_current(&object.stamp) || self.purges() != purges {
             self.0.counts.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        let entry = self.0.objects.entry(key, None, |_, known| {
+        let entry = self.0.objects.entry(key).and_upsert_with(|known| {
+            let known = known.map(moka::Entry::into_value).unwrap_or_default();
             let others = known
                 .iter()
                 .filter(|other| !object.replaces(other) && self.is_current(&other.stamp));
-            *known =
-                std::iter::once(object).chain(others.take(MAX_VARIANTS - 1)).cloned().collect();
-            EntryAction::Retain(())
+            std::iter::once(object).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
         });
-        if let EntryResult::Vacant(place) = entry {
-            // Refused if it was purged between these two lines.
-            drop(place.insert(std::iter::once(object).cloned().collect()));
-        }
         // A purge that came in between may have passed this key already.
         if self.purges() != purges {
-            self.0.objects.remove(key);
+            self.0.objects.invalidate(entry.key());
         }
         self.0.counts.stored.fetch_add(1, Ordering::Relaxed);
         true
@@ -238,7 +235,7 @@ impl Store {
 
     /// Drops all variants of a target.
     pub(super) fn drop_target(&self, key: &KeyView<'_>) {
-        self.0.objects.remove(key);
+        self.0.objects.invalidate(key);
     }
 
     pub(super) fn stamp(&self, path: &str, collection: Option<&str>, is_list: bool) -> Stamp {
@@ -271,28 +268,31 @@ impl Store {
         // First, so that what is being fetched right now is not stored behind the purge's back.
         self.0.purges.fetch_add(1, Ordering::AcqRel);
         let purged = self.sweep(is_purged);
+        self.0.objects.run_pending_tasks();
         self.0.counts.purged.fetch_add(purged, Ordering::Relaxed);
         purged
     }
 
     /// Drops objects, variant by variant.
     fn sweep(&self, is_gone: impl Fn(&Key, &Object) -> bool) -> u64 {
+        use moka::ops::compute::Op;
         let mut gone = 0;
-        for (key, variants) in self.0.objects.iter() {
+        for (key, variants) in &self.0.objects {
             if !variants.iter().any(|object| is_gone(&key, object)) {
                 continue;
             }
-            // Looked at again under the lock: it may have been replaced since.
+            // Looked at again under the key's lock: it may have been replaced since.
             let mut dropped = 0;
-            let done = self.0.objects.entry(&key, None, |key, known| {
+            let done = self.0.objects.entry_by_ref(&*key).and_compute_with(|known| {
+                let Some(known) = known.map(moka::Entry::into_value) else { return Op::Nop };
                 let kept: Variants =
-                    known.iter().filter(|object| !is_gone(key, object)).cloned().collect();
+                    known.iter().filter(|object| !is_gone(&key, object)).cloned().collect();
                 dropped = (known.len() - kept.len()) as u64;
-                if kept.is_empty() {
-                    return EntryAction::Remove;
+                match (dropped, kept.is_empty()) {
+                    (0, _) => Op::Nop,
+                    (_, true) => Op::Remove,
+                    (_, false) => Op::Put(kept),
                 }
-                *known = kept;
-                EntryAction::Retain(())
             });
             drop(done);
             gone += dropped;
@@ -304,38 +304,12 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What is stored is personal data.
-        write!(f, "Store({} of {} bytes)", self.0.objects.weight(), self.0.settings.max_bytes)
-    }
-}
-
-/// What an entry takes in memory.
-#[derive(Clone, Copy, Debug)]
-struct Weigher;
-
-impl quick_cache::Weighter<Key, Variants> for Weigher {
-    fn weight(&self, key: &Key, variants: &Variants) -> u64 {
-        let objects = variants.iter().map(|object| u64::from(object.weight()));
-        key.heap_bytes() as u64 + objects.sum::<u64>()
-    }
-}
-
-/// A shard takes an even part of the whole, so it must have room for the largest entry there may be.
-///
-/// Keys are callers' to choose, so they are hashed with a seed of this process.
-fn objects(settings: &Settings) -> Cache<Key, Variants, Weigher> {
-    let largest = (settings.max_entry_bytes as u64).saturating_mul(2 * MAX_VARIANTS as u64).max(1);
-    let shards = usize::try_from(settings.max_bytes / largest).unwrap_or(MAX_SHARDS);
-    let expected = usize::try_from(settings.max_bytes / EXPECTED_BYTES).unwrap_or(usize::MAX);
-    let options = OptionsBuilder::new()
-        .shards(shards.clamp(1, MAX_SHARDS))
-        .estimated_items_capacity(expected.max(1))
-        .weight_capacity(settings.max_bytes)
-        .build();
-    let hasher = DefaultHashBuilder::default();
-    match options {
-        Ok(options) => Cache::with_options(options, Weigher, hasher, DefaultLifecycle::default()),
-        // Only options that are missing are refused.
-        Err(_) => Cache::with(1, settings.max_bytes, Weigher, hasher, DefaultLifecycle::default()),
+        write!(
+            f,
+            "Store({} of {} bytes)",
+            self.0.objects.weighted_size(),
+            self.0.settings.max_bytes
+        )
     }
 }
 
@@ -384,9 +358,5 @@ pub struct Held {
     pub bytes: u64,
 }
 
-/// More than enough that workers do not meet.
-const MAX_SHARDS: usize = 64;
-/// What an entry is expected to take.
-const EXPECTED_BYTES: u64 = 4096;
 /// Variants of one target that are stored; a further one takes the place of the oldest.
 const MAX_VARIANTS: usize = 8;

@@ -74,15 +74,19 @@ impl Upstream {
     /// be dead before a byte of the request was written is no failure: the next one is taken, which
     /// is no retry of anything that Pigello may have seen.
     async fn send(&self, mut request: Request<Body>) -> Result<Answered, Failure> {
-        if !request.method().is_idempotent() {
-            // It cannot be sent twice, so the runtime looks first which connections have been closed.
-            tokio::task::yield_now().await;
-        }
+        let is_repeatable = request.method().is_idempotent();
         loop {
             let (line, is_new) = match self.pool.take() {
                 Some(line) => (line, false),
                 None => (self.pool.open().await?, true),
             };
+            if let Line::Own(_, rested) = &line
+                && !is_new
+                && (!is_repeatable || *rested > RESTED)
+            {
+                // The upstream may have closed it. The runtime looks before anything is sent.
+                tokio::task::yield_now().await;
+            }
             let mut failure = match self.send_over(line, request).await {
                 Ok(answered) => return Ok(answered),
                 Err(failure) => failure,
@@ -100,7 +104,7 @@ impl Upstream {
         mut request: Request<Body>,
     ) -> Result<Answered, TrySendError<Request<Body>>> {
         match line {
-            Line::Own(mut wire) => {
+            Line::Own(mut wire, _) => {
                 request.headers_mut().insert(header::HOST, self.origin.host_header().clone());
                 let response = wire.exchange(request).await?;
                 let tls = wire.tls().cloned();
@@ -119,6 +123,9 @@ impl Upstream {
         }
     }
 }
+
+/// A connection that was in use so shortly before is taken as it is for what can be sent again.
+const RESTED: Duration = Duration::from_millis(1);
 
 /// One call outside the path, over a connection of its own. The target is a path and query.
 pub async fn ask(settings: Settings, request: Request<Body>) -> Result<Response<Body>, Error> {

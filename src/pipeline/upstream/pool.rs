@@ -58,8 +58,8 @@ pub(super) struct Shared {
 
 /// What a request is sent over.
 pub(super) enum Line {
-    /// An HTTP/1.1 connection, for this request alone.
-    Own(Box<Wire>),
+    /// An HTTP/1.1 connection, for this request alone, and how long nobody has used it.
+    Own(Box<Wire>, Duration),
     /// An HTTP/2 connection.
     Shared(Shared),
 }
@@ -89,7 +89,7 @@ impl Pool {
             state.shared = None;
         }
         let idle = state.idle.pop()?;
-        Some(Line::Own(idle.wire))
+        Some(Line::Own(idle.wire, idle.since.elapsed()))
     }
 
     /// A new connection, or one that became free to share while it was waited for.
@@ -105,7 +105,7 @@ impl Pool {
             Protocol::Http1 => {
                 let wire = Wire::open(stream, epoch).await?;
                 self.state.lock().is_shared = false;
-                Ok(Line::Own(wire))
+                Ok(Line::Own(wire, Duration::ZERO))
             }
             Protocol::Http2 => {
                 let shared = share(stream).await?;
