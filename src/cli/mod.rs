@@ -89,9 +89,13 @@ enum Command {
 
 /// Runs the command that the arguments ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            if arguments.iter().any(|argument| argument == "credentials") {
+                credentials::leave_out_values(&mut error);
+            }
             // Help and version are no errors, and clap knows which stream each belongs on.
             drop(error.print());
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));

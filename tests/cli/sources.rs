@@ -197,3 +197,21 @@ pub(crate) fn say_skipped(what: &str) {
 
 /// A token of a test's own server.
 const TOKEN: &str = "made-up-root-token";
+
+/// Typed as an argument, a secret is refused, and not said again on standard error.
+#[test]
+fn what_is_typed_in_the_wrong_place_is_not_repeated() {
+    for arguments in [
+        &["credentials", "set", "client_secret", "typed-secret"][..],
+        &["credentials", "set", "typed-secret"],
+        &["credentials", "set", "--client-secret", "typed-secret"],
+        &["credentials", "set", "--client-secret=typed-secret"],
+        &["credentials", "typed-secret"],
+        &["credentials", "rotate", "client_secret", "typed-secret"],
+    ] {
+        let (code, out, errors) = crate::program::output(arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {errors}");
+        assert!(!errors.contains("typed-secret"), "{arguments:?}: {errors}");
+        assert!(errors.contains("Usage:") || errors.contains("--help"), "{errors}");
+    }
+}

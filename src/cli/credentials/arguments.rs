@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Subcommand};
+use clap::{
+    ArgAction, Args, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 use super::probe::ProbeArgs;
 use crate::credentials::ValueName;
@@ -163,6 +166,21 @@ pub(super) struct RemoveArgs {
     /// Remove the set with all its versions
     #[arg(long)]
     pub(super) all: bool,
+}
+
+/// Takes out of an error what was typed: it may be a secret in the wrong place, and a terminal's text
+/// is kept and passed on. The names of options stay.
+pub fn leave_out_values(error: &mut clap::Error) {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand]
+    {
+        let is_typed = match error.get(kind) {
+            Some(ContextValue::String(text)) => !text.starts_with(['-', '[', '<']),
+            _ => false,
+        };
+        if is_typed {
+            error.insert(kind, ContextValue::String("(left out: it may be a secret)".to_owned()));
+        }
+    }
 }
 
 fn parse_value_name(text: &str) -> Result<ValueName, String> {

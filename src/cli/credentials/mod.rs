@@ -9,7 +9,7 @@ mod probe;
 mod show;
 mod write;
 
-pub use arguments::{CredentialsArgs, StorePlace};
+pub use arguments::{CredentialsArgs, StorePlace, leave_out_values};
 pub use console::Console;
 pub(super) use console::read_json_file;
 pub(super) use probe::SAFE_READ;
