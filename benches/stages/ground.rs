@@ -31,6 +31,7 @@ use pigello_gateway::{
         gather::gather,
         identify::{Schemes, identify},
         inject::resolve,
+        places::Places,
         receive::{HostRules, Limits, Rules, receive},
         request::{Arrival, Identified, Intended, Opened, Received, Recorded, Resolved},
         respond::respond,
@@ -42,7 +43,6 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     runtime::{EnterGuard, Runtime},
-    sync::Semaphore,
 };
 use tower::{
     Service, ServiceBuilder,
@@ -127,7 +127,7 @@ impl Ground {
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },
-            in_flight: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            places: Places::new(usize::MAX),
         }
     }
 
@@ -222,7 +222,7 @@ impl Ground {
                 .layer(receive(self.rules()))
                 .layer(identify(self.schemes()))
                 .layer(authorize(self.policy()))
-                .layer(gather(TIME))
+                .layer(gather(TIME, Places::new(usize::MAX)))
                 .layer(write_ahead(self.edges.trail.clone()))
                 .service(slot.catch())
         })
@@ -236,7 +236,7 @@ impl Ground {
                 .layer(receive(self.rules()))
                 .layer(identify(self.schemes()))
                 .layer(authorize(self.policy()))
-                .layer(gather(TIME))
+                .layer(gather(TIME, Places::new(usize::MAX)))
                 .layer(write_ahead(self.edges.trail.clone()))
                 .layer(cache(self.no_memory.clone(), self.scope()))
                 .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
@@ -252,7 +252,7 @@ impl Ground {
                 .layer(receive(self.rules()))
                 .layer(identify(self.schemes()))
                 .layer(authorize(self.policy()))
-                .layer(gather(TIME))
+                .layer(gather(TIME, Places::new(usize::MAX)))
                 .layer(write_ahead(self.edges.trail.clone()))
                 .layer(cache(self.no_memory.clone(), self.scope()))
                 .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))

@@ -107,7 +107,7 @@ fn resident_bytes() -> Option<u64> {
 
 fn load(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     let limits = &view.limits;
-    let under_way = limits.in_flight_limit.saturating_sub(limits.in_flight.available_permits());
+    let under_way = limits.in_flight_limit.saturating_sub(limits.places.free());
     sheet.gauge("connections_limit", count(limits.connections_limit as u64))?;
     sheet.gauge("in_flight_calls", count(under_way as u64))?;
     sheet.gauge("in_flight_limit", count(limits.in_flight_limit as u64))

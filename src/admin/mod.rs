@@ -24,7 +24,6 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -32,7 +31,9 @@ use self::{check::Checks, token::Token};
 use crate::{
     credentials::Keeper,
     domain::{CallerRule, CredentialsName, ProfileName},
-    pipeline::{authorize::Policy, cache::Store, listener::Bound, resilience::Health},
+    pipeline::{
+        authorize::Policy, cache::Store, listener::Bound, places::Places, resilience::Health,
+    },
     telemetry::{Activity, Metrics},
     trail::Trail,
 };
@@ -76,7 +77,7 @@ pub struct LimitsView {
     /// Calls.
     pub in_flight_limit: usize,
     /// How many more calls there may be.
-    pub in_flight: Arc<Semaphore>,
+    pub places: Places,
 }
 
 /// A listener, as `/status` shows it.

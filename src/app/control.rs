@@ -179,7 +179,7 @@ impl Control {
             limits: admin::LimitsView {
                 connections_limit: settings.limits.connections,
                 in_flight_limit: settings.limits.in_flight,
-                in_flight: Arc::clone(&shared.in_flight),
+                places: shared.places.clone(),
             },
             policy: Arc::clone(&shared.policy),
             callers: Arc::clone(&shared.callers),

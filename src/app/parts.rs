@@ -25,6 +25,7 @@ use crate::{
         cache::{self, Store},
         identify::Schemes,
         listener::{self, BindError, Bound, Patience},
+        places::Places,
         receive::{self, HostRules},
         resilience::{self, Health},
         upstream::{self, TlsError, Trust, Upstream},
@@ -46,7 +47,7 @@ pub(super) struct Shared {
     pub(super) certificates: Certificates,
     /// How many more connections are taken.
     pub(super) connections: Arc<Semaphore>,
-    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) places: Places,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
@@ -96,7 +97,7 @@ impl Shared {
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
         }
-        let (connections, in_flight) = semaphores(settings, kept);
+        let (connections, places) = places(settings, kept);
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = if let Some((_, kept)) = kept {
             (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
@@ -115,7 +116,7 @@ impl Shared {
             keepers,
             upstreams,
             connections,
-            in_flight,
+            places,
             listener: listener_settings(settings),
             certificates,
             credentials_of,
@@ -158,7 +159,7 @@ impl Shared {
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                in_flight: Arc::clone(&self.in_flight),
+                places: self.places.clone(),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
@@ -248,15 +249,12 @@ fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
 }
 
 /// How many more connections, and how many more calls, are taken.
-fn semaphores(
-    settings: &Settings,
-    kept: Option<(&Settings, &Shared)>,
-) -> (Arc<Semaphore>, Arc<Semaphore>) {
+fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> (Arc<Semaphore>, Places) {
     match kept.filter(|(before, _)| before.limits == settings.limits) {
-        Some((_, kept)) => (Arc::clone(&kept.connections), Arc::clone(&kept.in_flight)),
+        Some((_, kept)) => (Arc::clone(&kept.connections), kept.places.clone()),
         None => (
             Arc::new(Semaphore::new(settings.limits.connections)),
-            Arc::new(Semaphore::new(settings.limits.in_flight)),
+            Places::new(settings.limits.in_flight),
         ),
     }
 }

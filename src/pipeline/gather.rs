@@ -20,7 +20,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tower::{Layer, Service};
 
-use super::request::Authorized;
+use super::{places::Places, request::Authorized};
 use crate::{
     body::Body,
     error::{BoxError, Error, Kind, find_kind},
@@ -29,22 +29,24 @@ use crate::{
 /// Up to so many bytes are read before anything is sent.
 pub const SMALL_BODY: usize = 64 * 1024;
 
-/// Reads small bodies whole; `limit` is how long that may take.
-pub fn gather(limit: Duration) -> GatherLayer {
-    GatherLayer { limit }
+/// Reads small bodies whole; `limit` is how long that may take. A call whose body has arrived takes
+/// its place among `places`.
+pub fn gather(limit: Duration, places: Places) -> GatherLayer {
+    GatherLayer { limit, places }
 }
 
 /// See [`gather`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GatherLayer {
     limit: Duration,
+    places: Places,
 }
 
 impl<S> Layer<S> for GatherLayer {
     type Service = Gather<S>;
 
     fn layer(&self, inner: S) -> Gather<S> {
-        Gather { inner, limit: self.limit }
+        Gather { inner, limit: self.limit, places: self.places.clone() }
     }
 }
 
@@ -53,6 +55,7 @@ impl<S> Layer<S> for GatherLayer {
 pub struct Gather<S> {
     inner: S,
     limit: Duration,
+    places: Places,
 }
 
 impl<S> Service<Authorized> for Gather<S>
@@ -74,11 +77,12 @@ where
             return Either::Left(self.inner.call(authorized));
         }
         // Every stage of the path is always ready, so a clone is as good as the one that was asked.
-        let (mut inner, limit) = (self.inner.clone(), self.limit);
+        let (mut inner, limit, places) = (self.inner.clone(), self.limit, self.places.clone());
         Either::Right(Box::pin(async move {
             let body = std::mem::take(&mut authorized.received.body);
             authorized.received.body =
                 tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
+            places.change(&authorized.received.head.draft)?;
             inner.call(authorized).await
         }))
     }

@@ -38,6 +38,7 @@
 pub mod connection;
 pub mod defect;
 pub mod draft;
+pub mod places;
 pub mod request;
 mod hop_by_hop;
 mod trace;
@@ -119,6 +120,7 @@ pub fn build(
 + Sync
 + 'static {
     let (trail, profile) = (parts.edges.trail.clone(), parts.edges.profile.clone());
+    let places = parts.rules.places.clone();
     let problem_base = parts.edges.problem_base.clone();
     ServiceBuilder::new()
         // First and last: whatever happens further in, the call is on the trail exactly once.
@@ -136,7 +138,7 @@ pub fn build(
         .layer(authorize::authorize(parts.policy))
         // Behind the permission, before anything is sent: a small body is whole or refused.
         .layer(trace::stage("gather"))
-        .layer(gather::gather(parts.request_timeout))
+        .layer(gather::gather(parts.request_timeout, places))
         // Behind the permission, before any answer: no call is served that the trail cannot keep.
         .layer(trace::stage("write_ahead"))
         .layer(audit::write_ahead(trail.clone()))

@@ -1,9 +1,13 @@
 //! What is refused, with which words; the upstream sees nothing and the trail has all of it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use http::{Method, StatusCode};
 use pigello_gateway::mock::{EXAMPLE_SUBTENANT, Fault, Mishap};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{Setup, pigello, raw};
 
@@ -200,4 +204,32 @@ async fn an_upstream_that_is_too_slow_is_not_waited_for() {
 
 fn rustix_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_on_the_way_take_no_place_of_a_call_that_is_whole() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).with("[limits]\nin_flight = 2\n").start().await;
+    let head =
+        format!("PATCH {} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n{{", subtenant());
+    let mut slow = Vec::new();
+    let is_full = async {
+        loop {
+            let mut stream = TcpStream::connect(gateway.caller().address()).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // Who found a place waits for the rest of the body; who did not is told.
+            let mut status = [0; 12];
+            let answer = stream.read_exact(&mut status);
+            if tokio::time::timeout(Duration::from_millis(200), answer).await.is_ok() {
+                assert_eq!(&status, b"HTTP/1.1 503");
+                return;
+            }
+            slow.push(stream);
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), is_full).await.expect("two places");
+    assert!(slow.len() >= 2, "{}", slow.len());
+    for _ in 0..3 {
+        assert_eq!(gateway.caller().get(&subtenant()).await.status, StatusCode::OK);
+    }
 }

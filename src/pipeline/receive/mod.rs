@@ -14,13 +14,11 @@ mod method;
 use std::{
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
-use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
 pub use browser::refuse_browsers;
@@ -29,6 +27,7 @@ pub use method::refuse_methods;
 
 use super::{
     hop_by_hop,
+    places::Places,
     request::{Head, Opened, Received},
 };
 use crate::{
@@ -57,8 +56,8 @@ pub struct Rules {
     pub hosts: HostRules,
     /// The limits of one request.
     pub limits: Limits,
-    /// How many more calls the gateway takes at the same time.
-    pub in_flight: Arc<Semaphore>,
+    /// How many calls the gateway takes at the same time.
+    pub places: Places,
 }
 
 /// Refuses what is malformed, ambiguous or not meant for this listener.
@@ -121,11 +120,7 @@ impl Rules {
         if let Some(defect) = connection.defect() {
             return Err(defect.into_error());
         }
-        let place = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| {
-            let detail = "too many calls are under way (`limits.in_flight`)";
-            Error::new(Kind::Overloaded, detail).retry_after(Duration::from_secs(1))
-        })?;
-        draft.note(|facts| facts.place = Some(place));
+        self.places.take(&draft, request.body().is_end_stream())?;
         let (parts, body) = request.into_parts();
         let (uri, mut headers) = (parts.uri, parts.headers);
         refuse_methods(&parts.method)?;

@@ -195,7 +195,13 @@ async fn share(stream: Stream) -> hyper::Result<Shared> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
-        .adaptive_window(true)
+        // Of one stream that nobody reads, the connection's window has room for a thousand: one slow
+        // caller must not hold up the others.
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        // Each caller that leaves is a stream that is reset. h2 takes a thousand of them for an attack
+        // by the peer and ends the connection with all its calls; here they are our own.
+        .max_local_error_reset_streams(None)
         .handshake(TokioIo::new(stream))
         .await?;
     drop(tokio::spawn(async move {
@@ -217,5 +223,9 @@ pub(super) enum OpenError {
     Handshake(#[from] hyper::Error),
 }
 
+/// Bytes of an answer that the upstream may send before they are read.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all answers of a connection together.
+const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
 /// How often an HTTP/2 connection is asked whether it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
