@@ -106,6 +106,6 @@ impl fmt::Display for Verdict {
 
 /// Where the numbers are.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/expected.toml");
-/// Repeated counts differed by less than 1 % where the machine had time, and by 3 % where it had none:
-/// then the trail's writer finds fewer records at a time.
-const MARGIN: f64 = 0.03;
+/// What differs from one processor to another (the C library picks its copying loops by it) and with
+/// how many records the trail finds at a time.
+const MARGIN: f64 = 0.08;

@@ -221,7 +221,7 @@ pub struct Limits {
     /// Callers' connections at a time.
     #[schemars(range(min = 1))]
     pub connections: u32,
-    /// Calls at a time; more are refused with a 503.
+    /// Calls at a time, and as many more whose body is on the way; more are refused with a 503.
     #[schemars(range(min = 1))]
     pub in_flight: u32,
 }
