@@ -30,6 +30,7 @@ mod refusals;
 mod rotation;
 mod permission;
 mod service;
+mod shared_connection;
 mod support;
 mod telemetry;
 mod upstream_tls;
