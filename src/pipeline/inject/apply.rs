@@ -64,7 +64,7 @@ where
         if let Ok(id) = HeaderValue::from_str(id.encode(&mut buffer)) {
             headers.insert(REQUEST_ID, id);
         }
-        if let Ok(traceparent) = HeaderValue::from_str(&trace.traceparent()) {
+        if let Ok(traceparent) = HeaderValue::try_from(trace.traceparent()) {
             headers.insert(TRACEPARENT, traceparent);
         }
         headers.append(header::VIA, HeaderValue::from_static("1.1 pigello-gateway"));

@@ -50,6 +50,11 @@ impl Connector {
         Self { shared: Arc::new(shared) }
     }
 
+    /// Where its connections lead.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.shared.origin
+    }
+
     /// Opens a connection.
     pub async fn connect(&self) -> Result<Stream, ConnectError> {
         let connect = self.shared.connect();
@@ -115,22 +120,10 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>, Option<Arc<UpstreamTls>>),
 }
 
-/// The protocol of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
-}
-
 impl Stream {
-    /// What TLS agreed on (ALPN); HTTP/1.1 where nothing was.
-    pub(super) fn protocol(&self) -> Protocol {
-        match self {
-            Self::Tls(stream, _) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                Protocol::Http2
-            }
-            Self::Plain(_) | Self::Tls(..) => Protocol::Http1,
-        }
+    /// Whether TLS agreed on HTTP/2 (ALPN); it is HTTP/1.1 where nothing was.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream, _) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 
     /// What the audit trail says of its TLS.
@@ -150,10 +143,7 @@ impl Stream {
             Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
             _ => "TLS",
         };
-        let protocol = match self.protocol() {
-            Protocol::Http2 => "HTTP/2",
-            Protocol::Http1 => "HTTP/1.1",
-        };
+        let protocol = if self.is_http2() { "HTTP/2" } else { "HTTP/1.1" };
         format!("{version} with a valid certificate, {protocol},")
     }
 }

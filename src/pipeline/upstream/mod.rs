@@ -56,7 +56,6 @@ pub struct Settings {
 /// The way to one upstream. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    origin: Arc<Origin>,
     pool: Arc<Pool>,
 }
 
@@ -65,9 +64,8 @@ impl Upstream {
     /// `rotations` the connections that carried the old credentials are closed: those that nobody
     /// uses at once, the others when their calls are over.
     pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
-        let origin = Arc::new(settings.origin.clone());
         let idle_timeout = settings.idle_timeout;
-        Self { origin, pool: Pool::new(Connector::new(settings), idle_timeout, rotations) }
+        Self { pool: Pool::new(Connector::new(settings), idle_timeout, rotations) }
     }
 
     /// Sends a request over an open connection, if there is one, or a new one. One that turns out to
@@ -105,7 +103,14 @@ impl Upstream {
     ) -> Result<Answered, TrySendError<Request<Body>>> {
         match line {
             Line::Own(mut wire, _) => {
-                request.headers_mut().insert(header::HOST, self.origin.host_header().clone());
+                if request.uri().authority().is_some()
+                    && let Some(target) = request.uri().path_and_query().cloned()
+                {
+                    // It was meant for an HTTP/2 connection that is no more.
+                    *request.uri_mut() = target.into();
+                }
+                let host = self.pool.origin().host_header().clone();
+                request.headers_mut().insert(header::HOST, host);
                 let response = wire.exchange(request).await?;
                 let tls = wire.tls().cloned();
                 let response = response.map(|body| Answer::body(body, wire, &self.pool));
@@ -115,7 +120,7 @@ impl Upstream {
                 // HTTP/2 has the origin in the target.
                 request.headers_mut().remove(header::HOST);
                 if let Some(target) = request.uri().path_and_query().cloned() {
-                    *request.uri_mut() = self.origin.uri_of(target);
+                    *request.uri_mut() = self.pool.origin().uri_of(target);
                 }
                 let response = shared.sender.try_send_request(request).await?;
                 Ok(Answered { response: response.map(Body::from), tls: shared.tls })

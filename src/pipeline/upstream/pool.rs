@@ -14,10 +14,10 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    connect::{ConnectError, Connector, Protocol, Stream},
+    connect::{ConnectError, Connector, Stream},
     wire::Wire,
 };
-use crate::{body::Body, trail::UpstreamTls};
+use crate::{body::Body, domain::Origin, trail::UpstreamTls};
 
 /// Connections to one upstream.
 pub(super) struct Pool {
@@ -79,6 +79,11 @@ impl Pool {
         })
     }
 
+    /// Where its connections lead.
+    pub(super) fn origin(&self) -> &Origin {
+        self.connector.origin()
+    }
+
     /// A connection that is open already.
     pub(super) fn take(&self) -> Option<Line> {
         let mut state = self.state.lock();
@@ -101,22 +106,18 @@ impl Pool {
         }
         let epoch = self.state.lock().epoch;
         let stream = self.connector.connect().await?;
-        match stream.protocol() {
-            Protocol::Http1 => {
-                let wire = Wire::open(stream, epoch).await?;
-                self.state.lock().is_shared = false;
-                Ok(Line::Own(wire, Duration::ZERO))
-            }
-            Protocol::Http2 => {
-                let shared = share(stream).await?;
-                let mut state = self.state.lock();
-                state.is_shared = true;
-                if state.epoch == epoch {
-                    state.shared = Some(shared.clone());
-                }
-                Ok(Line::Shared(shared))
-            }
+        if !stream.is_http2() {
+            let wire = Wire::open(stream, epoch).await?;
+            self.state.lock().is_shared = false;
+            return Ok(Line::Own(wire, Duration::ZERO));
         }
+        let shared = share(stream).await?;
+        let mut state = self.state.lock();
+        state.is_shared = true;
+        if state.epoch == epoch {
+            state.shared = Some(shared.clone());
+        }
+        Ok(Line::Shared(shared))
     }
 
     /// Takes back a connection whose answer has been read to its end.

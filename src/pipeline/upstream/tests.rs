@@ -108,13 +108,19 @@ async fn a_connection_carries_one_call_after_the_other() {
 
 #[tokio::test]
 async fn what_is_sent_names_the_origin_and_nothing_else() {
-    let scene = Scene::new().await;
-    let upstream = scene.upstream.clone();
-    let call = tokio::spawn(async move { get(&upstream).await });
-    let mut stream = scene.accept().await;
-    let address = scene.listener.local_addr().unwrap();
-    assert_eq!(receive(&mut stream).await, format!("GET /a?b HTTP/1.1\r\nhost: {address}\r\n\r\n"));
-    call.abort();
+    // The second is a request that was meant for an HTTP/2 connection and found it closed.
+    for target in ["/a?b", "https://api.pigello.test/a?b"] {
+        let scene = Scene::new().await;
+        let upstream = scene.upstream.clone();
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = target.parse().unwrap();
+        let call = tokio::spawn(async move { upstream.send(request).await.map(drop) });
+        let mut stream = scene.accept().await;
+        let host = scene.listener.local_addr().unwrap();
+        let head = format!("GET /a?b HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        assert_eq!(receive(&mut stream).await, head);
+        call.abort();
+    }
 }
 
 #[tokio::test]

@@ -18,12 +18,13 @@ pub mod head;
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
+use memchr::memmem::Finder;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
@@ -161,8 +162,7 @@ impl<S> WireIo<S> {
     fn head(&mut self, bytes: &[u8]) -> Verdict {
         // One empty line before a request is passed over (RFC 9112 §2.2).
         let skip = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
-        let Some(end) = bytes.get(skip..).and_then(|rest| memchr::memmem::find(rest, b"\r\n\r\n"))
-        else {
+        let Some(end) = bytes.get(skip..).and_then(|rest| END.find(rest)) else {
             return self.part_of_a_head(bytes);
         };
         let end = skip + end + 4;
@@ -363,6 +363,8 @@ fn broken(defect: Defect) -> io::Error {
 }
 
 /// RFC 9113 §3.4.
+/// Made once: every request's head is looked through.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longer than any method.
 const MAX_METHOD: usize = 33;
