@@ -82,7 +82,7 @@ where
             let body = std::mem::take(&mut authorized.received.body);
             authorized.received.body =
                 tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
-            places.change(&authorized.received.head.draft)?;
+            places.give(&authorized.received.head.draft, true)?;
             inner.call(authorized).await
         }))
     }

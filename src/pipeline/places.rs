@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::draft::Draft;
 use crate::error::{Error, Kind};
@@ -31,26 +31,15 @@ impl Places {
         self.calls.available_permits()
     }
 
-    /// Takes a place for a call that has come.
-    pub(super) fn take(&self, draft: &Draft, is_whole: bool) -> Result<(), Error> {
-        hold(draft, one_of(if is_whole { &self.calls } else { &self.bodies })?);
+    /// Gives a call a place, instead of the one it has, if any: among those that are whole, or among
+    /// those whose body is on the way.
+    pub(super) fn give(&self, draft: &Draft, is_whole: bool) -> Result<(), Error> {
+        let places = if is_whole { &self.calls } else { &self.bodies };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| {
+            let detail = "too many calls are under way (`limits.in_flight`)";
+            Error::new(Kind::Overloaded, detail).retry_after(Duration::from_secs(1))
+        })?;
+        draft.note(|facts| facts.place = Some(place));
         Ok(())
     }
-
-    /// Takes the place of a call that is whole, for one whose body has arrived.
-    pub(super) fn change(&self, draft: &Draft) -> Result<(), Error> {
-        hold(draft, one_of(&self.calls)?);
-        Ok(())
-    }
-}
-
-fn hold(draft: &Draft, place: OwnedSemaphorePermit) {
-    draft.note(|facts| facts.place = Some(place));
-}
-
-fn one_of(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
-    Arc::clone(places).try_acquire_owned().map_err(|_| {
-        let detail = "too many calls are under way (`limits.in_flight`)";
-        Error::new(Kind::Overloaded, detail).retry_after(Duration::from_secs(1))
-    })
 }

@@ -120,7 +120,7 @@ impl Rules {
         if let Some(defect) = connection.defect() {
             return Err(defect.into_error());
         }
-        self.places.take(&draft, request.body().is_end_stream())?;
+        self.places.give(&draft, request.body().is_end_stream())?;
         let (parts, body) = request.into_parts();
         let (uri, mut headers) = (parts.uri, parts.headers);
         refuse_methods(&parts.method)?;
