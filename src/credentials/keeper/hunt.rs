@@ -6,11 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{self, Instant};
 
 use super::{Keeper, Shared, Unavailable};
-use crate::credentials::{
-    Lease,
-    life::{AfterRefusal, Loss},
-    source::Asked,
-};
+use crate::credentials::{Lease, life::AfterRefusal, source::Asked};
 
 /// The pause between two looks at the source during a hunt, the time of the look not counted. A
 /// hunt of 1.5 s asks the source eight times at most.
@@ -121,7 +117,7 @@ impl Shared {
     }
 
     fn unavailable(&self, detail: &str) -> Unavailable {
-        let retry_after = self.retry_after(Loss::Rejected);
+        let retry_after = self.settings.refresh.retry_cap;
         self.timed(Unavailable { detail: detail.into(), retry_after })
     }
 }

@@ -33,16 +33,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    hunt::Hunt,
-    read::Flight,
-    unavailable::{retry_after, unavailable},
-    view::View,
-};
+use self::{hunt::Hunt, read::Flight, unavailable::unavailable, view::View};
 use super::{
     Lease, LoadError, Settings, Status,
     backoff::{Backoff, spread},
-    life::{AfterRefusal, Life, Loss, Pick},
+    life::{AfterRefusal, Life, Pick},
     source::{Asked, Source},
     watch::{Signal, Watch},
 };
@@ -367,17 +362,16 @@ impl Shared {
         }
     }
 
-    fn retry_after(&self, loss: Loss) -> Duration {
-        retry_after(&self.settings, loss)
-    }
-
     /// The reason with the time of the next read: before it nothing can have changed.
     fn timed(&self, reason: Unavailable) -> Unavailable {
         match self.next_read.load(Ordering::Relaxed) {
             0 => reason,
             next => {
                 let wait = next.saturating_sub(self.millis_at(Instant::now()));
-                Unavailable { retry_after: Duration::from_millis(wait), ..reason }
+                // What is planned beyond the longest pause was planned while all was well, and is
+                // brought forward now: by the keeper itself, or by the next call that hunts.
+                let wait = Duration::from_millis(wait).min(self.settings.refresh.retry_cap);
+                Unavailable { retry_after: wait, ..reason }
             }
         }
     }

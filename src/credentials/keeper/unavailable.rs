@@ -58,8 +58,9 @@ pub(super) fn unavailable(settings: &Settings, record: &Record) -> Unavailable {
     Unavailable { detail: detail.into(), retry_after: retry_after(settings, loss) }
 }
 
-/// When another call has a chance. At the start that is soon; later a person must act first.
-pub(super) fn retry_after(settings: &Settings, loss: Loss) -> Duration {
+/// When another call has a chance, as long as no read is planned: at the start that is soon, later a
+/// person must act first.
+fn retry_after(settings: &Settings, loss: Loss) -> Duration {
     match loss {
         Loss::NotYet => Duration::from_secs(2).min(settings.refresh.retry_cap),
         Loss::Stale | Loss::Withdrawn | Loss::Rejected => settings.refresh.retry_cap,

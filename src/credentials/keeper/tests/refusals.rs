@@ -75,6 +75,28 @@ async fn a_source_that_cannot_be_asked_makes_a_refused_call_a_503_and_the_line_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_call_that_finds_no_place_is_not_sent_away_until_the_next_plain_read() {
+    let root = TempDir::new().unwrap();
+    mount(root.path(), "..1");
+    let mut settings = settings(root.path());
+    settings.refresh.holders = 0;
+    let keeper = Keeper::new(settings);
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    next(&mut keeper.subscribe()).await;
+    // Until nobody has anything left to do: the hour to the next read has begun.
+    time::sleep(Duration::from_millis(1)).await;
+    let lease = keeper.snapshot().unwrap();
+    let Next::Unavailable(reason) = keeper.after_unauthorized(&lease).await else {
+        panic!("no 503")
+    };
+    // A hunt asks the source long before.
+    assert!(reason.retry_after() <= keeper.settings().refresh.retry_cap, "{reason:?}");
+    stop.cancel();
+    run.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_version_that_is_not_taken_yet_is_tried_by_one_call_a_second() {
     let root = TempDir::new().unwrap();
     let keeper = loaded(&root).await;
