@@ -7,6 +7,7 @@
 use std::fmt;
 
 use http::uri::PathAndQuery;
+use percent_encoding::percent_decode_str;
 
 /// A path and query that have exactly one reading.
 ///
@@ -75,20 +76,13 @@ fn check_path(path: &str) -> Result<(), TargetError> {
     if bytes.first() != Some(&b'/') {
         return Err(TargetError::NotAbsolute);
     }
-    // Encoded bytes of characters beyond ASCII, as long as nothing else stands between them.
-    let mut beyond = Vec::new();
     let mut rest = bytes;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = match byte {
             b'%' => {
                 let (digits, tail) =
                     tail.split_at_checked(2).ok_or(TargetError::PercentEncoding)?;
-                let byte = check_encoded(digits)?;
-                if !byte.is_ascii() {
-                    beyond.push(byte);
-                    rest = tail;
-                    continue;
-                }
+                check_encoded(digits)?;
                 tail
             }
             b';' => return Err(TargetError::PathParameter),
@@ -96,9 +90,8 @@ fn check_path(path: &str) -> Result<(), TargetError> {
             byte if is_path_byte(byte) => tail,
             _ => return Err(TargetError::Character),
         };
-        check_utf8(&mut beyond)?;
     }
-    check_utf8(&mut beyond)?;
+    percent_decode_str(path).decode_utf8().map_err(|_| TargetError::EncodedBytes)?;
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         match segment {
@@ -117,17 +110,7 @@ const fn is_path_byte(byte: u8) -> bool {
         | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/')
 }
 
-/// Checks the bytes, and forgets them.
-fn check_utf8(bytes: &mut Vec<u8>) -> Result<(), TargetError> {
-    if std::str::from_utf8(bytes).is_err() {
-        return Err(TargetError::EncodedBytes);
-    }
-    bytes.clear();
-    Ok(())
-}
-
-/// The byte that two digits stand for, if it may be encoded.
-fn check_encoded(digits: &[u8]) -> Result<u8, TargetError> {
+fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
     let byte = std::str::from_utf8(digits)
         .ok()
         .filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -140,7 +123,7 @@ fn check_encoded(digits: &[u8]) -> Result<u8, TargetError> {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             Err(TargetError::EncodedUnreserved)
         }
-        byte => Ok(byte),
+        _ => Ok(()),
     }
 }
 
