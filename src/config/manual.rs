@@ -19,12 +19,7 @@ pub fn manual() -> String {
     page.line(description(&schema));
     page.line("");
     page.line("`pigello-gateway check` says what a configuration means, `config show` where each value comes from.");
-    let mut tables = vec![(String::new(), &schema, false)];
-    while !tables.is_empty() {
-        let (path, table, entries) = tables.remove(0);
-        let inner = page.table(&path, table, entries);
-        tables.splice(0..0, inner);
-    }
+    page.table("", &schema, false);
     page.text
 }
 
@@ -40,12 +35,7 @@ impl<'a> Page<'a> {
     }
 
     /// One table, and what it has below it.
-    fn table(
-        &mut self,
-        path: &str,
-        table: &'a Value,
-        entries: bool,
-    ) -> Vec<(String, &'a Value, bool)> {
+    fn table(&mut self, path: &str, table: &'a Value, entries: bool) {
         let mut below = Vec::new();
         let mut rows = Vec::new();
         let required = table.get("required").and_then(Value::as_array);
@@ -84,7 +74,9 @@ impl<'a> Page<'a> {
                 self.line(row);
             }
         }
-        below
+        for (path, table, entries) in below {
+            self.table(&path, table, entries);
+        }
     }
 
     /// What a reference leads to.
