@@ -305,3 +305,6 @@ pub type CredentialsStatus = credentials::Status;
 const FIRST_READ: Duration = Duration::from_secs(2);
 /// Unix sockets of callers: the owner and the group may connect.
 const SOCKET_MODE: u32 = 0o660;
+
+#[cfg(test)]
+mod tests;

@@ -330,7 +330,7 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
     }
 }
 
-fn trail_settings(settings: &Settings) -> trail::Settings {
+pub(super) fn trail_settings(settings: &Settings) -> trail::Settings {
     let audit = &settings.audit;
     trail::Settings {
         durability: match audit.durability {

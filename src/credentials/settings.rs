@@ -148,9 +148,9 @@ impl Default for RefreshSettings {
 }
 
 impl RefreshSettings {
-    /// A changed secret is in use within half a minute, and a replica costs its vault two reads a
-    /// minute.
-    pub const INTERVAL: Duration = Duration::from_secs(30);
+    /// A secret that changed in a vault is in use within little more than a minute, and a replica
+    /// costs its vault one read a minute.
+    pub const INTERVAL: Duration = Duration::from_mins(1);
     /// A vault that fails over answers within a few seconds, or is as good as away.
     pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
     /// Writers that replace seven files one by one leave milliseconds between them.

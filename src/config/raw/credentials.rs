@@ -95,7 +95,7 @@ impl Default for Credentials {
             key_file: None,
             mount: None,
             kv_version: None,
-            refresh: Written(Span::from_secs(60)),
+            refresh: Written(Span(RefreshSettings::INTERVAL)),
             max_stale: None,
             withdrawal_grace: Written(Span(RefreshSettings::WITHDRAWAL_GRACE)),
             rejection_limit: Written(Span(RefreshSettings::REJECTION_LIMIT)),

@@ -1,0 +1,89 @@
+//! What is written in a configuration arrives where it has its effect: no key is checked, documented
+//! and then forgotten, and no default is another one than that of the part itself.
+
+use std::{fs, time::Duration};
+
+use super::{credential_settings, parts::trail_settings};
+use crate::{
+    config,
+    credentials::RefreshSettings,
+    domain::CredentialsName,
+    trail::{self, Durability, ObjectIds, OnFailure},
+};
+
+fn load(text: &str) -> config::Settings {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    fs::write(&file, text).unwrap();
+    config::load(&[file], std::iter::empty()).unwrap().settings
+}
+
+fn refresh(settings: &config::Settings) -> RefreshSettings {
+    let set = &settings.credentials[&CredentialsName::new("production")];
+    credential_settings(set, None).unwrap().refresh
+}
+
+const CREDENTIALS: &str = "[credentials.production]\nsource = \"directory\"\npath = \"/secrets\"\n";
+
+#[test]
+fn a_configuration_that_says_nothing_leaves_each_part_its_own_defaults() {
+    let settings = load(CREDENTIALS);
+    let directory = &settings.audit.directory;
+    assert_eq!(trail_settings(&settings), trail::Settings::new(directory));
+    assert_eq!(refresh(&settings), RefreshSettings::default());
+}
+
+#[test]
+fn every_key_of_the_trail_reaches_the_trail() {
+    let settings = load(
+        r#"
+        [audit]
+        directory = "/trail"
+        durability = "synced"
+        on_failure = "continue"
+        segment_bytes = "64MiB"
+        compress_after = "0s"
+        retain_for = "9000h"
+        retain_bytes = "50GiB"
+        checkpoint_records = 1000
+        checkpoint_interval = "10s"
+        signing_key = "/keys/signing.pem"
+        object_ids = "hashed"
+        object_key = "/keys/objects"
+
+        [telemetry]
+        otlp_endpoint = "http://127.0.0.1:4318"
+        "#,
+    );
+    let expected = trail::Settings {
+        durability: Durability::Synced,
+        on_failure: OnFailure::Continue,
+        segment_bytes: 64 << 20,
+        compress_after: Some(Duration::ZERO),
+        retain_for: Some(Duration::from_hours(9000)),
+        retain_bytes: Some(50 << 30),
+        checkpoint_records: 1000,
+        checkpoint_interval: Duration::from_secs(10),
+        signing_key: Some("/keys/signing.pem".into()),
+        export_to: Some("http://127.0.0.1:4318".parse().unwrap()),
+        object_ids: ObjectIds::Hashed,
+        object_key: Some("/keys/objects".into()),
+        ..trail::Settings::new("/trail")
+    };
+    assert_eq!(trail_settings(&settings), expected);
+}
+
+#[test]
+fn every_key_of_a_credential_sets_life_reaches_its_keeper() {
+    let keys = "refresh = \"7s\"\nmax_stale = \"11m\"\nwithdrawal_grace = \"13s\"\n\
+                rejection_limit = \"17s\"\noverlap = \"19s\"\n";
+    let expected = RefreshSettings {
+        interval: Duration::from_secs(7),
+        max_stale: Some(Duration::from_mins(11)),
+        withdrawal_grace: Duration::from_secs(13),
+        rejection_limit: Duration::from_secs(17),
+        overlap: Duration::from_secs(19),
+        ..RefreshSettings::default()
+    };
+    assert_eq!(refresh(&load(&[CREDENTIALS, keys].concat())), expected);
+}
