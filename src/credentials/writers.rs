@@ -37,27 +37,51 @@ impl Writers {
         self.0.send_if_modified(|open| !std::mem::take(open).is_empty());
     }
 
-    /// Waits until nobody writes, or does for too long.
+    /// Waits until nobody writes. Who does for too long is waited for no more, and counts again with
+    /// the next change.
     pub(super) async fn done(&self) {
-        self.until(BTreeSet::is_empty).await;
-    }
-
-    async fn until(&self, is_so: impl FnMut(&BTreeSet<ValueName>) -> bool) {
         let mut open = self.0.subscribe();
-        let waited = time::timeout(PATIENCE, open.wait_for(is_so)).await;
-        if waited.is_err() {
+        if time::timeout(PATIENCE, open.wait_for(BTreeSet::is_empty)).await.is_err() {
             tracing::warn!("a credential file is held open by who writes it; it is read as it is");
+            self.forget();
         }
     }
 
     /// Waits until somebody is seen to write.
     #[cfg(test)]
     pub(super) async fn busy(&self) {
-        self.until(|open| !open.is_empty()).await;
+        let mut open = self.0.subscribe();
+        time::timeout(PATIENCE, open.wait_for(|open| !open.is_empty())).await.unwrap().unwrap();
     }
 }
 
 /// Other files than those of the seven may be written as long as anyone likes.
 fn value_of(path: &Path) -> Option<ValueName> {
     path.file_name().and_then(|name| name.to_str()).and_then(ValueName::from_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_never_lets_go_is_waited_for_once() {
+        let (writers, file) = (Writers::default(), Path::new("/secrets/client_secret"));
+        let waited = async || {
+            let before = Instant::now();
+            writers.done().await;
+            before.elapsed()
+        };
+        assert_eq!(waited().await, Duration::ZERO);
+        for _ in 0..2 {
+            writers.begun(file);
+            assert!(waited().await >= PATIENCE);
+            assert_eq!(waited().await, Duration::ZERO);
+        }
+        writers.begun(file);
+        writers.ended(file);
+        assert_eq!(waited().await, Duration::ZERO);
+    }
 }
