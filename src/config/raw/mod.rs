@@ -68,7 +68,7 @@ pub struct Config {
     pub breaker: Breaker,
     /// Threads.
     pub runtime: Runtime,
-    /// Logs, and copies of the audit trail.
+    /// Logs, traces, and copies of the audit trail.
     pub telemetry: Telemetry,
 }
 

@@ -289,7 +289,7 @@ pub struct Runtime {
     pub workers: u32,
 }
 
-/// Logs, and copies of the audit trail.
+/// Logs, traces, and copies of the audit trail.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {

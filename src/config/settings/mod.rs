@@ -51,7 +51,7 @@ pub struct Settings {
     pub breaker: BreakerSettings,
     /// Threads.
     pub runtime: RuntimeSettings,
-    /// Logs, and copies of the audit trail.
+    /// Logs, traces, and copies of the audit trail.
     pub telemetry: TelemetrySettings,
 }
 
@@ -311,7 +311,7 @@ pub struct TelemetrySettings {
     pub log_format: LogFormat,
     /// The least important messages that are logged.
     pub log_level: tracing::Level,
-    /// The OTLP collector that gets a copy of every line of the trail.
+    /// The OTLP collector that gets a copy of every line of the trail, and the traces.
     pub otlp_endpoint: Option<Origin>,
 }
 
