@@ -172,7 +172,7 @@ impl Issued {
     }
 
     /// A server that shows this certificate, asks for none, and speaks HTTP/2 and HTTP/1.1.
-    pub(super) fn server_config(&self) -> Result<ServerConfig, rustls::Error> {
+    pub fn server_config(&self) -> Result<ServerConfig, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

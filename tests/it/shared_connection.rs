@@ -1,13 +1,19 @@
 //! Calls that share one HTTP/2 connection to the upstream: what one caller does is no other's trouble.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use pigello_gateway::mock::{EXAMPLE_SUBTENANT, Fault};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use pigello_gateway::mock::{Authority, EXAMPLE_SUBTENANT, Fault};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::support::{Gateway, Setup, pigello};
+use crate::support::{Frames, Gateway, Setup, headers, pigello};
 
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const TROUBLED: &str = "/accounts/users/customer/tenant/list/";
 
 fn good() -> String {
@@ -31,22 +37,69 @@ async fn until(reached: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_mins(1), becomes).await.expect("it arrives");
 }
 
+/// An upstream whose frames the test writes, so that it answers calls that are gone: a library's
+/// server does not.
+struct ByHand {
+    authority: Authority,
+    listener: TcpListener,
+}
+
+impl ByHand {
+    async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { authority: Authority::new("by hand").unwrap(), listener }
+    }
+
+    fn setup(&self) -> Setup {
+        let port = self.listener.local_addr().unwrap().port();
+        Setup::before(&format!("https://localhost:{port}"), Some(self.authority.pem()))
+    }
+
+    /// The one connection: there is nobody to accept another.
+    async fn accept(self) -> Frames<TlsStream<TcpStream>> {
+        let issued = self.authority.server(&["localhost"]).unwrap();
+        let tls = TlsAcceptor::from(Arc::new(issued.server_config().unwrap()));
+        let (stream, _) = self.listener.accept().await.unwrap();
+        Frames::accept(tls.accept(stream).await.unwrap()).await
+    }
+}
+
+/// `200`, and nothing behind it.
+fn ok(stream: u32) -> Vec<u8> {
+    headers(stream, true, &[(b":status", b"200")])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_leave_do_not_end_it() {
-    let pigello = pigello().await;
-    let gateway = Setup::new(&pigello).start().await;
-    let late = Duration::from_millis(300);
-    pigello.handle().fault(Fault::new().path(TROUBLED).delay(late).until_cleared());
-    pigello.handle().fault(Fault::new().path(good()).delay(2 * late).times(1));
-    // More than the answers to calls that are gone, after which h2 ends a connection.
-    for left in 1..1500 {
+    let pigello = ByHand::listen().await;
+    let gateway = pigello.setup().start().await;
+    let opening = async {
+        let mut connection = pigello.accept().await;
+        let stream = connection.receive(HEADERS).await;
+        connection.send(&ok(stream)).await;
+        connection
+    };
+    let (first, mut connection) = tokio::join!(gateway.caller().get(TROUBLED), opening);
+    assert_eq!(first.status, StatusCode::OK);
+    // More than the answers to calls that are gone, after which h2 ends a connection; the last few
+    // it still knows, and does not count.
+    let mut gone = Vec::new();
+    for _ in 0..1200 {
         let caller = ask(&gateway).await;
-        until(|| pigello.handle().request_count() == left).await;
+        gone.push(connection.receive(HEADERS).await);
         drop(caller);
+        assert_eq!(Some(&connection.receive(RST_STREAM).await), gone.last());
     }
-    // It is under way while the last of them arrive.
-    assert_eq!(gateway.caller().get(&good()).await.status, StatusCode::OK);
-    assert_eq!(pigello.handle().connections(), 1);
+    let answering = async {
+        let stream = connection.receive(HEADERS).await;
+        for gone in gone {
+            connection.send(&ok(gone)).await;
+        }
+        connection.send(&ok(stream)).await;
+    };
+    let target = good();
+    let (last, ()) = tokio::join!(gateway.caller().get(&target), answering);
+    assert_eq!(last.status, StatusCode::OK, "{last:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

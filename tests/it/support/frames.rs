@@ -1,17 +1,17 @@
-//! HTTP/2 by hand: frames that a well-behaved client never sends.
+//! HTTP/2 by hand, from either end: frames that no well-behaved peer sends.
 
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that sends frames as they are.
-pub struct Frames {
-    stream: TcpStream,
+pub struct Frames<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
 }
 
@@ -65,13 +65,40 @@ impl Frames {
     /// Connects and exchanges settings.
     pub async fn connect(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
+        stream.write_all(&[&PREFACE[..], &frame(4, 0, 0, &[])].concat()).await.unwrap();
         Self { stream, unread: Vec::new() }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// The server's end: reads the preface and sends settings.
+    pub async fn accept(mut stream: S) -> Self {
+        let mut preface = [0; PREFACE.len()];
+        stream.read_exact(&mut preface).await.unwrap();
+        assert_eq!(&preface, PREFACE);
+        let mut connection = Self { stream, unread: Vec::new() };
+        connection.send(&frame(4, 0, 0, &[])).await;
+        connection
+    }
+
+    /// The stream of the next frame of that type.
+    pub async fn receive(&mut self, kind: u8) -> u32 {
+        let received = async {
+            loop {
+                let (next, flags, stream, _) = self.frame().await.expect("the connection is open");
+                if next == kind {
+                    return stream;
+                }
+                self.acknowledge(next, flags).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), received).await.expect("a frame")
     }
 
     /// Sends bytes; whether the peer still takes them.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).await.is_ok()
+        // TLS holds back what the socket does not take at once.
+        self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
     }
 
     /// Waits for what becomes of a stream.
@@ -87,12 +114,15 @@ impl Frames {
             match kind {
                 1 if stream == wanted => return Heard::Status(status(&payload)),
                 3 if stream == wanted => return Heard::Reset,
-                4 if flags == 0 => {
-                    self.send(&frame(4, 1, 0, &[])).await;
-                }
                 7 => return Heard::GoAway,
-                _ => {}
+                _ => self.acknowledge(kind, flags).await,
             }
+        }
+    }
+
+    async fn acknowledge(&mut self, kind: u8, flags: u8) {
+        if kind == 4 && flags == 0 {
+            self.send(&frame(4, 1, 0, &[])).await;
         }
     }
 

@@ -38,30 +38,25 @@ pub struct Setup {
 impl Setup {
     /// In front of that mock, trusting its authority.
     pub fn new(pigello: &Running) -> Self {
+        Self::before(&pigello.origin(), pigello.ca_pem())
+    }
+
+    /// In front of an upstream that speaks no TLS.
+    pub fn plain(origin: &str) -> Self {
+        Self::before(origin, None).profile("insecure_http = true\n")
+    }
+
+    /// In front of any upstream, trusting that authority.
+    pub fn before(origin: &str, ca_pem: Option<&str>) -> Self {
         let values = MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), (*value).to_owned()));
         Self {
-            upstream: pigello.origin().clone(),
+            upstream: origin.to_owned(),
             profile: String::new(),
             listener: String::new(),
             more: String::new(),
             unix: false,
             variables: Vec::new(),
-            ca: pigello.ca_pem().map(str::to_owned),
-            values: values.collect(),
-        }
-    }
-
-    /// In front of an upstream that speaks no TLS.
-    pub fn plain(origin: &str) -> Self {
-        let values = MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), (*value).to_owned()));
-        Self {
-            upstream: origin.to_owned(),
-            profile: "insecure_http = true\n".to_owned(),
-            listener: String::new(),
-            more: String::new(),
-            unix: false,
-            variables: Vec::new(),
-            ca: None,
+            ca: ca_pem.map(str::to_owned),
             values: values.collect(),
         }
     }
