@@ -24,17 +24,17 @@ use pigello_gateway::{
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
     mock::Authority,
     pipeline::{
-        audit::{Edges, OpenLayer, intend, open, write_ahead},
-        authorize::{Policy, authorize},
-        cache::{self, Scope, Store, cache},
+        audit::{Edges, IntendLayer, OpenLayer, WriteAheadLayer, intend, open, write_ahead},
+        authorize::{AuthorizeLayer, Policy, authorize},
+        cache::{self, CacheLayer, Scope, Store, cache},
         connection::{Connection, Peer},
-        gather::gather,
-        identify::{Schemes, identify},
+        gather::{GatherLayer, gather},
+        identify::{IdentifyLayer, Schemes, identify},
         inject::resolve,
         places::Places,
-        receive::{HostRules, Limits, Rules, receive},
+        receive::{HostRules, Limits, ReceiveLayer, Rules, receive},
         request::{Arrival, Identified, Intended, Opened, Received, Recorded, Resolved},
-        respond::respond,
+        respond::{RespondLayer, respond},
     },
     telemetry::{Metrics, Tracer},
     trail::{self, CacheResult, Outcome, Record, Trail},
@@ -190,80 +190,58 @@ impl Ground {
 
     /// A request with its record open.
     pub fn opened(&self) -> Result<Opened, Failure> {
-        self.caught(|slot| self.builder().service(slot.catch()))
+        self.caught(|slot| self.opening().service(slot.catch()))
     }
 
     /// A request that is well formed.
     pub fn received(&self) -> Result<Received, Failure> {
-        self.caught(|slot| {
-            self.builder()
-                .layer(respond(ProblemBase::default()))
-                .layer(receive(self.rules()))
-                .service(slot.catch())
-        })
+        self.caught(|slot| self.receiving().service(slot.catch()))
     }
 
     /// A request whose caller is known.
     pub fn identified(&self) -> Result<Identified, Failure> {
-        self.caught(|slot| {
-            self.builder()
-                .layer(respond(ProblemBase::default()))
-                .layer(receive(self.rules()))
-                .layer(identify(self.schemes()))
-                .service(slot.catch())
-        })
+        self.caught(|slot| self.identifying().service(slot.catch()))
     }
 
     /// A request that its caller may make and that the trail answers for.
     pub fn recorded(&self) -> Result<Recorded, Failure> {
-        self.caught(|slot| {
-            self.builder()
-                .layer(respond(ProblemBase::default()))
-                .layer(receive(self.rules()))
-                .layer(identify(self.schemes()))
-                .layer(authorize(self.policy()))
-                .layer(gather(TIME, Places::new(usize::MAX)))
-                .layer(write_ahead(self.edges.trail.clone()))
-                .service(slot.catch())
-        })
+        self.caught(|slot| self.recording().service(slot.catch()))
     }
 
     /// A request that memory could not answer.
     pub fn intended(&self) -> Result<Intended, Failure> {
-        self.caught(|slot| {
-            self.builder()
-                .layer(respond(ProblemBase::default()))
-                .layer(receive(self.rules()))
-                .layer(identify(self.schemes()))
-                .layer(authorize(self.policy()))
-                .layer(gather(TIME, Places::new(usize::MAX)))
-                .layer(write_ahead(self.edges.trail.clone()))
-                .layer(cache(self.no_memory.clone(), self.scope()))
-                .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
-                .service(slot.catch())
-        })
+        self.caught(|slot| self.intending().service(slot.catch()))
     }
 
     /// A request with the credentials it will be sent with.
     pub fn resolved(&self) -> Result<Resolved, Failure> {
-        self.caught(|slot| {
-            self.builder()
-                .layer(respond(ProblemBase::default()))
-                .layer(receive(self.rules()))
-                .layer(identify(self.schemes()))
-                .layer(authorize(self.policy()))
-                .layer(gather(TIME, Places::new(usize::MAX)))
-                .layer(write_ahead(self.edges.trail.clone()))
-                .layer(cache(self.no_memory.clone(), self.scope()))
-                .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
-                .layer(resolve(self.keeper()))
-                .service(slot.catch())
-        })
+        self.caught(|slot| self.intending().layer(resolve(self.keeper())).service(slot.catch()))
     }
 
     /// The first stage; every request passes it.
-    fn builder(&self) -> ServiceBuilder<Stack<OpenLayer, Identity>> {
+    fn opening(&self) -> ServiceBuilder<Opening> {
         ServiceBuilder::new().layer(open(self.edges(), refusal))
+    }
+
+    fn receiving(&self) -> ServiceBuilder<Receiving> {
+        self.opening().layer(respond(ProblemBase::default())).layer(receive(self.rules()))
+    }
+
+    fn identifying(&self) -> ServiceBuilder<Identifying> {
+        self.receiving().layer(identify(self.schemes()))
+    }
+
+    fn recording(&self) -> ServiceBuilder<Recording> {
+        self.identifying()
+            .layer(authorize(self.policy()))
+            .layer(gather(TIME, Places::new(usize::MAX)))
+            .layer(write_ahead(self.edges.trail.clone()))
+    }
+
+    fn intending(&self) -> ServiceBuilder<Intending> {
+        self.recording()
+            .layer(cache(self.no_memory.clone(), self.scope()))
+            .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
     }
 
     /// Sends a request through these stages and returns what the slot caught.
@@ -332,6 +310,12 @@ impl Drop for Ground {
         drop(self.edges.trail.clone().close());
     }
 }
+
+type Opening = Stack<OpenLayer, Identity>;
+type Receiving = Stack<ReceiveLayer, Stack<RespondLayer, Opening>>;
+type Identifying = Stack<IdentifyLayer, Receiving>;
+type Recording = Stack<WriteAheadLayer, Stack<GatherLayer, Stack<AuthorizeLayer, Identifying>>>;
+type Intending = Stack<IntendLayer, Stack<CacheLayer, Recording>>;
 
 /// Where a request that has come through is put.
 #[derive(Debug)]
