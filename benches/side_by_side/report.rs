@@ -1,7 +1,8 @@
 //! What was measured: a table for people (Markdown), a file for programs (JSON).
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, iter, path::Path};
 
+use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
 use super::{
@@ -80,39 +81,37 @@ impl Report {
                 .filter(|row| row.workload == workload.to_string())
                 .collect();
             if !rows.is_empty() {
-                let _written = write!(text, "\n#### {workload}\n\n{}", self.table(workload, &rows));
+                let _written =
+                    write!(text, "\n#### {workload}\n\n{}\n", self.table(workload, &rows));
             }
         }
         anstream::println!("{text}");
     }
 
-    fn table(&self, workload: Workload, rows: &[&Row]) -> String {
+    fn table(&self, workload: Workload, rows: &[&Row]) -> Table {
         let columns = columns(workload);
-        let mut text = String::from("| contestant |");
-        for (title, _) in &columns {
-            let _written = write!(text, " {title} |");
-        }
-        let _written =
-            write!(text, " ÷ {BASE}, same round |\n|---|{}---|\n", "---|".repeat(columns.len()));
+        let titles = columns.iter().map(|(title, _)| (*title).to_owned());
+        let (first, last) = ("contestant".to_owned(), format!("÷ {BASE}, same round"));
+        let mut table = Table::new();
+        table.load_style(ASCII_MARKDOWN).set_header(iter::once(first).chain(titles).chain([last]));
         for name in self.contestants.keys() {
             let own: Vec<_> = rows.iter().filter(|row| row.contestant == *name).collect();
             if own.is_empty() {
                 continue;
             }
-            let _written = write!(text, "| {name} |");
-            for (_, figure) in &columns {
-                let _written =
-                    write!(text, " {} |", spread(own.iter().map(|row| figure(&row.measured)), 1));
-            }
+            let figures = columns
+                .iter()
+                .map(|(_, figure)| spread(own.iter().map(|row| figure(&row.measured)), 1));
             let headline = if workload == Workload::Start { start } else { cpu };
             let ratios = own.iter().filter_map(|row| {
                 let base =
                     rows.iter().find(|base| base.contestant == BASE && base.round == row.round)?;
                 Some(headline(&row.measured) / headline(&base.measured))
             });
-            let _written = writeln!(text, " {} |", spread(ratios, 2));
+            let ratios = spread(ratios, 2);
+            table.add_row(iter::once(name.clone()).chain(figures).chain([ratios]));
         }
-        text
+        table
     }
 }
 
