@@ -13,7 +13,8 @@ use super::{
     failure::{During as _, Failure},
     load::Outcome,
     machine::{self, CpuTime, Whole, pinned},
-    workload::{Pace, Workload, body},
+    upstream::new_object,
+    workload::{Pace, Workload},
 };
 
 /// What was seen of one contestant at one workload in one round.
@@ -131,7 +132,7 @@ pub fn load(
             command.args(["--timeout", "10s", "-s", SCRIPT]);
             command.arg(format!("http://{}{}", running.address, workload.target()));
             let (method, body) =
-                if workload.has_body() { ("POST", body()) } else { ("GET", String::new()) };
+                if workload.has_body() { ("POST", new_object()) } else { ("GET", String::new()) };
             command.args(["--", method, &body, if fresh { "close" } else { "keep" }]);
             command
         }

@@ -110,10 +110,5 @@ impl fmt::Display for Workload {
     }
 }
 
-/// The body of a POST: 1 KB of JSON.
-pub fn body() -> String {
-    format!("{{\"notes\":\"{}\"}}", "made up; ".repeat(112))
-}
-
 /// Where the contestants' caches answer: the gateway knows its operations by itself.
 pub const CACHED_BELOW: &str = "/accounts/users/customer/subtenant/";

@@ -12,11 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use pigello_gateway::mock::Authority;
+use pigello_gateway::mock::{Authority, MADE_UP_VALUES};
 use rustls::{ServerConfig, version::TLS13};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -34,6 +34,16 @@ pub struct Arrived {
     pub fields: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl Arrived {
+    /// The first of the seven that did not arrive once, with its value.
+    pub fn lacks(&self) -> Option<HeaderName> {
+        let mut seven = MADE_UP_VALUES.iter().map(|(name, value)| (name.header(), value));
+        seven
+            .find(|(name, value)| !self.fields.get_all(name).iter().eq([value.as_bytes()]))
+            .map(|(name, _)| name)
+    }
 }
 
 /// A running upstream. It lives on a thread of its own, as long as the process.
@@ -139,6 +149,11 @@ fn plain(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
+}
+
+/// What a POST brings: 1 KB of JSON.
+pub fn new_object() -> String {
+    format!("{{\"notes\":\"{}\"}}", "made up; ".repeat(112))
 }
 
 /// What a GET is answered with: a subtenant as Pigello's reference has it, filled in.
