@@ -2,22 +2,18 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bytes::Bytes;
 use clap::Args;
-use http::{Method, Request, StatusCode};
-use http_body_util::Empty;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http::{Request, StatusCode, Uri, uri::PathAndQuery};
 use tokio::time;
 
 use super::Failure;
 use crate::{
-    credentials::{CredentialSet, client_tls},
+    body::Body,
+    cli::block_on,
+    credentials::CredentialSet,
     domain::{Origin, Span},
     error::Chain,
+    pipeline::upstream::{self, Trust, client_config},
 };
 
 /// A call that changes nothing: one page of one entry. What comes back is not read.
@@ -42,6 +38,9 @@ pub(super) struct ProbeArgs {
 impl ProbeArgs {
     /// Refuses what cannot be probed, before anything is staged for it.
     pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.probe.is_some() {
+            self.target()?;
+        }
         match &self.probe {
             Some(upstream) if !upstream.is_tls() && !upstream.is_loopback() => {
                 Err(Failure::usage(format!("{upstream} is not https, and not on this host")))
@@ -57,9 +56,7 @@ impl ProbeArgs {
         upstream: &Origin,
         set: &CredentialSet,
     ) -> Result<StatusCode, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-        let status = runtime.block_on(self.ask(upstream, set))?;
+        let status = block_on(self.ask(upstream, set))??;
         match status {
             StatusCode::UNAUTHORIZED => {
                 Err(Failure::failed(format!("{upstream} refuses the staged version (401)"))
@@ -74,24 +71,10 @@ impl ProbeArgs {
     }
 
     async fn ask(&self, upstream: &Origin, set: &CredentialSet) -> Result<StatusCode, Failure> {
-        let tls = client_tls(self.probe_ca_file.as_deref(), None)
-            .map_err(|error| Failure::usage(Chain(&error).to_string()))?;
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let client: Client<_, Empty<Bytes>> =
-            Client::builder(TokioExecutor::new()).build(connector);
-        let mut request = Request::builder()
-            .method(Method::GET)
-            .uri(format!("{upstream}{}", self.probe_path))
-            .body(Empty::new())
-            .map_err(|_| Failure::usage("`--probe-path` is no path"))?;
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = self.target()?;
         set.write_to(request.headers_mut());
-        match time::timeout(TIMEOUT, client.request(request)).await {
+        match time::timeout(TIMEOUT, upstream::ask(self.settings(upstream)?, request)).await {
             Ok(Ok(response)) => Ok(response.status()),
             Ok(Err(error)) => {
                 Err(Failure::failed(format!("cannot reach {upstream}: {}", Chain(&error))))
@@ -100,5 +83,25 @@ impl ProbeArgs {
                 Err(Failure::failed(format!("{upstream} did not answer within {}", Span(TIMEOUT))))
             }
         }
+    }
+
+    fn target(&self) -> Result<Uri, Failure> {
+        let path = self.probe_path.parse::<PathAndQuery>().ok();
+        let path = path.filter(|_| self.probe_path.starts_with('/')).map(Uri::from);
+        path.ok_or_else(|| Failure::usage("`--probe-path` is no path: it begins with a /"))
+    }
+
+    /// The way to it that calls take. Whoever types an address means it, wherever it leads.
+    fn settings(&self, upstream: &Origin) -> Result<upstream::Settings, Failure> {
+        let trust = self.probe_ca_file.clone().map_or(Trust::Platform, Trust::File);
+        let tls = upstream.is_tls().then(|| client_config(&trust)).transpose();
+        Ok(upstream::Settings {
+            origin: upstream.clone(),
+            connect_to: None,
+            allow_private: true,
+            connect_timeout: TIMEOUT,
+            idle_timeout: TIMEOUT,
+            tls: tls.map_err(|error| Failure::usage(Chain(&error).to_string()))?,
+        })
     }
 }

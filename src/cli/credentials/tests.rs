@@ -301,4 +301,11 @@ fn a_rotation_with_a_probe_promotes_what_pigello_takes_and_nothing_else() {
     let (code, message) = run_in(root.path(), &words, "canary-next").failure();
     assert_eq!(code, 2, "{message}");
     assert!(!states().contains("\"staged\""));
+    // Behind the address it would name another host.
+    let words =
+        ["rotate", "client_secret", "--probe", &address, "--probe-path", "@elsewhere.test/"];
+    let (code, message) = run_in(root.path(), &words, "canary-next").failure();
+    assert_eq!(code, 2, "{message}");
+    assert!(message.contains("--probe-path"), "{message}");
+    assert!(!states().contains("\"staged\""));
 }
