@@ -35,6 +35,25 @@ fn init(arguments: &[&str], answers: Option<&str>) -> Result<String, (String, Op
     Ok(String::from_utf8(out).unwrap())
 }
 
+/// Not even values that lie where the mock's would go.
+#[test]
+fn values_that_are_there_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let secret = folder.path().join("credentials/client_secret");
+    fs::create_dir(folder.path().join("credentials")).unwrap();
+    fs::write(&secret, "mine").unwrap();
+    let arguments =
+        ["--directory", place, "--secret-from", "directory", "--upstream", "mock", "--defaults"];
+    let (text, _) = init(&arguments, None).unwrap_err();
+    assert!(text.contains("credentials/client_secret exists already"), "{text}");
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "mine");
+    assert!(!folder.path().join("gateway.toml").exists());
+    fs::remove_file(&secret).unwrap();
+    init(&arguments, None).unwrap();
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
 /// How many commands it ends with.
 fn next(told: &str) -> usize {
     let commands = told.split("Next:\n").nth(1).unwrap().lines();

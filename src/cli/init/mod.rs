@@ -38,7 +38,9 @@ pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    place.refuse_to_overwrite(&files, plan.keeps_a_store())?;
+    let secrets = secret::names(&plan);
+    let names = files.iter().map(|file| file.name).chain(secrets.iter().map(String::as_str));
+    place.refuse_to_overwrite(names)?;
     place.make()?;
     place.write_all(&files)?;
     for file in &files {

@@ -34,12 +34,13 @@ impl Place {
     }
 
     /// Looks for files that are in the way, before anything is written.
-    pub(super) fn refuse_to_overwrite(&self, files: &[File], store: bool) -> Result<(), Failure> {
+    pub(super) fn refuse_to_overwrite<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Failure> {
         if self.force {
             return Ok(());
         }
-        let stores: &[&str] = if store { &[STORE] } else { &[] };
-        let names = files.iter().map(|file| file.name).chain(stores.iter().copied());
         let there: Vec<_> = names
             .filter(|name| self.file(name).symlink_metadata().is_ok())
             .map(|name| self.path(name))
@@ -68,7 +69,7 @@ impl Place {
     /// Writes the files. The configuration comes first, and if it is not in order, nothing stays.
     pub(super) fn write_all(&self, files: &[File]) -> Result<(), Failure> {
         for file in files {
-            self.write(file)?;
+            self.write(file.name, file.mode, &file.text)?;
             if file.name != CONFIGURATION {
                 continue;
             }
@@ -82,11 +83,12 @@ impl Place {
         Ok(())
     }
 
-    fn write(&self, file: &File) -> Result<(), Failure> {
-        let path = self.file(file.name);
+    /// Writes one, with these permissions.
+    pub(super) fn write(&self, name: &str, mode: u32, text: &str) -> Result<(), Failure> {
+        let path = self.file(name);
         let failed = |error| Failure::failed(format!("cannot write {}: {error}", shown(&path)));
         let mut options = OpenOptions::new();
-        options.write(true).mode(file.mode);
+        options.write(true).mode(mode);
         if self.force {
             options.create(true).truncate(true);
         } else {
@@ -94,9 +96,8 @@ impl Place {
         }
         let mut there = options.open(&path).map_err(failed)?;
         // One that was there keeps its mode otherwise.
-        let mode = fs::Permissions::from_mode(file.mode);
-        there.set_permissions(mode).map_err(failed)?;
-        there.write_all(file.text.as_bytes()).map_err(failed)
+        there.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
+        there.write_all(text.as_bytes()).map_err(failed)
     }
 
     fn take_back(&self, file: &File) {

@@ -25,15 +25,23 @@ pub(super) fn prepare(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Re
                 "made  {:<44} for the seven files, readable by you alone",
                 place.path(FOLDER)
             )?;
-            if plan.is_mock() {
-                for (name, value) in MADE_UP_VALUES {
-                    std::fs::write(place.file(FOLDER).join(name.key()), value)?;
-                }
-            }
-            Ok(())
+            made_up(plan).try_for_each(|(name, value)| place.write(&name, 0o600, value))
         }
         Source::Directory | Source::Vault | Source::Environment => Ok(()),
     }
+}
+
+/// The files that are made here.
+pub(super) fn names(plan: &Plan) -> Vec<String> {
+    let store = plan.keeps_a_store().then(|| STORE.to_owned());
+    store.into_iter().chain(made_up(plan).map(|(name, _)| name)).collect()
+}
+
+/// The mock's values, if they go into a folder: one file each.
+fn made_up(plan: &Plan) -> impl Iterator<Item = (String, &'static str)> {
+    let here = plan.source == Source::Directory && !plan.mounts() && plan.is_mock();
+    let values = MADE_UP_VALUES.into_iter().filter(move |_| here);
+    values.map(|(name, value)| (format!("{FOLDER}/{}", name.key()), value))
 }
 
 fn sealed(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
