@@ -14,7 +14,7 @@ const ROOT_TOKEN: &str = "made-up-root-token";
 pub(crate) struct Bao {
     child: Child,
     root: TempDir,
-    pub(crate) address: String,
+    address: String,
 }
 
 impl Bao {
@@ -51,7 +51,7 @@ impl Bao {
         find("Root Token: ");
         std::thread::spawn(move || lines.for_each(drop));
         let server = Self { child, root, address: format!("https://127.0.0.1:{}", port - 1) };
-        while !server.output(&["status"]).status.success() {}
+        while !server.command(&["status"]).output().unwrap().status.success() {}
         Some(server)
     }
 
@@ -67,23 +67,31 @@ impl Bao {
         file
     }
 
+    /// The tables of a configuration that reads from here as root.
+    pub(crate) fn tables(&self) -> String {
+        format!(
+            "[vault]\naddress = \"{}\"\nca_file = \"{}\"\n\
+             [vault.auth]\nmethod = \"token\"\ntoken_file = \"{}\"\n",
+            self.address,
+            self.ca_file().display(),
+            self.token_file().display()
+        )
+    }
+
     /// Runs its own command line as root; it must work.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
-        let output = self.output(arguments);
+        let output = self.command(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn output(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new(env::var_os("BAO_BIN").unwrap())
-            .args(arguments)
-            .env_clear()
-            .env("HOME", self.root.path())
-            .env("BAO_ADDR", &self.address)
-            .env("BAO_CACERT", self.ca_file())
-            .env("BAO_TOKEN", ROOT_TOKEN)
-            .output()
-            .unwrap()
+    /// Its own command line, as root.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env::var_os("BAO_BIN").unwrap());
+        command.args(arguments).env_clear().env("HOME", self.root.path());
+        command.env("BAO_ADDR", &self.address).env("BAO_CACERT", self.ca_file());
+        command.env("BAO_TOKEN", ROOT_TOKEN);
+        command
     }
 }
 
@@ -95,9 +103,14 @@ impl Drop for Bao {
 }
 
 /// Says loudly that a test did not run, where that is allowed.
-#[expect(clippy::print_stderr, reason = "whoever reads the output must see it")]
 pub(crate) fn skip(why: &str) {
     let required = env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
     assert!(!required, "{why}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
-    eprintln!("\n*** SKIPPED: {why} ***\n");
+    say_skipped(why);
+}
+
+/// Says loudly what a test leaves out.
+#[expect(clippy::print_stderr, reason = "whoever reads the output must see it")]
+pub(crate) fn say_skipped(what: &str) {
+    eprintln!("\n*** SKIPPED: {what} ***\n");
 }

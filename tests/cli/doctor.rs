@@ -137,13 +137,7 @@ fn a_key_that_others_can_read() {
 /// A place whose credentials lie in a vault, with all seven in it.
 fn in_a_vault() -> Option<(Place, Bao)> {
     let bao = Bao::start()?;
-    let place = Place::new(&format!(
-        "[vault]\naddress = \"{}\"\nca_file = \"{}\"\n[vault.auth]\nmethod = \"token\"\n\
-         token_file = \"{}\"\n",
-        bao.address,
-        bao.ca_file().display(),
-        bao.token_file().display()
-    ));
+    let place = Place::new(&bao.tables());
     change(
         &place,
         "source = \"directory\"\n            path = \"credentials\"",

@@ -19,8 +19,9 @@ use pigello_gateway::mock::EXAMPLE_SUBTENANT;
 use rustix::process::Signal;
 
 use crate::{
+    bao::say_skipped,
     program::{Place, Running, get, over_tcp},
-    sources::{Source, say_skipped},
+    sources::Source,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pigello-gateway");
@@ -119,8 +120,7 @@ fn after_a_rotation_the_old_secret_is_gone_from_memory() {
         say_skipped("the memory scan: this build does not wipe what it frees");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    for source in Source::all(folder.path()).into_iter().filter(Source::rotates) {
+    for source in Source::all().into_iter().filter(Source::rotates) {
         the_old_one_goes(&source, &Place::accepting_anything(""));
     }
     // A connection of HTTP/1 keeps the last request in its buffer for as long as it lies idle.
