@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use pigello_gateway::mock::MADE_UP_VALUES;
+use pigello_gateway::mock::{Authority, MADE_UP_VALUES};
 
 use crate::{bao::Bao, program::Place};
 
@@ -118,6 +118,35 @@ fn fed(command: &mut Command, input: &str) {
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Over TLS, with roots of one's own; where they are not trusted, the version in use stays in use.
+#[test]
+fn a_rotation_is_tried_over_tls_first() {
+    let place = Place::accepting_anything("");
+    Source::Sealed.write(&place, "made-up-first");
+    let path = |name: &str| place.path(name).to_str().unwrap().to_owned();
+    let config = fs::read_to_string(place.config()).unwrap();
+    let (_, rest) = config.split_once("upstream = \"").unwrap();
+    let (origin, _) = rest.split_once('"').unwrap();
+    fs::write(place.path("other.pem"), Authority::new("other").unwrap().pem()).unwrap();
+    let store =
+        ["credentials", "--name", "test", "--file", &path("made-up.sealed")].map(str::to_owned);
+    let mut stage = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"));
+    fed(stage.args(&store).args(["rotate", "client_secret"]), "made-up-second");
+    for (roots, tells) in [("other.pem", Err("cannot reach")), ("ca.pem", Ok("takes version"))] {
+        let roots = path(roots);
+        let arguments = ["rotate", "--promote", "--probe", origin, "--probe-ca-file", &roots];
+        let arguments: Vec<_> = store.iter().map(String::as_str).chain(arguments).collect();
+        let (code, out, errors) = crate::program::output(&arguments);
+        let (expected, told, text) = match tells {
+            Ok(text) => (0, &out, text),
+            Err(text) => (1, &errors, text),
+        };
+        assert_eq!(code, Some(expected), "{out}{errors}");
+        assert!(told.contains(text), "{out}{errors}");
+        assert_eq!(out.contains("is in use"), tells.is_ok(), "{out}{errors}");
+    }
 }
 
 /// Typed as an argument, a secret is refused, and not said again on standard error.
