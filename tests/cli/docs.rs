@@ -2,25 +2,26 @@
 //!
 //! `UPDATE_EXPECTED=1` writes them anew.
 
-use std::{collections::BTreeSet, env, fs, path::PathBuf};
+use std::{collections::BTreeSet, env, fs};
 
 use pigello_gateway::{
     config, error,
     telemetry::{METRICS, metrics_page},
 };
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::config::root;
 
-fn is_as_made(path: &str, made: &str) {
+/// A file of the repository holds this text, word for word.
+#[track_caller]
+pub(crate) fn is_as_made(path: &str, made: &str) {
     let path = root().join(path);
     if env::var_os("UPDATE_EXPECTED").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, made).unwrap();
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == made, "{} is not what the code makes; set UPDATE_EXPECTED=1", path.display());
+    let differs = there.lines().zip(made.lines()).find(|(there, made)| there != made);
+    assert!(there == made, "{}: {differs:?}; UPDATE_EXPECTED=1 writes it anew", path.display());
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! The ten most likely mistakes, each met as a user meets it: what is said of it is in `mistakes/`.
+//! The likeliest mistakes, each met as a user meets it: what `check --online` says of it, and what the
+//! caller is told meanwhile, is in `mistakes/`. What `serve` says of those that keep it from starting is in
+//! `messages.rs`.
 //!
 //! `UPDATE_EXPECTED=1` writes these files anew. What differs from run to run is written as a word:
 //! `DIR`, `PORT`, `TIME`, `N`.
 
 use std::{
-    env, fs,
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
     os::unix::fs::PermissionsExt as _,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,17 +21,14 @@ use tokio::runtime::Runtime;
 
 use crate::{
     bao::Bao,
+    docs::is_as_made,
     program::{Place, Running, get, output, over_tcp},
 };
 
 /// What a user reads must be as it was when somebody last judged it.
+#[track_caller]
 fn expect(mistake: &str, told: &str) {
-    let file = crate::config::root().join(format!("tests/cli/mistakes/{mistake}.txt"));
-    if env::var_os("UPDATE_EXPECTED").is_some() {
-        fs::write(&file, told).unwrap();
-    }
-    let there = fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(told, there, "{} has it otherwise", file.display());
+    is_as_made(&format!("tests/cli/mistakes/{mistake}.txt"), told);
 }
 
 /// The failed steps of `check --online` and their hints, and what is on standard error.
@@ -226,35 +225,10 @@ fn a_clock_that_is_off_by_a_day() {
 }
 
 #[test]
-fn a_port_that_is_taken() {
-    let place = Place::new("");
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    change(&place, "127.0.0.1:0", &taken.local_addr().unwrap().to_string());
-    let (code, _, errors) = output(&["serve", "--config", &place.config()]);
-    assert_eq!(code, Some(1), "{errors}");
-    expect("port-taken", &plain(&errors, &place.path("").display().to_string()));
-}
-
-#[test]
 fn a_file_of_authorities_that_is_not_there() {
     let place = Place::new("");
     fs::remove_file(place.path("ca.pem")).unwrap();
-    let (code, _, errors) = output(&["serve", "--config", &place.config()]);
-    assert_eq!(code, Some(2), "{errors}");
-    let folder = place.path("").display().to_string();
-    expect("no-authority-at-start", &plain(&errors, &folder));
     expect("no-authority", &complaints(&place));
-}
-
-#[test]
-fn a_trail_that_another_gateway_writes() {
-    let place = Place::new("");
-    let mut first = Running::start(&["serve", "--config", &place.config()]);
-    first.address_of("tcp");
-    let (code, _, errors) = output(&["serve", "--config", &place.config()]);
-    assert_eq!(code, Some(1), "{errors}");
-    let folder = place.path("").display().to_string();
-    expect("trail-taken", &plain(&errors, &folder));
 }
 
 #[test]

@@ -3,16 +3,15 @@
 //!
 //! Mistakes in the configuration's text are in `config/bad`.
 
-use std::{
-    env, fs,
-    net::TcpListener,
-    path::{Path, PathBuf},
-};
+use std::{fs, net::TcpListener, path::PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::program::{Running, get, output, over_tcp};
+use crate::{
+    docs::is_as_made,
+    program::{Running, get, output, over_tcp},
+};
 
 /// A folder with a configuration that starts, until something in it is broken.
 struct Place {
@@ -123,15 +122,9 @@ impl Place {
     }
 }
 
+#[track_caller]
 fn is_as_expected(name: &str, told: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/messages").join(name);
-    let file = file.with_extension("txt");
-    if env::var_os("UPDATE_EXPECTED").is_some() {
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(&file, told).unwrap();
-    }
-    let expected = fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(told, expected, "{}; UPDATE_EXPECTED=1 writes it anew", file.display());
+    is_as_made(&format!("tests/cli/messages/{name}.txt"), told);
 }
 
 #[test]
