@@ -113,6 +113,49 @@ fn every_combination_writes_a_configuration_that_loads() {
 }
 
 #[test]
+fn every_login_to_a_vault_loads_with_what_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    for login in ["approle", "kubernetes", "token", "cert"] {
+        for deploy in ["none", "systemd"] {
+            let place = folder.path().join(format!("{login}-{deploy}"));
+            let given = "--secret-from vault --vault-address https://vault.test:8201 --vault-mount /kv/ \
+                         --vault-path /team/pigello/ --profile main --caller billing \
+                         --allow tenant.get --allow subtenant.* --ca-file /roots.pem \
+                         --listen unix:/run/calls.sock --admin unix:/run/admin.sock";
+            let place_and_login = [
+                "--directory",
+                place.to_str().unwrap(),
+                "--vault-login",
+                login,
+                "--deploy",
+                deploy,
+            ];
+            let given: Vec<_> = given.split_whitespace().chain(place_and_login).collect();
+            init(&given, None).unwrap();
+            let (file, overlay) = (place.join("gateway.toml"), place.join("systemd.toml"));
+            loads(&[&file]);
+            if overlay.exists() {
+                loads(&[&file, &overlay]);
+            }
+            let text = fs::read_to_string(&file).unwrap();
+            for part in [
+                &format!("method = \"{login}\""),
+                "address = \"https://vault.test:8201\"",
+                "mount = \"kv\"",
+                "path = \"team/pigello\"",
+                "profile = \"main\"",
+                "allow = [\"tenant.get\", \"subtenant.*\"]",
+                "ca_file = \"/roots.pem\"",
+                "address = \"unix:/run/calls.sock\"",
+                "address = \"unix:/run/admin.sock\"",
+            ] {
+                assert!(text.contains(part), "{part} in\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_secret_is_readable_by_its_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     for (source, name, mode) in [

@@ -206,8 +206,9 @@ fn vault(
         args.vault_path.clone(),
         "Which secret holds the seven values?",
         &format!("pigello/{profile}"),
-        |text| Ok(text.trim_matches('/').to_owned()),
+        |text| Ok(text.to_owned()),
     )?;
+    let path = path.trim_matches('/').to_owned();
     let login = if deployment == Deployment::Kubernetes {
         Login::Kubernetes
     } else {
