@@ -369,6 +369,69 @@ fn the_demo_shows_what_it_promises_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_demo_stays_for_calls_of_ones_own_until_it_is_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = program();
+    demo.args(["demo", "--keep-running"]).env("TMPDIR", folder.path()).stderr(Stdio::null());
+    let mut demo = Running::of(&mut demo);
+    let line = demo.line_with("curl -i http://");
+    let (_, url) = line.trim_end().split_once("http://").unwrap();
+    let (address, target) = url.split_once('/').unwrap();
+    let answer = over_tcp(address, &get(&format!("/{target}")));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    demo.signal(Signal::INT);
+    demo.line_with("Everything is removed again");
+    assert!(demo.wait().success());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn health_tells_a_probe_whether_it_lives_and_whether_it_is_ready() {
+    let place = Place::new("");
+    let secret = place.path("credentials/client_secret");
+    let kept = fs::read(&secret).unwrap();
+    fs::remove_file(&secret).unwrap();
+    let config = place.config();
+    let mut gateway = Running::start(&["serve", "--config", &config]);
+    let admin = gateway.address_of("admin");
+    let ask = |arguments: &[&str]| {
+        let mut health = program();
+        health.args(["health", "--config", &config]).args(arguments);
+        told(health.env("PIGELLO_GATEWAY_ADMIN__ADDRESS", &admin).output().unwrap())
+    };
+    let (code, _, errors) = ask(&[]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("not ready: ") && errors.contains("credentials"), "{errors}");
+    assert_eq!(ask(&["--live"]).0, Some(0));
+    fs::write(&secret, kept).unwrap();
+    while ask(&[]).0 != Some(0) {}
+    assert_eq!(gateway.end().0, Some(0));
+    let (code, _, errors) = ask(&["--live"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("cannot be asked") && errors.contains("hint: "), "{errors}");
+}
+
+#[test]
+fn a_tail_goes_on_with_calls_as_they_come() {
+    let place = Place::new("");
+    let config = place.config();
+    let mut gateway = Running::start(&["serve", "--config", &config]);
+    let address = gateway.address_of("tcp");
+    let list = get("/accounts/users/customer/tenant/list/");
+    let admin = gateway.address_of("admin");
+    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    let before = id_of(&address, &list).unwrap();
+    let query = ["audit", "query", "--format", "csv", "--config", &config];
+    while !output(&query).1.contains(&before) {}
+    let tail = ["audit", "tail", "--follow", "--lines", "0", "--format", "csv"];
+    let mut tail = Running::start(&[&tail[..], &["--config", &config]].concat());
+    tail.line_with("request_id");
+    let after = id_of(&address, &list).unwrap();
+    let line = tail.line_with("");
+    assert!(line.contains(&after), "{line}");
+}
+
+#[test]
 fn every_command_explains_itself() {
     let (code, out, _) = output(&["--help"]);
     assert_eq!(code, Some(0));
