@@ -152,3 +152,34 @@ fn the_configuration_in_every_recipe_loads() {
         assert!(unexpected.is_empty(), "{file}: {unexpected:?}");
     }
 }
+
+/// Where a manifest brings the configuration, it is the file beside it.
+#[test]
+fn a_manifest_holds_the_configuration_beside_it() {
+    for (manifest, file) in [
+        ("deploy/kubernetes/sidecar/sidecar.yaml", "deploy/kubernetes/sidecar/gateway.toml"),
+        ("deploy/kubernetes/shared/gateway.yaml", "deploy/kubernetes/shared/gateway.toml"),
+    ] {
+        let text = |file| fs::read_to_string(root().join(file)).unwrap();
+        let configuration = text(file);
+        let lines = configuration
+            .lines()
+            .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") });
+        let embedded = format!("  gateway.toml: |\n{}---\n", lines.collect::<String>());
+        assert!(text(manifest).contains(&embedded), "{manifest} differs from {file}");
+    }
+}
+
+/// What is deployed is this version.
+#[test]
+fn recipes_name_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, named) in [
+        ("deploy/kubernetes/sidecar/sidecar.yaml", format!("image: pigello-gateway:{version}\n")),
+        ("deploy/kubernetes/shared/gateway.yaml", format!("image: pigello-gateway:{version}\n")),
+        ("deploy/helm/pigello-gateway/Chart.yaml", format!("appVersion: {version}\n")),
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        assert!(text.contains(&named), "{file} does not name {named}");
+    }
+}

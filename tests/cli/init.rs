@@ -366,3 +366,24 @@ fn the_unit_is_as_hardened_as_the_one_in_deploy() {
     }
     assert!(!written.contains("{{"), "{written}");
 }
+
+/// The same for a pod: the gateway in it is confined, probed and limited alike.
+#[test]
+fn the_sidecar_is_the_one_in_deploy() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    init(
+        &["--directory", place, "--deploy", "kubernetes", "--secret-from", "vault", "--defaults"],
+        None,
+    )
+    .unwrap();
+    let written = fs::read_to_string(folder.path().join("kubernetes.yaml")).unwrap();
+    let deployed =
+        fs::read_to_string(crate::config::root().join("deploy/kubernetes/sidecar/sidecar.yaml"));
+    let gateway = |text: &str| {
+        let (_, container) = text.split_once("          restartPolicy: Always\n").unwrap();
+        container.split_once("          volumeMounts:\n").unwrap().0.to_owned()
+    };
+    assert_eq!(gateway(&written), gateway(&deployed.unwrap()));
+    assert!(!written.contains("{{"), "{written}");
+}
