@@ -50,7 +50,8 @@ fn values_that_are_there_stay() {
     assert_eq!(fs::read_to_string(&secret).unwrap(), "mine");
     assert!(!folder.path().join("gateway.toml").exists());
     fs::remove_file(&secret).unwrap();
-    init(&arguments, None).unwrap();
+    let told = init(&arguments, None).unwrap();
+    assert!(told.contains("kept") && !told.contains("readable by you alone"), "{told}");
     assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
 }
 

@@ -19,12 +19,17 @@ pub(super) fn prepare(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Re
     match plan.source {
         Source::Sealed => sealed(plan, place, person),
         Source::Directory if !plan.mounts() => {
-            place.make_private(FOLDER)?;
-            writeln!(
-                person.out,
-                "made  {:<44} for the seven files, readable by you alone",
-                place.path(FOLDER)
-            )?;
+            if place.file(FOLDER).is_dir() {
+                // Whoever made it decided who may read it.
+                writeln!(person.out, "kept  {}", place.path(FOLDER))?;
+            } else {
+                place.make_private(FOLDER)?;
+                writeln!(
+                    person.out,
+                    "made  {:<44} for the seven files, readable by you alone",
+                    place.path(FOLDER)
+                )?;
+            }
             made_up(plan).try_for_each(|(name, value)| place.write(&name, 0o600, value))
         }
         Source::Directory | Source::Vault | Source::Environment => Ok(()),
