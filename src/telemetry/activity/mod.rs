@@ -38,12 +38,11 @@ use crate::{
 #[derive(Default)]
 pub struct Activity(Mutex<Inner>);
 
-#[derive(Default)]
 struct Inner {
     /// The minute that is under way.
     now: Slot,
-    minutes: Ring<MINUTES>,
-    quarters: Ring<QUARTERS>,
+    minutes: Ring,
+    quarters: Ring,
     troubles: Troubles,
 }
 
@@ -96,11 +95,16 @@ impl Activity {
 
     /// What happened in the period that ends now.
     pub fn summary(&self, period: Period, now: SystemTime) -> Summary {
-        let inner = self.0.lock();
-        match period {
-            Period::Hour => inner.minutes.summary(MINUTE, &inner.now, now),
-            Period::Day => inner.quarters.summary(QUARTER, &inner.now, now),
-        }
+        // Added up from a copy: the trail's thread waits for the lock, and calls wait for that thread.
+        let (ring, current) = {
+            let inner = self.0.lock();
+            let ring = match period {
+                Period::Hour => &inner.minutes,
+                Period::Day => &inner.quarters,
+            };
+            (ring.clone(), inner.now.clone())
+        };
+        ring.summary(&current, now)
     }
 
     /// The last calls that were refused or failed, the latest first. Those that are alike are one.
@@ -126,8 +130,19 @@ impl Inner {
     /// Puts the minute that was under way where it belongs. The clock may have gone back.
     fn begin(&mut self, minute: u64) {
         let ended = std::mem::replace(&mut self.now, Slot::at(minute));
-        self.quarters.merge(ended.at * MINUTE.as_secs() / QUARTER.as_secs(), &ended);
-        self.minutes.merge(ended.at, &ended);
+        self.quarters.merge(&ended);
+        self.minutes.merge(&ended);
+    }
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            now: Slot::default(),
+            minutes: Ring::new(MINUTE, MINUTES),
+            quarters: Ring::new(QUARTER, QUARTERS),
+            troubles: Troubles::default(),
+        }
     }
 }
 

@@ -6,16 +6,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Answers, Counts, MOST_GROUPS, Pair, Stretch, Summary, ordinal};
+use super::{Answers, Counts, MINUTE, MOST_GROUPS, Pair, Stretch, Summary, ordinal};
 use crate::{domain::ProfileName, trail::Record};
 
 /// What happened in one stretch.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
     /// Which one it is, counted from 1970.
     pub(super) at: u64,
-    total: Counts,
-    pairs: BTreeMap<Pair, Counts>,
+    /// In the order of the pairs.
+    pairs: Vec<(Pair, Counts)>,
+    /// Calls of pairs that found no room.
+    others: Counts,
     upstreams: BTreeMap<ProfileName, Answers>,
 }
 
@@ -25,14 +27,7 @@ impl Slot {
     }
 
     pub(super) fn add(&mut self, record: &Record) {
-        self.total.add(record);
-        let pair = Pair {
-            caller: record.caller.as_ref().map(Arc::clone),
-            operation: record.operation.as_ref().map(Arc::clone),
-        };
-        if let Some(counts) = self.pair(pair) {
-            counts.add(record);
-        }
+        self.counts(record.caller.as_ref(), record.operation.as_ref()).add(record);
         if record.attempts > 0 {
             match self.upstreams.get_mut(&record.profile) {
                 Some(answers) => answers.add(record),
@@ -41,66 +36,96 @@ impl Slot {
         }
     }
 
-    /// The counts of a pair, if there is room for it.
-    fn pair(&mut self, pair: Pair) -> Option<&mut Counts> {
-        if self.pairs.len() >= MOST_GROUPS {
-            return self.pairs.get_mut(&pair);
-        }
-        Some(self.pairs.entry(pair).or_default())
+    /// The counts of a pair, or of all those without room. The names are shared with calls under way,
+    /// so only a pair that is new takes copies of them.
+    fn counts(&mut self, caller: Option<&Arc<str>>, operation: Option<&Arc<str>>) -> &mut Counts {
+        let place = self.pairs.binary_search_by(|(pair, _)| {
+            (pair.caller.as_ref(), pair.operation.as_ref()).cmp(&(caller, operation))
+        });
+        let place = match place {
+            Ok(place) => Some(place),
+            Err(_) if self.pairs.len() >= MOST_GROUPS => None,
+            Err(place) => {
+                let pair = Pair { caller: caller.cloned(), operation: operation.cloned() };
+                self.pairs.insert(place, (pair, Counts::default()));
+                Some(place)
+            }
+        };
+        let counts = place.and_then(|place| self.pairs.get_mut(place));
+        counts.map_or(&mut self.others, |(_, counts)| counts)
     }
 
     fn merge(&mut self, other: &Self) {
-        self.total.merge(&other.total);
         for (pair, counts) in &other.pairs {
-            if let Some(mine) = self.pair(pair.clone()) {
-                mine.merge(counts);
-            }
+            self.counts(pair.caller.as_ref(), pair.operation.as_ref()).merge(counts);
         }
+        self.others.merge(&other.others);
         for (profile, answers) in &other.upstreams {
             self.upstreams.entry(profile.clone()).or_default().merge(answers);
         }
     }
-}
 
-/// So many stretches.
-#[derive(Debug)]
-pub(super) struct Ring<const SLOTS: usize>(Vec<Slot>);
-
-impl<const SLOTS: usize> Default for Ring<SLOTS> {
-    fn default() -> Self {
-        Self(std::iter::repeat_with(Slot::default).take(SLOTS).collect())
+    /// All calls.
+    fn total(&self) -> Counts {
+        let mut total = self.others.clone();
+        for (_, counts) in &self.pairs {
+            total.merge(counts);
+        }
+        total
     }
 }
 
-impl<const SLOTS: usize> Ring<SLOTS> {
-    /// Adds to the stretch of that number, which takes the place of whichever was there.
-    pub(super) fn merge(&mut self, at: u64, slot: &Slot) {
-        let place = usize::try_from(at % SLOTS as u64).unwrap_or_default();
-        if let Some(there) = self.0.get_mut(place) {
+/// So many stretches. A copy is cheap: it shares what does not change any more.
+#[derive(Clone, Debug)]
+pub(super) struct Ring {
+    /// How long each of them is.
+    length: Duration,
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Ring {
+    pub(super) fn new(length: Duration, slots: usize) -> Self {
+        Self { length, slots: std::iter::repeat_with(Arc::default).take(slots).collect() }
+    }
+
+    /// Adds a minute to the stretch it belongs to, which takes the place of whichever was there.
+    pub(super) fn merge(&mut self, minute: &Slot) {
+        let at = self.stretch_of(minute);
+        let place = usize::try_from(at % self.slots.len() as u64).unwrap_or_default();
+        if let Some(there) = self.slots.get_mut(place) {
             if there.at != at {
-                *there = Slot::at(at);
+                *there = Arc::new(Slot::at(at));
             }
-            there.merge(slot);
+            Arc::make_mut(there).merge(minute);
         }
     }
 
     /// What happened in all stretches up to now; `current` is a minute that is not in the ring yet.
-    pub(super) fn summary(&self, length: Duration, current: &Slot, now: SystemTime) -> Summary {
-        let last = ordinal(now, length);
-        let first = (last + 1).saturating_sub(SLOTS as u64);
-        let current_at = current.at * super::MINUTE.as_secs() / length.as_secs();
+    pub(super) fn summary(&self, current: &Slot, now: SystemTime) -> Summary {
+        let last = ordinal(now, self.length);
+        let first = (last + 1).saturating_sub(self.slots.len() as u64);
+        let current_at = self.stretch_of(current);
         let mut sum = Slot::default();
-        let mut stretches = Vec::with_capacity(SLOTS);
+        let mut stretches = Vec::with_capacity(self.slots.len());
         for at in first..=last {
             let mut counts = Counts::default();
-            let kept = self.0.iter().filter(|slot| slot.at == at);
+            let kept = self.slots.iter().map(|slot| &**slot).filter(|slot| slot.at == at);
             for slot in kept.chain((current_at == at).then_some(current)) {
-                counts.merge(&slot.total);
+                counts.merge(&slot.total());
                 sum.merge(slot);
             }
-            let began = UNIX_EPOCH + length * u32::try_from(at).unwrap_or(u32::MAX);
+            let began = UNIX_EPOCH + self.length * u32::try_from(at).unwrap_or(u32::MAX);
             stretches.push(Stretch { began, counts });
         }
-        Summary { stretches, total: sum.total, pairs: sum.pairs, upstreams: sum.upstreams }
+        Summary {
+            stretches,
+            total: sum.total(),
+            pairs: sum.pairs.into_iter().collect(),
+            upstreams: sum.upstreams,
+        }
+    }
+
+    fn stretch_of(&self, minute: &Slot) -> u64 {
+        minute.at * MINUTE.as_secs() / self.length.as_secs()
     }
 }

@@ -53,14 +53,19 @@ pub struct Trouble {
     pub outcome: Outcome,
 }
 
-impl Trouble {
+impl Cause {
     fn of(record: &Record) -> Option<Self> {
         let answered = || {
             let status = record.upstream_status.filter(StatusCode::is_server_error)?;
-            Some(Cause::Answer(status.as_u16()))
+            Some(Self::Answer(status.as_u16()))
         };
-        let cause = record.error.or(record.would_refuse).map(Cause::Error).or_else(answered)?;
-        Some(Self {
+        record.error.or(record.would_refuse).map(Self::Error).or_else(answered)
+    }
+}
+
+impl Trouble {
+    fn of(record: &Record, cause: Cause) -> Self {
+        Self {
             time: record.time,
             request_id: record.request_id,
             count: 1,
@@ -69,22 +74,45 @@ impl Trouble {
             proof: record.caller_proof.clone(),
             operation: record.operation.clone(),
             method: record.method.clone(),
-            outline: record.target.as_ref().map(|target| outline(target.path())),
+            outline: record.target.as_ref().map(|target| outline(target.path()).collect()),
             status: record.status.map(|status| status.as_u16()),
             cause,
-            reported: record.error.is_none() && record.would_refuse.is_some(),
+            reported: is_reported(record),
             outcome: record.outcome,
-        })
+        }
     }
 
-    fn is_like(&self, other: &Self) -> bool {
-        self.cause == other.cause
-            && self.caller == other.caller
-            && self.operation == other.operation
-            && self.method == other.method
-            && self.outline == other.outline
-            && self.listener == other.listener
+    /// The same once more.
+    fn again(&mut self, record: &Record) {
+        self.time = record.time;
+        self.request_id = record.request_id;
+        self.count += 1;
+        self.proof.clone_from(&record.caller_proof);
+        self.status = record.status.map(|status| status.as_u16());
+        self.reported = is_reported(record);
+        self.outcome = record.outcome;
     }
+
+    fn is_like(&self, record: &Record, cause: Cause) -> bool {
+        self.cause == cause
+            && self.caller == record.caller
+            && self.operation == record.operation
+            && self.method == record.method
+            && self.listener == record.listener
+            && match (&self.outline, &record.target) {
+                (Some(known), Some(target)) => {
+                    let rest = outline(target.path())
+                        .try_fold(known.as_str(), |rest, part| rest.strip_prefix(part));
+                    rest == Some("")
+                }
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+    }
+}
+
+fn is_reported(record: &Record) -> bool {
+    record.error.is_none() && record.would_refuse.is_some()
 }
 
 /// The latest last.
@@ -92,12 +120,18 @@ impl Trouble {
 pub(super) struct Troubles(VecDeque<Trouble>);
 
 impl Troubles {
+    /// Makes nothing new for a call that is like one that is there: where refusals come in a flood,
+    /// that is nearly all of them, and the last one is the one they are like.
     pub(super) fn add(&mut self, record: &Record) {
-        let Some(mut trouble) = Trouble::of(record) else { return };
-        let alike = self.0.iter().position(|known| known.is_like(&trouble));
-        if let Some(known) = alike.and_then(|at| self.0.remove(at)) {
-            trouble.count += known.count;
-        }
+        let Some(cause) = Cause::of(record) else { return };
+        let alike = self.0.iter().rposition(|known| known.is_like(record, cause));
+        let trouble = match alike.and_then(|at| self.0.remove(at)) {
+            Some(mut known) => {
+                known.again(record);
+                known
+            }
+            None => Trouble::of(record, cause),
+        };
         if self.0.len() == MOST_TROUBLES {
             self.0.pop_front();
         }
@@ -109,23 +143,17 @@ impl Troubles {
     }
 }
 
-/// A path with its words, and `{pk}` or `{…}` for everything else.
-fn outline(path: &str) -> String {
-    let mut outline = String::new();
-    for (place, segment) in path.split('/').take(MOST_SEGMENTS).enumerate() {
-        if place > 0 {
-            outline.push('/');
-        }
-        outline.push_str(match segment {
+/// A path with its words, and `{pk}` or `{…}` for everything else, in parts.
+fn outline(path: &str) -> impl Iterator<Item = &str> {
+    let parts = path.split('/').take(MOST_SEGMENTS).enumerate().flat_map(|(place, segment)| {
+        let shown = match segment {
             word if is_word(word) => word,
             id if is_uuid(id) => "{pk}",
             _ => "{…}",
-        });
-    }
-    if path.split('/').nth(MOST_SEGMENTS).is_some() {
-        outline.push_str("/…");
-    }
-    outline
+        };
+        [if place > 0 { "/" } else { "" }, shown]
+    });
+    parts.chain(path.split('/').nth(MOST_SEGMENTS).map(|_| "/…"))
 }
 
 /// Short, of lower-case letters and the signs that join them, as the words of the API are: no number,
@@ -164,10 +192,12 @@ mod tests {
             ("/%32%30%31%37/", "/{…}/"),
             ("/Kx8sSecretLooking/", "/{…}/"),
         ] {
-            assert_eq!(outline(path), told);
+            assert_eq!(outline(path).collect::<String>(), told);
         }
-        let deep = outline(&"/a".repeat(100));
+        let path = "/a".repeat(100);
+        let deep: String = outline(&path).collect();
         assert!(deep.ends_with("/a/…") && deep.len() < 64, "{deep}");
-        assert_eq!(outline(&format!("/{}/", "a".repeat(25))), "/{…}/");
+        let long = format!("/{}/", "a".repeat(25));
+        assert_eq!(outline(&long).collect::<String>(), "/{…}/");
     }
 }
