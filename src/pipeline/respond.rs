@@ -112,11 +112,16 @@ where
             (None, None) => return Poll::Pending,
         };
         let id = this.draft.id();
-        let mut response = result.unwrap_or_else(|error| {
-            this.draft.note(|facts| facts.error = Some(error.kind()));
-            refusal(&error, id, this.problem_base)
-        });
-        set_request_id(response.headers_mut(), id);
+        let response = match result {
+            Ok(mut response) => {
+                set_request_id(response.headers_mut(), id);
+                response
+            }
+            Err(error) => {
+                this.draft.note(|facts| facts.error = Some(error.kind()));
+                refusal(&error, id, this.problem_base)
+            }
+        };
         Poll::Ready(Ok(response))
     }
 }
@@ -154,12 +159,13 @@ pub(super) fn refusal(error: &Error, id: RequestId, base: &ProblemBase) -> Respo
 /// The response to a call that Pigello did not answer.
 fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
     let kind = error.kind();
+    let mut buffer = [0; 36];
     let body = Problem {
         kind: base.type_of(kind.label()),
         title: kind.title(),
         status: kind.status().as_u16(),
         detail: error.detail(),
-        request_id: id.to_string(),
+        request_id: id.encode(&mut buffer),
     };
     let mut response = Response::new(Body::full(serde_json::to_vec(&body).unwrap_or_default()));
     *response.status_mut() = kind.status();
@@ -213,7 +219,7 @@ struct Problem<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
-    request_id: String,
+    request_id: &'a str,
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
