@@ -257,13 +257,9 @@ pub fn errors_page() -> String {
          matter with this one call; the whole record is found with\n\
          `pigello-gateway audit query --request-id REQUEST_ID`.\n",
     );
-    for (fault, heading) in [
-        (Fault::Caller, "The request was refused"),
-        (Fault::Gateway, "The gateway could not do its work"),
-        (Fault::Upstream, "Pigello, or the way to it, failed"),
-    ] {
+    for fault in Fault::ALL {
         // Writing to a string cannot fail.
-        let _infallible = write!(page, "\n## {heading}\n");
+        let _infallible = write!(page, "\n## {}\n", fault.heading());
         for kind in Kind::ALL.iter().filter(|kind| kind.fault() == fault) {
             let Entry { meaning, matters, remedy } = kind.manual();
             let _infallible = write!(

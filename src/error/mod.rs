@@ -85,6 +85,20 @@ pub enum Fault {
     Upstream,
 }
 
+impl Fault {
+    /// Every one, in the manual's order.
+    pub const ALL: [Self; 3] = [Self::Caller, Self::Gateway, Self::Upstream];
+
+    /// The heading of its errors.
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::Caller => "The request was refused",
+            Self::Gateway => "The gateway could not do its work",
+            Self::Upstream => "Pigello, or the way to it, failed",
+        }
+    }
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $status:ident, $label:literal, $title:literal, $proxy:literal, $fault:ident;)*) => {
         /// The closed set of failures.

@@ -12,9 +12,9 @@ use crate::error::{Fault, Kind};
 /// Every error, by whose doing it is.
 pub(in crate::admin) async fn index() -> Response {
     let list = html! {
-        @for (fault, heading) in FAULTS {
+        @for fault in Fault::ALL {
             section {
-                h2 { (heading) }
+                h2 { (fault.heading()) }
                 ul class="errors" {
                     @for kind in Kind::ALL.iter().filter(|kind| kind.fault() == fault) {
                         li {
@@ -42,14 +42,13 @@ pub(in crate::admin) async fn one(Path(label): Path<String>) -> Response {
 
 fn entry(kind: Kind) -> Markup {
     let manual = kind.manual();
-    let fault = FAULTS.iter().find(|(fault, _)| *fault == kind.fault()).map(|(_, words)| *words);
     html! {
         section class="entry" {
             dl {
                 (item("Name", html! { code { (kind.label()) } }))
                 (item("Status", kind.status().as_u16()))
                 (item("Proxy-Status", html! { code { "error=" (kind.proxy_error()) } }))
-                (item("Whose doing", fault.unwrap_or_default()))
+                (item("Whose doing", kind.fault().heading()))
             }
             h2 { "What happened" } p { (prose(manual.meaning)) }
             h2 { "Why it matters" } p { (prose(manual.matters)) }
@@ -58,9 +57,3 @@ fn entry(kind: Kind) -> Markup {
         }
     }
 }
-
-const FAULTS: [(Fault, &str); 3] = [
-    (Fault::Caller, "The request was refused"),
-    (Fault::Gateway, "The gateway could not do its work"),
-    (Fault::Upstream, "Pigello, or the way to it, failed"),
-];
