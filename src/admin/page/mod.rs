@@ -40,16 +40,8 @@ use crate::{
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
-    over: Over,
+    over: Period,
     purged: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Over {
-    #[default]
-    Hour,
-    Day,
 }
 
 /// Everything the page is made from, read once.
@@ -71,14 +63,10 @@ struct Facts<'a> {
 pub(super) async fn page(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Response {
     let view = desk.window.view();
     let now = SystemTime::now();
-    let period = match asked.over {
-        Over::Hour => Period::Hour,
-        Over::Day => Period::Day,
-    };
     let facts = Facts {
         view: &view,
-        period,
-        summary: view.activity.summary(period, now),
+        period: asked.over,
+        summary: view.activity.summary(asked.over, now),
         troubles: view.activity.troubles(),
         credentials: view.keepers.values().map(credentials::Keeper::status).collect(),
         cache: view.cache.stats(),

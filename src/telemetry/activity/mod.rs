@@ -20,6 +20,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde::Deserialize;
 
 pub use counts::{Answers, Counts};
 pub use times::Times;
@@ -47,7 +48,8 @@ struct Inner {
 }
 
 /// How far to look back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Period {
     /// An hour, by the minute.
     #[default]

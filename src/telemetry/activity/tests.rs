@@ -163,6 +163,30 @@ fn the_last_refusals_are_kept_alike_ones_as_one() {
 }
 
 #[test]
+fn refusals_are_alike_where_their_paths_have_the_same_words() {
+    let activity = Activity::new();
+    let to = |target: Option<&str>| {
+        let mut refused = record(Some("a"), "x.get", Outcome::Refused);
+        refused.target = target.map(|target| target.parse().unwrap());
+        refused
+    };
+    for (target, count) in [
+        ("/people/199001012385/", 1),
+        ("/people/201701272394/?ssn=1", 2),
+        ("/people/", 1),
+        ("/people/201701272394/more/", 1),
+        ("/people/201701272394", 1),
+        ("/people/199001012385/", 3),
+    ] {
+        add(&activity, Duration::ZERO, &[to(Some(target))]);
+        assert_eq!(activity.troubles()[0].count, count, "{target}");
+    }
+    add(&activity, Duration::ZERO, &[to(None), to(None)]);
+    let troubles = activity.troubles();
+    assert_eq!((troubles.len(), troubles[0].count, &troubles[0].outline), (5, 2, &None));
+}
+
+#[test]
 fn a_call_that_is_only_reported_is_among_them() {
     let activity = Activity::new();
     let mut reported = record(Some("a"), "tenant.get", Outcome::Forwarded);
