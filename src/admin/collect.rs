@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{View, Window, health::reasons};
-use crate::{credentials, pipeline::resilience::BreakerState, telemetry::METRICS};
+use crate::{credentials, pipeline::resilience::BreakerState, telemetry::meaning};
 
 /// Everything that the admin listener can see, as metrics.
 #[derive(Debug)]
@@ -43,12 +43,7 @@ impl Sheet<'_> {
         name: &'s str,
         kind: MetricType,
     ) -> Result<MetricEncoder<'s>, fmt::Error> {
-        let stored = if matches!(kind, MetricType::Counter) { "_total" } else { "" };
-        let entry = METRICS
-            .iter()
-            .find(|metric| metric.name.strip_suffix(stored).is_some_and(|plain| plain == name));
-        let help = entry.map_or("", |entry| entry.meaning);
-        self.encoder.encode_descriptor(name, help, None, kind)
+        self.encoder.encode_descriptor(name, meaning(name), None, kind)
     }
 
     fn gauge(&mut self, name: &str, value: f64) -> fmt::Result {
@@ -107,9 +102,8 @@ fn resident_bytes() -> Option<u64> {
 
 fn load(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     let limits = &view.limits;
-    let under_way = limits.in_flight_limit.saturating_sub(limits.places.free());
     sheet.gauge("connections_limit", count(limits.connections_limit as u64))?;
-    sheet.gauge("in_flight_calls", count(under_way as u64))?;
+    sheet.gauge("in_flight_calls", count(limits.under_way() as u64))?;
     sheet.gauge("in_flight_limit", count(limits.in_flight_limit as u64))
 }
 

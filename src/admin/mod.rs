@@ -80,6 +80,13 @@ pub struct LimitsView {
     pub places: Places,
 }
 
+impl LimitsView {
+    /// Calls under way.
+    fn under_way(&self) -> usize {
+        self.in_flight_limit.saturating_sub(self.places.free())
+    }
+}
+
 /// A listener, as `/status` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListenerView {

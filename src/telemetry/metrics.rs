@@ -15,9 +15,10 @@ use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 
+use super::meaning;
 use crate::trail::Record;
 
 /// The registry and the handles the path counts with.
@@ -59,64 +60,20 @@ impl Metrics {
             registry: Mutex::new(Registry::default()),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The version that runs", build);
-        registry.register("calls", "Calls, by what became of them", metrics.calls.clone());
-        registry.register(
-            "call_duration_seconds",
-            "Time from a call's arrival to the last byte of its answer",
-            metrics.call_seconds.clone(),
-        );
-        registry.register(
-            "upstream_duration_seconds",
-            "Time from sending a call upstream to the head of the answer",
-            metrics.upstream_seconds.clone(),
-        );
-        registry.register(
-            "upstream_responses",
-            "Answers of the upstream, by status",
-            metrics.upstream_responses.clone(),
-        );
-        registry.register(
-            "upstream_attempts",
-            "Requests sent upstream, repeats included",
-            metrics.attempts.clone(),
-        );
-        registry.register(
-            "upstream_retries",
-            "Attempts that were given up and made again, by why",
-            metrics.retries.clone(),
-        );
-        registry.register(
-            "errors",
-            "Calls that were refused or failed, by kind",
-            metrics.errors.clone(),
-        );
-        registry.register("cache_requests", "Calls the cache had a say in", metrics.cache.clone());
-        registry.register(
-            "request_bytes",
-            "Bytes of callers' bodies",
-            metrics.request_bytes.clone(),
-        );
-        registry.register(
-            "response_bytes",
-            "Bytes of answers' bodies",
-            metrics.response_bytes.clone(),
-        );
-        registry.register(
-            "connections",
-            "Open connections of callers",
-            metrics.connections.clone(),
-        );
-        registry.register(
-            "config_reloads",
-            "Attempts to reload the configuration, by what became of them",
-            metrics.reloads.clone(),
-        );
-        registry.register(
-            "config_loaded_timestamp_seconds",
-            "When the configuration in use was loaded, in seconds since 1970",
-            metrics.config_loaded.clone(),
-        );
+        register(&mut registry, "build", build);
+        register(&mut registry, "calls", metrics.calls.clone());
+        register(&mut registry, "call_duration_seconds", metrics.call_seconds.clone());
+        register(&mut registry, "upstream_duration_seconds", metrics.upstream_seconds.clone());
+        register(&mut registry, "upstream_responses", metrics.upstream_responses.clone());
+        register(&mut registry, "upstream_attempts", metrics.attempts.clone());
+        register(&mut registry, "upstream_retries", metrics.retries.clone());
+        register(&mut registry, "errors", metrics.errors.clone());
+        register(&mut registry, "cache_requests", metrics.cache.clone());
+        register(&mut registry, "request_bytes", metrics.request_bytes.clone());
+        register(&mut registry, "response_bytes", metrics.response_bytes.clone());
+        register(&mut registry, "connections", metrics.connections.clone());
+        register(&mut registry, "config_reloads", metrics.reloads.clone());
+        register(&mut registry, "config_loaded_timestamp_seconds", metrics.config_loaded.clone());
         metrics.config_loaded.set(seconds_since_1970());
         *metrics.registry.lock() = registry;
         Arc::new(metrics)
@@ -188,6 +145,10 @@ impl fmt::Debug for Metrics {
     }
 }
 
+fn register(registry: &mut Registry, name: &str, metric: impl Metric) {
+    registry.register(name, meaning(name), metric);
+}
+
 const fn status_class(status: http::StatusCode) -> &'static str {
     match status.as_u16() {
         100..=199 => "1xx",
@@ -243,4 +204,21 @@ struct CacheLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabels {
     result: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_says_what_the_manual_says_of_it() {
+        let text = Metrics::new().encode().unwrap();
+        let helps: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+        assert!(!helps.is_empty());
+        for help in helps {
+            let (name, text) = help.split_once(' ').unwrap();
+            let told = meaning(name.strip_prefix("pigello_gateway_").unwrap());
+            assert!(!told.is_empty() && text == format!("{told}."), "{help}");
+        }
+    }
 }

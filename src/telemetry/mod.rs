@@ -11,5 +11,5 @@ pub use activity::{
 };
 pub use logs::{LogFormat, LogSettings, init as init_logs};
 pub use metrics::Metrics;
-pub use table::{Described, METRICS, metrics_page};
+pub use table::{Described, METRICS, meaning, metrics_page};
 pub use traces::{ATTEMPT, Exporter, Span, SpanKind, Stages, Trace, Tracer};

@@ -77,6 +77,16 @@ metrics! {
     "audit_synced_seq" gauge [] "The number of the last line in stable storage";
 }
 
+/// What a metric says, by the name it is registered under: without the `_total` or `_info` that its
+/// kind puts behind it.
+pub fn meaning(name: &str) -> &'static str {
+    let is_it = |metric: &&Described| {
+        let behind = metric.name.strip_prefix(name);
+        behind.is_some_and(|behind| matches!(behind, "" | "_total" | "_info"))
+    };
+    METRICS.iter().find(is_it).map_or("", |metric| metric.meaning)
+}
+
 /// The page of the manual.
 pub fn metrics_page() -> String {
     let mut page = String::from(

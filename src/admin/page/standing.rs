@@ -182,7 +182,7 @@ fn trail(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
 
 fn load(facts: &Facts<'_>, look: Look) -> Option<Finding> {
     let limits = &facts.view.limits;
-    let under_way = limits.in_flight_limit.saturating_sub(limits.places.free());
+    let under_way = limits.under_way();
     (under_way * 10 >= limits.in_flight_limit * 9).then(|| {
         look(
             format!("{under_way} of {} calls at a time are under way.", limits.in_flight_limit),
