@@ -17,6 +17,7 @@ mod architecture;
 mod attacks;
 mod audit;
 mod browser;
+mod claims;
 mod cache;
 mod corpora;
 mod echo;
