@@ -1,34 +1,25 @@
 //! The audit trail under the path: what is on it when an answer arrives, and what happens when it
 //! cannot be written.
 
-use std::{collections::HashSet, fs, path::Path, time::Duration};
+use std::{collections::HashSet, fs, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::Full;
-use pigello_gateway::mock::EXAMPLE_SUBTENANT;
+use pigello_gateway::{error::Kind, mock::EXAMPLE_SUBTENANT};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Gateway, Recorder, Setup, pigello};
+use crate::support::{Gateway, Recorder, Setup, pigello, trail_lines};
 
 const LIST: &str = "/accounts/users/customer/tenant/list/";
 const SYNCED: &str = "PIGELLO_GATEWAY_AUDIT__DURABILITY=synced";
 
 fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
-}
-
-/// The lines that are in the files at this moment.
-fn lines(audit: &Path) -> Vec<Value> {
-    let mut files: Vec<_> = fs::read_dir(audit).unwrap().map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
-    let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The kinds of the lines about a call, in their order.
@@ -52,7 +43,7 @@ async fn a_synced_trail_has_each_call_before_its_answer_arrives() {
             ("//".to_owned(), false),
         ] {
             let answer = gateway.caller().get(&target).await;
-            let lines = lines(&audit);
+            let lines = trail_lines(&audit);
             let id = answer.header("x-request-id");
             let expected: &[&str] = if sent { &["intent", "call"] } else { &["call"] };
             assert_eq!(kinds(&lines, id), expected, "{target} in round {round}");
@@ -64,7 +55,7 @@ async fn a_synced_trail_has_each_call_before_its_answer_arrives() {
         }
     }
     let head = gateway.caller().call(Method::HEAD, LIST, &[], "".into()).await;
-    assert_eq!(kinds(&lines(&audit), head.header("x-request-id")), ["intent", "call"]);
+    assert_eq!(kinds(&trail_lines(&audit), head.header("x-request-id")), ["intent", "call"]);
     let records = gateway.into_records().await;
     assert_eq!(records.len(), seen.len() + 1, "one record a call");
     assert!(records.last().unwrap()["error"].is_null(), "{records:?}");
@@ -87,7 +78,7 @@ async fn a_synced_trail_has_the_record_before_the_end_of_a_streamed_answer() {
         for caller in [gateway.caller().clone(), gateway.caller().http2()] {
             let answer = caller.get("/a/").await;
             assert_eq!(answer.body.len(), length);
-            let lines = lines(&gateway.path("audit"));
+            let lines = trail_lines(&gateway.path("audit"));
             let id = answer.header("x-request-id");
             assert_eq!(kinds(&lines, id), ["intent", "call"]);
             let record = lines.iter().rfind(|line| line["request_id"] == id).unwrap();
@@ -180,6 +171,8 @@ async fn with_refuse_nothing_is_served_that_the_trail_cannot_keep_and_it_recover
         }
         let readiness = ready_is(&gateway, StatusCode::SERVICE_UNAVAILABLE).await;
         assert_eq!(readiness["reasons"][0]["part"], "audit", "{readiness}");
+        let remedy = Kind::AuditUnavailable.manual().remedy;
+        assert_eq!(readiness["reasons"][0]["remedy"], remedy, "{readiness}");
         let sent = pigello.handle().request_count();
         let refused = gateway.caller().get(LIST).await;
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -281,7 +274,7 @@ async fn the_trail_is_cut_signed_and_hashed_as_the_configuration_says() {
         assert_eq!(gateway.caller().get(&subtenant()).await.status, StatusCode::OK);
     }
     let audit = gateway.path("audit");
-    let lines = lines(&audit);
+    let lines = trail_lines(&audit);
     let object_ids: Vec<_> = lines.iter().filter(|line| line["kind"] == "call").collect();
     assert_eq!(object_ids.len(), 3);
     for record in object_ids {

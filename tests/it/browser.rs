@@ -25,11 +25,8 @@ use crate::support::{Gateway, pigello};
 fn invent_a_past(gateway: &Gateway) {
     let now = SystemTime::now();
     // Repeatable, and without a pattern that one sees.
-    let mut seed = 7_u64;
-    let mut random = move |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
+    let mut generator = fastrand::Rng::with_seed(7);
+    let mut random = move |below: u64| generator.u64(..below);
     let usual = [
         ("billing", "subtenant.get", 60),
         ("billing", "subtenant.list", 6),

@@ -112,6 +112,24 @@ async fn it_loads_nothing_and_nothing_frames_it() {
     assert_eq!(gateway.admin().get("/errors/no-such").await.status, StatusCode::NOT_FOUND);
 }
 
+/// What the page's forms bring back.
+async fn token(gateway: &Gateway) -> String {
+    let page = text(&gateway.admin().get("/").await);
+    let (_, rest) = page.split_once("name=\"token\" value=\"").unwrap();
+    rest[..64].to_owned()
+}
+
+/// Presses the button of the form that leads there.
+async fn press(gateway: &Gateway, path: &str, token: &str, fields: &[(&str, &str)]) -> Answer {
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let fields = [&[form], fields].concat();
+    let body = Bytes::from(format!("token={token}&operation="));
+    gateway.admin().call(Method::POST, path, &fields, body).await
+}
+
+/// As a browser sends it that shows the page.
+const HERE: [(&str, &str); 2] = [("host", "localhost"), ("origin", "http://localhost")];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn its_button_works_from_the_page_alone() {
     let pigello = pigello().await;
@@ -121,35 +139,48 @@ async fn its_button_works_from_the_page_alone() {
         gateway.admin().get("/status").await.json()["cache"]["responses"].as_u64().unwrap()
     };
     assert_eq!(stored(&gateway).await, 1);
-    let page = text(&gateway.admin().get("/").await);
-    let (_, rest) = page.split_once("name=\"token\" value=\"").unwrap();
-    let token = rest[..64].to_owned();
-    let press = async |token: &str, fields: &[(&str, &str)]| {
-        let form = ("content-type", "application/x-www-form-urlencoded");
-        let fields = [&[form], fields].concat();
-        let body = Bytes::from(format!("token={token}&operation="));
-        gateway.admin().call(Method::POST, "/page/purge", &fields, body).await
-    };
-    let here = [("host", "localhost"), ("origin", "http://localhost")];
+    let token = token(&gateway).await;
     for (token, fields) in [
         (&*token, &[][..]),
         (&token, &[("origin", "http://evil.test")]),
         (&token, &[("origin", "null")]),
         (&token, &[("host", "evil.test"), ("origin", "http://evil.test")]),
-        (&token, &[here[0], here[1], ("sec-fetch-site", "cross-site")]),
-        ("", &here),
-        (&token.replace(|_| true, "0"), &here),
+        (&token, &[HERE[0], HERE[1], ("sec-fetch-site", "cross-site")]),
+        ("", &HERE),
+        (&token.replace(|_| true, "0"), &HERE),
     ] {
-        let answer = press(token, fields).await;
+        let answer = press(&gateway, "/page/purge", token, fields).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{fields:?}");
     }
     assert_eq!(stored(&gateway).await, 1);
-    let answer = press(&token, &here).await;
+    let answer = press(&gateway, "/page/purge", &token, &HERE).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert_eq!(answer.header("location"), "/?purged=1#cache");
     assert_eq!(stored(&gateway).await, 0);
     let page = text(&gateway.admin().get("/?purged=1").await);
     assert!(page.contains("1 answer dropped from memory."), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_is_checked_when_someone_asks_for_it_on_the_page() {
+    let pigello = pigello().await;
+    let gateway = gateway(&pigello).await;
+    let token = token(&gateway).await;
+    for (token, fields) in [(&*token, &[][..]), ("", &HERE), (&token.replace(|_| true, "0"), &HERE)]
+    {
+        let answer = press(&gateway, "/page/verify", token, fields).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{fields:?}");
+    }
+    assert!(text(&gateway.admin().get("/").await).contains("not since the start"));
+    let answer = press(&gateway, "/page/verify", &token, &HERE).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(answer.header("location"), "/#trail");
+    let checked = async {
+        while !text(&gateway.admin().get("/").await).contains("every record is as it was written") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), checked).await.expect("it is checked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
