@@ -10,8 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use super::signals::EndSignals;
 use crate::{
     credentials::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName},
     domain::Span,
@@ -68,8 +67,7 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
         Some(directory) => Some(read_set(directory).await?),
         None => None,
     };
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(MockUpstreamError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(MockUpstreamError::Signals)?;
+    let mut end = EndSignals::listen().map_err(MockUpstreamError::Signals)?;
 
     log_requests();
     let mock = MockPigello::start(options(&args, wanted)).await?;
@@ -84,10 +82,7 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
     // Standard output may be gone; the mock serves all the same.
     drop(anstream::stdout().write_all(introduction(&args, &mock).as_bytes()));
 
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    end.next().await;
     Ok(mock.stop().await?)
 }
 

@@ -16,6 +16,7 @@ pub mod init;
 mod manual;
 pub mod mock_upstream;
 mod serve;
+mod signals;
 mod vault_policy;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

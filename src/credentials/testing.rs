@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 use parking_lot::Mutex;
@@ -24,6 +24,12 @@ pub(in crate::credentials) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Listens to everything that this thread logs, down to the last detail.
     pub(in crate::credentials) fn listen() -> (Self, DefaultGuard) {
+        // With nobody who listens everywhere, what another test's thread comes past first is taken for
+        // something that nobody ever wants to hear of.
+        static EVERYWHERE: Once = Once::new();
+        EVERYWHERE.call_once(|| {
+            drop(tracing::subscriber::set_global_default(tracing_subscriber::registry()));
+        });
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)

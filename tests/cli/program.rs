@@ -370,19 +370,21 @@ fn the_demo_shows_what_it_promises_and_leaves_nothing_behind() {
 
 #[test]
 fn the_demo_stays_for_calls_of_ones_own_until_it_is_interrupted() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut demo = program();
-    demo.args(["demo", "--keep-running"]).env("TMPDIR", folder.path()).stderr(Stdio::null());
-    let mut demo = Running::of(&mut demo);
-    let line = demo.line_with("curl -i http://");
-    let (_, url) = line.trim_end().split_once("http://").unwrap();
-    let (address, target) = url.split_once('/').unwrap();
-    let answer = over_tcp(address, &get(&format!("/{target}")));
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    demo.signal(Signal::INT);
-    demo.line_with("Everything is removed again");
-    assert!(demo.wait().success());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    for end in [Signal::INT, Signal::TERM] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut demo = program();
+        demo.args(["demo", "--keep-running"]).env("TMPDIR", folder.path()).stderr(Stdio::null());
+        let mut demo = Running::of(&mut demo);
+        let line = demo.line_with("curl -i http://");
+        let (_, url) = line.trim_end().split_once("http://").unwrap();
+        let (address, target) = url.split_once('/').unwrap();
+        let answer = over_tcp(address, &get(&format!("/{target}")));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        demo.signal(end);
+        demo.line_with("Everything is removed again");
+        assert!(demo.wait().success());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]

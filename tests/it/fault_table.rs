@@ -227,9 +227,11 @@ async fn a_name_that_leads_elsewhere_is_followed_without_a_failed_read() {
     assert!(status.success(), "{log}");
 }
 
-/// Says loudly what is left out.
+/// Says loudly what is left out, and fails where nothing may be.
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 fn skip(what: &str) {
+    let required = std::env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    assert!(!required, "{what}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
     eprintln!("\n*** SKIPPED: {what} ***\n");
 }
 

@@ -7,7 +7,10 @@
 mod set_up;
 mod story;
 
-use super::{Failure, block_on, quiet_logs};
+use super::{
+    Failure, block_on, quiet_logs,
+    signals::{EndSignals, unheard},
+};
 
 /// Show the gateway at work, on this machine alone, with nothing set up before.
 #[derive(Debug, clap::Args)]
@@ -26,10 +29,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         story::opening(&mut out, &stage)?;
         story::calls(&mut out, &stage).await?;
         if args.keep_running {
+            let mut end = EndSignals::listen().map_err(|error| unheard(&error))?;
             story::keep_running(&mut out, &stage)?;
-            tokio::signal::ctrl_c()
-                .await
-                .map_err(|error| Failure::failed(format!("cannot wait for Ctrl-C: {error}")))?;
+            end.next().await;
         }
         let curtain = stage.end().await?;
         story::trail(&mut out, &curtain)?;

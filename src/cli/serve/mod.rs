@@ -14,7 +14,10 @@ use std::io::Write as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::watch::Watch;
-use super::{ConfigFiles, Failure, block_on};
+use super::{
+    ConfigFiles, Failure, block_on,
+    signals::{EndSignals, unheard},
+};
 use crate::{
     app::{Ending, Gateway, Reloader, StartError},
     config::{Loaded, settings::LogFormat as ConfiguredFormat},
@@ -44,8 +47,9 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
         let watch = Watch::begin(files.paths()).await;
         let gateway =
             Gateway::open_with(loaded.settings, inherited).map_err(|error| cannot_start(&error))?;
-        let signals = Signals::new()?;
-        let reloads = Reloads { files, watch, hangup: hangup()?, reloader: gateway.reloader() };
+        let signals = EndSignals::listen().map_err(|error| unheard(&error))?;
+        let hangup = signal(SignalKind::hangup()).map_err(|error| unheard(&error))?;
+        let reloads = Reloads { files, watch, hangup, reloader: gateway.reloader() };
         announce(&gateway);
         let ending = Ending::default();
         let alive = manager::watchdog(gateway.reloader());
@@ -54,7 +58,7 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
         manager::ready();
         let summary = tokio::select! {
             summary = &mut serving => summary,
-            () = signals.obey(&ending) => (&mut serving).await,
+            () = obey(signals, &ending) => (&mut serving).await,
             () = reloads.carry_out() => (&mut serving).await,
             () = alive => (&mut serving).await,
         };
@@ -90,43 +94,17 @@ fn announce(gateway: &Gateway) {
     let _closed = out.flush();
 }
 
-/// The signals that end the process.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    /// The first drains, the second ends at once. Returns with the second.
-    async fn obey(mut self, ending: &Ending) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
-            if ending.drain.is_cancelled() {
-                ending.now.cancel();
-                return;
-            }
-            manager::stopping();
-            ending.drain.cancel();
+/// The first signal drains, the second ends at once. Returns with the second.
+async fn obey(mut signals: EndSignals, ending: &Ending) {
+    loop {
+        signals.next().await;
+        if ending.drain.is_cancelled() {
+            ending.now.cancel();
+            return;
         }
+        manager::stopping();
+        ending.drain.cancel();
     }
-}
-
-fn hangup() -> Result<Signal, Failure> {
-    listen(SignalKind::hangup())
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
 }
 
 /// What makes the gateway read its configuration again.
