@@ -152,7 +152,7 @@ struct Open<P> {
     tls: Option<Arc<ServerTls>>,
 }
 
-impl<P: listener::Path + Sync> Floor<P> {
+impl<P: listener::Path> Floor<P> {
     /// Serves another generation. Connections of listeners that stay go on, and their next requests
     /// take the new path; those of a listener that is gone finish what is under way. One that asks
     /// callers for something else than before is another listener: what a connection was let in by must

@@ -14,10 +14,13 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    server::graceful::GracefulConnection,
 };
 use pin_project_lite::pin_project;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +30,7 @@ use super::{
     patient_io::PatientIo,
     socket::Stream,
     tls::{Accepted, Protocol, ServerTls},
-    wire::{HeadLimits, WireIo},
+    wire::{HeadLimits, Spoken, WireIo},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -49,6 +52,7 @@ pub trait Path:
         Future: Send + 'static,
     > + Clone
     + Send
+    + Sync
     + 'static
 {
 }
@@ -61,53 +65,69 @@ impl<P> Path for P where
             Future: Send + 'static,
         > + Clone
         + Send
+        + Sync
         + 'static
 {
 }
 
-/// hyper, set up for callers.
-pub(super) fn server(settings: &Settings) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        // `PatientIo` watches over heads and idle times.
-        .header_read_timeout(None)
-        .half_close(false)
-        .max_buf_size(settings.head_bytes.max(MIN_BUFFER));
-    // `WireIo` holds the limit. With one of its own hyper takes memory for every request.
-    if settings.header_count > HYPER_HEADERS {
-        server.http1().max_headers(settings.header_count);
+/// Serves the connections of one listener on one worker.
+pub(super) struct Server<P> {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    path: P,
+    settings: Settings,
+    tls: Option<Arc<ServerTls>>,
+    refused: Refused,
+    drain: Drain,
+}
+
+impl<P: Path> Server<P> {
+    /// hyper, set up for callers.
+    pub(super) fn new(
+        path: P,
+        settings: Settings,
+        tls: Option<Arc<ServerTls>>,
+        refused: Refused,
+        drain: Drain,
+    ) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            // `PatientIo` watches over heads and idle times.
+            .header_read_timeout(None)
+            .half_close(false)
+            .max_buf_size(settings.head_bytes.max(MIN_BUFFER));
+        // `WireIo` holds the limit. With one of its own hyper takes memory for every request.
+        if settings.header_count > HYPER_HEADERS {
+            http1.max_headers(settings.header_count);
+        }
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(settings.concurrent_streams)
+            .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(Some(PENDING_RESETS))
+            .max_local_error_reset_streams(Some(LOCAL_RESETS))
+            .keep_alive_interval(Some(settings.patience.idle))
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        Self { http1, http2, path, settings, tls, refused, drain }
     }
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(settings.concurrent_streams)
-        .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(Some(PENDING_RESETS))
-        .max_local_error_reset_streams(Some(LOCAL_RESETS))
-        .keep_alive_interval(Some(settings.patience.idle))
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    server
-}
 
-/// What it takes to serve one connection.
-pub(super) struct Serving<P> {
-    pub(super) server: auto::Builder<TokioExecutor>,
-    pub(super) path: P,
-    pub(super) settings: Settings,
-    pub(super) drain: Drain,
-}
-
-impl<P: Path> Serving<P> {
     /// Serves a connection until it ends.
-    pub(super) async fn plain(self, stream: Stream, peer: Peer) {
-        let over = CancellationToken::new();
-        self.run(stream, Connection::new(peer, Vec::new()), Protocol::Unknown, over).await;
+    pub(super) async fn serve(self: Arc<Self>, stream: Stream, peer: Peer) {
+        match &self.tls {
+            None => {
+                let connection = Connection::new(peer, Vec::new());
+                self.run(stream, connection, Protocol::Unknown, None).await;
+            }
+            // In memory of its own, like everything that only some connections need: every
+            // connection takes as much as its largest state.
+            Some(tls) => Box::pin(self.handshake(stream, peer, tls)).await,
+        }
     }
 
     /// Shakes hands first; a handshake that fails or takes too long is a refusal.
-    pub(super) async fn tls(self, stream: Stream, peer: Peer, tls: &ServerTls, refused: &Refused) {
+    async fn handshake(&self, stream: Stream, peer: Peer, tls: &ServerTls) {
         let patience = self.settings.patience.head;
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
@@ -115,12 +135,13 @@ impl<P: Path> Serving<P> {
         };
         match accepted {
             Ok(Ok(Accepted { stream, over, names, protocol })) => {
-                self.run(stream, Connection::new(peer, names), protocol, over).await;
+                let connection = Connection::new(peer, names);
+                Box::pin(self.run(stream, connection, protocol, Some(over))).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, error = %Chain(&error), "a handshake failed");
                 if let Some(kind) = error.kind() {
-                    refused(kind);
+                    (self.refused)(kind);
                 }
             }
             Err(_) => tracing::debug!(?peer, "a handshake took too long"),
@@ -128,50 +149,80 @@ impl<P: Path> Serving<P> {
     }
 
     async fn run<S>(
-        self,
+        &self,
         stream: S,
         connection: Arc<Connection>,
         protocol: Protocol,
-        over: CancellationToken,
+        over: Option<CancellationToken>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { server, path, settings, drain } = self;
-        let limits = HeadLimits { bytes: settings.head_bytes, fields: settings.header_count };
-        let io = PatientIo::new(stream, Arc::clone(&connection), settings.patience);
-        let io = TokioIo::new(WireIo::new(io, Arc::clone(&connection), limits, protocol));
-        // What was agreed on is spoken: the first bytes have no say in it (RFC 9113 §3.2).
-        let server = match protocol {
-            Protocol::Http2 => server.http2_only(),
-            Protocol::Http1 => server.http1_only(),
-            Protocol::Unknown => server,
-        };
-        let peer = connection.peer();
-        let handler = Handler {
-            path: RefCell::new(path),
-            connection: Arc::clone(&connection),
-            leaving: Arc::clone(&drain.leaving),
-        };
-        let mut serving = pin!(server.serve_connection(io, handler));
-        let to_end = async {
-            tokio::select! {
-                () = ending(&drain, Some(&connection)) => {}
-                () = over.cancelled() => {}
+        let limits =
+            HeadLimits { bytes: self.settings.head_bytes, fields: self.settings.header_count };
+        let io = PatientIo::new(stream, Arc::clone(&connection), self.settings.patience);
+        let mut io = WireIo::new(io, Arc::clone(&connection), limits, protocol);
+        let mut to_end = pin!(async {
+            match &over {
+                None => ending(&self.drain, Some(&connection)).await,
+                Some(over) => tokio::select! {
+                    () = ending(&self.drain, Some(&connection)) => {}
+                    () = over.cancelled() => {}
+                },
             }
+        });
+        let protocol = tokio::select! {
+            protocol = io.protocol() => protocol,
+            () = to_end.as_mut() => return,
         };
-        let ended = tokio::select! {
-            ended = serving.as_mut() => ended,
-            () = to_end => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = serving => ended,
-                    () = drain.cut.cancelled() => return,
-                }
+        let handler = Handler {
+            path: RefCell::new(self.path.clone()),
+            connection: Arc::clone(&connection),
+            leaving: Arc::clone(&self.drain.leaving),
+        };
+        let ended = match protocol {
+            Ok(Spoken::Http1) => {
+                let serving = self.http1.serve_connection(TokioIo::new(io), handler);
+                self.until(serving, to_end).await
+            }
+            Ok(Spoken::Http2) => {
+                let serving = self.http2.serve_connection(TokioIo::new(io), handler);
+                Box::pin(self.until(serving, to_end)).await
+            }
+            Err(error) => {
+                let peer = connection.peer();
+                return tracing::debug!(?peer, %error, "a connection began with something else");
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(?peer, error = %Chain(error.as_ref()), "a connection broke off");
+            let peer = connection.peer();
+            tracing::debug!(?peer, error = %Chain(&error), "a connection broke off");
         }
+    }
+
+    /// Serves until the connection ends by itself, or as soon as it can once it is to end.
+    async fn until<C>(
+        &self,
+        serving: C,
+        to_end: Pin<&mut impl Future<Output = ()>>,
+    ) -> hyper::Result<()>
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut serving = pin!(serving);
+        tokio::select! {
+            ended = serving.as_mut() => return ended,
+            () = to_end => serving.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            ended = serving => ended,
+            () = self.drain.cut.cancelled() => Ok(()),
+        }
+    }
+}
+
+impl<P> fmt::Debug for Server<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

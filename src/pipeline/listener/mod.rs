@@ -14,14 +14,16 @@ pub mod wire;
 
 use std::{
     fmt, io,
+    pin::pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::connection::Server;
 pub use self::{
     connection::Path,
     inherited::Inherited,
@@ -110,55 +112,64 @@ impl<P: Path> Listener<P> {
     /// Accepts connections until it is closed or the drain begins.
     pub async fn serve(self, socket: Bound, drain: Drain) -> io::Result<()> {
         let acceptor = socket.into_tokio()?;
-        let server = connection::server(&self.settings);
+        let Self { name, path, settings, tls, refused, connections, open, closing } = self;
+        let server = Arc::new(Server::new(path, settings, tls, refused, drain.clone()));
+        let mut over = pin!(async {
+            tokio::select! {
+                () = drain.stop.cancelled() => {}
+                () = closing.cancelled() => {}
+            }
+        });
         loop {
             // The permit comes first: over the limit, connections wait in the kernel's queue
             // instead of costing this process memory.
             let permit = tokio::select! {
                 biased;
-                () = drain.stop.cancelled() => return Ok(()),
-                () = self.closing.cancelled() => return Ok(()),
-                permit = Arc::clone(&self.connections).acquire_owned() => permit,
+                () = over.as_mut() => return Ok(()),
+                permit = Arc::clone(&connections).acquire_owned() => permit,
             };
             let Ok(permit) = permit else { return Ok(()) };
             // In this order: nobody is let in by what a reload has just replaced.
             let accepted = tokio::select! {
                 biased;
-                () = drain.stop.cancelled() => return Ok(()),
-                () = self.closing.cancelled() => return Ok(()),
+                () = over.as_mut() => return Ok(()),
                 accepted = acceptor.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let serving = connection::Serving {
-                        server: server.clone(),
-                        path: self.path.clone(),
-                        settings: self.settings.clone(),
-                        drain: drain.clone(),
-                    };
-                    let (tls, refused) = (self.tls.clone(), Arc::clone(&self.refused));
-                    let connection = async move {
-                        match tls {
-                            None => serving.plain(stream, peer).await,
-                            Some(tls) => serving.tls(stream, peer, &tls, &refused).await,
-                        }
-                    };
-                    let open = self.open.clone();
-                    open.inc();
-                    let task = async move {
-                        connection.await;
-                        open.dec();
-                        drop(permit);
-                    };
-                    drop(drain.tracker.spawn(task));
+                    let taken = Taken::new(open.clone(), permit);
+                    let server = Arc::clone(&server);
+                    drop(drain.tracker.spawn(async move {
+                        let _taken = taken;
+                        server.serve(stream, peer).await;
+                    }));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: connections that end will free some.
-                    tracing::warn!(listener = %self.name, %error, "cannot accept a connection");
+                    tracing::warn!(listener = %name, %error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+    }
+}
+
+/// The place that a connection takes, until it is dropped.
+struct Taken {
+    open: Gauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Taken {
+    fn new(open: Gauge, permit: OwnedSemaphorePermit) -> Self {
+        open.inc();
+        Self { open, _permit: permit }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.open.dec();
     }
 }
 

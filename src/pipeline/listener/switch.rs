@@ -66,7 +66,7 @@ impl<P: Clone> Clone for Switched<P> {
     }
 }
 
-impl<P: Path + Sync> Service<Arrival> for Switched<P> {
+impl<P: Path> Service<Arrival> for Switched<P> {
     type Response = P::Response;
     type Error = P::Error;
     type Future = P::Future;

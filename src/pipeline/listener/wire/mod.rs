@@ -16,7 +16,9 @@ pub mod frames;
 pub mod head;
 
 use std::{
+    future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
@@ -54,6 +56,13 @@ pub(super) struct WireIo<S> {
     /// How many of the held bytes may go on.
     cleared: usize,
     linger: Option<Linger>,
+}
+
+/// The protocol of a connection, once it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
 }
 
 /// Where in the caller's bytes the next one stands.
@@ -198,6 +207,20 @@ impl<S> WireIo<S> {
         }
     }
 
+    /// Looks at what is held, and says whether any of it may go on now.
+    fn look_at_held(&mut self) -> io::Result<bool> {
+        let held = std::mem::take(&mut self.held);
+        let verdict = self.look(&held);
+        self.held = held;
+        match verdict {
+            Verdict::Pass(0) | Verdict::More => return Ok(false),
+            Verdict::Pass(length) => self.cleared = length,
+            Verdict::Refuse(defect) => self.refuse(defect),
+            Verdict::Fail(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
     /// Puts a head that says nothing in the place of one that is refused.
     fn refuse(&mut self, defect: Defect) {
         self.connection.refuse(defect);
@@ -229,6 +252,31 @@ impl<S> WireIo<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> WireIo<S> {
+    /// Which protocol is spoken: what was agreed on, or what the first bytes say, which are held until
+    /// they are a message.
+    pub(super) async fn protocol(&mut self) -> io::Result<Spoken> {
+        poll_fn(|cx| self.poll_opening(cx)).await?;
+        Ok(if matches!(self.place, Place::Http2(_)) { Spoken::Http2 } else { Spoken::Http1 })
+    }
+
+    fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while matches!(self.place, Place::Opening) && self.cleared == 0 {
+            // Not into `held`: a connection that says nothing takes no memory for it.
+            let mut scratch = [MaybeUninit::uninit(); FIRST_READ];
+            let mut buffer = ReadBuf::uninit(&mut scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                // hyper finds the end as well.
+                break;
+            }
+            self.held.extend_from_slice(buffer.filled());
+            self.look_at_held()?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -244,22 +292,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
                 // hyper has all it gets; it closes the connection once the refusal is sent.
                 return Poll::Pending;
             }
-            if !this.held.is_empty() {
-                let held = std::mem::take(&mut this.held);
-                let verdict = this.look(&held);
-                this.held = held;
-                match verdict {
-                    Verdict::Pass(0) | Verdict::More => {}
-                    Verdict::Pass(length) => {
-                        this.cleared = length;
-                        continue;
-                    }
-                    Verdict::Refuse(defect) => {
-                        this.refuse(defect);
-                        continue;
-                    }
-                    Verdict::Fail(error) => return Poll::Ready(Err(error)),
-                }
+            if !this.held.is_empty() && this.look_at_held()? {
+                continue;
             }
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
@@ -362,10 +396,12 @@ fn broken(defect: Defect) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, defect)
 }
 
-/// RFC 9113 §3.4.
 /// Made once: every request's head is looked through.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
+/// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// As much as nearly every first request has.
+const FIRST_READ: usize = 2048;
 /// Longer than any method.
 const MAX_METHOD: usize = 33;
 /// The longest target that is written down for a request that is refused.

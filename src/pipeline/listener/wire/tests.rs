@@ -50,6 +50,63 @@ async fn a_whole_message_passes_unchanged() {
 }
 
 #[tokio::test]
+async fn the_first_bytes_tell_the_protocol() {
+    for (sent, spoken) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Spoken::Http1),
+        ("PRX / HTTP/1.1\r\nHost: x\r\n\r\n", Spoken::Http1),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand frames", Spoken::Http2),
+        // Nothing, or not enough to tell: hyper finds the end.
+        ("", Spoken::Http1),
+        ("PRI * HTTP/2.0\r\n", Spoken::Http1),
+    ] {
+        for piece in [1, 7, sent.len().max(1)] {
+            let (mut caller, mut io, _) = wire();
+            let send = async {
+                for bytes in sent.as_bytes().chunks(piece) {
+                    caller.write_all(bytes).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                caller.shutdown().await.unwrap();
+            };
+            let (protocol, ()) = tokio::join!(io.protocol(), send);
+            assert_eq!(protocol.unwrap(), spoken, "{sent:?} in pieces of {piece}");
+            let mut passed = Vec::new();
+            io.read_to_end(&mut passed).await.unwrap();
+            let whole = sent.ends_with("\r\n\r\n") || sent.ends_with("frames");
+            assert_eq!(passed, if whole { sent.as_bytes() } else { b"" }, "{sent:?}");
+        }
+    }
+    let (mut caller, mut io, _) = wire();
+    caller.write_all(b"INVALID CONNECTION PREFACE\r\n\r\n").await.unwrap();
+    assert!(io.protocol().await.is_err(), "no HTTP");
+}
+
+/// One system call for the first request of a connection, whatever hyper asks for.
+#[tokio::test]
+async fn a_first_request_is_read_at_once() {
+    struct Counted(DuplexStream, usize);
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.1 += 1;
+            Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
+    let (mut caller, stream) = duplex(1 << 16);
+    let message = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(900));
+    caller.write_all(message.as_bytes()).await.unwrap();
+    let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
+    let mut io = WireIo::new(Counted(stream, 0), connection, LIMITS, Protocol::Unknown);
+    assert_eq!(io.protocol().await.unwrap(), Spoken::Http1);
+    let mut passed = vec![0; message.len()];
+    io.read_exact(&mut passed).await.unwrap();
+    assert_eq!((passed.as_slice(), io.stream.1), (message.as_bytes(), 1));
+}
+
+#[tokio::test]
 async fn messages_are_handed_on_one_by_one() {
     let (mut caller, mut io, _) = wire();
     let (first, second) = ("GET /1 HTTP/1.1\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n");
