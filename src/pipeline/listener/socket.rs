@@ -42,7 +42,7 @@ impl Bound {
         match address {
             Address::Tcp(wanted) => {
                 let listener = StdTcpListener::bind(wanted).map_err(failed)?;
-                listener.set_nonblocking(true).map_err(failed)?;
+                prepare(&listener).map_err(failed)?;
                 let actual = listener.local_addr().map_err(failed)?;
                 let socket = Socket::Tcp(listener);
                 Ok(Self { socket, address: Address::Tcp(actual), inherited: false })
@@ -57,7 +57,7 @@ impl Bound {
 
     /// A TCP socket that another process opened.
     pub(super) fn inherit_tcp(listener: StdTcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
+        prepare(&listener)?;
         let address = Address::Tcp(listener.local_addr()?);
         Ok(Self { socket: Socket::Tcp(listener), address, inherited: true })
     }
@@ -102,6 +102,14 @@ impl Bound {
             tracing::debug!(path = %path.display(), %error, "the socket's file is gone already");
         }
     }
+}
+
+/// For a runtime, and so that answers leave at once: on Linux what is accepted has the options of
+/// the socket it was accepted from, which saves a system call for each connection.
+fn prepare(listener: &StdTcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    rustix::net::sockopt::set_tcp_nodelay(listener, true)?;
+    Ok(())
 }
 
 fn bind_unix(path: &PathBuf, mode: u32) -> io::Result<StdUnixListener> {
@@ -154,7 +162,6 @@ impl TokioSocket {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), Peer::Tcp(address)))
             }
             Self::Unix(listener) => {
@@ -225,6 +232,24 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_leave_at_once() {
+        let inherited = StdTcpListener::bind("127.0.0.1:0").unwrap();
+        let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 0o600).unwrap();
+        for bound in [bound, Bound::inherit_tcp(inherited).unwrap()] {
+            let Address::Tcp(address) = bound.address().clone() else { unreachable!() };
+            let socket = bound.into_tokio().unwrap();
+            let (accepted, _caller) = tokio::join!(socket.accept(), TcpStream::connect(address));
+            let (Stream::Tcp(stream), _) = accepted.unwrap() else { unreachable!() };
+            assert!(stream.nodelay().unwrap());
         }
     }
 }
