@@ -15,13 +15,15 @@ mod body;
 mod decode;
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use self::body::{Guarded, echoed};
@@ -58,11 +60,10 @@ pub struct Guard<S> {
 impl<S> Service<Resolved> for Guard<S>
 where
     S: Service<Resolved, Response = Response<Body>, Error = Error>,
-    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+    type Future = GuardFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
@@ -71,18 +72,65 @@ where
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let lease = Arc::clone(&resolved.lease);
         let draft = resolved.head.draft.clone();
-        let response = self.inner.call(resolved);
-        Box::pin(async move { inspect(response.await?, lease, &draft).await })
+        let state = State::Answering { answer: self.inner.call(resolved), lease, draft };
+        GuardFuture { state }
     }
 }
 
-/// Looks at an answer.
-async fn inspect(
-    mut response: Response<Body>,
-    lease: Arc<Lease>,
-    draft: &Draft,
-) -> Result<Response<Body>, Error> {
-    if is_in_fields(response.headers(), Some(&lease)) {
+pin_project! {
+    /// The future of [`Guard`].
+    pub struct GuardFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        /// The upstream is at work.
+        Answering { #[pin] answer: F, lease: Arc<Lease>, draft: Draft },
+        /// The body is read. Only this needs memory of its own.
+        Reading { inspected: Inspected },
+    }
+}
+
+type Inspected = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+impl<F> Future for GuardFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Error>>,
+{
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let inspected = match state.as_mut().project() {
+                StateProjection::Answering { answer, lease, draft } => {
+                    let mut response = ready!(answer.poll(cx))?;
+                    inspect_head(&mut response, lease, draft)?;
+                    match inspect_body(response, lease)? {
+                        Look::Done(response) => return Poll::Ready(Ok(response)),
+                        Look::Reading(inspected) => inspected,
+                    }
+                }
+                StateProjection::Reading { inspected } => return inspected.as_mut().poll(cx),
+            };
+            state.set(State::Reading { inspected });
+        }
+    }
+}
+
+impl<F> fmt::Debug for GuardFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuardFuture")
+    }
+}
+
+/// Looks at what can be told from the head of an answer.
+fn inspect_head(response: &mut Response<Body>, lease: &Lease, draft: &Draft) -> Result<(), Error> {
+    if is_in_fields(response.headers(), Some(lease)) {
         return Err(echoed());
     }
     let dropped = drop_own_names(response.headers_mut());
@@ -92,19 +140,33 @@ async fn inspect(
     }
     // The words behind the status are free text of the upstream.
     response.extensions_mut().remove::<hyper::ext::ReasonPhrase>();
+    Ok(())
+}
+
+enum Look {
+    /// The head may go, and the body is looked at on its way, if there is one.
+    Done(Response<Body>),
+    /// The body is read first.
+    Reading(Inspected),
+}
+
+fn inspect_body(response: Response<Body>, lease: &Arc<Lease>) -> Result<Look, Error> {
     let (parts, body) = response.into_parts();
     if body.is_end_stream() || parts.status == StatusCode::NOT_MODIFIED {
-        return Ok(Response::from_parts(parts, body));
+        return Ok(Look::Done(Response::from_parts(parts, body)));
     }
-    let body = match body.size_hint().exact() {
-        Some(length) if length <= SMALL_BODY as u64 => whole(&parts.headers, body, lease).await?,
+    let lease = Arc::clone(lease);
+    match body.size_hint().exact() {
+        Some(length) if length <= SMALL_BODY as u64 => Ok(Look::Reading(Box::pin(async move {
+            let body = whole(&parts.headers, body, lease).await?;
+            Ok(Response::from_parts(parts, body))
+        }))),
         _ => {
             let guarded =
                 Guarded::new(body, &parts.headers, lease).map_err(|_| unknown_coding())?;
-            Body::wrap(guarded)
+            Ok(Look::Done(Response::from_parts(parts, Body::wrap(guarded))))
         }
-    };
-    Ok(Response::from_parts(parts, body))
+    }
 }
 
 /// Reads a small body and looks at it before its head is passed on.

@@ -55,10 +55,7 @@ where
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target.path_and_query().clone().into();
-        let mut headers = Arc::unwrap_or_clone(headers);
-        headers.reserve(ADDED);
-        drop_look_alikes(&mut headers);
-        *request.headers_mut() = headers;
+        *request.headers_mut() = to_be_sent(headers);
         let headers = request.headers_mut();
         let mut buffer = [0; 36];
         if let Ok(id) = HeaderValue::from_str(id.encode(&mut buffer)) {
@@ -71,6 +68,24 @@ where
         lease.write_to(headers);
         draft.note(|facts| facts.attempts += 1);
         self.inner.call(Outbound { request, draft })
+    }
+}
+
+/// The caller's fields without look-alikes, with room for what is added.
+fn to_be_sent(headers: Arc<HeaderMap>) -> HeaderMap {
+    match Arc::try_unwrap(headers) {
+        Ok(mut headers) => {
+            drop_look_alikes(&mut headers);
+            headers.reserve(ADDED);
+            headers
+        }
+        // Another attempt may need them: a copy that has its final size from the beginning.
+        Err(shared) => {
+            let mut headers = HeaderMap::with_capacity(shared.len() + ADDED);
+            let kept = shared.iter().filter(|(name, _)| !is_pigellos_own(name));
+            headers.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+            headers
+        }
     }
 }
 

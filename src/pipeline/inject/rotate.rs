@@ -7,13 +7,15 @@
 //! keeper decides which, and waits no longer than it is allowed to.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
@@ -56,7 +58,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+    type Future = RotateFuture<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
@@ -64,22 +66,73 @@ where
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let lease = Arc::clone(&resolved.lease);
-        let again = resolved.body.in_memory().map(|body| (resolved.head.clone(), body));
-        let (call, inner, keeper) =
-            (self.inner.call(resolved), self.inner.clone(), self.keeper.clone());
-        Box::pin(async move {
-            let response = call.await?;
-            match (verdict(response.status()), again) {
-                (None, _) => Ok(response),
-                (Some(Verdict::Refused), Some((head, body))) => {
-                    Attempts { inner, keeper, head, body }.after(response, lease).await
+        let again = resolved.body.in_memory().map(|body| {
+            let head = resolved.head.clone();
+            Attempts { inner: self.inner.clone(), keeper: self.keeper.clone(), head, body }
+        });
+        let answer = self.inner.call(resolved);
+        let keeper = self.keeper.clone();
+        RotateFuture { state: State::First { answer, lease, keeper, again } }
+    }
+}
+
+pin_project! {
+    /// The future of [`Rotate`].
+    pub struct RotateFuture<S: Service<Resolved>> {
+        #[pin]
+        state: State<S>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S: Service<Resolved>> {
+        First {
+            #[pin]
+            answer: S::Future,
+            lease: Arc<Lease>,
+            keeper: Keeper,
+            again: Option<Attempts<S>>,
+        },
+        /// It was refused. Only this needs memory of its own.
+        Again { answer: Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>> },
+    }
+}
+
+impl<S> Future for RotateFuture<S>
+where
+    S: Service<Resolved, Response = Response<Body>, Error = Error> + Send + 'static,
+    S::Future: Send,
+{
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let answer = match state.as_mut().project() {
+                StateProjection::First { answer, lease, keeper, again } => {
+                    let response = ready!(answer.poll(cx))?;
+                    match (verdict(response.status()), again.take()) {
+                        (None, _) => return Poll::Ready(Ok(response)),
+                        (Some(Verdict::Refused), Some(attempts)) => {
+                            Box::pin(attempts.after(response, Arc::clone(lease)))
+                        }
+                        (Some(verdict), _) => {
+                            keeper.report(lease, verdict);
+                            return Poll::Ready(Ok(response));
+                        }
+                    }
                 }
-                (Some(verdict), _) => {
-                    keeper.report(&lease, verdict);
-                    Ok(response)
-                }
-            }
-        })
+                StateProjection::Again { answer } => return answer.as_mut().poll(cx),
+            };
+            state.set(State::Again { answer });
+        }
+    }
+}
+
+impl<S: Service<Resolved>> fmt::Debug for RotateFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RotateFuture")
     }
 }
 

@@ -3,6 +3,8 @@
 //! HTTP/2 has rules of its own for fields that an HTTP/1.1 server never sees checked again: what is
 //! malformed there must not be translated (RFC 9113 §8.1.1, §8.2).
 
+use std::mem;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
 use crate::error::{Error, Kind};
@@ -14,6 +16,7 @@ pub(super) fn check(
     headers: &HeaderMap,
     body_is_empty: bool,
 ) -> Result<(), Error> {
+    let mut seen = SINGLE.map(|_| false);
     for (name, value) in headers {
         if is_framing_look_alike(name) {
             return Err(malformed("a header field's name is like one that frames a message"));
@@ -21,9 +24,8 @@ pub(super) fn check(
         if version == Version::HTTP_2 && has_outer_space(value) {
             return Err(malformed("a header field's value begins or ends with white space"));
         }
-    }
-    for name in SINGLE {
-        if headers.get_all(&name).iter().nth(1).is_some() {
+        let single = SINGLE.iter().zip(&mut seen).find(|(single, _)| *single == name);
+        if single.is_some_and(|(_, seen)| mem::replace(seen, true)) {
             return Err(malformed("a header field that may stand once stands twice"));
         }
     }

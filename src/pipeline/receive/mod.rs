@@ -100,22 +100,17 @@ where
 
     fn call(&mut self, opened: Opened) -> Self::Future {
         match self.rules.check(opened) {
-            Ok(Checked::Received(received)) => Either::Left(self.inner.call(*received)),
-            Ok(Checked::ServerOptions) => Either::Right(ready(Ok(server_options()))),
+            Ok(Some(received)) => Either::Left(self.inner.call(received)),
+            Ok(None) => Either::Right(ready(Ok(server_options()))),
             Err(error) => Either::Right(ready(Err(error))),
         }
     }
 }
 
-/// What a request that is in order turned out to be.
-enum Checked {
-    Received(Box<Received>),
-    /// `OPTIONS *`: about this server and no resource (RFC 9110 §9.3.7).
-    ServerOptions,
-}
-
 impl Rules {
-    fn check(&self, opened: Opened) -> Result<Checked, Error> {
+    /// A request that is in order, or `None` for `OPTIONS *`, which is about this server and no
+    /// resource (RFC 9110 §9.3.7).
+    fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
         let Opened { request, connection, draft } = opened;
         if let Some(defect) = connection.defect() {
             return Err(defect.into_error());
@@ -133,7 +128,7 @@ impl Rules {
         refuse_browsers(&headers)?;
         hop_by_hop::check_expect(&headers)?;
         if parts.method == Method::OPTIONS && uri.path() == "*" {
-            return Ok(Checked::ServerOptions);
+            return Ok(None);
         }
         if parts.version == Version::HTTP_2 {
             fields::join_cookies(&mut headers);
@@ -147,7 +142,7 @@ impl Rules {
         let method = parts.method;
         let head =
             Head { id, trace, method, target, headers: Arc::new(headers), connection, draft };
-        Ok(Checked::Received(Box::new(Received { head, body })))
+        Ok(Some(Received { head, body }))
     }
 
     fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {
