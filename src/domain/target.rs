@@ -71,43 +71,56 @@ impl fmt::Debug for CanonicalTarget {
     }
 }
 
+/// Looks at each byte once: every call passes here.
 fn check_path(path: &str) -> Result<(), TargetError> {
-    let bytes = path.as_bytes();
-    if bytes.first() != Some(&b'/') {
+    let Some(mut rest) = path.as_bytes().strip_prefix(b"/") else {
         return Err(TargetError::NotAbsolute);
-    }
-    let mut rest = bytes;
+    };
+    let mut is_encoded = false;
+    // Of the segment so far.
+    let (mut length, mut dots) = (0_usize, 0_usize);
     while let Some((&byte, tail)) = rest.split_first() {
-        rest = match byte {
+        rest = tail;
+        match byte {
+            b'/' if length == 0 => return Err(TargetError::EmptySegment),
+            b'/' if is_dots(length, dots) => return Err(TargetError::DotSegment),
+            b'/' => (length, dots) = (0, 0),
             b'%' => {
                 let (digits, tail) =
                     tail.split_at_checked(2).ok_or(TargetError::PercentEncoding)?;
                 check_encoded(digits)?;
-                tail
+                is_encoded = true;
+                length += 1;
+                rest = tail;
             }
             b';' => return Err(TargetError::PathParameter),
             b'\\' => return Err(TargetError::Backslash),
-            byte if is_path_byte(byte) => tail,
+            byte if is_path_byte(byte) => {
+                length += 1;
+                dots += usize::from(byte == b'.');
+            }
             _ => return Err(TargetError::Character),
-        };
-    }
-    percent_decode_str(path).decode_utf8().map_err(|_| TargetError::EncodedBytes)?;
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        match segment {
-            "" if segments.peek().is_some() => return Err(TargetError::EmptySegment),
-            "." | ".." => return Err(TargetError::DotSegment),
-            _ => {}
         }
+    }
+    if is_dots(length, dots) {
+        return Err(TargetError::DotSegment);
+    }
+    if is_encoded && percent_decode_str(path).decode_utf8().is_err() {
+        return Err(TargetError::EncodedBytes);
     }
     Ok(())
 }
 
-/// `pchar` of RFC 3986 §3.3 and the separating slash, without `;` and `%`.
+/// Whether a segment is `.` or `..`.
+const fn is_dots(length: usize, dots: usize) -> bool {
+    length == dots && (length == 1 || length == 2)
+}
+
+/// `pchar` of RFC 3986 §3.3, without `;` and `%`.
 const fn is_path_byte(byte: u8) -> bool {
     matches!(byte,
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
-        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/')
+        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
 }
 
 fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
