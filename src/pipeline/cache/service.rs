@@ -11,7 +11,6 @@ use std::{
 };
 
 use http::{Method, Response};
-use pin_project_lite::pin_project;
 use tokio::{sync::oneshot, time::Instant};
 use tower::{Layer, Service};
 
@@ -207,24 +206,16 @@ fn ready_one<S: Clone>(service: &mut S) -> S {
     std::mem::replace(service, clone)
 }
 
-pin_project! {
-    /// The future of [`Cached`].
-    pub struct CacheFuture<F> {
-        #[pin]
-        way: State<F>,
-    }
-}
+/// The future of [`Cached`].
+pub struct CacheFuture<F>(State<F>);
 
-pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
-        /// Memory answers.
-        Done { result: Option<Answer> },
-        /// The upstream answers.
-        Forwarded { #[pin] inner: F, after: After },
-        /// A fetch answers, this one's or another's.
-        Waiting { future: Pin<Box<dyn Future<Output = Answer> + Send>> },
-    }
+enum State<F> {
+    /// Memory answers.
+    Done(Option<Answer>),
+    /// The upstream answers.
+    Forwarded(Pin<Box<F>>, After),
+    /// A fetch answers, this one's or another's.
+    Waiting(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 
 type Answer = Result<Response<Body>, Error>;
@@ -239,15 +230,17 @@ enum After {
 
 impl<F> CacheFuture<F> {
     fn done(answer: Answer) -> Self {
-        Self { way: State::Done { result: Some(answer) } }
+        Self(State::Done(Some(answer)))
     }
 
     fn wait(answer: impl Future<Output = Answer> + Send + 'static) -> Self {
-        Self { way: State::Waiting { future: Box::pin(answer) } }
+        Self(State::Waiting(Box::pin(answer)))
     }
 
+    /// In memory of its own: what is behind is large, and every call, also one that memory answers,
+    /// moves as much as the largest way takes.
     fn forward(inner: F, after: After) -> Self {
-        Self { way: State::Forwarded { inner, after } }
+        Self(State::Forwarded(Box::pin(inner), after))
     }
 }
 
@@ -257,12 +250,12 @@ where
 {
     type Output = Result<Response<Body>, Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().way.project() {
-            StateProjection::Done { result } => result.take().map_or(Poll::Pending, Poll::Ready),
-            StateProjection::Waiting { future } => future.as_mut().poll(cx),
-            StateProjection::Forwarded { inner, after } => {
-                let mut result = ready!(inner.poll(cx));
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Done(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
+            State::Waiting(answer) => answer.as_mut().poll(cx),
+            State::Forwarded(inner, after) => {
+                let mut result = ready!(inner.as_mut().poll(cx));
                 after.finish(&mut result);
                 Poll::Ready(result)
             }
