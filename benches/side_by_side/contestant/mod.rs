@@ -11,6 +11,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 pub use self::{
@@ -158,6 +160,7 @@ impl Contestant {
         let place = Workplace::make(authority, upstream, address)?;
         let memory = tempfile::tempdir_in(MEMORY).during("cannot make a folder in memory")?;
         let command = self.command(&place, memory.path(), upstream, address)?;
+        thread::sleep(OLD_ENOUGH);
         let process = Process::start(command, &place.path("out.log"), self.to_string())?;
         process.wait_until_it_listens(address)?;
         Ok(Running { address, process, place, _memory: memory })
@@ -263,5 +266,8 @@ fn own_program() -> Result<PathBuf, Failure> {
     std::env::current_exe().during("cannot find this program")
 }
 
+/// The gateway waits for files of credentials that were written a moment ago to become quiet; where
+/// it is deployed they have been there for long.
+const OLD_ENOUGH: Duration = Duration::from_millis(150);
 /// A file system in memory.
 const MEMORY: &str = "/dev/shm";
