@@ -182,11 +182,11 @@ impl<P: Path> Server<P> {
         let ended = match protocol {
             Ok(Spoken::Http1) => {
                 let serving = self.http1.serve_connection(TokioIo::new(io), handler);
-                self.until(serving, to_end).await
+                self.until(pin!(serving), to_end).await
             }
             Ok(Spoken::Http2) => {
                 let serving = self.http2.serve_connection(TokioIo::new(io), handler);
-                Box::pin(self.until(serving, to_end)).await
+                self.until(Box::pin(serving).as_mut(), to_end).await
             }
             Err(error) => {
                 let peer = connection.peer();
@@ -202,13 +202,12 @@ impl<P: Path> Server<P> {
     /// Serves until the connection ends by itself, or as soon as it can once it is to end.
     async fn until<C>(
         &self,
-        serving: C,
+        mut serving: Pin<&mut C>,
         to_end: Pin<&mut impl Future<Output = ()>>,
     ) -> hyper::Result<()>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut serving = pin!(serving);
         tokio::select! {
             ended = serving.as_mut() => return ended,
             () = to_end => serving.as_mut().graceful_shutdown(),
