@@ -245,10 +245,10 @@ mod tests {
         let inherited = StdTcpListener::bind("127.0.0.1:0").unwrap();
         let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 0o600).unwrap();
         for bound in [bound, Bound::inherit_tcp(inherited).unwrap()] {
-            let Address::Tcp(address) = bound.address().clone() else { unreachable!() };
+            let Address::Tcp(address) = bound.address().clone() else { panic!("TCP") };
             let socket = bound.into_tokio().unwrap();
             let (accepted, _caller) = tokio::join!(socket.accept(), TcpStream::connect(address));
-            let (Stream::Tcp(stream), _) = accepted.unwrap() else { unreachable!() };
+            let (Stream::Tcp(stream), _) = accepted.unwrap() else { panic!("TCP") };
             assert!(stream.nodelay().unwrap());
         }
     }
