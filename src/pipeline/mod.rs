@@ -74,8 +74,7 @@ pub fn end_to_end(fields: &HeaderMap) -> HeaderMap {
     let mut fields = fields.clone();
     hop_by_hop::strip(&mut fields);
     hop_by_hop::strip_request_only(&mut fields);
-    inject::drop_look_alikes(&mut fields);
-    fields
+    inject::without_look_alikes(&fields)
 }
 
 /// Everything one listener's path is made of.

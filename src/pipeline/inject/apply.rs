@@ -1,9 +1,6 @@
 //! Writes the seven values, last before the wire.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use tower::{Layer, Service};
@@ -55,7 +52,7 @@ where
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target.path_and_query().clone().into();
-        *request.headers_mut() = to_be_sent(headers);
+        *request.headers_mut() = without_look_alikes(&headers);
         let headers = request.headers_mut();
         let mut buffer = [0; 36];
         if let Ok(id) = HeaderValue::from_str(id.encode(&mut buffer)) {
@@ -71,31 +68,16 @@ where
     }
 }
 
-/// The caller's fields without look-alikes, with room for what is added.
-fn to_be_sent(headers: Arc<HeaderMap>) -> HeaderMap {
-    match Arc::try_unwrap(headers) {
-        Ok(mut headers) => {
-            drop_look_alikes(&mut headers);
-            headers.reserve(ADDED);
-            headers
-        }
-        // Another attempt may need them: a copy that has its final size from the beginning.
-        Err(shared) => {
-            let mut headers = HeaderMap::with_capacity(shared.len() + ADDED);
-            let kept = shared.iter().filter(|(name, _)| !is_pigellos_own(name));
-            headers.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
-            headers
-        }
-    }
-}
-
-/// Removes every field that is, or that a server behind us could take for, one of Pigello's own:
+/// A copy without any field that is, or that a server behind us could take for, one of Pigello's own:
 /// any `X-PIGELLO-*`, in any case, with `_` for `-`. WSGI servers fold both spellings into one
 /// variable (RFC 9110 §17.10 warns of it), so `X_PIGELLO_CLIENT_SECRET` would stand beside ours.
-pub fn drop_look_alikes(headers: &mut HeaderMap) {
-    while let Some(name) = headers.keys().find(|name| is_pigellos_own(name)).cloned() {
-        headers.remove(name);
-    }
+///
+/// A copy, because another attempt may need what came; it has room for what is added.
+pub fn without_look_alikes(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len() + ADDED);
+    let others = headers.iter().filter(|(name, _)| !is_pigellos_own(name));
+    kept.extend(others.map(|(name, value)| (name.clone(), value.clone())));
+    kept
 }
 
 /// Whether a field is, or could be taken for, one of Pigello's own.
@@ -137,7 +119,9 @@ mod tests {
         ] {
             headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("forged"));
         }
-        drop_look_alikes(&mut headers);
+        headers.append("accept", HeaderValue::from_static("again"));
+        let headers = without_look_alikes(&headers);
+        assert_eq!(headers.get_all("accept").iter().collect::<Vec<_>>(), ["forged", "again"]);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "x-pig", "x-request-id"]);
@@ -153,7 +137,7 @@ mod tests {
                     headers.append(name, HeaderValue::from_static("forged"));
                 }
             }
-            drop_look_alikes(&mut headers);
+            let headers = without_look_alikes(&headers);
             for name in headers.keys() {
                 let folded = name.as_str().to_ascii_lowercase().replace('_', "-");
                 prop_assert!(ValueName::ALL.iter().all(|ours| ours.header().as_str() != folded));

@@ -9,6 +9,6 @@ mod apply;
 mod resolve;
 mod rotate;
 
-pub use apply::{Apply, ApplyLayer, apply, drop_look_alikes, is_pigellos_own};
+pub use apply::{Apply, ApplyLayer, apply, is_pigellos_own, without_look_alikes};
 pub use resolve::{Resolve, ResolveLayer, resolve};
 pub use rotate::{Rotate, RotateLayer, rotate};
