@@ -74,15 +74,10 @@ impl Trouble {
         (gateway, (pigello, proxy))
     }
 
-    /// How many attempts the trail may name, where the moment decides: a kept connection's end is
-    /// seen before the call is sent, or by sending it.
-    fn leaves_open(&self) -> Option<(u64, &'static str)> {
-        matches!(self, Self::Stale).then_some((2, "1 or 2"))
-    }
-
     /// What one call sees: the status with the problem's name, and what the trail says of it.
     async fn seen_by(self, method: Method, target: &str) -> String {
-        let leaves_open = self.leaves_open();
+        // Its end is seen before the call is sent, or by sending it: the moment decides.
+        let is_stale = matches!(self, Self::Stale);
         let (gateway, _alive) = self.arrange().await;
         let request = Request::builder().method(method).uri(target);
         let request =
@@ -97,9 +92,10 @@ impl Trouble {
         };
         let records = gateway.into_records().await;
         let attempts = records.last().unwrap()["attempts"].as_u64().unwrap();
-        match leaves_open {
-            Some((most, text)) if attempts <= most => format!("{seen} ({text})"),
-            _ => format!("{seen} ({attempts})"),
+        if is_stale && attempts <= 2 {
+            format!("{seen} (1 or 2)")
+        } else {
+            format!("{seen} ({attempts})")
         }
     }
 }
