@@ -14,11 +14,10 @@
 pub mod chunked;
 pub mod frames;
 pub mod head;
+mod opening;
 
 use std::{
-    future::poll_fn,
     io,
-    mem::MaybeUninit,
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
@@ -32,6 +31,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+pub(super) use self::opening::Spoken;
 use self::{chunked::Chunked, frames::Meter, head::Framing};
 use super::tls::Protocol;
 use crate::pipeline::{connection::Connection, defect::Defect};
@@ -56,13 +56,6 @@ pub(super) struct WireIo<S> {
     /// How many of the held bytes may go on.
     cleared: usize,
     linger: Option<Linger>,
-}
-
-/// The protocol of a connection, once it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
-    Http1,
-    Http2,
 }
 
 /// Where in the caller's bytes the next one stands.
@@ -252,31 +245,6 @@ impl<S> WireIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> WireIo<S> {
-    /// Which protocol is spoken: what was agreed on, or what the first bytes say, which are held until
-    /// they are a message.
-    pub(super) async fn protocol(&mut self) -> io::Result<Spoken> {
-        poll_fn(|cx| self.poll_opening(cx)).await?;
-        Ok(if matches!(self.place, Place::Http2(_)) { Spoken::Http2 } else { Spoken::Http1 })
-    }
-
-    fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while matches!(self.place, Place::Opening) && self.cleared == 0 {
-            // Not into `held`: a connection that says nothing takes no memory for it.
-            let mut scratch = [MaybeUninit::uninit(); FIRST_READ];
-            let mut buffer = ReadBuf::uninit(&mut scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                // hyper finds the end as well.
-                break;
-            }
-            self.held.extend_from_slice(buffer.filled());
-            self.look_at_held()?;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -400,8 +368,6 @@ fn broken(defect: Defect) -> io::Error {
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// As much as nearly every first request has.
-const FIRST_READ: usize = 2048;
 /// Longer than any method.
 const MAX_METHOD: usize = 33;
 /// The longest target that is written down for a request that is refused.
