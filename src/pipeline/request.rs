@@ -42,19 +42,19 @@ pub struct Opened {
 /// A request that is well formed, meant for this gateway and not a browser's.
 #[derive(Debug)]
 pub struct Received {
-    pub(super) head: Head,
+    pub(super) head: Arc<Head>,
     pub(super) body: Body,
 }
 
-/// The head of a received request: end-to-end fields only. A copy is kept for another attempt.
+/// The head of a received request: end-to-end fields only. It is shared: stages hand on a pointer,
+/// and each further attempt needs it again.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub(super) id: RequestId,
     pub(super) trace: TraceContext,
     pub(super) method: Method,
     pub(super) target: CanonicalTarget,
-    /// Shared, because each further attempt needs them again.
-    pub(super) headers: Arc<HeaderMap>,
+    pub(super) headers: HeaderMap,
     pub(super) connection: Arc<Connection>,
     pub(super) draft: Draft,
 }
@@ -77,7 +77,7 @@ pub struct Authorized {
 /// A request that the audit trail answers for: it may be served.
 #[derive(Debug)]
 pub struct Recorded {
-    pub(super) head: Head,
+    pub(super) head: Arc<Head>,
     pub(super) body: Body,
     pub(super) operation: Option<Arc<Operation>>,
 }
@@ -85,7 +85,7 @@ pub struct Recorded {
 /// A request that memory could not answer.
 #[derive(Debug)]
 pub struct Fetch {
-    pub(super) head: Head,
+    pub(super) head: Arc<Head>,
     pub(super) body: Body,
 }
 
@@ -93,14 +93,14 @@ pub struct Fetch {
 /// asks for: from here on a secret may be used.
 #[derive(Debug)]
 pub struct Intended {
-    pub(super) head: Head,
+    pub(super) head: Arc<Head>,
     pub(super) body: Body,
 }
 
 /// A request with the credential set it will be sent with: one set, for all its attempts.
 #[derive(Debug)]
 pub struct Resolved {
-    pub(super) head: Head,
+    pub(super) head: Arc<Head>,
     pub(super) body: Body,
     pub(super) lease: Arc<Lease>,
 }

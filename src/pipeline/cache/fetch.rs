@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use tokio::{sync::oneshot, time::Instant};
 use tower::{Service, ServiceExt as _};
 
@@ -63,7 +63,7 @@ pub(super) struct Errand {
 /// What the answer depends on, of the request.
 #[derive(Debug)]
 pub(super) struct Caller {
-    pub(super) headers: Arc<HeaderMap>,
+    pub(super) head: Arc<Head>,
     pub(super) fields: Fields,
     pub(super) ask: Ask,
     /// Where the answer is noted; a fetch in the background is not what answers its caller.
@@ -73,7 +73,7 @@ pub(super) struct Caller {
 impl Caller {
     /// What an object is to respond to.
     pub(super) fn request(&self) -> (&HeaderMap, Fields) {
-        (&self.headers, self.fields)
+        (&self.head.headers, self.fields)
     }
 
     pub(super) fn note(&self, result: CacheResult, source: Option<RequestId>) {
@@ -88,14 +88,14 @@ impl Caller {
 
 impl Errand {
     /// Asks the upstream, conditionally if something is stored that it can confirm.
-    pub(super) async fn run<S>(mut self, service: S, mut head: Head, body: Body, reply: Reply)
+    pub(super) async fn run<S>(mut self, service: S, mut head: Arc<Head>, body: Body, reply: Reply)
     where
         S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone,
     {
         let question = self.previous.as_ref().filter(|previous| previous.validators.can_ask());
-        let spare = question.map(|_| copy(&head));
+        let spare = question.map(|_| Arc::clone(&head));
         if let Some(previous) = question {
-            previous.validators.ask(Arc::make_mut(&mut head.headers));
+            previous.validators.ask(&mut Arc::make_mut(&mut head).headers);
         }
         let (result, times) = ask(&self.store, service.clone(), head, body).await;
         match (result, spare, self.previous.clone()) {
@@ -149,7 +149,8 @@ impl Errand {
         let decided =
             decided.and_then(|terms| if too_large { Err("too-large") } else { Ok(terms) });
         let is_partial = status == StatusCode::PARTIAL_CONTENT;
-        let piece = Piece::read(&self.caller.headers, response.headers()).filter(|_| is_partial);
+        let piece =
+            Piece::read(&self.caller.head.headers, response.headers()).filter(|_| is_partial);
         let decided = if is_partial && piece.is_none() { Err("partial") } else { decided };
         let varies = Varies::read(response.headers());
         let (terms, varies) = match (decided, varies) {
@@ -165,7 +166,7 @@ impl Errand {
         storable::date_if_missing(response.headers_mut(), times.wall);
         let stored = response.headers().clone();
         response.headers_mut().append(CACHE_STATUS, said.value());
-        let variant = Variant::new(varies, &self.caller.headers, &stored);
+        let variant = Variant::new(varies, &self.caller.head.headers, &stored);
         let limit = self.store.settings().max_entry_bytes;
         let finish = move |bytes: Option<bytes::Bytes>| match bytes {
             Some(bytes) => {
@@ -266,7 +267,7 @@ impl Errand {
         let authorized = self.caller.fields.are_authorized();
         let terms = storable::terms(status, &headers, authorized, &self.rule, times).ok()?;
         let varies = Varies::read(&headers)?;
-        let variant = (Variant::new(varies, &self.caller.headers, &headers), None);
+        let variant = (Variant::new(varies, &self.caller.head.headers, &headers), None);
         let origin = Origin { source: previous.source, ..self.origin.clone() };
         let body = previous.body.clone();
         let now = times.answered;
@@ -349,7 +350,7 @@ pub(super) fn origin_of(store: &Store, head: &Head, operation: Option<&Arc<Opera
 async fn ask<S>(
     store: &Store,
     mut service: S,
-    head: Head,
+    head: Arc<Head>,
     body: Body,
 ) -> (Result<Response<Body>, Error>, Times)
 where
@@ -361,19 +362,6 @@ where
         Err(error) => Err(error),
     };
     (result, Times { asked, answered: Instant::now(), wall: store.wall() })
-}
-
-/// A request for the same, should it have to be asked again.
-fn copy(head: &Head) -> Head {
-    Head {
-        id: head.id,
-        trace: head.trace,
-        method: Method::GET,
-        target: head.target.clone(),
-        headers: Arc::clone(&head.headers),
-        connection: Arc::clone(&head.connection),
-        draft: head.draft.clone(),
-    }
 }
 
 /// What RFC 5861 §4 takes for an error.

@@ -32,7 +32,7 @@ pub(super) struct Read<'a, G> {
     pub(super) place: &'a Arc<Place<G>>,
     pub(super) rule: &'a Arc<Rule>,
     pub(super) operation: Option<&'a Arc<Operation>>,
-    pub(super) head: &'a Head,
+    pub(super) head: &'a Arc<Head>,
     pub(super) fields: Fields,
     pub(super) ask: Ask,
     pub(super) now: Instant,
@@ -167,7 +167,7 @@ impl<G: Generation> Read<'_, G> {
     fn errand(&self, key: KeyView<'_>, why: Forward) -> Errand {
         let place = Arc::clone(self.place);
         let caller = Caller {
-            headers: Arc::clone(&self.head.headers),
+            head: Arc::clone(self.head),
             fields: self.fields,
             ask: self.ask,
             draft: Some(self.head.draft.clone()),
@@ -200,7 +200,7 @@ impl<G: Generation> Read<'_, G> {
             facts.source_request_id = Some(object.source);
         });
         let is_head = self.head.method == Method::HEAD;
-        let request = (&*self.head.headers, self.fields);
+        let request = (&self.head.headers, self.fields);
         object.respond(request, is_head, said, self.now)
     }
 }

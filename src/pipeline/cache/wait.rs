@@ -1,5 +1,7 @@
 //! The ways of a call that has to wait: for its own fetch, for another's, or for a write.
 
+use std::sync::Arc;
+
 use http::{Response, header};
 use tokio::{sync::oneshot, time::Instant};
 use tower::Service;
@@ -24,7 +26,7 @@ use crate::{
 /// brought nothing for this caller.
 pub(super) async fn fetch<S>(
     service: S,
-    head: Head,
+    head: Arc<Head>,
     body: Body,
     errand: Box<Errand>,
     follower: Option<Follower>,
@@ -47,7 +49,7 @@ where
 /// The answer to a caller who followed, if there is one for it.
 fn share(landing: Landing, errand: &Errand) -> Option<Result<Response<Body>, Error>> {
     let (caller, now) = (&errand.caller, Instant::now());
-    let suits = |object: &Object| object.answers(&caller.headers, false);
+    let suits = |object: &Object| object.answers(&caller.head.headers, false);
     match landing {
         Landing::Stored(object) if suits(&object) => {
             let Reuse::Fresh(left) = object.reuse(&caller.ask, caller.fields.are_authorized(), now)
@@ -78,7 +80,7 @@ fn share(landing: Landing, errand: &Errand) -> Option<Result<Response<Body>, Err
 /// `Content-Location` that it is what a GET would answer (RFC 9110 §9.3.3).
 pub(super) async fn post<S>(
     mut service: S,
-    head: Head,
+    head: Arc<Head>,
     body: Body,
     errand: Errand,
     mut write: Write,

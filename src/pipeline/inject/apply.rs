@@ -48,11 +48,11 @@ where
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let Resolved { head, body, lease } = resolved;
-        let Head { id, trace, method, target, headers, draft, .. } = head;
+        let Head { id, trace, method, target, headers, draft, .. } = &*head;
         let mut request = Request::new(body);
-        *request.method_mut() = method;
+        *request.method_mut() = method.clone();
         *request.uri_mut() = target.path_and_query().clone().into();
-        *request.headers_mut() = without_look_alikes(&headers);
+        *request.headers_mut() = without_look_alikes(headers);
         let headers = request.headers_mut();
         let mut buffer = [0; 36];
         if let Ok(id) = HeaderValue::from_str(id.encode(&mut buffer)) {
@@ -64,7 +64,7 @@ where
         headers.append(header::VIA, HeaderValue::from_static("1.1 pigello-gateway"));
         lease.write_to(headers);
         draft.note(|facts| facts.attempts += 1);
-        self.inner.call(Outbound { request, draft })
+        self.inner.call(Outbound { request, draft: draft.clone() })
     }
 }
 

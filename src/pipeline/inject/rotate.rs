@@ -67,7 +67,7 @@ where
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let lease = Arc::clone(&resolved.lease);
         let again = resolved.body.in_memory().map(|body| {
-            let head = resolved.head.clone();
+            let head = Arc::clone(&resolved.head);
             Attempts { inner: self.inner.clone(), keeper: self.keeper.clone(), head, body }
         });
         let answer = self.inner.call(resolved);
@@ -149,7 +149,7 @@ fn verdict(status: StatusCode) -> Option<Verdict> {
 struct Attempts<S> {
     inner: S,
     keeper: Keeper,
-    head: Head,
+    head: Arc<Head>,
     body: Bytes,
 }
 
@@ -172,7 +172,8 @@ where
             self.head.draft.note(|facts| facts.retries.push(REFUSED));
             self.head.draft.sends_with(&lease);
             let body = Body::full(self.body.clone());
-            let resolved = Resolved { head: self.head.clone(), body, lease: Arc::clone(&lease) };
+            let (head, lease_again) = (Arc::clone(&self.head), Arc::clone(&lease));
+            let resolved = Resolved { head, body, lease: lease_again };
             response = self.inner.call(resolved).await?;
             match verdict(response.status()) {
                 Some(Verdict::Refused) => {}

@@ -140,9 +140,8 @@ impl Rules {
         let body = body::limited(body, self.limits.request_body, &draft)?;
         let (id, trace) = (draft.id(), draft.trace());
         let method = parts.method;
-        let head =
-            Head { id, trace, method, target, headers: Arc::new(headers), connection, draft };
-        Ok(Some(Received { head, body }))
+        let head = Head { id, trace, method, target, headers, connection, draft };
+        Ok(Some(Received { head: Arc::new(head), body }))
     }
 
     fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {

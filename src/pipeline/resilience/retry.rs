@@ -90,7 +90,7 @@ where
         let keep = if idempotent { self.settings.body_bytes } else { 0 };
         let body = Replay::new(body, Reading { keep, patience: self.settings.body_read });
         let began = Instant::now();
-        let copy = (self.settings.attempts > 1).then(|| head.clone());
+        let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));
         let call =
             self.inner.call(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
         RetryFuture {
@@ -136,7 +136,7 @@ pin_project! {
 /// What it takes to make another attempt.
 struct Again<S> {
     inner: S,
-    head: Head,
+    head: Arc<Head>,
     lease: Arc<Lease>,
     idempotent: bool,
     health: Arc<Health>,
@@ -200,7 +200,7 @@ where
                     let Some(again) = this.again.as_mut() else { return Poll::Pending };
                     let began = Instant::now();
                     let call = again.inner.call(Resolved {
-                        head: again.head.clone(),
+                        head: Arc::clone(&again.head),
                         body: this.body.attempt(),
                         lease: Arc::clone(&again.lease),
                     });

@@ -72,7 +72,7 @@ async fn what_is_stored_keeps_no_buffer_that_it_was_read_into() {
     let target = "/object";
     let mut request = bench.get(target).recorded();
     let language = HeaderValue::from_maybe_shared(buffer("sv")).unwrap();
-    Arc::make_mut(&mut request.head.headers).insert("accept-language", language);
+    Arc::make_mut(&mut request.head).headers.insert("accept-language", language);
     let answer = tower::Service::call(&mut bench.stage.clone(), request).await.unwrap();
     assert_eq!(collect_limited(answer.into_body(), 100).await.unwrap(), "the body");
     settle().await;

@@ -166,8 +166,8 @@ impl Request<'_> {
     pub(super) fn recorded(self) -> Recorded {
         let operation = self.bench.operation(&self.method, self.target.path());
         let mut recorded = recorded(self.target.as_str());
-        recorded.head.method = self.method;
-        recorded.head.headers = Arc::new(self.headers);
+        let head = Arc::make_mut(&mut recorded.head);
+        (head.method, head.headers) = (self.method, self.headers);
         Recorded { body: self.body, operation, ..recorded }
     }
 }
@@ -181,11 +181,11 @@ pub(super) fn recorded(target: &str) -> Recorded {
         trace,
         method: Method::GET,
         target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
-        headers: Arc::default(),
+        headers: HeaderMap::new(),
         connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
         draft: Draft::begin(id, trace, false),
     };
-    Recorded { head, body: Body::empty(), operation: None }
+    Recorded { head: Arc::new(head), body: Body::empty(), operation: None }
 }
 
 /// An answer whose body is yet to come.
@@ -440,12 +440,8 @@ impl Service<Fetch> for Upstream {
     fn call(&mut self, fetch: Fetch) -> Self::Future {
         let (turn, number) = {
             let mut script = self.0.lock();
-            let Head { method, target, headers, .. } = fetch.head;
-            script.asked.push(Asked {
-                method,
-                target: target.as_str().to_owned(),
-                headers: Arc::unwrap_or_clone(headers),
-            });
+            let Head { method, target, headers, .. } = Arc::unwrap_or_clone(fetch.head);
+            script.asked.push(Asked { method, target: target.as_str().to_owned(), headers });
             (script.turns.pop_front().unwrap_or_else(|| reply(200)), script.asked.len() as u64)
         };
         Box::pin(async move {
