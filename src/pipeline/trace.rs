@@ -93,7 +93,8 @@ pin_project! {
     pub(super) struct StageFuture<F> {
         #[pin]
         inner: F,
-        span: Option<OpenSpan>,
+        // In memory of its own: most calls are not traced, and each stage has one of these.
+        span: Option<Box<OpenSpan>>,
     }
 }
 
@@ -129,9 +130,10 @@ struct OpenSpan {
 }
 
 impl OpenSpan {
-    fn enter(draft: &Draft, name: &'static str) -> Option<Self> {
+    fn enter(draft: &Draft, name: &'static str) -> Option<Box<Self>> {
         let id = draft.stages()?.lock().enter();
-        Some(Self { draft: draft.clone(), id, name, began: Instant::now(), error: None })
+        let (draft, began) = (draft.clone(), Instant::now());
+        Some(Box::new(Self { draft, id, name, began, error: None }))
     }
 }
 
