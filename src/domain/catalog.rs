@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 
-use super::{Operation, builtin_operations};
+use super::{Operation, builtin_operations, is_uuid};
 
 /// Every operation the gateway knows, matched by method and canonical path.
 #[derive(Debug)]
@@ -74,15 +74,6 @@ pub enum OperationMatch<'a> {
     OtherMethods(&'a [Arc<Operation>]),
     /// No operation has this path.
     Unknown,
-}
-
-/// `8-4-4-4-12` hexadecimal digits, in either case.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 /// Why an operation cannot be in the catalog.

@@ -15,6 +15,7 @@ mod pattern;
 mod problem_base;
 mod request_id;
 mod target;
+mod uuid;
 
 pub use address::{Address, AddressError};
 pub use caller::{Caller, CallerLimits, CallerRule, Proof, Rate};
@@ -28,3 +29,4 @@ pub use pattern::{OperationPattern, PatternError};
 pub use problem_base::{ProblemBase, ProblemBaseError};
 pub use request_id::{RequestId, TraceContext};
 pub use target::{CanonicalTarget, TargetError};
+pub use uuid::{UUID_LENGTH, is_uuid};

@@ -134,7 +134,7 @@ mod crash;
 #[cfg(test)]
 mod measure;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use chain::{Hash, Seal, Tip};
 pub use checkpoint::Checkpoint;

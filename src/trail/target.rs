@@ -8,6 +8,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use http::uri::{InvalidUri, PathAndQuery};
 
 use super::keys::ObjectKey;
+use crate::domain::{UUID_LENGTH, is_uuid};
 
 /// The longest path that is written down, in bytes. Pigello's are a tenth of it.
 const MAX_PATH: usize = 2048;
@@ -15,8 +16,6 @@ const MAX_PATH: usize = 2048;
 const MAX_KEYS: usize = 64;
 /// The longest name of a query that is written down, in bytes.
 const MAX_KEY: usize = 64;
-/// The length of a UUID as text.
-const UUID: usize = 36;
 /// Stands for a parameter without `=`: the whole of it could be a value.
 const NO_NAME: &str = "(no name)";
 /// Stands for names that do not look like one.
@@ -27,22 +26,26 @@ const ODD_NAME: &str = "(odd name)";
 /// It is a copy of its own: a record lives longer than its request, and a part of hyper's read buffer
 /// that stays in use would cost the connection a new buffer for every request.
 #[derive(Clone)]
-pub struct Target(Box<str>);
+pub struct Target {
+    text: Box<str>,
+    /// How many bytes of it are the path.
+    path: usize,
+}
 
 impl Target {
     /// The path, which ends where the query begins.
     pub fn path(&self) -> &str {
-        self.0.split_once('?').map_or(&self.0, |(path, _)| path)
+        self.text.get(..self.path).unwrap_or_default()
     }
 
     fn query(&self) -> Option<&str> {
-        self.0.split_once('?').map(|(_, query)| query)
+        self.text.get(self.path..)?.strip_prefix('?')
     }
 }
 
 impl From<&PathAndQuery> for Target {
     fn from(target: &PathAndQuery) -> Self {
-        Self(target.as_str().into())
+        Self { text: target.as_str().into(), path: target.path().len() }
     }
 }
 
@@ -64,8 +67,9 @@ impl fmt::Debug for Target {
 /// The path, cut with an ellipsis where it is too long.
 pub(super) fn path(target: &Target) -> Cow<'_, str> {
     // A fragment has no place in a request target, and what stands behind it may be anything.
-    let path = target.path().split('#').next().unwrap_or_default();
-    bounded(path, MAX_PATH)
+    let path = target.path();
+    let end = memchr::memchr(b'#', path.as_bytes()).unwrap_or(path.len());
+    bounded(path.get(..end).unwrap_or_default(), MAX_PATH)
 }
 
 /// Cuts a text to a number of bytes and says so with an ellipsis.
@@ -85,25 +89,17 @@ pub(super) fn object_id(path: &str) -> Option<&str> {
     path.rsplit('/').find(|segment| is_uuid(segment))
 }
 
-fn is_uuid(text: &str) -> bool {
-    text.len() == UUID
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
 /// Puts the key's names in the place of all UUIDs, wherever they stand in the path.
 pub(super) fn rename_objects<'a>(path: Cow<'a, str>, key: &ObjectKey) -> Cow<'a, str> {
     let mut renamed = String::new();
     let mut kept = 0;
     let mut at = 0;
-    while at + UUID <= path.len() {
-        match path.get(at..at + UUID).filter(|text| is_uuid(text)) {
+    while at + UUID_LENGTH <= path.len() {
+        match path.get(at..at + UUID_LENGTH).filter(|text| is_uuid(text)) {
             Some(uuid) => {
                 renamed.push_str(path.get(kept..at).unwrap_or_default());
                 renamed.push_str(&key.name(uuid));
-                at += UUID;
+                at += UUID_LENGTH;
                 kept = at;
             }
             None => at += 1,

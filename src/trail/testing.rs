@@ -16,7 +16,7 @@ use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
 pub(super) const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
 
 /// A call that was forwarded; its query holds what must not be seen again.
-pub(super) fn record() -> Record {
+pub(crate) fn record() -> Record {
     let target = format!("/accounts/users/customer/subtenant/{OBJECT}/?ssn=201701272394&_slim=1");
     Record {
         time: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 
 use super::MOST_TROUBLES;
 use crate::{
-    domain::{ListenerName, Proof, RequestId},
+    domain::{ListenerName, Proof, RequestId, is_uuid},
     trail::{Outcome, Record},
 };
 
@@ -161,10 +161,6 @@ fn outline(path: &str) -> impl Iterator<Item = &str> {
 fn is_word(segment: &str) -> bool {
     segment.len() <= LONGEST_WORD
         && segment.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'))
-}
-
-fn is_uuid(segment: &str) -> bool {
-    segment.len() == 36 && segment.parse::<uuid::Uuid>().is_ok()
 }
 
 /// Twice as many as the deepest path of the API has.

@@ -10,7 +10,7 @@ use super::{
     json::{Clock, Object, key},
     keys::{ObjectKey, SigningKey},
     record::{Intent, Record},
-    target::{self, Target},
+    target,
 };
 
 /// The version of the line format. It is raised when a field changes its meaning or goes away, not
@@ -57,7 +57,8 @@ impl Encoder {
     pub(super) fn call(&mut self, record: &Record) {
         let mut id = [0; 36];
         let mut source = [0; 36];
-        let (path, object) = self.path_and_object(record.target.as_ref());
+        let path = record.target.as_ref().map(target::path);
+        let (path, object) = self.named(path.as_deref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
         self.line("call", record.time, |line| {
             line.text(key!("request_id"), record.request_id.encode(&mut id))
@@ -109,7 +110,8 @@ impl Encoder {
     /// A call that is about to use a credential.
     pub(super) fn intent(&mut self, intent: &Intent) {
         let mut id = [0; 36];
-        let (path, object) = self.path_and_object(intent.target.as_ref());
+        let path = intent.target.as_ref().map(target::path);
+        let (path, object) = self.named(path.as_deref());
         self.line("intent", intent.time, |line| {
             line.text(key!("request_id"), intent.request_id.encode(&mut id))
                 .text_or_null(key!("caller"), intent.caller.as_deref())
@@ -201,17 +203,15 @@ impl Encoder {
         made
     }
 
-    fn path_and_object<'t>(
-        &self,
-        target: Option<&'t Target>,
-    ) -> (Option<Cow<'t, str>>, Option<String>) {
-        let Some(path) = target.map(target::path) else { return (None, None) };
-        let object = target::object_id(&path);
+    /// The path as it is written down, and the object that it is about.
+    fn named<'p>(&self, path: Option<&'p str>) -> (Option<Cow<'p, str>>, Option<Cow<'p, str>>) {
+        let Some(path) = path else { return (None, None) };
+        let object = target::object_id(path);
         match &self.objects {
-            None => (Some(path.clone()), object.map(ToOwned::to_owned)),
+            None => (Some(Cow::Borrowed(path)), object.map(Cow::Borrowed)),
             Some(key) => {
-                let object = object.map(|object| key.name(object));
-                (Some(target::rename_objects(path.clone(), key)), object)
+                let object = object.map(|object| Cow::Owned(key.name(object)));
+                (Some(target::rename_objects(Cow::Borrowed(path), key)), object)
             }
         }
     }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::trail::{
-    Seal,
+    Seal, Target,
     testing::{OBJECT, record},
 };
 
