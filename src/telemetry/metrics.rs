@@ -5,12 +5,13 @@
 //! their number is bounded. Names follow the Prometheus conventions (base units, `_total`).
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
@@ -19,7 +20,7 @@ use prometheus_client::{
 };
 
 use super::meaning;
-use crate::trail::Record;
+use crate::trail::{CacheResult, Outcome, Record};
 
 /// The registry and the handles the path counts with.
 pub struct Metrics {
@@ -37,6 +38,9 @@ pub struct Metrics {
     connections: Gauge,
     reloads: Family<ReloadLabels, Counter>,
     config_loaded: Gauge,
+    /// What counts calls of the sorts that there were, so that a call is looked up once and not in
+    /// each family, by all its labels.
+    sorts: RwLock<HashMap<Sort, Arc<Counters>, ahash::RandomState>>,
 }
 
 impl Metrics {
@@ -57,6 +61,7 @@ impl Metrics {
             connections: Gauge::default(),
             reloads: Family::default(),
             config_loaded: Gauge::default(),
+            sorts: RwLock::default(),
             registry: Mutex::new(Registry::default()),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -81,21 +86,10 @@ impl Metrics {
 
     /// Counts one finished call.
     pub fn observe(&self, record: &Record) {
-        let operation = || record.operation.clone().unwrap_or_else(|| Arc::from("none"));
-        let caller = record.caller.clone().unwrap_or_else(|| Arc::from("unidentified"));
-        let outcome = record.outcome.label();
-        let status = record.status.map_or("none", status_class);
-        self.calls
-            .get_or_create(&CallLabels { operation: operation(), caller, outcome, status })
-            .inc();
-        let labels = OperationLabels { operation: operation() };
-        self.call_seconds.get_or_create(&labels).observe(record.duration.as_secs_f64());
-        if let Some(upstream) = record.upstream_time {
-            self.upstream_seconds.get_or_create(&labels).observe(upstream.as_secs_f64());
-        }
-        if let Some(status) = record.upstream_status {
-            let status = status.as_u16();
-            self.upstream_responses.get_or_create(&UpstreamLabels { status }).inc();
+        let sort = Sort::of(record);
+        let counted = self.sorts.read().get(&sort).map(|counters| counters.count(record));
+        if counted.is_none() {
+            self.of_its_sort(sort, record).count(record);
         }
         self.attempts.inc_by(record.attempts.into());
         for kind in record.retries.iter().copied() {
@@ -104,12 +98,41 @@ impl Metrics {
         if let Some(kind) = record.error {
             self.errors.get_or_create(&ErrorLabels { kind }).inc();
         }
-        if let Some(result) = record.cache {
-            let labels = CacheLabels { operation: operation(), result: result.label() };
-            self.cache.get_or_create(&labels).inc();
-        }
         self.request_bytes.inc_by(record.request_bytes);
         self.response_bytes.inc_by(record.response_bytes);
+    }
+
+    /// Looks up what counts calls of a sort, and remembers it.
+    fn of_its_sort(&self, sort: Sort, record: &Record) -> Arc<Counters> {
+        let operation = record.operation.clone().unwrap_or_else(|| Arc::from("none"));
+        let caller = record.caller.clone().unwrap_or_else(|| Arc::from("unidentified"));
+        let outcome = record.outcome.label();
+        let calls =
+            CallLabels { operation: Arc::clone(&operation), caller, outcome, status: sort.status };
+        let labels = OperationLabels { operation: Arc::clone(&operation) };
+        let counters = Arc::new(Counters {
+            calls: self.calls.get_or_create_owned(&calls),
+            call_seconds: self.call_seconds.get_or_create_owned(&labels),
+            upstream_seconds: record
+                .upstream_time
+                .map(|_| self.upstream_seconds.get_or_create_owned(&labels)),
+            upstream_responses: record.upstream_status.map(|status| {
+                let status = status.as_u16();
+                self.upstream_responses.get_or_create_owned(&UpstreamLabels { status })
+            }),
+            cache: record.cache.map(|result| {
+                let result = result.label();
+                self.cache.get_or_create_owned(&CacheLabels { operation, result })
+            }),
+            _names: [record.operation.clone(), record.caller.clone()],
+        });
+        let mut sorts = self.sorts.write();
+        if sorts.len() >= MOST_SORTS {
+            // Each reload of the configuration has names of its own.
+            sorts.clear();
+        }
+        sorts.insert(sort, Arc::clone(&counters));
+        counters
     }
 
     /// Counts an attempt to reload the configuration.
@@ -138,6 +161,62 @@ impl Metrics {
         Ok(text)
     }
 }
+
+/// What tells the calls apart that are counted apart. The names stand for themselves by where they are
+/// in memory: the configuration shares one text among all calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Sort {
+    operation: usize,
+    caller: usize,
+    outcome: Outcome,
+    status: &'static str,
+    cache: Option<CacheResult>,
+    upstream: Option<u16>,
+    is_timed: bool,
+}
+
+impl Sort {
+    fn of(record: &Record) -> Self {
+        let place = |name: &Option<Arc<str>>| name.as_ref().map_or(0, |name| name.as_ptr().addr());
+        Self {
+            operation: place(&record.operation),
+            caller: place(&record.caller),
+            outcome: record.outcome,
+            status: record.status.map_or("none", status_class),
+            cache: record.cache,
+            upstream: record.upstream_status.map(|status| status.as_u16()),
+            is_timed: record.upstream_time.is_some(),
+        }
+    }
+}
+
+/// What counts the calls of one sort.
+#[derive(Debug)]
+struct Counters {
+    calls: Counter,
+    call_seconds: Histogram,
+    upstream_seconds: Option<Histogram>,
+    upstream_responses: Option<Counter>,
+    cache: Option<Counter>,
+    /// As long as they are held, nothing else can be where they are.
+    _names: [Option<Arc<str>>; 2],
+}
+
+impl Counters {
+    fn count(&self, record: &Record) {
+        self.calls.inc();
+        self.call_seconds.observe(record.duration.as_secs_f64());
+        if let (Some(seconds), Some(time)) = (&self.upstream_seconds, record.upstream_time) {
+            seconds.observe(time.as_secs_f64());
+        }
+        for counter in [&self.upstream_responses, &self.cache].into_iter().flatten() {
+            counter.inc();
+        }
+    }
+}
+
+/// More than a configuration has callers, operations and ways to end together, in practice.
+const MOST_SORTS: usize = 4096;
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,6 +288,7 @@ struct ReloadLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trail::testing::record;
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {
@@ -220,5 +300,26 @@ mod tests {
             let told = meaning(name.strip_prefix("pigello_gateway_").unwrap());
             assert!(!told.is_empty() && text == format!("{told}."), "{help}");
         }
+    }
+
+    #[test]
+    fn calls_are_counted_by_their_names_wherever_these_are() {
+        let metrics = Metrics::new();
+        for round in 0..MOST_SORTS + 2 {
+            // Each has names of its own, as after a reload, and leaves its memory to the next one.
+            let name = if round % 2 == 0 { "even" } else { "odd" };
+            let call = Record { caller: Some(name.into()), operation: None, ..record() };
+            metrics.observe(&call);
+            metrics.observe(&call);
+        }
+        let text = metrics.encode().unwrap();
+        let each = MOST_SORTS + 2;
+        for name in ["even", "odd"] {
+            let calls = text.lines().find(|line| {
+                line.starts_with("pigello_gateway_calls_total{") && line.contains(name)
+            });
+            assert!(calls.unwrap().ends_with(&format!(" {each}")), "{text}");
+        }
+        assert!(metrics.sorts.read().len() <= MOST_SORTS);
     }
 }
