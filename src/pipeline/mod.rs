@@ -1,9 +1,11 @@
 //! THE PATH: every stage of a request, in the order it passes them.
 //!
 //! ```text
-//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─ audit ─┐
-//!                    (opens)                                                 (admits)       (intends)    │
-//!       Pigello ─ upstream ─ apply ─ gate ─ retry ─ stall ─ guard ─ rotate ─ deadline ─ resolve ─────────┘
+//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
+//!                    (opens)                                                 (admits)           │
+//!                                                                ┌─ resolve ─ audit ─ detach ───┘
+//!                                                                │           (intends)
+//!             Pigello ─ upstream ─ apply ─ gate ─ retry ─ stall ─ guard ─ rotate ─ deadline
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -51,6 +53,7 @@ pub mod identify;
 pub mod authorize;
 pub mod gather;
 pub mod cache;
+pub mod detach;
 pub mod inject;
 pub mod guard;
 pub mod resilience;
@@ -144,6 +147,8 @@ pub fn build(
         // Before the credentials: a hit never touches a secret.
         .layer(trace::stage("cache"))
         .layer(cache::cache(parts.store, parts.scope))
+        // Behind the cache: what memory answers is over before its connection reads on.
+        .layer(detach::detach())
         // Behind the cache, before the credentials: a secret that leaves is on a synced trail first.
         .layer(trace::stage("intend"))
         .layer(audit::intend(trail, profile))
