@@ -7,6 +7,7 @@ mod address;
 mod caller;
 mod catalog;
 mod duration;
+pub mod hex;
 mod names;
 mod operation;
 mod origin;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::hex;
+
 /// The gateway's identifier of one call: a UUID of version 7, so that it sorts by time.
 ///
 /// It is always the gateway's own; what a caller sends as `X-Request-Id` is not taken over,
@@ -80,8 +82,12 @@ impl TraceContext {
     }
 
     /// The `traceparent` to send upstream, with this call's span as the parent.
-    pub fn traceparent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    pub fn traceparent(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        hex::write(&mut text[3..35], &self.trace.to_be_bytes());
+        hex::write(&mut text[36..52], &self.span.to_be_bytes());
+        hex::write(&mut text[53..], &[self.flags]);
+        text
     }
 }
 
@@ -121,8 +127,9 @@ mod tests {
         assert_eq!(context.trace_id(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         assert_eq!(context.parent_id(), Some(0x00f0_67aa_0ba9_02b7));
         assert!(context.sampled());
-        let onward = context.traceparent();
-        assert!(onward.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{onward}");
+        let onward = String::from_utf8(context.traceparent().to_vec()).unwrap();
+        let own = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", context.span_id());
+        assert_eq!(onward, own);
         assert!(!onward.contains("00f067aa0ba902b7"), "the parent upstream is our span: {onward}");
     }
 

@@ -9,6 +9,8 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+use crate::domain::hex;
+
 /// A SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Hash(pub [u8; 32]);
@@ -43,21 +45,9 @@ impl Hash {
     /// The 64 digits.
     pub fn hex(&self) -> [u8; 64] {
         let mut text = [b'0'; 64];
-        let (pairs, _) = text.as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(self.0) {
-            *pair = digits(byte);
-        }
+        hex::write(&mut text, &self.0);
         text
     }
-}
-
-/// A byte as two lower-case hexadecimal digits.
-pub(super) const fn digits(byte: u8) -> [u8; 2] {
-    const fn one(nibble: u8) -> u8 {
-        // Without a branch: six more than what is over nine is over fifteen.
-        nibble + b'0' + ((nibble + 6) >> 4) * (b'a' - b'0' - 10)
-    }
-    [one(byte >> 4), one(byte & 15)]
 }
 
 const fn digit(byte: u8) -> Option<u8> {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::chain::digits;
+use crate::domain::hex::digits;
 
 /// A field's name, with what stands around it in a line: one copy instead of three.
 #[derive(Clone, Copy)]

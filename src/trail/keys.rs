@@ -20,10 +20,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
-use super::{
-    chain::{Hash, digits},
-    directory::private,
-};
+use super::{chain::Hash, directory::private};
+use crate::domain::hex::digits;
 
 /// The name of the signing key in the trail's directory.
 pub(super) const SIGNING_KEY: &str = "signing-key.pem";

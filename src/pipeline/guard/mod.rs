@@ -155,6 +155,11 @@ fn inspect_body(response: Response<Body>, lease: &Arc<Lease>) -> Result<Look, Er
     if body.is_end_stream() || parts.status == StatusCode::NOT_MODIFIED {
         return Ok(Look::Done(Response::from_parts(parts, body)));
     }
+    if let Some(bytes) = body.in_memory().filter(|_| is_plain(&parts.headers)) {
+        let is_in_it = lease.needles().are_in(&bytes);
+        let response = Response::from_parts(parts, body);
+        return if is_in_it { Err(echoed()) } else { Ok(Look::Done(response)) };
+    }
     let lease = Arc::clone(lease);
     match body.size_hint().exact() {
         Some(length) if length <= SMALL_BODY as u64 => Ok(Look::Reading(Box::pin(async move {
@@ -171,14 +176,18 @@ fn inspect_body(response: Response<Body>, lease: &Arc<Lease>) -> Result<Look, Er
 
 /// Reads a small body and looks at it before its head is passed on.
 async fn whole(headers: &HeaderMap, body: Body, lease: Arc<Lease>) -> Result<Body, Error> {
-    let plain = !headers.contains_key(http::header::CONTENT_ENCODING);
-    if plain {
+    if is_plain(headers) {
         // Nearly always one piece, which is looked at where it lies.
         let bytes = collect_limited(body, SMALL_BODY).await.map_err(incomplete)?;
         return if lease.needles().are_in(&bytes) { Err(echoed()) } else { Ok(Body::full(bytes)) };
     }
     let guarded = Guarded::new(body, headers, lease).map_err(|_| unknown_coding())?;
     collect_limited(guarded, SMALL_BODY).await.map(Body::full).map_err(incomplete)
+}
+
+/// Whether a body can be looked into as it is.
+fn is_plain(headers: &HeaderMap) -> bool {
+    !headers.contains_key(http::header::CONTENT_ENCODING)
 }
 
 fn incomplete(error: CollectError) -> Error {

@@ -58,7 +58,7 @@ where
         if let Ok(id) = HeaderValue::from_str(id.encode(&mut buffer)) {
             headers.insert(REQUEST_ID, id);
         }
-        if let Ok(traceparent) = HeaderValue::try_from(trace.traceparent()) {
+        if let Ok(traceparent) = HeaderValue::from_bytes(&trace.traceparent()) {
             headers.insert(TRACEPARENT, traceparent);
         }
         headers.append(header::VIA, HeaderValue::from_static("1.1 pigello-gateway"));

@@ -113,8 +113,9 @@ impl Upstream {
                 request.headers_mut().insert(header::HOST, host);
                 let response = wire.exchange(request).await?;
                 let tls = wire.tls().cloned();
-                let response = response.map(|body| Answer::body(body, wire, &self.pool));
-                Ok(Answered { response, tls })
+                let (head, body) = response.into_parts();
+                let body = Answer::body(body, wire, &self.pool).await;
+                Ok(Answered { response: Response::from_parts(head, body), tls })
             }
             Line::Shared(mut shared) => {
                 // HTTP/2 has the origin in the target.

@@ -163,6 +163,48 @@ async fn an_answer_that_nobody_reads_to_its_end_closes_its_connection() {
 }
 
 #[tokio::test]
+async fn a_small_answer_that_came_with_its_head_is_in_memory_and_its_connection_is_free() {
+    let scene = Scene::new().await;
+    let upstream = async {
+        let mut stream = scene.accept().await;
+        for _ in 0..3 {
+            receive(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+        }
+        stream
+    };
+    let calls = async {
+        for _ in 0..3 {
+            // Over the same connection, though nobody has read a body yet.
+            let response = get(&scene.upstream).await.unwrap();
+            assert_eq!(response.body().in_memory().unwrap(), "OK");
+        }
+    };
+    tokio::join!(upstream, calls);
+}
+
+#[tokio::test]
+async fn a_small_answer_that_comes_in_pieces_is_whole() {
+    let scene = Scene::new().await;
+    let (head_is_there, wait) = tokio::sync::oneshot::channel();
+    let upstream = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab").await.unwrap();
+        wait.await.unwrap();
+        stream.write_all(b"cd").await.unwrap();
+        stream
+    };
+    let call = async {
+        let response = get(&scene.upstream).await.unwrap();
+        assert_eq!(http_body::Body::size_hint(response.body()).exact(), Some(4));
+        head_is_there.send(()).unwrap();
+        assert_eq!(read(response).await.unwrap(), "abcd");
+    };
+    tokio::join!(upstream, call);
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error() {
     let scene = Scene::new().await;
     let answer = async {

@@ -172,16 +172,31 @@ pub(super) struct Answer {
     body: Incoming,
     wire: Option<Box<Wire>>,
     pool: Arc<Pool>,
+    /// What came with the head and is not the whole body.
+    ahead: Option<Result<Frame<Bytes>, BoxError>>,
 }
 
 impl Answer {
-    /// The body of an answer that came over a connection.
-    pub(super) fn body(body: Incoming, wire: Box<Wire>, pool: &Arc<Pool>) -> Body {
+    /// The body of an answer that came over a connection. Most are small and come with their head:
+    /// such a body is in memory, and its connection is free.
+    pub(super) async fn body(body: Incoming, wire: Box<Wire>, pool: &Arc<Pool>) -> Body {
         if body.is_end_stream() {
             pool.put(wire);
             return Body::empty();
         }
-        Body::wrap(Self { body, wire: Some(wire), pool: Arc::clone(pool) })
+        let is_small = body.size_hint().exact().is_some_and(|length| length <= SMALL_BODY);
+        let mut answer = Self { body, wire: Some(wire), pool: Arc::clone(pool), ahead: None };
+        if is_small {
+            let now = poll_fn(|cx| Poll::Ready(Pin::new(&mut answer).poll_frame(cx))).await;
+            match now {
+                Poll::Ready(Some(Ok(frame))) if answer.wire.is_none() => {
+                    return frame.into_data().map_or_else(|_| Body::empty(), Body::full);
+                }
+                Poll::Ready(Some(frame)) => answer.ahead = Some(frame),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+        }
+        Body::wrap(answer)
     }
 }
 
@@ -194,6 +209,9 @@ impl HttpBody for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(frame) = this.ahead.take() {
+            return Poll::Ready(Some(frame));
+        }
         let Some(wire) = &mut this.wire else { return Poll::Ready(None) };
         let frame = ready!(wire.poll_body(&mut this.body, cx));
         match &frame {
@@ -209,10 +227,18 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ahead.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.body.size_hint();
+        let ahead = self.ahead.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        match (ahead, rest.exact()) {
+            (Some(ahead), Some(rest)) => SizeHint::with_exact(rest + ahead.len() as u64),
+            _ => rest,
+        }
     }
 }
+
+/// As much as the guard reads before it passes an answer on.
+const SMALL_BODY: u64 = 64 * 1024;
