@@ -12,6 +12,7 @@ mod tls;
 mod wire;
 
 use std::{
+    mem,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -71,12 +72,16 @@ impl Upstream {
     /// Sends a request over an open connection, if there is one, or a new one. One that turns out to
     /// be dead before a byte of the request was written is no failure: the next one is taken, which
     /// is no retry of anything that Pigello may have seen.
-    async fn send(&self, mut request: Request<Body>) -> Result<Answered, Failure> {
+    ///
+    /// The request is lent until it is sent: each `async` that it is moved through has room of its own
+    /// for it, in memory that every call takes and gives back.
+    async fn send(&self, request: &mut Request<Body>) -> Result<Answered, Failure> {
         let is_repeatable = request.method().is_idempotent();
         loop {
             let (line, is_new) = match self.pool.take() {
                 Some(line) => (line, false),
-                None => (self.pool.open().await?, true),
+                // In memory of its own, because hardly a call needs it.
+                None => (Box::pin(self.pool.open()).await?, true),
             };
             if let Line::Own(_, rested) = &line
                 && !is_new
@@ -90,7 +95,7 @@ impl Upstream {
                 Err(failure) => failure,
             };
             match failure.take_message() {
-                Some(unsent) if !is_new => request = unsent,
+                Some(unsent) if !is_new => *request = unsent,
                 _ => return Err(failure.into_error().into()),
             }
         }
@@ -99,30 +104,18 @@ impl Upstream {
     async fn send_over(
         &self,
         line: Line,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
     ) -> Result<Answered, TrySendError<Request<Body>>> {
         match line {
             Line::Own(mut wire, _) => {
-                if request.uri().authority().is_some()
-                    && let Some(target) = request.uri().path_and_query().cloned()
-                {
-                    // It was meant for an HTTP/2 connection that is no more.
-                    *request.uri_mut() = target.into();
-                }
-                let host = self.pool.origin().host_header().clone();
-                request.headers_mut().insert(header::HOST, host);
-                let response = wire.exchange(request).await?;
+                let request = as_http1(mem::take(request), self.pool.origin());
+                let (head, body) = wire.exchange(request).await?.into_parts();
                 let tls = wire.tls().cloned();
-                let (head, body) = response.into_parts();
                 let body = Answer::body(body, wire, &self.pool).await;
                 Ok(Answered { response: Response::from_parts(head, body), tls })
             }
             Line::Shared(mut shared) => {
-                // HTTP/2 has the origin in the target.
-                request.headers_mut().remove(header::HOST);
-                if let Some(target) = request.uri().path_and_query().cloned() {
-                    *request.uri_mut() = self.pool.origin().uri_of(target);
-                }
+                let request = as_http2(mem::take(request), self.pool.origin());
                 let response = shared.sender.try_send_request(request).await?;
                 Ok(Answered { response: response.map(Body::from), tls: shared.tls })
             }
@@ -130,13 +123,33 @@ impl Upstream {
     }
 }
 
+fn as_http1(mut request: Request<Body>, origin: &Origin) -> Request<Body> {
+    if request.uri().authority().is_some()
+        && let Some(target) = request.uri().path_and_query().cloned()
+    {
+        // It was meant for an HTTP/2 connection that is no more.
+        *request.uri_mut() = target.into();
+    }
+    request.headers_mut().insert(header::HOST, origin.host_header().clone());
+    request
+}
+
+fn as_http2(mut request: Request<Body>, origin: &Origin) -> Request<Body> {
+    // HTTP/2 has the origin in the target.
+    request.headers_mut().remove(header::HOST);
+    if let Some(target) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = origin.uri_of(target);
+    }
+    request
+}
+
 /// A connection that was in use so shortly before is taken as it is for what can be sent again.
 const RESTED: Duration = Duration::from_millis(1);
 
 /// One call outside the path, over a connection of its own. The target is a path and query.
-pub async fn ask(settings: Settings, request: Request<Body>) -> Result<Response<Body>, Error> {
+pub async fn ask(settings: Settings, mut request: Request<Body>) -> Result<Response<Body>, Error> {
     let (_never, rotations) = watch::channel(0);
-    let answered = Upstream::new(settings, rotations).send(request).await;
+    let answered = Upstream::new(settings, rotations).send(&mut request).await;
     answered.map(|answered| answered.response).map_err(|failure| classify::classify(failure, None))
 }
 
@@ -156,11 +169,11 @@ impl Service<Outbound> for Upstream {
     }
 
     fn call(&mut self, outbound: Outbound) -> Self::Future {
-        let Outbound { request, draft } = outbound;
+        let Outbound { mut request, draft } = outbound;
         let upstream = self.clone();
         Box::pin(async move {
             let began = Instant::now();
-            let result = upstream.send(request).await;
+            let result = upstream.send(&mut request).await;
             let took = Some(began.elapsed());
             let Answered { mut response, tls } = result.map_err(|failure| {
                 draft.note(|facts| facts.upstream_time = took);

@@ -114,7 +114,7 @@ async fn what_is_sent_names_the_origin_and_nothing_else() {
         let upstream = scene.upstream.clone();
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = target.parse().unwrap();
-        let call = tokio::spawn(async move { upstream.send(request).await.map(drop) });
+        let call = tokio::spawn(async move { upstream.send(&mut request).await.map(drop) });
         let mut stream = scene.accept().await;
         let host = scene.listener.local_addr().unwrap();
         let head = format!("GET /a?b HTTP/1.1\r\nhost: {host}\r\n\r\n");

@@ -9,7 +9,7 @@
 use std::{
     fmt,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -26,6 +26,7 @@ use hyper::{
     client::conn::{TrySendError, http1},
 };
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 
 use super::{connect::Stream, pool::Pool};
 use crate::{body::Body, error::BoxError, trail::UpstreamTls};
@@ -67,16 +68,17 @@ impl Wire {
 
     /// Sends a request and waits for the head of its answer. If the connection turns out to be dead
     /// before anything of the request was sent, the error has the request.
-    pub(super) async fn exchange(
+    pub(super) fn exchange(
         &mut self,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        poll_fn(|cx| {
-            let wanted = |cx: &mut Context<'_>| answer.as_mut().poll(cx);
-            self.relay.run(&self.waker, cx, wanted, |cx| drive(&mut self.connection, cx))
-        })
-        .await
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + Send {
+        let answer = self.sender.try_send_request(request);
+        Exchange {
+            answer,
+            connection: &mut self.connection,
+            relay: &self.relay,
+            waker: &self.waker,
+        }
     }
 
     /// The next piece of an answer's body.
@@ -97,6 +99,27 @@ impl Wire {
         }
         drop(self.relay.call.take());
         self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+pin_project! {
+    /// Waits for the head of an answer, and drives the connection meanwhile.
+    struct Exchange<'a, A> {
+        #[pin]
+        answer: A,
+        connection: &'a mut Option<Connection>,
+        relay: &'a Relay,
+        waker: &'a Waker,
+    }
+}
+
+impl<A: Future> Future for Exchange<'_, A> {
+    type Output = A::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let wanted = |cx: &mut Context<'_>| this.answer.as_mut().poll(cx);
+        this.relay.run(this.waker, cx, wanted, |cx| drive(this.connection, cx))
     }
 }
 
