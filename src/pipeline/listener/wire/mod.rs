@@ -103,6 +103,28 @@ impl<S> WireIo<S> {
         Self { stream, connection, limits, place, held, cleared: 0, linger: None }
     }
 
+    /// Looks at a head and at what is there of its body, or at a body: up to the end of the message.
+    /// What comes in one piece goes on in one, so that its reader needs one buffer for it.
+    fn look_on(&mut self, bytes: &[u8]) -> Verdict {
+        let mut passed = 0;
+        loop {
+            match self.look(bytes.get(passed..).unwrap_or_default()) {
+                Verdict::Pass(length) => {
+                    passed += length;
+                    let is_in_body = matches!(self.place, Place::Length(_) | Place::Chunked(_));
+                    if length == 0 || passed == bytes.len() || !is_in_body {
+                        return Verdict::Pass(passed);
+                    }
+                }
+                verdict if passed == 0 => return verdict,
+                // What is right goes on first. The next look says the same of the rest.
+                Verdict::More | Verdict::Refuse(_) | Verdict::Fail(_) => {
+                    return Verdict::Pass(passed);
+                }
+            }
+        }
+    }
+
     /// Looks at bytes that begin where the last look ended.
     fn look(&mut self, bytes: &[u8]) -> Verdict {
         match &mut self.place {
@@ -203,7 +225,7 @@ impl<S> WireIo<S> {
     /// Looks at what is held, and says whether any of it may go on now.
     fn look_at_held(&mut self) -> io::Result<bool> {
         let held = std::mem::take(&mut self.held);
-        let verdict = self.look(&held);
+        let verdict = self.look_on(&held);
         self.held = held;
         match verdict {
             Verdict::Pass(0) | Verdict::More => return Ok(false),
@@ -271,7 +293,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
             }
             if this.held.is_empty() {
                 // Nearly always: a whole message, handed on where it lies.
-                match this.look(read) {
+                match this.look_on(read) {
                     Verdict::Pass(length) if length == read.len() => return Poll::Ready(Ok(())),
                     Verdict::Pass(length) if length > 0 => {
                         this.held.extend_from_slice(read.get(length..).unwrap_or_default());

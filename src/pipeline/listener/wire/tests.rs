@@ -107,6 +107,21 @@ async fn a_first_request_is_read_at_once() {
 }
 
 #[tokio::test]
+async fn a_message_that_comes_in_one_piece_is_handed_on_in_one() {
+    for message in [
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        let (mut caller, mut io, _) = wire();
+        caller.write_all(message.as_bytes()).await.unwrap();
+        caller.write_all(b"GET /next HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut buffer = vec![0; 1000];
+        let length = io.read(&mut buffer).await.unwrap();
+        assert_eq!(str::from_utf8(&buffer[..length]).unwrap(), message);
+    }
+}
+
+#[tokio::test]
 async fn messages_are_handed_on_one_by_one() {
     let (mut caller, mut io, _) = wire();
     let (first, second) = ("GET /1 HTTP/1.1\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n");
