@@ -1,7 +1,6 @@
 //! One connection of a caller: HTTP/1.1 or HTTP/2, until it ends or the gateway drains.
 
 use std::{
-    cell::RefCell,
     convert::Infallible,
     fmt,
     pin::{Pin, pin},
@@ -22,6 +21,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +74,9 @@ impl<P> Path for P where
 pub(super) struct Server<P> {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    path: P,
+    /// One for all connections: a stage has nothing that belongs to one of them, and a copy of all
+    /// stages counts two dozen references. Nobody waits for it: all calls are made on one thread.
+    path: Arc<Mutex<P>>,
     settings: Settings,
     tls: Option<Arc<ServerTls>>,
     refused: Refused,
@@ -110,6 +112,7 @@ impl<P: Path> Server<P> {
             .max_local_error_reset_streams(Some(LOCAL_RESETS))
             .keep_alive_interval(Some(settings.patience.idle))
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        let path = Arc::new(Mutex::new(path));
         Self { http1, http2, path, settings, tls, refused, drain }
     }
 
@@ -175,7 +178,7 @@ impl<P: Path> Server<P> {
             () = to_end.as_mut() => return,
         };
         let handler = Handler {
-            path: RefCell::new(self.path.clone()),
+            path: Arc::clone(&self.path),
             connection: Arc::clone(&connection),
             leaving: Arc::clone(&self.drain.leaving),
         };
@@ -239,8 +242,7 @@ async fn ending(drain: &Drain, connection: Option<&Arc<Connection>>) {
 
 /// Hands hyper's requests to the path.
 struct Handler<P> {
-    /// hyper calls a service through a shared reference, one call at a time.
-    path: RefCell<P>,
+    path: Arc<Mutex<P>>,
     connection: Arc<Connection>,
     leaving: Arc<AtomicBool>,
 }
@@ -255,7 +257,7 @@ impl<P: Path> hyper::service::Service<Request<Incoming>> for Handler<P> {
         let last = self.leaving.load(Ordering::Relaxed) && request.version() < Version::HTTP_2;
         // Every stage of the path is always ready, so there is nothing to poll before the call.
         let arrival = Arrival { request, connection: Arc::clone(&self.connection) };
-        Answering { answer: self.path.borrow_mut().call(arrival), last }
+        Answering { answer: self.path.lock().call(arrival), last }
     }
 }
 

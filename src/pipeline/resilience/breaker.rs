@@ -97,11 +97,13 @@ impl Breaker {
     /// Lets a call pass, or says after how long to come back.
     pub(super) fn admit(self: &Arc<Self>) -> Result<Pass, Duration> {
         let mut state = self.state.lock();
-        let now = Instant::now();
         let probe = match &mut *state {
             State::Closed { .. } => false,
-            State::Open { until, .. } if now < *until => return Err(*until - now),
-            State::Open { pause, .. } => {
+            State::Open { until, pause } => {
+                let left = until.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    return Err(left);
+                }
                 *state = State::HalfOpen { probing: true, pause: *pause };
                 tracing::info!(
                     "breaker half-open: one call finds out whether the upstream is back"
