@@ -92,8 +92,8 @@ pub fn is_pigellos_own(name: &HeaderName) -> bool {
             .all(|(byte, ours)| byte == ours || (*ours == b'-' && *byte == b'_'))
 }
 
-/// The seven, the identifiers of call and trace, and `Via`.
-const ADDED: usize = 10;
+/// The seven, the identifiers of call and trace, `Via`, and `Host` over HTTP/1.1.
+const ADDED: usize = 11;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[cfg(test)]
