@@ -46,7 +46,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let upstream = Upstream::start().await;
     upstream.forget_ids();
     let setup = Setup::new(common, &upstream).set("TIMEOUTS__FIRST_BYTE", "3s");
-    let gateway = setup.start().await;
+    let mut gateway = setup.start().await;
     let (address, process) = (gateway.address("main"), gateway.process());
     let (stop, next) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
     let callers = start(common, options, &upstream, address, &next, &stop);
@@ -84,6 +84,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
         );
     }
     report.figure("most memory ever (KiB)", process.peak_resident());
+    gateway.drain().await;
     report.promise("every call ends as it has to", wrong == 0, wrong);
     let mean = |samples: &[Sample], figure: fn(&Sample) -> f64| {
         samples.iter().map(figure).sum::<f64>() / samples.len().max(1) as f64
