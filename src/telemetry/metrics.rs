@@ -19,8 +19,11 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use super::meaning;
-use crate::trail::{CacheResult, Outcome, Record};
+use super::{
+    meaning,
+    sort::{Counters, Sort},
+};
+use crate::trail::Record;
 
 /// The registry and the handles the path counts with.
 pub struct Metrics {
@@ -162,62 +165,6 @@ impl Metrics {
     }
 }
 
-/// What tells the calls apart that are counted apart. The names stand for themselves by where they are
-/// in memory: the configuration shares one text among all calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Sort {
-    operation: usize,
-    caller: usize,
-    outcome: Outcome,
-    status: &'static str,
-    cache: Option<CacheResult>,
-    upstream: Option<u16>,
-    is_timed: bool,
-}
-
-impl Sort {
-    fn of(record: &Record) -> Self {
-        let place = |name: &Option<Arc<str>>| name.as_ref().map_or(0, |name| name.as_ptr().addr());
-        Self {
-            operation: place(&record.operation),
-            caller: place(&record.caller),
-            outcome: record.outcome,
-            status: record.status.map_or("none", status_class),
-            cache: record.cache,
-            upstream: record.upstream_status.map(|status| status.as_u16()),
-            is_timed: record.upstream_time.is_some(),
-        }
-    }
-}
-
-/// What counts the calls of one sort.
-#[derive(Debug)]
-struct Counters {
-    calls: Counter,
-    call_seconds: Histogram,
-    upstream_seconds: Option<Histogram>,
-    upstream_responses: Option<Counter>,
-    cache: Option<Counter>,
-    /// As long as they are held, nothing else can be where they are.
-    _names: [Option<Arc<str>>; 2],
-}
-
-impl Counters {
-    fn count(&self, record: &Record) {
-        self.calls.inc();
-        self.call_seconds.observe(record.duration.as_secs_f64());
-        if let (Some(seconds), Some(time)) = (&self.upstream_seconds, record.upstream_time) {
-            seconds.observe(time.as_secs_f64());
-        }
-        for counter in [&self.upstream_responses, &self.cache].into_iter().flatten() {
-            counter.inc();
-        }
-    }
-}
-
-/// More than a configuration has callers, operations and ways to end together, in practice.
-const MOST_SORTS: usize = 4096;
-
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
@@ -228,20 +175,13 @@ fn register(registry: &mut Registry, name: &str, metric: impl Metric) {
     registry.register(name, meaning(name), metric);
 }
 
-const fn status_class(status: http::StatusCode) -> &'static str {
-    match status.as_u16() {
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    }
-}
-
 fn seconds_since_1970() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+/// More than a configuration has callers, operations and ways to end together, in practice.
+const MOST_SORTS: usize = 4096;
 
 /// From a cached answer (tens of microseconds) to the longest call (tens of seconds).
 fn histogram() -> Histogram {

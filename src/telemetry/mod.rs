@@ -3,6 +3,7 @@
 mod activity;
 mod logs;
 mod metrics;
+mod sort;
 mod table;
 mod traces;
 
