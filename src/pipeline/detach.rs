@@ -13,6 +13,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
+use http_body::Body as _;
 use tower::{Layer, Service};
 
 use super::request::Fetch;
@@ -55,7 +56,9 @@ where
 
     fn call(&mut self, mut fetch: Fetch) -> Self::Future {
         // A fetch that others wait for runs in a task of its own: by then hyper has its new buffer.
-        if let Some(head) = Arc::get_mut(&mut fetch.head) {
+        if fetch.body.is_end_stream()
+            && let Some(head) = Arc::get_mut(&mut fetch.head)
+        {
             detach_fields(&mut head.headers);
             head.target.detach();
         }
