@@ -1,4 +1,4 @@
-//! Calls the gateway, one call after the other on one connection.
+//! Calls the gateway, one call after the other: on one connection, or each on a new one.
 
 use std::{
     fmt,
@@ -18,6 +18,8 @@ use super::{
 pub enum Call {
     /// A read that is answered from memory.
     Cached,
+    /// The same on a new connection, which ends with it.
+    Connected,
     /// A read that goes to the upstream.
     Proxied,
     /// A body of 1 KB that goes to the upstream.
@@ -26,15 +28,21 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Cached, Self::Proxied, Self::Created];
+    pub const ALL: [Self; 4] = [Self::Cached, Self::Connected, Self::Proxied, Self::Created];
 
     /// Its name in expected.toml.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cached => "cached",
+            Self::Connected => "connected",
             Self::Proxied => "proxied",
             Self::Created => "created",
         }
+    }
+
+    /// Whether it goes to the upstream.
+    pub fn leaves(self) -> bool {
+        matches!(self, Self::Proxied | Self::Created)
     }
 
     /// Whether this is how it has to arrive upstream: as it was sent, with the credentials.
@@ -48,7 +56,7 @@ impl Call {
 
     fn line(self) -> (&'static str, &'static str) {
         match self {
-            Self::Cached => ("GET", CACHED),
+            Self::Cached | Self::Connected => ("GET", CACHED),
             Self::Proxied => ("GET", PROXIED),
             Self::Created => ("POST", CREATED_AT),
         }
@@ -56,7 +64,7 @@ impl Call {
 
     fn body(self) -> String {
         match self {
-            Self::Cached | Self::Proxied => String::new(),
+            Self::Cached | Self::Connected | Self::Proxied => String::new(),
             Self::Created => new_object(),
         }
     }
@@ -69,13 +77,14 @@ impl Call {
         } else {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
         };
-        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n{body}")
+        let close = if self == Self::Connected { "Connection: close\r\n" } else { "" };
+        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{framing}{close}\r\n{body}")
     }
 
     /// What the answer's body is.
     fn answer(self) -> &'static str {
         match self {
-            Self::Cached | Self::Proxied => SUBTENANT,
+            Self::Cached | Self::Connected | Self::Proxied => SUBTENANT,
             Self::Created => CREATED,
         }
     }
@@ -87,31 +96,32 @@ impl fmt::Display for Call {
     }
 }
 
-/// A connection to the gateway.
+/// A caller of the gateway, with the connection it keeps.
 #[derive(Debug)]
 pub struct Caller {
-    stream: TcpStream,
+    address: SocketAddr,
+    kept: Option<TcpStream>,
     answer: Vec<u8>,
 }
 
 impl Caller {
-    /// Connects.
-    pub fn connect(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address)
-            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-            .and_then(|stream| stream.set_read_timeout(Some(PATIENCE)).map(|()| stream))
-            .during("cannot connect to the gateway")?;
-        Ok(Self { stream, answer: Vec::new() })
+    /// Calls the gateway there.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, kept: None, answer: Vec::new() }
     }
 
     /// Makes one call and looks at its answer.
     pub fn call(&mut self, call: Call) -> Result<(), Failure> {
-        self.stream.write_all(call.request().as_bytes()).during("cannot send a call")?;
+        let mut stream = match self.kept.take() {
+            Some(kept) if call != Call::Connected => kept,
+            _ => open(self.address)?,
+        };
+        stream.write_all(call.request().as_bytes()).during("cannot send a call")?;
         self.answer.clear();
         let body = call.answer().as_bytes();
         let mut piece = [0; 8192];
         while !self.answer.ends_with(body) {
-            let read = self.stream.read(&mut piece).during(format_args!(
+            let read = stream.read(&mut piece).during(format_args!(
                 "a {call} call got no whole answer: {}",
                 String::from_utf8_lossy(&self.answer)
             ))?;
@@ -120,8 +130,20 @@ impl Caller {
             }
             self.answer.extend(piece.iter().take(read));
         }
+        if call != Call::Connected {
+            self.kept = Some(stream);
+        } else if stream.read(&mut piece).during("the gateway did not end its connection")? > 0 {
+            return Err(Failure::new("the gateway sent more than its answer"));
+        }
         Ok(())
     }
+}
+
+fn open(address: SocketAddr) -> Result<TcpStream, Failure> {
+    TcpStream::connect(address)
+        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        .and_then(|stream| stream.set_read_timeout(Some(PATIENCE)).map(|()| stream))
+        .during("cannot connect to the gateway")
 }
 
 /// How long an answer may take under callgrind, which is slow.

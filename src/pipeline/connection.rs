@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 
 use super::defect::Defect;
 use crate::domain::Caller;
@@ -18,8 +18,9 @@ use crate::domain::Caller;
 pub struct Connection {
     peer: Peer,
     tls_names: Vec<Arc<str>>,
-    /// Who the peer is, and by which rules that was found out.
-    caller: ArcSwapOption<(u64, Arc<Caller>)>,
+    /// Who the peer is, and by which rules that was found out. Nobody waits for it: the calls of a
+    /// connection are made on one thread.
+    caller: Mutex<Option<(u64, Arc<Caller>)>>,
     defect: OnceLock<Defect>,
     active: AtomicU32,
     used: AtomicBool,
@@ -44,7 +45,7 @@ pub enum Peer {
 impl Connection {
     /// A connection of that peer, with the URI and DNS names of its verified certificate.
     pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
-        let (caller, defect, active) = (ArcSwapOption::empty(), OnceLock::new(), AtomicU32::new(0));
+        let (caller, defect, active) = (Mutex::default(), OnceLock::new(), AtomicU32::new(0));
         let used = AtomicBool::new(false);
         Arc::new(Self { peer, tls_names, caller, defect, active, used })
     }
@@ -61,14 +62,11 @@ impl Connection {
 
     /// Who the peer is: found out once a connection, and again when the rules are others.
     pub(super) fn caller(&self, rules: u64, identify: impl FnOnce() -> Arc<Caller>) -> Arc<Caller> {
-        if let Some((by, caller)) = self.caller.load().as_deref()
-            && *by == rules
-        {
-            return Arc::clone(caller);
+        let mut known = self.caller.lock();
+        match &*known {
+            Some((by, caller)) if *by == rules => Arc::clone(caller),
+            _ => Arc::clone(&known.insert((rules, identify())).1),
         }
-        let caller = identify();
-        self.caller.store(Some(Arc::new((rules, Arc::clone(&caller)))));
-        caller
     }
 
     /// Remembers why the message that came last cannot be read; none comes after it.

@@ -30,7 +30,7 @@ use super::{
     patient_io::PatientIo,
     socket::Stream,
     tls::{Accepted, Protocol, ServerTls},
-    wire::{HeadLimits, Spoken, WireIo},
+    wire::{Farewell, HeadLimits, Spoken, WireIo},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -163,7 +163,8 @@ impl<P: Path> Server<P> {
         let limits =
             HeadLimits { bytes: self.settings.head_bytes, fields: self.settings.header_count };
         let io = PatientIo::new(stream, Arc::clone(&connection), self.settings.patience);
-        let mut io = WireIo::new(io, Arc::clone(&connection), limits, protocol);
+        let farewell = if over.is_some() { Farewell::Said } else { Farewell::Implied };
+        let mut io = WireIo::new(io, Arc::clone(&connection), limits, protocol, farewell);
         let mut to_end = pin!(async {
             match &over {
                 None => ending(&self.drain, Some(&connection)).await,

@@ -121,20 +121,19 @@ impl<P: Path> Listener<P> {
             }
         });
         loop {
-            // The permit comes first: over the limit, connections wait in the kernel's queue
-            // instead of costing this process memory.
-            let permit = tokio::select! {
-                biased;
-                () = over.as_mut() => return Ok(()),
-                permit = Arc::clone(&connections).acquire_owned() => permit,
+            let next = async {
+                // The permit comes first: over the limit, connections wait in the kernel's queue
+                // instead of costing this process memory.
+                let permit = Arc::clone(&connections).acquire_owned().await.ok()?;
+                Some((permit, acceptor.accept().await))
             };
-            let Ok(permit) = permit else { return Ok(()) };
             // In this order: nobody is let in by what a reload has just replaced.
-            let accepted = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = over.as_mut() => return Ok(()),
-                accepted = acceptor.accept() => accepted,
+                next = next => next,
             };
+            let Some((permit, accepted)) = next else { return Ok(()) };
             match accepted {
                 Ok((stream, peer)) => {
                     let taken = Taken::new(open.clone(), permit);

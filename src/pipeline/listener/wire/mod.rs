@@ -45,11 +45,21 @@ pub(super) struct HeadLimits {
     pub(super) fields: usize,
 }
 
+/// How a peer learns that a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// By the end of the socket: who drops it, says all there is.
+    Implied,
+    /// The stream has a word for it, as TLS does.
+    Said,
+}
+
 /// A stream that hands on only what can be read in one way.
 pub(super) struct WireIo<S> {
     stream: S,
     connection: Arc<Connection>,
     limits: HeadLimits,
+    farewell: Farewell,
     place: Place,
     /// What has been read and is not handed on yet.
     held: BytesMut,
@@ -93,6 +103,7 @@ impl<S> WireIo<S> {
         connection: Arc<Connection>,
         limits: HeadLimits,
         protocol: Protocol,
+        farewell: Farewell,
     ) -> Self {
         let held = BytesMut::new();
         let place = match protocol {
@@ -100,7 +111,7 @@ impl<S> WireIo<S> {
             Protocol::Http1 => Place::Head,
             Protocol::Http2 => Place::Http2(Meter::new(Instant::now(), PREFACE.len())),
         };
-        Self { stream, connection, limits, place, held, cleared: 0, linger: None }
+        Self { stream, connection, limits, farewell, place, held, cleared: 0, linger: None }
     }
 
     /// Looks at a head and at what is there of its body, or at a body: up to the end of the message.
@@ -343,8 +354,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
+            let is_done = matches!(this.place, Place::Opening | Place::Head | Place::Http2(_));
+            if is_done && this.farewell == Farewell::Implied {
+                // hyper drops the stream next: a system call less for each connection.
+                return Poll::Ready(Ok(()));
+            }
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if matches!(this.place, Place::Opening | Place::Head | Place::Http2(_)) {
+            if is_done {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -8,8 +8,14 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20 };
 
 fn wire() -> (DuplexStream, WireIo<DuplexStream>, Arc<Connection>) {
     let (caller, stream) = duplex(1 << 16);
+    let (io, connection) = follow(stream, Farewell::Implied);
+    (caller, io, connection)
+}
+
+fn follow<S>(stream: S, farewell: Farewell) -> (WireIo<S>, Arc<Connection>) {
     let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
-    (caller, WireIo::new(stream, Arc::clone(&connection), LIMITS, Protocol::Unknown), connection)
+    let (known, protocol) = (Arc::clone(&connection), Protocol::Unknown);
+    (WireIo::new(stream, known, LIMITS, protocol, farewell), connection)
 }
 
 /// Sends the pieces one by one and reads after each, as much as there is.
@@ -98,8 +104,7 @@ async fn a_first_request_is_read_at_once() {
     let (mut caller, stream) = duplex(1 << 16);
     let message = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(900));
     caller.write_all(message.as_bytes()).await.unwrap();
-    let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
-    let mut io = WireIo::new(Counted(stream, 0), connection, LIMITS, Protocol::Unknown);
+    let (mut io, _) = follow(Counted(stream, 0), Farewell::Implied);
     assert_eq!(io.protocol().await.unwrap(), Spoken::Http1);
     let mut passed = vec![0; message.len()];
     io.read_exact(&mut passed).await.unwrap();
@@ -176,6 +181,22 @@ async fn what_is_over_a_limit_is_told_by_its_part() {
     ] {
         let (_, found, _) = pass(&[message.as_bytes()]).await;
         assert_eq!(found, Some(defect));
+    }
+}
+
+#[tokio::test]
+async fn an_end_is_said_where_there_is_a_word_for_it() {
+    for farewell in [Farewell::Implied, Farewell::Said] {
+        let (mut caller, stream) = duplex(1 << 16);
+        let (mut io, _) = follow(stream, farewell);
+        caller.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(io.read(&mut [0; 512]).await.unwrap() > 0);
+        io.shutdown().await.unwrap();
+        // What is shut down takes no more.
+        assert_eq!(io.write(b"x").await.is_err(), farewell == Farewell::Said);
+        drop(io);
+        let mut left = Vec::new();
+        assert!(caller.read_to_end(&mut left).await.is_ok(), "dropped, it has ended either way");
     }
 }
 
