@@ -1,4 +1,5 @@
-//! How many instructions a call costs the gateway, counted by valgrind's callgrind.
+//! How many instructions a call costs the gateway, counted by valgrind's callgrind, and how much memory
+//! it takes at rest.
 //!
 //! Time on a shared machine moves by a tenth from run to run; instructions hardly move at all. So a
 //! change that makes the path dearer is seen in the change, on any machine:
@@ -6,6 +7,7 @@
 //! ```sh
 //! cargo bench --bench instructions                # compare with expected.toml; exit code 1 if it differs
 //! cargo bench --bench instructions -- --update    # write expected.toml anew
+//! cargo bench --bench instructions -- --layout    # write deploy/layout.ld anew: see layout.rs
 //! ```
 //!
 //! The program runs as it is shipped, whole, with one worker and everything on, under callgrind, once
@@ -20,6 +22,7 @@
 
 mod expected;
 mod caller;
+mod layout;
 mod program;
 #[path = "../support/failure.rs"]
 mod failure;
@@ -31,8 +34,8 @@ mod workplace;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::ExitCode,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
 };
 
 use anstream::println;
@@ -43,7 +46,8 @@ use self::{
     caller::{Call, Caller},
     expected::Expected,
     failure::{During as _, Failure},
-    program::Counted,
+    layout::Layout,
+    program::{Names, Running},
     upstream::Upstream,
     workplace::Workplace,
 };
@@ -54,6 +58,9 @@ struct Arguments {
     /// Write what was counted to expected.toml.
     #[arg(long)]
     update: bool,
+    /// Write down for the linker what ran.
+    #[arg(long)]
+    layout: bool,
     /// Keep callgrind's files in this folder, for `callgrind_annotate`.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -75,6 +82,12 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(folder) = &arguments.keep {
         fs::create_dir_all(folder).during(format_args!("cannot make {}", folder.display()))?;
+    }
+    if arguments.layout {
+        let layout = lay_out(arguments)?;
+        layout.write()?;
+        println!("{layout}, written down");
+        return Ok(ExitCode::SUCCESS);
     }
     if arguments.update {
         let counted = count_all(arguments)?;
@@ -100,35 +113,65 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         println!("{verdict}");
         same &= verdict.holds();
     }
-    if same {
-        return Ok(ExitCode::SUCCESS);
+    if !same {
+        println!("hint: if the change is worth it, `cargo bench --bench instructions -- --update`");
     }
-    println!("hint: if the change is worth it, `cargo bench --bench instructions -- --update`");
-    Ok(ExitCode::FAILURE)
+    let resident = resident(arguments)?;
+    let fits = resident <= MOST_RESIDENT;
+    println!("at rest: {resident} KiB resident, of {MOST_RESIDENT} at most");
+    if !fits {
+        println!(
+            "hint: what runs may be called otherwise now: `cargo bench --bench instructions -- --layout`"
+        );
+    }
+    Ok(if same && fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The instructions of one call of each kind.
 fn count_all(arguments: &Arguments) -> Result<Vec<(Call, u64)>, Failure> {
-    let rest = count(arguments, None)?;
+    let folder = arguments.keep.as_deref();
+    let rest = count(arguments, None, Names::Readable, folder)?;
     let price = |call| {
-        let with = count(arguments, Some(call))?;
+        let with = count(arguments, Some(call), Names::Readable, folder)?;
         Ok((call, with.saturating_sub(rest) / u64::from(CALLS)))
     };
     Call::ALL.into_iter().map(price).collect()
 }
 
-/// The instructions of one whole life of the program, with [`CALLS`] of that kind in it or none.
-fn count(arguments: &Arguments, call: Option<Call>) -> Result<u64, Failure> {
+/// What of the program runs, from its start to its end, with calls of each kind.
+fn lay_out(arguments: &Arguments) -> Result<Layout, Failure> {
+    let folder = tempfile::tempdir().during("cannot make a folder")?;
+    let mut layout = Layout::of(&arguments.program)?;
+    for call in Call::ALL {
+        count(arguments, Some(call), Names::Linked, Some(folder.path()))?;
+        layout.saw(&file_of(folder.path(), Some(call)), CALLS)?;
+    }
+    Ok(layout)
+}
+
+/// callgrind's file in that folder.
+fn file_of(folder: &Path, call: Option<Call>) -> PathBuf {
+    folder.join(format!("callgrind.out.{}", call.map_or("rest", Call::name)))
+}
+
+/// The instructions of one whole life of the program, with [`CALLS`] of that kind in it or none. The
+/// folder keeps callgrind's file.
+fn count(
+    arguments: &Arguments,
+    call: Option<Call>,
+    names: Names,
+    folder: Option<&Path>,
+) -> Result<u64, Failure> {
     let authority = Authority::new("instruction counts").during("cannot make an authority")?;
     let upstream = Upstream::start(&authority)?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let workplace = Workplace::make(&authority, upstream.address(), any)?;
-    let name = call.map_or_else(|| "rest".to_owned(), |call| call.to_string());
-    let file = match &arguments.keep {
-        Some(folder) => folder.join(format!("callgrind.out.{name}")),
+    let file = match folder {
+        Some(folder) => file_of(folder, call),
         None => workplace.path("callgrind.out"),
     };
-    let program = Counted::start(&arguments.program, &workplace.config(), file)?;
+    let command = program::counted(&arguments.program, &file, names);
+    let program = Running::start(command, &workplace.config())?;
     let mut caller = Caller::new(program.address());
     for _ in 0..WARM_UP {
         for call in Call::ALL {
@@ -147,9 +190,29 @@ fn count(arguments: &Arguments, call: Option<Call>) -> Result<u64, Failure> {
         }
     }
     drop(caller);
-    program.end()
+    program.end()?;
+    program::total(&file)
 }
 
+/// How many KiB of a gateway are resident that has started and answered one call. The least of three:
+/// what else the kernel has at hand of the program at that moment is resident with it.
+fn resident(arguments: &Arguments) -> Result<u64, Failure> {
+    let authority = Authority::new("resident memory").during("cannot make an authority")?;
+    let upstream = Upstream::start(&authority)?;
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let workplace = Workplace::make(&authority, upstream.address(), any)?;
+    let mut least = u64::MAX;
+    for _ in 0..3 {
+        let program = Running::start(Command::new(&arguments.program), &workplace.config())?;
+        Caller::new(program.address()).call(Call::Proxied)?;
+        least = least.min(program.resident()?);
+        program.end()?;
+    }
+    Ok(least)
+}
+
+/// What a gateway takes at most at rest, in KiB.
+const MOST_RESIDENT: u64 = 12 * 1024;
 /// Calls of each kind before anything is counted: memory is taken, connections are open.
 const WARM_UP: u32 = 50;
 /// Calls that are counted: so many that what start-up differs by from run to run is little on each. The

@@ -1,10 +1,10 @@
-//! The gateway under callgrind.
+//! The gateway, by itself or under callgrind.
 
 use std::{
     fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -12,31 +12,51 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::failure::{During as _, Failure};
 
-/// A gateway whose instructions are counted.
-#[derive(Debug)]
-pub struct Counted {
-    child: Child,
-    address: SocketAddr,
-    file: PathBuf,
+/// How functions are called in callgrind's file.
+#[derive(Clone, Copy, Debug)]
+pub enum Names {
+    /// As people read them.
+    Readable,
+    /// As the linker knows them.
+    Linked,
 }
 
-impl Counted {
-    /// Starts the program and waits until it listens. callgrind writes to `file` at the end.
-    pub fn start(program: &Path, config: &Path, file: PathBuf) -> Result<Self, Failure> {
-        let mut out = std::ffi::OsString::from("--callgrind-out-file=");
-        out.push(&file);
-        let mut child = Command::new("valgrind")
-            // Nobody else's debugger or profiler looks in.
-            .args(["--tool=callgrind", "--quiet", "--vgdb=no"])
-            .arg(out)
-            .arg(program)
-            .args(["--allow-debugging", "serve", "--config"])
+/// Runs the program under callgrind, which writes to `file` at the end.
+pub fn counted(program: &Path, file: &Path, names: Names) -> Command {
+    let mut out = std::ffi::OsString::from("--callgrind-out-file=");
+    out.push(file);
+    let mut command = Command::new("valgrind");
+    command
+        // Nobody else's debugger or profiler looks in.
+        .args(["--tool=callgrind", "--quiet", "--vgdb=no"])
+        .arg(match names {
+            Names::Readable => "--demangle=yes",
+            Names::Linked => "--demangle=no",
+        })
+        .arg(out)
+        .arg(program)
+        .arg("--allow-debugging");
+    command
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Running {
+    /// Starts what runs the program, and waits until that listens.
+    pub fn start(mut command: Command, config: &Path) -> Result<Self, Failure> {
+        let mut child = command
+            .args(["serve", "--config"])
             .arg(config)
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .stdout(Stdio::piped())
             .spawn()
-            .during("cannot start valgrind (Debian: apt install valgrind)")?;
+            .during("cannot start the gateway, or valgrind (Debian: apt install valgrind)")?;
         let stdout = child.stdout.take().ok_or_else(|| Failure::new("no standard output"))?;
         let mut lines = BufReader::new(stdout).lines();
         let address = loop {
@@ -50,7 +70,7 @@ impl Counted {
         };
         // The gateway logs to its standard output while it serves: somebody has to read it.
         drop(std::thread::spawn(move || lines.count()));
-        Ok(Self { child, address, file })
+        Ok(Self { child, address })
     }
 
     /// Where it listens.
@@ -58,8 +78,21 @@ impl Counted {
         self.address
     }
 
-    /// Drains it, and returns how many instructions its whole life took.
-    pub fn end(mut self) -> Result<u64, Failure> {
+    /// How many KiB of it are resident.
+    pub fn resident(&self) -> Result<u64, Failure> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        status
+            .during("cannot read the gateway's status")?
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))
+            .ok_or_else(|| Failure::new("the gateway's status has no resident memory"))?
+            .trim()
+            .parse()
+            .during("the gateway's resident memory is no number")
+    }
+
+    /// Drains it.
+    pub fn end(mut self) -> Result<(), Failure> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| Failure::new("the gateway has no process id"))?;
         kill_process(pid, Signal::TERM).during("cannot tell the gateway to end")?;
@@ -67,11 +100,11 @@ impl Counted {
         if !status.success() {
             return Err(Failure::new(format!("the gateway failed: {status}")));
         }
-        total(&self.file)
+        Ok(())
     }
 }
 
-impl Drop for Counted {
+impl Drop for Running {
     fn drop(&mut self) {
         // It is only still there if something else has failed, and that is what matters then.
         drop(self.child.kill());
@@ -79,8 +112,8 @@ impl Drop for Counted {
     }
 }
 
-/// The line `totals:` of a callgrind file.
-fn total(file: &Path) -> Result<u64, Failure> {
+/// How many instructions are in callgrind's file.
+pub fn total(file: &Path) -> Result<u64, Failure> {
     let text = fs::read_to_string(file).during("cannot read callgrind's file")?;
     text.lines()
         .find_map(|line| line.strip_prefix("totals: "))
