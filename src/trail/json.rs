@@ -46,6 +46,24 @@ impl<'a> Object<'a> {
         self
     }
 
+    /// A field whose text is a word of the gateway's own, in which nothing is to be escaped.
+    pub(super) fn word(&mut self, key: Key, value: &str) -> &mut Self {
+        debug_assert!(is_plain_text(value.as_bytes()), "escaped where it is no such word");
+        self.key(key);
+        self.0.push(b'"');
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'"');
+        self
+    }
+
+    /// Such a word, or `null`.
+    pub(super) fn word_or_null(&mut self, key: Key, value: Option<&str>) -> &mut Self {
+        match value {
+            Some(value) => self.word(key, value),
+            None => self.null(key),
+        }
+    }
+
     /// A field of text, or `null`.
     pub(super) fn text_or_null(&mut self, key: Key, value: Option<&str>) -> &mut Self {
         match value {

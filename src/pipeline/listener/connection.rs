@@ -23,7 +23,7 @@ use hyper_util::{
 };
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
     Drain, Refused, Settings,
@@ -232,12 +232,37 @@ impl<P> fmt::Debug for Server<P> {
 /// Returns when a connection is to end because of the drain. It was accepted, so its first request, which
 /// may be on its way, is still answered, and the handshake before it is let finish.
 async fn ending(drain: &Drain, connection: Option<&Arc<Connection>>) {
-    drain.stop.cancelled().await;
+    Cancelled { token: &drain.stop, wait: drain.stop.cancelled(), is_waiting: false }.await;
     if !connection.is_some_and(|connection| connection.is_used()) {
         tokio::select! {
             () = tokio::time::sleep(FIRST_REQUEST) => {}
             () = drain.cut.cancelled() => {}
         }
+    }
+}
+
+pin_project! {
+    /// Waits for a token. It is asked again with every piece of its connection's work: where nothing
+    /// has happened that is one look, and not a new place in the queue of those who wait. Its task must
+    /// stay the same.
+    struct Cancelled<'t> {
+        token: &'t CancellationToken,
+        #[pin]
+        wait: WaitForCancellationFuture<'t>,
+        is_waiting: bool,
+    }
+}
+
+impl Future for Cancelled<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if *this.is_waiting && !this.token.is_cancelled() {
+            return Poll::Pending;
+        }
+        *this.is_waiting = true;
+        this.wait.poll(cx)
     }
 }
 

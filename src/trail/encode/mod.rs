@@ -61,7 +61,7 @@ impl Encoder {
         let (path, object) = self.named(path.as_deref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
         self.line("call", record.time, |line| {
-            line.text(key!("request_id"), record.request_id.encode(&mut id))
+            line.word(key!("request_id"), record.request_id.encode(&mut id))
                 .hex(key!("trace_id"), &record.trace_id.to_be_bytes())
                 .text(key!("listener"), record.listener.as_str())
                 .text_or_null(key!("caller"), record.caller.as_deref());
@@ -76,9 +76,9 @@ impl Encoder {
                 .text_or_null(key!("object_id"), object.as_deref())
                 .list(key!("query_keys"), keys)
                 .number_or_null(key!("status"), record.status.map(|status| status.as_u16()))
-                .text(key!("outcome"), record.outcome.label())
-                .text_or_null(key!("cache"), record.cache.map(super::CacheResult::label))
-                .text_or_null(
+                .word(key!("outcome"), record.outcome.label())
+                .word_or_null(key!("cache"), record.cache.map(super::CacheResult::label))
+                .word_or_null(
                     key!("source_request_id"),
                     record.source_request_id.map(|id| id.encode(&mut source) as &str),
                 )
@@ -88,11 +88,11 @@ impl Encoder {
                 );
             match record.upstream_tls.as_deref() {
                 Some(tls) => line
-                    .text(key!("tls_version"), tls.version)
+                    .word(key!("tls_version"), tls.version)
                     .hex(key!("tls_certificate"), &tls.certificate),
                 None => line
-                    .text_or_null(key!("tls_version"), None)
-                    .text_or_null(key!("tls_certificate"), None),
+                    .word_or_null(key!("tls_version"), None)
+                    .word_or_null(key!("tls_certificate"), None),
             };
             line.number(key!("attempts"), record.attempts)
                 .list(key!("retries"), record.retries.iter().copied())
@@ -101,8 +101,8 @@ impl Encoder {
                 .micros(key!("upstream_us"), record.upstream_time)
                 .number(key!("request_bytes"), record.request_bytes)
                 .number(key!("response_bytes"), record.response_bytes)
-                .text_or_null(key!("error"), record.error)
-                .text_or_null(key!("would_refuse"), record.would_refuse)
+                .word_or_null(key!("error"), record.error)
+                .word_or_null(key!("would_refuse"), record.would_refuse)
                 .number(key!("masked_fields"), record.masked_fields);
         });
     }
@@ -113,7 +113,7 @@ impl Encoder {
         let path = intent.target.as_ref().map(target::path);
         let (path, object) = self.named(path.as_deref());
         self.line("intent", intent.time, |line| {
-            line.text(key!("request_id"), intent.request_id.encode(&mut id))
+            line.word(key!("request_id"), intent.request_id.encode(&mut id))
                 .text_or_null(key!("caller"), intent.caller.as_deref())
                 .text(key!("profile"), intent.profile.as_str())
                 .text_or_null(key!("operation"), intent.operation.as_deref())
