@@ -162,10 +162,7 @@ fn count(
     names: Names,
     folder: Option<&Path>,
 ) -> Result<u64, Failure> {
-    let authority = Authority::new("instruction counts").during("cannot make an authority")?;
-    let upstream = Upstream::start(&authority)?;
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let workplace = Workplace::make(&authority, upstream.address(), any)?;
+    let (upstream, workplace) = set_up()?;
     let file = match folder {
         Some(folder) => file_of(folder, call),
         None => workplace.path("callgrind.out"),
@@ -197,10 +194,7 @@ fn count(
 /// How many KiB of a gateway are resident that has started and answered one call. The least of three:
 /// what else the kernel has at hand of the program at that moment is resident with it.
 fn resident(arguments: &Arguments) -> Result<u64, Failure> {
-    let authority = Authority::new("resident memory").during("cannot make an authority")?;
-    let upstream = Upstream::start(&authority)?;
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let workplace = Workplace::make(&authority, upstream.address(), any)?;
+    let (_, workplace) = set_up()?;
     let mut least = u64::MAX;
     for _ in 0..3 {
         let program = Running::start(Command::new(&arguments.program), &workplace.config())?;
@@ -209,6 +203,15 @@ fn resident(arguments: &Arguments) -> Result<u64, Failure> {
         program.end()?;
     }
     Ok(least)
+}
+
+/// What a gateway needs to serve.
+fn set_up() -> Result<(Upstream, Workplace), Failure> {
+    let authority = Authority::new("instruction counts").during("cannot make an authority")?;
+    let upstream = Upstream::start(&authority)?;
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let workplace = Workplace::make(&authority, upstream.address(), any)?;
+    Ok((upstream, workplace))
 }
 
 /// What a gateway takes at most at rest, in KiB.

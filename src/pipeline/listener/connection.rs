@@ -243,8 +243,8 @@ async fn ending(drain: &Drain, connection: Option<&Arc<Connection>>) {
 
 pin_project! {
     /// Waits for a token. It is asked again with every piece of its connection's work: where nothing
-    /// has happened that is one look, and not a new place in the queue of those who wait. Its task must
-    /// stay the same.
+    /// has happened, a look at the token costs a fifth of asking the queue of those who wait for it. It
+    /// must stay in one task, which is in that queue from the first time on.
     struct Cancelled<'t> {
         token: &'t CancellationToken,
         #[pin]

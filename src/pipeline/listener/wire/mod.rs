@@ -12,6 +12,7 @@
 //! On HTTP/2 the bytes are hyper's; what ends a connection all the same is in [`frames`].
 
 pub mod chunked;
+mod ending;
 pub mod frames;
 pub mod head;
 mod opening;
@@ -21,18 +22,17 @@ use std::{
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
 use memchr::memmem::Finder;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep},
+    io::{AsyncRead, ReadBuf},
+    time::Instant,
 };
 
-pub(super) use self::opening::Spoken;
-use self::{chunked::Chunked, frames::Meter, head::Framing};
+use self::{chunked::Chunked, ending::Linger, frames::Meter, head::Framing};
+pub(super) use self::{ending::Farewell, opening::Spoken};
 use super::tls::Protocol;
 use crate::pipeline::{connection::Connection, defect::Defect};
 
@@ -43,15 +43,6 @@ pub(super) struct HeadLimits {
     pub(super) bytes: usize,
     /// Fields.
     pub(super) fields: usize,
-}
-
-/// How a peer learns that a stream ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
-    /// By the end of the socket: who drops it, says all there is.
-    Implied,
-    /// The stream has a word for it, as TLS does.
-    Said,
 }
 
 /// A stream that hands on only what can be read in one way.
@@ -322,72 +313,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    /// Ends the connection so that the last answer arrives.
-    ///
-    /// A socket that is closed with unread bytes is reset, and a reset overtakes the answer (RFC
-    /// 9112 §9.6). So where the caller may still be sending, what it sends is read for a while.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.linger.is_none() {
-            let is_done = matches!(this.place, Place::Opening | Place::Head | Place::Http2(_));
-            if is_done && this.farewell == Farewell::Implied {
-                // hyper drops the stream next: a system call less for each connection.
-                return Poll::Ready(Ok(()));
-            }
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if is_done {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let linger = this
-            .linger
-            .get_or_insert_with(|| Linger { left: LINGER_BYTES, timer: Box::pin(sleep(LINGER)) });
-        let mut scratch = [0; 4096];
-        while linger.left > 0 && linger.timer.as_mut().poll(cx).is_pending() {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {
-                    linger.left = linger.left.saturating_sub(buffer.filled().len());
-                }
-                // Whatever it is, nothing more comes.
-                Ok(()) | Err(_) => break,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Reads what a caller still sends, up to a limit.
-struct Linger {
-    left: usize,
-    timer: Pin<Box<Sleep>>,
-}
-
 /// A head over the limit, told by its part that is.
 fn too_large(head: &[u8]) -> Defect {
     let line = memchr::memchr(b'\n', head).map_or(head, |end| head.get(..end).unwrap_or_default());
@@ -410,9 +335,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_METHOD: usize = 33;
 /// The longest target that is written down for a request that is refused.
 const MAX_TARGET: usize = 8 * 1024;
-/// How long, and how much, is read after the last answer.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests;

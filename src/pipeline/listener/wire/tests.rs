@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-use super::*;
+use super::{ending::LINGER, *};
 use crate::pipeline::connection::Peer;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20 };
