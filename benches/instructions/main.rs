@@ -39,7 +39,7 @@ use std::{
 };
 
 use anstream::println;
-use clap::Parser;
+use clap::{Args, Parser};
 use pigello_gateway::mock::Authority;
 
 use self::{
@@ -55,12 +55,8 @@ use self::{
 /// Counts the instructions of one call and compares them with expected.toml.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Write what was counted to expected.toml.
-    #[arg(long)]
-    update: bool,
-    /// Write down for the linker what ran.
-    #[arg(long)]
-    layout: bool,
+    #[command(flatten)]
+    instead: Instead,
     /// Keep callgrind's files in this folder, for `callgrind_annotate`.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -70,6 +66,21 @@ struct Arguments {
     /// What cargo says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What it does instead of comparing.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(multiple = false)]
+struct Instead {
+    /// Write what was counted to expected.toml.
+    #[arg(long)]
+    update: bool,
+    /// Write down for the linker what ran.
+    #[arg(long)]
+    layout: bool,
+    /// Make the calls without counting: deploy/profile counts something else by them.
+    #[arg(long)]
+    calls_only: bool,
 }
 
 fn main() -> ExitCode {
@@ -83,13 +94,17 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(folder) = &arguments.keep {
         fs::create_dir_all(folder).during(format_args!("cannot make {}", folder.display()))?;
     }
-    if arguments.layout {
+    if arguments.instead.calls_only {
+        make_calls(&arguments.program)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.instead.layout {
         let layout = lay_out(arguments)?;
         layout.write()?;
         println!("{layout}, written down");
         return Ok(ExitCode::SUCCESS);
     }
-    if arguments.update {
+    if arguments.instead.update {
         let counted = count_all(arguments)?;
         Expected::of(&counted).write()?;
         for (call, instructions) in counted {
@@ -115,6 +130,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     if !same {
         println!("hint: if the change is worth it, `cargo bench --bench instructions -- --update`");
+        println!("hint: if much has changed, or Rust is another version: `deploy/profile`");
     }
     let resident = resident(arguments)?;
     let fits = resident <= MOST_RESIDENT;
@@ -175,20 +191,42 @@ fn count(
             caller.call(call)?;
         }
     }
-    drop(upstream.take());
     if let Some(call) = call {
-        for _ in 0..CALLS {
-            caller.call(call)?;
-        }
-        let arrived = upstream.take();
-        let wanted = if call.leaves() { CALLS as usize } else { 0 };
-        if arrived.len() != wanted || !arrived.iter().all(|arrived| call.is(arrived)) {
-            return Err(Failure::new(format!("not all {call} calls arrived as they should")));
-        }
+        repeat(call, &mut caller, &upstream)?;
     }
     drop(caller);
     program.end()?;
     program::total(&file)
+}
+
+/// Makes [`CALLS`] calls of that kind, and looks at how they arrived.
+fn repeat(call: Call, caller: &mut Caller, upstream: &Upstream) -> Result<(), Failure> {
+    drop(upstream.take());
+    for _ in 0..CALLS {
+        caller.call(call)?;
+    }
+    let arrived = upstream.take();
+    let wanted = if call.leaves() { CALLS as usize } else { 0 };
+    if arrived.len() != wanted || !arrived.iter().all(|arrived| call.is(arrived)) {
+        return Err(Failure::new(format!("not all {call} calls arrived as they should")));
+    }
+    Ok(())
+}
+
+/// A life of the program with calls of each kind, as many times as it takes for a profile.
+fn make_calls(program: &Path) -> Result<(), Failure> {
+    let (upstream, workplace) = set_up()?;
+    let program = Running::start(Command::new(program), &workplace.config())?;
+    let mut caller = Caller::new(program.address());
+    // Once before: what is to be answered from memory has to be there.
+    caller.call(Call::Cached)?;
+    for _ in 0..PROFILE_ROUNDS {
+        for call in Call::ALL {
+            repeat(call, &mut caller, &upstream)?;
+        }
+    }
+    drop(caller);
+    program.end()
 }
 
 /// How many KiB of a gateway are resident that has started and answered one call. The least of three:
@@ -221,3 +259,5 @@ const WARM_UP: u32 = 50;
 /// Calls that are counted: so many that what start-up differs by from run to run is little on each. The
 /// provider gathers entropy from the processor's jitter first, some 400 million instructions.
 const CALLS: u32 = 4000;
+/// How often [`CALLS`] of each kind are made for a profile: it has as many calls of other kinds in it.
+const PROFILE_ROUNDS: u32 = 5;

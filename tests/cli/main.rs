@@ -11,6 +11,7 @@
 mod bao;
 mod book;
 mod clients;
+mod compiler;
 mod config;
 mod config_commands;
 mod config_layers;
