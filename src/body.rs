@@ -17,6 +17,11 @@ use hyper::body::Incoming;
 
 use crate::error::BoxError;
 
+/// The largest body, in bytes, that is read whole before any of it is passed on: a request's so that a
+/// broken one never reaches Pigello in part, an answer's so that none is passed on before it was looked
+/// at. Larger ones are streamed.
+pub const SMALL_BODY: usize = 64 * 1024;
+
 /// A request's or a response's body.
 pub struct Body(Inner);
 

@@ -22,12 +22,9 @@ use tower::{Layer, Service};
 
 use super::{places::Places, request::Authorized};
 use crate::{
-    body::Body,
+    body::{Body, SMALL_BODY},
     error::{BoxError, Error, Kind, find_kind},
 };
-
-/// Up to so many bytes are read before anything is sent.
-pub const SMALL_BODY: usize = 64 * 1024;
 
 /// Reads small bodies whole; `limit` is how long that may take. A call whose body has arrived takes
 /// its place among `places`.

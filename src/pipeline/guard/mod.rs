@@ -29,7 +29,7 @@ use tower::{Layer, Service};
 use self::body::{Guarded, echoed};
 use super::{draft::Draft, request::Resolved};
 use crate::{
-    body::{Body, CollectError, collect_limited},
+    body::{Body, CollectError, SMALL_BODY, collect_limited},
     credentials::Lease,
     error::{Error, Kind, find_kind},
 };
@@ -224,8 +224,6 @@ fn drop_own_names(fields: &mut HeaderMap) -> u32 {
 }
 
 const PREFIX: &str = "x-pigello-";
-/// A body up to this size is looked at before its head is passed on.
-const SMALL_BODY: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

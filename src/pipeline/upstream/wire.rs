@@ -29,7 +29,11 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 
 use super::{connect::Stream, pool::Pool};
-use crate::{body::Body, error::BoxError, trail::UpstreamTls};
+use crate::{
+    body::{Body, SMALL_BODY},
+    error::BoxError,
+    trail::UpstreamTls,
+};
 
 type Connection = http1::Connection<TokioIo<Stream>, Body>;
 
@@ -207,7 +211,7 @@ impl Answer {
             pool.put(wire);
             return Body::empty();
         }
-        let is_small = body.size_hint().exact().is_some_and(|length| length <= SMALL_BODY);
+        let is_small = body.size_hint().exact().is_some_and(|length| length <= SMALL_BODY as u64);
         let mut answer = Self { body, wire: Some(wire), pool: Arc::clone(pool), ahead: None };
         if is_small {
             let now = poll_fn(|cx| Poll::Ready(Pin::new(&mut answer).poll_frame(cx))).await;
@@ -262,6 +266,3 @@ impl HttpBody for Answer {
         }
     }
 }
-
-/// As much as the guard reads before it passes an answer on.
-const SMALL_BODY: u64 = 64 * 1024;
