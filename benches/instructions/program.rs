@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use memchr::memmem;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::failure::{During as _, Failure};
@@ -122,3 +123,15 @@ pub fn total(file: &Path) -> Result<u64, Failure> {
         .parse()
         .during("callgrind's total is no number")
 }
+
+/// The version of Rust that compiled a program, as the compiler writes it into each.
+pub fn rust_of(program: &Path) -> Result<String, Failure> {
+    let bytes = fs::read(program).during(format_args!("cannot read {}", program.display()))?;
+    memmem::find(&bytes, RUST)
+        .and_then(|at| bytes.get(at + RUST.len()..)?.split(|byte| *byte == b' ').next())
+        .map(|version| String::from_utf8_lossy(version).into_owned())
+        .ok_or_else(|| Failure::new("the program does not say which version of Rust compiled it"))
+}
+
+/// What stands before it.
+const RUST: &[u8] = b"rustc version ";
