@@ -21,6 +21,7 @@ use crate::{
     error::Chain,
     pipeline::{
         listener::{self, Drain, Listener, ServerTls, Switch},
+        turn::end_turns,
         upstream::Upstream,
     },
 };
@@ -57,7 +58,7 @@ impl Worker {
         let (orders, received) = mpsc::unbounded_channel();
         let (finished, done) = oneshot::channel();
         drop(thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            runtime.block_on(LocalSet::new().run_until(run(first, received, drain)));
+            runtime.block_on(work(first, received, drain));
             // The receiver is gone only if the gateway does not wait any more.
             let _not_awaited = finished.send(());
         })?);
@@ -91,6 +92,14 @@ impl Pulse {
         self.0.send(Order { generation, done }).map_err(|_| ServeError::Worker)?;
         confirmed.await.map_err(|_| ServeError::Worker)
     }
+}
+
+async fn work(first: Generation, orders: mpsc::UnboundedReceiver<Order>, drain: Drain) {
+    let turns = tokio::spawn(end_turns());
+    LocalSet::new().run_until(run(first, orders, drain)).await;
+    turns.abort();
+    // The last answers leave before anyone hears that the worker has ended.
+    let Err(_aborted) = turns.await;
 }
 
 async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Order>, drain: Drain) {

@@ -42,6 +42,7 @@ pub mod defect;
 pub mod draft;
 pub mod places;
 pub mod request;
+pub mod turn;
 mod hop_by_hop;
 mod trace;
 

@@ -40,6 +40,7 @@ use crate::{
         audit::RecordedBody,
         connection::{Connection, Peer},
         request::Arrival,
+        turn::TurnIo,
     },
 };
 
@@ -118,6 +119,7 @@ impl<P: Path> Server<P> {
 
     /// Serves a connection until it ends.
     pub(super) async fn serve(self: Arc<Self>, stream: Stream, peer: Peer) {
+        let stream = TurnIo::new(stream);
         match &self.tls {
             None => {
                 let connection = Connection::new(peer, Vec::new());
@@ -130,7 +132,7 @@ impl<P: Path> Server<P> {
     }
 
     /// Shakes hands first; a handshake that fails or takes too long is a refusal.
-    async fn handshake(&self, stream: Stream, peer: Peer, tls: &ServerTls) {
+    async fn handshake(&self, stream: TurnIo<Stream>, peer: Peer, tls: &ServerTls) {
         let patience = self.settings.patience.head;
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,

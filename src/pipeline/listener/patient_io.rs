@@ -72,7 +72,9 @@ impl Opening {
 enum Waiting {
     /// The first byte of a request.
     Request(Instant),
-    /// The rest of a head.
+    /// The rest of a head, if it has not come along with its first bytes.
+    RestOfHead,
+    /// The same, and it has not.
     Head(Instant),
     /// A call is under way: its own deadline watches over it.
     Call,
@@ -84,7 +86,7 @@ impl Waiting {
     const fn until(self) -> Option<Instant> {
         match self {
             Self::Request(until) | Self::Head(until) | Self::Write(until) => Some(until),
-            Self::Call => None,
+            Self::RestOfHead | Self::Call => None,
         }
     }
 }
@@ -137,13 +139,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for PatientIo<S> {
                 (true, Opening::Http2, _) => {
                     this.waiting = Waiting::Request(Instant::now() + this.patience.idle);
                 }
-                (true, _, _) => this.waiting = Waiting::Head(Instant::now() + this.patience.head),
+                (true, _, _) => this.waiting = Waiting::RestOfHead,
             }
             return Poll::Ready(result);
         }
         match (this.idle(), this.waiting) {
-            (false, Waiting::Write(_)) | (true, Waiting::Request(_) | Waiting::Head(_)) => {}
+            (_, Waiting::Write(_)) | (true, Waiting::Request(_) | Waiting::Head(_)) => {}
             (false, _) => this.waiting = Waiting::Call,
+            (true, Waiting::RestOfHead) => {
+                this.waiting = Waiting::Head(Instant::now() + this.patience.head);
+            }
             (true, _) => this.waiting = Waiting::Request(Instant::now() + this.patience.idle),
         }
         this.poll_patience(cx).map(Err)
@@ -156,17 +161,25 @@ impl<S: AsyncWrite + Unpin> PatientIo<S> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if written.is_ready() && matches!(self.waiting, Waiting::RestOfHead | Waiting::Head(_)) {
             // A head that was being read is answered: what comes next is another one.
-            if matches!(self.waiting, Waiting::Write(_) | Waiting::Head(_)) {
-                self.waiting = Waiting::Call;
-            }
-            return written;
+            self.waiting = Waiting::Call;
         }
-        if !matches!(self.waiting, Waiting::Write(_)) {
-            self.waiting = Waiting::Write(Instant::now() + self.patience.idle);
+        self.taken(cx, written)
+    }
+
+    /// Whether the peer takes bytes.
+    fn taken<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        taken: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match (taken.is_ready(), self.waiting) {
+            (true, Waiting::Write(_)) => self.waiting = Waiting::Call,
+            (true, _) | (false, Waiting::Write(_)) => {}
+            (false, _) => self.waiting = Waiting::Write(Instant::now() + self.patience.idle),
         }
-        self.poll_patience(cx).map(Err)
+        if taken.is_ready() { taken } else { self.poll_patience(cx).map(Err) }
     }
 }
 
@@ -194,7 +207,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.taken(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -204,10 +218,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientIo<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
-    use crate::pipeline::connection::{ActiveCall, Peer};
+    use crate::pipeline::{
+        connection::{ActiveCall, Peer},
+        turn::{TurnIo, end_turns},
+    };
 
     const PATIENCE: Patience =
         Patience { head: Duration::from_secs(10), idle: Duration::from_mins(1) };
@@ -304,5 +323,49 @@ mod tests {
         let error = io.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), 60);
+    }
+
+    /// What was kept for the end of a turn (`pipeline/turn`) is written by then, and not taken.
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_take_what_was_kept_is_cut_off() {
+        let _turns = tokio::spawn(end_turns());
+        tokio::task::yield_now().await;
+        let (_peer, stream) = duplex(4);
+        let mut io = PatientIo::new(TurnIo::new(stream), connection(), PATIENCE);
+        let began = Instant::now();
+        io.write_all(b"HTTP/1.1 200 OK").await.unwrap();
+        tokio::task::yield_now().await;
+        // As hyper does: it looks for the next request and has what it wrote flushed.
+        let ended = poll_fn(|cx| {
+            let mut bytes = [0; 64];
+            let read = Pin::new(&mut io).poll_read(cx, &mut ReadBuf::new(&mut bytes));
+            if read.is_ready() { read } else { Pin::new(&mut io).poll_flush(cx) }
+        });
+        assert_eq!(ended.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_flush_gives_a_head_that_drips_no_more_time() {
+        let (mut peer, stream) = duplex(64);
+        let mut io = PatientIo::new(stream, connection(), PATIENCE);
+        let began = Instant::now();
+        let drip = async {
+            loop {
+                peer.write_all(b"x").await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let reading = async {
+            loop {
+                if let Err(error) = read(&mut io).await {
+                    break error;
+                }
+                io.flush().await.unwrap();
+            }
+        };
+        let error = tokio::select! { () = drip => unreachable!(), error = reading => error };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), 10);
     }
 }

@@ -21,7 +21,7 @@ use super::{
     Settings,
     address::{self, Refused},
 };
-use crate::{domain::Origin, trail::UpstreamTls};
+use crate::{domain::Origin, pipeline::turn::TurnIo, trail::UpstreamTls};
 
 /// Opens connections to one upstream.
 #[derive(Clone)]
@@ -73,6 +73,7 @@ impl Shared {
     async fn connect(&self) -> Result<Stream, ConnectError> {
         let tcp = self.dial().await?;
         tcp.set_nodelay(true).map_err(ConnectError::Io)?;
+        let tcp = TurnIo::new(tcp);
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
         let name =
             ServerName::try_from(self.origin.host().to_owned()).map_err(|_| ConnectError::Name)?;
@@ -115,9 +116,9 @@ impl Shared {
 /// A connection to the upstream.
 pub enum Stream {
     /// Plain, to a loopback address.
-    Plain(TcpStream),
+    Plain(TurnIo<TcpStream>),
     /// TLS, verified, and what the audit trail says of it.
-    Tls(Box<TlsStream<TcpStream>>, Option<Arc<UpstreamTls>>),
+    Tls(Box<TlsStream<TurnIo<TcpStream>>>, Option<Arc<UpstreamTls>>),
 }
 
 impl Stream {
@@ -158,7 +159,7 @@ impl std::fmt::Debug for Stream {
 }
 
 /// Version and certificate of a finished handshake: worked out once a connection.
-fn what_was_seen(stream: &TlsStream<TcpStream>) -> Option<UpstreamTls> {
+fn what_was_seen(stream: &TlsStream<TurnIo<TcpStream>>) -> Option<UpstreamTls> {
     let (_, session) = stream.get_ref();
     let version = match session.protocol_version()? {
         ProtocolVersion::TLSv1_3 => "TLSv1.3",
