@@ -55,7 +55,7 @@ struct Turn {
     end: Option<Waker>,
     /// The connections that keep something.
     keeping: Vec<Arc<dyn Keeping>>,
-    /// Memory for what the next ones keep.
+    /// Memory for what the next ones keep, wiped.
     spare: Vec<Vec<u8>>,
 }
 
@@ -125,7 +125,8 @@ impl<S: AsyncWrite + Unpin> Kept<S> {
         }
         self.sent = 0;
         let mut spare = std::mem::take(&mut self.bytes);
-        spare.clear();
+        // What was kept may be a request with a secret in it, and may lie here for long.
+        spare.fill(0);
         TURN.with_borrow_mut(|turn| {
             if turn.spare.len() < MOST_CONNECTIONS {
                 turn.spare.push(spare);
@@ -171,6 +172,7 @@ impl<S: AsyncWrite + Unpin + Send + 'static> TurnIo<S> {
             let this: Arc<Mutex<Kept<S>>> = Arc::clone(&self.0);
             turn.keeping.push(this);
             kept.bytes = turn.spare.pop().unwrap_or_default();
+            kept.bytes.clear();
         });
         kept.is_due = true;
         match &mut kept.writer {

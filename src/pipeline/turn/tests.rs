@@ -222,6 +222,22 @@ async fn a_peer_that_takes_little_is_waited_for() {
     drop(writing.await.unwrap());
 }
 
+#[tokio::test]
+async fn memory_is_wiped_before_others_use_it() {
+    let _turns = turns().await;
+    let peer = Peer::default();
+    let mut streams = [peer.stream(), peer.stream()];
+    for _ in 0..2 {
+        for stream in &mut streams {
+            stream.write_all(b"X-Pigello-Client-Secret: s").await.unwrap();
+        }
+        yield_now().await;
+        let spare = TURN.with_borrow(|turn| turn.spare.clone());
+        assert_eq!(spare, [[0; 26], [0; 26]]);
+    }
+    assert_eq!(peer.arrived().len(), 4);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Write(usize),
