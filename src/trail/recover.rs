@@ -12,6 +12,8 @@ use std::{
     path::PathBuf,
 };
 
+use jiff::SignedDuration;
+
 use super::{
     chain::{Hash, Seal, Tip},
     checkpoint,
@@ -103,10 +105,9 @@ fn tip_before(segment: &Segment) -> Result<Tip, RecoverError> {
 /// Intents of the last process that no call has a record of. A call that was answered with something
 /// stale, which it renews in the background, has its record before the intent.
 fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
-    // A call is over long before two whole files are written.
-    let last: Vec<_> = segments.iter().rev().take(2).rev().collect();
+    let last = recent(segments)?;
     let mut open: HashSet<String> = HashSet::new();
-    each_line(&last, |line| {
+    each_line(last, |line| {
         if open.is_empty() && !line.starts_with(INTENT) {
             return;
         }
@@ -117,7 +118,7 @@ fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
         }
     })?;
     if !open.is_empty() {
-        each_line(&last, |line| match line::request(line) {
+        each_line(last, |line| match line::request(line) {
             Some((kind, id)) if kind != "intent" => drop(open.remove(&*id)),
             _ => {}
         })?;
@@ -127,7 +128,26 @@ fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
     Ok(open)
 }
 
-fn each_line(segments: &[&Segment], mut see: impl FnMut(&[u8])) -> Result<(), RecoverError> {
+/// The files that may hold the intent of a call that was under way at the end: the last two, and the
+/// files before them as far as a call can have lasted.
+fn recent(segments: &[Segment]) -> Result<&[Segment], RecoverError> {
+    let (mut from, mut bytes) = (segments.len().saturating_sub(2), 0);
+    while let Some(before) = from.checked_sub(1)
+        && let (Some(earlier), Some(next), Some(last)) =
+            (segments.get(before), segments.get(from), segments.last())
+        && last.begun.duration_since(next.begun) <= LONGEST_CALL
+    {
+        let unreadable = |source| RecoverError::Unreadable { path: earlier.path.clone(), source };
+        bytes += earlier.path.metadata().map_err(unreadable)?.len();
+        if bytes > MOST_BEFORE {
+            break;
+        }
+        from = before;
+    }
+    Ok(segments.get(from..).unwrap_or_default())
+}
+
+fn each_line(segments: &[Segment], mut see: impl FnMut(&[u8])) -> Result<(), RecoverError> {
     for segment in segments {
         let mut lines = Lines::open(segment, 0)?;
         while let Some(line) = lines.next()? {
@@ -136,6 +156,11 @@ fn each_line(segments: &[&Segment], mut see: impl FnMut(&[u8])) -> Result<(), Re
     }
     Ok(())
 }
+
+/// From the beginning of a file to that of the last one. A call is over long before.
+const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(10);
+/// As much as is read in a second or two, in bytes: nobody is served meanwhile.
+const MOST_BEFORE: u64 = 1 << 30;
 
 const INTENT: &[u8] = b"{\"kind\":\"intent\"";
 

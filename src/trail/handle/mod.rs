@@ -43,7 +43,8 @@ struct Inner {
 impl Trail {
     /// Opens the trail in the directory of the settings, or goes on with the one that is there.
     ///
-    /// Blocks while it reads the end of the last file, and after a crash the last two files.
+    /// Blocks while it reads the end of the last file, and after a crash the files of the last
+    /// minutes.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let directory = Directory::lock(&settings.directory)?;
         let place = |named: &Option<PathBuf>, name| {

@@ -150,13 +150,8 @@ fn a_trail_cut_off_at_any_byte_goes_on() {
     }
 }
 
-#[tokio::test]
-async fn only_calls_without_a_record_are_unknown_after_a_crash() {
-    let home = tempfile::tempdir().unwrap();
-    let trail = open(home.path());
-    // Answered with something stale, and then renewed in the background.
-    let renewed = record();
-    let intent = |record: &Record| Intent {
+fn intent(record: &Record) -> Intent {
+    Intent {
         time: record.time,
         request_id: record.request_id,
         caller: None,
@@ -164,7 +159,41 @@ async fn only_calls_without_a_record_are_unknown_after_a_crash() {
         operation: None,
         method: record.method.clone(),
         target: record.target.clone(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_lasted_for_many_files_is_unknown_after_a_crash() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = Settings { segment_bytes: 2_000, ..Settings::new(home.path()) };
+    let trail = Trail::open(&settings).unwrap();
+    let slow = intent(&record());
+    let lost = slow.request_id.to_string();
+    trail.intent(slow).await.unwrap();
+    for _ in 0..20 {
+        trail.submit_synced(record()).await.unwrap();
+    }
+    trail.close().unwrap();
+    let files = Segment::list(home.path()).unwrap();
+    assert!(files.len() > 4);
+    let end = &files.last().unwrap().path;
+    let bytes = fs::read(end).unwrap();
+    let stop = memchr::memmem::find(&bytes, b"{\"kind\":\"stop\"").unwrap();
+    fs::write(end, &bytes[..stop]).unwrap();
+    fs::remove_file(home.path().join("checkpoint.json")).unwrap();
+    Trail::open(&settings).unwrap().close().unwrap();
+    let lines = lines(home.path());
+    let unknown: Vec<_> = lines.iter().filter(|line| line["kind"] == "unknown").collect();
+    assert_eq!(unknown.len(), 1, "{unknown:?}");
+    assert_eq!(unknown[0]["request_id"], *lost);
+}
+
+#[tokio::test]
+async fn only_calls_without_a_record_are_unknown_after_a_crash() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = open(home.path());
+    // Answered with something stale, and then renewed in the background.
+    let renewed = record();
     let (background, lone) = (intent(&renewed), intent(&record()));
     let lost = lone.request_id.to_string();
     trail.submit_synced(renewed).await.unwrap();
