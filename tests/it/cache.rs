@@ -3,6 +3,10 @@
 use http::{Method, StatusCode, header::CACHE_CONTROL};
 use pigello_gateway::mock::{EXAMPLE_SUBTENANT, Fault};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{Setup, pigello};
 
@@ -127,4 +131,21 @@ async fn a_rotation_and_a_purge_forget() {
     assert_eq!(pigello.handle().request_count(), 4);
     // And it leaves memory: personal data is not kept for nobody.
     while admin.get("/status").await.json()["cache"]["responses"] != 1 {}
+}
+
+/// What a worker writes in one turn leaves together (`pipeline/turn`): the answers to requests that
+/// came together come together.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_one_turn_leave_together() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).start().await;
+    let target = subtenant();
+    assert_eq!(gateway.caller().get(&target).await.status, StatusCode::OK);
+    let mut stream = TcpStream::connect(gateway.caller().address()).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(request.repeat(4).as_bytes()).await.unwrap();
+    let mut answers = vec![0; 1 << 16];
+    let length = stream.read(&mut answers).await.unwrap();
+    let answers = String::from_utf8_lossy(&answers[..length]);
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 4, "{answers}");
 }
