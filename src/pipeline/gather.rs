@@ -20,7 +20,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tower::{Layer, Service};
 
-use super::{places::Places, request::Authorized};
+use super::{behind::Behind, places::Places, request::Authorized};
 use crate::{
     body::{Body, SMALL_BODY},
     error::{BoxError, Error, Kind, find_kind},
@@ -43,21 +43,21 @@ impl<S> Layer<S> for GatherLayer {
     type Service = Gather<S>;
 
     fn layer(&self, inner: S) -> Gather<S> {
-        Gather { inner, limit: self.limit, places: self.places.clone() }
+        Gather { inner: Behind::new(inner), limit: self.limit, places: self.places.clone() }
     }
 }
 
 /// See [`gather`].
 #[derive(Clone, Debug)]
 pub struct Gather<S> {
-    inner: S,
+    inner: Behind<S>,
     limit: Duration,
     places: Places,
 }
 
 impl<S> Service<Authorized> for Gather<S>
 where
-    S: Service<Authorized, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Authorized, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
 {
     type Response = Response<Body>;
@@ -71,16 +71,15 @@ where
 
     fn call(&mut self, mut authorized: Authorized) -> Self::Future {
         if authorized.received.body.is_end_stream() {
-            return Either::Left(self.inner.call(authorized));
+            return Either::Left(self.inner.hand_on(authorized));
         }
-        // Every stage of the path is always ready, so a clone is as good as the one that was asked.
-        let (mut inner, limit, places) = (self.inner.clone(), self.limit, self.places.clone());
+        let (inner, limit, places) = (self.inner.clone(), self.limit, self.places.clone());
         Either::Right(Box::pin(async move {
             let body = std::mem::take(&mut authorized.received.body);
             authorized.received.body =
                 tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
             places.give(&authorized.received.head.draft, true)?;
-            inner.call(authorized).await
+            inner.hand_on(authorized).await
         }))
     }
 }

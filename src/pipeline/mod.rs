@@ -43,6 +43,7 @@ pub mod draft;
 pub mod places;
 pub mod request;
 pub mod turn;
+mod behind;
 mod hop_by_hop;
 mod trace;
 

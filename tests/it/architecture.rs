@@ -44,7 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What the stages have in common; a stage uses no other stage.
-const SHARED: &[&str] = &["connection", "defect", "draft", "hop_by_hop", "request", "turn"];
+const SHARED: &[&str] =
+    &["behind", "connection", "defect", "draft", "hop_by_hop", "request", "turn"];
 
 #[test]
 fn layers_import_downwards() {

@@ -19,7 +19,10 @@ use crate::{
     body::Body,
     domain::ProfileName,
     error::Error,
-    pipeline::request::{Fetch, Head, Intended},
+    pipeline::{
+        behind::Behind,
+        request::{Fetch, Head, Intended},
+    },
     trail::{Durability, Intent, Target, Trail},
 };
 
@@ -40,21 +43,25 @@ impl<S> Layer<S> for IntendLayer {
     type Service = Intend<S>;
 
     fn layer(&self, inner: S) -> Intend<S> {
-        Intend { inner, trail: self.trail.clone(), profile: self.profile.clone() }
+        Intend {
+            inner: Behind::new(inner),
+            trail: self.trail.clone(),
+            profile: self.profile.clone(),
+        }
     }
 }
 
 /// See [`intend`].
 #[derive(Clone, Debug)]
 pub struct Intend<S> {
-    inner: S,
+    inner: Behind<S>,
     trail: Trail,
     profile: ProfileName,
 }
 
 impl<S> Service<Fetch> for Intend<S>
 where
-    S: Service<Intended, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Intended, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
 {
     type Response = Response<Body>;
@@ -68,16 +75,13 @@ where
 
     fn call(&mut self, Fetch { head, body }: Fetch) -> Self::Future {
         match self.trail.durability() {
-            Durability::Batched => Either::Left(self.inner.call(Intended { head, body })),
+            Durability::Batched => Either::Left(self.inner.hand_on(Intended { head, body })),
             Durability::Synced => {
-                let clone = self.inner.clone();
-                // The clone takes the place of the one that was made ready.
-                let mut inner = std::mem::replace(&mut self.inner, clone);
-                let trail = self.trail.clone();
+                let (inner, trail) = (self.inner.clone(), self.trail.clone());
                 let intent = self.intent(&head);
                 Either::Right(Box::pin(async move {
                     trail.intent(intent).await.map_err(unavailable)?;
-                    inner.call(Intended { head, body }).await
+                    inner.hand_on(Intended { head, body }).await
                 }))
             }
         }

@@ -30,6 +30,7 @@ use crate::{
     domain::{Operation, Origin, ProfileName},
     error::Error,
     pipeline::{
+        behind::Behind,
         draft::Draft,
         request::{Fetch, Head, Recorded},
     },
@@ -104,19 +105,23 @@ impl<S, G> Layer<S> for CacheLayer<G> {
     type Service = Cached<S, G>;
 
     fn layer(&self, inner: S) -> Cached<S, G> {
-        Cached { inner, store: self.store.clone(), place: Arc::clone(&self.place) }
+        Cached {
+            inner: Behind::new(inner),
+            store: self.store.clone(),
+            place: Arc::clone(&self.place),
+        }
     }
 }
 
 /// See [`cache`].
 #[derive(Debug)]
 pub struct Cached<S, G = Keeper> {
-    inner: S,
+    inner: Behind<S>,
     store: Store,
     place: Arc<Place<G>>,
 }
 
-impl<S: Clone, G> Clone for Cached<S, G> {
+impl<S, G> Clone for Cached<S, G> {
     fn clone(&self) -> Self {
         let (inner, store, place) =
             (self.inner.clone(), self.store.clone(), Arc::clone(&self.place));
@@ -126,7 +131,7 @@ impl<S: Clone, G> Clone for Cached<S, G> {
 
 impl<S, G> Service<Recorded> for Cached<S, G>
 where
-    S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
     G: Generation,
 {
@@ -142,7 +147,7 @@ where
         let Recorded { head, body, operation } = recorded;
         let Self { inner, store, place } = self;
         if !store.settings().enabled {
-            return CacheFuture::forward(inner.call(Fetch { head, body }), After::Nothing);
+            return CacheFuture::forward(inner.hand_on(Fetch { head, body }), After::Nothing);
         }
         let is_read = matches!(head.method, Method::GET | Method::HEAD);
         let rule = store.rule(operation.as_deref(), head.target.path());
@@ -159,35 +164,35 @@ where
                 Way::Refuse(error) => CacheFuture::done(Err(error)),
                 Way::Freshen(errand) => {
                     let after = After::Freshen { errand, asked: Instant::now() };
-                    CacheFuture::forward(inner.call(Fetch { head, body }), after)
+                    CacheFuture::forward(inner.hand_on(Fetch { head, body }), after)
                 }
                 Way::Forward(why) => {
                     let draft = head.draft.clone();
                     CacheFuture::forward(
-                        inner.call(Fetch { head, body }),
+                        inner.hand_on(Fetch { head, body }),
                         After::Note { draft, said: Forwarded::because(why) },
                     )
                 }
                 Way::AnswerAndFetch(response, errand) => {
                     let (nobody, _) = oneshot::channel();
-                    tokio::spawn(errand.run(ready_one(inner), head, body, nobody));
+                    tokio::spawn(errand.run(inner.clone(), head, body, nobody));
                     CacheFuture::done(Ok(response))
                 }
                 Way::Fetch(errand, follower) => {
-                    CacheFuture::wait(wait::fetch(ready_one(inner), head, body, errand, follower))
+                    CacheFuture::wait(wait::fetch(inner.clone(), head, body, errand, follower))
                 }
             },
             None if head.method.is_safe() => {
-                CacheFuture::forward(inner.call(Fetch { head, body }), After::Nothing)
+                CacheFuture::forward(inner.hand_on(Fetch { head, body }), After::Nothing)
             }
             read => {
                 let errand = read.and_then(|read| read.errand_for_post());
                 let write = Write::begin(store, &place.origin, &head, operation);
                 if let Some(errand) = errand {
-                    CacheFuture::wait(wait::post(ready_one(inner), head, body, errand, write))
+                    CacheFuture::wait(wait::post(inner.clone(), head, body, errand, write))
                 } else {
                     let after = After::Invalidate { write };
-                    CacheFuture::forward(inner.call(Fetch { head, body }), after)
+                    CacheFuture::forward(inner.hand_on(Fetch { head, body }), after)
                 }
             }
         }
@@ -198,12 +203,6 @@ where
 /// operations never say so.
 fn is_keepable(head: &Head, operation: Option<&Operation>) -> bool {
     head.method == Method::POST && operation.is_none()
-}
-
-/// The service that is ready; its clone takes its place.
-fn ready_one<S: Clone>(service: &mut S) -> S {
-    let clone = service.clone();
-    std::mem::replace(service, clone)
 }
 
 /// The future of [`Cached`].

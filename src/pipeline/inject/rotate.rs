@@ -22,7 +22,10 @@ use crate::{
     body::Body,
     credentials::{Keeper, Lease, Next, Verdict},
     error::Error,
-    pipeline::request::{Head, Resolved},
+    pipeline::{
+        behind::Behind,
+        request::{Head, Resolved},
+    },
 };
 
 /// Tells the keeper how its sets are taken, and repeats calls that a rotation would have failed.
@@ -40,20 +43,20 @@ impl<S> Layer<S> for RotateLayer {
     type Service = Rotate<S>;
 
     fn layer(&self, inner: S) -> Rotate<S> {
-        Rotate { inner, keeper: self.keeper.clone() }
+        Rotate { inner: Behind::new(inner), keeper: self.keeper.clone() }
     }
 }
 
 /// See [`rotate`].
 #[derive(Clone, Debug)]
 pub struct Rotate<S> {
-    inner: S,
+    inner: Behind<S>,
     keeper: Keeper,
 }
 
 impl<S> Service<Resolved> for Rotate<S>
 where
-    S: Service<Resolved, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Resolved, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
 {
     type Response = Response<Body>;
@@ -70,7 +73,7 @@ where
             let head = Arc::clone(&resolved.head);
             Attempts { inner: self.inner.clone(), keeper: self.keeper.clone(), head, body }
         });
-        let answer = self.inner.call(resolved);
+        let answer = self.inner.hand_on(resolved);
         let keeper = self.keeper.clone();
         RotateFuture { state: State::First { answer, lease, keeper, again } }
     }
@@ -147,7 +150,7 @@ fn verdict(status: StatusCode) -> Option<Verdict> {
 
 /// What it takes to send a call again.
 struct Attempts<S> {
-    inner: S,
+    inner: Behind<S>,
     keeper: Keeper,
     head: Arc<Head>,
     body: Bytes,
@@ -159,7 +162,7 @@ where
 {
     /// Goes on after a 401 under `lease`.
     async fn after(
-        mut self,
+        self,
         mut response: Response<Body>,
         mut lease: Arc<Lease>,
     ) -> Result<Response<Body>, Error> {
@@ -174,7 +177,7 @@ where
             let body = Body::full(self.body.clone());
             let (head, lease_again) = (Arc::clone(&self.head), Arc::clone(&lease));
             let resolved = Resolved { head, body, lease: lease_again };
-            response = self.inner.call(resolved).await?;
+            response = self.inner.hand_on(resolved).await?;
             match verdict(response.status()) {
                 Some(Verdict::Refused) => {}
                 Some(verdict) => {

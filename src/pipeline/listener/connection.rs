@@ -21,7 +21,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
@@ -38,6 +37,7 @@ use crate::{
     error::Chain,
     pipeline::{
         audit::RecordedBody,
+        behind::Behind,
         connection::{Connection, Peer},
         request::Arrival,
         turn::TurnIo,
@@ -75,9 +75,8 @@ impl<P> Path for P where
 pub(super) struct Server<P> {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    /// One for all connections: a stage has nothing that belongs to one of them, and a copy of all
-    /// stages counts two dozen references. Nobody waits for it: all calls are made on one thread.
-    path: Arc<Mutex<P>>,
+    /// One for all connections: a stage has nothing that belongs to one of them.
+    path: Behind<P>,
     settings: Settings,
     tls: Option<Arc<ServerTls>>,
     refused: Refused,
@@ -113,7 +112,7 @@ impl<P: Path> Server<P> {
             .max_local_error_reset_streams(Some(LOCAL_RESETS))
             .keep_alive_interval(Some(settings.patience.idle))
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        let path = Arc::new(Mutex::new(path));
+        let path = Behind::new(path);
         Self { http1, http2, path, settings, tls, refused, drain }
     }
 
@@ -181,7 +180,7 @@ impl<P: Path> Server<P> {
             () = to_end.as_mut() => return,
         };
         let handler = Handler {
-            path: Arc::clone(&self.path),
+            path: self.path.clone(),
             connection: Arc::clone(&connection),
             leaving: Arc::clone(&self.drain.leaving),
         };
@@ -270,7 +269,7 @@ impl Future for Cancelled<'_> {
 
 /// Hands hyper's requests to the path.
 struct Handler<P> {
-    path: Arc<Mutex<P>>,
+    path: Behind<P>,
     connection: Arc<Connection>,
     leaving: Arc<AtomicBool>,
 }
@@ -283,9 +282,8 @@ impl<P: Path> hyper::service::Service<Request<Incoming>> for Handler<P> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // HTTP/2 has a word of its own for it (GOAWAY), and forbids this one.
         let last = self.leaving.load(Ordering::Relaxed) && request.version() < Version::HTTP_2;
-        // Every stage of the path is always ready, so there is nothing to poll before the call.
         let arrival = Arrival { request, connection: Arc::clone(&self.connection) };
-        Answering { answer: self.path.lock().call(arrival), last }
+        Answering { answer: self.path.hand_on(arrival), last }
     }
 }
 

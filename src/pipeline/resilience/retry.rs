@@ -27,7 +27,10 @@ use crate::{
     body::Body,
     credentials::Lease,
     error::{Error, Kind},
-    pipeline::request::{Head, Resolved},
+    pipeline::{
+        behind::Behind,
+        request::{Head, Resolved},
+    },
 };
 
 /// How attempts are made.
@@ -59,21 +62,25 @@ impl<S> Layer<S> for RetryLayer {
     type Service = Retry<S>;
 
     fn layer(&self, inner: S) -> Retry<S> {
-        Retry { inner, settings: self.settings, health: Arc::clone(&self.health) }
+        Retry {
+            inner: Behind::new(inner),
+            settings: self.settings,
+            health: Arc::clone(&self.health),
+        }
     }
 }
 
 /// See [`retry`].
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
-    inner: S,
+    inner: Behind<S>,
     settings: RetrySettings,
     health: Arc<Health>,
 }
 
 impl<S> Service<Resolved> for Retry<S>
 where
-    S: Service<Resolved, Response = Response<Body>, Error = Error> + Clone,
+    S: Service<Resolved, Response = Response<Body>, Error = Error>,
 {
     type Response = Response<Body>;
     type Error = Error;
@@ -92,7 +99,7 @@ where
         let began = Instant::now();
         let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));
         let call =
-            self.inner.call(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
+            self.inner.hand_on(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
         RetryFuture {
             state: State::Attempt { call, began },
             timer: sleep_until(began + self.settings.first_byte),
@@ -135,7 +142,7 @@ pin_project! {
 
 /// What it takes to make another attempt.
 struct Again<S> {
-    inner: S,
+    inner: Behind<S>,
     head: Arc<Head>,
     lease: Arc<Lease>,
     idempotent: bool,
@@ -199,7 +206,7 @@ where
                     // There is an `again`: only it leads to a pause.
                     let Some(again) = this.again.as_mut() else { return Poll::Pending };
                     let began = Instant::now();
-                    let call = again.inner.call(Resolved {
+                    let call = again.inner.hand_on(Resolved {
                         head: Arc::clone(&again.head),
                         body: this.body.attempt(),
                         lease: Arc::clone(&again.lease),
