@@ -10,14 +10,6 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 
-/// Wipes every block of memory when it is freed: what hyper, serde and the header types copy of a
-/// secret is not theirs to wipe, and stays readable in freed memory otherwise. Without the feature
-/// `wipe-memory` only what is ours is wiped.
-#[cfg(all(feature = "wipe-memory", not(feature = "count-allocations")))]
-#[global_allocator]
-static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
-    zeroizing_alloc::ZeroAlloc(std::alloc::System);
-
 /// Whether debuggers and profilers may look in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Debugging {

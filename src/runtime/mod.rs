@@ -1,4 +1,5 @@
 //! What the process as a whole needs.
 
+mod allocator;
 pub mod hardening;
 pub mod panics;
