@@ -36,6 +36,7 @@ mod floods;
 mod kill;
 mod million;
 mod rotations;
+mod sizing;
 mod soak;
 mod trail_cost;
 mod two_profiles;
@@ -102,6 +103,8 @@ enum Scenario {
     Soak(soak::Options),
     /// Floods, and those who behave
     Floods(floods::Options),
+    /// What a connection and a stored answer take of memory
+    Sizing(sizing::Options),
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
@@ -128,6 +131,7 @@ fn main() -> ExitCode {
             Scenario::Disk(options) => disk::run_all(&common, &options).await,
             Scenario::Soak(options) => soak::run(&common, &options).await,
             Scenario::Floods(options) => floods::run(&common, &options).await,
+            Scenario::Sizing(options) => sizing::run(&common, &options).await,
         }
     });
     report.print();

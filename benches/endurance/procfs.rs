@@ -34,6 +34,11 @@ impl Procfs {
         self.status("VmHWM:")
     }
 
+    /// Memory that is no file's, in KiB.
+    pub fn anonymous(self) -> u64 {
+        self.status("RssAnon:")
+    }
+
     /// Open files and sockets.
     pub fn descriptors(self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap().count()

@@ -3,8 +3,9 @@
 //!
 //! It answers 400 to values that are not of one set or not all there, 401 to a set that is not good
 //! (any more, or yet), and 200 to the rest, with the set it saw in `X-Set` and in the body. What a
-//! query asks for besides: `size=N` a body of at least so many bytes, `stall` no answer at all, `half` only
-//! half of one, `hold=N` no answer, and word to whoever waits for number N.
+//! query asks for besides: `size=N` a body of so many bytes, `stall` no answer at all, `half` only
+//! half of one, `hold=N` no answer, and word to whoever waits for number N, `gate` an answer once the gate is
+//! open.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -68,6 +69,7 @@ struct Seen {
     /// How often each call came, by its `X-Request-Id`; in parts, so that nobody waits long.
     ids: [Mutex<HashMap<u128, u32>>; 16],
     holds: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    gate: watch::Sender<bool>,
     forgetful: AtomicBool,
     /// Connections that did not end in order, by how.
     broken: Mutex<HashMap<String, u64>>,
@@ -84,9 +86,16 @@ type Reply = Response<Either<Full<Bytes>, BoxBody<Bytes, Infallible>>>;
 impl Upstream {
     /// Starts it. Version 1 of each set is good.
     pub async fn start() -> Self {
+        Self::speaking(&["h2", "http/1.1"]).await
+    }
+
+    /// The same, and these protocols only.
+    pub async fn speaking(protocols: &[&str]) -> Self {
         let authority = Authority::new("endurance upstream").unwrap();
         let issued = authority.server(&["localhost", "127.0.0.1"]).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(issued.server_config().unwrap()));
+        let mut config = issued.server_config().unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| (*protocol).into()).collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
@@ -118,6 +127,11 @@ impl Upstream {
         let (sender, receiver) = oneshot::channel();
         self.seen.holds.lock().insert(number, sender);
         receiver
+    }
+
+    /// Answers those who wait at the gate, and whoever comes to it from now on.
+    pub fn open_gate(&self) {
+        self.seen.gate.send_replace(true);
     }
 
     /// From now on it does not remember calls one by one.
@@ -226,6 +240,9 @@ impl Seen {
                     }
                     return future::pending().await;
                 }
+                "gate" => {
+                    self.gate.subscribe().wait_for(|is_open| *is_open).await.ok();
+                }
                 "half" => {
                     let half = Frame::data(Bytes::from(vec![b' '; HALF]));
                     let body = stream::iter([Ok(half)]).chain(stream::pending());
@@ -244,8 +261,10 @@ impl Seen {
             return response.body(Either::Left(Full::new(body))).unwrap();
         }
         // All large answers share their bytes, so that many of them take no memory here.
-        let rest = (size - body.len()).div_ceil(FILLING.len());
-        let pieces = iter::once(body).chain(iter::repeat_n(Bytes::from_static(FILLING), rest));
+        let rest = size - body.len();
+        let whole = iter::repeat_n(Bytes::from_static(FILLING), rest / FILLING.len());
+        let end = Bytes::from_static(&FILLING[..rest % FILLING.len()]);
+        let pieces = iter::once(body).chain(whole).chain(iter::once(end));
         let body = StreamBody::new(stream::iter(pieces.map(|piece| Ok(Frame::data(piece)))));
         response.body(Either::Right(BoxBody::new(body))).unwrap()
     }

@@ -204,7 +204,7 @@ where
                 StateProjection::Pause => {
                     ready!(this.timer.as_mut().poll(cx));
                     // There is an `again`: only it leads to a pause.
-                    let Some(again) = this.again.as_mut() else { return Poll::Pending };
+                    let Some(again) = &*this.again else { return Poll::Pending };
                     let began = Instant::now();
                     let call = again.inner.hand_on(Resolved {
                         head: Arc::clone(&again.head),
