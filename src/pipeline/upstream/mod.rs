@@ -9,6 +9,7 @@ mod classify;
 mod connect;
 mod pool;
 mod tls;
+mod window;
 mod wire;
 
 use std::{
@@ -172,6 +173,7 @@ impl Service<Outbound> for Upstream {
         let Outbound { mut request, draft } = outbound;
         let upstream = self.clone();
         Box::pin(async move {
+            let _open = upstream.pool.window().enter().await;
             let began = Instant::now();
             let result = upstream.send(&mut request).await;
             let took = Some(began.elapsed());

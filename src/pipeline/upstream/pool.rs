@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     connect::{ConnectError, Connector, Stream},
+    window::Window,
     wire::Wire,
 };
 use crate::{body::Body, domain::Origin, trail::UpstreamTls};
@@ -23,6 +24,7 @@ use crate::{body::Body, domain::Origin, trail::UpstreamTls};
 pub(super) struct Pool {
     connector: Connector,
     idle_timeout: Duration,
+    window: Window,
     state: Mutex<State>,
     /// Held while an HTTP/2 connection is opened, so that one is enough for all who wait.
     opening: tokio::sync::Mutex<()>,
@@ -73,6 +75,7 @@ impl Pool {
         Arc::new_cyclic(|pool| Self {
             connector,
             idle_timeout,
+            window: Window::new(),
             state: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             _renewing: AbortOnDropHandle::new(tokio::spawn(renew(Weak::clone(pool), rotations))),
@@ -82,6 +85,11 @@ impl Pool {
     /// Where its connections lead.
     pub(super) fn origin(&self) -> &Origin {
         self.connector.origin()
+    }
+
+    /// How many requests may be open.
+    pub(super) fn window(&self) -> &Window {
+        &self.window
     }
 
     /// A connection that is open already.
@@ -166,6 +174,7 @@ impl fmt::Debug for Pool {
         let state = self.state.lock();
         f.debug_struct("Pool")
             .field("idle", &state.idle.len())
+            .field("asked", &self.window.asked())
             .field("shared", &state.shared.is_some())
             .finish_non_exhaustive()
     }

@@ -264,3 +264,18 @@ async fn a_rotation_closes_what_is_idle_now_and_what_is_busy_later() {
     assert!(is_closed(&mut busy_stream).await);
     scene.call(None).await;
 }
+
+#[tokio::test]
+async fn a_call_has_a_place_in_the_window_until_its_answer_is_there() {
+    let scene = Scene::new().await;
+    let window = scene.upstream.pool.window();
+    let seen = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        assert_eq!(window.asked(), 1);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+    };
+    let (response, ()) = tokio::join!(get(&scene.upstream), seen);
+    assert!(response.is_ok());
+    assert_eq!(window.asked(), 0);
+}
