@@ -50,14 +50,7 @@ struct Shared {
 impl Window {
     /// Nothing is open. It belongs to the runtime that this is called on.
     pub(super) fn new() -> Self {
-        let shared = Arc::new(Shared {
-            places: Semaphore::new(MANY),
-            limit: AtomicUsize::new(MANY),
-            owed: AtomicUsize::new(0),
-            asked: AtomicUsize::new(0),
-            is_overdue: AtomicBool::new(false),
-            is_crowded: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new());
         let fitting = AbortOnDropHandle::new(tokio::spawn(fit(Arc::clone(&shared))));
         Self { shared, _fitting: fitting }
     }
@@ -101,6 +94,17 @@ impl Drop for Place<'_> {
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            places: Semaphore::new(MANY),
+            limit: AtomicUsize::new(MANY),
+            owed: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
+            is_overdue: AtomicBool::new(false),
+            is_crowded: Notify::new(),
+        }
+    }
+
     /// A place for who waits longest; none after [`PATIENCE`].
     async fn wait(&self) -> Option<SemaphorePermit<'_>> {
         let Ok(place) = tokio::time::timeout(PATIENCE, self.places.acquire()).await else {
@@ -246,9 +250,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_request_waits_for_long_and_the_window_widens_for_the_next_ones() {
         // One that nobody fits meanwhile.
-        let window = Window::new();
         let window = Window {
-            shared: Arc::clone(&window.shared),
+            shared: Arc::new(Shared::new()),
             _fitting: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
         };
         window.shared.set(FEW);
