@@ -1,8 +1,10 @@
-//! Tells the linker what of the program runs while it serves, so that this stands together in it.
+//! Tells the linker what keeps the program small in memory.
 //!
-//! deploy/layout.ld says it; benches/instructions/layout.rs says why, and writes it.
+//! What of it runs while it serves stands together: deploy/layout.ld says it, and
+//! benches/instructions/layout.rs says why, and writes it. Where pointers are to be filled in when the
+//! program starts is said in short, which takes half a megabyte less to read then.
 
-use std::env;
+use std::{env, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -22,6 +24,19 @@ fn main() {
     if fits && let Some(here) = here.filter(|here| !here.contains(',')) {
         println!("cargo::rustc-link-arg-bins=-Wl,--script={here}/{LAYOUT}");
     }
+    if fits && env::var_os("HOST") == env::var_os("TARGET") && reads_short_relocations() {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Whether this machine's glibc reads them (`DT_RELR`): from 2.36 on. An older one starts no program
+/// that has them, and says so.
+fn reads_short_relocations() -> bool {
+    let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let minor =
+        said.ok().and_then(|said| said.trim().strip_prefix("glibc 2.")?.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= 36)
 }
 
 const LAYOUT: &str = "deploy/layout.ld";
