@@ -5,6 +5,7 @@ use http::{Method, StatusCode};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::advance,
 };
 use tower::ServiceExt as _;
@@ -278,4 +279,24 @@ async fn a_call_has_a_place_in_the_window_until_its_answer_is_there() {
     let (response, ()) = tokio::join!(get(&scene.upstream), seen);
     assert!(response.is_ok());
     assert_eq!(window.asked(), 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_its_time_is_asked_everything_meanwhile() {
+    let scene = Scene::new().await;
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let upstream = scene.upstream.clone();
+        calls.spawn(async move { get(&upstream).await.is_ok() });
+    }
+    let mut streams = Vec::new();
+    for _ in 0..calls.len() {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+    }
+    assert!(calls.join_all().await.into_iter().all(|is_good| is_good));
 }
