@@ -8,9 +8,7 @@
 //! It stands behind the permission: nothing is read for a caller that is refused anyway.
 
 use std::{
-    future::poll_fn,
-    mem::{replace, take},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
@@ -77,33 +75,12 @@ where
         }
         let (inner, limit, places) = (self.inner.clone(), self.limit, self.places.clone());
         Either::Right(Box::pin(async move {
-            let body = take(&mut authorized.received.body);
-            authorized.received.body = in_time(limit, read(body)).await?;
+            let body = std::mem::take(&mut authorized.received.body);
+            authorized.received.body =
+                tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
             places.give(&authorized.received.head.draft, true)?;
             inner.hand_on(authorized).await
         }))
-    }
-}
-
-/// What is read within that time. The clock is set when reading has to wait a second time: hyper looks
-/// for a body that came with its head once somebody has asked for it.
-async fn in_time(
-    limit: Duration,
-    reading: impl Future<Output = Result<Body, Error>>,
-) -> Result<Body, Error> {
-    let mut reading = pin!(reading);
-    let mut has_asked = false;
-    let at_once = poll_fn(|cx| match reading.as_mut().poll(cx) {
-        Poll::Ready(read) => Poll::Ready(Some(read)),
-        Poll::Pending if replace(&mut has_asked, true) => Poll::Ready(None),
-        Poll::Pending => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    });
-    match at_once.await {
-        Some(read) => read,
-        None => tokio::time::timeout(limit, reading).await.unwrap_or_else(|_| Err(slow())),
     }
 }
 

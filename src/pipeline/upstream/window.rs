@@ -41,10 +41,10 @@ struct Shared {
     owed: AtomicUsize,
     /// Requests that are open or wait.
     asked: AtomicUsize,
-    /// A request has waited for as long as any may.
-    is_overdue: AtomicBool,
     /// There are more than [`FEW`] of them.
     is_crowded: Notify,
+    /// One has waited for as long as any may.
+    is_overdue: AtomicBool,
 }
 
 impl Window {
@@ -100,8 +100,8 @@ impl Shared {
             limit: AtomicUsize::new(MANY),
             owed: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
-            is_overdue: AtomicBool::new(false),
             is_crowded: Notify::new(),
+            is_overdue: AtomicBool::new(false),
         }
     }
 
@@ -122,6 +122,8 @@ impl Shared {
         owed.unwrap_or_default().min(places)
     }
 
+    /// Opens the window so wide. Where it was wider, what is open beyond that stays until its answer
+    /// is there.
     fn set(&self, limit: usize) {
         let before = self.limit.swap(limit, Ordering::AcqRel);
         if let Some(fewer) = before.checked_sub(limit) {
@@ -133,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// The limit, after a time in which the worker was busy for such a share of it.
+    /// Narrows the window or widens it, after a time in which the worker was busy for such a share of it.
     fn fit(&self, busy: f64) {
         let limit = self.limit.load(Ordering::Acquire);
         let is_overdue = self.is_overdue.swap(false, Ordering::AcqRel);
@@ -165,7 +167,7 @@ async fn fit(shared: Arc<Shared>) {
 const FEW: usize = 32;
 /// More than a worker is asked.
 const MANY: usize = 1 << 20;
-/// A worker has no time left.
+/// A worker that is busy for more of its time than this has none left.
 const SATURATED: f64 = 0.8;
 /// How often to look how busy it is.
 const LOOK: Duration = Duration::from_millis(2);
