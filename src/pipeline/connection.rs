@@ -24,6 +24,7 @@ pub struct Connection {
     defect: OnceLock<Defect>,
     active: AtomicU32,
     used: AtomicBool,
+    read_ahead: AtomicBool,
 }
 
 /// The other end of a connection, as the kernel names it.
@@ -46,8 +47,8 @@ impl Connection {
     /// A connection of that peer, with the URI and DNS names of its verified certificate.
     pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
         let (caller, defect, active) = (Mutex::default(), OnceLock::new(), AtomicU32::new(0));
-        let used = AtomicBool::new(false);
-        Arc::new(Self { peer, tls_names, caller, defect, active, used })
+        let (used, read_ahead) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { peer, tls_names, caller, defect, active, used, read_ahead })
     }
 
     /// The peer.
@@ -83,6 +84,16 @@ impl Connection {
     /// Whether a call has ever begun on it.
     pub fn is_used(&self) -> bool {
         self.used.load(Ordering::Acquire)
+    }
+
+    /// Says that it is read from while a call is under way.
+    pub fn read_ahead(&self) {
+        self.read_ahead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is read from while a call is under way.
+    pub fn is_read_ahead(&self) -> bool {
+        self.read_ahead.load(Ordering::Relaxed)
     }
 
     /// How many calls are under way on it.

@@ -8,6 +8,7 @@
 //! It stands behind the permission: nothing is read for a caller that is refused anyway.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -17,10 +18,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::Either;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use tower::{Layer, Service};
 
-use super::{behind::Behind, places::Places, request::Authorized};
+use super::{behind::Behind, muffle::muffled, places::Places, request::Authorized};
 use crate::{
     body::{Body, SMALL_BODY},
     error::{BoxError, Error, Kind, find_kind},
@@ -88,7 +88,7 @@ async fn read(mut body: Body) -> Result<Body, Error> {
     let mut start = BytesMut::new();
     let mut first = Bytes::new();
     while first.len() + start.len() <= SMALL_BODY {
-        let Some(frame) = body.frame().await else {
+        let Some(frame) = poll_fn(|cx| poll_frame(&mut body, cx)).await else {
             return Ok(Body::full(join(first, &start)));
         };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
@@ -103,6 +103,18 @@ async fn read(mut body: Body) -> Result<Body, Error> {
         }
     }
     Ok(Body::wrap(Started { start: Some(join(first, &start)), rest: body }))
+}
+
+/// Has the connection that a body comes over woken if there is more of it.
+fn poll_frame(
+    body: &mut Body,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    let (frame, was_woken) = muffled(|| Pin::new(&mut *body).poll_frame(cx));
+    if was_woken && (frame.is_pending() || !body.is_end_stream()) {
+        cx.waker().wake_by_ref();
+    }
+    frame
 }
 
 fn join(first: Bytes, rest: &BytesMut) -> Bytes {
@@ -167,10 +179,13 @@ impl HttpBody for Started {
 
 #[cfg(test)]
 mod tests {
+    use std::{pin::pin, sync::Arc, task::Waker};
+
     use futures_util::stream;
     use http_body_util::StreamBody;
 
     use super::*;
+    use crate::pipeline::muffle::{Muffled, Sleeper};
 
     fn frames(frames: Vec<Result<Bytes, &'static str>>) -> Body {
         let frames = frames.into_iter().map(|frame| frame.map(Frame::data).map_err(BoxError::from));
@@ -181,6 +196,38 @@ mod tests {
     async fn a_small_body_is_in_memory() {
         let body = read(frames(vec![Ok("ab".into()), Ok("cd".into()), Ok("e".into())])).await;
         assert_eq!(body.unwrap().in_memory().unwrap(), "abcde");
+    }
+
+    /// Wakes whoever takes a piece, as hyper does.
+    struct Waking(usize);
+
+    impl HttpBody for Waking {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            cx.waker().wake_by_ref();
+            self.0 = self.0.saturating_sub(1);
+            Poll::Ready(Some(Ok(Frame::data("x".into()))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0 == 0
+        }
+    }
+
+    #[test]
+    fn a_connection_is_woken_for_each_piece_but_the_last() {
+        for pieces in 1..=3 {
+            let connection = Arc::new(Sleeper::default());
+            let waker = Waker::from(Arc::clone(&connection));
+            let reading = pin!(Muffled::new(read(Body::wrap(Waking(pieces)))));
+            assert!(reading.poll(&mut Context::from_waker(&waker)).is_ready());
+            assert_eq!(connection.woken() + 1, pieces);
+        }
     }
 
     #[tokio::test]

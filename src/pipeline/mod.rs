@@ -45,6 +45,7 @@ pub mod request;
 pub mod turn;
 mod behind;
 mod hop_by_hop;
+mod muffle;
 mod trace;
 
 pub mod listener;

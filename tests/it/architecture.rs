@@ -45,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// What the stages have in common; a stage uses no other stage.
 const SHARED: &[&str] =
-    &["behind", "connection", "defect", "draft", "hop_by_hop", "request", "turn"];
+    &["behind", "connection", "defect", "draft", "hop_by_hop", "muffle", "request", "turn"];
 
 #[test]
 fn layers_import_downwards() {

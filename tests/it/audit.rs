@@ -10,12 +10,16 @@ use pigello_gateway::{error::Kind, mock::EXAMPLE_SUBTENANT};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixStream},
 };
 
-use crate::support::{Gateway, Recorder, Setup, pigello, trail_lines};
+use crate::support::{Gateway, Recorder, Setup, Waiting, pigello, trail_lines, until_blank_line};
 
 const LIST: &str = "/accounts/users/customer/tenant/list/";
+const WAITING_READ: &str =
+    "GET /accounts/users/customer/tenant/list/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const WAITING_WRITE: &str = "POST /accounts/users/customer/tenant/ HTTP/1.1\r\nHost: localhost\r\n\
+    Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 const SYNCED: &str = "PIGELLO_GATEWAY_AUDIT__DURABILITY=synced";
 
 fn subtenant() -> String {
@@ -237,6 +241,46 @@ async fn a_caller_that_leaves_in_the_middle_is_on_the_trail() {
             (&records[0]["error"], &records[0]["outcome"], &records[0]["status"]),
             (&"caller_gone".into(), &"failed".into(), &200.into())
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_while_it_waits_ends_its_call() {
+    let waiting = Waiting::listen().await;
+    let gateway = waiting.setup().with_unix().start().await;
+    let (tcp, unix) = (gateway.caller().address(), gateway.path("gateway.sock"));
+    for request in [WAITING_READ, WAITING_WRITE] {
+        waiting.see_it_leave(TcpStream::connect(tcp).await.unwrap(), request).await;
+        waiting.see_it_leave(UnixStream::connect(&unix).await.unwrap(), request).await;
+    }
+    let records = gateway.into_records().await;
+    assert_eq!(records.len(), 4);
+    for record in records {
+        assert_eq!(
+            (&record["error"], &record["outcome"]),
+            (&"caller_gone".into(), &"failed".into())
+        );
+    }
+}
+
+/// A caller that has the next request on its way is still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_says_more_while_it_waits_has_not_left() {
+    let waiting = Waiting::listen().await;
+    let gateway = waiting.setup().start().await;
+    let mut caller = TcpStream::connect(gateway.caller().address()).await.unwrap();
+    let mut upstream = waiting.ask(&mut caller, WAITING_READ).await;
+    caller.write_all(WAITING_READ.as_bytes()).await.unwrap();
+    // Another call ends meanwhile: the gateway has seen what lies there.
+    assert_eq!(gateway.caller().get("//").await.status, StatusCode::BAD_REQUEST);
+    for _ in 0..2 {
+        upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        until_blank_line(&mut caller).await;
+    }
+    drop((caller, upstream));
+    for record in gateway.into_records().await.into_iter().filter(|record| record["status"] == 204)
+    {
+        assert!(record["error"].is_null(), "{record}");
     }
 }
 

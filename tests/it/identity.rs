@@ -74,8 +74,11 @@ struct Office {
 
 impl Office {
     async fn open() -> Self {
+        Self::before(Recorder::start().await).await
+    }
+
+    async fn before(recorder: Recorder) -> Self {
         let (authority, files) = (Authority::new(), tempfile::tempdir().unwrap());
-        let recorder = Recorder::start().await;
         let path = |name: &str| files.path().join(name).display().to_string();
         write(files.path(), &authority.issue(dns("localhost"), false));
         fs::write(files.path().join("client-ca.pem"), &authority.pem).unwrap();
@@ -173,6 +176,21 @@ async fn a_certificate_names_its_caller_exactly() {
         assert!(record["caller"].is_null() && record["outcome"] == "refused", "{record}");
         assert_eq!(record["error"], "caller_unidentified");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_over_tls_while_it_waits_ends_its_call() {
+    let office = Office::before(Recorder::answering(Vec::new()).await).await;
+    let pair = office.authority.issue(uri(SPIFFE), false);
+    let address = office.gateway.caller().address();
+    let mut stream = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    stream.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    while office.recorder.take().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    let records = office.gateway.into_records().await;
+    assert_eq!((records.len(), &records[0]["error"]), (1, &"caller_gone".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

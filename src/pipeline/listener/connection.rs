@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     fmt,
+    future::poll_fn,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -39,8 +40,9 @@ use crate::{
         audit::RecordedBody,
         behind::Behind,
         connection::{Connection, Peer},
+        muffle::Muffled,
         request::Arrival,
-        turn::TurnIo,
+        turn::{Lookout, TurnIo},
     },
 };
 
@@ -74,6 +76,7 @@ impl<P> Path for P where
 /// Serves the connections of one listener on one worker.
 pub(super) struct Server<P> {
     http1: http1::Builder,
+    http1_over_tls: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     /// One for all connections: a stage has nothing that belongs to one of them.
     path: Behind<P>,
@@ -97,12 +100,16 @@ impl<P: Path> Server<P> {
             .timer(TokioTimer::new())
             // `PatientIo` watches over heads and idle times.
             .header_read_timeout(None)
-            .half_close(false)
+            // A lookout sees that a caller leaves. hyper would read to see it, into memory that it takes
+            // anew while the last request is in use.
+            .half_close(true)
             .max_buf_size(settings.head_bytes.max(MIN_BUFFER));
         // `WireIo` holds the limit. With one of its own hyper takes memory for every request.
         if settings.header_count > HYPER_HEADERS {
             http1.max_headers(settings.header_count);
         }
+        let mut http1_over_tls = http1.clone();
+        http1_over_tls.half_close(false);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -113,7 +120,7 @@ impl<P: Path> Server<P> {
             .keep_alive_interval(Some(settings.patience.idle))
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         let path = Behind::new(path);
-        Self { http1, http2, path, settings, tls, refused, drain }
+        Self { http1, http1_over_tls, http2, path, settings, tls, refused, drain }
     }
 
     /// Serves a connection until it ends.
@@ -122,7 +129,8 @@ impl<P: Path> Server<P> {
         match &self.tls {
             None => {
                 let connection = Connection::new(peer, Vec::new());
-                self.run(stream, connection, Protocol::Unknown, None).await;
+                let channel = Channel::Plain(stream.lookout());
+                self.run(stream, connection, Protocol::Unknown, channel).await;
             }
             // In memory of its own, like everything that only some connections need: every
             // connection takes as much as its largest state.
@@ -140,7 +148,7 @@ impl<P: Path> Server<P> {
         match accepted {
             Ok(Ok(Accepted { stream, over, names, protocol })) => {
                 let connection = Connection::new(peer, names);
-                Box::pin(self.run(stream, connection, protocol, Some(over))).await;
+                Box::pin(self.run(stream, connection, protocol, Channel::Tls(over))).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, error = %Chain(&error), "a handshake failed");
@@ -157,19 +165,22 @@ impl<P: Path> Server<P> {
         stream: S,
         connection: Arc<Connection>,
         protocol: Protocol,
-        over: Option<CancellationToken>,
+        channel: Channel,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits =
             HeadLimits { bytes: self.settings.head_bytes, fields: self.settings.header_count };
         let io = PatientIo::new(stream, Arc::clone(&connection), self.settings.patience);
-        let farewell = if over.is_some() { Farewell::Said } else { Farewell::Implied };
+        let farewell = match channel {
+            Channel::Plain(_) => Farewell::Implied,
+            Channel::Tls(_) => Farewell::Said,
+        };
         let mut io = WireIo::new(io, Arc::clone(&connection), limits, protocol, farewell);
         let mut to_end = pin!(async {
-            match &over {
-                None => ending(&self.drain, Some(&connection)).await,
-                Some(over) => tokio::select! {
+            match &channel {
+                Channel::Plain(_) => ending(&self.drain, Some(&connection)).await,
+                Channel::Tls(over) => tokio::select! {
                     () = ending(&self.drain, Some(&connection)) => {}
                     () = over.cancelled() => {}
                 },
@@ -186,8 +197,27 @@ impl<P: Path> Server<P> {
         };
         let ended = match protocol {
             Ok(Spoken::Http1) => {
-                let serving = self.http1.serve_connection(TokioIo::new(io), handler);
-                self.until(pin!(serving), to_end).await
+                let http1 = match channel {
+                    Channel::Plain(_) => &self.http1,
+                    Channel::Tls(_) => {
+                        connection.read_ahead();
+                        &self.http1_over_tls
+                    }
+                };
+                let serving = pin!(http1.serve_connection(TokioIo::new(io), handler));
+                let left = poll_fn(|cx| channel.poll_left(&connection, cx));
+                let until = async {
+                    tokio::select! {
+                        biased;
+                        ended = self.until(serving, to_end) => Some(ended),
+                        () = left => None,
+                    }
+                };
+                let Some(ended) = Muffled::new(until).await else {
+                    let peer = connection.peer();
+                    return tracing::debug!(?peer, "a caller left in the middle of a call");
+                };
+                ended
             }
             Ok(Spoken::Http2) => {
                 let serving = self.http2.serve_connection(TokioIo::new(io), handler);
@@ -220,6 +250,23 @@ impl<P: Path> Server<P> {
         tokio::select! {
             ended = serving => ended,
             () = self.drain.cut.cancelled() => Ok(()),
+        }
+    }
+}
+
+/// What a connection's bytes go over.
+enum Channel {
+    Plain(Lookout<Stream>),
+    /// TLS, until its listener lets nobody in any more.
+    Tls(CancellationToken),
+}
+
+impl Channel {
+    /// Waits until a caller has left whose call is under way, where hyper does not see that.
+    fn poll_left(&self, connection: &Connection, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(lookout) if connection.active_calls() > 0 => lookout.poll_left(cx),
+            Self::Plain(_) | Self::Tls(_) => Poll::Pending,
         }
     }
 }

@@ -23,6 +23,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub use self::lookout::{Lookout, Socket};
+
+mod lookout;
+
 /// Ends this thread's turns: to be run beside its connections, as a task of its own, on a runtime
 /// that polls its tasks in the order in which they were woken. What is kept when it is dropped
 /// leaves then.

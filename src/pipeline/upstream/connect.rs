@@ -21,7 +21,11 @@ use super::{
     Settings,
     address::{self, Refused},
 };
-use crate::{domain::Origin, pipeline::turn::TurnIo, trail::UpstreamTls};
+use crate::{
+    domain::Origin,
+    pipeline::turn::{Lookout, TurnIo},
+    trail::UpstreamTls,
+};
 
 /// Opens connections to one upstream.
 #[derive(Clone)]
@@ -132,6 +136,14 @@ impl Stream {
         match self {
             Self::Plain(_) => None,
             Self::Tls(_, seen) => seen.as_ref(),
+        }
+    }
+
+    /// To look whether the upstream has said something.
+    pub(super) fn lookout(&self) -> Lookout<TcpStream> {
+        match self {
+            Self::Plain(stream) => stream.lookout(),
+            Self::Tls(stream, _) => stream.get_ref().0.lookout(),
         }
     }
 

@@ -84,11 +84,12 @@ impl Upstream {
                 // In memory of its own, because hardly a call needs it.
                 None => (Box::pin(self.pool.open()).await?, true),
             };
-            if let Line::Own(_, rested) = &line
+            if let Line::Own(wire, since) = &line
                 && !is_new
-                && (!is_repeatable || *rested > RESTED)
+                && (!is_repeatable || since.elapsed() > RESTED)
+                && !wire.is_quiet()
             {
-                // The upstream may have closed it. The runtime looks before anything is sent.
+                // The upstream has closed it, most likely. The runtime looks before anything is sent.
                 tokio::task::yield_now().await;
             }
             let mut failure = match self.send_over(line, request).await {

@@ -60,8 +60,8 @@ pub(super) struct Shared {
 
 /// What a request is sent over.
 pub(super) enum Line {
-    /// An HTTP/1.1 connection, for this request alone, and how long nobody has used it.
-    Own(Box<Wire>, Duration),
+    /// An HTTP/1.1 connection, for this request alone, and since when nobody has used it.
+    Own(Box<Wire>, Instant),
     /// An HTTP/2 connection.
     Shared(Shared),
 }
@@ -102,7 +102,7 @@ impl Pool {
             state.shared = None;
         }
         let idle = state.idle.pop()?;
-        Some(Line::Own(idle.wire, idle.since.elapsed()))
+        Some(Line::Own(idle.wire, idle.since))
     }
 
     /// A new connection, or one that became free to share while it was waited for.
@@ -117,7 +117,7 @@ impl Pool {
         if !stream.is_http2() {
             let wire = Wire::open(stream, epoch).await?;
             self.state.lock().is_shared = false;
-            return Ok(Line::Own(wire, Duration::ZERO));
+            return Ok(Line::Own(wire, Instant::now()));
         }
         let shared = share(stream).await?;
         let mut state = self.state.lock();

@@ -27,11 +27,13 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
+use tokio::net::TcpStream;
 
 use super::{connect::Stream, pool::Pool};
 use crate::{
     body::{Body, SMALL_BODY},
     error::BoxError,
+    pipeline::turn::Lookout,
     trail::UpstreamTls,
 };
 
@@ -45,6 +47,7 @@ pub(super) struct Wire {
     relay: Arc<Relay>,
     /// `relay` as the waker that both halves of the exchange get.
     waker: Waker,
+    lookout: Lookout<TcpStream>,
     tls: Option<Arc<UpstreamTls>>,
     epoch: u64,
 }
@@ -52,12 +55,12 @@ pub(super) struct Wire {
 impl Wire {
     /// Begins to speak HTTP/1.1 over an open stream, in an epoch of the pool.
     pub(super) async fn open(stream: Stream, epoch: u64) -> hyper::Result<Box<Self>> {
-        let tls = stream.tls().cloned();
+        let (tls, lookout) = (stream.tls().cloned(), stream.lookout());
         let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
         let relay = Arc::new(Relay::default());
         let waker = Waker::from(Arc::clone(&relay));
         let connection = Some(connection);
-        Ok(Box::new(Self { sender, connection, relay, waker, tls, epoch }))
+        Ok(Box::new(Self { sender, connection, relay, waker, lookout, tls, epoch }))
     }
 
     /// What the audit trail says of its TLS.
@@ -68,6 +71,11 @@ impl Wire {
     /// When it was opened, in epochs of the pool.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether the upstream has said nothing since the last answer, not even that it closes.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lookout.is_quiet()
     }
 
     /// Sends a request and waits for the head of its answer. If the connection turns out to be dead

@@ -6,6 +6,7 @@ mod gateway;
 mod process;
 mod proxy;
 mod recorder;
+mod waiting;
 
 pub use caller::{Answer, Caller, raw};
 pub use frames::{Frames, Heard, frame, headers};
@@ -13,6 +14,7 @@ pub use gateway::{Gateway, Setup, trail_lines};
 pub use process::Process;
 pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;
+pub use waiting::{Waiting, until_blank_line};
 
 use pigello_gateway::mock::{MockPigello, Options, Running};
 
