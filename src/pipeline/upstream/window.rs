@@ -163,8 +163,9 @@ async fn fit(shared: Arc<Shared>) {
 }
 
 /// So many requests a worker may always have open: what belongs to them stays in the processor's cache,
-/// and an upstream nearby always has one to answer.
-const FEW: usize = 32;
+/// and an upstream nearby always has one to answer. Fewer save nothing more, and each request that waits
+/// is taken up twice.
+const FEW: usize = 64;
 /// More than a worker is asked.
 const MANY: usize = 1 << 20;
 /// A worker that is busy for more of its time than this has none left.
