@@ -136,6 +136,22 @@ async fn a_rotation_and_a_purge_forget() {
 /// What a worker writes in one turn leaves together (`pipeline/turn`): the answers to requests that
 /// came together come together.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_closes_its_half_gets_what_is_there_at_once() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).start().await;
+    gateway.caller().get(&subtenant()).await;
+    for (target, status) in [(subtenant().as_str(), "200"), ("//", "400")] {
+        let mut stream = TcpStream::connect(gateway.caller().address()).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.get(9..12), Some(status), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_of_one_turn_leave_together() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).start().await;
