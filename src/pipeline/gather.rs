@@ -179,10 +179,13 @@ impl HttpBody for Started {
 
 #[cfg(test)]
 mod tests {
-    use std::{pin::pin, sync::Arc, task::Waker};
+    use std::{cell::Cell, pin::pin, sync::Arc, task::Waker};
 
     use futures_util::stream;
-    use http_body_util::StreamBody;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
     use crate::pipeline::muffle::{Muffled, Sleeper};
@@ -228,6 +231,39 @@ mod tests {
             assert!(reading.poll(&mut Context::from_waker(&waker)).is_ready());
             assert_eq!(connection.woken() + 1, pieces);
         }
+    }
+
+    /// How often a connection of hyper's is woken while the body that came with its head is read.
+    async fn wakes_of_hyper<R>(read: impl Fn(Body) -> R) -> usize
+    where
+        R: Future<Output = ()>,
+    {
+        let (mut caller, stream) = tokio::io::duplex(256);
+        let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}";
+        caller.write_all(request).await.unwrap();
+        let has_read = Cell::new(false);
+        let path = service_fn(async |request: http::Request<Incoming>| {
+            read(request.into_body().into()).await;
+            has_read.set(true);
+            std::future::pending::<Result<Response<Body>, BoxError>>().await
+        });
+        let mut http1 = http1::Builder::new();
+        http1.header_read_timeout(None).half_close(true);
+        let serving = pin!(Muffled::new(http1.serve_connection(TokioIo::new(stream), path)));
+        let connection = Arc::new(Sleeper::default());
+        let waker = Waker::from(Arc::clone(&connection));
+        assert!(serving.poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(has_read.get());
+        connection.woken()
+    }
+
+    /// hyper does wake it where the body is read otherwise; when it does not any more, nothing has to
+    /// be muffled.
+    #[tokio::test]
+    async fn hyper_does_not_wake_a_connection_whose_body_has_ended() {
+        let muffled = wakes_of_hyper(async |body| drop(read(body).await.unwrap())).await;
+        let plain = wakes_of_hyper(async |mut body| drop(body.frame().await.unwrap())).await;
+        assert_eq!((muffled, plain), (0, 1));
     }
 
     #[tokio::test]

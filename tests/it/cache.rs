@@ -133,8 +133,6 @@ async fn a_rotation_and_a_purge_forget() {
     while admin.get("/status").await.json()["cache"]["responses"] != 1 {}
 }
 
-/// What a worker writes in one turn leaves together (`pipeline/turn`): the answers to requests that
-/// came together come together.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_closes_its_half_gets_what_is_there_at_once() {
     let pigello = pigello().await;
@@ -151,6 +149,8 @@ async fn a_caller_that_closes_its_half_gets_what_is_there_at_once() {
     }
 }
 
+/// What a worker writes in one turn leaves together (`pipeline/turn`): the answers to requests that
+/// came together come together.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_one_turn_leave_together() {
     let pigello = pigello().await;
