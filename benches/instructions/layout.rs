@@ -5,10 +5,6 @@
 //! what runs, if it is told: this looks with callgrind at what does, from the start to the end of a
 //! gateway with calls of each kind, and writes it down.
 //!
-//! Some of what runs callgrind does not see: valgrind's processor lacks the newest instructions, and
-//! the provider has other functions for those that have them. They are named here, by the files of its
-//! assembly.
-//!
 //! Names are written without the hash at their end, which is another in each build. What has got
 //! another name since, or is new, stands where it would without the file; the file is to be made anew
 //! when resident memory has grown.
@@ -118,9 +114,6 @@ impl Layout {
             // Functions that hardly run are in sections whose names have another beginning.
             let _infallible = writeln!(text, "    *(.text*.{pattern})");
         }
-        for object in UNSEEN {
-            let _infallible = writeln!(text, "    *{object}.o(.text)");
-        }
         text.push_str(TAIL);
         fs::write(FILE, text).during(format_args!("cannot write {FILE}"))
     }
@@ -195,21 +188,6 @@ const HASH: &str = "17h";
 const CRATE: &str = "Cs";
 /// How much the kernel maps where a page is touched (`fault_around_bytes`).
 const AROUND: u64 = 64 * 1024;
-/// What else runs: the beginning of a program, and what aws-lc calls on a processor with AES, SHA, ADX,
-/// AVX2 and RDRAND, as far as it is small. Seen by the page faults of a start (`perf record -e
-/// page-faults -d`).
-const UNSEEN: &[&str] = &[
-    "crt1",
-    "aesni-x86_64",
-    "curve25519_x25519",
-    "curve25519_x25519base",
-    "edwards25519_encode",
-    "edwards25519_scalarmulbase",
-    "mlkem_*_avx2_asm",
-    "rdrand-x86_64",
-    "sha256-x86_64",
-    "sha512-x86_64",
-];
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/layout.ld");
 const HEAD: &str = "/* What of the program runs while it serves, for the linker to put together. build.rs hands it on.
    Written by `cargo bench --bench instructions -- --layout`; benches/instructions/layout.rs says why. */
