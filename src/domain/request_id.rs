@@ -1,8 +1,11 @@
 //! The identifiers of one call: ours always, and the W3C trace it belongs to.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::hex;
 
@@ -16,7 +19,18 @@ pub struct RequestId(Uuid);
 impl RequestId {
     /// A fresh identifier.
     pub fn fresh() -> Self {
-        Self(Uuid::now_v7())
+        Self::at(SystemTime::now())
+    }
+
+    /// A fresh identifier of a call that came at that time. Those of one thread sort as they were made,
+    /// also within a millisecond; those of several threads are told apart by chance (RFC 9562 §6.2).
+    pub fn at(time: SystemTime) -> Self {
+        thread_local! {
+            static COUNTER: ContextV7 = const { ContextV7::new() };
+        }
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (seconds, nanos) = (since.as_secs(), since.subsec_nanos());
+        COUNTER.with(|counter| Self(Uuid::new_v7(Timestamp::from_unix(counter, seconds, nanos))))
     }
 
     /// Writes the identifier into a buffer and returns it as text, without allocating.
@@ -118,6 +132,8 @@ fn parse_traceparent(value: &[u8]) -> Option<(u128, u64, u8)> {
 
 #[cfg(test)]
 mod tests {
+    use std::{thread, time::Duration};
+
     use super::*;
 
     #[test]
@@ -131,6 +147,16 @@ mod tests {
         let own = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", context.span_id());
         assert_eq!(onward, own);
         assert!(!onward.contains("00f067aa0ba902b7"), "the parent upstream is our span: {onward}");
+    }
+
+    #[test]
+    fn identifiers_begin_with_the_time_and_sort_as_they_were_made() {
+        let time = UNIX_EPOCH + Duration::from_millis(0x0123_4567_89ab);
+        let ids: Vec<_> = (0..1000).map(|_| RequestId::at(time).to_string()).collect();
+        assert!(ids.iter().all(|id| id.starts_with("01234567-89ab-7")), "{}", ids[0]);
+        assert!(ids.is_sorted_by(|one, next| one < next));
+        let elsewhere = thread::spawn(move || RequestId::at(time).to_string()).join().unwrap();
+        assert!(!ids.contains(&elsewhere));
     }
 
     #[test]

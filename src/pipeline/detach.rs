@@ -124,7 +124,7 @@ mod tests {
             target: CanonicalTarget::parse(target).unwrap(),
             headers: HeaderMap::from_iter([(http::header::ACCEPT, accept)]),
             connection,
-            draft: Draft::begin(id, trace, false),
+            draft: Draft::begin(std::time::SystemTime::now(), id, trace, false),
         };
         let is_free = Cell::new(false);
         let behind = |fetch: Fetch| -> Ready<Result<Response<Body>, Error>> {

@@ -81,12 +81,18 @@ pub struct Facts {
 }
 
 impl Draft {
-    pub(super) fn begin(id: RequestId, trace: TraceContext, traced: bool) -> Self {
+    /// Of a call that came at `time`.
+    pub(super) fn begin(
+        time: SystemTime,
+        id: RequestId,
+        trace: TraceContext,
+        traced: bool,
+    ) -> Self {
         Self(Arc::new(Shared {
             id,
             trace,
             began: Instant::now(),
-            time: SystemTime::now(),
+            time,
             request_bytes: AtomicU64::new(0),
             sent_generation: AtomicU64::new(0),
             facts: Mutex::new(Facts::default()),

@@ -94,15 +94,15 @@ impl Metrics {
         if counted.is_none() {
             self.of_its_sort(sort, record).count(record);
         }
-        self.attempts.inc_by(record.attempts.into());
+        add(&self.attempts, record.attempts.into());
         for kind in record.retries.iter().copied() {
             self.retries.get_or_create(&ErrorLabels { kind }).inc();
         }
         if let Some(kind) = record.error {
             self.errors.get_or_create(&ErrorLabels { kind }).inc();
         }
-        self.request_bytes.inc_by(record.request_bytes);
-        self.response_bytes.inc_by(record.response_bytes);
+        add(&self.request_bytes, record.request_bytes);
+        add(&self.response_bytes, record.response_bytes);
     }
 
     /// Looks up what counts calls of a sort, and remembers it.
@@ -168,6 +168,13 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
+    }
+}
+
+/// All workers share the counters: adding nothing to one costs as much as adding something.
+fn add(counter: &Counter, count: u64) {
+    if count > 0 {
+        counter.inc_by(count);
     }
 }
 

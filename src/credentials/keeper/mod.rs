@@ -53,6 +53,9 @@ struct Shared {
     source: Source,
     start: Instant,
     view: ArcSwap<View>,
+    /// The number of the generation that `view` has in use, or 0: each call that memory answers asks
+    /// for it.
+    in_use: AtomicU64,
     record: Mutex<Record>,
     generation: watch::Sender<u64>,
     hunt: watch::Sender<Hunt>,
@@ -119,6 +122,7 @@ impl Keeper {
             source,
             start,
             view: ArcSwap::from_pointee(view),
+            in_use: AtomicU64::new(0),
             record: Mutex::new(record),
             generation: watch::Sender::new(0),
             hunt: watch::Sender::default(),
@@ -156,7 +160,7 @@ impl Keeper {
     /// The number of the generation in use, if there is one. Takes nothing: a version that is due to
     /// be tried stays due, and is not in use before it has proved itself.
     pub fn generation(&self) -> Option<u64> {
-        self.shared.view.load().generation()
+        Some(self.shared.in_use.load(Ordering::Acquire)).filter(|number| *number > 0)
     }
 
     /// Tells how Pigello took a set: once for every answer of it.
@@ -349,6 +353,7 @@ impl Shared {
             return;
         }
         self.view.store(Arc::new(view));
+        self.in_use.store(generation, Ordering::Release);
         let changed = self.generation.send_if_modified(|last| {
             let changed = *last != generation;
             *last = generation;

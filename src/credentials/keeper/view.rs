@@ -74,14 +74,6 @@ impl View {
         }
     }
 
-    /// The number of the generation in use.
-    pub(super) fn generation(&self) -> Option<u64> {
-        match self {
-            Self::Ready { lease, .. } => Some(lease.generation()),
-            Self::Unavailable { .. } => None,
-        }
-    }
-
     /// The lease of a request. `may_repeat` says that the request can be sent again if it turns
     /// out that a trial was refused.
     pub(super) fn lease(&self, may_repeat: bool) -> Result<Arc<Lease>, Unavailable> {

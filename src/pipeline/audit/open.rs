@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 
 use http::{Method, Response, StatusCode, header};
@@ -51,8 +52,9 @@ pub struct Edges {
 impl Edges {
     /// Writes down a connection that was refused before there was a request on it.
     pub fn refused(&self, kind: Kind) {
-        let id = RequestId::fresh();
-        let draft = Draft::begin(id, TraceContext::continue_or_begin(None, id), false);
+        let time = SystemTime::now();
+        let id = RequestId::at(time);
+        let draft = Draft::begin(time, id, TraceContext::continue_or_begin(None, id), false);
         draft.note(|facts| facts.error = Some(kind));
         let record = draft.close(Edge {
             listener: self.listener.clone(),
@@ -114,10 +116,11 @@ where
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         let Arrival { request, connection } = arrival;
-        let id = RequestId::fresh();
+        let time = SystemTime::now();
+        let id = RequestId::at(time);
         let traceparent = request.headers().get("traceparent").map(http::HeaderValue::as_bytes);
         let trace = TraceContext::continue_or_begin(traceparent, id);
-        let draft = Draft::begin(id, trace, self.edges.tracer.is_on() && trace.sampled());
+        let draft = Draft::begin(time, id, trace, self.edges.tracer.is_on() && trace.sampled());
         let guard = Guard {
             draft: draft.clone(),
             edges: Arc::clone(&self.edges),

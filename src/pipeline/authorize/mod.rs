@@ -78,6 +78,7 @@ where
             head.draft.note(|facts| facts.would_refuse = Some(error.kind()));
         }
         match self.policy.limits.admit(&caller) {
+            Ok(None) => {}
             Ok(place) => head.draft.note(|facts| facts.caller_place = place),
             Err(error) => return Either::Right(ready(Err(error))),
         }

@@ -22,7 +22,7 @@ fn lease() -> Arc<Lease> {
 
 fn draft() -> Draft {
     let id = RequestId::fresh();
-    Draft::begin(id, TraceContext::continue_or_begin(None, id), false)
+    Draft::begin(std::time::SystemTime::now(), id, TraceContext::continue_or_begin(None, id), false)
 }
 
 fn response(body: Body, fields: &[(&str, &str)]) -> Response<Body> {

@@ -42,7 +42,7 @@ pub struct Lookout<S>(Arc<Mutex<Kept<S>>>);
 impl<S> TurnIo<S> {
     /// To look at this connection.
     pub fn lookout(&self) -> Lookout<S> {
-        Lookout(Arc::clone(&self.0))
+        Lookout(Arc::clone(&self.kept))
     }
 }
 

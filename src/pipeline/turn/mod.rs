@@ -82,7 +82,11 @@ fn end() {
 ///
 /// To flush it does not end the turn. It waits only for bytes that the peer did not take then, and
 /// tells of errors that came up then; to shut it down hands over what is kept first.
-pub struct TurnIo<S>(Arc<Mutex<Kept<S>>>);
+pub struct TurnIo<S> {
+    kept: Arc<Mutex<Kept<S>>>,
+    /// Whether nothing was written since everything had left: then there is nothing to look after.
+    is_flushed: bool,
+}
 
 struct Kept<S> {
     stream: S,
@@ -102,7 +106,8 @@ impl<S> TurnIo<S> {
     /// Keeps nothing yet.
     pub fn new(stream: S) -> Self {
         let (bytes, sent, is_due, writer, failed) = (Vec::new(), 0, false, None, None);
-        Self(Arc::new(Mutex::new(Kept { stream, bytes, sent, is_due, writer, failed })))
+        let kept = Mutex::new(Kept { stream, bytes, sent, is_due, writer, failed });
+        Self { kept: Arc::new(kept), is_flushed: true }
     }
 }
 
@@ -141,8 +146,9 @@ impl<S: AsyncWrite + Unpin> Kept<S> {
 }
 
 impl<S: AsyncWrite + Unpin + Send + 'static> TurnIo<S> {
-    fn poll_keep(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let kept = &mut *self.0.lock();
+    fn poll_keep(&mut self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.is_flushed = false;
+        let kept = &mut *self.kept.lock();
         let length = data.iter().map(|part| part.len()).sum();
         if !kept.is_due || kept.bytes.len() + length > MOST_BYTES {
             // Bytes leave in the order in which they were written.
@@ -173,7 +179,7 @@ impl<S: AsyncWrite + Unpin + Send + 'static> TurnIo<S> {
             {
                 end.wake_by_ref();
             }
-            let this: Arc<Mutex<Kept<S>>> = Arc::clone(&self.0);
+            let this: Arc<Mutex<Kept<S>>> = Arc::clone(&self.kept);
             turn.keeping.push(this);
             kept.bytes = turn.spare.pop().unwrap_or_default();
             kept.bytes.clear();
@@ -206,13 +212,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for TurnIo<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().stream).poll_read(cx, buffer)
+        Pin::new(&mut self.kept.lock().stream).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for TurnIo<S> {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -220,7 +226,7 @@ impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for TurnIo<S> {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -232,16 +238,22 @@ impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for TurnIo<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let kept = &mut *self.0.lock();
+        let this = self.get_mut();
+        if this.is_flushed {
+            return Poll::Ready(Ok(()));
+        }
+        let kept = &mut *this.kept.lock();
         if kept.is_due {
             return Poll::Ready(Ok(()));
         }
         ready!(kept.poll_leave(cx))?;
-        Pin::new(&mut kept.stream).poll_flush(cx)
+        ready!(Pin::new(&mut kept.stream).poll_flush(cx))?;
+        this.is_flushed = true;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let kept = &mut *self.0.lock();
+        let kept = &mut *self.kept.lock();
         ready!(kept.poll_leave(cx))?;
         Pin::new(&mut kept.stream).poll_shutdown(cx)
     }

@@ -9,6 +9,7 @@ mod classify;
 mod connect;
 mod pool;
 mod tls;
+mod unread;
 mod window;
 mod wire;
 
@@ -18,12 +19,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{Request, Response, header};
 use hyper::client::conn::TrySendError;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tower::Service;
 
 pub use address::Refused;
@@ -76,7 +77,7 @@ impl Upstream {
     ///
     /// The request is lent until it is sent: each `async` that it is moved through has room of its own
     /// for it, in memory that every call takes and gives back.
-    async fn send(&self, request: &mut Request<Body>) -> Result<Answered, Failure> {
+    async fn send(&self, request: &mut Request<Body>, began: Instant) -> Result<Answered, Failure> {
         let is_repeatable = request.method().is_idempotent();
         loop {
             let (line, is_new) = match self.pool.take() {
@@ -86,7 +87,7 @@ impl Upstream {
             };
             if let Line::Own(wire, since) = &line
                 && !is_new
-                && (!is_repeatable || since.elapsed() > RESTED)
+                && (!is_repeatable || began.duration_since(*since) > RESTED)
                 && !wire.is_quiet()
             {
                 // The upstream has closed it, most likely. The runtime looks before anything is sent.
@@ -151,7 +152,7 @@ const RESTED: Duration = Duration::from_millis(1);
 /// One call outside the path, over a connection of its own. The target is a path and query.
 pub async fn ask(settings: Settings, mut request: Request<Body>) -> Result<Response<Body>, Error> {
     let (_never, rotations) = watch::channel(0);
-    let answered = Upstream::new(settings, rotations).send(&mut request).await;
+    let answered = Upstream::new(settings, rotations).send(&mut request, Instant::now()).await;
     answered.map(|answered| answered.response).map_err(|failure| classify::classify(failure, None))
 }
 
@@ -176,7 +177,7 @@ impl Service<Outbound> for Upstream {
         Box::pin(async move {
             let _open = upstream.pool.window().enter().await;
             let began = Instant::now();
-            let result = upstream.send(&mut request).await;
+            let result = upstream.send(&mut request, began).await;
             let took = Some(began.elapsed());
             let Answered { mut response, tls } = result.map_err(|failure| {
                 draft.note(|facts| facts.upstream_time = took);

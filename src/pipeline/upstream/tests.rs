@@ -71,7 +71,12 @@ async fn get(upstream: &Upstream) -> Result<Response<Body>, Error> {
 
 async fn send(upstream: &Upstream, method: Method) -> Result<Response<Body>, Error> {
     let id = RequestId::fresh();
-    let draft = Draft::begin(id, TraceContext::continue_or_begin(None, id), false);
+    let draft = Draft::begin(
+        std::time::SystemTime::now(),
+        id,
+        TraceContext::continue_or_begin(None, id),
+        false,
+    );
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
@@ -115,7 +120,10 @@ async fn what_is_sent_names_the_origin_and_nothing_else() {
         let upstream = scene.upstream.clone();
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = target.parse().unwrap();
-        let call = tokio::spawn(async move { upstream.send(&mut request).await.map(drop) });
+        let call =
+            tokio::spawn(
+                async move { upstream.send(&mut request, Instant::now()).await.map(drop) },
+            );
         let mut stream = scene.accept().await;
         let host = scene.listener.local_addr().unwrap();
         let head = format!("GET /a?b HTTP/1.1\r\nhost: {host}\r\n\r\n");

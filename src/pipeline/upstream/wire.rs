@@ -29,7 +29,7 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
-use super::{connect::Stream, pool::Pool};
+use super::{connect::Stream, pool::Pool, unread::Unread};
 use crate::{
     body::{Body, SMALL_BODY},
     error::BoxError,
@@ -37,7 +37,7 @@ use crate::{
     trail::UpstreamTls,
 };
 
-type Connection = http1::Connection<TokioIo<Stream>, Body>;
+type Connection = http1::Connection<TokioIo<Unread<Stream>>, Body>;
 
 /// A connection that carries one exchange after the other.
 pub(super) struct Wire {
@@ -56,9 +56,10 @@ impl Wire {
     /// Begins to speak HTTP/1.1 over an open stream, in an epoch of the pool.
     pub(super) async fn open(stream: Stream, epoch: u64) -> hyper::Result<Box<Self>> {
         let (tls, lookout) = (stream.tls().cloned(), stream.lookout());
-        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
         let relay = Arc::new(Relay::default());
         let waker = Waker::from(Arc::clone(&relay));
+        let io = TokioIo::new(Unread::new(stream, waker.clone()));
+        let (sender, connection) = http1::Builder::new().handshake(io).await?;
         let connection = Some(connection);
         Ok(Box::new(Self { sender, connection, relay, waker, lookout, tls, epoch }))
     }

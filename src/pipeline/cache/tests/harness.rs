@@ -183,7 +183,7 @@ pub(super) fn recorded(target: &str) -> Recorded {
         target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
         headers: HeaderMap::new(),
         connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
-        draft: Draft::begin(id, trace, false),
+        draft: Draft::begin(SystemTime::now(), id, trace, false),
     };
     Recorded { head: Arc::new(head), body: Body::empty(), operation: None }
 }
