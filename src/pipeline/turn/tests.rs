@@ -202,6 +202,45 @@ async fn that_it_could_not_leave_is_told_to_its_writer() {
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
 
+/// Counts how often it is flushed.
+struct Flushed(Arc<AtomicUsize>);
+
+impl AsyncWrite for Flushed {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_was_flushed_is_left_alone_until_something_is_written() {
+    let _turns = turns().await;
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let mut stream = TurnIo::new(Flushed(Arc::clone(&flushes)));
+    for written in 0..3 {
+        assert_eq!(flushes.load(Ordering::Relaxed), written);
+        stream.flush().await.unwrap();
+        assert_eq!(flushes.load(Ordering::Relaxed), written, "there is nothing to flush");
+        stream.write_all(b"x").await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(flushes.load(Ordering::Relaxed), written, "it leaves at the end of the turn");
+        yield_now().await;
+        stream.flush().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_takes_little_is_waited_for() {
     let _turns = turns().await;
