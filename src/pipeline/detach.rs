@@ -91,6 +91,7 @@ mod tests {
     use std::{
         cell::Cell,
         future::{Ready, ready},
+        time::SystemTime,
     };
 
     use http::Method;
@@ -124,7 +125,7 @@ mod tests {
             target: CanonicalTarget::parse(target).unwrap(),
             headers: HeaderMap::from_iter([(http::header::ACCEPT, accept)]),
             connection,
-            draft: Draft::begin(std::time::SystemTime::now(), id, trace, false),
+            draft: Draft::begin(SystemTime::now(), id, trace, false),
         };
         let is_free = Cell::new(false);
         let behind = |fetch: Fetch| -> Ready<Result<Response<Body>, Error>> {

@@ -53,8 +53,7 @@ struct Shared {
     source: Source,
     start: Instant,
     view: ArcSwap<View>,
-    /// The number of the generation that `view` has in use, or 0: each call that memory answers asks
-    /// for it.
+    /// The number in `generation`, without its lock: each call that memory answers asks for it.
     in_use: AtomicU64,
     record: Mutex<Record>,
     generation: watch::Sender<u64>,

@@ -1,4 +1,4 @@
-use std::io::Write as _;
+use std::{io::Write as _, time::SystemTime};
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ fn lease() -> Arc<Lease> {
 
 fn draft() -> Draft {
     let id = RequestId::fresh();
-    Draft::begin(std::time::SystemTime::now(), id, TraceContext::continue_or_begin(None, id), false)
+    Draft::begin(SystemTime::now(), id, TraceContext::continue_or_begin(None, id), false)
 }
 
 fn response(body: Body, fields: &[(&str, &str)]) -> Response<Body> {

@@ -76,7 +76,7 @@ impl Upstream {
     /// is no retry of anything that Pigello may have seen.
     ///
     /// The request is lent until it is sent: each `async` that it is moved through has room of its own
-    /// for it, in memory that every call takes and gives back.
+    /// for it, in memory that every call takes and gives back. It begins now, at `began`.
     async fn send(&self, request: &mut Request<Body>, began: Instant) -> Result<Answered, Failure> {
         let is_repeatable = request.method().is_idempotent();
         loop {

@@ -1,5 +1,7 @@
 //! Which connections calls go over, seen from an upstream that is a script over TCP.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::{
@@ -71,12 +73,8 @@ async fn get(upstream: &Upstream) -> Result<Response<Body>, Error> {
 
 async fn send(upstream: &Upstream, method: Method) -> Result<Response<Body>, Error> {
     let id = RequestId::fresh();
-    let draft = Draft::begin(
-        std::time::SystemTime::now(),
-        id,
-        TraceContext::continue_or_begin(None, id),
-        false,
-    );
+    let trace = TraceContext::continue_or_begin(None, id);
+    let draft = Draft::begin(SystemTime::now(), id, trace, false);
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
@@ -120,10 +118,8 @@ async fn what_is_sent_names_the_origin_and_nothing_else() {
         let upstream = scene.upstream.clone();
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = target.parse().unwrap();
-        let call =
-            tokio::spawn(
-                async move { upstream.send(&mut request, Instant::now()).await.map(drop) },
-            );
+        let now = Instant::now();
+        let call = tokio::spawn(async move { upstream.send(&mut request, now).await.map(drop) });
         let mut stream = scene.accept().await;
         let host = scene.listener.local_addr().unwrap();
         let head = format!("GET /a?b HTTP/1.1\r\nhost: {host}\r\n\r\n");

@@ -1,8 +1,9 @@
 //! A stream that is not asked for bytes before it has said that there are some.
 //!
-//! hyper looks whether the upstream has said something before it writes, after it has written, behind
-//! the head of an answer and twice behind its end. Each time that goes through TLS and the runtime,
-//! to learn what was known: a stream that had nothing to read wakes when it has.
+//! hyper reads an answer at once, and looks four times more whether the upstream has said something:
+//! before it writes a request, when it has written it, and twice behind the answer. Each time that goes
+//! through TLS and the runtime, and all but the first behind an answer find what was known: a stream
+//! that had nothing to read wakes when it has.
 
 use std::{
     io,
@@ -104,13 +105,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unread<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use bytes::Bytes;
+    use futures_util::FutureExt as _;
+    use http::Request;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
     use crate::pipeline::muffle::Sleeper;
 
     /// Counts how often it is read from.
-    struct Counted(DuplexStream, usize);
+    struct Counted(DuplexStream, Arc<AtomicUsize>);
 
     impl AsyncRead for Counted {
         fn poll_read(
@@ -118,8 +127,26 @@ mod tests {
             cx: &mut Context<'_>,
             buffer: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
-            self.1 += 1;
+            self.1.fetch_add(1, Ordering::Relaxed);
             Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, data)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
         }
     }
 
@@ -133,12 +160,13 @@ mod tests {
     #[tokio::test]
     async fn what_has_nothing_is_asked_again_when_it_has_said_that_there_is_something() {
         let (mut peer, stream) = tokio::io::duplex(64);
-        let reader = Arc::new(Sleeper::default());
-        let mut stream = Unread::new(Counted(stream, 0), Waker::from(Arc::clone(&reader)));
+        let (reads, reader) = (Arc::new(AtomicUsize::new(0)), Arc::new(Sleeper::default()));
+        let waker = Waker::from(Arc::clone(&reader));
+        let mut stream = Unread::new(Counted(stream, Arc::clone(&reads)), waker);
         for _ in 0..3 {
             assert_eq!(poll(&mut stream), Poll::Pending);
         }
-        assert_eq!((stream.stream.1, reader.woken()), (1, 0));
+        assert_eq!((reads.load(Ordering::Relaxed), reader.woken()), (1, 0));
         peer.write_all(b"twelve bytes").await.unwrap();
         assert_eq!(reader.woken(), 1);
         assert_eq!(poll(&mut stream), Poll::Ready(8));
@@ -146,11 +174,46 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(poll(&mut stream), Poll::Pending);
         }
-        assert_eq!(stream.stream.1, 4);
+        assert_eq!(reads.load(Ordering::Relaxed), 4);
         drop(peer);
         assert_eq!(reader.woken(), 2);
         assert_eq!(poll(&mut stream), Poll::Ready(0), "the end");
         assert_eq!(poll(&mut stream), Poll::Ready(0), "the end, again");
+    }
+
+    /// How often hyper reads from a connection in one exchange, if it is polled when it is woken.
+    async fn reads_of_hyper<S>(stream: impl FnOnce(Counted, Waker) -> S) -> usize
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut peer, end) = tokio::io::duplex(256);
+        let (reads, reader) = (Arc::new(AtomicUsize::new(0)), Arc::new(Sleeper::default()));
+        let waker = Waker::from(Arc::clone(&reader));
+        let io = TokioIo::new(stream(Counted(end, Arc::clone(&reads)), waker.clone()));
+        let (mut sender, mut connection) = http1::handshake(io).await.unwrap();
+        let mut drive = || {
+            let woken = reader.woken();
+            let polled = connection.poll_unpin(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            reader.woken() > woken
+        };
+        let answer = sender.send_request(Request::new(Empty::<Bytes>::new()));
+        while drive() {}
+        let _request = peer.read(&mut [0; 256]).await.unwrap();
+        peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        while drive() {}
+        let mut body = answer.await.unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{}");
+        while drive() {}
+        reads.load(Ordering::Relaxed)
+    }
+
+    /// When hyper does not ask for nothing any more, nothing has to be kept from it.
+    #[tokio::test]
+    async fn hyper_asks_more_often_than_there_is_something() {
+        let plain = reads_of_hyper(|stream, _| stream).await;
+        let unread = reads_of_hyper(Unread::new).await;
+        assert_eq!((plain, unread), (6, 3));
     }
 
     /// Rings while it is asked, as the runtime does where a task has had its share.
@@ -172,8 +235,7 @@ mod tests {
     async fn what_rings_while_it_is_asked_is_asked_again() {
         let mut stream = Unread::new(Busy(0), Waker::noop().clone());
         for _ in 0..3 {
-            let reading = stream.read_u8();
-            assert!(futures_util::FutureExt::now_or_never(reading).is_none());
+            assert!(stream.read_u8().now_or_never().is_none());
         }
         assert_eq!(stream.stream.0, 3);
     }
