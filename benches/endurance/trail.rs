@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use pigello_gateway::trail::{self, Found, ReadError};
+use pigello_gateway::audit::{self, Found, ReadError};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -47,8 +47,8 @@ struct Line<'a> {
 impl Trail {
     pub fn read(directory: &Path) -> Self {
         let mut whole = Self::default();
-        let files = trail::files(directory).unwrap();
-        trail::read_through(&files, |found| {
+        let files = audit::files(directory).unwrap();
+        audit::read_through(&files, |found| {
             if let Found::Line(line) = found {
                 // A torn line says nothing.
                 if let Ok(line) = serde_json::from_slice(line) {

@@ -18,26 +18,30 @@ use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use pigello_gateway::{
     app,
+    audit::{self, CacheResult, Outcome, Record, Trail},
     body::{Body, collect_limited},
     config::{self, settings::Settings},
     credentials::{self, Identifiers, Keeper, RefreshSettings, SourceSettings},
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
     mock::Authority,
-    pipeline::{
-        audit::{Edges, IntendLayer, OpenLayer, WriteAheadLayer, intend, open, write_ahead},
-        authorize::{AuthorizeLayer, Policy, authorize},
+    proxy::{
         cache::{self, CacheLayer, Scope, Store, cache},
-        connection::{Connection, Peer},
-        gather::{GatherLayer, gather},
-        identify::{IdentifyLayer, Schemes, identify},
-        inject::resolve,
-        places::Places,
-        receive::{HostRules, Limits, ReceiveLayer, Rules, receive},
-        request::{Arrival, Identified, Intended, Opened, Received, Recorded, Resolved},
-        respond::{RespondLayer, respond},
+        call::{
+            Arrival, Connection, Identified, Intended, Opened, Peer, Places, Received, Recorded,
+            Resolved,
+        },
+        http_policy::HostRules,
+        stages::{
+            audit::{Edges, IntendLayer, OpenLayer, WriteAheadLayer, intend, open, write_ahead},
+            authorize::{AuthorizeLayer, Policy, authorize},
+            buffer_request::{GatherLayer, gather},
+            identify::{IdentifyLayer, Schemes, identify},
+            inject::resolve,
+            receive::{Limits, ReceiveLayer, Rules, receive},
+            respond::{RespondLayer, respond},
+        },
     },
     telemetry::{Metrics, Tracer},
-    trail::{self, CacheResult, Outcome, Record, Trail},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -82,7 +86,7 @@ impl Ground {
         let loaded = config::load(&[place.config()], std::iter::empty())
             .map_err(|problems| Failure::new(problems.to_string()))?;
         let folder = tempfile::tempdir_in("/dev/shm").during("cannot make a folder in memory")?;
-        let trail = Trail::open(&trail::Settings::new(folder.path())).during("no trail")?;
+        let trail = Trail::open(&audit::Settings::new(folder.path())).during("no trail")?;
         let keeper = Keeper::new(credentials::Settings {
             name: CredentialsName::new("bench"),
             source: SourceSettings::Directory { path: place.path("credentials") },

@@ -20,18 +20,20 @@ use criterion::{BatchSize, Criterion, Throughput};
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Response, header, uri::PathAndQuery};
 use pigello_gateway::{
+    audit::{self, Trail},
     body::Body,
     domain::{CanonicalTarget, Catalog},
-    pipeline::{
-        audit::open,
-        authorize::authorize,
+    proxy::{
         cache::cache,
-        guard::guard,
-        identify::identify,
-        inject::{apply, resolve},
-        receive::receive,
+        stages::{
+            audit::open,
+            authorize::authorize,
+            identify::identify,
+            inject::{apply, resolve},
+            receive::receive,
+            response_guard::guard,
+        },
     },
-    trail::{self, Trail},
 };
 use tower::{Layer as _, Service, service_fn};
 
@@ -107,7 +109,7 @@ fn trail(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     let open = || {
         let folder = tempfile::tempdir_in("/dev/shm").during("no folder in memory")?;
         let settings =
-            trail::Settings { gather: Duration::ZERO, ..trail::Settings::new(folder.path()) };
+            audit::Settings { gather: Duration::ZERO, ..audit::Settings::new(folder.path()) };
         let trail = Trail::open(&settings).during("cannot open a trail")?;
         Ok::<_, Failure>((folder, trail))
     };

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{View, Window, health::reasons};
-use crate::{credentials, pipeline::resilience::BreakerState, telemetry::meaning};
+use crate::{credentials, proxy::stages::circuit_breaker::BreakerState, telemetry::meaning};
 
 /// Everything that the admin listener can see, as metrics.
 #[derive(Debug)]

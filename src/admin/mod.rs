@@ -10,7 +10,7 @@ mod guard;
 mod health;
 mod page;
 mod status;
-mod switches;
+mod actions;
 mod token;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
@@ -29,13 +29,16 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use self::{check::Checks, token::Token};
 use crate::{
+    audit::Trail,
     credentials::Keeper,
     domain::{CallerRule, CredentialsName, ProfileName},
-    pipeline::{
-        authorize::Policy, cache::Store, listener::Bound, places::Places, resilience::Health,
+    proxy::{
+        cache::Store,
+        call::Places,
+        server::Bound,
+        stages::{authorize::Policy, upstream_health::Health},
     },
     telemetry::{Activity, Metrics},
-    trail::Trail,
 };
 
 /// What the admin listener may see.
@@ -153,10 +156,10 @@ pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> 
     let router = router(window);
     let ended = async move { ending.cancelled().await };
     match socket.into_tokio()? {
-        crate::pipeline::listener::TokioSocket::Tcp(listener) => {
+        crate::proxy::server::TokioSocket::Tcp(listener) => {
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         }
-        crate::pipeline::listener::TokioSocket::Unix(listener) => {
+        crate::proxy::server::TokioSocket::Unix(listener) => {
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         }
     }
@@ -166,16 +169,16 @@ fn router(window: Window) -> Router {
     let desk = Desk { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
     Router::new()
         .route("/", get(page::page))
-        .route("/page/purge", post(switches::purge_form))
-        .route("/page/verify", post(switches::verify_form))
+        .route("/page/purge", post(actions::purge_form))
+        .route("/page/verify", post(actions::verify_form))
         .route("/errors", get(page::errors::index))
         .route("/errors/{label}", get(page::errors::one))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status::status))
-        .route("/cache", delete(switches::purge))
-        .route("/credentials/refresh", post(switches::refresh))
+        .route("/cache", delete(actions::purge))
+        .route("/credentials/refresh", post(actions::refresh))
         .layer(axum::middleware::from_fn(guard::guard))
         // What it says is true for a moment, and no page is to make anything of it.
         .layer(SetResponseHeaderLayer::if_not_present(

@@ -26,7 +26,7 @@ use crate::{
     credentials::Keeper,
     domain::CredentialsName,
     error::Chain,
-    pipeline::{cache::Store, listener::Bound},
+    proxy::{cache::Store, server::Bound},
     telemetry::Exporter,
 };
 

@@ -48,7 +48,7 @@ use crate::{
     config::settings::{ListenerSettings, Settings},
     credentials::{self, Keeper},
     domain::{Address, CredentialsName, ListenerName},
-    pipeline::listener::{BindError, Bound, Drain, Inherited},
+    proxy::server::{BindError, Bound, Drain, Inherited},
     telemetry::{Activity, Exporter, Metrics, Tracer},
 };
 
@@ -291,7 +291,7 @@ pub enum ServeError {
     Thread(#[source] std::io::Error),
     /// What was still to be written of the audit trail could not be.
     #[error("the audit trail could not be finished")]
-    Trail(#[source] crate::trail::Unwritable),
+    Trail(#[source] crate::audit::Unwritable),
     /// A worker ended by itself.
     #[error("a worker ended")]
     Worker,

@@ -13,25 +13,29 @@ use super::{
     sources::{self, SourceError},
 };
 use crate::{
+    audit::{self, Trail},
     config::settings::{
         self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
     },
     credentials::Keeper,
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
-    pipeline::{
+    proxy::{
         self, Parts,
-        audit::Edges,
-        authorize::{self, Policy},
         cache::{self, Store},
-        identify::Schemes,
-        listener::{self, BindError, Bound, Patience},
-        places::Places,
-        receive::{self, HostRules},
-        resilience::{self, Health},
-        upstream::{self, TlsError, Trust, Upstream},
+        call::Places,
+        client::{self, TlsError, Trust, Upstream},
+        http_policy::HostRules,
+        server::{self, BindError, Bound, Patience},
+        stages::{
+            audit::Edges,
+            authorize::{self, Policy},
+            circuit_breaker,
+            identify::Schemes,
+            receive, retry,
+            upstream_health::Health,
+        },
     },
     telemetry::{Activity, Metrics, Tracer},
-    trail::{self, Trail},
 };
 
 /// What all listeners and workers share.
@@ -42,8 +46,8 @@ pub(super) struct Shared {
     tracer: Tracer,
     pub(super) cache: Store,
     pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
-    pub(super) upstreams: HashMap<ProfileName, upstream::Settings>,
-    pub(super) listener: listener::Settings,
+    pub(super) upstreams: HashMap<ProfileName, client::Settings>,
+    pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
     /// How many more connections are taken.
     pub(super) connections: Arc<Semaphore>,
@@ -56,7 +60,7 @@ pub(super) struct Shared {
     limits: receive::Limits,
     request_timeout: Duration,
     upstream_read: Duration,
-    retry: resilience::RetrySettings,
+    retry: retry::RetrySettings,
     pub(super) healths: HashMap<ProfileName, Arc<Health>>,
 }
 
@@ -131,7 +135,7 @@ impl Shared {
             },
             request_timeout: settings.timeouts.request,
             upstream_read: settings.timeouts.upstream_read,
-            retry: resilience::RetrySettings {
+            retry: retry::RetrySettings {
                 attempts: settings.retry.attempts,
                 body_bytes: settings.retry.body_bytes,
                 body_read: settings.timeouts.body_read,
@@ -147,14 +151,14 @@ impl Shared {
         &self,
         parts: &ListenerParts,
         upstream: Upstream,
-    ) -> Option<impl listener::Path + use<>> {
+    ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let keeper = self.keepers.get(self.credentials_of.get(&listener.profile)?)?.clone();
         let own = match parts.socket.address() {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(pipeline::build(Parts {
+        Some(proxy::build(Parts {
             edges: self.edges(listener),
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
@@ -205,14 +209,14 @@ impl Shared {
 pub fn upstream_settings(
     profile: &ProfileSettings,
     settings: &Settings,
-) -> Result<upstream::Settings, StartError> {
+) -> Result<client::Settings, StartError> {
     let trust = profile.ca_file.clone().map_or(Trust::Platform, Trust::File);
     let tls = if profile.upstream.is_tls() {
-        Some(upstream::client_config(&trust).map_err(StartError::Tls)?)
+        Some(client::client_config(&trust).map_err(StartError::Tls)?)
     } else {
         None
     };
-    Ok(upstream::Settings {
+    Ok(client::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
@@ -264,7 +268,7 @@ fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
 ) -> HashMap<ProfileName, Arc<Health>> {
-    let breaker = resilience::BreakerSettings {
+    let breaker = circuit_breaker::BreakerSettings {
         failures: settings.breaker.failures,
         pause: settings.breaker.pause,
     };
@@ -301,8 +305,8 @@ pub fn policy(settings: &Settings) -> Policy {
     }
 }
 
-fn listener_settings(settings: &Settings) -> listener::Settings {
-    listener::Settings {
+fn listener_settings(settings: &Settings) -> server::Settings {
+    server::Settings {
         patience: Patience { head: settings.timeouts.header_read, idle: settings.timeouts.idle },
         // Room above the limit, so that the path refuses what is over it, with a record.
         head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
@@ -330,31 +334,31 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
     }
 }
 
-pub(super) fn trail_settings(settings: &Settings) -> trail::Settings {
-    let audit = &settings.audit;
-    trail::Settings {
-        durability: match audit.durability {
-            Durability::Batched => trail::Durability::Batched,
-            Durability::Synced => trail::Durability::Synced,
+pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
+    let trail = &settings.audit;
+    audit::Settings {
+        durability: match trail.durability {
+            Durability::Batched => audit::Durability::Batched,
+            Durability::Synced => audit::Durability::Synced,
         },
-        on_failure: match audit.on_failure {
-            OnFailure::Refuse => trail::OnFailure::Refuse,
-            OnFailure::Continue => trail::OnFailure::Continue,
+        on_failure: match trail.on_failure {
+            OnFailure::Refuse => audit::OnFailure::Refuse,
+            OnFailure::Continue => audit::OnFailure::Continue,
         },
-        segment_bytes: audit.segment_bytes,
-        compress_after: Some(audit.compress_after),
-        retain_for: audit.retain_for,
-        retain_bytes: audit.retain_bytes,
-        checkpoint_records: audit.checkpoint_records,
-        checkpoint_interval: audit.checkpoint_interval,
-        signing_key: audit.signing_key.clone(),
+        segment_bytes: trail.segment_bytes,
+        compress_after: Some(trail.compress_after),
+        retain_for: trail.retain_for,
+        retain_bytes: trail.retain_bytes,
+        checkpoint_records: trail.checkpoint_records,
+        checkpoint_interval: trail.checkpoint_interval,
+        signing_key: trail.signing_key.clone(),
         export_to: settings.telemetry.otlp_endpoint.clone(),
-        object_ids: match audit.object_ids {
-            settings::ObjectIds::Plain => trail::ObjectIds::Plain,
-            settings::ObjectIds::Hashed => trail::ObjectIds::Hashed,
+        object_ids: match trail.object_ids {
+            settings::ObjectIds::Plain => audit::ObjectIds::Plain,
+            settings::ObjectIds::Hashed => audit::ObjectIds::Hashed,
         },
-        object_key: audit.object_key.clone(),
-        ..trail::Settings::new(&audit.directory)
+        object_key: trail.object_key.clone(),
+        ..audit::Settings::new(&trail.directory)
     }
 }
 
@@ -372,7 +376,7 @@ pub enum StartError {
     Credentials(#[from] SourceError),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
-    Trail(#[source] trail::OpenError),
+    Trail(#[source] audit::OpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),

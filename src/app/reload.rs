@@ -20,7 +20,7 @@ use crate::{
     credentials::Keeper,
     domain::CredentialsName,
     error::Chain,
-    pipeline::listener::{BindError, Bound},
+    proxy::server::{BindError, Bound},
     telemetry::Metrics,
 };
 

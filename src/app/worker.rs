@@ -19,10 +19,10 @@ use super::{
 use crate::{
     domain::ListenerName,
     error::Chain,
-    pipeline::{
-        listener::{self, Drain, Listener, ServerTls, Switch},
-        turn::end_turns,
-        upstream::Upstream,
+    proxy::{
+        batched_io::end_turns,
+        client::Upstream,
+        server::{self, Drain, Listener, ServerTls, Switch},
     },
 };
 
@@ -161,7 +161,7 @@ struct Open<P> {
     tls: Option<Arc<ServerTls>>,
 }
 
-impl<P: listener::Path> Floor<P> {
+impl<P: server::Path> Floor<P> {
     /// Serves another generation. Connections of listeners that stay go on, and their next requests
     /// take the new path; those of a listener that is gone finish what is under way. One that asks
     /// callers for something else than before is another listener: what a connection was let in by must

@@ -31,7 +31,7 @@ use vault_policy::vault_policy;
 use crate::{
     config::settings::SourceSettings,
     error::Chain,
-    runtime::{
+    process::{
         hardening::{Debugging, harden},
         panics::tell_panics,
     },

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     CredentialSet, SetVersion, ValueName,
-    gather::{Gathered, ValueProblems},
+    set_builder::{Gathered, ValueProblems},
     settings::Identifiers,
 };
 

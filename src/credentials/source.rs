@@ -14,7 +14,7 @@ use super::{
     environment::Environment,
     sealed::{Sealed, SealedError, Store},
     vault::{Vault, VaultError},
-    writers::Writers,
+    write_tracker::Writers,
 };
 use crate::domain::{CredentialsName, Span};
 

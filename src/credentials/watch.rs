@@ -12,7 +12,7 @@ use notify::{
 };
 use tokio::{sync::Notify, time};
 
-use super::{source::Watched, writers::Writers};
+use super::{source::Watched, write_tracker::Writers};
 
 /// How long a folder that never comes to rest is waited for, in quiet times; then it is read as
 /// it is, and the read sees to it that what it takes is whole.

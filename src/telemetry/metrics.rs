@@ -21,9 +21,9 @@ use prometheus_client::{
 
 use super::{
     meaning,
-    sort::{Counters, Sort},
+    series::{Counters, Sort},
 };
-use crate::trail::Record;
+use crate::audit::Record;
 
 /// The registry and the handles the path counts with.
 pub struct Metrics {
@@ -235,7 +235,7 @@ struct ReloadLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trail::testing::record;
+    use crate::audit::testing::record;
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {

@@ -12,7 +12,7 @@ pub(super) mod errors;
 mod format;
 mod refusals;
 mod shell;
-mod standing;
+mod summary;
 mod state;
 
 use std::time::SystemTime;
@@ -26,14 +26,14 @@ use serde::Deserialize;
 
 use self::{
     format::{moment, span},
-    standing::Standing,
+    summary::Standing,
 };
 use super::{Desk, View, check::Check};
 use crate::{
+    audit::{self, Checkpoint},
     credentials,
-    pipeline::cache,
+    proxy::cache,
     telemetry::{Period, Summary, Trouble},
-    trail::{self, Checkpoint},
 };
 
 /// What the page is asked for.
@@ -52,7 +52,7 @@ struct Facts<'a> {
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::Status>,
     cache: cache::Stats,
-    trail: trail::Stats,
+    trail: audit::Stats,
     checkpoint: Option<Checkpoint>,
     check: Check,
     token: Option<&'a str>,

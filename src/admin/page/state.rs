@@ -12,7 +12,7 @@ use super::{
 use crate::{
     admin::check::Check,
     credentials::{State, Status},
-    pipeline::resilience::BreakerState,
+    proxy::stages::circuit_breaker::BreakerState,
 };
 
 pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {

@@ -27,9 +27,9 @@ use zeroize::Zeroizing;
 
 use super::{
     CredentialSet, SetVersion, ValueName,
-    gather::{Gathered, ValueProblems, ValueTrouble},
+    set_builder::{Gathered, ValueProblems, ValueTrouble},
     settings::Identifiers,
-    writers::Writers,
+    write_tracker::Writers,
 };
 use crate::{
     domain::Span,

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 use crate::{
     credentials::{
         CredentialSet, Identifiers, PartialSet, SetVersion, ValueName, ValueProblems,
-        gather::Gathered, incoming::IncomingValue,
+        json_value::IncomingValue, set_builder::Gathered,
     },
     secret::{SecretBuffer, SecretText},
 };

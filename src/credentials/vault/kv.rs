@@ -8,7 +8,7 @@ use super::{
     auth::{Session, parse},
     client::{Answer, Call, Client},
 };
-use crate::credentials::{gather::Gathered, incoming::IncomingValues};
+use crate::credentials::{json_value::IncomingValues, set_builder::Gathered};
 
 const CALL: &str = "the read of the secret";
 
