@@ -35,7 +35,7 @@ pub struct Record {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct Checkout<'a> {
     kind: &'a str,
     request_id: Option<&'a str>,
     status: Option<u16>,
@@ -61,7 +61,7 @@ impl Trail {
         whole
     }
 
-    fn add(&mut self, line: &Line<'_>) {
+    fn add(&mut self, line: &Checkout<'_>) {
         let id = line.request_id.and_then(|id| Uuid::parse_str(id).ok()).map(|id| id.as_u128());
         match (line.kind, id) {
             ("call", Some(id)) => {

@@ -94,7 +94,7 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     stage(criterion, ground, "authorize", authorize, || ground.identified())?;
     let memory = cache(ground.store(), ground.scope()).layer(answering());
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;
-    let resolve = resolve(ground.keeper()).layer(nothing());
+    let resolve = resolve(ground.manager()).layer(nothing());
     stage(criterion, ground, "inject: resolve", resolve, || ground.intended())?;
     let guard = guard().layer(answering());
     stage(criterion, ground, "guard: 2.9 KB", guard, || ground.resolved())?;

@@ -12,7 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Desk, View};
+use super::{AdminState, View};
 use crate::error::Chain;
 
 /// What of the cache is emptied: everything, an operation, an object, or an operation's object.
@@ -51,24 +51,27 @@ pub(super) struct Brought {
 }
 
 /// `POST /page/purge`: the page's button. Leads back to the page, which says how many went.
-pub(super) async fn purge_form(State(desk): State<Desk>, Form(brought): Form<Brought>) -> Response {
-    if !desk.token.is(&brought.token) {
+pub(super) async fn purge_form(
+    State(state): State<AdminState>,
+    Form(brought): Form<Brought>,
+) -> Response {
+    if !state.token.is(&brought.token) {
         return stale_form();
     }
     let operation = Some(brought.operation.as_str()).filter(|operation| !operation.is_empty());
-    let purged = empty(&desk.window.view(), operation, None);
+    let purged = empty(&state.window.view(), operation, None);
     Redirect::to(&format!("/?purged={purged}#cache")).into_response()
 }
 
 /// `POST /page/verify`: begins a check of the trail, and leads back to the page.
 pub(super) async fn verify_form(
-    State(desk): State<Desk>,
+    State(state): State<AdminState>,
     Form(brought): Form<Brought>,
 ) -> Response {
-    if !desk.token.is(&brought.token) {
+    if !state.token.is(&brought.token) {
         return stale_form();
     }
-    desk.checks.begin(&desk.window.view().trail);
+    state.checks.begin(&state.window.view().trail);
     Redirect::to("/#trail").into_response()
 }
 
@@ -91,10 +94,10 @@ pub(super) struct Refreshed {
 
 /// `POST /credentials/refresh`: reads every set again, now. 200 when all could be read, else 502.
 pub(super) async fn refresh(State(view): State<Arc<View>>) -> (StatusCode, Json<Vec<Refreshed>>) {
-    let mut sets = Vec::with_capacity(view.keepers.len());
-    for (name, keeper) in &view.keepers {
-        let error = keeper.refresh().await.err().map(|error| Chain(&*error).to_string());
-        let version = keeper.snapshot().ok().map(|lease| lease.version().to_string());
+    let mut sets = Vec::with_capacity(view.managers.len());
+    for (name, manager) in &view.managers {
+        let error = manager.refresh().await.err().map(|error| Chain(&*error).to_string());
+        let version = manager.snapshot().ok().map(|lease| lease.version().to_string());
         sets.push(Refreshed { name: name.to_string(), done: error.is_none(), version, error });
     }
     let all = sets.iter().all(|set| set.done);

@@ -30,13 +30,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use self::{check::Checks, token::Token};
 use crate::{
     audit::Trail,
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
     proxy::{
         cache::Store,
-        call::Places,
+        call::ConcurrencyLimits,
         server::Bound,
-        stages::{authorize::Policy, upstream_health::Health},
+        stages::{authorize::Policy, upstream_health::UpstreamHealth},
     },
     telemetry::{Activity, Metrics},
 };
@@ -51,13 +51,13 @@ pub struct View {
     /// The profiles.
     pub profiles: Vec<ProfileView>,
     /// The credential sets: their state, never a value.
-    pub keepers: BTreeMap<CredentialsName, Keeper>,
+    pub managers: BTreeMap<CredentialsName, CredentialManager>,
     /// The audit trail.
     pub trail: Trail,
     /// The cache.
     pub cache: Store,
     /// What is known of each profile's upstream.
-    pub upstreams: BTreeMap<ProfileName, Arc<Health>>,
+    pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
     /// How much is taken.
     pub limits: LimitsView,
     /// Who may do what, to explain a refusal.
@@ -80,7 +80,7 @@ pub struct LimitsView {
     /// Calls.
     pub in_flight_limit: usize,
     /// How many more calls there may be.
-    pub places: Places,
+    pub places: ConcurrencyLimits,
 }
 
 impl LimitsView {
@@ -139,15 +139,15 @@ impl Window {
 
 /// What the handlers share: the view, and what outlives a reload of it.
 #[derive(Clone, Debug)]
-struct Desk {
+struct AdminState {
     window: Window,
     token: Arc<Token>,
     checks: Checks,
 }
 
-impl FromRef<Desk> for Arc<View> {
-    fn from_ref(desk: &Desk) -> Self {
-        desk.window.view()
+impl FromRef<AdminState> for Arc<View> {
+    fn from_ref(state: &AdminState) -> Self {
+        state.window.view()
     }
 }
 
@@ -166,7 +166,7 @@ pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> 
 }
 
 fn router(window: Window) -> Router {
-    let desk = Desk { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
+    let state = AdminState { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
     Router::new()
         .route("/", get(page::page))
         .route("/page/purge", post(actions::purge_form))
@@ -189,7 +189,7 @@ fn router(window: Window) -> Router {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        .with_state(desk)
+        .with_state(state)
 }
 
 /// `GET /metrics`: everything, in the `OpenMetrics` text format that Prometheus reads.

@@ -27,7 +27,7 @@ pub(super) async fn status(State(view): State<Arc<View>>) -> Json<Status> {
         draining: view.draining.is_cancelled(),
         listeners: view.listeners.clone(),
         profiles: view.profiles.clone(),
-        credentials: view.keepers.values().map(credentials::Keeper::status).collect(),
+        credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
         audit: view.trail.stats(),
     })

@@ -17,22 +17,22 @@ use crate::{
     config::settings::{
         self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
     },
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     proxy::{
         self, Parts,
         cache::{self, Store},
-        call::Places,
+        call::ConcurrencyLimits,
         client::{self, TlsError, Trust, Upstream},
         http_policy::HostRules,
-        server::{self, BindError, Bound, Patience},
+        server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
-            audit::Edges,
+            audit::ListenerContext,
             authorize::{self, Policy},
             circuit_breaker,
             identify::Schemes,
             receive, retry,
-            upstream_health::Health,
+            upstream_health::UpstreamHealth,
         },
     },
     telemetry::{Activity, Metrics, Tracer},
@@ -45,13 +45,13 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     tracer: Tracer,
     pub(super) cache: Store,
-    pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
+    pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
     /// How many more connections are taken.
     pub(super) connections: Arc<Semaphore>,
-    pub(super) places: Places,
+    pub(super) places: ConcurrencyLimits,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
@@ -61,7 +61,7 @@ pub(super) struct Shared {
     request_timeout: Duration,
     upstream_read: Duration,
     retry: retry::RetrySettings,
-    pub(super) healths: HashMap<ProfileName, Arc<Health>>,
+    pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -96,7 +96,7 @@ impl Shared {
             credentials_of.insert(name.clone(), profile.credentials.clone());
         }
         let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))?;
-        let keepers = keepers(settings, kept)?;
+        let managers = managers(settings, kept)?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
@@ -117,7 +117,7 @@ impl Shared {
             metrics,
             tracer,
             cache: cache(settings, kept),
-            keepers,
+            managers,
             upstreams,
             connections,
             places,
@@ -153,7 +153,7 @@ impl Shared {
         upstream: Upstream,
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
-        let keeper = self.keepers.get(self.credentials_of.get(&listener.profile)?)?.clone();
+        let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
         let own = match parts.socket.address() {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
@@ -171,9 +171,9 @@ impl Shared {
             scope: cache::Scope {
                 profile: listener.profile.clone(),
                 origin: self.upstreams.get(&listener.profile)?.origin.clone(),
-                keeper: keeper.clone(),
+                manager: manager.clone(),
             },
-            keeper,
+            manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
             retry: self.retry,
@@ -188,13 +188,13 @@ impl Shared {
     /// which checked settings rule out.
     pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
         let settings = self.upstreams.get(profile)?.clone();
-        let keeper = self.keepers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, keeper.subscribe()))
+        let manager = self.managers.get(self.credentials_of.get(profile)?)?;
+        Some(Upstream::new(settings, manager.subscribe()))
     }
 
     /// What the records of a listener have in common.
-    pub(super) fn edges(&self, listener: &ListenerSettings) -> Edges {
-        Edges {
+    pub(super) fn edges(&self, listener: &ListenerSettings) -> ListenerContext {
+        ListenerContext {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
             problem_base: self.problem_base.clone(),
@@ -226,21 +226,21 @@ pub fn upstream_settings(
     })
 }
 
-/// A keeper for each credential set; what is read from the same source is kept.
-fn keepers(
+/// A manager for each credential set; what is read from the same source is kept.
+fn managers(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
-) -> Result<BTreeMap<CredentialsName, Keeper>, StartError> {
-    let mut keepers = BTreeMap::new();
+) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
+    let mut managers = BTreeMap::new();
     for (name, set) in &settings.credentials {
         let wanted = sources::settings(set, settings.vault.as_ref())?;
-        let keeper = kept
-            .and_then(|(_, kept)| kept.keepers.get(name))
-            .filter(|keeper| *keeper.settings() == wanted)
+        let manager = kept
+            .and_then(|(_, kept)| kept.managers.get(name))
+            .filter(|manager| *manager.settings() == wanted)
             .cloned();
-        keepers.insert(name.clone(), keeper.unwrap_or_else(|| Keeper::new(wanted)));
+        managers.insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(wanted)));
     }
-    Ok(keepers)
+    Ok(managers)
 }
 
 /// What is remembered: what another upstream answered must not be given for this one's.
@@ -253,12 +253,15 @@ fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
 }
 
 /// How many more connections, and how many more calls, are taken.
-fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> (Arc<Semaphore>, Places) {
+fn places(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> (Arc<Semaphore>, ConcurrencyLimits) {
     match kept.filter(|(before, _)| before.limits == settings.limits) {
         Some((_, kept)) => (Arc::clone(&kept.connections), kept.places.clone()),
         None => (
             Arc::new(Semaphore::new(settings.limits.connections)),
-            Places::new(settings.limits.in_flight),
+            ConcurrencyLimits::new(settings.limits.in_flight),
         ),
     }
 }
@@ -267,8 +270,8 @@ fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> (Arc<Semap
 fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
-) -> HashMap<ProfileName, Arc<Health>> {
-    let breaker = circuit_breaker::BreakerSettings {
+) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
+    let breaker = circuit_breaker::CircuitBreakerSettings {
         failures: settings.breaker.failures,
         pause: settings.breaker.pause,
     };
@@ -280,7 +283,7 @@ fn healths(
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        (name.clone(), known.unwrap_or_else(|| Health::new(breaker, settings.retry.budget)))
+        (name.clone(), known.unwrap_or_else(|| UpstreamHealth::new(breaker, settings.retry.budget)))
     };
     settings.profiles.iter().map(health).collect()
 }
@@ -307,7 +310,10 @@ pub fn policy(settings: &Settings) -> Policy {
 
 fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
-        patience: Patience { head: settings.timeouts.header_read, idle: settings.timeouts.idle },
+        patience: ConnectionTimeouts {
+            head: settings.timeouts.header_read,
+            idle: settings.timeouts.idle,
+        },
         // Room above the limit, so that the path refuses what is over it, with a record.
         head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,

@@ -56,12 +56,12 @@ impl From<&Settings> for Rules {
 
 /// The thread that does it.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Retention {
     end: Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
-impl Keeper {
+impl Retention {
     /// `announce` writes the line that says what is deleted, and returns whether it lasts.
     pub(super) fn start(
         directory: &Path,
@@ -70,14 +70,15 @@ impl Keeper {
     ) -> io::Result<Self> {
         let directory = directory.to_owned();
         let (end, ended) = channel();
-        let thread = thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || {
-            loop {
-                tidy(&directory, &rules, Timestamp::now(), &announce, &ended);
-                if ended.recv_timeout(ROUND) != Err(RecvTimeoutError::Timeout) {
-                    return;
+        let thread =
+            thread::Builder::new().name("audit-retention".to_owned()).spawn(move || {
+                loop {
+                    tidy(&directory, &rules, Timestamp::now(), &announce, &ended);
+                    if ended.recv_timeout(ROUND) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self { end, thread })
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, de};
 
 use super::{
     ValueName,
-    set_builder::{Gathered, ValueTrouble},
+    set_builder::{SetBuilder, ValueTrouble},
 };
 use crate::secret::SecretText;
 
@@ -68,7 +68,7 @@ impl<'de> de::Visitor<'de> for ValueVisitor {
 /// A JSON object with some of the seven in it, and whatever else its owner keeps there.
 #[derive(Debug, Default)]
 pub(super) struct IncomingValues {
-    pub(super) gathered: Gathered,
+    pub(super) gathered: SetBuilder,
     /// The keys that are none of the seven.
     pub(super) others: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! The seven values: where they come from, and which version of them a request uses.
 //!
-//! A [`Keeper`] holds one credential set. It reads its source in the background, again and again,
+//! A [`CredentialManager`] holds one credential set. It reads its source in the background, again and again,
 //! and a request takes a snapshot of what it holds, which never waits and never touches the
 //! source. A set is whole or it is not there: a request with six headers cannot be made.
 
@@ -30,7 +30,7 @@ pub use crate::secret::Sighting;
 pub use directory::DirectoryError;
 pub use environment::EnvironmentError;
 pub use lease::Lease;
-pub use manager::{Keeper, Next, RefreshOutcome, Unavailable, Verdict};
+pub use manager::{CredentialManager, Next, RefreshOutcome, Unavailable, Verdict};
 pub use set::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName};
 pub use set_builder::{ValueProblem, ValueProblems, ValueTrouble};
 pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};

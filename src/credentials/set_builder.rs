@@ -9,12 +9,12 @@ use crate::secret::{SecretText, SecretTextError};
 
 /// What a source had to give, and what was wrong with it.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct SetBuilder {
     values: PartialSet,
     problems: Vec<ValueProblem>,
 }
 
-impl Gathered {
+impl SetBuilder {
     /// Takes what a source holds under a name. A value that cannot be used is noted, not skipped:
     /// an empty file is a mistake, not an absent value.
     pub(super) fn offer(&mut self, name: ValueName, raw: &[u8]) {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_at_once_and_no_value() {
-        let mut gathered = Gathered::default();
+        let mut gathered = SetBuilder::default();
         gathered.offer(ValueName::ClientSecret, b"\n");
         gathered.offer(ValueName::CustomerId, b"made-up-1");
         gathered.offer(ValueName::ServiceId, b"made-up-2");
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_configuration_fills_what_the_source_leaves_out() {
-        let mut gathered = Gathered::default();
+        let mut gathered = SetBuilder::default();
         gathered.offer(ValueName::ClientSecret, b"made-up-secret");
         let mut fixed = Identifiers::new();
         for name in ValueName::ALL.into_iter().filter(|name| !name.is_secret()) {

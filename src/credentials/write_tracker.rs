@@ -17,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The values that are being written. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Writers(watch::Sender<BTreeSet<ValueName>>);
+pub(super) struct WriteTracker(watch::Sender<BTreeSet<ValueName>>);
 
-impl Writers {
+impl WriteTracker {
     /// Somebody changed a file, and has it open.
     pub(super) fn begun(&self, path: &Path) {
         let Some(name) = value_of(path) else { return };
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_writer_that_never_lets_go_is_waited_for_once() {
-        let (writers, file) = (Writers::default(), Path::new("/secrets/client_secret"));
+        let (writers, file) = (WriteTracker::default(), Path::new("/secrets/client_secret"));
         let waited = async || {
             let before = Instant::now();
             writers.done().await;

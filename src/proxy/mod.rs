@@ -1,11 +1,11 @@
 //! THE PATH: every stage of a request, in the order it passes them.
 //!
 //! ```text
-//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ gather ─ audit ─ cache ─┐
+//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ buffer_request ─ audit ─ cache ─┐
 //!                    (opens)                                                 (admits)           │
 //!                                                                ┌─ resolve ─ audit ─ detach ───┘
 //!                                                                │           (intends)
-//!             Pigello ─ upstream ─ apply ─ gate ─ retry ─ stall ─ guard ─ rotate ─ deadline
+//!             Pigello ─ upstream ─ apply ─ gate ─ retry ─ read_timeout ─ guard ─ rotate ─ deadline
 //! ```
 //!
 //! The stages are one `tower` stack. Each takes the type that the one before it makes
@@ -53,13 +53,13 @@ use tower::{Service, ServiceBuilder};
 use self::{
     call::Arrival,
     stages::{
-        audit::{self, Edges, RecordedBody},
+        audit::{self, ListenerContext, RecordedBody},
         authorize, buffer_request, circuit_breaker, deadline, detach, identify, inject,
         read_timeout, receive, respond, response_guard, retry, trace,
-        upstream_health::Health,
+        upstream_health::UpstreamHealth,
     },
 };
-use crate::{credentials::Keeper, telemetry::ATTEMPT};
+use crate::{credentials::CredentialManager, telemetry::ATTEMPT};
 
 pub use stages::inject::is_pigellos_own;
 
@@ -68,14 +68,14 @@ pub fn end_to_end(fields: &HeaderMap) -> HeaderMap {
     let mut fields = fields.clone();
     http_policy::hop_by_hop::strip(&mut fields);
     http_policy::hop_by_hop::strip_request_only(&mut fields);
-    inject::without_look_alikes(&fields)
+    inject::without_spoofed_headers(&fields)
 }
 
 /// Everything one listener's path is made of.
 #[derive(Debug)]
 pub struct Parts {
     /// Where records go, and what they have in common.
-    pub edges: Edges,
+    pub edges: ListenerContext,
     /// What the listener takes.
     pub rules: receive::Rules,
     /// How callers are identified.
@@ -87,7 +87,7 @@ pub struct Parts {
     /// Whose memory this listener may use.
     pub scope: cache::Scope,
     /// The credentials of the listener's profile.
-    pub keeper: Keeper,
+    pub manager: CredentialManager,
     /// How long one call may take, all attempts together, to the last byte.
     pub request_timeout: Duration,
     /// How long the next piece of an answer may take.
@@ -95,7 +95,7 @@ pub struct Parts {
     /// How attempts are made.
     pub retry: retry::RetrySettings,
     /// What is known of the profile's upstream.
-    pub health: Arc<Health>,
+    pub health: Arc<UpstreamHealth>,
     /// The profile's upstream.
     pub upstream: client::Upstream,
 }
@@ -129,33 +129,33 @@ pub fn build(
         // On the canonical path, which is byte for byte the one that is sent.
         .layer(trace::stage("authorize"))
         .layer(authorize::authorize(parts.policy))
-        // Behind the permission, before anything is sent: a small body is whole or refused.
+        // SharedService the permission, before anything is sent: a small body is whole or refused.
         .layer(trace::stage("gather"))
-        .layer(buffer_request::gather(parts.request_timeout, places))
-        // Behind the permission, before any answer: no call is served that the trail cannot keep.
+        .layer(buffer_request::buffer_request(parts.request_timeout, places))
+        // SharedService the permission, before any answer: no call is served that the trail cannot keep.
         .layer(trace::stage("write_ahead"))
         .layer(audit::write_ahead(trail.clone()))
         // Before the credentials: a hit never touches a secret.
         .layer(trace::stage("cache"))
         .layer(cache::cache(parts.store, parts.scope))
-        // Behind the cache: what memory answers is over before its connection reads on.
+        // SharedService the cache: what memory answers is over before its connection reads on.
         .layer(detach::detach())
-        // Behind the cache, before the credentials: a secret that leaves is on a synced trail first.
+        // SharedService the cache, before the credentials: a secret that leaves is on a synced trail first.
         .layer(trace::stage("intend"))
         .layer(audit::intend(trail, profile))
         // One credential set for all attempts of the call.
         .layer(trace::stage("resolve"))
-        .layer(inject::resolve(parts.keeper.clone()))
+        .layer(inject::resolve(parts.manager.clone()))
         // Outside the attempts: one deadline bounds them all.
         .layer(trace::stage("attempts"))
         .layer(deadline::deadline(parts.request_timeout))
         // Outside the attempts, too: a 401 is an answer, and the call begins anew with another set.
-        .layer(inject::rotate(parts.keeper))
+        .layer(inject::rotate(parts.manager))
         // With the set that is sent, and before the cache: nothing is stored that was not looked at.
         .layer(trace::stage("guard"))
         .layer(response_guard::guard())
         // Inside whatever reads answers: nobody waits for one that stopped in the middle.
-        .layer(read_timeout::stall(parts.upstream_read))
+        .layer(read_timeout::read_timeout(parts.upstream_read))
         // Outside the injection: no copy that waits for another attempt holds a secret.
         .layer(retry::retry(parts.retry, Arc::clone(&parts.health)))
         // On each attempt: an upstream that fails, or has asked for a pause, is left alone.

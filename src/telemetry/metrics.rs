@@ -21,7 +21,7 @@ use prometheus_client::{
 
 use super::{
     meaning,
-    series::{Counters, Sort},
+    series::{Counters, SeriesKey},
 };
 use crate::audit::Record;
 
@@ -43,7 +43,7 @@ pub struct Metrics {
     config_loaded: Gauge,
     /// What counts calls of the sorts that there were, so that a call is looked up once and not in
     /// each family, by all its labels.
-    sorts: RwLock<HashMap<Sort, Arc<Counters>, ahash::RandomState>>,
+    sorts: RwLock<HashMap<SeriesKey, Arc<Counters>, ahash::RandomState>>,
 }
 
 impl Metrics {
@@ -89,7 +89,7 @@ impl Metrics {
 
     /// Counts one finished call.
     pub fn observe(&self, record: &Record) {
-        let sort = Sort::of(record);
+        let sort = SeriesKey::of(record);
         let counted = self.sorts.read().get(&sort).map(|counters| counters.count(record));
         if counted.is_none() {
             self.of_its_sort(sort, record).count(record);
@@ -106,7 +106,7 @@ impl Metrics {
     }
 
     /// Looks up what counts calls of a sort, and remembers it.
-    fn of_its_sort(&self, sort: Sort, record: &Record) -> Arc<Counters> {
+    fn of_its_sort(&self, sort: SeriesKey, record: &Record) -> Arc<Counters> {
         let operation = record.operation.clone().unwrap_or_else(|| Arc::from("none"));
         let caller = record.caller.clone().unwrap_or_else(|| Arc::from("unidentified"));
         let outcome = record.outcome.label();

@@ -11,7 +11,7 @@ use crate::audit::{CacheResult, Outcome, Record};
 /// What tells the calls apart that are counted apart. The names stand for themselves by where they are
 /// in memory: the configuration shares one text among all calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Sort {
+pub(super) struct SeriesKey {
     operation: usize,
     caller: usize,
     outcome: Outcome,
@@ -21,7 +21,7 @@ pub(super) struct Sort {
     is_timed: bool,
 }
 
-impl Sort {
+impl SeriesKey {
     pub(super) fn of(record: &Record) -> Self {
         let place = |name: &Option<Arc<str>>| name.as_ref().map_or(0, |name| name.as_ptr().addr());
         Self {

@@ -25,10 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "audit",
         ],
     ),
-    (
-        "app",
-        &["admin", "config", "credentials", "domain", "error", "proxy", "telemetry", "audit"],
-    ),
+    ("app", &["admin", "config", "credentials", "domain", "error", "proxy", "telemetry", "audit"]),
     ("admin", &["credentials", "domain", "error", "proxy", "telemetry", "audit"]),
     ("config", &["credentials", "domain", "error", "secret"]),
     ("proxy", &["body", "credentials", "domain", "error", "telemetry", "audit"]),

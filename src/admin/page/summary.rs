@@ -10,7 +10,7 @@ use crate::{
     admin::health::{Reason, reasons},
     credentials::State,
     error::Kind,
-    proxy::stages::circuit_breaker::BreakerState,
+    proxy::stages::circuit_breaker::CircuitBreakerState,
 };
 
 /// How the gateway stands.
@@ -98,9 +98,9 @@ fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (profile, health) in &facts.view.upstreams {
         let breaker = match health.breaker.state() {
-            BreakerState::Closed => None,
-            BreakerState::Open => Some("is left alone after failures"),
-            BreakerState::HalfOpen => {
+            CircuitBreakerState::Closed => None,
+            CircuitBreakerState::Open => Some("is left alone after failures"),
+            CircuitBreakerState::HalfOpen => {
                 Some("failed, and one call at a time finds out whether it is back")
             }
         };

@@ -136,7 +136,7 @@ async fn old_files_stay_until_they_are_exported() {
     let before = Segment::list(home.path()).unwrap();
     assert!(before.len() >= 3);
 
-    // The keeper makes its first round at once, with everything old and nothing exported.
+    // The retention makes its first round at once, with everything old and nothing exported.
     let trail = Trail::open(&settings).unwrap();
     collector.until("it is asked again", |scene| scene.asked > 1).await;
     trail.close().unwrap();

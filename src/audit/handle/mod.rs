@@ -20,7 +20,7 @@ use super::{
     queue::{Item, Shared, Unwritable},
     record::{Intent, Record},
     recover::{RecoverError, Recovered, Repair, recover},
-    retention::{Keeper, Rules},
+    retention::{Retention, Rules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
     storage::{Files, Storage},
     writer::Writer,
@@ -36,7 +36,7 @@ struct Inner {
     durability: Durability,
     directory: PathBuf,
     thread: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
-    keeper: Mutex<Option<Keeper>>,
+    retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<Exporter>>,
 }
 
@@ -90,7 +90,7 @@ impl Trail {
             durability: settings.durability,
             directory: settings.directory.clone(),
             thread: Mutex::new(Some(thread)),
-            keeper: Mutex::default(),
+            retention: Mutex::default(),
             exporter: Mutex::default(),
         })))
     }
@@ -111,8 +111,8 @@ impl Trail {
             Err(_) => false,
         };
         let rules = Rules { exported, ..Rules::from(settings) };
-        let keeper = Keeper::start(&settings.directory, rules, announce)?;
-        *self.0.keeper.lock() = Some(keeper);
+        let retention = Retention::start(&settings.directory, rules, announce)?;
+        *self.0.retention.lock() = Some(retention);
         Ok(())
     }
 
@@ -200,9 +200,9 @@ impl Trail {
     ///
     /// Blocks. What other handles submit afterwards is counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
-        let keeper = self.0.keeper.lock().take();
-        if let Some(keeper) = keeper {
-            keeper.stop();
+        let retention = self.0.retention.lock().take();
+        if let Some(retention) = retention {
+            retention.stop();
         }
         self.0.shared.close();
         let thread = self.0.thread.lock().take();

@@ -300,7 +300,7 @@ fn files_deleted_by_the_rules_are_no_problem() {
     };
     let before = Segment::list(scene.home.path()).unwrap().len();
     let trail = Trail::open(&settings).unwrap();
-    // The keeper begins its first round at once.
+    // The retention begins its first round at once.
     while Segment::list(scene.home.path()).unwrap().len() == before {
         std::thread::yield_now();
     }

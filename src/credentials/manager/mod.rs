@@ -37,14 +37,14 @@ use self::{load::Flight, refresh::Hunt, unavailable::unavailable, view::View};
 use super::{
     Lease, LoadError, Settings, Status,
     backoff::{Backoff, spread},
-    rotation::{AfterRefusal, Life, Pick},
+    rotation::{AfterRefusal, RotationState, Selection},
     source::{Asked, Source},
     watch::{Signal, Watch},
 };
 
 /// Holds one credential set. Clones share it.
 #[derive(Clone)]
-pub struct Keeper {
+pub struct CredentialManager {
     shared: Arc<Shared>,
 }
 
@@ -70,7 +70,7 @@ struct Shared {
 
 /// The state machine, and what happened so far, for the status.
 struct Record {
-    life: Life,
+    life: RotationState,
     loaded_at: Option<Moment>,
     confirmed_at: Option<Moment>,
     failures: u64,
@@ -98,7 +98,7 @@ impl Moment {
     }
 }
 
-impl Keeper {
+impl CredentialManager {
     /// Gets ready to keep a set. Nothing is read before [`Self::run`] or [`Self::refresh`].
     pub fn new(settings: Settings) -> Self {
         let source = Source::new(&settings);
@@ -107,7 +107,7 @@ impl Keeper {
 
     pub(super) fn with_source(settings: Settings, source: Source) -> Self {
         let start = Instant::now();
-        let life = Life::new(settings.refresh);
+        let life = RotationState::new(settings.refresh);
         let record = Record {
             life,
             loaded_at: None,
@@ -140,7 +140,7 @@ impl Keeper {
         &self.shared.settings
     }
 
-    /// Whether it is the same keeper, and not one with the same settings.
+    /// Whether it is the same manager, and not one with the same settings.
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -229,8 +229,8 @@ impl Keeper {
         let shared = &self.shared;
         let record = shared.record.lock();
         let used = match record.life.pick() {
-            Pick::Use { lease, .. } => Some(lease),
-            Pick::Nothing { .. } => None,
+            Selection::Use { lease, .. } => Some(lease),
+            Selection::Nothing { .. } => None,
         };
         let members = record.life.members();
         let other = [members.0, members.1]
@@ -268,7 +268,7 @@ impl Keeper {
     }
 }
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for CredentialManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keeper").field("name", &self.shared.settings.name).finish_non_exhaustive()
     }
@@ -320,7 +320,7 @@ impl Shared {
     }
 
     fn hunted_in_vain(&self) {
-        if self.change(Life::hunted_in_vain) {
+        if self.change(RotationState::hunted_in_vain) {
             tracing::error!(
                 credentials = %self.settings.name,
                 "Pigello refuses the credential set, and its source has no newer one"
@@ -329,9 +329,9 @@ impl Shared {
     }
 
     /// Lets something happen to the set, and shows requests what came of it.
-    fn change<T>(&self, event: impl FnOnce(&mut Life, Instant) -> T) -> T {
+    fn change<T>(&self, event: impl FnOnce(&mut RotationState, Instant) -> T) -> T {
         let mut record = self.record.lock();
-        let plans = |life: &Life| (life.deadline(), life.is_wanting());
+        let plans = |life: &RotationState| (life.deadline(), life.is_wanting());
         let before = plans(&record.life);
         let answer = event(&mut record.life, Instant::now());
         self.publish(&record);
@@ -344,8 +344,8 @@ impl Shared {
     fn publish(&self, record: &Record) {
         let pick = record.life.pick();
         let generation = match &pick {
-            Pick::Use { lease, .. } => lease.generation(),
-            Pick::Nothing { .. } => 0,
+            Selection::Use { lease, .. } => lease.generation(),
+            Selection::Nothing { .. } => 0,
         };
         let view = View::of(pick, || unavailable(&self.settings, record), self.start);
         if self.view.load().same_as(&view) {
@@ -373,7 +373,7 @@ impl Shared {
             next => {
                 let wait = next.saturating_sub(self.millis_at(Instant::now()));
                 // What is planned beyond the longest pause was planned while all was well, and is
-                // brought forward now: by the keeper itself, or by the next call that hunts.
+                // brought forward now: by the manager itself, or by the next call that hunts.
                 let wait = Duration::from_millis(wait).min(self.settings.refresh.retry_cap);
                 Unavailable { retry_after: wait, ..reason }
             }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{self, Instant};
 
-use super::{Keeper, Shared, Unavailable};
+use super::{CredentialManager, Shared, Unavailable};
 use crate::credentials::{Lease, rotation::AfterRefusal, source::Asked};
 
 /// The pause between two looks at the source during a hunt, the time of the look not counted. A
@@ -35,7 +35,7 @@ pub(super) enum Hunt {
     Over,
 }
 
-impl Keeper {
+impl CredentialManager {
     /// Says what to do with a call that used `lease`, was answered with 401, and can be sent
     /// again. It waits for no longer than [`super::super::RefreshSettings::hold`], and only if
     /// there is nothing to try at once.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Record, Settings};
 use crate::{
-    credentials::rotation::{Loss, Pick},
+    credentials::rotation::{Selection, UnavailableReason},
     error::{Error, Kind},
 };
 
@@ -39,19 +39,21 @@ impl From<Unavailable> for Error {
 pub(super) fn unavailable(settings: &Settings, record: &Record) -> Unavailable {
     let name = &settings.name;
     let loss = match record.life.pick() {
-        Pick::Nothing { loss, .. } => loss,
-        Pick::Use { .. } => Loss::NotYet,
+        Selection::Nothing { loss, .. } => loss,
+        Selection::Use { .. } => UnavailableReason::NotYet,
     };
     let detail = match (loss, &record.last_error) {
-        (Loss::NotYet, None) => format!("The credential set {name:?} has not been read yet."),
-        (Loss::NotYet, Some(failure)) => failure.for_callers.clone(),
-        (Loss::Stale, _) => {
+        (UnavailableReason::NotYet, None) => {
+            format!("The credential set {name:?} has not been read yet.")
+        }
+        (UnavailableReason::NotYet, Some(failure)) => failure.for_callers.clone(),
+        (UnavailableReason::Stale, _) => {
             format!("The source of the credential set {name:?} has been away for too long.")
         }
-        (Loss::Withdrawn, _) => {
+        (UnavailableReason::Withdrawn, _) => {
             format!("The credential set {name:?} was taken away at its source.")
         }
-        (Loss::Rejected, _) => {
+        (UnavailableReason::Rejected, _) => {
             format!("Pigello has refused the credential set {name:?} for too long.")
         }
     };
@@ -60,9 +62,11 @@ pub(super) fn unavailable(settings: &Settings, record: &Record) -> Unavailable {
 
 /// When another call has a chance, as long as no read is planned: at the start that is soon, later a
 /// person must act first.
-fn retry_after(settings: &Settings, loss: Loss) -> Duration {
+fn retry_after(settings: &Settings, loss: UnavailableReason) -> Duration {
     match loss {
-        Loss::NotYet => Duration::from_secs(2).min(settings.refresh.retry_cap),
-        Loss::Stale | Loss::Withdrawn | Loss::Rejected => settings.refresh.retry_cap,
+        UnavailableReason::NotYet => Duration::from_secs(2).min(settings.refresh.retry_cap),
+        UnavailableReason::Stale | UnavailableReason::Withdrawn | UnavailableReason::Rejected => {
+            settings.refresh.retry_cap
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::Unavailable;
-use crate::credentials::{Lease, rotation::Pick};
+use crate::credentials::{Lease, rotation::Selection};
 
 /// How often the newer version is tried while the one before it is in use.
 const TRIAL_GAP: Duration = Duration::from_secs(1);
@@ -35,14 +35,18 @@ pub(super) enum View {
 
 impl View {
     /// Puts a pick into the shape that requests see.
-    pub(super) fn of(pick: Pick, reason: impl FnOnce() -> Unavailable, start: Instant) -> Self {
+    pub(super) fn of(
+        pick: Selection,
+        reason: impl FnOnce() -> Unavailable,
+        start: Instant,
+    ) -> Self {
         match pick {
-            Pick::Use { lease, trial, settled } => Self::Ready {
+            Selection::Use { lease, trial, settled } => Self::Ready {
                 lease,
                 trial: trial.map(|lease| Trial::new(lease, TRIAL_GAP, start)),
                 settled,
             },
-            Pick::Nothing { trial, .. } => Self::Unavailable {
+            Selection::Nothing { trial, .. } => Self::Unavailable {
                 reason: reason(),
                 trial: trial.map(|lease| Trial::new(lease, REVIVAL_GAP, start)),
             },

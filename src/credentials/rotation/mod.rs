@@ -24,10 +24,10 @@ const HUNT_GAP: Duration = Duration::from_secs(1);
 
 /// One credential set through its versions.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct RotationState {
     limits: RefreshSettings,
     held: Option<Held>,
-    loss: Loss,
+    loss: UnavailableReason,
     rotations: u64,
     rejections: u64,
 }
@@ -73,7 +73,7 @@ struct Rejected {
 
 /// Why there is nothing to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(super) enum UnavailableReason {
     /// Never read.
     NotYet,
     /// The source has been away for longer than `max_stale`.
@@ -86,7 +86,7 @@ pub(super) enum Loss {
 
 /// What a request should use.
 #[derive(Clone, Debug)]
-pub(super) enum Pick {
+pub(super) enum Selection {
     /// This version.
     Use {
         lease: Arc<Lease>,
@@ -97,7 +97,7 @@ pub(super) enum Pick {
     },
     /// Nothing.
     Nothing {
-        loss: Loss,
+        loss: UnavailableReason,
         /// To be tried now and then, because Pigello may have changed its mind.
         trial: Option<Arc<Lease>>,
     },
@@ -114,9 +114,9 @@ pub(super) enum AfterRefusal {
     Rejected,
 }
 
-impl Life {
+impl RotationState {
     pub(super) fn new(limits: RefreshSettings) -> Self {
-        Self { limits, held: None, loss: Loss::NotYet, rotations: 0, rejections: 0 }
+        Self { limits, held: None, loss: UnavailableReason::NotYet, rotations: 0, rejections: 0 }
     }
 
     /// The source was read.
@@ -261,8 +261,8 @@ impl Life {
         }
         if held.expires(&limits).is_some_and(|end| end <= now) {
             self.loss = match held.trouble {
-                Some(Trouble { cause: Cause::Withdrawn, .. }) => Loss::Withdrawn,
-                _ => Loss::Stale,
+                Some(Trouble { cause: Cause::Withdrawn, .. }) => UnavailableReason::Withdrawn,
+                _ => UnavailableReason::Stale,
             };
             self.held = None;
         }
@@ -279,21 +279,21 @@ impl Life {
     }
 
     /// What a request should use.
-    pub(super) fn pick(&self) -> Pick {
+    pub(super) fn pick(&self) -> Selection {
         let Some(held) = &self.held else {
-            return Pick::Nothing { loss: self.loss, trial: None };
+            return Selection::Nothing { loss: self.loss, trial: None };
         };
         let current = Arc::clone(&held.current.lease);
         if held.rejected.is_some_and(|rejected| rejected.shut) {
-            return Pick::Nothing { loss: Loss::Rejected, trial: Some(current) };
+            return Selection::Nothing { loss: UnavailableReason::Rejected, trial: Some(current) };
         }
         match held.previous.as_ref().filter(|_| held.prefers_previous) {
-            Some(previous) => Pick::Use {
+            Some(previous) => Selection::Use {
                 lease: Arc::clone(&previous.lease),
                 trial: Some(current),
                 settled: held.previous_took_over && !previous.refused && held.rejected.is_none(),
             },
-            None => Pick::Use {
+            None => Selection::Use {
                 lease: current,
                 trial: None,
                 settled: held.current.proven
@@ -306,7 +306,7 @@ impl Life {
     /// The state, in one word.
     pub(super) fn state(&self) -> State {
         match &self.held {
-            None if self.loss == Loss::NotYet => State::Empty,
+            None if self.loss == UnavailableReason::NotYet => State::Empty,
             None => State::Expired,
             Some(held) => match held.rejected {
                 Some(Rejected { shut: true, .. }) => State::Expired,

@@ -26,7 +26,7 @@ fn limits() -> RefreshSettings {
 
 /// A set of which things happen.
 struct Story {
-    life: Life,
+    life: RotationState,
     start: Instant,
     now: Instant,
     /// Every lease there ever was, by version.
@@ -36,7 +36,7 @@ struct Story {
 impl Story {
     fn new(limits: RefreshSettings) -> Self {
         let now = Instant::now();
-        Self { life: Life::new(limits), start: now, now, leases: Vec::new() }
+        Self { life: RotationState::new(limits), start: now, now, leases: Vec::new() }
     }
 
     fn generation(&self, version: &str) -> u64 {
@@ -87,13 +87,13 @@ impl Story {
         };
         said += self.life.state().label();
         match self.life.pick() {
-            Pick::Use { lease, trial, .. } => {
+            Selection::Use { lease, trial, .. } => {
                 write!(said, ", uses {}", name(&lease)).unwrap();
                 if let Some(trial) = trial {
                     write!(said, ", tries {}", name(&trial)).unwrap();
                 }
             }
-            Pick::Nothing { loss, trial } => {
+            Selection::Nothing { loss, trial } => {
                 write!(said, ", nothing ({})", format_args!("{loss:?}")).unwrap();
                 if let Some(trial) = trial {
                     write!(said, ", tries {}", name(&trial)).unwrap();
@@ -294,7 +294,7 @@ proptest! {
                 _ => {}
             }
             let state = story.life.state();
-            let usable = matches!(story.life.pick(), Pick::Use { .. });
+            let usable = matches!(story.life.pick(), Selection::Use { .. });
             prop_assert_eq!(usable, !matches!(state, State::Empty | State::Expired));
             if let Some(deadline) = story.life.deadline() {
                 prop_assert!(deadline > story.now, "{:?} after {:?}", state, story.start);

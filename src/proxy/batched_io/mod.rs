@@ -7,7 +7,7 @@
 //! connections have to say is handed to the kernel in one go. With a single connection at work
 //! nothing waits: the turn ends when it has written. Requests to the upstream leave the same way.
 //!
-//! Only what is small is kept, and only on a thread that [`end_turns`]; anywhere else everything is
+//! Only what is small is kept, and only on a thread that [`flush_loop`]; anywhere else everything is
 //! written at once.
 
 use std::{
@@ -23,14 +23,14 @@ use std::{
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub use self::peer_probe::{Lookout, Socket};
+pub use self::peer_probe::{PeerProbe, Socket};
 
 mod peer_probe;
 
 /// Ends this thread's turns: to be run beside its connections, as a task of its own, on a runtime
 /// that polls its tasks in the order in which they were woken. What is kept when it is dropped
 /// leaves then.
-pub async fn end_turns() -> Infallible {
+pub async fn flush_loop() -> Infallible {
     struct Last;
     impl Drop for Last {
         fn drop(&mut self) {
@@ -82,7 +82,7 @@ fn end() {
 ///
 /// To flush it does not end the turn. It waits only for bytes that the peer did not take then, and
 /// tells of errors that came up then; to shut it down hands over what is kept first.
-pub struct TurnIo<S> {
+pub struct BatchedWriter<S> {
     kept: Arc<Mutex<Kept<S>>>,
     /// Whether nothing was written since everything had left: then there is nothing to look after.
     is_flushed: bool,
@@ -102,7 +102,7 @@ struct Kept<S> {
     failed: Option<io::Error>,
 }
 
-impl<S> TurnIo<S> {
+impl<S> BatchedWriter<S> {
     /// Keeps nothing yet.
     pub fn new(stream: S) -> Self {
         let (bytes, sent, is_due, writer, failed) = (Vec::new(), 0, false, None, None);
@@ -111,7 +111,7 @@ impl<S> TurnIo<S> {
     }
 }
 
-impl<S> fmt::Debug for TurnIo<S> {
+impl<S> fmt::Debug for BatchedWriter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TurnIo")
     }
@@ -145,7 +145,7 @@ impl<S: AsyncWrite + Unpin> Kept<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin + Send + 'static> TurnIo<S> {
+impl<S: AsyncWrite + Unpin + Send + 'static> BatchedWriter<S> {
     fn poll_keep(&mut self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.is_flushed = false;
         let kept = &mut *self.kept.lock();
@@ -206,7 +206,7 @@ impl<S: AsyncWrite + Unpin> Keeping for Mutex<Kept<S>> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for TurnIo<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BatchedWriter<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -216,7 +216,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TurnIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for TurnIo<S> {
+impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for BatchedWriter<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustix::net::{RecvFlags, recv};
 use tokio::{io::Interest, net::TcpStream};
 
-use super::{Kept, TurnIo};
+use super::{BatchedWriter, Kept};
 
 /// A socket on a runtime.
 pub trait Socket: AsFd {
@@ -36,26 +36,26 @@ impl Socket for TcpStream {
     }
 }
 
-/// The connection of a [`TurnIo`], to look at it while something else reads and writes.
-pub struct Lookout<S>(Arc<Mutex<Kept<S>>>);
+/// The connection of a [`BatchedWriter`], to look at it while something else reads and writes.
+pub struct PeerProbe<S>(Arc<Mutex<Kept<S>>>);
 
-impl<S> TurnIo<S> {
+impl<S> BatchedWriter<S> {
     /// To look at this connection.
-    pub fn lookout(&self) -> Lookout<S> {
-        Lookout(Arc::clone(&self.kept))
+    pub fn lookout(&self) -> PeerProbe<S> {
+        PeerProbe(Arc::clone(&self.kept))
     }
 }
 
-impl<S: Socket> Lookout<S> {
+impl<S: Socket> PeerProbe<S> {
     /// Whether the peer is there and has said nothing that was not read yet, as the kernel knows it
     /// now: the runtime sees it only when it looks next.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         peek(&self.0.lock().stream).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Waits until the peer has left: it has closed its side, and everything it said before was read,
     /// or the connection is broken. It must stay in the task that reads.
-    pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let stream = &self.0.lock().stream;
         loop {
             if ready!(stream.poll_read_ready(cx)).is_err() {
@@ -77,7 +77,7 @@ fn peek(socket: impl AsFd) -> io::Result<usize> {
     Ok(bytes)
 }
 
-impl<S> fmt::Debug for Lookout<S> {
+impl<S> fmt::Debug for PeerProbe<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lookout")
     }
@@ -96,27 +96,27 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (TcpStream, TurnIo<TcpStream>) {
+    async fn pair() -> (TcpStream, BatchedWriter<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (peer, TurnIo::new(listener.accept().await.unwrap().0))
+        (peer, BatchedWriter::new(listener.accept().await.unwrap().0))
     }
 
-    async fn left(lookout: &Lookout<TcpStream>) {
-        poll_fn(|cx| lookout.poll_left(cx)).await;
+    async fn left(lookout: &PeerProbe<TcpStream>) {
+        poll_fn(|cx| lookout.poll_closed(cx)).await;
     }
 
     #[tokio::test]
     async fn what_the_peer_says_and_that_it_leaves_breaks_the_quiet() {
         let (mut peer, mut stream) = pair().await;
         let lookout = stream.lookout();
-        assert!(lookout.is_quiet());
+        assert!(lookout.is_idle());
         peer.write_all(b"x").await.unwrap();
-        while lookout.is_quiet() {}
+        while lookout.is_idle() {}
         assert_eq!(stream.read_u8().await.unwrap(), b'x', "it is there yet");
-        assert!(lookout.is_quiet());
+        assert!(lookout.is_idle());
         drop(peer);
-        while lookout.is_quiet() {}
+        while lookout.is_idle() {}
     }
 
     #[tokio::test]
@@ -126,7 +126,7 @@ mod tests {
         assert!(left(&lookout).now_or_never().is_none(), "it is there");
         peer.write_all(b"x").await.unwrap();
         peer.shutdown().await.unwrap();
-        while lookout.is_quiet() {}
+        while lookout.is_idle() {}
         for _ in 0..8 {
             assert!(left(&lookout).now_or_never().is_none(), "there is something to read");
             yield_now().await;

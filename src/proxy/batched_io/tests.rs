@@ -16,8 +16,8 @@ use super::*;
 struct Peer(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Peer {
-    fn stream(&self) -> TurnIo<Recorded> {
-        TurnIo::new(Recorded { peer: self.clone(), shut: false })
+    fn stream(&self) -> BatchedWriter<Recorded> {
+        BatchedWriter::new(Recorded { peer: self.clone(), shut: false })
     }
 
     fn arrived(&self) -> Vec<Vec<u8>> {
@@ -56,7 +56,7 @@ impl AsyncWrite for Recorded {
 
 /// Begins to end turns, as a worker does first thing.
 async fn turns() -> tokio::task::JoinHandle<Infallible> {
-    let turns = tokio::spawn(end_turns());
+    let turns = tokio::spawn(flush_loop());
     yield_now().await;
     turns
 }
@@ -228,7 +228,7 @@ impl AsyncWrite for Flushed {
 async fn what_was_flushed_is_left_alone_until_something_is_written() {
     let _turns = turns().await;
     let flushes = Arc::new(AtomicUsize::new(0));
-    let mut stream = TurnIo::new(Flushed(Arc::clone(&flushes)));
+    let mut stream = BatchedWriter::new(Flushed(Arc::clone(&flushes)));
     for written in 0..3 {
         assert_eq!(flushes.load(Ordering::Relaxed), written);
         stream.flush().await.unwrap();
@@ -245,7 +245,7 @@ async fn what_was_flushed_is_left_alone_until_something_is_written() {
 async fn a_peer_that_takes_little_is_waited_for() {
     let _turns = turns().await;
     let (mut peer, stream) = duplex(4);
-    let mut stream = TurnIo::new(stream);
+    let mut stream = BatchedWriter::new(stream);
     stream.write_all(b"answer").await.unwrap();
     yield_now().await;
     let mut writing = tokio::spawn(async move {
@@ -293,7 +293,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-async fn write(mut stream: TurnIo<DuplexStream>, steps: Vec<Step>) -> Vec<u8> {
+async fn write(mut stream: BatchedWriter<DuplexStream>, steps: Vec<Step>) -> Vec<u8> {
     let mut written = Vec::new();
     for step in steps {
         match step {
@@ -322,7 +322,7 @@ proptest! {
         runtime.block_on(async {
             let _turns = turns().await;
             let (mut peer, stream) = duplex(window);
-            let writing = tokio::spawn(write(TurnIo::new(stream), steps));
+            let writing = tokio::spawn(write(BatchedWriter::new(stream), steps));
             let mut arrived = Vec::new();
             peer.read_to_end(&mut arrived).await.unwrap();
             assert_eq!(arrived, writing.await.unwrap());

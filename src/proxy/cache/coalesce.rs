@@ -28,24 +28,24 @@ use crate::error::{Error, Kind};
 
 /// The fetches under way.
 #[derive(Debug)]
-pub(super) struct Flights {
-    under_way: Arc<Mutex<HashMap<Key, Flight>>>,
+pub(super) struct InFlights {
+    under_way: Arc<Mutex<HashMap<Key, InFlight>>>,
     /// When each group of keys last had an answer that could not be shared, in milliseconds from
     /// `since`; zero for never.
-    parted: Box<[AtomicU64]>,
+    hit_for_miss: Box<[AtomicU64]>,
     since: Instant,
     hasher: RandomState,
 }
 
 #[derive(Debug)]
-struct Flight {
-    landing: watch::Receiver<Option<Landing>>,
+struct InFlight {
+    landing: watch::Receiver<Option<FetchOutcome>>,
     stamp: Stamp,
 }
 
 /// What a fetch brought.
 #[derive(Clone, Debug)]
-pub(super) enum Landing {
+pub(super) enum FetchOutcome {
     /// An object that may answer others.
     Stored(Arc<Object>),
     /// The upstream failed; a stale object is there for those who may have it.
@@ -85,16 +85,16 @@ impl From<Failure> for Error {
 #[derive(Debug)]
 pub(super) enum Place {
     /// This caller makes it.
-    Lead(Ticket),
+    Lead(Leader),
     /// Another one is making it.
-    Follow(Follower),
+    Follow(Waiter),
 }
 
-impl Flights {
+impl InFlights {
     pub(super) fn new() -> Self {
-        let parted = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
+        let hit_for_miss = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
         let (since, hasher) = (Instant::now(), RandomState::new());
-        Self { under_way: Arc::default(), parted, since, hasher }
+        Self { under_way: Arc::default(), hit_for_miss, since, hasher }
     }
 
     /// Joins the fetch of an object, or begins it. One that began before a write is not joined by
@@ -102,24 +102,24 @@ impl Flights {
     pub(super) fn join(&self, key: Key, stamp: Stamp) -> Place {
         let mut flights = self.under_way.lock();
         if let Some(flight) = flights.get(&key).filter(|flight| flight.stamp == stamp) {
-            return Place::Follow(Follower(flight.landing.clone()));
+            return Place::Follow(Waiter(flight.landing.clone()));
         }
         let (sender, landing) = watch::channel(None);
-        flights.insert(key.clone(), Flight { landing, stamp });
-        Place::Lead(Ticket { flights: Arc::downgrade(&self.under_way), key, sender })
+        flights.insert(key.clone(), InFlight { landing, stamp });
+        Place::Lead(Leader { flights: Arc::downgrade(&self.under_way), key, sender })
     }
 
     /// The answer to a request for this could not be shared: until it is known better, nobody waits
     /// for another's.
     pub(super) fn part(&self, key: &Key) {
-        if let Some(parted) = self.group(key.view()) {
-            parted.store(self.millis().max(1), Ordering::Relaxed);
+        if let Some(hit_for_miss) = self.group(key.view()) {
+            hit_for_miss.store(self.millis().max(1), Ordering::Relaxed);
         }
     }
 
     /// Whether callers who want this are to go each on their own.
     pub(super) fn is_parted(&self, key: KeyView<'_>) -> bool {
-        let at = self.group(key).map_or(0, |parted| parted.load(Ordering::Relaxed));
+        let at = self.group(key).map_or(0, |hit_for_miss| hit_for_miss.load(Ordering::Relaxed));
         at > 0 && self.millis().saturating_sub(at) < PARTED_FOR
     }
 
@@ -130,7 +130,7 @@ impl Flights {
 
     fn group(&self, key: KeyView<'_>) -> Option<&AtomicU64> {
         let at = self.hasher.hash_one(key) % GROUPS;
-        self.parted.get(usize::try_from(at).ok()?)
+        self.hit_for_miss.get(usize::try_from(at).ok()?)
     }
 
     fn millis(&self) -> u64 {
@@ -140,16 +140,16 @@ impl Flights {
 
 /// The duty to tell those who follow. A ticket that is dropped lets them go.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    flights: Weak<Mutex<HashMap<Key, Flight>>>,
+pub(super) struct Leader {
+    flights: Weak<Mutex<HashMap<Key, InFlight>>>,
     key: Key,
-    sender: watch::Sender<Option<Landing>>,
+    sender: watch::Sender<Option<FetchOutcome>>,
 }
 
-impl Ticket {
+impl Leader {
     /// Tells those who follow. Whoever comes later does not find the fetch any more, so what it
     /// brought must be in the store by now.
-    pub(super) fn land(self, landing: Landing) {
+    pub(super) fn land(self, landing: FetchOutcome) {
         self.leave();
         self.sender.send_replace(Some(landing));
     }
@@ -158,14 +158,14 @@ impl Ticket {
         let Some(flights) = self.flights.upgrade() else { return };
         let mut flights = flights.lock();
         // A later fetch may have taken the place.
-        let is_ours = |flight: &Flight| flight.landing.same_channel(&self.sender.subscribe());
+        let is_ours = |flight: &InFlight| flight.landing.same_channel(&self.sender.subscribe());
         if flights.get(&self.key).is_some_and(is_ours) {
             flights.remove(&self.key);
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Leader {
     fn drop(&mut self) {
         self.leave();
     }
@@ -173,15 +173,15 @@ impl Drop for Ticket {
 
 /// Waits for another caller's fetch.
 #[derive(Debug)]
-pub(super) struct Follower(watch::Receiver<Option<Landing>>);
+pub(super) struct Waiter(watch::Receiver<Option<FetchOutcome>>);
 
-impl Follower {
+impl Waiter {
     /// What the fetch brought; `NotShared` if it brought nothing in time.
-    pub(super) async fn landing(mut self, longest: Duration) -> Landing {
+    pub(super) async fn landing(mut self, longest: Duration) -> FetchOutcome {
         let landed = self.0.wait_for(Option::is_some);
         match tokio::time::timeout(longest, landed).await {
-            Ok(Ok(landing)) => landing.clone().unwrap_or(Landing::NotShared),
-            Ok(Err(_)) | Err(_) => Landing::NotShared,
+            Ok(Ok(landing)) => landing.clone().unwrap_or(FetchOutcome::NotShared),
+            Ok(Err(_)) | Err(_) => FetchOutcome::NotShared,
         }
     }
 }

@@ -11,9 +11,9 @@ use tokio::{sync::oneshot, time::Instant};
 use tower::{Service, ServiceExt as _};
 
 use super::{
-    coalesce::{Landing, Ticket},
+    coalesce::{FetchOutcome, Leader},
     policy::{
-        directives::Ask,
+        directives::RequestDirectives,
         fields::Fields,
         freshness::Times,
         range::Piece,
@@ -44,7 +44,7 @@ use crate::{
 pub(super) type Reply = oneshot::Sender<Result<Response<Body>, Error>>;
 
 /// One fetch, and what is to be done with its answer.
-pub(super) struct Errand {
+pub(super) struct FetchJob {
     pub(super) store: Store,
     pub(super) rule: Arc<Rule>,
     pub(super) key: Key,
@@ -56,7 +56,7 @@ pub(super) struct Errand {
     /// Whether credentials are those in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Those who follow.
-    pub(super) ticket: Option<Ticket>,
+    pub(super) ticket: Option<Leader>,
     /// What is stored, but may not be served as it is.
     pub(super) previous: Option<Arc<Object>>,
     pub(super) why: Forward,
@@ -68,7 +68,7 @@ pub(super) struct Errand {
 pub(super) struct Caller {
     pub(super) head: Arc<Head>,
     pub(super) fields: Fields,
-    pub(super) ask: Ask,
+    pub(super) ask: RequestDirectives,
     /// Where the answer is noted; a fetch in the background is not what answers its caller.
     pub(super) draft: Option<Draft>,
 }
@@ -89,7 +89,7 @@ impl Caller {
     }
 }
 
-impl Errand {
+impl FetchJob {
     /// Asks the upstream, conditionally if something is stored that it can confirm.
     pub(super) async fn run<S>(mut self, service: S, mut head: Arc<Head>, body: Body, reply: Reply)
     where
@@ -282,7 +282,7 @@ impl Errand {
         let now = Instant::now();
         previous.spare(now);
         if let Some(ticket) = self.ticket.take() {
-            ticket.land(Landing::Stale(Arc::clone(previous), error.into()));
+            ticket.land(FetchOutcome::Stale(Arc::clone(previous), error.into()));
         }
         let answer = stale_answer(previous, &self.caller, now);
         drop(reply.send(Ok(answer)));
@@ -290,7 +290,7 @@ impl Errand {
 
     fn failed(mut self, error: Error, reply: Reply) {
         if let Some(ticket) = self.ticket.take() {
-            ticket.land(Landing::Failed((&error).into()));
+            ticket.land(FetchOutcome::Failed((&error).into()));
         }
         self.caller.note(CacheResult::Miss, None);
         drop(reply.send(Err(error)));
@@ -300,9 +300,9 @@ impl Errand {
     fn keep(mut self, object: Arc<Object>) {
         let landing = if self.is_of_its_key() {
             self.store.put(self.key, &object, self.purges);
-            Landing::Stored(object)
+            FetchOutcome::Stored(object)
         } else {
-            Landing::NotShared
+            FetchOutcome::NotShared
         };
         if let Some(ticket) = self.ticket.take() {
             ticket.land(landing);
@@ -323,7 +323,7 @@ impl Errand {
             self.store.flights().part(&self.key);
         }
         if let Some(ticket) = self.ticket {
-            ticket.land(Landing::NotShared);
+            ticket.land(FetchOutcome::NotShared);
         }
     }
 }

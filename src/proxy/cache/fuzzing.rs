@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     policy::{
-        directives::Ask,
+        directives::RequestDirectives,
         freshness::Times,
         range::Part,
         storable,
@@ -36,7 +36,7 @@ pub fn fields(data: &[u8]) {
     let same = validators.confirmed_by(&response);
     assert!(same, "an object is confirmed by its own validators");
     std::hint::black_box((
-        Ask::read(&request),
+        RequestDirectives::read(&request),
         validators.not_modified_for(&request),
         Part::of(&request, 1000),
     ));

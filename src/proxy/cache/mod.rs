@@ -1,4 +1,4 @@
-//! Behind the permission, before the credentials: answers repeated reads from memory.
+//! SharedService the permission, before the credentials: answers repeated reads from memory.
 //!
 //! A shared cache by RFC 9111, with what the gateway knows besides. An object belongs to the profile
 //! and the generation of credentials that fetched it, so new credentials find nothing of the old

@@ -55,7 +55,7 @@ pub(super) async fn record(
         return;
     }
     let (pieces, received) = mpsc::unbounded_channel();
-    pieces.hand_on(Piece::Frame(Frame::data(Bytes::copy_from_slice(&copy.kept))));
+    pieces.forward(Piece::Frame(Frame::data(Bytes::copy_from_slice(&copy.kept))));
     let body = Body::wrap(Streamed { pieces: received, rest: None, left: hint.exact() });
     drop(reply.send(Ok(Response::from_parts(parts, body))));
     loop {
@@ -64,10 +64,10 @@ pub(super) async fn record(
             None => copy.next().await,
         };
         match step {
-            Step::More(data) => pieces.hand_on(Piece::Frame(Frame::data(data))),
+            Step::More(data) => pieces.forward(Piece::Frame(Frame::data(data))),
             Step::Last(data, trailers) => {
                 finish(Some(copy.take()));
-                pieces.hand_on(Piece::Frame(Frame::data(data)));
+                pieces.forward(Piece::Frame(Frame::data(data)));
                 return pieces.end(trailers);
             }
             Step::End(trailers) => {
@@ -76,12 +76,12 @@ pub(super) async fn record(
             }
             Step::Over(data) => {
                 finish(None);
-                pieces.hand_on(Piece::Frame(Frame::data(data)));
-                return pieces.hand_on(Piece::Rest(copy.body));
+                pieces.forward(Piece::Frame(Frame::data(data)));
+                return pieces.forward(Piece::Rest(copy.body));
             }
             Step::Broken(error) => {
                 finish(None);
-                return pieces.hand_on(Piece::Broken(error));
+                return pieces.forward(Piece::Broken(error));
             }
         }
     }
@@ -155,18 +155,18 @@ enum Piece {
 
 trait HandOn {
     /// To a caller who may have left.
-    fn hand_on(&self, piece: Piece);
+    fn forward(&self, piece: Piece);
 
     fn end(&self, trailers: Option<HeaderMap>) {
         if let Some(trailers) = trailers {
-            self.hand_on(Piece::Frame(Frame::trailers(trailers)));
+            self.forward(Piece::Frame(Frame::trailers(trailers)));
         }
-        self.hand_on(Piece::End);
+        self.forward(Piece::End);
     }
 }
 
 impl HandOn for mpsc::UnboundedSender<Piece> {
-    fn hand_on(&self, piece: Piece) {
+    fn forward(&self, piece: Piece) {
         drop(self.send(piece));
     }
 }

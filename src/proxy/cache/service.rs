@@ -15,10 +15,10 @@ use tokio::{sync::oneshot, time::Instant};
 use tower::{Layer, Service};
 
 use super::{
-    fetch::Errand,
+    fetch::FetchJob,
     invalidate::Write,
-    lookup::{Read, Way},
-    policy::{directives::Ask, fields::Fields},
+    lookup::{Lookup, Read},
+    policy::{directives::RequestDirectives, fields::Fields},
     status::{CACHE_STATUS, Forward, Forwarded},
     storage::store::Store,
     wait,
@@ -26,12 +26,12 @@ use super::{
 use crate::{
     audit::CacheResult,
     body::Body,
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::{Operation, Origin, ProfileName},
     error::Error,
     proxy::{
         call::{Draft, Fetch, Head, Recorded},
-        stages::shared::Behind,
+        stages::shared::SharedService,
     },
 };
 
@@ -45,7 +45,7 @@ pub trait Generation: Clone + Send + Sync + 'static {
     fn generation(&self) -> Option<u64>;
 }
 
-impl Generation for Keeper {
+impl Generation for CredentialManager {
     fn generation(&self) -> Option<u64> {
         Self::generation(self)
     }
@@ -53,13 +53,13 @@ impl Generation for Keeper {
 
 /// What the objects of one profile belong to.
 #[derive(Clone, Debug)]
-pub struct Scope<G = Keeper> {
+pub struct Scope<G = CredentialManager> {
     /// The profile.
     pub profile: ProfileName,
     /// Its upstream: what `Location` must name to count (RFC 9111 §4.4).
     pub origin: Origin,
     /// Its credentials.
-    pub keeper: G,
+    pub manager: G,
 }
 
 /// Answers repeated reads from memory.
@@ -71,7 +71,7 @@ pub fn cache<G: Generation>(store: Store, scope: Scope<G>) -> CacheLayer<G> {
 
 /// See [`cache`].
 #[derive(Clone, Debug)]
-pub struct CacheLayer<G = Keeper> {
+pub struct CacheLayer<G = CredentialManager> {
     store: Store,
     place: Arc<Place<G>>,
 }
@@ -89,7 +89,7 @@ impl<G: Generation> Place<G> {
     /// The number of the credentials now. The store learns of a new one, so that what the old ones
     /// fetched leaves memory.
     pub(super) fn generation(&self, store: &Store) -> Option<u64> {
-        let generation = self.scope.keeper.generation();
+        let generation = self.scope.manager.generation();
         let number = generation.unwrap_or_default();
         if self.seen.load(Ordering::Relaxed) != number {
             self.seen.store(number, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl<S, G> Layer<S> for CacheLayer<G> {
 
     fn layer(&self, inner: S) -> Cached<S, G> {
         Cached {
-            inner: Behind::new(inner),
+            inner: SharedService::new(inner),
             store: self.store.clone(),
             place: Arc::clone(&self.place),
         }
@@ -113,8 +113,8 @@ impl<S, G> Layer<S> for CacheLayer<G> {
 
 /// See [`cache`].
 #[derive(Debug)]
-pub struct Cached<S, G = Keeper> {
-    inner: Behind<S>,
+pub struct Cached<S, G = CredentialManager> {
+    inner: SharedService<S>,
     store: Store,
     place: Arc<Place<G>>,
 }
@@ -145,52 +145,56 @@ where
         let Recorded { head, body, operation } = recorded;
         let Self { inner, store, place } = self;
         if !store.settings().enabled {
-            return CacheFuture::forward(inner.hand_on(Fetch { head, body }), After::Nothing);
+            return CacheFuture::forward(inner.forward(Fetch { head, body }), After::Nothing);
         }
         let is_read = matches!(head.method, Method::GET | Method::HEAD);
         let rule = store.rule(operation.as_deref(), head.target.path());
         let read =
             rule.filter(|_| is_read || is_keepable(&head, operation.as_deref())).map(|rule| {
                 let fields = Fields::of(&head.headers);
-                let ask = if fields.ask() { Ask::read(&head.headers) } else { Ask::default() };
+                let ask = if fields.ask() {
+                    RequestDirectives::read(&head.headers)
+                } else {
+                    RequestDirectives::default()
+                };
                 let (operation, now) = (operation.as_ref(), Instant::now());
                 Read { store, place, rule, operation, head: &head, fields, ask, now }
             });
         match read {
             Some(read) if is_read => match read.way(&body) {
-                Way::Answer(response) => CacheFuture::done(Ok(response)),
-                Way::Refuse(error) => CacheFuture::done(Err(error)),
-                Way::Freshen(errand) => {
-                    let after = After::Freshen { errand, asked: Instant::now() };
-                    CacheFuture::forward(inner.hand_on(Fetch { head, body }), after)
+                Lookup::Answer(response) => CacheFuture::done(Ok(response)),
+                Lookup::Refuse(error) => CacheFuture::done(Err(error)),
+                Lookup::Freshen(job) => {
+                    let after = After::Freshen { job, asked: Instant::now() };
+                    CacheFuture::forward(inner.forward(Fetch { head, body }), after)
                 }
-                Way::Forward(why) => {
+                Lookup::Forward(why) => {
                     let draft = head.draft.clone();
                     CacheFuture::forward(
-                        inner.hand_on(Fetch { head, body }),
+                        inner.forward(Fetch { head, body }),
                         After::Note { draft, said: Forwarded::because(why) },
                     )
                 }
-                Way::AnswerAndFetch(response, errand) => {
+                Lookup::AnswerAndFetch(response, job) => {
                     let (nobody, _) = oneshot::channel();
-                    tokio::spawn(errand.run(inner.clone(), head, body, nobody));
+                    tokio::spawn(job.run(inner.clone(), head, body, nobody));
                     CacheFuture::done(Ok(response))
                 }
-                Way::Fetch(errand, follower) => {
-                    CacheFuture::wait(wait::fetch(inner.clone(), head, body, errand, follower))
+                Lookup::Fetch(job, follower) => {
+                    CacheFuture::wait(wait::fetch(inner.clone(), head, body, job, follower))
                 }
             },
             None if head.method.is_safe() => {
-                CacheFuture::forward(inner.hand_on(Fetch { head, body }), After::Nothing)
+                CacheFuture::forward(inner.forward(Fetch { head, body }), After::Nothing)
             }
             read => {
-                let errand = read.and_then(|read| read.errand_for_post());
+                let job = read.and_then(|read| read.errand_for_post());
                 let write = Write::begin(store, &place.origin, &head, operation);
-                if let Some(errand) = errand {
-                    CacheFuture::wait(wait::post(inner.clone(), head, body, errand, write))
+                if let Some(job) = job {
+                    CacheFuture::wait(wait::post(inner.clone(), head, body, job, write))
                 } else {
                     let after = After::Invalidate { write };
-                    CacheFuture::forward(inner.hand_on(Fetch { head, body }), after)
+                    CacheFuture::forward(inner.forward(Fetch { head, body }), after)
                 }
             }
         }
@@ -221,7 +225,7 @@ type Answer = Result<Response<Body>, Error>;
 enum After {
     Nothing,
     Note { draft: Draft, said: Forwarded },
-    Freshen { errand: Box<Errand>, asked: Instant },
+    Freshen { job: Box<FetchJob>, asked: Instant },
     Invalidate { write: Write },
 }
 
@@ -272,7 +276,7 @@ impl After {
                     response.headers_mut().append(CACHE_STATUS, said.value());
                 }
             }
-            (Self::Freshen { errand, asked }, result) => errand.freshened(*asked, result),
+            (Self::Freshen { job, asked }, result) => job.freshened(*asked, result),
             (Self::Invalidate { write }, Ok(response)) => {
                 write.answered(response);
             }

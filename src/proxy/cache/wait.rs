@@ -7,10 +7,10 @@ use tokio::{sync::oneshot, time::Instant};
 use tower::Service;
 
 use super::{
-    coalesce::{Follower, Landing},
-    fetch::{Errand, stale_answer},
+    coalesce::{FetchOutcome, Waiter},
+    fetch::{FetchJob, stale_answer},
     invalidate::{self, Write},
-    policy::{directives::Allow, freshness::Times},
+    policy::{directives::ResponseDirectives, freshness::Times},
     status::Forwarded,
     storage::object::{Object, Origin, Reuse},
 };
@@ -27,51 +27,51 @@ pub(super) async fn fetch<S>(
     service: S,
     head: Arc<Head>,
     body: Body,
-    errand: Box<Errand>,
-    follower: Option<Follower>,
+    job: Box<FetchJob>,
+    follower: Option<Waiter>,
 ) -> Result<Response<Body>, Error>
 where
     S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
     S::Future: Send,
 {
     if let Some(follower) = follower {
-        let landing = follower.landing(errand.store.settings().collapse_wait).await;
-        if let Some(result) = share(landing, &errand) {
+        let landing = follower.landing(job.store.settings().collapse_wait).await;
+        if let Some(result) = share(landing, &job) {
             return result;
         }
     }
     let (reply, answer) = oneshot::channel();
-    tokio::spawn(errand.run(service, head, body, reply));
+    tokio::spawn(job.run(service, head, body, reply));
     answer.await.unwrap_or_else(|_| Err(lost()))
 }
 
 /// The answer to a caller who followed, if there is one for it.
-fn share(landing: Landing, errand: &Errand) -> Option<Result<Response<Body>, Error>> {
-    let (caller, now) = (&errand.caller, Instant::now());
+fn share(landing: FetchOutcome, job: &FetchJob) -> Option<Result<Response<Body>, Error>> {
+    let (caller, now) = (&job.caller, Instant::now());
     let suits = |object: &Object| object.answers(&caller.head.headers, false);
     match landing {
-        Landing::Stored(object) if suits(&object) => {
+        FetchOutcome::Stored(object) if suits(&object) => {
             let Reuse::Fresh(left) = object.reuse(&caller.ask, caller.fields.are_authorized(), now)
             else {
                 return None;
             };
             caller.note(CacheResult::Collapsed, Some(object.source));
-            let why = Forwarded::because(errand.why);
+            let why = Forwarded::because(job.why);
             let said = Forwarded { collapsed: true, ttl: Some(left), ..why };
             Some(Ok(object.respond(caller.request(), false, said.value(), now)))
         }
-        Landing::Stale(object, failure) if suits(&object) => {
+        FetchOutcome::Stale(object, failure) if suits(&object) => {
             Some(if object.serves_on_error(&caller.ask, now) {
                 Ok(stale_answer(&object, caller, now))
             } else {
                 Err(failure.into())
             })
         }
-        Landing::Failed(failure) => {
+        FetchOutcome::Failed(failure) => {
             caller.note(CacheResult::Collapsed, None);
             Some(Err(failure.into()))
         }
-        Landing::Stored(_) | Landing::Stale(..) | Landing::NotShared => None,
+        FetchOutcome::Stored(_) | FetchOutcome::Stale(..) | FetchOutcome::NotShared => None,
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn post<S>(
     mut service: S,
     head: Arc<Head>,
     body: Body,
-    errand: Errand,
+    job: FetchJob,
     mut write: Write,
 ) -> Result<Response<Body>, Error>
 where
@@ -98,19 +98,19 @@ where
     if named.as_deref() != Some(target.as_str()) {
         return Ok(response);
     }
-    let times = Times { asked, answered: Instant::now(), wall: errand.store.wall() };
+    let times = Times { asked, answered: Instant::now(), wall: job.store.wall() };
     // The object is of the time behind this write.
     let collection = invalidate::collection(target.path(), None);
-    let stamp = errand.store.stamp(target.path(), collection, false);
-    let origin = Origin { stamp, ..errand.origin.clone() };
-    let errand = Errand { origin, ..errand };
+    let stamp = job.store.stamp(target.path(), collection, false);
+    let origin = Origin { stamp, ..job.origin.clone() };
+    let job = FetchJob { origin, ..job };
     let (reply, answer) = oneshot::channel();
-    tokio::spawn(errand.answered(response, times, reply));
+    tokio::spawn(job.answered(response, times, reply));
     answer.await.unwrap_or_else(|_| Err(lost()))
 }
 
 fn states_freshness(response: &Response<Body>) -> bool {
-    let allow = Allow::read(response.headers());
+    let allow = ResponseDirectives::read(response.headers());
     let says = allow.max_age.is_some() || allow.s_maxage.is_some();
     says || response.headers().contains_key(header::EXPIRES)
 }

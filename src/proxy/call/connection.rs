@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Defect;
+use super::ParseError;
 use crate::domain::Caller;
 
 /// One connection of a caller.
@@ -21,7 +21,7 @@ pub struct Connection {
     /// Who the peer is, and by which rules that was found out. Nobody waits for it: the calls of a
     /// connection are made on one thread.
     caller: Mutex<Option<(u64, Arc<Caller>)>>,
-    defect: OnceLock<Defect>,
+    defect: OnceLock<ParseError>,
     active: AtomicU32,
     used: AtomicBool,
     read_ahead: AtomicBool,
@@ -75,13 +75,13 @@ impl Connection {
     }
 
     /// Remembers why the message that came last cannot be read; none comes after it.
-    pub fn refuse(&self, defect: Defect) {
+    pub fn refuse(&self, defect: ParseError) {
         // The first one ended the connection.
         let _first = self.defect.set(defect);
     }
 
     /// Why the last message cannot be read, if that is so.
-    pub fn defect(&self) -> Option<Defect> {
+    pub fn defect(&self) -> Option<ParseError> {
         self.defect.get().copied()
     }
 

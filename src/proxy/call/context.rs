@@ -157,7 +157,7 @@ impl Draft {
         self.0.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(in crate::proxy) fn close(&self, edge: Edge) -> Record {
+    pub(in crate::proxy) fn close(&self, edge: CallEnd) -> Record {
         let facts = std::mem::take(&mut *self.0.facts.lock());
         let outcome = outcome(&facts);
         Record {
@@ -198,7 +198,7 @@ impl fmt::Debug for Draft {
 }
 
 /// What only the edge knows of a call.
-pub(in crate::proxy) struct Edge {
+pub(in crate::proxy) struct CallEnd {
     pub(in crate::proxy) listener: ListenerName,
     pub(in crate::proxy) profile: ProfileName,
     pub(in crate::proxy) method: Method,

@@ -7,10 +7,10 @@ mod permits;
 mod states;
 
 pub use connection::{ActiveCall, Connection, Peer};
-pub(in crate::proxy) use context::Edge;
+pub(in crate::proxy) use context::CallEnd;
 pub use context::{Draft, Facts};
-pub use parse_error::Defect;
-pub use permits::Places;
+pub use parse_error::ParseError;
+pub use permits::ConcurrencyLimits;
 pub use states::{
     Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID, Received,
     Recorded, Resolved,

@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 /// Why a message cannot be read in one way. After any of them nobody knows where the next message
 /// begins, so the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Defect {
+pub enum ParseError {
     /// A line ends with a bare LF, or a CR stands alone (RFC 9112 §2.2).
     LineEnd,
     /// The request line is not three words with a single space between them (RFC 9112 §3).
@@ -49,7 +49,7 @@ pub enum Defect {
     NotHttp,
 }
 
-impl Defect {
+impl ParseError {
     /// The error the caller gets.
     pub fn into_error(self) -> Error {
         let (kind, detail) = match self {
@@ -92,10 +92,10 @@ impl Defect {
     }
 }
 
-impl std::fmt::Display for Defect {
+impl std::fmt::Display for ParseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.into_error().detail())
     }
 }
 
-impl std::error::Error for Defect {}
+impl std::error::Error for ParseError {}

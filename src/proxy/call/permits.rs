@@ -13,13 +13,13 @@ use crate::error::{Error, Kind};
 
 /// The places of all listeners and workers. Clones are the same ones.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct ConcurrencyLimits {
     calls: Arc<Semaphore>,
     /// Of calls whose body is on the way.
     bodies: Arc<Semaphore>,
 }
 
-impl Places {
+impl ConcurrencyLimits {
     /// So many calls, and as many more whose body is on the way.
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);

@@ -4,7 +4,7 @@
 //! With hundreds of callers at once a worker could send everything that they ask and then find
 //! hundreds of answers. Each exchange has memory of its own, and so many together are more than a
 //! processor's cache holds: by the time an answer comes, all that belongs to it has to be fetched
-//! anew. So a worker that has no time left opens fewer at once, down to [`FEW`], and takes up the next
+//! anew. So a worker that has no time left opens fewer at once, down to [`MIN_IN_FLIGHT`], and takes up the next
 //! request when an answer has come. One that has time left opens as many as are asked: an upstream
 //! that is slow to answer is asked as much as without a window.
 //!
@@ -27,27 +27,27 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// The window of one worker to one upstream.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct AdaptiveLimit {
     shared: Arc<Shared>,
     _fitting: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// As many as `limit`, and those that are `owed`.
+    /// As many as `limit`, and those that are `debt`.
     places: Semaphore,
     limit: AtomicUsize,
-    /// Places that there are no more once they are given back.
-    owed: AtomicUsize,
+    /// ConcurrencyLimits that there are no more once they are given back.
+    debt: AtomicUsize,
     /// Requests that are open or wait.
     asked: AtomicUsize,
-    /// There are more than [`FEW`] of them.
+    /// There are more than [`MIN_IN_FLIGHT`] of them.
     is_crowded: Notify,
     /// One has waited for as long as any may.
     is_overdue: AtomicBool,
 }
 
-impl Window {
+impl AdaptiveLimit {
     /// Nothing is open. It belongs to the runtime that this is called on.
     pub(super) fn new() -> Self {
         let shared = Arc::new(Shared::new());
@@ -58,7 +58,7 @@ impl Window {
     /// Waits until a request may be sent. Its place is to be dropped when the answer is there.
     pub(super) async fn enter(&self) -> Place<'_> {
         let shared = &*self.shared;
-        if shared.asked.fetch_add(1, Ordering::AcqRel) == FEW {
+        if shared.asked.fetch_add(1, Ordering::AcqRel) == MIN_IN_FLIGHT {
             shared.is_crowded.notify_one();
         }
         let mut place = Place { permit: None, shared };
@@ -96,9 +96,9 @@ impl Drop for Place<'_> {
 impl Shared {
     fn new() -> Self {
         Self {
-            places: Semaphore::new(MANY),
-            limit: AtomicUsize::new(MANY),
-            owed: AtomicUsize::new(0),
+            places: Semaphore::new(UNLIMITED),
+            limit: AtomicUsize::new(UNLIMITED),
+            debt: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             is_crowded: Notify::new(),
             is_overdue: AtomicBool::new(false),
@@ -115,11 +115,11 @@ impl Shared {
         place.ok()
     }
 
-    /// How many of so many places were owed, and are not any more.
+    /// How many of so many places were debt, and are not any more.
     fn pay(&self, places: usize) -> usize {
-        let rest = |owed: usize| Some(owed.saturating_sub(places));
-        let owed = self.owed.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest);
-        owed.unwrap_or_default().min(places)
+        let rest = |debt: usize| Some(debt.saturating_sub(places));
+        let debt = self.debt.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest);
+        debt.unwrap_or_default().min(places)
     }
 
     /// Opens the window so wide. Where it was wider, what is open beyond that stays until its answer
@@ -127,8 +127,8 @@ impl Shared {
     fn set(&self, limit: usize) {
         let before = self.limit.swap(limit, Ordering::AcqRel);
         if let Some(fewer) = before.checked_sub(limit) {
-            let owed = fewer - self.places.forget_permits(fewer);
-            self.owed.fetch_add(owed, Ordering::AcqRel);
+            let debt = fewer - self.places.forget_permits(fewer);
+            self.debt.fetch_add(debt, Ordering::AcqRel);
         } else {
             let more = limit - before;
             self.places.add_permits(more - self.pay(more));
@@ -140,9 +140,9 @@ impl Shared {
         let limit = self.limit.load(Ordering::Acquire);
         let is_overdue = self.is_overdue.swap(false, Ordering::AcqRel);
         self.set(if busy > SATURATED && !is_overdue {
-            (limit.min(self.asked.load(Ordering::Acquire)) / 4 * 3).max(FEW)
+            (limit.min(self.asked.load(Ordering::Acquire)) / 4 * 3).max(MIN_IN_FLIGHT)
         } else {
-            (limit / 2 * 3).min(MANY)
+            (limit / 2 * 3).min(UNLIMITED)
         });
     }
 }
@@ -152,22 +152,22 @@ async fn fit(shared: Arc<Shared>) {
     let runtime = Handle::current().metrics();
     loop {
         shared.is_crowded.notified().await;
-        while shared.asked.load(Ordering::Acquire) > FEW {
+        while shared.asked.load(Ordering::Acquire) > MIN_IN_FLIGHT {
             let (began, before) = (Instant::now(), runtime.worker_total_busy_duration(0));
             tokio::time::sleep(LOOK).await;
             let busy = runtime.worker_total_busy_duration(0).saturating_sub(before);
             shared.fit(busy.as_secs_f64() / began.elapsed().as_secs_f64());
         }
-        shared.set(MANY);
+        shared.set(UNLIMITED);
     }
 }
 
 /// So many requests a worker may always have open: what belongs to them stays in the processor's cache,
 /// and an upstream nearby always has one to answer. Fewer save nothing more, and each request that waits
 /// is taken up twice.
-const FEW: usize = 64;
+const MIN_IN_FLIGHT: usize = 64;
 /// More than a worker is asked.
-const MANY: usize = 1 << 20;
+const UNLIMITED: usize = 1 << 20;
 /// A worker that is busy for more of its time than this has none left.
 const SATURATED: f64 = 0.8;
 /// How often to look how busy it is.
@@ -182,15 +182,15 @@ mod tests {
 
     use super::*;
 
-    /// Places that are free, up to a thousand.
-    fn free(window: &Window) -> Vec<Place<'_>> {
+    /// ConcurrencyLimits that are free, up to a thousand.
+    fn free(window: &AdaptiveLimit) -> Vec<Place<'_>> {
         let places = std::iter::from_fn(|| window.enter().now_or_never());
         places.take(1000).collect()
     }
 
     #[tokio::test]
     async fn a_worker_with_time_left_opens_as_many_as_are_asked() {
-        let window = Window::new();
+        let window = AdaptiveLimit::new();
         let places = free(&window);
         window.shared.fit(SATURATED);
         assert_eq!((places.len(), free(&window).len()), (1000, 1000));
@@ -198,25 +198,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_saturated_worker_opens_fewer_and_fewer_but_always_a_few() {
-        let window = Window::new();
+        let window = AdaptiveLimit::new();
         let places = free(&window);
         let mut before = places.len();
-        while before > FEW {
+        while before > MIN_IN_FLIGHT {
             window.shared.fit(1.0);
             let now = window.shared.limit.load(Ordering::Acquire);
-            assert!(now < before && now >= FEW, "{now} after {before}");
+            assert!(now < before && now >= MIN_IN_FLIGHT, "{now} after {before}");
             before = now;
         }
         window.shared.fit(1.0);
         assert!(window.enter().now_or_never().is_none());
         drop(places);
-        assert_eq!(free(&window).len(), FEW);
+        assert_eq!(free(&window).len(), MIN_IN_FLIGHT);
     }
 
     #[tokio::test]
     async fn a_place_that_is_given_back_goes_to_who_waited_longest() {
-        let window = Window::new();
-        window.shared.set(FEW);
+        let window = AdaptiveLimit::new();
+        window.shared.set(MIN_IN_FLIGHT);
         let mut places = free(&window);
         let mut first = Box::pin(window.enter());
         let mut second = Box::pin(window.enter());
@@ -229,35 +229,35 @@ mod tests {
 
     #[tokio::test]
     async fn places_that_were_owed_are_there_again_when_the_window_widens() {
-        let window = Window::new();
+        let window = AdaptiveLimit::new();
         let places = free(&window);
-        window.shared.set(FEW);
-        window.shared.set(FEW * 2);
+        window.shared.set(MIN_IN_FLIGHT);
+        window.shared.set(MIN_IN_FLIGHT * 2);
         drop(places);
-        assert_eq!(free(&window).len(), FEW * 2);
-        window.shared.set(MANY);
-        assert_eq!(window.shared.places.available_permits(), MANY);
+        assert_eq!(free(&window).len(), MIN_IN_FLIGHT * 2);
+        window.shared.set(UNLIMITED);
+        assert_eq!(window.shared.places.available_permits(), UNLIMITED);
     }
 
     #[tokio::test]
     async fn a_request_that_stops_waiting_leaves_the_window_as_it_was() {
-        let window = Window::new();
-        window.shared.set(FEW);
+        let window = AdaptiveLimit::new();
+        window.shared.set(MIN_IN_FLIGHT);
         let places = free(&window);
         assert!(window.enter().now_or_never().is_none());
         drop(places);
         assert_eq!(window.asked(), 0);
-        assert_eq!(free(&window).len(), FEW);
+        assert_eq!(free(&window).len(), MIN_IN_FLIGHT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_request_waits_for_long_and_the_window_widens_for_the_next_ones() {
         // One that nobody fits meanwhile.
-        let window = Window {
+        let window = AdaptiveLimit {
             shared: Arc::new(Shared::new()),
             _fitting: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
         };
-        window.shared.set(FEW);
+        window.shared.set(MIN_IN_FLIGHT);
         let _open = free(&window);
         let began = tokio::time::Instant::now();
         let _overdue = window.enter().await;
@@ -270,9 +270,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_window_narrows_while_its_worker_is_busy_and_widens_when_it_is_not() {
-        let window: &'static Window = Box::leak(Box::new(Window::new()));
+        let window: &'static AdaptiveLimit = Box::leak(Box::new(AdaptiveLimit::new()));
         let places = free(window);
-        while window.shared.limit.load(Ordering::Acquire) > FEW {
+        while window.shared.limit.load(Ordering::Acquire) > MIN_IN_FLIGHT {
             // Work that takes as long as another look at how busy the worker is.
             let began = Instant::now();
             while began.elapsed() < LOOK {
@@ -282,10 +282,10 @@ mod tests {
         }
         drop(places);
         let mut open = JoinSet::new();
-        for _ in 0..FEW * 3 {
+        for _ in 0..MIN_IN_FLIGHT * 3 {
             open.spawn(async { window.enter().await });
         }
         // Nobody has anything to do until there is a place.
-        assert_eq!(open.join_all().await.len(), FEW * 3);
+        assert_eq!(open.join_all().await.len(), MIN_IN_FLIGHT * 3);
     }
 }

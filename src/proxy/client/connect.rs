@@ -24,7 +24,7 @@ use super::{
 use crate::{
     audit::UpstreamTls,
     domain::Origin,
-    proxy::batched_io::{Lookout, TurnIo},
+    proxy::batched_io::{BatchedWriter, PeerProbe},
 };
 
 /// Opens connections to one upstream.
@@ -77,7 +77,7 @@ impl Shared {
     async fn connect(&self) -> Result<Stream, ConnectError> {
         let tcp = self.dial().await?;
         tcp.set_nodelay(true).map_err(ConnectError::Io)?;
-        let tcp = TurnIo::new(tcp);
+        let tcp = BatchedWriter::new(tcp);
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
         let name =
             ServerName::try_from(self.origin.host().to_owned()).map_err(|_| ConnectError::Name)?;
@@ -120,9 +120,9 @@ impl Shared {
 /// A connection to the upstream.
 pub enum Stream {
     /// Plain, to a loopback address.
-    Plain(TurnIo<TcpStream>),
+    Plain(BatchedWriter<TcpStream>),
     /// TLS, verified, and what the audit trail says of it.
-    Tls(Box<TlsStream<TurnIo<TcpStream>>>, Option<Arc<UpstreamTls>>),
+    Tls(Box<TlsStream<BatchedWriter<TcpStream>>>, Option<Arc<UpstreamTls>>),
 }
 
 impl Stream {
@@ -140,7 +140,7 @@ impl Stream {
     }
 
     /// To look whether the upstream has said something.
-    pub(super) fn lookout(&self) -> Lookout<TcpStream> {
+    pub(super) fn lookout(&self) -> PeerProbe<TcpStream> {
         match self {
             Self::Plain(stream) => stream.lookout(),
             Self::Tls(stream, _) => stream.get_ref().0.lookout(),
@@ -171,7 +171,7 @@ impl std::fmt::Debug for Stream {
 }
 
 /// Version and certificate of a finished handshake: worked out once a connection.
-fn what_was_seen(stream: &TlsStream<TurnIo<TcpStream>>) -> Option<UpstreamTls> {
+fn what_was_seen(stream: &TlsStream<BatchedWriter<TcpStream>>) -> Option<UpstreamTls> {
     let (_, session) = stream.get_ref();
     let version = match session.protocol_version()? {
         ProtocolVersion::TLSv1_3 => "TLSv1.3",

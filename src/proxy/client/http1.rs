@@ -29,36 +29,36 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
-use super::{connect::Stream, pool::Pool, read_gate::Unread};
+use super::{connect::Stream, pool::Pool, read_gate::ReadGate};
 use crate::{
     audit::UpstreamTls,
     body::{Body, SMALL_BODY},
     error::BoxError,
-    proxy::batched_io::Lookout,
+    proxy::batched_io::PeerProbe,
 };
 
-type Connection = http1::Connection<TokioIo<Unread<Stream>>, Body>;
+type Connection = http1::Connection<TokioIo<ReadGate<Stream>>, Body>;
 
 /// A connection that carries one exchange after the other.
-pub(super) struct Wire {
+pub(super) struct Http1Conn {
     sender: http1::SendRequest<Body>,
     /// `None` when it has ended. That it is dropped gives back a request it has not looked at.
     connection: Option<Connection>,
     relay: Arc<Relay>,
     /// `relay` as the waker that both halves of the exchange get.
     waker: Waker,
-    lookout: Lookout<TcpStream>,
+    lookout: PeerProbe<TcpStream>,
     tls: Option<Arc<UpstreamTls>>,
     epoch: u64,
 }
 
-impl Wire {
+impl Http1Conn {
     /// Begins to speak HTTP/1.1 over an open stream, in an epoch of the pool.
     pub(super) async fn open(stream: Stream, epoch: u64) -> hyper::Result<Box<Self>> {
         let (tls, lookout) = (stream.tls().cloned(), stream.lookout());
         let relay = Arc::new(Relay::default());
         let waker = Waker::from(Arc::clone(&relay));
-        let io = TokioIo::new(Unread::new(stream, waker.clone()));
+        let io = TokioIo::new(ReadGate::new(stream, waker.clone()));
         let (sender, connection) = http1::Builder::new().handshake(io).await?;
         let connection = Some(connection);
         Ok(Box::new(Self { sender, connection, relay, waker, lookout, tls, epoch }))
@@ -75,8 +75,8 @@ impl Wire {
     }
 
     /// Whether the upstream has said nothing since the last answer, not even that it closes.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.lookout.is_quiet()
+    pub(super) fn is_idle(&self) -> bool {
+        self.lookout.is_idle()
     }
 
     /// Sends a request and waits for the head of its answer. If the connection turns out to be dead
@@ -143,7 +143,7 @@ fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
     }
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for Http1Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Wire({})", if self.connection.is_some() { "open" } else { "closed" })
     }
@@ -206,7 +206,7 @@ const WOKEN: u8 = 2;
 /// closed when it is dropped before.
 pub(super) struct Answer {
     body: Incoming,
-    wire: Option<Box<Wire>>,
+    wire: Option<Box<Http1Conn>>,
     pool: Arc<Pool>,
     /// What came with the head and is not the whole body.
     ahead: Option<Result<Frame<Bytes>, BoxError>>,
@@ -215,7 +215,7 @@ pub(super) struct Answer {
 impl Answer {
     /// The body of an answer that came over a connection. Most are small and come with their head:
     /// such a body is in memory, and its connection is free.
-    pub(super) async fn body(body: Incoming, wire: Box<Wire>, pool: &Arc<Pool>) -> Body {
+    pub(super) async fn body(body: Incoming, wire: Box<Http1Conn>, pool: &Arc<Pool>) -> Body {
         if body.is_end_stream() {
             pool.put(wire);
             return Body::empty();

@@ -34,7 +34,7 @@ pub use tls::{TlsError, Trust, client_config};
 use self::{
     classify::Failure,
     http1::Answer,
-    pool::{Line, Pool},
+    pool::{Checkout, Pool},
 };
 use super::call::Outbound;
 use crate::{audit::UpstreamTls, body::Body, domain::Origin, error::Error};
@@ -85,10 +85,10 @@ impl Upstream {
                 // In memory of its own, because hardly a call needs it.
                 None => (Box::pin(self.pool.open()).await?, true),
             };
-            if let Line::Own(wire, since) = &line
+            if let Checkout::Own(wire, since) = &line
                 && !is_new
-                && (!is_repeatable || began.duration_since(*since) > RESTED)
-                && !wire.is_quiet()
+                && (!is_repeatable || began.duration_since(*since) > REUSE_WITHOUT_CHECK)
+                && !wire.is_idle()
             {
                 // The upstream has closed it, most likely. The runtime looks before anything is sent.
                 tokio::task::yield_now().await;
@@ -106,18 +106,18 @@ impl Upstream {
 
     async fn send_over(
         &self,
-        line: Line,
+        line: Checkout,
         request: &mut Request<Body>,
     ) -> Result<Answered, TrySendError<Request<Body>>> {
         match line {
-            Line::Own(mut wire, _) => {
+            Checkout::Own(mut wire, _) => {
                 let request = as_http1(mem::take(request), self.pool.origin());
                 let (head, body) = wire.exchange(request).await?.into_parts();
                 let tls = wire.tls().cloned();
                 let body = Answer::body(body, wire, &self.pool).await;
                 Ok(Answered { response: Response::from_parts(head, body), tls })
             }
-            Line::Shared(mut shared) => {
+            Checkout::Shared(mut shared) => {
                 let request = as_http2(mem::take(request), self.pool.origin());
                 let response = shared.sender.try_send_request(request).await?;
                 Ok(Answered { response: response.map(Body::from), tls: shared.tls })
@@ -147,7 +147,7 @@ fn as_http2(mut request: Request<Body>, origin: &Origin) -> Request<Body> {
 }
 
 /// A connection that was in use so shortly before is taken as it is for what can be sent again.
-const RESTED: Duration = Duration::from_millis(1);
+const REUSE_WITHOUT_CHECK: Duration = Duration::from_millis(1);
 
 /// One call outside the path, over a connection of its own. The target is a path and query.
 pub async fn ask(settings: Settings, mut request: Request<Body>) -> Result<Response<Body>, Error> {

@@ -14,9 +14,9 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    adaptive_limit::Window,
+    adaptive_limit::AdaptiveLimit,
     connect::{ConnectError, Connector, Stream},
-    http1::Wire,
+    http1::Http1Conn,
 };
 use crate::{audit::UpstreamTls, body::Body, domain::Origin};
 
@@ -24,7 +24,7 @@ use crate::{audit::UpstreamTls, body::Body, domain::Origin};
 pub(super) struct Pool {
     connector: Connector,
     idle_timeout: Duration,
-    window: Window,
+    window: AdaptiveLimit,
     state: Mutex<State>,
     /// Held while an HTTP/2 connection is opened, so that one is enough for all who wait.
     opening: tokio::sync::Mutex<()>,
@@ -47,7 +47,7 @@ struct State {
 }
 
 struct Idle {
-    wire: Box<Wire>,
+    wire: Box<Http1Conn>,
     since: Instant,
 }
 
@@ -59,9 +59,9 @@ pub(super) struct Shared {
 }
 
 /// What a request is sent over.
-pub(super) enum Line {
+pub(super) enum Checkout {
     /// An HTTP/1.1 connection, for this request alone, and since when nobody has used it.
-    Own(Box<Wire>, Instant),
+    Own(Box<Http1Conn>, Instant),
     /// An HTTP/2 connection.
     Shared(Shared),
 }
@@ -75,7 +75,7 @@ impl Pool {
         Arc::new_cyclic(|pool| Self {
             connector,
             idle_timeout,
-            window: Window::new(),
+            window: AdaptiveLimit::new(),
             state: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             _renewing: AbortOnDropHandle::new(tokio::spawn(renew(Weak::clone(pool), rotations))),
@@ -88,25 +88,25 @@ impl Pool {
     }
 
     /// How many requests may be open.
-    pub(super) fn window(&self) -> &Window {
+    pub(super) fn window(&self) -> &AdaptiveLimit {
         &self.window
     }
 
     /// A connection that is open already.
-    pub(super) fn take(&self) -> Option<Line> {
+    pub(super) fn take(&self) -> Option<Checkout> {
         let mut state = self.state.lock();
         if let Some(shared) = &state.shared {
             if !shared.sender.is_closed() {
-                return Some(Line::Shared(shared.clone()));
+                return Some(Checkout::Shared(shared.clone()));
             }
             state.shared = None;
         }
         let idle = state.idle.pop()?;
-        Some(Line::Own(idle.wire, idle.since))
+        Some(Checkout::Own(idle.wire, idle.since))
     }
 
     /// A new connection, or one that became free to share while it was waited for.
-    pub(super) async fn open(&self) -> Result<Line, OpenError> {
+    pub(super) async fn open(&self) -> Result<Checkout, OpenError> {
         let is_shared = self.state.lock().is_shared;
         let _only_one = if is_shared { Some(self.opening.lock().await) } else { None };
         if is_shared && let Some(line) = self.take() {
@@ -115,9 +115,9 @@ impl Pool {
         let epoch = self.state.lock().epoch;
         let stream = self.connector.connect().await?;
         if !stream.is_http2() {
-            let wire = Wire::open(stream, epoch).await?;
+            let wire = Http1Conn::open(stream, epoch).await?;
             self.state.lock().is_shared = false;
-            return Ok(Line::Own(wire, Instant::now()));
+            return Ok(Checkout::Own(wire, Instant::now()));
         }
         let shared = share(stream).await?;
         let mut state = self.state.lock();
@@ -125,11 +125,11 @@ impl Pool {
         if state.epoch == epoch {
             state.shared = Some(shared.clone());
         }
-        Ok(Line::Shared(shared))
+        Ok(Checkout::Shared(shared))
     }
 
     /// Takes back a connection whose answer has been read to its end.
-    pub(super) fn put(self: &Arc<Self>, mut wire: Box<Wire>) {
+    pub(super) fn put(self: &Arc<Self>, mut wire: Box<Http1Conn>) {
         if !wire.is_free() {
             return;
         }

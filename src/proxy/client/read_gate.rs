@@ -18,62 +18,62 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream whose reader is always the same: it is told with a waker of its own.
-pub(super) struct Unread<S> {
+pub(super) struct ReadGate<S> {
     stream: S,
-    bell: Arc<Bell>,
+    bell: Arc<Readiness>,
     /// `bell`, for the stream.
     waker: Waker,
 }
 
-impl<S> Unread<S> {
+impl<S> ReadGate<S> {
     /// Wakes `reader` when there is something to read, whoever polls it.
     pub(super) fn new(stream: S, reader: Waker) -> Self {
-        let bell = Arc::new(Bell { has_rung: AtomicBool::new(true), reader });
+        let bell = Arc::new(Readiness { is_readable: AtomicBool::new(true), reader });
         let waker = Waker::from(Arc::clone(&bell));
         Self { stream, bell, waker }
     }
 }
 
 /// What a stream wakes.
-struct Bell {
+struct Readiness {
     /// Whether there may be something to read.
-    has_rung: AtomicBool,
+    is_readable: AtomicBool,
     reader: Waker,
 }
 
-impl Wake for Bell {
+impl Wake for Readiness {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.has_rung.store(true, Ordering::Release);
+        self.is_readable.store(true, Ordering::Release);
         self.reader.wake_by_ref();
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Unread<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ReadGate<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.bell.has_rung.load(Ordering::Acquire) {
+        if !this.bell.is_readable.load(Ordering::Acquire) {
             return Poll::Pending;
         }
         // First this, for it may ring while it is asked.
-        this.bell.has_rung.store(false, Ordering::Release);
+        this.bell.is_readable.store(false, Ordering::Release);
         let read =
             Pin::new(&mut this.stream).poll_read(&mut Context::from_waker(&this.waker), buffer);
         if read.is_ready() {
-            this.bell.has_rung.store(true, Ordering::Release);
+            this.bell.is_readable.store(true, Ordering::Release);
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Unread<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReadGate<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    fn poll(stream: &mut Unread<Counted>) -> Poll<usize> {
+    fn poll(stream: &mut ReadGate<Counted>) -> Poll<usize> {
         let (mut memory, cx) = ([0; 8], &mut Context::from_waker(Waker::noop()));
         let mut buffer = ReadBuf::new(&mut memory);
         let read = Pin::new(stream).poll_read(cx, &mut buffer);
@@ -162,7 +162,7 @@ mod tests {
         let (mut peer, stream) = tokio::io::duplex(64);
         let (reads, reader) = (Arc::new(AtomicUsize::new(0)), Arc::new(Sleeper::default()));
         let waker = Waker::from(Arc::clone(&reader));
-        let mut stream = Unread::new(Counted(stream, Arc::clone(&reads)), waker);
+        let mut stream = ReadGate::new(Counted(stream, Arc::clone(&reads)), waker);
         for _ in 0..3 {
             assert_eq!(poll(&mut stream), Poll::Pending);
         }
@@ -212,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn hyper_asks_more_often_than_there_is_something() {
         let plain = reads_of_hyper(|stream, _| stream).await;
-        let unread = reads_of_hyper(Unread::new).await;
+        let unread = reads_of_hyper(ReadGate::new).await;
         assert_eq!((plain, unread), (6, 3));
     }
 
@@ -233,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_rings_while_it_is_asked_is_asked_again() {
-        let mut stream = Unread::new(Busy(0), Waker::noop().clone());
+        let mut stream = ReadGate::new(Busy(0), Waker::noop().clone());
         for _ in 0..3 {
             assert!(stream.read_u8().now_or_never().is_none());
         }

@@ -28,8 +28,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::{
     Drain, Refused, Settings,
     socket::Stream,
-    strict::{Farewell, HeadLimits, Spoken, WireIo},
-    timeout_io::PatientIo,
+    strict::{CloseMode, HeadLimits, Spoken, StrictReader},
+    timeout_io::TimeoutIo,
     tls::{Accepted, Protocol, ServerTls},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -37,10 +37,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     error::Chain,
     proxy::{
-        batched_io::{Lookout, TurnIo},
+        batched_io::{BatchedWriter, PeerProbe},
         call::{Arrival, Connection, Peer},
-        server::wake_filter::Muffled,
-        stages::{audit::RecordedBody, shared::Behind},
+        server::wake_filter::WakeFilter,
+        stages::{audit::RecordedBody, shared::SharedService},
     },
 };
 
@@ -77,7 +77,7 @@ pub(super) struct Server<P> {
     http1_over_tls: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     /// One for all connections: a stage has nothing that belongs to one of them.
-    path: Behind<P>,
+    path: SharedService<P>,
     settings: Settings,
     tls: Option<Arc<ServerTls>>,
     refused: Refused,
@@ -96,13 +96,13 @@ impl<P: Path> Server<P> {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            // `PatientIo` watches over heads and idle times.
+            // `TimeoutIo` watches over heads and idle times.
             .header_read_timeout(None)
             // A lookout sees that a caller leaves. hyper would read to see it, into memory that it takes
             // anew while the last request is in use.
             .half_close(true)
             .max_buf_size(settings.head_bytes.max(MIN_BUFFER));
-        // `WireIo` holds the limit. With one of its own hyper takes memory for every request.
+        // `StrictReader` holds the limit. With one of its own hyper takes memory for every request.
         if settings.header_count > HYPER_HEADERS {
             http1.max_headers(settings.header_count);
         }
@@ -117,13 +117,13 @@ impl<P: Path> Server<P> {
             .max_local_error_reset_streams(Some(LOCAL_RESETS))
             .keep_alive_interval(Some(settings.patience.idle))
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        let path = Behind::new(path);
+        let path = SharedService::new(path);
         Self { http1, http1_over_tls, http2, path, settings, tls, refused, drain }
     }
 
     /// Serves a connection until it ends.
     pub(super) async fn serve(self: Arc<Self>, stream: Stream, peer: Peer) {
-        let stream = TurnIo::new(stream);
+        let stream = BatchedWriter::new(stream);
         match &self.tls {
             None => {
                 let connection = Connection::new(peer, Vec::new());
@@ -137,7 +137,7 @@ impl<P: Path> Server<P> {
     }
 
     /// Shakes hands first; a handshake that fails or takes too long is a refusal.
-    async fn handshake(&self, stream: TurnIo<Stream>, peer: Peer, tls: &ServerTls) {
+    async fn handshake(&self, stream: BatchedWriter<Stream>, peer: Peer, tls: &ServerTls) {
         let patience = self.settings.patience.head;
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
@@ -169,12 +169,12 @@ impl<P: Path> Server<P> {
     {
         let limits =
             HeadLimits { bytes: self.settings.head_bytes, fields: self.settings.header_count };
-        let io = PatientIo::new(stream, Arc::clone(&connection), self.settings.patience);
+        let io = TimeoutIo::new(stream, Arc::clone(&connection), self.settings.patience);
         let farewell = match channel {
-            Channel::Plain(_) => Farewell::Implied,
-            Channel::Tls(_) => Farewell::Said,
+            Channel::Plain(_) => CloseMode::Implied,
+            Channel::Tls(_) => CloseMode::Said,
         };
-        let mut io = WireIo::new(io, Arc::clone(&connection), limits, protocol, farewell);
+        let mut io = StrictReader::new(io, Arc::clone(&connection), limits, protocol, farewell);
         let mut to_end = pin!(async {
             match &channel {
                 Channel::Plain(_) => ending(&self.drain, Some(&connection)).await,
@@ -203,7 +203,7 @@ impl<P: Path> Server<P> {
                     }
                 };
                 let serving = pin!(http1.serve_connection(TokioIo::new(io), handler));
-                let left = poll_fn(|cx| channel.poll_left(&connection, cx));
+                let left = poll_fn(|cx| channel.poll_closed(&connection, cx));
                 let until = async {
                     tokio::select! {
                         biased;
@@ -211,7 +211,7 @@ impl<P: Path> Server<P> {
                         () = left => None,
                     }
                 };
-                let Some(ended) = Muffled::new(until).await else {
+                let Some(ended) = WakeFilter::new(until).await else {
                     let peer = connection.peer();
                     return tracing::debug!(?peer, "a caller left in the middle of a call");
                 };
@@ -254,16 +254,16 @@ impl<P: Path> Server<P> {
 
 /// What a connection's bytes go over.
 enum Channel {
-    Plain(Lookout<Stream>),
+    Plain(PeerProbe<Stream>),
     /// TLS, until its listener lets nobody in any more.
     Tls(CancellationToken),
 }
 
 impl Channel {
     /// Waits until a caller has left whose call is under way, where hyper does not see that.
-    fn poll_left(&self, connection: &Connection, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_closed(&self, connection: &Connection, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Plain(lookout) if connection.active_calls() > 0 => lookout.poll_left(cx),
+            Self::Plain(lookout) if connection.active_calls() > 0 => lookout.poll_closed(cx),
             Self::Plain(_) | Self::Tls(_) => Poll::Pending,
         }
     }
@@ -314,7 +314,7 @@ impl Future for Cancelled<'_> {
 
 /// Hands hyper's requests to the path.
 struct Handler<P> {
-    path: Behind<P>,
+    path: SharedService<P>,
     connection: Arc<Connection>,
     leaving: Arc<AtomicBool>,
 }
@@ -328,7 +328,7 @@ impl<P: Path> hyper::service::Service<Request<Incoming>> for Handler<P> {
         // HTTP/2 has a word of its own for it (GOAWAY), and forbids this one.
         let last = self.leaving.load(Ordering::Relaxed) && request.version() < Version::HTTP_2;
         let arrival = Arrival { request, connection: Arc::clone(&self.connection) };
-        Answering { answer: self.path.hand_on(arrival), last }
+        Answering { answer: self.path.forward(arrival), last }
     }
 }
 

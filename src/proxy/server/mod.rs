@@ -29,8 +29,8 @@ pub use self::{
     connection::Path,
     inherited::Inherited,
     socket::{BindError, Bound, TokioSocket},
-    swap::{Switch, Switched},
-    timeout_io::Patience,
+    swap::{Swap, Swapped},
+    timeout_io::ConnectionTimeouts,
     tls::{ServerTls, ServerTlsError, TlsFiles},
 };
 use crate::{domain::ListenerName, error::Kind};
@@ -42,7 +42,7 @@ pub type Refused = Arc<dyn Fn(Kind) + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a head may take, and a connection may be idle.
-    pub patience: Patience,
+    pub patience: ConnectionTimeouts,
     /// Bytes of a request head that are read at most.
     pub head_bytes: usize,
     /// Header fields that are read at most.

@@ -20,12 +20,12 @@ use super::Path;
 use crate::proxy::call::Arrival;
 
 /// Holds the path of one listener.
-pub struct Switch<P> {
+pub struct Swap<P> {
     path: ArcSwap<P>,
     number: AtomicU64,
 }
 
-impl<P> Switch<P> {
+impl<P> Swap<P> {
     /// With a first path.
     pub fn new(path: P) -> Arc<Self> {
         Arc::new(Self { path: ArcSwap::from_pointee(path), number: AtomicU64::new(0) })
@@ -39,34 +39,34 @@ impl<P> Switch<P> {
     }
 }
 
-impl<P: Clone> Switch<P> {
+impl<P: Clone> Swap<P> {
     /// A path that follows the switch.
-    pub fn follow(self: &Arc<Self>) -> Switched<P> {
+    pub fn follow(self: &Arc<Self>) -> Swapped<P> {
         let seen = self.number.load(Ordering::Acquire);
-        Switched { switch: Arc::clone(self), seen, path: P::clone(&self.path.load()) }
+        Swapped { switch: Arc::clone(self), seen, path: P::clone(&self.path.load()) }
     }
 }
 
-impl<P> fmt::Debug for Switch<P> {
+impl<P> fmt::Debug for Swap<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Switch({})", self.number.load(Ordering::Relaxed))
     }
 }
 
-/// The path that a [`Switch`] holds at the time of each request.
-pub struct Switched<P> {
-    switch: Arc<Switch<P>>,
+/// The path that a [`Swap`] holds at the time of each request.
+pub struct Swapped<P> {
+    switch: Arc<Swap<P>>,
     seen: u64,
     path: P,
 }
 
-impl<P: Clone> Clone for Switched<P> {
+impl<P: Clone> Clone for Swapped<P> {
     fn clone(&self) -> Self {
         Self { switch: Arc::clone(&self.switch), seen: self.seen, path: self.path.clone() }
     }
 }
 
-impl<P: Path> Service<Arrival> for Switched<P> {
+impl<P: Path> Service<Arrival> for Swapped<P> {
     type Response = P::Response;
     type Error = P::Error;
     type Future = P::Future;
@@ -85,7 +85,7 @@ impl<P: Path> Service<Arrival> for Switched<P> {
     }
 }
 
-impl<P> fmt::Debug for Switched<P> {
+impl<P> fmt::Debug for Swapped<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Switched({})", self.seen)
     }

@@ -23,7 +23,7 @@ use crate::proxy::call::Connection;
 
 /// How long a connection may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ConnectionTimeouts {
     /// From the first byte of a head to its last.
     pub head: Duration,
     /// Between two requests, and for a caller that does not take its answer.
@@ -31,10 +31,10 @@ pub struct Patience {
 }
 
 /// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
-pub(super) struct PatientIo<S> {
+pub(super) struct TimeoutIo<S> {
     stream: S,
     connection: Arc<Connection>,
-    patience: Patience,
+    patience: ConnectionTimeouts,
     waiting: Waiting,
     timer: Option<Pin<Box<Sleep>>>,
     opening: Opening,
@@ -91,8 +91,12 @@ impl Waiting {
     }
 }
 
-impl<S> PatientIo<S> {
-    pub(super) fn new(stream: S, connection: Arc<Connection>, patience: Patience) -> Self {
+impl<S> TimeoutIo<S> {
+    pub(super) fn new(
+        stream: S,
+        connection: Arc<Connection>,
+        patience: ConnectionTimeouts,
+    ) -> Self {
         let waiting = Waiting::Request(Instant::now() + patience.idle);
         let opening = Opening::Preface(0);
         Self { stream, connection, patience, waiting, timer: None, opening }
@@ -122,7 +126,7 @@ impl<S> PatientIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for PatientIo<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimeoutIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -155,7 +159,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PatientIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> PatientIo<S> {
+impl<S: AsyncWrite + Unpin> TimeoutIo<S> {
     fn written<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -175,7 +179,7 @@ impl<S: AsyncWrite + Unpin> PatientIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for PatientIo<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -215,25 +219,25 @@ mod tests {
 
     use super::*;
     use crate::proxy::{
-        batched_io::{TurnIo, end_turns},
+        batched_io::{BatchedWriter, flush_loop},
         call::{ActiveCall, Peer},
     };
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(10), idle: Duration::from_mins(1) };
+    const PATIENCE: ConnectionTimeouts =
+        ConnectionTimeouts { head: Duration::from_secs(10), idle: Duration::from_mins(1) };
 
     fn connection() -> Arc<Connection> {
         Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new())
     }
 
-    async fn read(io: &mut PatientIo<DuplexStream>) -> io::Result<usize> {
+    async fn read(io: &mut TimeoutIo<DuplexStream>) -> io::Result<usize> {
         io.read(&mut [0; 64]).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_closed_after_its_time() {
         let (_peer, stream) = duplex(64);
-        let mut io = PatientIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
         let began = Instant::now();
         assert_eq!(read(&mut io).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), 60);
@@ -242,7 +246,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_drips_is_cut_off_at_an_absolute_time() {
         let (mut peer, stream) = duplex(64);
-        let mut io = PatientIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
         let began = Instant::now();
         let drip = async {
             loop {
@@ -266,7 +270,7 @@ mod tests {
     async fn a_call_under_way_is_not_idle() {
         let (mut peer, stream) = duplex(64);
         let connection = connection();
-        let mut io = PatientIo::new(stream, Arc::clone(&connection), PATIENCE);
+        let mut io = TimeoutIo::new(stream, Arc::clone(&connection), PATIENCE);
         peer.write_all(b"GET / HTTP/1.1").await.unwrap();
         read(&mut io).await.unwrap();
         let call = ActiveCall::begin(connection);
@@ -282,7 +286,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn on_http2_bytes_without_a_request_are_no_head() {
         let (mut peer, stream) = duplex(64);
-        let mut io = PatientIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
         let began = Instant::now();
         peer.write_all(b"PRI * HT").await.unwrap();
         read(&mut io).await.unwrap();
@@ -309,7 +313,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_read_is_cut_off() {
         let (_peer, stream) = duplex(4);
-        let mut io = PatientIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
         let began = Instant::now();
         let error = io.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -319,10 +323,10 @@ mod tests {
     /// What was kept for the end of a turn (`proxy/batched_io`) is written by then, and not taken.
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_take_what_was_kept_is_cut_off() {
-        let _turns = tokio::spawn(end_turns());
+        let _turns = tokio::spawn(flush_loop());
         tokio::task::yield_now().await;
         let (_peer, stream) = duplex(4);
-        let mut io = PatientIo::new(TurnIo::new(stream), connection(), PATIENCE);
+        let mut io = TimeoutIo::new(BatchedWriter::new(stream), connection(), PATIENCE);
         let began = Instant::now();
         io.write_all(b"HTTP/1.1 200 OK").await.unwrap();
         tokio::task::yield_now().await;

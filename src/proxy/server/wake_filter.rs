@@ -3,7 +3,7 @@
 //! With each piece of a body that is taken, hyper wakes the task of the connection, which reads the
 //! next one: with the last piece too, behind which there is none. The task would go through the whole
 //! path of the call once more when everything else that is ready has had its turn. So the listener has
-//! wakers that can be muffled, and who takes a piece (`gather`) decides whether to wake.
+//! wakers that can be filtered, and who takes a piece (`buffer_request`) decides whether to wake.
 
 use std::{
     cell::Cell,
@@ -15,7 +15,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 thread_local! {
-    /// What wakes on this thread come to while they are muffled.
+    /// What wakes on this thread come to while they are filtered.
     static MUFFLED: Cell<Option<Wakes>> = const { Cell::new(None) };
 }
 
@@ -25,9 +25,9 @@ enum Wakes {
     Some,
 }
 
-/// Does something that may wake tasks of [`Muffled`] on this thread, which has no effect; whether it
+/// Does something that may wake tasks of [`WakeFilter`] on this thread, which has no effect; whether it
 /// did so.
-pub(in crate::proxy) fn muffled<T>(wakes: impl FnOnce() -> T) -> (T, bool) {
+pub(in crate::proxy) fn filtered<T>(wakes: impl FnOnce() -> T) -> (T, bool) {
     struct Unmuffled;
     impl Drop for Unmuffled {
         fn drop(&mut self) {
@@ -40,10 +40,10 @@ pub(in crate::proxy) fn muffled<T>(wakes: impl FnOnce() -> T) -> (T, bool) {
     (result, MUFFLED.get() == Some(Wakes::Some))
 }
 
-/// The waker of a task, which does not hear it while it is muffled.
-struct Muffler(Waker);
+/// The waker of a task, which does not hear it while it is filtered.
+struct FilteredWaker(Waker);
 
-impl Wake for Muffler {
+impl Wake for FilteredWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -58,8 +58,8 @@ impl Wake for Muffler {
 }
 
 pin_project! {
-    /// A future whose wakers can be muffled.
-    pub(in crate::proxy) struct Muffled<F> {
+    /// A future whose wakers can be filtered.
+    pub(in crate::proxy) struct WakeFilter<F> {
         #[pin]
         inner: F,
         // Its task's, and the one that stands for it.
@@ -67,13 +67,13 @@ pin_project! {
     }
 }
 
-impl<F> Muffled<F> {
+impl<F> WakeFilter<F> {
     pub(in crate::proxy) fn new(inner: F) -> Self {
         Self { inner, waker: None }
     }
 }
 
-impl<F: Future> Future for Muffled<F> {
+impl<F: Future> Future for WakeFilter<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -81,7 +81,7 @@ impl<F: Future> Future for Muffled<F> {
         let known = this.waker.take().filter(|(task, _)| task.will_wake(cx.waker()));
         let (_, muffler) = this.waker.insert(known.unwrap_or_else(|| {
             let task = cx.waker().clone();
-            (task.clone(), Waker::from(Arc::new(Muffler(task))))
+            (task.clone(), Waker::from(Arc::new(FilteredWaker(task))))
         }));
         this.inner.poll(&mut Context::from_waker(muffler))
     }
@@ -116,18 +116,18 @@ mod tests {
     fn a_task_hears_what_is_not_muffled() {
         let sleeper = Arc::new(Sleeper::default());
         let task = Waker::from(Arc::clone(&sleeper));
-        let own = pin!(Muffled::new(poll_fn(|cx| Poll::Ready(cx.waker().clone()))));
+        let own = pin!(WakeFilter::new(poll_fn(|cx| Poll::Ready(cx.waker().clone()))));
         let Poll::Ready(waker) = own.poll(&mut Context::from_waker(&task)) else {
             panic!("it waits for nothing")
         };
         waker.wake_by_ref();
-        assert_eq!(muffled(|| ()), ((), false));
+        assert_eq!(filtered(|| ()), ((), false));
         assert_eq!(sleeper.woken(), 1);
         let other = waker.clone();
-        let ((), was_woken) = muffled(|| thread::spawn(|| other.wake()).join().unwrap());
+        let ((), was_woken) = filtered(|| thread::spawn(|| other.wake()).join().unwrap());
         assert!(!was_woken, "on another thread");
         assert_eq!(sleeper.woken(), 2);
-        assert_eq!(muffled(|| waker.wake_by_ref()), ((), true));
+        assert_eq!(filtered(|| waker.wake_by_ref()), ((), true));
         assert_eq!(sleeper.woken(), 2, "muffled");
         waker.wake();
         assert_eq!(sleeper.woken(), 3);
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_future_that_moves_to_another_task_wakes_that_one() {
-        let mut future = pin!(Muffled::new(poll_fn(|cx| {
+        let mut future = pin!(WakeFilter::new(poll_fn(|cx| {
             cx.waker().wake_by_ref();
             Poll::<()>::Pending
         })));

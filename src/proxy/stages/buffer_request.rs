@@ -20,46 +20,50 @@ use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tower::{Layer, Service};
 
-use super::shared::Behind;
+use super::shared::SharedService;
 use crate::{
     body::{Body, SMALL_BODY},
     error::{BoxError, Error, Kind, find_kind},
     proxy::{
-        call::{Authorized, Places},
-        server::wake_filter::muffled,
+        call::{Authorized, ConcurrencyLimits},
+        server::wake_filter::filtered,
     },
 };
 
 /// Reads small bodies whole; `limit` is how long that may take. A call whose body has arrived takes
 /// its place among `places`.
-pub fn gather(limit: Duration, places: Places) -> GatherLayer {
-    GatherLayer { limit, places }
+pub fn buffer_request(limit: Duration, places: ConcurrencyLimits) -> BufferRequestLayer {
+    BufferRequestLayer { limit, places }
 }
 
-/// See [`gather`].
+/// See [`buffer_request`].
 #[derive(Clone, Debug)]
-pub struct GatherLayer {
+pub struct BufferRequestLayer {
     limit: Duration,
-    places: Places,
+    places: ConcurrencyLimits,
 }
 
-impl<S> Layer<S> for GatherLayer {
-    type Service = Gather<S>;
+impl<S> Layer<S> for BufferRequestLayer {
+    type Service = BufferRequest<S>;
 
-    fn layer(&self, inner: S) -> Gather<S> {
-        Gather { inner: Behind::new(inner), limit: self.limit, places: self.places.clone() }
+    fn layer(&self, inner: S) -> BufferRequest<S> {
+        BufferRequest {
+            inner: SharedService::new(inner),
+            limit: self.limit,
+            places: self.places.clone(),
+        }
     }
 }
 
-/// See [`gather`].
+/// See [`buffer_request`].
 #[derive(Clone, Debug)]
-pub struct Gather<S> {
-    inner: Behind<S>,
+pub struct BufferRequest<S> {
+    inner: SharedService<S>,
     limit: Duration,
-    places: Places,
+    places: ConcurrencyLimits,
 }
 
-impl<S> Service<Authorized> for Gather<S>
+impl<S> Service<Authorized> for BufferRequest<S>
 where
     S: Service<Authorized, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
@@ -75,7 +79,7 @@ where
 
     fn call(&mut self, mut authorized: Authorized) -> Self::Future {
         if authorized.received.body.is_end_stream() {
-            return Either::Left(self.inner.hand_on(authorized));
+            return Either::Left(self.inner.forward(authorized));
         }
         let (inner, limit, places) = (self.inner.clone(), self.limit, self.places.clone());
         Either::Right(Box::pin(async move {
@@ -83,7 +87,7 @@ where
             authorized.received.body =
                 tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
             places.give(&authorized.received.head.draft, true)?;
-            inner.hand_on(authorized).await
+            inner.forward(authorized).await
         }))
     }
 }
@@ -114,7 +118,7 @@ fn poll_frame(
     body: &mut Body,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-    let (frame, was_woken) = muffled(|| Pin::new(&mut *body).poll_frame(cx));
+    let (frame, was_woken) = filtered(|| Pin::new(&mut *body).poll_frame(cx));
     if was_woken && (frame.is_pending() || !body.is_end_stream()) {
         cx.waker().wake_by_ref();
     }
@@ -192,7 +196,7 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
-    use crate::proxy::server::wake_filter::{Muffled, Sleeper};
+    use crate::proxy::server::wake_filter::{Sleeper, WakeFilter};
 
     fn frames(frames: Vec<Result<Bytes, &'static str>>) -> Body {
         let frames = frames.into_iter().map(|frame| frame.map(Frame::data).map_err(BoxError::from));
@@ -231,7 +235,7 @@ mod tests {
         for pieces in 1..=3 {
             let connection = Arc::new(Sleeper::default());
             let waker = Waker::from(Arc::clone(&connection));
-            let reading = pin!(Muffled::new(read(Body::wrap(Waking(pieces)))));
+            let reading = pin!(WakeFilter::new(read(Body::wrap(Waking(pieces)))));
             assert!(reading.poll(&mut Context::from_waker(&waker)).is_ready());
             assert_eq!(connection.woken() + 1, pieces);
         }
@@ -253,7 +257,7 @@ mod tests {
         });
         let mut http1 = http1::Builder::new();
         http1.header_read_timeout(None).half_close(true);
-        let serving = pin!(Muffled::new(http1.serve_connection(TokioIo::new(stream), path)));
+        let serving = pin!(WakeFilter::new(http1.serve_connection(TokioIo::new(stream), path)));
         let connection = Arc::new(Sleeper::default());
         let waker = Waker::from(Arc::clone(&connection));
         assert!(serving.poll(&mut Context::from_waker(&waker)).is_pending());
@@ -262,12 +266,12 @@ mod tests {
     }
 
     /// hyper does wake it where the body is read otherwise; when it does not any more, nothing has to
-    /// be muffled.
+    /// be filtered.
     #[tokio::test]
     async fn hyper_does_not_wake_a_connection_whose_body_has_ended() {
-        let muffled = wakes_of_hyper(async |body| drop(read(body).await.unwrap())).await;
+        let filtered = wakes_of_hyper(async |body| drop(read(body).await.unwrap())).await;
         let plain = wakes_of_hyper(async |mut body| drop(body.frame().await.unwrap())).await;
-        assert_eq!((muffled, plain), (0, 1));
+        assert_eq!((filtered, plain), (0, 1));
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Behind the cache: a request that waits for the upstream lets go of the buffer it was read into,
+//! SharedService the cache: a request that waits for the upstream lets go of the buffer it was read into,
 //! where hyper reads meanwhile.
 //!
 //! hyper hands out the target and the fields of a request as parts of its connection's read buffer.

@@ -22,58 +22,58 @@ use crate::{
 };
 
 /// Ends an answer whose next piece takes longer than `limit`.
-pub fn stall(limit: Duration) -> StallLayer {
-    StallLayer { limit }
+pub fn read_timeout(limit: Duration) -> ReadTimeoutLayer {
+    ReadTimeoutLayer { limit }
 }
 
-/// See [`stall`].
+/// See [`read_timeout`].
 #[derive(Clone, Copy, Debug)]
-pub struct StallLayer {
+pub struct ReadTimeoutLayer {
     limit: Duration,
 }
 
-impl<S> Layer<S> for StallLayer {
-    type Service = Stall<S>;
+impl<S> Layer<S> for ReadTimeoutLayer {
+    type Service = ReadTimeout<S>;
 
-    fn layer(&self, inner: S) -> Stall<S> {
-        Stall { inner, limit: self.limit }
+    fn layer(&self, inner: S) -> ReadTimeout<S> {
+        ReadTimeout { inner, limit: self.limit }
     }
 }
 
-/// See [`stall`].
+/// See [`read_timeout`].
 #[derive(Clone, Debug)]
-pub struct Stall<S> {
+pub struct ReadTimeout<S> {
     inner: S,
     limit: Duration,
 }
 
-impl<S> Service<Resolved> for Stall<S>
+impl<S> Service<Resolved> for ReadTimeout<S>
 where
     S: Service<Resolved, Response = Response<Body>, Error = Error>,
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = StallFuture<S::Future>;
+    type Future = ReadTimeoutFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
-        StallFuture { inner: self.inner.call(resolved), limit: self.limit }
+        ReadTimeoutFuture { inner: self.inner.call(resolved), limit: self.limit }
     }
 }
 
 pin_project! {
-    /// The future of [`Stall`].
-    pub struct StallFuture<F> {
+    /// The future of [`ReadTimeout`].
+    pub struct ReadTimeoutFuture<F> {
         #[pin]
         inner: F,
         limit: Duration,
     }
 }
 
-impl<F> Future for StallFuture<F>
+impl<F> Future for ReadTimeoutFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Error>>,
 {
@@ -87,7 +87,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for StallFuture<F> {
+impl<F> fmt::Debug for ReadTimeoutFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StallFuture")
     }

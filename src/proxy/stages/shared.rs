@@ -14,15 +14,15 @@ use parking_lot::Mutex;
 use tower::Service;
 
 /// What stands behind a stage. Clones are the same stages.
-pub(in crate::proxy) struct Behind<S>(Arc<Mutex<S>>);
+pub(in crate::proxy) struct SharedService<S>(Arc<Mutex<S>>);
 
-impl<S> Behind<S> {
+impl<S> SharedService<S> {
     pub(in crate::proxy) fn new(stages: S) -> Self {
         Self(Arc::new(Mutex::new(stages)))
     }
 
     /// Hands a request on. Every stage of the path is always ready, so there is nothing to poll first.
-    pub(in crate::proxy) fn hand_on<R>(&self, request: R) -> S::Future
+    pub(in crate::proxy) fn forward<R>(&self, request: R) -> S::Future
     where
         S: Service<R>,
     {
@@ -30,13 +30,13 @@ impl<S> Behind<S> {
     }
 }
 
-impl<S> Clone for Behind<S> {
+impl<S> Clone for SharedService<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S, R> Service<R> for Behind<S>
+impl<S, R> Service<R> for SharedService<S>
 where
     S: Service<R>,
 {
@@ -49,11 +49,11 @@ where
     }
 
     fn call(&mut self, request: R) -> S::Future {
-        self.hand_on(request)
+        self.forward(request)
     }
 }
 
-impl<S> fmt::Debug for Behind<S> {
+impl<S> fmt::Debug for SharedService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Behind")
     }
@@ -89,10 +89,10 @@ mod tests {
 
     #[tokio::test]
     async fn clones_are_the_same_stages() {
-        let mut behind = Behind::new(Counting(0));
+        let mut behind = SharedService::new(Counting(0));
         let later = behind.clone();
         assert_eq!(behind.call(()).await, Ok(1));
-        assert_eq!(later.hand_on(()).await, Ok(2));
+        assert_eq!(later.forward(()).await, Ok(2));
         assert_eq!(behind.call(()).await, Ok(3));
     }
 }

@@ -4,28 +4,28 @@
 use std::sync::Arc;
 
 use super::{
-    circuit_breaker::{Breaker, BreakerSettings, Quota},
+    circuit_breaker::{CircuitBreaker, CircuitBreakerSettings, UpstreamRateLimit},
     retry::Budget,
 };
 
 /// State of one profile's upstream: shared by all workers, kept over a reload.
 #[derive(Debug)]
-pub struct Health {
+pub struct UpstreamHealth {
     /// Whether calls are let through.
-    pub breaker: Arc<Breaker>,
+    pub breaker: Arc<CircuitBreaker>,
     /// The upstream's rate limit, as far as it is known.
-    pub quota: Quota,
+    pub quota: UpstreamRateLimit,
     /// The budget for retries.
     pub budget: Budget,
 }
 
-impl Health {
+impl UpstreamHealth {
     /// The state of an upstream that was never called. Retries may add `retry_share` to the load,
     /// 0 to 1.
-    pub fn new(breaker: BreakerSettings, retry_share: f64) -> Arc<Self> {
+    pub fn new(breaker: CircuitBreakerSettings, retry_share: f64) -> Arc<Self> {
         Arc::new(Self {
-            breaker: Arc::new(Breaker::new(breaker)),
-            quota: Quota::new(),
+            breaker: Arc::new(CircuitBreaker::new(breaker)),
+            quota: UpstreamRateLimit::new(),
             budget: Budget::new(retry_share),
         })
     }

@@ -1,4 +1,4 @@
-//! A keeper over real folders: what it holds, when it looks, and what it says when it cannot.
+//! A manager over real folders: what it holds, when it looks, and what it says when it cannot.
 
 mod refusals;
 
@@ -52,84 +52,84 @@ async fn next(generations: &mut watch::Receiver<u64>) {
 #[tokio::test]
 async fn nothing_is_there_before_the_first_read_and_callers_are_told() {
     let root = TempDir::new().unwrap();
-    let keeper = Keeper::new(settings(root.path()));
-    let reason = keeper.snapshot().unwrap_err();
+    let manager = CredentialManager::new(settings(root.path()));
+    let reason = manager.snapshot().unwrap_err();
     assert_eq!(reason.detail(), "The credential set \"production\" has not been read yet.");
     fs::write(root.path().join("client_secret"), "").unwrap();
-    let error = keeper.refresh().await.unwrap_err();
+    let error = manager.refresh().await.unwrap_err();
     assert!(error.to_string().contains("`client_secret` is empty"), "{error}");
-    let reason = keeper.snapshot().unwrap_err();
+    let reason = manager.snapshot().unwrap_err();
     assert!(reason.detail().contains("`customer_id` is missing"), "{reason}");
     assert!(!reason.detail().contains(&root.path().display().to_string()), "{reason}");
     let error = Error::from(reason);
     assert_eq!(error.kind(), Kind::CredentialsUnavailable);
     assert!(error.retry_after_hint().is_some_and(|after| after >= Duration::from_secs(1)));
-    assert_eq!(keeper.status().state, State::Empty);
-    assert_eq!(keeper.status().failures, 1);
+    assert_eq!(manager.status().state, State::Empty);
+    assert_eq!(manager.status().failures, 1);
 }
 
 #[tokio::test]
 async fn a_lease_outlives_the_rotation_and_generations_differ() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let keeper = Keeper::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()));
     let first = SetVersion::new("..1");
     assert_eq!(
-        keeper.refresh().await.unwrap(),
+        manager.refresh().await.unwrap(),
         RefreshOutcome::Replaced { from: None, to: first.clone() }
     );
-    let old = keeper.snapshot().unwrap();
+    let old = manager.snapshot().unwrap();
     assert_eq!(
-        keeper.refresh().await.unwrap(),
+        manager.refresh().await.unwrap(),
         RefreshOutcome::Unchanged { version: first.clone() }
     );
-    assert_eq!(keeper.snapshot().unwrap().generation(), old.generation());
+    assert_eq!(manager.snapshot().unwrap().generation(), old.generation());
     mount(root.path(), "..2");
     let second = SetVersion::new("..2");
     assert_eq!(
-        keeper.refresh().await.unwrap(),
+        manager.refresh().await.unwrap(),
         RefreshOutcome::Replaced { from: Some(first), to: second }
     );
-    let new = keeper.snapshot().unwrap();
+    let new = manager.snapshot().unwrap();
     assert_eq!(
         (secret(&old), secret(&new)),
         ("..1-client_secret".into(), "..2-client_secret".into())
     );
     assert_ne!(old.generation(), new.generation());
-    assert_eq!(*keeper.subscribe().borrow(), new.generation());
-    assert_eq!(keeper.status().rotations, 1);
+    assert_eq!(*manager.subscribe().borrow(), new.generation());
+    assert_eq!(manager.status().rotations, 1);
 }
 
 #[tokio::test]
 async fn a_source_that_fails_takes_nothing_away() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let keeper = Keeper::new(settings(root.path()));
-    keeper.refresh().await.unwrap();
+    let manager = CredentialManager::new(settings(root.path()));
+    manager.refresh().await.unwrap();
     fs::remove_dir_all(root.path()).unwrap();
-    keeper.refresh().await.unwrap_err();
-    assert_eq!(secret(&keeper.snapshot().unwrap()), "..1-client_secret");
-    let status = keeper.status();
+    manager.refresh().await.unwrap_err();
+    assert_eq!(secret(&manager.snapshot().unwrap()), "..1-client_secret");
+    let status = manager.status();
     assert_eq!(status.state, State::Stale);
     assert_eq!(status.version.as_deref(), Some("..1"));
     assert!(status.last_error.is_some_and(|error| error.ends_with("does not exist")));
-    assert!(!serde_json::to_string(&keeper.status()).unwrap().contains("..1-client"));
+    assert!(!serde_json::to_string(&manager.status()).unwrap().contains("..1-client"));
 }
 
 #[tokio::test]
 async fn a_swap_is_seen_by_the_watch_time_after_time() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let keeper = Keeper::new(settings(root.path()));
-    let mut generations = keeper.subscribe();
+    let manager = CredentialManager::new(settings(root.path()));
+    let mut generations = manager.subscribe();
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut generations).await;
     for round in 2..6 {
         mount(root.path(), &format!("..{round}"));
         fs::remove_dir_all(root.path().join(format!("..{}", round - 1))).unwrap();
         next(&mut generations).await;
-        assert_eq!(secret(&keeper.snapshot().unwrap()), format!("..{round}-client_secret"));
+        assert_eq!(secret(&manager.snapshot().unwrap()), format!("..{round}-client_secret"));
     }
     stop.cancel();
     run.await.unwrap();
@@ -139,12 +139,12 @@ async fn a_swap_is_seen_by_the_watch_time_after_time() {
 async fn a_folder_that_comes_later_is_found_and_one_put_in_its_place_too() {
     let root = TempDir::new().unwrap();
     let folder = root.path().join("later");
-    let keeper = Keeper::new(settings(&folder));
-    let mut generations = keeper.subscribe();
+    let manager = CredentialManager::new(settings(&folder));
+    let mut generations = manager.subscribe();
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
     time::timeout(Duration::from_secs(20), async {
-        while keeper.status().failures == 0 {
+        while manager.status().failures == 0 {
             tokio::task::yield_now().await;
         }
     })
@@ -157,7 +157,7 @@ async fn a_folder_that_comes_later_is_found_and_one_put_in_its_place_too() {
     fs::create_dir(&folder).unwrap();
     mount(&folder, "..2");
     next(&mut generations).await;
-    assert_eq!(secret(&keeper.snapshot().unwrap()), "..2-client_secret");
+    assert_eq!(secret(&manager.snapshot().unwrap()), "..2-client_secret");
     stop.cancel();
     run.await.unwrap();
 }
@@ -168,28 +168,28 @@ async fn half_a_value_is_not_read_however_long_its_writer_takes() {
     for name in ValueName::ALL {
         fs::write(root.path().join(name.key()), format!("old-{name}")).unwrap();
     }
-    let keeper = Keeper::new(settings(root.path()));
-    let mut generations = keeper.subscribe();
+    let manager = CredentialManager::new(settings(root.path()));
+    let mut generations = manager.subscribe();
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut generations).await;
-    let Some(Watched { writers, .. }) = keeper.shared.source.watched() else { panic!("no watch") };
+    let Some(Watched { writers, .. }) = manager.shared.source.watched() else { panic!("no watch") };
     // Truncated, half written, and left so for twenty quiet moments, while everybody asks.
     let mut file = fs::File::create(root.path().join("client_secret")).unwrap();
     file.write_all(b"new-cli").unwrap();
     writers.busy().await;
     let refresh = tokio::spawn({
-        let keeper = keeper.clone();
-        async move { keeper.refresh().await }
+        let manager = manager.clone();
+        async move { manager.refresh().await }
     });
-    let quiet = keeper.settings().refresh.quiet;
+    let quiet = manager.settings().refresh.quiet;
     let early = time::timeout(20 * quiet, generations.changed()).await;
-    assert!(early.is_err() && !refresh.is_finished(), "{:?}", keeper.status());
+    assert!(early.is_err() && !refresh.is_finished(), "{:?}", manager.status());
     file.write_all(b"ent_secret").unwrap();
     drop(file);
     refresh.await.unwrap().unwrap();
-    assert_eq!(secret(&keeper.snapshot().unwrap()), "new-client_secret");
-    assert_eq!((keeper.status().rotations, keeper.status().failures), (1, 0));
+    assert_eq!(secret(&manager.snapshot().unwrap()), "new-client_secret");
+    assert_eq!((manager.status().rotations, manager.status().failures), (1, 0));
     stop.cancel();
     run.await.unwrap();
 }
@@ -198,25 +198,25 @@ async fn half_a_value_is_not_read_however_long_its_writer_takes() {
 async fn many_refreshes_at_once_read_twice_at_most() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let keeper = Keeper::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()));
     let calls: Vec<_> = (0..50)
         .map(|_| {
-            let keeper = keeper.clone();
-            tokio::spawn(async move { keeper.refresh().await })
+            let manager = manager.clone();
+            tokio::spawn(async move { manager.refresh().await })
         })
         .collect();
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert!(keeper.shared.begun.load(Ordering::SeqCst) <= 2);
+    assert!(manager.shared.begun.load(Ordering::SeqCst) <= 2);
 }
 
-/// A keeper with a set that was read once.
-async fn loaded(root: &TempDir) -> Keeper {
+/// A manager with a set that was read once.
+async fn loaded(root: &TempDir) -> CredentialManager {
     mount(root.path(), "..1");
-    let keeper = Keeper::new(settings(root.path()));
-    keeper.refresh().await.unwrap();
-    keeper
+    let manager = CredentialManager::new(settings(root.path()));
+    manager.refresh().await.unwrap();
+    manager
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,29 +226,29 @@ async fn an_hour_without_the_source_costs_nothing_and_max_stale_is_kept_to_the_s
     let mut settings = settings(root.path());
     settings.refresh.interval = Duration::from_secs(30);
     settings.refresh.max_stale = Some(Duration::from_hours(2));
-    let keeper = Keeper::new(settings);
+    let manager = CredentialManager::new(settings);
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
-    next(&mut keeper.subscribe()).await;
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
+    next(&mut manager.subscribe()).await;
     fs::rename(root.path().join("..data"), root.path().join("away")).unwrap();
     let hour = Instant::now() + Duration::from_hours(1);
     while Instant::now() < hour {
         time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(secret(&keeper.snapshot().unwrap()), "..1-client_secret");
+        assert_eq!(secret(&manager.snapshot().unwrap()), "..1-client_secret");
     }
-    assert_eq!(keeper.status().state, State::Stale);
-    let confirmed = keeper.status().unconfirmed_seconds.unwrap();
+    assert_eq!(manager.status().state, State::Stale);
+    let confirmed = manager.status().unconfirmed_seconds.unwrap();
     let left = Duration::from_secs(7_200 - confirmed);
     time::sleep(left.saturating_sub(Duration::from_secs(2))).await;
-    keeper.snapshot().unwrap();
+    manager.snapshot().unwrap();
     time::sleep(Duration::from_secs(4)).await;
-    let reason = keeper.snapshot().unwrap_err();
+    let reason = manager.snapshot().unwrap_err();
     assert!(reason.detail().contains("away for too long"), "{reason}");
-    assert_eq!(keeper.status().state, State::Expired);
+    assert_eq!(manager.status().state, State::Expired);
     // And it comes back without a restart.
     fs::rename(root.path().join("away"), root.path().join("..data")).unwrap();
-    next(&mut keeper.subscribe()).await;
-    assert_eq!(keeper.status().state, State::Fresh);
+    next(&mut manager.subscribe()).await;
+    assert_eq!(manager.status().state, State::Fresh);
     stop.cancel();
     run.await.unwrap();
 }
@@ -256,12 +256,12 @@ async fn an_hour_without_the_source_costs_nothing_and_max_stale_is_kept_to_the_s
 #[tokio::test(start_paused = true)]
 async fn callers_are_told_when_the_source_is_asked_next() {
     let root = TempDir::new().unwrap();
-    let keeper = Keeper::new(settings(&root.path().join("nowhere")));
+    let manager = CredentialManager::new(settings(&root.path().join("nowhere")));
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
-    let begun = || keeper.shared.begun.load(Ordering::SeqCst);
-    let told = || keeper.snapshot().unwrap_err().retry_after();
-    while keeper.status().failures == 0 {
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
+    let begun = || manager.shared.begun.load(Ordering::SeqCst);
+    let told = || manager.snapshot().unwrap_err().retry_after();
+    while manager.status().failures == 0 {
         tokio::task::yield_now().await;
     }
     // Until nobody has anything left to do: the pause after that failure has begun.
@@ -289,15 +289,15 @@ async fn a_thousand_rotations_mix_nothing_and_fail_no_call() {
     let rotations = std::env::var_os("PIGELLO_TEST_ROTATIONS");
     let rotations: u64 = rotations.map_or(1_000, |text| text.to_str().unwrap().parse().unwrap());
     let root = TempDir::new().unwrap();
-    let keeper = loaded(&root).await;
+    let manager = loaded(&root).await;
     let stop = CancellationToken::new();
     let callers: Vec<_> = (0..4)
         .map(|_| {
-            let (keeper, stop) = (keeper.clone(), stop.clone());
+            let (manager, stop) = (manager.clone(), stop.clone());
             tokio::spawn(async move {
                 let (mut calls, mut seen) = (0_u64, 0);
                 while !stop.is_cancelled() {
-                    let lease = keeper.snapshot().unwrap();
+                    let lease = manager.snapshot().unwrap();
                     assert!(lease.generation() >= seen, "never back to an older one");
                     seen = lease.generation();
                     let mut headers = http::HeaderMap::new();
@@ -306,7 +306,7 @@ async fn a_thousand_rotations_mix_nothing_and_fail_no_call() {
                         let value = headers[name.header()].to_str().unwrap();
                         assert_eq!(value, format!("{}-{name}", lease.version()));
                     }
-                    keeper.report(&lease, Verdict::Accepted);
+                    manager.report(&lease, Verdict::Accepted);
                     calls += 1;
                     tokio::task::yield_now().await;
                 }
@@ -322,7 +322,7 @@ async fn a_thousand_rotations_mix_nothing_and_fail_no_call() {
             fs::rename(root.path().join(format!("..r{}", rotation - 2)), &folder).unwrap();
         }
         mount(root.path(), &generation);
-        let outcome = keeper.refresh().await.unwrap();
+        let outcome = manager.refresh().await.unwrap();
         let to = SetVersion::new(generation);
         assert!(matches!(outcome, RefreshOutcome::Replaced { to: found, .. } if found == to));
     }
@@ -331,6 +331,6 @@ async fn a_thousand_rotations_mix_nothing_and_fail_no_call() {
     for caller in callers {
         calls += caller.await.unwrap();
     }
-    assert_eq!(keeper.status().rotations, rotations);
+    assert_eq!(manager.status().rotations, rotations);
     assert!(calls > 1_000, "{calls}");
 }

@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_refused_call_waits_for_the_newer_version_and_all_of_them_share_the_hunt() {
     let root = TempDir::new().unwrap();
-    let keeper = loaded(&root).await;
-    let old = keeper.snapshot().unwrap();
-    keeper.report(&old, Verdict::Accepted);
-    let begun = keeper.shared.begun.load(Ordering::SeqCst);
+    let manager = loaded(&root).await;
+    let old = manager.snapshot().unwrap();
+    manager.report(&old, Verdict::Accepted);
+    let begun = manager.shared.begun.load(Ordering::SeqCst);
     let calls: Vec<_> = (0..100)
         .map(|_| {
-            let (keeper, old) = (keeper.clone(), Arc::clone(&old));
-            tokio::spawn(async move { keeper.after_unauthorized(&old).await })
+            let (manager, old) = (manager.clone(), Arc::clone(&old));
+            tokio::spawn(async move { manager.after_unauthorized(&old).await })
         })
         .collect();
     time::sleep(Duration::from_millis(600)).await;
@@ -21,22 +21,22 @@ async fn a_refused_call_waits_for_the_newer_version_and_all_of_them_share_the_hu
         let Next::Repeat(lease) = call.await.unwrap() else { panic!("not repeated") };
         assert_eq!(secret(&lease), "..2-client_secret");
     }
-    assert!(keeper.shared.begun.load(Ordering::SeqCst) - begun <= 8);
-    assert_eq!(keeper.status().state, State::Probation);
+    assert!(manager.shared.begun.load(Ordering::SeqCst) - begun <= 8);
+    assert_eq!(manager.status().state, State::Probation);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_set_that_stays_refused_holds_calls_once_and_is_then_passed_on() {
     let root = TempDir::new().unwrap();
-    let keeper = loaded(&root).await;
-    let lease = keeper.snapshot().unwrap();
+    let manager = loaded(&root).await;
+    let lease = manager.snapshot().unwrap();
     let before = Instant::now();
-    assert!(matches!(keeper.after_unauthorized(&lease).await, Next::PassOn));
+    assert!(matches!(manager.after_unauthorized(&lease).await, Next::PassOn));
     assert!(before.elapsed() <= Duration::from_millis(1_700), "{:?}", before.elapsed());
-    assert_eq!(keeper.status().state, State::Rejected);
-    assert_eq!(keeper.status().rejections, 1);
+    assert_eq!(manager.status().state, State::Rejected);
+    assert_eq!(manager.status().rejections, 1);
     let before = Instant::now();
-    assert!(matches!(keeper.after_unauthorized(&lease).await, Next::PassOn));
+    assert!(matches!(manager.after_unauthorized(&lease).await, Next::PassOn));
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
@@ -46,16 +46,16 @@ async fn a_source_that_cannot_be_asked_makes_a_refused_call_a_503_and_the_line_i
     mount(root.path(), "..1");
     let mut settings = settings(root.path());
     settings.refresh.holders = 2;
-    let keeper = Keeper::new(settings);
-    keeper.refresh().await.unwrap();
+    let manager = CredentialManager::new(settings);
+    manager.refresh().await.unwrap();
     fs::remove_dir_all(root.path()).unwrap();
-    let lease = keeper.snapshot().unwrap();
+    let lease = manager.snapshot().unwrap();
     let calls: Vec<_> = (0..5)
         .map(|_| {
-            let (keeper, lease) = (keeper.clone(), Arc::clone(&lease));
+            let (manager, lease) = (manager.clone(), Arc::clone(&lease));
             tokio::spawn(async move {
                 let before = Instant::now();
-                let next = keeper.after_unauthorized(&lease).await;
+                let next = manager.after_unauthorized(&lease).await;
                 (next, before.elapsed())
             })
         })
@@ -80,18 +80,18 @@ async fn a_refused_call_that_finds_no_place_is_not_sent_away_until_the_next_plai
     mount(root.path(), "..1");
     let mut settings = settings(root.path());
     settings.refresh.holders = 0;
-    let keeper = Keeper::new(settings);
+    let manager = CredentialManager::new(settings);
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
-    next(&mut keeper.subscribe()).await;
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
+    next(&mut manager.subscribe()).await;
     // Until nobody has anything left to do: the hour to the next read has begun.
     time::sleep(Duration::from_millis(1)).await;
-    let lease = keeper.snapshot().unwrap();
-    let Next::Unavailable(reason) = keeper.after_unauthorized(&lease).await else {
+    let lease = manager.snapshot().unwrap();
+    let Next::Unavailable(reason) = manager.after_unauthorized(&lease).await else {
         panic!("no 503")
     };
     // A hunt asks the source long before.
-    assert!(reason.retry_after() <= keeper.settings().refresh.retry_cap, "{reason:?}");
+    assert!(reason.retry_after() <= manager.settings().refresh.retry_cap, "{reason:?}");
     stop.cancel();
     run.await.unwrap();
 }
@@ -99,56 +99,56 @@ async fn a_refused_call_that_finds_no_place_is_not_sent_away_until_the_next_plai
 #[tokio::test(start_paused = true)]
 async fn a_new_version_that_is_not_taken_yet_is_tried_by_one_call_a_second() {
     let root = TempDir::new().unwrap();
-    let keeper = loaded(&root).await;
-    let old = keeper.snapshot().unwrap();
-    keeper.report(&old, Verdict::Accepted);
+    let manager = loaded(&root).await;
+    let old = manager.snapshot().unwrap();
+    manager.report(&old, Verdict::Accepted);
     mount(root.path(), "..2");
-    keeper.refresh().await.unwrap();
-    let new = keeper.snapshot().unwrap();
-    let Next::Repeat(again) = keeper.after_unauthorized(&new).await else { panic!("no repeat") };
+    manager.refresh().await.unwrap();
+    let new = manager.snapshot().unwrap();
+    let Next::Repeat(again) = manager.after_unauthorized(&new).await else { panic!("no repeat") };
     assert!(Arc::ptr_eq(&again, &old));
-    keeper.report(&old, Verdict::Accepted);
+    manager.report(&old, Verdict::Accepted);
     for _ in 0..3 {
-        assert!(Arc::ptr_eq(&keeper.snapshot_to_try().unwrap(), &old));
+        assert!(Arc::ptr_eq(&manager.snapshot_to_try().unwrap(), &old));
         time::advance(Duration::from_millis(1_001)).await;
         // Never for a call that cannot be repeated, and for one of the others.
-        assert!(Arc::ptr_eq(&keeper.snapshot().unwrap(), &old));
-        assert!(Arc::ptr_eq(&keeper.snapshot_to_try().unwrap(), &new));
+        assert!(Arc::ptr_eq(&manager.snapshot().unwrap(), &old));
+        assert!(Arc::ptr_eq(&manager.snapshot_to_try().unwrap(), &new));
     }
-    assert!(Arc::ptr_eq(&keeper.snapshot_to_try().unwrap(), &old));
-    keeper.report(&new, Verdict::Accepted);
-    assert!(Arc::ptr_eq(&keeper.snapshot().unwrap(), &new));
-    assert!(keeper.status().accepted_at.is_some());
+    assert!(Arc::ptr_eq(&manager.snapshot_to_try().unwrap(), &old));
+    manager.report(&new, Verdict::Accepted);
+    assert!(Arc::ptr_eq(&manager.snapshot().unwrap(), &new));
+    assert!(manager.status().accepted_at.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let keeper = Keeper::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()));
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
-    next(&mut keeper.subscribe()).await;
-    let lease = keeper.snapshot().unwrap();
-    assert!(matches!(keeper.after_unauthorized(&lease).await, Next::PassOn));
-    let begun = keeper.shared.begun.load(Ordering::SeqCst);
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
+    next(&mut manager.subscribe()).await;
+    let lease = manager.snapshot().unwrap();
+    assert!(matches!(manager.after_unauthorized(&lease).await, Next::PassOn));
+    let begun = manager.shared.begun.load(Ordering::SeqCst);
     time::sleep(Duration::from_secs(290)).await;
-    keeper.snapshot().unwrap();
-    let reads = keeper.shared.begun.load(Ordering::SeqCst) - begun;
+    manager.snapshot().unwrap();
+    let reads = manager.shared.begun.load(Ordering::SeqCst) - begun;
     assert!((10..60).contains(&reads), "{reads} reads");
     time::sleep(Duration::from_secs(20)).await;
-    let reason = keeper.snapshot().unwrap_err();
+    let reason = manager.snapshot().unwrap_err();
     assert!(reason.detail().contains("Pigello has refused"), "{reason}");
     // One call in a while is a trial, and its success opens the set again.
     time::sleep(Duration::from_secs(20)).await;
     // Who only asks what is in use takes it from nobody.
-    assert_eq!(keeper.generation(), None);
-    let trial = keeper.snapshot().unwrap();
-    keeper.snapshot().unwrap_err();
-    keeper.report(&trial, Verdict::Accepted);
-    keeper.snapshot().unwrap();
-    assert_eq!(keeper.generation(), Some(trial.generation()));
-    assert_eq!(keeper.status().state, State::Fresh);
+    assert_eq!(manager.generation(), None);
+    let trial = manager.snapshot().unwrap();
+    manager.snapshot().unwrap_err();
+    manager.report(&trial, Verdict::Accepted);
+    manager.snapshot().unwrap();
+    assert_eq!(manager.generation(), Some(trial.generation()));
+    assert_eq!(manager.status().state, State::Fresh);
     stop.cancel();
     run.await.unwrap();
 }

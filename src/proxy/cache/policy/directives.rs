@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 
 /// What a caller asks of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::proxy::cache) struct Ask {
+pub(in crate::proxy::cache) struct RequestDirectives {
     /// No answer from memory without asking the upstream.
     pub(in crate::proxy::cache) no_cache: bool,
     /// Nothing of this call may be kept.
@@ -27,7 +27,7 @@ pub(in crate::proxy::cache) struct Ask {
     pub(in crate::proxy::cache) stale_if_error: Option<Duration>,
 }
 
-impl Ask {
+impl RequestDirectives {
     pub(in crate::proxy::cache) fn read(headers: &HeaderMap) -> Self {
         let mut ask = Self::default();
         for directive in directives(headers, &header::CACHE_CONTROL) {
@@ -50,7 +50,7 @@ impl Ask {
 /// What a response allows a shared cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
-pub(in crate::proxy::cache) struct Allow {
+pub(in crate::proxy::cache) struct ResponseDirectives {
     pub(in crate::proxy::cache) no_store: bool,
     pub(in crate::proxy::cache) no_cache: bool,
     pub(in crate::proxy::cache) private: bool,
@@ -68,7 +68,7 @@ pub(in crate::proxy::cache) struct Allow {
     pub(in crate::proxy::cache) targeted: bool,
 }
 
-impl Allow {
+impl ResponseDirectives {
     /// Reads the targeted field if there is a valid one, else `Cache-Control`.
     pub(in crate::proxy::cache) fn read(headers: &HeaderMap) -> Self {
         targeted(headers).unwrap_or_else(|| {
@@ -118,7 +118,7 @@ impl Allow {
 
 /// `CDN-Cache-Control` is a structured dictionary. One that is invalid or empty, or in which a number
 /// is not a number, is ignored as a whole (RFC 9213 §2.1, §2.2).
-fn targeted(headers: &HeaderMap) -> Option<Allow> {
+fn targeted(headers: &HeaderMap) -> Option<ResponseDirectives> {
     if !headers.contains_key(&CDN_CACHE_CONTROL) {
         return None;
     }
@@ -128,7 +128,7 @@ fn targeted(headers: &HeaderMap) -> Option<Allow> {
     if dictionary.is_empty() {
         return None;
     }
-    let mut allow = Allow { targeted: true, ..Allow::default() };
+    let mut allow = ResponseDirectives { targeted: true, ..ResponseDirectives::default() };
     for (key, entry) in &dictionary {
         let sfv::ListEntry::Item(item) = entry else { continue };
         let number = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];

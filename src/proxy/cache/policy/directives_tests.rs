@@ -12,8 +12,10 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn allow(lines: &[&str]) -> Allow {
-    Allow::read(&headers(&lines.iter().map(|line| ("cache-control", *line)).collect::<Vec<_>>()))
+fn allow(lines: &[&str]) -> ResponseDirectives {
+    ResponseDirectives::read(&headers(
+        &lines.iter().map(|line| ("cache-control", *line)).collect::<Vec<_>>(),
+    ))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every directive is optional")]
@@ -86,7 +88,10 @@ fn what_forbids_stale() {
 #[test]
 fn a_targeted_field_stands_alone() {
     let read = |cdn: &str| {
-        Allow::read(&headers(&[("cache-control", "no-store"), ("cdn-cache-control", cdn)]))
+        ResponseDirectives::read(&headers(&[
+            ("cache-control", "no-store"),
+            ("cdn-cache-control", cdn),
+        ]))
     };
     let allow = read("foobar, max-age=3600");
     assert!(allow.targeted && !allow.no_store);
@@ -106,8 +111,8 @@ fn a_targeted_field_stands_alone() {
 
 #[test]
 fn what_callers_ask() {
-    let ask = |line: &str| Ask::read(&headers(&[("cache-control", line)]));
-    assert_eq!(ask("nothing-to-see-here"), Ask::default());
+    let ask = |line: &str| RequestDirectives::read(&headers(&[("cache-control", line)]));
+    assert_eq!(ask("nothing-to-see-here"), RequestDirectives::default());
     assert!(ask("no-cache").no_cache && ask("No-Store").no_store);
     assert!(ask("only-if-cached").only_if_cached);
     assert_eq!(ask("max-age=0").max_age, seconds(0));
@@ -125,7 +130,7 @@ proptest! {
         let mut headers = HeaderMap::new();
         headers.append(header::CACHE_CONTROL, value.clone());
         headers.append(CDN_CACHE_CONTROL, value);
-        drop((Allow::read(&headers), Ask::read(&headers)));
+        drop((ResponseDirectives::read(&headers), RequestDirectives::read(&headers)));
     }
 
     /// Directives mean the same in any order, case and spacing between them.

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::time::Instant;
 
 use super::{
-    directives::{Allow, FOREVER},
+    directives::{FOREVER, ResponseDirectives},
     http_date,
 };
 use crate::proxy::cache::settings::Rule;
@@ -97,7 +97,7 @@ pub(in crate::proxy::cache) enum Lifetime {
 pub(in crate::proxy::cache) fn lifetime(
     status: StatusCode,
     headers: &HeaderMap,
-    allow: &Allow,
+    allow: &ResponseDirectives,
     rule: &Rule,
     wall: SystemTime,
 ) -> Lifetime {

@@ -29,7 +29,7 @@ fn rule(ttl: u64, heuristic: bool) -> Rule {
 
 fn lifetime_of(status: u16, headers: &HeaderMap, rule: &Rule) -> Lifetime {
     let status = StatusCode::from_u16(status).unwrap();
-    lifetime(status, headers, &Allow::read(headers), rule, at(0))
+    lifetime(status, headers, &ResponseDirectives::read(headers), rule, at(0))
 }
 
 #[tokio::test(start_paused = true)]

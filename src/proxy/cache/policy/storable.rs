@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
-    directives::{Allow, FOREVER},
+    directives::{FOREVER, ResponseDirectives},
     freshness::{self, Freshness, Lifetime, Times},
     vary::Varies,
 };
@@ -17,7 +17,7 @@ use crate::proxy::cache::settings::Rule;
 
 /// The terms on which a response is stored.
 #[derive(Clone, Debug)]
-pub(in crate::proxy::cache) struct Terms {
+pub(in crate::proxy::cache) struct CachePolicy {
     pub(in crate::proxy::cache) freshness: Freshness,
     /// Never served without asking the upstream.
     pub(in crate::proxy::cache) no_cache: bool,
@@ -42,8 +42,8 @@ pub(in crate::proxy::cache) fn terms(
     authorized: bool,
     rule: &Rule,
     times: Times,
-) -> Result<Terms, &'static str> {
-    let allow = Allow::read(headers);
+) -> Result<CachePolicy, &'static str> {
+    let allow = ResponseDirectives::read(headers);
     if status == StatusCode::NOT_MODIFIED {
         return Err("not-modified");
     }
@@ -86,10 +86,10 @@ fn keep(
     freshness: Freshness,
     status: StatusCode,
     headers: &HeaderMap,
-    allow: Allow,
+    allow: ResponseDirectives,
     rule: &Rule,
     times: Times,
-) -> Result<Terms, &'static str> {
+) -> Result<CachePolicy, &'static str> {
     let never_stale = allow.never_stale();
     // An error is no stand-in for a better answer, nor worth asking about.
     let is_error = status.as_u16() >= 400;
@@ -118,7 +118,7 @@ fn keep(
     if keep.is_zero() {
         return Err("no-freshness");
     }
-    Ok(Terms {
+    Ok(CachePolicy {
         freshness,
         no_cache: allow.no_cache,
         shares_authorized: allow.shares_authorized(),

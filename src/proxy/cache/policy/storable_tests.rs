@@ -10,7 +10,7 @@ fn decide(
     authorized: bool,
     rule: &Rule,
     lines: &[(&'static str, &str)],
-) -> Result<Terms, &'static str> {
+) -> Result<CachePolicy, &'static str> {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());

@@ -22,8 +22,8 @@ use crate::{
     proxy::{
         cache::{
             policy::{
-                directives::Ask, range::Piece, storable::Terms, validation::Validators,
-                vary::Variant,
+                directives::RequestDirectives, range::Piece, storable::CachePolicy,
+                validation::Validators, vary::Variant,
             },
             status::CACHE_STATUS,
         },
@@ -37,7 +37,7 @@ pub(in crate::proxy::cache) struct Object {
     pub(in crate::proxy::cache) status: StatusCode,
     pub(in crate::proxy::cache) headers: HeaderMap,
     pub(in crate::proxy::cache) body: Bytes,
-    pub(in crate::proxy::cache) terms: Terms,
+    pub(in crate::proxy::cache) terms: CachePolicy,
     pub(in crate::proxy::cache) validators: Validators,
     pub(in crate::proxy::cache) variant: Variant,
     /// What part of the whole it is, if it is not all of it.
@@ -71,7 +71,7 @@ pub(in crate::proxy::cache) enum Reuse {
     /// It is stale and may be served while it is fetched anew.
     WhileRevalidating(&'static str),
     /// The upstream must be asked: it is stale.
-    Ask,
+    RequestDirectives,
     /// The upstream must be asked: the caller wants it.
     Wanted,
     /// It is not for this caller.
@@ -83,7 +83,7 @@ impl Object {
         status: StatusCode,
         headers: &HeaderMap,
         body: Bytes,
-        terms: Terms,
+        terms: CachePolicy,
         (variant, piece): (Variant, Option<Piece>),
         origin: Origin,
         received: Instant,
@@ -164,7 +164,7 @@ impl Object {
     /// Whether it may answer a request (RFC 9111 §4).
     pub(in crate::proxy::cache) fn reuse(
         &self,
-        ask: &Ask,
+        ask: &RequestDirectives,
         authorized: bool,
         now: Instant,
     ) -> Reuse {
@@ -172,7 +172,7 @@ impl Object {
             return Reuse::Never;
         }
         if self.terms.no_cache {
-            return Reuse::Ask;
+            return Reuse::RequestDirectives;
         }
         let (age, left) = (self.terms.freshness.age(now), self.terms.freshness.left(now));
         let stale_for = self.stale_for(now);
@@ -182,8 +182,8 @@ impl Object {
                 Reuse::Fresh(left)
             }
             Some(_) => Reuse::Wanted,
-            None if is_wanted_anew || ask.min_fresh.is_some() => Reuse::Ask,
-            None if self.terms.never_stale => Reuse::Ask,
+            None if is_wanted_anew || ask.min_fresh.is_some() => Reuse::RequestDirectives,
+            None if self.terms.never_stale => Reuse::RequestDirectives,
             None if ask.max_stale.is_some_and(|most| stale_for <= most) => {
                 Reuse::Stale("stale-allowed")
             }
@@ -198,12 +198,16 @@ impl Object {
             None if stale_for < self.terms.stale_while_revalidate => {
                 Reuse::WhileRevalidating("revalidating")
             }
-            None => Reuse::Ask,
+            None => Reuse::RequestDirectives,
         }
     }
 
     /// Whether it may be served instead of an error (RFC 5861 §4).
-    pub(in crate::proxy::cache) fn serves_on_error(&self, ask: &Ask, now: Instant) -> bool {
+    pub(in crate::proxy::cache) fn serves_on_error(
+        &self,
+        ask: &RequestDirectives,
+        now: Instant,
+    ) -> bool {
         let most = self.terms.stale_if_error.max(ask.stale_if_error.unwrap_or_default());
         !self.terms.never_stale && !ask.no_cache && self.terms.freshness.stale_for(now) < most
     }
@@ -236,7 +240,12 @@ impl Object {
 }
 
 /// A copy of a header that owns its bytes: all values are parts of one allocation.
-fn compact(headers: &HeaderMap, terms: &Terms, status: StatusCode, length: usize) -> HeaderMap {
+fn compact(
+    headers: &HeaderMap,
+    terms: &CachePolicy,
+    status: StatusCode,
+    length: usize,
+) -> HeaderMap {
     let is_stored = |name: &HeaderName| {
         !NOT_STORED.contains(name) && !OWN_FIELDS.contains(name) && !terms.not_stored.contains(name)
     };

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     domain::{Operation, ProfileName},
     proxy::cache::{
-        coalesce::Flights,
+        coalesce::InFlights,
         settings::{self, Rule, Settings},
     },
 };
@@ -41,7 +41,7 @@ struct Shared {
     rules: Vec<Arc<Rule>>,
     objects: moka::sync::Cache<Key, Variants, ahash::RandomState>,
     epochs: Epochs,
-    flights: Flights,
+    flights: InFlights,
     /// Moves on with each purge: what is being fetched then is not stored.
     purges: AtomicU64,
     /// The credentials that each profile uses now, if any.
@@ -103,7 +103,7 @@ impl Store {
             rules,
             objects,
             epochs: Epochs::new(),
-            flights: Flights::new(),
+            flights: InFlights::new(),
             purges: AtomicU64::new(0),
             generations: Mutex::default(),
             counts: Counts::default(),
@@ -196,7 +196,7 @@ impl Store {
         settings::find(&self.0.rules, operation, path)
     }
 
-    pub(in crate::proxy::cache) fn flights(&self) -> &Flights {
+    pub(in crate::proxy::cache) fn flights(&self) -> &InFlights {
         &self.0.flights
     }
 

@@ -108,7 +108,7 @@ fn stage(
     let scope = Scope {
         profile: ProfileName::new(profile),
         origin: "https://api.pigello.io".parse().unwrap(),
-        keeper: generation.clone(),
+        manager: generation.clone(),
     };
     let sender = Sender { upstream: upstream.clone(), generation: generation.clone() };
     cache(store.clone(), scope).layer(sender)

@@ -98,7 +98,7 @@ fn nothing_crosses_while_credentials_rotate_under_load() {
             let scope = Scope {
                 profile: ProfileName::new(format!("profile-{profile}")),
                 origin: "https://api.pigello.io".parse().unwrap(),
-                keeper: generation.clone(),
+                manager: generation.clone(),
             };
             let echo = Echo { profile, generation: generation.clone(), calls: Arc::clone(&calls) };
             (cache(store.clone(), scope).layer(echo), generation)

@@ -4,7 +4,7 @@
 //! authenticate a message (RFC 9110 §6.5.1). Nothing is changed: hyper decodes what passes.
 
 use super::head::{field, is_tchar, split_at};
-use crate::proxy::call::Defect;
+use crate::proxy::call::ParseError;
 
 /// Where in a chunked body the next byte stands.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Chunked {
     }
 
     /// Looks at the next bytes, and says how many of them belong to the body.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Defect> {
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_over() {
             rest = match self.place {
@@ -63,20 +63,25 @@ impl Chunked {
         Ok(bytes.len() - rest.len())
     }
 
-    fn expect<'a>(&mut self, byte: u8, then: Place, rest: &'a [u8]) -> Result<&'a [u8], Defect> {
+    fn expect<'a>(
+        &mut self,
+        byte: u8,
+        then: Place,
+        rest: &'a [u8],
+    ) -> Result<&'a [u8], ParseError> {
         match rest.split_first() {
             Some((first, tail)) if *first == byte => {
                 self.place = then;
                 Ok(tail)
             }
-            _ => Err(Defect::ChunkEnd),
+            _ => Err(ParseError::ChunkEnd),
         }
     }
 
-    fn line<'a>(&mut self, rest: &'a [u8]) -> Result<&'a [u8], Defect> {
+    fn line<'a>(&mut self, rest: &'a [u8]) -> Result<&'a [u8], ParseError> {
         let defect = match self.place {
-            Place::TrailerLine => Defect::Trailer,
-            _ => Defect::ChunkSize,
+            Place::TrailerLine => ParseError::Trailer,
+            _ => ParseError::ChunkSize,
         };
         let Some((end, tail)) = split_at(rest, b'\n') else {
             // A CR is only the last byte of a line: what follows one is a LF or wrong.
@@ -104,15 +109,15 @@ impl Chunked {
         Ok(tail)
     }
 
-    fn trailer_line(&mut self, line: &[u8]) -> Result<Place, Defect> {
+    fn trailer_line(&mut self, line: &[u8]) -> Result<Place, ParseError> {
         if line.is_empty() {
             return Ok(Place::Over);
         }
         self.trailer += line.len();
-        let (name, _) = field(line).map_err(|_| Defect::Trailer)?;
+        let (name, _) = field(line).map_err(|_| ParseError::Trailer)?;
         let forbidden = FORBIDDEN_TRAILERS.iter().any(|field| name.eq_ignore_ascii_case(field));
         if forbidden || self.trailer > MAX_TRAILER {
-            return Err(Defect::Trailer);
+            return Err(ParseError::Trailer);
         }
         Ok(Place::TrailerLine)
     }
@@ -229,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    fn whole(body: &str) -> Result<(usize, bool), Defect> {
+    fn whole(body: &str) -> Result<(usize, bool), ParseError> {
         let mut chunked = Chunked::new();
         chunked.advance(body.as_bytes()).map(|length| (length, chunked.is_over()))
     }
@@ -254,36 +259,36 @@ mod tests {
     #[test]
     fn what_has_two_readings_does_not() {
         for (body, defect) in [
-            ("5\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5\rhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("0x5\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("+5\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("-1\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("1_0\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            (" 5\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5 \r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5;\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5;\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5;a\rX\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5;\0ext\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5;bad[=x\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("5;a=\"b\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("\r\nhello\r\n0\r\n\r\n", Defect::ChunkSize),
-            ("FFFFFFFFFFFFFFFF\r\n", Defect::ChunkSize),
-            ("5\r\nhello0\r\n\r\n", Defect::ChunkEnd),
-            ("5\r\nhello!!\r\n0\r\n\r\n", Defect::ChunkEnd),
-            ("5\r\nhello\n0\r\n\r\n", Defect::ChunkEnd),
-            ("5\r\nhello\r\n0\r\n\n", Defect::Trailer),
-            ("0\r\nContent-Length: 5\r\n\r\n", Defect::Trailer),
-            ("0\r\nX : a\r\n\r\n", Defect::Trailer),
-            ("0\r\n X: a\r\n\r\n", Defect::Trailer),
+            ("5\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5\rhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("0x5\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("+5\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("-1\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("1_0\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            (" 5\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5 \r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5;\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5;\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5;a\rX\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5;\0ext\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5;bad[=x\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("5;a=\"b\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
+            ("FFFFFFFFFFFFFFFF\r\n", ParseError::ChunkSize),
+            ("5\r\nhello0\r\n\r\n", ParseError::ChunkEnd),
+            ("5\r\nhello!!\r\n0\r\n\r\n", ParseError::ChunkEnd),
+            ("5\r\nhello\n0\r\n\r\n", ParseError::ChunkEnd),
+            ("5\r\nhello\r\n0\r\n\n", ParseError::Trailer),
+            ("0\r\nContent-Length: 5\r\n\r\n", ParseError::Trailer),
+            ("0\r\nX : a\r\n\r\n", ParseError::Trailer),
+            ("0\r\n X: a\r\n\r\n", ParseError::Trailer),
         ] {
             assert_eq!(whole(body), Err(defect), "{body:?}");
         }
         let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(2000));
-        assert_eq!(whole(&long), Err(Defect::ChunkSize));
+        assert_eq!(whole(&long), Err(ParseError::ChunkSize));
         let long = format!("0\r\n{}\r\n", "X-Trailer: value\r\n".repeat(400));
-        assert_eq!(whole(&long), Err(Defect::Trailer));
+        assert_eq!(whole(&long), Err(ParseError::Trailer));
     }
 
     proptest! {

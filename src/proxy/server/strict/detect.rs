@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Place, WireIo};
+use super::{Place, StrictReader};
 
 /// The protocol of a connection, once it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(in super::super) enum Spoken {
     Http2,
 }
 
-impl<S: AsyncRead + Unpin> WireIo<S> {
+impl<S: AsyncRead + Unpin> StrictReader<S> {
     /// Which protocol is spoken: what was agreed on, or what the first bytes say, which are held until
     /// they are a message.
     pub(in super::super) async fn protocol(&mut self) -> io::Result<Spoken> {

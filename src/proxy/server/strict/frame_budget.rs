@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// Follows the frames of one connection.
 #[derive(Debug)]
-pub struct Meter {
+pub struct FrameBudget {
     header: [u8; HEADER],
     /// Bytes of the header that have been seen.
     seen: usize,
@@ -26,7 +26,7 @@ pub struct Meter {
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Breach {
+pub enum ProtocolAbuse {
     /// The budget is spent.
     #[error("a flood of HTTP/2 frames")]
     Flood,
@@ -35,8 +35,8 @@ pub enum Breach {
     BehindTheEnd,
 }
 
-impl Meter {
-    /// Behind `skip` bytes that are no frames: a preface.
+impl FrameBudget {
+    /// SharedService `skip` bytes that are no frames: a preface.
     pub fn new(now: Instant, skip: usize) -> Self {
         Self {
             header: [0; HEADER],
@@ -49,7 +49,11 @@ impl Meter {
     }
 
     /// Looks at the next bytes.
-    pub fn advance(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Breach> {
+    pub fn advance(
+        &mut self,
+        bytes: &[u8],
+        now: impl Fn() -> Instant,
+    ) -> Result<(), ProtocolAbuse> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let skip = self.payload.min(rest.len());
@@ -71,12 +75,12 @@ impl Meter {
         Ok(())
     }
 
-    fn frame(&mut self, now: &impl Fn() -> Instant) -> Result<(), Breach> {
+    fn frame(&mut self, now: &impl Fn() -> Instant) -> Result<(), ProtocolAbuse> {
         let [high, middle, low, kind, flags, stream @ ..] = self.header;
         self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         let stream = u32::from_be_bytes(stream) & STREAM;
         if kind == DATA && self.ended.has(stream) {
-            return Err(Breach::BehindTheEnd);
+            return Err(ProtocolAbuse::BehindTheEnd);
         }
         let ends = flags & END_STREAM != 0;
         if ends && matches!(kind, DATA | HEADERS) {
@@ -93,7 +97,7 @@ impl Meter {
         if self.budget < cost {
             self.refill(now());
         }
-        self.budget = self.budget.checked_sub(cost).ok_or(Breach::Flood)?;
+        self.budget = self.budget.checked_sub(cost).ok_or(ProtocolAbuse::Flood)?;
         Ok(())
     }
 
@@ -159,19 +163,19 @@ mod tests {
     #[test]
     fn a_flood_ends_and_time_refills() {
         let began = Instant::now();
-        let mut meter = Meter::new(began, 0);
+        let mut meter = FrameBudget::new(began, 0);
         let ping = frame(6, &[0; 8]);
         for _ in 0..BUDGET {
             assert_eq!(meter.advance(&ping, || began), Ok(()));
         }
-        assert_eq!(meter.advance(&ping, || began), Err(Breach::Flood));
+        assert_eq!(meter.advance(&ping, || began), Err(ProtocolAbuse::Flood));
         assert_eq!(meter.advance(&ping, || began + REFILL * 2), Ok(()));
     }
 
     #[test]
     fn requests_and_bodies_cost_nothing_wherever_the_bytes_are_cut() {
         let began = Instant::now();
-        let mut meter = Meter::new(began, 0);
+        let mut meter = FrameBudget::new(began, 0);
         let work = [frame(HEADERS, &[6; 20]), frame(DATA, &[6; 200]), frame(8, &[6; 4])].concat();
         for length in 1..work.len() {
             for piece in work.chunks(length) {
@@ -184,7 +188,7 @@ mod tests {
     #[test]
     fn resets_cost_more() {
         let began = Instant::now();
-        let mut meter = Meter::new(began, 0);
+        let mut meter = FrameBudget::new(began, 0);
         let reset = frame(RST_STREAM, &[0; 4]);
         let count = (0..BUDGET).take_while(|_| meter.advance(&reset, || began).is_ok()).count();
         assert_eq!(count, (BUDGET / RESET_COST) as usize);
@@ -201,12 +205,12 @@ mod tests {
     fn a_body_does_not_go_on_behind_its_end() {
         let began = Instant::now();
         for (before, behind) in [
-            (vec![on(1, HEADERS, END_STREAM)], Err(Breach::BehindTheEnd)),
-            (vec![on(1, HEADERS, 0), on(1, DATA, END_STREAM)], Err(Breach::BehindTheEnd)),
-            (vec![on(1, HEADERS, END_STREAM), on(3, HEADERS, 0)], Err(Breach::BehindTheEnd)),
+            (vec![on(1, HEADERS, END_STREAM)], Err(ProtocolAbuse::BehindTheEnd)),
+            (vec![on(1, HEADERS, 0), on(1, DATA, END_STREAM)], Err(ProtocolAbuse::BehindTheEnd)),
+            (vec![on(1, HEADERS, END_STREAM), on(3, HEADERS, 0)], Err(ProtocolAbuse::BehindTheEnd)),
             (
                 vec![on(1, HEADERS, END_STREAM), on(201, HEADERS, END_STREAM)],
-                Err(Breach::BehindTheEnd),
+                Err(ProtocolAbuse::BehindTheEnd),
             ),
             (vec![on(1, HEADERS, 0)], Ok(())),
             (vec![on(1, HEADERS, 0), on(3, HEADERS, END_STREAM)], Ok(())),
@@ -214,7 +218,7 @@ mod tests {
             // Too long ago: hyper's.
             (vec![on(1, HEADERS, END_STREAM), on(301, HEADERS, END_STREAM)], Ok(())),
         ] {
-            let mut meter = Meter::new(began, 0);
+            let mut meter = FrameBudget::new(began, 0);
             assert_eq!(meter.advance(&before.concat(), || began), Ok(()), "{before:?}");
             assert_eq!(meter.advance(&on(1, DATA, 0), || began), behind, "{before:?}");
         }

@@ -5,7 +5,7 @@
 //! what request smuggling lives on. So nothing is repaired here, and what frames a message has one
 //! spelling: `Content-Length: 5` and not ` 5 `, `05` or `5, 5`. The bytes are not changed.
 
-use crate::proxy::call::Defect;
+use crate::proxy::call::ParseError;
 
 /// How a request's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Framing {
 }
 
 /// Checks a whole head, with the empty line that ends it.
-pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, Defect> {
+pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, ParseError> {
     // An empty line before a request is a leftover of old clients (RFC 9112 §2.2).
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let version = request_line(line(&mut rest)?)?;
@@ -28,18 +28,18 @@ pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, Defect> {
         let line = line(&mut rest)?;
         if line.is_empty() {
             // One head and nothing behind it: the caller has found its end.
-            return if rest.is_empty() { fields.framing() } else { Err(Defect::LineEnd) };
+            return if rest.is_empty() { fields.framing() } else { Err(ParseError::LineEnd) };
         }
         fields.count += 1;
         if fields.count > max_fields {
-            return Err(Defect::HeadTooLarge);
+            return Err(ParseError::HeadTooLarge);
         }
         fields.see(line)?;
     }
 }
 
 /// Checks the request line of a head that is not complete, if the line is.
-pub fn check_request_line(head: &[u8]) -> Option<Result<(), Defect>> {
+pub fn check_request_line(head: &[u8]) -> Option<Result<(), ParseError>> {
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let line = line(&mut rest).ok()?;
     Some(request_line(line).map(|_| ()))
@@ -62,27 +62,27 @@ enum Version {
 }
 
 /// Takes the next line, without its CR LF.
-fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Defect> {
-    let (line, tail) = split_at(rest, b'\n').ok_or(Defect::LineEnd)?;
+fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], ParseError> {
+    let (line, tail) = split_at(rest, b'\n').ok_or(ParseError::LineEnd)?;
     *rest = tail;
-    line.strip_suffix(b"\r").ok_or(Defect::LineEnd)
+    line.strip_suffix(b"\r").ok_or(ParseError::LineEnd)
 }
 
-fn request_line(line: &[u8]) -> Result<Version, Defect> {
+fn request_line(line: &[u8]) -> Result<Version, ParseError> {
     if line.contains(&b'\r') {
-        return Err(Defect::LineEnd);
+        return Err(ParseError::LineEnd);
     }
-    let (method, line) = split_at(line, b' ').ok_or(Defect::RequestLine)?;
-    let (target, version) = split_at(line, b' ').ok_or(Defect::RequestLine)?;
+    let (method, line) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
+    let (target, version) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
     let version = check_version(version)?;
     if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(|b| is_tchar(*b)) {
-        return Err(Defect::Method);
+        return Err(ParseError::Method);
     }
     check_target(method, target)?;
     Ok(version)
 }
 
-fn check_target(method: &[u8], target: &[u8]) -> Result<(), Defect> {
+fn check_target(method: &[u8], target: &[u8]) -> Result<(), ParseError> {
     let form_is_known = match target.first() {
         Some(b'/') => true,
         // The server as a whole (RFC 9112 §3.2.4).
@@ -97,7 +97,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Defect> {
     // A fragment is never sent (RFC 9110 §4.2.5), and the others are what no URI holds.
     let is_plain =
         |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"');
-    if form_is_known && all(target, is_plain) { Ok(()) } else { Err(Defect::Target) }
+    if form_is_known && all(target, is_plain) { Ok(()) } else { Err(ParseError::Target) }
 }
 
 fn has_http_scheme(target: &[u8]) -> bool {
@@ -107,21 +107,21 @@ fn has_http_scheme(target: &[u8]) -> bool {
     })
 }
 
-fn check_version(version: &[u8]) -> Result<Version, Defect> {
+fn check_version(version: &[u8]) -> Result<Version, ParseError> {
     match version {
         b"HTTP/1.1" => Ok(Version::Http11),
         b"HTTP/1.0" => Ok(Version::Http10),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Err(Defect::VersionUnsupported)
+            Err(ParseError::VersionUnsupported)
         }
         _ if version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP")) => {
-            Err(Defect::Version)
+            Err(ParseError::Version)
         }
         // Three words without a version, on a line of their own: another protocol.
-        _ if !version.contains(&b' ') && !version.is_empty() => Err(Defect::NotHttp),
-        _ => Err(Defect::RequestLine),
+        _ if !version.contains(&b' ') && !version.is_empty() => Err(ParseError::NotHttp),
+        _ => Err(ParseError::RequestLine),
     }
 }
 
@@ -133,25 +133,25 @@ struct Fields {
 }
 
 impl Fields {
-    fn see(&mut self, line: &[u8]) -> Result<(), Defect> {
+    fn see(&mut self, line: &[u8]) -> Result<(), ParseError> {
         let (name, value) = field(line)?;
         if name.eq_ignore_ascii_case(b"content-length") {
             if self.length.replace(plain_number(value)?).is_some() {
-                return Err(Defect::ContentLength);
+                return Err(ParseError::ContentLength);
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if std::mem::replace(&mut self.chunked, true) {
-                return Err(Defect::TransferEncoding);
+                return Err(ParseError::TransferEncoding);
             }
             check_coding(value)?;
         }
         Ok(())
     }
 
-    fn framing(self) -> Result<Framing, Defect> {
+    fn framing(self) -> Result<Framing, ParseError> {
         match (self.chunked, self.length, self.version) {
-            (true, Some(_), _) => Err(Defect::TwoLengths),
-            (true, None, Version::Http10) => Err(Defect::TransferEncoding),
+            (true, Some(_), _) => Err(ParseError::TwoLengths),
+            (true, None, Version::Http10) => Err(ParseError::TransferEncoding),
             (true, None, Version::Http11) => Ok(Framing::Chunked),
             (false, None | Some(0), _) => Ok(Framing::Empty),
             (false, Some(length), _) => Ok(Framing::Length(length)),
@@ -160,37 +160,37 @@ impl Fields {
 }
 
 /// Splits a field line into its name and what stands behind the colon.
-pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Defect> {
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Defect::FieldFold);
+        return Err(ParseError::FieldFold);
     }
-    let (name, value) = split_at(line, b':').ok_or(Defect::FieldName)?;
+    let (name, value) = split_at(line, b':').ok_or(ParseError::FieldName)?;
     if name.is_empty() || !name.iter().all(|byte| is_tchar(*byte)) {
-        return Err(Defect::FieldName);
+        return Err(ParseError::FieldName);
     }
     if all(value, is_field_byte) {
         Ok((name, value))
     } else if value.contains(&b'\r') {
-        Err(Defect::LineEnd)
+        Err(ParseError::LineEnd)
     } else {
-        Err(Defect::FieldValue)
+        Err(ParseError::FieldValue)
     }
 }
 
 /// `1*DIGIT` in the one way everybody writes it.
-fn plain_number(value: &[u8]) -> Result<u64, Defect> {
+fn plain_number(value: &[u8]) -> Result<u64, ParseError> {
     let digits = value.strip_prefix(b" ").unwrap_or(value);
     if digits.is_empty()
         || digits.len() > MAX_DIGITS
         || !digits.iter().all(u8::is_ascii_digit)
         || (digits.len() > 1 && digits.first() == Some(&b'0'))
     {
-        return Err(Defect::ContentLength);
+        return Err(ParseError::ContentLength);
     }
     Ok(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
-fn check_coding(value: &[u8]) -> Result<(), Defect> {
+fn check_coding(value: &[u8]) -> Result<(), ParseError> {
     let value = value.trim_ascii();
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
@@ -205,9 +205,9 @@ fn check_coding(value: &[u8]) -> Result<(), Defect> {
             && coding.iter().all(|byte| is_tchar(*byte))
     });
     if last_is_chunked && others_are_codings {
-        Err(Defect::CodingUnknown)
+        Err(ParseError::CodingUnknown)
     } else {
-        Err(Defect::TransferEncoding)
+        Err(ParseError::TransferEncoding)
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    fn checked(head: &str) -> Result<Framing, Defect> {
+    fn checked(head: &str) -> Result<Framing, ParseError> {
         check(head.as_bytes(), 10)
     }
 
@@ -283,62 +283,68 @@ mod tests {
     #[test]
     fn what_has_two_readings_does_not() {
         for (head, defect) in [
-            ("GET / HTTP/1.1\nHost: x\r\n\r\n", Defect::LineEnd),
-            ("GET / HTTP/1.1\rHost: x\r\n\r\n", Defect::LineEnd),
-            ("GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", Defect::LineEnd),
-            ("GET  / HTTP/1.1\r\n\r\n", Defect::RequestLine),
-            ("GET\t/ HTTP/1.1\r\n\r\n", Defect::RequestLine),
-            ("GET HTTP/1.1\r\n\r\n", Defect::RequestLine),
-            ("GET /a b HTTP/1.1\r\n\r\n", Defect::RequestLine),
-            ("GET /#f HTTP/1.1\r\n\r\n", Defect::Target),
-            ("GET * HTTP/1.1\r\n\r\n", Defect::Target),
-            ("GET /\u{e9} HTTP/1.1\r\n\r\n", Defect::Target),
-            ("GET ftp://x/ HTTP/1.1\r\n\r\n", Defect::Target),
-            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", Defect::Target),
-            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", Defect::Target),
-            ("GET / HTTP/1.2\r\n\r\n", Defect::VersionUnsupported),
-            ("GET / HTTP/1\r\n\r\n", Defect::Version),
-            ("GET / http/1.1\r\n\r\n", Defect::Version),
-            ("GET / HTTP/ 1.1\r\n\r\n", Defect::Version),
-            ("G@T / HTTP/1.1\r\n\r\n", Defect::Method),
-            ("INVALID CONNECTION PREFACE\r\n\r\n", Defect::NotHttp),
-            ("GET / HTTP/1.1\r\n X: a\r\n\r\n", Defect::FieldFold),
-            ("GET / HTTP/1.1\r\nX : a\r\n\r\n", Defect::FieldName),
-            ("GET / HTTP/1.1\r\n: a\r\n\r\n", Defect::FieldName),
-            ("GET / HTTP/1.1\r\nX\r\n\r\n", Defect::FieldName),
-            ("GET / HTTP/1.1\r\nX: \0\r\n\r\n", Defect::FieldValue),
-            ("POST / HTTP/1.1\r\nContent-Length: 5 \r\n\r\n", Defect::ContentLength),
-            ("POST / HTTP/1.1\r\nContent-Length: 05\r\n\r\n", Defect::ContentLength),
-            ("POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n", Defect::ContentLength),
+            ("GET / HTTP/1.1\nHost: x\r\n\r\n", ParseError::LineEnd),
+            ("GET / HTTP/1.1\rHost: x\r\n\r\n", ParseError::LineEnd),
+            ("GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", ParseError::LineEnd),
+            ("GET  / HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET\t/ HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET /a b HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET /#f HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET * HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET /\u{e9} HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET ftp://x/ HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET / HTTP/1.2\r\n\r\n", ParseError::VersionUnsupported),
+            ("GET / HTTP/1\r\n\r\n", ParseError::Version),
+            ("GET / http/1.1\r\n\r\n", ParseError::Version),
+            ("GET / HTTP/ 1.1\r\n\r\n", ParseError::Version),
+            ("G@T / HTTP/1.1\r\n\r\n", ParseError::Method),
+            ("INVALID CONNECTION PREFACE\r\n\r\n", ParseError::NotHttp),
+            ("GET / HTTP/1.1\r\n X: a\r\n\r\n", ParseError::FieldFold),
+            ("GET / HTTP/1.1\r\nX : a\r\n\r\n", ParseError::FieldName),
+            ("GET / HTTP/1.1\r\n: a\r\n\r\n", ParseError::FieldName),
+            ("GET / HTTP/1.1\r\nX\r\n\r\n", ParseError::FieldName),
+            ("GET / HTTP/1.1\r\nX: \0\r\n\r\n", ParseError::FieldValue),
+            ("POST / HTTP/1.1\r\nContent-Length: 5 \r\n\r\n", ParseError::ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 05\r\n\r\n", ParseError::ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n", ParseError::ContentLength),
             (
                 "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                Defect::ContentLength,
+                ParseError::ContentLength,
             ),
             (
                 "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-                Defect::ContentLength,
+                ParseError::ContentLength,
             ),
             (
                 "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Defect::TwoLengths,
+                ParseError::TwoLengths,
             ),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: ,chunked\r\n\r\n", Defect::TransferEncoding),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: \r\n\r\n", Defect::TransferEncoding),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: ,chunked\r\n\r\n",
+                ParseError::TransferEncoding,
+            ),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: \r\n\r\n", ParseError::TransferEncoding),
             (
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
-                Defect::TransferEncoding,
+                ParseError::TransferEncoding,
             ),
             (
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
-                Defect::TransferEncoding,
+                ParseError::TransferEncoding,
             ),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Defect::CodingUnknown),
-            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Defect::TransferEncoding),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                ParseError::CodingUnknown,
+            ),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", ParseError::TransferEncoding),
         ] {
             assert_eq!(checked(head), Err(defect), "{head:?}");
         }
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(11));
-        assert_eq!(checked(&many), Err(Defect::HeadTooLarge));
+        assert_eq!(checked(&many), Err(ParseError::HeadTooLarge));
     }
 
     proptest! {

@@ -13,18 +13,18 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{Place, WireIo};
+use super::{Place, StrictReader};
 
 /// How a peer learns that a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Farewell {
+pub(in super::super) enum CloseMode {
     /// By the end of the socket: who drops it, says all there is.
     Implied,
     /// The stream has a word for it, as TLS does.
     Said,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictReader<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
         let this = &mut *self;
         if this.linger.is_none() {
             let is_done = matches!(this.place, Place::Opening | Place::Head | Place::Http2(_));
-            if is_done && this.farewell == Farewell::Implied {
+            if is_done && this.farewell == CloseMode::Implied {
                 // hyper drops the stream next: a system call less for each connection.
                 return Poll::Ready(Ok(()));
             }

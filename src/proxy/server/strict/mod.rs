@@ -31,10 +31,10 @@ use tokio::{
     time::Instant,
 };
 
-use self::{chunked::Chunked, frame_budget::Meter, head::Framing, lingering_close::Linger};
-pub(super) use self::{detect::Spoken, lingering_close::Farewell};
+use self::{chunked::Chunked, frame_budget::FrameBudget, head::Framing, lingering_close::Linger};
+pub(super) use self::{detect::Spoken, lingering_close::CloseMode};
 use super::tls::Protocol;
-use crate::proxy::call::{Connection, Defect};
+use crate::proxy::call::{Connection, ParseError};
 
 /// What a head may have.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +46,11 @@ pub(super) struct HeadLimits {
 }
 
 /// A stream that hands on only what can be read in one way.
-pub(super) struct WireIo<S> {
+pub(super) struct StrictReader<S> {
     stream: S,
     connection: Arc<Connection>,
     limits: HeadLimits,
-    farewell: Farewell,
+    farewell: CloseMode,
     place: Place,
     /// What has been read and is not handed on yet.
     held: BytesMut,
@@ -68,11 +68,11 @@ enum Place {
     /// In a body of which so many bytes are left.
     Length(u64),
     Chunked(Chunked),
-    Http2(Meter),
-    /// Behind a head that was refused: nothing more is read.
+    Http2(FrameBudget),
+    /// SharedService a head that was refused: nothing more is read.
     Refused,
-    /// Behind a body's framing that was wrong.
-    Broken(Defect),
+    /// SharedService a body's framing that was wrong.
+    Broken(ParseError),
 }
 
 /// What a look at some bytes said.
@@ -82,25 +82,25 @@ enum Verdict {
     /// More bytes are needed to say anything.
     More,
     /// The head they begin with is refused.
-    Refuse(Defect),
+    Refuse(ParseError),
     /// They may not be read at all.
     Fail(io::Error),
 }
 
-impl<S> WireIo<S> {
+impl<S> StrictReader<S> {
     /// Follows a stream on which that protocol is spoken.
     pub(super) fn new(
         stream: S,
         connection: Arc<Connection>,
         limits: HeadLimits,
         protocol: Protocol,
-        farewell: Farewell,
+        farewell: CloseMode,
     ) -> Self {
         let held = BytesMut::new();
         let place = match protocol {
             Protocol::Unknown => Place::Opening,
             Protocol::Http1 => Place::Head,
-            Protocol::Http2 => Place::Http2(Meter::new(Instant::now(), PREFACE.len())),
+            Protocol::Http2 => Place::Http2(FrameBudget::new(Instant::now(), PREFACE.len())),
         };
         Self { stream, connection, limits, farewell, place, held, cleared: 0, linger: None }
     }
@@ -164,7 +164,7 @@ impl<S> WireIo<S> {
 
     fn opening(&mut self, bytes: &[u8]) -> Verdict {
         if let Some(frames) = bytes.strip_prefix(PREFACE) {
-            let mut meter = Meter::new(Instant::now(), 0);
+            let mut meter = FrameBudget::new(Instant::now(), 0);
             let verdict = meter.advance(frames, Instant::now);
             self.place = Place::Http2(meter);
             return match verdict {
@@ -178,8 +178,8 @@ impl<S> WireIo<S> {
         let verdict = self.head(bytes);
         match verdict {
             // Nobody would understand an answer.
-            Verdict::Refuse(Defect::NotHttp) => {
-                Verdict::Fail(io::Error::new(io::ErrorKind::InvalidData, Defect::NotHttp))
+            Verdict::Refuse(ParseError::NotHttp) => {
+                Verdict::Fail(io::Error::new(io::ErrorKind::InvalidData, ParseError::NotHttp))
             }
             verdict => verdict,
         }
@@ -212,7 +212,7 @@ impl<S> WireIo<S> {
     fn part_of_a_head(&self, bytes: &[u8]) -> Verdict {
         let is_bare = |at: usize| at == 0 || bytes.get(at - 1) != Some(&b'\r');
         if memchr::memchr_iter(b'\n', bytes).any(is_bare) {
-            return Verdict::Refuse(Defect::LineEnd);
+            return Verdict::Refuse(ParseError::LineEnd);
         }
         if bytes.len() > self.limits.bytes {
             return Verdict::Refuse(too_large(bytes));
@@ -239,7 +239,7 @@ impl<S> WireIo<S> {
     }
 
     /// Puts a head that says nothing in the place of one that is refused.
-    fn refuse(&mut self, defect: Defect) {
+    fn refuse(&mut self, defect: ParseError) {
         self.connection.refuse(defect);
         let told = head::method_and_target(&self.held)
             .filter(|(_, target)| target.starts_with('/') && target.len() <= MAX_TARGET)
@@ -253,7 +253,7 @@ impl<S> WireIo<S> {
     }
 
     /// Hands on what may go on of what is held.
-    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+    fn forward(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let length = self.cleared.min(buffer.remaining());
         let Some(bytes) = self.held.get(..length).filter(|bytes| !bytes.is_empty()) else {
             return false;
@@ -269,7 +269,7 @@ impl<S> WireIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StrictReader<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -277,7 +277,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.hand_on(buffer) {
+            if this.forward(buffer) {
                 return Poll::Ready(Ok(()));
             }
             if matches!(this.place, Place::Refused) {
@@ -314,16 +314,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for WireIo<S> {
 }
 
 /// A head over the limit, told by its part that is.
-fn too_large(head: &[u8]) -> Defect {
+fn too_large(head: &[u8]) -> ParseError {
     let line = memchr::memchr(b'\n', head).map_or(head, |end| head.get(..end).unwrap_or_default());
     match memchr::memchr(b' ', line) {
-        None | Some(MAX_METHOD..) => Defect::Method,
-        Some(_) if line.len() > MAX_TARGET => Defect::TargetTooLong,
-        Some(_) => Defect::HeadTooLarge,
+        None | Some(MAX_METHOD..) => ParseError::Method,
+        Some(_) if line.len() > MAX_TARGET => ParseError::TargetTooLong,
+        Some(_) => ParseError::HeadTooLarge,
     }
 }
 
-fn broken(defect: Defect) -> io::Error {
+fn broken(defect: ParseError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, defect)
 }
 

@@ -6,20 +6,20 @@ use crate::proxy::call::Peer;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20 };
 
-fn wire() -> (DuplexStream, WireIo<DuplexStream>, Arc<Connection>) {
+fn wire() -> (DuplexStream, StrictReader<DuplexStream>, Arc<Connection>) {
     let (caller, stream) = duplex(1 << 16);
-    let (io, connection) = follow(stream, Farewell::Implied);
+    let (io, connection) = follow(stream, CloseMode::Implied);
     (caller, io, connection)
 }
 
-fn follow<S>(stream: S, farewell: Farewell) -> (WireIo<S>, Arc<Connection>) {
+fn follow<S>(stream: S, farewell: CloseMode) -> (StrictReader<S>, Arc<Connection>) {
     let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
     let (known, protocol) = (Arc::clone(&connection), Protocol::Unknown);
-    (WireIo::new(stream, known, LIMITS, protocol, farewell), connection)
+    (StrictReader::new(stream, known, LIMITS, protocol, farewell), connection)
 }
 
 /// Sends the pieces one by one and reads after each, as much as there is.
-async fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<Defect>, bool) {
+async fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<ParseError>, bool) {
     let (mut caller, mut io, connection) = wire();
     let (mut passed, mut failed) = (Vec::new(), false);
     for piece in pieces {
@@ -104,7 +104,7 @@ async fn a_first_request_is_read_at_once() {
     let (mut caller, stream) = duplex(1 << 16);
     let message = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(900));
     caller.write_all(message.as_bytes()).await.unwrap();
-    let (mut io, _) = follow(Counted(stream, 0), Farewell::Implied);
+    let (mut io, _) = follow(Counted(stream, 0), CloseMode::Implied);
     assert_eq!(io.protocol().await.unwrap(), Spoken::Http1);
     let mut passed = vec![0; message.len()];
     io.read_exact(&mut passed).await.unwrap();
@@ -143,10 +143,10 @@ async fn a_refused_head_is_replaced_and_remembered() {
     let (passed, defect, failed) =
         pass(&[b"GET /a HTTP/1.1\r\nX : y\r\n\r\nGET /next HTTP/1.1\r\n\r\n"]).await;
     assert_eq!(passed, b"GET /a HTTP/1.1\r\nconnection: close\r\n\r\n");
-    assert_eq!((defect, failed), (Some(Defect::FieldName), false));
+    assert_eq!((defect, failed), (Some(ParseError::FieldName), false));
     let (passed, defect, _) = pass(&[b"GET / HTTP/1.1\n"]).await;
     assert_eq!(passed, b"- * HTTP/1.1\r\nconnection: close\r\n\r\n");
-    assert_eq!(defect, Some(Defect::LineEnd));
+    assert_eq!(defect, Some(ParseError::LineEnd));
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_good_message_before_a_bad_one_is_not_blamed() {
     assert_eq!(io.read(&mut buffer).await.unwrap(), 19);
     assert_eq!(connection.defect(), None);
     assert!(io.read(&mut buffer).await.unwrap() > 0);
-    assert_eq!(connection.defect(), Some(Defect::RequestLine));
+    assert_eq!(connection.defect(), Some(ParseError::RequestLine));
 }
 
 #[tokio::test]
@@ -174,10 +174,10 @@ async fn a_broken_body_fails_its_reader() {
 async fn what_is_over_a_limit_is_told_by_its_part() {
     let long = "a".repeat(2000);
     for (message, defect) in [
-        (long.clone(), Defect::Method),
-        (format!("GET /{}", "a".repeat(9000)), Defect::TargetTooLong),
-        (format!("GET / HTTP/1.1\r\nX: {long}"), Defect::HeadTooLarge),
-        (format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(21)), Defect::HeadTooLarge),
+        (long.clone(), ParseError::Method),
+        (format!("GET /{}", "a".repeat(9000)), ParseError::TargetTooLong),
+        (format!("GET / HTTP/1.1\r\nX: {long}"), ParseError::HeadTooLarge),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(21)), ParseError::HeadTooLarge),
     ] {
         let (_, found, _) = pass(&[message.as_bytes()]).await;
         assert_eq!(found, Some(defect));
@@ -186,14 +186,14 @@ async fn what_is_over_a_limit_is_told_by_its_part() {
 
 #[tokio::test]
 async fn an_end_is_said_where_there_is_a_word_for_it() {
-    for farewell in [Farewell::Implied, Farewell::Said] {
+    for farewell in [CloseMode::Implied, CloseMode::Said] {
         let (mut caller, stream) = duplex(1 << 16);
         let (mut io, _) = follow(stream, farewell);
         caller.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         assert!(io.read(&mut [0; 512]).await.unwrap() > 0);
         io.shutdown().await.unwrap();
         // What is shut down takes no more.
-        assert_eq!(io.write(b"x").await.is_err(), farewell == Farewell::Said);
+        assert_eq!(io.write(b"x").await.is_err(), farewell == CloseMode::Said);
         drop(io);
         let mut left = Vec::new();
         assert!(caller.read_to_end(&mut left).await.is_ok(), "dropped, it has ended either way");

@@ -4,19 +4,19 @@ use std::{pin::Pin, sync::Arc};
 
 use http::{Method, StatusCode};
 
-use super::open::Edges;
+use super::open::ListenerContext;
 use crate::{
     audit::{Durability, Record, Target, Unwritable},
     domain::TraceContext,
     error::Kind,
-    proxy::call::{ActiveCall, Draft, Edge},
+    proxy::call::{ActiveCall, CallEnd, Draft},
     telemetry::{Span, SpanKind, Trace},
 };
 
 /// Holds a record open; dropping it closes the record, if it is not closed yet.
 pub(super) struct Guard {
     pub(super) draft: Draft,
-    pub(super) edges: Arc<Edges>,
+    pub(super) edges: Arc<ListenerContext>,
     pub(super) method: Method,
     pub(super) target: Option<Target>,
     pub(super) status: Option<StatusCode>,
@@ -53,7 +53,7 @@ impl Guard {
 
     fn close(&mut self) -> Record {
         self.closed = true;
-        let record = self.draft.close(Edge {
+        let record = self.draft.close(CallEnd {
             listener: self.edges.listener.clone(),
             profile: self.edges.profile.clone(),
             method: std::mem::take(&mut self.method),

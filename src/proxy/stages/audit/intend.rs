@@ -1,4 +1,4 @@
-//! Behind the cache, before a credential is taken: on a synced trail, the intent comes first.
+//! SharedService the cache, before a credential is taken: on a synced trail, the intent comes first.
 //!
 //! A secret that has left the process is on the trail even if the process dies the next moment: the
 //! next start finds the intent without a record and says that the call's outcome is unknown. A hit
@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     proxy::{
         call::{Fetch, Head, Intended},
-        stages::shared::Behind,
+        stages::shared::SharedService,
     },
 };
 
@@ -44,7 +44,7 @@ impl<S> Layer<S> for IntendLayer {
 
     fn layer(&self, inner: S) -> Intend<S> {
         Intend {
-            inner: Behind::new(inner),
+            inner: SharedService::new(inner),
             trail: self.trail.clone(),
             profile: self.profile.clone(),
         }
@@ -54,7 +54,7 @@ impl<S> Layer<S> for IntendLayer {
 /// See [`intend`].
 #[derive(Clone, Debug)]
 pub struct Intend<S> {
-    inner: Behind<S>,
+    inner: SharedService<S>,
     trail: Trail,
     profile: ProfileName,
 }
@@ -75,13 +75,13 @@ where
 
     fn call(&mut self, Fetch { head, body }: Fetch) -> Self::Future {
         match self.trail.durability() {
-            Durability::Batched => Either::Left(self.inner.hand_on(Intended { head, body })),
+            Durability::Batched => Either::Left(self.inner.forward(Intended { head, body })),
             Durability::Synced => {
                 let (inner, trail) = (self.inner.clone(), self.trail.clone());
                 let intent = self.intent(&head);
                 Either::Right(Box::pin(async move {
                     trail.intent(intent).await.map_err(unavailable)?;
-                    inner.hand_on(Intended { head, body }).await
+                    inner.forward(Intended { head, body }).await
                 }))
             }
         }

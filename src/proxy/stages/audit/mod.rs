@@ -24,7 +24,7 @@ mod write_ahead;
 
 pub use body::RecordedBody;
 pub use intend::{Intend, IntendLayer, intend};
-pub use open::{Edges, Open, OpenLayer, Refusal, open};
+pub use open::{ListenerContext, Open, OpenLayer, Refusal, open};
 pub use write_ahead::{WriteAhead, WriteAheadLayer, write_ahead};
 
 use std::time::Duration;

@@ -24,13 +24,13 @@ use crate::{
     body::Body,
     domain::{ListenerName, ProblemBase, ProfileName, RequestId, TraceContext},
     error::{Error, Kind},
-    proxy::call::{ActiveCall, Arrival, Draft, Edge, Opened},
+    proxy::call::{ActiveCall, Arrival, CallEnd, Draft, Opened},
     telemetry::{Metrics, Tracer},
 };
 
 /// What the records of one listener have in common, and where they go.
 #[derive(Clone, Debug)]
-pub struct Edges {
+pub struct ListenerContext {
     /// The listener's name.
     pub listener: ListenerName,
     /// The profile its calls lead to.
@@ -45,14 +45,14 @@ pub struct Edges {
     pub metrics: Arc<Metrics>,
 }
 
-impl Edges {
+impl ListenerContext {
     /// Writes down a connection that was refused before there was a request on it.
     pub fn refused(&self, kind: Kind) {
         let time = SystemTime::now();
         let id = RequestId::at(time);
         let draft = Draft::begin(time, id, TraceContext::continue_or_begin(None, id), false);
         draft.note(|facts| facts.error = Some(kind));
-        let record = draft.close(Edge {
+        let record = draft.close(CallEnd {
             listener: self.listener.clone(),
             profile: self.profile.clone(),
             // There is no request to have one.
@@ -71,14 +71,14 @@ pub type Refusal = fn(&Error, RequestId, &ProblemBase) -> Response<Body>;
 
 /// Opens a record for every request. `refusal` makes what takes the place of an answer whose record
 /// cannot be kept.
-pub fn open(edges: Edges, refusal: Refusal) -> OpenLayer {
+pub fn open(edges: ListenerContext, refusal: Refusal) -> OpenLayer {
     OpenLayer { edges: Arc::new(edges), refusal }
 }
 
 /// See [`open`].
 #[derive(Clone, Debug)]
 pub struct OpenLayer {
-    edges: Arc<Edges>,
+    edges: Arc<ListenerContext>,
     refusal: Refusal,
 }
 
@@ -94,7 +94,7 @@ impl<S> Layer<S> for OpenLayer {
 #[derive(Clone, Debug)]
 pub struct Open<S> {
     inner: S,
-    edges: Arc<Edges>,
+    edges: Arc<ListenerContext>,
     refusal: Refusal,
 }
 

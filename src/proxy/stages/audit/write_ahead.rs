@@ -1,4 +1,4 @@
-//! Behind the permission, before anything is answered: the trail must be able to take the record.
+//! SharedService the permission, before anything is answered: the trail must be able to take the record.
 
 use std::task::{Context, Poll};
 

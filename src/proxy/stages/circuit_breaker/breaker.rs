@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BreakerSettings {
+pub struct CircuitBreakerSettings {
     /// Failures within ten seconds that open it, if they are half of the calls; `None` never opens.
     pub failures: Option<u32>,
     /// The first pause; each failed probe doubles it, up to a minute.
@@ -22,14 +22,14 @@ pub struct BreakerSettings {
 
 /// The breaker of one upstream, shared by all workers.
 #[derive(Debug)]
-pub struct Breaker {
-    settings: BreakerSettings,
+pub struct CircuitBreaker {
+    settings: CircuitBreakerSettings,
     state: Mutex<State>,
 }
 
 /// How a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
+pub enum CircuitBreakerState {
     /// Calls pass.
     Closed,
     /// One call at a time passes, to see whether the upstream is back.
@@ -38,7 +38,7 @@ pub enum BreakerState {
     Open,
 }
 
-impl BreakerState {
+impl CircuitBreakerState {
     /// The states, for metrics.
     pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
 
@@ -79,18 +79,18 @@ impl State {
     }
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// A closed one.
-    pub fn new(settings: BreakerSettings) -> Self {
+    pub fn new(settings: CircuitBreakerSettings) -> Self {
         Self { settings, state: Mutex::new(State::closed(Instant::now())) }
     }
 
     /// How it stands.
-    pub fn state(&self) -> BreakerState {
+    pub fn state(&self) -> CircuitBreakerState {
         match &*self.state.lock() {
-            State::Closed { .. } => BreakerState::Closed,
-            State::Open { until, .. } if Instant::now() < *until => BreakerState::Open,
-            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::Closed { .. } => CircuitBreakerState::Closed,
+            State::Open { until, .. } if Instant::now() < *until => CircuitBreakerState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => CircuitBreakerState::HalfOpen,
         }
     }
 
@@ -168,7 +168,7 @@ impl Breaker {
 /// Permission for one call. Dropped without a word, it changes nothing: the caller went away.
 #[derive(Debug)]
 pub(in crate::proxy::stages) struct Pass {
-    breaker: Arc<Breaker>,
+    breaker: Arc<CircuitBreaker>,
     /// Whether it is the call that finds out.
     probe: bool,
     told: bool,
@@ -204,11 +204,11 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(5);
 
-    fn breaker() -> Arc<Breaker> {
-        Arc::new(Breaker::new(BreakerSettings { failures: Some(5), pause: PAUSE }))
+    fn breaker() -> Arc<CircuitBreaker> {
+        Arc::new(CircuitBreaker::new(CircuitBreakerSettings { failures: Some(5), pause: PAUSE }))
     }
 
-    fn fail(breaker: &Arc<Breaker>, times: u32) {
+    fn fail(breaker: &Arc<CircuitBreaker>, times: u32) {
         for _ in 0..times {
             breaker.admit().unwrap().tell(true);
         }
@@ -218,18 +218,22 @@ mod tests {
     async fn opens_after_failures_and_closes_after_one_good_probe() {
         let breaker = breaker();
         fail(&breaker, 4);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
         fail(&breaker, 1);
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.state(), CircuitBreakerState::Open);
         assert_eq!(breaker.admit().unwrap_err(), PAUSE);
         advance(PAUSE).await;
-        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert_eq!(breaker.state(), CircuitBreakerState::HalfOpen);
         let probe = breaker.admit().unwrap();
         assert!(breaker.admit().is_err(), "one at a time");
         probe.tell(false);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
         fail(&breaker, 4);
-        assert_eq!(breaker.state(), BreakerState::Closed, "what was before it opened is forgotten");
+        assert_eq!(
+            breaker.state(),
+            CircuitBreakerState::Closed,
+            "what was before it opened is forgotten"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,7 +246,7 @@ mod tests {
         advance(PAUSE * 2).await;
         drop(breaker.admit().unwrap());
         breaker.admit().unwrap().tell(false);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -252,12 +256,12 @@ mod tests {
             breaker.admit().unwrap().tell(false);
         }
         fail(&breaker, 10);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
         let breaker = self::breaker();
         for _ in 0..10 {
             fail(&breaker, 4);
             advance(WINDOW + WINDOW / 2).await;
         }
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
     }
 }

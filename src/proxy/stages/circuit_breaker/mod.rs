@@ -17,10 +17,10 @@ mod rate_limit;
 
 use self::breaker::Pass;
 pub use self::{
-    breaker::{Breaker, BreakerSettings, BreakerState},
-    rate_limit::Quota,
+    breaker::{CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState},
+    rate_limit::UpstreamRateLimit,
 };
-use super::upstream_health::Health;
+use super::upstream_health::UpstreamHealth;
 use crate::{
     body::Body,
     error::{Error, Fault, Kind},
@@ -28,38 +28,38 @@ use crate::{
 };
 
 /// Holds attempts back while the upstream is failing or has asked for a pause.
-pub fn gate(health: Arc<Health>) -> GateLayer {
-    GateLayer { health }
+pub fn gate(health: Arc<UpstreamHealth>) -> UpstreamGateLayer {
+    UpstreamGateLayer { health }
 }
 
 /// See [`gate`].
 #[derive(Clone, Debug)]
-pub struct GateLayer {
-    health: Arc<Health>,
+pub struct UpstreamGateLayer {
+    health: Arc<UpstreamHealth>,
 }
 
-impl<S> Layer<S> for GateLayer {
-    type Service = Gate<S>;
+impl<S> Layer<S> for UpstreamGateLayer {
+    type Service = UpstreamGate<S>;
 
-    fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, health: Arc::clone(&self.health) }
+    fn layer(&self, inner: S) -> UpstreamGate<S> {
+        UpstreamGate { inner, health: Arc::clone(&self.health) }
     }
 }
 
 /// See [`gate`].
 #[derive(Clone, Debug)]
-pub struct Gate<S> {
+pub struct UpstreamGate<S> {
     inner: S,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
 }
 
-impl<S> Service<Resolved> for Gate<S>
+impl<S> Service<Resolved> for UpstreamGate<S>
 where
     S: Service<Resolved, Response = Response<Body>, Error = Error>,
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = Either<GateFuture<S::Future>, Ready<Result<Response<Body>, Error>>>;
+    type Future = Either<UpstreamGateFuture<S::Future>, Ready<Result<Response<Body>, Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
@@ -70,14 +70,14 @@ where
             Ok(pass) => {
                 let health = Arc::clone(&self.health);
                 let inner = self.inner.call(resolved);
-                Either::Left(GateFuture { inner, pass: Some(pass), health })
+                Either::Left(UpstreamGateFuture { inner, pass: Some(pass), health })
             }
             Err(error) => Either::Right(ready(Err(error))),
         }
     }
 }
 
-impl Health {
+impl UpstreamHealth {
     fn admit(self: &Arc<Self>, resolved: &Resolved) -> Result<Pass, Error> {
         let pass = self.breaker.admit().map_err(|wait| {
             let detail = "the upstream kept failing and is left alone for a moment";
@@ -96,16 +96,16 @@ impl Health {
 }
 
 pin_project! {
-    /// The future of [`Gate`].
-    pub struct GateFuture<F> {
+    /// The future of [`UpstreamGate`].
+    pub struct UpstreamGateFuture<F> {
         #[pin]
         inner: F,
         pass: Option<Pass>,
-        health: Arc<Health>,
+        health: Arc<UpstreamHealth>,
     }
 }
 
-impl<F> Future for GateFuture<F>
+impl<F> Future for UpstreamGateFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Error>>,
 {
@@ -124,7 +124,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for GateFuture<F> {
+impl<F> fmt::Debug for UpstreamGateFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("GateFuture")
     }

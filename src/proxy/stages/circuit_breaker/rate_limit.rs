@@ -22,7 +22,7 @@ use crate::error::{Error, Kind};
 
 /// What is known of one profile's quota, shared by all workers.
 #[derive(Debug)]
-pub struct Quota {
+pub struct UpstreamRateLimit {
     /// Whether there is anything to look at: false while Pigello has not complained.
     limited: AtomicBool,
     state: Mutex<State>,
@@ -52,7 +52,7 @@ impl Window {
     }
 }
 
-impl Quota {
+impl UpstreamRateLimit {
     /// Nothing is known yet.
     pub fn new() -> Self {
         let now = Instant::now();
@@ -121,7 +121,7 @@ impl Quota {
     }
 }
 
-impl Default for Quota {
+impl Default for UpstreamRateLimit {
     fn default() -> Self {
         Self::new()
     }
@@ -220,13 +220,13 @@ mod tests {
         HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::try_from(retry_after).unwrap())])
     }
 
-    fn admit(quota: &Quota, caller: &str) -> Result<(), Error> {
+    fn admit(quota: &UpstreamRateLimit, caller: &str) -> Result<(), Error> {
         quota.admit(|| Some(caller.into()))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_for_everyone_and_told_honestly() {
-        let quota = Quota::new();
+        let quota = UpstreamRateLimit::new();
         admit(&quota, "billing").unwrap();
         quota.learn(StatusCode::SERVICE_UNAVAILABLE, &headers("7"));
         advance(Duration::from_millis(2500)).await;
@@ -244,7 +244,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hot_caller_leaves_the_others_their_share() {
-        let quota = Quota::new();
+        let quota = UpstreamRateLimit::new();
         for _ in 0..100 {
             admit(&quota, "hot").unwrap();
         }
@@ -268,7 +268,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_rises_until_it_is_none() {
-        let quota = Quota::new();
+        let quota = UpstreamRateLimit::new();
         for _ in 0..10 {
             admit(&quota, "a").unwrap();
         }

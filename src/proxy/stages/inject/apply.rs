@@ -52,7 +52,7 @@ where
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.uri_mut() = target.path_and_query().clone().into();
-        *request.headers_mut() = without_look_alikes(headers);
+        *request.headers_mut() = without_spoofed_headers(headers);
         let headers = request.headers_mut();
         let mut buffer = [0; 36];
         if let Ok(id) = HeaderValue::from_str(id.encode(&mut buffer)) {
@@ -73,7 +73,7 @@ where
 /// variable (RFC 9110 §17.10 warns of it), so `X_PIGELLO_CLIENT_SECRET` would stand beside ours.
 ///
 /// A copy, because another attempt may need what came; it has room for what is added.
-pub fn without_look_alikes(headers: &HeaderMap) -> HeaderMap {
+pub fn without_spoofed_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len() + ADDED);
     let others = headers.iter().filter(|(name, _)| !is_pigellos_own(name));
     kept.extend(others.map(|(name, value)| (name.clone(), value.clone())));
@@ -120,7 +120,7 @@ mod tests {
             headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("forged"));
         }
         headers.append("accept", HeaderValue::from_static("again"));
-        let headers = without_look_alikes(&headers);
+        let headers = without_spoofed_headers(&headers);
         assert_eq!(headers.get_all("accept").iter().collect::<Vec<_>>(), ["forged", "again"]);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
@@ -137,7 +137,7 @@ mod tests {
                     headers.append(name, HeaderValue::from_static("forged"));
                 }
             }
-            let headers = without_look_alikes(&headers);
+            let headers = without_spoofed_headers(&headers);
             for name in headers.keys() {
                 let folded = name.as_str().to_ascii_lowercase().replace('_', "-");
                 prop_assert!(ValueName::ALL.iter().all(|ours| ours.header().as_str() != folded));

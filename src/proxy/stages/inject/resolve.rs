@@ -8,27 +8,27 @@ use tower::{Layer, Service};
 
 use crate::{
     body::Body,
-    credentials::Keeper,
+    credentials::CredentialManager,
     error::Error,
     proxy::call::{Intended, Resolved},
 };
 
 /// Takes one credential set for a request, or fails: never six values of seven.
-pub fn resolve(keeper: Keeper) -> ResolveLayer {
-    ResolveLayer { keeper }
+pub fn resolve(manager: CredentialManager) -> ResolveLayer {
+    ResolveLayer { manager }
 }
 
 /// See [`resolve`].
 #[derive(Clone, Debug)]
 pub struct ResolveLayer {
-    keeper: Keeper,
+    manager: CredentialManager,
 }
 
 impl<S> Layer<S> for ResolveLayer {
     type Service = Resolve<S>;
 
     fn layer(&self, inner: S) -> Resolve<S> {
-        Resolve { inner, keeper: self.keeper.clone() }
+        Resolve { inner, manager: self.manager.clone() }
     }
 }
 
@@ -36,7 +36,7 @@ impl<S> Layer<S> for ResolveLayer {
 #[derive(Clone, Debug)]
 pub struct Resolve<S> {
     inner: S,
-    keeper: Keeper,
+    manager: CredentialManager,
 }
 
 impl<S> Service<Intended> for Resolve<S>
@@ -54,8 +54,8 @@ where
     fn call(&mut self, intended: Intended) -> Self::Future {
         // A call that can be sent again may find out whether a version is taken by now.
         let lease = match intended.body.in_memory() {
-            Some(_) => self.keeper.snapshot_to_try(),
-            None => self.keeper.snapshot(),
+            Some(_) => self.manager.snapshot_to_try(),
+            None => self.manager.snapshot(),
         };
         match lease {
             Ok(lease) => {

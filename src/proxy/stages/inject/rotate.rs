@@ -4,7 +4,7 @@
 //! While a secret is rotated there is a moment in which the gateway and Pigello hold different ones.
 //! A 401 is Pigello's word that it did nothing, so a call whose body is in memory is sent once more:
 //! with the other version if there is one, or with a newer one if the source has it by now. The
-//! keeper decides which, and waits no longer than it is allowed to.
+//! manager decides which, and waits no longer than it is allowed to.
 
 use std::{
     fmt,
@@ -20,38 +20,38 @@ use tower::{Layer, Service};
 
 use crate::{
     body::Body,
-    credentials::{Keeper, Lease, Next, Verdict},
+    credentials::{CredentialManager, Lease, Next, Verdict},
     error::Error,
     proxy::{
         call::{Head, Resolved},
-        stages::shared::Behind,
+        stages::shared::SharedService,
     },
 };
 
-/// Tells the keeper how its sets are taken, and repeats calls that a rotation would have failed.
-pub fn rotate(keeper: Keeper) -> RotateLayer {
-    RotateLayer { keeper }
+/// Tells the manager how its sets are taken, and repeats calls that a rotation would have failed.
+pub fn rotate(manager: CredentialManager) -> RotateLayer {
+    RotateLayer { manager }
 }
 
 /// See [`rotate`].
 #[derive(Clone, Debug)]
 pub struct RotateLayer {
-    keeper: Keeper,
+    manager: CredentialManager,
 }
 
 impl<S> Layer<S> for RotateLayer {
     type Service = Rotate<S>;
 
     fn layer(&self, inner: S) -> Rotate<S> {
-        Rotate { inner: Behind::new(inner), keeper: self.keeper.clone() }
+        Rotate { inner: SharedService::new(inner), manager: self.manager.clone() }
     }
 }
 
 /// See [`rotate`].
 #[derive(Clone, Debug)]
 pub struct Rotate<S> {
-    inner: Behind<S>,
-    keeper: Keeper,
+    inner: SharedService<S>,
+    manager: CredentialManager,
 }
 
 impl<S> Service<Resolved> for Rotate<S>
@@ -71,11 +71,11 @@ where
         let lease = Arc::clone(&resolved.lease);
         let again = resolved.body.in_memory().map(|body| {
             let head = Arc::clone(&resolved.head);
-            Attempts { inner: self.inner.clone(), keeper: self.keeper.clone(), head, body }
+            Attempts { inner: self.inner.clone(), manager: self.manager.clone(), head, body }
         });
-        let answer = self.inner.hand_on(resolved);
-        let keeper = self.keeper.clone();
-        RotateFuture { state: State::First { answer, lease, keeper, again } }
+        let answer = self.inner.forward(resolved);
+        let manager = self.manager.clone();
+        RotateFuture { state: State::First { answer, lease, manager, again } }
     }
 }
 
@@ -94,7 +94,7 @@ pin_project! {
             #[pin]
             answer: S::Future,
             lease: Arc<Lease>,
-            keeper: Keeper,
+            manager: CredentialManager,
             again: Option<Attempts<S>>,
         },
         /// It was refused. Only this needs memory of its own.
@@ -113,7 +113,7 @@ where
         let mut state = self.project().state;
         loop {
             let answer = match state.as_mut().project() {
-                StateProjection::First { answer, lease, keeper, again } => {
+                StateProjection::First { answer, lease, manager, again } => {
                     let response = ready!(answer.poll(cx))?;
                     match (verdict(response.status()), again.take()) {
                         (None, _) => return Poll::Ready(Ok(response)),
@@ -121,7 +121,7 @@ where
                             Box::pin(attempts.after(response, Arc::clone(lease)))
                         }
                         (Some(verdict), _) => {
-                            keeper.report(lease, verdict);
+                            manager.report(lease, verdict);
                             return Poll::Ready(Ok(response));
                         }
                     }
@@ -150,8 +150,8 @@ fn verdict(status: StatusCode) -> Option<Verdict> {
 
 /// What it takes to send a call again.
 struct Attempts<S> {
-    inner: Behind<S>,
-    keeper: Keeper,
+    inner: SharedService<S>,
+    manager: CredentialManager,
     head: Arc<Head>,
     body: Bytes,
 }
@@ -167,7 +167,7 @@ where
         mut lease: Arc<Lease>,
     ) -> Result<Response<Body>, Error> {
         for _ in 0..MOST_REPEATS {
-            lease = match self.keeper.after_unauthorized(&lease).await {
+            lease = match self.manager.after_unauthorized(&lease).await {
                 Next::PassOn => return Ok(response),
                 Next::Unavailable(unavailable) => return Err(unavailable.into()),
                 Next::Repeat(lease) => lease,
@@ -177,17 +177,17 @@ where
             let body = Body::full(self.body.clone());
             let (head, lease_again) = (Arc::clone(&self.head), Arc::clone(&lease));
             let resolved = Resolved { head, body, lease: lease_again };
-            response = self.inner.hand_on(resolved).await?;
+            response = self.inner.forward(resolved).await?;
             match verdict(response.status()) {
                 Some(Verdict::Refused) => {}
                 Some(verdict) => {
-                    self.keeper.report(&lease, verdict);
+                    self.manager.report(&lease, verdict);
                     return Ok(response);
                 }
                 None => return Ok(response),
             }
         }
-        self.keeper.report(&lease, Verdict::Refused);
+        self.manager.report(&lease, Verdict::Refused);
         Ok(response)
     }
 }

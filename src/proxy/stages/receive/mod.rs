@@ -1,4 +1,4 @@
-//! Behind the audit guard: makes sure that a request is one, has one reading, and is meant for us.
+//! SharedService the audit guard: makes sure that a request is one, has one reading, and is meant for us.
 //!
 //! hyper hands through what HTTP allows a server to take and much that it does not (two `Host`
 //! fields, absolute targets, raw `..%2f`, `TRACE`). Everything behind this stage relies on a request
@@ -23,7 +23,7 @@ use crate::{
     domain::{CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
-        call::{Head, Opened, Places, Received},
+        call::{ConcurrencyLimits, Head, Opened, Received},
         http_policy::{HostRules, hop_by_hop, refuse_browsers, refuse_methods},
     },
 };
@@ -49,7 +49,7 @@ pub struct Rules {
     /// The limits of one request.
     pub limits: Limits,
     /// How many calls the gateway takes at the same time.
-    pub places: Places,
+    pub places: ConcurrencyLimits,
 }
 
 /// Refuses what is malformed, ambiguous or not meant for this listener.

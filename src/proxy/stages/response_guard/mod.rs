@@ -1,4 +1,4 @@
-//! Behind the credentials, before anything is stored or passed on: makes sure that the secret does
+//! SharedService the credentials, before anything is stored or passed on: makes sure that the secret does
 //! not come back.
 //!
 //! An upstream that repeats what it got (an error page, a debug view, a header echo) would hand the

@@ -24,7 +24,7 @@ mod replay;
 
 pub use self::budget::Budget;
 use self::replay::{Reading, Replay};
-use super::{shared::Behind, upstream_health::Health};
+use super::{shared::SharedService, upstream_health::UpstreamHealth};
 use crate::{
     body::Body,
     credentials::Lease,
@@ -46,7 +46,7 @@ pub struct RetrySettings {
 }
 
 /// Makes attempts.
-pub fn retry(settings: RetrySettings, health: Arc<Health>) -> RetryLayer {
+pub fn retry(settings: RetrySettings, health: Arc<UpstreamHealth>) -> RetryLayer {
     RetryLayer { settings, health }
 }
 
@@ -54,7 +54,7 @@ pub fn retry(settings: RetrySettings, health: Arc<Health>) -> RetryLayer {
 #[derive(Clone, Debug)]
 pub struct RetryLayer {
     settings: RetrySettings,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
 }
 
 impl<S> Layer<S> for RetryLayer {
@@ -62,7 +62,7 @@ impl<S> Layer<S> for RetryLayer {
 
     fn layer(&self, inner: S) -> Retry<S> {
         Retry {
-            inner: Behind::new(inner),
+            inner: SharedService::new(inner),
             settings: self.settings,
             health: Arc::clone(&self.health),
         }
@@ -72,9 +72,9 @@ impl<S> Layer<S> for RetryLayer {
 /// See [`retry`].
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
-    inner: Behind<S>,
+    inner: SharedService<S>,
     settings: RetrySettings,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
 }
 
 impl<S> Service<Resolved> for Retry<S>
@@ -98,7 +98,7 @@ where
         let began = Instant::now();
         let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));
         let call =
-            self.inner.hand_on(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
+            self.inner.forward(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
         RetryFuture {
             state: State::Attempt { call, began },
             timer: sleep_until(began + self.settings.first_byte),
@@ -141,11 +141,11 @@ pin_project! {
 
 /// What it takes to make another attempt.
 struct Again<S> {
-    inner: Behind<S>,
+    inner: SharedService<S>,
     head: Arc<Head>,
     lease: Arc<Lease>,
     idempotent: bool,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
     left: u32,
     ceiling: Duration,
 }
@@ -205,7 +205,7 @@ where
                     // There is an `again`: only it leads to a pause.
                     let Some(again) = &*this.again else { return Poll::Pending };
                     let began = Instant::now();
-                    let call = again.inner.hand_on(Resolved {
+                    let call = again.inner.forward(Resolved {
                         head: Arc::clone(&again.head),
                         body: this.body.attempt(),
                         lease: Arc::clone(&again.lease),
