@@ -25,7 +25,7 @@ use pigello_gateway::{
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
     mock::Authority,
     proxy::{
-        cache::{self, CacheLayer, Scope, Store, cache},
+        cache::{self, Cache, CacheLayer, Partition, cache},
         call::{
             Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Peer, Received,
             Recorded, Resolved,
@@ -66,8 +66,8 @@ pub struct Ground {
     runtime: Runtime,
     settings: Settings,
     policy: Arc<Policy>,
-    store: Store,
-    no_memory: Store,
+    cache: Cache,
+    no_cache: Cache,
     origin: Origin,
     manager: CredentialManager,
     edges: ListenerContext,
@@ -100,8 +100,8 @@ impl Ground {
         Ok(Self {
             policy: Arc::new(app::policy(&loaded.settings)),
             settings: loaded.settings,
-            store: Store::new(cache::Settings::default()),
-            no_memory: Store::new(cache::Settings { enabled: false, ..Default::default() }),
+            cache: Cache::new(cache::Settings::default()),
+            no_cache: Cache::new(cache::Settings { enabled: false, ..Default::default() }),
             origin: "https://localhost".parse().during("no origin")?,
             manager,
             edges: ListenerContext {
@@ -147,15 +147,15 @@ impl Ground {
         Arc::clone(&self.policy)
     }
 
-    /// What is remembered.
-    pub fn store(&self) -> Store {
-        self.store.clone()
+    /// The cache.
+    pub fn cache(&self) -> Cache {
+        self.cache.clone()
     }
 
-    /// Whose memory it is.
-    pub fn scope(&self) -> Scope {
+    /// The listener's part of it.
+    pub fn partition(&self) -> Partition {
         let (profile, origin) = (self.edges.profile.clone(), self.origin.clone());
-        Scope { profile, origin, manager: self.manager() }
+        Partition::new(profile, origin, self.manager())
     }
 
     /// The credentials.
@@ -246,7 +246,7 @@ impl Ground {
 
     fn intending(&self) -> ServiceBuilder<Intending> {
         self.recording()
-            .layer(cache(self.no_memory.clone(), self.scope()))
+            .layer(cache(self.no_cache.clone(), self.partition()))
             .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
     }
 

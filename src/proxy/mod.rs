@@ -82,10 +82,10 @@ pub struct Parts {
     pub schemes: identify::Schemes,
     /// Who may do what.
     pub policy: Arc<authorize::Policy>,
-    /// What is remembered, for all listeners.
-    pub store: cache::Store,
-    /// Whose memory this listener may use.
-    pub scope: cache::Scope,
+    /// The cache of all listeners.
+    pub cache: cache::Cache,
+    /// The part of the cache that this listener uses.
+    pub partition: cache::Partition,
     /// The credentials of the listener's profile.
     pub manager: CredentialManager,
     /// How long one call may take, all attempts together, to the last byte.
@@ -137,7 +137,7 @@ pub fn build(
         .layer(audit::write_ahead(trail.clone()))
         // Before the credentials: a hit never touches a secret.
         .layer(trace::stage("cache"))
-        .layer(cache::cache(parts.store, parts.scope))
+        .layer(cache::cache(parts.cache, parts.partition))
         // SharedService the cache: what memory answers is over before its connection reads on.
         .layer(detach::detach())
         // SharedService the cache, before the credentials: a secret that leaves is on a synced trail first.

@@ -1,4 +1,4 @@
-//! What may be cached, and for how long: checked settings, and the rule for one request.
+//! The checked settings of the cache, and the rule for a request.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -14,19 +14,19 @@ use crate::domain::{Operation, OperationPattern, PathPattern};
 pub struct Settings {
     /// Whether anything is cached.
     pub enabled: bool,
-    /// Bytes that everything stored may take, keys and header fields included.
+    /// Bytes that all stored responses may take, keys and header fields included.
     pub max_bytes: u64,
-    /// Bytes that one response may take; a longer one streams past the cache.
+    /// Bytes that one response may take. A larger one is not stored.
     pub max_entry_bytes: usize,
-    /// How long a call waits for another one that fetches the same object; then it asks for itself.
-    /// The call it waits for has its own deadline, so that deadline is the right value.
+    /// How long a call waits for another call's fetch of the same response before it makes its own. The
+    /// deadline of a call is the right value, because it bounds the other call too.
     pub collapse_wait: Duration,
-    /// The first rule that matches a request decides.
+    /// The first rule that matches a request applies.
     pub rules: Vec<Rule>,
 }
 
 impl Default for Settings {
-    /// 64 MiB, 1 MiB a response, and the one default rule: `subtenant.get` for 60 s.
+    /// 64 MiB, 1 MiB for one response, and one rule: `subtenant.get` for 60 s.
     fn default() -> Self {
         Self {
             enabled: true,
@@ -41,30 +41,30 @@ impl Default for Settings {
     }
 }
 
-/// One checked `[[cache.rules]]` entry.
+/// A checked `[[cache.rules]]` entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The operations it is for.
+    /// The operations under this rule.
     pub operations: Vec<OperationPattern>,
-    /// The paths it is for, among requests that match no operation.
+    /// The paths under this rule, for requests that match no operation.
     pub paths: Vec<PathPattern>,
-    /// Freshness of a success where the response itself states none. Zero: none.
+    /// The freshness lifetime of a 200 that states none. Zero gives none.
     pub ttl: Duration,
-    /// How long a stale response may be served while it is fetched anew (RFC 5861 §3), where the
-    /// response itself does not say.
+    /// How long a stale response may be served while it is revalidated (RFC 5861 §3), unless the response
+    /// states it.
     pub stale_while_revalidate: Duration,
-    /// How long a stale response may be served while the upstream fails (RFC 5861 §4), where the
-    /// response itself does not say.
+    /// How long a stale response may be served while the upstream fails (RFC 5861 §4), unless the response
+    /// states it.
     pub stale_if_error: Duration,
-    /// Freshness of 404 and 410 where the response itself states none. Zero: none.
+    /// The freshness lifetime of a 404 or 410 that states none. Zero gives none.
     pub negative_ttl: Duration,
-    /// Whether a tenth of a response's age since `Last-Modified` is its freshness where nothing else
-    /// states one (RFC 9111 §4.2.2).
+    /// Whether a tenth of the time since `Last-Modified` is the lifetime of a response without another
+    /// one (RFC 9111 §4.2.2).
     pub heuristic: bool,
 }
 
 impl Rule {
-    /// Whether the rule is for this request.
+    /// Whether the rule covers a request.
     pub fn matches(&self, operation: Option<&Operation>, path: &str) -> bool {
         match operation {
             Some(operation) => self.operations.iter().any(|pattern| pattern.matches(operation)),
@@ -74,7 +74,7 @@ impl Rule {
 }
 
 impl Default for Rule {
-    /// The default freshness, for nothing yet.
+    /// The default lifetimes, for no request.
     fn default() -> Self {
         Self {
             operations: Vec::new(),
@@ -88,9 +88,7 @@ impl Default for Rule {
     }
 }
 
-/// The rule for a request, if it may be cached at all. The first one that matches decides.
-///
-/// People under protection are never in the cache, whatever a rule says.
+/// The first rule that covers a request. No rule covers people with a protected identity.
 pub(super) fn find<'a>(
     rules: &'a [Arc<Rule>],
     operation: Option<&Operation>,
@@ -100,14 +98,14 @@ pub(super) fn find<'a>(
     (!is_protected(operation, path)).then_some(rule)
 }
 
-/// By name, and by path: neither an operation of the configuration nor a free path rule opens what no
-/// rule may.
+/// Checks the operation's name and the path, because neither a configured operation nor a rule for
+/// paths may open the protected data.
 fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
     operation.is_some_and(Operation::is_protected_identity)
         || PROTECTED.find(path.as_bytes()).is_some()
 }
 
-/// Made once: every hit's path is looked through.
+/// Made once, because every hit's path is searched.
 static PROTECTED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("protectedidentity"));
 
 #[cfg(test)]
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_one_operation() {
+    fn the_default_rule_covers_one_operation() {
         let rules: Vec<_> = Settings::default().rules.into_iter().map(Arc::new).collect();
         let cached: Vec<_> = builtin_operations()
             .filter(|operation| find(&rules, Some(operation), "/").is_some())

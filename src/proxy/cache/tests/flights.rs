@@ -1,4 +1,4 @@
-//! One fetch for many callers, whatever becomes of the callers.
+//! Single flight: one fetch for many callers, also if callers leave.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn a_thousand_callers_make_one_call() {
     bench.upstream.then(turn);
     let callers: Vec<_> = (0..1000).map(|_| tokio::spawn(bench.get("/object").begin())).collect();
     settle().await;
-    assert_eq!((bench.upstream.count(), bench.store.stats().in_flight), (1, 1));
+    assert_eq!((bench.upstream.count(), bench.cache.stats().in_flight), (1, 1));
     drop(gate);
     let mut leader = None;
     let mut collapsed = 0;
@@ -27,7 +27,7 @@ async fn a_thousand_callers_make_one_call() {
             Some(CacheResult::Miss) => assert!(leader.replace(answer.id).is_none()),
             Some(CacheResult::Collapsed) => {
                 collapsed += 1;
-                assert_eq!(answer.source, leader, "it names the call that fetched");
+                assert_eq!(answer.source, leader, "the record names the call that fetched");
                 assert_eq!(
                     answer.field("cache-status"),
                     "pigello-gateway; fwd=miss; collapsed; ttl=60"
@@ -37,11 +37,11 @@ async fn a_thousand_callers_make_one_call() {
         }
     }
     assert_eq!((collapsed, bench.upstream.count()), (999, 1));
-    assert_eq!(bench.store.stats().in_flight, 0);
+    assert_eq!(bench.cache.stats().in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_object_is_confirmed_once() {
+async fn many_callers_make_one_validation() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=1").header("etag", "\"a\""));
     bench.get("/object").send().await;
@@ -58,7 +58,7 @@ async fn a_stale_object_is_confirmed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fetch_survives_the_caller_that_began_it() {
+async fn a_fetch_survives_the_caller_that_began_it() {
     let bench = Bench::free();
     let (turn, gate) = reply(200).cache_control("max-age=60").gated();
     bench.upstream.then(turn);
@@ -75,7 +75,7 @@ async fn the_fetch_survives_the_caller_that_began_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_leaves_disturbs_nobody() {
+async fn a_waiting_caller_that_leaves_changes_nothing() {
     let bench = Bench::free();
     let (turn, gate) = reply(200).cache_control("max-age=60").gated();
     bench.upstream.then(turn);
@@ -89,13 +89,13 @@ async fn a_follower_that_leaves_disturbs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_for_one_caller_does_not_hold_up_the_others() {
+async fn a_response_for_one_caller_releases_the_others_to_fetch_in_parallel() {
     let bench = Bench::free();
     let (first, gate) = reply(200).cache_control("no-store").gated();
     bench.upstream.then(first);
     let leader = tokio::spawn(bench.get("/object").begin());
     settle().await;
-    // Each of these answers comes only when all have been asked for: they go side by side.
+    // Each response comes only after all requests: they are in flight together.
     let gates: Vec<_> = (0..10)
         .map(|_| {
             let (turn, gate) = reply(200).cache_control("no-store").gated();
@@ -109,7 +109,7 @@ async fn an_answer_for_one_caller_does_not_hold_up_the_others() {
     drop(gate);
     settle().await;
     assert_eq!(bench.upstream.count(), 11);
-    // Nor does anybody wait for such an answer again.
+    // Later calls do not wait for such a response either.
     let (turn, gate) = reply(200).cache_control("no-store").gated();
     bench.upstream.then(turn);
     let one = tokio::spawn(bench.get("/object").begin());
@@ -123,7 +123,7 @@ async fn an_answer_for_one_caller_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_shared() {
+async fn all_waiting_callers_get_the_failure() {
     let bench = Bench::free();
     let (turn, gate) = failure(Kind::UpstreamConnectTimeout).gated();
     bench.upstream.then(turn);
@@ -137,7 +137,7 @@ async fn a_failure_is_shared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_is_bounded() {
+async fn a_caller_waits_for_a_bounded_time() {
     let settings = Settings {
         collapse_wait: Duration::from_secs(5),
         rules: vec![free_rule()],
@@ -157,7 +157,7 @@ async fn waiting_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_variant_is_fetched_for_itself() {
+async fn another_variant_has_its_own_fetch() {
     let bench = Bench::free();
     let stored = || reply(200).cache_control("max-age=60").header("vary", "foo");
     let (turn, gate) = stored().gated();
@@ -174,7 +174,7 @@ async fn another_variant_is_fetched_for_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_parts_those_before_it_from_those_behind_it() {
+async fn a_call_after_a_write_does_not_join_a_fetch_before_it() {
     let bench = Bench::free();
     let (turn, gate) = reply(200).cache_control("max-age=60").gated();
     bench.upstream.then(turn);
@@ -187,13 +187,13 @@ async fn a_write_parts_those_before_it_from_those_behind_it() {
     assert_eq!((behind.result, behind.number()), (Some(CacheResult::Miss), 3));
     drop(gate);
     assert_eq!(before.await.unwrap().unwrap().finish().await.number(), 1);
-    // The answer from before the write came last and is not what is stored.
+    // The response from before the write came last and is not stored.
     assert_eq!(bench.get("/object").send().await.number(), 3);
-    assert_eq!(bench.store.stats().refused, 1);
+    assert_eq!(bench.cache.stats().refused, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_and_new_credentials_overtake_a_fetch() {
+async fn a_fetch_overtaken_by_a_purge_or_a_rotation_is_not_stored() {
     let bench = Bench::free();
     for is_purge in [true, false] {
         let before = bench.upstream.count() as u64;
@@ -202,23 +202,23 @@ async fn a_purge_and_new_credentials_overtake_a_fetch() {
         let fetching = tokio::spawn(bench.get("/object").begin());
         settle().await;
         if is_purge {
-            bench.store.purge_all();
+            bench.cache.purge_all();
         } else {
             bench.generation.rotate();
         }
         drop(gate);
         assert_eq!(fetching.await.unwrap().unwrap().finish().await.number(), before + 1);
-        assert_eq!(bench.store.stats().responses, 0);
+        assert_eq!(bench.cache.stats().responses, 0);
         assert_eq!(bench.get("/object").send().await.number(), before + 2);
-        bench.store.purge_all();
+        bench.cache.purge_all();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_whose_end_is_not_known_counts_as_done() {
+async fn a_write_with_an_unknown_end_invalidates() {
     let bench = Bench::free();
     let stored = || reply(200).cache_control("max-age=60");
-    // Its caller leaves.
+    // The caller leaves.
     bench.upstream.then(stored());
     bench.get("/object").send().await;
     let (turn, gate) = reply(200).gated();
@@ -231,7 +231,7 @@ async fn a_write_whose_end_is_not_known_counts_as_done() {
     drop(gate);
     bench.upstream.then(stored());
     assert_eq!(bench.get("/object").send().await.result, Some(CacheResult::Miss));
-    // The upstream breaks off; then the gateway itself refuses, and nothing was sent.
+    // The upstream closes the connection; then the gateway refuses, and nothing was sent.
     for (kind, hit) in [(Kind::UpstreamClosed, false), (Kind::CredentialsUnavailable, true)] {
         bench.upstream.then(failure(kind));
         assert!(bench.request(Method::DELETE, "/object").begin().await.is_err());

@@ -1,4 +1,4 @@
-//! The stage over an upstream in process: it answers what it is told and keeps what it was asked.
+//! The stage over an upstream in process, which sends scripted responses and records the requests.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tower::{Layer as _, Service, ServiceExt as _};
 
-use super::super::{Generation, Rule, Scope, Settings, Store, WallClock, cache, service::Cached};
+use super::super::{
+    Cache, Cached, CredentialGeneration, Partition, Rule, Settings, WallClock, cache,
+};
 use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
@@ -27,9 +29,9 @@ use crate::{
     },
 };
 
-/// An upstream, a store, and one profile's stage over them.
+/// An upstream, a cache, and one profile's stage over them.
 pub(super) struct Bench {
-    pub(super) store: Store,
+    pub(super) cache: Cache,
     pub(super) upstream: Upstream,
     pub(super) generation: Counter,
     pub(super) stage: Cached<Sender, Counter>,
@@ -38,7 +40,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// A free rule over all paths, with no freshness of its own: what the responses say counts.
+    /// One rule for all paths without a lifetime, so that the responses decide.
     pub(super) fn free() -> Self {
         Self::with_rule(free_rule())
     }
@@ -49,20 +51,20 @@ impl Bench {
 
     pub(super) fn new(settings: Settings) -> Self {
         let clock = TestClock::default();
-        let store = Store::with_clock(settings, Arc::new(clock));
+        let cache = Cache::with_clock(settings, Arc::new(clock));
         let (upstream, generation) = (Upstream::default(), Counter::default());
-        let stage = stage("production", &store, &generation, &upstream);
+        let stage = stage("production", &cache, &generation, &upstream);
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Self { store, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, generation, stage, catalog, clock }
     }
 
-    /// Another profile over the same store.
+    /// Another profile over the same cache.
     pub(super) fn other_profile(&self, name: &str, upstream: &Upstream) -> Self {
-        let (store, clock) = (self.store.clone(), self.clock);
+        let (cache, clock) = (self.cache.clone(), self.clock);
         let generation = Counter::default();
-        let stage = stage(name, &store, &generation, upstream);
+        let stage = stage(name, &cache, &generation, upstream);
         let (upstream, catalog) = (upstream.clone(), Arc::clone(&self.catalog));
-        Self { store, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, generation, stage, catalog, clock }
     }
 
     /// The date `seconds` from now.
@@ -101,27 +103,24 @@ pub(super) fn free_rule() -> Rule {
 
 fn stage(
     profile: &str,
-    store: &Store,
+    shared: &Cache,
     generation: &Counter,
     upstream: &Upstream,
 ) -> Cached<Sender, Counter> {
-    let scope = Scope {
-        profile: ProfileName::new(profile),
-        origin: "https://api.pigello.io".parse().unwrap(),
-        manager: generation.clone(),
-    };
+    let origin = "https://api.pigello.io".parse().unwrap();
+    let partition = Partition::new(ProfileName::new(profile), origin, generation.clone());
     let sender = Sender { upstream: upstream.clone(), generation: generation.clone() };
-    cache(store.clone(), scope).layer(sender)
+    cache(shared.clone(), partition).layer(sender)
 }
 
-/// Lets every task that is ready run, a thousand callers' too.
+/// Runs every task that is ready, even those of a thousand callers.
 pub(super) async fn settle() {
     for _ in 0..5_000 {
         tokio::task::yield_now().await;
     }
 }
 
-/// A request to be sent through the stage.
+/// A request through the stage.
 pub(super) struct Request<'a> {
     bench: &'a Bench,
     method: Method,
@@ -142,12 +141,12 @@ impl Request<'_> {
         self
     }
 
-    /// Sends it and reads the whole answer.
+    /// Sends the request and reads the whole answer.
     pub(super) async fn send(self) -> Answer {
         self.begin().await.unwrap().finish().await
     }
 
-    /// Sends it and reads the head of the answer.
+    /// Sends the request and reads the head of the answer.
     pub(super) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
         let mut stage = self.bench.stage.clone();
         let recorded = self.recorded();
@@ -159,7 +158,7 @@ impl Request<'_> {
         })
     }
 
-    /// What the stage is given.
+    /// The request as the stage gets it.
     pub(super) fn recorded(self) -> Recorded {
         let operation = self.bench.operation(&self.method, self.target.path());
         let mut recorded = recorded(self.target.as_str());
@@ -185,7 +184,7 @@ pub(super) fn recorded(target: &str) -> Recorded {
     Recorded { head: Arc::new(head), body: Body::empty(), operation: None }
 }
 
-/// An answer whose body is yet to come.
+/// An answer without its body.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) response: Response<Body>,
@@ -210,7 +209,7 @@ impl Open {
     }
 }
 
-/// An answer, and what the record says of it.
+/// An answer, and the facts in its audit record.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -228,13 +227,13 @@ impl Answer {
         lines.collect::<Vec<_>>().join(", ")
     }
 
-    /// Which of the upstream's answers it is.
+    /// The number of the upstream's response.
     pub(super) fn number(&self) -> u64 {
         self.field("count").parse().unwrap_or_default()
     }
 }
 
-/// The number of a profile's credentials.
+/// A profile's credentials, as their generation.
 #[derive(Clone, Debug)]
 pub(super) struct Counter(Arc<Mutex<Credentials>>);
 
@@ -242,7 +241,7 @@ pub(super) struct Counter(Arc<Mutex<Credentials>>);
 struct Credentials {
     newest: u64,
     in_use: Option<u64>,
-    /// What calls are sent with, if not with those in use.
+    /// The generation that calls are sent with, if not the one in use.
     trial: Option<u64>,
 }
 
@@ -259,17 +258,17 @@ impl Counter {
         credentials.in_use = Some(credentials.newest);
     }
 
-    /// Credentials that are no longer to be used; returns what they were.
+    /// Takes the credentials out of use. Returns their generation.
     pub(super) fn lose(&self) -> Option<u64> {
         self.0.lock().in_use.take()
     }
 
-    /// Credentials that are used again.
+    /// Puts credentials back in use.
     pub(super) fn regain(&self, generation: Option<u64>) {
         self.0.lock().in_use = generation;
     }
 
-    /// From now on calls are sent with these.
+    /// Sends calls with these credentials from now on.
     pub(super) fn try_out(&self, trial: Option<u64>) {
         self.0.lock().trial = trial;
     }
@@ -280,13 +279,13 @@ impl Counter {
     }
 }
 
-impl Generation for Counter {
+impl CredentialGeneration for Counter {
     fn generation(&self) -> Option<u64> {
         self.0.lock().in_use
     }
 }
 
-/// Notes what credentials a call is sent with, and sends it.
+/// Notes the credentials that a call is sent with, and sends it.
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
     upstream: Upstream,
@@ -308,7 +307,7 @@ impl Service<Fetch> for Sender {
     }
 }
 
-/// A time of day that passes as tokio's clock does.
+/// A time of day that follows tokio's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TestClock(Instant);
 
@@ -324,7 +323,7 @@ impl WallClock for TestClock {
     }
 }
 
-/// Answers in turn what it was told to, and then 200 with nothing said about freshness.
+/// Sends its scripted responses in order, and then 200 without a lifetime.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Upstream(Arc<Mutex<Script>>);
 
@@ -334,7 +333,7 @@ struct Script {
     asked: Vec<Asked>,
 }
 
-/// What the upstream was asked.
+/// A request at the upstream.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) method: Method,
@@ -348,7 +347,7 @@ impl Asked {
     }
 }
 
-/// One answer of the upstream.
+/// One scripted response.
 #[derive(Debug)]
 pub(super) struct Turn {
     result: Result<Response<Body>, Kind>,
@@ -391,7 +390,7 @@ impl Turn {
         self
     }
 
-    /// Waits until the returned half is sent to or dropped.
+    /// Holds the response back until the returned half sends or is dropped.
     pub(super) fn gated(mut self) -> (Self, tokio::sync::oneshot::Sender<()>) {
         let (open, gate) = tokio::sync::oneshot::channel();
         self.gate = Some(gate);
@@ -405,7 +404,7 @@ impl Upstream {
         self
     }
 
-    /// Takes back the turns that were not used.
+    /// Removes the responses that were not used.
     pub(super) fn forget(&self) {
         self.0.lock().turns.clear();
     }
@@ -415,7 +414,7 @@ impl Upstream {
         *self.0.lock() = Script::default();
     }
 
-    /// How often it was asked.
+    /// The number of requests.
     pub(super) fn count(&self) -> usize {
         self.0.lock().asked.len()
     }
@@ -443,10 +442,10 @@ impl Service<Fetch> for Upstream {
         };
         Box::pin(async move {
             if let Some(gate) = turn.gate {
-                // Opened, or dropped with its test: both let the answer go.
+                // Opened, or dropped with its test: both release the response.
                 gate.await.unwrap_or_default();
             }
-            let mut response = turn.result.map_err(|kind| Error::new(kind, "as told"))?;
+            let mut response = turn.result.map_err(|kind| Error::new(kind, "as scripted"))?;
             response.headers_mut().insert("count", number.into());
             Ok(response)
         })
