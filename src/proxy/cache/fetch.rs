@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tower::{Service, ServiceExt as _};
 
 use super::{
     coalesce::Leader,
     handle::Cache,
-    outcome::{CallResult, FetchOutcome, SharedError},
+    outcome::{CallResult, FetchOutcome, Reply, SharedError},
     policy::{
         directives::RequestDirectives,
         fields::RequestFields,
@@ -43,9 +43,6 @@ use crate::{
         http_policy::hop_by_hop,
     },
 };
-
-/// Where the answer goes. The caller may have left.
-pub(super) type Reply = oneshot::Sender<CallResult>;
 
 /// One fetch.
 pub(super) struct FetchJob {

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::Response;
+use tokio::sync::oneshot;
 
 use super::storage::response::StoredResponse;
 use crate::{
@@ -12,6 +13,9 @@ use crate::{
 
 /// The end of a call.
 pub(super) type CallResult = Result<Response<Body>, Error>;
+
+/// Hands the end of a call to its caller, who may have left.
+pub(super) type Reply = oneshot::Sender<CallResult>;
 
 /// The end of a fetch.
 #[derive(Clone, Debug)]

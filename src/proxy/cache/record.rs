@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::mpsc;
 
-use super::fetch::Reply;
+use super::outcome::Reply;
 use crate::{
     body::Body,
     error::{BoxError, Error, Kind},

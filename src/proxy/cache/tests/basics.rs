@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::advance;
 
-use super::harness::{Bench, reply};
+use super::{harness::Bench, upstream::reply};
 use crate::{audit::CacheResult, proxy::cache::Settings};
 
 const PK: &str = "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";

@@ -9,7 +9,10 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
-use super::harness::{Bench, free_rule, reply, settle};
+use super::{
+    harness::{Bench, free_rule, settle},
+    upstream::reply,
+};
 use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
@@ -94,16 +97,16 @@ async fn a_body_streams_while_it_is_stored() {
         assert_eq!(frame.into_data().unwrap(), text);
     }
     // No call is answered with half of the body.
-    let follower = tokio::spawn(bench.get("/object").begin());
+    let waiter = tokio::spawn(bench.get("/object").begin());
     settle().await;
-    assert!(!follower.is_finished());
+    assert!(!waiter.is_finished());
     drop(upstream);
     assert!(open.response.body_mut().frame().await.is_none());
     // A caller that has the end finds the response stored.
     assert_eq!(bench.get("/object").send().await.body, "onetwo");
-    let followed = follower.await.unwrap().unwrap().finish().await;
-    assert_eq!((followed.body.as_ref(), bench.upstream.count()), (&b"onetwo"[..], 1));
-    assert_eq!(followed.field("content-length"), "6");
+    let waited = waiter.await.unwrap().unwrap().finish().await;
+    assert_eq!((waited.body.as_ref(), bench.upstream.count()), (&b"onetwo"[..], 1));
+    assert_eq!(waited.field("content-length"), "6");
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,11 +129,11 @@ async fn calls_that_wait_for_an_incomplete_body_fetch_themselves() {
     let (upstream, body) = pipe();
     bench.upstream.then(reply(200).cache_control("max-age=60").body(body));
     let leader = bench.get("/object").begin().await.unwrap();
-    let follower = tokio::spawn(bench.get("/object").begin());
+    let waiter = tokio::spawn(bench.get("/object").begin());
     settle().await;
     upstream.send(data("half")).unwrap();
     upstream.send(broken()).unwrap();
-    let answer = follower.await.unwrap().unwrap().finish().await;
+    let answer = waiter.await.unwrap().unwrap().finish().await;
     assert_eq!((answer.body.as_ref(), answer.number()), (&b"body"[..], 2));
     assert!(leader.try_finish().await.is_err());
 }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use futures_util::FutureExt as _;
 
-use super::harness::{Bench, reply};
+use super::{harness::Bench, upstream::reply};
 use crate::body::Body;
 
 #[tokio::test]

@@ -4,10 +4,37 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
-use tokio::time::advance;
+use tokio::{sync::oneshot, task::JoinHandle, time::advance};
 
-use super::harness::{Bench, failure, free_rule, reply, settle};
-use crate::{audit::CacheResult, error::Kind, proxy::cache::Settings};
+use super::{
+    harness::{Answer, Bench, Open, free_rule, settle},
+    upstream::{Turn, failure, reply},
+};
+use crate::{
+    audit::CacheResult,
+    error::{Error, Kind},
+    proxy::cache::Settings,
+};
+
+type Call = JoinHandle<Result<Open, Error>>;
+
+/// Starts a call whose response waits until the gate is dropped.
+async fn held_back(bench: &Bench, turn: Turn) -> (Call, oneshot::Sender<()>) {
+    let (turn, gate) = turn.gated();
+    bench.upstream.then(turn);
+    (waiting(bench).await, gate)
+}
+
+/// Starts a call and lets it wait.
+async fn waiting(bench: &Bench) -> Call {
+    let call = tokio::spawn(bench.get("/object").begin());
+    settle().await;
+    call
+}
+
+async fn finished(call: Call) -> Answer {
+    call.await.unwrap().unwrap().finish().await
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_callers_make_one_call() {
@@ -60,16 +87,12 @@ async fn many_callers_make_one_validation() {
 #[tokio::test(start_paused = true)]
 async fn a_fetch_survives_the_caller_that_began_it() {
     let bench = Bench::free();
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
-    let follower = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
+    let waiter = waiting(&bench).await;
     leader.abort();
     settle().await;
     drop(gate);
-    let answer = follower.await.unwrap().unwrap().finish().await;
+    let answer = finished(waiter).await;
     assert_eq!((answer.result, answer.number()), (Some(CacheResult::Collapsed), 1));
     assert_eq!(bench.get("/object").send().await.result, Some(CacheResult::Hit));
 }
@@ -77,24 +100,17 @@ async fn a_fetch_survives_the_caller_that_began_it() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_caller_that_leaves_changes_nothing() {
     let bench = Bench::free();
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
-    let follower = tokio::spawn(bench.get("/object").begin());
-    settle().await;
-    follower.abort();
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
+    let waiter = waiting(&bench).await;
+    waiter.abort();
     drop(gate);
-    assert_eq!(leader.await.unwrap().unwrap().finish().await.result, Some(CacheResult::Miss));
+    assert_eq!(finished(leader).await.result, Some(CacheResult::Miss));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_response_for_one_caller_releases_the_others_to_fetch_in_parallel() {
     let bench = Bench::free();
-    let (first, gate) = reply(200).cache_control("no-store").gated();
-    bench.upstream.then(first);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("no-store")).await;
     // Each response comes only after all requests: they are in flight together.
     let gates: Vec<_> = (0..10)
         .map(|_| {
@@ -113,8 +129,7 @@ async fn a_response_for_one_caller_releases_the_others_to_fetch_in_parallel() {
     let (turn, gate) = reply(200).cache_control("no-store").gated();
     bench.upstream.then(turn);
     let one = tokio::spawn(bench.get("/object").begin());
-    let two = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let two = waiting(&bench).await;
     assert_eq!(bench.upstream.count(), 13);
     drop((gates, gate));
     for answer in join_all(callers.into_iter().chain([leader, one, two])).await {
@@ -144,10 +159,7 @@ async fn a_caller_waits_for_a_bounded_time() {
         ..Settings::default()
     };
     let bench = Bench::new(settings);
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
     let begun = tokio::time::Instant::now();
     let answer = bench.get("/object").send().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
@@ -168,25 +180,22 @@ async fn another_variant_has_its_own_fetch() {
     let same = tokio::spawn(bench.get("/object").header("foo", "1").begin());
     settle().await;
     drop(gate);
-    assert_eq!(one.await.unwrap().unwrap().finish().await.number(), 1);
-    assert_eq!(two.await.unwrap().unwrap().finish().await.number(), 2);
-    assert_eq!(same.await.unwrap().unwrap().finish().await.number(), 1);
+    assert_eq!(finished(one).await.number(), 1);
+    assert_eq!(finished(two).await.number(), 2);
+    assert_eq!(finished(same).await.number(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_after_a_write_does_not_join_a_fetch_before_it() {
     let bench = Bench::free();
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let before = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let (before, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
     bench.upstream.then(reply(204));
     bench.request(Method::PATCH, "/object").body("{}").send().await;
     bench.upstream.then(reply(200).cache_control("max-age=60"));
     let behind = bench.get("/object").send().await;
     assert_eq!((behind.result, behind.number()), (Some(CacheResult::Miss), 3));
     drop(gate);
-    assert_eq!(before.await.unwrap().unwrap().finish().await.number(), 1);
+    assert_eq!(finished(before).await.number(), 1);
     // The response from before the write came last and is not stored.
     assert_eq!(bench.get("/object").send().await.number(), 3);
     assert_eq!(bench.cache.stats().refused, 1);
@@ -197,17 +206,14 @@ async fn a_fetch_overtaken_by_a_purge_or_a_rotation_is_not_stored() {
     let bench = Bench::free();
     for is_purge in [true, false] {
         let before = bench.upstream.count() as u64;
-        let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-        bench.upstream.then(turn);
-        let fetching = tokio::spawn(bench.get("/object").begin());
-        settle().await;
+        let (fetching, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
         if is_purge {
             bench.cache.purge_all();
         } else {
             bench.generation.rotate();
         }
         drop(gate);
-        assert_eq!(fetching.await.unwrap().unwrap().finish().await.number(), before + 1);
+        assert_eq!(finished(fetching).await.number(), before + 1);
         assert_eq!(bench.cache.stats().responses, 0);
         assert_eq!(bench.get("/object").send().await.number(), before + 2);
         bench.cache.purge_all();

@@ -4,8 +4,9 @@
 use http::StatusCode;
 
 use super::{
-    harness::{Bench, free_rule, reply},
+    harness::{Bench, free_rule},
     tables::{Lines, dated, get, pause},
+    upstream::reply,
 };
 use crate::{audit::CacheResult, proxy::cache::Rule};
 

@@ -8,8 +8,9 @@ use tokio::time::advance;
 
 use super::{
     super::Rule,
-    harness::{Bench, Upstream, free_rule, reply},
+    harness::{Bench, free_rule},
     tables::{get, pause},
+    upstream::{Upstream, reply},
 };
 use crate::{audit::CacheResult, body::Body};
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::advance;
 
-use super::harness::{Bench, failure, free_rule, reply, settle};
+use super::{
+    harness::{Bench, free_rule, settle},
+    upstream::{failure, reply},
+};
 use crate::{audit::CacheResult, body::Body, error::Kind, proxy::cache::Rule};
 
 async fn seconds(count: u64) {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::advance;
 
-use super::harness::{Answer, Bench, Turn, reply};
+use super::{
+    harness::{Answer, Bench},
+    upstream::{Turn, reply},
+};
 
 /// Fields of a request or a response.
 pub(super) type Lines<'a> = &'a [(&'static str, &'a str)];

@@ -15,7 +15,8 @@ use tower::{Layer as _, Service};
 
 use super::{
     super::{Cache, CredentialGeneration as _, Partition, Settings, cache},
-    harness::{Bench, Counter, free_rule, recorded, reply},
+    harness::{Bench, Counter, free_rule, recorded},
+    upstream::reply,
 };
 use crate::{
     audit::CacheResult, body::Body, domain::ProfileName, error::Error, proxy::call::Fetch,
