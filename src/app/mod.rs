@@ -5,7 +5,6 @@
 //! ([`worker`]). The thread that calls `serve` refreshes credentials, serves the admin listener,
 //! carries out reloads ([`reload`]) and supervises the drain:
 //!
-//!
 //! ```text
 //! stop requested ── /readyz says so; connections are still accepted ── drain_delay ──▶ listeners close;
 //! open connections finish (HTTP/2: GOAWAY) ── last call, or `drain` ──▶ the rest is aborted ──▶ trail closed
