@@ -26,12 +26,12 @@ pub(crate) fn is_as_made(path: &str, made: &str) {
 
 #[test]
 fn the_page_of_metrics_is_made_from_the_table() {
-    is_as_made("docs/metrics.md", &metrics_page());
+    is_as_made("docs/src/reference/metrics.md", &metrics_page());
 }
 
 #[test]
 fn the_page_of_the_configuration_is_made_from_the_schema() {
-    is_as_made("docs/configuration.md", &config::manual());
+    is_as_made("docs/src/reference/configuration.md", &config::manual());
 }
 
 /// The module's own documentation is the page: what is said of the trail is said once.
