@@ -81,7 +81,8 @@ fn a_page_includes_nothing_and_its_copies_are_as_their_files() {
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             made = made + line + "\n";
-            let file = line.strip_prefix("<!-- copy of ").and_then(|line| line.strip_suffix(" -->"));
+            let file =
+                line.strip_prefix("<!-- copy of ").and_then(|line| line.strip_suffix(" -->"));
             if let Some(file) = file {
                 let copy = fs::read_to_string(root().join(file)).unwrap();
                 let fence = lines.next().unwrap();
