@@ -22,7 +22,6 @@ use pigello_gateway::{
     config::{self, settings::Settings},
     credentials::{self, Identifiers, Keeper, RefreshSettings, SourceSettings},
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
-    mock::Authority,
     pipeline::{
         audit::{Edges, IntendLayer, OpenLayer, WriteAheadLayer, intend, open, write_ahead},
         authorize::{AuthorizeLayer, Policy, authorize},
@@ -39,6 +38,7 @@ use pigello_gateway::{
     telemetry::{Metrics, Tracer},
     trail::{self, CacheResult, Outcome, Record, Trail},
 };
+use pigello_mock::Authority;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

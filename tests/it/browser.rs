@@ -14,9 +14,9 @@ use http::{Method, StatusCode};
 use pigello_gateway::{
     domain::{ListenerName, ProfileName, Proof, RequestId},
     error::Kind,
-    mock::EXAMPLE_SUBTENANT,
     trail::{CacheResult, Outcome, Record},
 };
+use pigello_mock::EXAMPLE_SUBTENANT;
 
 use super::page::{failing, gateway, page_after, subtenant};
 use crate::support::{Gateway, pigello};
