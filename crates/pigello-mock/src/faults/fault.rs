@@ -1,4 +1,4 @@
-//! A fault and what it consists of.
+//! The faults that the mock can inject.
 
 use std::time::Duration;
 

@@ -4,7 +4,6 @@ use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
 use http::StatusCode;
-
 use jiff::SignedDuration;
 
 use super::fault::{Echo, Fault, Interruption};

@@ -22,7 +22,7 @@ fn both() -> [Call; 2] {
 }
 
 #[tokio::test]
-async fn a_status_is_answered_so_many_times() {
+async fn a_status_lasts_for_its_number_of_requests() {
     let mock = start().await;
     let fault = Fault::new()
         .status(StatusCode::SERVICE_UNAVAILABLE)
@@ -39,7 +39,7 @@ async fn a_status_is_answered_so_many_times() {
 }
 
 #[tokio::test]
-async fn headers_are_added_to_the_proper_answer() {
+async fn headers_are_added_to_the_correct_response() {
     let mock = start().await;
     let cache_control = HeaderValue::from_static("max-age=60");
     let fault = Fault::new().header(header::CACHE_CONTROL, cache_control).until_cleared();
@@ -70,7 +70,7 @@ async fn headers_are_added_to_the_proper_answer() {
 }
 
 #[tokio::test]
-async fn an_echo_tells_the_request_and_hides_the_values() {
+async fn an_echo_shows_the_request_without_credentials() {
     let mock = start().await;
     let echo = async |text: &str| {
         let call = call(Method::POST, LIST).header("x-mock-fault", text).header("x-mine", "1");
@@ -94,7 +94,7 @@ async fn an_echo_tells_the_request_and_hides_the_values() {
 }
 
 #[tokio::test]
-async fn connections_break_before_and_in_the_head() {
+async fn connections_close_before_and_in_the_head() {
     for interruption in [Interruption::CloseUnanswered, Interruption::CutHead] {
         let mock = start().await;
         for call in both() {
@@ -131,7 +131,7 @@ async fn a_body_breaks_off_in_the_middle() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_breaks_in_its_head() {
+async fn a_response_without_a_body_is_cut_in_its_head() {
     let mock = start().await;
     let fault = Fault::new().status(StatusCode::NO_CONTENT).interrupt(Interruption::CutBody);
     mock.handle().fault(fault);
@@ -140,7 +140,7 @@ async fn an_answer_without_a_body_breaks_in_its_head() {
 }
 
 #[tokio::test]
-async fn stalls_are_silent_until_the_caller_gives_up() {
+async fn stalled_responses_send_nothing_more() {
     let mock = start().await;
     for call in both() {
         mock.handle().fault(Fault::new().interrupt(Interruption::StallHead));
@@ -167,7 +167,7 @@ async fn stalls_are_silent_until_the_caller_gives_up() {
 }
 
 #[tokio::test]
-async fn answers_wait_for_latency_and_delay() {
+async fn latency_and_delay_add_up() {
     let latency = Duration::from_millis(20);
     let mock = MockPigello::start(Options::new().latency(latency)).await.unwrap();
     let started = tokio::time::Instant::now();
@@ -177,7 +177,7 @@ async fn answers_wait_for_latency_and_delay() {
 }
 
 #[tokio::test]
-async fn faults_come_before_credentials_and_only_where_they_belong() {
+async fn faults_precede_credentials_and_match_method_and_path() {
     let mock = start().await;
     let secret = HeaderName::from_static("x-pigello-client-secret");
     let fault = Fault::new().status(StatusCode::BAD_GATEWAY).method(Method::GET).path(LIST);
@@ -193,7 +193,7 @@ async fn faults_come_before_credentials_and_only_where_they_belong() {
 }
 
 #[tokio::test]
-async fn the_mock_is_driven_over_the_wire() {
+async fn the_control_paths_control_the_mock() {
     let mock = start().await;
     let control = |method: Method, path: &str| call(method, &format!("/__mock__/{path}"));
     let help = control(Method::GET, "").send(&mock).await.unwrap();
@@ -235,7 +235,7 @@ async fn the_mock_is_driven_over_the_wire() {
 }
 
 #[tokio::test]
-async fn an_early_answer_leaves_the_body_unread() {
+async fn an_early_response_leaves_the_body_unread() {
     let mock = start().await;
     for http1 in [false, true] {
         let fault = Fault::new().status(StatusCode::PAYLOAD_TOO_LARGE).early();
@@ -250,7 +250,7 @@ async fn an_early_answer_leaves_the_body_unread() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_mock_is_not_passed_over() {
+async fn stop_reports_a_panic() {
     let mock = start().await;
     mock.handle().state().record_panic(&"made up for the test");
     let error = mock.stop().await.unwrap_err();
@@ -258,7 +258,7 @@ async fn a_panic_of_the_mock_is_not_passed_over() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_recorded_as_such() {
+async fn an_incomplete_body_is_recorded_as_incomplete() {
     let mock = MockPigello::start(Options::new().plain()).await.unwrap();
     let mut stream = tokio::net::TcpStream::connect(mock.address()).await.unwrap();
     let part = format!("POST {LIST} HTTP/1.1\r\nHost: mock\r\nContent-Length: 10\r\n\r\n[1");
@@ -270,7 +270,7 @@ async fn a_body_that_breaks_off_is_recorded_as_such() {
 }
 
 #[tokio::test]
-async fn dropping_the_mock_frees_its_port() {
+async fn stopping_the_mock_frees_its_port() {
     let mock = start().await;
     let address = mock.address();
     let handle: Handle = mock.handle().clone();

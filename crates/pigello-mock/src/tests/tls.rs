@@ -13,8 +13,10 @@ use crate::{Authority, CertifiedKey, MockPigello, Options, body::BoxError};
 
 use super::client::connect;
 
-/// What rustls held against the certificate of a server that was called `api.pigello.test`.
-async fn refusal(certificate: impl FnOnce(&Authority) -> CertifiedKey) -> Option<CertificateError> {
+/// Why rustls rejects the certificate for `api.pigello.test`, if it does.
+async fn rejection(
+    certificate: impl FnOnce(&Authority) -> CertifiedKey,
+) -> Option<CertificateError> {
     let authority = Arc::new(Authority::new("test").unwrap());
     let certificate = certificate(&authority);
     let options = Options::new().certificate(Arc::clone(&authority), certificate);
@@ -34,25 +36,25 @@ fn certificate_error(error: &BoxError) -> CertificateError {
 }
 
 #[tokio::test]
-async fn a_good_certificate_is_taken() {
-    assert_eq!(refusal(|authority| authority.server(&["api.pigello.test"]).unwrap()).await, None);
+async fn a_valid_certificate_is_accepted() {
+    assert_eq!(rejection(|authority| authority.server(&["api.pigello.test"]).unwrap()).await, None);
 }
 
 #[tokio::test]
-async fn a_wrong_name_is_refused() {
-    let problem = refusal(|authority| authority.server(&["other.test"]).unwrap()).await;
+async fn a_wrong_name_is_rejected() {
+    let problem = rejection(|authority| authority.server(&["other.test"]).unwrap()).await;
     assert!(matches!(problem, Some(CertificateError::NotValidForNameContext { .. })));
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_refused() {
+async fn an_expired_certificate_is_rejected() {
     let expired = |authority: &Authority| authority.expired_server(&["api.pigello.test"]).unwrap();
-    assert!(matches!(refusal(expired).await, Some(CertificateError::ExpiredContext { .. })));
+    assert!(matches!(rejection(expired).await, Some(CertificateError::ExpiredContext { .. })));
 }
 
 #[tokio::test]
-async fn another_authority_is_refused() {
-    let problem = refusal(|_| {
+async fn another_authority_is_rejected() {
+    let problem = rejection(|_| {
         let other = Authority::new("other").unwrap();
         other.server(&["api.pigello.test"]).unwrap()
     });
@@ -61,12 +63,12 @@ async fn another_authority_is_refused() {
 
 #[tokio::test]
 async fn a_client_certificate_is_no_server_certificate() {
-    let problem = refusal(|authority| authority.client(&["api.pigello.test"]).unwrap()).await;
+    let problem = rejection(|authority| authority.client(&["api.pigello.test"]).unwrap()).await;
     assert!(matches!(problem, Some(CertificateError::InvalidPurposeContext { .. })));
 }
 
 #[tokio::test]
-async fn the_default_names_are_all_good_and_alpn_chooses() {
+async fn the_default_names_are_valid_and_alpn_negotiates() {
     let mock = MockPigello::start(Options::new()).await.unwrap();
     assert!(mock.ca_pem().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
     let authority = Arc::clone(mock.authority().unwrap());
@@ -83,8 +85,8 @@ async fn the_default_names_are_all_good_and_alpn_chooses() {
     mock.stop().await.unwrap();
 }
 
-/// Whether a server that asks for certificates of `authority` takes this one.
-async fn client_is_taken(authority: &Authority, client: &CertifiedKey) -> bool {
+/// Whether a server that requires certificates of `authority` accepts this one.
+async fn client_is_accepted(authority: &Authority, client: &CertifiedKey) -> bool {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let server = authority.server(&["localhost"]).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(
@@ -119,18 +121,20 @@ async fn client_is_taken(authority: &Authority, client: &CertifiedKey) -> bool {
 }
 
 #[tokio::test]
-async fn client_certificates_are_good_for_mutual_tls() {
+async fn client_certificates_work_for_mutual_tls() {
     let authority = Authority::new("test").unwrap();
     let other = Authority::new("other").unwrap();
     let names = ["spiffe://corp.example/billing", "billing.example"];
-    assert!(client_is_taken(&authority, &authority.client(&names).unwrap()).await);
-    assert!(!client_is_taken(&authority, &authority.expired_client(&names).unwrap()).await);
-    assert!(!client_is_taken(&authority, &authority.server(&["billing.example"]).unwrap()).await);
-    assert!(!client_is_taken(&authority, &other.client(&names).unwrap()).await);
+    assert!(client_is_accepted(&authority, &authority.client(&names).unwrap()).await);
+    assert!(!client_is_accepted(&authority, &authority.expired_client(&names).unwrap()).await);
+    assert!(
+        !client_is_accepted(&authority, &authority.server(&["billing.example"]).unwrap()).await
+    );
+    assert!(!client_is_accepted(&authority, &other.client(&names).unwrap()).await);
 }
 
 #[tokio::test]
-async fn a_name_that_cannot_be_certified_is_an_error() {
+async fn an_invalid_name_is_an_error() {
     let error = MockPigello::start(Options::new().names(["å.test"])).await.unwrap_err();
     assert!(error.source().is_some());
 }
