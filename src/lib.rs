@@ -12,6 +12,7 @@
 //! - [`trail`]: the audit trail on disk
 //! - [`telemetry`]: metrics and logs
 //! - [`runtime`]: what the process as a whole needs
+//! - [`build_info`]: how this program was built
 //! - [`mock`]: Pigello, for development, the demo and tests
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
@@ -26,6 +27,7 @@ pub mod credentials;
 pub mod trail;
 pub mod telemetry;
 pub mod runtime;
+pub mod build_info;
 pub mod mock;
 pub mod domain;
 pub mod error;
