@@ -6,9 +6,9 @@
 
 use std::io;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Whether debuggers and profilers may look in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,12 @@ pub enum Debugging {
 /// It makes the process not dumpable (`PR_SET_DUMPABLE`, prctl(2)), so that `/proc/PID/mem`,
 /// `environ` and `maps` belong to root and `ptrace` is refused, and sets the limit of core files
 /// to nothing as well, because a pipe as core pattern heeds only the one or the other. Neither
-/// outlives an `exec`.
+/// outlives an `exec`. Elsewhere than on Linux, which is for development only, there is the limit alone.
 pub fn harden(debugging: Debugging) -> Result<(), HardeningError> {
     if debugging == Debugging::Allowed {
         return Ok(());
     }
+    #[cfg(target_os = "linux")]
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| HardeningError::Dumpable(errno.into()))?;
     // The hard limit goes too, so that nothing in the process can raise it again.
@@ -51,7 +52,7 @@ pub enum HardeningError {
     Core(#[source] io::Error),
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::{
         env, fs,
