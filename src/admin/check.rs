@@ -12,8 +12,8 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
+    audit::{Against, Report, Trail, verify},
     error::Chain,
-    trail::{Against, Report, Trail, verify},
 };
 
 /// What is known of the trail's last check.

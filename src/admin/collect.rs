@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{View, Window, health::reasons};
-use crate::{credentials, pipeline::resilience::BreakerState, telemetry::meaning};
+use crate::{credentials, proxy::stages::circuit_breaker::CircuitBreakerState, telemetry::meaning};
 
 /// Everything that the admin listener can see, as metrics.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ fn load(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
 fn upstreams(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     let states = view.upstreams.iter().flat_map(|(profile, health)| {
         let current = health.breaker.state();
-        BreakerState::ALL.map(|state| {
+        CircuitBreakerState::ALL.map(|state| {
             (
                 [("profile", profile.to_string()), ("state", state.label().to_owned())],
                 flag(state == current),
@@ -135,7 +135,7 @@ fn cache(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
 }
 
 fn credentials(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
-    let sets: Vec<_> = view.keepers.values().map(credentials::Keeper::status).collect();
+    let sets: Vec<_> = view.managers.values().map(credentials::CredentialManager::status).collect();
     let set = |status: &credentials::Status| [("set", status.name.clone())];
     let states = sets.iter().flat_map(|status| {
         credentials::State::ALL.map(|state| {

@@ -9,7 +9,7 @@ use axum::{
 
 use crate::{
     error::{Error, Kind},
-    pipeline::receive::{HostRules, refuse_browsers},
+    proxy::http_policy::{HostRules, refuse_browsers},
 };
 
 /// Refuses foreign host names (DNS rebinding) and requests that a browser made for another site.

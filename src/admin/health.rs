@@ -62,8 +62,8 @@ pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Re
 /// Why calls cannot be served; empty if they can.
 pub(super) fn reasons(view: &View) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    for (name, keeper) in &view.keepers {
-        if let Err(unavailable) = keeper.snapshot() {
+    for (name, manager) in &view.managers {
+        if let Err(unavailable) = manager.snapshot() {
             let (name, why) = (Some(name.to_string()), unavailable.to_string());
             let remedy = Kind::CredentialsUnavailable.manual().remedy;
             reasons.push(Reason { part: "credentials", name, why, remedy });

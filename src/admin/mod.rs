@@ -10,7 +10,7 @@ mod guard;
 mod health;
 mod page;
 mod status;
-mod switches;
+mod actions;
 mod token;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
@@ -29,13 +29,16 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use self::{check::Checks, token::Token};
 use crate::{
-    credentials::Keeper,
+    audit::Trail,
+    credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
-    pipeline::{
-        authorize::Policy, cache::Store, listener::Bound, places::Places, resilience::Health,
+    proxy::{
+        cache::Store,
+        call::ConcurrencyLimits,
+        server::Bound,
+        stages::{authorize::Policy, upstream_health::UpstreamHealth},
     },
     telemetry::{Activity, Metrics},
-    trail::Trail,
 };
 
 /// What the admin listener may see.
@@ -48,13 +51,13 @@ pub struct View {
     /// The profiles.
     pub profiles: Vec<ProfileView>,
     /// The credential sets: their state, never a value.
-    pub keepers: BTreeMap<CredentialsName, Keeper>,
+    pub managers: BTreeMap<CredentialsName, CredentialManager>,
     /// The audit trail.
     pub trail: Trail,
     /// The cache.
     pub cache: Store,
     /// What is known of each profile's upstream.
-    pub upstreams: BTreeMap<ProfileName, Arc<Health>>,
+    pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
     /// How much is taken.
     pub limits: LimitsView,
     /// Who may do what, to explain a refusal.
@@ -77,7 +80,7 @@ pub struct LimitsView {
     /// Calls.
     pub in_flight_limit: usize,
     /// How many more calls there may be.
-    pub places: Places,
+    pub places: ConcurrencyLimits,
 }
 
 impl LimitsView {
@@ -136,15 +139,15 @@ impl Window {
 
 /// What the handlers share: the view, and what outlives a reload of it.
 #[derive(Clone, Debug)]
-struct Desk {
+struct AdminState {
     window: Window,
     token: Arc<Token>,
     checks: Checks,
 }
 
-impl FromRef<Desk> for Arc<View> {
-    fn from_ref(desk: &Desk) -> Self {
-        desk.window.view()
+impl FromRef<AdminState> for Arc<View> {
+    fn from_ref(state: &AdminState) -> Self {
+        state.window.view()
     }
 }
 
@@ -153,29 +156,29 @@ pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> 
     let router = router(window);
     let ended = async move { ending.cancelled().await };
     match socket.into_tokio()? {
-        crate::pipeline::listener::TokioSocket::Tcp(listener) => {
+        crate::proxy::server::TokioSocket::Tcp(listener) => {
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         }
-        crate::pipeline::listener::TokioSocket::Unix(listener) => {
+        crate::proxy::server::TokioSocket::Unix(listener) => {
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         }
     }
 }
 
 fn router(window: Window) -> Router {
-    let desk = Desk { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
+    let state = AdminState { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
     Router::new()
         .route("/", get(page::page))
-        .route("/page/purge", post(switches::purge_form))
-        .route("/page/verify", post(switches::verify_form))
+        .route("/page/purge", post(actions::purge_form))
+        .route("/page/verify", post(actions::verify_form))
         .route("/errors", get(page::errors::index))
         .route("/errors/{label}", get(page::errors::one))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status::status))
-        .route("/cache", delete(switches::purge))
-        .route("/credentials/refresh", post(switches::refresh))
+        .route("/cache", delete(actions::purge))
+        .route("/credentials/refresh", post(actions::refresh))
         .layer(axum::middleware::from_fn(guard::guard))
         // What it says is true for a moment, and no page is to make anything of it.
         .layer(SetResponseHeaderLayer::if_not_present(
@@ -186,7 +189,7 @@ fn router(window: Window) -> Router {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        .with_state(desk)
+        .with_state(state)
 }
 
 /// `GET /metrics`: everything, in the `OpenMetrics` text format that Prometheus reads.

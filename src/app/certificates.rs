@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     config::settings::{ListenerSettings, Settings},
     domain::ListenerName,
-    pipeline::listener::{ServerTls, ServerTlsError, TlsFiles},
+    proxy::server::{ServerTls, ServerTlsError, TlsFiles},
 };
 
 /// What each listener that speaks TLS speaks it with.

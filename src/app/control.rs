@@ -17,33 +17,33 @@ use tokio_util::sync::CancellationToken;
 use super::{
     certificates::Certificates,
     parts::Shared,
-    reload::{Look, ReloadError},
-    worker::Pulse,
+    reload::{LivenessProbe, ReloadError},
+    worker::Heartbeat,
 };
 use crate::{
     admin,
     config::settings::{ListenerSettings, Settings},
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    pipeline::{cache::Store, listener::Bound},
+    proxy::{cache::Store, server::Bound},
     telemetry::Exporter,
 };
 
 /// The tasks beside the workers.
-pub(super) struct Control {
+pub(super) struct Supervisor {
     tasks: JoinSet<()>,
     ending: CancellationToken,
     draining: CancellationToken,
     started: SystemTime,
     window: Option<admin::Window>,
     /// Ends the keeping of one credential set.
-    keeping: BTreeMap<CredentialsName, (Keeper, CancellationToken)>,
+    keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
     watching: CancellationToken,
     maintenance: CancellationToken,
 }
 
-impl Control {
+impl Supervisor {
     /// Nothing runs yet. `draining` is told by whoever drains, and shown to whoever asks.
     pub(super) fn new(draining: CancellationToken) -> Self {
         Self {
@@ -59,16 +59,16 @@ impl Control {
     }
 
     /// Keeps these credential sets fresh, and no others any more.
-    pub(super) fn keep(&mut self, keepers: &BTreeMap<CredentialsName, Keeper>) {
+    pub(super) fn keep(&mut self, managers: &BTreeMap<CredentialsName, CredentialManager>) {
         // What earlier reloads ended leaves nothing behind.
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.keeping);
-        for (name, keeper) in keepers {
-            let same = before.remove(name).filter(|(kept, _)| kept.same(keeper));
+        for (name, manager) in managers {
+            let same = before.remove(name).filter(|(kept, _)| kept.same(manager));
             let kept = same.unwrap_or_else(|| {
                 let stop = self.ending.child_token();
-                self.tasks.spawn(keeper.clone().run(stop.clone()));
-                (keeper.clone(), stop)
+                self.tasks.spawn(manager.clone().run(stop.clone()));
+                (manager.clone(), stop)
             });
             self.keeping.insert(name.clone(), kept);
         }
@@ -80,7 +80,7 @@ impl Control {
     /// Waits until every credential set has been read once, with or without success, but no longer
     /// than that.
     pub(super) async fn first_read(&self, patience: Duration) {
-        let reads = self.keeping.values().map(|(keeper, _)| keeper.refresh());
+        let reads = self.keeping.values().map(|(manager, _)| manager.refresh());
         if tokio::time::timeout(patience, join_all(reads)).await.is_err() {
             tracing::warn!("credentials are not there yet; calls are refused until they are");
         }
@@ -101,11 +101,11 @@ impl Control {
     /// Reads credentials and certificates again at once, beside everything else: a source that takes
     /// its time holds up nobody but who asked.
     pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
-        let keepers: Vec<_> = shared.keepers.values().cloned().collect();
+        let managers: Vec<_> = shared.managers.values().cloned().collect();
         let certificates = shared.certificates.clone();
         let reread = async move {
             let files = tokio::task::spawn_blocking(move || certificates.reread());
-            let (files, _) = tokio::join!(files, join_all(keepers.iter().map(refresh)));
+            let (files, _) = tokio::join!(files, join_all(managers.iter().map(refresh)));
             // Whoever asked may have stopped waiting.
             let _not_awaited = done.send(files.unwrap_or(Ok(())).map_err(Into::into));
         };
@@ -116,7 +116,11 @@ impl Control {
     }
 
     /// Answers whoever asks whether all workers are alive, until one is not, or all have ended.
-    pub(super) fn look_after(&mut self, workers: Vec<Pulse>, mut looks: mpsc::Receiver<Look>) {
+    pub(super) fn look_after(
+        &mut self,
+        workers: Vec<Heartbeat>,
+        mut looks: mpsc::Receiver<LivenessProbe>,
+    ) {
         let ending = self.ending.clone();
         let answers = async move {
             while let Some(look) = looks.recv().await {
@@ -168,7 +172,7 @@ impl Control {
             started: self.started,
             listeners: listeners.collect(),
             profiles: profiles.collect(),
-            keepers: shared.keepers.clone(),
+            managers: shared.managers.clone(),
             trail: shared.trail.clone(),
             cache: shared.cache.clone(),
             upstreams: shared
@@ -220,8 +224,8 @@ impl Control {
     }
 }
 
-async fn refresh(keeper: &Keeper) {
-    if let Err(error) = keeper.refresh().await {
+async fn refresh(manager: &CredentialManager) {
+    if let Err(error) = manager.refresh().await {
         tracing::warn!(error = %Chain(&*error), "credentials could not be read again");
     }
 }

@@ -39,16 +39,16 @@ pub use self::{
 };
 use self::{
     certificates::warn_if_anyone_can_call,
-    control::Control,
+    control::Supervisor,
     parts::{ListenerParts, Shared},
-    reload::{Look, Request},
+    reload::{ControlRequest, LivenessProbe},
     worker::{Generation, Worker},
 };
 use crate::{
     config::settings::{ListenerSettings, Settings},
-    credentials::{self, Keeper},
+    credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
-    pipeline::listener::{BindError, Bound, Drain, Inherited},
+    proxy::server::{BindError, Bound, Drain, Inherited},
     telemetry::{Activity, Exporter, Metrics, Tracer},
 };
 
@@ -60,8 +60,8 @@ pub struct Gateway {
     listeners: Vec<(ListenerSettings, Bound)>,
     admin: Option<Bound>,
     traces: Option<Exporter>,
-    requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
-    looks: (mpsc::Sender<Look>, mpsc::Receiver<Look>),
+    requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
+    looks: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }
 
 /// How a gateway ended.
@@ -124,8 +124,8 @@ impl Gateway {
     }
 
     /// The credential sets, by name.
-    pub fn keepers(&self) -> &BTreeMap<CredentialsName, Keeper> {
-        &self.shared.keepers
+    pub fn managers(&self) -> &BTreeMap<CredentialsName, CredentialManager> {
+        &self.shared.managers
     }
 
     /// The metrics, for tests that look inside.
@@ -148,8 +148,8 @@ impl Gateway {
     pub async fn serve(self, ending: Ending) -> Result<Summary, ServeError> {
         let drain = Drain::new();
         let draining = CancellationToken::new();
-        let mut control = Control::new(draining.clone());
-        control.keep(&self.shared.keepers);
+        let mut control = Supervisor::new(draining.clone());
+        control.keep(&self.shared.managers);
         control.watch(&self.shared.certificates);
         control.maintain(self.shared.cache.clone());
         control.first_read(FIRST_READ).await;
@@ -174,11 +174,15 @@ struct Running {
     listeners: Vec<(ListenerSettings, Bound)>,
     admin: Option<Bound>,
     workers: Vec<Worker>,
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<ControlRequest>,
 }
 
 impl Running {
-    fn start(gateway: Gateway, drain: &Drain, control: &mut Control) -> Result<Self, ServeError> {
+    fn start(
+        gateway: Gateway,
+        drain: &Drain,
+        control: &mut Supervisor,
+    ) -> Result<Self, ServeError> {
         let Gateway { settings, shared, listeners, admin, traces, requests, looks } = gateway;
         let (requests, looks) = (requests.1, looks.1);
         control.trace(traces);
@@ -201,7 +205,7 @@ impl Running {
     }
 
     /// Carries out reloads until it is told to end.
-    async fn obey(&mut self, ending: &Ending, control: &mut Control) {
+    async fn obey(&mut self, ending: &Ending, control: &mut Supervisor) {
         loop {
             let request = tokio::select! {
                 biased;
@@ -252,7 +256,7 @@ impl Running {
     }
 
     /// Ends everything else, and closes the trail last.
-    async fn finish(self, control: Control, cut_off: bool) -> Result<Summary, ServeError> {
+    async fn finish(self, control: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
         control.end().await;
         for bound in self.listeners.iter().map(|(_, bound)| bound).chain(&self.admin) {
             bound.unlink();
@@ -291,7 +295,7 @@ pub enum ServeError {
     Thread(#[source] std::io::Error),
     /// What was still to be written of the audit trail could not be.
     #[error("the audit trail could not be finished")]
-    Trail(#[source] crate::trail::Unwritable),
+    Trail(#[source] crate::audit::Unwritable),
     /// A worker ended by itself.
     #[error("a worker ended")]
     Worker,

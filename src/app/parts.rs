@@ -13,25 +13,29 @@ use super::{
     sources::{self, SourceError},
 };
 use crate::{
+    audit::{self, Trail},
     config::settings::{
         self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
     },
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
-    pipeline::{
+    proxy::{
         self, Parts,
-        audit::Edges,
-        authorize::{self, Policy},
         cache::{self, Store},
-        identify::Schemes,
-        listener::{self, BindError, Bound, Patience},
-        places::Places,
-        receive::{self, HostRules},
-        resilience::{self, Health},
-        upstream::{self, TlsError, Trust, Upstream},
+        call::ConcurrencyLimits,
+        client::{self, TlsError, Trust, Upstream},
+        http_policy::HostRules,
+        server::{self, BindError, Bound, ConnectionTimeouts},
+        stages::{
+            audit::ListenerContext,
+            authorize::{self, Policy},
+            circuit_breaker,
+            identify::Schemes,
+            receive, retry,
+            upstream_health::UpstreamHealth,
+        },
     },
     telemetry::{Activity, Metrics, Tracer},
-    trail::{self, Trail},
 };
 
 /// What all listeners and workers share.
@@ -41,13 +45,13 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     tracer: Tracer,
     pub(super) cache: Store,
-    pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
-    pub(super) upstreams: HashMap<ProfileName, upstream::Settings>,
-    pub(super) listener: listener::Settings,
+    pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
+    pub(super) upstreams: HashMap<ProfileName, client::Settings>,
+    pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
     /// How many more connections are taken.
     pub(super) connections: Arc<Semaphore>,
-    pub(super) places: Places,
+    pub(super) places: ConcurrencyLimits,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
@@ -56,8 +60,8 @@ pub(super) struct Shared {
     limits: receive::Limits,
     request_timeout: Duration,
     upstream_read: Duration,
-    retry: resilience::RetrySettings,
-    pub(super) healths: HashMap<ProfileName, Arc<Health>>,
+    retry: retry::RetrySettings,
+    pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -92,7 +96,7 @@ impl Shared {
             credentials_of.insert(name.clone(), profile.credentials.clone());
         }
         let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))?;
-        let keepers = keepers(settings, kept)?;
+        let managers = managers(settings, kept)?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
@@ -113,7 +117,7 @@ impl Shared {
             metrics,
             tracer,
             cache: cache(settings, kept),
-            keepers,
+            managers,
             upstreams,
             connections,
             places,
@@ -131,7 +135,7 @@ impl Shared {
             },
             request_timeout: settings.timeouts.request,
             upstream_read: settings.timeouts.upstream_read,
-            retry: resilience::RetrySettings {
+            retry: retry::RetrySettings {
                 attempts: settings.retry.attempts,
                 body_bytes: settings.retry.body_bytes,
                 body_read: settings.timeouts.body_read,
@@ -147,14 +151,14 @@ impl Shared {
         &self,
         parts: &ListenerParts,
         upstream: Upstream,
-    ) -> Option<impl listener::Path + use<>> {
+    ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
-        let keeper = self.keepers.get(self.credentials_of.get(&listener.profile)?)?.clone();
+        let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
         let own = match parts.socket.address() {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(pipeline::build(Parts {
+        Some(proxy::build(Parts {
             edges: self.edges(listener),
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
@@ -167,9 +171,9 @@ impl Shared {
             scope: cache::Scope {
                 profile: listener.profile.clone(),
                 origin: self.upstreams.get(&listener.profile)?.origin.clone(),
-                keeper: keeper.clone(),
+                manager: manager.clone(),
             },
-            keeper,
+            manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
             retry: self.retry,
@@ -184,13 +188,13 @@ impl Shared {
     /// which checked settings rule out.
     pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
         let settings = self.upstreams.get(profile)?.clone();
-        let keeper = self.keepers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, keeper.subscribe()))
+        let manager = self.managers.get(self.credentials_of.get(profile)?)?;
+        Some(Upstream::new(settings, manager.subscribe()))
     }
 
     /// What the records of a listener have in common.
-    pub(super) fn edges(&self, listener: &ListenerSettings) -> Edges {
-        Edges {
+    pub(super) fn edges(&self, listener: &ListenerSettings) -> ListenerContext {
+        ListenerContext {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
             problem_base: self.problem_base.clone(),
@@ -205,14 +209,14 @@ impl Shared {
 pub fn upstream_settings(
     profile: &ProfileSettings,
     settings: &Settings,
-) -> Result<upstream::Settings, StartError> {
+) -> Result<client::Settings, StartError> {
     let trust = profile.ca_file.clone().map_or(Trust::Platform, Trust::File);
     let tls = if profile.upstream.is_tls() {
-        Some(upstream::client_config(&trust).map_err(StartError::Tls)?)
+        Some(client::client_config(&trust).map_err(StartError::Tls)?)
     } else {
         None
     };
-    Ok(upstream::Settings {
+    Ok(client::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
@@ -222,21 +226,21 @@ pub fn upstream_settings(
     })
 }
 
-/// A keeper for each credential set; what is read from the same source is kept.
-fn keepers(
+/// A manager for each credential set; what is read from the same source is kept.
+fn managers(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
-) -> Result<BTreeMap<CredentialsName, Keeper>, StartError> {
-    let mut keepers = BTreeMap::new();
+) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
+    let mut managers = BTreeMap::new();
     for (name, set) in &settings.credentials {
         let wanted = sources::settings(set, settings.vault.as_ref())?;
-        let keeper = kept
-            .and_then(|(_, kept)| kept.keepers.get(name))
-            .filter(|keeper| *keeper.settings() == wanted)
+        let manager = kept
+            .and_then(|(_, kept)| kept.managers.get(name))
+            .filter(|manager| *manager.settings() == wanted)
             .cloned();
-        keepers.insert(name.clone(), keeper.unwrap_or_else(|| Keeper::new(wanted)));
+        managers.insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(wanted)));
     }
-    Ok(keepers)
+    Ok(managers)
 }
 
 /// What is remembered: what another upstream answered must not be given for this one's.
@@ -249,12 +253,15 @@ fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
 }
 
 /// How many more connections, and how many more calls, are taken.
-fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> (Arc<Semaphore>, Places) {
+fn places(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> (Arc<Semaphore>, ConcurrencyLimits) {
     match kept.filter(|(before, _)| before.limits == settings.limits) {
         Some((_, kept)) => (Arc::clone(&kept.connections), kept.places.clone()),
         None => (
             Arc::new(Semaphore::new(settings.limits.connections)),
-            Places::new(settings.limits.in_flight),
+            ConcurrencyLimits::new(settings.limits.in_flight),
         ),
     }
 }
@@ -263,8 +270,8 @@ fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> (Arc<Semap
 fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
-) -> HashMap<ProfileName, Arc<Health>> {
-    let breaker = resilience::BreakerSettings {
+) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
+    let breaker = circuit_breaker::CircuitBreakerSettings {
         failures: settings.breaker.failures,
         pause: settings.breaker.pause,
     };
@@ -276,7 +283,7 @@ fn healths(
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        (name.clone(), known.unwrap_or_else(|| Health::new(breaker, settings.retry.budget)))
+        (name.clone(), known.unwrap_or_else(|| UpstreamHealth::new(breaker, settings.retry.budget)))
     };
     settings.profiles.iter().map(health).collect()
 }
@@ -301,9 +308,12 @@ pub fn policy(settings: &Settings) -> Policy {
     }
 }
 
-fn listener_settings(settings: &Settings) -> listener::Settings {
-    listener::Settings {
-        patience: Patience { head: settings.timeouts.header_read, idle: settings.timeouts.idle },
+fn listener_settings(settings: &Settings) -> server::Settings {
+    server::Settings {
+        patience: ConnectionTimeouts {
+            head: settings.timeouts.header_read,
+            idle: settings.timeouts.idle,
+        },
         // Room above the limit, so that the path refuses what is over it, with a record.
         head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,
@@ -330,31 +340,31 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
     }
 }
 
-pub(super) fn trail_settings(settings: &Settings) -> trail::Settings {
-    let audit = &settings.audit;
-    trail::Settings {
-        durability: match audit.durability {
-            Durability::Batched => trail::Durability::Batched,
-            Durability::Synced => trail::Durability::Synced,
+pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
+    let trail = &settings.audit;
+    audit::Settings {
+        durability: match trail.durability {
+            Durability::Batched => audit::Durability::Batched,
+            Durability::Synced => audit::Durability::Synced,
         },
-        on_failure: match audit.on_failure {
-            OnFailure::Refuse => trail::OnFailure::Refuse,
-            OnFailure::Continue => trail::OnFailure::Continue,
+        on_failure: match trail.on_failure {
+            OnFailure::Refuse => audit::OnFailure::Refuse,
+            OnFailure::Continue => audit::OnFailure::Continue,
         },
-        segment_bytes: audit.segment_bytes,
-        compress_after: Some(audit.compress_after),
-        retain_for: audit.retain_for,
-        retain_bytes: audit.retain_bytes,
-        checkpoint_records: audit.checkpoint_records,
-        checkpoint_interval: audit.checkpoint_interval,
-        signing_key: audit.signing_key.clone(),
+        segment_bytes: trail.segment_bytes,
+        compress_after: Some(trail.compress_after),
+        retain_for: trail.retain_for,
+        retain_bytes: trail.retain_bytes,
+        checkpoint_records: trail.checkpoint_records,
+        checkpoint_interval: trail.checkpoint_interval,
+        signing_key: trail.signing_key.clone(),
         export_to: settings.telemetry.otlp_endpoint.clone(),
-        object_ids: match audit.object_ids {
-            settings::ObjectIds::Plain => trail::ObjectIds::Plain,
-            settings::ObjectIds::Hashed => trail::ObjectIds::Hashed,
+        object_ids: match trail.object_ids {
+            settings::ObjectIds::Plain => audit::ObjectIds::Plain,
+            settings::ObjectIds::Hashed => audit::ObjectIds::Hashed,
         },
-        object_key: audit.object_key.clone(),
-        ..trail::Settings::new(&audit.directory)
+        object_key: trail.object_key.clone(),
+        ..audit::Settings::new(&trail.directory)
     }
 }
 
@@ -372,7 +382,7 @@ pub enum StartError {
     Credentials(#[from] SourceError),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
-    Trail(#[source] trail::OpenError),
+    Trail(#[source] audit::OpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),

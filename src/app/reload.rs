@@ -11,41 +11,41 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Running, SOCKET_MODE, ServeError, StartError,
     certificates::{CertificatesError, warn_if_anyone_can_call},
-    control::{Control, Reread},
+    control::{Reread, Supervisor},
     generation,
     parts::Shared,
 };
 use crate::{
     config::settings::{ListenerSettings, Settings},
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    pipeline::listener::{BindError, Bound},
+    proxy::server::{BindError, Bound},
     telemetry::Metrics,
 };
 
 /// What a serving gateway is asked from outside.
-pub(super) enum Request {
+pub(super) enum ControlRequest {
     Reload { settings: Box<Settings>, done: oneshot::Sender<Result<(), ReloadError>> },
     Reread { done: Reread },
 }
 
 /// Asked whether every worker is alive; answered beside everything else, because a reload may take its
 /// time and is no sign of illness.
-pub(super) type Look = oneshot::Sender<()>;
+pub(super) type LivenessProbe = oneshot::Sender<()>;
 
 /// Gives a serving gateway another configuration.
 #[derive(Clone, Debug)]
 pub struct Reloader {
-    requests: mpsc::Sender<Request>,
-    looks: mpsc::Sender<Look>,
+    requests: mpsc::Sender<ControlRequest>,
+    looks: mpsc::Sender<LivenessProbe>,
     metrics: Arc<Metrics>,
 }
 
 impl Reloader {
     pub(super) fn new(
-        requests: mpsc::Sender<Request>,
-        looks: mpsc::Sender<Look>,
+        requests: mpsc::Sender<ControlRequest>,
+        looks: mpsc::Sender<LivenessProbe>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self { requests, looks, metrics }
@@ -54,7 +54,7 @@ impl Reloader {
     /// Serves by these settings from now on, or says why not and goes on as before.
     pub async fn reload(&self, settings: Settings) -> Result<(), ReloadError> {
         let (done, result) = oneshot::channel();
-        let request = Request::Reload { settings: Box::new(settings), done };
+        let request = ControlRequest::Reload { settings: Box::new(settings), done };
         let result = match self.requests.send(request).await {
             Ok(()) => result.await.unwrap_or(Err(ReloadError::Ending)),
             Err(_) => Err(ReloadError::Ending),
@@ -67,7 +67,7 @@ impl Reloader {
     /// was: for credentials that is in the log, for certificates the error.
     pub async fn reread(&self) -> Result<(), ReloadError> {
         let (done, result) = oneshot::channel();
-        let request = Request::Reread { done };
+        let request = ControlRequest::Reread { done };
         self.requests.send(request).await.map_err(|_| ReloadError::Ending)?;
         result.await.unwrap_or(Err(ReloadError::Ending))
     }
@@ -122,21 +122,21 @@ impl From<BindError> for ReloadError {
 }
 
 impl Running {
-    pub(super) async fn carry_out(&mut self, request: Request, control: &mut Control) {
+    pub(super) async fn carry_out(&mut self, request: ControlRequest, control: &mut Supervisor) {
         match request {
-            Request::Reload { settings, done } => {
+            ControlRequest::Reload { settings, done } => {
                 let result = self.reload(*settings, control).await;
                 // Whoever asked may have stopped waiting.
                 let _not_awaited = done.send(result);
             }
-            Request::Reread { done } => control.reread(&self.shared, done),
+            ControlRequest::Reread { done } => control.reread(&self.shared, done),
         }
     }
 
     async fn reload(
         &mut self,
         settings: Settings,
-        control: &mut Control,
+        control: &mut Supervisor,
     ) -> Result<(), ReloadError> {
         let keys = needs_restart(&self.settings, &settings);
         if !keys.is_empty() {
@@ -151,14 +151,14 @@ impl Running {
         }
         // From here on nothing fails but a worker that is gone, and then nothing can be saved.
         for (worker, generation) in self.workers.iter().zip(generations) {
-            worker.turn_to(generation).await?;
+            worker.apply(generation).await?;
         }
         for listener in &settings.listeners {
             if !self.settings.listeners.contains(listener) {
                 warn_if_anyone_can_call(listener);
             }
         }
-        control.keep(&shared.keepers);
+        control.keep(&shared.managers);
         control.watch(&shared.certificates);
         control.maintain(shared.cache.clone());
         control.show(&settings, &shared, &listeners);
@@ -188,12 +188,12 @@ impl Running {
 
     /// Loads the credential sets that are new, so that no call meets one that is not there yet.
     async fn load_new(&self, shared: &Shared) -> Result<(), ReloadError> {
-        for (name, keeper) in &shared.keepers {
-            if self.shared.keepers.get(name).is_some_and(|kept| kept.same(keeper)) {
+        for (name, manager) in &shared.managers {
+            if self.shared.managers.get(name).is_some_and(|kept| kept.same(manager)) {
                 continue;
             }
             let refused = |reason| ReloadError::Credentials { name: name.clone(), reason };
-            match tokio::time::timeout(LOADING, Keeper::refresh(keeper)).await {
+            match tokio::time::timeout(LOADING, CredentialManager::refresh(manager)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(refused(Chain(&*error).to_string())),
                 Err(_) => return Err(refused("its source does not answer".to_owned())),
@@ -214,7 +214,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for ControlRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reload { .. } => "Reload",

@@ -4,11 +4,11 @@ use std::{error::Error as _, io};
 
 use super::StartError;
 use crate::{
-    pipeline::{
-        listener::{BindError, ServerTlsError},
-        upstream::TlsError,
+    audit::{DirectoryError, OpenError},
+    proxy::{
+        client::TlsError,
+        server::{BindError, ServerTlsError},
     },
-    trail::{DirectoryError, OpenError},
 };
 
 impl StartError {

@@ -1,4 +1,4 @@
-//! From a `[credentials.…]` table, and `[vault]`, to the settings of a keeper.
+//! From a `[credentials.…]` table, and `[vault]`, to the settings of a manager.
 
 use crate::{
     config::settings::{CredentialsSettings, SourceSettings, VaultLogin, VaultSettings},

@@ -5,10 +5,10 @@ use std::{fs, time::Duration};
 
 use super::{credential_settings, parts::trail_settings};
 use crate::{
+    audit::{self, Durability, ObjectIds, OnFailure},
     config,
     credentials::RefreshSettings,
     domain::CredentialsName,
-    trail::{self, Durability, ObjectIds, OnFailure},
 };
 
 fn load(text: &str) -> config::Settings {
@@ -29,7 +29,7 @@ const CREDENTIALS: &str = "[credentials.production]\nsource = \"directory\"\npat
 fn a_configuration_that_says_nothing_leaves_each_part_its_own_defaults() {
     let settings = load(CREDENTIALS);
     let directory = &settings.audit.directory;
-    assert_eq!(trail_settings(&settings), trail::Settings::new(directory));
+    assert_eq!(trail_settings(&settings), audit::Settings::new(directory));
     assert_eq!(refresh(&settings), RefreshSettings::default());
 }
 
@@ -55,7 +55,7 @@ fn every_key_of_the_trail_reaches_the_trail() {
         otlp_endpoint = "http://127.0.0.1:4318"
         "#,
     );
-    let expected = trail::Settings {
+    let expected = audit::Settings {
         durability: Durability::Synced,
         on_failure: OnFailure::Continue,
         segment_bytes: 64 << 20,
@@ -68,7 +68,7 @@ fn every_key_of_the_trail_reaches_the_trail() {
         export_to: Some("http://127.0.0.1:4318".parse().unwrap()),
         object_ids: ObjectIds::Hashed,
         object_key: Some("/keys/objects".into()),
-        ..trail::Settings::new("/trail")
+        ..audit::Settings::new("/trail")
     };
     assert_eq!(trail_settings(&settings), expected);
 }

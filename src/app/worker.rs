@@ -19,23 +19,23 @@ use super::{
 use crate::{
     domain::ListenerName,
     error::Chain,
-    pipeline::{
-        listener::{self, Drain, Listener, ServerTls, Switch},
-        turn::end_turns,
-        upstream::Upstream,
+    proxy::{
+        batched_io::flush_loop,
+        client::Upstream,
+        server::{self, Drain, Listener, ServerTls, Swap},
     },
 };
 
 /// A running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pulse: Pulse,
+    pulse: Heartbeat,
     done: oneshot::Receiver<()>,
 }
 
 /// Tells whether a worker is alive.
 #[derive(Clone, Debug)]
-pub(super) struct Pulse(mpsc::UnboundedSender<Order>);
+pub(super) struct Heartbeat(mpsc::UnboundedSender<Command>);
 
 /// What a worker serves: made anew by every reload.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) struct Generation {
 }
 
 #[derive(Debug)]
-struct Order {
+struct Command {
     /// What to serve from now on; `None` only asks whether the worker is alive.
     generation: Option<Generation>,
     done: oneshot::Sender<()>,
@@ -62,16 +62,16 @@ impl Worker {
             // The receiver is gone only if the gateway does not wait any more.
             let _not_awaited = finished.send(());
         })?);
-        Ok(Self { pulse: Pulse(orders), done })
+        Ok(Self { pulse: Heartbeat(orders), done })
     }
 
     /// Serves something else from now on; returns once it does.
-    pub(super) async fn turn_to(&self, generation: Generation) -> Result<(), ServeError> {
+    pub(super) async fn apply(&self, generation: Generation) -> Result<(), ServeError> {
         self.pulse.order(Some(generation)).await
     }
 
     /// To ask for it while others give it orders.
-    pub(super) fn pulse(&self) -> Pulse {
+    pub(super) fn pulse(&self) -> Heartbeat {
         self.pulse.clone()
     }
 
@@ -81,7 +81,7 @@ impl Worker {
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Returns once the worker has looked up from its work, also while it drains.
     pub(super) async fn look_up(&self) -> Result<(), ServeError> {
         self.order(None).await
@@ -89,29 +89,30 @@ impl Pulse {
 
     async fn order(&self, generation: Option<Generation>) -> Result<(), ServeError> {
         let (done, confirmed) = oneshot::channel();
-        self.0.send(Order { generation, done }).map_err(|_| ServeError::Worker)?;
+        self.0.send(Command { generation, done }).map_err(|_| ServeError::Worker)?;
         confirmed.await.map_err(|_| ServeError::Worker)
     }
 }
 
-async fn work(first: Generation, orders: mpsc::UnboundedReceiver<Order>, drain: Drain) {
-    let turns = tokio::spawn(end_turns());
+async fn work(first: Generation, orders: mpsc::UnboundedReceiver<Command>, drain: Drain) {
+    let turns = tokio::spawn(flush_loop());
     LocalSet::new().run_until(run(first, orders, drain)).await;
     turns.abort();
     // The last answers leave before anyone hears that the worker has ended.
     let Err(_aborted) = turns.await;
 }
 
-async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Order>, drain: Drain) {
-    let mut floor = Floor { open: HashMap::new(), accepting: JoinSet::new(), drain: drain.clone() };
+async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Command>, drain: Drain) {
+    let mut floor =
+        WorkerListeners { open: HashMap::new(), accepting: JoinSet::new(), drain: drain.clone() };
     let build = |shared: &Shared, parts: &ListenerParts, upstream| shared.path(parts, upstream);
-    floor.turn_to(first, build);
+    floor.apply(first, build);
     loop {
         tokio::select! {
             () = drain.stop.cancelled() => break,
             Some(order) = orders.recv() => {
                 if let Some(generation) = order.generation {
-                    floor.turn_to(generation, build);
+                    floor.apply(generation, build);
                 }
                 // Whoever gave the order may have stopped waiting.
                 let _not_awaited = order.done.send(());
@@ -145,7 +146,7 @@ async fn last_connections(accepting: &mut JoinSet<()>, drain: &Drain) {
 }
 
 /// The listeners of one worker.
-struct Floor<P> {
+struct WorkerListeners<P> {
     open: HashMap<ListenerName, Open<P>>,
     accepting: JoinSet<()>,
     drain: Drain,
@@ -153,7 +154,7 @@ struct Floor<P> {
 
 /// One listener of one worker.
 struct Open<P> {
-    switch: Arc<Switch<P>>,
+    switch: Arc<Swap<P>>,
     /// No further connections are accepted with the settings of now.
     closing: CancellationToken,
     /// Ends with the listener, or with everything.
@@ -161,12 +162,12 @@ struct Open<P> {
     tls: Option<Arc<ServerTls>>,
 }
 
-impl<P: listener::Path> Floor<P> {
+impl<P: server::Path> WorkerListeners<P> {
     /// Serves another generation. Connections of listeners that stay go on, and their next requests
     /// take the new path; those of a listener that is gone finish what is under way. One that asks
     /// callers for something else than before is another listener: what a connection was let in by must
     /// be what the listener asks for.
-    fn turn_to(
+    fn apply(
         &mut self,
         generation: Generation,
         build: impl Fn(&Shared, &ListenerParts, Upstream) -> Option<P>,
@@ -192,7 +193,7 @@ impl<P: listener::Path> Floor<P> {
                 (open.switch, open.drain)
             } else {
                 let stop = self.drain.stop.child_token();
-                (Switch::new(path), Drain { stop, ..self.drain.clone() })
+                (Swap::new(path), Drain { stop, ..self.drain.clone() })
             };
             let open = Open { switch, closing: CancellationToken::new(), drain, tls };
             self.accept(&shared, parts, &open);

@@ -19,9 +19,9 @@ use crate::{
     },
     domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof, Span},
     error::Kind,
-    pipeline::{
-        self,
-        authorize::{Decision, Refusal},
+    proxy::{
+        self, http_policy,
+        stages::authorize::{Decision, Refusal},
     },
 };
 
@@ -137,8 +137,8 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         cacheable: false,
         cache: "the call is refused".to_owned(),
     };
-    let refused = pipeline::receive::refuse_methods(&method)
-        .and_then(|()| pipeline::receive::refuse_browsers(&headers));
+    let refused =
+        http_policy::refuse_methods(&method).and_then(|()| http_policy::refuse_browsers(&headers));
     if let Err(error) = refused {
         explanation.refuse(error.kind().label(), error.detail());
         return Ok(explanation);
@@ -329,7 +329,7 @@ fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
 }
 
 fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
-    let left = pipeline::end_to_end(headers);
+    let left = proxy::end_to_end(headers);
     let named_by_connection = |name: &HeaderName| {
         headers.get_all(header::CONNECTION).iter().any(|value| {
             value
@@ -341,7 +341,7 @@ fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
     let gone = headers.keys().filter(|name| !left.contains_key(*name));
     gone.map(|name| Stripped {
         field: name.to_string(),
-        why: if pipeline::is_pigellos_own(name) {
+        why: if proxy::is_pigellos_own(name) {
             "it is, or could be taken for, one of Pigello's own"
         } else if named_by_connection(name) {
             "`Connection` names it"

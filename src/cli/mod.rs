@@ -32,7 +32,7 @@ use crate::{
     build_info::LONG_VERSION,
     config::settings::SourceSettings,
     error::Chain,
-    runtime::{
+    process::{
         hardening::{Debugging, harden},
         panics::tell_panics,
     },

@@ -21,9 +21,9 @@ use prometheus_client::{
 
 use super::{
     meaning,
-    sort::{Counters, Sort},
+    series::{Counters, SeriesKey},
 };
-use crate::{build_info::BUILD, trail::Record};
+use crate::{audit::Record, build_info::BUILD};
 
 /// The registry and the handles the path counts with.
 pub struct Metrics {
@@ -43,7 +43,7 @@ pub struct Metrics {
     config_loaded: Gauge,
     /// What counts calls of the sorts that there were, so that a call is looked up once and not in
     /// each family, by all its labels.
-    sorts: RwLock<HashMap<Sort, Arc<Counters>, ahash::RandomState>>,
+    sorts: RwLock<HashMap<SeriesKey, Arc<Counters>, ahash::RandomState>>,
 }
 
 impl Metrics {
@@ -88,7 +88,7 @@ impl Metrics {
 
     /// Counts one finished call.
     pub fn observe(&self, record: &Record) {
-        let sort = Sort::of(record);
+        let sort = SeriesKey::of(record);
         let counted = self.sorts.read().get(&sort).map(|counters| counters.count(record));
         if counted.is_none() {
             self.of_its_sort(sort, record).count(record);
@@ -105,7 +105,7 @@ impl Metrics {
     }
 
     /// Looks up what counts calls of a sort, and remembers it.
-    fn of_its_sort(&self, sort: Sort, record: &Record) -> Arc<Counters> {
+    fn of_its_sort(&self, sort: SeriesKey, record: &Record) -> Arc<Counters> {
         let operation = record.operation.clone().unwrap_or_else(|| Arc::from("none"));
         let caller = record.caller.clone().unwrap_or_else(|| Arc::from("unidentified"));
         let outcome = record.outcome.label();
@@ -234,7 +234,7 @@ struct ReloadLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{telemetry::METRICS, trail::testing::record};
+    use crate::{audit::testing::record, telemetry::METRICS};
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {

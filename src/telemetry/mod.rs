@@ -3,7 +3,7 @@
 mod activity;
 mod logs;
 mod metrics;
-mod sort;
+mod series;
 mod table;
 mod traces;
 

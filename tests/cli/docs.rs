@@ -37,9 +37,9 @@ fn the_page_of_the_configuration_is_made_from_the_schema() {
 /// The module's own documentation is the page: what is said of the trail is said once.
 #[test]
 fn the_page_of_the_trail_is_the_documentation_of_its_module() {
-    let module = fs::read_to_string(root().join("src/trail/mod.rs")).unwrap();
+    let module = fs::read_to_string(root().join("src/audit/mod.rs")).unwrap();
     let lines = module.lines().map_while(|line| line.strip_prefix("//!"));
-    let mut page = String::from("<!-- Made from src/trail/mod.rs; change it there. -->\n\n");
+    let mut page = String::from("<!-- Made from src/audit/mod.rs; change it there. -->\n\n");
     for (at, line) in lines.enumerate() {
         let line = line.strip_prefix(' ').unwrap_or(line);
         let line = match line.strip_prefix("# ") {

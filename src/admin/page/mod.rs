@@ -12,7 +12,7 @@ pub(super) mod errors;
 mod format;
 mod refusals;
 mod shell;
-mod standing;
+mod summary;
 mod state;
 
 use std::time::SystemTime;
@@ -26,14 +26,14 @@ use serde::Deserialize;
 
 use self::{
     format::{moment, span},
-    standing::Standing,
+    summary::Standing,
 };
-use super::{Desk, View, check::Check};
+use super::{AdminState, View, check::Check};
 use crate::{
+    audit::{self, Checkpoint},
     credentials,
-    pipeline::cache,
+    proxy::cache,
     telemetry::{Period, Summary, Trouble},
-    trail::{self, Checkpoint},
 };
 
 /// What the page is asked for.
@@ -52,7 +52,7 @@ struct Facts<'a> {
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::Status>,
     cache: cache::Stats,
-    trail: trail::Stats,
+    trail: audit::Stats,
     checkpoint: Option<Checkpoint>,
     check: Check,
     token: Option<&'a str>,
@@ -60,20 +60,20 @@ struct Facts<'a> {
 }
 
 /// `GET /`.
-pub(super) async fn page(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Response {
-    let view = desk.window.view();
+pub(super) async fn page(State(state): State<AdminState>, Query(asked): Query<Asked>) -> Response {
+    let view = state.window.view();
     let now = SystemTime::now();
     let facts = Facts {
         view: &view,
         period: asked.over,
         summary: view.activity.summary(asked.over, now),
         troubles: view.activity.troubles(),
-        credentials: view.keepers.values().map(credentials::Keeper::status).collect(),
+        credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
         trail: view.trail.stats(),
         checkpoint: view.trail.last_checkpoint(),
-        check: desk.checks.last(),
-        token: desk.token.text(),
+        check: state.checks.last(),
+        token: state.token.text(),
         purged: asked.purged,
     };
     let standing = Standing::of(&facts);

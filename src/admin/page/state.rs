@@ -12,7 +12,7 @@ use super::{
 use crate::{
     admin::check::Check,
     credentials::{State, Status},
-    pipeline::resilience::BreakerState,
+    proxy::stages::circuit_breaker::CircuitBreakerState,
 };
 
 pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
@@ -31,9 +31,9 @@ pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
                 }))
                 @if let Some((_, health)) = health {
                     @let (state, class) = match health.breaker.state() {
-                        BreakerState::Closed => ("closed: calls pass", "ok"),
-                        BreakerState::HalfOpen => ("half-open: one call at a time passes", "look"),
-                        BreakerState::Open => ("open: calls are refused", "bad"),
+                        CircuitBreakerState::Closed => ("closed: calls pass", "ok"),
+                        CircuitBreakerState::HalfOpen => ("half-open: one call at a time passes", "look"),
+                        CircuitBreakerState::Open => ("open: calls are refused", "bad"),
                     };
                     (item("Breaker", mark(class, state)))
                     @let pause = health.quota.pause().as_secs();

@@ -13,7 +13,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, Span},
     error::Chain,
-    pipeline::upstream::{self, Trust, client_config},
+    proxy::client::{self, Trust, client_config},
 };
 
 /// A call that changes nothing: one page of one entry. What comes back is not read.
@@ -74,7 +74,7 @@ impl ProbeArgs {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.target()?;
         set.write_to(request.headers_mut());
-        match time::timeout(TIMEOUT, upstream::ask(self.settings(upstream)?, request)).await {
+        match time::timeout(TIMEOUT, client::ask(self.settings(upstream)?, request)).await {
             Ok(Ok(response)) => Ok(response.status()),
             Ok(Err(error)) => {
                 Err(Failure::failed(format!("cannot reach {upstream}: {}", Chain(&error))))
@@ -92,10 +92,10 @@ impl ProbeArgs {
     }
 
     /// The way to it that calls take. Whoever types an address means it, wherever it leads.
-    fn settings(&self, upstream: &Origin) -> Result<upstream::Settings, Failure> {
+    fn settings(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
         let trust = self.probe_ca_file.clone().map_or(Trust::Platform, Trust::File);
         let tls = upstream.is_tls().then(|| client_config(&trust)).transpose();
-        Ok(upstream::Settings {
+        Ok(client::Settings {
             origin: upstream.clone(),
             connect_to: None,
             allow_private: true,

@@ -48,8 +48,8 @@ impl Stage {
         let gateway = Gateway::open(loaded.settings)
             .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
         let (address, admin) = addresses(&gateway)?;
-        for keeper in gateway.keepers().values() {
-            keeper.refresh().await.map_err(|error| Failure::failed(Chain(&*error).to_string()))?;
+        for manager in gateway.managers().values() {
+            manager.refresh().await.map_err(|error| Failure::failed(Chain(&*error).to_string()))?;
         }
         let ending = Ending::default();
         let serving = tokio::spawn(gateway.serve(ending.clone()));

@@ -20,12 +20,12 @@ use serde_json::Value;
 
 use super::set_up::{Curtain, Stage};
 use crate::{
+    audit::{self as trail, Found, ReadError},
     body::collect_limited,
     cli::{Failure, audit},
     credentials::ValueName,
     error::Chain,
     mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
-    trail::{self, Found, ReadError},
 };
 
 const FORGED: &str = "forged-by-the-caller";

@@ -22,7 +22,7 @@ use crate::{
     app::{Ending, Gateway, Reloader, StartError},
     config::{Loaded, settings::LogFormat as ConfiguredFormat},
     error::Chain,
-    pipeline::listener::Inherited,
+    proxy::server::Inherited,
     telemetry::{LogFormat, LogSettings, init_logs},
 };
 

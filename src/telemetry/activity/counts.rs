@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::Times;
-use crate::trail::{CacheResult, Outcome, Record};
+use crate::audit::{CacheResult, Outcome, Record};
 
 /// Calls that have something in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

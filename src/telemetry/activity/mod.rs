@@ -31,8 +31,8 @@ use self::{
     trouble::Troubles,
 };
 use crate::{
+    audit::{Record, Watch},
     domain::ProfileName,
-    trail::{Record, Watch},
 };
 
 /// What the trail's records say of the last hour and the last day.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Answers, Counts, MINUTE, MOST_GROUPS, Pair, Stretch, Summary, ordinal};
-use crate::{domain::ProfileName, trail::Record};
+use crate::{audit::Record, domain::ProfileName};
 
 /// What happened in one stretch.
 #[derive(Clone, Debug, Default)]

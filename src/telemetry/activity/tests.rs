@@ -2,8 +2,8 @@ use http::{Method, StatusCode};
 
 use super::*;
 use crate::{
+    audit::{CacheResult, Outcome},
     domain::{ListenerName, Proof, RequestId},
-    trail::{CacheResult, Outcome},
 };
 
 /// Noon of some day.

@@ -9,8 +9,8 @@ use http::{Method, StatusCode};
 
 use super::MOST_TROUBLES;
 use crate::{
+    audit::{Outcome, Record},
     domain::{ListenerName, Proof, RequestId, is_uuid},
-    trail::{Outcome, Record},
 };
 
 /// Why a call is told of.

@@ -16,7 +16,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
     error::Chain,
-    pipeline::upstream::{self, ConnectError, Connector, Stream},
+    proxy::client::{self, ConnectError, Connector, Stream},
 };
 
 /// Looks at a profile's upstream; with `set` it is called as well. Returns what time it is there.
@@ -68,7 +68,7 @@ async fn dial(
     steps: &Steps,
     name: &ProfileName,
     profile: &ProfileSettings,
-    settings: upstream::Settings,
+    settings: client::Settings,
     report: &mut Report,
 ) -> bool {
     let upstream = &profile.upstream;
@@ -201,7 +201,7 @@ fn day(time: Timestamp) -> String {
 async fn call(
     what: String,
     upstream: &Origin,
-    settings: upstream::Settings,
+    settings: client::Settings,
     set: &CredentialSet,
     limit: Duration,
     report: &mut Report,
@@ -227,12 +227,12 @@ async fn call(
     }
 }
 
-async fn ask(settings: upstream::Settings, set: &CredentialSet) -> Result<Response<Body>, String> {
+async fn ask(settings: client::Settings, set: &CredentialSet) -> Result<Response<Body>, String> {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = Uri::from_static(SAFE_READ);
     set.write_to(request.headers_mut());
-    upstream::ask(settings, request).await.map_err(|error| Chain(&error).to_string())
+    client::ask(settings, request).await.map_err(|error| Chain(&error).to_string())
 }
 
 fn judge(what: String, status: StatusCode, took: u128) -> Step {

@@ -1,0 +1,105 @@
+//! What an operator may change while the gateway runs: empty the cache, read credentials again, have
+//! the trail checked. Programs use `DELETE` and `POST`; the page's forms have routes of their own,
+//! behind a check of where they come from (see [`guard`](super::guard)) and a token.
+
+use std::sync::Arc;
+
+use axum::{
+    Form, Json,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Redirect, Response},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{AdminState, View};
+use crate::error::Chain;
+
+/// What of the cache is emptied: everything, an operation, an object, or an operation's object.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct What {
+    operation: Option<String>,
+    pk: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Purged {
+    purged: u64,
+}
+
+/// `DELETE /cache`.
+pub(super) async fn purge(State(view): State<Arc<View>>, Query(what): Query<What>) -> Json<Purged> {
+    Json(Purged { purged: empty(&view, what.operation.as_deref(), what.pk.as_deref()) })
+}
+
+fn empty(view: &View, operation: Option<&str>, pk: Option<&str>) -> u64 {
+    let purged = match (operation, pk) {
+        (None, None) => view.cache.purge_all(),
+        (operation, pk) => view.cache.purge(operation, pk),
+    };
+    tracing::info!(purged, "cache emptied");
+    purged
+}
+
+/// What a form of the page brings.
+#[derive(Deserialize)]
+pub(super) struct Brought {
+    token: String,
+    #[serde(default)]
+    operation: String,
+}
+
+/// `POST /page/purge`: the page's button. Leads back to the page, which says how many went.
+pub(super) async fn purge_form(
+    State(state): State<AdminState>,
+    Form(brought): Form<Brought>,
+) -> Response {
+    if !state.token.is(&brought.token) {
+        return stale_form();
+    }
+    let operation = Some(brought.operation.as_str()).filter(|operation| !operation.is_empty());
+    let purged = empty(&state.window.view(), operation, None);
+    Redirect::to(&format!("/?purged={purged}#cache")).into_response()
+}
+
+/// `POST /page/verify`: begins a check of the trail, and leads back to the page.
+pub(super) async fn verify_form(
+    State(state): State<AdminState>,
+    Form(brought): Form<Brought>,
+) -> Response {
+    if !state.token.is(&brought.token) {
+        return stale_form();
+    }
+    state.checks.begin(&state.window.view().trail);
+    Redirect::to("/#trail").into_response()
+}
+
+fn stale_form() -> Response {
+    let text = "the page is from before the gateway's last start: load it again, and then press\n";
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+/// What became of one credential set.
+#[derive(Debug, Serialize)]
+pub(super) struct Refreshed {
+    name: String,
+    #[serde(rename = "refreshed")]
+    done: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// `POST /credentials/refresh`: reads every set again, now. 200 when all could be read, else 502.
+pub(super) async fn refresh(State(view): State<Arc<View>>) -> (StatusCode, Json<Vec<Refreshed>>) {
+    let mut sets = Vec::with_capacity(view.managers.len());
+    for (name, manager) in &view.managers {
+        let error = manager.refresh().await.err().map(|error| Chain(&*error).to_string());
+        let version = manager.snapshot().ok().map(|lease| lease.version().to_string());
+        sets.push(Refreshed { name: name.to_string(), done: error.is_none(), version, error });
+    }
+    let all = sets.iter().all(|set| set.done);
+    (if all { StatusCode::OK } else { StatusCode::BAD_GATEWAY }, Json(sets))
+}
