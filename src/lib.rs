@@ -12,6 +12,7 @@
 //! - [`audit`]: the audit trail on disk
 //! - [`telemetry`]: metrics and logs
 //! - [`process`]: what the process as a whole needs
+//! - [`outbound`]: calls beside the path, to a vault and to a collector
 //! - [`mock`]: Pigello, for development, the demo and tests
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
@@ -27,6 +28,7 @@ pub mod audit;
 pub mod telemetry;
 pub mod process;
 pub mod mock;
+pub mod outbound;
 pub mod domain;
 pub mod error;
 pub mod body;

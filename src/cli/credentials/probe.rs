@@ -13,7 +13,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, Span},
     error::Chain,
-    proxy::client::{self, Trust, client_config},
+    proxy::client::{self, upstream_tls},
 };
 
 /// A call that changes nothing: one page of one entry. What comes back is not read.
@@ -93,8 +93,8 @@ impl ProbeArgs {
 
     /// The way to it that calls take. Whoever types an address means it, wherever it leads.
     fn settings(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
-        let trust = self.probe_ca_file.clone().map_or(Trust::Platform, Trust::File);
-        let tls = upstream.is_tls().then(|| client_config(&trust)).transpose();
+        let tls =
+            upstream.is_tls().then(|| upstream_tls(self.probe_ca_file.as_deref())).transpose();
         Ok(client::Settings {
             origin: upstream.clone(),
             connect_to: None,
