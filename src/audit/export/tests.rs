@@ -1,11 +1,16 @@
 use std::{convert::Infallible, fs};
 
+use http::{Method, Request};
+use http_body_util::Full;
 use hyper::{Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::audit::{Segment, Settings, Trail, testing::record};
+use crate::{
+    audit::{Segment, Settings, Trail, testing::record},
+    body,
+};
 
 /// A collector on this machine that answers as it is told and remembers what it took.
 #[derive(Clone, Default)]

@@ -5,9 +5,10 @@ use std::{io, path::PathBuf};
 use http::StatusCode;
 
 use crate::{
-    credentials::{TlsError, ValueProblems, source::Cause},
+    credentials::{ValueProblems, source::Cause},
     domain::Span,
     error::BoxError,
+    outbound::TlsError,
 };
 
 /// Why a vault gives no set. Never quotes what the vault said, which may hold what it was sent.

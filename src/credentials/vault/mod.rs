@@ -14,7 +14,7 @@ mod settings;
 mod variables;
 
 pub use error::VaultError;
-pub use settings::{ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultSettings};
+pub use settings::{KvVersion, TokenSource, VaultAuth, VaultSettings};
 pub use variables::VaultVariables;
 
 use std::fmt;

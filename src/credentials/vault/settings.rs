@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::domain::Origin;
+use crate::{domain::Origin, outbound::ClientCertificate};
 
 /// Where a credential set lies in a vault, and how to get at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +33,6 @@ pub enum KvVersion {
     V1,
     /// With versions.
     V2,
-}
-
-/// A certificate with its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub private_key: PathBuf,
 }
 
 /// How to log in. `mount` is where the method is mounted below `auth/`.
