@@ -265,6 +265,11 @@ fn choosing_a_size() {
     works("how-to/size.md");
 }
 
+#[test]
+fn identifying_a_build() {
+    works("reference/platforms.md");
+}
+
 /// A page with commands has a test here.
 #[test]
 fn no_page_is_forgotten() {
