@@ -45,7 +45,7 @@ use self::{
     worker::{Generation, Worker},
 };
 use crate::{
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     credentials::{self, Keeper},
     domain::{Address, CredentialsName, ListenerName},
     pipeline::listener::{BindError, Bound, Drain, Inherited},
@@ -57,7 +57,7 @@ use crate::{
 pub struct Gateway {
     settings: Settings,
     shared: Shared,
-    listeners: Vec<(ListenerSettings, Bound)>,
+    listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     traces: Option<Exporter>,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
@@ -171,7 +171,7 @@ impl Gateway {
 struct Running {
     settings: Settings,
     shared: Shared,
-    listeners: Vec<(ListenerSettings, Bound)>,
+    listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     workers: Vec<Worker>,
     requests: mpsc::Receiver<Request>,
@@ -186,10 +186,9 @@ impl Running {
         if let Some(admin) = &admin {
             control.admin(admin.share().map_err(ServeError::Socket)?);
         }
-        let count = settings
-            .runtime
-            .workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
+        let count = NonZero::new(settings.runtime.workers)
+            .or_else(|| thread::available_parallelism().ok())
+            .map_or(1, NonZero::get);
         let workers = (0..count)
             .map(|number| {
                 let first = generation(&shared, &listeners).map_err(ServeError::Socket)?;
@@ -221,7 +220,7 @@ impl Running {
     /// Goes on as before for a while, so that an application that ends later can make its last calls.
     /// Connections are kept no longer than a call each, so that few are left when it is over.
     async fn linger(&self, drain: &Drain, ending: &Ending) {
-        let delay = self.settings.timeouts.drain_delay;
+        let delay = *self.settings.timeouts.drain_delay;
         if !delay.is_zero() {
             drain.leaving.store(true, Ordering::Relaxed);
             tracing::info!(?delay, "ending soon: calls are still taken");
@@ -238,7 +237,7 @@ impl Running {
     async fn join(&mut self, drain: &Drain, ending: &Ending) -> Result<bool, ServeError> {
         let mut workers = join_all(self.workers.drain(..).map(Worker::join));
         let idle = tokio::select! {
-            ended = tokio::time::timeout(self.settings.timeouts.drain, &mut workers) => ended.ok(),
+            ended = tokio::time::timeout(*self.settings.timeouts.drain, &mut workers) => ended.ok(),
             () = ending.now.cancelled() => None,
         };
         drain.cut.cancel();
@@ -270,10 +269,7 @@ impl Running {
 }
 
 /// What one worker is to serve.
-fn generation(
-    shared: &Shared,
-    listeners: &[(ListenerSettings, Bound)],
-) -> Result<Generation, BindError> {
+fn generation(shared: &Shared, listeners: &[(Listener, Bound)]) -> Result<Generation, BindError> {
     let parts = listeners.iter().map(|(settings, bound)| {
         Ok(ListenerParts { settings: settings.clone(), socket: bound.share()? })
     });

@@ -13,8 +13,9 @@ use super::{
     sources::{self, SourceError},
 };
 use crate::{
-    config::settings::{
-        self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
+    config::{
+        Settings,
+        types::{Listener, Profile},
     },
     credentials::Keeper,
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
@@ -27,7 +28,7 @@ use crate::{
         listener::{self, BindError, Bound, Patience},
         places::Places,
         receive::{self, HostRules},
-        resilience::{self, Health},
+        resilience::{Health, RetrySettings},
         upstream::{self, TlsError, Trust, Upstream},
     },
     telemetry::{Activity, Metrics, Tracer},
@@ -56,14 +57,14 @@ pub(super) struct Shared {
     limits: receive::Limits,
     request_timeout: Duration,
     upstream_read: Duration,
-    retry: resilience::RetrySettings,
+    retry: RetrySettings,
     pub(super) healths: HashMap<ProfileName, Arc<Health>>,
 }
 
 /// One listener on one worker, before its path is put together.
 #[derive(Debug)]
 pub(super) struct ListenerParts {
-    pub(super) settings: ListenerSettings,
+    pub(super) settings: Listener,
     pub(super) socket: Bound,
 }
 
@@ -124,18 +125,17 @@ impl Shared {
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
             limits: receive::Limits {
-                request_body: settings.limits.request_body,
-                header_bytes: settings.limits.header_bytes,
+                request_body: settings.limits.request_body.0,
+                header_bytes: settings.limits.header_bytes.in_memory(),
                 header_count: settings.limits.header_count,
                 target_bytes: TARGET_BYTES,
             },
-            request_timeout: settings.timeouts.request,
-            upstream_read: settings.timeouts.upstream_read,
-            retry: resilience::RetrySettings {
-                attempts: settings.retry.attempts,
-                body_bytes: settings.retry.body_bytes,
-                body_read: settings.timeouts.body_read,
-                first_byte: settings.timeouts.first_byte,
+            request_timeout: *settings.timeouts.request,
+            upstream_read: *settings.timeouts.upstream_read,
+            retry: RetrySettings {
+                body_read: *settings.timeouts.body_read,
+                first_byte: *settings.timeouts.first_byte,
+                ..settings.retry
             },
             healths: healths(settings, kept),
         })
@@ -189,7 +189,7 @@ impl Shared {
     }
 
     /// What the records of a listener have in common.
-    pub(super) fn edges(&self, listener: &ListenerSettings) -> Edges {
+    pub(super) fn edges(&self, listener: &Listener) -> Edges {
         Edges {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
@@ -203,7 +203,7 @@ impl Shared {
 
 /// How the upstream of a profile is reached; its trusted roots are read.
 pub fn upstream_settings(
-    profile: &ProfileSettings,
+    profile: &Profile,
     settings: &Settings,
 ) -> Result<upstream::Settings, StartError> {
     let trust = profile.ca_file.clone().map_or(Trust::Platform, Trust::File);
@@ -216,8 +216,8 @@ pub fn upstream_settings(
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
-        connect_timeout: settings.timeouts.connect,
-        idle_timeout: settings.timeouts.upstream_idle,
+        connect_timeout: *settings.timeouts.connect,
+        idle_timeout: *settings.timeouts.upstream_idle,
         tls,
     })
 }
@@ -264,11 +264,7 @@ fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
 ) -> HashMap<ProfileName, Arc<Health>> {
-    let breaker = resilience::BreakerSettings {
-        failures: settings.breaker.failures,
-        pause: settings.breaker.pause,
-    };
-    let health = |(name, profile): (&ProfileName, &ProfileSettings)| {
+    let health = |(name, profile): (&ProfileName, &Profile)| {
         let known = kept
             .filter(|(before, _)| {
                 before.profiles.get(name) == Some(profile)
@@ -276,7 +272,10 @@ fn healths(
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        (name.clone(), known.unwrap_or_else(|| Health::new(breaker, settings.retry.budget)))
+        (
+            name.clone(),
+            known.unwrap_or_else(|| Health::new(settings.breaker, settings.retry.budget)),
+        )
     };
     settings.profiles.iter().map(health).collect()
 }
@@ -285,76 +284,31 @@ fn healths(
 pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),
-        unidentified: match settings.policy.unidentified {
-            settings::Access::Allow => authorize::Default::Allow,
-            settings::Access::Deny => authorize::Default::Deny,
-        },
-        unmatched: match settings.policy.unmatched {
-            Unmatched::Deny => authorize::Unmatched::Deny,
-            Unmatched::Forward => authorize::Unmatched::Forward,
-        },
-        mode: match settings.policy.mode {
-            settings::Mode::Enforce => authorize::Mode::Enforce,
-            settings::Mode::Report => authorize::Mode::Report,
-        },
+        unidentified: settings.policy.unidentified(),
+        unmatched: settings.policy.unmatched,
+        mode: settings.policy.mode,
         limits: authorize::Limits::new(&settings.callers),
     }
 }
 
 fn listener_settings(settings: &Settings) -> listener::Settings {
     listener::Settings {
-        patience: Patience { head: settings.timeouts.header_read, idle: settings.timeouts.idle },
+        patience: Patience { head: *settings.timeouts.header_read, idle: *settings.timeouts.idle },
         // Room above the limit, so that the path refuses what is over it, with a record.
-        head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
+        head_bytes: settings.limits.header_bytes.in_memory() * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,
         concurrent_streams: CONCURRENT_STREAMS,
     }
 }
 
 fn cache_settings(settings: &Settings) -> cache::Settings {
-    let rules = settings.cache.rules.iter().map(|rule| cache::Rule {
-        operations: rule.operations.clone(),
-        paths: rule.paths.clone(),
-        ttl: rule.ttl,
-        stale_while_revalidate: rule.stale_while_revalidate,
-        stale_if_error: rule.stale_if_error,
-        negative_ttl: rule.negative_ttl,
-        heuristic: rule.heuristic,
-    });
-    cache::Settings {
-        enabled: settings.cache.enabled,
-        max_bytes: settings.cache.max_bytes,
-        max_entry_bytes: usize::try_from(settings.cache.max_entry_bytes).unwrap_or(usize::MAX),
-        collapse_wait: settings.timeouts.request,
-        rules: rules.collect(),
-    }
+    cache::Settings { collapse_wait: *settings.timeouts.request, ..settings.cache.clone() }
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> trail::Settings {
-    let audit = &settings.audit;
     trail::Settings {
-        durability: match audit.durability {
-            Durability::Batched => trail::Durability::Batched,
-            Durability::Synced => trail::Durability::Synced,
-        },
-        on_failure: match audit.on_failure {
-            OnFailure::Refuse => trail::OnFailure::Refuse,
-            OnFailure::Continue => trail::OnFailure::Continue,
-        },
-        segment_bytes: audit.segment_bytes,
-        compress_after: Some(audit.compress_after),
-        retain_for: audit.retain_for,
-        retain_bytes: audit.retain_bytes,
-        checkpoint_records: audit.checkpoint_records,
-        checkpoint_interval: audit.checkpoint_interval,
-        signing_key: audit.signing_key.clone(),
         export_to: settings.telemetry.otlp_endpoint.clone(),
-        object_ids: match audit.object_ids {
-            settings::ObjectIds::Plain => trail::ObjectIds::Plain,
-            settings::ObjectIds::Hashed => trail::ObjectIds::Hashed,
-        },
-        object_key: audit.object_key.clone(),
-        ..trail::Settings::new(&audit.directory)
+        ..settings.audit.clone()
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     parts::Shared,
 };
 use crate::{
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     credentials::Keeper,
     domain::CredentialsName,
     error::Chain,
@@ -172,11 +172,8 @@ impl Running {
     }
 
     /// The sockets of the new listeners: the open one where the address is the same.
-    fn sockets(
-        &self,
-        wanted: &[ListenerSettings],
-    ) -> Result<Vec<(ListenerSettings, Bound)>, BindError> {
-        let open = |listener: &ListenerSettings| {
+    fn sockets(&self, wanted: &[Listener]) -> Result<Vec<(Listener, Bound)>, BindError> {
+        let open = |listener: &Listener| {
             let same = self.listeners.iter().find(|(old, _)| old.address == listener.address);
             match same {
                 Some((_, bound)) => bound.share(),

@@ -1,12 +1,8 @@
 //! From a `[credentials.…]` table, and `[vault]`, to the settings of a keeper.
 
 use crate::{
-    config::settings::{CredentialsSettings, SourceSettings, VaultLogin, VaultSettings},
-    credentials::{
-        self, ClientCertificate, IdentifierError, Identifiers, KvVersion, RefreshSettings,
-        TokenSource, VaultAuth, VaultVariables,
-    },
-    domain::CredentialsName,
+    config::settings::{CredentialsSettings, SourceSettings, VaultSettings},
+    credentials::{self, KvVersion, TokenSource, VaultAuth, VaultVariables},
 };
 
 /// The settings of one credential set. What `[vault]` leaves open, the variables of the vault's own
@@ -15,15 +11,6 @@ pub fn settings(
     set: &CredentialsSettings,
     vault: Option<&VaultSettings>,
 ) -> Result<credentials::Settings, SourceError> {
-    let mut fixed = Identifiers::new();
-    for (value, text) in &set.fixed.0 {
-        let name = set.name.clone();
-        fixed.insert(*value, text).map_err(|source| SourceError::Identifier {
-            name,
-            value: value.key(),
-            source,
-        })?;
-    }
     let source = match &set.source {
         SourceSettings::Directory { path } => {
             credentials::SourceSettings::Directory { path: path.clone() }
@@ -40,15 +27,12 @@ pub fn settings(
             credentials::SourceSettings::Vault(Box::new(settings))
         }
     };
-    let refresh = RefreshSettings {
-        interval: set.refresh,
-        max_stale: set.max_stale,
-        withdrawal_grace: set.withdrawal_grace,
-        rejection_limit: set.rejection_limit,
-        overlap: set.overlap,
-        ..RefreshSettings::default()
-    };
-    Ok(credentials::Settings { name: set.name.clone(), source, fixed, refresh })
+    Ok(credentials::Settings {
+        name: set.name.clone(),
+        source,
+        fixed: set.fixed.clone(),
+        refresh: set.refresh,
+    })
 }
 
 /// Where a secret lies in the vault.
@@ -68,17 +52,15 @@ fn vault_settings(
         (None, Some(text)) => text.parse().map_err(|_| SourceError::VariableAddress)?,
         (None, None) => return Err(SourceError::NoAddress),
     };
-    let auth = match vault.and_then(|vault| vault.auth.as_ref()) {
-        Some(auth) => login(&auth.method, &auth.mount),
+    let auth = match vault.and_then(|vault| vault.auth.clone()) {
+        Some(auth) => auth,
         None if variables.has_token => VaultAuth::Token(TokenSource::Environment),
         None => return Err(SourceError::NoLogin),
     };
-    let certificate = vault.and_then(|vault| vault.client_certificate.clone());
     Ok(credentials::VaultSettings {
         address,
         ca_file: vault.and_then(|vault| vault.ca_file.clone()).or(variables.ca_file),
-        client_certificate: certificate
-            .map(|(certificate, private_key)| ClientCertificate { certificate, private_key }),
+        client_certificate: vault.and_then(|vault| vault.client_certificate.clone()),
         namespace: vault.and_then(|vault| vault.namespace.clone()).or(variables.namespace),
         auth,
         mount: place.mount.to_owned(),
@@ -87,40 +69,9 @@ fn vault_settings(
     })
 }
 
-fn login(method: &VaultLogin, mount: &str) -> VaultAuth {
-    let mount = mount.to_owned();
-    match method {
-        VaultLogin::Token { file } => VaultAuth::Token(TokenSource::File(file.clone())),
-        VaultLogin::AppRole { role_id, secret_id_file, wrapped } => VaultAuth::AppRole {
-            mount,
-            role_id: role_id.clone(),
-            secret_id_file: secret_id_file.clone(),
-            wrapped: *wrapped,
-        },
-        VaultLogin::Kubernetes { role, jwt_file } => {
-            VaultAuth::Kubernetes { mount, role: role.clone(), token_file: jwt_file.clone() }
-        }
-        VaultLogin::Jwt { role, jwt_file } => {
-            VaultAuth::Jwt { mount, role: role.clone(), token_file: jwt_file.clone() }
-        }
-        VaultLogin::Cert { role } => VaultAuth::Cert { mount, role: role.clone() },
-    }
-}
-
 /// Why a credential set of the configuration cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// An identifier cannot be sent.
-    #[error("credentials.{name}.{value}")]
-    Identifier {
-        /// The credential set.
-        name: CredentialsName,
-        /// The identifier's key.
-        value: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: IdentifierError,
-    },
     /// Nobody says where the vault is.
     #[error("no vault is named: set `vault.address`, or the variable VAULT_ADDR or BAO_ADDR")]
     NoAddress,

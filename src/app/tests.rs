@@ -7,7 +7,7 @@ use super::{credential_settings, parts::trail_settings};
 use crate::{
     config,
     credentials::RefreshSettings,
-    domain::CredentialsName,
+    domain::{ByteSize, CredentialsName, Span},
     trail::{self, Durability, ObjectIds, OnFailure},
 };
 
@@ -58,12 +58,12 @@ fn every_key_of_the_trail_reaches_the_trail() {
     let expected = trail::Settings {
         durability: Durability::Synced,
         on_failure: OnFailure::Continue,
-        segment_bytes: 64 << 20,
-        compress_after: Some(Duration::ZERO),
-        retain_for: Some(Duration::from_hours(9000)),
-        retain_bytes: Some(50 << 30),
+        segment_bytes: ByteSize::mebi(64),
+        compress_after: Some(Span::from_secs(0)),
+        retain_for: Some(Span::from_secs(9000 * 3600)),
+        retain_bytes: Some(ByteSize::mebi(50 * 1024)),
         checkpoint_records: 1000,
-        checkpoint_interval: Duration::from_secs(10),
+        checkpoint_interval: Span::from_secs(10),
         signing_key: Some("/keys/signing.pem".into()),
         export_to: Some("http://127.0.0.1:4318".parse().unwrap()),
         object_ids: ObjectIds::Hashed,

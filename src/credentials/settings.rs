@@ -1,6 +1,6 @@
 //! What a configuration says about one credential set, checked: if it exists, a keeper can start.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use super::{ValueName, vault::VaultSettings};
 use crate::{
@@ -58,8 +58,8 @@ impl SourceSettings {
     }
 }
 
-/// The identifiers that stand in the configuration. They are no secrets, and may be printed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The identifiers that stand in the configuration. They are not secret, and still confidential.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identifiers([Option<Box<str>>; 7]);
 
 impl Identifiers {
@@ -81,9 +81,20 @@ impl Identifiers {
         Ok(())
     }
 
+    /// The names of those that are there.
+    pub fn names(&self) -> impl Iterator<Item = ValueName> {
+        ValueName::ALL.into_iter().filter(|name| self.get(*name).is_some())
+    }
+
     /// The identifier of that name.
     pub fn get(&self, name: ValueName) -> Option<&str> {
         self.0.get(name as usize).and_then(Option::as_deref)
+    }
+}
+
+impl fmt::Debug for Identifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names().map(ValueName::key)).finish()
     }
 }
 

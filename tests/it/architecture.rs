@@ -30,7 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["admin", "config", "credentials", "domain", "error", "pipeline", "telemetry", "trail"],
     ),
     ("admin", &["credentials", "domain", "error", "pipeline", "telemetry", "trail"]),
-    ("config", &["credentials", "domain", "error", "secret"]),
+    // A section that belongs to one part is that part's own type.
+    ("config", &["credentials", "domain", "error", "pipeline", "secret", "telemetry", "trail"]),
     ("pipeline", &["body", "credentials", "domain", "error", "telemetry", "trail"]),
     ("mock", &["body", "credentials", "domain", "error", "secret"]),
     ("telemetry", &["domain", "error", "trail"]),

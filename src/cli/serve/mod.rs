@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     app::{Ending, Gateway, Reloader, StartError},
-    config::{Loaded, settings::LogFormat as ConfiguredFormat},
+    config::Loaded,
     error::Chain,
     pipeline::listener::Inherited,
-    telemetry::{LogFormat, LogSettings, init_logs},
+    telemetry::{LogSettings, init_logs},
 };
 
 /// Runs the gateway.
@@ -31,10 +31,7 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     let loaded = files.load()?.for_serving()?;
     let telemetry = &loaded.settings.telemetry;
     init_logs(&LogSettings {
-        format: match telemetry.log_format {
-            ConfiguredFormat::Json => LogFormat::Json,
-            ConfiguredFormat::Pretty => LogFormat::Pretty,
-        },
+        format: telemetry.log_format,
         level: telemetry.log_level.to_string(),
     });
     for warning in &loaded.warnings {

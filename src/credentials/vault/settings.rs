@@ -1,6 +1,6 @@
 //! What a configuration says about a vault, checked.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use crate::domain::Origin;
 
@@ -45,7 +45,7 @@ pub struct ClientCertificate {
 }
 
 /// How to log in. `mount` is where the method is mounted below `auth/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum VaultAuth {
     /// A token that somebody else provides and renews.
     Token(TokenSource),
@@ -85,6 +85,26 @@ pub enum VaultAuth {
         /// The role; without it the server looks for one that fits.
         role: Option<String>,
     },
+}
+
+impl VaultAuth {
+    /// The method's name, which is also its default mount.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::AppRole { .. } => "approle",
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Jwt { .. } => "jwt",
+            Self::Cert { .. } => "cert",
+        }
+    }
+}
+
+// A role's id is confidential.
+impl fmt::Debug for VaultAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Where a ready token comes from.

@@ -5,7 +5,10 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::trail::{Segment, Settings, Trail, testing::record};
+use crate::{
+    domain::{ByteSize, Span},
+    trail::{Segment, Settings, Trail, testing::record},
+};
 
 /// A collector on this machine that answers as it is told and remembers what it took.
 #[derive(Clone, Default)]
@@ -123,8 +126,8 @@ async fn old_files_stay_until_they_are_exported() {
     collector.0.lock().refusals = vec![503; 1000];
     let to = collector.serve().await;
     let settings = Settings {
-        segment_bytes: 1,
-        retain_for: Some(Duration::ZERO),
+        segment_bytes: ByteSize(1),
+        retain_for: Some(Span::from_secs(0)),
         compress_after: None,
         ..settings(home.path(), to)
     };

@@ -94,7 +94,7 @@ fn on_the_way(
         Err(error) => (Obstacle::Vault, Some(error)),
     };
     let login = vault.and_then(|vault| vault.auth.as_ref());
-    let login = login.map_or("token", |auth| auth.method.name());
+    let login = login.map_or("token", |auth| auth.name());
     let steps = [
         (Obstacle::Vault, "vault", "answers".to_owned()),
         (Obstacle::Login, "vault login", format!("lets the gateway in ({login})")),
@@ -126,24 +126,20 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::settings::FixedValues,
+        credentials::{Identifiers, RefreshSettings},
         domain::{CredentialsName, Span},
     };
 
     fn steps(error: VaultError) -> Vec<String> {
         let set = CredentialsSettings {
             name: CredentialsName::new("test"),
-            fixed: FixedValues::default(),
+            fixed: Identifiers::new(),
             source: SourceSettings::Vault {
                 mount: "secret".to_owned(),
                 path: "pigello".to_owned(),
                 kv_version: 2,
             },
-            refresh: std::time::Duration::from_mins(1),
-            max_stale: None,
-            withdrawal_grace: std::time::Duration::ZERO,
-            rejection_limit: std::time::Duration::ZERO,
-            overlap: std::time::Duration::ZERO,
+            refresh: RefreshSettings::default(),
         };
         let mut report = Report::default();
         report.extend(on_the_way(&Err(LoadError::Vault(error)), &set, None));

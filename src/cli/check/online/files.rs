@@ -10,9 +10,9 @@ use super::Step;
 use crate::{
     config::{
         Loaded,
-        settings::{CredentialsSettings, SourceSettings, VaultLogin, VaultSettings},
+        settings::{CredentialsSettings, SourceSettings, VaultSettings},
     },
-    credentials::ValueName,
+    credentials::{ClientCertificate, TokenSource, ValueName, VaultAuth},
 };
 
 /// One step for each file that is not as it should be, or one for all of them.
@@ -127,21 +127,21 @@ fn vault(settings: &VaultSettings, file: &mut impl FnMut(&Path, String, bool)) {
     if let Some(path) = &settings.ca_file {
         file(path, "vault.ca_file".to_owned(), false);
     }
-    if let Some((certificate, private_key)) = &settings.client_certificate {
+    if let Some(ClientCertificate { certificate, private_key }) = &settings.client_certificate {
         file(certificate, "vault.certificate".to_owned(), false);
         file(private_key, "vault.private_key".to_owned(), true);
     }
-    match settings.auth.as_ref().map(|auth| &auth.method) {
-        Some(VaultLogin::Token { file: path }) => {
+    match &settings.auth {
+        Some(VaultAuth::Token(TokenSource::File(path))) => {
             file(path, "vault.auth.token_file".to_owned(), true);
         }
-        Some(VaultLogin::AppRole { secret_id_file, .. }) => {
+        Some(VaultAuth::AppRole { secret_id_file, .. }) => {
             file(secret_id_file, "vault.auth.secret_id_file".to_owned(), true);
         }
         // A token of Kubernetes may be read by everyone in its container.
-        Some(VaultLogin::Kubernetes { jwt_file, .. } | VaultLogin::Jwt { jwt_file, .. }) => {
-            file(jwt_file, "vault.auth.jwt_file".to_owned(), false);
+        Some(VaultAuth::Kubernetes { token_file, .. } | VaultAuth::Jwt { token_file, .. }) => {
+            file(token_file, "vault.auth.jwt_file".to_owned(), false);
         }
-        Some(VaultLogin::Cert { .. }) | None => {}
+        Some(VaultAuth::Token(TokenSource::Environment) | VaultAuth::Cert { .. }) | None => {}
     }
 }

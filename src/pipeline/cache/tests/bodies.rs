@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::harness::{Bench, free_rule, reply, settle};
 use crate::{
     body::{Body, collect_limited},
+    domain::ByteSize,
     error::{BoxError, Error, Kind},
     pipeline::cache::Settings,
     trail::CacheResult,
@@ -35,7 +36,7 @@ fn broken() -> Result<Frame<Bytes>, BoxError> {
 
 fn small() -> Bench {
     let rules = vec![free_rule()];
-    Bench::new(Settings { max_entry_bytes: 10, rules, ..Settings::default() })
+    Bench::new(Settings { max_entry_bytes: ByteSize(10), rules, ..Settings::default() })
 }
 
 /// A buffer of which can be told whether a part of it is left.
