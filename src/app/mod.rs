@@ -16,7 +16,6 @@ mod control;
 mod parts;
 mod reload;
 mod remedy;
-mod sources;
 mod worker;
 
 use std::{
@@ -35,7 +34,6 @@ pub use self::{
     certificates::CertificatesError,
     parts::{StartError, policy, upstream_settings},
     reload::{ReloadError, Reloader},
-    sources::{SourceError, settings as credential_settings},
 };
 use self::{
     certificates::warn_if_anyone_can_call,

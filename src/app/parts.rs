@@ -8,16 +8,13 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{
-    certificates::{Certificates, CertificatesError},
-    sources::{self, SourceError},
-};
+use super::certificates::{Certificates, CertificatesError};
 use crate::{
     config::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::Keeper,
+    credentials::{IncompleteVault, Keeper},
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     pipeline::{
         self, Parts,
@@ -229,12 +226,12 @@ fn keepers(
 ) -> Result<BTreeMap<CredentialsName, Keeper>, StartError> {
     let mut keepers = BTreeMap::new();
     for (name, set) in &settings.credentials {
-        let wanted = sources::settings(set, settings.vault.as_ref())?;
+        set.source.check()?;
         let keeper = kept
             .and_then(|(_, kept)| kept.keepers.get(name))
-            .filter(|keeper| *keeper.settings() == wanted)
+            .filter(|keeper| keeper.settings() == set)
             .cloned();
-        keepers.insert(name.clone(), keeper.unwrap_or_else(|| Keeper::new(wanted)));
+        keepers.insert(name.clone(), keeper.unwrap_or_else(|| Keeper::new(set.clone())));
     }
     Ok(keepers)
 }
@@ -321,9 +318,9 @@ pub enum StartError {
     /// A listener's certificates are missing or wrong: the configuration's fault as well.
     #[error(transparent)]
     ListenerTls(#[from] CertificatesError),
-    /// The configuration's credentials cannot be used as they stand.
+    /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]
-    Credentials(#[from] SourceError),
+    Credentials(#[from] IncompleteVault),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
     Trail(#[source] trail::OpenError),

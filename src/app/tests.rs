@@ -3,7 +3,7 @@
 
 use std::{fs, time::Duration};
 
-use super::{credential_settings, parts::trail_settings};
+use super::parts::trail_settings;
 use crate::{
     config,
     credentials::RefreshSettings,
@@ -19,8 +19,7 @@ fn load(text: &str) -> config::Settings {
 }
 
 fn refresh(settings: &config::Settings) -> RefreshSettings {
-    let set = &settings.credentials[&CredentialsName::new("production")];
-    credential_settings(set, None).unwrap().refresh
+    settings.credentials[&CredentialsName::new("production")].refresh
 }
 
 const CREDENTIALS: &str = "[credentials.production]\nsource = \"directory\"\npath = \"/secrets\"\n";

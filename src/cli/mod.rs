@@ -29,7 +29,7 @@ pub use failure::Failure;
 use vault_policy::vault_policy;
 
 use crate::{
-    config::settings::SourceSettings,
+    credentials::SourceSettings,
     error::Chain,
     runtime::{
         hardening::{Debugging, harden},

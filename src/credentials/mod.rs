@@ -38,5 +38,6 @@ pub use source::{LoadError, load};
 pub use status::{State, Status};
 pub use tls::{TlsError, client_tls};
 pub use vault::{
-    ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings, VaultVariables,
+    ClientCertificate, IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultError,
+    VaultSettings,
 };

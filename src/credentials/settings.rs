@@ -2,7 +2,10 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{ValueName, vault::VaultSettings};
+use super::{
+    ValueName,
+    vault::{IncompleteVault, VaultSettings},
+};
 use crate::{
     domain::CredentialsName,
     secret::{SecretText, SecretTextError},
@@ -47,6 +50,14 @@ pub enum SourceSettings {
 }
 
 impl SourceSettings {
+    /// Checks that the variables say what the configuration leaves to them.
+    pub fn check(&self) -> Result<(), IncompleteVault> {
+        match self {
+            Self::Vault(vault) => vault.check(),
+            Self::Directory { .. } | Self::Environment { .. } | Self::Sealed { .. } => Ok(()),
+        }
+    }
+
     /// The name of the kind of source, as the configuration writes it.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -3,8 +3,8 @@
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use pigello_gateway::{
-    config::{self, Loaded, Problems, settings::SourceSettings},
-    credentials::ValueName,
+    config::{self, Loaded, Problems},
+    credentials::{SourceSettings, ValueName},
     domain::{CredentialsName, ProfileName},
 };
 

@@ -12,10 +12,9 @@ use crate::{
     cli::failure::tell,
     config::{
         Loaded, Settings,
-        settings::{CredentialsSettings, SourceSettings, VaultSettings},
         types::{Listener, Profile},
     },
-    credentials::ValueName,
+    credentials::{self, SourceSettings, ValueName, VaultAuth, VaultSettings},
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
     pipeline::{
         authorize::{Access, Mode, Unmatched},
@@ -126,7 +125,7 @@ fn upstream(profile: &Profile) -> String {
 fn credentials(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
     page.section("Credentials")?;
     for (name, set) in &settings.credentials {
-        page.line(name, source(set, settings.vault.as_ref()))?;
+        page.line(name, source(&set.source))?;
         page.more(refresh(set))?;
         let names: Vec<_> = set.fixed.names().map(ValueName::key).collect();
         if !names.is_empty() {
@@ -136,16 +135,16 @@ fn credentials(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Resu
     Ok(())
 }
 
-fn source(set: &CredentialsSettings, vault: Option<&VaultSettings>) -> String {
-    match &set.source {
+fn source(source: &SourceSettings) -> String {
+    match source {
         SourceSettings::Directory { path } => format!("files in {}", path.display()),
         SourceSettings::Environment { prefix } => format!("variables {prefix}…"),
         SourceSettings::Sealed { file, .. } => format!("the sealed store {}", file.display()),
-        SourceSettings::Vault { mount, path, kv_version } => {
-            let address = vault.and_then(|vault| vault.address.as_ref());
-            let address = address.map_or_else(|| "VAULT_ADDR".to_owned(), ToString::to_string);
-            let login = vault.and_then(|vault| vault.auth.as_ref());
-            let login = login.map_or("VAULT_TOKEN", |auth| auth.name());
+        SourceSettings::Vault(vault) => {
+            let VaultSettings { address, auth, mount, path, kv_version, .. } = &**vault;
+            let address =
+                address.as_ref().map_or_else(|| "VAULT_ADDR".to_owned(), ToString::to_string);
+            let login = auth.as_ref().map_or("VAULT_TOKEN", VaultAuth::name);
             format!(
                 "{mount}/{path} in the vault at {address} (KV version {kv_version}, login: {login})"
             )
@@ -153,7 +152,7 @@ fn source(set: &CredentialsSettings, vault: Option<&VaultSettings>) -> String {
     }
 }
 
-fn refresh(set: &CredentialsSettings) -> String {
+fn refresh(set: &credentials::Settings) -> String {
     let every = Span(set.refresh.interval);
     match set.refresh.max_stale {
         Some(limit) => {

@@ -147,7 +147,7 @@ impl SourceKind {
 ///
 /// What is absent is taken from `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE`, or their `BAO_`
 /// twins.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vault {
     /// Scheme, host and port. `http://` only to a loopback address.
@@ -164,7 +164,7 @@ pub struct Vault {
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub private_key: Option<PathBuf>,
     /// How the gateway logs in. Without it: the token in `VAULT_TOKEN` or `BAO_TOKEN`.
-    pub auth: Option<VaultAuth>,
+    pub auth: Option<VaultLogin>,
 }
 
 impl Vault {
@@ -185,10 +185,10 @@ impl Vault {
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// How the gateway logs in to the vault.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["method"]))]
-pub struct VaultAuth {
+#[schemars(rename = "VaultAuth", extend("required" = ["method"]))]
+pub struct VaultLogin {
     /// The auth method.
     #[schemars(required)]
     pub method: Option<VaultMethod>,

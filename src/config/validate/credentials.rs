@@ -8,20 +8,20 @@ use crate::{
         key::KeyPath,
         problem::listed,
         read::PREFIX,
-        settings::{CredentialsSettings, SourceSettings},
         types::{Credentials, SourceKind},
     },
-    credentials::{Identifiers, RefreshSettings, ValueName},
+    credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, ValueName, VaultAuth},
     domain::CredentialsName,
 };
 
 impl Checker<'_> {
-    pub(super) fn credentials(&mut self) -> BTreeMap<CredentialsName, CredentialsSettings> {
+    pub(super) fn credentials(&mut self) -> BTreeMap<CredentialsName, Settings> {
+        let auth = self.vault();
         let entries = self.config.credentials.iter();
         entries
             .filter_map(|(name, set)| {
                 let key = KeyPath::root().key("credentials").key(name.as_str());
-                Some((name.clone(), self.credential_set(&key, name, set)?))
+                Some((name.clone(), self.credential_set(&key, name, set, auth.as_ref())?))
             })
             .collect()
     }
@@ -31,7 +31,8 @@ impl Checker<'_> {
         key: &KeyPath,
         name: &CredentialsName,
         set: &Credentials,
-    ) -> Option<CredentialsSettings> {
+        auth: Option<&VaultAuth>,
+    ) -> Option<Settings> {
         self.above_zero(&key.key("refresh"), set.refresh);
         if set.max_stale.is_some_and(|max_stale| max_stale < set.refresh) {
             self.problem(
@@ -42,10 +43,10 @@ impl Checker<'_> {
         }
         let kind = set.source?;
         self.foreign_keys(key, kind, set);
-        Some(CredentialsSettings {
+        Some(Settings {
             name: name.clone(),
             fixed: identifiers(set),
-            source: self.source(key, kind, set)?,
+            source: self.source(key, kind, set, auth)?,
             refresh: RefreshSettings {
                 interval: *set.refresh,
                 max_stale: set.max_stale.map(Into::into),
@@ -62,6 +63,7 @@ impl Checker<'_> {
         key: &KeyPath,
         kind: SourceKind,
         set: &Credentials,
+        auth: Option<&VaultAuth>,
     ) -> Option<SourceSettings> {
         match kind {
             SourceKind::Directory => {
@@ -87,12 +89,7 @@ impl Checker<'_> {
                 Some(SourceSettings::Sealed { file: file?.clone(), key_file: key_file?.clone() })
             }
             SourceKind::Vault => {
-                let path = self.needed(key, "path", "vault", set.path.as_ref())?;
-                Some(SourceSettings::Vault {
-                    mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
-                    path: path.trim_matches('/').to_owned(),
-                    kv_version: set.kv_version?,
-                })
+                Some(SourceSettings::Vault(Box::new(self.vault_secret(key, set, auth)?)))
             }
         }
     }

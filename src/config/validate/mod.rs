@@ -44,7 +44,7 @@ pub(super) fn check(
         admin: Some(config.admin.clone()).filter(|admin| admin.enabled),
         profiles: config.profiles.clone(),
         credentials: checker.credentials(),
-        vault: checker.vault(),
+        vault: config.vault.clone(),
         callers: checker.callers(&catalog),
         policy: config.policy.clone(),
         problem_base: config.problems.base.clone().unwrap_or_default(),

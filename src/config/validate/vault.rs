@@ -5,14 +5,14 @@ use crate::{
     config::{
         key::KeyPath,
         problem::listed,
-        settings::VaultSettings,
-        types::{self, SourceKind, Vault, VaultMethod},
+        types::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod},
     },
-    credentials::{ClientCertificate, TokenSource, VaultAuth},
+    credentials::{ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultSettings},
 };
 
 impl Checker<'_> {
-    pub(super) fn vault(&mut self) -> Option<VaultSettings> {
+    /// Checks the section, and returns the login.
+    pub(super) fn vault(&mut self) -> Option<VaultAuth> {
         let config = self.config;
         let vault = config.vault.as_ref()?;
         let table = KeyPath::root().key("vault");
@@ -44,27 +44,33 @@ impl Checker<'_> {
                 format!("add `{missing} = …` to [vault]"),
             );
         }
-        let auth = match &vault.auth {
-            Some(auth) => Some(self.vault_auth(&table.key("auth"), auth, vault)?),
-            None => None,
-        };
-        let certificate = vault.certificate.clone().zip(vault.private_key.clone());
+        self.vault_auth(&table.key("auth"), vault.auth.as_ref()?, vault)
+    }
+
+    /// Where the secret of a credential set lies, and how to reach it.
+    pub(super) fn vault_secret(
+        &mut self,
+        key: &KeyPath,
+        set: &Credentials,
+        auth: Option<&VaultAuth>,
+    ) -> Option<VaultSettings> {
+        let path = self.needed(key, "path", "vault", set.path.as_ref())?;
+        let vault = self.config.vault.clone().unwrap_or_default();
+        let certificate = vault.certificate.zip(vault.private_key);
         Some(VaultSettings {
-            address: vault.address.clone(),
-            ca_file: vault.ca_file.clone(),
-            namespace: vault.namespace.clone(),
+            address: vault.address,
+            ca_file: vault.ca_file,
             client_certificate: certificate
                 .map(|(certificate, private_key)| ClientCertificate { certificate, private_key }),
-            auth,
+            namespace: vault.namespace,
+            auth: auth.cloned(),
+            mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
+            path: path.trim_matches('/').to_owned(),
+            kv_version: if set.kv_version? == 1 { KvVersion::V1 } else { KvVersion::V2 },
         })
     }
 
-    fn vault_auth(
-        &mut self,
-        key: &KeyPath,
-        auth: &types::VaultAuth,
-        vault: &Vault,
-    ) -> Option<VaultAuth> {
+    fn vault_auth(&mut self, key: &KeyPath, auth: &VaultLogin, vault: &Vault) -> Option<VaultAuth> {
         let method = auth.method?;
         self.foreign_auth_keys(key, method, auth);
         let mount = auth.mount.as_ref()?.trim_matches('/').to_owned();
@@ -107,7 +113,7 @@ impl Checker<'_> {
         })
     }
 
-    fn foreign_auth_keys(&mut self, key: &KeyPath, method: VaultMethod, auth: &types::VaultAuth) {
+    fn foreign_auth_keys(&mut self, key: &KeyPath, method: VaultMethod, auth: &VaultLogin) {
         use VaultMethod::{AppRole, Cert, Jwt, Kubernetes, Token};
         let keys: [(&str, bool, &[VaultMethod]); 6] = [
             ("token_file", auth.token_file.is_some(), &[Token]),

@@ -56,11 +56,12 @@ pub(super) struct Answer {
 impl Client {
     /// Reads the certificate files, and opens no connection yet.
     pub(super) fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
-        let address = settings.address.to_string();
-        if !settings.address.is_tls() && !settings.address.is_loopback() {
+        let origin = settings.address()?;
+        let address = origin.to_string();
+        if !origin.is_tls() && !origin.is_loopback() {
             return Err(VaultError::Plaintext { address });
         }
-        let tls = client_tls(settings.ca_file.as_deref(), settings.client_certificate.as_ref())?;
+        let tls = client_tls(settings.ca_file().as_deref(), settings.client_certificate.as_ref())?;
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
@@ -77,7 +78,7 @@ impl Client {
             .retry_canceled_requests(false)
             .build(connector);
         let namespace = settings
-            .namespace
+            .namespace()
             .as_deref()
             .map(HeaderValue::from_str)
             .transpose()

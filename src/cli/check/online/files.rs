@@ -8,11 +8,8 @@ use std::{
 
 use super::Step;
 use crate::{
-    config::{
-        Loaded,
-        settings::{CredentialsSettings, SourceSettings, VaultSettings},
-    },
-    credentials::{ClientCertificate, TokenSource, ValueName, VaultAuth},
+    config::{Loaded, types::Vault},
+    credentials::{self, SourceSettings, ValueName},
 };
 
 /// One step for each file that is not as it should be, or one for all of them.
@@ -104,7 +101,7 @@ fn named(loaded: &Loaded) -> Vec<Named> {
     all
 }
 
-fn credentials(set: &CredentialsSettings, file: &mut impl FnMut(&Path, String, bool)) {
+fn credentials(set: &credentials::Settings, file: &mut impl FnMut(&Path, String, bool)) {
     let key = |key: &str| format!("credentials.{}.{key}", set.name);
     match &set.source {
         SourceSettings::Directory { path } => {
@@ -119,29 +116,23 @@ fn credentials(set: &CredentialsSettings, file: &mut impl FnMut(&Path, String, b
             file(store, key("file"), false);
             file(key_file, key("key_file"), true);
         }
-        SourceSettings::Environment { .. } | SourceSettings::Vault { .. } => {}
+        SourceSettings::Environment { .. } | SourceSettings::Vault(_) => {}
     }
 }
 
-fn vault(settings: &VaultSettings, file: &mut impl FnMut(&Path, String, bool)) {
-    if let Some(path) = &settings.ca_file {
-        file(path, "vault.ca_file".to_owned(), false);
-    }
-    if let Some(ClientCertificate { certificate, private_key }) = &settings.client_certificate {
-        file(certificate, "vault.certificate".to_owned(), false);
-        file(private_key, "vault.private_key".to_owned(), true);
-    }
-    match &settings.auth {
-        Some(VaultAuth::Token(TokenSource::File(path))) => {
-            file(path, "vault.auth.token_file".to_owned(), true);
-        }
-        Some(VaultAuth::AppRole { secret_id_file, .. }) => {
-            file(secret_id_file, "vault.auth.secret_id_file".to_owned(), true);
-        }
+fn vault(vault: &Vault, file: &mut impl FnMut(&Path, String, bool)) {
+    let auth = vault.auth.as_ref();
+    for (path, key, secret) in [
+        (&vault.ca_file, "ca_file", false),
+        (&vault.certificate, "certificate", false),
+        (&vault.private_key, "private_key", true),
+        (auth.map_or(&None, |auth| &auth.token_file), "auth.token_file", true),
+        (auth.map_or(&None, |auth| &auth.secret_id_file), "auth.secret_id_file", true),
         // A token of Kubernetes may be read by everyone in its container.
-        Some(VaultAuth::Kubernetes { token_file, .. } | VaultAuth::Jwt { token_file, .. }) => {
-            file(token_file, "vault.auth.jwt_file".to_owned(), false);
+        (auth.map_or(&None, |auth| &auth.jwt_file), "auth.jwt_file", false),
+    ] {
+        if let Some(path) = path {
+            file(path, format!("vault.{key}"), secret);
         }
-        Some(VaultAuth::Token(TokenSource::Environment) | VaultAuth::Cert { .. }) | None => {}
     }
 }

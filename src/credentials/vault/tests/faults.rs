@@ -145,13 +145,13 @@ async fn a_403_is_the_policys_only_if_the_vault_still_takes_the_token() {
 #[tokio::test]
 async fn calls_in_a_hurry_do_not_repeat_a_login_that_was_refused() {
     let setup = Setup::with(|settings| {
-        settings.auth = VaultAuth::AppRole {
+        settings.auth = Some(VaultAuth::AppRole {
             mount: "approle".to_owned(),
             role_id: "made-up".to_owned(),
             // Any text will do for a secret id.
             secret_id_file: "/proc/sys/kernel/ostype".into(),
             wrapped: false,
-        };
+        });
     })
     .await;
     let login = "auth/approle/login";
@@ -254,7 +254,7 @@ async fn drops_and_silence_end_with_the_time_of_a_call() {
 
 #[tokio::test]
 async fn a_plain_address_elsewhere_and_a_missing_authority_are_refused_before_any_call() {
-    let setup = Setup::with(|s| s.address = "http://vault.test:8200".parse().unwrap()).await;
+    let setup = Setup::with(|s| s.address = "http://vault.test:8200".parse().ok()).await;
     let (_, text) = setup.error().await;
     assert_eq!(
         text,
