@@ -7,11 +7,11 @@
 //! - [`app`]: the composition root, from settings to serving to the end of a drain
 //! - [`admin`]: health, metrics, status, on a listener of its own
 //! - [`config`]: from files and environment to checked settings
-//! - [`pipeline`]: THE PATH of a request, one folder a stage
+//! - [`proxy`]: THE PATH of a request, one folder a stage
 //! - [`credentials`]: the seven values, where they come from and which version is used
-//! - [`trail`]: the audit trail on disk
+//! - [`audit`]: the audit trail on disk
 //! - [`telemetry`]: metrics and logs
-//! - [`runtime`]: what the process as a whole needs
+//! - [`process`]: what the process as a whole needs
 //! - [`mock`]: Pigello, for development, the demo and tests
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
@@ -21,11 +21,11 @@ pub mod cli;
 pub mod app;
 pub mod admin;
 pub mod config;
-pub mod pipeline;
+pub mod proxy;
 pub mod credentials;
-pub mod trail;
+pub mod audit;
 pub mod telemetry;
-pub mod runtime;
+pub mod process;
 pub mod mock;
 pub mod domain;
 pub mod error;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use pigello_gateway::trail::{self as library, Against};
+use pigello_gateway::audit::{self as library, Against};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use pigello_gateway::trail::{self, Found, ReadError};
+use pigello_gateway::audit::{self, Found, ReadError};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub struct Record {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct Checkout<'a> {
     kind: &'a str,
     request_id: Option<&'a str>,
     status: Option<u16>,
@@ -47,8 +47,8 @@ struct Line<'a> {
 impl Trail {
     pub fn read(directory: &Path) -> Self {
         let mut whole = Self::default();
-        let files = trail::files(directory).unwrap();
-        trail::read_through(&files, |found| {
+        let files = audit::files(directory).unwrap();
+        audit::read_through(&files, |found| {
             if let Found::Line(line) = found {
                 // A torn line says nothing.
                 if let Ok(line) = serde_json::from_slice(line) {
@@ -61,7 +61,7 @@ impl Trail {
         whole
     }
 
-    fn add(&mut self, line: &Line<'_>) {
+    fn add(&mut self, line: &Checkout<'_>) {
         let id = line.request_id.and_then(|id| Uuid::parse_str(id).ok()).map(|id| id.as_u128());
         match (line.kind, id) {
             ("call", Some(id)) => {

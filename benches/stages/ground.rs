@@ -18,26 +18,32 @@ use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use pigello_gateway::{
     app,
+    audit::{self, CacheResult, Outcome, Record, Trail},
     body::{Body, collect_limited},
     config::{self, settings::Settings},
-    credentials::{self, Identifiers, Keeper, RefreshSettings, SourceSettings},
+    credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
     mock::Authority,
-    pipeline::{
-        audit::{Edges, IntendLayer, OpenLayer, WriteAheadLayer, intend, open, write_ahead},
-        authorize::{AuthorizeLayer, Policy, authorize},
+    proxy::{
         cache::{self, CacheLayer, Scope, Store, cache},
-        connection::{Connection, Peer},
-        gather::{GatherLayer, gather},
-        identify::{IdentifyLayer, Schemes, identify},
-        inject::resolve,
-        places::Places,
-        receive::{HostRules, Limits, ReceiveLayer, Rules, receive},
-        request::{Arrival, Identified, Intended, Opened, Received, Recorded, Resolved},
-        respond::{RespondLayer, respond},
+        call::{
+            Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Peer, Received,
+            Recorded, Resolved,
+        },
+        http_policy::HostRules,
+        stages::{
+            audit::{
+                IntendLayer, ListenerContext, OpenLayer, WriteAheadLayer, intend, open, write_ahead,
+            },
+            authorize::{AuthorizeLayer, Policy, authorize},
+            buffer_request::{BufferRequestLayer, buffer_request},
+            identify::{IdentifyLayer, Schemes, identify},
+            inject::resolve,
+            receive::{Limits, ReceiveLayer, Rules, receive},
+            respond::{RespondLayer, respond},
+        },
     },
     telemetry::{Metrics, Tracer},
-    trail::{self, CacheResult, Outcome, Record, Trail},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -63,8 +69,8 @@ pub struct Ground {
     store: Store,
     no_memory: Store,
     origin: Origin,
-    keeper: Keeper,
-    edges: Edges,
+    manager: CredentialManager,
+    edges: ListenerContext,
     _place: Workplace,
     _trail: TempDir,
 }
@@ -82,14 +88,14 @@ impl Ground {
         let loaded = config::load(&[place.config()], std::iter::empty())
             .map_err(|problems| Failure::new(problems.to_string()))?;
         let folder = tempfile::tempdir_in("/dev/shm").during("cannot make a folder in memory")?;
-        let trail = Trail::open(&trail::Settings::new(folder.path())).during("no trail")?;
-        let keeper = Keeper::new(credentials::Settings {
+        let trail = Trail::open(&audit::Settings::new(folder.path())).during("no trail")?;
+        let manager = CredentialManager::new(credentials::Settings {
             name: CredentialsName::new("bench"),
             source: SourceSettings::Directory { path: place.path("credentials") },
             fixed: Identifiers::new(),
             refresh: RefreshSettings::default(),
         });
-        let read = runtime.block_on(keeper.refresh());
+        let read = runtime.block_on(manager.refresh());
         read.map_err(|error| Failure::new(error.to_string()))?;
         Ok(Self {
             policy: Arc::new(app::policy(&loaded.settings)),
@@ -97,8 +103,8 @@ impl Ground {
             store: Store::new(cache::Settings::default()),
             no_memory: Store::new(cache::Settings { enabled: false, ..Default::default() }),
             origin: "https://localhost".parse().during("no origin")?,
-            keeper,
-            edges: Edges {
+            manager,
+            edges: ListenerContext {
                 listener: ListenerName::new("bench"),
                 profile: ProfileName::new("bench"),
                 trail,
@@ -113,7 +119,7 @@ impl Ground {
     }
 
     /// Where records go.
-    pub fn edges(&self) -> Edges {
+    pub fn edges(&self) -> ListenerContext {
         self.edges.clone()
     }
 
@@ -127,7 +133,7 @@ impl Ground {
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },
-            places: Places::new(usize::MAX),
+            places: ConcurrencyLimits::new(usize::MAX),
         }
     }
 
@@ -149,12 +155,12 @@ impl Ground {
     /// Whose memory it is.
     pub fn scope(&self) -> Scope {
         let (profile, origin) = (self.edges.profile.clone(), self.origin.clone());
-        Scope { profile, origin, keeper: self.keeper() }
+        Scope { profile, origin, manager: self.manager() }
     }
 
     /// The credentials.
-    pub fn keeper(&self) -> Keeper {
-        self.keeper.clone()
+    pub fn manager(&self) -> CredentialManager {
+        self.manager.clone()
     }
 
     /// Timers of the stages run on this runtime.
@@ -215,7 +221,7 @@ impl Ground {
 
     /// A request with the credentials it will be sent with.
     pub fn resolved(&self) -> Result<Resolved, Failure> {
-        self.caught(|slot| self.intending().layer(resolve(self.keeper())).service(slot.catch()))
+        self.caught(|slot| self.intending().layer(resolve(self.manager())).service(slot.catch()))
     }
 
     /// The first stage; every request passes it.
@@ -234,7 +240,7 @@ impl Ground {
     fn recording(&self) -> ServiceBuilder<Recording> {
         self.identifying()
             .layer(authorize(self.policy()))
-            .layer(gather(TIME, Places::new(usize::MAX)))
+            .layer(buffer_request(TIME, ConcurrencyLimits::new(usize::MAX)))
             .layer(write_ahead(self.edges.trail.clone()))
     }
 
@@ -314,7 +320,8 @@ impl Drop for Ground {
 type Opening = Stack<OpenLayer, Identity>;
 type Receiving = Stack<ReceiveLayer, Stack<RespondLayer, Opening>>;
 type Identifying = Stack<IdentifyLayer, Receiving>;
-type Recording = Stack<WriteAheadLayer, Stack<GatherLayer, Stack<AuthorizeLayer, Identifying>>>;
+type Recording =
+    Stack<WriteAheadLayer, Stack<BufferRequestLayer, Stack<AuthorizeLayer, Identifying>>>;
 type Intending = Stack<IntendLayer, Stack<CacheLayer, Recording>>;
 
 /// Where a request that has come through is put.

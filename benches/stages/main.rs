@@ -20,18 +20,20 @@ use criterion::{BatchSize, Criterion, Throughput};
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Response, header, uri::PathAndQuery};
 use pigello_gateway::{
+    audit::{self, Trail},
     body::Body,
     domain::{CanonicalTarget, Catalog},
-    pipeline::{
-        audit::open,
-        authorize::authorize,
+    proxy::{
         cache::cache,
-        guard::guard,
-        identify::identify,
-        inject::{apply, resolve},
-        receive::receive,
+        stages::{
+            audit::open,
+            authorize::authorize,
+            identify::identify,
+            inject::{apply, resolve},
+            receive::receive,
+            response_guard::guard,
+        },
     },
-    trail::{self, Trail},
 };
 use tower::{Layer as _, Service, service_fn};
 
@@ -92,7 +94,7 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     stage(criterion, ground, "authorize", authorize, || ground.identified())?;
     let memory = cache(ground.store(), ground.scope()).layer(answering());
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;
-    let resolve = resolve(ground.keeper()).layer(nothing());
+    let resolve = resolve(ground.manager()).layer(nothing());
     stage(criterion, ground, "inject: resolve", resolve, || ground.intended())?;
     let guard = guard().layer(answering());
     stage(criterion, ground, "guard: 2.9 KB", guard, || ground.resolved())?;
@@ -107,7 +109,7 @@ fn trail(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     let open = || {
         let folder = tempfile::tempdir_in("/dev/shm").during("no folder in memory")?;
         let settings =
-            trail::Settings { gather: Duration::ZERO, ..trail::Settings::new(folder.path()) };
+            audit::Settings { gather: Duration::ZERO, ..audit::Settings::new(folder.path()) };
         let trail = Trail::open(&settings).during("cannot open a trail")?;
         Ok::<_, Failure>((folder, trail))
     };

@@ -5,14 +5,13 @@ use std::{env, fs, iter, process, slice, thread};
 
 use http::uri::PathAndQuery;
 use pigello_gateway::{
-    config,
+    audit, config,
     credentials::sealed::values_from_json,
     domain::CanonicalTarget,
-    pipeline::listener::wire::{
+    proxy::server::strict::{
         chunked::Chunked,
         head::{self, Framing},
     },
-    trail,
 };
 
 /// Panics where it does not hold for some bytes.
@@ -115,8 +114,8 @@ pub fn target(bytes: &[u8]) {
 
 /// Any line is read or passed over.
 pub fn audit_line(bytes: &[u8]) {
-    let _place = trail::place(bytes);
-    let _call = trail::call(bytes);
+    let _place = audit::place(bytes);
+    let _call = audit::call(bytes);
 }
 
 /// Values from outside are taken or refused, and the refusal can be told.

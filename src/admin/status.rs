@@ -1,4 +1,4 @@
-//! `GET /status`: the state of every part, as JSON. Never a value of a credential.
+//! `GET /status`: the state of every part, as JSON; never a credential value.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use super::{ListenerView, ProfileView, View};
-use crate::{credentials, pipeline::cache, trail};
+use crate::{audit, credentials, proxy::cache};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
@@ -17,7 +17,7 @@ pub(super) struct Status {
     profiles: Vec<ProfileView>,
     credentials: Vec<credentials::Status>,
     cache: cache::Stats,
-    audit: trail::Stats,
+    audit: audit::Stats,
 }
 
 pub(super) async fn status(State(view): State<Arc<View>>) -> Json<Status> {
@@ -27,7 +27,7 @@ pub(super) async fn status(State(view): State<Arc<View>>) -> Json<Status> {
         draining: view.draining.is_cancelled(),
         listeners: view.listeners.clone(),
         profiles: view.profiles.clone(),
-        credentials: view.keepers.values().map(credentials::Keeper::status).collect(),
+        credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
         audit: view.trail.stats(),
     })

@@ -1,5 +1,4 @@
-//! What runs beside the workers: credentials are kept fresh, the cache tidy, the admin listener
-//! answered.
+//! Tasks beside the workers: credential refresh, cache maintenance, the admin listener.
 
 use std::{
     collections::BTreeMap,
@@ -17,34 +16,34 @@ use tokio_util::sync::CancellationToken;
 use super::{
     certificates::Certificates,
     parts::Shared,
-    reload::{Look, ReloadError},
-    worker::Pulse,
+    reload::{LivenessProbe, ReloadError},
+    worker::Heartbeat,
 };
 use crate::{
     admin,
     config::{Settings, types::Listener},
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    pipeline::{cache::Store, listener::Bound},
+    proxy::{cache::Store, server::Bound},
     telemetry::Exporter,
 };
 
 /// The tasks beside the workers.
-pub(super) struct Control {
+pub(super) struct Supervisor {
     tasks: JoinSet<()>,
     ending: CancellationToken,
     draining: CancellationToken,
     started: SystemTime,
     window: Option<admin::Window>,
-    /// Ends the keeping of one credential set.
-    keeping: BTreeMap<CredentialsName, (Keeper, CancellationToken)>,
+    /// Stops the refresh of one credential set.
+    keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
     watching: CancellationToken,
     maintenance: CancellationToken,
 }
 
-impl Control {
-    /// Nothing runs yet. `draining` is told by whoever drains, and shown to whoever asks.
+impl Supervisor {
+    /// Starts with no tasks. `draining` is cancelled when the drain begins.
     pub(super) fn new(draining: CancellationToken) -> Self {
         Self {
             tasks: JoinSet::new(),
@@ -58,17 +57,17 @@ impl Control {
         }
     }
 
-    /// Keeps these credential sets fresh, and no others any more.
-    pub(super) fn keep(&mut self, keepers: &BTreeMap<CredentialsName, Keeper>) {
-        // What earlier reloads ended leaves nothing behind.
+    /// Refreshes these credential sets and stops refreshing all others.
+    pub(super) fn keep(&mut self, managers: &BTreeMap<CredentialsName, CredentialManager>) {
+        // Reaps tasks that earlier reloads stopped.
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.keeping);
-        for (name, keeper) in keepers {
-            let same = before.remove(name).filter(|(kept, _)| kept.same(keeper));
+        for (name, manager) in managers {
+            let same = before.remove(name).filter(|(kept, _)| kept.same(manager));
             let kept = same.unwrap_or_else(|| {
                 let stop = self.ending.child_token();
-                self.tasks.spawn(keeper.clone().run(stop.clone()));
-                (keeper.clone(), stop)
+                self.tasks.spawn(manager.clone().run(stop.clone()));
+                (manager.clone(), stop)
             });
             self.keeping.insert(name.clone(), kept);
         }
@@ -77,16 +76,16 @@ impl Control {
         }
     }
 
-    /// Waits until every credential set has been read once, with or without success, but no longer
-    /// than that.
+    /// Waits until every credential set has been loaded once, with or without success, at most for
+    /// `limit`.
     pub(super) async fn first_read(&self, patience: Duration) {
-        let reads = self.keeping.values().map(|(keeper, _)| keeper.refresh());
+        let reads = self.keeping.values().map(|(manager, _)| manager.refresh());
         if tokio::time::timeout(patience, join_all(reads)).await.is_err() {
             tracing::warn!("credentials are not there yet; calls are refused until they are");
         }
     }
 
-    /// Reads these certificates again every few seconds, and no others any more.
+    /// Reloads these certificates every few seconds and stops reloading all others.
     pub(super) fn watch(&mut self, certificates: &Certificates) {
         std::mem::replace(&mut self.watching, self.ending.child_token()).cancel();
         for tls in certificates.all() {
@@ -98,15 +97,15 @@ impl Control {
         }
     }
 
-    /// Reads credentials and certificates again at once, beside everything else: a source that takes
-    /// its time holds up nobody but who asked.
+    /// Reloads credentials and certificates now, on a task of its own: a slow source delays only
+    /// the requester.
     pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
-        let keepers: Vec<_> = shared.keepers.values().cloned().collect();
+        let managers: Vec<_> = shared.managers.values().cloned().collect();
         let certificates = shared.certificates.clone();
         let reread = async move {
             let files = tokio::task::spawn_blocking(move || certificates.reread());
-            let (files, _) = tokio::join!(files, join_all(keepers.iter().map(refresh)));
-            // Whoever asked may have stopped waiting.
+            let (files, _) = tokio::join!(files, join_all(managers.iter().map(refresh)));
+            // The requester may be gone.
             let _not_awaited = done.send(files.unwrap_or(Ok(())).map_err(Into::into));
         };
         let ending = self.ending.clone();
@@ -115,8 +114,12 @@ impl Control {
         });
     }
 
-    /// Answers whoever asks whether all workers are alive, until one is not, or all have ended.
-    pub(super) fn look_after(&mut self, workers: Vec<Pulse>, mut looks: mpsc::Receiver<Look>) {
+    /// Answers liveness probes until a worker is dead or all have ended.
+    pub(super) fn look_after(
+        &mut self,
+        workers: Vec<Heartbeat>,
+        mut looks: mpsc::Receiver<LivenessProbe>,
+    ) {
         let ending = self.ending.clone();
         let answers = async move {
             while let Some(look) = looks.recv().await {
@@ -125,7 +128,7 @@ impl Control {
                         return;
                     }
                 }
-                // Whoever asked may have stopped waiting.
+                // The requester may be gone.
                 let _not_awaited = look.send(());
             }
         };
@@ -134,7 +137,7 @@ impl Control {
         });
     }
 
-    /// Drops what has expired from this cache, and from no other any more.
+    /// Runs the maintenance of this cache and stops that of any other.
     pub(super) fn maintain(&mut self, store: Store) {
         std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
         let maintenance = self.maintenance.clone();
@@ -146,7 +149,7 @@ impl Control {
         });
     }
 
-    /// Shows this state on the admin listener.
+    /// Replaces the view of the admin listener.
     pub(super) fn show(
         &mut self,
         settings: &Settings,
@@ -168,7 +171,7 @@ impl Control {
             started: self.started,
             listeners: listeners.collect(),
             profiles: profiles.collect(),
-            keepers: shared.keepers.clone(),
+            managers: shared.managers.clone(),
             trail: shared.trail.clone(),
             cache: shared.cache.clone(),
             upstreams: shared
@@ -193,7 +196,7 @@ impl Control {
         }
     }
 
-    /// Answers the admin listener with what is shown.
+    /// Serves the admin listener.
     pub(super) fn admin(&mut self, socket: Bound) {
         let Some(window) = self.window.clone() else { return };
         let ending = self.ending.clone();
@@ -204,14 +207,14 @@ impl Control {
         });
     }
 
-    /// Sends the spans of traced calls.
+    /// Exports the spans of traced calls.
     pub(super) fn trace(&mut self, traces: Option<Exporter>) {
         if let Some(exporter) = traces {
             self.tasks.spawn(exporter.run(self.ending.clone()));
         }
     }
 
-    /// Ends everything; what is still to be sent has a moment for it.
+    /// Stops all tasks; the span exporter gets a moment to flush.
     pub(super) async fn end(mut self) {
         self.ending.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -220,16 +223,16 @@ impl Control {
     }
 }
 
-async fn refresh(keeper: &Keeper) {
-    if let Err(error) = keeper.refresh().await {
+async fn refresh(manager: &CredentialManager) {
+    if let Err(error) = manager.refresh().await {
         tracing::warn!(error = %Chain(&*error), "credentials could not be read again");
     }
 }
 
-/// Where it is told what became of reading again.
+/// Receives the result of a reload of credentials and certificates.
 pub(super) type Reread = oneshot::Sender<Result<(), ReloadError>>;
 
-/// How long the tasks beside the workers may take to end.
+/// Time limit for stopping the tasks.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-/// How often expired entries are dropped, so that personal data does not outlive its freshness.
+/// Interval of cache maintenance: personal data must not outlive its freshness.
 const CACHE_MAINTENANCE: Duration = Duration::from_secs(1);

@@ -10,26 +10,30 @@ use tokio::sync::Semaphore;
 
 use super::certificates::{Certificates, CertificatesError};
 use crate::{
+    audit::{self, Trail},
     config::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::{IncompleteVault, Keeper},
+    credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
-    pipeline::{
+    proxy::{
         self, Parts,
-        audit::Edges,
-        authorize::{self, Policy},
         cache::{self, Store},
-        identify::Schemes,
-        listener::{self, BindError, Bound, Patience},
-        places::Places,
-        receive::{self, HostRules},
-        resilience::{Health, RetrySettings},
-        upstream::{self, TlsError, Trust, Upstream},
+        call::ConcurrencyLimits,
+        client::{self, TlsError, Trust, Upstream},
+        http_policy::HostRules,
+        server::{self, BindError, Bound, ConnectionTimeouts},
+        stages::{
+            audit::ListenerContext,
+            authorize::{self, Policy},
+            identify::Schemes,
+            receive,
+            retry::RetrySettings,
+            upstream_health::UpstreamHealth,
+        },
     },
     telemetry::{Activity, Metrics, Tracer},
-    trail::{self, Trail},
 };
 
 /// What all listeners and workers share.
@@ -39,13 +43,13 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     tracer: Tracer,
     pub(super) cache: Store,
-    pub(super) keepers: BTreeMap<CredentialsName, Keeper>,
-    pub(super) upstreams: HashMap<ProfileName, upstream::Settings>,
-    pub(super) listener: listener::Settings,
+    pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
+    pub(super) upstreams: HashMap<ProfileName, client::Settings>,
+    pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
     /// How many more connections are taken.
     pub(super) connections: Arc<Semaphore>,
-    pub(super) places: Places,
+    pub(super) places: ConcurrencyLimits,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
@@ -55,7 +59,7 @@ pub(super) struct Shared {
     request_timeout: Duration,
     upstream_read: Duration,
     retry: RetrySettings,
-    pub(super) healths: HashMap<ProfileName, Arc<Health>>,
+    pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -90,7 +94,7 @@ impl Shared {
             credentials_of.insert(name.clone(), profile.credentials.clone());
         }
         let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))?;
-        let keepers = keepers(settings, kept)?;
+        let managers = managers(settings, kept)?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
@@ -111,7 +115,7 @@ impl Shared {
             metrics,
             tracer,
             cache: cache(settings, kept),
-            keepers,
+            managers,
             upstreams,
             connections,
             places,
@@ -144,14 +148,14 @@ impl Shared {
         &self,
         parts: &ListenerParts,
         upstream: Upstream,
-    ) -> Option<impl listener::Path + use<>> {
+    ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
-        let keeper = self.keepers.get(self.credentials_of.get(&listener.profile)?)?.clone();
+        let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
         let own = match parts.socket.address() {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(pipeline::build(Parts {
+        Some(proxy::build(Parts {
             edges: self.edges(listener),
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
@@ -164,9 +168,9 @@ impl Shared {
             scope: cache::Scope {
                 profile: listener.profile.clone(),
                 origin: self.upstreams.get(&listener.profile)?.origin.clone(),
-                keeper: keeper.clone(),
+                manager: manager.clone(),
             },
-            keeper,
+            manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
             retry: self.retry,
@@ -181,13 +185,13 @@ impl Shared {
     /// which checked settings rule out.
     pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
         let settings = self.upstreams.get(profile)?.clone();
-        let keeper = self.keepers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, keeper.subscribe()))
+        let manager = self.managers.get(self.credentials_of.get(profile)?)?;
+        Some(Upstream::new(settings, manager.subscribe()))
     }
 
     /// What the records of a listener have in common.
-    pub(super) fn edges(&self, listener: &Listener) -> Edges {
-        Edges {
+    pub(super) fn edges(&self, listener: &Listener) -> ListenerContext {
+        ListenerContext {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
             problem_base: self.problem_base.clone(),
@@ -202,14 +206,14 @@ impl Shared {
 pub fn upstream_settings(
     profile: &Profile,
     settings: &Settings,
-) -> Result<upstream::Settings, StartError> {
+) -> Result<client::Settings, StartError> {
     let trust = profile.ca_file.clone().map_or(Trust::Platform, Trust::File);
     let tls = if profile.upstream.is_tls() {
-        Some(upstream::client_config(&trust).map_err(StartError::Tls)?)
+        Some(client::client_config(&trust).map_err(StartError::Tls)?)
     } else {
         None
     };
-    Ok(upstream::Settings {
+    Ok(client::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
@@ -219,21 +223,22 @@ pub fn upstream_settings(
     })
 }
 
-/// A keeper for each credential set; what is read from the same source is kept.
-fn keepers(
+/// A manager for each credential set; what is read from the same source is kept.
+fn managers(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
-) -> Result<BTreeMap<CredentialsName, Keeper>, StartError> {
-    let mut keepers = BTreeMap::new();
+) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
+    let mut managers = BTreeMap::new();
     for (name, set) in &settings.credentials {
         set.source.check()?;
-        let keeper = kept
-            .and_then(|(_, kept)| kept.keepers.get(name))
-            .filter(|keeper| keeper.settings() == set)
+        let manager = kept
+            .and_then(|(_, kept)| kept.managers.get(name))
+            .filter(|manager| manager.settings() == set)
             .cloned();
-        keepers.insert(name.clone(), keeper.unwrap_or_else(|| Keeper::new(set.clone())));
+        managers
+            .insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(set.clone())));
     }
-    Ok(keepers)
+    Ok(managers)
 }
 
 /// What is remembered: what another upstream answered must not be given for this one's.
@@ -246,12 +251,15 @@ fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
 }
 
 /// How many more connections, and how many more calls, are taken.
-fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> (Arc<Semaphore>, Places) {
+fn places(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> (Arc<Semaphore>, ConcurrencyLimits) {
     match kept.filter(|(before, _)| before.limits == settings.limits) {
         Some((_, kept)) => (Arc::clone(&kept.connections), kept.places.clone()),
         None => (
             Arc::new(Semaphore::new(settings.limits.connections)),
-            Places::new(settings.limits.in_flight),
+            ConcurrencyLimits::new(settings.limits.in_flight),
         ),
     }
 }
@@ -260,7 +268,7 @@ fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> (Arc<Semap
 fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
-) -> HashMap<ProfileName, Arc<Health>> {
+) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
     let health = |(name, profile): (&ProfileName, &Profile)| {
         let known = kept
             .filter(|(before, _)| {
@@ -269,10 +277,8 @@ fn healths(
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        (
-            name.clone(),
-            known.unwrap_or_else(|| Health::new(settings.breaker, settings.retry.budget)),
-        )
+        let new = || UpstreamHealth::new(settings.breaker, settings.retry.budget);
+        (name.clone(), known.unwrap_or_else(new))
     };
     settings.profiles.iter().map(health).collect()
 }
@@ -288,9 +294,12 @@ pub fn policy(settings: &Settings) -> Policy {
     }
 }
 
-fn listener_settings(settings: &Settings) -> listener::Settings {
-    listener::Settings {
-        patience: Patience { head: *settings.timeouts.header_read, idle: *settings.timeouts.idle },
+fn listener_settings(settings: &Settings) -> server::Settings {
+    server::Settings {
+        patience: ConnectionTimeouts {
+            head: *settings.timeouts.header_read,
+            idle: *settings.timeouts.idle,
+        },
         // Room above the limit, so that the path refuses what is over it, with a record.
         head_bytes: settings.limits.header_bytes.in_memory() * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,
@@ -302,8 +311,8 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
     cache::Settings { collapse_wait: *settings.timeouts.request, ..settings.cache.clone() }
 }
 
-pub(super) fn trail_settings(settings: &Settings) -> trail::Settings {
-    trail::Settings {
+pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
+    audit::Settings {
         export_to: settings.telemetry.otlp_endpoint.clone(),
         ..settings.audit.clone()
     }
@@ -323,7 +332,7 @@ pub enum StartError {
     Credentials(#[from] IncompleteVault),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
-    Trail(#[source] trail::OpenError),
+    Trail(#[source] audit::OpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -1,8 +1,8 @@
-//! Another configuration for a gateway that serves: all of it or nothing.
+//! Replaces the configuration of a serving gateway, all of it or nothing.
 //!
-//! Everything that can fail is done before anything changes: certificates are read, sockets bound, new
-//! credential sets loaded. Then every worker turns to the new generation, connection by connection and
-//! request by request; calls that are under way end by the rules they began with.
+//! Everything that can fail happens first: certificates are read, sockets bound, new credential
+//! sets loaded. Then every worker applies the new generation, connection by connection and request
+//! by request. Calls in flight finish under the rules they began with.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,50 +11,50 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Running, SOCKET_MODE, ServeError, StartError,
     certificates::{CertificatesError, warn_if_anyone_can_call},
-    control::{Control, Reread},
+    control::{Reread, Supervisor},
     generation,
     parts::Shared,
 };
 use crate::{
     config::{Settings, types::Listener},
-    credentials::Keeper,
+    credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    pipeline::listener::{BindError, Bound},
+    proxy::server::{BindError, Bound},
     telemetry::Metrics,
 };
 
-/// What a serving gateway is asked from outside.
-pub(super) enum Request {
+/// Requests to a serving gateway.
+pub(super) enum ControlRequest {
     Reload { settings: Box<Settings>, done: oneshot::Sender<Result<(), ReloadError>> },
     Reread { done: Reread },
 }
 
-/// Asked whether every worker is alive; answered beside everything else, because a reload may take its
-/// time and is no sign of illness.
-pub(super) type Look = oneshot::Sender<()>;
+/// A liveness probe of the workers. It is answered on a task of its own, because a reload may take
+/// time and is no sign of a fault.
+pub(super) type LivenessProbe = oneshot::Sender<()>;
 
-/// Gives a serving gateway another configuration.
+/// A handle that reloads the configuration of a serving gateway.
 #[derive(Clone, Debug)]
 pub struct Reloader {
-    requests: mpsc::Sender<Request>,
-    looks: mpsc::Sender<Look>,
+    requests: mpsc::Sender<ControlRequest>,
+    looks: mpsc::Sender<LivenessProbe>,
     metrics: Arc<Metrics>,
 }
 
 impl Reloader {
     pub(super) fn new(
-        requests: mpsc::Sender<Request>,
-        looks: mpsc::Sender<Look>,
+        requests: mpsc::Sender<ControlRequest>,
+        looks: mpsc::Sender<LivenessProbe>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self { requests, looks, metrics }
     }
 
-    /// Serves by these settings from now on, or says why not and goes on as before.
+    /// Applies these settings, or returns why not and changes nothing.
     pub async fn reload(&self, settings: Settings) -> Result<(), ReloadError> {
         let (done, result) = oneshot::channel();
-        let request = Request::Reload { settings: Box::new(settings), done };
+        let request = ControlRequest::Reload { settings: Box::new(settings), done };
         let result = match self.requests.send(request).await {
             Ok(()) => result.await.unwrap_or(Err(ReloadError::Ending)),
             Err(_) => Err(ReloadError::Ending),
@@ -63,21 +63,21 @@ impl Reloader {
         result
     }
 
-    /// Reads the credentials and the listeners' certificates again. What cannot be read stays as it
-    /// was: for credentials that is in the log, for certificates the error.
+    /// Reloads the credentials and the listeners' certificates. What cannot be loaded stays in use:
+    /// credential errors are logged, a certificate error is returned.
     pub async fn reread(&self) -> Result<(), ReloadError> {
         let (done, result) = oneshot::channel();
-        let request = Request::Reread { done };
+        let request = ControlRequest::Reread { done };
         self.requests.send(request).await.map_err(|_| ReloadError::Ending)?;
         result.await.unwrap_or(Err(ReloadError::Ending))
     }
 
-    /// Counts a configuration that could not even be read.
+    /// Counts a configuration that could not be read.
     pub fn unreadable(&self) {
         self.metrics.reloaded(false);
     }
 
-    /// Returns once every worker has looked up from its work; `false` if the gateway has ended.
+    /// Returns when every worker's event loop has responded; `false` when the gateway has ended.
     pub async fn all_alive(&self) -> bool {
         let (done, confirmed) = oneshot::channel();
         self.looks.send(done).await.is_ok() && confirmed.await.is_ok()
@@ -87,13 +87,13 @@ impl Reloader {
 /// Why a configuration was refused. The old one stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// A key was changed that is read only at the start.
+    /// A changed key takes effect only at a start.
     #[error("{} can only change with a restart", keys.join(", "))]
     Restart {
         /// The keys.
         keys: Vec<&'static str>,
     },
-    /// A part cannot be made.
+    /// A part cannot be built.
     #[error(transparent)]
     Part(#[from] StartError),
     /// A new credential set cannot be loaded.
@@ -101,13 +101,13 @@ pub enum ReloadError {
     Credentials {
         /// The set.
         name: CredentialsName,
-        /// Why.
+        /// The source's error.
         reason: String,
     },
     /// The certificates of a listener cannot be used.
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
-    /// The gateway is about to end.
+    /// The gateway is stopping.
     #[error("the gateway is ending")]
     Ending,
     /// A worker has ended.
@@ -122,21 +122,21 @@ impl From<BindError> for ReloadError {
 }
 
 impl Running {
-    pub(super) async fn carry_out(&mut self, request: Request, control: &mut Control) {
+    pub(super) async fn carry_out(&mut self, request: ControlRequest, control: &mut Supervisor) {
         match request {
-            Request::Reload { settings, done } => {
+            ControlRequest::Reload { settings, done } => {
                 let result = self.reload(*settings, control).await;
-                // Whoever asked may have stopped waiting.
+                // The requester may be gone.
                 let _not_awaited = done.send(result);
             }
-            Request::Reread { done } => control.reread(&self.shared, done),
+            ControlRequest::Reread { done } => control.reread(&self.shared, done),
         }
     }
 
     async fn reload(
         &mut self,
         settings: Settings,
-        control: &mut Control,
+        control: &mut Supervisor,
     ) -> Result<(), ReloadError> {
         let keys = needs_restart(&self.settings, &settings);
         if !keys.is_empty() {
@@ -149,16 +149,16 @@ impl Running {
         for _ in &self.workers {
             generations.push(generation(&shared, &listeners)?);
         }
-        // From here on nothing fails but a worker that is gone, and then nothing can be saved.
+        // From here on only a dead worker can fail the reload, and then nothing can be saved.
         for (worker, generation) in self.workers.iter().zip(generations) {
-            worker.turn_to(generation).await?;
+            worker.apply(generation).await?;
         }
         for listener in &settings.listeners {
             if !self.settings.listeners.contains(listener) {
                 warn_if_anyone_can_call(listener);
             }
         }
-        control.keep(&shared.keepers);
+        control.keep(&shared.managers);
         control.watch(&shared.certificates);
         control.maintain(shared.cache.clone());
         control.show(&settings, &shared, &listeners);
@@ -171,7 +171,8 @@ impl Running {
         Ok(())
     }
 
-    /// The sockets of the new listeners: the open one where the address is the same.
+    /// Binds the sockets of the new listeners; a listener with an unchanged address keeps its open
+    /// socket.
     fn sockets(&self, wanted: &[Listener]) -> Result<Vec<(Listener, Bound)>, BindError> {
         let open = |listener: &Listener| {
             let same = self.listeners.iter().find(|(old, _)| old.address == listener.address);
@@ -183,14 +184,14 @@ impl Running {
         wanted.iter().map(|listener| Ok((listener.clone(), open(listener)?))).collect()
     }
 
-    /// Loads the credential sets that are new, so that no call meets one that is not there yet.
+    /// Loads new credential sets first, so that no call finds one missing.
     async fn load_new(&self, shared: &Shared) -> Result<(), ReloadError> {
-        for (name, keeper) in &shared.keepers {
-            if self.shared.keepers.get(name).is_some_and(|kept| kept.same(keeper)) {
+        for (name, manager) in &shared.managers {
+            if self.shared.managers.get(name).is_some_and(|kept| kept.same(manager)) {
                 continue;
             }
             let refused = |reason| ReloadError::Credentials { name: name.clone(), reason };
-            match tokio::time::timeout(LOADING, Keeper::refresh(keeper)).await {
+            match tokio::time::timeout(LOADING, CredentialManager::refresh(manager)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(refused(Chain(&*error).to_string())),
                 Err(_) => return Err(refused("its source does not answer".to_owned())),
@@ -200,7 +201,7 @@ impl Running {
     }
 }
 
-/// The changed keys that are read only at the start.
+/// Changed keys that take effect only at a start.
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changed = [
         ("admin", old.admin != new.admin),
@@ -211,7 +212,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for ControlRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reload { .. } => "Reload",
@@ -220,5 +221,5 @@ impl fmt::Debug for Request {
     }
 }
 
-/// How long a new credential set may take to load.
+/// Time limit for loading a new credential set.
 const LOADING: Duration = Duration::from_secs(10);

@@ -1,14 +1,14 @@
-//! What is written in a configuration arrives where it has its effect: no key is checked, documented
-//! and then forgotten, and no default is another one than that of the part itself.
+//! Every key of the configuration reaches the part it is for, and every default equals the part's
+//! own.
 
 use std::{fs, time::Duration};
 
 use super::parts::trail_settings;
 use crate::{
+    audit::{self, Durability, ObjectIds, OnFailure},
     config,
     credentials::RefreshSettings,
     domain::{ByteSize, CredentialsName, Span},
-    trail::{self, Durability, ObjectIds, OnFailure},
 };
 
 fn load(text: &str) -> config::Settings {
@@ -28,7 +28,7 @@ const CREDENTIALS: &str = "[credentials.production]\nsource = \"directory\"\npat
 fn a_configuration_that_says_nothing_leaves_each_part_its_own_defaults() {
     let settings = load(CREDENTIALS);
     let directory = &settings.audit.directory;
-    assert_eq!(trail_settings(&settings), trail::Settings::new(directory));
+    assert_eq!(trail_settings(&settings), audit::Settings::new(directory));
     assert_eq!(refresh(&settings), RefreshSettings::default());
 }
 
@@ -54,7 +54,7 @@ fn every_key_of_the_trail_reaches_the_trail() {
         otlp_endpoint = "http://127.0.0.1:4318"
         "#,
     );
-    let expected = trail::Settings {
+    let expected = audit::Settings {
         durability: Durability::Synced,
         on_failure: OnFailure::Continue,
         segment_bytes: ByteSize::mebi(64),
@@ -67,7 +67,7 @@ fn every_key_of_the_trail_reaches_the_trail() {
         export_to: Some("http://127.0.0.1:4318".parse().unwrap()),
         object_ids: ObjectIds::Hashed,
         object_key: Some("/keys/objects".into()),
-        ..trail::Settings::new("/trail")
+        ..audit::Settings::new("/trail")
     };
     assert_eq!(trail_settings(&settings), expected);
 }

@@ -1,8 +1,8 @@
-//! `explain`: what would the gateway do with one request, and why?
+//! `explain`: predicts the gateway's decision about one request, with the reason.
 //!
-//! It asks the very policy, path rules and field rules that `serve` runs, and opens no socket and
-//! reads no secret. What only a running gateway knows (whether credentials are there, whether an
-//! answer is stored) it does not guess.
+//! It runs the policy, path rules and field rules of `serve`, opens no socket and reads no secret.
+//! It does not guess what only a running gateway knows: whether credentials are loaded and whether
+//! a response is stored.
 
 use std::io::{self, Write};
 
@@ -16,10 +16,11 @@ use crate::{
     config::{Settings, types::Listener},
     domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof},
     error::Kind,
-    pipeline::{
+    proxy::{
         self,
-        authorize::{Decision, Mode, Refusal},
         cache::Rule,
+        http_policy,
+        stages::authorize::{Decision, Mode, Refusal},
     },
 };
 
@@ -62,40 +63,40 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What would become of a request.
+/// The prediction for a request.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
     /// The method.
     pub method: String,
-    /// The path as it would be matched and sent; none where it is not canonical.
+    /// The canonical path, as it is matched and sent; none if the path is not canonical.
     pub path: Option<String>,
-    /// The names of the query's parameters.
+    /// The names of the query parameters.
     pub query_keys: Vec<String>,
-    /// The operation it is.
+    /// The matched operation.
     pub operation: Option<String>,
-    /// Who calls.
+    /// The caller.
     pub caller: Option<String>,
     /// The listener.
     pub listener: String,
-    /// `allowed`, `refused`, or `reported` where a refusal is only written down.
+    /// `allowed`, `refused`, or `reported` where the policy only reports refusals.
     pub verdict: &'static str,
-    /// The label of the refusal, as the trail has it.
+    /// The label of the refusal on the trail.
     pub error: Option<&'static str>,
-    /// The rule that decided, in words.
+    /// The deciding rule, in words.
     pub why: String,
-    /// What to change if that is not meant.
+    /// The change that would allow the call.
     pub hint: Option<String>,
-    /// Fields that would not be sent, and why.
+    /// Fields that would not be sent, with the reason.
     pub stripped: Vec<Stripped>,
     /// The profile.
     pub profile: String,
     /// The upstream.
     pub upstream: String,
-    /// The name of the credential set it would be sent with.
+    /// The credential set it would be sent with.
     pub credentials: String,
-    /// Whether its answer may be stored.
+    /// Whether its response may be stored.
     pub cacheable: bool,
-    /// Why, or why not.
+    /// The reason.
     pub cache: String,
 }
 
@@ -104,7 +105,7 @@ pub struct Explanation {
 pub struct Stripped {
     /// Its name.
     pub field: String,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -135,8 +136,8 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         cacheable: false,
         cache: "the call is refused".to_owned(),
     };
-    let refused = pipeline::receive::refuse_methods(&method)
-        .and_then(|()| pipeline::receive::refuse_browsers(&headers));
+    let refused =
+        http_policy::refuse_methods(&method).and_then(|()| http_policy::refuse_browsers(&headers));
     if let Err(error) = refused {
         explanation.refuse(error.kind().label(), error.detail());
         return Ok(explanation);
@@ -236,7 +237,7 @@ fn fields(texts: &[String]) -> Result<HeaderMap, Failure> {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value.trim()).ok()?))
         });
-        // The value may be a secret someone pasted, so it is not quoted.
+        // The value may be a pasted secret, so it is not quoted.
         let (name, value) = parsed
             .ok_or_else(|| Failure::usage("a header is not one").hint("write -H 'Name: value'"))?;
         fields.append(name, value);
@@ -263,7 +264,7 @@ fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a Listener, Fai
 
 fn caller(args: &Args, settings: &Settings, listener: &Listener) -> Result<Caller, Failure> {
     let proof = Proof::Listener;
-    // A listener's own caller is everyone on it, whoever they say they are.
+    // A listener's own caller is everybody who connects to it.
     let name = listener.caller.as_deref().or(args.caller.as_deref());
     let Some(name) = name else { return Ok(Caller::Unidentified { proof }) };
     let rule = settings.callers.iter().find(|rule| &*rule.name == name).cloned();
@@ -301,7 +302,7 @@ fn refused_by(refusal: Refusal, caller: &Caller) -> String {
     }
 }
 
-/// What to change so that a call that is refused would be allowed.
+/// The change that would allow a refused call.
 fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
     match (kind, caller.name(), operation) {
         (Kind::OperationUnknown, ..) => {
@@ -323,7 +324,7 @@ fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
 }
 
 fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
-    let left = pipeline::end_to_end(headers);
+    let left = proxy::end_to_end(headers);
     let named_by_connection = |name: &HeaderName| {
         headers.get_all(header::CONNECTION).iter().any(|value| {
             value
@@ -335,7 +336,7 @@ fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
     let gone = headers.keys().filter(|name| !left.contains_key(*name));
     gone.map(|name| Stripped {
         field: name.to_string(),
-        why: if pipeline::is_pigellos_own(name) {
+        why: if proxy::is_pigellos_own(name) {
             "it is, or could be taken for, one of Pigello's own"
         } else if named_by_connection(name) {
             "`Connection` names it"

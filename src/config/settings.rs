@@ -10,13 +10,12 @@ use super::types::{
     Admin, Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault,
 };
 use crate::{
-    credentials,
+    audit, credentials,
     domain::{CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
-    pipeline::{
+    proxy::{
         cache,
-        resilience::{BreakerSettings, RetrySettings},
+        stages::{circuit_breaker::CircuitBreakerSettings, retry::RetrySettings},
     },
-    trail,
 };
 
 /// The whole configuration.
@@ -45,7 +44,7 @@ pub struct Settings {
     /// The cache. `max_entry_bytes` is at most `max_bytes`.
     pub cache: cache::Settings,
     /// The audit trail.
-    pub audit: trail::Settings,
+    pub audit: audit::Settings,
     /// How long to wait; none but `drain` and `drain_delay` is zero.
     pub timeouts: Timeouts,
     /// How much to accept.
@@ -53,7 +52,7 @@ pub struct Settings {
     /// Retries.
     pub retry: RetrySettings,
     /// The circuit breaker.
-    pub breaker: BreakerSettings,
+    pub breaker: CircuitBreakerSettings,
     /// Threads.
     pub runtime: Runtime,
     /// Logs, traces, and copies of the audit trail.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     CredentialSet, SetVersion, ValueName,
-    gather::{Gathered, ValueProblems},
+    set_builder::{SetBuilder, ValueProblems},
     settings::Identifiers,
 };
 
@@ -39,7 +39,7 @@ impl Environment {
         lookup: impl Fn(&str) -> Option<OsString>,
         fixed: &Identifiers,
     ) -> Result<CredentialSet, EnvironmentError> {
-        let mut gathered = Gathered::default();
+        let mut gathered = SetBuilder::default();
         for name in ValueName::ALL {
             if let Some(text) = lookup(&self.variable(name)) {
                 gathered.offer(name, &Zeroizing::new(text.into_vec()));

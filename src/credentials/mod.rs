@@ -1,13 +1,13 @@
 //! The seven values: where they come from, and which version of them a request uses.
 //!
-//! A [`Keeper`] holds one credential set. It reads its source in the background, again and again,
+//! A [`CredentialManager`] holds one credential set. It reads its source in the background, again and again,
 //! and a request takes a snapshot of what it holds, which never waits and never touches the
 //! source. A set is whole or it is not there: a request with six headers cannot be made.
 
 mod set;
 mod settings;
-mod gather;
-mod incoming;
+mod set_builder;
+mod json_value;
 mod directory;
 mod environment;
 pub mod sealed;
@@ -15,12 +15,12 @@ mod tls;
 mod vault;
 mod source;
 mod lease;
-mod life;
+mod rotation;
 mod backoff;
 mod watch;
-mod writers;
+mod write_tracker;
 mod status;
-mod keeper;
+mod manager;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -29,10 +29,10 @@ mod tests;
 pub use crate::secret::Sighting;
 pub use directory::DirectoryError;
 pub use environment::EnvironmentError;
-pub use gather::{ValueProblem, ValueProblems, ValueTrouble};
-pub use keeper::{Keeper, Next, RefreshOutcome, Unavailable, Verdict};
 pub use lease::Lease;
+pub use manager::{CredentialManager, Next, RefreshOutcome, Unavailable, Verdict};
 pub use set::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName};
+pub use set_builder::{ValueProblem, ValueProblems, ValueTrouble};
 pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};
 pub use source::{LoadError, load};
 pub use status::{State, Status};

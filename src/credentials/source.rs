@@ -14,11 +14,11 @@ use super::{
     environment::Environment,
     sealed::{Sealed, SealedError, Store},
     vault::{Vault, VaultError},
-    writers::Writers,
+    write_tracker::WriteTracker,
 };
 use crate::domain::{CredentialsName, Span};
 
-/// Reads a set once, as `check --online` does; a [`super::Keeper`] does it again and again.
+/// Reads a set once, as `check --online` does; a [`super::CredentialManager`] does it again and again.
 pub async fn load(settings: &Settings) -> Result<CredentialSet, LoadError> {
     Source::new(settings).read(settings, Asked::ByOperator).await
 }
@@ -101,7 +101,7 @@ impl Source {
                 };
                 let file = file.file_name().map(Into::into);
                 // It is put in place whole, and half of it would not open.
-                Some(Watched { folder, file, writers: Writers::default() })
+                Some(Watched { folder, file, writers: WriteTracker::default() })
             }
             SourceKind::Environment(_) | SourceKind::Vault(_) => None,
         }
@@ -149,7 +149,7 @@ pub(super) struct Watched {
     pub(super) folder: PathBuf,
     pub(super) file: Option<PathBuf>,
     /// Told of files that are being written.
-    pub(super) writers: Writers,
+    pub(super) writers: WriteTracker,
 }
 
 /// Why a source gives no set. Names files, variables and values, shows none; it is for the log

@@ -2,7 +2,7 @@
 //!
 //! The folder is watched, never a file: Kubernetes swaps a link in it and deletes the files, and
 //! a watch on a deleted file stays silent for ever. Not every file system reports changes, so the
-//! interval of the keeper stands behind this.
+//! interval of the manager stands behind this.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use notify::{
 };
 use tokio::{sync::Notify, time};
 
-use super::{source::Watched, writers::Writers};
+use super::{source::Watched, write_tracker::WriteTracker};
 
 /// How long a folder that never comes to rest is waited for, in quiet times; then it is read as
 /// it is, and the read sees to it that what it takes is whole.
@@ -83,13 +83,13 @@ impl Watch {
 /// Keeps count of who writes. Opening a file with truncation and writing to it are both a change of
 /// its data, and the end is told as a close. A file that is made anew is empty until then, which is
 /// refused anyhow.
-fn note(writers: &Writers, event: Option<&notify::Event>) {
+fn note(writers: &WriteTracker, event: Option<&notify::Event>) {
     let Some(event) = event.filter(|event| !event.need_rescan()) else { return writers.forget() };
-    let tell: fn(&Writers, &Path) = match event.kind {
-        EventKind::Modify(ModifyKind::Data(_)) => Writers::begun,
+    let tell: fn(&WriteTracker, &Path) = match event.kind {
+        EventKind::Modify(ModifyKind::Data(_)) => WriteTracker::begun,
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(_))
-        | EventKind::Remove(_) => Writers::ended,
+        | EventKind::Remove(_) => WriteTracker::ended,
         _ => return,
     };
     event.paths.iter().for_each(|path| tell(writers, path));

@@ -1,4 +1,4 @@
-//! The log: what an operator reads when something is wrong. Calls are on the audit trail, not here.
+//! The log, for operators. Calls are on the audit trail instead.
 
 use std::io::IsTerminal as _;
 
@@ -16,16 +16,16 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// How much is logged, and how.
+/// Level and format of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// How lines look.
+    /// The format of lines.
     pub format: LogFormat,
     /// A level, or directives like `info,pigello_gateway=debug`.
     pub level: String,
 }
 
-/// Starts logging to standard error, for the life of the process. A second call changes nothing.
+/// Starts logging to standard error, for the life of the process. A second call has no effect.
 pub fn init(settings: &LogSettings) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into())

@@ -1,8 +1,8 @@
-//! The metrics, in one place: their names, labels and meaning.
+//! The metrics: names, labels and registration.
 //!
-//! They are counted from the same records that the audit trail keeps, so the two cannot disagree.
-//! Label values come from the configuration and from closed sets, never from what a caller sent, so
-//! their number is bounded. Names follow the Prometheus conventions (base units, `_total`).
+//! They are counted from the audit records, so metrics and trail agree. Label values come from the
+//! configuration and from closed sets, never from a request, so their number is bounded. Names
+//! follow the Prometheus conventions (base units, `_total`).
 
 use std::{
     collections::HashMap,
@@ -21,11 +21,11 @@ use prometheus_client::{
 
 use super::{
     meaning,
-    sort::{Counters, Sort},
+    series::{Counters, SeriesKey},
 };
-use crate::trail::Record;
+use crate::audit::Record;
 
-/// The registry and the handles the path counts with.
+/// The registry, and the families the path counts with.
 pub struct Metrics {
     registry: Mutex<Registry>,
     calls: Family<CallLabels, Counter>,
@@ -43,11 +43,11 @@ pub struct Metrics {
     config_loaded: Gauge,
     /// What counts calls of the sorts that there were, so that a call is looked up once and not in
     /// each family, by all its labels.
-    sorts: RwLock<HashMap<Sort, Arc<Counters>, ahash::RandomState>>,
+    sorts: RwLock<HashMap<SeriesKey, Arc<Counters>, ahash::RandomState>>,
 }
 
 impl Metrics {
-    /// An empty registry with every metric in it.
+    /// A registry with every metric at zero.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pigello_gateway");
         let metrics = Self {
@@ -89,7 +89,7 @@ impl Metrics {
 
     /// Counts one finished call.
     pub fn observe(&self, record: &Record) {
-        let sort = Sort::of(record);
+        let sort = SeriesKey::of(record);
         let counted = self.sorts.read().get(&sort).map(|counters| counters.count(record));
         if counted.is_none() {
             self.of_its_sort(sort, record).count(record);
@@ -106,7 +106,7 @@ impl Metrics {
     }
 
     /// Looks up what counts calls of a sort, and remembers it.
-    fn of_its_sort(&self, sort: Sort, record: &Record) -> Arc<Counters> {
+    fn of_its_sort(&self, sort: SeriesKey, record: &Record) -> Arc<Counters> {
         let operation = record.operation.clone().unwrap_or_else(|| Arc::from("none"));
         let caller = record.caller.clone().unwrap_or_else(|| Arc::from("unidentified"));
         let outcome = record.outcome.label();
@@ -138,7 +138,7 @@ impl Metrics {
         counters
     }
 
-    /// Counts an attempt to reload the configuration.
+    /// Counts a reload of the configuration.
     pub fn reloaded(&self, done: bool) {
         let result = if done { "done" } else { "refused" };
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
@@ -152,12 +152,12 @@ impl Metrics {
         &self.connections
     }
 
-    /// Adds metrics that are read when they are asked for.
+    /// Registers metrics that are collected at each scrape.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.registry.lock().register_collector(collector);
     }
 
-    /// Everything in the `OpenMetrics` text format.
+    /// Encodes everything in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock())?;
@@ -171,7 +171,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// All workers share the counters: adding nothing to one costs as much as adding something.
+/// Workers share the counters, and adding zero to one costs as much as adding one.
 fn add(counter: &Counter, count: u64) {
     if count > 0 {
         counter.inc_by(count);
@@ -190,7 +190,7 @@ fn seconds_since_1970() -> i64 {
 /// More than a configuration has callers, operations and ways to end together, in practice.
 const MOST_SORTS: usize = 4096;
 
-/// From a cached answer (tens of microseconds) to the longest call (tens of seconds).
+/// From a cache hit (tens of microseconds) to the longest call (tens of seconds).
 fn histogram() -> Histogram {
     Histogram::new([
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -235,7 +235,7 @@ struct ReloadLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trail::testing::record;
+    use crate::audit::testing::record;
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {

@@ -1,9 +1,9 @@
-//! What the gateway tells about itself: metrics, logs and traces.
+//! Metrics, logs and traces.
 
 mod activity;
 mod logs;
 mod metrics;
-mod sort;
+mod series;
 mod table;
 mod traces;
 

@@ -12,10 +12,10 @@ use std::{
 
 use http::{Method, StatusCode};
 use pigello_gateway::{
+    audit::{CacheResult, Outcome, Record},
     domain::{ListenerName, ProfileName, Proof, RequestId},
     error::Kind,
     mock::EXAMPLE_SUBTENANT,
-    trail::{CacheResult, Outcome, Record},
 };
 
 use super::page::{failing, gateway, page_after, subtenant};

@@ -149,7 +149,7 @@ async fn a_caller_that_closes_its_half_gets_what_is_there_at_once() {
     }
 }
 
-/// What a worker writes in one turn leaves together (`pipeline/turn`): the answers to requests that
+/// What a worker writes in one turn leaves together (`proxy/batched_io`): the answers to requests that
 /// came together come together.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_one_turn_leave_together() {

@@ -1,10 +1,10 @@
-//! `GET /`: a page for people.
+//! `GET /`: the status page.
 //!
-//! It tells, from what the parts say of themselves and what the trail's records were in the last hour
-//! or day: whether calls are served and if not why, who calls what and how it goes, how upstreams,
-//! credentials, cache and trail stand, and which calls were refused and what would change that. It is
-//! made on the server and needs no script; a small one keeps it fresh. No value of a credential, no
-//! query and no identifier of an object is on it.
+//! It shows whether calls are served and if not why, who calls what and with which result, the
+//! state of upstreams, credentials, cache and trail, and which calls were refused and how to allow
+//! them. Its sources are the state of the parts and the audit records of the last hour or day. The
+//! server renders it; it works without scripts, and a small one refreshes it. It never shows a
+//! credential value, a query, or an object's identifier.
 
 mod activity;
 mod chart;
@@ -12,7 +12,7 @@ pub(super) mod errors;
 mod format;
 mod refusals;
 mod shell;
-mod standing;
+mod summary;
 mod state;
 
 use std::time::SystemTime;
@@ -26,17 +26,17 @@ use serde::Deserialize;
 
 use self::{
     format::{moment, span},
-    standing::Standing,
+    summary::Standing,
 };
-use super::{Desk, View, check::Check};
+use super::{AdminState, View, check::Check};
 use crate::{
+    audit::{self, Checkpoint},
     credentials,
-    pipeline::cache,
+    proxy::cache,
     telemetry::{Period, Summary, Trouble},
-    trail::{self, Checkpoint},
 };
 
-/// What the page is asked for.
+/// Query parameters of the page.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
@@ -44,7 +44,7 @@ pub(super) struct Asked {
     purged: Option<u64>,
 }
 
-/// Everything the page is made from, read once.
+/// All data for one rendering, read once.
 struct Facts<'a> {
     view: &'a View,
     period: Period,
@@ -52,7 +52,7 @@ struct Facts<'a> {
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::Status>,
     cache: cache::Stats,
-    trail: trail::Stats,
+    trail: audit::Stats,
     checkpoint: Option<Checkpoint>,
     check: Check,
     token: Option<&'a str>,
@@ -60,20 +60,20 @@ struct Facts<'a> {
 }
 
 /// `GET /`.
-pub(super) async fn page(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Response {
-    let view = desk.window.view();
+pub(super) async fn page(State(state): State<AdminState>, Query(asked): Query<Asked>) -> Response {
+    let view = state.window.view();
     let now = SystemTime::now();
     let facts = Facts {
         view: &view,
         period: asked.over,
         summary: view.activity.summary(asked.over, now),
         troubles: view.activity.troubles(),
-        credentials: view.keepers.values().map(credentials::Keeper::status).collect(),
+        credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
         trail: view.trail.stats(),
         checkpoint: view.trail.last_checkpoint(),
-        check: desk.checks.last(),
-        token: desk.token.text(),
+        check: state.checks.last(),
+        token: state.token.text(),
         purged: asked.purged,
     };
     let standing = Standing::of(&facts);

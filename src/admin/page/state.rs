@@ -1,4 +1,4 @@
-//! The parts behind the calls: upstreams, credentials, the cache, the trail.
+//! State of the parts: upstreams, credentials, cache, trail.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     admin::check::Check,
     credentials::{State, Status},
-    pipeline::resilience::BreakerState,
+    proxy::stages::circuit_breaker::CircuitBreakerState,
 };
 
 pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
@@ -31,9 +31,9 @@ pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
                 }))
                 @if let Some((_, health)) = health {
                     @let (state, class) = match health.breaker.state() {
-                        BreakerState::Closed => ("closed: calls pass", "ok"),
-                        BreakerState::HalfOpen => ("half-open: one call at a time passes", "look"),
-                        BreakerState::Open => ("open: calls are refused", "bad"),
+                        CircuitBreakerState::Closed => ("closed: calls pass", "ok"),
+                        CircuitBreakerState::HalfOpen => ("half-open: one call at a time passes", "look"),
+                        CircuitBreakerState::Open => ("open: calls are refused", "bad"),
                     };
                     (item("Breaker", mark(class, state)))
                     @let pause = health.quota.pause().as_secs();
@@ -200,7 +200,7 @@ fn verified(check: &Check) -> Markup {
     }
 }
 
-/// Words behind a sign whose shape and colour both tell.
+/// A state in words; an icon and a colour repeat it.
 fn mark(class: &str, words: &str) -> Markup {
     html! { span class={ "mark " (class) } { (words) } }
 }

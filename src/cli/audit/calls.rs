@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, path::Path};
 
 use super::{AuditError, filter::Filter, progress::Progress};
-use crate::trail::{self, Call, Found};
+use crate::audit::{self, Call, Found};
 
 /// Hands every call that fits, and its line, to `use_call`, until that breaks.
 pub(super) fn for_each(
@@ -12,10 +12,10 @@ pub(super) fn for_each(
     mut use_call: impl FnMut(&Call<'_>, &[u8]) -> Result<ControlFlow<()>, AuditError>,
 ) -> Result<(), AuditError> {
     let (since, until) = filter.range();
-    let files = trail::files_between(directory, since, until)?;
+    let files = audit::files_between(directory, since, until)?;
     let mut progress = Progress::over(&files);
     let filter = filter.prepare(directory)?;
-    trail::read_through(&files, |found| match found {
+    audit::read_through(&files, |found| match found {
         Found::File(file) => {
             progress.file(file);
             Ok(ControlFlow::Continue(()))

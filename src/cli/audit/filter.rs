@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 
 use super::AuditError;
-use crate::trail::{self, Call, OBJECT_KEY, ObjectKey};
+use crate::audit::{self, Call, OBJECT_KEY, ObjectKey};
 
 /// Every condition that is given must hold.
 #[derive(Clone, Debug, Default, Args)]
@@ -100,14 +100,14 @@ impl Prepared<'_> {
         if self.needles.iter().any(|needle| needle.find(line).is_none()) {
             return None;
         }
-        let place = trail::place(line)?;
+        let place = audit::place(line)?;
         let Filter { since, until, .. } = self.filter;
         let in_time = since.as_ref().is_none_or(|since| place.time >= since.text.as_str())
             && until.as_ref().is_none_or(|until| place.time < until.text.as_str());
         if !in_time {
             return None;
         }
-        trail::call(line).filter(|call| self.fits(call))
+        audit::call(line).filter(|call| self.fits(call))
     }
 
     fn fits(&self, call: &Call<'_>) -> bool {

@@ -19,7 +19,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use crate::trail::{KeyError, ReadError, VerifyError};
+use crate::audit::{KeyError, ReadError, VerifyError};
 
 /// Reads the audit trail.
 #[derive(Debug, Args)]

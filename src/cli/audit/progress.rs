@@ -7,7 +7,7 @@ use std::{
 
 use bytesize::ByteSize;
 
-use crate::trail::Segment;
+use crate::audit::Segment;
 
 /// Shows itself only when the work takes long enough to wonder, and goes away when it is done.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::{
 use clap::Args;
 
 use super::{AuditError, Source, calls, filter::Filter};
-use crate::trail::Call;
+use crate::audit::Call;
 
 /// Suggests a policy.
 #[derive(Debug, Args)]

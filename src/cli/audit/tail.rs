@@ -5,7 +5,7 @@ use std::{io, path::Path, time::Duration};
 use clap::Args;
 
 use super::{AuditError, Source, filter::Filter, output::Format};
-use crate::trail::Follow;
+use crate::audit::Follow;
 
 /// Shows the last calls.
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
+    audit::{self, CacheResult, Outcome, Record, Segment, Settings, Trail},
     domain::{ListenerName, ProfileName, RequestId},
-    trail::{self, CacheResult, Outcome, Record, Segment, Settings, Trail},
 };
 
 #[derive(Parser)]
@@ -161,7 +161,7 @@ fn a_trail_is_held_against_what_was_kept_elsewhere() {
     fs::copy(home.path().join("checkpoint.json"), &kept).unwrap();
     fs::remove_file(home.path().join("checkpoint.json")).unwrap();
     let key = home.path().join("kept.pem");
-    fs::copy(home.path().join(trail::PUBLIC_KEY), &key).unwrap();
+    fs::copy(home.path().join(audit::PUBLIC_KEY), &key).unwrap();
     let path = Segment::list(home.path()).unwrap().remove(0).path;
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.lines().take(3).collect::<Vec<_>>().join("\n") + "\n").unwrap();
@@ -176,7 +176,7 @@ fn a_trail_is_held_against_what_was_kept_elsewhere() {
 #[test]
 fn a_hashed_object_is_found_by_its_uuid() {
     let home = tempfile::tempdir().unwrap();
-    let settings = Settings { object_ids: trail::ObjectIds::Hashed, ..Settings::new(home.path()) };
+    let settings = Settings { object_ids: audit::ObjectIds::Hashed, ..Settings::new(home.path()) };
     let trail = Trail::open(&settings).unwrap();
     trail.submit(record(0, 200, Some("subtenant.get"), &format!("/a/{OBJECT}/")));
     trail.submit(record(0, 200, Some("subtenant.get"), "/a/0190d1c2-0000-7cc3-8f00-1234567890ab/"));

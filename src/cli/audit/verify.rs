@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 
 use super::{AuditError, Source, Verdict, progress::Progress};
-use crate::trail::{self, Against, Checkpoint, PublicKey, Report};
+use crate::audit::{self, Against, Checkpoint, PublicKey, Report};
 
 /// Checks the whole trail.
 #[derive(Debug, Args)]
@@ -38,9 +38,9 @@ pub(super) fn run(
             .collect(),
         None => Vec::new(),
     };
-    let mut progress = Progress::over(&trail::files(directory)?);
+    let mut progress = Progress::over(&audit::files(directory)?);
     let report =
-        trail::verify(directory, Against { key, checkpoints }, |file| progress.file(file))?;
+        audit::verify(directory, Against { key, checkpoints }, |file| progress.file(file))?;
     drop(progress);
     print(&report, out).map_err(AuditError::Output)?;
     Ok(if report.problems.is_empty() { Verdict::Right } else { Verdict::Wrong })

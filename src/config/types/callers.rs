@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::text::Method;
 use crate::{
     domain::{Name, OperationPattern, ProblemBase, Text},
-    pipeline::authorize::{Access, Mode, Unmatched},
+    proxy::stages::authorize::{Access, Mode, Unmatched},
 };
 
 /// One caller: how it is known, and what it may do.

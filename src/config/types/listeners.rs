@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::text::HostName;
 use crate::{
     domain::{Address, CredentialsName, ListenerName, Name, Origin, ProfileName, Text},
-    pipeline::listener::TlsFiles,
+    proxy::server::TlsFiles,
 };
 
 /// A socket that callers use.

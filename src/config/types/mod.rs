@@ -22,13 +22,14 @@ pub use limits::{Limits, LogLevel, Runtime, Telemetry, Timeouts};
 pub use listeners::{Admin, Listener, Profile};
 
 use crate::{
+    audit,
     domain::{CredentialsName, ProfileName},
-    pipeline::{
-        authorize::Access,
+    proxy::{
         cache,
-        resilience::{BreakerSettings, RetrySettings},
+        stages::{
+            authorize::Access, circuit_breaker::CircuitBreakerSettings, retry::RetrySettings,
+        },
     },
-    trail,
 };
 
 /// The configuration of pigello-gateway.
@@ -63,7 +64,7 @@ pub struct Config {
     /// What is answered from memory.
     pub cache: cache::Settings,
     /// The audit trail.
-    pub audit: trail::Settings,
+    pub audit: audit::Settings,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// How much to take.
@@ -71,7 +72,7 @@ pub struct Config {
     /// Repeating a call that failed on the way to the upstream; only what is safe to repeat.
     pub retry: RetrySettings,
     /// Leaving an upstream alone that keeps failing; meanwhile reads come from memory where they can.
-    pub breaker: BreakerSettings,
+    pub breaker: CircuitBreakerSettings,
     /// Threads.
     pub runtime: Runtime,
     /// Logs, traces, and copies of the audit trail.

@@ -1,7 +1,7 @@
 //! Checks `[audit]`: its files have a size, and no key is without an effect.
 
 use super::checker::Checker;
-use crate::{config::key::KeyPath, trail::ObjectIds};
+use crate::{audit::ObjectIds, config::key::KeyPath};
 
 impl Checker<'_> {
     pub(super) fn audit(&mut self) {

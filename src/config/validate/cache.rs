@@ -4,9 +4,9 @@ use super::checker::Checker;
 use crate::{
     config::key::KeyPath,
     domain::{Catalog, OperationPattern},
-    pipeline::{
-        authorize::Unmatched,
+    proxy::{
         cache::{Rule, Settings},
+        stages::authorize::Unmatched,
     },
 };
 

@@ -15,7 +15,7 @@ use crate::{
     domain::{
         Address, CallerLimits, CallerRule, Catalog, CatalogError, Operation, OperationPattern, Rate,
     },
-    pipeline::authorize::{Access, Mode},
+    proxy::stages::authorize::{Access, Mode},
 };
 
 impl Checker<'_> {

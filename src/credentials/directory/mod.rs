@@ -27,9 +27,9 @@ use zeroize::Zeroizing;
 
 use super::{
     CredentialSet, SetVersion, ValueName,
-    gather::{Gathered, ValueProblems, ValueTrouble},
+    set_builder::{SetBuilder, ValueProblems, ValueTrouble},
     settings::Identifiers,
-    writers::Writers,
+    write_tracker::WriteTracker,
 };
 use crate::{
     domain::Span,
@@ -51,13 +51,13 @@ const SETTLE_ROUNDS: usize = 20;
 pub(super) struct Directory {
     path: PathBuf,
     quiet: Duration,
-    writers: Writers,
+    writers: WriteTracker,
 }
 
 impl Directory {
     pub(super) fn new(path: &Path, quiet: Duration) -> Self {
         let systemd = env::var_os("CREDENTIALS_DIRECTORY");
-        let writers = Writers::default();
+        let writers = WriteTracker::default();
         Self { path: expand(path, systemd.as_deref()), quiet, writers }
     }
 
@@ -67,7 +67,7 @@ impl Directory {
     }
 
     /// The files that somebody is writing, as far as a watch tells.
-    pub(super) fn writers(&self) -> &Writers {
+    pub(super) fn writers(&self) -> &WriteTracker {
         &self.writers
     }
 
@@ -80,7 +80,7 @@ impl Directory {
     }
 
     /// Reads what is there, whole or not.
-    pub(super) fn gather(&self) -> Result<(SetVersion, Gathered), DirectoryError> {
+    pub(super) fn gather(&self) -> Result<(SetVersion, SetBuilder), DirectoryError> {
         let mut last = None;
         for _ in 0..SETTLE_ROUNDS {
             let generation = self.read_once()?;
@@ -122,7 +122,7 @@ impl Directory {
         folder: BorrowedFd<'_>,
         generation: Option<&Path>,
     ) -> Result<Generation, DirectoryError> {
-        let mut gathered = Gathered::default();
+        let mut gathered = SetBuilder::default();
         let mut stamps = Stamps::default();
         for name in ValueName::ALL {
             match read_value(folder, name.key()) {
@@ -160,7 +160,7 @@ fn expand(path: &Path, systemd: Option<&OsStr>) -> PathBuf {
 /// What one look at the folder found.
 struct Generation {
     version: SetVersion,
-    gathered: Gathered,
+    gathered: SetBuilder,
     stamps: Stamps,
     is_atomic: bool,
 }

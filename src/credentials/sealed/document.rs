@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 use crate::{
     credentials::{
         CredentialSet, Identifiers, PartialSet, SetVersion, ValueName, ValueProblems,
-        gather::Gathered, incoming::IncomingValue,
+        json_value::IncomingValue, set_builder::SetBuilder,
     },
     secret::{SecretBuffer, SecretText},
 };
@@ -152,7 +152,7 @@ impl StoredVersion {
 
     /// As [`Self::to_set`], with the identifiers that stand in a configuration.
     pub fn to_set_with(&self, fixed: &Identifiers) -> Result<CredentialSet, ValueProblems> {
-        let mut gathered = Gathered::default();
+        let mut gathered = SetBuilder::default();
         for (name, value) in self.values.iter() {
             value.expose_to(|text| gathered.offer(name, text.as_bytes()));
         }

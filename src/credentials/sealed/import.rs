@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::StoredValues;
 use crate::credentials::{
-    DirectoryError, RefreshSettings, ValueProblems, directory::Directory, incoming::IncomingValues,
+    DirectoryError, RefreshSettings, ValueProblems, directory::Directory,
+    json_value::IncomingValues,
 };
 
 /// Reads the values that a folder holds, one file each. Files of other names are left alone.

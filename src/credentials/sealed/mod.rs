@@ -16,7 +16,7 @@ pub use store::{Created, Store, StoreError};
 
 use std::path::PathBuf;
 
-use super::{CredentialSet, gather::ValueProblems, settings::Identifiers};
+use super::{CredentialSet, set_builder::ValueProblems, settings::Identifiers};
 use crate::domain::CredentialsName;
 
 /// Reads the seven from a sealed store.

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::{
     credentials::{
-        Identifiers, Keeper, RefreshSettings, Settings, SourceSettings, ValueName, Verdict,
-        testing::Log,
+        CredentialManager, Identifiers, RefreshSettings, Settings, SourceSettings, ValueName,
+        Verdict, testing::Log,
     },
     domain::CredentialsName,
     error::Chain,
@@ -45,7 +45,7 @@ async fn no_failure_of_a_source_shows_a_value() {
     let root = TempDir::new().unwrap();
     let mut fixed = Identifiers::new();
     fixed.insert(ValueName::CustomerId, "another").unwrap();
-    let keeper = Keeper::new(Settings {
+    let manager = CredentialManager::new(Settings {
         name: CredentialsName::new("production"),
         source: SourceSettings::Directory { path: root.path().to_owned() },
         fixed,
@@ -58,24 +58,24 @@ async fn no_failure_of_a_source_shows_a_value() {
     };
     // Good, and every way of being bad.
     write(CANARY);
-    keeper.refresh().await.unwrap();
-    let lease = keeper.snapshot().unwrap();
-    keeper.report(&lease, Verdict::Accepted);
+    manager.refresh().await.unwrap();
+    let lease = manager.snapshot().unwrap();
+    manager.report(&lease, Verdict::Accepted);
     for bad in
         [format!(" {CANARY}"), format!("{CANARY}\n{CANARY}"), format!("{CANARY}å"), String::new()]
     {
         write(&bad);
-        let error = keeper.refresh().await.unwrap_err();
+        let error = manager.refresh().await.unwrap_err();
         absent(&format!("{} {error:?}", Chain(error.as_ref())));
     }
     fs::write(root.path().join("customer_id"), CANARY).unwrap();
-    let error = keeper.refresh().await.unwrap_err();
+    let error = manager.refresh().await.unwrap_err();
     absent(&format!("{} {error:?}", Chain(error.as_ref())));
-    keeper.report(&lease, Verdict::Refused);
+    manager.report(&lease, Verdict::Refused);
     let mut headers = http::HeaderMap::new();
     lease.write_to(&mut headers);
-    let status = serde_json::to_string(&keeper.status()).unwrap();
-    absent(&format!("{keeper:?} {lease:?} {headers:?} {status} {:?}", keeper.settings()));
+    let status = serde_json::to_string(&manager.status()).unwrap();
+    absent(&format!("{manager:?} {lease:?} {headers:?} {status} {:?}", manager.settings()));
     let text = log.text();
     assert!(text.contains("credential set read"), "{text}");
     assert!(text.contains("credential source failed"), "{text}");

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     credentials::{
-        Identifiers, Keeper, RefreshSettings, Settings, SourceSettings, ValueName, Verdict,
+        CredentialManager, Identifiers, RefreshSettings, Settings, SourceSettings, ValueName,
+        Verdict,
         sealed::{Store, StoreError, StoredSet, StoredValues},
     },
     domain::CredentialsName,
@@ -89,7 +90,7 @@ fn child() {
     let kind = if root.join("made-up.key").exists() { Kind::Sealed } else { Kind::Directory };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let keeper = Keeper::new(Settings {
+        let manager = CredentialManager::new(Settings {
             name: CredentialsName::new("production"),
             source: kind.settings(&root),
             fixed: Identifiers::new(),
@@ -100,16 +101,16 @@ fn child() {
             },
         });
         let stop = CancellationToken::new();
-        let run = tokio::spawn(keeper.clone().run(stop.clone()));
+        let run = tokio::spawn(manager.clone().run(stop.clone()));
         for word in ["loaded", "rotated"] {
-            keeper.refresh().await.unwrap();
-            let lease = keeper.snapshot().unwrap();
+            manager.refresh().await.unwrap();
+            let lease = manager.snapshot().unwrap();
             let mut headers = http::HeaderMap::new();
             lease.write_to(&mut headers);
             drop(headers);
-            keeper.report(&lease, Verdict::Accepted);
+            manager.report(&lease, Verdict::Accepted);
             drop(lease);
-            while keeper.status().other_version.is_some() {
+            while manager.status().other_version.is_some() {
                 tokio::task::yield_now().await;
             }
             say(word);

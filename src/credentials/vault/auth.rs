@@ -18,7 +18,7 @@ use super::{
     client::{Answer, Call, Client},
 };
 use crate::{
-    credentials::{backoff::random_fraction, incoming::IncomingValue},
+    credentials::{backoff::random_fraction, json_value::IncomingValue},
     secret::{SecretBuffer, SecretText},
 };
 

@@ -8,13 +8,13 @@ use super::{
     auth::{Session, parse},
     client::{Answer, Call, Client},
 };
-use crate::credentials::{gather::Gathered, incoming::IncomingValues};
+use crate::credentials::{json_value::IncomingValues, set_builder::SetBuilder};
 
 const CALL: &str = "the read of the secret";
 
 /// A secret as it lies in the vault.
 pub(super) struct Secret {
-    pub(super) values: Gathered,
+    pub(super) values: SetBuilder,
     /// Its version; the first engine has none.
     pub(super) version: Option<u64>,
 }

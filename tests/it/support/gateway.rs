@@ -132,13 +132,13 @@ impl Setup {
             })
             .unwrap();
         let Some(Address::Tcp(admin)) = gateway.admin_address().cloned() else { panic!("admin") };
-        let keepers: Vec<_> = gateway.keepers().values().cloned().collect();
+        let managers: Vec<_> = gateway.managers().values().cloned().collect();
         let (ending, reloader) = (Ending::default(), gateway.reloader());
         let activity = Arc::clone(gateway.activity());
         let task = tokio::spawn(gateway.serve(ending.clone()));
-        for keeper in keepers {
+        for manager in managers {
             // Not every test has a whole set; those that have want it from the first call on.
-            drop(keeper.refresh().await);
+            drop(manager.refresh().await);
         }
         Gateway {
             caller: Caller::tcp(address),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::trail::Call;
+use crate::audit::Call;
 
 /// Everything a report shows.
 #[derive(Debug, Default, Serialize)]

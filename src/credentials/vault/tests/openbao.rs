@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     credentials::{
-        Identifiers, Keeper, RefreshSettings, Settings, SourceSettings, ValueName,
+        CredentialManager, Identifiers, RefreshSettings, Settings, SourceSettings, ValueName,
         source::{Asked, Cause},
     },
     domain::CredentialsName,
@@ -174,19 +174,19 @@ async fn what_an_agent_renders_is_read_and_followed() {
         templates.concat()
     );
     let _agent = server.agent(&config);
-    let keeper = Keeper::new(Settings {
+    let manager = CredentialManager::new(Settings {
         name: CredentialsName::new("production"),
         source: SourceSettings::Directory { path: folder },
         fixed: Identifiers::new(),
         refresh: RefreshSettings::default(),
     });
     let stop = CancellationToken::new();
-    let run = tokio::spawn(keeper.clone().run(stop.clone()));
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
     let until = async |text: &str| {
-        let mut generations = keeper.subscribe();
+        let mut generations = manager.subscribe();
         time::timeout(Duration::from_mins(1), async {
             loop {
-                if let Ok(lease) = keeper.snapshot() {
+                if let Ok(lease) = manager.snapshot() {
                     let all = ValueName::ALL.map(|name| {
                         lease.value(name).expose_to(|value| value == format!("{text}-{name}"))
                     });

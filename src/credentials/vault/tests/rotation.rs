@@ -1,4 +1,4 @@
-//! Rotations under load: workers that use whatever the keeper gives them, and an upstream that
+//! Rotations under load: workers that use whatever the manager gives them, and an upstream that
 //! takes only whole sets of the versions it knows. The four orders in which an operator, a vault
 //! and Pigello can change are played with a real vault.
 
@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     credentials::{
-        Identifiers, Keeper, Lease, Next, RefreshSettings, Settings, SourceSettings, State,
-        ValueName, Verdict,
+        CredentialManager, Identifiers, Lease, Next, RefreshSettings, Settings, SourceSettings,
+        State, ValueName, Verdict,
     },
     domain::CredentialsName,
 };
@@ -70,7 +70,7 @@ struct Tally {
 
 struct Trial {
     server: Server,
-    keeper: Keeper,
+    manager: CredentialManager,
     upstream: Arc<Upstream>,
     tally: Arc<Tally>,
     stop: CancellationToken,
@@ -85,7 +85,7 @@ impl Trial {
         let token = server.root.path().join("token");
         std::fs::write(&token, "made-up-root-token").unwrap();
         let vault = server.settings(VaultAuth::Token(TokenSource::File(token)));
-        let keeper = Keeper::new(Settings {
+        let manager = CredentialManager::new(Settings {
             name: CredentialsName::new("production"),
             source: SourceSettings::Vault(Box::new(vault)),
             fixed: Identifiers::new(),
@@ -96,22 +96,22 @@ impl Trial {
                 ..RefreshSettings::default()
             },
         });
-        keeper.refresh().await.unwrap();
+        manager.refresh().await.unwrap();
         let upstream = Arc::new(Upstream::default());
         upstream.takes(&["old"]);
         let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
-        let mut tasks = vec![tokio::spawn(keeper.clone().run(stop.clone()))];
+        let mut tasks = vec![tokio::spawn(manager.clone().run(stop.clone()))];
         for _ in 0..WORKERS {
-            let (keeper, upstream) = (keeper.clone(), Arc::clone(&upstream));
+            let (manager, upstream) = (manager.clone(), Arc::clone(&upstream));
             let (tally, stop) = (Arc::clone(&tally), stop.clone());
             tasks.push(tokio::spawn(async move {
                 while !stop.is_cancelled() {
-                    call(&keeper, &upstream, &tally).await;
+                    call(&manager, &upstream, &tally).await;
                     time::sleep(Duration::from_millis(2)).await;
                 }
             }));
         }
-        let trial = Self { server, keeper, upstream, tally, stop, tasks };
+        let trial = Self { server, manager, upstream, tally, stop, tasks };
         trial.calls(100).await;
         Some(trial)
     }
@@ -129,9 +129,9 @@ impl Trial {
     }
 
     async fn until_version(&self, version: &str) {
-        let mut generations = self.keeper.subscribe();
+        let mut generations = self.manager.subscribe();
         time::timeout(Duration::from_mins(1), async {
-            while self.keeper.status().version.as_deref() != Some(version) {
+            while self.manager.status().version.as_deref() != Some(version) {
                 generations.changed().await.unwrap();
             }
         })
@@ -139,32 +139,32 @@ impl Trial {
         .unwrap();
     }
 
-    async fn end(self) -> (Arc<Tally>, Keeper) {
+    async fn end(self) -> (Arc<Tally>, CredentialManager) {
         self.calls(200).await;
         self.stop.cancel();
         for task in self.tasks {
             task.await.unwrap();
         }
         assert_eq!(self.upstream.mixed.load(Ordering::Relaxed), 0);
-        (self.tally, self.keeper)
+        (self.tally, self.manager)
     }
 }
 
-async fn call(keeper: &Keeper, upstream: &Upstream, tally: &Tally) {
+async fn call(manager: &CredentialManager, upstream: &Upstream, tally: &Tally) {
     let began = time::Instant::now();
     let add = |counter: &AtomicU64| {
         counter.fetch_add(1, Ordering::Relaxed);
     };
-    let Ok(mut lease) = keeper.snapshot_to_try() else { return add(&tally.unavailable) };
+    let Ok(mut lease) = manager.snapshot_to_try() else { return add(&tally.unavailable) };
     for repeat in 0..=REPEATS {
         if upstream.call(&lease) == Verdict::Accepted {
-            keeper.report(&lease, Verdict::Accepted);
+            manager.report(&lease, Verdict::Accepted);
             add(&tally.accepted);
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap();
             tally.slowest_millis.fetch_max(millis, Ordering::Relaxed);
             return;
         }
-        match keeper.after_unauthorized(&lease).await {
+        match manager.after_unauthorized(&lease).await {
             Next::Repeat(other) if repeat < REPEATS => lease = other,
             Next::Repeat(_) | Next::PassOn => return add(&tally.refused),
             Next::Unavailable(_) => return add(&tally.unavailable),
@@ -184,9 +184,9 @@ async fn with_an_overlap_no_call_fails() {
     trial.until_version("2").await;
     trial.calls(500).await;
     trial.upstream.takes(&["new"]);
-    let (tally, keeper) = trial.end().await;
+    let (tally, manager) = trial.end().await;
     assert_eq!(failed(&tally), 0, "{tally:?}");
-    assert_eq!(keeper.status().state, State::Probation);
+    assert_eq!(manager.status().state, State::Probation);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,21 +205,21 @@ async fn with_the_vault_written_first_no_call_fails() {
 async fn with_pigello_changed_first_calls_wait_and_none_fails() {
     let Some(mut trial) = Trial::start().await else { return };
     // Room for every worker in the line.
-    let old = trial.keeper.clone();
+    let old = trial.manager.clone();
     trial.stop.cancel();
     for task in trial.tasks.drain(..) {
         task.await.unwrap();
     }
     let mut settings = old.settings().clone();
     settings.refresh.holders = WORKERS;
-    let keeper = Keeper::new(settings);
-    keeper.refresh().await.unwrap();
+    let manager = CredentialManager::new(settings);
+    manager.refresh().await.unwrap();
     trial.upstream.takes(&["new"]);
     let calls: Vec<_> = (0..WORKERS)
         .map(|_| {
-            let (keeper, upstream) = (keeper.clone(), Arc::clone(&trial.upstream));
+            let (manager, upstream) = (manager.clone(), Arc::clone(&trial.upstream));
             let tally = Arc::clone(&trial.tally);
-            tokio::spawn(async move { call(&keeper, &upstream, &tally).await })
+            tokio::spawn(async move { call(&manager, &upstream, &tally).await })
         })
         .collect();
     time::sleep(Duration::from_millis(600)).await;

@@ -1,0 +1,196 @@
+//! The summary: whether calls are served, and what needs attention.
+
+use maud::{Markup, html};
+
+use super::{
+    Facts,
+    format::{prose, span, thousands},
+};
+use crate::{
+    admin::health::{Reason, reasons},
+    credentials::State,
+    error::Kind,
+    proxy::stages::circuit_breaker::CircuitBreakerState,
+};
+
+/// The state of the gateway.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Whether calls are served.
+    pub(super) serving: bool,
+    findings: Vec<Finding>,
+}
+
+/// One finding that needs attention.
+#[derive(Debug)]
+struct Finding {
+    keeps_from_serving: bool,
+    what: String,
+    remedy: &'static str,
+}
+
+impl Standing {
+    pub(super) fn of(facts: &Facts<'_>) -> Self {
+        let mut findings: Vec<_> = reasons(facts.view)
+            .into_iter()
+            .map(|reason| Finding {
+                keeps_from_serving: true,
+                what: credentials_error(facts, &reason).unwrap_or_else(|| reason.sentence()),
+                remedy: reason.remedy(),
+            })
+            .collect();
+        let serving = findings.is_empty();
+        let look = |what: String, remedy| Finding { keeps_from_serving: false, what, remedy };
+        findings.extend(upstreams(facts, look));
+        findings.extend(credentials(facts, look));
+        findings.extend(trail(facts, look));
+        findings.extend(load(facts, look));
+        Self { serving, findings }
+    }
+
+    /// `ok`, `look` or `bad`: a CSS class; words always accompany its colour.
+    pub(super) fn class(&self) -> &'static str {
+        match (self.serving, self.findings.is_empty()) {
+            (false, _) => "bad",
+            (true, false) => "look",
+            (true, true) => "ok",
+        }
+    }
+
+    pub(super) fn words(&self) -> String {
+        match (self.serving, self.findings.len()) {
+            (false, _) => "Calls are refused".to_owned(),
+            (true, 0) => "Serving calls".to_owned(),
+            (true, 1) => "Serving calls, one thing to look at".to_owned(),
+            (true, more) => format!("Serving calls, {more} things to look at"),
+        }
+    }
+
+    pub(super) fn render(&self) -> Markup {
+        html! {
+            div class={ "banner " (self.class()) } {
+                h2 { (self.words()) }
+                @if !self.findings.is_empty() {
+                    ul {
+                        @for finding in &self.findings {
+                            li class=[(!finding.keeps_from_serving).then_some("look")] {
+                                strong { (prose(&finding.what)) }
+                                " " (prose(finding.remedy))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The source's error, which callers never see.
+fn credentials_error(facts: &Facts<'_>, reason: &Reason) -> Option<String> {
+    let set = facts.credentials.iter().find(|set| Some(&*set.name) == reason.name())?;
+    let error = set.last_error.as_ref()?;
+    Some(format!("The credentials `{}` are not there: {error}.", set.name))
+}
+
+type Look = fn(String, &'static str) -> Finding;
+
+fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (profile, health) in &facts.view.upstreams {
+        let breaker = match health.breaker.state() {
+            CircuitBreakerState::Closed => None,
+            CircuitBreakerState::Open => Some("is left alone after failures"),
+            CircuitBreakerState::HalfOpen => {
+                Some("failed, and one call at a time finds out whether it is back")
+            }
+        };
+        if let Some(how) = breaker {
+            findings.push(look(
+                format!("Pigello (profile `{profile}`) {how}."),
+                "It is tried again by itself. Why it failed stands among the refusals and failures below.",
+            ));
+        }
+        let pause = health.quota.pause().as_secs();
+        if pause > 0 {
+            let what =
+                format!("Pigello (profile `{profile}`) asks for a pause of {}.", span(pause));
+            findings.push(look(
+                what,
+                "Calls are refused until then. Fewer calls, a longer `ttl` in `[[cache.rules]]` or a `rate` \
+                 for the busiest caller help.",
+            ));
+        }
+    }
+    findings
+}
+
+fn credentials(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
+    let stands = |status: &crate::credentials::Status| {
+        let name = &status.name;
+        match status.state {
+            State::Stale => Some(look(
+                format!(
+                    "The credentials `{name}` are in use, though the last read of their source failed."
+                ),
+                "Calls go on with the version that is there. `pigello-gateway check --online` tries the source.",
+            )),
+            State::Rejected => Some(look(
+                format!("Pigello refuses the credentials `{name}`."),
+                "Put the right values into their source, then run `kill -HUP` or wait for the next read.",
+            )),
+            // The first two make the gateway unready and are reported there; the others are
+            // healthy.
+            State::Empty | State::Expired | State::Fresh | State::Probation => None,
+        }
+    };
+    facts.credentials.iter().filter_map(stands).collect()
+}
+
+fn trail(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
+    let stats = &facts.trail;
+    let mut findings = Vec::new();
+    if !stats.writable && facts.view.trail.admit().is_ok() {
+        findings.push(look(
+            "The audit trail cannot be written, and calls go on without a record.".to_owned(),
+            "Look at the disk under `audit.directory`. That calls go on is what `audit.on_failure` says.",
+        ));
+    } else if stats.writable && stats.lag_ms >= SLOW_TRAIL_MS {
+        findings.push(look(
+            format!("The audit trail is {} behind.", span(stats.lag_ms / 1000)),
+            "The disk under `audit.directory` is slow. When half of the queue is taken, calls are refused.",
+        ));
+    }
+    if stats.lost > 0 {
+        findings.push(look(
+            format!("{} calls since the start have no record.", thousands(stats.lost)),
+            "They found no room while the trail could not be written. A `gap` line stands in their place.",
+        ));
+    }
+    if stats.export_failing {
+        findings.push(look(
+            "The collector does not take the audit trail's copy.".to_owned(),
+            "Look at `telemetry.otlp_endpoint`. Nothing is lost: it is sent from the files once it can be.",
+        ));
+    }
+    if facts.check.found_problems() {
+        findings.push(look(
+            "The last check of the audit trail found something wrong with it.".to_owned(),
+            "`pigello-gateway audit verify` names every place. Secure the files before anything else.",
+        ));
+    }
+    findings
+}
+
+fn load(facts: &Facts<'_>, look: Look) -> Option<Finding> {
+    let limits = &facts.view.limits;
+    let under_way = limits.under_way();
+    (under_way * 10 >= limits.in_flight_limit * 9).then(|| {
+        look(
+            format!("{under_way} of {} calls at a time are under way.", limits.in_flight_limit),
+            Kind::Overloaded.manual().remedy,
+        )
+    })
+}
+
+/// A trail on a healthy disk lags by a few milliseconds.
+const SLOW_TRAIL_MS: u64 = 1_000;

@@ -1,0 +1,159 @@
+use http::{Method, uri::PathAndQuery};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::audit::{
+    Seal, Target,
+    testing::{OBJECT, record},
+};
+
+fn parse(encoder: &Encoder) -> Vec<Value> {
+    encoder
+        .lines()
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| {
+            let line = line.strip_suffix(b"\n").unwrap();
+            assert!(Seal::read(line).unwrap().holds());
+            serde_json::from_slice(line).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn a_call_has_every_field_and_nothing_else() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    let record = record();
+    encoder.call(&record);
+    let mut line = parse(&encoder).remove(0);
+    let fields = line.as_object_mut().unwrap();
+    assert_eq!(fields.remove("prev").unwrap(), json!("0".repeat(64)));
+    assert!(fields.remove("hash").is_some());
+    assert_eq!(
+        line,
+        json!({
+            "kind": "call", "schema": 1, "seq": 1, "time": "2023-11-14T22:13:20.000001Z",
+            "request_id": record.request_id.to_string(),
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "listener": "sidecar", "caller": "billing",
+            "caller_proof": "uid=1001 gid=1001 pid=42",
+            "profile": "production", "operation": "subtenant.get", "method": "GET",
+            "path": format!("/accounts/users/customer/subtenant/{OBJECT}/"),
+            "object_id": OBJECT, "query_keys": ["ssn", "_slim"],
+            "status": 200, "outcome": "forwarded", "cache": "miss", "source_request_id": null,
+            "upstream_status": 200, "tls_version": "TLSv1.3", "tls_certificate": "ab".repeat(32),
+            "attempts": 2, "retries": ["upstream_refused"], "credential_version": "7",
+            "duration_us": 12345, "upstream_us": 11000,
+            "request_bytes": 0, "response_bytes": 2048, "error": null,
+            "would_refuse": null, "masked_fields": 0,
+        })
+    );
+}
+
+#[test]
+fn what_is_not_known_is_null() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    encoder.call(&Record {
+        caller: None,
+        caller_proof: None,
+        operation: None,
+        target: None,
+        status: None,
+        cache: None,
+        upstream_status: None,
+        upstream_tls: None,
+        credential_version: None,
+        upstream_time: None,
+        ..record()
+    });
+    let line = parse(&encoder).remove(0);
+    for field in [
+        "caller",
+        "caller_proof",
+        "operation",
+        "path",
+        "object_id",
+        "status",
+        "cache",
+        "upstream_status",
+        "tls_version",
+        "tls_certificate",
+        "credential_version",
+        "upstream_us",
+        "error",
+        "source_request_id",
+    ] {
+        assert_eq!(line.get(field), Some(&Value::Null), "{field}");
+    }
+    assert_eq!(line["query_keys"], json!([]));
+}
+
+#[test]
+fn nothing_of_a_hostile_target_can_hurt_the_line() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    let target = PathAndQuery::try_from(format!(
+        "/a\"b{{}}|{}?201701272394&x=201701272394",
+        "é".repeat(9000)
+    ));
+    encoder.call(&Record {
+        target: target.as_ref().ok().map(Target::from),
+        method: Method::from_bytes("A".repeat(9000).as_bytes()).unwrap(),
+        ..record()
+    });
+    let line = parse(&encoder).remove(0);
+    assert!(encoder.lines().len() < 16_384, "{}", encoder.lines().len());
+    assert!(encoder.lines().iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\n'));
+    assert!(line["path"].as_str().unwrap().starts_with("/a\"b{}|éé"));
+    assert!(!line.to_string().contains("201701272394"));
+}
+
+#[test]
+fn objects_can_be_followed_without_being_named() {
+    let home = tempfile::tempdir().unwrap();
+    let key = ObjectKey::open(&home.path().join("key")).unwrap();
+    let mut encoder = Encoder::new(Tip::START, Some(key.clone()));
+    encoder.call(&record());
+    let line = parse(&encoder).remove(0);
+    let name = key.name(OBJECT);
+    assert_eq!(line["object_id"], json!(name));
+    assert_eq!(line["path"], json!(format!("/accounts/users/customer/subtenant/{name}/")));
+    assert!(!String::from_utf8_lossy(encoder.lines()).contains(OBJECT));
+}
+
+#[test]
+fn lines_are_numbered_and_chained_whatever_their_kind() {
+    let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
+    let now = SystemTime::now();
+    encoder.start(now);
+    encoder.call(&record());
+    encoder.gap(now, 3);
+    encoder.torn(now, b"{\"kind\":\"ca\xff");
+    encoder.damaged(now, 9, Hash::ZERO, "damaged-1.bin");
+    encoder.restored(now, "audit-1.jsonl");
+    encoder.cut(now, 99);
+    encoder.unknown(now, "id");
+    encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
+    encoder.stop(now);
+    let lines = parse(&encoder);
+    let kinds: Vec<_> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "start",
+            "call",
+            "gap",
+            "torn",
+            "damaged",
+            "restored",
+            "cut",
+            "unknown",
+            "retention",
+            "stop"
+        ]
+    );
+    let mut prev = Hash::of(b"before").to_string();
+    for (line, seq) in lines.iter().zip(42..) {
+        assert_eq!((&line["seq"], &line["prev"]), (&json!(seq), &json!(prev)));
+        prev = line["hash"].as_str().unwrap().to_owned();
+    }
+    assert_eq!(encoder.tip().hash.to_string(), prev);
+}

@@ -1,0 +1,156 @@
+use std::{convert::Infallible, fs};
+
+use hyper::{Response, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::{
+    audit::{Segment, Settings, Trail, testing::record},
+    domain::{ByteSize, Span},
+};
+
+/// A collector on this machine that answers as it is told and remembers what it took.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Scene>>);
+
+#[derive(Default)]
+struct Scene {
+    /// Answers to give before it takes anything.
+    refusals: Vec<u16>,
+    asked: usize,
+    taken: Vec<u64>,
+}
+
+impl Collector {
+    async fn serve(&self) -> Origin {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let collector = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let collector = collector.clone();
+                let service = service_fn(move |request| collector.clone().answer(request));
+                tokio::spawn(async move {
+                    let connection = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service);
+                    drop(connection.await);
+                });
+            }
+        });
+        format!("http://{address}").parse().unwrap()
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        assert_eq!((request.method(), request.uri().path()), (&Method::POST, "/v1/logs"));
+        let body = body::collect_limited(request.into_body(), 1 << 24).await.unwrap();
+        let mut scene = self.0.lock();
+        scene.asked += 1;
+        if let Some(status) = scene.refusals.pop() {
+            let response = Response::builder().status(status).body(Full::default()).unwrap();
+            return Ok(response);
+        }
+        let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        for record in sent["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap() {
+            let line = record["body"]["stringValue"].as_str().unwrap();
+            scene.taken.push(crate::audit::place(line.as_bytes()).unwrap().seq);
+        }
+        Ok(Response::new(Full::from("{}")))
+    }
+
+    async fn until(&self, what: &str, reached: impl Fn(&Scene) -> bool) {
+        let wait = async {
+            while !reached(&self.0.lock()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect(what);
+    }
+}
+
+fn settings(home: &Path, collector: Origin) -> Settings {
+    Settings {
+        export_to: Some(collector),
+        sync_interval: Duration::from_millis(10),
+        ..Settings::new(home)
+    }
+}
+
+fn position(home: &Path) -> u64 {
+    Position::open(home).unwrap().seq()
+}
+
+#[tokio::test]
+async fn everything_arrives_in_order_and_across_restarts() {
+    let home = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    let to = collector.serve().await;
+    let trail = Trail::open(&settings(home.path(), to.clone())).unwrap();
+    (0..1500).for_each(|_| trail.submit(record()));
+    collector.until("the calls arrive", |scene| scene.taken.len() >= 1501).await;
+    let last = tokio::task::spawn_blocking(|| trail.close().unwrap()).await.unwrap();
+    assert_eq!(position(home.path()), last, "the end is sent before the gateway goes");
+
+    let trail = Trail::open(&settings(home.path(), to)).unwrap();
+    collector.until("the start arrives", |scene| scene.taken.last() > Some(&last)).await;
+    let taken = collector.0.lock().taken.clone();
+    assert!(taken == (1..=last + 1).collect::<Vec<_>>(), "{} lines", taken.len());
+    let told = async {
+        while trail.stats().exported_seq <= Some(last) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+    assert_eq!(position(home.path()), last + 1);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_loses_nothing_and_stops_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    collector.0.lock().refusals = vec![400, 503];
+    let trail = Trail::open(&settings(home.path(), collector.serve().await)).unwrap();
+    collector.until("it is asked", |scene| scene.asked > 0).await;
+    (0..100).for_each(|_| trail.submit(record()));
+    assert_eq!(trail.admit(), Ok(()));
+    assert_eq!(position(home.path()), 0, "nothing is kept that was not taken");
+    collector.until("all arrive", |scene| scene.taken.len() >= 101).await;
+    assert_eq!(collector.0.lock().taken[..101], (1..=101).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn old_files_stay_until_they_are_exported() {
+    let home = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    collector.0.lock().refusals = vec![503; 1000];
+    let to = collector.serve().await;
+    let settings = Settings {
+        segment_bytes: ByteSize(1),
+        retain_for: Some(Span::from_secs(0)),
+        compress_after: None,
+        ..settings(home.path(), to)
+    };
+    let trail = Trail::open(&settings).unwrap();
+    for _ in 0..3 {
+        trail.submit_synced(record()).await.unwrap();
+    }
+    trail.close().unwrap();
+    let before = Segment::list(home.path()).unwrap();
+    assert!(before.len() >= 3);
+
+    // The retention makes its first round at once, with everything old and nothing exported.
+    let trail = Trail::open(&settings).unwrap();
+    collector.until("it is asked again", |scene| scene.asked > 1).await;
+    trail.close().unwrap();
+    assert!(Segment::list(home.path()).unwrap().starts_with(&before));
+
+    fs::write(home.path().join("export.json"), "{\"seq\":1000}").unwrap();
+    let _trail = Trail::open(&settings).unwrap();
+    let gone = async {
+        while Segment::list(home.path()).unwrap().contains(&before[0]) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+}

@@ -1,0 +1,310 @@
+//! The table of transitions, as stories: what happens, and how the set stands after it.
+
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    credentials::{PartialSet, SetVersion, ValueName},
+    secret::SecretText,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn set(version: &str) -> CredentialSet {
+    let mut values = PartialSet::new();
+    for name in ValueName::ALL {
+        values.insert(name, SecretText::parse(format!("{version}-{name}").as_bytes()).unwrap());
+    }
+    CredentialSet::new(SetVersion::new(version), values).unwrap()
+}
+
+fn limits() -> RefreshSettings {
+    RefreshSettings { max_stale: Some(100 * SECOND), ..RefreshSettings::default() }
+}
+
+/// A set of which things happen.
+struct Story {
+    life: RotationState,
+    start: Instant,
+    now: Instant,
+    /// Every lease there ever was, by version.
+    leases: Vec<(String, u64)>,
+}
+
+impl Story {
+    fn new(limits: RefreshSettings) -> Self {
+        let now = Instant::now();
+        Self { life: RotationState::new(limits), start: now, now, leases: Vec::new() }
+    }
+
+    fn generation(&self, version: &str) -> u64 {
+        self.leases.iter().rfind(|(known, _)| known == version).unwrap().1
+    }
+
+    /// One line of a story: `at`, what happens, and how it stands afterwards.
+    fn tell(&mut self, event: &str) -> String {
+        let (word, rest) = event.split_once(' ').unwrap_or((event, ""));
+        let name = |lease: &Arc<Lease>| lease.version().to_string();
+        let mut said = match word {
+            "wait" => {
+                self.now += rest.parse::<u32>().unwrap() * SECOND;
+                self.life.tick(self.now);
+                String::new()
+            }
+            "load" => {
+                self.life.loaded(set(rest), self.now);
+                let (current, _) = self.life.members();
+                self.leases.push((rest.to_owned(), current.unwrap().generation()));
+                String::new()
+            }
+            "away" => {
+                self.life.failed(Cause::Trouble, self.now);
+                String::new()
+            }
+            "withdrawn" => {
+                self.life.failed(Cause::Withdrawn, self.now);
+                String::new()
+            }
+            "accept" => {
+                self.life.accepted(self.generation(rest), self.now);
+                String::new()
+            }
+            "vain" => {
+                self.life.hunted_in_vain(self.now);
+                match self.life.unrefused() {
+                    Some(lease) => format!("try {}; ", name(lease)),
+                    None => "give up; ".to_owned(),
+                }
+            }
+            "refuse" => match self.life.refused(self.generation(rest), self.now) {
+                AfterRefusal::Try(lease) => format!("try {}; ", name(&lease)),
+                AfterRefusal::Hunt => "hunt; ".to_owned(),
+                AfterRefusal::Rejected => "give up; ".to_owned(),
+            },
+            other => panic!("{other}"),
+        };
+        said += self.life.state().label();
+        match self.life.pick() {
+            Selection::Use { lease, trial, .. } => {
+                write!(said, ", uses {}", name(&lease)).unwrap();
+                if let Some(trial) = trial {
+                    write!(said, ", tries {}", name(&trial)).unwrap();
+                }
+            }
+            Selection::Nothing { loss, trial } => {
+                write!(said, ", nothing ({})", format_args!("{loss:?}")).unwrap();
+                if let Some(trial) = trial {
+                    write!(said, ", tries {}", name(&trial)).unwrap();
+                }
+            }
+        }
+        said
+    }
+}
+
+#[track_caller]
+fn story(lines: &[(&str, &str)]) {
+    let mut story = Story::new(limits());
+    for (number, (event, expected)) in lines.iter().enumerate() {
+        assert_eq!(&story.tell(event), expected, "line {number}: {event}");
+    }
+}
+
+#[test]
+fn it_starts_empty_and_a_failure_changes_nothing() {
+    story(&[
+        ("away", "empty, nothing (NotYet)"),
+        ("withdrawn", "empty, nothing (NotYet)"),
+        ("wait 1000", "empty, nothing (NotYet)"),
+        ("load 1", "fresh, uses 1"),
+        ("load 1", "fresh, uses 1"),
+    ]);
+}
+
+#[test]
+fn a_rotation_with_an_overlap_is_proven_then_forgets_the_old_version() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("wait 3600", "probation, uses 2"),
+        ("accept 2", "probation, uses 2"),
+        ("wait 599", "probation, uses 2"),
+        ("wait 1", "fresh, uses 2"),
+    ]);
+}
+
+#[test]
+fn a_vault_that_is_written_first_goes_on_with_the_previous_version_until_the_swap() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("refuse 2", "try 1; probation, uses 1, tries 2"),
+        ("accept 1", "probation, uses 1, tries 2"),
+        ("refuse 2", "try 1; probation, uses 1, tries 2"),
+        // The swap: the old one worked until now, so the new one may by now.
+        ("refuse 1", "try 2; probation, uses 2"),
+        ("accept 2", "probation, uses 2"),
+        // A late answer from before the swap changes nothing.
+        ("accept 1", "probation, uses 2"),
+        ("wait 600", "fresh, uses 2"),
+    ]);
+}
+
+#[test]
+fn two_versions_that_are_both_refused_end_in_a_hunt() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("refuse 2", "try 1; probation, uses 1, tries 2"),
+        // The old one did not take over: it was refused as well.
+        ("refuse 1", "hunt; probation, uses 2"),
+    ]);
+}
+
+#[test]
+fn an_upstream_that_is_swapped_first_has_the_source_hunted_for_the_new_version() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("refuse 1", "hunt; fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        // The other calls that were refused meanwhile.
+        ("refuse 1", "try 2; probation, uses 2"),
+        ("accept 2", "probation, uses 2"),
+    ]);
+}
+
+#[test]
+fn a_set_that_is_refused_for_good_is_rejected_then_shut_and_tried_now_and_then() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("refuse 1", "hunt; fresh, uses 1"),
+        ("vain", "give up; rejected, uses 1"),
+        ("refuse 1", "give up; rejected, uses 1"),
+        ("load 1", "rejected, uses 1"),
+        ("wait 299", "rejected, uses 1"),
+        ("wait 1", "expired, nothing (Rejected), tries 1"),
+        ("refuse 1", "give up; expired, nothing (Rejected), tries 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("refuse 1", "hunt; fresh, uses 1"),
+        ("vain", "give up; rejected, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("accept 2", "probation, uses 2"),
+    ]);
+}
+
+#[test]
+fn a_proven_version_is_not_given_up_for_the_one_before_until_the_hunt_is_over() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("accept 2", "probation, uses 2"),
+        ("refuse 2", "hunt; probation, uses 2"),
+        // The operator went back at Pigello alone.
+        ("vain", "try 1; probation, uses 2"),
+        ("accept 1", "probation, uses 1, tries 2"),
+        ("wait 600", "fresh, uses 2"),
+    ]);
+}
+
+#[test]
+fn an_upstream_that_flickers_does_not_have_the_source_read_all_the_time() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("refuse 1", "hunt; fresh, uses 1"),
+        ("vain", "give up; rejected, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("refuse 1", "give up; fresh, uses 1"),
+        ("wait 1", "fresh, uses 1"),
+        ("refuse 1", "hunt; fresh, uses 1"),
+    ]);
+}
+
+#[test]
+fn an_outage_costs_nothing_until_max_stale() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("wait 10", "fresh, uses 1"),
+        ("away", "stale, uses 1"),
+        ("wait 89", "stale, uses 1"),
+        ("away", "stale, uses 1"),
+        ("wait 1", "expired, nothing (Stale)"),
+        ("away", "expired, nothing (Stale)"),
+        ("load 1", "fresh, uses 1"),
+    ]);
+    let mut story = Story::new(RefreshSettings { max_stale: None, ..limits() });
+    for event in ["load 1", "away", "wait 1000000"] {
+        story.tell(event);
+    }
+    assert_eq!(story.tell("away"), "stale, uses 1");
+}
+
+#[test]
+fn a_withdrawal_has_its_own_grace_and_can_be_taken_back() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("withdrawn", "stale, uses 1"),
+        ("wait 59", "stale, uses 1"),
+        ("load 1", "fresh, uses 1"),
+        ("withdrawn", "stale, uses 1"),
+        ("withdrawn", "stale, uses 1"),
+        ("wait 30", "stale, uses 1"),
+        ("away", "stale, uses 1"),
+        ("wait 30", "expired, nothing (Withdrawn)"),
+        ("load 1", "fresh, uses 1"),
+    ]);
+}
+
+#[test]
+fn of_two_versions_that_nobody_used_the_one_that_worked_is_kept() {
+    story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("load 3", "probation, uses 3"),
+        ("refuse 3", "try 1; probation, uses 1, tries 3"),
+        ("refuse 2", "try 1; probation, uses 1, tries 3"),
+    ]);
+}
+
+proptest! {
+    /// Whatever happens: while something is held something whole is picked, a deadline that has
+    /// passed leaves no deadline in the past, and the newest version is never lost.
+    #[test]
+    fn no_order_of_events_breaks_it(events in prop::collection::vec((0_u8..8, 0_usize..4), 0..60)) {
+        let mut story = Story::new(limits());
+        let mut loads = 0;
+        for (event, which) in events {
+            let versions: Vec<_> = story.leases.iter().map(|(v, _)| v.clone()).collect();
+            let version = versions.iter().rev().nth(which).cloned();
+            match (event, version) {
+                (0, _) => { loads += 1; story.tell(&format!("load {loads}")); }
+                (1, _) => { story.tell("away"); }
+                (2, _) => { story.tell("withdrawn"); }
+                (3, _) => { story.tell(&format!("wait {}", [1, 30, 90, 400][which])); }
+                (4, Some(version)) => { story.tell(&format!("accept {version}")); }
+                (5 | 6, Some(version)) => { story.tell(&format!("refuse {version}")); }
+                (7, _) => { story.tell("vain"); }
+                _ => {}
+            }
+            let state = story.life.state();
+            let usable = matches!(story.life.pick(), Selection::Use { .. });
+            prop_assert_eq!(usable, !matches!(state, State::Empty | State::Expired));
+            if let Some(deadline) = story.life.deadline() {
+                prop_assert!(deadline > story.now, "{:?} after {:?}", state, story.start);
+            }
+            if let (Some(current), previous) = story.life.members() {
+                prop_assert_eq!(current.version().as_str(), loads.to_string());
+                if let Some(previous) = previous {
+                    prop_assert_ne!(previous.generation(), current.generation());
+                }
+            }
+        }
+    }
+}

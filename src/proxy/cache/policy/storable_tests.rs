@@ -1,0 +1,132 @@
+//! What may be stored, as a table.
+
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use super::*;
+use crate::domain::Span;
+
+fn decide(
+    status: u16,
+    authorized: bool,
+    rule: &Rule,
+    lines: &[(&'static str, &str)],
+) -> Result<CachePolicy, &'static str> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    }
+    let now = Instant::now();
+    let times = Times { asked: now, answered: now, wall: SystemTime::UNIX_EPOCH };
+    terms(StatusCode::from_u16(status).unwrap(), &headers, authorized, rule, times)
+}
+
+/// No freshness of its own, and no staleness allowed.
+fn strict() -> Rule {
+    Rule { ttl: Span::from_secs(0), stale_if_error: Span::from_secs(0), ..Rule::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_upstream_says_against_it_wins() {
+    let fresh = ("cache-control", "max-age=60");
+    for (status, authorized, lines, reason) in [
+        (200, false, &[fresh][..], None),
+        (200, false, &[fresh, ("cache-control", "no-store")], Some("no-store")),
+        (200, false, &[fresh, ("cache-control", "private")], Some("private")),
+        (200, false, &[fresh, ("cache-control", "private=\"a\"")], None),
+        (200, false, &[fresh, ("vary", "*")], Some("vary")),
+        (200, false, &[fresh, ("vary", "cookie")], Some("vary")),
+        (200, false, &[fresh, ("cdn-cache-control", "private")], Some("private")),
+        (200, false, &[("cache-control", "no-store"), ("cdn-cache-control", "max-age=9")], None),
+        (206, false, &[fresh], None),
+        (206, false, &[("etag", "\"a\"")], Some("partial")),
+        (304, false, &[fresh], Some("not-modified")),
+        // Any status that states how long it is fresh.
+        (299, false, &[fresh], None),
+        (404, false, &[fresh], None),
+        (500, false, &[fresh], None),
+        (599, false, &[fresh], None),
+        // RFC 9111 §5.2.2.3.
+        (200, false, &[fresh, ("cache-control", "no-store, must-understand")], None),
+        (
+            599,
+            false,
+            &[fresh, ("cache-control", "no-store, must-understand")],
+            Some("not-understood"),
+        ),
+        // RFC 9111 §3.5.
+        (200, true, &[fresh], Some("authorization")),
+        (200, true, &[fresh, ("cache-control", "public")], None),
+        (200, true, &[fresh, ("cache-control", "must-revalidate")], None),
+        (200, true, &[("cache-control", "s-maxage=60")], None),
+        (200, true, &[fresh, ("cache-control", "proxy-revalidate")], Some("authorization")),
+        // Nothing to serve, and nothing to ask with.
+        (200, false, &[], Some("no-freshness")),
+        (200, false, &[("cache-control", "max-age=0")], Some("no-freshness")),
+        (200, false, &[("cache-control", "no-cache, max-age=60")], Some("no-cache")),
+        (200, false, &[("cache-control", "no-cache"), ("etag", "\"a\"")], None),
+        (200, false, &[("etag", "\"a\"")], None),
+        (201, false, &[("etag", "\"a\"")], Some("status")),
+        (404, false, &[("etag", "\"a\"")], Some("no-freshness")),
+        (200, false, &[fresh, ("set-cookie", "a=b")], None),
+    ] {
+        let decided = decide(status, authorized, &strict(), lines);
+        assert_eq!(decided.err(), reason, "{status} {authorized} {lines:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_rule_adds() {
+    let rule = Rule { negative_ttl: Span::from_secs(5), ..Rule::default() };
+    let left = |status, lines: &[(&'static str, &str)]| {
+        let terms = decide(status, false, &rule, lines)?;
+        Ok(terms.freshness.left(Instant::now()).map_or(0, |left| left.as_secs()))
+    };
+    assert_eq!(left(200, &[]), Ok(60));
+    assert_eq!(left(404, &[]), Ok(5));
+    assert_eq!(left(410, &[]), Ok(5));
+    assert_eq!(left(403, &[]), Err("no-freshness"));
+    assert_eq!(left(500, &[]), Err("no-freshness"));
+    assert_eq!(left(302, &[]), Err("status"));
+    assert_eq!(left(200, &[("cache-control", "max-age=7")]), Ok(7));
+    // A session is one caller's unless the upstream says otherwise.
+    assert_eq!(left(200, &[("set-cookie", "a=b")]), Err("set-cookie"));
+    // The rule counts from arrival: a clock that is behind does not turn it off.
+    let terms = decide(200, false, &rule, &[("age", "3600")]).unwrap();
+    assert_eq!(terms.freshness.left(Instant::now()), Some(Duration::from_mins(1)));
+    assert_eq!(terms.freshness.age(Instant::now()), Duration::from_hours(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_it_is_kept() {
+    let rule = Rule { stale_if_error: Span::from_secs(600), ..Rule::default() };
+    let terms = |rule: &Rule, value: &str| {
+        let validator = ("etag", "\"a\"");
+        let lines = [("cache-control", value), validator];
+        let lines = if value.contains("x-bare") { &lines[..1] } else { &lines };
+        decide(200, false, rule, lines).unwrap()
+    };
+    let of = |rule: &Rule, value: &str| {
+        let terms = terms(rule, value);
+        let (revalidate, error) = (terms.stale_while_revalidate, terms.stale_if_error);
+        (revalidate.as_secs(), error.as_secs(), terms.keep.as_secs())
+    };
+    assert_eq!(of(&rule, "max-age=60, x-bare"), (0, 600, 660));
+    assert_eq!(of(&strict(), "max-age=60, x-bare"), (0, 0, 60));
+    assert_eq!(of(&strict(), "max-age=60"), (0, 0, 120));
+    assert_eq!(of(&rule, "max-age=60, stale-if-error=5, x-bare"), (0, 5, 65));
+    assert_eq!(of(&rule, "max-age=60, stale-while-revalidate=7"), (7, 600, 660));
+    for never in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
+        let terms = terms(&rule, &format!("max-age=60, stale-if-error=99, {never}"));
+        let allowed = (terms.stale_while_revalidate, terms.stale_if_error);
+        assert_eq!(
+            (terms.never_stale, allowed),
+            (true, (Duration::ZERO, Duration::ZERO)),
+            "{never}"
+        );
+    }
+    // An error never stands in for anything.
+    let error = decide(500, false, &rule, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+    assert_eq!(error.unwrap().keep, Duration::from_mins(1));
+    assert_eq!(of(&rule, "max-age=99999999999").2, FOREVER.as_secs());
+}

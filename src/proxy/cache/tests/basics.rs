@@ -1,0 +1,187 @@
+//! What is cached by default, what empties it, and whose it is.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::time::advance;
+
+use super::harness::{Bench, reply};
+use crate::{audit::CacheResult, proxy::cache::Settings};
+
+const PK: &str = "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
+const ID: &str = "6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55";
+const OTHER: &str = "/accounts/users/customer/subtenant/0d3c2b1a-0a63-4b2f-9d8e-3f6f0c9a1e55/";
+const BASE: &str = "/accounts/users/customer/subtenant/";
+const LIST: &str = "/accounts/users/customer/subtenant/list/";
+
+fn default_bench() -> Bench {
+    Bench::new(Settings::default())
+}
+
+/// Gets and lists of subtenants.
+fn lists_too() -> Bench {
+    let mut settings = Settings::default();
+    settings.rules[0].operations.push("*.list".parse().unwrap());
+    Bench::new(settings)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subtenant_is_fetched_once_a_minute() {
+    let bench = default_bench();
+    let first = bench.get(PK).send().await;
+    assert_eq!(first.field("cache-status"), "pigello-gateway; fwd=miss; stored; ttl=60");
+    assert_eq!((first.result, first.source), (Some(CacheResult::Miss), None));
+    advance(Duration::from_secs(20)).await;
+    let second = bench.get(PK).send().await;
+    assert_eq!(second.body, "body");
+    assert_eq!(second.number(), 1);
+    assert_eq!(second.field("cache-status"), "pigello-gateway; hit; ttl=40");
+    assert_eq!(second.field("age"), "20");
+    assert_eq!((second.result, second.source), (Some(CacheResult::Hit), Some(first.id)));
+    assert_eq!(bench.upstream.count(), 1);
+    advance(Duration::from_secs(40)).await;
+    let third = bench.get(PK).send().await;
+    assert_eq!(third.number(), 2);
+    assert_eq!(third.field("cache-status"), "pigello-gateway; fwd=stale; stored; ttl=60");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_else_is_cached_by_default() {
+    let bench = default_bench();
+    let protected = PK.replace("subtenant", "protectedidentity");
+    for target in [LIST, &protected, "/free/path"] {
+        for _ in 0..2 {
+            let answer = bench.get(target).send().await;
+            assert_eq!((answer.result, answer.field("cache-status").as_str()), (None, ""));
+        }
+    }
+    assert_eq!(bench.upstream.count(), 6);
+    for status in [404, 403, 500] {
+        bench.upstream.then(reply(status));
+        assert_eq!(bench.get(PK).send().await.status, status);
+    }
+    for said in ["no-store", "private"] {
+        bench.upstream.then(reply(200).cache_control(said));
+        let answer = bench.get(PK).send().await;
+        let expected = format!("pigello-gateway; fwd=miss; detail={said}");
+        assert_eq!(answer.field("cache-status"), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_cache_has_no_say() {
+    let bench = Bench::new(Settings { enabled: false, ..Settings::default() });
+    for number in 1..3 {
+        let answer = bench.get(PK).send().await;
+        assert_eq!((answer.number(), answer.field("cache-status").as_str()), (number, ""));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_its_profiles_and_its_credentials() {
+    let bench = default_bench();
+    let test = bench.other_profile("test", &bench.upstream.clone());
+    assert_eq!(bench.get(PK).send().await.number(), 1);
+    assert_eq!(test.get(PK).send().await.number(), 2);
+    assert_eq!(bench.get(PK).send().await.number(), 1);
+    bench.generation.rotate();
+    assert_eq!(bench.get(PK).send().await.number(), 3);
+    assert_eq!(test.get(PK).send().await.number(), 2);
+    assert_eq!(bench.store.stats().responses, 3);
+    bench.store.maintain();
+    assert_eq!(bench.store.stats().responses, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_empty_what_they_change() {
+    for (method, target, object_goes, other_goes, list_goes) in [
+        (Method::PATCH, PK, true, false, true),
+        (Method::DELETE, PK, true, false, true),
+        (Method::POST, BASE, false, false, true),
+        (Method::POST, LIST, true, true, true),
+        (Method::POST, "/accounts/users/auth/invite/customer/subtenant/", true, true, true),
+        (Method::PATCH, &PK.replace("subtenant", "tenant"), false, false, false),
+    ] {
+        let bench = lists_too();
+        let listener_of_another_profile = bench.other_profile("test", &bench.upstream.clone());
+        for bench in [&bench, &listener_of_another_profile] {
+            for target in [PK, OTHER, LIST] {
+                bench.get(target).send().await;
+                let again = bench.get(target).send().await;
+                assert_eq!(again.result, Some(CacheResult::Hit), "{target}");
+            }
+        }
+        let write = bench.request(method.clone(), target).body("{}").send().await;
+        assert_eq!(write.result, None);
+        for bench in [&bench, &listener_of_another_profile] {
+            for (target, goes) in [(PK, object_goes), (OTHER, other_goes), (LIST, list_goes)] {
+                let hit = bench.get(target).send().await.result == Some(CacheResult::Hit);
+                assert_eq!(hit, !goes, "{method} {target}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_failed_changes_nothing() {
+    let bench = default_bench();
+    bench.get(PK).send().await;
+    for status in [400, 404, 409, 500] {
+        bench.upstream.then(reply(status));
+        bench.request(Method::PATCH, PK).send().await;
+        assert_eq!(bench.get(PK).send().await.result, Some(CacheResult::Hit), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn purges() {
+    let bench = lists_too();
+    let fill = async || {
+        for target in [PK, OTHER, LIST, &LIST.replace("subtenant", "tenant")] {
+            bench.get(target).send().await;
+        }
+    };
+    fill().await;
+    assert_eq!(bench.store.purge(Some("subtenant.get"), Some(ID)), 1);
+    assert_ne!(bench.get(PK).send().await.result, Some(CacheResult::Hit));
+    assert_eq!(bench.get(OTHER).send().await.result, Some(CacheResult::Hit));
+    assert_eq!(bench.store.purge(Some("subtenant.get"), None), 2);
+    assert_eq!(bench.store.purge(Some("subtenant.get"), None), 0);
+    fill().await;
+    // The object, and both lists: it may be in them.
+    assert_eq!(bench.store.purge(None, Some(&ID.to_uppercase())), 3);
+    assert_eq!(bench.store.purge_all(), 1);
+    assert_eq!(bench.store.stats().purged, 7);
+    assert_eq!(bench.store.stats().responses, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expired_leaves_memory() {
+    let bench = default_bench();
+    bench.get(PK).send().await;
+    let stats = bench.store.stats();
+    assert_eq!(stats.responses, 1);
+    assert_eq!(stats.by_operation.keys().next().map(|name| &**name), Some("subtenant.get"));
+    // A minute of freshness, and ten in which it may stand in for an error.
+    advance(Duration::from_secs(659)).await;
+    bench.store.maintain();
+    assert_eq!(bench.store.stats().responses, 1);
+    advance(Duration::from_secs(1)).await;
+    bench.store.maintain();
+    let stats = bench.store.stats();
+    assert_eq!((stats.responses, stats.bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_is_answered_from_a_stored_get() {
+    let bench = default_bench();
+    let head = bench.request(Method::HEAD, PK).send().await;
+    assert_eq!(head.field("cache-status"), "pigello-gateway; fwd=miss");
+    assert_eq!(bench.upstream.last().method, Method::HEAD);
+    bench.get(PK).send().await;
+    let head = bench.request(Method::HEAD, PK).send().await;
+    assert_eq!((head.status, head.number()), (StatusCode::OK, 2));
+    assert_eq!(head.field("content-length"), "4");
+    assert!(head.body.is_empty());
+    assert_eq!(head.result, Some(CacheResult::Hit));
+}

@@ -1,0 +1,455 @@
+//! The stage over an upstream in process: it answers what it is told and keeps what it was asked.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tower::{Layer as _, Service, ServiceExt as _};
+
+use super::super::{Generation, Rule, Scope, Settings, Store, WallClock, cache, service::Cached};
+use crate::{
+    audit::CacheResult,
+    body::{Body, collect_limited},
+    domain::{
+        CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, RequestId, Span,
+        TraceContext,
+    },
+    error::{Error, Kind},
+    proxy::{
+        cache::policy::http_date,
+        call::{Connection, Draft, Facts, Fetch, Head, Peer, Recorded},
+    },
+};
+
+/// An upstream, a store, and one profile's stage over them.
+pub(super) struct Bench {
+    pub(super) store: Store,
+    pub(super) upstream: Upstream,
+    pub(super) generation: Counter,
+    pub(super) stage: Cached<Sender, Counter>,
+    catalog: Arc<Catalog>,
+    clock: TestClock,
+}
+
+impl Bench {
+    /// A free rule over all paths, with no freshness of its own: what the responses say counts.
+    pub(super) fn free() -> Self {
+        Self::with_rule(free_rule())
+    }
+
+    pub(super) fn with_rule(rule: Rule) -> Self {
+        Self::new(Settings { rules: vec![rule], ..Settings::default() })
+    }
+
+    pub(super) fn new(settings: Settings) -> Self {
+        let clock = TestClock::default();
+        let store = Store::with_clock(settings, Arc::new(clock));
+        let (upstream, generation) = (Upstream::default(), Counter::default());
+        let stage = stage("production", &store, &generation, &upstream);
+        let catalog = Arc::new(Catalog::new([]).unwrap());
+        Self { store, upstream, generation, stage, catalog, clock }
+    }
+
+    /// Another profile over the same store.
+    pub(super) fn other_profile(&self, name: &str, upstream: &Upstream) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock);
+        let generation = Counter::default();
+        let stage = stage(name, &store, &generation, upstream);
+        let (upstream, catalog) = (upstream.clone(), Arc::clone(&self.catalog));
+        Self { store, upstream, generation, stage, catalog, clock }
+    }
+
+    /// The date `seconds` from now.
+    pub(super) fn date(&self, seconds: i64) -> String {
+        let offset = Duration::from_secs(seconds.unsigned_abs());
+        let now = self.clock.now();
+        let time = if seconds < 0 { now - offset } else { now + offset };
+        http_date::format(time).unwrap().to_str().unwrap().to_owned()
+    }
+
+    pub(super) fn get(&self, target: &str) -> Request<'_> {
+        self.request(Method::GET, target)
+    }
+
+    pub(super) fn request(&self, method: Method, target: &str) -> Request<'_> {
+        let target = CanonicalTarget::parse(target.parse().unwrap()).unwrap();
+        Request { bench: self, method, target, headers: HeaderMap::new(), body: Body::empty() }
+    }
+
+    fn operation(&self, method: &Method, path: &str) -> Option<Arc<Operation>> {
+        match self.catalog.find(method, path) {
+            OperationMatch::Found(operation) => Some(Arc::clone(operation)),
+            OperationMatch::OtherMethods(_) | OperationMatch::Unknown => None,
+        }
+    }
+}
+
+pub(super) fn free_rule() -> Rule {
+    Rule {
+        paths: vec!["/*".parse().unwrap()],
+        ttl: Span::from_secs(0),
+        heuristic: Some(true),
+        ..Rule::default()
+    }
+}
+
+fn stage(
+    profile: &str,
+    store: &Store,
+    generation: &Counter,
+    upstream: &Upstream,
+) -> Cached<Sender, Counter> {
+    let scope = Scope {
+        profile: ProfileName::new(profile),
+        origin: "https://api.pigello.io".parse().unwrap(),
+        manager: generation.clone(),
+    };
+    let sender = Sender { upstream: upstream.clone(), generation: generation.clone() };
+    cache(store.clone(), scope).layer(sender)
+}
+
+/// Lets every task that is ready run, a thousand callers' too.
+pub(super) async fn settle() {
+    for _ in 0..5_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A request to be sent through the stage.
+pub(super) struct Request<'a> {
+    bench: &'a Bench,
+    method: Method,
+    target: CanonicalTarget,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Request<'_> {
+    pub(super) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        let value = HeaderValue::from_str(value.as_ref()).unwrap();
+        self.headers.append(HeaderName::from_static(name), value);
+        self
+    }
+
+    pub(super) fn body(mut self, body: &'static str) -> Self {
+        self.body = Body::full(body);
+        self
+    }
+
+    /// Sends it and reads the whole answer.
+    pub(super) async fn send(self) -> Answer {
+        self.begin().await.unwrap().finish().await
+    }
+
+    /// Sends it and reads the head of the answer.
+    pub(super) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
+        let mut stage = self.bench.stage.clone();
+        let recorded = self.recorded();
+        let (draft, id) = (recorded.head.draft.clone(), recorded.head.id);
+        Box::pin(async move {
+            let ready = stage.ready().await?;
+            let response = ready.call(recorded).await?;
+            Ok(Open { response, draft, id })
+        })
+    }
+
+    /// What the stage is given.
+    pub(super) fn recorded(self) -> Recorded {
+        let operation = self.bench.operation(&self.method, self.target.path());
+        let mut recorded = recorded(self.target.as_str());
+        let head = Arc::make_mut(&mut recorded.head);
+        (head.method, head.headers) = (self.method, self.headers);
+        Recorded { body: self.body, operation, ..recorded }
+    }
+}
+
+/// A plain GET that matches no operation.
+pub(super) fn recorded(target: &str) -> Recorded {
+    let id = RequestId::fresh();
+    let trace = TraceContext::continue_or_begin(None, id);
+    let head = Head {
+        id,
+        trace,
+        method: Method::GET,
+        target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
+        headers: HeaderMap::new(),
+        connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
+        draft: Draft::begin(SystemTime::now(), id, trace, false),
+    };
+    Recorded { head: Arc::new(head), body: Body::empty(), operation: None }
+}
+
+/// An answer whose body is yet to come.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) response: Response<Body>,
+    draft: Draft,
+    id: RequestId,
+}
+
+impl Open {
+    pub(super) async fn finish(self) -> Answer {
+        self.try_finish().await.unwrap()
+    }
+
+    pub(super) async fn try_finish(self) -> Result<Answer, String> {
+        let (parts, body) = self.response.into_parts();
+        let body = collect_limited(body, 1 << 24).await.map_err(|error| error.to_string())?;
+        let (mut result, mut source) = (None, None);
+        self.draft.note(|facts: &mut Facts| {
+            (result, source) = (facts.cache, facts.source_request_id);
+        });
+        let (status, headers, id) = (parts.status, parts.headers, self.id);
+        Ok(Answer { status, headers, body, result, source, id })
+    }
+}
+
+/// An answer, and what the record says of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) result: Option<CacheResult>,
+    pub(super) source: Option<RequestId>,
+    pub(super) id: RequestId,
+}
+
+impl Answer {
+    /// All lines of a field.
+    pub(super) fn field(&self, name: &str) -> String {
+        let lines = self.headers.get_all(name).iter().map(|line| line.to_str().unwrap());
+        lines.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Which of the upstream's answers it is.
+    pub(super) fn number(&self) -> u64 {
+        self.field("count").parse().unwrap_or_default()
+    }
+}
+
+/// The number of a profile's credentials.
+#[derive(Clone, Debug)]
+pub(super) struct Counter(Arc<Mutex<Credentials>>);
+
+#[derive(Debug)]
+struct Credentials {
+    newest: u64,
+    in_use: Option<u64>,
+    /// What calls are sent with, if not with those in use.
+    trial: Option<u64>,
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Credentials { newest: 1, in_use: Some(1), trial: None })))
+    }
+}
+
+impl Counter {
+    pub(super) fn rotate(&self) {
+        let mut credentials = self.0.lock();
+        credentials.newest += 1;
+        credentials.in_use = Some(credentials.newest);
+    }
+
+    /// Credentials that are no longer to be used; returns what they were.
+    pub(super) fn lose(&self) -> Option<u64> {
+        self.0.lock().in_use.take()
+    }
+
+    /// Credentials that are used again.
+    pub(super) fn regain(&self, generation: Option<u64>) {
+        self.0.lock().in_use = generation;
+    }
+
+    /// From now on calls are sent with these.
+    pub(super) fn try_out(&self, trial: Option<u64>) {
+        self.0.lock().trial = trial;
+    }
+
+    fn sent(&self) -> Option<u64> {
+        let credentials = self.0.lock();
+        credentials.trial.or(credentials.in_use)
+    }
+}
+
+impl Generation for Counter {
+    fn generation(&self) -> Option<u64> {
+        self.0.lock().in_use
+    }
+}
+
+/// Notes what credentials a call is sent with, and sends it.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    upstream: Upstream,
+    generation: Counter,
+}
+
+impl Service<Fetch> for Sender {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, fetch: Fetch) -> Self::Future {
+        fetch.head.draft.sends_generation(self.generation.sent().unwrap_or_default());
+        self.upstream.call(fetch)
+    }
+}
+
+/// A time of day that passes as tokio's clock does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TestClock(Instant);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl WallClock for TestClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000) + self.0.elapsed()
+    }
+}
+
+/// Answers in turn what it was told to, and then 200 with nothing said about freshness.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Upstream(Arc<Mutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    turns: VecDeque<Turn>,
+    asked: Vec<Asked>,
+}
+
+/// What the upstream was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+}
+
+impl Asked {
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// One answer of the upstream.
+#[derive(Debug)]
+pub(super) struct Turn {
+    result: Result<Response<Body>, Kind>,
+    gate: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+pub(super) fn reply(status: u16) -> Turn {
+    let response = Response::builder().status(status).body(Body::full("body")).unwrap();
+    Turn { result: Ok(response), gate: None }
+}
+
+pub(super) fn failure(kind: Kind) -> Turn {
+    Turn { result: Err(kind), gate: None }
+}
+
+impl Turn {
+    pub(super) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        let value = HeaderValue::from_str(value.as_ref()).unwrap();
+        if let Ok(response) = &mut self.result {
+            response.headers_mut().append(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    pub(super) fn value(mut self, name: &'static str, value: HeaderValue) -> Self {
+        if let Ok(response) = &mut self.result {
+            response.headers_mut().append(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    pub(super) fn cache_control(self, value: &str) -> Self {
+        self.header("cache-control", value)
+    }
+
+    pub(super) fn body(mut self, body: Body) -> Self {
+        if let Ok(response) = &mut self.result {
+            *response.body_mut() = body;
+        }
+        self
+    }
+
+    /// Waits until the returned half is sent to or dropped.
+    pub(super) fn gated(mut self) -> (Self, tokio::sync::oneshot::Sender<()>) {
+        let (open, gate) = tokio::sync::oneshot::channel();
+        self.gate = Some(gate);
+        (self, open)
+    }
+}
+
+impl Upstream {
+    pub(super) fn then(&self, turn: Turn) -> &Self {
+        self.0.lock().turns.push_back(turn);
+        self
+    }
+
+    /// Takes back the turns that were not used.
+    pub(super) fn forget(&self) {
+        self.0.lock().turns.clear();
+    }
+
+    /// Takes back the turns that were not used, and what it was asked.
+    pub(super) fn forget_all(&self) {
+        *self.0.lock() = Script::default();
+    }
+
+    /// How often it was asked.
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().asked.len()
+    }
+
+    pub(super) fn last(&self) -> Asked {
+        self.0.lock().asked.last().unwrap().clone()
+    }
+}
+
+impl Service<Fetch> for Upstream {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, fetch: Fetch) -> Self::Future {
+        let (turn, number) = {
+            let mut script = self.0.lock();
+            let Head { method, target, headers, .. } = Arc::unwrap_or_clone(fetch.head);
+            script.asked.push(Asked { method, target: target.as_str().to_owned(), headers });
+            (script.turns.pop_front().unwrap_or_else(|| reply(200)), script.asked.len() as u64)
+        };
+        Box::pin(async move {
+            if let Some(gate) = turn.gate {
+                // Opened, or dropped with its test: both let the answer go.
+                gate.await.unwrap_or_default();
+            }
+            let mut response = turn.result.map_err(|kind| Error::new(kind, "as told"))?;
+            response.headers_mut().insert("count", number.into());
+            Ok(response)
+        })
+    }
+}

@@ -1,0 +1,306 @@
+//! Which connections calls go over, seen from an upstream that is a script over TCP.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::advance,
+};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{
+    body::{CollectError, collect_limited},
+    domain::{RequestId, TraceContext},
+    error::Kind,
+    proxy::call::Draft,
+};
+
+const IDLE: Duration = Duration::from_mins(1);
+
+struct Scene {
+    listener: TcpListener,
+    upstream: Upstream,
+    rotate: watch::Sender<u64>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let settings = Settings {
+            origin: format!("http://{address}").parse().unwrap(),
+            connect_to: None,
+            allow_private: false,
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: IDLE,
+            tls: None,
+        };
+        let (rotate, rotations) = watch::channel(0);
+        Self { listener, upstream: Upstream::new(settings, rotations), rotate }
+    }
+
+    async fn accept(&self) -> TcpStream {
+        self.listener.accept().await.unwrap().0
+    }
+
+    /// One call, whose answer the upstream's end of a connection gives, over a connection that is
+    /// open or new.
+    async fn call(&self, open: Option<TcpStream>) -> TcpStream {
+        let answer = async {
+            let mut stream = match open {
+                Some(stream) => stream,
+                None => self.accept().await,
+            };
+            receive(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+            Ok(stream)
+        };
+        let (response, stream) =
+            tokio::try_join!(send(&self.upstream, Method::POST), answer).unwrap();
+        assert_eq!(read(response).await.unwrap(), "OK");
+        stream
+    }
+}
+
+async fn get(upstream: &Upstream) -> Result<Response<Body>, Error> {
+    send(upstream, Method::GET).await
+}
+
+async fn send(upstream: &Upstream, method: Method) -> Result<Response<Body>, Error> {
+    let id = RequestId::fresh();
+    let trace = TraceContext::continue_or_begin(None, id);
+    let draft = Draft::begin(SystemTime::now(), id, trace, false);
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = method;
+    *request.uri_mut() = "/a?b".parse().unwrap();
+    upstream.clone().oneshot(Outbound { request, draft }).await
+}
+
+async fn read(response: Response<Body>) -> Result<Bytes, CollectError> {
+    collect_limited(response.into_body(), 100).await
+}
+
+/// Reads a head.
+async fn receive(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "the gateway left");
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// The gateway has closed its end.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(stream.read(&mut [0]).await, Ok(0) | Err(_))
+}
+
+#[tokio::test]
+async fn a_connection_carries_one_call_after_the_other() {
+    let scene = Scene::new().await;
+    let mut stream = scene.call(None).await;
+    for _ in 0..3 {
+        stream = scene.call(Some(stream)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_names_the_origin_and_nothing_else() {
+    // The second is a request that was meant for an HTTP/2 connection and found it closed.
+    for target in ["/a?b", "https://api.pigello.test/a?b"] {
+        let scene = Scene::new().await;
+        let upstream = scene.upstream.clone();
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = target.parse().unwrap();
+        let now = Instant::now();
+        let call = tokio::spawn(async move { upstream.send(&mut request, now).await.map(drop) });
+        let mut stream = scene.accept().await;
+        let host = scene.listener.local_addr().unwrap();
+        let head = format!("GET /a?b HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        assert_eq!(receive(&mut stream).await, head);
+        call.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_upstream_closed_costs_no_call() {
+    let scene = Scene::new().await;
+    for _ in 0..20 {
+        drop(scene.call(None).await);
+    }
+}
+
+#[tokio::test]
+async fn calls_at_the_same_time_have_their_own_connections() {
+    let scene = Scene::new().await;
+    let calls = async { tokio::join!(get(&scene.upstream), get(&scene.upstream)) };
+    let answers = async {
+        let mut streams = [scene.accept().await, scene.accept().await];
+        for stream in &mut streams {
+            receive(stream).await;
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        }
+        streams
+    };
+    let ((one, other), _streams) = tokio::join!(calls, answers);
+    assert_eq!(one.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(other.unwrap().status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_to_its_end_closes_its_connection() {
+    let scene = Scene::new().await;
+    let answer = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+        stream
+    };
+    let (response, mut stream) = tokio::join!(get(&scene.upstream), answer);
+    drop(response.unwrap());
+    assert!(is_closed(&mut stream).await);
+}
+
+#[tokio::test]
+async fn a_small_answer_that_came_with_its_head_is_in_memory_and_its_connection_is_free() {
+    let scene = Scene::new().await;
+    let upstream = async {
+        let mut stream = scene.accept().await;
+        for _ in 0..3 {
+            receive(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+        }
+        stream
+    };
+    let calls = async {
+        for _ in 0..3 {
+            // Over the same connection, though nobody has read a body yet.
+            let response = get(&scene.upstream).await.unwrap();
+            assert_eq!(response.body().in_memory().unwrap(), "OK");
+        }
+    };
+    tokio::join!(upstream, calls);
+}
+
+#[tokio::test]
+async fn a_small_answer_that_comes_in_pieces_is_whole() {
+    let scene = Scene::new().await;
+    let (head_is_there, wait) = tokio::sync::oneshot::channel();
+    let upstream = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab").await.unwrap();
+        wait.await.unwrap();
+        stream.write_all(b"cd").await.unwrap();
+        stream
+    };
+    let call = async {
+        let response = get(&scene.upstream).await.unwrap();
+        assert_eq!(http_body::Body::size_hint(response.body()).exact(), Some(4));
+        head_is_there.send(()).unwrap();
+        assert_eq!(read(response).await.unwrap(), "abcd");
+    };
+    tokio::join!(upstream, call);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_an_error() {
+    let scene = Scene::new().await;
+    let answer = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+    };
+    let (response, ()) = tokio::join!(get(&scene.upstream), answer);
+    assert!(read(response.unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_answer_is_told_apart() {
+    let scene = Scene::new().await;
+    let answer = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+    };
+    let (response, ()) = tokio::join!(get(&scene.upstream), answer);
+    assert_eq!(response.unwrap_err().kind(), Kind::UpstreamClosed);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time() {
+    let scene = Scene::new().await;
+    let mut stream = scene.call(None).await;
+    tokio::time::pause();
+    advance(IDLE * 3 / 4).await;
+    tokio::task::yield_now().await;
+    tokio::time::resume();
+    stream = scene.call(Some(stream)).await;
+    tokio::time::pause();
+    advance(IDLE * 3 / 4).await;
+    tokio::task::yield_now().await;
+    tokio::time::resume();
+    // It was used in between.
+    stream = scene.call(Some(stream)).await;
+    tokio::time::pause();
+    advance(IDLE * 2).await;
+    assert!(is_closed(&mut stream).await);
+}
+
+#[tokio::test]
+async fn a_rotation_closes_what_is_idle_now_and_what_is_busy_later() {
+    let scene = Scene::new().await;
+    let upstream = scene.upstream.clone();
+    let busy = tokio::spawn(async move { get(&upstream).await });
+    let mut busy_stream = scene.accept().await;
+    receive(&mut busy_stream).await;
+    let mut idle = scene.call(None).await;
+    scene.rotate.send(1).unwrap();
+    assert!(is_closed(&mut idle).await);
+    // The call under way is not disturbed.
+    busy_stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+    let response = busy.await.unwrap().unwrap();
+    assert_eq!(read(response).await.unwrap(), "OK");
+    assert!(is_closed(&mut busy_stream).await);
+    scene.call(None).await;
+}
+
+#[tokio::test]
+async fn a_call_has_a_place_in_the_window_until_its_answer_is_there() {
+    let scene = Scene::new().await;
+    let window = scene.upstream.pool.window();
+    let seen = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        assert_eq!(window.asked(), 1);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+    };
+    let (response, ()) = tokio::join!(get(&scene.upstream), seen);
+    assert!(response.is_ok());
+    assert_eq!(window.asked(), 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_its_time_is_asked_everything_meanwhile() {
+    let scene = Scene::new().await;
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let upstream = scene.upstream.clone();
+        calls.spawn(async move { get(&upstream).await.is_ok() });
+    }
+    let mut streams = Vec::new();
+    for _ in 0..calls.len() {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
+    }
+    assert!(calls.join_all().await.into_iter().all(|is_good| is_good));
+}

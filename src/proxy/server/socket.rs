@@ -1,0 +1,286 @@
+//! Sockets: bound once, accepted from by every worker.
+
+use std::{
+    fs, io,
+    net::TcpListener as StdTcpListener,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{
+            fs::{FileTypeExt as _, PermissionsExt as _},
+            net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+
+use crate::{
+    domain::Address,
+    proxy::{batched_io, call::Peer},
+};
+
+/// An open socket that nobody accepts from yet.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    address: Address,
+    /// Opened by another process, which keeps it: its file is not ours to remove.
+    inherited: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener),
+}
+
+impl Bound {
+    /// Opens a socket. A Unix socket gets `mode`; the file of a dead one is replaced, a live one is
+    /// an error.
+    pub fn bind(address: &Address, mode: u32) -> Result<Self, BindError> {
+        let failed = |source| BindError { address: address.clone(), source };
+        match address {
+            Address::Tcp(wanted) => {
+                let listener = StdTcpListener::bind(wanted).map_err(failed)?;
+                prepare(&listener).map_err(failed)?;
+                let actual = listener.local_addr().map_err(failed)?;
+                let socket = Socket::Tcp(listener);
+                Ok(Self { socket, address: Address::Tcp(actual), inherited: false })
+            }
+            Address::Unix(path) => {
+                let listener = bind_unix(path, mode).map_err(failed)?;
+                let socket = Socket::Unix(listener);
+                Ok(Self { socket, address: address.clone(), inherited: false })
+            }
+        }
+    }
+
+    /// A TCP socket that another process opened.
+    pub(super) fn inherit_tcp(listener: StdTcpListener) -> io::Result<Self> {
+        prepare(&listener)?;
+        let address = Address::Tcp(listener.local_addr()?);
+        Ok(Self { socket: Socket::Tcp(listener), address, inherited: true })
+    }
+
+    /// A Unix socket that another process opened.
+    pub(super) fn inherit_unix(listener: StdUnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { socket: Socket::Unix(listener), address: Address::Unix(path), inherited: true })
+    }
+
+    /// The actual address, with the port the kernel chose.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The same socket for another worker.
+    pub fn share(&self) -> Result<Self, BindError> {
+        let failed = |source| BindError { address: self.address.clone(), source };
+        let socket = match &self.socket {
+            Socket::Tcp(listener) => Socket::Tcp(listener.try_clone().map_err(failed)?),
+            Socket::Unix(listener) => Socket::Unix(listener.try_clone().map_err(failed)?),
+        };
+        Ok(Self { socket, address: self.address.clone(), inherited: self.inherited })
+    }
+
+    /// The socket on the runtime this is called on.
+    pub fn into_tokio(self) -> io::Result<TokioSocket> {
+        match self.socket {
+            Socket::Tcp(listener) => TcpListener::from_std(listener).map(TokioSocket::Tcp),
+            Socket::Unix(listener) => UnixListener::from_std(listener).map(TokioSocket::Unix),
+        }
+    }
+
+    /// Removes the file of a Unix socket, so that nobody waits at a dead one.
+    pub fn unlink(&self) {
+        if let Address::Unix(path) = &self.address
+            && !self.inherited
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(path = %path.display(), %error, "the socket's file is gone already");
+        }
+    }
+}
+
+/// For a runtime, and so that answers leave at once: on Linux what is accepted has the options of
+/// the socket it was accepted from, which saves a system call for each connection.
+fn prepare(listener: &StdTcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    rustix::net::sockopt::set_tcp_nodelay(listener, true)?;
+    Ok(())
+}
+
+fn bind_unix(path: &PathBuf, mode: u32) -> io::Result<StdUnixListener> {
+    if let Ok(metadata) = fs::symlink_metadata(path) {
+        if !metadata.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is no socket"));
+        }
+        if StdUnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
+        }
+        fs::remove_file(path)?;
+    }
+    // Made under a name of its own and with its mode set, then moved into place: nobody can connect
+    // in between with a wider mode.
+    let staging = staging_path(path);
+    drop(fs::remove_file(&staging));
+    let listener = StdUnixListener::bind(&staging)?;
+    fs::set_permissions(&staging, fs::Permissions::from_mode(mode))?;
+    fs::rename(&staging, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn staging_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// A socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    address: Address,
+    #[source]
+    source: io::Error,
+}
+
+/// A socket on one runtime.
+#[derive(Debug)]
+pub enum TokioSocket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl TokioSocket {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?;
+                let peer = Peer::Unix { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
+                Ok((Stream::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+/// A caller's connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl batched_io::Socket for Stream {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    fn try_read<R>(&self, read: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, read),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, read),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_leave_at_once() {
+        let inherited = StdTcpListener::bind("127.0.0.1:0").unwrap();
+        let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 0o600).unwrap();
+        for bound in [bound, Bound::inherit_tcp(inherited).unwrap()] {
+            let Address::Tcp(address) = bound.address().clone() else { panic!("TCP") };
+            let socket = bound.into_tokio().unwrap();
+            let (accepted, _caller) = tokio::join!(socket.accept(), TcpStream::connect(address));
+            let (Stream::Tcp(stream), _) = accepted.unwrap() else { panic!("TCP") };
+            assert!(stream.nodelay().unwrap());
+        }
+    }
+}

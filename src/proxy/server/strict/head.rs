@@ -1,0 +1,366 @@
+//! Reads the head of an HTTP/1 request as strictly as RFC 9112 writes it, and says how its body is
+//! framed.
+//!
+//! Where the RFC lets a recipient be lenient, two recipients may be lenient in two ways, and that is
+//! what request smuggling lives on. So nothing is repaired here, and what frames a message has one
+//! spelling: `Content-Length: 5` and not ` 5 `, `05` or `5, 5`. The bytes are not changed.
+
+use crate::proxy::call::ParseError;
+
+/// How a request's body is framed (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    Empty,
+    /// This many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+}
+
+/// Checks a whole head, with the empty line that ends it.
+pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, ParseError> {
+    // An empty line before a request is a leftover of old clients (RFC 9112 §2.2).
+    let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let version = request_line(line(&mut rest)?)?;
+    let mut fields = Fields { version, count: 0, length: None, chunked: false };
+    loop {
+        let line = line(&mut rest)?;
+        if line.is_empty() {
+            // One head and nothing behind it: the caller has found its end.
+            return if rest.is_empty() { fields.framing() } else { Err(ParseError::LineEnd) };
+        }
+        fields.count += 1;
+        if fields.count > max_fields {
+            return Err(ParseError::HeadTooLarge);
+        }
+        fields.see(line)?;
+    }
+}
+
+/// Checks the request line of a head that is not complete, if the line is.
+pub fn check_request_line(head: &[u8]) -> Option<Result<(), ParseError>> {
+    let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let line = line(&mut rest).ok()?;
+    Some(request_line(line).map(|_| ()))
+}
+
+/// Method and target of a head whose request line is in order.
+pub fn method_and_target(head: &[u8]) -> Option<(&str, &str)> {
+    let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let line = line(&mut rest).ok()?;
+    request_line(line).ok()?;
+    let (method, line) = split_at(line, b' ')?;
+    let (target, _) = split_at(line, b' ')?;
+    Some((std::str::from_utf8(method).ok()?, std::str::from_utf8(target).ok()?))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// Takes the next line, without its CR LF.
+fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], ParseError> {
+    let (line, tail) = split_at(rest, b'\n').ok_or(ParseError::LineEnd)?;
+    *rest = tail;
+    line.strip_suffix(b"\r").ok_or(ParseError::LineEnd)
+}
+
+fn request_line(line: &[u8]) -> Result<Version, ParseError> {
+    if line.contains(&b'\r') {
+        return Err(ParseError::LineEnd);
+    }
+    let (method, line) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
+    let (target, version) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
+    let version = check_version(version)?;
+    if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(|b| is_tchar(*b)) {
+        return Err(ParseError::Method);
+    }
+    check_target(method, target)?;
+    Ok(version)
+}
+
+fn check_target(method: &[u8], target: &[u8]) -> Result<(), ParseError> {
+    let form_is_known = match target.first() {
+        Some(b'/') => true,
+        // The server as a whole (RFC 9112 §3.2.4).
+        Some(b'*') => target.len() == 1 && method == b"OPTIONS",
+        // An authority is refused with its method, an absolute form is compared with `Host`.
+        // Rare, so it may cost a parse: what hyper cannot take it would answer itself, unrecorded.
+        Some(_) => {
+            (method == b"CONNECT" || has_http_scheme(target)) && http::Uri::try_from(target).is_ok()
+        }
+        None => false,
+    };
+    // A fragment is never sent (RFC 9110 §4.2.5), and the others are what no URI holds.
+    let is_plain =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"');
+    if form_is_known && all(target, is_plain) { Ok(()) } else { Err(ParseError::Target) }
+}
+
+fn has_http_scheme(target: &[u8]) -> bool {
+    [&b"http://"[..], b"https://"].iter().any(|scheme| {
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && target.len() > scheme.len()
+    })
+}
+
+fn check_version(version: &[u8]) -> Result<Version, ParseError> {
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(ParseError::VersionUnsupported)
+        }
+        _ if version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP")) => {
+            Err(ParseError::Version)
+        }
+        // Three words without a version, on a line of their own: another protocol.
+        _ if !version.contains(&b' ') && !version.is_empty() => Err(ParseError::NotHttp),
+        _ => Err(ParseError::RequestLine),
+    }
+}
+
+struct Fields {
+    version: Version,
+    count: usize,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Fields {
+    fn see(&mut self, line: &[u8]) -> Result<(), ParseError> {
+        let (name, value) = field(line)?;
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if self.length.replace(plain_number(value)?).is_some() {
+                return Err(ParseError::ContentLength);
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if std::mem::replace(&mut self.chunked, true) {
+                return Err(ParseError::TransferEncoding);
+            }
+            check_coding(value)?;
+        }
+        Ok(())
+    }
+
+    fn framing(self) -> Result<Framing, ParseError> {
+        match (self.chunked, self.length, self.version) {
+            (true, Some(_), _) => Err(ParseError::TwoLengths),
+            (true, None, Version::Http10) => Err(ParseError::TransferEncoding),
+            (true, None, Version::Http11) => Ok(Framing::Chunked),
+            (false, None | Some(0), _) => Ok(Framing::Empty),
+            (false, Some(length), _) => Ok(Framing::Length(length)),
+        }
+    }
+}
+
+/// Splits a field line into its name and what stands behind the colon.
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(ParseError::FieldFold);
+    }
+    let (name, value) = split_at(line, b':').ok_or(ParseError::FieldName)?;
+    if name.is_empty() || !name.iter().all(|byte| is_tchar(*byte)) {
+        return Err(ParseError::FieldName);
+    }
+    if all(value, is_field_byte) {
+        Ok((name, value))
+    } else if value.contains(&b'\r') {
+        Err(ParseError::LineEnd)
+    } else {
+        Err(ParseError::FieldValue)
+    }
+}
+
+/// `1*DIGIT` in the one way everybody writes it.
+fn plain_number(value: &[u8]) -> Result<u64, ParseError> {
+    let digits = value.strip_prefix(b" ").unwrap_or(value);
+    if digits.is_empty()
+        || digits.len() > MAX_DIGITS
+        || !digits.iter().all(u8::is_ascii_digit)
+        || (digits.len() > 1 && digits.first() == Some(&b'0'))
+    {
+        return Err(ParseError::ContentLength);
+    }
+    Ok(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
+fn check_coding(value: &[u8]) -> Result<(), ParseError> {
+    let value = value.trim_ascii();
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    // A coding that is not understood is a 501, but only where the end of the body is not in doubt.
+    let mut codings = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).rev();
+    let last_is_chunked =
+        codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let others_are_codings = codings.all(|coding| {
+        !coding.is_empty()
+            && !coding.eq_ignore_ascii_case(b"chunked")
+            && coding.iter().all(|byte| is_tchar(*byte))
+    });
+    if last_is_chunked && others_are_codings {
+        Err(ParseError::CodingUnknown)
+    } else {
+        Err(ParseError::TransferEncoding)
+    }
+}
+
+pub(super) fn split_at(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let (left, right) = bytes.split_at_checked(memchr::memchr(at, bytes)?)?;
+    Some((left, right.get(1..)?))
+}
+
+/// Without leaving at the first byte that is wrong: so it is done many bytes at a time.
+fn all(bytes: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |right, byte| right & is_right(*byte))
+}
+
+/// `tchar` of RFC 9110 §5.6.2.
+pub(super) fn is_tchar(byte: u8) -> bool {
+    TCHARS.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+const TCHARS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut rest: &mut [bool] = &mut table;
+    let mut byte: u8 = 0;
+    while let [place, tail @ ..] = rest {
+        *place = stands_in_a_token(byte);
+        byte = byte.wrapping_add(1);
+        rest = tail;
+    }
+    table
+};
+
+const fn stands_in_a_token(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\''
+        | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+}
+
+/// What a field value may hold (RFC 9110 §5.5): no control characters but the tab.
+const fn is_field_byte(byte: u8) -> bool {
+    (byte >= b' ' && byte != 0x7f) || byte == b'\t'
+}
+
+/// The longest method there is has 17 bytes (`UPDATEREDIRECTREF`).
+const MAX_METHOD: usize = 32;
+/// More digits than fit into 64 bits are no length.
+const MAX_DIGITS: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn checked(head: &str) -> Result<Framing, ParseError> {
+        check(head.as_bytes(), 10)
+    }
+
+    #[test]
+    fn plain_requests_pass() {
+        for (head, framing) in [
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Framing::Empty),
+            ("\r\nGET /a?b=c HTTP/1.0\r\n\r\n", Framing::Empty),
+            ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", Framing::Empty),
+            ("GET HTTP://x/ HTTP/1.1\r\nHost: x\r\n\r\n", Framing::Empty),
+            ("POST / HTTP/1.1\r\nContent-Length:5\r\n\r\n", Framing::Length(5)),
+            ("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", Framing::Empty),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n", Framing::Chunked),
+            ("GET / HTTP/1.1\r\nX: \t a\u{e5}\t\r\nY:\r\n\r\n", Framing::Empty),
+        ] {
+            assert_eq!(checked(head), Ok(framing), "{head:?}");
+        }
+        assert_eq!(method_and_target(b"\r\nGET /a HTTP/1.1\r\n\r\n"), Some(("GET", "/a")));
+    }
+
+    #[test]
+    fn what_has_two_readings_does_not() {
+        for (head, defect) in [
+            ("GET / HTTP/1.1\nHost: x\r\n\r\n", ParseError::LineEnd),
+            ("GET / HTTP/1.1\rHost: x\r\n\r\n", ParseError::LineEnd),
+            ("GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", ParseError::LineEnd),
+            ("GET  / HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET\t/ HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET /a b HTTP/1.1\r\n\r\n", ParseError::RequestLine),
+            ("GET /#f HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET * HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET /\u{e9} HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET ftp://x/ HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET / HTTP/1.2\r\n\r\n", ParseError::VersionUnsupported),
+            ("GET / HTTP/1\r\n\r\n", ParseError::Version),
+            ("GET / http/1.1\r\n\r\n", ParseError::Version),
+            ("GET / HTTP/ 1.1\r\n\r\n", ParseError::Version),
+            ("G@T / HTTP/1.1\r\n\r\n", ParseError::Method),
+            ("INVALID CONNECTION PREFACE\r\n\r\n", ParseError::NotHttp),
+            ("GET / HTTP/1.1\r\n X: a\r\n\r\n", ParseError::FieldFold),
+            ("GET / HTTP/1.1\r\nX : a\r\n\r\n", ParseError::FieldName),
+            ("GET / HTTP/1.1\r\n: a\r\n\r\n", ParseError::FieldName),
+            ("GET / HTTP/1.1\r\nX\r\n\r\n", ParseError::FieldName),
+            ("GET / HTTP/1.1\r\nX: \0\r\n\r\n", ParseError::FieldValue),
+            ("POST / HTTP/1.1\r\nContent-Length: 5 \r\n\r\n", ParseError::ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 05\r\n\r\n", ParseError::ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n", ParseError::ContentLength),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                ParseError::ContentLength,
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+                ParseError::ContentLength,
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                ParseError::TwoLengths,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: ,chunked\r\n\r\n",
+                ParseError::TransferEncoding,
+            ),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: \r\n\r\n", ParseError::TransferEncoding),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+                ParseError::TransferEncoding,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+                ParseError::TransferEncoding,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                ParseError::CodingUnknown,
+            ),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", ParseError::TransferEncoding),
+        ] {
+            assert_eq!(checked(head), Err(defect), "{head:?}");
+        }
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(11));
+        assert_eq!(checked(&many), Err(ParseError::HeadTooLarge));
+    }
+
+    proptest! {
+        /// Any bytes are either refused or have a request line that the types behind take.
+        #[test]
+        fn a_target_that_passes_is_a_uri(target in "[!-~]{1,40}") {
+            let head = format!("GET /{target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            if checked(&head).is_ok() {
+                let uri = ["/", &target].concat().parse::<http::Uri>();
+                prop_assert!(uri.is_ok(), "{}", target);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _any_verdict = check(&bytes, 10);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The caller's body: counted, and cut off at its limit.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::{
+    body::Body,
+    error::{BoxError, Error, Kind},
+    proxy::call::Draft,
+};
+
+/// Refuses a body that says it is too large, and cuts off one that turns out to be.
+pub(super) fn limited(body: Body, limit: u64, draft: &Draft) -> Result<Body, Error> {
+    if body.size_hint().lower() > limit {
+        return Err(too_large(limit));
+    }
+    if body.is_end_stream() {
+        return Ok(body);
+    }
+    Ok(Body::wrap(Limited { body, limit, left: limit, draft: draft.clone() }))
+}
+
+fn too_large(limit: u64) -> Error {
+    Error::new(Kind::BodyTooLarge, format!("a request body may have {limit} bytes"))
+}
+
+struct Limited {
+    body: Body,
+    limit: u64,
+    left: u64,
+    draft: Draft,
+}
+
+impl Limited {
+    fn fail(&self, error: Error) -> BoxError {
+        self.draft.note(|facts| facts.body_error = Some(error.kind()));
+        error.into()
+    }
+}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => {
+                let detail = "the request body broke off or is not well framed";
+                return Poll::Ready(Some(Err(
+                    self.fail(Error::new(Kind::BodyBroken, detail).because(error))
+                )));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        let Some(data) = frame.data_ref() else {
+            // A trailer could carry one of the seven names past the checks of the head.
+            return Poll::Ready(None);
+        };
+        self.draft.count_request_bytes(data.len());
+        match self.left.checked_sub(data.len() as u64) {
+            Some(left) => {
+                self.left = left;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            None => Poll::Ready(Some(Err(self.fail(too_large(self.limit))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,281 @@
+//! Attempts: repeats what is safe to repeat, and gives each attempt its time for a first byte.
+//!
+//! A call is repeated only while nothing of an answer has been seen, if its body can be sent again,
+//! and if either the method is idempotent (RFC 9110 §9.2.2) or the attempt failed before anything of
+//! the request was sent. Never repeated: a certificate that is not valid, because a second look does
+//! not make it so; a time-out of the answer, because Pigello may be at work on it; an answer, whatever
+//! its status, because it is for the caller to judge.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tower::{Layer, Service};
+
+mod budget;
+mod replay;
+
+pub use self::budget::Budget;
+use self::replay::{Reading, Replay};
+use super::{shared::SharedService, upstream_health::UpstreamHealth};
+use crate::{
+    body::Body,
+    credentials::Lease,
+    domain::ByteSize,
+    error::{Error, Kind},
+    proxy::call::{Head, Resolved},
+};
+
+/// Repeating failed calls.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Retry")]
+pub struct RetrySettings {
+    /// How often a call is tried at most, the first time included. 1 never repeats.
+    #[schemars(range(min = 1, max = 10))]
+    pub attempts: u32,
+    /// How much load repeats may add, as a share of all calls: 0.2 is a fifth.
+    #[schemars(range(min = 0, max = 1))]
+    pub budget: f64,
+    /// How much of a request's body is kept for another attempt. A larger body is sent once.
+    pub body_bytes: ByteSize,
+    /// How long a caller may take for the next piece of its body: `timeouts.body_read`.
+    #[serde(skip)]
+    pub body_read: Duration,
+    /// How long the head of an answer may take from when the request has been sent:
+    /// `timeouts.first_byte`.
+    #[serde(skip)]
+    pub first_byte: Duration,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            budget: 0.2,
+            body_bytes: ByteSize::kibi(64),
+            body_read: Duration::from_secs(30),
+            first_byte: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Makes attempts.
+pub fn retry(settings: RetrySettings, health: Arc<UpstreamHealth>) -> RetryLayer {
+    RetryLayer { settings, health }
+}
+
+/// See [`retry`].
+#[derive(Clone, Debug)]
+pub struct RetryLayer {
+    settings: RetrySettings,
+    health: Arc<UpstreamHealth>,
+}
+
+impl<S> Layer<S> for RetryLayer {
+    type Service = Retry<S>;
+
+    fn layer(&self, inner: S) -> Retry<S> {
+        Retry {
+            inner: SharedService::new(inner),
+            settings: self.settings,
+            health: Arc::clone(&self.health),
+        }
+    }
+}
+
+/// See [`retry`].
+#[derive(Clone, Debug)]
+pub struct Retry<S> {
+    inner: SharedService<S>,
+    settings: RetrySettings,
+    health: Arc<UpstreamHealth>,
+}
+
+impl<S> Service<Resolved> for Retry<S>
+where
+    S: Service<Resolved, Response = Response<Body>, Error = Error>,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = RetryFuture<S>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, resolved: Resolved) -> Self::Future {
+        self.health.budget.deposit();
+        let Resolved { head, body, lease } = resolved;
+        let idempotent = head.method.is_idempotent();
+        let keep = if idempotent { self.settings.body_bytes.in_memory() } else { 0 };
+        let body = Replay::new(body, Reading { keep, patience: self.settings.body_read });
+        let began = Instant::now();
+        let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));
+        let call =
+            self.inner.forward(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
+        RetryFuture {
+            state: State::Attempt { call, began },
+            timer: sleep_until(began + self.settings.first_byte),
+            again: copy.map(|head| Again {
+                inner: self.inner.clone(),
+                head,
+                lease,
+                idempotent,
+                health: Arc::clone(&self.health),
+                left: self.settings.attempts - 1,
+                ceiling: FIRST_PAUSE,
+            }),
+            body,
+            first_byte: self.settings.first_byte,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Retry`].
+    pub struct RetryFuture<S: Service<Resolved>> {
+        #[pin]
+        state: State<S::Future>,
+        // Of the first byte during an attempt, of the pause between two.
+        #[pin]
+        timer: Sleep,
+        again: Option<Again<S>>,
+        body: Replay,
+        first_byte: Duration,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Attempt { #[pin] call: F, began: Instant },
+        Pause,
+    }
+}
+
+/// What it takes to make another attempt.
+struct Again<S> {
+    inner: SharedService<S>,
+    head: Arc<Head>,
+    lease: Arc<Lease>,
+    idempotent: bool,
+    health: Arc<UpstreamHealth>,
+    left: u32,
+    ceiling: Duration,
+}
+
+impl<S> Again<S> {
+    /// Whether there is to be another attempt after this failure; if so, after which pause.
+    fn after(&mut self, kind: Kind, body: &Replay) -> Option<Duration> {
+        let safe = is_before_sending(kind) || (self.idempotent && kind == Kind::UpstreamClosed);
+        if self.left == 0 || !safe || !body.repeatable() || !self.health.budget.withdraw() {
+            return None;
+        }
+        self.left -= 1;
+        // Full jitter: callers that failed together must not come back together.
+        let pause = self.ceiling.mul_f64(fastrand::f64());
+        self.ceiling = (self.ceiling * 4).min(LONGEST_PAUSE);
+        self.head.draft.note(|facts| facts.retries.push(kind.label()));
+        Some(pause)
+    }
+}
+
+impl<S> Future for RetryFuture<S>
+where
+    S: Service<Resolved, Response = Response<Body>, Error = Error>,
+{
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Attempt { call, began } => {
+                    let Poll::Ready(result) = call.poll(cx) else {
+                        ready!(this.timer.as_mut().poll(cx));
+                        match this.body.sent_since(*began).map(|sent| sent + *this.first_byte) {
+                            Some(ends) if ends <= Instant::now() => {
+                                return Poll::Ready(Err(no_first_byte()));
+                            }
+                            Some(ends) => this.timer.as_mut().reset(ends),
+                            // The caller is still sending: its own patience watches over that.
+                            None => this.timer.as_mut().reset(Instant::now() + *this.first_byte),
+                        }
+                        continue;
+                    };
+                    let Err(error) = result else { return Poll::Ready(result) };
+                    let error = match this.body.failure() {
+                        Some(kind) if kind != error.kind() => body_failed(kind).because(error),
+                        _ => error,
+                    };
+                    let pause =
+                        this.again.as_mut().and_then(|again| again.after(error.kind(), this.body));
+                    let Some(pause) = pause else { return Poll::Ready(Err(error)) };
+                    this.timer.set(sleep(pause));
+                    this.state.set(State::Pause);
+                }
+                StateProjection::Pause => {
+                    ready!(this.timer.as_mut().poll(cx));
+                    // There is an `again`: only it leads to a pause.
+                    let Some(again) = &*this.again else { return Poll::Pending };
+                    let began = Instant::now();
+                    let call = again.inner.forward(Resolved {
+                        head: Arc::clone(&again.head),
+                        body: this.body.attempt(),
+                        lease: Arc::clone(&again.lease),
+                    });
+                    this.timer.set(sleep_until(began + *this.first_byte));
+                    this.state.set(State::Attempt { call, began });
+                }
+            }
+        }
+    }
+}
+
+impl<S: Service<Resolved>> fmt::Debug for RetryFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RetryFuture")
+    }
+}
+
+/// Failures after which it is certain that nothing of the request has left.
+fn is_before_sending(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::UpstreamDns
+            | Kind::UpstreamRefused
+            | Kind::UpstreamUnreachable
+            | Kind::UpstreamConnectTimeout
+            | Kind::UpstreamTls
+    )
+}
+
+fn body_failed(kind: Kind) -> Error {
+    let detail = match kind {
+        Kind::BodyTooLarge => "the request body is over the limit",
+        Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
+        _ => "the request body broke off or is not well framed",
+    };
+    Error::new(kind, detail)
+}
+
+fn no_first_byte() -> Error {
+    let detail = "the answer did not begin within the time limit (`timeouts.first_byte`)";
+    Error::new(Kind::UpstreamFirstByteTimeout, detail)
+}
+
+/// The upper end of the first pause; each further one is four times as long, so that the attempts
+/// reach over the moment that one instance of an upstream needs to give way to the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The upper end of any pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
