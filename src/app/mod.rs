@@ -16,7 +16,6 @@ mod parts;
 mod reload;
 mod reloader;
 mod remedy;
-mod sources;
 mod worker;
 
 use std::{
@@ -35,7 +34,6 @@ pub use self::{
     certificates::CertificatesError,
     parts::{StartError, policy, upstream_settings},
     reloader::{ReloadError, Reloader},
-    sources::{SourceError, settings as credential_settings},
 };
 use self::{
     certificates::warn_if_anyone_can_call,
@@ -45,7 +43,7 @@ use self::{
     worker::{Generation, Worker},
 };
 use crate::{
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
     proxy::server::{BindError, Bound, Drain, Inherited},
@@ -57,7 +55,7 @@ use crate::{
 pub struct Gateway {
     settings: Settings,
     shared: Shared,
-    listeners: Vec<(ListenerSettings, Bound)>,
+    listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     traces: Option<Exporter>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
@@ -171,7 +169,7 @@ impl Gateway {
 struct Running {
     settings: Settings,
     shared: Shared,
-    listeners: Vec<(ListenerSettings, Bound)>,
+    listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     workers: Vec<Worker>,
     requests: mpsc::Receiver<ControlRequest>,
@@ -190,10 +188,9 @@ impl Running {
         if let Some(admin) = &admin {
             supervisor.admin(admin.share().map_err(ServeError::Socket)?);
         }
-        let count = settings
-            .runtime
-            .workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
+        let count = NonZero::new(settings.runtime.workers)
+            .or_else(|| thread::available_parallelism().ok())
+            .map_or(1, NonZero::get);
         let workers = (0..count)
             .map(|number| {
                 let first = generation(&shared, &listeners).map_err(ServeError::Socket)?;
@@ -225,7 +222,7 @@ impl Running {
     /// Serves on for `drain_delay`, so that an application that stops later can make its last
     /// calls. Connections close after their next response, so that few are left at the end.
     async fn linger(&self, drain: &Drain, ending: &Ending) {
-        let delay = self.settings.timeouts.drain_delay;
+        let delay = *self.settings.timeouts.drain_delay;
         if !delay.is_zero() {
             drain.leaving.store(true, Ordering::Relaxed);
             tracing::info!(?delay, "ending soon: calls are still taken");
@@ -242,7 +239,7 @@ impl Running {
     async fn join(&mut self, drain: &Drain, ending: &Ending) -> Result<bool, ServeError> {
         let mut workers = join_all(self.workers.drain(..).map(Worker::join));
         let idle = tokio::select! {
-            ended = tokio::time::timeout(self.settings.timeouts.drain, &mut workers) => ended.ok(),
+            ended = tokio::time::timeout(*self.settings.timeouts.drain, &mut workers) => ended.ok(),
             () = ending.now.cancelled() => None,
         };
         drain.cut.cancel();
@@ -274,10 +271,7 @@ impl Running {
 }
 
 /// The parts of one worker.
-fn generation(
-    shared: &Shared,
-    listeners: &[(ListenerSettings, Bound)],
-) -> Result<Generation, BindError> {
+fn generation(shared: &Shared, listeners: &[(Listener, Bound)]) -> Result<Generation, BindError> {
     let parts = listeners.iter().map(|(settings, bound)| {
         Ok(ListenerParts { settings: settings.clone(), socket: bound.share()? })
     });

@@ -15,7 +15,7 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     credentials::CredentialManager,
     error::Chain,
     proxy::server::{BindError, Bound},
@@ -73,11 +73,8 @@ impl Running {
 
     /// Binds the sockets of the new listeners; a listener with an unchanged address keeps its open
     /// socket.
-    fn sockets(
-        &self,
-        wanted: &[ListenerSettings],
-    ) -> Result<Vec<(ListenerSettings, Bound)>, BindError> {
-        let open = |listener: &ListenerSettings| {
+    fn sockets(&self, wanted: &[Listener]) -> Result<Vec<(Listener, Bound)>, BindError> {
+        let open = |listener: &Listener| {
             let same = self.listeners.iter().find(|(old, _)| old.address == listener.address);
             match same {
                 Some((_, bound)) => bound.share(),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     admin,
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
@@ -151,7 +151,7 @@ impl Supervisor {
         &mut self,
         settings: &Settings,
         shared: &Shared,
-        listeners: &[(ListenerSettings, Bound)],
+        listeners: &[(Listener, Bound)],
     ) {
         let listeners = listeners.iter().map(|(listener, bound)| admin::ListenerView {
             name: listener.name.to_string(),

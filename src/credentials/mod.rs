@@ -34,4 +34,4 @@ pub use set_builder::{ValueProblem, ValueProblems, ValueTrouble};
 pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};
 pub use source::{LoadError, load};
 pub use status::{State, Status};
-pub use vault::{KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings, VaultVariables};
+pub use vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings};

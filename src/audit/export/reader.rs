@@ -103,12 +103,15 @@ enum Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Settings, Trail, testing::record};
+    use crate::{
+        audit::{Settings, Trail, testing::record},
+        domain::ByteSize,
+    };
 
     #[test]
     fn every_line_is_read_once_whatever_the_batches() {
         let home = tempfile::tempdir().unwrap();
-        let settings = Settings { segment_bytes: 5_000, ..Settings::new(home.path()) };
+        let settings = Settings { segment_bytes: ByteSize(5_000), ..Settings::new(home.path()) };
         let trail = Trail::open(&settings).unwrap();
         for _ in 0..30 {
             trail.submit(record());

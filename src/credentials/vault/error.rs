@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use http::StatusCode;
 
+use super::IncompleteVault;
 use crate::{
     credentials::{ValueProblems, source::Cause},
     domain::Span,
@@ -77,6 +78,9 @@ pub enum VaultError {
         /// The vault.
         address: String,
     },
+    /// Nothing says where the vault is, or how to log in.
+    #[error(transparent)]
+    Incomplete(#[from] IncompleteVault),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -1,32 +1,38 @@
-//! Fits a tree into the shape of the configuration: every unknown key, wrong type, malformed text
-//! and missing key is told, and what is left out of the result for it is nothing else.
+//! The structure of the configuration: every unknown key, wrong type, malformed text and missing
+//! key is reported, and left out.
+//!
+//! A required key that is missing or malformed gets a stand-in, so that the rest of its table can
+//! still be read and checked. [`super::checker`] reports nothing about a stand-in, and with a
+//! problem reported there are no settings, so none is ever used.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use figment::value::{Dict, Num, Value};
 
-use super::{
-    environment,
-    key::KeyPath,
-    layers::Places,
-    problem::{Place, Problem, listed, nearest, suggestion},
-    raw,
-    shape::{Field, Shape},
+use crate::{
+    config::{
+        key::KeyPath,
+        problem::{Location, Problem, listed, nearest, suggestion},
+        read::{Locations, two_underscores},
+        schema::{Field, Shape},
+        types::text::Kind,
+    },
+    domain::{Address, Name, TextForm as _},
 };
 
-/// The part of the tree that fits.
-pub(super) fn fit(
+/// Returns the part of the tree that has the right structure.
+pub(in crate::config) fn fit(
     tree: Value,
     shape: &Shape,
-    places: &Places,
+    locations: &Locations,
     problems: &mut Vec<Problem>,
 ) -> Value {
-    let mut fitting = Fitting { places, problems };
+    let mut fitting = Fitting { locations, problems };
     fitting.value(shape, &KeyPath::root(), tree).unwrap_or_else(|| Dict::new().into())
 }
 
 struct Fitting<'a> {
-    places: &'a Places,
+    locations: &'a Locations,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -43,7 +49,7 @@ impl Fitting<'_> {
                 let entries = list.into_iter().enumerate();
                 // An entry keeps its number, whatever became of the ones before it.
                 let fitted = entries.filter_map(|(at, value)| {
-                    self.value(inner, &path.index(at), value).or_else(|| empty(inner))
+                    self.value(inner, &path.index(at), value).or_else(|| stand_in(inner))
                 });
                 Some(Value::Array(tag, fitted.collect()))
             }
@@ -97,11 +103,18 @@ impl Fitting<'_> {
         for (key, value) in dict {
             let below = path.key(&key);
             if let Some(field) = fields.get(&key) {
-                fitted.extend(self.value(&field.shape, &below, value).map(|value| (key, value)));
+                let value = self.value(&field.shape, &below, value);
+                let value = value.or_else(|| stand_in(&field.shape).filter(|_| field.required));
+                fitted.extend(value.map(|value| (key, value)));
             } else {
                 // A key that was meant is not missing as well.
                 let meant = self.unknown(fields, &key, &below);
                 missing.retain(|key, _| meant != Some(key));
+            }
+        }
+        for (key, field) in fields {
+            if field.required && !fitted.contains_key(key) {
+                fitted.extend(stand_in(&field.shape).map(|value| (key.clone(), value)));
             }
         }
         for (key, field) in missing {
@@ -116,29 +129,28 @@ impl Fitting<'_> {
         for (name, value) in dict {
             let below = path.key(&name);
             let value = self.value(inner, &below, value);
-            match raw::complaint("name", &name) {
-                Some(complaint) => self.problems.push(self.problem(&below, complaint)),
-                // The name is taken, even if nothing usable stands under it.
-                None => fitted.extend(value.or_else(|| empty(inner)).map(|value| (name, value))),
+            match Name::check(&name) {
+                Err(complaint) => self.problems.push(self.problem(&below, complaint)),
+                // The name exists, even if its value is of no use.
+                Ok(()) => {
+                    fitted.extend(value.or_else(|| stand_in(inner)).map(|value| (name, value)));
+                }
             }
         }
         fitted
     }
 
-    fn text(&mut self, kind: &str, path: &KeyPath, text: String) -> Option<String> {
-        if let Some(complaint) = raw::complaint(kind, &text) {
+    fn text(&mut self, kind: &Kind, path: &KeyPath, text: String) -> Option<String> {
+        if let Err(complaint) = (kind.check)(&text) {
             self.problems.push(self.problem(path, complaint));
             return None;
         }
-        if kind == "path"
-            && let Some(resolved) = resolve(&self.places.of(path), &text)
-        {
-            return Some(resolved);
-        }
-        Some(text)
+        let resolved =
+            if kind.word == PathBuf::KIND { self.locations.of(path).resolve(&text) } else { None };
+        Some(resolved.unwrap_or(text))
     }
 
-    /// Tells of an unknown key, and returns the one that was probably meant.
+    /// Reports an unknown key, and returns the one that was probably meant.
     fn unknown<'f>(
         &mut self,
         fields: &'f BTreeMap<String, Field>,
@@ -147,9 +159,9 @@ impl Fitting<'_> {
     ) -> Option<&'f str> {
         let known: Vec<_> = fields.keys().map(String::as_str).collect();
         let problem = self.problem(path, "there is no such key");
-        let variable = matches!(problem.place(), Place::Variable(_));
+        let variable = matches!(problem.location(), Location::Variable(_));
         let hint = variable
-            .then(|| environment::two_underscores(key, &known))
+            .then(|| two_underscores(key, &known))
             .flatten()
             .or_else(|| suggestion(key, &known, "the keys here are"));
         self.problems.push(match hint {
@@ -194,21 +206,25 @@ impl Fitting<'_> {
     }
 
     fn problem(&self, path: &KeyPath, message: impl Into<String>) -> Problem {
-        Problem::new(self.places.of(path), path.clone(), message)
+        Problem::new(self.locations.of(path), path.clone(), message)
     }
 }
 
-/// What stands in for a table that is none, so that what refers to it is not wrong too.
-fn empty(shape: &Shape) -> Option<Value> {
-    matches!(shape, Shape::Table(_)).then(|| Dict::new().into())
-}
-
-/// A relative path is meant from where it is written; `None` if there is nothing to add.
-pub(super) fn resolve(place: &Place, text: &str) -> Option<String> {
-    let Place::File { path, .. } = place else { return None };
-    let folder = std::path::absolute(path).ok()?;
-    let resolved = folder.parent()?.join(Path::new(text));
-    resolved.into_os_string().into_string().ok()
+/// A value in place of one that is of no use.
+fn stand_in(shape: &Shape) -> Option<Value> {
+    match shape {
+        Shape::Table(fields) => {
+            let required = fields.iter().filter(|(_, field)| field.required);
+            let values =
+                required.filter_map(|(key, field)| Some((key.clone(), stand_in(&field.shape)?)));
+            Some(values.collect::<Dict>().into())
+        }
+        Shape::List(_) => Some(Vec::<Value>::new().into()),
+        // Any number of listeners may have port 0.
+        Shape::Text(kind) if kind.word == Address::KIND => Some("127.0.0.1:0".into()),
+        Shape::Text(kind) => Some(kind.example.into()),
+        _ => None,
+    }
 }
 
 fn is_whole(number: Num) -> bool {

@@ -1,35 +1,37 @@
-//! The configuration as it takes effect: every key, its value, and where the value came from.
+//! The effective configuration: every key, its value, and the location the value comes from.
 //!
-//! Identifiers are cut short. A secret cannot be here: none gets past [`super::secrets`].
+//! Identifiers are cut short. A secret cannot be here, because [`crate::config::read`] drops it.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
-use super::{
-    key::{KeyPath, Segment},
-    layers::Places,
-    problem::Place,
-    raw,
+use crate::{
+    config::{
+        key::{KeyPath, Segment},
+        problem::Location,
+        read::Locations,
+        types::Config,
+    },
+    credentials::ValueName,
 };
-use crate::credentials::ValueName;
 
 /// Every key with its value and its origin.
 #[derive(Debug)]
 pub struct Effective {
     document: DocumentMut,
-    origins: BTreeMap<KeyPath, Place>,
+    origins: BTreeMap<KeyPath, Location>,
 }
 
 impl Effective {
-    pub(super) fn new(raw: &raw::Config, places: &Places) -> Self {
-        let mut document = toml_edit::ser::to_document(raw).unwrap_or_default();
+    pub(in crate::config) fn new(config: &Config, locations: &Locations) -> Self {
+        let mut document = toml_edit::ser::to_document(config).unwrap_or_default();
         let mut origins = BTreeMap::new();
         expand(document.as_table_mut());
         each_value(document.as_table_mut(), &KeyPath::root(), &mut |path, value| {
             redact(path, value);
-            origins.insert(path.clone(), places.set(path));
+            origins.insert(path.clone(), locations.exactly(path));
         });
         Self { document, origins }
     }
@@ -51,17 +53,17 @@ impl Effective {
             toml_edit::de::from_document(self.document.clone()).unwrap_or_default();
         let origins = self.origins.iter();
         let origins: serde_json::Map<String, Json> =
-            origins.map(|(key, place)| (key.to_string(), place.to_string().into())).collect();
+            origins.map(|(key, location)| (key.to_string(), location.to_string().into())).collect();
         json!({ "configuration": configuration, "origins": origins })
     }
 
     /// Where the value of a key came from.
-    pub fn origin(&self, key: &KeyPath) -> &Place {
-        self.origins.get(key).unwrap_or(&Place::Default)
+    pub fn origin(&self, key: &KeyPath) -> &Location {
+        self.origins.get(key).unwrap_or(&Location::Default)
     }
 
     /// Every key that has a value, with its origin.
-    pub fn origins(&self) -> impl Iterator<Item = (&KeyPath, &Place)> {
+    pub fn origins(&self) -> impl Iterator<Item = (&KeyPath, &Location)> {
         self.origins.iter()
     }
 }

@@ -1,50 +1,33 @@
 //! The layer of environment variables: `PIGELLO_GATEWAY_` and the key, with `__` between levels.
 //!
-//! figment's own reader of the environment guesses types (`0012` becomes 12, `[x]` a list); here a
-//! variable becomes what the key takes, and an identifier stays the text it is.
+//! figment's own reader of the environment guesses types (`0012` becomes 12, `[x]` a list). Here the
+//! key decides the type, and an identifier stays text.
 
 use std::{ffi::OsString, iter::Peekable, slice, sync::Arc};
 
-use figment::{
-    Metadata, Profile, Provider, Source,
-    value::{Dict, Map, Value},
-};
+use figment::value::Value;
 
-use super::{
+use super::secrets;
+use crate::config::{
     key::{KeyPath, Shown},
-    problem::{Place, Problem},
-    secrets,
-    shape::Shape,
+    problem::{Location, Problem},
+    schema::Shape,
 };
 
-/// What the names of variables that hold a configuration key begin with.
+/// The prefix of the variables that set a configuration key.
 pub const PREFIX: &str = "PIGELLO_GATEWAY_";
-/// Names the configuration file; it is no key.
+/// The variable that names the configuration file; it sets no key.
 pub const CONFIG: &str = "PIGELLO_GATEWAY_CONFIG";
 
-/// One variable as a layer.
+/// A variable that sets a key.
 #[derive(Debug)]
 pub(super) struct Variable {
     pub(super) name: Arc<str>,
-    path: Vec<String>,
-    value: Value,
+    pub(super) path: KeyPath,
+    pub(super) value: Value,
 }
 
-impl Provider for Variable {
-    fn metadata(&self) -> Metadata {
-        Metadata::from("environment variable", Source::Custom(self.name.to_string()))
-    }
-
-    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
-        let mut value = self.value.clone();
-        for key in self.path.iter().rev() {
-            value = Dict::from([(key.clone(), value)]).into();
-        }
-        Ok(Map::from([(Profile::Default, value.into_dict().unwrap_or_default())]))
-    }
-}
-
-/// The variables that hold configuration keys, in the order of their names.
+/// Reads the variables that set keys, in the order of the keys.
 pub(super) fn read(
     environment: impl Iterator<Item = (OsString, OsString)>,
     shape: &Shape,
@@ -63,7 +46,7 @@ pub(super) fn read(
             Err(problem) => problems.push(problem),
         }
     }
-    variables.sort_by(|one, other| one.name.cmp(&other.name));
+    variables.sort_by(|one, other| (&one.path, &one.name).cmp(&(&other.path, &other.name)));
     variables
 }
 
@@ -87,65 +70,77 @@ fn variable(
     files: &Value,
 ) -> Result<Variable, Problem> {
     let name: Arc<str> = name.into();
-    let place = || Place::Variable(Arc::clone(&name));
+    let location = || Location::Variable(Arc::clone(&name));
     if secrets::is_client_secret(rest) {
-        return Err(secrets::refused(place(), KeyPath::root()));
+        return Err(secrets::refused(location(), KeyPath::root()));
     }
     let words: Vec<&str> = rest.split("__").collect();
     if words.iter().any(|word| word.is_empty()) {
         let message = "the name does not lead to a key: a level is empty";
-        return Err(Problem::new(place(), KeyPath::root(), message)
+        return Err(Problem::new(location(), KeyPath::root(), message)
             .hint("write the key in upper case, with two underscores between levels"));
     }
-    let mut path = Vec::with_capacity(words.len());
-    let shape = resolve(words.iter().peekable(), shape, Some(files), &mut path);
+    let mut path = KeyPath::root();
+    let shape = resolve(words.iter().peekable(), shape, Some(files), &mut path)
+        .map_err(|(path, length)| no_entry(location(), path, length))?;
     let value = value.into_string().map_err(|_| {
-        Problem::new(place(), KeyPath::root(), "the variable does not hold UTF-8 text")
+        Problem::new(location(), KeyPath::root(), "the variable does not hold UTF-8 text")
     })?;
     Ok(Variable { path, value: typed(shape, value), name })
 }
 
-/// Spells the key the way the files do, and finds what stands there.
+/// Says that a list has no entry of that number.
+pub(super) fn no_entry(location: Location, key: KeyPath, length: usize) -> Problem {
+    Problem::new(location, key, "there is no such entry in the list")
+        .hint(format!("entries are counted from 0; {length} begins a new one"))
+}
+
+/// Spells the key the way the files do, and finds the shape of its value. In a list only a number
+/// leads on: otherwise the error is the path and the list's length.
 fn resolve<'a>(
     mut words: Peekable<slice::Iter<'_, &str>>,
     shape: &'a Shape,
     there: Option<&Value>,
-    path: &mut Vec<String>,
-) -> Option<&'a Shape> {
-    let Some(word) = words.next() else { return Some(shape) };
+    path: &mut KeyPath,
+) -> Result<Option<&'a Shape>, (KeyPath, usize)> {
+    let Some(word) = words.next() else { return Ok(Some(shape)) };
     let lower = word.to_ascii_lowercase();
-    let (key, shape, there) = match shape {
+    let (shape, there) = match shape {
         Shape::Table(fields) => {
             let inner = there.and_then(Value::as_dict).and_then(|dict| dict.get(&lower));
             let shape = fields.get(&lower).map(|field| &field.shape);
-            (lower, shape, inner)
+            *path = path.key(lower);
+            (shape, inner)
         }
         Shape::Named(inner) => {
-            // A name of the files may hold what a variable's name cannot.
+            // A name in a file may have letters that a variable's name cannot have.
             let known = there.and_then(Value::as_dict);
             let same = |name: &&String| name.to_ascii_lowercase().replace(['-', '.'], "_") == lower;
             let key = known.and_then(|dict| dict.keys().find(same)).cloned().unwrap_or(lower);
             let there = known.and_then(|dict| dict.get(&key));
-            (key, Some(&**inner), there)
+            *path = path.key(key);
+            (Some(&**inner), there)
         }
         Shape::List(inner) => {
-            let index: Option<usize> = lower.parse().ok();
-            let there = there.and_then(Value::as_array).zip(index);
-            let there = there.and_then(|(list, index)| list.get(index));
-            (lower, Some(&**inner), there)
+            let list = there.and_then(Value::as_array).unwrap_or_default();
+            let Ok(index) = lower.parse() else { return Err((path.key(lower), list.len())) };
+            *path = path.index(index);
+            (Some(&**inner), list.get(index))
         }
-        _ => (lower, None, None),
+        _ => {
+            *path = path.key(lower);
+            (None, None)
+        }
     };
-    path.push(key);
-    let Some(shape) = shape else {
-        path.extend(words.map(|word| word.to_ascii_lowercase()));
-        return None;
-    };
-    resolve(words, shape, there, path)
+    if let Some(shape) = shape {
+        return resolve(words, shape, there, path);
+    }
+    words.for_each(|word| *path = path.key(word.to_ascii_lowercase()));
+    Ok(None)
 }
 
-/// Takes the text for what the key wants; what does not fit stays text and is complained about
-/// later, with all else.
+/// Gives the text the type of the key. A text that does not fit stays text: `validate` reports it
+/// with everything else.
 fn typed(shape: Option<&Shape>, text: String) -> Value {
     match shape {
         Some(Shape::Boolean) => text.parse::<bool>().map_or(text.into(), Value::from),
@@ -160,8 +155,8 @@ fn typed(shape: Option<&Shape>, text: String) -> Value {
     }
 }
 
-/// What a person who wrote one underscore for two should have written.
-pub(super) fn two_underscores(key: &str, known: &[&str]) -> Option<String> {
+/// Makes a hint for a key with one underscore where two are meant.
+pub(in crate::config) fn two_underscores(key: &str, known: &[&str]) -> Option<String> {
     let table = known.iter().find(|table| {
         key.strip_prefix(**table).is_some_and(|rest| rest.starts_with('_') && rest.len() > 1)
     })?;

@@ -1,92 +1,81 @@
-//! Operations, callers and policy: every pattern means something, and every caller can be known.
+//! Checks `[[operations]]`, `[[callers]]` and `[policy]`: every pattern matches an operation, and
+//! every caller can be identified.
 
 use std::{num::NonZeroU32, sync::Arc};
 
 use http::Method;
 
-use super::Checker;
+use super::checker::Checker;
 use crate::{
     config::{
         key::{KeyPath, Shown},
         problem::nearest,
-        raw::{self, Name, Written},
-        settings::{Access, Mode, PolicySettings, Unmatched},
+        types::{CallerEntry, Listener, OperationEntry},
     },
     domain::{
         Address, CallerLimits, CallerRule, Catalog, CatalogError, Operation, OperationPattern, Rate,
     },
+    proxy::stages::authorize::{Access, Mode},
 };
 
-/// The built-in operations and those of the configuration that are in order.
-pub(super) fn catalog(checker: &mut Checker<'_>) -> Option<Catalog> {
-    let mut own: Vec<Operation> = Vec::new();
-    let raw = checker.raw;
-    for (at, entry) in raw.operations.iter().enumerate() {
-        let key = KeyPath::root().key("operations").index(at);
-        let Some(operation) = operation(checker, &key, entry) else { continue };
-        // One at a time, so that each problem has its own key.
-        match Catalog::new(own.iter().cloned().chain([operation.clone()])) {
-            Ok(_) => own.push(operation),
-            Err(error) => {
-                let key = match error {
-                    CatalogError::NameTaken(_) | CatalogError::Name => key.key("name"),
-                    _ => key.key("path"),
-                };
-                let hint = "an operation is told by its method and path; \
-                            `explain` shows which one a request is";
-                checker.problem(&key, error.to_string(), hint);
+impl Checker<'_> {
+    /// The built-in operations and the valid ones of the configuration.
+    pub(super) fn catalog(&mut self) -> Option<Catalog> {
+        let mut own: Vec<Operation> = Vec::new();
+        let table = KeyPath::root().key("operations");
+        for (at, entry) in self.config.operations.iter().enumerate() {
+            let key = table.index(at);
+            let Some(operation) = self.operation(&key, entry) else { continue };
+            // One at a time, so that each problem has its own key.
+            match Catalog::new(own.iter().cloned().chain([operation.clone()])) {
+                Ok(_) => own.push(operation),
+                Err(error) => {
+                    let key = match error {
+                        CatalogError::NameTaken(_) | CatalogError::Name => key.key("name"),
+                        _ => key.key("path"),
+                    };
+                    let hint = "an operation is told by its method and path; \
+                                `explain` shows which one a request is";
+                    self.problem(&key, error.to_string(), hint);
+                }
             }
         }
+        Catalog::new(own)
+            .map_err(|error| {
+                self.problem(&table, error.to_string(), "rename the operation or change its path");
+            })
+            .ok()
     }
-    match Catalog::new(own) {
-        Ok(catalog) => Some(catalog),
-        Err(error) => {
-            let key = KeyPath::root().key("operations");
-            checker.problem(&key, error.to_string(), "rename the operation or change its path");
-            None
-        }
-    }
-}
 
-fn operation(
-    checker: &mut Checker<'_>,
-    key: &KeyPath,
-    entry: &raw::Operation,
-) -> Option<Operation> {
-    let mut check = |key: &str, name: &str, path: &str, hint: &str, at: &KeyPath| {
-        if let Err(error) = Operation::new(name, Method::GET, path) {
-            checker.problem(&at.key(key), error.to_string(), hint);
+    fn operation(&mut self, key: &KeyPath, entry: &OperationEntry) -> Option<Operation> {
+        let OperationEntry { name, method, path } = entry;
+        // One by one, because the first that is wrong would hide the others.
+        if let Err(error) = Operation::new(name, Method::GET, "/") {
+            self.problem(&key.key("name"), error.to_string(), "like `realestate.get`");
         }
-    };
-    // One by one, because the first of them that is wrong would hide the others.
-    if let Some(name) = &entry.name {
-        check("name", name, "/", "like `realestate.get`", key);
+        if let Err(error) = Operation::new("entity.action", Method::GET, path) {
+            let hint = "like `/objects/structural/realestate/{pk}/`";
+            self.problem(&key.key("path"), error.to_string(), hint);
+        }
+        let method = Method::from_bytes(method.as_bytes()).ok()?;
+        Operation::new(name, method, path).ok()
     }
-    if let Some(path) = &entry.path {
-        check("path", "entity.action", path, "like `/objects/structural/realestate/{pk}/`", key);
-    }
-    let method = Method::from_bytes(entry.method.as_ref()?.as_str().as_bytes()).ok()?;
-    Operation::new(entry.name.as_ref()?, method, entry.path.as_ref()?).ok()
-}
 
-impl Checker<'_> {
     pub(super) fn callers(&mut self, catalog: &Catalog) -> Vec<Arc<CallerRule>> {
-        let raw = self.raw;
-        let entries = raw.callers.iter().enumerate();
+        let entries = self.config.callers.iter().enumerate();
         entries
-            .filter_map(|(at, caller)| {
+            .map(|(at, caller)| {
                 self.claims_of_others(at, caller);
                 self.exact_names(at, caller);
                 self.can_be_known(at, caller);
-                let allow = self.patterns(&key(at).key("allow"), &caller.allow, catalog);
-                let limits = self.limits_of(at, caller);
-                Some(Arc::new(CallerRule {
-                    name: caller.name.as_ref()?.as_str().into(),
+                self.patterns(&key(at).key("allow"), &caller.allow, catalog);
+                Arc::new(CallerRule {
+                    name: Arc::clone(&caller.name),
                     unix_uids: caller.unix_uids.clone(),
-                    tls_names: caller.tls_names.iter().map(|name| name.as_str().into()).collect(),
-                    allow,
-                    limits,
-                }))
+                    tls_names: caller.tls_names.clone(),
+                    allow: caller.allow.clone(),
+                    limits: self.limits_of(at, caller),
+                })
             })
             .collect()
     }
@@ -95,11 +84,10 @@ impl Checker<'_> {
     pub(super) fn patterns(
         &mut self,
         key: &KeyPath,
-        written: &[Written<OperationPattern>],
+        patterns: &[OperationPattern],
         catalog: &Catalog,
-    ) -> Vec<OperationPattern> {
-        let patterns: Vec<_> = written.iter().map(|written| written.0.clone()).collect();
-        for pattern in &patterns {
+    ) {
+        for pattern in patterns {
             if catalog.operations().iter().any(|operation| pattern.matches(operation)) {
                 continue;
             }
@@ -110,10 +98,9 @@ impl Checker<'_> {
             };
             self.problem(key, format!("`{text}` stands for no operation"), hint);
         }
-        patterns
     }
 
-    fn limits_of(&mut self, at: usize, caller: &raw::Caller) -> CallerLimits {
+    fn limits_of(&mut self, at: usize, caller: &CallerEntry) -> CallerLimits {
         let mut above_zero = |name: &str, value: Option<u32>| {
             let number = NonZeroU32::new(value?);
             if number.is_none() {
@@ -135,12 +122,12 @@ impl Checker<'_> {
         }
     }
 
-    /// Two entries that one proof fits would make the order of the file decide who calls.
-    fn claims_of_others(&mut self, at: usize, caller: &raw::Caller) {
-        let raw = self.raw;
-        for other in raw.callers.iter().take(at) {
-            let whose = other.name.as_ref().map_or("another caller", Name::as_str);
-            if caller.name.is_some() && caller.name == other.name {
+    /// If two entries had the same proof, the order of the file would decide who calls.
+    fn claims_of_others(&mut self, at: usize, caller: &CallerEntry) {
+        for (before, other) in self.config.callers.iter().enumerate().take(at) {
+            let is_named = self.is_usable(&key(before).key("name"));
+            let whose = if is_named { &*other.name } else { "another caller" };
+            if caller.name == other.name {
                 self.problem(
                     &key(at).key("name"),
                     format!("another caller is named `{whose}`"),
@@ -164,7 +151,7 @@ impl Checker<'_> {
         }
     }
 
-    fn exact_names(&mut self, at: usize, caller: &raw::Caller) {
+    fn exact_names(&mut self, at: usize, caller: &CallerEntry) {
         for name in caller.tls_names.iter().filter(|name| name.contains('*')) {
             self.problem(
                 &key(at).key("tls_names"),
@@ -174,20 +161,12 @@ impl Checker<'_> {
         }
     }
 
-    fn can_be_known(&mut self, at: usize, caller: &raw::Caller) {
-        let raw = self.raw;
+    fn can_be_known(&mut self, at: usize, caller: &CallerEntry) {
         let key = key(at);
-        let address = |listener: &raw::Listener| listener.address.clone().map(|written| written.0);
-        let unix = raw
-            .listeners
-            .iter()
-            .any(|listener| matches!(address(listener), Some(Address::Unix(_))));
-        let tls = raw
-            .listeners
-            .iter()
-            .any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
-        let named = caller.name.is_some()
-            && raw.listeners.iter().any(|listener| listener.caller == caller.name);
+        let any = |is: &dyn Fn(&Listener) -> bool| self.config.listeners.iter().any(is);
+        let unix = any(&|listener| matches!(listener.address, Address::Unix(_)));
+        let tls = any(&Listener::asks_for_certificates);
+        let named = any(&|listener| listener.caller.as_ref() == Some(&caller.name));
         if !caller.unix_uids.is_empty() && !unix {
             self.warning(
                 &key.key("unix_uids"),
@@ -209,8 +188,7 @@ impl Checker<'_> {
                 "give it `unix_uids` or `tls_names`, or name it as a listener's `caller`",
             );
         }
-        if caller.name.is_some() && caller.allow.is_empty() && raw.policy.mode == raw::Mode::Enforce
-        {
+        if caller.allow.is_empty() && self.config.policy.mode == Mode::Enforce {
             self.warning(
                 &key.key("allow"),
                 "is empty, so the caller is refused everything",
@@ -219,38 +197,22 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn policy(&mut self) -> PolicySettings {
-        let raw = self.raw;
-        let named = !raw.callers.is_empty();
-        let unidentified = match raw.policy.unidentified {
-            Some(raw::Unidentified::Allow) => Access::Allow,
-            Some(raw::Unidentified::Deny) | None => Access::Deny,
-        };
+    pub(super) fn policy(&mut self) {
+        let policy = &self.config.policy;
         let key = KeyPath::root().key("policy");
-        if unidentified == Access::Allow && named {
+        if policy.unidentified() == Access::Allow && !self.config.callers.is_empty() {
             self.warning(
                 &key.key("unidentified"),
                 "callers that nobody knows may do more than those in [[callers]]",
                 "write \"deny\" once every caller has its entry",
             );
         }
-        if raw.policy.mode == raw::Mode::Report {
+        if policy.mode == Mode::Report {
             self.warning(
                 &key.key("mode"),
                 "nothing is refused for want of permission; the trail says what would be",
                 "write \"enforce\" once the trail shows no `would_refuse`",
             );
-        }
-        PolicySettings {
-            unidentified,
-            unmatched: match raw.policy.unmatched {
-                raw::Unmatched::Deny => Unmatched::Deny,
-                raw::Unmatched::Forward => Unmatched::Forward,
-            },
-            mode: match raw.policy.mode {
-                raw::Mode::Enforce => Mode::Enforce,
-                raw::Mode::Report => Mode::Report,
-            },
         }
     }
 }

@@ -1,31 +1,27 @@
-//! Credential sets: each source has the keys it needs and none that belong to another.
+//! Checks `[credentials.…]`: each source has the keys it needs, and none of another source.
 
 use std::collections::BTreeMap;
 
-use super::{Checker, to_path};
+use super::checker::Checker;
 use crate::{
     config::{
-        environment,
-        fit::resolve,
         key::KeyPath,
         problem::listed,
-        raw::{self, Identifier, SourceKind},
-        settings::{CredentialsSettings, FixedValues, SourceSettings},
+        read::PREFIX,
+        types::{Credentials, SourceKind},
     },
-    credentials::ValueName,
+    credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, ValueName, VaultAuth},
     domain::CredentialsName,
 };
 
 impl Checker<'_> {
-    pub(super) fn credentials(&mut self) -> BTreeMap<CredentialsName, CredentialsSettings> {
-        let raw = self.raw;
-        let entries = raw.credentials.iter();
+    pub(super) fn credentials(&mut self) -> BTreeMap<CredentialsName, Settings> {
+        let auth = self.vault();
+        let entries = self.config.credentials.iter();
         entries
             .filter_map(|(name, set)| {
                 let key = KeyPath::root().key("credentials").key(name.as_str());
-                let name = CredentialsName::new(name.as_str());
-                let settings = self.credential_set(&key, name.clone(), set)?;
-                Some((name, settings))
+                Some((name.clone(), self.credential_set(&key, name, set, auth.as_ref())?))
             })
             .collect()
     }
@@ -33,12 +29,12 @@ impl Checker<'_> {
     fn credential_set(
         &mut self,
         key: &KeyPath,
-        name: CredentialsName,
-        set: &raw::Credentials,
-    ) -> Option<CredentialsSettings> {
-        let refresh = self.above_zero(&key.key("refresh"), &set.refresh);
-        let max_stale = set.max_stale.as_ref().map(|span| span.0.into());
-        if max_stale.is_some_and(|max_stale| max_stale < refresh) {
+        name: &CredentialsName,
+        set: &Credentials,
+        auth: Option<&VaultAuth>,
+    ) -> Option<Settings> {
+        self.above_zero(&key.key("refresh"), set.refresh);
+        if set.max_stale.is_some_and(|max_stale| max_stale < set.refresh) {
             self.problem(
                 &key.key("max_stale"),
                 "is shorter than `refresh`, so a set would expire before it is read again",
@@ -47,15 +43,18 @@ impl Checker<'_> {
         }
         let kind = set.source?;
         self.foreign_keys(key, kind, set);
-        Some(CredentialsSettings {
-            name,
-            fixed: fixed_values(set),
-            source: self.source(key, kind, set)?,
-            refresh,
-            max_stale,
-            withdrawal_grace: set.withdrawal_grace.0.into(),
-            rejection_limit: set.rejection_limit.0.into(),
-            overlap: set.overlap.0.into(),
+        Some(Settings {
+            name: name.clone(),
+            fixed: identifiers(set),
+            source: self.source(key, kind, set, auth)?,
+            refresh: RefreshSettings {
+                interval: *set.refresh,
+                max_stale: set.max_stale.map(Into::into),
+                withdrawal_grace: *set.withdrawal_grace,
+                rejection_limit: *set.rejection_limit,
+                overlap: *set.overlap,
+                ..RefreshSettings::default()
+            },
         })
     }
 
@@ -63,43 +62,39 @@ impl Checker<'_> {
         &mut self,
         key: &KeyPath,
         kind: SourceKind,
-        set: &raw::Credentials,
+        set: &Credentials,
+        auth: Option<&VaultAuth>,
     ) -> Option<SourceSettings> {
         match kind {
             SourceKind::Directory => {
                 let path = self.needed(key, "path", "directory", set.path.as_ref())?;
-                let place = self.places.of(&key.key("path"));
-                let path = resolve(&place, path).unwrap_or_else(|| path.clone());
-                Some(SourceSettings::Directory { path: path.into() })
+                let resolved = self.locations.of(&key.key("path")).resolve(path);
+                let path = resolved.unwrap_or_else(|| path.clone()).into();
+                Some(SourceSettings::Directory { path })
             }
             SourceKind::Environment => {
-                let prefix = set.prefix.as_deref()?;
-                if prefix.starts_with(environment::PREFIX) {
+                let prefix = set.prefix.clone()?;
+                if prefix.starts_with(PREFIX) {
                     self.problem(
                         &key.key("prefix"),
                         "variables with this prefix set keys of the configuration",
                         "choose another prefix, like `PIGELLO_`",
                     );
                 }
-                Some(SourceSettings::Environment { prefix: prefix.to_owned() })
+                Some(SourceSettings::Environment { prefix })
             }
             SourceKind::Sealed => {
                 let file = self.needed(key, "file", "sealed", set.file.as_ref());
                 let key_file = self.needed(key, "key_file", "sealed", set.key_file.as_ref());
-                Some(SourceSettings::Sealed { file: to_path(file?), key_file: to_path(key_file?) })
+                Some(SourceSettings::Sealed { file: file?.clone(), key_file: key_file?.clone() })
             }
             SourceKind::Vault => {
-                let path = self.needed(key, "path", "vault", set.path.as_ref())?;
-                Some(SourceSettings::Vault {
-                    mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
-                    path: path.trim_matches('/').to_owned(),
-                    kv_version: set.kv_version?,
-                })
+                Some(SourceSettings::Vault(Box::new(self.vault_secret(key, set, auth)?)))
             }
         }
     }
 
-    /// A key that the chosen variant of a table must have.
+    /// Returns the value of a key that this variant of a table must have.
     pub(super) fn needed<'a, T>(
         &mut self,
         table: &KeyPath,
@@ -107,11 +102,9 @@ impl Checker<'_> {
         variant: &str,
         value: Option<&'a T>,
     ) -> Option<&'a T> {
-        let key = table.key(name);
-        // A value that was there and had the wrong form has been complained about.
-        if value.is_none() && !self.places.is_set(&key) {
+        if value.is_none() {
             self.problem(
-                &key,
+                &table.key(name),
                 format!("is missing, and \"{variant}\" needs it"),
                 format!("add `{name} = …` to [{table}]"),
             );
@@ -119,8 +112,8 @@ impl Checker<'_> {
         value
     }
 
-    /// A key of another source is a sign that the wrong source is chosen, or an old one is left.
-    fn foreign_keys(&mut self, key: &KeyPath, kind: SourceKind, set: &raw::Credentials) {
+    /// A key of another source means that the wrong source is chosen, or that an old key is left.
+    fn foreign_keys(&mut self, key: &KeyPath, kind: SourceKind, set: &Credentials) {
         use SourceKind::{Directory, Environment, Sealed, Vault};
         let keys: [(&str, bool, &[SourceKind]); 6] = [
             ("path", set.path.is_some(), &[Directory, Vault]),
@@ -147,17 +140,20 @@ impl Checker<'_> {
     }
 }
 
-fn fixed_values(set: &raw::Credentials) -> FixedValues {
-    let values: [(ValueName, &Option<Identifier>); 6] = [
+fn identifiers(set: &Credentials) -> Identifiers {
+    let mut identifiers = Identifiers::new();
+    for (name, value) in [
         (ValueName::CustomerId, &set.customer_id),
         (ValueName::ApplicationId, &set.application_id),
         (ValueName::ServiceId, &set.service_id),
         (ValueName::ServiceVersionId, &set.service_version_id),
         (ValueName::ClientCt, &set.client_ct),
         (ValueName::ClientObjectId, &set.client_object_id),
-    ];
-    let given = values
-        .into_iter()
-        .filter_map(|(name, value)| value.as_ref().map(|value| (name, value.as_str().to_owned())));
-    FixedValues(given.collect())
+    ] {
+        if let Some(value) = value {
+            // One that cannot be a header's value has been reported.
+            let _reported = identifiers.insert(name, value);
+        }
+    }
+    identifiers
 }

@@ -1,23 +1,25 @@
-//! The form of the configuration, read off its JSON Schema: which keys there are and what each
-//! takes. One source for what `config schema` prints and what a file is checked against.
+//! The JSON Schema as a tree: which keys there are, and what each takes.
+//!
+//! A file is checked against the very schema that `config schema` prints. serde alone stops at the
+//! first mistake, and its errors quote values.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::raw;
+use crate::config::types::text::{self, Kind};
 
 /// What may stand at one place.
 #[derive(Debug)]
-pub(super) enum Shape {
+pub(in crate::config) enum Shape {
     /// A table with these keys.
     Table(BTreeMap<String, Field>),
     /// A table whose keys are names of the configuration's own.
     Named(Box<Self>),
     /// A list.
     List(Box<Self>),
-    /// Text of a kind, see [`super::raw::complaint`].
-    Text(String),
+    /// Text of a kind.
+    Text(&'static Kind),
     /// One of these words.
     Choice(Vec<String>),
     /// A whole number between two bounds, both allowed.
@@ -30,14 +32,14 @@ pub(super) enum Shape {
 
 /// A key of a table.
 #[derive(Debug)]
-pub(super) struct Field {
-    pub(super) shape: Shape,
-    pub(super) required: bool,
+pub(in crate::config) struct Field {
+    pub(in crate::config) shape: Shape,
+    pub(in crate::config) required: bool,
 }
 
 impl Shape {
     /// Reads the root of a schema.
-    pub(super) fn of_schema(schema: &Value) -> Self {
+    pub(in crate::config) fn of_schema(schema: &Value) -> Self {
         Self::of(schema, schema)
     }
 
@@ -51,7 +53,7 @@ impl Shape {
             },
             Some("array") => match schema.get("items") {
                 Some(items) => Self::List(of(items)),
-                None => Self::List(Box::new(Self::Text(String::new()))),
+                None => Self::List(Box::new(Self::Text(text::kind("")))),
             },
             Some("boolean") => Self::Boolean,
             Some("integer") => {
@@ -65,17 +67,17 @@ impl Shape {
             }
             _ => match choices(schema) {
                 Some(words) => Self::Choice(words),
-                None => Self::Text(text(schema, "x-kind").unwrap_or_default().to_owned()),
+                None => Self::Text(text::kind(word(schema, "x-kind").unwrap_or_default())),
             },
         }
     }
 
     /// What a person who has to write a value could write.
-    pub(super) fn example(&self) -> String {
+    pub(in crate::config) fn example(&self) -> String {
         match self {
             Self::Table(_) | Self::Named(_) => "{ … }".to_owned(),
             Self::List(inner) => format!("[{}]", inner.example()),
-            Self::Text(kind) => format!("\"{}\"", raw::example(kind)),
+            Self::Text(kind) => format!("\"{}\"", kind.example),
             Self::Choice(words) => {
                 let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 words.join(" | ")
@@ -87,11 +89,11 @@ impl Shape {
     }
 
     /// What a value of the wrong type should have been.
-    pub(super) fn wanted(&self) -> &'static str {
+    pub(in crate::config) fn wanted(&self) -> &'static str {
         match self {
             Self::Table(_) | Self::Named(_) => "a table",
             Self::List(_) => "a list",
-            Self::Text(kind) => match kind.as_str() {
+            Self::Text(kind) => match kind.word {
                 "duration" => "a duration in quotes, like \"30s\"",
                 "size" => "a size in quotes, like \"64KiB\"",
                 _ => "text in quotes",
@@ -106,7 +108,7 @@ impl Shape {
 
 /// Follows a reference; what stands beside it (a description, a default) is no part of the form.
 fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
-    let target = text(schema, "$ref").and_then(|target| target.strip_prefix('#'));
+    let target = word(schema, "$ref").and_then(|target| target.strip_prefix('#'));
     target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
 }
 
@@ -130,7 +132,7 @@ fn fields(schema: &Value, properties: Option<&Value>, root: &Value) -> BTreeMap<
 
 fn bounds(schema: &Value) -> (i128, i128) {
     let bound = |name: &str| schema.get(name).and_then(Value::as_i64).map(i128::from);
-    let most = match text(schema, "format") {
+    let most = match word(schema, "format") {
         Some("uint8") => u8::MAX.into(),
         Some("uint16") => u16::MAX.into(),
         Some("uint32") => u32::MAX.into(),
@@ -140,14 +142,14 @@ fn bounds(schema: &Value) -> (i128, i128) {
 }
 
 fn choices(schema: &Value) -> Option<Vec<String>> {
-    let word = |value: &Value| value.as_str().map(str::to_owned);
+    let of = |value: &Value| value.as_str().map(str::to_owned);
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return words.iter().map(word).collect();
+        return words.iter().map(of).collect();
     }
     let options = schema.get("oneOf").and_then(Value::as_array)?;
-    options.iter().map(|option| option.get("const").and_then(word)).collect()
+    options.iter().map(|option| option.get("const").and_then(of)).collect()
 }
 
-fn text<'a>(schema: &'a Value, key: &str) -> Option<&'a str> {
+fn word<'a>(schema: &'a Value, key: &str) -> Option<&'a str> {
     schema.get(key).and_then(Value::as_str)
 }

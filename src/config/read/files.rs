@@ -1,7 +1,7 @@
-//! One configuration file: read, parsed, and taken as a layer, with the line of every key.
+//! One configuration file as a layer, with the line of every key.
 //!
-//! figment's own TOML reader takes a missing file for an empty one and prints the offending line;
-//! here a missing file is an error and a line that does not parse is only named.
+//! figment's own TOML reader takes a missing file for an empty one, and its error prints the line
+//! that does not parse. Here a missing file is an error, and an error names the line only.
 
 use std::{
     collections::BTreeMap,
@@ -18,28 +18,28 @@ use figment::{
 };
 use toml_edit::{Document, Item, TableLike};
 
-use super::{
+use crate::config::{
     key::KeyPath,
-    problem::{Place, Problem},
+    problem::{Location, Problem},
 };
 
-/// No configuration is larger; a wrong path may well lead to something that is.
+/// No configuration is larger, but what a wrong path leads to may be.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// A file as a layer.
 #[derive(Debug)]
 pub(super) struct FileLayer {
     pub(super) path: Arc<Path>,
-    pub(super) lines: BTreeMap<KeyPath, usize>,
+    lines: BTreeMap<KeyPath, usize>,
     tree: Dict,
 }
 
 impl FileLayer {
-    /// Reads a file. What is wrong inside goes to `problems`, and the rest is still taken.
+    /// Reads a file. Mistakes inside go to `problems`, and the rest of the file is still used.
     pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
         let path: Arc<Path> = path.into();
-        let place = |line, column| Place::File { path: Arc::clone(&path), line, column };
-        let whole = |message: String| Problem::new(place(None, None), KeyPath::root(), message);
+        let location = |line, column| Location::File { path: Arc::clone(&path), line, column };
+        let whole = |message: String| Problem::new(location(None, None), KeyPath::root(), message);
         let text = read_text(&path).map_err(|problem| {
             let hint = "name the configuration with `--config FILE` or PIGELLO_GATEWAY_CONFIG";
             let elsewhere = matches!(problem, Unreadable::Missing | Unreadable::Folder);
@@ -50,13 +50,21 @@ impl FileLayer {
         let document = Document::parse(text.as_str()).map_err(|error| {
             let at = error.span().map(|span| newlines.position(&text, span.start));
             let (line, column) = at.unzip();
-            let place = place(line, column);
-            Problem::new(place, KeyPath::root(), format!("not TOML: {}", message_of(&error)))
+            let location = location(line, column);
+            Problem::new(location, KeyPath::root(), format!("not TOML: {}", message_of(&error)))
         })?;
-        let mut reader = Reader { newlines, lines: BTreeMap::new(), problems, place: &place };
+        let mut reader = Reader { newlines, lines: BTreeMap::new(), problems, location: &location };
         let tree = reader.table(&KeyPath::root(), document.as_table());
         let lines = reader.lines;
         Ok(Self { path, lines, tree })
+    }
+}
+
+impl FileLayer {
+    /// The location of a key of this file.
+    pub(super) fn location(&self, key: &KeyPath) -> Location {
+        let line = self.lines.get(key).copied();
+        Location::File { path: Arc::clone(&self.path), line, column: None }
     }
 }
 
@@ -80,7 +88,7 @@ fn read_text(path: &Path) -> Result<String, Unreadable> {
     Ok(text)
 }
 
-/// Why there is no text.
+/// The reason why there is no text.
 #[derive(Debug, thiserror::Error)]
 enum Unreadable {
     #[error("there is no such file")]
@@ -140,10 +148,10 @@ struct Reader<'a, P> {
     newlines: Newlines,
     lines: BTreeMap<KeyPath, usize>,
     problems: &'a mut Vec<Problem>,
-    place: &'a P,
+    location: &'a P,
 }
 
-impl<P: Fn(Option<usize>, Option<usize>) -> Place> Reader<'_, P> {
+impl<P: Fn(Option<usize>, Option<usize>) -> Location> Reader<'_, P> {
     fn table(&mut self, path: &KeyPath, table: &dyn TableLike) -> Dict {
         let mut dict = Dict::new();
         for (key, item) in table.iter() {
@@ -181,10 +189,10 @@ impl<P: Fn(Option<usize>, Option<usize>) -> Place> Reader<'_, P> {
             Toml::Float(number) => Some((*number.value()).into()),
             Toml::Boolean(boolean) => Some((*boolean.value()).into()),
             Toml::Datetime(_) => {
-                let place = self.place_of(path);
+                let location = self.location_of(path);
                 let message = "a date stands here, and no key takes one";
                 self.problems
-                    .push(Problem::new(place, path.clone(), message).hint("put it in quotes"));
+                    .push(Problem::new(location, path.clone(), message).hint("put it in quotes"));
                 None
             }
             Toml::Array(array) => {
@@ -206,7 +214,7 @@ impl<P: Fn(Option<usize>, Option<usize>) -> Place> Reader<'_, P> {
         }
     }
 
-    fn place_of(&self, path: &KeyPath) -> Place {
-        (self.place)(self.lines.get(path).copied(), None)
+    fn location_of(&self, path: &KeyPath) -> Location {
+        (self.location)(self.lines.get(path).copied(), None)
     }
 }

@@ -3,13 +3,15 @@
 //! There is no key for a secret, on purpose: identifiers may stand in a configuration, and every
 //! secret is named by the file or the vault it lives in.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FilePath, Identifier, Written};
+use super::text::Identifier;
 use crate::{
     credentials::RefreshSettings,
-    domain::{Origin, Span},
+    domain::{Origin, Span, Text},
 };
 
 /// Where one credential set comes from.
@@ -24,59 +26,54 @@ pub struct Credentials {
     #[schemars(required)]
     pub source: Option<SourceKind>,
     /// `X-PIGELLO-CUSTOMER-ID`: which customer of Pigello is called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub customer_id: Option<Identifier>,
+    #[schemars(with = "Option<Text<Identifier>>")]
+    pub customer_id: Option<String>,
     /// `X-PIGELLO-APPLICATION-ID`: the registered application.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub application_id: Option<Identifier>,
+    #[schemars(with = "Option<Text<Identifier>>")]
+    pub application_id: Option<String>,
     /// `X-PIGELLO-SERVICE-ID`: the service below the application.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_id: Option<Identifier>,
+    #[schemars(with = "Option<Text<Identifier>>")]
+    pub service_id: Option<String>,
     /// `X-PIGELLO-SERVICE-VERSION-ID`: the version of the service that the customer activated.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_version_id: Option<Identifier>,
+    #[schemars(with = "Option<Text<Identifier>>")]
+    pub service_version_id: Option<String>,
     /// `X-PIGELLO-CLIENT-CT`: the content type of the object the integration is activated on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_ct: Option<Identifier>,
+    #[schemars(with = "Option<Text<Identifier>>")]
+    pub client_ct: Option<String>,
     /// `X-PIGELLO-CLIENT-ENTITY`: the identifier of that object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_object_id: Option<Identifier>,
+    #[schemars(with = "Option<Text<Identifier>>")]
+    pub client_object_id: Option<String>,
     /// With `source = "directory"`: the folder with one file a value, named like the keys here.
     /// With `source = "vault"`: the path of the secret below its mount.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// With `source = "environment"`: what stands before the values' names in upper case. Default:
     /// `PIGELLO_`, as in `PIGELLO_CUSTOMER_ID`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// With `source = "sealed"`: the encrypted store, as `credentials init` made it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub file: Option<PathBuf>,
     /// With `source = "sealed"`: the key that opens the store, a file that nobody else can read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub key_file: Option<PathBuf>,
     /// With `source = "vault"`: where the key-value engine is mounted. Default: `secret`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
     /// With `source = "vault"`: the version of the key-value engine, 1 or 2. Default: 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2))]
     pub kv_version: Option<u8>,
     /// How often the source is read again.
-    pub refresh: Written<Span>,
+    pub refresh: Span,
     /// How long a set may be used after its source was last read. Without it: for as long as the
     /// source cannot be reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_stale: Option<Written<Span>>,
+    pub max_stale: Option<Span>,
     /// How long a set is used on after it was deleted at its source, or reading it was forbidden
     /// there; `0s` is not at all.
-    pub withdrawal_grace: Written<Span>,
+    pub withdrawal_grace: Span,
     /// How long calls are still sent while Pigello answers every one of them with 401 and the source
     /// has nothing newer. After it they get a 503.
-    pub rejection_limit: Written<Span>,
+    pub rejection_limit: Span,
     /// How long the version before is kept after a rotation, from the first call that Pigello took
     /// with the new one.
-    pub overlap: Written<Span>,
+    pub overlap: Span,
 }
 
 impl Default for Credentials {
@@ -95,11 +92,27 @@ impl Default for Credentials {
             key_file: None,
             mount: None,
             kv_version: None,
-            refresh: Written(Span(RefreshSettings::INTERVAL)),
+            refresh: Span(RefreshSettings::INTERVAL),
             max_stale: None,
-            withdrawal_grace: Written(Span(RefreshSettings::WITHDRAWAL_GRACE)),
-            rejection_limit: Written(Span(RefreshSettings::REJECTION_LIMIT)),
-            overlap: Written(Span(RefreshSettings::OVERLAP)),
+            withdrawal_grace: Span(RefreshSettings::WITHDRAWAL_GRACE),
+            rejection_limit: Span(RefreshSettings::REJECTION_LIMIT),
+            overlap: Span(RefreshSettings::OVERLAP),
+        }
+    }
+}
+
+impl Credentials {
+    /// Fills in the defaults that depend on the source.
+    pub(super) fn derive_defaults(&mut self) {
+        match self.source {
+            Some(SourceKind::Environment) => {
+                self.prefix.get_or_insert_with(|| "PIGELLO_".to_owned());
+            }
+            Some(SourceKind::Vault) => {
+                self.mount.get_or_insert_with(|| "secret".to_owned());
+                self.kv_version.get_or_insert(2);
+            }
+            Some(SourceKind::Sealed | SourceKind::Directory) | None => {}
         }
     }
 }
@@ -118,63 +131,86 @@ pub enum SourceKind {
     Environment,
 }
 
+impl SourceKind {
+    /// The word for it in a file.
+    pub(in crate::config) const fn word(self) -> &'static str {
+        match self {
+            Self::Vault => "vault",
+            Self::Sealed => "sealed",
+            Self::Directory => "directory",
+            Self::Environment => "environment",
+        }
+    }
+}
+
 /// The vault.
 ///
 /// What is absent is taken from `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE`, or their `BAO_`
 /// twins.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vault {
     /// Scheme, host and port. `http://` only to a loopback address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<Written<Origin>>,
+    pub address: Option<Origin>,
     /// Trust the roots in this PEM file instead of the platform's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub ca_file: Option<PathBuf>,
     /// The namespace, where the vault has them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// A client certificate for the vault, a PEM file. With `auth.method = "cert"` it is the login.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub certificate: Option<PathBuf>,
     /// The private key of that certificate, a PEM file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub private_key: Option<PathBuf>,
     /// How the gateway logs in. Without it: the token in `VAULT_TOKEN` or `BAO_TOKEN`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth: Option<VaultAuth>,
+    pub auth: Option<VaultLogin>,
 }
 
+impl Vault {
+    /// Fills in the defaults that depend on the login.
+    pub(super) fn derive_defaults(&mut self) {
+        if let Some(auth) = &mut self.auth
+            && let Some(method) = auth.method
+        {
+            auth.mount.get_or_insert_with(|| method.word().to_owned());
+            if method == VaultMethod::Kubernetes {
+                auth.jwt_file.get_or_insert_with(|| SERVICE_ACCOUNT_TOKEN.into());
+            }
+        }
+    }
+}
+
+/// Where Kubernetes puts a pod's own token.
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
 /// How the gateway logs in to the vault.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["method"]))]
-pub struct VaultAuth {
+#[schemars(rename = "VaultAuth", extend("required" = ["method"]))]
+pub struct VaultLogin {
     /// The auth method.
     #[schemars(required)]
     pub method: Option<VaultMethod>,
     /// Where the auth method is mounted. Default: the method's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
     /// With `method = "token"`: the file that holds the token, read again when it changes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_file: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub token_file: Option<PathBuf>,
     /// With `method = "approle"`: the role id, which is an identifier.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role_id: Option<Identifier>,
+    #[schemars(with = "Option<Text<Identifier>>")]
+    pub role_id: Option<String>,
     /// With `method = "approle"`: the file that holds the secret id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_id_file: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub secret_id_file: Option<PathBuf>,
     /// With `method = "approle"`: the file holds a wrapping token instead, which is unwrapped once.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_id_wrapped: Option<bool>,
     /// With `method = "kubernetes"`, `"jwt"` or `"cert"`: the role to log in as.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// With `method = "kubernetes"` or `"jwt"`: the file that holds the token of the workload.
     /// Default for `kubernetes`: the service account's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwt_file: Option<FilePath>,
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub jwt_file: Option<PathBuf>,
 }
 
 /// The auth methods.
@@ -191,4 +227,17 @@ pub enum VaultMethod {
     Cert,
     /// A JWT in a file, signed by an issuer that the vault trusts.
     Jwt,
+}
+
+impl VaultMethod {
+    /// The word for it in a file.
+    pub(in crate::config) const fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::AppRole => "approle",
+            Self::Kubernetes => "kubernetes",
+            Self::Cert => "cert",
+            Self::Jwt => "jwt",
+        }
+    }
 }

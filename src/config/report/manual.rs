@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::schema::schema;
+use crate::config::schema::schema;
 
 /// The page `docs/src/reference/configuration.md`.
 pub fn manual() -> String {

@@ -1,19 +1,22 @@
-//! The vault: reached over TLS, and the login has what its method needs.
+//! Checks `[vault]`: it is reached over TLS, and the login has the keys that its method needs.
 
-use super::{Checker, to_path};
-use crate::config::{
-    key::KeyPath,
-    problem::listed,
-    raw::{self, SourceKind, VaultMethod},
-    settings::{VaultAuth, VaultLogin, VaultSettings},
+use super::checker::Checker;
+use crate::{
+    config::{
+        key::KeyPath,
+        problem::listed,
+        types::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod},
+    },
+    credentials::{ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultSettings},
 };
 
 impl Checker<'_> {
-    pub(super) fn vault(&mut self) -> Option<VaultSettings> {
-        let raw = self.raw;
-        let vault = raw.vault.as_ref()?;
+    /// Checks the section, and returns the login.
+    pub(super) fn vault(&mut self) -> Option<VaultAuth> {
+        let config = self.config;
+        let vault = config.vault.as_ref()?;
         let table = KeyPath::root().key("vault");
-        if !raw.credentials.values().any(|set| set.source == Some(SourceKind::Vault)) {
+        if !config.credentials.values().any(|set| set.source == Some(SourceKind::Vault)) {
             self.warning(
                 &table,
                 "no credentials have `source = \"vault\"`, so the vault is never asked",
@@ -21,8 +24,8 @@ impl Checker<'_> {
             );
         }
         if let Some(address) = &vault.address
-            && !address.0.is_tls()
-            && !address.0.is_loopback()
+            && !address.is_tls()
+            && !address.is_loopback()
         {
             self.problem(
                 &table.key("address"),
@@ -41,71 +44,76 @@ impl Checker<'_> {
                 format!("add `{missing} = …` to [vault]"),
             );
         }
-        let auth = match &vault.auth {
-            Some(auth) => Some(self.vault_auth(&table.key("auth"), auth, vault)?),
-            None => None,
-        };
+        self.vault_auth(&table.key("auth"), vault.auth.as_ref()?, vault)
+    }
+
+    /// Where the secret of a credential set lies, and how to reach it.
+    pub(super) fn vault_secret(
+        &mut self,
+        key: &KeyPath,
+        set: &Credentials,
+        auth: Option<&VaultAuth>,
+    ) -> Option<VaultSettings> {
+        let path = self.needed(key, "path", "vault", set.path.as_ref())?;
+        let vault = self.config.vault.clone().unwrap_or_default();
+        let certificate = vault.certificate.zip(vault.private_key);
         Some(VaultSettings {
-            address: vault.address.clone().map(|written| written.0),
-            ca_file: vault.ca_file.as_ref().map(to_path),
-            namespace: vault.namespace.clone(),
-            client_certificate: vault
-                .certificate
-                .as_ref()
-                .map(to_path)
-                .zip(vault.private_key.as_ref().map(to_path)),
-            auth,
+            address: vault.address,
+            ca_file: vault.ca_file,
+            client_certificate: certificate
+                .map(|(certificate, private_key)| ClientCertificate { certificate, private_key }),
+            namespace: vault.namespace,
+            auth: auth.cloned(),
+            mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
+            path: path.trim_matches('/').to_owned(),
+            kv_version: if set.kv_version? == 1 { KvVersion::V1 } else { KvVersion::V2 },
         })
     }
 
-    fn vault_auth(
-        &mut self,
-        key: &KeyPath,
-        auth: &raw::VaultAuth,
-        vault: &raw::Vault,
-    ) -> Option<VaultAuth> {
+    fn vault_auth(&mut self, key: &KeyPath, auth: &VaultLogin, vault: &Vault) -> Option<VaultAuth> {
         let method = auth.method?;
         self.foreign_auth_keys(key, method, auth);
-        let method = match method {
+        let mount = auth.mount.as_ref()?.trim_matches('/').to_owned();
+        Some(match method {
             VaultMethod::Token => {
-                // A token that stood here itself has been refused, with what to do.
-                if self.places.is_set(&key.key("token")) {
+                // A token in place of its file has been refused, with what to do.
+                if self.locations.is_set(&key.key("token")) {
                     return None;
                 }
                 let file = self.needed(key, "token_file", "token", auth.token_file.as_ref())?;
-                VaultLogin::Token { file: to_path(file) }
+                VaultAuth::Token(TokenSource::File(file.clone()))
             }
             VaultMethod::AppRole => {
                 let role_id = self.needed(key, "role_id", "approle", auth.role_id.as_ref());
-                let secret_id =
-                    self.needed(key, "secret_id_file", "approle", auth.secret_id_file.as_ref());
-                VaultLogin::AppRole {
-                    role_id: role_id?.as_str().to_owned(),
-                    secret_id_file: to_path(secret_id?),
+                let file = auth.secret_id_file.as_ref();
+                let secret_id = self.needed(key, "secret_id_file", "approle", file);
+                VaultAuth::AppRole {
+                    mount,
+                    role_id: role_id?.clone(),
+                    secret_id_file: secret_id?.clone(),
                     wrapped: auth.secret_id_wrapped.unwrap_or(false),
                 }
             }
-            VaultMethod::Kubernetes => VaultLogin::Kubernetes {
+            VaultMethod::Kubernetes => VaultAuth::Kubernetes {
+                mount,
                 role: self.needed(key, "role", "kubernetes", auth.role.as_ref())?.clone(),
-                jwt_file: to_path(auth.jwt_file.as_ref()?),
+                token_file: auth.jwt_file.clone()?,
             },
             VaultMethod::Cert => {
-                let vault_key = KeyPath::root().key("vault");
-                self.needed(&vault_key, "certificate", "cert", vault.certificate.as_ref());
-                self.needed(&vault_key, "private_key", "cert", vault.private_key.as_ref());
-                VaultLogin::Cert { role: auth.role.clone() }
+                let table = KeyPath::root().key("vault");
+                self.needed(&table, "certificate", "cert", vault.certificate.as_ref());
+                self.needed(&table, "private_key", "cert", vault.private_key.as_ref());
+                VaultAuth::Cert { mount, role: auth.role.clone() }
             }
             VaultMethod::Jwt => {
                 let role = self.needed(key, "role", "jwt", auth.role.as_ref());
                 let file = self.needed(key, "jwt_file", "jwt", auth.jwt_file.as_ref());
-                VaultLogin::Jwt { role: role?.clone(), jwt_file: to_path(file?) }
+                VaultAuth::Jwt { mount, role: role?.clone(), token_file: file?.clone() }
             }
-        };
-        let mount = auth.mount.as_ref()?.trim_matches('/').to_owned();
-        Some(VaultAuth { mount, method })
+        })
     }
 
-    fn foreign_auth_keys(&mut self, key: &KeyPath, method: VaultMethod, auth: &raw::VaultAuth) {
+    fn foreign_auth_keys(&mut self, key: &KeyPath, method: VaultMethod, auth: &VaultLogin) {
         use VaultMethod::{AppRole, Cert, Jwt, Kubernetes, Token};
         let keys: [(&str, bool, &[VaultMethod]); 6] = [
             ("token_file", auth.token_file.is_some(), &[Token]),
