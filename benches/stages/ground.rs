@@ -23,7 +23,6 @@ use pigello_gateway::{
     config::{self, settings::Settings},
     credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
-    mock::Authority,
     proxy::{
         cache::{self, Cache, CacheLayer, Partition, cache},
         call::{
@@ -45,6 +44,7 @@ use pigello_gateway::{
     },
     telemetry::{Metrics, Tracer},
 };
+use pigello_mock::Authority;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -128,8 +128,8 @@ impl Ground {
         Rules {
             hosts: HostRules::new(None, &[]),
             limits: Limits {
-                request_body: self.settings.limits.request_body,
-                header_bytes: self.settings.limits.header_bytes,
+                request_body: self.settings.limits.request_body.0,
+                header_bytes: self.settings.limits.header_bytes.in_memory(),
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },

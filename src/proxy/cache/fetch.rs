@@ -174,7 +174,7 @@ impl FetchJob {
         storable::date_if_missing(response.headers_mut(), times.wall);
         let (status, headers) = (response.status(), response.headers().clone());
         response.headers_mut().append(CACHE_STATUS, cache_status.value());
-        let limit = self.cache.settings().max_entry_bytes;
+        let limit = self.cache.settings().max_entry_bytes.in_memory();
         let finish = move |body: Option<bytes::Bytes>| match body {
             Some(body) => {
                 let provenance = self.provenance.clone();
@@ -204,7 +204,7 @@ impl FetchJob {
         let authorized = self.request.fields.has_authorization();
         let policy = storable::decide(status, headers, authorized, &self.rule, times)?;
         let length = http_body::Body::size_hint(response.body()).lower();
-        if length > self.cache.settings().max_entry_bytes as u64 {
+        if length > self.cache.settings().max_entry_bytes.0 {
             return Err("too-large");
         }
         let vary = VaryFields::read(headers).ok_or("vary")?;

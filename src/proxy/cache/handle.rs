@@ -53,7 +53,7 @@ impl Cache {
     pub fn with_clock(settings: Settings, clock: Arc<dyn WallClock>) -> Self {
         Self(Arc::new(CacheState {
             rules: settings.rules.iter().cloned().map(Arc::new).collect(),
-            store: ResponseStore::new(settings.max_bytes),
+            store: ResponseStore::new(settings.max_bytes.0),
             in_flight: SingleFlight::default(),
             hit_for_miss: HitForMiss::new(),
             settings,
@@ -95,7 +95,7 @@ impl Cache {
 
     /// The state of the cache.
     pub fn stats(&self) -> Stats {
-        self.0.store.stats(self.0.settings.max_bytes, self.0.in_flight.count())
+        self.0.store.stats(self.0.settings.max_bytes.0, self.0.in_flight.count())
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -127,6 +127,6 @@ impl Cache {
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The responses are personal data.
-        write!(f, "Cache({} of {} bytes)", self.0.store.bytes(), self.0.settings.max_bytes)
+        write!(f, "Cache({} of {} bytes)", self.0.store.bytes(), self.0.settings.max_bytes.0)
     }
 }

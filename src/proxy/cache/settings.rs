@@ -1,4 +1,4 @@
-//! The checked settings of the cache, and the rule for a request.
+//! `[cache]`: what may be cached, and for how long; and the rule for one request.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -6,61 +6,64 @@ use std::{
 };
 
 use memchr::memmem::Finder;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::domain::{Operation, OperationPattern, PathPattern};
+use crate::domain::{ByteSize, Operation, OperationPattern, PathPattern, Span};
 
-/// The checked `[cache]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is answered from memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cache")]
 pub struct Settings {
-    /// Whether anything is cached.
+    /// Whether anything is.
     pub enabled: bool,
-    /// Bytes that all stored responses may take, keys and header fields included.
-    pub max_bytes: u64,
-    /// Bytes that one response may take. A larger one is not stored.
-    pub max_entry_bytes: usize,
-    /// How long a call waits for another call's fetch of the same response before it makes its own. The
-    /// deadline of a call is the right value, because it bounds the other call too.
-    pub collapse_wait: Duration,
-    /// The first rule that matches a request applies.
+    /// Memory for all entries together, keys and headers included.
+    pub max_bytes: ByteSize,
+    /// The largest answer that is stored.
+    pub max_entry_bytes: ByteSize,
+    /// What is stored; the first rule that matches decides. What no rule names is not stored.
     pub rules: Vec<Rule>,
+    /// How long a call waits for another one that fetches the same object; then it asks for itself.
+    /// The call it waits for has its own deadline, `timeouts.request`, so that is the right value.
+    #[serde(skip)]
+    pub collapse_wait: Duration,
 }
 
 impl Default for Settings {
-    /// 64 MiB, 1 MiB for one response, and one rule: `subtenant.get` for 60 s.
     fn default() -> Self {
+        let subtenant = OperationPattern::Exactly("subtenant.get".into());
         Self {
             enabled: true,
-            max_bytes: 64 << 20,
-            max_entry_bytes: 1 << 20,
+            max_bytes: ByteSize::mebi(64),
+            max_entry_bytes: ByteSize::mebi(1),
+            rules: vec![Rule { operations: vec![subtenant], ..Rule::default() }],
             collapse_wait: Duration::from_secs(30),
-            rules: vec![Rule {
-                operations: vec![OperationPattern::Exactly("subtenant.get".into())],
-                ..Rule::default()
-            }],
         }
     }
 }
 
-/// A checked `[[cache.rules]]` entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One rule of the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "CacheRule")]
 pub struct Rule {
-    /// The operations under this rule.
+    /// Operations the rule is for. Only reads are stored, and `protectedidentity` never is.
     pub operations: Vec<OperationPattern>,
-    /// The paths under this rule, for requests that match no operation.
+    /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// The freshness lifetime of a 200 that states none. Zero gives none.
-    pub ttl: Duration,
-    /// How long a stale response may be served while it is revalidated (RFC 5861 §3), unless the response
-    /// states it.
-    pub stale_while_revalidate: Duration,
-    /// How long a stale response may be served while the upstream fails (RFC 5861 §4), unless the response
-    /// states it.
-    pub stale_if_error: Duration,
-    /// The freshness lifetime of a 404 or 410 that states none. Zero gives none.
-    pub negative_ttl: Duration,
-    /// Whether a tenth of the time since `Last-Modified` is the lifetime of a response without another
-    /// one (RFC 9111 §4.2.2).
-    pub heuristic: bool,
+    /// How long an answer is fresh that does not say so itself.
+    pub ttl: Span,
+    /// How long after that it may still be used while a new one is fetched (RFC 5861 §3).
+    pub stale_while_revalidate: Span,
+    /// How long after that it may still be used when Pigello fails (RFC 5861 §4).
+    pub stale_if_error: Span,
+    /// How long a 404 or 410 is fresh that does not say so itself.
+    pub negative_ttl: Span,
+    /// Takes a tenth of an answer's age for its freshness where `ttl` is zero and the answer has a
+    /// `Last-Modified` and states nothing else (RFC 9111 §4.2.2). Without it: true for a rule over
+    /// `paths`, false for one over `operations`.
+    pub heuristic: Option<bool>,
 }
 
 impl Rule {
@@ -71,19 +74,24 @@ impl Rule {
             None => self.paths.iter().any(|pattern| pattern.matches(path)),
         }
     }
+
+    /// Whether `Last-Modified` may give a response its lifetime (RFC 9111 §4.2.2).
+    pub fn is_heuristic(&self) -> bool {
+        self.heuristic.unwrap_or(!self.paths.is_empty())
+    }
 }
 
 impl Default for Rule {
-    /// The default lifetimes, for no request.
     fn default() -> Self {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            ttl: Duration::from_mins(1),
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::from_mins(10),
-            negative_ttl: Duration::ZERO,
-            heuristic: false,
+            // Short: `profile_picture` in a subtenant is a signed link that dies soon.
+            ttl: Span::from_secs(60),
+            stale_while_revalidate: Span::from_secs(0),
+            stale_if_error: Span::from_secs(600),
+            negative_ttl: Span::from_secs(0),
+            heuristic: None,
         }
     }
 }

@@ -104,10 +104,10 @@ fn policy(
         None => by_rule,
     };
     let stale_while_revalidate =
-        stale(directives.stale_while_revalidate, rule.stale_while_revalidate);
-    let stale_if_error = stale(directives.stale_if_error, rule.stale_if_error);
+        stale(directives.stale_while_revalidate, *rule.stale_while_revalidate);
+    let stale_if_error = stale(directives.stale_if_error, *rule.stale_if_error);
     let revalidation = if has_validator && !is_error {
-        REVALIDATION.max(rule.stale_if_error)
+        REVALIDATION.max(*rule.stale_if_error)
     } else {
         Duration::ZERO
     };

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::*;
+use crate::domain::Span;
 
 fn decided(
     status: u16,
@@ -22,7 +23,7 @@ fn decided(
 
 /// Gives no freshness and allows no staleness.
 fn strict() -> Rule {
-    Rule { ttl: Duration::ZERO, stale_if_error: Duration::ZERO, ..Rule::default() }
+    Rule { ttl: Span::from_secs(0), stale_if_error: Span::from_secs(0), ..Rule::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +77,7 @@ async fn the_upstream_may_forbid_storing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_rule_gives_a_lifetime_where_the_response_states_none() {
-    let rule = Rule { negative_ttl: Duration::from_secs(5), ..Rule::default() };
+    let rule = Rule { negative_ttl: Span::from_secs(5), ..Rule::default() };
     let left = |status, lines: &[(&'static str, &str)]| {
         let policy = decided(status, false, &rule, lines)?;
         Ok(policy.freshness.left(Instant::now()).map_or(0, |left| left.as_secs()))
@@ -98,7 +99,7 @@ async fn the_rule_gives_a_lifetime_where_the_response_states_none() {
 
 #[tokio::test(start_paused = true)]
 async fn retention_covers_freshness_and_every_use_while_stale() {
-    let rule = Rule { stale_if_error: Duration::from_mins(10), ..Rule::default() };
+    let rule = Rule { stale_if_error: Span::from_secs(600), ..Rule::default() };
     let policy = |rule: &Rule, value: &str| {
         let validator = ("etag", "\"a\"");
         let lines = [("cache-control", value), validator];

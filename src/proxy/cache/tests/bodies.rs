@@ -16,6 +16,7 @@ use super::{
 use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
+    domain::ByteSize,
     error::{BoxError, Error, Kind},
     proxy::cache::Settings,
 };
@@ -38,7 +39,7 @@ fn broken() -> Result<Frame<Bytes>, BoxError> {
 
 fn small() -> Bench {
     let rules = vec![free_rule()];
-    Bench::new(Settings { max_entry_bytes: 10, rules, ..Settings::default() })
+    Bench::new(Settings { max_entry_bytes: ByteSize(10), rules, ..Settings::default() })
 }
 
 /// A buffer that shows whether any slice of it is alive.

@@ -114,7 +114,7 @@ async fn a_heuristic_lifetime_is_a_tenth_of_the_time_since_last_modified() {
     let public = [LINES[0], LINES[1], ("cache-control", "public")];
     assert!(is_reused(599, &public).await);
     // Only with a rule that allows it.
-    let bench = Bench::with_rule(Rule { heuristic: false, ..free_rule() });
+    let bench = Bench::with_rule(Rule { heuristic: Some(false), ..free_rule() });
     bench.upstream.then(dated(&bench, 200, LINES));
     get(&bench, &[]).await;
     assert_eq!(get(&bench, &[]).await.number(), 2);

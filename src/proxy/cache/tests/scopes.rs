@@ -12,7 +12,7 @@ use super::{
     tables::{get, pause},
     upstream::{Upstream, reply},
 };
-use crate::{audit::CacheResult, body::Body};
+use crate::{audit::CacheResult, body::Body, domain::Span};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -51,9 +51,9 @@ struct Made {
 
 async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
     let rule = Rule {
-        ttl: Duration::from_mins(1),
-        stale_if_error: Duration::ZERO,
-        heuristic: false,
+        ttl: Span::from_secs(60),
+        stale_if_error: Span::from_secs(0),
+        heuristic: Some(false),
         ..free_rule()
     };
     // One upstream for all, because two sets of credentials may request one path.

@@ -8,7 +8,7 @@ use super::{
     harness::{Bench, free_rule, settle},
     upstream::{failure, reply},
 };
-use crate::{audit::CacheResult, body::Body, error::Kind, proxy::cache::Rule};
+use crate::{audit::CacheResult, body::Body, domain::Span, error::Kind, proxy::cache::Rule};
 
 async fn seconds(count: u64) {
     advance(Duration::from_secs(count)).await;
@@ -56,7 +56,7 @@ async fn a_response_that_forbids_it_is_never_served_stale() {
 
 #[tokio::test(start_paused = true)]
 async fn response_rule_and_request_set_stale_if_error() {
-    let none = Rule { stale_if_error: Duration::ZERO, ..free_rule() };
+    let none = Rule { stale_if_error: Span::from_secs(0), ..free_rule() };
     for (stale, rule, stored, asked) in [
         (true, free_rule(), "max-age=2", ""),
         (false, none.clone(), "max-age=2", ""),
@@ -81,7 +81,7 @@ async fn response_rule_and_request_set_stale_if_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_upstream_is_asked_once_a_second_for_ten_minutes() {
-    let bench = Bench::with_rule(Rule { ttl: Duration::from_mins(1), ..free_rule() });
+    let bench = Bench::with_rule(Rule { ttl: Span::from_secs(60), ..free_rule() });
     bench.get("/object").send().await;
     seconds(60).await;
     let before = bench.upstream.count();
@@ -104,7 +104,7 @@ async fn a_failing_upstream_is_asked_once_a_second_for_ten_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_success_ends_it() {
-    let bench = Bench::with_rule(Rule { ttl: Duration::from_mins(1), ..free_rule() });
+    let bench = Bench::with_rule(Rule { ttl: Span::from_secs(60), ..free_rule() });
     bench.get("/object").send().await;
     seconds(60).await;
     bench.upstream.then(failure(Kind::UpstreamRefused));
@@ -150,7 +150,7 @@ async fn a_stale_response_is_served_while_it_is_revalidated() {
 
 #[tokio::test(start_paused = true)]
 async fn the_rule_may_set_stale_while_revalidate() {
-    let window = Rule { stale_while_revalidate: Duration::from_secs(10), ..free_rule() };
+    let window = Rule { stale_while_revalidate: Span::from_secs(10), ..free_rule() };
     let bench = Bench::with_rule(window);
     bench.upstream.then(reply(200).cache_control("max-age=1"));
     bench.get("/object").send().await;
