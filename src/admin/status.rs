@@ -16,7 +16,7 @@ pub(super) struct Status {
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
     credentials: Vec<credentials::Status>,
-    cache: cache::Stats,
+    cache: cache::CacheStats,
     audit: audit::Stats,
 }
 

@@ -1,4 +1,4 @@
-//! Every operation there is, found by method and canonical path.
+//! The catalog of operations, searched by method and canonical path.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use http::Method;
 
 use super::{Operation, builtin_operations, is_uuid};
 
-/// Every operation the gateway knows, matched by method and canonical path.
+/// All operations that the gateway knows.
 #[derive(Debug)]
 pub struct Catalog {
     operations: Vec<Arc<Operation>>,
@@ -14,7 +14,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The built-in operations and the configuration's own.
+    /// A catalog of the built-in operations and those of the configuration.
     pub fn new(own: impl IntoIterator<Item = Operation>) -> Result<Self, CatalogError> {
         let mut operations: Vec<Arc<Operation>> = Vec::new();
         let mut by_template: HashMap<Arc<str>, Vec<Arc<Operation>>> = HashMap::new();
@@ -46,7 +46,7 @@ impl Catalog {
         &self.operations
     }
 
-    /// The operation with that name.
+    /// The operation of a name.
     pub fn by_name(&self, name: &str) -> Option<&Arc<Operation>> {
         self.operations.iter().find(|operation| operation.name() == name)
     }
@@ -65,18 +65,18 @@ impl Catalog {
     }
 }
 
-/// What a method and a path are to the catalog.
+/// The result of a search by method and path.
 #[derive(Debug)]
 pub enum OperationMatch<'a> {
     /// This operation.
     Found(&'a Arc<Operation>),
-    /// The path is known, the method is not; these operations share the path.
+    /// The path belongs to these operations, which have other methods.
     OtherMethods(&'a [Arc<Operation>]),
-    /// No operation has this path.
+    /// The path belongs to no operation.
     Unknown,
 }
 
-/// Why an operation cannot be in the catalog.
+/// Why the catalog refuses an operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
     /// The name has the wrong form.
@@ -91,15 +91,15 @@ pub enum CatalogError {
     /// Another operation has the method and path.
     #[error("`{name}` has the same method and path as `{other}`")]
     PathTaken {
-        /// The operation that was to be added.
+        /// The refused operation.
         name: Arc<str>,
-        /// The one that is there.
+        /// The known operation.
         other: Arc<str>,
     },
-    /// The path cannot be told from another one's.
+    /// The router cannot tell the path from that of another operation.
     #[error("the path of `{name}` cannot be told from that of another operation")]
     PathConflict {
-        /// The operation that was to be added.
+        /// The refused operation.
         name: Arc<str>,
     },
 }
@@ -120,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn there_are_63_operations() {
+    fn the_api_has_63_operations() {
         assert_eq!(builtin_operations().count(), 63);
     }
 
     #[test]
-    fn list_is_never_an_object() {
+    fn a_list_path_is_not_an_object() {
         let list = "/accounts/users/customer/subtenant/list/";
         assert_eq!(found(&Method::GET, list).as_deref(), Some("subtenant.list"));
         assert_eq!(found(&Method::POST, list).as_deref(), Some("subtenant.bulk_write"));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_named_by_a_uuid() {
+    fn an_object_path_has_a_uuid() {
         for path in [
             "/accounts/users/customer/subtenant/7/",
             "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e5g/",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_path_with_another_method_is_told_apart() {
+    fn a_known_path_with_another_method_lists_its_operations() {
         let catalog = Catalog::new([]).unwrap();
         assert!(
             matches!(catalog.find(&Method::PUT, PK), OperationMatch::OtherMethods(known) if known.len() == 3)
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn own_operations_are_checked() {
+    fn configured_operations_are_checked() {
         let own = |name: &str, path: &str| Operation::new(name, Method::GET, path);
         assert_eq!(own("Realestate.get", "/x/"), Err(CatalogError::Name));
         assert_eq!(own("realestate.get", "x/"), Err(CatalogError::Template));

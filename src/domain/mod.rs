@@ -1,6 +1,6 @@
-//! What the gateway talks about: callers, operations, targets, identifiers.
+//! The values that all parts of the gateway share: callers, operations, targets, identifiers.
 //!
-//! Plain values with their invariants. Nothing here knows tokio or does I/O, so every stage of the
+//! Each type upholds its own invariants. Nothing here uses tokio or does I/O, so every stage of the
 //! path and every command may use it.
 
 mod address;

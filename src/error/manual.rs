@@ -1,18 +1,18 @@
-//! The manual's page of errors: for every [`Kind`] what happened, why it matters and what to do.
+//! The manual's page of errors: what happened, why it matters and what to do, for every [`Kind`].
 //!
-//! It is the text behind a problem's `type`. The book and the admin listener's `/errors/…` both show
-//! it, so they cannot disagree with the code. A kind without an entry does not compile.
+//! The `type` of a problem links to this text. The book and the admin listener's `/errors/…` show it. A
+//! kind without an entry does not compile.
 
 use std::fmt::Write as _;
 
-use super::{Fault, Kind};
+use super::kind::{Fault, Kind};
 
-/// What the manual says of a kind. Plain sentences; keys, commands and fields stand in backticks.
+/// The manual's entry of a kind, in sentences with keys, commands and fields in backticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ManualEntry {
     /// What happened.
     pub meaning: &'static str,
-    /// Why it is not simply passed over.
+    /// Why the gateway does not ignore it.
     pub matters: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
@@ -21,10 +21,10 @@ pub struct Entry {
 macro_rules! manual {
     ($($kind:ident { $meaning:literal $matters:literal $remedy:literal })*) => {
         impl Kind {
-            /// What the manual says of it.
-            pub const fn manual(self) -> Entry {
+            /// The entry in the manual.
+            pub const fn manual(self) -> ManualEntry {
                 match self {
-                    $(Self::$kind => Entry { meaning: $meaning, matters: $matters, remedy: $remedy },)*
+                    $(Self::$kind => ManualEntry { meaning: $meaning, matters: $matters, remedy: $remedy },)*
                 }
             }
         }
@@ -261,7 +261,7 @@ pub fn errors_page() -> String {
         // Writing to a string cannot fail.
         let _infallible = write!(page, "\n## {}\n", fault.heading());
         for kind in Kind::ALL.iter().filter(|kind| kind.fault() == fault) {
-            let Entry { meaning, matters, remedy } = kind.manual();
+            let ManualEntry { meaning, matters, remedy } = kind.manual();
             let _infallible = write!(
                 page,
                 "\n### {}\n\n\
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn every_entry_is_whole_sentences_with_its_backticks_in_pairs() {
         for kind in Kind::ALL {
-            let Entry { meaning, matters, remedy } = kind.manual();
+            let ManualEntry { meaning, matters, remedy } = kind.manual();
             for text in [meaning, matters, remedy] {
                 assert!(text.ends_with('.'), "{kind:?}: {text}");
                 assert!(text.starts_with(|first: char| first.is_uppercase() || first == '`'));

@@ -51,7 +51,7 @@ struct Facts<'a> {
     summary: Summary,
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::Status>,
-    cache: cache::Stats,
+    cache: cache::CacheStats,
     trail: audit::Stats,
     checkpoint: Option<Checkpoint>,
     check: Check,
