@@ -24,7 +24,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use crate::{outbound::ClientCertificate, secret::Sighting};
+pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
 pub use directory::DirectoryError;
 pub use environment::EnvironmentError;
 pub use lease::Lease;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::OperationPattern;
+use super::pattern::OperationPattern;
 
 /// The caller of one request, as the stage `identify` found it. Only the connection proves a caller; no
 /// header field does.

@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 
-use super::{Operation, builtin_operations, is_uuid};
+use super::{
+    operation::{Operation, builtin_operations},
+    uuid::is_uuid,
+};
 
 /// All operations that the gateway knows.
 #[derive(Debug)]
@@ -79,12 +82,6 @@ pub enum OperationMatch<'a> {
 /// Why the catalog refuses an operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// The name has the wrong form.
-    #[error("an operation is named `entity.action`, in lower-case letters, digits and `_`")]
-    Name,
-    /// The path has the wrong form.
-    #[error("the path must begin with `/`; a variable segment is written `{{pk}}` and is a UUID")]
-    Template,
     /// Another operation has the name.
     #[error("there is an operation named `{0}` already")]
     NameTaken(Arc<str>),
@@ -107,7 +104,7 @@ pub enum CatalogError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Action;
+    use crate::domain::operation::{Action, OperationError};
 
     const PK: &str = "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
 
@@ -176,8 +173,8 @@ mod tests {
     #[test]
     fn configured_operations_are_checked() {
         let own = |name: &str, path: &str| Operation::new(name, Method::GET, path);
-        assert_eq!(own("Realestate.get", "/x/"), Err(CatalogError::Name));
-        assert_eq!(own("realestate.get", "x/"), Err(CatalogError::Template));
+        assert_eq!(own("Realestate.get", "/x/"), Err(OperationError::Name));
+        assert_eq!(own("realestate.get", "x/"), Err(OperationError::Template));
         let get = own("realestate.get", "/objects/structural/realestate/{pk}/").unwrap();
         assert!(Catalog::new([get.clone()]).is_ok());
         assert_eq!(

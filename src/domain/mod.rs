@@ -26,7 +26,7 @@ pub use caller::{Caller, CallerLimits, CallerRule, Proof, Rate};
 pub use catalog::{Catalog, CatalogError, OperationMatch};
 pub use duration::Span;
 pub use names::{CredentialsName, ListenerName, ProfileName};
-pub use operation::{Action, Entity, Operation, builtin_operations};
+pub use operation::{Action, Entity, Operation, OperationError, builtin_operations};
 pub use origin::{Origin, OriginError};
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pattern::{OperationPattern, PatternError};

@@ -8,8 +8,6 @@ use std::{fmt, sync::Arc};
 
 use http::Method;
 
-use super::CatalogError;
-
 /// A named operation: `subtenant.get` is `GET /accounts/users/customer/subtenant/{pk}/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -25,17 +23,17 @@ impl Operation {
     ///
     /// `name` is `entity.action` in lower case. `template` is an absolute path. A segment in braces, like
     /// `{pk}`, matches a UUID.
-    pub fn new(name: &str, method: Method, template: &str) -> Result<Self, CatalogError> {
+    pub fn new(name: &str, method: Method, template: &str) -> Result<Self, OperationError> {
         let word = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         };
         let dot = match name.split_once('.') {
             Some((entity, action)) if word(entity) && word(action) => entity.len(),
-            _ => return Err(CatalogError::Name),
+            _ => return Err(OperationError::Name),
         };
         if !template.starts_with('/') || template.contains(['*', '?', '#']) {
-            return Err(CatalogError::Template);
+            return Err(OperationError::Template);
         }
         Ok(Self {
             name: name.into(),
@@ -237,6 +235,17 @@ impl Entity {
             }
         })
     }
+}
+
+/// Why an operation of the configuration is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// The name has the wrong form.
+    #[error("an operation is named `entity.action`, in lower-case letters, digits and `_`")]
+    Name,
+    /// The path has the wrong form.
+    #[error("the path must begin with `/`; a variable segment is written `{{pk}}` and is a UUID")]
+    Template,
 }
 
 /// The 63 operations of the Accounts API.

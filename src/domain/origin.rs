@@ -7,7 +7,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use super::CanonicalTarget;
+use super::target::CanonicalTarget;
 
 /// The destination of a profile's calls. Callers cannot change it.
 #[derive(Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::Operation;
+use super::operation::Operation;
 
 /// `*`, `entity.*`, `*.action` or one operation's name.
 ///

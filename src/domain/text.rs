@@ -11,8 +11,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
-    Address, ByteSize, CredentialsName, ListenerName, OperationPattern, Origin, PathPattern,
-    ProblemBase, ProfileName, Span,
+    address::Address,
+    byte_size::ByteSize,
+    duration::Span,
+    names::{CredentialsName, ListenerName, ProfileName},
+    origin::Origin,
+    path_pattern::PathPattern,
+    pattern::OperationPattern,
+    problem_base::ProblemBase,
 };
 
 /// The text of a type.

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-pub use needles::{Needles, Sighting};
+pub use needles::{Needles, SecretMatch};
 
 /// One value of a credential set. It is not empty, has only printable ASCII and no spaces around it, so
 /// it is exactly one header value.

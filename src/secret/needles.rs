@@ -21,11 +21,11 @@ pub struct Needles {
 
 /// The result of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum SecretMatch {
     /// The text does not have the secret.
-    Nothing,
+    Absent,
     /// The text has the secret.
-    Secret,
+    Present,
     /// From this position to its end, the text may be the beginning of the secret.
     Beginning(usize),
 }
@@ -69,13 +69,13 @@ impl Needles {
     pub const SHORTEST: usize = 8;
 
     /// Searches a text that may continue.
-    pub fn look(&self, text: &[u8]) -> Sighting {
+    pub fn search(&self, text: &[u8]) -> SecretMatch {
         let mut beginning = None;
         for at in self.starts_in(text) {
             let rest = text.get(at..).unwrap_or_default();
             for needle in &self.forms {
                 if rest.starts_with(needle) {
-                    return Sighting::Secret;
+                    return SecretMatch::Present;
                 }
                 if needle.starts_with(rest) {
                     beginning.get_or_insert(at);
@@ -90,7 +90,7 @@ impl Needles {
                 self.forms.iter().any(|needle| needle.starts_with(rest))
             })
         });
-        beginning.map_or(Sighting::Nothing, Sighting::Beginning)
+        beginning.map_or(SecretMatch::Absent, SecretMatch::Beginning)
     }
 
     /// Whether a complete text has the secret.
@@ -211,9 +211,9 @@ mod tests {
         for text in ["", "made", "made-up", "made-up/secret+without", "made made made-up/secret"] {
             assert!(!needles.are_in(text.as_bytes()), "{text}");
         }
-        assert_eq!(needles.look(b"abc"), Sighting::Nothing);
-        assert_eq!(needles.look(b"abc made-up/se"), Sighting::Beginning(4));
-        assert_eq!(needles.look(b"abc m"), Sighting::Beginning(4));
+        assert_eq!(needles.search(b"abc"), SecretMatch::Absent);
+        assert_eq!(needles.search(b"abc made-up/se"), SecretMatch::Beginning(4));
+        assert_eq!(needles.search(b"abc m"), SecretMatch::Beginning(4));
         assert!(!format!("{needles:?}").contains("made"));
     }
 
@@ -229,10 +229,10 @@ mod tests {
             let needles = Needles::of(SECRET);
             let text = format!("{before}{}", forms()[form]);
             let (left, right) = text.as_bytes().split_at(cut.min(text.len()));
-            match needles.look(left) {
-                Sighting::Secret => {}
-                Sighting::Nothing => prop_assert!(needles.are_in(right)),
-                Sighting::Beginning(at) => {
+            match needles.search(left) {
+                SecretMatch::Present => {}
+                SecretMatch::Absent => prop_assert!(needles.are_in(right)),
+                SecretMatch::Beginning(at) => {
                     prop_assert!(needles.are_in(&[&left[at..], right].concat()));
                 }
             }

@@ -1,4 +1,4 @@
-//! `[cache]`: what may be cached, and for how long; and the rule for one request.
+//! `[cache]`: the settings of the cache, and the rule for a request.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{ByteSize, Operation, OperationPattern, PathPattern, Span};
 
-/// What is answered from memory.
+/// The cache of responses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Cache")]
 pub struct Settings {
-    /// Whether anything is.
+    /// Whether the cache is on.
     pub enabled: bool,
-    /// Memory for all entries together, keys and headers included.
+    /// Memory for all stored responses together, keys and headers included.
     pub max_bytes: ByteSize,
-    /// The largest answer that is stored.
+    /// The largest response that is stored.
     pub max_entry_bytes: ByteSize,
-    /// What is stored; the first rule that matches decides. What no rule names is not stored.
+    /// The rules. The first one that matches a request applies; a response without a rule is not stored.
     pub rules: Vec<Rule>,
-    /// How long a call waits for another one that fetches the same object; then it asks for itself.
-    /// The call it waits for has its own deadline, `timeouts.request`, so that is the right value.
+    /// How long a call waits for another call's fetch of the same response before it makes its own. The
+    /// right value is `timeouts.request`, because it bounds the other call too.
     #[serde(skip)]
     pub collapse_wait: Duration,
 }
@@ -43,26 +43,26 @@ impl Default for Settings {
     }
 }
 
-/// One rule of the cache.
+/// A rule of the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "CacheRule")]
 pub struct Rule {
-    /// Operations the rule is for. Only reads are stored, and `protectedidentity` never is.
+    /// The operations under the rule. Only reads are stored, and `protectedidentity` never.
     pub operations: Vec<OperationPattern>,
-    /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
+    /// The paths under the rule, for requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// How long an answer is fresh that does not say so itself.
+    /// How long a response is fresh if it states no lifetime.
     pub ttl: Span,
-    /// How long after that it may still be used while a new one is fetched (RFC 5861 §3).
+    /// How long a stale response is served while it is revalidated (RFC 5861 §3).
     pub stale_while_revalidate: Span,
-    /// How long after that it may still be used when Pigello fails (RFC 5861 §4).
+    /// How long a stale response is served if Pigello fails (RFC 5861 §4).
     pub stale_if_error: Span,
-    /// How long a 404 or 410 is fresh that does not say so itself.
+    /// How long a 404 or 410 is fresh if it states no lifetime.
     pub negative_ttl: Span,
-    /// Takes a tenth of an answer's age for its freshness where `ttl` is zero and the answer has a
-    /// `Last-Modified` and states nothing else (RFC 9111 §4.2.2). Without it: true for a rule over
-    /// `paths`, false for one over `operations`.
+    /// Whether a tenth of the time since `Last-Modified` is the lifetime of a response that states none,
+    /// if `ttl` is zero (RFC 9111 §4.2.2). The default is true for a rule with `paths` and false for one
+    /// with `operations`.
     pub heuristic: Option<bool>,
 }
 
@@ -86,7 +86,7 @@ impl Default for Rule {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            // Short: `profile_picture` in a subtenant is a signed link that dies soon.
+            // Short, because `profile_picture` in a subtenant is a signed link that expires soon.
             ttl: Span::from_secs(60),
             stale_while_revalidate: Span::from_secs(0),
             stale_if_error: Span::from_secs(600),

@@ -14,7 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::decode::{Decoder, UnknownCoding};
 use crate::{
     body::Body,
-    credentials::{Lease, Sighting},
+    credentials::{Lease, SecretMatch},
     error::{BoxError, Error, Kind},
 };
 
@@ -41,16 +41,16 @@ impl Watch {
             joined = [&self.beginning, piece].concat();
             &joined
         };
-        match needles.look(text) {
-            Sighting::Nothing => {
+        match needles.search(text) {
+            SecretMatch::Absent => {
                 self.beginning.clear();
                 0
             }
-            Sighting::Secret => {
+            SecretMatch::Present => {
                 self.found = true;
                 0
             }
-            Sighting::Beginning(at) => {
+            SecretMatch::Beginning(at) => {
                 let beginning = text.get(at..).unwrap_or_default().to_vec();
                 self.beginning = beginning;
                 self.beginning.len()
