@@ -13,7 +13,6 @@
 //! - [`telemetry`]: metrics and logs
 //! - [`process`]: what the process as a whole needs
 //! - [`build_info`]: how this program was built
-//! - [`mock`]: Pigello, for development, the demo and tests
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
 //! A module imports only from those below it; a test holds that.
@@ -28,7 +27,6 @@ pub mod audit;
 pub mod telemetry;
 pub mod process;
 pub mod build_info;
-pub mod mock;
 pub mod domain;
 pub mod error;
 pub mod body;

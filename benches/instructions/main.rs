@@ -41,7 +41,7 @@ use std::{
 
 use anstream::println;
 use clap::{Args, Parser};
-use pigello_gateway::mock::Authority;
+use pigello_mock::Authority;
 
 use self::{
     caller::{Call, Caller},

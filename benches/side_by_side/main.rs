@@ -30,7 +30,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anstream::eprintln;
 use clap::{Args, Parser, Subcommand};
-use pigello_gateway::mock::Authority;
+use pigello_mock::Authority;
 
 use self::{
     contestant::{Contestant, Origin},

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
-use pigello_gateway::mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -533,8 +533,7 @@ fn check_online_reports_each_step_and_no_secret() {
     assert!(out.contains("✓ all seven values"), "{out}");
     assert!(out.contains("with a valid certificate, HTTP/2"), "{out}");
     fs::remove_file(place.path("credentials/client_secret")).unwrap();
-    fs::write(place.path("ca.pem"), pigello_gateway::mock::Authority::new("other").unwrap().pem())
-        .unwrap();
+    fs::write(place.path("ca.pem"), pigello_mock::Authority::new("other").unwrap().pem()).unwrap();
     let (code, out, errors) = output(&["check", "--online", "--config", &place.config()]);
     assert_eq!(code, Some(1), "{out}{errors}");
     assert!(out.contains("client_secret") && errors.contains("2 steps failed"), "{out}{errors}");

@@ -19,7 +19,7 @@ pub use self::{
     origin::Origin,
     process::{Process, tell},
 };
-use pigello_gateway::mock::Authority;
+use pigello_mock::Authority;
 use tempfile::TempDir;
 
 use super::{

@@ -1,4 +1,4 @@
-//! The calls of the demo, and what is told of them.
+//! The demo's calls, and its output.
 
 use std::{
     io::{self, Write},
@@ -16,6 +16,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use serde_json::Value;
 
 use super::set_up::{Curtain, Stage};
@@ -23,16 +24,14 @@ use crate::{
     audit::{self as trail, Found, ReadError},
     body::collect_limited,
     cli::{Failure, audit},
-    credentials::ValueName,
     error::Chain,
-    mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
 };
 
 const FORGED: &str = "forged-by-the-caller";
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// Who is on the stage.
+/// Introduces the parts.
 pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(
         out,
@@ -56,7 +55,7 @@ pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     line(out, "audit trail", stage.path("audit").display().to_string())
 }
 
-/// Makes the calls, one after the other.
+/// Makes the calls, one after another.
 pub(super) async fn calls(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let caller = Caller::new(stage);
     let subtenant = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -100,22 +99,24 @@ fn scene(out: &mut impl Write, number: u32, title: &str) -> io::Result<()> {
     writeln!(out, "\n{BOLD}{number}. {title}{BOLD:#}")
 }
 
-/// What the mock received: the seven values once each, the secret masked, the forged one nowhere.
+/// The request that the mock received: the seven values once each, the secret masked, the forged
+/// value nowhere.
 fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let requests = stage.pigello.handle().requests();
     let Some(request) = requests.last() else {
         return Err(Failure::failed("Pigello received no request"));
     };
     writeln!(out, "     Pigello received")?;
-    for (name, made_up) in MADE_UP_VALUES {
-        let header = name.header();
+    for (scheme, made_up) in MADE_UP_VALUES {
+        let header = scheme.header();
         let values = request.values(header.as_str());
         if values != [made_up] {
             return Err(Failure::failed(format!("Pigello received `{header}` wrongly")));
         }
-        let shown = match name {
-            ValueName::ClientSecret => "•••••••• (the real one, masked here)",
-            _ => made_up,
+        let shown = if scheme.is_secret() {
+            "•••••••• (the real one, masked here)"
+        } else {
+            made_up
         };
         writeln!(out, "       {:<32}{shown}", header.as_str())?;
     }
@@ -123,7 +124,7 @@ fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to try while it runs.
+/// Suggestions for `--keep-running`.
 pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(out, "\n{BOLD}Still running{BOLD:#}; try calls of your own, Ctrl-C ends it:\n")?;
     let object = format!("accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -133,7 +134,7 @@ pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()
     out.flush()
 }
 
-/// The audit trail of all of it, checked.
+/// The audit trail, verified.
 pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     scene(out, 5, "The audit trail: one record for every call, in a chain that shows any edit")?;
     let mut table = Table::new();
@@ -193,7 +194,7 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
     Ok(())
 }
 
-/// Checks the chain with the command that an auditor would use.
+/// Verifies the chain with the command that an auditor would use.
 fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     let directory = curtain.audit_directory();
     let command = AuditCommand::try_parse_from(["audit", "verify"])
@@ -224,7 +225,7 @@ struct Caller {
     base: String,
 }
 
-/// What it got.
+/// The response it received.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -301,5 +302,5 @@ fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     writeln!(out)
 }
 
-/// More than any answer of the mock.
+/// Larger than any response of the mock.
 const MAX_ANSWER: usize = 1024 * 1024;
