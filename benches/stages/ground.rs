@@ -133,7 +133,7 @@ impl Ground {
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },
-            places: ConcurrencyLimits::new(usize::MAX),
+            concurrency: ConcurrencyLimits::new(usize::MAX),
         }
     }
 

@@ -163,7 +163,7 @@ impl Shared {
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                places: self.places.clone(),
+                concurrency: self.places.clone(),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),

@@ -47,7 +47,7 @@ pub mod batched_io;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Response};
+use http::Response;
 use tower::{Service, ServiceBuilder};
 
 use self::{
@@ -60,16 +60,6 @@ use self::{
     },
 };
 use crate::{credentials::CredentialManager, telemetry::ATTEMPT};
-
-pub use stages::inject::is_pigellos_own;
-
-/// What is left of a request's fields when it is sent, without what the gateway adds.
-pub fn end_to_end(fields: &HeaderMap) -> HeaderMap {
-    let mut fields = fields.clone();
-    http_policy::hop_by_hop::strip(&mut fields);
-    http_policy::hop_by_hop::strip_request_only(&mut fields);
-    inject::without_spoofed_headers(&fields)
-}
 
 /// Everything one listener's path is made of.
 #[derive(Debug)]
@@ -113,7 +103,7 @@ pub fn build(
 + Sync
 + 'static {
     let (trail, profile) = (parts.edges.trail.clone(), parts.edges.profile.clone());
-    let places = parts.rules.places.clone();
+    let places = parts.rules.concurrency.clone();
     let problem_base = parts.edges.problem_base.clone();
     ServiceBuilder::new()
         // First and last: whatever happens further in, the call is on the trail exactly once.

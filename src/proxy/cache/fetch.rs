@@ -35,7 +35,7 @@ use crate::{
     domain::{Operation, RequestId},
     error::{Error, Fault, Kind},
     proxy::{
-        call::{Draft, Fetch, Head},
+        call::{CallContext, Fetch, Head},
         http_policy::hop_by_hop,
     },
 };
@@ -52,7 +52,7 @@ pub(super) struct FetchJob {
     /// How many purges there had been when it began.
     pub(super) purges: u64,
     /// Knows what credentials the request was sent with.
-    pub(super) sent: Draft,
+    pub(super) sent: CallContext,
     /// Whether credentials are those in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Those who follow.
@@ -70,7 +70,7 @@ pub(super) struct Caller {
     pub(super) fields: Fields,
     pub(super) ask: RequestDirectives,
     /// Where the answer is noted; a fetch in the background is not what answers its caller.
-    pub(super) draft: Option<Draft>,
+    pub(super) draft: Option<CallContext>,
 }
 
 impl Caller {
@@ -344,7 +344,7 @@ pub(super) fn origin_of(store: &Store, head: &Head, operation: Option<&Arc<Opera
         |operation| super::invalidate::is_list(operation),
     );
     Origin {
-        source: head.id,
+        source: head.context.id(),
         operation: operation.map(Arc::clone),
         stamp: store.stamp(path, collection, is_list),
     }

@@ -30,7 +30,7 @@ use crate::{
     domain::{Operation, Origin, ProfileName},
     error::Error,
     proxy::{
-        call::{Draft, Fetch, Head, Recorded},
+        call::{CallContext, Fetch, Head, Recorded},
         stages::shared::SharedService,
     },
 };
@@ -142,7 +142,8 @@ where
     }
 
     fn call(&mut self, recorded: Recorded) -> Self::Future {
-        let Recorded { head, body, operation } = recorded;
+        let Recorded { head, body } = recorded;
+        let operation = head.operation.clone();
         let Self { inner, store, place } = self;
         if !store.settings().enabled {
             return CacheFuture::forward(inner.forward(Fetch { head, body }), After::Nothing);
@@ -169,7 +170,7 @@ where
                     CacheFuture::forward(inner.forward(Fetch { head, body }), after)
                 }
                 Lookup::Forward(why) => {
-                    let draft = head.draft.clone();
+                    let draft = head.context.clone();
                     CacheFuture::forward(
                         inner.forward(Fetch { head, body }),
                         After::Note { draft, said: Forwarded::because(why) },
@@ -224,7 +225,7 @@ type Answer = Result<Response<Body>, Error>;
 /// What is to be done with an answer that only passes.
 enum After {
     Nothing,
-    Note { draft: Draft, said: Forwarded },
+    Note { draft: CallContext, said: Forwarded },
     Freshen { job: Box<FetchJob>, asked: Instant },
     Invalidate { write: Write },
 }

@@ -6,12 +6,14 @@ mod parse_error;
 mod permits;
 mod states;
 
-pub use connection::{ActiveCall, Connection, Peer};
-pub(in crate::proxy) use context::CallEnd;
-pub use context::{Draft, Facts};
-pub use parse_error::ParseError;
-pub use permits::ConcurrencyLimits;
-pub use states::{
-    Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID, Received,
-    Recorded, Resolved,
+pub use self::{
+    connection::{ActiveCall, Connection, Peer},
+    context::{CallContext, CallFacts},
+    parse_error::ParseError,
+    permits::{CallPermit, CallerPermit, ConcurrencyLimits},
+    states::{
+        Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,
+        Received, Recorded, Resolved,
+    },
 };
+pub(in crate::proxy) use context::CallEnd;

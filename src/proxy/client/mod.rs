@@ -172,7 +172,7 @@ impl Service<Outbound> for Upstream {
     }
 
     fn call(&mut self, outbound: Outbound) -> Self::Future {
-        let Outbound { mut request, draft } = outbound;
+        let Outbound { mut request, context } = outbound;
         let upstream = self.clone();
         Box::pin(async move {
             let _open = upstream.pool.window().enter().await;
@@ -180,10 +180,10 @@ impl Service<Outbound> for Upstream {
             let result = upstream.send(&mut request, began).await;
             let took = Some(began.elapsed());
             let Answered { mut response, tls } = result.map_err(|failure| {
-                draft.note(|facts| facts.upstream_time = took);
-                classify::classify(failure, draft.body_error())
+                context.note(|facts| facts.upstream_time = took);
+                classify::classify(failure, context.body_error())
             })?;
-            draft.note(|facts| {
+            context.note(|facts| {
                 facts.upstream_time = took;
                 facts.upstream_status = Some(response.status());
                 facts.upstream_tls = tls;

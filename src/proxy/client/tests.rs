@@ -17,7 +17,7 @@ use crate::{
     body::{CollectError, collect_limited},
     domain::{RequestId, TraceContext},
     error::Kind,
-    proxy::call::Draft,
+    proxy::call::CallContext,
 };
 
 const IDLE: Duration = Duration::from_mins(1);
@@ -74,11 +74,11 @@ async fn get(upstream: &Upstream) -> Result<Response<Body>, Error> {
 async fn send(upstream: &Upstream, method: Method) -> Result<Response<Body>, Error> {
     let id = RequestId::fresh();
     let trace = TraceContext::continue_or_begin(None, id);
-    let draft = Draft::begin(SystemTime::now(), id, trace, false);
+    let context = CallContext::begin(SystemTime::now(), id, trace, false);
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
-    upstream.clone().oneshot(Outbound { request, draft }).await
+    upstream.clone().oneshot(Outbound { request, context }).await
 }
 
 async fn read(response: Response<Body>) -> Result<Bytes, CollectError> {

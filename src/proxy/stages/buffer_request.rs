@@ -86,7 +86,7 @@ where
             let body = std::mem::take(&mut authorized.received.body);
             authorized.received.body =
                 tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
-            places.give(&authorized.received.head.draft, true)?;
+            authorized.received.context.hold(places.acquire(true)?);
             inner.forward(authorized).await
         }))
     }

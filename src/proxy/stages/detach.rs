@@ -98,8 +98,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{CanonicalTarget, RequestId, TraceContext},
-        proxy::call::{Connection, Draft, Head, Peer},
+        domain::{Caller, CanonicalTarget, Proof, RequestId, TraceContext},
+        proxy::call::{CallContext, Connection, Head, Peer},
     };
 
     /// The buffer that a request was read into, while what stands behind the stage has the request.
@@ -114,13 +114,13 @@ mod tests {
             connection.read_ahead();
         }
         let head = Head {
-            id,
-            trace,
             method: Method::GET,
             target: CanonicalTarget::parse(target).unwrap(),
             headers: HeaderMap::from_iter([(http::header::ACCEPT, accept)]),
             connection,
-            draft: Draft::begin(SystemTime::now(), id, trace, false),
+            caller: Arc::new(Caller::Unidentified { proof: Proof::Listener }),
+            operation: None,
+            context: CallContext::begin(SystemTime::now(), id, trace, false),
         };
         let is_free = Cell::new(false);
         let behind = |fetch: Fetch| -> Ready<Result<Response<Body>, Error>> {

@@ -24,8 +24,8 @@ use crate::{
     domain::{ProblemBase, RequestId},
     error::{Chain, Error, Fault, Kind},
     proxy::{
-        call::{Draft, Opened, REQUEST_ID},
-        http_policy::hop_by_hop::METHODS,
+        call::{CallContext, Opened, REQUEST_ID},
+        http_policy::PROXIED_METHODS,
     },
 };
 
@@ -72,12 +72,14 @@ where
     }
 
     fn call(&mut self, opened: Opened) -> Self::Future {
-        let (draft, problem_base) = (opened.draft.clone(), self.problem_base.clone());
+        let (context, problem_base) = (opened.context.clone(), self.problem_base.clone());
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(opened))) {
-            Ok(inner) => RespondFuture { inner: Some(inner), panicked: None, draft, problem_base },
+            Ok(inner) => {
+                RespondFuture { inner: Some(inner), panicked: None, context, problem_base }
+            }
             Err(panic) => {
                 let panicked = Some(panicked(panic.as_ref()));
-                RespondFuture { inner: None, panicked, draft, problem_base }
+                RespondFuture { inner: None, panicked, context, problem_base }
             }
         }
     }
@@ -89,7 +91,7 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         panicked: Option<Error>,
-        draft: Draft,
+        context: CallContext,
         problem_base: ProblemBase,
     }
 }
@@ -110,14 +112,14 @@ where
             },
             (None, None) => return Poll::Pending,
         };
-        let id = this.draft.id();
+        let id = this.context.id();
         let response = match result {
             Ok(mut response) => {
                 set_request_id(response.headers_mut(), id);
                 response
             }
             Err(error) => {
-                this.draft.note(|facts| facts.error = Some(error.kind()));
+                this.context.note(|facts| facts.error = Some(error.kind()));
                 refusal(&error, id, this.problem_base)
             }
         };
@@ -127,7 +129,7 @@ where
 
 impl<F> fmt::Debug for RespondFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RespondFuture({:?})", self.draft)
+        write!(f, "RespondFuture({:?})", self.context)
     }
 }
 
@@ -187,7 +189,7 @@ fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
     }
     match kind {
         Kind::MethodRefused => {
-            headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+            headers.insert(header::ALLOW, HeaderValue::from_static(PROXIED_METHODS));
         }
         // What the connection carries next cannot be trusted.
         Kind::Malformed

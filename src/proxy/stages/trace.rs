@@ -15,7 +15,7 @@ use crate::{
     body::Body,
     error::Error,
     proxy::call::{
-        Authorized, Draft, Fetch, Identified, Intended, Opened, Received, Recorded, Resolved,
+        Authorized, CallContext, Fetch, Identified, Intended, Opened, Received, Recorded, Resolved,
     },
 };
 
@@ -26,13 +26,13 @@ pub(in crate::proxy) fn stage(name: &'static str) -> StageLayer {
 
 /// What every stage is handed: it leads to the call's record.
 pub(in crate::proxy) trait OfCall {
-    fn draft(&self) -> &Draft;
+    fn context(&self) -> &CallContext;
 }
 
 macro_rules! of_call {
     ($($request:ty: $($field:ident).+;)*) => {
         $(impl OfCall for $request {
-            fn draft(&self) -> &Draft {
+            fn context(&self) -> &CallContext {
                 &self.$($field).+
             }
         })*
@@ -40,14 +40,14 @@ macro_rules! of_call {
 }
 
 of_call! {
-    Opened: draft;
-    Received: head.draft;
-    Identified: received.head.draft;
-    Authorized: received.head.draft;
-    Recorded: head.draft;
-    Fetch: head.draft;
-    Intended: head.draft;
-    Resolved: head.draft;
+    Opened: context;
+    Received: context;
+    Identified: received.context;
+    Authorized: received.context;
+    Recorded: head.context;
+    Fetch: head.context;
+    Intended: head.context;
+    Resolved: head.context;
 }
 
 /// See [`stage`].
@@ -85,7 +85,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let span = OpenSpan::enter(request.draft(), self.name);
+        let span = OpenSpan::enter(request.context(), self.name);
         StageFuture { inner: self.inner.call(request), span }
     }
 }
@@ -124,7 +124,7 @@ impl<F> fmt::Debug for StageFuture<F> {
 
 /// A span that ends when it is dropped: also where the caller left in the middle of it.
 struct OpenSpan {
-    draft: Draft,
+    context: CallContext,
     id: u64,
     name: &'static str,
     began: Instant,
@@ -132,16 +132,16 @@ struct OpenSpan {
 }
 
 impl OpenSpan {
-    fn enter(draft: &Draft, name: &'static str) -> Option<Box<Self>> {
-        let id = draft.stages()?.lock().enter();
-        let (draft, began) = (draft.clone(), Instant::now());
-        Some(Box::new(Self { draft, id, name, began, error: None }))
+    fn enter(context: &CallContext, name: &'static str) -> Option<Box<Self>> {
+        let id = context.spans()?.lock().enter();
+        let (context, began) = (context.clone(), Instant::now());
+        Some(Box::new(Self { context, id, name, began, error: None }))
     }
 }
 
 impl Drop for OpenSpan {
     fn drop(&mut self) {
-        if let Some(stages) = self.draft.stages() {
+        if let Some(stages) = self.context.spans() {
             stages.lock().leave(self.id, self.name, self.began, self.error);
         }
     }

@@ -3,14 +3,14 @@
 //! Of a request's target only an outline is kept: what could be an identifier, a person's number or
 //! anything else that is not a word of the API is left out, and the query altogether.
 
-use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+use std::{collections::VecDeque, time::SystemTime};
 
 use http::{Method, StatusCode};
 
 use super::MOST_TROUBLES;
 use crate::{
     audit::{Outcome, Record},
-    domain::{ListenerName, Proof, RequestId, is_uuid},
+    domain::{LabelValue, ListenerName, Proof, RequestId, is_uuid},
 };
 
 /// Why a call is told of.
@@ -34,11 +34,11 @@ pub struct Trouble {
     /// Where it came in.
     pub listener: ListenerName,
     /// The caller's name, if it proved one.
-    pub caller: Option<Arc<str>>,
+    pub caller: Option<LabelValue>,
     /// What the connection showed of the caller.
     pub proof: Option<Proof>,
     /// The operation, if it matched one.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
     /// The method.
     pub method: Method,
     /// The outline of the path: `/accounts/users/customer/subtenant/{pk}/`. `None` of no path.

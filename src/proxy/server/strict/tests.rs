@@ -36,7 +36,7 @@ async fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<ParseError>, bool) {
             }
         }
     }
-    (passed, connection.defect(), failed)
+    (passed, connection.parse_error(), failed)
 }
 
 #[tokio::test]
@@ -155,9 +155,9 @@ async fn a_good_message_before_a_bad_one_is_not_blamed() {
     caller.write_all(b"GET /1 HTTP/1.1\r\n\r\nGET  /2 HTTP/1.1\r\n\r\n").await.unwrap();
     let mut buffer = [0; 512];
     assert_eq!(io.read(&mut buffer).await.unwrap(), 19);
-    assert_eq!(connection.defect(), None);
+    assert_eq!(connection.parse_error(), None);
     assert!(io.read(&mut buffer).await.unwrap() > 0);
-    assert_eq!(connection.defect(), Some(ParseError::RequestLine));
+    assert_eq!(connection.parse_error(), Some(ParseError::RequestLine));
 }
 
 #[tokio::test]

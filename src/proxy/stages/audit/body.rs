@@ -77,7 +77,7 @@ impl RecordedBody {
 
 impl fmt::Debug for RecordedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecordedBody({}, {:?})", self.guard.draft.id(), self.body)
+        write!(f, "RecordedBody({}, {:?})", self.guard.context.id(), self.body)
     }
 }
 

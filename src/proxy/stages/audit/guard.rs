@@ -9,13 +9,13 @@ use crate::{
     audit::{Durability, Record, Target, Unwritable},
     domain::TraceContext,
     error::Kind,
-    proxy::call::{ActiveCall, CallEnd, Draft},
+    proxy::call::{ActiveCall, CallContext, CallEnd},
     telemetry::{Span, SpanKind, Trace},
 };
 
 /// Holds a record open; dropping it closes the record, if it is not closed yet.
 pub(super) struct Guard {
-    pub(super) draft: Draft,
+    pub(super) context: CallContext,
     pub(super) edges: Arc<ListenerContext>,
     pub(super) method: Method,
     pub(super) target: Option<Target>,
@@ -38,7 +38,7 @@ impl Guard {
 
     /// Notes what went wrong, if nothing did before.
     pub(super) fn fail(&self, kind: Kind) {
-        self.draft.note(|facts| {
+        self.context.note(|facts| {
             facts.error.get_or_insert(kind);
         });
     }
@@ -53,7 +53,7 @@ impl Guard {
 
     fn close(&mut self) -> Record {
         self.closed = true;
-        let record = self.draft.close(CallEnd {
+        let record = self.context.close(CallEnd {
             listener: self.edges.listener.clone(),
             profile: self.edges.profile.clone(),
             method: std::mem::take(&mut self.method),
@@ -61,9 +61,9 @@ impl Guard {
             status: self.status,
             response_bytes: self.response_bytes,
         });
-        if let Some(stages) = self.draft.stages() {
+        if let Some(stages) = self.context.spans() {
             let spans = stages.lock().take();
-            self.edges.tracer.submit(trace(self.draft.trace(), &record, spans));
+            self.edges.tracer.submit(trace(self.context.trace(), &record, spans));
         }
         self.edges.metrics.observe(&record);
         record
@@ -102,7 +102,10 @@ fn trace(context: TraceContext, record: &Record, stages: Vec<Span>) -> Trace {
     let call = Span {
         id: context.span_id(),
         parent: context.parent_id(),
-        name: record.operation.clone().unwrap_or_else(|| "none".into()),
+        name: match &record.operation {
+            Some(operation) => Arc::clone(operation.shared()),
+            None => "none".into(),
+        },
         kind: SpanKind::Server,
         began: record.time,
         ended: record.time + record.duration,

@@ -6,7 +6,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -90,18 +89,12 @@ where
 
 impl<S> Intend<S> {
     fn intent(&self, head: &Head) -> Intent {
-        let (mut caller, mut operation) = (None, None);
-        head.draft.note(|facts| {
-            caller = facts.caller.as_ref().and_then(|caller| caller.name().cloned());
-            operation =
-                facts.operation.as_ref().map(|operation| Arc::clone(operation.shared_name()));
-        });
         Intent {
-            time: head.draft.time(),
-            request_id: head.id,
-            caller,
+            time: head.context.time(),
+            request_id: head.context.id(),
+            caller: head.caller.name().cloned(),
             profile: self.profile.clone(),
-            operation,
+            operation: head.operation.as_ref().map(|operation| operation.label().clone()),
             method: head.method.clone(),
             target: Some(Target::from(head.target.path_and_query())),
         }

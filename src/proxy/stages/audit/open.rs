@@ -24,7 +24,7 @@ use crate::{
     body::Body,
     domain::{ListenerName, ProblemBase, ProfileName, RequestId, TraceContext},
     error::{Error, Kind},
-    proxy::call::{ActiveCall, Arrival, CallEnd, Draft, Opened},
+    proxy::call::{ActiveCall, Arrival, CallContext, CallEnd, Opened},
     telemetry::{Metrics, Tracer},
 };
 
@@ -50,9 +50,10 @@ impl ListenerContext {
     pub fn refused(&self, kind: Kind) {
         let time = SystemTime::now();
         let id = RequestId::at(time);
-        let draft = Draft::begin(time, id, TraceContext::continue_or_begin(None, id), false);
-        draft.note(|facts| facts.error = Some(kind));
-        let record = draft.close(CallEnd {
+        let context =
+            CallContext::begin(time, id, TraceContext::continue_or_begin(None, id), false);
+        context.note(|facts| facts.error = Some(kind));
+        let record = context.close(CallEnd {
             listener: self.listener.clone(),
             profile: self.profile.clone(),
             // There is no request to have one.
@@ -116,9 +117,10 @@ where
         let id = RequestId::at(time);
         let traceparent = request.headers().get("traceparent").map(http::HeaderValue::as_bytes);
         let trace = TraceContext::continue_or_begin(traceparent, id);
-        let draft = Draft::begin(time, id, trace, self.edges.tracer.is_on() && trace.sampled());
+        let context =
+            CallContext::begin(time, id, trace, self.edges.tracer.is_on() && trace.sampled());
         let guard = Guard {
-            draft: draft.clone(),
+            context: context.clone(),
             edges: Arc::clone(&self.edges),
             method: request.method().clone(),
             target: request.uri().path_and_query().map(Target::from),
@@ -130,7 +132,7 @@ where
         };
         let request = request.map(Body::from);
         OpenFuture {
-            inner: self.inner.call(Opened { request, connection, draft }),
+            inner: self.inner.call(Opened { request, connection, context }),
             guard: Some(guard),
             refusal: self.refusal,
             waiting: None,
@@ -231,7 +233,7 @@ fn in_place_of(
     refusal: Refusal,
 ) -> Response<Body> {
     let mut instead =
-        refusal(&unavailable(unwritable), guard.draft.id(), &guard.edges.problem_base);
+        refusal(&unavailable(unwritable), guard.context.id(), &guard.edges.problem_base);
     // An answer that ends the connection has a reason that this one does not take away.
     if let Some(close) = response.headers().get(header::CONNECTION) {
         instead.headers_mut().insert(header::CONNECTION, close.clone());

@@ -1,6 +1,9 @@
 //! SharedService the permission, before anything is answered: the trail must be able to take the record.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use futures_util::future::{Either, Ready, ready};
 use http::Response;
@@ -11,7 +14,7 @@ use crate::{
     audit::Trail,
     body::Body,
     error::Error,
-    proxy::call::{Authorized, Recorded},
+    proxy::call::{Authorized, Head, Received, Recorded},
 };
 
 /// Refuses calls while the trail cannot be written, if the trail is set to refuse.
@@ -56,8 +59,9 @@ where
         if let Err(unwritable) = self.trail.admit() {
             return Either::Right(ready(Err(unavailable(unwritable))));
         }
-        let Authorized { received, operation } = authorized;
-        let recorded = Recorded { head: received.head, body: received.body, operation };
-        Either::Left(self.inner.call(recorded))
+        let Authorized { received, caller, operation } = authorized;
+        let Received { method, target, headers, body, connection, context } = received;
+        let head = Head { method, target, headers, connection, caller, operation, context };
+        Either::Left(self.inner.call(Recorded { head: Arc::new(head), body }))
     }
 }

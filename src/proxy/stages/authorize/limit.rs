@@ -7,17 +7,18 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
-    domain::{Caller, CallerLimits, CallerRule},
+    domain::{Caller, CallerLimits, CallerRule, LabelValue},
     error::{Error, Kind},
+    proxy::call::CallerPermit,
 };
 
 /// The limits of every caller that has some.
 #[derive(Default)]
 pub struct Limits {
-    by_name: HashMap<Arc<str>, Arc<Limit>>,
+    by_name: HashMap<LabelValue, Arc<Limit>>,
 }
 
 struct Limit {
@@ -45,13 +46,13 @@ impl Limits {
         let limits = limited.map(|rule| {
             let same = self.by_name.get(&rule.name).filter(|limit| limit.wanted == rule.limits);
             let limit = same.map_or_else(|| Arc::new(Limit::new(rule.limits)), Arc::clone);
-            (Arc::clone(&rule.name), limit)
+            (rule.name.clone(), limit)
         });
         Self { by_name: limits.collect() }
     }
 
     /// Takes a place for one call. The permit is held until the call is over.
-    pub(super) fn admit(&self, caller: &Caller) -> Result<Option<OwnedSemaphorePermit>, Error> {
+    pub(super) fn admit(&self, caller: &Caller) -> Result<Option<CallerPermit>, Error> {
         if self.by_name.is_empty() {
             return Ok(None);
         }
@@ -71,7 +72,7 @@ impl Limits {
                 Error::new(Kind::RateLimited, detail).retry_after(round_up(wait))
             })?;
         }
-        Ok(place)
+        Ok(place.map(CallerPermit::from))
     }
 }
 

@@ -26,7 +26,7 @@ pub use policy::{Decision, Default, Mode, Policy, Refusal, Unmatched};
 use crate::{
     body::Body,
     error::Error,
-    proxy::call::{Authorized, Identified},
+    proxy::call::{Authorized, Identified, Received},
 };
 
 /// Refuses what the policy does not allow.
@@ -69,22 +69,22 @@ where
 
     fn call(&mut self, identified: Identified) -> Self::Future {
         let Identified { received, caller } = identified;
-        let head = &received.head;
-        let decision = self.policy.decide(&caller, &head.method, head.target.path());
+        let Received { method, target, context, .. } = &received;
+        let decision = self.policy.decide(&caller, method, target.path());
         let operation = decision.operation().cloned();
-        head.draft.note(|facts| facts.operation.clone_from(&operation));
+        context.note(|facts| facts.operation.clone_from(&operation));
         if let Decision::Refuse { refusal, .. } = decision {
             let error = refusal.into_error();
             if self.policy.mode == Mode::Enforce {
                 return Either::Right(ready(Err(error)));
             }
-            head.draft.note(|facts| facts.would_refuse = Some(error.kind()));
+            context.note(|facts| facts.would_refuse = Some(error.kind()));
         }
         match self.policy.limits.admit(&caller) {
             Ok(None) => {}
-            Ok(place) => head.draft.note(|facts| facts.caller_place = place),
+            Ok(Some(permit)) => context.hold_for_caller(permit),
             Err(error) => return Either::Right(ready(Err(error))),
         }
-        Either::Left(self.inner.call(Authorized { received, operation }))
+        Either::Left(self.inner.call(Authorized { received, caller, operation }))
     }
 }

@@ -83,14 +83,7 @@ impl UpstreamHealth {
             let detail = "the upstream kept failing and is left alone for a moment";
             Error::new(Kind::UpstreamSuspended, detail).retry_after(wait)
         })?;
-        let draft = &resolved.head.draft;
-        self.quota.admit(|| {
-            let mut name = None;
-            draft.note(|facts| {
-                name = facts.caller.as_ref().and_then(|caller| caller.name().cloned());
-            });
-            name
-        })?;
+        self.quota.admit(resolved.head.caller.name())?;
         Ok(pass)
     }
 }

@@ -7,10 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -18,7 +15,10 @@ use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind};
+use crate::{
+    domain::LabelValue,
+    error::{Error, Kind},
+};
 
 /// What is known of one profile's quota, shared by all workers.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct State {
 struct Window {
     began: Instant,
     used: u32,
-    by_caller: HashMap<Option<Arc<str>>, u32>,
+    by_caller: HashMap<Option<LabelValue>, u32>,
 }
 
 impl Window {
@@ -67,10 +67,7 @@ impl UpstreamRateLimit {
     }
 
     /// Lets a call pass, or says when to come back.
-    pub(in crate::proxy::stages) fn admit(
-        &self,
-        caller: impl FnOnce() -> Option<Arc<str>>,
-    ) -> Result<(), Error> {
+    pub(in crate::proxy::stages) fn admit(&self, caller: Option<&LabelValue>) -> Result<(), Error> {
         let limited = self.limited.load(Ordering::Relaxed);
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -79,7 +76,7 @@ impl UpstreamRateLimit {
             state.window.used = state.window.used.saturating_add(1);
             return Ok(());
         }
-        let admitted = state.admit(now, caller());
+        let admitted = state.admit(now, caller.cloned());
         if state.paused_until.is_none() && state.rate.is_none() {
             self.limited.store(false, Ordering::Relaxed);
         }
@@ -142,7 +139,7 @@ impl State {
         }
     }
 
-    fn admit(&mut self, now: Instant, caller: Option<Arc<str>>) -> Result<(), Error> {
+    fn admit(&mut self, now: Instant, caller: Option<LabelValue>) -> Result<(), Error> {
         if let Some(until) = self.paused_until {
             if now < until {
                 let detail = "Pigello has asked for a pause (its `Retry-After`)";
@@ -221,7 +218,7 @@ mod tests {
     }
 
     fn admit(quota: &UpstreamRateLimit, caller: &str) -> Result<(), Error> {
-        quota.admit(|| Some(caller.into()))
+        quota.admit(Some(&caller.into()))
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use tower::{Layer, Service};
 
 use crate::{
     body::Body,
-    domain::{Caller, CallerRule, Proof},
+    domain::{Caller, CallerRule, LabelValue, Proof},
     error::Error,
     proxy::call::{Connection, Identified, Peer, Received},
 };
@@ -53,6 +53,7 @@ impl Schemes {
             }
         }
         let bound = bound.map(|name| {
+            let name = LabelValue::from(name);
             let rule = rules.iter().find(|rule| rule.name == name).cloned();
             Arc::new(Caller::Known { rule, name, proof: Proof::Listener })
         });
@@ -90,7 +91,7 @@ impl Schemes {
 }
 
 fn known(rule: &Arc<CallerRule>, proof: Proof) -> Arc<Caller> {
-    let name = Arc::clone(&rule.name);
+    let name = rule.name.clone();
     Arc::new(Caller::Known { rule: Some(Arc::clone(rule)), name, proof })
 }
 
@@ -128,9 +129,9 @@ where
     }
 
     fn call(&mut self, received: Received) -> Self::Future {
-        let connection = &received.head.connection;
+        let connection = &received.connection;
         let caller = connection.caller(self.schemes.number, || self.schemes.identify(connection));
-        received.head.draft.note(|facts| facts.caller = Some(Arc::clone(&caller)));
+        received.context.note(|facts| facts.caller = Some(Arc::clone(&caller)));
         self.inner.call(Identified { received, caller })
     }
 }

@@ -9,6 +9,6 @@ mod apply;
 mod resolve;
 mod rotate;
 
-pub use apply::{Apply, ApplyLayer, apply, is_pigellos_own, without_spoofed_headers};
+pub use apply::{Apply, ApplyLayer, apply};
 pub use resolve::{Resolve, ResolveLayer, resolve};
 pub use rotate::{Rotate, RotateLayer, rotate};

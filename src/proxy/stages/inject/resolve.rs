@@ -60,7 +60,7 @@ where
         match lease {
             Ok(lease) => {
                 let Intended { head, body } = intended;
-                head.draft.sends_with(&lease);
+                head.context.sends_with(&lease);
                 Either::Left(self.inner.call(Resolved { head, body, lease }))
             }
             Err(unavailable) => Either::Right(ready(Err(unavailable.into()))),

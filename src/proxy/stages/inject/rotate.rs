@@ -172,8 +172,8 @@ where
                 Next::Unavailable(unavailable) => return Err(unavailable.into()),
                 Next::Repeat(lease) => lease,
             };
-            self.head.draft.note(|facts| facts.retries.push(REFUSED));
-            self.head.draft.sends_with(&lease);
+            self.head.context.note(|facts| facts.retries.push(REFUSED));
+            self.head.context.sends_with(&lease);
             let body = Body::full(self.body.clone());
             let (head, lease_again) = (Arc::clone(&self.head), Arc::clone(&lease));
             let resolved = Resolved { head, body, lease: lease_again };

@@ -11,18 +11,18 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::{
     body::Body,
     error::{BoxError, Error, Kind},
-    proxy::call::Draft,
+    proxy::call::CallContext,
 };
 
 /// Refuses a body that says it is too large, and cuts off one that turns out to be.
-pub(super) fn limited(body: Body, limit: u64, draft: &Draft) -> Result<Body, Error> {
+pub(super) fn limited(body: Body, limit: u64, context: &CallContext) -> Result<Body, Error> {
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }
     if body.is_end_stream() {
         return Ok(body);
     }
-    Ok(Body::wrap(Limited { body, limit, left: limit, draft: draft.clone() }))
+    Ok(Body::wrap(Limited { body, limit, left: limit, context: context.clone() }))
 }
 
 fn too_large(limit: u64) -> Error {
@@ -33,12 +33,12 @@ struct Limited {
     body: Body,
     limit: u64,
     left: u64,
-    draft: Draft,
+    context: CallContext,
 }
 
 impl Limited {
     fn fail(&self, error: Error) -> BoxError {
-        self.draft.note(|facts| facts.body_error = Some(error.kind()));
+        self.context.note(|facts| facts.body_error = Some(error.kind()));
         error.into()
     }
 }
@@ -65,7 +65,7 @@ impl HttpBody for Limited {
             // A trailer could carry one of the seven names past the checks of the head.
             return Poll::Ready(None);
         };
-        self.draft.count_request_bytes(data.len());
+        self.context.count_request_bytes(data.len());
         match self.left.checked_sub(data.len() as u64) {
             Some(left) => {
                 self.left = left;

@@ -23,8 +23,8 @@ use crate::{
     domain::{CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
-        call::{ConcurrencyLimits, Head, Opened, Received},
-        http_policy::{HostRules, hop_by_hop, refuse_browsers, refuse_methods},
+        call::{ConcurrencyLimits, Opened, Received},
+        http_policy::{HostRules, PROXIED_METHODS, hop_by_hop, refuse_browsers, refuse_methods},
     },
 };
 
@@ -48,8 +48,8 @@ pub struct Rules {
     pub hosts: HostRules,
     /// The limits of one request.
     pub limits: Limits,
-    /// How many calls the gateway takes at the same time.
-    pub places: ConcurrencyLimits,
+    /// The limits of calls in flight.
+    pub concurrency: ConcurrencyLimits,
 }
 
 /// Refuses what is malformed, ambiguous or not meant for this listener.
@@ -103,11 +103,11 @@ impl Rules {
     /// A request that is in order, or `None` for `OPTIONS *`, which is about this server and no
     /// resource (RFC 9110 §9.3.7).
     fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
-        let Opened { request, connection, draft } = opened;
-        if let Some(defect) = connection.defect() {
-            return Err(defect.into_error());
+        let Opened { request, connection, context } = opened;
+        if let Some(error) = connection.parse_error() {
+            return Err(error.into_error());
         }
-        self.places.give(&draft, request.body().is_end_stream())?;
+        context.hold(self.concurrency.acquire(request.body().is_end_stream())?);
         let (parts, body) = request.into_parts();
         let (uri, mut headers) = (parts.uri, parts.headers);
         refuse_methods(&parts.method)?;
@@ -118,7 +118,7 @@ impl Rules {
         self.hosts.check(&uri, &headers)?;
         fields::check(parts.version, &uri, &headers, body.is_end_stream())?;
         refuse_browsers(&headers)?;
-        hop_by_hop::check_expect(&headers)?;
+        hop_by_hop::refuse_expectations(&headers)?;
         if parts.method == Method::OPTIONS && uri.path() == "*" {
             return Ok(None);
         }
@@ -129,11 +129,9 @@ impl Rules {
             .map_err(|error| Error::new(Kind::TargetNotCanonical, error.to_string()))?;
         hop_by_hop::strip(&mut headers);
         hop_by_hop::strip_request_only(&mut headers);
-        let body = body::limited(body, self.limits.request_body, &draft)?;
-        let (id, trace) = (draft.id(), draft.trace());
+        let body = body::limited(body, self.limits.request_body, &context)?;
         let method = parts.method;
-        let head = Head { id, trace, method, target, headers, connection, draft };
-        Ok(Some(Received { head: Arc::new(head), body }))
+        Ok(Some(Received { method, target, headers, body, connection, context }))
     }
 
     fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {
@@ -171,6 +169,6 @@ fn canonical(uri: Uri) -> Result<CanonicalTarget, TargetError> {
 fn server_options() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(hop_by_hop::METHODS));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(PROXIED_METHODS));
     response
 }

@@ -16,6 +16,7 @@ use crate::{
     body::Body,
     credentials::{Lease, Sighting},
     error::{BoxError, Error, Kind},
+    proxy::http_policy::strip_reserved,
 };
 
 /// Looks for the secret in the pieces of a text.
@@ -161,7 +162,7 @@ impl HttpBody for Guarded {
                         this.held = last.into();
                         if this.held.is_empty() {
                             return Poll::Ready(trailers.map(|mut fields| {
-                                super::drop_own_names(&mut fields);
+                                strip_reserved(&mut fields);
                                 Ok(Frame::trailers(fields))
                             }));
                         }

@@ -31,7 +31,10 @@ use crate::{
     body::{Body, CollectError, SMALL_BODY, collect_limited},
     credentials::Lease,
     error::{Error, Kind, find_kind},
-    proxy::call::{Draft, Resolved},
+    proxy::{
+        call::{CallContext, Resolved},
+        http_policy::strip_reserved,
+    },
 };
 
 /// Refuses answers that hold the secret.
@@ -71,8 +74,8 @@ where
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let lease = Arc::clone(&resolved.lease);
-        let draft = resolved.head.draft.clone();
-        let state = State::Answering { answer: self.inner.call(resolved), lease, draft };
+        let context = resolved.head.context.clone();
+        let state = State::Answering { answer: self.inner.call(resolved), lease, context };
         GuardFuture { state }
     }
 }
@@ -89,7 +92,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         /// The upstream is at work.
-        Answering { #[pin] answer: F, lease: Arc<Lease>, draft: Draft },
+        Answering { #[pin] answer: F, lease: Arc<Lease>, context: CallContext },
         /// The body is read. Only this needs memory of its own.
         Reading { inspected: Inspected },
     }
@@ -107,9 +110,9 @@ where
         let mut state = self.project().state;
         loop {
             let inspected = match state.as_mut().project() {
-                StateProjection::Answering { answer, lease, draft } => {
+                StateProjection::Answering { answer, lease, context } => {
                     let mut response = ready!(answer.poll(cx))?;
-                    inspect_head(&mut response, lease, draft)?;
+                    inspect_head(&mut response, lease, context)?;
                     match inspect_body(response, lease)? {
                         Look::Done(response) => return Poll::Ready(Ok(response)),
                         Look::Reading(inspected) => inspected,
@@ -129,14 +132,18 @@ impl<F> fmt::Debug for GuardFuture<F> {
 }
 
 /// Looks at what can be told from the head of an answer.
-fn inspect_head(response: &mut Response<Body>, lease: &Lease, draft: &Draft) -> Result<(), Error> {
+fn inspect_head(
+    response: &mut Response<Body>,
+    lease: &Lease,
+    context: &CallContext,
+) -> Result<(), Error> {
     if is_in_fields(response.headers(), Some(lease)) {
         return Err(echoed());
     }
-    let dropped = drop_own_names(response.headers_mut());
+    let dropped = strip_reserved(response.headers_mut());
     if dropped > 0 {
-        draft.note(|facts| facts.masked_fields = dropped);
-        tracing::warn!(request_id = %draft.id(), dropped, "Pigello sent fields under its own prefix");
+        context.note(|facts| facts.masked_fields = dropped);
+        tracing::warn!(request_id = %context.id(), dropped, "Pigello sent fields under its own prefix");
     }
     // The words behind the status are free text of the upstream.
     response.extensions_mut().remove::<hyper::ext::ReasonPhrase>();
@@ -212,18 +219,6 @@ fn unknown_coding() -> Error {
 fn is_in_fields(fields: &HeaderMap, lease: Option<&Lease>) -> bool {
     lease.is_some_and(|lease| fields.values().any(|value| lease.needles().are_in(value.as_bytes())))
 }
-
-/// Removes fields under Pigello's own prefix; says how many.
-fn drop_own_names(fields: &mut HeaderMap) -> u32 {
-    let mut dropped = 0;
-    while let Some(name) = fields.keys().find(|name| name.as_str().starts_with(PREFIX)).cloned() {
-        fields.remove(name);
-        dropped += 1;
-    }
-    dropped
-}
-
-const PREFIX: &str = "x-pigello-";
 
 #[cfg(test)]
 mod tests;

@@ -161,7 +161,7 @@ impl<S> Again<S> {
         // Full jitter: callers that failed together must not come back together.
         let pause = self.ceiling.mul_f64(fastrand::f64());
         self.ceiling = (self.ceiling * 4).min(LONGEST_PAUSE);
-        self.head.draft.note(|facts| facts.retries.push(kind.label()));
+        self.head.context.note(|facts| facts.retries.push(kind.label()));
         Some(pause)
     }
 }
