@@ -29,10 +29,9 @@ use crate::{
         stages::{
             audit::ListenerContext,
             authorize::{self, Policy},
-            circuit_breaker,
             identify::Schemes,
             receive, retry,
-            upstream_health::UpstreamHealth,
+            upstream_health::{CircuitBreakerSettings, UpstreamHealth},
         },
     },
     telemetry::{Activity, Metrics, Tracer},
@@ -57,7 +56,7 @@ pub(super) struct Shared {
     pub(super) policy: Arc<Policy>,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
     problem_base: ProblemBase,
-    limits: receive::Limits,
+    limits: receive::RequestLimits,
     request_timeout: Duration,
     upstream_read: Duration,
     retry: retry::RetrySettings,
@@ -127,7 +126,7 @@ impl Shared {
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
-            limits: receive::Limits {
+            limits: receive::RequestLimits {
                 request_body: settings.limits.request_body,
                 header_bytes: settings.limits.header_bytes,
                 header_count: settings.limits.header_count,
@@ -159,7 +158,7 @@ impl Shared {
             Address::Unix(_) => None,
         };
         Some(proxy::build(Parts {
-            edges: self.edges(listener),
+            listener: self.edges(listener),
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
@@ -271,7 +270,7 @@ fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
 ) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
-    let breaker = circuit_breaker::CircuitBreakerSettings {
+    let breaker = CircuitBreakerSettings {
         failures: settings.breaker.failures,
         pause: settings.breaker.pause,
     };
@@ -293,8 +292,8 @@ pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),
         unidentified: match settings.policy.unidentified {
-            settings::Access::Allow => authorize::Default::Allow,
-            settings::Access::Deny => authorize::Default::Deny,
+            settings::Access::Allow => authorize::Access::Allow,
+            settings::Access::Deny => authorize::Access::Deny,
         },
         unmatched: match settings.policy.unmatched {
             Unmatched::Deny => authorize::Unmatched::Deny,
@@ -310,7 +309,7 @@ pub fn policy(settings: &Settings) -> Policy {
 
 fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
-        patience: ConnectionTimeouts {
+        timeouts: ConnectionTimeouts {
             head: settings.timeouts.header_read,
             idle: settings.timeouts.idle,
         },

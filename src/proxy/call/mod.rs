@@ -1,10 +1,13 @@
-//! What belongs to one call: its connection, its context, its permits, and the states it passes.
+//! What belongs to one call: its connection, its context, its permits, the states it passes, and the
+//! way to call the next stage.
 
 mod connection;
 mod context;
 mod parse_error;
 mod permits;
+mod shared_service;
 mod states;
+pub(in crate::proxy) mod wake_filter;
 
 pub use self::{
     connection::{ActiveCall, Connection, Peer},
@@ -16,4 +19,4 @@ pub use self::{
         Received, Recorded, Resolved,
     },
 };
-pub(in crate::proxy) use context::CallEnd;
+pub(in crate::proxy) use self::{context::CallEnd, shared_service::SharedService};

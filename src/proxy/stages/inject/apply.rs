@@ -1,56 +1,29 @@
-//! Writes the seven values, last before the wire.
+//! The last stage: writes the seven values.
 
-use std::task::{Context, Poll};
-
-use http::{HeaderName, HeaderValue, Request, Response, header};
-use tower::{Layer, Service};
+use http::{HeaderName, HeaderValue, Request, header};
 
 use crate::{
-    body::Body,
     error::Error,
     proxy::{
         call::{Head, Outbound, REQUEST_ID, Resolved},
         http_policy::without_spoofed,
+        stages::shared::transition::{Transition, TransitionLayer},
     },
 };
 
-/// Turns a resolved request into what is sent.
-pub fn apply() -> ApplyLayer {
-    ApplyLayer
+/// Makes the request that is sent.
+pub fn apply() -> TransitionLayer<Apply> {
+    TransitionLayer(Apply)
 }
 
 /// See [`apply`].
 #[derive(Clone, Copy, Debug)]
-pub struct ApplyLayer;
+pub struct Apply;
 
-impl<S> Layer<S> for ApplyLayer {
-    type Service = Apply<S>;
+impl Transition<Resolved> for Apply {
+    type Next = Outbound;
 
-    fn layer(&self, inner: S) -> Apply<S> {
-        Apply { inner }
-    }
-}
-
-/// See [`apply`].
-#[derive(Clone, Debug)]
-pub struct Apply<S> {
-    inner: S,
-}
-
-impl<S> Service<Resolved> for Apply<S>
-where
-    S: Service<Outbound, Response = Response<Body>, Error = Error>,
-{
-    type Response = Response<Body>;
-    type Error = Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, resolved: Resolved) -> Self::Future {
-        let Resolved { head, body, lease } = resolved;
+    fn advance(&self, Resolved { head, body, lease }: Resolved) -> Result<Outbound, Error> {
         let Head { method, target, headers, context, .. } = &*head;
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
@@ -67,10 +40,10 @@ where
         headers.append(header::VIA, HeaderValue::from_static("1.1 pigello-gateway"));
         lease.write_to(headers);
         context.note(|facts| facts.attempts += 1);
-        self.inner.call(Outbound { request, context: context.clone() })
+        Ok(Outbound { request, context: context.clone() })
     }
 }
 
-/// The seven, the identifiers of call and trace, `Via`, and `Host` over HTTP/1.1.
+/// The seven fields, `X-Request-Id`, `traceparent`, `Via`, and `Host` over HTTP/1.1.
 const ADDED: usize = 11;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -46,8 +46,9 @@ async fn inspect(
     lease: Arc<Lease>,
     context: &CallContext,
 ) -> Result<Response<Body>, Error> {
-    let answer = std::future::ready(Ok(response));
-    GuardFuture { state: State::Answering { answer, lease, context: context.clone() } }.await
+    let response = std::future::ready(Ok(response));
+    InspectFuture { state: InspectState::Waiting { response, lease, context: context.clone() } }
+        .await
 }
 
 /// The whole answer, or why there is none.
@@ -96,7 +97,7 @@ fn brotli(text: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_does_not_hold_the_secret_passes_unchanged() {
+async fn a_response_without_the_secret_passes_unchanged() {
     let text = format!("{{\"made-up/\": \"{}\"}}", "made-up/secret that ".repeat(5000));
     for (coding, bytes) in [
         ("identity", text.clone().into_bytes()),
@@ -159,7 +160,7 @@ async fn the_secret_is_refused_in_every_form_and_coding() {
 }
 
 #[tokio::test]
-async fn not_a_byte_of_the_secret_leaves_before_it_is_found() {
+async fn no_byte_of_the_secret_is_sent_before_it_is_found() {
     let text = format!("before {SECRET} behind");
     let answer = response(streamed(text.as_bytes(), 3), &[]);
     let mut body = inspect(answer, lease(), &context()).await.unwrap().into_body();
@@ -194,7 +195,7 @@ async fn pigellos_own_fields_are_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_looked_into_is_refused() {
+async fn a_response_that_cannot_be_decoded_is_refused() {
     for fields in [
         &[("content-encoding", "compress")][..],
         &[("content-encoding", "gzip, gzip")],
