@@ -56,7 +56,7 @@ pub(super) struct Shared {
     pub(super) policy: Arc<Policy>,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
     problem_base: ProblemBase,
-    limits: receive::Limits,
+    limits: receive::RequestLimits,
     request_timeout: Duration,
     upstream_read: Duration,
     retry: RetrySettings,
@@ -126,7 +126,7 @@ impl Shared {
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
-            limits: receive::Limits {
+            limits: receive::RequestLimits {
                 request_body: settings.limits.request_body.0,
                 header_bytes: settings.limits.header_bytes.in_memory(),
                 header_count: settings.limits.header_count,
@@ -157,11 +157,11 @@ impl Shared {
             Address::Unix(_) => None,
         };
         Some(proxy::build(Parts {
-            edges: self.edges(listener),
+            listener: self.edges(listener),
             rules: receive::Rules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                places: self.places.clone(),
+                concurrency: self.places.clone(),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
@@ -292,7 +292,7 @@ pub fn policy(settings: &Settings) -> Policy {
 
 fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
-        patience: ConnectionTimeouts {
+        timeouts: ConnectionTimeouts {
             head: *settings.timeouts.header_read,
             idle: *settings.timeouts.idle,
         },

@@ -1,31 +1,30 @@
-//! Which addresses an upstream's name may lead to.
+//! The addresses that an upstream's name may resolve to.
 //!
-//! Whoever can change what a name resolves to (a poisoned cache, a search domain, a rebinding) could
-//! point the gateway at a cloud's metadata service or at a machine of the inner network, and the
-//! secret would be offered to it. TLS stops that as well, but only after a connection: so addresses
-//! are looked at first, and only what was looked at is dialled. An address that the configuration
-//! itself names (`connect_to`, or a literal in `upstream`) is the operator's choice.
+//! An attacker who controls a name (a poisoned cache, a search domain, a rebinding) could point the
+//! gateway at a cloud's metadata service or at a private machine. TLS would refuse it, but only after a
+//! connection. So each address is checked, and only a checked address is dialled. An address in the
+//! configuration (`connect_to`, or a literal in `upstream`) is the operator's choice and is not checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Link-local addresses: metadata services live there (RFC 3927, RFC 4291 §2.5.6).
+    /// A link-local address, where metadata services are (RFC 3927, RFC 4291 §2.5.6).
     #[error("the name leads to a link-local address")]
     LinkLocal,
     /// A cloud's metadata service outside the link-local range.
     #[error("the name leads to a metadata service")]
     Metadata,
-    /// Nothing that can be dialled: unspecified, multicast, broadcast.
+    /// An unspecified, multicast or broadcast address.
     #[error("the name leads to an address that is no host's")]
     NoHost,
-    /// The inner network, where the profile does not allow it (RFC 1918, RFC 4193, RFC 6598).
+    /// A private address that the profile does not allow (RFC 1918, RFC 4193, RFC 6598).
     #[error("the name leads to a private address")]
     Private,
 }
 
-/// Looks at an address that a name led to.
+/// Checks an address that a name resolved to.
 pub(super) fn check(address: IpAddr, private_allowed: bool) -> Result<(), Refused> {
     let refused = match address {
         IpAddr::V4(v4) => v4_refusal(v4),
@@ -79,7 +78,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// AWS, Azure, Google and most others; Alibaba's and Oracle's stand elsewhere.
+/// AWS, Azure, Google and most others; the ECS endpoint of AWS; Alibaba; Oracle.
 const METADATA_V4: [Ipv4Addr; 4] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 170, 2),

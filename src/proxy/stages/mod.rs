@@ -28,6 +28,6 @@ pub mod read_timeout;
 pub mod retry;
 pub mod circuit_breaker;
 
-pub(in crate::proxy) mod shared;
+mod shared;
 pub(in crate::proxy) mod trace;
 pub mod upstream_health;
