@@ -20,10 +20,10 @@ use crate::{
     credentials::CredentialManager,
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     proxy::{
-        self, Parts,
+        self, PathParts,
         cache::{self, Store},
         call::ConcurrencyLimits,
-        client::{self, TlsError, Trust, Upstream},
+        client::{self, TlsError, Trust, UpstreamClient},
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
@@ -149,7 +149,7 @@ impl Shared {
     pub(super) fn path(
         &self,
         parts: &ListenerParts,
-        upstream: Upstream,
+        upstream: UpstreamClient,
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
@@ -157,9 +157,9 @@ impl Shared {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(proxy::build(Parts {
+        Some(proxy::build(PathParts {
             listener: self.edges(listener),
-            rules: receive::Rules {
+            rules: receive::ListenerRules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
                 concurrency: self.places.clone(),
@@ -185,10 +185,10 @@ impl Shared {
 impl Shared {
     /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
     /// which checked settings rule out.
-    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
+    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
         let settings = self.upstreams.get(profile)?.clone();
         let manager = self.managers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, manager.subscribe()))
+        Some(UpstreamClient::new(settings, manager.subscribe()))
     }
 
     /// What the records of a listener have in common.
@@ -303,7 +303,7 @@ pub fn policy(settings: &Settings) -> Policy {
             settings::Mode::Enforce => authorize::Mode::Enforce,
             settings::Mode::Report => authorize::Mode::Report,
         },
-        limits: authorize::Limits::new(&settings.callers),
+        limits: authorize::CallerLimiters::new(&settings.callers),
     }
 }
 

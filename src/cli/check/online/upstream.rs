@@ -16,7 +16,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
     error::Chain,
-    proxy::client::{self, ConnectError, Connector, Stream},
+    proxy::client::{self, ConnectError, Connector, UpstreamStream},
 };
 
 /// Looks at a profile's upstream; with `set` it is called as well. Returns what time it is there.
@@ -162,9 +162,9 @@ async fn resolved(profile: &ProfileSettings) -> String {
 }
 
 /// A finished handshake, and how long it can be repeated.
-fn tls(steps: &Steps, stream: &Stream, took: u128) -> Step {
+fn tls(steps: &Steps, stream: &UpstreamStream, took: u128) -> Step {
     let described = format!("{} in {took} ms", stream.describe());
-    let Stream::Tls(session, _) = stream else {
+    let UpstreamStream::Tls(session, _) = stream else {
         return Step::doubtful(&steps.tls, "plain TCP, no TLS")
             .advise(Some("the secret goes over this connection in clear"));
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::Limits;
+use super::CallerLimiters;
 use crate::{
     domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
     error::{Error, Kind},
@@ -22,7 +22,7 @@ pub struct Policy {
     /// Whether refusals are enforced.
     pub mode: Mode,
     /// The limits of each caller.
-    pub limits: Limits,
+    pub limits: CallerLimiters,
 }
 
 /// The decision for a caller without a rule.
@@ -170,7 +170,13 @@ mod tests {
 
     fn policy(unidentified: Access, unmatched: Unmatched) -> Policy {
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce, limits: Limits::default() }
+        Policy {
+            catalog,
+            unidentified,
+            unmatched,
+            mode: Mode::Enforce,
+            limits: CallerLimiters::default(),
+        }
     }
 
     fn billing(allow: &[&str]) -> Caller {
