@@ -33,12 +33,12 @@ use pigello_gateway::{
         http_policy::HostRules,
         server::Path,
         stages::{
-            audit::{ListenerContext, Open, admit, intend, open},
+            audit::{ListenerContext, OpenRecord, admit, intend, open},
             authorize::{Policy, authorize},
             buffer_request::buffer_request,
             identify::{Schemes, identify},
             inject::resolve,
-            receive::{Receive, RequestLimits, Rules, receive},
+            receive::{ListenerRules, Receive, RequestLimits, receive},
             respond::{Respond, respond},
         },
     },
@@ -120,8 +120,8 @@ impl Ground {
     }
 
     /// What the listener takes.
-    pub fn rules(&self) -> Rules {
-        Rules {
+    pub fn rules(&self) -> ListenerRules {
+        ListenerRules {
             hosts: HostRules::new(None, &[]),
             limits: RequestLimits {
                 request_body: self.settings.limits.request_body.0,
@@ -221,11 +221,11 @@ impl Ground {
     }
 
     /// The first stage; every request passes it.
-    fn opening<S>(&self) -> impl Layer<S, Service = Open<S>> + use<S> {
+    fn opening<S>(&self) -> impl Layer<S, Service = OpenRecord<S>> + use<S> {
         open(self.edges(), refusal)
     }
 
-    fn receiving<S>(&self, inner: S) -> Open<Respond<Receive<S>>> {
+    fn receiving<S>(&self, inner: S) -> OpenRecord<Respond<Receive<S>>> {
         let received = receive(self.rules()).layer(inner);
         self.opening().layer(respond(ProblemBase::default()).layer(received))
     }

@@ -23,9 +23,9 @@
 //!
 //! ```
 //! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, Parts}};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn in_order(parts: Parts) -> impl Service<Received> {
+//! fn in_order(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
 //!         .layer(identify::identify(parts.schemes))
 //!         .layer(authorize::authorize(parts.policy))
@@ -37,9 +37,9 @@
 //!
 //! ```compile_fail
 //! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, Parts}};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn swapped(parts: Parts) -> impl Service<Received> {
+//! fn swapped(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
 //!         .layer(authorize::authorize(parts.policy))
 //!         .layer(identify::identify(parts.schemes))
@@ -70,11 +70,11 @@ use crate::{credentials::CredentialManager, telemetry::ATTEMPT};
 
 /// The parts of one listener's path.
 #[derive(Debug)]
-pub struct Parts {
+pub struct PathParts {
     /// The common part of its records, and where they go.
     pub listener: ListenerContext,
     /// The requests that it accepts.
-    pub rules: receive::Rules,
+    pub rules: receive::ListenerRules,
     /// How it identifies callers.
     pub schemes: identify::Schemes,
     /// What each caller may do.
@@ -94,11 +94,11 @@ pub struct Parts {
     /// What is known of the profile's upstream.
     pub health: Arc<UpstreamHealth>,
     /// The client of the profile's upstream.
-    pub upstream: client::Upstream,
+    pub upstream: client::UpstreamClient,
 }
 
 /// Builds the path of one listener.
-pub fn build(parts: Parts) -> impl server::Path {
+pub fn build(parts: PathParts) -> impl server::Path {
     let (trail, profile) = (parts.listener.trail.clone(), parts.listener.profile.clone());
     let concurrency = parts.rules.concurrency.clone();
     let problem_base = parts.listener.problem_base.clone();

@@ -6,7 +6,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::CallerLimiters;
 use crate::{
     domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
     error::{Error, Kind},
@@ -24,7 +24,7 @@ pub struct Policy {
     /// Whether refusals are enforced.
     pub mode: Mode,
     /// The limits of each caller.
-    pub limits: Limits,
+    pub limits: CallerLimiters,
 }
 
 /// What becomes of callers that match no entry.
@@ -178,7 +178,13 @@ mod tests {
 
     fn policy(unidentified: Access, unmatched: Unmatched) -> Policy {
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce, limits: Limits::default() }
+        Policy {
+            catalog,
+            unidentified,
+            unmatched,
+            mode: Mode::Enforce,
+            limits: CallerLimiters::default(),
+        }
     }
 
     fn billing(allow: &[&str]) -> Caller {
