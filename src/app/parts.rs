@@ -20,7 +20,7 @@ use crate::{
     outbound::TlsError,
     proxy::{
         self, PathParts,
-        cache::{self, Store},
+        cache::{self, Cache, Partition},
         call::ConcurrencyLimits,
         client::{self, UpstreamClient, upstream_tls},
         http_policy::HostRules,
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) trail: Trail,
     pub(super) metrics: Arc<Metrics>,
     tracer: Tracer,
-    pub(super) cache: Store,
+    pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
@@ -165,12 +165,12 @@ impl Shared {
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
-            store: self.cache.clone(),
-            scope: cache::Scope {
-                profile: listener.profile.clone(),
-                origin: self.upstreams.get(&listener.profile)?.origin.clone(),
-                manager: manager.clone(),
-            },
+            cache: self.cache.clone(),
+            partition: Partition::new(
+                listener.profile.clone(),
+                self.upstreams.get(&listener.profile)?.origin.clone(),
+                manager.clone(),
+            ),
             manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
@@ -238,12 +238,12 @@ fn managers(
 }
 
 /// What is remembered: what another upstream answered must not be given for this one's.
-fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
+fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
     let wanted = cache_settings(settings);
     kept.filter(|(before, _)| {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
-    .map_or_else(|| Store::new(wanted), |(_, kept)| kept.cache.clone())
+    .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
 }
 
 /// How many more connections, and how many more calls, are taken.
