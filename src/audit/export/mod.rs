@@ -35,7 +35,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::watch;
 
-use super::{queue::Shared, read::ReadError};
+use super::{queue::RecordQueue, read::TrailReadError};
 use crate::{
     body,
     domain::Origin,
@@ -64,7 +64,7 @@ impl Exporter {
     pub(super) fn start(
         directory: &Path,
         collector: &Origin,
-        shared: Arc<Shared>,
+        shared: Arc<RecordQueue>,
     ) -> Result<Self, ExportError> {
         let position = Position::open(directory)?;
         let progress = Arc::new(Progress::default());
@@ -118,7 +118,7 @@ struct Export {
     position: Position,
     to: Uri,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    shared: Arc<Shared>,
+    shared: Arc<RecordQueue>,
     progress: Arc<Progress>,
     pause: Duration,
 }
@@ -265,7 +265,7 @@ pub enum ExportError {
     Position(#[source] io::Error),
     /// The trail cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] TrailReadError),
     /// There is no TLS.
     #[error("TLS to the collector cannot be set up")]
     Tls(#[source] rustls::Error),

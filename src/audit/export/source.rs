@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::audit::{
     directory::Segment,
     line,
-    read::{self, Lines, ReadError},
+    read::{self, Lines, TrailReadError},
 };
 
 #[derive(Debug)]
@@ -29,7 +29,11 @@ impl Source {
     }
 
     /// The next lines, at most so many, and none behind `stable`.
-    pub(super) fn next(&mut self, most: usize, stable: u64) -> Result<Vec<Vec<u8>>, ReadError> {
+    pub(super) fn next(
+        &mut self,
+        most: usize,
+        stable: u64,
+    ) -> Result<Vec<Vec<u8>>, TrailReadError> {
         let mut batch = Vec::new();
         while batch.len() < most {
             let (file, position) = match self.current.take() {
@@ -60,7 +64,7 @@ impl Source {
         most: usize,
         stable: u64,
         batch: &mut Vec<Vec<u8>>,
-    ) -> Result<End, ReadError> {
+    ) -> Result<End, TrailReadError> {
         let mut lines = Lines::open(file, position)?;
         loop {
             let before = lines.position();
@@ -68,7 +72,7 @@ impl Source {
                 return Ok(End::Early(before));
             }
             let Some(text) = lines.next()? else { return Ok(End::OfFile(before)) };
-            let Some(place) = line::place(text) else { continue };
+            let Some(place) = line::line_head(text) else { continue };
             if place.seq > stable {
                 return Ok(End::Early(before));
             }
@@ -80,13 +84,13 @@ impl Source {
     }
 
     /// The file with that line; the first one if that line is gone already.
-    fn file_of(&self, seq: u64) -> Result<Option<Segment>, ReadError> {
+    fn file_of(&self, seq: u64) -> Result<Option<Segment>, TrailReadError> {
         let files = read::files(&self.directory)?;
         let begun = files.iter().rposition(|file| file.first_seq <= seq).unwrap_or(0);
         Ok(files.into_iter().nth(begun))
     }
 
-    fn file_behind(&self, file: &Segment) -> Result<Option<Segment>, ReadError> {
+    fn file_behind(&self, file: &Segment) -> Result<Option<Segment>, TrailReadError> {
         let files = read::files(&self.directory)?;
         Ok(files.into_iter().find(|later| later.first_seq > file.first_seq))
     }
@@ -121,13 +125,13 @@ mod tests {
             for _ in 0..200 {
                 let lines = source.next(most, last).unwrap();
                 assert!(lines.len() <= most);
-                seen.extend(lines.iter().map(|text| line::place(text).unwrap().seq));
+                seen.extend(lines.iter().map(|text| line::line_head(text).unwrap().seq));
             }
             assert_eq!(seen, (1..=last).collect::<Vec<_>>(), "batches of {most}");
         }
         let mut source = Source::new(home.path(), 10);
         let lines = source.next(1000, 20).unwrap();
-        assert_eq!(line::place(&lines[0]).unwrap().seq, 11);
+        assert_eq!(line::line_head(&lines[0]).unwrap().seq, 11);
         assert_eq!(source.after(), 20, "not behind what is in stable storage");
     }
 }

@@ -11,17 +11,17 @@ use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 
 use super::AuditError;
-use crate::audit::{self, Call, OBJECT_KEY, ObjectKey};
+use crate::audit::{self, CallLine, OBJECT_KEY, ObjectKey};
 
 /// Every condition that is given must hold.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Filter {
+pub(super) struct CallFilter {
     /// From this moment: 2026-03-01, 2026-03-01T08:00:00Z, or how long ago: 30m, 24h, 7d
     #[arg(long, value_name = "TIME")]
-    since: Option<Moment>,
+    since: Option<FilterTime>,
     /// Before this moment
     #[arg(long, value_name = "TIME")]
-    until: Option<Moment>,
+    until: Option<FilterTime>,
     /// The caller's name
     #[arg(long, value_name = "NAME")]
     caller: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Filter {
     operation: Option<String>,
     /// The caller's status: 200, or 4xx
     #[arg(long, value_name = "STATUS")]
-    status: Option<Status>,
+    status: Option<StatusPattern>,
     /// What became of the call
     #[arg(long, value_name = "OUTCOME", value_parser = ["forwarded", "cached", "refused", "failed"])]
     outcome: Option<String>,
@@ -45,10 +45,10 @@ pub(super) struct Filter {
     request_id: Option<String>,
 }
 
-impl Filter {
+impl CallFilter {
     /// The moments the files can be chosen by.
     pub(super) fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        let moment = |moment: &Option<Moment>| moment.as_ref().map(|moment| moment.at);
+        let moment = |moment: &Option<FilterTime>| moment.as_ref().map(|moment| moment.at);
         (moment(&self.since), moment(&self.until))
     }
 
@@ -86,7 +86,7 @@ impl Filter {
 /// A filter with what it needs at hand.
 #[derive(Debug)]
 pub(super) struct Prepared<'a> {
-    filter: &'a Filter,
+    filter: &'a CallFilter,
     object: Option<String>,
     /// The object's name in a trail that hashes them.
     renamed: Option<String>,
@@ -96,25 +96,25 @@ pub(super) struct Prepared<'a> {
 
 impl Prepared<'_> {
     /// The line's call, if it is one that fits.
-    pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<Call<'l>> {
+    pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<CallLine<'l>> {
         if self.needles.iter().any(|needle| needle.find(line).is_none()) {
             return None;
         }
-        let place = audit::place(line)?;
-        let Filter { since, until, .. } = self.filter;
+        let place = audit::line_head(line)?;
+        let CallFilter { since, until, .. } = self.filter;
         let in_time = since.as_ref().is_none_or(|since| place.time >= since.text.as_str())
             && until.as_ref().is_none_or(|until| place.time < until.text.as_str());
         if !in_time {
             return None;
         }
-        audit::call(line).filter(|call| self.fits(call))
+        audit::call_line(line).filter(|call| self.fits(call))
     }
 
-    fn fits(&self, call: &Call<'_>) -> bool {
+    fn fits(&self, call: &CallLine<'_>) -> bool {
         let same = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        let Filter { caller, outcome, request_id, status, operation, .. } = self.filter;
+        let CallFilter { caller, outcome, request_id, status, operation, .. } = self.filter;
         same(caller, call.caller.as_deref())
             && same(outcome, Some(&call.outcome))
             && same(request_id, Some(&call.request_id))
@@ -148,12 +148,12 @@ fn fits(pattern: &str, operation: &str) -> bool {
 
 /// A moment, and the text it has in the trail: those compare as time does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Moment {
+struct FilterTime {
     at: Timestamp,
     text: String,
 }
 
-impl FromStr for Moment {
+impl FromStr for FilterTime {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -182,12 +182,12 @@ fn ago(text: &str) -> Option<Timestamp> {
 
 /// `404` or `4xx`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
+enum StatusPattern {
     Exactly(u16),
     Class(u16),
 }
 
-impl Status {
+impl StatusPattern {
     fn matches(self, status: u16) -> bool {
         match self {
             Self::Exactly(wanted) => wanted == status,
@@ -197,7 +197,7 @@ impl Status {
 }
 
 /// The beginning of the number.
-impl fmt::Display for Status {
+impl fmt::Display for StatusPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exactly(number) | Self::Class(number) => number.fmt(f),
@@ -205,7 +205,7 @@ impl fmt::Display for Status {
     }
 }
 
-impl FromStr for Status {
+impl FromStr for StatusPattern {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -19,7 +19,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use crate::audit::{KeyError, ReadError, VerifyError};
+use crate::audit::{KeyError, TrailReadError, VerifyError};
 
 /// Reads the audit trail.
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ enum Command {
 
 /// Where the trail is.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Source {
+pub struct TrailLocation {
     /// A configuration file, for the directory it names; may be repeated, later files win
     #[arg(long, value_name = "FILE", conflicts_with = "directory")]
     config: Vec<PathBuf>,
@@ -68,7 +68,7 @@ impl AuditArgs {
     }
 
     /// Reads the trail in that directory and prints to `out`.
-    pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<Verdict, AuditError> {
+    pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<AuditExit, AuditError> {
         if !directory.is_dir() {
             return Err(AuditError::NoDirectory { path: directory.to_owned() });
         }
@@ -82,20 +82,20 @@ impl AuditArgs {
         match done {
             // `audit query | head` has what it wanted.
             Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Ok(Verdict::Right)
+                Ok(AuditExit::Success)
             }
-            done => done.map(|()| Verdict::Right),
+            done => done.map(|()| AuditExit::Success),
         }
     }
 }
 
 /// What a command has to say with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuditExit {
     /// 0.
-    Right,
+    Success,
     /// 1: something is wrong with the trail.
-    Wrong,
+    ProblemsFound,
 }
 
 /// Why a trail cannot be shown.
@@ -109,7 +109,7 @@ pub enum AuditError {
     },
     /// It cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] TrailReadError),
     /// A key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -118,7 +118,7 @@ pub enum AuditError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },

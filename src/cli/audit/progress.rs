@@ -11,7 +11,7 @@ use crate::audit::Segment;
 
 /// Shows itself only when the work takes long enough to wonder, and goes away when it is done.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ReadProgress {
     total: u64,
     done: u64,
     current: u64,
@@ -19,7 +19,7 @@ pub(super) struct Progress {
     shown: bool,
 }
 
-impl Progress {
+impl ReadProgress {
     pub(super) fn over(files: &[Segment]) -> Self {
         let total = files.iter().map(size).sum();
         let next = io::stderr().is_terminal().then(|| Instant::now() + PATIENCE);
@@ -39,7 +39,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ReadProgress {
     fn drop(&mut self) {
         if self.shown {
             drop(write!(io::stderr(), "\r\x1b[K"));

@@ -4,18 +4,18 @@ use std::{io, ops::ControlFlow, path::Path};
 
 use clap::Args;
 
-use super::{AuditError, Source, calls, filter::Filter, output::Format};
+use super::{AuditError, TrailLocation, calls, filter::CallFilter, output::CallFormat};
 
 /// Shows the calls that fit.
 #[derive(Debug, Args)]
 pub(super) struct QueryArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) source: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
+    filter: CallFilter,
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: CallFormat,
     /// Stop after so many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,

@@ -12,16 +12,16 @@ use std::{
 
 use clap::Args;
 
-use super::{AuditError, Source, calls, filter::Filter};
-use crate::audit::Call;
+use super::{AuditError, TrailLocation, calls, filter::CallFilter};
+use crate::audit::CallLine;
 
 /// Suggests a policy.
 #[derive(Debug, Args)]
 pub(super) struct SuggestArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) source: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
+    filter: CallFilter,
 }
 
 /// What one caller did.
@@ -61,7 +61,7 @@ pub(super) fn run(
     print(&callers, unmatched, out).map_err(AuditError::Output)
 }
 
-fn note(callers: &mut BTreeMap<Who, Seen>, call: &Call<'_>, operation: &str) {
+fn note(callers: &mut BTreeMap<Who, Seen>, call: &CallLine<'_>, operation: &str) {
     let proof = call.caller_proof.as_deref().unwrap_or_default();
     let uid: Option<u32> =
         proof.strip_prefix("uid=").and_then(|rest| rest.split(' ').next()?.parse().ok());

@@ -4,16 +4,16 @@ use std::{io, path::Path, time::Duration};
 
 use clap::Args;
 
-use super::{AuditError, Source, filter::Filter, output::Format};
-use crate::audit::Follow;
+use super::{AuditError, TrailLocation, filter::CallFilter, output::CallFormat};
+use crate::audit::TrailFollower;
 
 /// Shows the last calls.
 #[derive(Debug, Args)]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) source: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
+    filter: CallFilter,
     /// Go on with new calls as they come, until interrupted
     #[arg(short, long)]
     follow: bool,
@@ -22,7 +22,7 @@ pub(super) struct TailArgs {
     lines: usize,
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: CallFormat,
 }
 
 pub(super) fn run(
@@ -32,7 +32,7 @@ pub(super) fn run(
 ) -> Result<(), AuditError> {
     let filter = args.filter.prepare(directory)?;
     let (mut follow, last) =
-        Follow::from_the_end(directory, args.lines, |line| filter.matching(line).is_some())?;
+        TrailFollower::from_end(directory, args.lines, |line| filter.matching(line).is_some())?;
     args.format.heading(out).map_err(AuditError::Output)?;
     let mut show = |line: &[u8]| match filter.matching(line) {
         Some(call) => args.format.call(&call, line, out).map_err(AuditError::Output),

@@ -8,14 +8,14 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-use super::{AuditError, Source, Verdict, progress::Progress};
-use crate::audit::{self, Against, Checkpoint, PublicKey, Report};
+use super::{AuditError, AuditExit, TrailLocation, progress::ReadProgress};
+use crate::audit::{self, Checkpoint, PublicKey, VerifyOptions, VerifyReport};
 
 /// Checks the whole trail.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) source: TrailLocation,
     /// The public key of the checkpoints, kept elsewhere; without it, the one beside the trail
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
@@ -28,26 +28,26 @@ pub(super) fn run(
     args: &VerifyArgs,
     directory: &Path,
     out: &mut dyn io::Write,
-) -> Result<Verdict, AuditError> {
+) -> Result<AuditExit, AuditError> {
     let key = args.public_key.as_deref().map(PublicKey::read).transpose()?;
     let checkpoints = match &args.checkpoints {
         Some(path) => fs::read_to_string(path)
             .map_err(|source| AuditError::File { path: path.clone(), source })?
             .lines()
-            .filter_map(Checkpoint::find)
+            .filter_map(Checkpoint::parse)
             .collect(),
         None => Vec::new(),
     };
-    let mut progress = Progress::over(&audit::files(directory)?);
+    let mut progress = ReadProgress::over(&audit::files(directory)?);
     let report =
-        audit::verify(directory, Against { key, checkpoints }, |file| progress.file(file))?;
+        audit::verify(directory, VerifyOptions { key, checkpoints }, |file| progress.file(file))?;
     drop(progress);
     print(&report, out).map_err(AuditError::Output)?;
-    Ok(if report.problems.is_empty() { Verdict::Right } else { Verdict::Wrong })
+    Ok(if report.problems.is_empty() { AuditExit::Success } else { AuditExit::ProblemsFound })
 }
 
-fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    let Report { files, lines, calls, .. } = report;
+fn print(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
+    let VerifyReport { files, lines, calls, .. } = report;
     writeln!(
         out,
         "{} in {} in {}",
@@ -85,7 +85,7 @@ fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
 }
 
 /// What happened to the trail without anything being wrong with it.
-fn notes(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
     let notes = [
         (report.crashes, "time", "the gateway was cut off; the trail went on by itself"),
         (report.torn, "half-written record", "closed with a marker"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::audit::Call;
+use crate::audit::CallLine;
 
 /// Everything a report shows.
 #[derive(Debug, Default, Serialize)]
@@ -26,7 +26,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    pub(super) fn add(&mut self, call: &Call<'_>) {
+    pub(super) fn add(&mut self, call: &CallLine<'_>) {
         let time = call.time.as_ref();
         if self.first.as_deref().is_none_or(|first| time < first) {
             self.first = Some(time.to_owned());
@@ -125,7 +125,7 @@ fn times() -> Histogram<u64> {
 const LONGEST: u64 = 3_600_000_000;
 
 impl Group {
-    fn add(&mut self, call: &Call<'_>) {
+    fn add(&mut self, call: &CallLine<'_>) {
         self.outcomes.add(&call.outcome);
         let failed = call.outcome == "failed" || call.status.is_some_and(|status| status >= 500);
         self.errors += u64::from(failed);

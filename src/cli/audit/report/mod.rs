@@ -13,16 +13,16 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{AuditError, Source, calls, filter::Filter};
+use super::{AuditError, TrailLocation, calls, filter::CallFilter};
 use figures::Figures;
 
 /// Sums up the calls that fit.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) source: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
+    filter: CallFilter,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,
