@@ -1,5 +1,4 @@
-//! What runs beside the workers: credentials are kept fresh, the cache tidy, the admin listener
-//! answered.
+//! Tasks beside the workers: credential refresh, cache maintenance, the admin listener.
 
 use std::{
     collections::BTreeMap,
@@ -37,14 +36,14 @@ pub(super) struct Supervisor {
     draining: CancellationToken,
     started: SystemTime,
     window: Option<admin::Window>,
-    /// Ends the keeping of one credential set.
+    /// Stops the refresh of one credential set.
     keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
     watching: CancellationToken,
     maintenance: CancellationToken,
 }
 
 impl Supervisor {
-    /// Nothing runs yet. `draining` is told by whoever drains, and shown to whoever asks.
+    /// Starts with no tasks. `draining` is cancelled when the drain begins.
     pub(super) fn new(draining: CancellationToken) -> Self {
         Self {
             tasks: JoinSet::new(),
@@ -58,9 +57,9 @@ impl Supervisor {
         }
     }
 
-    /// Keeps these credential sets fresh, and no others any more.
+    /// Refreshes these credential sets and stops refreshing all others.
     pub(super) fn keep(&mut self, managers: &BTreeMap<CredentialsName, CredentialManager>) {
-        // What earlier reloads ended leaves nothing behind.
+        // Reaps tasks that earlier reloads stopped.
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.keeping);
         for (name, manager) in managers {
@@ -77,8 +76,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits until every credential set has been read once, with or without success, but no longer
-    /// than that.
+    /// Waits until every credential set has been loaded once, with or without success, at most for
+    /// `limit`.
     pub(super) async fn first_read(&self, patience: Duration) {
         let reads = self.keeping.values().map(|(manager, _)| manager.refresh());
         if tokio::time::timeout(patience, join_all(reads)).await.is_err() {
@@ -86,7 +85,7 @@ impl Supervisor {
         }
     }
 
-    /// Reads these certificates again every few seconds, and no others any more.
+    /// Reloads these certificates every few seconds and stops reloading all others.
     pub(super) fn watch(&mut self, certificates: &Certificates) {
         std::mem::replace(&mut self.watching, self.ending.child_token()).cancel();
         for tls in certificates.all() {
@@ -98,15 +97,15 @@ impl Supervisor {
         }
     }
 
-    /// Reads credentials and certificates again at once, beside everything else: a source that takes
-    /// its time holds up nobody but who asked.
+    /// Reloads credentials and certificates now, on a task of its own: a slow source delays only
+    /// the requester.
     pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
         let managers: Vec<_> = shared.managers.values().cloned().collect();
         let certificates = shared.certificates.clone();
         let reread = async move {
             let files = tokio::task::spawn_blocking(move || certificates.reread());
             let (files, _) = tokio::join!(files, join_all(managers.iter().map(refresh)));
-            // Whoever asked may have stopped waiting.
+            // The requester may be gone.
             let _not_awaited = done.send(files.unwrap_or(Ok(())).map_err(Into::into));
         };
         let ending = self.ending.clone();
@@ -115,7 +114,7 @@ impl Supervisor {
         });
     }
 
-    /// Answers whoever asks whether all workers are alive, until one is not, or all have ended.
+    /// Answers liveness probes until a worker is dead or all have ended.
     pub(super) fn look_after(
         &mut self,
         workers: Vec<Heartbeat>,
@@ -129,7 +128,7 @@ impl Supervisor {
                         return;
                     }
                 }
-                // Whoever asked may have stopped waiting.
+                // The requester may be gone.
                 let _not_awaited = look.send(());
             }
         };
@@ -138,7 +137,7 @@ impl Supervisor {
         });
     }
 
-    /// Drops what has expired from this cache, and from no other any more.
+    /// Runs the maintenance of this cache and stops that of any other.
     pub(super) fn maintain(&mut self, store: Store) {
         std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
         let maintenance = self.maintenance.clone();
@@ -150,7 +149,7 @@ impl Supervisor {
         });
     }
 
-    /// Shows this state on the admin listener.
+    /// Replaces the view of the admin listener.
     pub(super) fn show(
         &mut self,
         settings: &Settings,
@@ -197,7 +196,7 @@ impl Supervisor {
         }
     }
 
-    /// Answers the admin listener with what is shown.
+    /// Serves the admin listener.
     pub(super) fn admin(&mut self, socket: Bound) {
         let Some(window) = self.window.clone() else { return };
         let ending = self.ending.clone();
@@ -208,14 +207,14 @@ impl Supervisor {
         });
     }
 
-    /// Sends the spans of traced calls.
+    /// Exports the spans of traced calls.
     pub(super) fn trace(&mut self, traces: Option<Exporter>) {
         if let Some(exporter) = traces {
             self.tasks.spawn(exporter.run(self.ending.clone()));
         }
     }
 
-    /// Ends everything; what is still to be sent has a moment for it.
+    /// Stops all tasks; the span exporter gets a moment to flush.
     pub(super) async fn end(mut self) {
         self.ending.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -230,10 +229,10 @@ async fn refresh(manager: &CredentialManager) {
     }
 }
 
-/// Where it is told what became of reading again.
+/// Receives the result of a reload of credentials and certificates.
 pub(super) type Reread = oneshot::Sender<Result<(), ReloadError>>;
 
-/// How long the tasks beside the workers may take to end.
+/// Time limit for stopping the tasks.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-/// How often expired entries are dropped, so that personal data does not outlive its freshness.
+/// Interval of cache maintenance: personal data must not outlive its freshness.
 const CACHE_MAINTENANCE: Duration = Duration::from_secs(1);

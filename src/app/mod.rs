@@ -1,14 +1,13 @@
-//! The composition root: from checked settings to open sockets, to serving, to the end of a drain.
+//! The composition root: checked settings become open sockets, a serving gateway, and a drain.
 //!
-//! [`Gateway::open`] makes everything that can fail, so that what is served can serve; nothing is
-//! accepted before [`Gateway::serve`]. Calls are handled by workers, each a thread with a runtime,
-//! connections and an upstream pool of its own ([`worker`]); the thread that calls `serve` keeps the
-//! credentials fresh, answers the admin listener, carries out reloads ([`reload`]) and watches over
-//! the drain:
+//! [`Gateway::open`] does everything that can fail; nothing is accepted before [`Gateway::serve`].
+//! Workers handle calls. A worker is a thread with its own runtime, connections and upstream pool
+//! ([`worker`]). The thread that calls `serve` refreshes credentials, serves the admin listener,
+//! carries out reloads ([`reload`]) and supervises the drain:
 //!
 //! ```text
-//! told to end ── /readyz says so; connections are still taken ── drain_delay ──▶ no new connections;
-//! open ones finish (HTTP/2: GOAWAY) ── last call, or drain ──▶ the rest is cut ──▶ trail closed
+//! stop requested ── /readyz says so; connections are still accepted ── drain_delay ──▶ listeners close;
+//! open connections finish (HTTP/2: GOAWAY) ── last call, or `drain` ──▶ the rest is aborted ──▶ trail closed
 //! ```
 
 mod certificates;
@@ -52,7 +51,7 @@ use crate::{
     telemetry::{Activity, Exporter, Metrics, Tracer},
 };
 
-/// A gateway whose sockets are open and that serves nobody yet.
+/// A gateway with open sockets that serves nobody yet.
 #[derive(Debug)]
 pub struct Gateway {
     settings: Settings,
@@ -64,32 +63,32 @@ pub struct Gateway {
     looks: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }
 
-/// How a gateway ended.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Whether calls had to be cut off because the drain took too long.
+    /// Whether the drain's time limit aborted calls.
     pub cut_off: bool,
-    /// The last sequence number of the audit trail.
+    /// The last sequence number on the audit trail.
     pub last_seq: u64,
 }
 
-/// Told from outside when to end.
+/// Requests to stop, from outside.
 #[derive(Clone, Debug, Default)]
 pub struct Ending {
-    /// Finish what is under way, within the drain's time.
+    /// Graceful: finish calls in flight, within the drain's time limit.
     pub drain: CancellationToken,
-    /// End at once.
+    /// Immediate.
     pub now: CancellationToken,
 }
 
 impl Gateway {
-    /// Reads certificates, opens the trail and binds every socket. Credentials are not waited for:
-    /// a vault that is away must not keep a gateway from starting.
+    /// Reads certificates, opens the trail and binds every socket. It does not wait for
+    /// credentials: a vault outage must not prevent a start.
     pub fn open(settings: Settings) -> Result<Self, StartError> {
         Self::open_with(settings, Inherited::none())
     }
 
-    /// The same, with sockets that another process opened for some of the addresses.
+    /// As [`Self::open`], with inherited sockets for some of the addresses.
     pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
         let (tracer, traces) = settings.telemetry.otlp_endpoint.clone().map(Tracer::to).unzip();
         let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
@@ -113,12 +112,12 @@ impl Gateway {
         Ok(Self { settings, shared, listeners, admin, traces, requests, looks })
     }
 
-    /// Each listener's actual address.
+    /// Actual addresses of the listeners.
     pub fn addresses(&self) -> impl Iterator<Item = (&ListenerName, &Address)> {
         self.listeners.iter().map(|(listener, bound)| (&listener.name, bound.address()))
     }
 
-    /// The admin listener's actual address.
+    /// Actual address of the admin listener.
     pub fn admin_address(&self) -> Option<&Address> {
         self.admin.as_ref().map(Bound::address)
     }
@@ -128,23 +127,23 @@ impl Gateway {
         &self.shared.managers
     }
 
-    /// The metrics, for tests that look inside.
+    /// The metrics, for tests.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
     }
 
-    /// What happened lately, for tests that need a past.
+    /// Recent activity, for tests that need a history.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.shared.activity
     }
 
-    /// To give it another configuration while it serves.
+    /// A handle that reloads the configuration of the serving gateway.
     pub fn reloader(&self) -> Reloader {
         let (requests, looks) = (self.requests.0.clone(), self.looks.0.clone());
         Reloader::new(requests, looks, Arc::clone(&self.shared.metrics))
     }
 
-    /// Serves until it is told to end, and returns when the last call is answered and on the trail.
+    /// Serves until it is told to stop; returns when the last call is answered and recorded.
     pub async fn serve(self, ending: Ending) -> Result<Summary, ServeError> {
         let drain = Drain::new();
         let draining = CancellationToken::new();
@@ -167,7 +166,7 @@ impl Gateway {
     }
 }
 
-/// A gateway that serves.
+/// A serving gateway.
 struct Running {
     settings: Settings,
     shared: Shared,
@@ -204,7 +203,7 @@ impl Running {
         Ok(Self { settings, shared, listeners, admin, workers, requests })
     }
 
-    /// Carries out reloads until it is told to end.
+    /// Carries out reloads until it is told to stop.
     async fn obey(&mut self, ending: &Ending, control: &mut Supervisor) {
         loop {
             let request = tokio::select! {
@@ -222,8 +221,8 @@ impl Running {
         }
     }
 
-    /// Goes on as before for a while, so that an application that ends later can make its last calls.
-    /// Connections are kept no longer than a call each, so that few are left when it is over.
+    /// Serves on for `drain_delay`, so that an application that stops later can make its last
+    /// calls. Connections close after their next response, so that few are left at the end.
     async fn linger(&self, drain: &Drain, ending: &Ending) {
         let delay = self.settings.timeouts.drain_delay;
         if !delay.is_zero() {
@@ -237,8 +236,8 @@ impl Running {
         tracing::info!("draining: open calls are finished");
     }
 
-    /// Waits for the workers, each of which ends with its last connection, and cuts off what takes too
-    /// long; says whether it had to.
+    /// Waits for the workers, which end with their last connection, and aborts them at the time
+    /// limit. Returns whether it had to.
     async fn join(&mut self, drain: &Drain, ending: &Ending) -> Result<bool, ServeError> {
         let mut workers = join_all(self.workers.drain(..).map(Worker::join));
         let idle = tokio::select! {
@@ -255,7 +254,7 @@ impl Running {
         Ok(cut_off)
     }
 
-    /// Ends everything else, and closes the trail last.
+    /// Stops everything else and closes the trail last.
     async fn finish(self, control: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
         control.end().await;
         for bound in self.listeners.iter().map(|(_, bound)| bound).chain(&self.admin) {
@@ -273,7 +272,7 @@ impl Running {
     }
 }
 
-/// What one worker is to serve.
+/// The parts of one worker.
 fn generation(
     shared: &Shared,
     listeners: &[(ListenerSettings, Bound)],
@@ -293,21 +292,22 @@ pub enum ServeError {
     /// A worker's thread cannot be started.
     #[error("a worker cannot be started")]
     Thread(#[source] std::io::Error),
-    /// What was still to be written of the audit trail could not be.
+    /// The end of the audit trail could not be written.
     #[error("the audit trail could not be finished")]
     Trail(#[source] crate::audit::Unwritable),
-    /// A worker ended by itself.
+    /// A worker ended unexpectedly.
     #[error("a worker ended")]
     Worker,
 }
 
-/// A set of credentials as `serve` reports them; see [`credentials::Status`].
+/// The state of a credential set as `serve` reports it; see [`credentials::Status`].
 pub type CredentialsStatus = credentials::Status;
 
-/// How long connections wait for the credentials to be read for the first time. Most sources need a few
-/// milliseconds, and then no caller notices a restart; one that is away is not waited for any longer.
+/// How long listeners wait for the first load of the credentials. Most sources need a few
+/// milliseconds, so that callers do not notice a restart. A source that is down delays the start by
+/// no more than this.
 const FIRST_READ: Duration = Duration::from_secs(2);
-/// Unix sockets of callers: the owner and the group may connect.
+/// Mode of callers' Unix sockets: owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Another configuration for a gateway that serves: all of it or nothing.
+//! Replaces the configuration of a serving gateway, all of it or nothing.
 //!
-//! Everything that can fail is done before anything changes: certificates are read, sockets bound, new
-//! credential sets loaded. Then every worker turns to the new generation, connection by connection and
-//! request by request; calls that are under way end by the rules they began with.
+//! Everything that can fail happens first: certificates are read, sockets bound, new credential
+//! sets loaded. Then every worker applies the new generation, connection by connection and request
+//! by request. Calls in flight finish under the rules they began with.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -24,17 +24,17 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// What a serving gateway is asked from outside.
+/// Requests to a serving gateway.
 pub(super) enum ControlRequest {
     Reload { settings: Box<Settings>, done: oneshot::Sender<Result<(), ReloadError>> },
     Reread { done: Reread },
 }
 
-/// Asked whether every worker is alive; answered beside everything else, because a reload may take its
-/// time and is no sign of illness.
+/// A liveness probe of the workers. It is answered on a task of its own, because a reload may take
+/// time and is no sign of a fault.
 pub(super) type LivenessProbe = oneshot::Sender<()>;
 
-/// Gives a serving gateway another configuration.
+/// A handle that reloads the configuration of a serving gateway.
 #[derive(Clone, Debug)]
 pub struct Reloader {
     requests: mpsc::Sender<ControlRequest>,
@@ -51,7 +51,7 @@ impl Reloader {
         Self { requests, looks, metrics }
     }
 
-    /// Serves by these settings from now on, or says why not and goes on as before.
+    /// Applies these settings, or returns why not and changes nothing.
     pub async fn reload(&self, settings: Settings) -> Result<(), ReloadError> {
         let (done, result) = oneshot::channel();
         let request = ControlRequest::Reload { settings: Box::new(settings), done };
@@ -63,8 +63,8 @@ impl Reloader {
         result
     }
 
-    /// Reads the credentials and the listeners' certificates again. What cannot be read stays as it
-    /// was: for credentials that is in the log, for certificates the error.
+    /// Reloads the credentials and the listeners' certificates. What cannot be loaded stays in use:
+    /// credential errors are logged, a certificate error is returned.
     pub async fn reread(&self) -> Result<(), ReloadError> {
         let (done, result) = oneshot::channel();
         let request = ControlRequest::Reread { done };
@@ -72,12 +72,12 @@ impl Reloader {
         result.await.unwrap_or(Err(ReloadError::Ending))
     }
 
-    /// Counts a configuration that could not even be read.
+    /// Counts a configuration that could not be read.
     pub fn unreadable(&self) {
         self.metrics.reloaded(false);
     }
 
-    /// Returns once every worker has looked up from its work; `false` if the gateway has ended.
+    /// Returns when every worker's event loop has responded; `false` when the gateway has ended.
     pub async fn all_alive(&self) -> bool {
         let (done, confirmed) = oneshot::channel();
         self.looks.send(done).await.is_ok() && confirmed.await.is_ok()
@@ -87,13 +87,13 @@ impl Reloader {
 /// Why a configuration was refused. The old one stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// A key was changed that is read only at the start.
+    /// A changed key takes effect only at a start.
     #[error("{} can only change with a restart", keys.join(", "))]
     Restart {
         /// The keys.
         keys: Vec<&'static str>,
     },
-    /// A part cannot be made.
+    /// A part cannot be built.
     #[error(transparent)]
     Part(#[from] StartError),
     /// A new credential set cannot be loaded.
@@ -101,13 +101,13 @@ pub enum ReloadError {
     Credentials {
         /// The set.
         name: CredentialsName,
-        /// Why.
+        /// The source's error.
         reason: String,
     },
     /// The certificates of a listener cannot be used.
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
-    /// The gateway is about to end.
+    /// The gateway is stopping.
     #[error("the gateway is ending")]
     Ending,
     /// A worker has ended.
@@ -126,7 +126,7 @@ impl Running {
         match request {
             ControlRequest::Reload { settings, done } => {
                 let result = self.reload(*settings, control).await;
-                // Whoever asked may have stopped waiting.
+                // The requester may be gone.
                 let _not_awaited = done.send(result);
             }
             ControlRequest::Reread { done } => control.reread(&self.shared, done),
@@ -149,7 +149,7 @@ impl Running {
         for _ in &self.workers {
             generations.push(generation(&shared, &listeners)?);
         }
-        // From here on nothing fails but a worker that is gone, and then nothing can be saved.
+        // From here on only a dead worker can fail the reload, and then nothing can be saved.
         for (worker, generation) in self.workers.iter().zip(generations) {
             worker.apply(generation).await?;
         }
@@ -171,7 +171,8 @@ impl Running {
         Ok(())
     }
 
-    /// The sockets of the new listeners: the open one where the address is the same.
+    /// Binds the sockets of the new listeners; a listener with an unchanged address keeps its open
+    /// socket.
     fn sockets(
         &self,
         wanted: &[ListenerSettings],
@@ -186,7 +187,7 @@ impl Running {
         wanted.iter().map(|listener| Ok((listener.clone(), open(listener)?))).collect()
     }
 
-    /// Loads the credential sets that are new, so that no call meets one that is not there yet.
+    /// Loads new credential sets first, so that no call finds one missing.
     async fn load_new(&self, shared: &Shared) -> Result<(), ReloadError> {
         for (name, manager) in &shared.managers {
             if self.shared.managers.get(name).is_some_and(|kept| kept.same(manager)) {
@@ -203,7 +204,7 @@ impl Running {
     }
 }
 
-/// The changed keys that are read only at the start.
+/// Changed keys that take effect only at a start.
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changed = [
         ("admin", old.admin != new.admin),
@@ -223,5 +224,5 @@ impl fmt::Debug for ControlRequest {
     }
 }
 
-/// How long a new credential set may take to load.
+/// Time limit for loading a new credential set.
 const LOADING: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What to do when a gateway cannot start: one or two sentences below the error, for a person.
+//! The remedy for a failed start: one or two sentences printed below the error.
 
 use std::{error::Error as _, io};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl StartError {
-    /// What to do about it, and why it is not passed over; `None` where the error itself says so.
+    /// The remedy, with the reason for the check; `None` where the error says it.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
@@ -64,7 +64,7 @@ fn trail(error: &TrailOpenError) -> Option<&'static str> {
              that can be written; if it is not there, the folder above it has to let the gateway make it. \
              No call is served that could leave no record, so nothing was started",
         ),
-        // Those say what to do themselves, or there is nothing that a person could.
+        // These errors say it themselves, or a person can do nothing.
         TrailOpenError::Directory(TrailDirectoryError::InUse { .. })
         | TrailOpenError::Key(_)
         | TrailOpenError::Export(_)

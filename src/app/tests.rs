@@ -1,5 +1,5 @@
-//! What is written in a configuration arrives where it has its effect: no key is checked, documented
-//! and then forgotten, and no default is another one than that of the part itself.
+//! Every key of the configuration reaches the part it is for, and every default equals the part's
+//! own.
 
 use std::{fs, time::Duration};
 

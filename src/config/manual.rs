@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::schema::schema;
 
-/// The page `docs/configuration.md`.
+/// The page `docs/src/reference/configuration.md`.
 pub fn manual() -> String {
     let schema = schema();
     let mut page = Page { definitions: &schema, text: String::new() };

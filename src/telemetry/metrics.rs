@@ -1,8 +1,8 @@
-//! The metrics, in one place: their names, labels and meaning.
+//! The metrics: names, labels and registration.
 //!
-//! They are counted from the same records that the audit trail keeps, so the two cannot disagree.
-//! Label values come from the configuration and from closed sets, never from what a caller sent, so
-//! their number is bounded. Names follow the Prometheus conventions (base units, `_total`).
+//! They are counted from the audit records, so metrics and trail agree. Label values come from the
+//! configuration and from closed sets, never from a request, so their number is bounded. Names
+//! follow the Prometheus conventions (base units, `_total`).
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::audit::Record;
 
-/// The registry and the handles the path counts with.
+/// The registry, and the families the path counts with.
 pub struct Metrics {
     registry: Mutex<Registry>,
     calls: Family<CallLabels, Counter>,
@@ -47,7 +47,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// An empty registry with every metric in it.
+    /// A registry with every metric at zero.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pigello_gateway");
         let metrics = Self {
@@ -138,7 +138,7 @@ impl Metrics {
         counters
     }
 
-    /// Counts an attempt to reload the configuration.
+    /// Counts a reload of the configuration.
     pub fn reloaded(&self, done: bool) {
         let result = if done { "done" } else { "refused" };
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
@@ -152,12 +152,12 @@ impl Metrics {
         &self.connections
     }
 
-    /// Adds metrics that are read when they are asked for.
+    /// Registers metrics that are collected at each scrape.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.registry.lock().register_collector(collector);
     }
 
-    /// Everything in the `OpenMetrics` text format.
+    /// Encodes everything in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock())?;
@@ -171,7 +171,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// All workers share the counters: adding nothing to one costs as much as adding something.
+/// Workers share the counters, and adding zero to one costs as much as adding one.
 fn add(counter: &Counter, count: u64) {
     if count > 0 {
         counter.inc_by(count);
@@ -190,7 +190,7 @@ fn seconds_since_1970() -> i64 {
 /// More than a configuration has callers, operations and ways to end together, in practice.
 const MOST_SORTS: usize = 4096;
 
-/// From a cached answer (tens of microseconds) to the longest call (tens of seconds).
+/// From a cache hit (tens of microseconds) to the longest call (tens of seconds).
 fn histogram() -> Histogram {
     Histogram::new([
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,

@@ -1,5 +1,5 @@
-//! What a configuration means, in plain words, so that a person can see whether it is what they meant.
-//! No value of a credential is among it.
+//! The meaning of a configuration in plain words, for a person to compare with the intention. It
+//! never contains a credential value.
 
 use std::{
     fmt::Display,
@@ -21,7 +21,7 @@ use crate::{
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
 };
 
-/// Says what a configuration means.
+/// Describes a configuration.
 pub fn explain(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     let settings = &loaded.settings;
     let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
@@ -43,7 +43,7 @@ pub fn explain(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Lines of two columns under headings.
+/// Two columns under headings.
 struct Page<'a, W> {
     out: &'a mut W,
 }
@@ -229,7 +229,7 @@ fn allowed(caller: &CallerRule, settings: &Settings) -> String {
     format!("may use {count} operations: {}", patterns.join(", "))
 }
 
-/// How much a caller may ask for, if there is a limit.
+/// The caller's rate limit, if there is one.
 fn limited(limits: &CallerLimits) -> Option<String> {
     let rate = limits.rate.map(|Rate { per_second, burst }| {
         format!("{per_second} calls a second, {burst} of them at once")

@@ -1,4 +1,4 @@
-//! The calls of the demo, and what is told of them.
+//! The demo's calls, and its output.
 
 use std::{
     io::{self, Write},
@@ -32,7 +32,7 @@ const FORGED: &str = "forged-by-the-caller";
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// Who is on the stage.
+/// Introduces the parts.
 pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(
         out,
@@ -56,7 +56,7 @@ pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     line(out, "audit trail", stage.path("audit").display().to_string())
 }
 
-/// Makes the calls, one after the other.
+/// Makes the calls, one after another.
 pub(super) async fn calls(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let caller = Caller::new(stage);
     let subtenant = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -100,7 +100,8 @@ fn scene(out: &mut impl Write, number: u32, title: &str) -> io::Result<()> {
     writeln!(out, "\n{BOLD}{number}. {title}{BOLD:#}")
 }
 
-/// What the mock received: the seven values once each, the secret masked, the forged one nowhere.
+/// The request that the mock received: the seven values once each, the secret masked, the forged
+/// value nowhere.
 fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let requests = stage.pigello.handle().requests();
     let Some(request) = requests.last() else {
@@ -123,7 +124,7 @@ fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to try while it runs.
+/// Suggestions for `--keep-running`.
 pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(out, "\n{BOLD}Still running{BOLD:#}; try calls of your own, Ctrl-C ends it:\n")?;
     let object = format!("accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -133,7 +134,7 @@ pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()
     out.flush()
 }
 
-/// The audit trail of all of it, checked.
+/// The audit trail, verified.
 pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     scene(out, 5, "The audit trail: one record for every call, in a chain that shows any edit")?;
     let mut table = Table::new();
@@ -193,7 +194,7 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
     Ok(())
 }
 
-/// Checks the chain with the command that an auditor would use.
+/// Verifies the chain with the command that an auditor would use.
 fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     let directory = curtain.audit_directory();
     let command = AuditCommand::try_parse_from(["audit", "verify"])
@@ -226,7 +227,7 @@ struct Caller {
     base: String,
 }
 
-/// What it got.
+/// The response it received.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -303,5 +304,5 @@ fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     writeln!(out)
 }
 
-/// More than any answer of the mock.
+/// Larger than any response of the mock.
 const MAX_ANSWER: usize = 1024 * 1024;

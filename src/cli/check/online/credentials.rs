@@ -1,5 +1,5 @@
-//! Are the seven values there? A vault is looked at in the order in which it can be in the way: is it
-//! reached, does it let the gateway in, may the gateway read.
+//! Tests the credential sources. A vault is tested in the order of a request: connection, login,
+//! permission, secret.
 
 use super::{Report, Step, advice};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     error::Chain,
 };
 
-/// Reads one set, and says how far that went.
+/// Loads one set, and reports each step.
 pub(super) async fn look(
     set: &CredentialsSettings,
     vault: Option<&VaultSettings>,
@@ -44,16 +44,16 @@ pub(super) async fn look(
     }
 }
 
-/// What can be in the way between the gateway and a secret, in the order in which it is met.
+/// The steps between the gateway and a secret in a vault, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Obstacle {
-    /// The vault cannot be reached, or cannot work.
+    /// The vault cannot be reached, or is not working.
     Vault,
-    /// It does not let the gateway in.
+    /// The login failed.
     Login,
-    /// The gateway may not read the secret.
+    /// The policy does not permit the read.
     Policy,
-    /// The secret is not there or not whole.
+    /// The secret is missing or incomplete.
     Secret,
 }
 

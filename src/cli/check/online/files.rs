@@ -1,4 +1,4 @@
-//! The files and folders that a configuration names: are they there, and who may read them?
+//! Tests the files and folders that a configuration names: existence and permissions.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     credentials::ValueName,
 };
 
-/// One step for each file that is not as it should be, or one for all of them.
+/// One step for each file with a finding, or one for all.
 pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
     let named = named(loaded);
     let steps: Vec<_> = named.iter().filter_map(Named::look).collect();
@@ -26,12 +26,12 @@ pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
     steps
 }
 
-/// A file that is named somewhere.
+/// A file that a key names.
 struct Named {
     path: PathBuf,
-    /// The key that names it.
+    /// The key.
     key: String,
-    /// Whether only its owner should be able to read it.
+    /// Whether only the owner should be able to read it.
     secret: bool,
 }
 
@@ -110,7 +110,7 @@ fn credentials(set: &CredentialsSettings, file: &mut impl FnMut(&Path, String, b
         SourceSettings::Directory { path } => {
             file(path, key("path"), false);
             let secret = path.join(ValueName::ClientSecret.key());
-            // One that is missing is for the step that reads all seven.
+            // A missing file is reported by the step that loads all seven.
             if secret.exists() {
                 file(&secret, key("path"), true);
             }
@@ -138,7 +138,7 @@ fn vault(settings: &VaultSettings, file: &mut impl FnMut(&Path, String, bool)) {
         Some(VaultLogin::AppRole { secret_id_file, .. }) => {
             file(secret_id_file, "vault.auth.secret_id_file".to_owned(), true);
         }
-        // A token of Kubernetes may be read by everyone in its container.
+        // A Kubernetes service account token is readable by every user in its container.
         Some(VaultLogin::Kubernetes { jwt_file, .. } | VaultLogin::Jwt { jwt_file, .. }) => {
             file(jwt_file, "vault.auth.jwt_file".to_owned(), false);
         }
