@@ -12,7 +12,7 @@
 //! - [`audit`]: the audit trail on disk
 //! - [`telemetry`]: metrics and logs
 //! - [`process`]: what the process as a whole needs
-//! - [`mock`]: Pigello, for development, the demo and tests
+//! - [`build_info`]: how this program was built
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
 //! A module imports only from those below it; a test holds that.
@@ -26,7 +26,7 @@ pub mod credentials;
 pub mod audit;
 pub mod telemetry;
 pub mod process;
-pub mod mock;
+pub mod build_info;
 pub mod domain;
 pub mod error;
 pub mod body;

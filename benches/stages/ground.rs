@@ -23,7 +23,6 @@ use pigello_gateway::{
     config::{self, settings::Settings},
     credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
-    mock::Authority,
     proxy::{
         cache::{self, CacheLayer, Scope, Store, cache},
         call::{
@@ -45,6 +44,7 @@ use pigello_gateway::{
     },
     telemetry::{Metrics, Tracer},
 };
+use pigello_mock::Authority;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -38,6 +38,8 @@ pub(super) struct Pages {
 impl Pages {
     /// Prints one page to `out`, or writes all.
     pub(super) fn run(&self, command: Command, out: &mut impl Write) -> Result<(), Failure> {
+        // The page is about the version, not about this build of it.
+        let command = command.long_version(None::<&str>);
         let Some(directory) = &self.directory else {
             return Ok(clap_mangen::Man::new(command).render(out)?);
         };

@@ -29,6 +29,7 @@ pub use failure::Failure;
 use vault_policy::vault_policy;
 
 use crate::{
+    build_info::LONG_VERSION,
     config::settings::SourceSettings,
     error::Chain,
     process::{
@@ -44,7 +45,7 @@ use crate::{
 /// gateway knows who calls and whether they may, writes every call on an audit trail, answers
 /// repeated reads from memory, adds the seven X-PIGELLO-* values and calls Pigello over TLS.
 #[derive(Debug, Parser)]
-#[command(name = "pigello-gateway", version, max_term_width = 100, after_long_help = AFTERWORD)]
+#[command(name = "pigello-gateway", version, long_version = LONG_VERSION, max_term_width = 100, after_long_help = AFTERWORD)]
 struct Cli {
     /// Let debuggers, profilers and core files see the memory of this process, secrets included
     #[arg(long, global = true)]

@@ -6,9 +6,9 @@
 
 use std::io;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Whether debuggers and profilers may attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +24,13 @@ pub enum Debugging {
 ///
 /// `PR_SET_DUMPABLE` (prctl(2)) gives `/proc/PID/mem`, `environ` and `maps` to root and refuses
 /// `ptrace`. The core file limit is set to zero as well, because a pipe as core pattern obeys only
-/// one of the two. An `exec` resets both.
+/// one of the two. An `exec` resets both. Other systems than Linux, which are
+/// for development only, get the core file limit alone.
 pub fn harden(debugging: Debugging) -> Result<(), HardeningError> {
     if debugging == Debugging::Allowed {
         return Ok(());
     }
+    #[cfg(target_os = "linux")]
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| HardeningError::Dumpable(errno.into()))?;
     // The hard limit too, so that nothing in the process can raise it again.
@@ -50,7 +52,7 @@ pub enum HardeningError {
     Core(#[source] io::Error),
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::{
         env, fs,

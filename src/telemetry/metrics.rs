@@ -23,7 +23,7 @@ use super::{
     meaning,
     series::{Counters, SeriesKey},
 };
-use crate::audit::Record;
+use crate::{audit::Record, build_info::BUILD};
 
 /// The registry, and the families the path counts with.
 pub struct Metrics {
@@ -67,8 +67,7 @@ impl Metrics {
             sorts: RwLock::default(),
             registry: Mutex::new(Registry::default()),
         };
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        register(&mut registry, "build", build);
+        register(&mut registry, "build", Info::new(Vec::from(BUILD)));
         register(&mut registry, "calls", metrics.calls.clone());
         register(&mut registry, "call_duration_seconds", metrics.call_seconds.clone());
         register(&mut registry, "upstream_duration_seconds", metrics.upstream_seconds.clone());
@@ -235,7 +234,7 @@ struct ReloadLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::testing::record;
+    use crate::{audit::testing::record, telemetry::METRICS};
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {
@@ -247,6 +246,18 @@ mod tests {
             let told = meaning(name.strip_prefix("pigello_gateway_").unwrap());
             assert!(!told.is_empty() && text == format!("{told}."), "{help}");
         }
+    }
+
+    #[test]
+    fn the_build_is_told_with_the_labels_of_the_manual() {
+        let text = Metrics::new().encode().unwrap();
+        let build = text.lines().find(|line| line.starts_with("pigello_gateway_build_info{"));
+        let mut parts: Vec<_> = build.unwrap().split("=\"").collect();
+        assert_eq!(parts.pop(), Some("no\"} 1"), "tests are built without a profile: {text}");
+        let labels: Vec<_> =
+            parts.iter().filter_map(|part| part.rsplit(['{', ',']).next()).collect();
+        let told = METRICS.iter().find(|metric| metric.name == "build_info").unwrap().labels;
+        assert_eq!(labels, told);
     }
 
     #[test]

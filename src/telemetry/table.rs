@@ -29,7 +29,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    "build_info" info ["version"] "The version that runs; always 1";
+    "build_info" info ["version", "commit", "target", "features", "profile", "pgo"] "The version that runs and how it was built, as `--version` says it; always 1";
     "ready" gauge [] "Whether calls can be served: what `/readyz` says";
     "start_timestamp_seconds" gauge [] "When the process started, in seconds since 1970";
     "resident_memory_bytes" gauge [] "Memory of the process";

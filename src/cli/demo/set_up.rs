@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser as _;
+use pigello_mock::{MADE_UP_VALUES, MockPigello};
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
@@ -17,12 +18,11 @@ use crate::{
     config,
     domain::Address,
     error::Chain,
-    mock::{self, MADE_UP_VALUES, MockPigello, Running},
 };
 
 /// A running mock of Pigello and a running gateway in front of it.
 pub(super) struct Stage {
-    pub(super) pigello: Running,
+    pub(super) pigello: MockPigello,
     pub(super) gateway: SocketAddr,
     pub(super) admin: SocketAddr,
     folder: Folder,
@@ -38,7 +38,7 @@ pub(super) struct Curtain {
 impl Stage {
     pub(super) async fn build() -> Result<Self, Failure> {
         let folder = Folder::make()?;
-        let pigello = MockPigello::start(mock::Options::new())
+        let pigello = MockPigello::start(pigello_mock::Options::new())
             .await
             .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
         seal_credentials(&folder)?;
@@ -125,7 +125,7 @@ struct CredentialsCommand {
     args: credentials::CredentialsArgs,
 }
 
-fn configuration(pigello: &Running) -> String {
+fn configuration(pigello: &MockPigello) -> String {
     format!(
         r#"[[listeners]]
 name = "demo"

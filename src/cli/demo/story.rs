@@ -16,6 +16,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use serde_json::Value;
 
 use super::set_up::{Curtain, Stage};
@@ -23,9 +24,7 @@ use crate::{
     audit::{self as trail, ReadItem, TrailReadError},
     body::collect_limited,
     cli::{Failure, audit},
-    credentials::ValueName,
     error::Chain,
-    mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
 };
 
 const FORGED: &str = "forged-by-the-caller";
@@ -108,15 +107,16 @@ fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
         return Err(Failure::failed("Pigello received no request"));
     };
     writeln!(out, "     Pigello received")?;
-    for (name, made_up) in MADE_UP_VALUES {
-        let header = name.header();
+    for (scheme, made_up) in MADE_UP_VALUES {
+        let header = scheme.header();
         let values = request.values(header.as_str());
         if values != [made_up] {
             return Err(Failure::failed(format!("Pigello received `{header}` wrongly")));
         }
-        let shown = match name {
-            ValueName::ClientSecret => "•••••••• (the real one, masked here)",
-            _ => made_up,
+        let shown = if scheme.is_secret() {
+            "•••••••• (the real one, masked here)"
+        } else {
+            made_up
         };
         writeln!(out, "       {:<32}{shown}", header.as_str())?;
     }

@@ -1,5 +1,7 @@
 //! The place of the secret: created as far as possible without the secret.
 
+use pigello_mock::MADE_UP_VALUES;
+
 use super::{
     Person, Plan,
     arguments::{Login, Source},
@@ -11,7 +13,6 @@ use crate::{
         credentials::{Console, seal},
     },
     credentials::{ValueName, sealed::Store},
-    mock::MADE_UP_VALUES,
 };
 
 /// Creates the files and folders of the source.
