@@ -1,4 +1,4 @@
-//! How calls are printed: as aligned text, as the trail's own lines, or as comma-separated values.
+//! The output formats of calls: a table, the trail's own lines, or comma-separated values.
 
 use std::{
     borrow::Cow,
@@ -103,12 +103,12 @@ fn values(call: &CallLine<'_>, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
-/// Text that moves no cursor.
+/// Replaces control characters, so that the text is safe on a terminal.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// RFC 4180, and a text that a spreadsheet would take for a formula is told to be text.
+/// A field of RFC 4180. A leading quote keeps spreadsheets from evaluating text as a formula.
 fn csv(text: &str) -> String {
     let text = printable(text);
     let formula = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };

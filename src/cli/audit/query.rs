@@ -1,22 +1,24 @@
-//! `audit query`: the calls that fit.
+//! `audit query`: prints the calls that match a filter.
 
 use std::{io, ops::ControlFlow, path::Path};
 
 use clap::Args;
 
-use super::{AuditError, TrailLocation, calls, filter::CallFilter, output::CallFormat};
+use super::{
+    calls, error::AuditError, filter::CallFilter, location::TrailLocation, output::CallFormat,
+};
 
-/// Shows the calls that fit.
+/// Shows the calls that match the conditions.
 #[derive(Debug, Args)]
 pub(super) struct QueryArgs {
     #[command(flatten)]
-    pub(super) source: TrailLocation,
+    pub(super) location: TrailLocation,
     #[command(flatten)]
     filter: CallFilter,
-    /// How to print them
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: CallFormat,
-    /// Stop after so many
+    /// Stop after this number of calls
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }

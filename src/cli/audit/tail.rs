@@ -1,26 +1,26 @@
-//! `audit tail`: the last calls, and with `-f` new ones as they come.
+//! `audit tail`: prints the last calls, and with `-f` new ones as they are written.
 
 use std::{io, path::Path, time::Duration};
 
 use clap::Args;
 
-use super::{AuditError, TrailLocation, filter::CallFilter, output::CallFormat};
+use super::{error::AuditError, filter::CallFilter, location::TrailLocation, output::CallFormat};
 use crate::audit::TrailFollower;
 
 /// Shows the last calls.
 #[derive(Debug, Args)]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    pub(super) source: TrailLocation,
+    pub(super) location: TrailLocation,
     #[command(flatten)]
     filter: CallFilter,
-    /// Go on with new calls as they come, until interrupted
+    /// Continue with new calls as they are written, until interrupted
     #[arg(short, long)]
     follow: bool,
-    /// How many of the last calls to begin with
+    /// The number of last calls to begin with
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
-    /// How to print them
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: CallFormat,
 }
@@ -43,10 +43,10 @@ pub(super) fn run(
         return Ok(());
     }
     loop {
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
         follow.read(&mut show)?;
     }
 }
 
-/// The writer gathers for about as long.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A few batches of the writer.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);

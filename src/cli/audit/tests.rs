@@ -261,32 +261,3 @@ fn a_trail_that_is_not_there_is_an_error() {
     let (result, _) = run(&home.path().join("nowhere"), &["verify"]);
     assert!(result.unwrap_err().to_string().contains("there is no audit trail at"));
 }
-
-#[test]
-#[ignore = "prints figures; reads the trail in DIRECTORY"]
-#[expect(clippy::disallowed_methods, reason = "a person says where")]
-fn figures_of_a_large_trail() {
-    let directory = std::env::var("DIRECTORY").unwrap();
-    let id = {
-        let (_, out) = run(Path::new(&directory), &["tail", "-n", "1", "--format", "json"]);
-        let line: serde_json::Value = serde_json::from_str(&out).unwrap();
-        line["request_id"].as_str().unwrap().to_owned()
-    };
-    for args in [
-        &["query", "--request-id", &id][..],
-        &["query", "--status", "5xx"],
-        &["query", "--since", "1s"],
-        &["report"],
-        &["verify"],
-        &["suggest-policy"],
-    ] {
-        let began = std::time::Instant::now();
-        let (_, out) = run(Path::new(&directory), args);
-        let lines = out.lines().count();
-        io::Write::write_all(
-            &mut io::stdout(),
-            format!("{args:?}: {lines} lines in {:?}\n", began.elapsed()).as_bytes(),
-        )
-        .unwrap();
-    }
-}
