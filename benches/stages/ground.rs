@@ -128,8 +128,8 @@ impl Ground {
         Rules {
             hosts: HostRules::new(None, &[]),
             limits: Limits {
-                request_body: self.settings.limits.request_body,
-                header_bytes: self.settings.limits.header_bytes,
+                request_body: self.settings.limits.request_body.0,
+                header_bytes: self.settings.limits.header_bytes.in_memory(),
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },

@@ -6,9 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     domain::ListenerName,
-    proxy::server::{ServerTls, ServerTlsError, TlsFiles},
+    proxy::server::{ServerTls, ServerTlsError},
 };
 
 /// The TLS configurations of listeners, by name.
@@ -26,19 +26,14 @@ impl Certificates {
         for listener in &settings.listeners {
             let Some(tls) = &listener.tls else { continue };
             let failed = |source| CertificatesError::new(&listener.name, source);
-            let files = TlsFiles {
-                certificate: tls.certificate.clone(),
-                private_key: tls.private_key.clone(),
-                client_ca: tls.client_ca.clone(),
-            };
             let same =
-                kept.and_then(|kept| kept.of(&listener.name)).filter(|tls| *tls.files() == files);
+                kept.and_then(|kept| kept.of(&listener.name)).filter(|kept| kept.files() == tls);
             let tls = match same {
                 Some(tls) => {
                     tls.reload().map_err(failed)?;
                     tls
                 }
-                None => Arc::new(ServerTls::open(files).map_err(failed)?),
+                None => Arc::new(ServerTls::open(tls.clone()).map_err(failed)?),
             };
             all.insert(listener.name.clone(), tls);
         }
@@ -84,9 +79,8 @@ impl CertificatesError {
 }
 
 /// Without `client_ca`, a listener reachable from other machines serves everybody who reaches it.
-pub(super) fn warn_if_anyone_can_call(listener: &ListenerSettings) {
-    let verified = listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !listener.address.is_local() && !verified {
+pub(super) fn warn_if_anyone_can_call(listener: &Listener) {
+    if !listener.address.is_local() && !listener.asks_for_certificates() {
         tracing::warn!(
             listener = %listener.name,
             address = %listener.address,

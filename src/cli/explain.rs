@@ -13,15 +13,14 @@ use serde::Serialize;
 use super::{ConfigFiles, Failure, failure::Styled};
 use crate::{
     app,
-    config::{
-        Settings,
-        settings::{CacheRule, ListenerSettings, Mode},
-    },
-    domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof, Span},
+    config::{Settings, types::Listener},
+    domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof},
     error::Kind,
     proxy::{
-        self, http_policy,
-        stages::authorize::{Decision, Refusal},
+        self,
+        cache::Rule,
+        http_policy,
+        stages::authorize::{Decision, Mode, Refusal},
     },
 };
 
@@ -246,7 +245,7 @@ fn fields(texts: &[String]) -> Result<HeaderMap, Failure> {
     Ok(fields)
 }
 
-fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a ListenerSettings, Failure> {
+fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a Listener, Failure> {
     let mut listeners = settings.listeners.iter();
     let found = match (&args.listener, &args.caller) {
         (Some(name), _) => listeners.find(|listener| listener.name.as_str() == name),
@@ -263,11 +262,7 @@ fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a ListenerSetti
     })
 }
 
-fn caller(
-    args: &Args,
-    settings: &Settings,
-    listener: &ListenerSettings,
-) -> Result<Caller, Failure> {
+fn caller(args: &Args, settings: &Settings, listener: &Listener) -> Result<Caller, Failure> {
     let proof = Proof::Listener;
     // A listener's own caller is everybody who connects to it.
     let name = listener.caller.as_deref().or(args.caller.as_deref());
@@ -378,12 +373,12 @@ fn cacheable(
         None => rule.paths.iter().any(|pattern| pattern.matches(path)),
     });
     match rule {
-        Some((at, CacheRule { ttl, .. })) => (
+        Some((at, Rule { ttl, .. })) => (
             true,
             format!(
                 "[[cache.rules]] number {}, fresh for {} unless the answer says otherwise",
                 at + 1,
-                Span(*ttl)
+                ttl
             ),
         ),
         None => (false, "no [[cache.rules]] is for it".to_owned()),

@@ -30,7 +30,7 @@ use vault_policy::vault_policy;
 
 use crate::{
     build_info::LONG_VERSION,
-    config::settings::SourceSettings,
+    credentials::SourceSettings,
     error::Chain,
     process::{
         hardening::{Debugging, harden},

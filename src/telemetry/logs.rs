@@ -2,14 +2,17 @@
 
 use std::io::IsTerminal as _;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// The format of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
-    /// For people, with colours on a terminal.
+    /// For people.
     Pretty,
 }
 

@@ -17,7 +17,7 @@ use pigello_gateway::{
         Durability, Intent, Outcome, ReadItem, Record, Settings, Trail, TrailReadError,
         VerifyOptions, VerifyReport, files, read_through, verify,
     },
-    domain::{ListenerName, ProfileName, RequestId},
+    domain::{ByteSize, ListenerName, ProfileName, RequestId},
 };
 use serde_json::Value;
 
@@ -31,8 +31,11 @@ fn writes_until_it_is_killed() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let synced = std::env::var_os(SYNCED).is_some();
     let durability = if synced { Durability::Synced } else { Durability::Batched };
-    let settings =
-        Settings { durability, segment_bytes: 30_000, ..Settings::new(Path::new(&directory)) };
+    let settings = Settings {
+        durability,
+        segment_bytes: ByteSize(30_000),
+        ..Settings::new(Path::new(&directory))
+    };
     let trail = Trail::open(&settings).unwrap();
     // Wait until the `start` line is on disk.
     while trail.stats().written == 0 || trail.stats().synced_seq < trail.stats().last_seq {

@@ -70,7 +70,7 @@ impl Trail {
             None => directory.create_segment(last_seq + 1).map_err(at)?,
         };
         let publisher = Publisher::new(directory.path());
-        let files = FileStorage::open(directory, segment, settings.segment_bytes).map_err(at)?;
+        let files = FileStorage::open(directory, segment, settings.segment_bytes.0).map_err(at)?;
         let queue = Arc::new(RecordQueue::new(settings, last_seq));
         let writer = Writer::new(Arc::clone(&queue), files, encoder, settings).with_checkpoints(
             signing_key,

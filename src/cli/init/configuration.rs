@@ -8,7 +8,11 @@ use super::{
     plan::{Plan, Vault},
     secret::FOLDER,
 };
-use crate::{cli::vault_policy, credentials::ValueName, domain::Address};
+use crate::{
+    cli::vault_policy,
+    credentials::{KvVersion, ValueName},
+    domain::Address,
+};
 
 /// The configuration, with a comment at every choice.
 pub(super) fn text(plan: &Plan) -> String {
@@ -194,7 +198,7 @@ pub(super) fn policy(plan: &Plan) -> String {
         "# What the gateway needs in the vault, and no more:\n\
          #   bao policy write pigello-gateway vault-policy.hcl\n\
          # and name it in the role that the gateway logs in with.\n{}",
-        vault_policy(mount, path, 2)
+        vault_policy(mount, path, KvVersion::V2)
     )
 }
 

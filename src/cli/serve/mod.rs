@@ -19,10 +19,10 @@ use super::{
 };
 use crate::{
     app::{Ending, Gateway, Reloader, StartError},
-    config::{Loaded, settings::LogFormat as ConfiguredFormat},
+    config::Loaded,
     error::Chain,
     proxy::server::Inherited,
-    telemetry::{LogFormat, LogSettings, init_logs},
+    telemetry::{LogSettings, init_logs},
 };
 
 /// Runs the gateway.
@@ -30,10 +30,7 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     let loaded = files.load()?.for_serving()?;
     let telemetry = &loaded.settings.telemetry;
     init_logs(&LogSettings {
-        format: match telemetry.log_format {
-            ConfiguredFormat::Json => LogFormat::Json,
-            ConfiguredFormat::Pretty => LogFormat::Pretty,
-        },
+        format: telemetry.log_format,
         level: telemetry.log_level.to_string(),
     });
     for warning in &loaded.warnings {

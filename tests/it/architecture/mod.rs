@@ -16,11 +16,12 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["app"],
     &["admin"],
-    &["proxy", "config"],
+    &["config"],
+    &["proxy"],
     &["telemetry"],
     &["credentials", "audit"],
     &["outbound"],
-    &["body", "process"],
+    &["body", "build_info", "process"],
     &["domain", "error", "secret"],
 ];
 

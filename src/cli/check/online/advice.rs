@@ -7,20 +7,15 @@ use rustls::{CertificateError, pki_types::UnixTime};
 
 use crate::{
     cli::vault_policy,
-    config::settings::{CredentialsSettings, SourceSettings, VaultSettings},
     credentials::{
-        DirectoryError, LoadError, ValueName, VaultError,
+        DirectoryError, LoadError, Settings, SourceSettings, ValueName, VaultError, VaultSettings,
         sealed::{SealedError, StoreError},
     },
     domain::Origin,
 };
 
 /// Remedies for credentials that could not be read.
-pub(super) fn for_credentials(
-    error: &LoadError,
-    set: &CredentialsSettings,
-    vault: Option<&VaultSettings>,
-) -> Option<String> {
+pub(super) fn for_credentials(error: &LoadError, set: &Settings) -> Option<String> {
     match error {
         LoadError::Sealed(SealedError::Store(error)) => StoreError::hint(error),
         LoadError::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. }) => {
@@ -43,22 +38,20 @@ pub(super) fn for_credentials(
         LoadError::Environment(_) => {
             Some("set them where the gateway is started; they are read once".to_owned())
         }
-        LoadError::Vault(error) => for_vault(error, set, vault),
+        LoadError::Vault(error) => {
+            let SourceSettings::Vault(vault) = &set.source else { return None };
+            for_vault(error, vault)
+        }
         LoadError::Timeout { .. } | LoadError::Interrupted => None,
     }
 }
 
-fn for_vault(
-    error: &VaultError,
-    set: &CredentialsSettings,
-    vault: Option<&VaultSettings>,
-) -> Option<String> {
-    let SourceSettings::Vault { mount, path, kv_version } = &set.source else { return None };
+fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
+    let VaultSettings { ca_file, mount, path, kv_version, .. } = vault;
     match error {
         VaultError::Unreachable { address, source } => Some(match certificate_error(&**source) {
             Some(error) => {
-                let roots = vault.and_then(|vault| vault.ca_file.as_deref());
-                for_certificate(error, "vault.ca_file", roots, "the vault's")
+                for_certificate(error, "vault.ca_file", ca_file.as_deref(), "the vault's")
             }
             None => format!("is `vault.address` right, and does {address} accept connections?"),
         }),

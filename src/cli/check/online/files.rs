@@ -8,11 +8,8 @@ use std::{
 
 use super::Step;
 use crate::{
-    config::{
-        Loaded,
-        settings::{CredentialsSettings, SourceSettings, VaultLogin, VaultSettings},
-    },
-    credentials::ValueName,
+    config::{Loaded, types::Vault},
+    credentials::{self, SourceSettings, ValueName},
 };
 
 /// One step for each file with a finding, or one for all.
@@ -104,7 +101,7 @@ fn named(loaded: &Loaded) -> Vec<Named> {
     all
 }
 
-fn credentials(set: &CredentialsSettings, file: &mut impl FnMut(&Path, String, bool)) {
+fn credentials(set: &credentials::Settings, file: &mut impl FnMut(&Path, String, bool)) {
     let key = |key: &str| format!("credentials.{}.{key}", set.name);
     match &set.source {
         SourceSettings::Directory { path } => {
@@ -119,29 +116,23 @@ fn credentials(set: &CredentialsSettings, file: &mut impl FnMut(&Path, String, b
             file(store, key("file"), false);
             file(key_file, key("key_file"), true);
         }
-        SourceSettings::Environment { .. } | SourceSettings::Vault { .. } => {}
+        SourceSettings::Environment { .. } | SourceSettings::Vault(_) => {}
     }
 }
 
-fn vault(settings: &VaultSettings, file: &mut impl FnMut(&Path, String, bool)) {
-    if let Some(path) = &settings.ca_file {
-        file(path, "vault.ca_file".to_owned(), false);
-    }
-    if let Some((certificate, private_key)) = &settings.client_certificate {
-        file(certificate, "vault.certificate".to_owned(), false);
-        file(private_key, "vault.private_key".to_owned(), true);
-    }
-    match settings.auth.as_ref().map(|auth| &auth.method) {
-        Some(VaultLogin::Token { file: path }) => {
-            file(path, "vault.auth.token_file".to_owned(), true);
+fn vault(vault: &Vault, file: &mut impl FnMut(&Path, String, bool)) {
+    let auth = vault.auth.as_ref();
+    for (path, key, secret) in [
+        (&vault.ca_file, "ca_file", false),
+        (&vault.certificate, "certificate", false),
+        (&vault.private_key, "private_key", true),
+        (auth.map_or(&None, |auth| &auth.token_file), "auth.token_file", true),
+        (auth.map_or(&None, |auth| &auth.secret_id_file), "auth.secret_id_file", true),
+        // A token of Kubernetes may be read by everyone in its container.
+        (auth.map_or(&None, |auth| &auth.jwt_file), "auth.jwt_file", false),
+    ] {
+        if let Some(path) = path {
+            file(path, format!("vault.{key}"), secret);
         }
-        Some(VaultLogin::AppRole { secret_id_file, .. }) => {
-            file(secret_id_file, "vault.auth.secret_id_file".to_owned(), true);
-        }
-        // A Kubernetes service account token is readable by every user in its container.
-        Some(VaultLogin::Kubernetes { jwt_file, .. } | VaultLogin::Jwt { jwt_file, .. }) => {
-            file(jwt_file, "vault.auth.jwt_file".to_owned(), false);
-        }
-        Some(VaultLogin::Cert { .. }) | None => {}
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     report.extend(machine::listeners(settings));
     let mut sets = BTreeMap::new();
     for (name, set) in &settings.credentials {
-        if let Some(read) = credentials::look(set, settings.vault.as_ref(), &mut report).await {
+        if let Some(read) = credentials::look(set, &mut report).await {
             sets.insert(name, read);
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     app,
     body::Body,
     cli::SAFE_READ,
-    config::{Settings, settings::ProfileSettings},
+    config::{Settings, types::Profile},
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
     error::Chain,
@@ -22,7 +22,7 @@ use crate::{
 /// Tests a profile's upstream; with `set` it sends a request as well. Returns the upstream's clock.
 pub(super) async fn look(
     name: &ProfileName,
-    profile: &ProfileSettings,
+    profile: &Profile,
     settings: &Settings,
     set: Option<&CredentialSet>,
     report: &mut Report,
@@ -44,7 +44,7 @@ pub(super) async fn look(
         report.push(Step::skipped(steps.call, "not made without credentials, or not wanted"));
         return None;
     };
-    let limit = settings.timeouts.request.min(CALL_LIMIT);
+    let limit = CALL_LIMIT.min(*settings.timeouts.request);
     call(steps.call, &profile.upstream, upstream, set, limit, report).await
 }
 
@@ -67,7 +67,7 @@ impl Steps {
 async fn dial(
     steps: &Steps,
     name: &ProfileName,
-    profile: &ProfileSettings,
+    profile: &Profile,
     settings: client::Settings,
     report: &mut Report,
 ) -> bool {
@@ -96,7 +96,7 @@ async fn dial(
 fn failed(
     steps: &Steps,
     name: &ProfileName,
-    profile: &ProfileSettings,
+    profile: &Profile,
     error: &ConnectError,
 ) -> (Option<Step>, Option<Step>, Step) {
     let text = Chain(error).to_string();
@@ -149,7 +149,7 @@ fn authority(upstream: &Origin) -> String {
 }
 
 /// The addresses of a name.
-async fn resolved(profile: &ProfileSettings) -> String {
+async fn resolved(profile: &Profile) -> String {
     let upstream = &profile.upstream;
     if let Some(address) = profile.connect_to {
         return format!("not needed: `connect_to` is {address}");

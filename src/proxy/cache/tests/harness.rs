@@ -18,7 +18,8 @@ use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
     domain::{
-        CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, RequestId, TraceContext,
+        CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, RequestId, Span,
+        TraceContext,
     },
     error::{Error, Kind},
     proxy::{
@@ -93,8 +94,8 @@ impl Bench {
 pub(super) fn free_rule() -> Rule {
     Rule {
         paths: vec!["/*".parse().unwrap()],
-        ttl: Duration::ZERO,
-        heuristic: true,
+        ttl: Span::from_secs(0),
+        heuristic: Some(true),
         ..Rule::default()
     }
 }

@@ -21,7 +21,7 @@ use http::Response;
 use tower::{Layer, Service};
 
 pub use limit::Limits;
-pub use policy::{Decision, Default, Mode, Policy, Refusal, Unmatched};
+pub use policy::{Access, Decision, Mode, Policy, Refusal, Unmatched};
 
 use crate::{
     body::Body,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Limits;
 use crate::{
@@ -16,7 +18,7 @@ pub struct Policy {
     /// Every operation there is.
     pub catalog: Arc<Catalog>,
     /// What becomes of callers that match no rule.
-    pub unidentified: Default,
+    pub unidentified: Access,
     /// What becomes of requests that match no operation.
     pub unmatched: Unmatched,
     /// Whether refusals are carried out.
@@ -25,30 +27,36 @@ pub struct Policy {
     pub limits: Limits,
 }
 
-/// What is done where no rule speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Default {
-    /// Everything is allowed.
+/// What becomes of callers that match no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Unidentified")]
+pub enum Access {
+    /// They may use every operation.
     Allow,
-    /// Nothing is.
+    /// They are refused.
     Deny,
 }
 
-/// What becomes of a request that matches no operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of requests that match no operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Unmatched {
-    /// It is refused.
+    /// They are refused.
+    #[default]
     Deny,
-    /// It is forwarded, for callers that may do everything.
+    /// They are forwarded for callers that may use `*`.
     Forward,
 }
 
-/// Whether a refusal is carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether refusals are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is.
+    /// What is not allowed is refused.
+    #[default]
     Enforce,
-    /// It is only written down: a policy can be tried before callers depend on it.
+    /// What is not allowed goes through, and the audit trail says that it would be refused.
     Report,
 }
 
@@ -145,10 +153,10 @@ impl Policy {
                 });
                 if listed { Ok(()) } else { Err(Refusal::NotListed) }
             }
-            Caller::Known { rule: None, .. } if self.unidentified == Default::Deny => {
+            Caller::Known { rule: None, .. } if self.unidentified == Access::Deny => {
                 Err(Refusal::NoRule)
             }
-            Caller::Unidentified { .. } if self.unidentified == Default::Deny => {
+            Caller::Unidentified { .. } if self.unidentified == Access::Deny => {
                 Err(Refusal::Unidentified)
             }
             Caller::Known { rule: None, .. } | Caller::Unidentified { .. } => Ok(()),
@@ -168,7 +176,7 @@ mod tests {
     const SUBTENANT: &str =
         "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
 
-    fn policy(unidentified: Default, unmatched: Unmatched) -> Policy {
+    fn policy(unidentified: Access, unmatched: Unmatched) -> Policy {
         let catalog = Arc::new(Catalog::new([]).unwrap());
         Policy { catalog, unidentified, unmatched, mode: Mode::Enforce, limits: Limits::default() }
     }
@@ -194,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_caller_may_do_what_its_rule_lists() {
-        let policy = policy(Default::Deny, Unmatched::Deny);
+        let policy = policy(Access::Deny, Unmatched::Deny);
         let caller = billing(&["subtenant.*", "tenant.get"]);
         assert_eq!(refusal(&policy, &caller, &Method::GET, SUBTENANT), None);
         assert_eq!(refusal(&policy, &caller, &Method::HEAD, SUBTENANT), None);
@@ -216,17 +224,17 @@ mod tests {
     fn nobody_is_allowed_by_omission_once_callers_are_named() {
         let nobody = Caller::Unidentified { proof: Proof::Listener };
         let unruled = Caller::Known { rule: None, name: "edge".into(), proof: Proof::Listener };
-        let deny = policy(Default::Deny, Unmatched::Deny);
+        let deny = policy(Access::Deny, Unmatched::Deny);
         assert_eq!(refusal(&deny, &nobody, &Method::GET, SUBTENANT), Some(Refusal::Unidentified));
         assert_eq!(refusal(&deny, &unruled, &Method::GET, SUBTENANT), Some(Refusal::NoRule));
-        let allow = policy(Default::Allow, Unmatched::Deny);
+        let allow = policy(Access::Allow, Unmatched::Deny);
         assert_eq!(refusal(&allow, &nobody, &Method::GET, SUBTENANT), None);
         assert_eq!(refusal(&allow, &unruled, &Method::GET, SUBTENANT), None);
     }
 
     #[test]
     fn what_has_no_name_is_forwarded_only_for_callers_that_may_do_everything() {
-        let policy = policy(Default::Allow, Unmatched::Forward);
+        let policy = policy(Access::Allow, Unmatched::Forward);
         let nobody = Caller::Unidentified { proof: Proof::Listener };
         assert_eq!(refusal(&policy, &nobody, &Method::GET, "/other/"), None);
         assert_eq!(refusal(&policy, &billing(&["*"]), &Method::GET, "/other/"), None);
