@@ -27,6 +27,7 @@ const ROUNDS: usize = 25;
 
 /// Does nothing unless another test starts it in a process of its own.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the parent passes the directory by the environment")]
 fn writes_until_it_is_killed() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let synced = std::env::var_os(SYNCED).is_some();
