@@ -31,7 +31,7 @@ use pigello_gateway::{
             identify::identify,
             inject::{apply, resolve},
             receive::receive,
-            response_guard::guard,
+            response_guard::inspect,
         },
     },
 };
@@ -96,7 +96,7 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;
     let resolve = resolve(ground.manager()).layer(nothing());
     stage(criterion, ground, "inject: resolve", resolve, || ground.intended())?;
-    let guard = guard().layer(answering());
+    let guard = inspect().layer(answering());
     stage(criterion, ground, "guard: 2.9 KB", guard, || ground.resolved())?;
     let apply = apply().layer(nothing());
     stage(criterion, ground, "inject: apply", apply, || ground.resolved())

@@ -19,10 +19,10 @@ use crate::{
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     outbound::TlsError,
     proxy::{
-        self, Parts,
+        self, PathParts,
         cache::{self, Store},
         call::ConcurrencyLimits,
-        client::{self, Upstream, upstream_tls},
+        client::{self, UpstreamClient, upstream_tls},
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
@@ -56,7 +56,7 @@ pub(super) struct Shared {
     pub(super) policy: Arc<Policy>,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
     problem_base: ProblemBase,
-    limits: receive::Limits,
+    limits: receive::RequestLimits,
     request_timeout: Duration,
     upstream_read: Duration,
     retry: RetrySettings,
@@ -126,7 +126,7 @@ impl Shared {
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
-            limits: receive::Limits {
+            limits: receive::RequestLimits {
                 request_body: settings.limits.request_body.0,
                 header_bytes: settings.limits.header_bytes.in_memory(),
                 header_count: settings.limits.header_count,
@@ -148,7 +148,7 @@ impl Shared {
     pub(super) fn path(
         &self,
         parts: &ListenerParts,
-        upstream: Upstream,
+        upstream: UpstreamClient,
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
@@ -156,12 +156,12 @@ impl Shared {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(proxy::build(Parts {
-            edges: self.edges(listener),
-            rules: receive::Rules {
+        Some(proxy::build(PathParts {
+            listener: self.edges(listener),
+            rules: receive::ListenerRules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                places: self.places.clone(),
+                concurrency: self.places.clone(),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
@@ -184,10 +184,10 @@ impl Shared {
 impl Shared {
     /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
     /// which checked settings rule out.
-    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
+    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
         let settings = self.upstreams.get(profile)?.clone();
         let manager = self.managers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, manager.subscribe()))
+        Some(UpstreamClient::new(settings, manager.subscribe()))
     }
 
     /// What the records of a listener have in common.
@@ -286,13 +286,13 @@ pub fn policy(settings: &Settings) -> Policy {
         unidentified: settings.policy.unidentified(),
         unmatched: settings.policy.unmatched,
         mode: settings.policy.mode,
-        limits: authorize::Limits::new(&settings.callers),
+        limits: authorize::CallerLimiters::new(&settings.callers),
     }
 }
 
 fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
-        patience: ConnectionTimeouts {
+        timeouts: ConnectionTimeouts {
             head: *settings.timeouts.header_read,
             idle: *settings.timeouts.idle,
         },

@@ -11,7 +11,7 @@ use std::{
 use http::{Method, StatusCode};
 
 use super::target::Target;
-use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
+use crate::domain::{LabelValue, ListenerName, ProfileName, Proof, RequestId};
 
 /// One finished call.
 #[derive(Clone, Debug)]
@@ -25,13 +25,13 @@ pub struct Record {
     /// The listener that accepted the call.
     pub listener: ListenerName,
     /// The caller's name, if the caller was identified.
-    pub caller: Option<Arc<str>>,
+    pub caller: Option<LabelValue>,
     /// The proof that identified the caller.
     pub caller_proof: Option<Proof>,
     /// The profile the listener leads to.
     pub profile: ProfileName,
     /// The operation, if the request matched one.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
     /// The method.
     pub method: Method,
     /// Path and query as received, canonical or not; the trail keeps the path and the query's names.
@@ -81,11 +81,11 @@ pub struct Intent {
     /// The call; its record carries the same identifier.
     pub request_id: RequestId,
     /// The caller's name, if the caller was identified.
-    pub caller: Option<Arc<str>>,
+    pub caller: Option<LabelValue>,
     /// The profile the call leads to.
     pub profile: ProfileName,
     /// The operation, if the request matched one.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
     /// The method.
     pub method: Method,
     /// Path and query as received.

@@ -8,12 +8,12 @@ use std::{fmt, sync::Arc};
 
 use http::Method;
 
-use super::CatalogError;
+use super::{CatalogError, LabelValue};
 
 /// A named operation: `subtenant.get` is `GET /accounts/users/customer/subtenant/{pk}/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Operation {
-    pub(super) name: Arc<str>,
+    pub(super) name: LabelValue,
     dot: usize,
     pub(super) method: Method,
     pub(super) template: Arc<str>,
@@ -51,8 +51,8 @@ impl Operation {
         &self.name
     }
 
-    /// The name, shared.
-    pub fn shared_name(&self) -> &Arc<str> {
+    /// The name, as metrics count by it.
+    pub fn label(&self) -> &LabelValue {
         &self.name
     }
 
@@ -221,7 +221,7 @@ impl Entity {
         ];
         let invite = self.invite_path().map(|path| (Action::Invite, path));
         crud.into_iter().chain(invite).map(move |(action, template)| {
-            let name: Arc<str> = format!("{}.{}", self.name, action.name()).into();
+            let name = format!("{}.{}", self.name, action.name()).into();
             let collection = collection_of(&template);
             Operation {
                 name,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
 use tokio::{sync::oneshot, time::Instant};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::{
     coalesce::{FetchOutcome, Leader},
@@ -35,7 +35,7 @@ use crate::{
     domain::{Operation, RequestId},
     error::{Error, Fault, Kind},
     proxy::{
-        call::{Draft, Fetch, Head},
+        call::{CallContext, Fetch, Head, SharedService},
         http_policy::hop_by_hop,
     },
 };
@@ -52,7 +52,7 @@ pub(super) struct FetchJob {
     /// How many purges there had been when it began.
     pub(super) purges: u64,
     /// Knows what credentials the request was sent with.
-    pub(super) sent: Draft,
+    pub(super) sent: CallContext,
     /// Whether credentials are those in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Those who follow.
@@ -70,7 +70,7 @@ pub(super) struct Caller {
     pub(super) fields: Fields,
     pub(super) ask: RequestDirectives,
     /// Where the answer is noted; a fetch in the background is not what answers its caller.
-    pub(super) draft: Option<Draft>,
+    pub(super) draft: Option<CallContext>,
 }
 
 impl Caller {
@@ -91,16 +91,21 @@ impl Caller {
 
 impl FetchJob {
     /// Asks the upstream, conditionally if something is stored that it can confirm.
-    pub(super) async fn run<S>(mut self, service: S, mut head: Arc<Head>, body: Body, reply: Reply)
-    where
-        S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone,
+    pub(super) async fn run<S>(
+        mut self,
+        service: SharedService<S>,
+        mut head: Arc<Head>,
+        body: Body,
+        reply: Reply,
+    ) where
+        S: Service<Fetch, Response = Response<Body>, Error = Error>,
     {
         let question = self.previous.as_ref().filter(|previous| previous.validators.can_ask());
         let spare = question.map(|_| Arc::clone(&head));
         if let Some(previous) = question {
             previous.validators.ask(&mut Arc::make_mut(&mut head).headers);
         }
-        let (result, times) = ask(&self.store, service.clone(), head, body).await;
+        let (result, times) = ask(&self.store, &service, head, body).await;
         match (result, spare, self.previous.clone()) {
             (Ok(response), Some(spare), Some(previous))
                 if response.status() == StatusCode::NOT_MODIFIED =>
@@ -112,7 +117,7 @@ impl FetchJob {
                 // that is asked for in full.
                 self.store.drop_target(&self.key.view());
                 self.previous = None;
-                match ask(&self.store, service, spare, Body::empty()).await {
+                match ask(&self.store, &service, spare, Body::empty()).await {
                     (Ok(response), times) => self.answered(response, times, reply).await,
                     (Err(error), _) => self.failed(error, reply),
                 }
@@ -344,7 +349,7 @@ pub(super) fn origin_of(store: &Store, head: &Head, operation: Option<&Arc<Opera
         |operation| super::invalidate::is_list(operation),
     );
     Origin {
-        source: head.id,
+        source: head.context.id(),
         operation: operation.map(Arc::clone),
         stamp: store.stamp(path, collection, is_list),
     }
@@ -352,7 +357,7 @@ pub(super) fn origin_of(store: &Store, head: &Head, operation: Option<&Arc<Opera
 
 async fn ask<S>(
     store: &Store,
-    mut service: S,
+    service: &SharedService<S>,
     head: Arc<Head>,
     body: Body,
 ) -> (Result<Response<Body>, Error>, Times)
@@ -360,10 +365,7 @@ where
     S: Service<Fetch, Response = Response<Body>, Error = Error>,
 {
     let asked = Instant::now();
-    let result = match service.ready().await {
-        Ok(ready) => ready.call(Fetch { head, body }).await,
-        Err(error) => Err(error),
-    };
+    let result = service.call(Fetch { head, body }).await;
     (result, Times { asked, answered: Instant::now(), wall: store.wall() })
 }
 

@@ -171,7 +171,7 @@ impl<G: Generation> Read<'_, G> {
             head: Arc::clone(self.head),
             fields: self.fields,
             ask: self.ask,
-            draft: Some(self.head.draft.clone()),
+            draft: Some(self.head.context.clone()),
         };
         FetchJob {
             store: self.store.clone(),
@@ -179,7 +179,7 @@ impl<G: Generation> Read<'_, G> {
             key: key.to_key(),
             origin: origin_of(self.store, self.head, self.operation),
             purges: self.store.purges(),
-            sent: self.head.draft.clone(),
+            sent: self.head.context.clone(),
             is_in_use: Box::new(move |generation| {
                 place.scope.manager.generation() == Some(generation)
             }),
@@ -196,7 +196,7 @@ impl<G: Generation> Read<'_, G> {
     }
 
     fn answer(&self, object: &Object, result: CacheResult, said: HeaderValue) -> Response<Body> {
-        self.head.draft.note(|facts| {
+        self.head.context.note(|facts| {
             facts.cache = Some(result);
             facts.source_request_id = Some(object.source);
         });

@@ -29,10 +29,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{Operation, Origin, ProfileName},
     error::Error,
-    proxy::{
-        call::{Draft, Fetch, Head, Recorded},
-        stages::shared::SharedService,
-    },
+    proxy::call::{CallContext, Fetch, Head, Recorded, SharedService},
 };
 
 /// All that the cache may know of credentials: which ones they are, as a number above zero that
@@ -137,15 +134,16 @@ where
     type Error = Error;
     type Future = CacheFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, recorded: Recorded) -> Self::Future {
-        let Recorded { head, body, operation } = recorded;
+        let Recorded { head, body } = recorded;
+        let operation = head.operation.clone();
         let Self { inner, store, place } = self;
         if !store.settings().enabled {
-            return CacheFuture::forward(inner.forward(Fetch { head, body }), After::Nothing);
+            return CacheFuture::forward(inner.call(Fetch { head, body }), After::Nothing);
         }
         let is_read = matches!(head.method, Method::GET | Method::HEAD);
         let rule = store.rule(operation.as_deref(), head.target.path());
@@ -166,12 +164,12 @@ where
                 Lookup::Refuse(error) => CacheFuture::done(Err(error)),
                 Lookup::Freshen(job) => {
                     let after = After::Freshen { job, asked: Instant::now() };
-                    CacheFuture::forward(inner.forward(Fetch { head, body }), after)
+                    CacheFuture::forward(inner.call(Fetch { head, body }), after)
                 }
                 Lookup::Forward(why) => {
-                    let draft = head.draft.clone();
+                    let draft = head.context.clone();
                     CacheFuture::forward(
-                        inner.forward(Fetch { head, body }),
+                        inner.call(Fetch { head, body }),
                         After::Note { draft, said: Forwarded::because(why) },
                     )
                 }
@@ -185,7 +183,7 @@ where
                 }
             },
             None if head.method.is_safe() => {
-                CacheFuture::forward(inner.forward(Fetch { head, body }), After::Nothing)
+                CacheFuture::forward(inner.call(Fetch { head, body }), After::Nothing)
             }
             read => {
                 let job = read.and_then(|read| read.errand_for_post());
@@ -194,7 +192,7 @@ where
                     CacheFuture::wait(wait::post(inner.clone(), head, body, job, write))
                 } else {
                     let after = After::Invalidate { write };
-                    CacheFuture::forward(inner.forward(Fetch { head, body }), after)
+                    CacheFuture::forward(inner.call(Fetch { head, body }), after)
                 }
             }
         }
@@ -224,7 +222,7 @@ type Answer = Result<Response<Body>, Error>;
 /// What is to be done with an answer that only passes.
 enum After {
     Nothing,
-    Note { draft: Draft, said: Forwarded },
+    Note { draft: CallContext, said: Forwarded },
     Freshen { job: Box<FetchJob>, asked: Instant },
     Invalidate { write: Write },
 }

@@ -18,20 +18,20 @@ use crate::{
     audit::CacheResult,
     body::Body,
     error::{Error, Kind},
-    proxy::call::{Fetch, Head},
+    proxy::call::{Fetch, Head, SharedService},
 };
 
 /// Fetches, in a task that survives this caller; or follows another's fetch, and fetches if that one
 /// brought nothing for this caller.
 pub(super) async fn fetch<S>(
-    service: S,
+    service: SharedService<S>,
     head: Arc<Head>,
     body: Body,
     job: Box<FetchJob>,
     follower: Option<Waiter>,
 ) -> Result<Response<Body>, Error>
 where
-    S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
 {
     if let Some(follower) = follower {
@@ -78,7 +78,7 @@ fn share(landing: FetchOutcome, job: &FetchJob) -> Option<Result<Response<Body>,
 /// Forwards a POST, makes unreachable what it changed, and keeps its answer if that says with
 /// `Content-Location` that it is what a GET would answer (RFC 9110 §9.3.3).
 pub(super) async fn post<S>(
-    mut service: S,
+    service: SharedService<S>,
     head: Arc<Head>,
     body: Body,
     job: FetchJob,

@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     audit::{Record, RecordObserver},
-    domain::ProfileName,
+    domain::{LabelValue, ProfileName},
 };
 
 /// Activity of the last hour and the last day.
@@ -62,9 +62,9 @@ pub enum Period {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
     /// The caller's name.
-    pub caller: Option<Arc<str>>,
+    pub caller: Option<LabelValue>,
     /// The operation.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
 }
 
 /// Activity of a period.

@@ -160,7 +160,7 @@ impl Store {
             for object in variants.iter() {
                 let name = object.operation.as_deref().map_or_else(
                     || Arc::from("none"),
-                    |operation| Arc::clone(operation.shared_name()),
+                    |operation| Arc::clone(operation.label().shared()),
                 );
                 let held = by_operation.entry(name).or_default();
                 held.responses += 1;
