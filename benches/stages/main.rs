@@ -109,7 +109,7 @@ fn trail(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     let open = || {
         let folder = tempfile::tempdir_in("/dev/shm").during("no folder in memory")?;
         let settings =
-            audit::Settings { gather: Duration::ZERO, ..audit::Settings::new(folder.path()) };
+            audit::Settings { batch_delay: Duration::ZERO, ..audit::Settings::new(folder.path()) };
         let trail = Trail::open(&settings).during("cannot open a trail")?;
         Ok::<_, Failure>((folder, trail))
     };

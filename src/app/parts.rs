@@ -107,7 +107,7 @@ impl Shared {
         } else {
             let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
             let activity = Activity::new();
-            trail.watch(Arc::<Activity>::clone(&activity));
+            trail.set_observer(Arc::<Activity>::clone(&activity));
             (trail, Metrics::new(), activity)
         };
         Ok(Self {
@@ -328,7 +328,7 @@ pub enum StartError {
     Credentials(#[from] IncompleteVault),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
-    Trail(#[source] audit::OpenError),
+    Trail(#[source] audit::TrailOpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
