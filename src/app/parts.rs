@@ -36,7 +36,7 @@ use crate::{
     telemetry::{Activity, Metrics, Tracer},
 };
 
-/// What all listeners and workers share.
+/// The parts that all listeners and workers share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) trail: Trail,
@@ -75,7 +75,7 @@ impl Shared {
         Self::assemble(settings, tracer, None)
     }
 
-    /// What another configuration makes of it. What the change does not concern is kept: the trail,
+    /// The parts for another configuration. A part that the change does not concern is kept: the trail,
     /// the metrics, certificates from the same files, credentials with the same source, what is
     /// remembered, what is known of upstreams, and what callers with the same limits have used.
     pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
@@ -189,7 +189,7 @@ impl Shared {
         Some(Upstream::new(settings, manager.subscribe()))
     }
 
-    /// What the records of a listener have in common.
+    /// The context of a listener, for its records.
     pub(super) fn edges(&self, listener: &Listener) -> ListenerContext {
         ListenerContext {
             listener: listener.name.clone(),
@@ -241,7 +241,8 @@ fn managers(
     Ok(managers)
 }
 
-/// What is remembered: what another upstream answered must not be given for this one's.
+/// The cache. It is kept only if the profiles are the same: a response of another upstream must not
+/// be served for this one's.
 fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
     let wanted = cache_settings(settings);
     kept.filter(|(before, _)| {
@@ -264,7 +265,7 @@ fn places(
     }
 }
 
-/// What is known of each upstream.
+/// The health of each upstream.
 fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
@@ -283,7 +284,7 @@ fn healths(
     settings.profiles.iter().map(health).collect()
 }
 
-/// The policy of a configuration, with nothing counted yet.
+/// The policy of a configuration, with fresh counters.
 pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),

@@ -1,6 +1,6 @@
-//! `[audit]`: where the trail lies, how durable it is, and what happens when it cannot be written.
+//! `[audit]`: where the trail is, how durable it is, and what happens when it cannot be written.
 //!
-//! A field with `#[serde(skip)]` is no key of this section.
+//! A field with `#[serde(skip)]` is not a key of this section.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,30 +22,30 @@ pub struct Settings {
     pub durability: Durability,
     /// What happens to calls while the trail cannot be written.
     pub on_failure: OnFailure,
-    /// How large a file of the trail may grow before the next one is begun. A new one begins each
-    /// UTC day as well.
+    /// The size of a file of the trail; then the next one begins. A new file also begins with each
+    /// UTC day.
     pub segment_bytes: ByteSize,
     // `None` for never.
-    /// How long after its end a file is compressed; zero is at once.
+    /// How long after its end a file is compressed; zero compresses it at once.
     pub compress_after: Option<Span>,
-    /// How long files are kept. Without it, for ever.
+    /// How long files are kept. Without it, there is no limit.
     pub retain_for: Option<Span>,
-    /// How much the trail may take on disk; the oldest files go first, and the one that is being
-    /// written always stays. Without it, there is no bound.
+    /// The size of the trail on disk. The oldest files are deleted first; the current one stays.
+    /// Without it, there is no limit.
     pub retain_bytes: Option<ByteSize>,
-    /// After how many lines a checkpoint is signed.
+    /// The number of lines after which a checkpoint is signed.
     #[schemars(range(min = 1))]
     pub checkpoint_records: u32,
-    /// After how long a checkpoint is signed, if anything was written since the last one.
+    /// The time after which a checkpoint is signed, if anything was written since the last one.
     pub checkpoint_interval: Span,
-    /// The Ed25519 key that signs checkpoints, PKCS#8 in a PEM file. Made if it does not exist.
-    /// Without it, one in the trail's folder.
+    /// The Ed25519 key that signs checkpoints, PKCS#8 in a PEM file. It is created if it does not
+    /// exist. Default: a file in the trail's folder.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub signing_key: Option<PathBuf>,
-    /// How objects are named in the trail.
+    /// How the trail names objects.
     pub object_ids: ObjectIds,
-    /// The file with the key that objects are hashed with. Made if it does not exist. Without it,
-    /// one in the trail's folder.
+    /// The file with the key for hashed objects. It is created if it does not exist. Default: a file
+    /// in the trail's folder.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub object_key: Option<PathBuf>,
     /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any. In a
@@ -117,9 +117,9 @@ impl Default for Settings {
 pub enum Durability {
     // With the kernel within 20 ms. A killed process costs at most those 20 ms, a power cut at most
     // the second.
-    /// Within a second of the answer.
+    /// Within a second of the response.
     Batched,
-    /// Before the answer leaves, and the intent before the call does.
+    /// Before the response leaves; and the intent before the request does.
     Synced,
 }
 
@@ -129,16 +129,16 @@ pub enum Durability {
 pub enum OnFailure {
     /// They are refused with a 503.
     Refuse,
-    /// They go on, and the trail counts what it lost.
+    /// They are served, and the trail counts the records that it lost.
     Continue,
 }
 
-/// How objects are named in the trail.
+/// How the trail names objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectIds {
     /// By their UUID.
     Plain,
-    /// By a keyed hash of it: the same object can be followed without being named.
+    /// By a keyed hash of it: an object can be followed without its UUID.
     Hashed,
 }

@@ -19,15 +19,15 @@ pub struct Policy {
     pub catalog: Arc<Catalog>,
     /// What becomes of callers that match no rule.
     pub unidentified: Access,
-    /// What becomes of requests that match no operation.
+    /// What happens to requests that match no operation.
     pub unmatched: Unmatched,
-    /// Whether refusals are carried out.
+    /// Whether a refusal takes effect.
     pub mode: Mode,
     /// How much each caller may ask for.
     pub limits: Limits,
 }
 
-/// What becomes of callers that match no entry.
+/// What happens to callers that match no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Unidentified")]
@@ -45,7 +45,7 @@ pub enum Unmatched {
     /// They are refused.
     #[default]
     Deny,
-    /// They are forwarded for callers that may use `*`.
+    /// They are forwarded, for callers that may use `*`.
     Forward,
 }
 
@@ -53,10 +53,10 @@ pub enum Unmatched {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// What is not allowed is refused.
+    /// A call that is not allowed is refused.
     #[default]
     Enforce,
-    /// What is not allowed goes through, and the audit trail says that it would be refused.
+    /// A call that is not allowed is served, and the audit trail records that it would be refused.
     Report,
 }
 
