@@ -75,9 +75,9 @@ impl Shared {
         Self::assemble(settings, tracer, None)
     }
 
-    /// The parts for another configuration. A part that the change does not concern is kept: the trail,
-    /// the metrics, certificates from the same files, credentials with the same source, what is
-    /// remembered, what is known of upstreams, and what callers with the same limits have used.
+    /// The parts for another configuration. A part that the change does not concern is kept: the
+    /// trail, the metrics, certificates from the same files, credentials with the same source, the
+    /// cache, the health of upstreams, and the counters of callers with the same limits.
     pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
         Self::assemble(settings, self.tracer.clone(), Some((before, self)))
     }
