@@ -13,6 +13,7 @@
 //! - [`telemetry`]: metrics and logs
 //! - [`process`]: what the process as a whole needs
 //! - [`build_info`]: how this program was built
+//! - [`outbound`]: calls beside the path, to a vault and to a collector
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
 //! A module imports only from those below it; a test holds that.
@@ -27,6 +28,7 @@ pub mod audit;
 pub mod telemetry;
 pub mod process;
 pub mod build_info;
+pub mod outbound;
 pub mod domain;
 pub mod error;
 pub mod body;

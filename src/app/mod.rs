@@ -11,9 +11,10 @@
 //! ```
 
 mod certificates;
-mod control;
+mod supervisor;
 mod parts;
 mod reload;
+mod reloader;
 mod remedy;
 mod worker;
 
@@ -32,13 +33,13 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     certificates::CertificatesError,
     parts::{StartError, policy, upstream_settings},
-    reload::{ReloadError, Reloader},
+    reloader::{ReloadError, Reloader},
 };
 use self::{
     certificates::warn_if_anyone_can_call,
-    control::Supervisor,
     parts::{ListenerParts, Shared},
-    reload::{ControlRequest, LivenessProbe},
+    reloader::{ControlRequest, LivenessProbe},
+    supervisor::Supervisor,
     worker::{Generation, Worker},
 };
 use crate::{
@@ -58,7 +59,7 @@ pub struct Gateway {
     admin: Option<Bound>,
     traces: Option<Exporter>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
-    looks: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
+    probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }
 
 /// The result of a run.
@@ -106,8 +107,8 @@ impl Gateway {
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no listener has as its address");
         }
-        let (requests, looks) = (mpsc::channel(1), mpsc::channel(1));
-        Ok(Self { settings, shared, listeners, admin, traces, requests, looks })
+        let (requests, probes) = (mpsc::channel(1), mpsc::channel(1));
+        Ok(Self { settings, shared, listeners, admin, traces, requests, probes })
     }
 
     /// Actual addresses of the listeners.
@@ -137,30 +138,30 @@ impl Gateway {
 
     /// A handle that reloads the configuration of the serving gateway.
     pub fn reloader(&self) -> Reloader {
-        let (requests, looks) = (self.requests.0.clone(), self.looks.0.clone());
-        Reloader::new(requests, looks, Arc::clone(&self.shared.metrics))
+        let (requests, probes) = (self.requests.0.clone(), self.probes.0.clone());
+        Reloader::new(requests, probes, Arc::clone(&self.shared.metrics))
     }
 
     /// Serves until it is told to stop; returns when the last call is answered and recorded.
     pub async fn serve(self, ending: Ending) -> Result<Summary, ServeError> {
         let drain = Drain::new();
         let draining = CancellationToken::new();
-        let mut control = Supervisor::new(draining.clone());
-        control.keep(&self.shared.managers);
-        control.watch(&self.shared.certificates);
-        control.maintain(self.shared.cache.clone());
-        control.first_read(FIRST_READ).await;
-        let mut running = Running::start(self, &drain, &mut control)?;
+        let mut supervisor = Supervisor::new(draining.clone());
+        supervisor.keep(&self.shared.managers);
+        supervisor.watch(&self.shared.certificates);
+        supervisor.maintain(self.shared.cache.clone());
+        supervisor.first_read(FIRST_READ).await;
+        let mut running = Running::start(self, &drain, &mut supervisor)?;
         tracing::info!(workers = running.workers.len(), "serving");
 
-        running.obey(&ending, &mut control).await;
+        running.carry_out_reloads(&ending, &mut supervisor).await;
         draining.cancel();
         if !ending.now.is_cancelled() {
             running.linger(&drain, &ending).await;
         }
         drain.stop.cancel();
         let cut_off = running.join(&drain, &ending).await?;
-        running.finish(control, cut_off).await
+        running.finish(supervisor, cut_off).await
     }
 }
 
@@ -178,14 +179,14 @@ impl Running {
     fn start(
         gateway: Gateway,
         drain: &Drain,
-        control: &mut Supervisor,
+        supervisor: &mut Supervisor,
     ) -> Result<Self, ServeError> {
-        let Gateway { settings, shared, listeners, admin, traces, requests, looks } = gateway;
-        let (requests, looks) = (requests.1, looks.1);
-        control.trace(traces);
-        control.show(&settings, &shared, &listeners);
+        let Gateway { settings, shared, listeners, admin, traces, requests, probes } = gateway;
+        let (requests, probes) = (requests.1, probes.1);
+        supervisor.trace(traces);
+        supervisor.show(&settings, &shared, &listeners);
         if let Some(admin) = &admin {
-            control.admin(admin.share().map_err(ServeError::Socket)?);
+            supervisor.admin(admin.share().map_err(ServeError::Socket)?);
         }
         let count = NonZero::new(settings.runtime.workers)
             .or_else(|| thread::available_parallelism().ok())
@@ -196,12 +197,12 @@ impl Running {
                 Worker::spawn(number, first, drain.clone()).map_err(ServeError::Thread)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        control.look_after(workers.iter().map(Worker::pulse).collect(), looks);
+        supervisor.supervise(workers.iter().map(Worker::heartbeat).collect(), probes);
         Ok(Self { settings, shared, listeners, admin, workers, requests })
     }
 
     /// Carries out reloads until it is told to stop.
-    async fn obey(&mut self, ending: &Ending, control: &mut Supervisor) {
+    async fn carry_out_reloads(&mut self, ending: &Ending, supervisor: &mut Supervisor) {
         loop {
             let request = tokio::select! {
                 biased;
@@ -213,7 +214,7 @@ impl Running {
                 biased;
                 () = ending.now.cancelled() => return,
                 () = ending.drain.cancelled() => return,
-                () = self.carry_out(request, control) => {}
+                () = self.carry_out(request, supervisor) => {}
             }
         }
     }
@@ -252,8 +253,8 @@ impl Running {
     }
 
     /// Stops everything else and closes the trail last.
-    async fn finish(self, control: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
-        control.end().await;
+    async fn finish(self, supervisor: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
+        supervisor.end().await;
         for bound in self.listeners.iter().map(|(_, bound)| bound).chain(&self.admin) {
             bound.unlink();
         }

@@ -17,11 +17,12 @@ use crate::{
     },
     credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
+    outbound::TlsError,
     proxy::{
         self, Parts,
         cache::{self, Store},
         call::ConcurrencyLimits,
-        client::{self, TlsError, Trust, Upstream},
+        client::{self, Upstream, upstream_tls},
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
@@ -207,19 +208,14 @@ pub fn upstream_settings(
     profile: &Profile,
     settings: &Settings,
 ) -> Result<client::Settings, StartError> {
-    let trust = profile.ca_file.clone().map_or(Trust::Platform, Trust::File);
-    let tls = if profile.upstream.is_tls() {
-        Some(client::client_config(&trust).map_err(StartError::Tls)?)
-    } else {
-        None
-    };
+    let tls = profile.upstream.is_tls().then(|| upstream_tls(profile.ca_file.as_deref()));
     Ok(client::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
         connect_timeout: *settings.timeouts.connect,
         idle_timeout: *settings.timeouts.upstream_idle,
-        tls,
+        tls: tls.transpose().map_err(StartError::Tls)?,
     })
 }
 

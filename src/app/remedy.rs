@@ -5,10 +5,8 @@ use std::{error::Error as _, io};
 use super::StartError;
 use crate::{
     audit::{DirectoryError, OpenError},
-    proxy::{
-        client::TlsError,
-        server::{BindError, ServerTlsError},
-    },
+    outbound::TlsError,
+    proxy::server::{BindError, ServerTlsError},
 };
 
 impl StartError {
@@ -26,7 +24,7 @@ impl StartError {
 
 fn upstream(error: &TlsError) -> Option<&'static str> {
     match error {
-        TlsError::Read { .. } | TlsError::Root { .. } | TlsError::NoRoots { .. } => Some(
+        TlsError::Read { .. } | TlsError::Empty { .. } | TlsError::Unusable { .. } => Some(
             "a profile's `ca_file` is a PEM file with the roots that may vouch for Pigello, readable for \
              the gateway's user; without the key, the platform's roots do. The secret is sent to nobody \
              else, so without roots nothing can be served",

@@ -70,7 +70,7 @@ impl Worker {
     }
 
     /// A probe that can be used beside reloads.
-    pub(super) fn pulse(&self) -> Heartbeat {
+    pub(super) fn heartbeat(&self) -> Heartbeat {
         self.pulse.clone()
     }
 

@@ -86,7 +86,7 @@ fn a_page_includes_nothing_and_its_copies_are_as_their_files() {
             if let Some(file) = file {
                 let copy = fs::read_to_string(root().join(file)).unwrap();
                 let fence = lines.next().unwrap();
-                made += &format!("{fence}\n{}\n```\n", copy.trim_end());
+                made = made + fence + "\n" + copy.trim_end() + "\n```\n";
                 lines.find(|line| *line == "```").expect("the end of the block");
             }
         }
@@ -263,6 +263,11 @@ fn upgrading() {
 #[test]
 fn choosing_a_size() {
     works("how-to/size.md");
+}
+
+#[test]
+fn identifying_a_build() {
+    works("reference/platforms.md");
 }
 
 /// A page with commands has a test here.

@@ -1,5 +1,7 @@
 use std::{convert::Infallible, fs};
 
+use http::{Method, Request};
+use http_body_util::Full;
 use hyper::{Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -7,6 +9,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     audit::{Segment, Settings, Trail, testing::record},
+    body,
     domain::{ByteSize, Span},
 };
 

@@ -13,7 +13,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, Span},
     error::Chain,
-    proxy::client::{self, Trust, client_config},
+    proxy::client::{self, upstream_tls},
 };
 
 /// A safe request: one page with one entry. The body is ignored.
@@ -94,8 +94,8 @@ impl ProbeArgs {
     /// Reaches the upstream as calls do, but also at private addresses, since the operator typed
     /// this one.
     fn settings(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
-        let trust = self.probe_ca_file.clone().map_or(Trust::Platform, Trust::File);
-        let tls = upstream.is_tls().then(|| client_config(&trust)).transpose();
+        let tls =
+            upstream.is_tls().then(|| upstream_tls(self.probe_ca_file.as_deref())).transpose();
         Ok(client::Settings {
             origin: upstream.clone(),
             connect_to: None,

@@ -11,20 +11,17 @@ use bytes::Bytes;
 use clap::Parser as _;
 use comfy_table::Table;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use serde_json::Value;
 
 use super::set_up::{Curtain, Stage};
 use crate::{
     audit::{self as trail, Found, ReadError},
-    body::collect_limited,
     cli::{Failure, audit},
+    domain::Address,
     error::Chain,
+    outbound::{Client, Limits},
+    secret::SecretBuffer,
 };
 
 const FORGED: &str = "forged-by-the-caller";
@@ -221,15 +218,14 @@ struct AuditCommand {
 
 /// The application beside the gateway: it knows one address and no credentials.
 struct Caller {
-    client: Client<HttpConnector, Full<Bytes>>,
-    base: String,
+    client: Client,
 }
 
 /// The response it received.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    body: SecretBuffer,
     time: Duration,
 }
 
@@ -241,8 +237,7 @@ impl Answer {
 
 impl Caller {
     fn new(stage: &Stage) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { client, base: format!("http://{}", stage.gateway) }
+        Self { client: Client::local(&Address::Tcp(stage.gateway), LIMITS) }
     }
 
     async fn call(
@@ -254,7 +249,7 @@ impl Caller {
         body: &'static str,
     ) -> Result<Answer, Failure> {
         writeln!(out, "     {method} {target}")?;
-        let mut request = Request::builder().method(method).uri(format!("{}{target}", self.base));
+        let mut request = Request::builder().method(method).uri(target);
         for (name, value) in headers {
             writeln!(out, "     {DIM}{name}: {value}{DIM:#}")?;
             request = request.header(*name, *value);
@@ -263,22 +258,16 @@ impl Caller {
             writeln!(out, "     {DIM}{body}{DIM:#}")?;
             request = request.header("content-type", "application/json");
         }
-        let failed = |error: String| Failure::failed(format!("the call broke off: {error}"));
-        let request = request
-            .body(Full::new(Bytes::from_static(body.as_bytes())))
-            .map_err(|error| failed(error.to_string()))?;
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Failure::failed(format!("the call broke off: {}", Chain(error)))
+        };
+        let body = Bytes::from_static(body.as_bytes());
+        let request = request.body(body).map_err(|error| failed(&error))?;
         let began = Instant::now();
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| failed(Chain(&error).to_string()))?;
-        let (parts, body) = response.into_parts();
-        let body = collect_limited(body, MAX_ANSWER)
-            .await
-            .map_err(|error| failed(Chain(&error).to_string()))?;
-        let answer =
-            Answer { status: parts.status, headers: parts.headers, body, time: began.elapsed() };
+        let answer = self.client.send(request).await.map_err(|error| failed(&error))?;
+        let (status, headers) = (answer.status, answer.headers.clone());
+        let body = answer.body().await.map_err(|error| failed(&error))?;
+        let answer = Answer { status, headers, body, time: began.elapsed() };
         tell(out, &answer)?;
         Ok(answer)
     }
@@ -302,5 +291,5 @@ fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Larger than any response of the mock.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// The body limit is above any response of the mock.
+const LIMITS: Limits = Limits { time: Duration::from_secs(30), body: 1024 * 1024 };

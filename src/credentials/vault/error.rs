@@ -6,9 +6,10 @@ use http::StatusCode;
 
 use super::IncompleteVault;
 use crate::{
-    credentials::{TlsError, ValueProblems, source::Cause},
+    credentials::{ValueProblems, source::Cause},
     domain::Span,
     error::BoxError,
+    outbound::TlsError,
 };
 
 /// Why a vault gives no set. Never quotes what the vault said, which may hold what it was sent.

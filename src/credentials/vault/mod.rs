@@ -14,9 +14,7 @@ mod settings;
 mod variables;
 
 pub use error::VaultError;
-pub use settings::{
-    ClientCertificate, IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings,
-};
+pub use settings::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
 
 use std::fmt;
 

@@ -4,7 +4,7 @@
 use std::{fmt, path::PathBuf};
 
 use super::variables::VaultVariables;
-use crate::domain::Origin;
+use crate::{domain::Origin, outbound::ClientCertificate};
 
 /// Where a credential set lies in a vault, and how to reach it. Where a field is `None`, a variable
 /// may say.
@@ -94,15 +94,6 @@ impl fmt::Display for KvVersion {
             Self::V2 => "2",
         })
     }
-}
-
-/// A certificate with its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub private_key: PathBuf,
 }
 
 /// How to log in. `mount` is where the method is mounted below `auth/`.

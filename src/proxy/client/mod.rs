@@ -8,7 +8,6 @@ mod address;
 mod classify;
 mod connect;
 mod pool;
-mod tls;
 mod adaptive_limit;
 mod http1;
 mod read_gate;
@@ -28,8 +27,7 @@ use tokio::{sync::watch, time::Instant};
 use tower::Service;
 
 pub use address::Refused;
-pub use connect::{ConnectError, Connector, Stream};
-pub use tls::{TlsError, Trust, client_config};
+pub use connect::{ConnectError, Connector, Stream, upstream_tls};
 
 use self::{
     classify::Failure,

@@ -222,9 +222,10 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
+/// `#[cfg(test)]`, alone or among other conditions.
 fn is_test_only(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Ident>().is_ok_and(|argument| argument == "test")
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
+        let condition = attribute.meta.require_list().unwrap().tokens.to_string();
+        condition.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == "test")
     })
 }

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["credentials", "audit"],
     &["outbound"],
-    &["body", "process"],
+    &["body", "build_info", "process"],
     &["domain", "error", "secret"],
 ];
 

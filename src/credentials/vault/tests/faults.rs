@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::time::{self, Instant};
 
 use super::{
-    super::{Vault, VaultAuth, VaultError, VaultSettings},
+    super::{TokenSource, Vault, VaultAuth, VaultError, VaultSettings},
     stub::{Reply, Stub, secret},
 };
 use crate::credentials::{
@@ -260,9 +260,13 @@ async fn a_plain_address_elsewhere_and_a_missing_authority_are_refused_before_an
         text,
         "the vault's address http://vault.test:8200 is not https, and not on this host"
     );
-    let setup = Setup::with(|s| s.ca_file = Some("/nowhere/ca.pem".into())).await;
+    let setup = Setup::with(|s| {
+        s.address = Some("https://vault.test:8200".parse().unwrap());
+        s.ca_file = Some("/nowhere/ca.pem".into());
+    })
+    .await;
     let (_, text) = setup.error().await;
-    assert!(text.starts_with("cannot use /nowhere/ca.pem"), "{text}");
+    assert!(text.starts_with("cannot read certificates from /nowhere/ca.pem"), "{text}");
 }
 
 #[tokio::test]
@@ -311,7 +315,17 @@ async fn a_token_is_renewed_at_two_thirds_and_replaced_when_renewal_gives_out() 
 #[tokio::test]
 async fn the_log_shows_neither_token_nor_value_at_its_most_talkative() {
     let (log, _guard) = Log::listen();
-    let setup = Setup::new().await;
+    let setup = Setup::with(|settings| {
+        let Some(VaultAuth::Token(TokenSource::File(secret_id_file))) = settings.auth.clone()
+        else {
+            panic!("another method")
+        };
+        let (mount, role_id) = ("approle".to_owned(), "canary".to_owned());
+        settings.auth = Some(VaultAuth::AppRole { mount, role_id, secret_id_file, wrapped: false });
+    })
+    .await;
+    let grant = r#"{"auth":{"client_token":"canary-token","lease_duration":60}}"#;
+    setup.stub.on("auth/approle/login", "200 OK", grant);
     setup.stub.on(READ, "200 OK", secret(1, "canary"));
     setup.read().await.unwrap();
     for body in [r#"{"errors":["canary"]}"#, "canary"] {
@@ -319,6 +333,6 @@ async fn the_log_shows_neither_token_nor_value_at_its_most_talkative() {
         setup.error().await;
     }
     let text = log.text();
-    assert!(text.contains("hyper"), "the libraries are heard too: {text}");
+    assert!(text.contains("logged in to the vault"), "{text}");
     assert!(!text.contains("canary"), "{text}");
 }

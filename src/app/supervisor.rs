@@ -7,16 +7,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     certificates::Certificates,
     parts::Shared,
-    reload::{LivenessProbe, ReloadError},
+    reloader::{LivenessProbe, Reread},
     worker::Heartbeat,
 };
 use crate::{
@@ -115,14 +112,14 @@ impl Supervisor {
     }
 
     /// Answers liveness probes until a worker is dead or all have ended.
-    pub(super) fn look_after(
+    pub(super) fn supervise(
         &mut self,
         workers: Vec<Heartbeat>,
-        mut looks: mpsc::Receiver<LivenessProbe>,
+        mut probes: mpsc::Receiver<LivenessProbe>,
     ) {
         let ending = self.ending.clone();
         let answers = async move {
-            while let Some(look) = looks.recv().await {
+            while let Some(look) = probes.recv().await {
                 for worker in &workers {
                     if worker.look_up().await.is_err() {
                         return;
@@ -228,9 +225,6 @@ async fn refresh(manager: &CredentialManager) {
         tracing::warn!(error = %Chain(&*error), "credentials could not be read again");
     }
 }
-
-/// Receives the result of a reload of credentials and certificates.
-pub(super) type Reread = oneshot::Sender<Result<(), ReloadError>>;
 
 /// Time limit for stopping the tasks.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
