@@ -11,21 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{ByteSize, Operation, OperationPattern, PathPattern, Span};
 
-/// What is answered from memory.
+/// The cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Cache")]
 pub struct Settings {
-    /// Whether anything is.
+    /// Whether responses are cached.
     pub enabled: bool,
-    /// Memory for all entries together, keys and headers included.
+    /// Memory for all entries together, including keys and header fields.
     pub max_bytes: ByteSize,
-    /// The largest answer that is stored.
+    /// The size of the largest response that is stored.
     pub max_entry_bytes: ByteSize,
-    /// What is stored; the first rule that matches decides. What no rule names is not stored.
+    /// Which responses are stored. The first rule that matches decides; without one, a response is
+    /// not stored.
     pub rules: Vec<Rule>,
-    /// How long a call waits for another one that fetches the same object; then it asks for itself.
-    /// The call it waits for has its own deadline, `timeouts.request`, so that is the right value.
+    /// How long a call waits for another call that fetches the same object; then it fetches for
+    /// itself. It is `timeouts.request`, the deadline of the other call.
     #[serde(skip)]
     pub collapse_wait: Duration,
 }
@@ -52,17 +53,17 @@ pub struct Rule {
     pub operations: Vec<OperationPattern>,
     /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// How long an answer is fresh that does not say so itself.
+    /// How long a response is fresh that does not say so itself.
     pub ttl: Span,
-    /// How long after that it may still be used while a new one is fetched (RFC 5861 §3).
+    /// How much longer a stale response is served while a new one is fetched (RFC 5861 §3).
     pub stale_while_revalidate: Span,
-    /// How long after that it may still be used when Pigello fails (RFC 5861 §4).
+    /// How much longer a stale response is served while Pigello fails (RFC 5861 §4).
     pub stale_if_error: Span,
     /// How long a 404 or 410 is fresh that does not say so itself.
     pub negative_ttl: Span,
-    /// Takes a tenth of an answer's age for its freshness where `ttl` is zero and the answer has a
-    /// `Last-Modified` and states nothing else (RFC 9111 §4.2.2). Without it: true for a rule over
-    /// `paths`, false for one over `operations`.
+    /// Whether a response with `Last-Modified` that states no freshness is fresh for a tenth of its
+    /// age, if `ttl` is zero (RFC 9111 §4.2.2). Default: true for a rule over `paths`, false for one
+    /// over `operations`.
     pub heuristic: Option<bool>,
 }
 
@@ -86,7 +87,7 @@ impl Default for Rule {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            // Short: `profile_picture` in a subtenant is a signed link that dies soon.
+            // Short: `profile_picture` in a subtenant is a signed link that expires soon.
             ttl: Span::from_secs(60),
             stale_while_revalidate: Span::from_secs(0),
             stale_if_error: Span::from_secs(600),
