@@ -24,7 +24,6 @@ use pigello_gateway::{
     credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
     error::Error as Refused,
-    mock::Authority,
     proxy::{
         cache::{self, Scope, Store, cache},
         call::{
@@ -45,6 +44,7 @@ use pigello_gateway::{
     },
     telemetry::{Metrics, Tracer},
 };
+use pigello_mock::Authority;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -124,8 +124,8 @@ impl Ground {
         ListenerRules {
             hosts: HostRules::new(None, &[]),
             limits: RequestLimits {
-                request_body: self.settings.limits.request_body,
-                header_bytes: self.settings.limits.header_bytes,
+                request_body: self.settings.limits.request_body.0,
+                header_bytes: self.settings.limits.header_bytes.in_memory(),
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },

@@ -1,4 +1,4 @@
-//! `GET /status`: the state of every part, as JSON. Never a value of a credential.
+//! `GET /status`: the state of every part, as JSON; never a credential value.
 
 use std::sync::Arc;
 

@@ -8,30 +8,30 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{
-    certificates::{Certificates, CertificatesError},
-    sources::{self, SourceError},
-};
+use super::certificates::{Certificates, CertificatesError};
 use crate::{
     audit::{self, Trail},
-    config::settings::{
-        self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
+    config::{
+        Settings,
+        types::{Listener, Profile},
     },
-    credentials::CredentialManager,
+    credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
+    outbound::TlsError,
     proxy::{
         self, PathParts,
         cache::{self, Store},
         call::ConcurrencyLimits,
-        client::{self, TlsError, Trust, UpstreamClient},
+        client::{self, UpstreamClient, upstream_tls},
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
             audit::ListenerContext,
             authorize::{self, Policy},
             identify::Schemes,
-            receive, retry,
-            upstream_health::{CircuitBreakerSettings, UpstreamHealth},
+            receive,
+            retry::RetrySettings,
+            upstream_health::UpstreamHealth,
         },
     },
     telemetry::{Activity, Metrics, Tracer},
@@ -59,14 +59,14 @@ pub(super) struct Shared {
     limits: receive::RequestLimits,
     request_timeout: Duration,
     upstream_read: Duration,
-    retry: retry::RetrySettings,
+    retry: RetrySettings,
     pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
 }
 
 /// One listener on one worker, before its path is put together.
 #[derive(Debug)]
 pub(super) struct ListenerParts {
-    pub(super) settings: ListenerSettings,
+    pub(super) settings: Listener,
     pub(super) socket: Bound,
 }
 
@@ -127,18 +127,17 @@ impl Shared {
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
             limits: receive::RequestLimits {
-                request_body: settings.limits.request_body,
-                header_bytes: settings.limits.header_bytes,
+                request_body: settings.limits.request_body.0,
+                header_bytes: settings.limits.header_bytes.in_memory(),
                 header_count: settings.limits.header_count,
                 target_bytes: TARGET_BYTES,
             },
-            request_timeout: settings.timeouts.request,
-            upstream_read: settings.timeouts.upstream_read,
-            retry: retry::RetrySettings {
-                attempts: settings.retry.attempts,
-                body_bytes: settings.retry.body_bytes,
-                body_read: settings.timeouts.body_read,
-                first_byte: settings.timeouts.first_byte,
+            request_timeout: *settings.timeouts.request,
+            upstream_read: *settings.timeouts.upstream_read,
+            retry: RetrySettings {
+                body_read: *settings.timeouts.body_read,
+                first_byte: *settings.timeouts.first_byte,
+                ..settings.retry
             },
             healths: healths(settings, kept),
         })
@@ -192,7 +191,7 @@ impl Shared {
     }
 
     /// What the records of a listener have in common.
-    pub(super) fn edges(&self, listener: &ListenerSettings) -> ListenerContext {
+    pub(super) fn edges(&self, listener: &Listener) -> ListenerContext {
         ListenerContext {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
@@ -206,22 +205,17 @@ impl Shared {
 
 /// How the upstream of a profile is reached; its trusted roots are read.
 pub fn upstream_settings(
-    profile: &ProfileSettings,
+    profile: &Profile,
     settings: &Settings,
 ) -> Result<client::Settings, StartError> {
-    let trust = profile.ca_file.clone().map_or(Trust::Platform, Trust::File);
-    let tls = if profile.upstream.is_tls() {
-        Some(client::client_config(&trust).map_err(StartError::Tls)?)
-    } else {
-        None
-    };
+    let tls = profile.upstream.is_tls().then(|| upstream_tls(profile.ca_file.as_deref()));
     Ok(client::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
-        connect_timeout: settings.timeouts.connect,
-        idle_timeout: settings.timeouts.upstream_idle,
-        tls,
+        connect_timeout: *settings.timeouts.connect,
+        idle_timeout: *settings.timeouts.upstream_idle,
+        tls: tls.transpose().map_err(StartError::Tls)?,
     })
 }
 
@@ -232,12 +226,13 @@ fn managers(
 ) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
     let mut managers = BTreeMap::new();
     for (name, set) in &settings.credentials {
-        let wanted = sources::settings(set, settings.vault.as_ref())?;
+        set.source.check()?;
         let manager = kept
             .and_then(|(_, kept)| kept.managers.get(name))
-            .filter(|manager| *manager.settings() == wanted)
+            .filter(|manager| manager.settings() == set)
             .cloned();
-        managers.insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(wanted)));
+        managers
+            .insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(set.clone())));
     }
     Ok(managers)
 }
@@ -270,11 +265,7 @@ fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
 ) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
-    let breaker = CircuitBreakerSettings {
-        failures: settings.breaker.failures,
-        pause: settings.breaker.pause,
-    };
-    let health = |(name, profile): (&ProfileName, &ProfileSettings)| {
+    let health = |(name, profile): (&ProfileName, &Profile)| {
         let known = kept
             .filter(|(before, _)| {
                 before.profiles.get(name) == Some(profile)
@@ -282,7 +273,8 @@ fn healths(
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        (name.clone(), known.unwrap_or_else(|| UpstreamHealth::new(breaker, settings.retry.budget)))
+        let new = || UpstreamHealth::new(settings.breaker, settings.retry.budget);
+        (name.clone(), known.unwrap_or_else(new))
     };
     settings.profiles.iter().map(health).collect()
 }
@@ -291,18 +283,9 @@ fn healths(
 pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),
-        unidentified: match settings.policy.unidentified {
-            settings::Access::Allow => authorize::Access::Allow,
-            settings::Access::Deny => authorize::Access::Deny,
-        },
-        unmatched: match settings.policy.unmatched {
-            Unmatched::Deny => authorize::Unmatched::Deny,
-            Unmatched::Forward => authorize::Unmatched::Forward,
-        },
-        mode: match settings.policy.mode {
-            settings::Mode::Enforce => authorize::Mode::Enforce,
-            settings::Mode::Report => authorize::Mode::Report,
-        },
+        unidentified: settings.policy.unidentified(),
+        unmatched: settings.policy.unmatched,
+        mode: settings.policy.mode,
         limits: authorize::CallerLimiters::new(&settings.callers),
     }
 }
@@ -310,60 +293,24 @@ pub fn policy(settings: &Settings) -> Policy {
 fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
         timeouts: ConnectionTimeouts {
-            head: settings.timeouts.header_read,
-            idle: settings.timeouts.idle,
+            head: *settings.timeouts.header_read,
+            idle: *settings.timeouts.idle,
         },
         // Room above the limit, so that the path refuses what is over it, with a record.
-        head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
+        head_bytes: settings.limits.header_bytes.in_memory() * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,
         concurrent_streams: CONCURRENT_STREAMS,
     }
 }
 
 fn cache_settings(settings: &Settings) -> cache::Settings {
-    let rules = settings.cache.rules.iter().map(|rule| cache::Rule {
-        operations: rule.operations.clone(),
-        paths: rule.paths.clone(),
-        ttl: rule.ttl,
-        stale_while_revalidate: rule.stale_while_revalidate,
-        stale_if_error: rule.stale_if_error,
-        negative_ttl: rule.negative_ttl,
-        heuristic: rule.heuristic,
-    });
-    cache::Settings {
-        enabled: settings.cache.enabled,
-        max_bytes: settings.cache.max_bytes,
-        max_entry_bytes: usize::try_from(settings.cache.max_entry_bytes).unwrap_or(usize::MAX),
-        collapse_wait: settings.timeouts.request,
-        rules: rules.collect(),
-    }
+    cache::Settings { collapse_wait: *settings.timeouts.request, ..settings.cache.clone() }
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
-    let trail = &settings.audit;
     audit::Settings {
-        durability: match trail.durability {
-            Durability::Batched => audit::Durability::Batched,
-            Durability::Synced => audit::Durability::Synced,
-        },
-        on_failure: match trail.on_failure {
-            OnFailure::Refuse => audit::OnFailure::Refuse,
-            OnFailure::Continue => audit::OnFailure::Continue,
-        },
-        segment_bytes: trail.segment_bytes,
-        compress_after: Some(trail.compress_after),
-        retain_for: trail.retain_for,
-        retain_bytes: trail.retain_bytes,
-        checkpoint_records: trail.checkpoint_records,
-        checkpoint_interval: trail.checkpoint_interval,
-        signing_key: trail.signing_key.clone(),
         export_to: settings.telemetry.otlp_endpoint.clone(),
-        object_ids: match trail.object_ids {
-            settings::ObjectIds::Plain => audit::ObjectIds::Plain,
-            settings::ObjectIds::Hashed => audit::ObjectIds::Hashed,
-        },
-        object_key: trail.object_key.clone(),
-        ..audit::Settings::new(&trail.directory)
+        ..settings.audit.clone()
     }
 }
 
@@ -376,9 +323,9 @@ pub enum StartError {
     /// A listener's certificates are missing or wrong: the configuration's fault as well.
     #[error(transparent)]
     ListenerTls(#[from] CertificatesError),
-    /// The configuration's credentials cannot be used as they stand.
+    /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]
-    Credentials(#[from] SourceError),
+    Credentials(#[from] IncompleteVault),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
     Trail(#[source] audit::OpenError),

@@ -1,18 +1,16 @@
-//! What to do when a gateway cannot start: one or two sentences below the error, for a person.
+//! The remedy for a failed start: one or two sentences printed below the error.
 
 use std::{error::Error as _, io};
 
 use super::StartError;
 use crate::{
     audit::{DirectoryError, OpenError},
-    proxy::{
-        client::TlsError,
-        server::{BindError, ServerTlsError},
-    },
+    outbound::TlsError,
+    proxy::server::{BindError, ServerTlsError},
 };
 
 impl StartError {
-    /// What to do about it, and why it is not passed over; `None` where the error itself says so.
+    /// The remedy, with the reason for the check; `None` where the error says it.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
@@ -26,7 +24,7 @@ impl StartError {
 
 fn upstream(error: &TlsError) -> Option<&'static str> {
     match error {
-        TlsError::Read { .. } | TlsError::Root { .. } | TlsError::NoRoots { .. } => Some(
+        TlsError::Read { .. } | TlsError::Empty { .. } | TlsError::Unusable { .. } => Some(
             "a profile's `ca_file` is a PEM file with the roots that may vouch for Pigello, readable for \
              the gateway's user; without the key, the platform's roots do. The secret is sent to nobody \
              else, so without roots nothing can be served",
@@ -63,7 +61,7 @@ fn trail(error: &OpenError) -> Option<&'static str> {
              that can be written; if it is not there, the folder above it has to let the gateway make it. \
              No call is served that could leave no record, so nothing was started",
         ),
-        // Those say what to do themselves, or there is nothing that a person could.
+        // These errors say it themselves, or a person can do nothing.
         OpenError::Directory(DirectoryError::InUse { .. })
         | OpenError::Key(_)
         | OpenError::Export(_)

@@ -14,6 +14,7 @@ use super::{
     Durability, Found, Intent, Settings, Trail, files, line, read_through,
     testing::{check, record},
 };
+use crate::domain::ByteSize;
 
 const DIRECTORY: &str = "TRAIL_CRASH_DIRECTORY";
 const SYNCED: &str = "TRAIL_CRASH_SYNCED";
@@ -27,8 +28,11 @@ fn victim() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let synced = std::env::var_os(SYNCED).is_some();
     let durability = if synced { Durability::Synced } else { Durability::Batched };
-    let settings =
-        Settings { durability, segment_bytes: 30_000, ..Settings::new(Path::new(&directory)) };
+    let settings = Settings {
+        durability,
+        segment_bytes: ByteSize(30_000),
+        ..Settings::new(Path::new(&directory))
+    };
     let trail = Trail::open(&settings).unwrap();
     // Until the start is on the disk.
     while trail.stats().written == 0 || trail.stats().synced_seq < trail.stats().last_seq {

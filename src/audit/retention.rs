@@ -46,9 +46,9 @@ impl Rules {
 impl From<&Settings> for Rules {
     fn from(settings: &Settings) -> Self {
         Self {
-            compress_after: settings.compress_after,
-            retain_for: settings.retain_for,
-            retain_bytes: settings.retain_bytes,
+            compress_after: settings.compress_after.map(Into::into),
+            retain_for: settings.retain_for.map(Into::into),
+            retain_bytes: settings.retain_bytes.map(|bytes| bytes.0),
             exported: None,
         }
     }
@@ -225,9 +225,12 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::audit::{
-        Trail,
-        testing::{check, record},
+    use crate::{
+        audit::{
+            Trail,
+            testing::{check, record},
+        },
+        domain::ByteSize,
     };
 
     const NONE: Rules =
@@ -236,7 +239,8 @@ mod tests {
 
     /// A trail of several files.
     fn trail(home: &Path) -> Trail {
-        let settings = Settings { segment_bytes: 1, compress_after: None, ..Settings::new(home) };
+        let settings =
+            Settings { segment_bytes: ByteSize(1), compress_after: None, ..Settings::new(home) };
         let trail = Trail::open(&settings).unwrap();
         for _ in 0..4 {
             let queued = trail.submit_synced(record());

@@ -97,8 +97,8 @@ impl<S: Storage> Writer<S> {
     ) -> Self {
         self.checkpoints = Some(Checkpoints {
             key,
-            records: settings.checkpoint_records.max(1),
-            interval: settings.checkpoint_interval,
+            records: settings.checkpoint_records.max(1).into(),
+            interval: *settings.checkpoint_interval,
             last_seq: 0,
             last: Instant::now(),
         });

@@ -11,12 +11,10 @@ mod json_value;
 mod directory;
 mod environment;
 pub mod sealed;
-mod tls;
 mod vault;
 mod source;
 mod lease;
 mod rotation;
-mod backoff;
 mod watch;
 mod write_tracker;
 mod status;
@@ -26,7 +24,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use crate::secret::Sighting;
+pub use crate::{outbound::ClientCertificate, secret::Sighting};
 pub use directory::DirectoryError;
 pub use environment::EnvironmentError;
 pub use lease::Lease;
@@ -36,7 +34,4 @@ pub use set_builder::{ValueProblem, ValueProblems, ValueTrouble};
 pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};
 pub use source::{LoadError, load};
 pub use status::{State, Status};
-pub use tls::{TlsError, client_tls};
-pub use vault::{
-    ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings, VaultVariables,
-};
+pub use vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings};

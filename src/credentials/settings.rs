@@ -1,8 +1,11 @@
 //! What a configuration says about one credential set, checked: if it exists, a manager can start.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{ValueName, vault::VaultSettings};
+use super::{
+    ValueName,
+    vault::{IncompleteVault, VaultSettings},
+};
 use crate::{
     domain::CredentialsName,
     secret::{SecretText, SecretTextError},
@@ -47,6 +50,14 @@ pub enum SourceSettings {
 }
 
 impl SourceSettings {
+    /// Checks that the variables say what the configuration leaves to them.
+    pub fn check(&self) -> Result<(), IncompleteVault> {
+        match self {
+            Self::Vault(vault) => vault.check(),
+            Self::Directory { .. } | Self::Environment { .. } | Self::Sealed { .. } => Ok(()),
+        }
+    }
+
     /// The name of the kind of source, as the configuration writes it.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -58,8 +69,8 @@ impl SourceSettings {
     }
 }
 
-/// The identifiers that stand in the configuration. They are no secrets, and may be printed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The identifiers that stand in the configuration. They are not secret, and still confidential.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identifiers([Option<Box<str>>; 7]);
 
 impl Identifiers {
@@ -81,9 +92,20 @@ impl Identifiers {
         Ok(())
     }
 
+    /// The names of those that are there.
+    pub fn names(&self) -> impl Iterator<Item = ValueName> {
+        ValueName::ALL.into_iter().filter(|name| self.get(*name).is_some())
+    }
+
     /// The identifier of that name.
     pub fn get(&self, name: ValueName) -> Option<&str> {
         self.0.get(name as usize).and_then(Option::as_deref)
+    }
+}
+
+impl fmt::Debug for Identifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names().map(ValueName::key)).finish()
     }
 }
 

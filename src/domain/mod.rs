@@ -1,9 +1,10 @@
 //! What the gateway talks about: callers, operations, targets, identifiers.
 //!
-//! Plain values with their invariants. Nothing here knows tokio, serde or does I/O, so every stage
-//! of the path and every command may use it.
+//! Plain values with their invariants. Nothing here knows tokio or does I/O, so every stage of the
+//! path and every command may use it.
 
 mod address;
+mod byte_size;
 mod caller;
 mod catalog;
 mod duration;
@@ -17,9 +18,11 @@ mod pattern;
 mod problem_base;
 mod request_id;
 mod target;
+mod text;
 mod uuid;
 
 pub use address::{Address, AddressError};
+pub use byte_size::{ByteSize, ByteSizeError};
 pub use caller::{Caller, CallerLimits, CallerRule, Proof, Rate};
 pub use catalog::{Catalog, CatalogError, OperationMatch};
 pub use duration::Span;
@@ -32,4 +35,5 @@ pub use pattern::{OperationPattern, PatternError};
 pub use problem_base::{ProblemBase, ProblemBaseError};
 pub use request_id::{RequestId, TraceContext};
 pub use target::{CanonicalTarget, TargetError};
+pub use text::{Name, Text, TextForm};
 pub use uuid::{UUID_LENGTH, is_uuid};

@@ -1,8 +1,8 @@
-//! The metrics, in one place: their names, labels and meaning.
+//! The metrics: names, labels and registration.
 //!
-//! They are counted from the same records that the audit trail keeps, so the two cannot disagree.
-//! Label values come from the configuration and from closed sets, never from what a caller sent, so
-//! their number is bounded. Names follow the Prometheus conventions (base units, `_total`).
+//! They are counted from the audit records, so metrics and trail agree. Label values come from the
+//! configuration and from closed sets, never from a request, so their number is bounded. Names
+//! follow the Prometheus conventions (base units, `_total`).
 
 use std::{
     collections::HashMap,
@@ -23,9 +23,9 @@ use super::{
     meaning,
     series::{CallSeries, SeriesKey},
 };
-use crate::{audit::Record, domain::LabelValue};
+use crate::{audit::Record, build_info::BUILD, domain::LabelValue};
 
-/// The registry and the handles the path counts with.
+/// The registry, and the families the path counts with.
 pub struct Metrics {
     registry: Mutex<Registry>,
     calls: Family<CallLabels, Counter>,
@@ -46,7 +46,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// An empty registry with every metric in it.
+    /// A registry with every metric at zero.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pigello_gateway");
         let metrics = Self {
@@ -66,8 +66,7 @@ impl Metrics {
             series: RwLock::default(),
             registry: Mutex::new(Registry::default()),
         };
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        register(&mut registry, "build", build);
+        register(&mut registry, "build", Info::new(Vec::from(BUILD)));
         register(&mut registry, "calls", metrics.calls.clone());
         register(&mut registry, "call_duration_seconds", metrics.call_seconds.clone());
         register(&mut registry, "upstream_duration_seconds", metrics.upstream_seconds.clone());
@@ -139,7 +138,7 @@ impl Metrics {
         series
     }
 
-    /// Counts an attempt to reload the configuration.
+    /// Counts a reload of the configuration.
     pub fn reloaded(&self, done: bool) {
         let result = if done { "done" } else { "refused" };
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
@@ -153,12 +152,12 @@ impl Metrics {
         &self.connections
     }
 
-    /// Adds metrics that are read when they are asked for.
+    /// Registers metrics that are collected at each scrape.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.registry.lock().register_collector(collector);
     }
 
-    /// Everything in the `OpenMetrics` text format.
+    /// Encodes everything in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock())?;
@@ -172,7 +171,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// All workers share the counters: adding nothing to one costs as much as adding something.
+/// Workers share the counters, and adding zero to one costs as much as adding one.
 fn add(counter: &Counter, count: u64) {
     if count > 0 {
         counter.inc_by(count);
@@ -191,7 +190,7 @@ fn seconds_since_1970() -> i64 {
 /// More than a configuration has callers, operations and outcomes together, in practice.
 const MAX_SERIES: usize = 4096;
 
-/// From a cached answer (tens of microseconds) to the longest call (tens of seconds).
+/// From a cache hit (tens of microseconds) to the longest call (tens of seconds).
 fn histogram() -> Histogram {
     Histogram::new([
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -236,7 +235,7 @@ struct ReloadLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::testing::record;
+    use crate::{audit::testing::record, telemetry::METRICS};
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {
@@ -248,6 +247,18 @@ mod tests {
             let told = meaning(name.strip_prefix("pigello_gateway_").unwrap());
             assert!(!told.is_empty() && text == format!("{told}."), "{help}");
         }
+    }
+
+    #[test]
+    fn the_build_is_told_with_the_labels_of_the_manual() {
+        let text = Metrics::new().encode().unwrap();
+        let build = text.lines().find(|line| line.starts_with("pigello_gateway_build_info{"));
+        let mut parts: Vec<_> = build.unwrap().split("=\"").collect();
+        assert_eq!(parts.pop(), Some("no\"} 1"), "tests are built without a profile: {text}");
+        let labels: Vec<_> =
+            parts.iter().filter_map(|part| part.rsplit(['{', ',']).next()).collect();
+        let told = METRICS.iter().find(|metric| metric.name == "build_info").unwrap().labels;
+        assert_eq!(labels, told);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the gateway tells about itself: metrics, logs and traces.
+//! Metrics, logs and traces.
 
 mod activity;
 mod logs;

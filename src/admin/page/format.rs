@@ -1,11 +1,11 @@
-//! Numbers, times and texts as one reads them.
+//! Formats numbers, times and texts for people.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use maud::{Markup, Render, html};
 
-/// `1 234 567`, with spaces that do not break.
+/// `1 234 567`, with no-break spaces.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -23,7 +23,7 @@ pub(super) fn many(number: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
-/// A part of the whole in per cent, or a dash of nothing.
+/// A share in per cent; a dash when the total is zero.
 pub(super) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_owned();
@@ -37,7 +37,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// A duration with as many digits as one reads, or a dash.
+/// A duration with three significant digits, or a dash.
 pub(super) fn took(time: Option<Duration>) -> String {
     let Some(time) = time else { return "–".to_owned() };
     match time.as_secs_f64() * 1e3 {
@@ -49,7 +49,7 @@ pub(super) fn took(time: Option<Duration>) -> String {
     }
 }
 
-/// How long something lasts or is ago, in the largest unit that says enough.
+/// A length of time or an age, in its largest useful unit.
 pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -59,7 +59,7 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// A moment, as the time of day (and the day, if it is another one) with the whole of it behind it.
+/// A time of day, with the date when it is not today; the tooltip has the full timestamp.
 pub(super) fn moment(time: impl TryInto<Timestamp>) -> Markup {
     let stamp = time.try_into().unwrap_or_default();
     let is_today = stamp.as_second() / DAY == Timestamp::now().as_second() / DAY;
@@ -76,7 +76,7 @@ pub(super) fn clock(time: SystemTime) -> String {
     Timestamp::try_from(time).unwrap_or_default().strftime("%H:%M").to_string()
 }
 
-/// A sentence whose backticks become code.
+/// A sentence; text in backticks becomes code.
 pub(super) fn prose(text: &str) -> Markup {
     html! {
         @for (place, part) in text.split('`').enumerate() {
@@ -85,7 +85,7 @@ pub(super) fn prose(text: &str) -> Markup {
     }
 }
 
-/// A row of a list of names and values.
+/// One row of a list of names and values.
 pub(super) fn item(name: &str, value: impl Render) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }

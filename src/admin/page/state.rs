@@ -1,4 +1,4 @@
-//! The parts behind the calls: upstreams, credentials, the cache, the trail.
+//! State of the parts: upstreams, credentials, cache, trail.
 
 use std::time::Duration;
 
@@ -200,7 +200,7 @@ fn verified(check: &Check) -> Markup {
     }
 }
 
-/// Words behind a sign whose shape and colour both tell.
+/// A state in words; an icon and a colour repeat it.
 fn mark(class: &str, words: &str) -> Markup {
     html! { span class={ "mark " (class) } { (words) } }
 }

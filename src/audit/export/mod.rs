@@ -1,15 +1,15 @@
-//! Sends the trail to an OpenTelemetry collector (OTLP over HTTP, JSON).
+//! Exports the audit log to an OpenTelemetry collector (OTLP over HTTP, JSON).
 //!
-//! The exporter is a reader of the trail like any other: it reads what is in stable storage, sends it
-//! in order, and keeps its position on disk once the collector has taken a batch. So every line
-//! arrives at least once, a collector that is away costs nothing but time, and no call ever waits for
-//! it. Old files stay until they are exported.
+//! The exporter reads the log's files like any other reader. It sends in order what is in stable
+//! storage, and writes its position to disk when the collector has taken a batch. So every line arrives
+//! at least once, no call waits for a collector, and one that is away delays the export only. A file is
+//! not deleted before it is exported.
 //!
-//! The body of a log record is the trail's own line, so the chain can be checked at the other end.
+//! The body of a log record is the line itself, so that the receiver can check the chain.
 
-mod otlp;
+mod log_record;
 mod position;
-mod source;
+mod reader;
 
 use std::{
     error::Error as StdError,
@@ -24,35 +24,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
-use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::watch;
 
+use self::{position::Position, reader::BatchReader};
 use super::{queue::Shared, read::ReadError};
 use crate::{
-    body,
     domain::Origin,
-    error::{BoxError, Chain},
+    error::Chain,
+    outbound::{
+        Backoff, Collector, TlsError,
+        otlp::{Signal, request},
+    },
 };
-use position::Position;
-use source::Source;
 
 /// How far the export has come.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// The last line that the collector has.
+    /// The last line that the collector took.
     pub(super) seq: AtomicU64,
     pub(super) failing: AtomicBool,
 }
 
-/// Keeps the thread going; dropping it ends the thread.
+/// The exporter's thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Exporter {
     #[expect(dead_code, reason = "its end is the signal")]
@@ -70,13 +63,12 @@ impl Exporter {
         let progress = Arc::new(Progress::default());
         progress.seq.store(position.seq(), Ordering::Relaxed);
         let mut export = Export {
-            source: Source::new(directory, position.seq()),
+            reader: BatchReader::new(directory, position.seq()),
             position,
-            to: endpoint(collector),
-            client: client(collector.is_tls())?,
+            collector: Collector::new(collector, Signal::Logs, BATCH_TIMEOUT)?,
             shared,
             progress: Arc::clone(&progress),
-            pause: FIRST_PAUSE,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         };
         let (end, mut ended) = watch::channel(());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -98,9 +90,10 @@ impl Exporter {
         Ok(Self { end, progress })
     }
 
-    /// Ends the export, when the collector has everything up to a line, or does not keep up.
+    /// Ends the export once the collector has everything up to a line. Does not wait for a collector
+    /// that fails or is too slow.
     pub(super) fn finish(self, last: u64) {
-        let end = Instant::now() + GRACE;
+        let end = Instant::now() + FINISH_TIMEOUT;
         let behind = || self.progress.seq.load(Ordering::Relaxed) < last;
         let failing = || self.progress.failing.load(Ordering::Relaxed);
         while behind() && !failing() && Instant::now() < end {
@@ -114,92 +107,69 @@ impl Exporter {
 }
 
 struct Export {
-    source: Source,
+    reader: BatchReader,
     position: Position,
-    to: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    collector: Collector,
     shared: Arc<Shared>,
     progress: Arc<Progress>,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 impl Export {
     async fn run(&mut self) {
         loop {
             let stable = self.shared.synced_seq.load(Ordering::Relaxed);
-            let wait = match self.source.next(BATCH, stable) {
-                Ok(lines) if lines.is_empty() => LOOK_AGAIN,
+            let pause = match self.reader.next(BATCH, stable) {
+                Ok(lines) if lines.is_empty() => POLL_INTERVAL,
                 Ok(lines) => {
-                    self.deliver(otlp::request(&lines).into()).await;
-                    self.arrived();
+                    let records = lines.iter().filter_map(|line| log_record::encode(line));
+                    let records: Vec<_> = records.collect();
+                    let scope = "pigello-gateway.audit";
+                    self.deliver(request(Signal::Logs, scope, &records)).await;
+                    self.delivered();
                     continue;
                 }
                 Err(error) => self.failed(&error),
             };
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
     /// Sends one batch until the collector has taken it.
     async fn deliver(&mut self, batch: Bytes) {
         loop {
-            let wait = match self.send(batch.clone()).await {
-                Ok(()) => return,
-                Err(SendError::Status { status, after: Some(after) }) => {
-                    self.failed(&SendError::Status { status, after: None }).max(after)
+            match self.collector.send(batch.clone()).await {
+                Ok(0) => return,
+                Ok(rejected) => {
+                    tracing::error!(
+                        rejected,
+                        "the collector took a batch but not all of its records"
+                    );
+                    return;
                 }
-                Err(error) => self.failed(&error),
-            };
-            tokio::time::sleep(wait).await;
+                Err(error) => {
+                    let pause = self.failed(&error).max(error.retry_after().min(LONGEST_PAUSE));
+                    tokio::time::sleep(pause).await;
+                }
+            }
         }
-    }
-
-    async fn send(&self, batch: Bytes) -> Result<(), SendError> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(self.to.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(batch))
-            .map_err(|error| SendError::Transport(error.into()))?;
-        let call = async {
-            let response = self
-                .client
-                .request(request)
-                .await
-                .map_err(|error| SendError::Transport(error.into()))?;
-            let (head, body) = response.into_parts();
-            let body = body::collect_limited(body, LONGEST_ANSWER)
-                .await
-                .map_err(|error| SendError::Transport(error.into()))?;
-            if !head.status.is_success() {
-                let after = retry_after(&head.headers);
-                return Err(SendError::Status { status: head.status, after });
-            }
-            let rejected = otlp::rejected(&body);
-            if rejected > 0 {
-                // The protocol forbids to send them again (OTLP 1.x, "Partial Success").
-                tracing::error!(rejected, "the collector took a batch but not all of its records");
-            }
-            Ok(())
-        };
-        tokio::time::timeout(PATIENCE, call).await.unwrap_or(Err(SendError::Timeout))
     }
 
     /// The collector has everything that was read.
-    fn arrived(&mut self) {
-        self.pause = FIRST_PAUSE;
+    fn delivered(&mut self) {
+        self.backoff.reset();
         if self.progress.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("the audit trail is exported again");
         }
-        let seq = self.source.after();
-        match self.position.keep(seq) {
+        let seq = self.reader.last_seq();
+        match self.position.write(seq) {
             Ok(()) => self.progress.seq.store(seq, Ordering::Relaxed),
-            // Some lines will arrive twice, which is what "at least once" allows.
+            // Some lines will arrive twice, which "at least once" allows.
             Err(error) => tracing::warn!(%error, "the export's position cannot be kept"),
         }
     }
 
-    /// Says so once, and how long to wait.
+    /// Logs the first failure of a series, and returns the pause before the next attempt.
     fn failed(&mut self, error: &(dyn StdError + 'static)) -> Duration {
         if !self.progress.failing.swap(true, Ordering::Relaxed) {
             tracing::error!(
@@ -207,54 +177,8 @@ impl Export {
                 "the audit trail cannot be exported; it is tried again"
             );
         }
-        let wait = self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        wait
+        self.backoff.pause()
     }
-}
-
-fn client(
-    over_tls: bool,
-) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, ExportError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(ExportError::Tls)?;
-    let tls = if over_tls {
-        builder.with_platform_verifier().map_err(ExportError::Tls)?.with_no_client_auth()
-    } else {
-        // Nothing is ever verified with it, and a machine without roots can still export.
-        builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
-    };
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
-}
-
-/// Where a collector takes logs (OTLP/HTTP, "default path").
-fn endpoint(collector: &Origin) -> Uri {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme =
-        Some(if collector.is_tls() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
-    parts.authority = collector.host_header().to_str().ok().and_then(|host| host.parse().ok());
-    parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/v1/logs"));
-    Uri::from_parts(parts).unwrap_or_default()
-}
-
-/// `Retry-After` in seconds; a date is left to our own pauses.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
-}
-
-/// Why a batch did not arrive.
-#[derive(Debug, thiserror::Error)]
-enum SendError {
-    #[error("the collector answers {status}")]
-    Status { status: StatusCode, after: Option<Duration> },
-    #[error("the collector cannot be reached")]
-    Transport(#[source] BoxError),
-    #[error("the collector does not answer")]
-    Timeout,
 }
 
 /// Why an export cannot begin.
@@ -263,29 +187,27 @@ pub enum ExportError {
     /// Its position cannot be read.
     #[error("the position of the audit export cannot be read")]
     Position(#[source] io::Error),
-    /// The trail cannot be read.
+    /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// There is no TLS.
+    /// TLS to the collector cannot be set up.
     #[error("TLS to the collector cannot be set up")]
-    Tls(#[source] rustls::Error),
-    /// There is no thread for it.
+    Tls(#[from] TlsError),
+    /// Its thread cannot be started.
     #[error("the audit export cannot be started")]
     Start(#[source] io::Error),
 }
 
-/// How many lines go at once: some 600 KiB.
+/// The lines of one request: some 600 KiB.
 const BATCH: usize = 512;
-/// How often a collector that has everything is looked after.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// How long one batch may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What a gateway that ends waits for a collector. The rest is sent by the next one.
-const GRACE: Duration = Duration::from_secs(2);
+/// The pause between two reads once everything is exported.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the collector may take over one batch.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a gateway that ends waits for the collector. The next process sends the rest.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// An answer is a few fields.
-const LONGEST_ANSWER: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

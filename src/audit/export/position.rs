@@ -1,4 +1,4 @@
-//! How far the collector has the trail, kept beside it.
+//! The position of the export, in a file beside the audit log.
 
 use std::{
     fs,
@@ -11,42 +11,44 @@ use serde::{Deserialize, Serialize};
 use super::ExportError;
 use crate::audit::directory::private;
 
+/// The last line that the collector took.
 #[derive(Debug)]
 pub(super) struct Position {
-    place: PathBuf,
-    kept: Kept,
+    file: PathBuf,
+    written: ExportedUpTo,
 }
 
+/// The file's content.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    /// The last line that the collector has.
+struct ExportedUpTo {
     seq: u64,
 }
 
 impl Position {
-    /// Where the last process was; the beginning of the trail if there was none.
+    /// The position of the last process; the beginning of the log if there was none.
     pub(super) fn open(directory: &Path) -> Result<Self, ExportError> {
-        let place = directory.join("export.json");
-        let kept = match fs::read(&place) {
+        let file = directory.join("export.json");
+        let written = match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text)
                 .map_err(|error| ExportError::Position(error.into()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept { seq: 0 },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => ExportedUpTo { seq: 0 },
             Err(error) => return Err(ExportError::Position(error)),
         };
-        Ok(Self { place, kept })
+        Ok(Self { file, written })
     }
 
     pub(super) fn seq(&self) -> u64 {
-        self.kept.seq
+        self.written.seq
     }
 
-    pub(super) fn keep(&mut self, seq: u64) -> io::Result<()> {
-        self.kept.seq = seq;
-        let new = self.place.with_extension("json.new");
+    /// Replaces the file, so that a crash leaves the old position or the new one.
+    pub(super) fn write(&mut self, seq: u64) -> io::Result<()> {
+        self.written.seq = seq;
+        let new = self.file.with_extension("json.new");
         let mut file = private().create(true).truncate(true).open(&new)?;
-        serde_json::to_writer(&mut file, &self.kept)?;
+        serde_json::to_writer(&mut file, &self.written)?;
         file.write_all(b"\n")?;
         file.sync_data()?;
-        fs::rename(new, &self.place)
+        fs::rename(new, &self.file)
     }
 }

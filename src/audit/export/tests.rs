@@ -1,11 +1,17 @@
 use std::{convert::Infallible, fs};
 
+use http::{Method, Request};
+use http_body_util::Full;
 use hyper::{Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::audit::{Segment, Settings, Trail, testing::record};
+use crate::{
+    audit::{Segment, Settings, Trail, testing::record},
+    body,
+    domain::{ByteSize, Span},
+};
 
 /// A collector on this machine that answers as it is told and remembers what it took.
 #[derive(Clone, Default)]
@@ -123,8 +129,8 @@ async fn old_files_stay_until_they_are_exported() {
     collector.0.lock().refusals = vec![503; 1000];
     let to = collector.serve().await;
     let settings = Settings {
-        segment_bytes: 1,
-        retain_for: Some(Duration::ZERO),
+        segment_bytes: ByteSize(1),
+        retain_for: Some(Span::from_secs(0)),
         compress_after: None,
         ..settings(home.path(), to)
     };

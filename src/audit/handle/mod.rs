@@ -68,7 +68,7 @@ impl Trail {
             None => directory.create_segment(last_seq + 1).map_err(at)?,
         };
         let publisher = Publisher::new(directory.path());
-        let files = Files::open(directory, segment, settings.segment_bytes).map_err(at)?;
+        let files = Files::open(directory, segment, settings.segment_bytes.0).map_err(at)?;
         let shared = Arc::new(Shared::new(settings, last_seq));
         let writer = Writer::new(Arc::clone(&shared), files, encoder, settings)
             .with_checkpoints(signing, publisher, settings);

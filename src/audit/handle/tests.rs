@@ -7,10 +7,13 @@ use std::{
 use parking_lot::Condvar;
 
 use super::*;
-use crate::audit::{
-    Segment,
-    storage::Stable,
-    testing::{Seen, check, record},
+use crate::{
+    audit::{
+        Segment,
+        storage::Stable,
+        testing::{Seen, check, record},
+    },
+    domain::ByteSize,
 };
 
 /// A trail in a directory of its own.
@@ -165,7 +168,7 @@ fn intent(record: &Record) -> Intent {
 #[tokio::test]
 async fn a_call_that_lasted_for_many_files_is_unknown_after_a_crash() {
     let home = tempfile::tempdir().unwrap();
-    let settings = Settings { segment_bytes: 2_000, ..Settings::new(home.path()) };
+    let settings = Settings { segment_bytes: ByteSize(2_000), ..Settings::new(home.path()) };
     let trail = Trail::open(&settings).unwrap();
     let slow = intent(&record());
     let lost = slow.request_id.to_string();

@@ -1,10 +1,13 @@
 use std::fs;
 
 use super::{ProblemKind as K, *};
-use crate::audit::{
-    Settings, Trail,
-    chain::{Seal, Tip},
-    testing::record,
+use crate::{
+    audit::{
+        Settings, Trail,
+        chain::{Seal, Tip},
+        testing::record,
+    },
+    domain::{ByteSize, Span},
 };
 
 /// Three files of a trail: `start`, six calls in pairs, each pair signed, and a `stop`.
@@ -17,7 +20,7 @@ impl Scene {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let settings = Settings {
-            segment_bytes: 2_500,
+            segment_bytes: ByteSize(2_500),
             checkpoint_records: 2,
             compress_after: None,
             ..Settings::new(home.path())
@@ -294,7 +297,7 @@ fn a_trail_from_a_checkpoint_of_another_time_is_named() {
 fn files_deleted_by_the_rules_are_no_problem() {
     let scene = Scene::new();
     let settings = Settings {
-        retain_for: Some(std::time::Duration::ZERO),
+        retain_for: Some(Span::from_secs(0)),
         compress_after: None,
         ..Settings::new(scene.home.path())
     };
@@ -330,7 +333,7 @@ fn a_trail_without_its_oldest_files_recovers_from_a_damaged_end() {
 #[test]
 fn a_trail_that_is_being_written_can_be_checked() {
     let home = tempfile::tempdir().unwrap();
-    let settings = Settings { segment_bytes: 20_000, ..Settings::new(home.path()) };
+    let settings = Settings { segment_bytes: ByteSize(20_000), ..Settings::new(home.path()) };
     let trail = Trail::open(&settings).unwrap();
     let writing = trail.clone();
     let writer = std::thread::spawn(move || {

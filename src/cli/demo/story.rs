@@ -1,4 +1,4 @@
-//! The calls of the demo, and what is told of them.
+//! The demo's calls, and its output.
 
 use std::{
     io::{self, Write},
@@ -11,28 +11,24 @@ use bytes::Bytes;
 use clap::Parser as _;
 use comfy_table::Table;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use serde_json::Value;
 
 use super::set_up::{Curtain, Stage};
 use crate::{
     audit::{self as trail, Found, ReadError},
-    body::collect_limited,
     cli::{Failure, audit},
-    credentials::ValueName,
+    domain::Address,
     error::Chain,
-    mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
+    outbound::{Client, Limits},
+    secret::SecretBuffer,
 };
 
 const FORGED: &str = "forged-by-the-caller";
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// Who is on the stage.
+/// Introduces the parts.
 pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(
         out,
@@ -56,7 +52,7 @@ pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     line(out, "audit trail", stage.path("audit").display().to_string())
 }
 
-/// Makes the calls, one after the other.
+/// Makes the calls, one after another.
 pub(super) async fn calls(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let caller = Caller::new(stage);
     let subtenant = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -100,22 +96,24 @@ fn scene(out: &mut impl Write, number: u32, title: &str) -> io::Result<()> {
     writeln!(out, "\n{BOLD}{number}. {title}{BOLD:#}")
 }
 
-/// What the mock received: the seven values once each, the secret masked, the forged one nowhere.
+/// The request that the mock received: the seven values once each, the secret masked, the forged
+/// value nowhere.
 fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let requests = stage.pigello.handle().requests();
     let Some(request) = requests.last() else {
         return Err(Failure::failed("Pigello received no request"));
     };
     writeln!(out, "     Pigello received")?;
-    for (name, made_up) in MADE_UP_VALUES {
-        let header = name.header();
+    for (scheme, made_up) in MADE_UP_VALUES {
+        let header = scheme.header();
         let values = request.values(header.as_str());
         if values != [made_up] {
             return Err(Failure::failed(format!("Pigello received `{header}` wrongly")));
         }
-        let shown = match name {
-            ValueName::ClientSecret => "•••••••• (the real one, masked here)",
-            _ => made_up,
+        let shown = if scheme.is_secret() {
+            "•••••••• (the real one, masked here)"
+        } else {
+            made_up
         };
         writeln!(out, "       {:<32}{shown}", header.as_str())?;
     }
@@ -123,7 +121,7 @@ fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to try while it runs.
+/// Suggestions for `--keep-running`.
 pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(out, "\n{BOLD}Still running{BOLD:#}; try calls of your own, Ctrl-C ends it:\n")?;
     let object = format!("accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -133,7 +131,7 @@ pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()
     out.flush()
 }
 
-/// The audit trail of all of it, checked.
+/// The audit trail, verified.
 pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     scene(out, 5, "The audit trail: one record for every call, in a chain that shows any edit")?;
     let mut table = Table::new();
@@ -193,7 +191,7 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
     Ok(())
 }
 
-/// Checks the chain with the command that an auditor would use.
+/// Verifies the chain with the command that an auditor would use.
 fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     let directory = curtain.audit_directory();
     let command = AuditCommand::try_parse_from(["audit", "verify"])
@@ -220,15 +218,14 @@ struct AuditCommand {
 
 /// The application beside the gateway: it knows one address and no credentials.
 struct Caller {
-    client: Client<HttpConnector, Full<Bytes>>,
-    base: String,
+    client: Client,
 }
 
-/// What it got.
+/// The response it received.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    body: SecretBuffer,
     time: Duration,
 }
 
@@ -240,8 +237,7 @@ impl Answer {
 
 impl Caller {
     fn new(stage: &Stage) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { client, base: format!("http://{}", stage.gateway) }
+        Self { client: Client::local(&Address::Tcp(stage.gateway), LIMITS) }
     }
 
     async fn call(
@@ -253,7 +249,7 @@ impl Caller {
         body: &'static str,
     ) -> Result<Answer, Failure> {
         writeln!(out, "     {method} {target}")?;
-        let mut request = Request::builder().method(method).uri(format!("{}{target}", self.base));
+        let mut request = Request::builder().method(method).uri(target);
         for (name, value) in headers {
             writeln!(out, "     {DIM}{name}: {value}{DIM:#}")?;
             request = request.header(*name, *value);
@@ -262,22 +258,16 @@ impl Caller {
             writeln!(out, "     {DIM}{body}{DIM:#}")?;
             request = request.header("content-type", "application/json");
         }
-        let failed = |error: String| Failure::failed(format!("the call broke off: {error}"));
-        let request = request
-            .body(Full::new(Bytes::from_static(body.as_bytes())))
-            .map_err(|error| failed(error.to_string()))?;
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Failure::failed(format!("the call broke off: {}", Chain(error)))
+        };
+        let body = Bytes::from_static(body.as_bytes());
+        let request = request.body(body).map_err(|error| failed(&error))?;
         let began = Instant::now();
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| failed(Chain(&error).to_string()))?;
-        let (parts, body) = response.into_parts();
-        let body = collect_limited(body, MAX_ANSWER)
-            .await
-            .map_err(|error| failed(Chain(&error).to_string()))?;
-        let answer =
-            Answer { status: parts.status, headers: parts.headers, body, time: began.elapsed() };
+        let answer = self.client.send(request).await.map_err(|error| failed(&error))?;
+        let (status, headers) = (answer.status, answer.headers.clone());
+        let body = answer.body().await.map_err(|error| failed(&error))?;
+        let answer = Answer { status, headers, body, time: began.elapsed() };
         tell(out, &answer)?;
         Ok(answer)
     }
@@ -301,5 +291,5 @@ fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     writeln!(out)
 }
 
-/// More than any answer of the mock.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// The body limit is above any response of the mock.
+const LIMITS: Limits = Limits { time: Duration::from_secs(30), body: 1024 * 1024 };

@@ -40,6 +40,11 @@ use crate::{
 const GENERATION_LINK: &str = "..data";
 /// What systemd sets for a unit with credentials; in a path, it stands for that folder.
 const SYSTEMD_VARIABLE: &str = "$CREDENTIALS_DIRECTORY";
+/// A folder is opened to find files in it; on Linux that needs no permission to list them.
+#[cfg(target_os = "linux")]
+const FOLDER: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const FOLDER: OFlags = OFlags::RDONLY;
 /// How often the link may be swapped away under a read before it is an error.
 const SWAPS_PER_READ: usize = 5;
 /// How often files may change under a read before it is an error: two seconds of writing without
@@ -193,7 +198,7 @@ impl Stamps {
 }
 
 fn open_folder(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
-    fs::openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    fs::openat(at, path, FOLDER | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Where `..data` leads, if the folder has such a link.

@@ -36,11 +36,14 @@ use tokio_util::sync::CancellationToken;
 use self::{load::Flight, refresh::Hunt, unavailable::unavailable, view::View};
 use super::{
     Lease, LoadError, Settings, Status,
-    backoff::{Backoff, spread},
     rotation::{AfterRefusal, RotationState, Selection},
     source::{Asked, Source},
     watch::{Signal, Watch},
 };
+use crate::outbound::{Backoff, spread};
+
+/// The upper end of the first pause between two attempts.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Holds one credential set. Clones share it.
 #[derive(Clone)]
@@ -181,7 +184,7 @@ impl CredentialManager {
     async fn keep(self) {
         let shared = &self.shared;
         let refresh = shared.settings.refresh;
-        let mut backoff = Backoff::new(refresh.retry_cap);
+        let mut backoff = Backoff::new(FIRST_PAUSE, refresh.retry_cap);
         let mut watch = shared.source.watched().map(Watch::new);
         let signal = watch.as_ref().map_or_else(Signal::never, Watch::signal);
         loop {

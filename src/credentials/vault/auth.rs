@@ -18,7 +18,8 @@ use super::{
     client::{Answer, Call, Client},
 };
 use crate::{
-    credentials::{backoff::random_fraction, json_value::IncomingValue},
+    credentials::json_value::IncomingValue,
+    outbound::ClientError,
     secret::{SecretBuffer, SecretText},
 };
 
@@ -111,7 +112,7 @@ impl TokenLife {
     /// A lease of 0 seconds never ends.
     fn new(seconds: u64, renewable: bool, now: Instant) -> Option<Self> {
         let granted = (seconds > 0).then(|| Duration::from_secs(seconds))?;
-        let two_thirds = granted.mul_f64((1.0 - 0.1 * random_fraction()) * 2.0 / 3.0);
+        let two_thirds = granted.mul_f64((1.0 - 0.1 * fastrand::f64()) * 2.0 / 3.0);
         let renew_at = now.checked_add(two_thirds)?;
         Some(Self { granted, renewable, renew_at, expires: now.checked_add(granted)? })
     }
@@ -250,9 +251,9 @@ async fn unwrapped(
 /// Whether a call that failed may have had its effect.
 fn may_have_arrived(error: &VaultError) -> bool {
     match error {
-        VaultError::Unreachable { source, .. } => source
-            .downcast_ref::<hyper_util::client::legacy::Error>()
-            .is_none_or(|error| !error.is_connect()),
+        VaultError::Unreachable { source, .. } => {
+            !matches!(source.downcast_ref(), Some(ClientError::Connect(_)))
+        }
         VaultError::Unavailable { .. } | VaultError::Redirect { .. } => false,
         _ => true,
     }

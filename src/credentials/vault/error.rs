@@ -4,10 +4,12 @@ use std::{io, path::PathBuf};
 
 use http::StatusCode;
 
+use super::IncompleteVault;
 use crate::{
-    credentials::{TlsError, ValueProblems, source::Cause},
+    credentials::{ValueProblems, source::Cause},
     domain::Span,
     error::BoxError,
+    outbound::TlsError,
 };
 
 /// Why a vault gives no set. Never quotes what the vault said, which may hold what it was sent.
@@ -76,6 +78,9 @@ pub enum VaultError {
         /// The vault.
         address: String,
     },
+    /// Nothing says where the vault is, or how to log in.
+    #[error(transparent)]
+    Incomplete(#[from] IncompleteVault),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),

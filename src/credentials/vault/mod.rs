@@ -14,8 +14,7 @@ mod settings;
 mod variables;
 
 pub use error::VaultError;
-pub use settings::{ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultSettings};
-pub use variables::VaultVariables;
+pub use settings::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
 
 use std::fmt;
 
@@ -119,7 +118,7 @@ impl Vault {
         if let (Asked::InAHurry, Some((method, status))) = (asked, *refused) {
             return Err(VaultError::LoginRefused { method, status });
         }
-        let outcome = auth::login(client, &self.settings.auth, wrapped).await;
+        let outcome = auth::login(client, &self.settings.auth()?, wrapped).await;
         *refused = match &outcome {
             Err(VaultError::LoginRefused { method, status }) => Some((method, *status)),
             _ => None,
@@ -173,7 +172,7 @@ async fn keep_alive(
     };
     let renewed = match held.renew(client).await {
         Ok(Renewal::Renewed) => return Ok(false),
-        Ok(Renewal::Exhausted) => auth::login(client, &settings.auth, wrapped).await,
+        Ok(Renewal::Exhausted) => auth::login(client, &settings.auth()?, wrapped).await,
         Err(error) => Err(error),
     };
     match renewed {

@@ -1,14 +1,17 @@
-//! What a configuration says about a vault, checked.
+//! What a configuration says about a vault, checked; the variables of the vault's own tools say the
+//! rest.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use crate::domain::Origin;
+use super::variables::VaultVariables;
+use crate::{domain::Origin, outbound::ClientCertificate};
 
-/// Where a credential set lies in a vault, and how to get at it.
+/// Where a credential set lies in a vault, and how to reach it. Where a field is `None`, a variable
+/// may say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
     /// The server.
-    pub address: Origin,
+    pub address: Option<Origin>,
     /// Roots to trust instead of the platform's.
     pub ca_file: Option<PathBuf>,
     /// The certificate shown to the server; the `cert` method needs one.
@@ -16,7 +19,7 @@ pub struct VaultSettings {
     /// The namespace, sent as `X-Vault-Namespace`.
     pub namespace: Option<String>,
     /// How to log in.
-    pub auth: VaultAuth,
+    pub auth: Option<VaultAuth>,
     /// Where the key-value engine is mounted: `secret`.
     pub mount: String,
     /// The secret below it: `pigello/production`.
@@ -24,6 +27,55 @@ pub struct VaultSettings {
     /// Which key-value engine is mounted there. It is never guessed, because a version 1 secret
     /// may look like a version 2 one.
     pub kv_version: KvVersion,
+}
+
+impl VaultSettings {
+    /// Checks that the configuration or a variable says where the vault is, and how to log in.
+    pub fn check(&self) -> Result<(), IncompleteVault> {
+        self.address()?;
+        self.auth()?;
+        Ok(())
+    }
+
+    pub(super) fn address(&self) -> Result<Origin, IncompleteVault> {
+        match (&self.address, VaultVariables::read().address) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(text)) => text.parse().map_err(|_| IncompleteVault::VariableAddress),
+            (None, None) => Err(IncompleteVault::NoAddress),
+        }
+    }
+
+    pub(super) fn auth(&self) -> Result<VaultAuth, IncompleteVault> {
+        match &self.auth {
+            Some(auth) => Ok(auth.clone()),
+            None if VaultVariables::read().has_token => {
+                Ok(VaultAuth::Token(TokenSource::Environment))
+            }
+            None => Err(IncompleteVault::NoLogin),
+        }
+    }
+
+    pub(super) fn ca_file(&self) -> Option<PathBuf> {
+        self.ca_file.clone().or_else(|| VaultVariables::read().ca_file)
+    }
+
+    pub(super) fn namespace(&self) -> Option<String> {
+        self.namespace.clone().or_else(|| VaultVariables::read().namespace)
+    }
+}
+
+/// Neither the configuration nor a variable says how to use the vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IncompleteVault {
+    /// Nothing says where it is.
+    #[error("no vault is named: set `vault.address`, or the variable VAULT_ADDR or BAO_ADDR")]
+    NoAddress,
+    /// The variable is not an address.
+    #[error("the variable BAO_ADDR or VAULT_ADDR is not a URL with scheme and host")]
+    VariableAddress,
+    /// Nothing says how to log in.
+    #[error("no login to the vault: set `vault.auth`, or the variable VAULT_TOKEN or BAO_TOKEN")]
+    NoLogin,
 }
 
 /// The two key-value engines.
@@ -35,17 +87,17 @@ pub enum KvVersion {
     V2,
 }
 
-/// A certificate with its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub private_key: PathBuf,
+impl fmt::Display for KvVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1 => "1",
+            Self::V2 => "2",
+        })
+    }
 }
 
 /// How to log in. `mount` is where the method is mounted below `auth/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum VaultAuth {
     /// A token that somebody else provides and renews.
     Token(TokenSource),
@@ -85,6 +137,26 @@ pub enum VaultAuth {
         /// The role; without it the server looks for one that fits.
         role: Option<String>,
     },
+}
+
+impl VaultAuth {
+    /// The method's name, which is also its default mount.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::AppRole { .. } => "approle",
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Jwt { .. } => "jwt",
+            Self::Cert { .. } => "cert",
+        }
+    }
+}
+
+// A role's id is confidential.
+impl fmt::Debug for VaultAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Where a ready token comes from.

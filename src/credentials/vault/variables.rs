@@ -4,20 +4,20 @@ use std::{env, path::PathBuf};
 
 /// What the environment says about a vault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VaultVariables {
+pub(super) struct VaultVariables {
     /// `BAO_ADDR` or `VAULT_ADDR`.
-    pub address: Option<String>,
+    pub(super) address: Option<String>,
     /// `BAO_CACERT` or `VAULT_CACERT`.
-    pub ca_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
     /// `BAO_NAMESPACE` or `VAULT_NAMESPACE`.
-    pub namespace: Option<String>,
+    pub(super) namespace: Option<String>,
     /// Whether `BAO_TOKEN` or `VAULT_TOKEN` is set. The token itself is read when it is used.
-    pub has_token: bool,
+    pub(super) has_token: bool,
 }
 
 impl VaultVariables {
     /// Reads them. Of two names for one thing, OpenBao's comes first, as in its own tools.
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         Self::from(|name| env::var_os(name).and_then(|value| value.into_string().ok()))
     }
 

@@ -153,7 +153,7 @@ impl FetchJob {
             times,
         );
         let too_large = http_body::Body::size_hint(response.body()).lower()
-            > self.store.settings().max_entry_bytes as u64;
+            > self.store.settings().max_entry_bytes.0;
         let decided =
             decided.and_then(|terms| if too_large { Err("too-large") } else { Ok(terms) });
         let is_partial = status == StatusCode::PARTIAL_CONTENT;
@@ -175,7 +175,7 @@ impl FetchJob {
         let stored = response.headers().clone();
         response.headers_mut().append(CACHE_STATUS, said.value());
         let variant = Variant::new(varies, &self.caller.head.headers, &stored);
-        let limit = self.store.settings().max_entry_bytes;
+        let limit = self.store.settings().max_entry_bytes.in_memory();
         let finish = move |bytes: Option<bytes::Bytes>| match bytes {
             Some(bytes) => {
                 let origin = self.origin.clone();

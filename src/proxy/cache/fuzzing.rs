@@ -25,7 +25,7 @@ pub fn fields(data: &[u8]) {
     let request = read(&mut lines);
     let now = Instant::now();
     let times = Times { asked: now, answered: now, wall: SystemTime::UNIX_EPOCH };
-    let rule = Rule { heuristic: true, ..Rule::default() };
+    let rule = Rule { heuristic: Some(true), ..Rule::default() };
     for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::MOVED_PERMANENTLY] {
         if let Ok(terms) = storable::terms(status, &response, false, &rule, times) {
             assert!(!terms.keep.is_zero(), "what is stored is of use");

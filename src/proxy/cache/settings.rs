@@ -1,4 +1,4 @@
-//! What may be cached, and for how long: checked settings, and the rule for one request.
+//! `[cache]`: what may be cached, and for how long; and the rule for one request.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -7,60 +7,64 @@ use std::{
 
 use memchr::memmem::Finder;
 
-use crate::domain::{Operation, OperationPattern, PathPattern};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// The checked `[cache]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::domain::{ByteSize, Operation, OperationPattern, PathPattern, Span};
+
+/// What is answered from memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cache")]
 pub struct Settings {
-    /// Whether anything is cached.
+    /// Whether anything is.
     pub enabled: bool,
-    /// Bytes that everything stored may take, keys and header fields included.
-    pub max_bytes: u64,
-    /// Bytes that one response may take; a longer one streams past the cache.
-    pub max_entry_bytes: usize,
-    /// How long a call waits for another one that fetches the same object; then it asks for itself.
-    /// The call it waits for has its own deadline, so that deadline is the right value.
-    pub collapse_wait: Duration,
-    /// The first rule that matches a request decides.
+    /// Memory for all entries together, keys and headers included.
+    pub max_bytes: ByteSize,
+    /// The largest answer that is stored.
+    pub max_entry_bytes: ByteSize,
+    /// What is stored; the first rule that matches decides. What no rule names is not stored.
     pub rules: Vec<Rule>,
+    /// How long a call waits for another one that fetches the same object; then it asks for itself.
+    /// The call it waits for has its own deadline, `timeouts.request`, so that is the right value.
+    #[serde(skip)]
+    pub collapse_wait: Duration,
 }
 
 impl Default for Settings {
-    /// 64 MiB, 1 MiB a response, and the one default rule: `subtenant.get` for 60 s.
     fn default() -> Self {
+        let subtenant = OperationPattern::Exactly("subtenant.get".into());
         Self {
             enabled: true,
-            max_bytes: 64 << 20,
-            max_entry_bytes: 1 << 20,
+            max_bytes: ByteSize::mebi(64),
+            max_entry_bytes: ByteSize::mebi(1),
+            rules: vec![Rule { operations: vec![subtenant], ..Rule::default() }],
             collapse_wait: Duration::from_secs(30),
-            rules: vec![Rule {
-                operations: vec![OperationPattern::Exactly("subtenant.get".into())],
-                ..Rule::default()
-            }],
         }
     }
 }
 
-/// One checked `[[cache.rules]]` entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One rule of the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "CacheRule")]
 pub struct Rule {
-    /// The operations it is for.
+    /// Operations the rule is for. Only reads are stored, and `protectedidentity` never is.
     pub operations: Vec<OperationPattern>,
-    /// The paths it is for, among requests that match no operation.
+    /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// Freshness of a success where the response itself states none. Zero: none.
-    pub ttl: Duration,
-    /// How long a stale response may be served while it is fetched anew (RFC 5861 §3), where the
-    /// response itself does not say.
-    pub stale_while_revalidate: Duration,
-    /// How long a stale response may be served while the upstream fails (RFC 5861 §4), where the
-    /// response itself does not say.
-    pub stale_if_error: Duration,
-    /// Freshness of 404 and 410 where the response itself states none. Zero: none.
-    pub negative_ttl: Duration,
-    /// Whether a tenth of a response's age since `Last-Modified` is its freshness where nothing else
-    /// states one (RFC 9111 §4.2.2).
-    pub heuristic: bool,
+    /// How long an answer is fresh that does not say so itself.
+    pub ttl: Span,
+    /// How long after that it may still be used while a new one is fetched (RFC 5861 §3).
+    pub stale_while_revalidate: Span,
+    /// How long after that it may still be used when Pigello fails (RFC 5861 §4).
+    pub stale_if_error: Span,
+    /// How long a 404 or 410 is fresh that does not say so itself.
+    pub negative_ttl: Span,
+    /// Takes a tenth of an answer's age for its freshness where `ttl` is zero and the answer has a
+    /// `Last-Modified` and states nothing else (RFC 9111 §4.2.2). Without it: true for a rule over
+    /// `paths`, false for one over `operations`.
+    pub heuristic: Option<bool>,
 }
 
 impl Rule {
@@ -71,19 +75,24 @@ impl Rule {
             None => self.paths.iter().any(|pattern| pattern.matches(path)),
         }
     }
+
+    /// Whether `Last-Modified` may give an answer its freshness.
+    pub fn is_heuristic(&self) -> bool {
+        self.heuristic.unwrap_or(!self.paths.is_empty())
+    }
 }
 
 impl Default for Rule {
-    /// The default freshness, for nothing yet.
     fn default() -> Self {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            ttl: Duration::from_mins(1),
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::from_mins(10),
-            negative_ttl: Duration::ZERO,
-            heuristic: false,
+            // Short: `profile_picture` in a subtenant is a signed link that dies soon.
+            ttl: Span::from_secs(60),
+            stale_while_revalidate: Span::from_secs(0),
+            stale_if_error: Span::from_secs(600),
+            negative_ttl: Span::from_secs(0),
+            heuristic: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rustls::{ProtocolVersion, pki_types::ServerName};
+use rustls::{ClientConfig, ProtocolVersion, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -24,8 +25,16 @@ use super::{
 use crate::{
     audit::UpstreamTls,
     domain::Origin,
+    outbound::{TlsError, client_tls},
     proxy::batched_io::{BatchedWriter, PeerProbe},
 };
+
+/// TLS settings for the upstream, which offer HTTP/2 and HTTP/1.1.
+pub fn upstream_tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = client_tls(ca_file, None)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
 
 /// Opens connections to one upstream.
 #[derive(Clone)]

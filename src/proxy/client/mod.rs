@@ -12,7 +12,6 @@ mod exchange_waker;
 mod http1;
 mod permit_debt;
 mod pool;
-mod tls;
 
 use std::{
     mem,
@@ -29,8 +28,7 @@ use tokio::{sync::watch, time::Instant};
 use tower::Service;
 
 pub use address::AddressRefused;
-pub use connect::{ConnectError, Connector, UpstreamStream};
-pub use tls::{TlsError, Trust, client_config};
+pub use connect::{ConnectError, Connector, UpstreamStream, upstream_tls};
 
 use self::{
     classify::RequestError,

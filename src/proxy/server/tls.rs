@@ -14,20 +14,31 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Chain, Kind};
+use crate::{
+    domain::Text,
+    error::{Chain, Kind},
+};
 
-/// The PEM files of one listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ListenerTls")]
 pub struct TlsFiles {
-    /// The certificate chain, the listener's own first.
+    /// The certificate chain shown to callers, a PEM file.
+    #[schemars(with = "Text<PathBuf>")]
     pub certificate: PathBuf,
-    /// Its private key.
+    /// Its private key, a PEM file.
+    #[schemars(with = "Text<PathBuf>")]
     pub private_key: PathBuf,
-    /// Authorities of callers' certificates; with it every caller must have one.
+    /// Authorities that callers' certificates must come from, a PEM file. With it, every caller
+    /// must show a certificate.
+    #[schemars(with = "Option<Text<PathBuf>>")]
     pub client_ca: Option<PathBuf>,
 }
 

@@ -6,7 +6,7 @@ use crate::{
     domain::{ListenerName, Proof, RequestId},
 };
 
-/// Noon of some day.
+/// Noon of a day.
 const NOON: Duration = Duration::from_hours(472_236);
 
 fn at(after_noon: Duration) -> SystemTime {
@@ -112,7 +112,7 @@ fn an_hour_and_a_day_end_when_they_end() {
     };
     assert_eq!(calls(Period::Hour, MINUTE * 179), (60, 60));
     assert_eq!(calls(Period::Day, MINUTE * 179), (96, 180));
-    // Nothing more comes: what there was leaves the window.
+    // Without further calls, the old ones leave the period.
     assert_eq!(calls(Period::Hour, MINUTE * 209), (60, 30));
     assert_eq!(calls(Period::Hour, MINUTE * 300), (60, 0));
     assert_eq!(calls(Period::Day, MINUTE * (24 * 60 + 14)), (96, 165));

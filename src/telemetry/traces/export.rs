@@ -1,27 +1,22 @@
-//! Sends spans to the collector, some hundred at a time.
+//! Sends spans to the collector, in batches.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use rustls::{ClientConfig, crypto::aws_lc_rs};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Trace, otlp};
+use super::{Span, SpanKind, Trace};
 use crate::{
     domain::Origin,
-    error::{BoxError, Chain},
+    error::Chain,
+    outbound::{
+        Collector,
+        otlp::{Signal, attribute, nanoseconds, request, text},
+    },
 };
 
-/// What sends the spans of a [`Tracer`](super::Tracer).
+/// Sends the spans of a [`Tracer`](super::Tracer).
 #[derive(Debug)]
 pub struct Exporter {
     collector: Origin,
@@ -33,12 +28,12 @@ impl Exporter {
         Self { collector, traces }
     }
 
-    /// Sends until `stop`, and then what still waits.
+    /// Sends until `stop`, and then the traces that still wait.
     pub async fn run(mut self, stop: CancellationToken) {
-        let client = match client() {
-            Ok(client) => client,
+        let collector = match Collector::new(&self.collector, Signal::Traces, BATCH_TIMEOUT) {
+            Ok(collector) => collector,
             Err(error) => {
-                tracing::error!(%error, "traces cannot be sent: TLS cannot be set up");
+                tracing::error!(error = %Chain(&error), "traces cannot be sent");
                 return;
             }
         };
@@ -56,14 +51,14 @@ impl Exporter {
                 }
             };
             if !batch.is_empty() {
-                let sent = tokio::time::timeout(PATIENCE, self.send(&client, &batch)).await;
-                let sent = sent.unwrap_or_else(|_| Err("it does not answer".into()));
+                let spans = batch.iter().flat_map(encode).collect::<Vec<_>>();
+                let sent = collector.send(request(Signal::Traces, "pigello-gateway", &spans)).await;
                 match sent {
-                    Ok(()) => failing = false,
-                    // Once for each time that it begins to fail: a log is not a counter.
+                    Ok(_) => failing = false,
+                    // Logged once a series of failures: a log is not a counter.
                     Err(error) if !failing => {
                         failing = true;
-                        tracing::warn!(error = %Chain(&*error), "traces cannot be sent");
+                        tracing::warn!(error = %Chain(&error), "traces cannot be sent");
                     }
                     Err(_) => {}
                 }
@@ -71,38 +66,41 @@ impl Exporter {
             if stopping {
                 return;
             }
-            // More will come: sent together, they cost less.
+            // Waits for more traces, because a larger batch costs less.
             tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(BATCH_INTERVAL) => {}
                 () = stop.cancelled() => {}
             }
         }
     }
-
-    async fn send(&self, client: &HttpClient, traces: &[Trace]) -> Result<(), BoxError> {
-        let body = serde_json::to_vec(&otlp::request(traces))?;
-        let request = Request::post(format!("{}/v1/traces", self.collector))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::<Bytes>::from(body))?;
-        match client.request(request).await?.status() {
-            StatusCode::OK | StatusCode::ACCEPTED => Ok(()),
-            status => Err(format!("the collector answered {status}").into()),
-        }
-    }
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-fn client() -> Result<HttpClient, rustls::Error> {
-    let tls = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
+/// The spans of a call as OTLP has them.
+fn encode(trace: &Trace) -> impl Iterator<Item = Value> {
+    trace.spans.iter().map(|span| {
+        let Span { id, parent, name, kind, began, ended, attributes, error } = span;
+        let attributes = attributes.iter().map(|(key, value)| attribute(key, &text(value)));
+        let attributes = attributes.chain(error.map(|error| attribute("error.type", &text(error))));
+        json!({
+            "traceId": format!("{:032x}", trace.trace_id),
+            "spanId": format!("{id:016x}"),
+            "parentSpanId": parent.map(|parent| format!("{parent:016x}")).unwrap_or_default(),
+            "name": &**name,
+            "kind": match kind {
+                SpanKind::Internal => 1,
+                SpanKind::Server => 2,
+                SpanKind::Client => 3,
+            },
+            "startTimeUnixNano": nanoseconds(*began),
+            "endTimeUnixNano": nanoseconds(*ended),
+            "attributes": attributes.collect::<Vec<_>>(),
+            "status": if error.is_some() { json!({ "code": 2 }) } else { json!({}) },
+        })
+    })
 }
 
+/// The traces of one request.
 const BATCH: usize = 256;
-const PAUSE: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_secs(2);
+const BATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the collector may take over one batch.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(2);

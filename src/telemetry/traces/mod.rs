@@ -1,12 +1,10 @@
-//! Distributed traces: one span for a call and one for each stage it passed, sent to an OpenTelemetry
-//! collector (OTLP over HTTP, JSON).
+//! Distributed traces: one span for a call and one for each stage that it passed, sent to an
+//! OpenTelemetry collector (OTLP over HTTP, JSON).
 //!
-//! Only calls whose caller asked for it are traced (the `sampled` flag of W3C Trace Context §3.2.2.5),
-//! so whoever begins a trace decides what is kept, and all others cost one comparison. A collector that
-//! is away or slow costs spans, never a call.
+//! Only calls whose caller sets the `sampled` flag (W3C Trace Context §3.2.2.5) are traced; all others
+//! cost one comparison. While a collector is away or slow, spans are dropped, and no call waits.
 
 mod export;
-mod otlp;
 
 use std::{
     sync::Arc,
@@ -34,7 +32,7 @@ pub struct Trace {
     pub spans: Vec<Span>,
 }
 
-/// What one part of a call took.
+/// One part of a call.
 #[derive(Clone, Debug)]
 pub struct Span {
     /// Its number; never 0.
@@ -43,31 +41,31 @@ pub struct Span {
     pub parent: Option<u64>,
     /// The stage, or the operation.
     pub name: Arc<str>,
-    /// Which way it looks.
+    /// Whom it faces.
     pub kind: SpanKind,
     /// When it began.
     pub began: SystemTime,
     /// When it ended.
     pub ended: SystemTime,
-    /// What is known of it, by the names of the semantic conventions.
+    /// Attributes, named by the semantic conventions.
     pub attributes: Vec<(&'static str, String)>,
-    /// Why it failed: the label that the audit trail has in `error`.
+    /// Why it failed: the label in the audit record's `error`.
     pub error: Option<&'static str>,
 }
 
-/// Which way a span looks (OTLP `SpanKind`).
+/// Whom a span faces (OTLP `SpanKind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanKind {
-    /// Inside the gateway.
+    /// Nobody: work inside the gateway.
     Internal,
-    /// Towards the caller.
+    /// The caller.
     Server,
-    /// Towards Pigello.
+    /// Pigello.
     Client,
 }
 
 impl Tracer {
-    /// A tracer, and what sends its spans to that collector once it runs.
+    /// A tracer, and the exporter that sends its spans to that collector.
     pub fn to(collector: Origin) -> (Self, Exporter) {
         let (sender, receiver) = mpsc::channel(WAITING_TRACES);
         (Self { spans: Some(sender) }, Exporter::new(collector, receiver))
@@ -78,7 +76,7 @@ impl Tracer {
         self.spans.is_some()
     }
 
-    /// Hands over the spans of a call. Never waits: where there is no room, they are dropped.
+    /// Queues the spans of a call. Never waits: drops them if the queue is full.
     pub fn submit(&self, trace: Trace) {
         if let Some(spans) = &self.spans
             && spans.try_send(trace).is_err()
@@ -88,7 +86,7 @@ impl Tracer {
     }
 }
 
-/// The spans of a call that is under way.
+/// The spans of a call in progress.
 #[derive(Debug)]
 pub struct Stages {
     began: Instant,
@@ -99,21 +97,20 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Of a call with that span, which begins now.
+    /// The stages of a call that begins now; `root` is the call's own span.
     pub fn begin(root: u64) -> Self {
         let (began, time) = (Instant::now(), SystemTime::now());
         Self { began, time, root, open: Vec::new(), done: Vec::new() }
     }
 
-    /// Enters a stage: the number of its span.
+    /// Enters a stage. Returns the number of its span.
     pub fn enter(&mut self) -> u64 {
         let id = fastrand::u64(1..);
         self.open.push(id);
         id
     }
 
-    /// Leaves a stage that was entered at `began`. Stages are nested, so whatever was entered after it
-    /// has been left.
+    /// Leaves a stage that was entered at `began`, and all stages inside it.
     pub fn leave(
         &mut self,
         id: u64,
@@ -137,13 +134,13 @@ impl Stages {
         });
     }
 
-    /// What was left, to be sent together with the call's own span.
+    /// The spans of the stages that were left.
     pub fn take(&mut self) -> Vec<Span> {
         std::mem::take(&mut self.done)
     }
 }
 
-/// The stage that looks towards Pigello.
+/// The stage whose span faces Pigello.
 pub const ATTEMPT: &str = "attempt";
-/// Calls whose spans wait for the collector; more are dropped.
+/// The length of the queue, in calls.
 const WAITING_TRACES: usize = 1024;

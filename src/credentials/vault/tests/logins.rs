@@ -15,12 +15,12 @@ use serde_json::json;
 use tokio::time;
 
 use super::{
-    super::{ClientCertificate, Vault, VaultAuth, VaultSettings},
+    super::{Vault, VaultAuth, VaultSettings},
     failure,
     server::Server,
     version,
 };
-use crate::credentials::source::Cause;
+use crate::{credentials::source::Cause, outbound::ClientCertificate};
 
 #[tokio::test]
 async fn an_approle_logs_in_again_when_its_token_is_gone_and_a_policy_is_the_operators_will() {

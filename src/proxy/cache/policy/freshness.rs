@@ -111,14 +111,14 @@ pub(in crate::proxy::cache) fn lifetime(
         return Lifetime::Stated(stated.unwrap_or_default());
     }
     let by_rule = match status.as_u16() {
-        200 => rule.ttl,
-        404 | 410 => rule.negative_ttl,
+        200 => *rule.ttl,
+        404 | 410 => *rule.negative_ttl,
         _ => Duration::ZERO,
     };
     if !by_rule.is_zero() {
         return Lifetime::FromRule(by_rule);
     }
-    if rule.heuristic && (is_heuristically_cacheable(status) || allow.public) {
+    if rule.is_heuristic() && (is_heuristically_cacheable(status) || allow.public) {
         let made = http_date::read(headers, &header::DATE).unwrap_or(wall);
         let changed = http_date::read(headers, &header::LAST_MODIFIED);
         if let Some(since) = changed.and_then(|changed| made.duration_since(changed).ok()) {

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Span;
 
 fn at(seconds: i64) -> SystemTime {
     let base = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
@@ -24,7 +25,7 @@ fn dated(fields: &[(&HeaderName, Option<i64>)]) -> HeaderMap {
 }
 
 fn rule(ttl: u64, heuristic: bool) -> Rule {
-    Rule { ttl: Duration::from_secs(ttl), heuristic, ..Rule::default() }
+    Rule { ttl: Span::from_secs(ttl), heuristic: Some(heuristic), ..Rule::default() }
 }
 
 fn lifetime_of(status: u16, headers: &HeaderMap, rule: &Rule) -> Lifetime {

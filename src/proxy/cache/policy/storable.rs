@@ -100,10 +100,10 @@ fn keep(
         Some(stated) => stated,
         None => by_rule,
     };
-    let stale_while_revalidate = stale(allow.stale_while_revalidate, rule.stale_while_revalidate);
-    let stale_if_error = stale(allow.stale_if_error, rule.stale_if_error);
+    let stale_while_revalidate = stale(allow.stale_while_revalidate, *rule.stale_while_revalidate);
+    let stale_if_error = stale(allow.stale_if_error, *rule.stale_if_error);
     let revalidation = if has_validator && !is_error {
-        REVALIDATION.max(rule.stale_if_error)
+        REVALIDATION.max(*rule.stale_if_error)
     } else {
         Duration::ZERO
     };

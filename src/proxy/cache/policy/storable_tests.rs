@@ -4,6 +4,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::*;
+use crate::domain::Span;
 
 fn decide(
     status: u16,
@@ -22,7 +23,7 @@ fn decide(
 
 /// No freshness of its own, and no staleness allowed.
 fn strict() -> Rule {
-    Rule { ttl: Duration::ZERO, stale_if_error: Duration::ZERO, ..Rule::default() }
+    Rule { ttl: Span::from_secs(0), stale_if_error: Span::from_secs(0), ..Rule::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +77,7 @@ async fn what_the_upstream_says_against_it_wins() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_rule_adds() {
-    let rule = Rule { negative_ttl: Duration::from_secs(5), ..Rule::default() };
+    let rule = Rule { negative_ttl: Span::from_secs(5), ..Rule::default() };
     let left = |status, lines: &[(&'static str, &str)]| {
         let terms = decide(status, false, &rule, lines)?;
         Ok(terms.freshness.left(Instant::now()).map_or(0, |left| left.as_secs()))
@@ -98,7 +99,7 @@ async fn what_the_rule_adds() {
 
 #[tokio::test(start_paused = true)]
 async fn how_long_it_is_kept() {
-    let rule = Rule { stale_if_error: Duration::from_mins(10), ..Rule::default() };
+    let rule = Rule { stale_if_error: Span::from_secs(600), ..Rule::default() };
     let terms = |rule: &Rule, value: &str| {
         let validator = ("etag", "\"a\"");
         let lines = [("cache-control", value), validator];

@@ -91,7 +91,7 @@ impl Store {
     /// An empty store with its own time of day. Ages always grow by tokio's clock.
     pub fn with_clock(settings: Settings, wall: Arc<dyn WallClock>) -> Self {
         let objects = moka::sync::Cache::builder()
-            .max_capacity(settings.max_bytes)
+            .max_capacity(settings.max_bytes.0)
             .weigher(|key: &Key, variants: &Variants| {
                 let heap = u32::try_from(key.heap_bytes()).unwrap_or(u32::MAX);
                 variants.iter().fold(heap, |sum, object| sum.saturating_add(object.weight()))
@@ -171,7 +171,7 @@ impl Store {
         Stats {
             responses: by_operation.values().map(|held| held.responses).sum(),
             bytes: self.0.objects.weighted_size(),
-            max_bytes: self.0.settings.max_bytes,
+            max_bytes: self.0.settings.max_bytes.0,
             in_flight: self.0.flights.count(),
             stored: counts.stored.load(Ordering::Relaxed),
             refused: counts.refused.load(Ordering::Relaxed),
@@ -329,7 +329,7 @@ impl fmt::Debug for Store {
             f,
             "Store({} of {} bytes)",
             self.0.objects.weighted_size(),
-            self.0.settings.max_bytes
+            self.0.settings.max_bytes.0
         )
     }
 }

@@ -13,6 +13,7 @@ use super::harness::{Bench, free_rule, reply, settle};
 use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
+    domain::ByteSize,
     error::{BoxError, Error, Kind},
     proxy::cache::Settings,
 };
@@ -35,7 +36,7 @@ fn broken() -> Result<Frame<Bytes>, BoxError> {
 
 fn small() -> Bench {
     let rules = vec![free_rule()];
-    Bench::new(Settings { max_entry_bytes: 10, rules, ..Settings::default() })
+    Bench::new(Settings { max_entry_bytes: ByteSize(10), rules, ..Settings::default() })
 }
 
 /// A buffer of which can be told whether a part of it is left.

@@ -19,7 +19,7 @@ use crate::{
     body::{Body, collect_limited},
     domain::{
         Caller, CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, Proof, RequestId,
-        TraceContext,
+        Span, TraceContext,
     },
     error::{Error, Kind},
     proxy::{
@@ -94,8 +94,8 @@ impl Bench {
 pub(super) fn free_rule() -> Rule {
     Rule {
         paths: vec!["/*".parse().unwrap()],
-        ttl: Duration::ZERO,
-        heuristic: true,
+        ttl: Span::from_secs(0),
+        heuristic: Some(true),
         ..Rule::default()
     }
 }

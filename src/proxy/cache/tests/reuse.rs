@@ -113,7 +113,7 @@ async fn a_tenth_of_the_time_since_the_last_change() {
     let public = [LINES[0], LINES[1], ("cache-control", "public")];
     assert!(is_reused(599, &public).await);
     // It is the rule's choice.
-    let bench = Bench::with_rule(Rule { heuristic: false, ..free_rule() });
+    let bench = Bench::with_rule(Rule { heuristic: Some(false), ..free_rule() });
     bench.upstream.then(dated(&bench, 200, LINES));
     get(&bench, &[]).await;
     assert_eq!(get(&bench, &[]).await.number(), 2);

@@ -11,7 +11,7 @@ use super::{
     harness::{Bench, Upstream, free_rule, reply},
     tables::{get, pause},
 };
-use crate::{audit::CacheResult, body::Body};
+use crate::{audit::CacheResult, body::Body, domain::Span};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -50,9 +50,9 @@ struct Made {
 
 async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
     let rule = Rule {
-        ttl: Duration::from_mins(1),
-        stale_if_error: Duration::ZERO,
-        heuristic: false,
+        ttl: Span::from_secs(60),
+        stale_if_error: Span::from_secs(0),
+        heuristic: Some(false),
         ..free_rule()
     };
     // One upstream for all of them, as one path may be asked for with two sets of credentials.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::advance;
 
 use super::harness::{Bench, failure, free_rule, reply, settle};
-use crate::{audit::CacheResult, body::Body, error::Kind, proxy::cache::Rule};
+use crate::{audit::CacheResult, body::Body, domain::Span, error::Kind, proxy::cache::Rule};
 
 async fn seconds(count: u64) {
     advance(Duration::from_secs(count)).await;
@@ -53,7 +53,7 @@ async fn what_forbids_it_is_never_served_stale() {
 
 #[tokio::test(start_paused = true)]
 async fn the_response_the_rule_and_the_caller_say_for_how_long() {
-    let none = Rule { stale_if_error: Duration::ZERO, ..free_rule() };
+    let none = Rule { stale_if_error: Span::from_secs(0), ..free_rule() };
     for (stale, rule, stored, asked) in [
         (true, free_rule(), "max-age=2", ""),
         (false, none.clone(), "max-age=2", ""),
@@ -78,7 +78,7 @@ async fn the_response_the_rule_and_the_caller_say_for_how_long() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_is_dead_for_ten_minutes() {
-    let bench = Bench::with_rule(Rule { ttl: Duration::from_mins(1), ..free_rule() });
+    let bench = Bench::with_rule(Rule { ttl: Span::from_secs(60), ..free_rule() });
     bench.get("/object").send().await;
     seconds(60).await;
     let before = bench.upstream.count();
@@ -101,7 +101,7 @@ async fn an_upstream_that_is_dead_for_ten_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_good_answer_ends_it() {
-    let bench = Bench::with_rule(Rule { ttl: Duration::from_mins(1), ..free_rule() });
+    let bench = Bench::with_rule(Rule { ttl: Span::from_secs(60), ..free_rule() });
     bench.get("/object").send().await;
     seconds(60).await;
     bench.upstream.then(failure(Kind::UpstreamRefused));
@@ -147,7 +147,7 @@ async fn while_it_is_fetched_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn the_window_may_be_the_rules() {
-    let window = Rule { stale_while_revalidate: Duration::from_secs(10), ..free_rule() };
+    let window = Rule { stale_while_revalidate: Span::from_secs(10), ..free_rule() };
     let bench = Bench::with_rule(window);
     bench.upstream.then(reply(200).cache_control("max-age=1"));
     bench.get("/object").send().await;

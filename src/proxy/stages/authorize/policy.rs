@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::CallerLimiters;
 use crate::{
@@ -25,30 +27,36 @@ pub struct Policy {
     pub limits: CallerLimiters,
 }
 
-/// The decision for a caller without a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of callers that match no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Unidentified")]
 pub enum Access {
-    /// It may do everything.
+    /// They may use every operation.
     Allow,
-    /// It may do nothing.
+    /// They are refused.
     Deny,
 }
 
-/// The decision for a request that matches no operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of requests that match no operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Unmatched {
-    /// It is refused.
+    /// They are refused.
+    #[default]
     Deny,
-    /// It is forwarded for callers that may do everything.
+    /// They are forwarded for callers that may use `*`.
     Forward,
 }
 
-/// Whether a refusal is enforced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether refusals are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is enforced.
+    /// What is not allowed is refused.
+    #[default]
     Enforce,
-    /// It is only recorded, so that a policy can be tried first.
+    /// What is not allowed goes through, and the audit trail says that it would be refused.
     Report,
 }
 

@@ -16,6 +16,8 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower::{Layer, Service, layer::layer_fn};
 
@@ -26,21 +28,43 @@ use super::upstream_health::UpstreamHealth;
 use crate::{
     body::Body,
     credentials::Lease,
+    domain::ByteSize,
     error::{Error, Kind},
     proxy::call::{Head, Resolved, SharedService},
 };
 
-/// The settings of attempts.
-#[derive(Clone, Copy, Debug)]
+/// Repeating failed calls.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Retry")]
 pub struct RetrySettings {
-    /// Most attempts, with the first one.
+    /// How often a call is tried at most, the first time included. 1 never repeats.
+    #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
-    /// Most bytes of a body that are kept for another attempt.
-    pub body_bytes: usize,
-    /// Longest wait for the next frame of a request body.
+    /// How much load repeats may add, as a share of all calls: 0.2 is a fifth.
+    #[schemars(range(min = 0, max = 1))]
+    pub budget: f64,
+    /// How much of a request's body is kept for another attempt. A larger body is sent once.
+    pub body_bytes: ByteSize,
+    /// How long a caller may take for the next piece of its body: `timeouts.body_read`.
+    #[serde(skip)]
     pub body_read: Duration,
-    /// Longest wait for the head of the response, from when the request has been sent.
+    /// How long the head of an answer may take from when the request has been sent:
+    /// `timeouts.first_byte`.
+    #[serde(skip)]
     pub first_byte: Duration,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            budget: 0.2,
+            body_bytes: ByteSize::kibi(64),
+            body_read: Duration::from_secs(30),
+            first_byte: Duration::from_secs(20),
+        }
+    }
 }
 
 /// Makes the attempts of a call.
@@ -79,7 +103,7 @@ where
         self.health.retry_budget.deposit();
         let Resolved { head, body, lease } = resolved;
         let idempotent = head.method.is_idempotent();
-        let keep = if idempotent { self.settings.body_bytes } else { 0 };
+        let keep = if idempotent { self.settings.body_bytes.in_memory() } else { 0 };
         let body = ReplayBody::new(body, ReplayLimits { keep, read: self.settings.body_read });
         let began = Instant::now();
         let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));

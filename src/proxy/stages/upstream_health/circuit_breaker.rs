@@ -9,15 +9,33 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// When the breaker opens, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::domain::Span;
+
+/// Leaving an upstream alone that keeps failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Breaker")]
 pub struct CircuitBreakerSettings {
-    /// Failures within ten seconds that open it, if they are half of the calls. `None` never opens it.
-    pub failures: Option<u32>,
-    /// The first pause; each failed probe doubles it, up to a minute.
-    pub pause: Duration,
+    /// Whether it is ever left alone.
+    pub enabled: bool,
+    /// Failures within ten seconds after which it is, if they are at least half of the calls. A
+    /// failure is a connection that cannot be made or breaks off, an answer that takes too long, or
+    /// a 502, 503 or 504.
+    #[schemars(range(min = 1))]
+    pub failures: u32,
+    /// For how long; then one call finds out whether it is back. Doubled each time it is not, up to
+    /// a minute.
+    pub pause: Span,
+}
+
+impl Default for CircuitBreakerSettings {
+    fn default() -> Self {
+        Self { enabled: true, failures: 10, pause: Span::from_secs(2) }
+    }
 }
 
 /// The breaker of one upstream, shared by all workers.
@@ -120,7 +138,9 @@ impl CircuitBreaker {
     }
 
     fn record(&self, failed: bool, probe: bool) {
-        let Some(limit) = self.settings.failures else { return };
+        if !self.settings.enabled {
+            return;
+        }
         let mut state = self.state.lock();
         let at = Instant::now();
         match &mut *state {
@@ -137,9 +157,9 @@ impl CircuitBreaker {
                 now.failures = now.failures.saturating_add(1);
                 let failures = now.failures.saturating_add(before.failures);
                 let calls = now.calls.saturating_add(before.calls);
-                if failures >= limit && failures.saturating_mul(2) >= calls {
+                if failures >= self.settings.failures && failures.saturating_mul(2) >= calls {
                     tracing::warn!(failures, calls, "breaker open: the upstream keeps failing");
-                    let pause = self.settings.pause;
+                    let pause = *self.settings.pause;
                     *state = Phase::Open { until: at + pause, pause };
                 }
             }
@@ -205,7 +225,8 @@ mod tests {
     const PAUSE: Duration = Duration::from_secs(5);
 
     fn breaker() -> Arc<CircuitBreaker> {
-        Arc::new(CircuitBreaker::new(CircuitBreakerSettings { failures: Some(5), pause: PAUSE }))
+        let settings = CircuitBreakerSettings { enabled: true, failures: 5, pause: Span(PAUSE) };
+        Arc::new(CircuitBreaker::new(settings))
     }
 
     fn fail(breaker: &Arc<CircuitBreaker>, times: u32) {

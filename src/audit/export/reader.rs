@@ -1,0 +1,138 @@
+//! Reads the lines of the audit log behind a position, one batch at a time.
+
+use std::path::{Path, PathBuf};
+
+use crate::audit::{
+    directory::Segment,
+    line,
+    read::{self, Lines, ReadError},
+};
+
+/// Reads batches of lines.
+#[derive(Debug)]
+pub(super) struct BatchReader {
+    directory: PathBuf,
+    last_seq: u64,
+    /// The file that is read, and the offset of the next line in its text.
+    current: Option<(Segment, u64)>,
+}
+
+impl BatchReader {
+    /// A reader that begins behind the line `last_seq`.
+    pub(super) fn new(directory: &Path, last_seq: u64) -> Self {
+        Self { directory: directory.to_owned(), last_seq, current: None }
+    }
+
+    /// The last line that was read.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The next lines: at most `most`, and none behind `stable`.
+    pub(super) fn next(&mut self, most: usize, stable: u64) -> Result<Vec<Vec<u8>>, ReadError> {
+        let mut batch = Vec::new();
+        while batch.len() < most {
+            let (file, position) = match self.current.take() {
+                Some(current) => current,
+                None => match self.file_of(self.last_seq + 1)? {
+                    Some(file) => (file, 0),
+                    None => break,
+                },
+            };
+            // Looked up before reading, because a file stops growing when a later one is created.
+            let later = self.next_file(&file)?;
+            let stop = self.read(&file, position, most, stable, &mut batch)?;
+            self.current = match (stop, later) {
+                (Stop::EndOfFile(_), Some(later)) => Some((later, 0)),
+                (Stop::EndOfFile(at) | Stop::Early(at), _) => Some((file, at)),
+            };
+            if !matches!(stop, Stop::EndOfFile(_)) || self.current.as_ref().is_some_and(|c| c.1 > 0)
+            {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    fn read(
+        &mut self,
+        file: &Segment,
+        position: u64,
+        most: usize,
+        stable: u64,
+        batch: &mut Vec<Vec<u8>>,
+    ) -> Result<Stop, ReadError> {
+        let mut lines = Lines::open(file, position)?;
+        loop {
+            let before = lines.position();
+            if batch.len() == most {
+                return Ok(Stop::Early(before));
+            }
+            let Some(text) = lines.next()? else { return Ok(Stop::EndOfFile(before)) };
+            let Some(place) = line::place(text) else { continue };
+            if place.seq > stable {
+                return Ok(Stop::Early(before));
+            }
+            if place.seq > self.last_seq {
+                self.last_seq = place.seq;
+                batch.push(text.to_owned());
+            }
+        }
+    }
+
+    /// The file with that line, or the first file if the line was deleted.
+    fn file_of(&self, seq: u64) -> Result<Option<Segment>, ReadError> {
+        let files = read::files(&self.directory)?;
+        let index = files.iter().rposition(|file| file.first_seq <= seq).unwrap_or(0);
+        Ok(files.into_iter().nth(index))
+    }
+
+    fn next_file(&self, file: &Segment) -> Result<Option<Segment>, ReadError> {
+        let files = read::files(&self.directory)?;
+        Ok(files.into_iter().find(|later| later.first_seq > file.first_seq))
+    }
+}
+
+/// Where a read stopped, as an offset.
+#[derive(Clone, Copy)]
+enum Stop {
+    EndOfFile(u64),
+    Early(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::{Settings, Trail, testing::record},
+        domain::ByteSize,
+    };
+
+    #[test]
+    fn every_line_is_read_once_whatever_the_batches() {
+        let home = tempfile::tempdir().unwrap();
+        let settings = Settings { segment_bytes: ByteSize(5_000), ..Settings::new(home.path()) };
+        let trail = Trail::open(&settings).unwrap();
+        for _ in 0..30 {
+            trail.submit(record());
+            while trail.stats().queued > 0 {
+                std::thread::yield_now();
+            }
+        }
+        let last = trail.close().unwrap();
+        for most in [1, 7, 1000] {
+            let mut reader = BatchReader::new(home.path(), 0);
+            let mut seen = Vec::new();
+            for _ in 0..200 {
+                let lines = reader.next(most, last).unwrap();
+                assert!(lines.len() <= most);
+                seen.extend(lines.iter().map(|text| line::place(text).unwrap().seq));
+            }
+            assert_eq!(seen, (1..=last).collect::<Vec<_>>(), "batches of {most}");
+        }
+        let mut reader = BatchReader::new(home.path(), 10);
+        let lines = reader.next(1000, 20).unwrap();
+        assert_eq!(line::place(&lines[0]).unwrap().seq, 11);
+        assert_eq!(reader.last_seq(), 20, "not behind what is in stable storage");
+    }
+}

@@ -1,0 +1,355 @@
+//! An HTTP/1.1 client for one server, over TCP, TLS or a Unix socket.
+//!
+//! A redirect is an answer like any other: a client that follows redirects takes its token along. One
+//! time limit covers connecting, the request and the answer. The answer's body has a size limit and is
+//! read into memory that is wiped, because a vault's answers hold secrets.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    body::{Body as _, Incoming},
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::{self, Instant, error::Elapsed},
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+use zeroize::Zeroizing;
+
+use super::{ClientCertificate, TlsError, client_tls};
+use crate::{
+    domain::{Address, Origin},
+    secret::SecretBuffer,
+};
+
+/// How long TCP connecting may take, over all addresses of a name.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an unused connection stays open: a login and the read behind it share one, two reads half a
+/// minute apart do not. A connection that was idle for long may be dead.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Calls one server. Connects when it has to, and keeps one idle connection.
+pub struct Client {
+    server: Server,
+    host: HeaderValue,
+    limits: Limits,
+    idle: Arc<Mutex<Option<Idle>>>,
+}
+
+/// The bounds of one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From connecting to the last byte of the answer.
+    pub time: Duration,
+    /// The answer's body, in bytes.
+    pub body: usize,
+}
+
+enum Server {
+    Tcp { host: String, port: u16, tls: Option<TlsConnector> },
+    Unix(PathBuf),
+}
+
+type Connection = SendRequest<Full<Bytes>>;
+
+struct Idle {
+    connection: Connection,
+    /// Closes the connection at the end of its time.
+    _timer: AbortOnDropHandle<()>,
+}
+
+impl Client {
+    /// A client for an origin; certificate files are read if it is `https`. Nothing is connected yet.
+    pub fn new(
+        origin: &Origin,
+        ca_file: Option<&Path>,
+        certificate: Option<&ClientCertificate>,
+        limits: Limits,
+    ) -> Result<Self, TlsError> {
+        let tls = origin.is_tls().then(|| client_tls(ca_file, certificate)).transpose()?;
+        let tls = tls.map(|tls| TlsConnector::from(Arc::new(tls)));
+        let server = Server::Tcp { host: origin.host().to_owned(), port: origin.port(), tls };
+        Ok(Self::to(server, origin.host_header().clone(), limits))
+    }
+
+    /// A client without TLS for an address of this machine.
+    pub fn local(address: &Address, limits: Limits) -> Self {
+        let server = match address {
+            Address::Tcp(address) => {
+                Server::Tcp { host: address.ip().to_string(), port: address.port(), tls: None }
+            }
+            Address::Unix(path) => Server::Unix(path.clone()),
+        };
+        Self::to(server, HeaderValue::from_static("localhost"), limits)
+    }
+
+    fn to(server: Server, host: HeaderValue, limits: Limits) -> Self {
+        Self { server, host, limits, idle: Arc::default() }
+    }
+
+    /// Sends a request to the path that it names, and waits for the head of the answer.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Answer<'_>, ClientError> {
+        let end = Instant::now() + self.limits.time;
+        let exchange = time::timeout_at(end, self.exchange(request.map(Full::new)));
+        let (connection, response) = exchange.await??;
+        let (head, body) = response.into_parts();
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+            connection,
+            end,
+            client: self,
+        })
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Connection, http::Response<Incoming>), ClientError> {
+        request.headers_mut().insert(header::HOST, self.host.clone());
+        let idle = self.idle.lock().take().map(|idle| idle.connection);
+        if let Some(mut connection) = idle
+            && connection.ready().await.is_ok()
+        {
+            match connection.try_send_request(request).await {
+                Ok(response) => return Ok((connection, response)),
+                // The server closed the connection before any of the request was written.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        let mut connection = self.connect().await?;
+        let response = connection.send_request(request).await?;
+        Ok((connection, response))
+    }
+
+    async fn connect(&self) -> Result<Connection, ClientError> {
+        match &self.server {
+            Server::Unix(path) => start(UnixStream::connect(path).await?).await,
+            Server::Tcp { host, port, tls: None } => start(dial(host, *port).await?).await,
+            Server::Tcp { host, port, tls: Some(tls) } => {
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                start(tls.connect(name, dial(host, *port).await?).await?).await
+            }
+        }
+    }
+
+    fn keep(&self, connection: Connection) {
+        let slot = Arc::downgrade(&self.idle);
+        let timer = tokio::spawn(async move {
+            time::sleep(IDLE_TIMEOUT).await;
+            drop(slot.upgrade().and_then(|slot| slot.lock().take()));
+        });
+        *self.idle.lock() = Some(Idle { connection, _timer: AbortOnDropHandle::new(timer) });
+    }
+}
+
+/// Connects to the addresses of a name in turn; each has its share of the time.
+async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
+    let share = CONNECT_TIMEOUT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut failure = io::Error::other("the name has no address");
+    for address in addresses {
+        match time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return stream.set_nodelay(true).map(|()| stream),
+            Ok(Err(error)) => failure = error,
+            Err(elapsed) => failure = elapsed.into(),
+        }
+    }
+    Err(failure)
+}
+
+/// Starts HTTP on a connection.
+async fn start<S>(stream: S) -> Result<Connection, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // The exchange learns of errors as well.
+    tokio::spawn(async move { connection.await.ok() });
+    Ok(sender)
+}
+
+/// The head of an answer, and the way to its body.
+pub struct Answer<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    body: Incoming,
+    connection: Connection,
+    end: Instant,
+    client: &'a Client,
+}
+
+impl Answer<'_> {
+    /// Reads the body. The connection is used again only if it was read.
+    pub async fn body(mut self) -> Result<SecretBuffer, ClientError> {
+        let limit = self.client.limits.body;
+        let length = self.body.size_hint().exact();
+        let length = length.map_or(limit, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        if length > limit {
+            return Err(ClientError::TooLarge);
+        }
+        // Never grown, because a buffer that grows leaves copies behind.
+        let mut buffer = Zeroizing::new(Vec::with_capacity(length));
+        while let Some(frame) = time::timeout_at(self.end, self.body.frame()).await? {
+            let Ok(data) = frame?.into_data() else { continue };
+            if buffer.len() + data.len() > limit {
+                return Err(ClientError::TooLarge);
+            }
+            buffer.extend_from_slice(&data);
+        }
+        self.client.keep(self.connection);
+        Ok(buffer)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({:?})", self.host)
+    }
+}
+
+impl fmt::Debug for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({})", self.status)
+    }
+}
+
+/// Why there is no answer, or no whole one.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no connection: nothing was sent.
+    #[error("the connection failed")]
+    Connect(#[from] io::Error),
+    /// The connection broke while it was used.
+    #[error("the exchange broke off")]
+    Exchange(#[from] hyper::Error),
+    /// The body is over its limit.
+    #[error("the answer is too large")]
+    TooLarge,
+    /// The time is over.
+    #[error("it does not answer")]
+    Timeout,
+}
+
+impl From<Elapsed> for ClientError {
+    fn from(_: Elapsed) -> Self {
+        Self::Timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { time: Duration::from_secs(20), body: 10 };
+
+    /// A server that answers every connection with these texts, one a request, and then closes it.
+    async fn serve(answers: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                for answer in answers {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(stream.read_u8().await.unwrap());
+                    }
+                    noted.lock().push(String::from_utf8(head).unwrap());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let origin = format!("http://{address}").parse().unwrap();
+        (Client::new(&origin, None, None, LIMITS).unwrap(), heads)
+    }
+
+    async fn get(client: &Client) -> Result<(u16, SecretBuffer), ClientError> {
+        let request = Request::builder().uri("/a?b").body(Bytes::new()).unwrap();
+        let answer = client.send(request).await?;
+        let status = answer.status.as_u16();
+        Ok((status, answer.body().await?))
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_until_the_server_closes_it() {
+        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let (client, heads) = serve(Box::leak(Box::new([ok, ok]))).await;
+        for _ in 0..5 {
+            let (status, body) = get(&client).await.unwrap();
+            assert_eq!((status, body.as_slice()), (200, b"ok".as_slice()));
+        }
+        let heads = heads.lock();
+        assert_eq!(heads.len(), 5);
+        for head in &*heads {
+            assert!(head.starts_with("GET /a?b HTTP/1.1\r\nhost: 127.0.0.1:"), "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_closed_after_its_time() {
+        let (client, _) = serve(&["HTTP/1.1 204 No Content\r\n\r\n"; 2]).await;
+        assert_eq!(get(&client).await.unwrap().0, 204);
+        assert!(client.idle.lock().is_some());
+        time::pause();
+        time::sleep(IDLE_TIMEOUT + Duration::from_secs(1)).await;
+        assert!(client.idle.lock().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_a_long_or_broken_body_is_none() {
+        let redirect =
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n";
+        let (client, heads) = serve(Box::leak(Box::new([redirect]))).await;
+        assert_eq!(get(&client).await.unwrap().0, 307);
+        assert_eq!(heads.lock().len(), 1);
+        for body in [
+            "content-length: 11\r\n\r\n",
+            "transfer-encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n",
+        ] {
+            let answer: &'static str = format!("HTTP/1.1 200 OK\r\n{body}").leak();
+            let (client, _) = serve(Box::leak(Box::new([answer]))).await;
+            assert!(matches!(get(&client).await, Err(ClientError::TooLarge)), "{body}");
+        }
+        let (client, _) = serve(&["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok"]).await;
+        assert!(matches!(get(&client).await, Err(ClientError::Exchange(_))));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_told_from_one_that_does_not_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let limits = Limits { time: Duration::from_millis(100), ..LIMITS };
+        let client = Client::local(&Address::Tcp(listener.local_addr().unwrap()), limits);
+        assert!(matches!(get(&client).await, Err(ClientError::Timeout)));
+        drop(listener);
+        assert!(matches!(get(&client).await, Err(ClientError::Connect(_))));
+        let client = Client::local(&Address::Unix("/nowhere/socket".into()), limits);
+        assert!(matches!(get(&client).await, Err(ClientError::Connect(_))));
+    }
+}

@@ -1,0 +1,14 @@
+//! Calls that the gateway makes beside the path of a request: to a vault, to an OpenTelemetry
+//! collector, to its own admin listener.
+//!
+//! The connections to Pigello are in [`crate::proxy::client`]; they share [`tls`] with these.
+
+pub mod client;
+pub mod tls;
+pub mod otlp;
+pub mod backoff;
+
+pub use backoff::{Backoff, spread};
+pub use client::{Client, ClientError, Limits};
+pub use otlp::{Collector, CollectorError};
+pub use tls::{ClientCertificate, TlsError, client_tls};

@@ -1,0 +1,99 @@
+//! TLS client settings for every outgoing connection: TLS 1.3 and 1.2, with the server's certificate
+//! and name verified.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+use crate::error::BoxError;
+
+/// A client certificate and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub private_key: PathBuf,
+}
+
+/// Settings that trust the roots in `ca_file` and no others, or the platform's roots without it. They
+/// present `certificate` to a server that asks for one.
+pub fn client_tls(
+    ca_file: Option<&Path>,
+    certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, TlsError> {
+    // The one crypto provider, with its post-quantum key exchange.
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?;
+    let builder = match ca_file {
+        Some(path) => builder.with_root_certificates(roots(path)?),
+        None => builder.with_platform_verifier().map_err(TlsError::Setup)?,
+    };
+    let Some(ClientCertificate { certificate, private_key }) = certificate else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(private_key)
+        .map_err(|source| unusable(private_key, source))?;
+    builder.with_client_auth_cert(chain, key).map_err(|source| unusable(certificate, source))
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| unusable(path, source))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
+    if certificates.is_empty() {
+        return Err(TlsError::Empty { path: path.to_owned() });
+    }
+    Ok(certificates)
+}
+
+fn unusable(path: &Path, source: impl Into<BoxError>) -> TlsError {
+    TlsError::Unusable { path: path.to_owned(), source: source.into() }
+}
+
+/// Why there are no TLS settings.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file cannot be read, or is not PEM.
+    #[error("cannot read certificates from {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: pem::Error,
+    },
+    /// The file holds no certificate.
+    #[error("{} holds no certificate", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate or key in the file cannot be used.
+    #[error("cannot use {}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: BoxError,
+    },
+    /// rustls refuses the settings, or the platform has no roots.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] rustls::Error),
+}
