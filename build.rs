@@ -30,7 +30,7 @@ fn commit() -> Option<String> {
         println!("cargo::rerun-if-changed={path}");
     }
     // A change that is not committed shows as `-dirty`.
-    for path in ["Cargo.toml", "Cargo.lock", "src"] {
+    for path in ["Cargo.toml", "Cargo.lock", "crates", "src"] {
         println!("cargo::rerun-if-changed={path}");
     }
     git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])

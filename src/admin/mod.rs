@@ -86,7 +86,7 @@ pub struct LimitsView {
 impl LimitsView {
     /// Calls in flight.
     fn under_way(&self) -> usize {
-        self.in_flight_limit.saturating_sub(self.places.free())
+        self.in_flight_limit.saturating_sub(self.places.available())
     }
 }
 

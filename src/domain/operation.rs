@@ -8,10 +8,12 @@ use std::{fmt, sync::Arc};
 
 use http::Method;
 
+use super::label::LabelValue;
+
 /// A named operation: `subtenant.get` is `GET /accounts/users/customer/subtenant/{pk}/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Operation {
-    pub(super) name: Arc<str>,
+    pub(super) name: LabelValue,
     dot: usize,
     pub(super) method: Method,
     pub(super) template: Arc<str>,
@@ -49,8 +51,8 @@ impl Operation {
         &self.name
     }
 
-    /// The name as a shared text.
-    pub fn shared_name(&self) -> &Arc<str> {
+    /// The name as a label value of metrics.
+    pub fn label(&self) -> &LabelValue {
         &self.name
     }
 
@@ -224,7 +226,7 @@ impl Entity {
         ];
         let invite = self.invite_path().map(|path| (Action::Invite, path));
         crud.into_iter().chain(invite).map(move |(action, template)| {
-            let name: Arc<str> = format!("{}.{}", self.name, action.name()).into();
+            let name = format!("{}.{}", self.name, action.name()).into();
             let collection = collection_of(&template);
             Operation {
                 name,

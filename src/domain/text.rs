@@ -27,7 +27,7 @@ pub trait TextForm {
     const KIND: &'static str;
     /// A valid text, for a hint.
     const EXAMPLE: &'static str;
-    /// A regular expression for editors, which check with the schema alone.
+    /// A regular expression, for editors that check a file with the schema.
     const PATTERN: Option<&'static str> = None;
 
     /// Checks a text. The error never quotes it.

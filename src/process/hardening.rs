@@ -88,7 +88,7 @@ mod tests {
         for mode in ["closed", "open"] {
             let folder = tempfile::TempDir::new().unwrap();
             let mut child = Command::new(env::current_exe().unwrap());
-            child.args(["--exact", "runtime::hardening::tests::child", "--nocapture"]);
+            child.args(["--exact", "process::hardening::tests::child", "--nocapture"]);
             child.env(CHILD, mode).current_dir(&folder).arg0("hardening-child");
             let status = child.output().unwrap().status;
             assert_eq!(status.signal(), Some(6), "{status}");

@@ -73,7 +73,7 @@ mod tests {
 
     fn output(mode: &str) -> String {
         let mut child = Command::new(env::current_exe().unwrap());
-        child.args(["--exact", "runtime::panics::tests::child", "--nocapture"]).env(CHILD, mode);
+        child.args(["--exact", "process::panics::tests::child", "--nocapture"]).env(CHILD, mode);
         let Output { stdout, stderr, status } = child.output().unwrap();
         let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         assert!(status.success(), "{text:?}");

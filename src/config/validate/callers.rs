@@ -70,7 +70,7 @@ impl Checker<'_> {
                 self.can_be_known(at, caller);
                 self.patterns(&key(at).key("allow"), &caller.allow, catalog);
                 Arc::new(CallerRule {
-                    name: Arc::clone(&caller.name),
+                    name: Arc::clone(&caller.name).into(),
                     unix_uids: caller.unix_uids.clone(),
                     tls_names: caller.tls_names.clone(),
                     allow: caller.allow.clone(),
@@ -80,7 +80,7 @@ impl Checker<'_> {
             .collect()
     }
 
-    /// Checks that each pattern stands for at least one operation.
+    /// Checks that each pattern matches at least one operation.
     pub(super) fn patterns(
         &mut self,
         key: &KeyPath,
@@ -217,7 +217,7 @@ impl Checker<'_> {
     }
 }
 
-/// What a pattern of that kind could have been.
+/// The valid patterns of that kind.
 fn known(pattern: &OperationPattern, catalog: &Catalog) -> Vec<String> {
     let operations = catalog.operations().iter();
     operations

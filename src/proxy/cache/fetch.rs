@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
 use tokio::time::Instant;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::{
     coalesce::FlightLeader,
@@ -39,7 +39,7 @@ use crate::{
     domain::RequestId,
     error::{Error, Fault, Kind},
     proxy::{
-        call::{Draft, Fetch, Head},
+        call::{CallContext, Fetch, Head, SharedService},
         http_policy::hop_by_hop,
     },
 };
@@ -53,7 +53,7 @@ pub(super) struct FetchJob {
     /// The number of purges when the fetch began.
     pub(super) purges: u64,
     /// The call, which knows the credentials that the request was sent with.
-    pub(super) sent: Draft,
+    pub(super) sent: CallContext,
     /// Whether a generation of credentials is in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Tells the calls that wait for this fetch.
@@ -70,13 +70,13 @@ pub(super) struct ClientRequest {
     pub(super) fields: RequestFields,
     pub(super) directives: RequestDirectives,
     /// The call that notes the result. `None` for a fetch in the background, whose caller has its answer.
-    pub(super) draft: Option<Draft>,
+    pub(super) context: Option<CallContext>,
 }
 
 impl ClientRequest {
     pub(super) fn note(&self, result: CacheResult, source: Option<RequestId>) {
-        if let Some(draft) = &self.draft {
-            draft.note(|facts| {
+        if let Some(context) = &self.context {
+            context.note(|facts| {
                 facts.cache = Some(result);
                 facts.source_request_id = source;
             });
@@ -109,16 +109,21 @@ impl FetchJob {
     }
 
     /// Sends the request, as a conditional one if there is a stored response to validate.
-    pub(super) async fn run<S>(mut self, service: S, mut head: Arc<Head>, body: Body, reply: Reply)
-    where
-        S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone,
+    pub(super) async fn run<S>(
+        mut self,
+        service: SharedService<S>,
+        mut head: Arc<Head>,
+        body: Body,
+        reply: Reply,
+    ) where
+        S: Service<Fetch, Response = Response<Body>, Error = Error>,
     {
         let validated = self.previous.clone().filter(|previous| previous.validators.can_validate());
         let unconditional = Arc::clone(&head);
         if let Some(previous) = &validated {
             previous.validators.make_conditional(&mut Arc::make_mut(&mut head).headers);
         }
-        let (mut result, mut times) = send(&self.cache, service.clone(), head, body).await;
+        let (mut result, mut times) = send(&self.cache, &service, head, body).await;
         let not_modified = match &result {
             Ok(response) if response.status() == StatusCode::NOT_MODIFIED => {
                 Some(response.headers().clone())
@@ -132,7 +137,7 @@ impl FetchJob {
             // The 304 is about another response, or is for other credentials. Fetch the whole response.
             self.cache.store().remove(&self.key.as_ref());
             self.previous = None;
-            (result, times) = send(&self.cache, service, unconditional, Body::empty()).await;
+            (result, times) = send(&self.cache, &service, unconditional, Body::empty()).await;
         }
         let failure = match &result {
             Ok(response) if is_failure(response.status()) => {
@@ -355,7 +360,7 @@ impl FetchJob {
 
 async fn send<S>(
     cache: &Cache,
-    mut service: S,
+    service: &SharedService<S>,
     head: Arc<Head>,
     body: Body,
 ) -> (CallResult, ResponseTimes)
@@ -363,10 +368,7 @@ where
     S: Service<Fetch, Response = Response<Body>, Error = Error>,
 {
     let request = Instant::now();
-    let result = match service.ready().await {
-        Ok(ready) => ready.call(Fetch { head, body }).await,
-        Err(error) => Err(error),
-    };
+    let result = service.call(Fetch { head, body }).await;
     (result, ResponseTimes { request, response: Instant::now(), wall: cache.wall() })
 }
 

@@ -190,7 +190,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             FlightRole::Lead(leader) => {
                 job.leader = Some(leader);
                 job.previous = Some(Arc::clone(stored));
-                job.request.draft = None;
+                job.request.context = None;
                 Some(job)
             }
         }
@@ -204,12 +204,12 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             rule: Arc::clone(self.rule),
             key: key.to_key(),
             provenance: Provenance {
-                request_id: self.head.id,
+                request_id: self.head.context.id(),
                 operation: self.operation.map(Arc::clone),
                 stamp: invalidate::stamp(self.cache, path, self.operation.map(AsRef::as_ref)),
             },
             purges: self.cache.store().purges(),
-            sent: self.head.draft.clone(),
+            sent: self.head.context.clone(),
             is_in_use: Box::new(move |generation| {
                 partition.manager.generation() == Some(generation)
             }),
@@ -220,7 +220,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
                 head: Arc::clone(self.head),
                 fields: self.fields,
                 directives: self.directives,
-                draft: Some(self.head.draft.clone()),
+                context: Some(self.head.context.clone()),
             },
         }
     }
@@ -240,7 +240,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         result: CacheResult,
         cache_status: HeaderValue,
     ) -> Response<Body> {
-        self.head.draft.note(|facts| {
+        self.head.context.note(|facts| {
             facts.cache = Some(result);
             facts.source_request_id = Some(stored.provenance.request_id);
         });

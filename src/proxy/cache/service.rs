@@ -27,10 +27,7 @@ use crate::{
     body::Body,
     credentials::CredentialManager,
     error::Error,
-    proxy::{
-        call::{Fetch, Recorded},
-        stages::shared::SharedService,
-    },
+    proxy::call::{Fetch, Recorded, SharedService},
 };
 
 /// The cache stage of one profile.
@@ -82,15 +79,16 @@ where
     type Error = Error;
     type Future = CacheFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, recorded: Recorded) -> CacheFuture {
-        let Recorded { head, body, operation } = recorded;
+        let Recorded { head, body } = recorded;
+        let operation = head.operation.clone();
         let inner = &self.inner;
         if !self.cache.settings().enabled {
-            return later(inner.forward(Fetch { head, body }));
+            return later(inner.call(Fetch { head, body }));
         }
         let is_read = matches!(head.method, Method::GET | Method::HEAD);
         // The response to a POST may be stored for later reads (RFC 9110 §9.3.3). Pigello's own
@@ -114,15 +112,15 @@ where
                 }
                 Lookup::FreshenByHead(mut job) => {
                     let asked = Instant::now();
-                    later(inner.forward(Fetch { head, body }).map(move |mut result| {
+                    later(inner.call(Fetch { head, body }).map(move |mut result| {
                         job.freshen(asked, &mut result);
                         result
                     }))
                 }
                 Lookup::PassThrough(reason) => {
-                    let draft = head.draft.clone();
-                    later(inner.forward(Fetch { head, body }).map(move |mut result| {
-                        draft.note(|facts| facts.cache = Some(pass_through_result(reason)));
+                    let context = head.context.clone();
+                    later(inner.call(Fetch { head, body }).map(move |mut result| {
+                        context.note(|facts| facts.cache = Some(pass_through_result(reason)));
                         if let Ok(response) = &mut result {
                             let status = ForwardedStatus::new(reason).value();
                             response.headers_mut().append(CACHE_STATUS, status);
@@ -131,7 +129,7 @@ where
                     }))
                 }
             },
-            None if head.method.is_safe() => later(inner.forward(Fetch { head, body })),
+            None if head.method.is_safe() => later(inner.call(Fetch { head, body })),
             request => {
                 let job = request.and_then(|request| request.job_for_post());
                 let mut invalidation =
@@ -139,7 +137,7 @@ where
                 if let Some(job) = job {
                     return later(wait::post(inner.clone(), head, body, job, invalidation));
                 }
-                later(inner.forward(Fetch { head, body }).map(move |result| {
+                later(inner.call(Fetch { head, body }).map(move |result| {
                     invalidation.finish(&result);
                     result
                 }))

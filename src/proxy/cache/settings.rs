@@ -11,21 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{ByteSize, Operation, OperationPattern, PathPattern, Span};
 
-/// The cache of responses.
+/// The cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Cache")]
 pub struct Settings {
-    /// Whether the cache is on.
+    /// Whether responses are cached.
     pub enabled: bool,
-    /// Memory for all stored responses together, keys and headers included.
+    /// Memory for all entries together, including keys and header fields.
     pub max_bytes: ByteSize,
-    /// The largest response that is stored.
+    /// The size of the largest response that is stored.
     pub max_entry_bytes: ByteSize,
-    /// The rules. The first one that matches a request applies; a response without a rule is not stored.
+    /// Which responses are stored. The first rule that matches decides; without one, a response is
+    /// not stored.
     pub rules: Vec<Rule>,
-    /// How long a call waits for another call's fetch of the same response before it makes its own. The
-    /// right value is `timeouts.request`, because it bounds the other call too.
+    /// How long a call waits for another call that fetches the same object; then it fetches for
+    /// itself. It is `timeouts.request`, the deadline of the other call.
     #[serde(skip)]
     pub collapse_wait: Duration,
 }
@@ -52,17 +53,17 @@ pub struct Rule {
     pub operations: Vec<OperationPattern>,
     /// The paths under the rule, for requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// How long a response is fresh if it states no lifetime.
+    /// How long a response is fresh that does not say so itself.
     pub ttl: Span,
-    /// How long a stale response is served while it is revalidated (RFC 5861 §3).
+    /// How much longer a stale response is served while a new one is fetched (RFC 5861 §3).
     pub stale_while_revalidate: Span,
-    /// How long a stale response is served if Pigello fails (RFC 5861 §4).
+    /// How much longer a stale response is served while Pigello fails (RFC 5861 §4).
     pub stale_if_error: Span,
     /// How long a 404 or 410 is fresh if it states no lifetime.
     pub negative_ttl: Span,
-    /// Whether a tenth of the time since `Last-Modified` is the lifetime of a response that states none,
-    /// if `ttl` is zero (RFC 9111 §4.2.2). The default is true for a rule with `paths` and false for one
-    /// with `operations`.
+    /// Whether a response with `Last-Modified` that states no freshness is fresh for a tenth of its
+    /// age, if `ttl` is zero (RFC 9111 §4.2.2). Default: true for a rule over `paths`, false for one
+    /// over `operations`.
     pub heuristic: Option<bool>,
 }
 
@@ -86,7 +87,7 @@ impl Default for Rule {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            // Short, because `profile_picture` in a subtenant is a signed link that expires soon.
+            // Short: `profile_picture` in a subtenant is a signed link that expires soon.
             ttl: Span::from_secs(60),
             stale_while_revalidate: Span::from_secs(0),
             stale_if_error: Span::from_secs(600),

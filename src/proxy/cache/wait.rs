@@ -19,19 +19,19 @@ use crate::{
     audit::CacheResult,
     body::Body,
     error::{Error, Kind},
-    proxy::call::{Fetch, Head},
+    proxy::call::{Fetch, Head, SharedService},
 };
 
 /// Waits for another call's fetch, if there is one, and fetches if its outcome does not suit.
 pub(super) async fn fetch<S>(
-    service: S,
+    service: SharedService<S>,
     head: Arc<Head>,
     body: Body,
     job: Box<FetchJob>,
     waiter: Option<FlightWaiter<FetchOutcome>>,
 ) -> CallResult
 where
-    S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
 {
     if let Some(waiter) = waiter
@@ -81,7 +81,7 @@ fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
 /// Sends a POST and invalidates what it changed. Stores its response if `Content-Location` names the
 /// target, so that the response is what a GET would get (RFC 9110 §9.3.3).
 pub(super) async fn post<S>(
-    mut service: S,
+    service: SharedService<S>,
     head: Arc<Head>,
     body: Body,
     job: FetchJob,

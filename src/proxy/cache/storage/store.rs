@@ -209,7 +209,7 @@ impl ResponseStore {
             for response in variants.iter() {
                 let name = response.provenance.operation.as_deref().map_or_else(
                     || Arc::from("none"),
-                    |operation| Arc::clone(operation.shared_name()),
+                    |operation| Arc::clone(operation.label().shared()),
                 );
                 let usage = by_operation.entry(name).or_default();
                 usage.responses += 1;

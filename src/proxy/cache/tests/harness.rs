@@ -21,13 +21,13 @@ use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
     domain::{
-        CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, RequestId, Span,
-        TraceContext,
+        Caller, CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, Proof, RequestId,
+        Span, TraceContext,
     },
     error::Error,
     proxy::{
         cache::policy::http_date,
-        call::{Connection, Draft, Facts, Fetch, Head, Peer, Recorded},
+        call::{CallContext, CallFacts, Connection, Fetch, Head, Peer, Recorded},
     },
 };
 
@@ -152,7 +152,7 @@ impl Request<'_> {
     pub(super) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
         let mut stage = self.bench.stage.clone();
         let recorded = self.recorded();
-        let (draft, id) = (recorded.head.draft.clone(), recorded.head.id);
+        let (draft, id) = (recorded.head.context.clone(), recorded.head.context.id());
         Box::pin(async move {
             let ready = stage.ready().await?;
             let response = ready.call(recorded).await?;
@@ -165,8 +165,8 @@ impl Request<'_> {
         let operation = self.bench.operation(&self.method, self.target.path());
         let mut recorded = recorded(self.target.as_str());
         let head = Arc::make_mut(&mut recorded.head);
-        (head.method, head.headers) = (self.method, self.headers);
-        Recorded { body: self.body, operation, ..recorded }
+        (head.method, head.headers, head.operation) = (self.method, self.headers, operation);
+        Recorded { body: self.body, ..recorded }
     }
 }
 
@@ -175,22 +175,22 @@ pub(super) fn recorded(target: &str) -> Recorded {
     let id = RequestId::fresh();
     let trace = TraceContext::continue_or_begin(None, id);
     let head = Head {
-        id,
-        trace,
         method: Method::GET,
         target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
         headers: HeaderMap::new(),
         connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
-        draft: Draft::begin(SystemTime::now(), id, trace, false),
+        caller: Arc::new(Caller::Unidentified { proof: Proof::Listener }),
+        operation: None,
+        context: CallContext::begin(SystemTime::now(), id, trace, false),
     };
-    Recorded { head: Arc::new(head), body: Body::empty(), operation: None }
+    Recorded { head: Arc::new(head), body: Body::empty() }
 }
 
 /// An answer without its body.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) response: Response<Body>,
-    draft: Draft,
+    draft: CallContext,
     id: RequestId,
 }
 
@@ -203,7 +203,7 @@ impl Open {
         let (parts, body) = self.response.into_parts();
         let body = collect_limited(body, 1 << 24).await.map_err(|error| error.to_string())?;
         let (mut result, mut source) = (None, None);
-        self.draft.note(|facts: &mut Facts| {
+        self.draft.note(|facts: &mut CallFacts| {
             (result, source) = (facts.cache, facts.source_request_id);
         });
         let (status, headers, id) = (parts.status, parts.headers, self.id);
@@ -304,7 +304,7 @@ impl Service<Fetch> for Sender {
     }
 
     fn call(&mut self, fetch: Fetch) -> Self::Future {
-        fetch.head.draft.sends_generation(self.generation.sent().unwrap_or_default());
+        fetch.head.context.sends_generation(self.generation.sent().unwrap_or_default());
         self.upstream.call(fetch)
     }
 }

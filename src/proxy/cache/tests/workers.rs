@@ -80,7 +80,7 @@ impl Service<Fetch> for Echo {
     fn call(&mut self, fetch: Fetch) -> Self::Future {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let generation = self.generation.generation().unwrap();
-        fetch.head.draft.sends_generation(generation);
+        fetch.head.context.sends_generation(generation);
         let text = format!("{} {generation}", self.profile);
         let response = Response::builder().header("cache-control", "max-age=60");
         ready(Ok(response.body(Body::full(text)).unwrap()))
