@@ -55,6 +55,6 @@ pub enum AddressError {
     #[error("is not an address; write `127.0.0.1:8080`, `[::1]:8080` or `unix:/path/to/socket`")]
     NotAnAddress,
     /// `unix:` without an absolute path.
-    #[error("needs an absolute path behind `unix:`")]
+    #[error("needs an absolute path after `unix:`")]
     RelativePath,
 }

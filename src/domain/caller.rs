@@ -16,7 +16,7 @@ pub enum Caller {
     Known {
         /// The rule of `[[callers]]` with the name, if there is one.
         rule: Option<Arc<CallerRule>>,
-        /// The name, as it appears in the audit trail and in metrics.
+        /// The name, as in the audit log and in metrics.
         name: LabelValue,
         /// How it was proved.
         proof: Proof,

@@ -1,7 +1,7 @@
 //! Invalidation by writes (RFC 9111 §4.4).
 //!
 //! A successful write invalidates its target, and the targets of its `Location` and `Content-Location`
-//! on the same authority. The API tells more: an update or a deletion changes an object and the lists
+//! on the same authority. The API adds: an update or a deletion changes an object and the lists
 //! of its collection, a creation changes the lists, and a bulk write may change all of a collection. A
 //! write that failed changes nothing. A write without a known end may have changed everything.
 
@@ -138,7 +138,7 @@ fn reach(method: &Method, path: &str, operation: Option<&Operation>) -> Reach {
             Reach::Lists(collection.into())
         }
         (_, Some(collection)) => Reach::All(collection.into()),
-        // An invitation makes an object of its entity.
+        // An invitation creates an object of its entity.
         (_, None) => {
             let entity = Entity::ALL.iter().find(|e| e.name == operation.entity_name());
             Reach::All(entity.map_or_else(|| path.to_owned(), Entity::base).into())

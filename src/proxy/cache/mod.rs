@@ -1,5 +1,5 @@
-//! The cache stage: answers repeated reads from stored responses. It stands after the permission and
-//! before the credentials.
+//! The cache stage: answers repeated reads from stored responses. It comes after `authorize` and before the
+//! credentials.
 //!
 //! It is a shared cache (RFC 9111) that also knows the API and its credentials. A stored response
 //! belongs to one profile and to the generation of credentials that fetched it, so no other credentials

@@ -25,7 +25,7 @@ pub struct Settings {
     /// Which responses are stored. The first rule that matches decides; without one, a response is
     /// not stored.
     pub rules: Vec<Rule>,
-    /// How long a call waits for another call that fetches the same object; then it fetches for
+    /// How long a call waits for another call that fetches the same response; then it fetches for
     /// itself. It is `timeouts.request`, the deadline of the other call.
     #[serde(skip)]
     pub collapse_wait: Duration,

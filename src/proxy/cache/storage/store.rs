@@ -153,7 +153,7 @@ impl ResponseStore {
         &self,
         is_purged: impl Fn(&CacheKey, &StoredResponse) -> bool,
     ) -> u64 {
-        // Counted first, so that no response that is being fetched is stored behind the purge.
+        // Counted first, so that a response that is in flight now is not stored after the purge.
         self.purges.fetch_add(1, Ordering::AcqRel);
         let purged = self.sweep(is_purged);
         self.responses.run_pending_tasks();
