@@ -301,8 +301,8 @@ pub enum ServeError {
     Worker,
 }
 
-/// A set of credentials as `serve` reports them; see [`credentials::Status`].
-pub type CredentialsStatus = credentials::Status;
+/// A set of credentials as `serve` reports them; see [`credentials::SetStatus`].
+pub type CredentialsStatus = credentials::SetStatus;
 
 /// How long connections wait for the credentials to be read for the first time. Most sources need a few
 /// milliseconds, and then no caller notices a restart; one that is away is not waited for any longer.

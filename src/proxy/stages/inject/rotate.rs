@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use crate::{
     body::Body,
-    credentials::{CredentialManager, Lease, Next, Verdict},
+    credentials::{CredentialManager, CredentialVerdict, Lease, Next},
     error::Error,
     proxy::{
         call::{Head, Resolved},
@@ -117,7 +117,7 @@ where
                     let response = ready!(answer.poll(cx))?;
                     match (verdict(response.status()), again.take()) {
                         (None, _) => return Poll::Ready(Ok(response)),
-                        (Some(Verdict::Refused), Some(attempts)) => {
+                        (Some(CredentialVerdict::Refused), Some(attempts)) => {
                             Box::pin(attempts.after(response, Arc::clone(lease)))
                         }
                         (Some(verdict), _) => {
@@ -140,11 +140,11 @@ impl<S: Service<Resolved>> fmt::Debug for RotateFuture<S> {
 }
 
 /// What a status says of the credentials: nothing, if Pigello failed before it looked at them.
-fn verdict(status: StatusCode) -> Option<Verdict> {
+fn verdict(status: StatusCode) -> Option<CredentialVerdict> {
     match status {
-        StatusCode::UNAUTHORIZED => Some(Verdict::Refused),
+        StatusCode::UNAUTHORIZED => Some(CredentialVerdict::Refused),
         status if status.is_server_error() => None,
-        _ => Some(Verdict::Accepted),
+        _ => Some(CredentialVerdict::Accepted),
     }
 }
 
@@ -179,7 +179,7 @@ where
             let resolved = Resolved { head, body, lease: lease_again };
             response = self.inner.forward(resolved).await?;
             match verdict(response.status()) {
-                Some(Verdict::Refused) => {}
+                Some(CredentialVerdict::Refused) => {}
                 Some(verdict) => {
                     self.manager.report(&lease, verdict);
                     return Ok(response);
@@ -187,7 +187,7 @@ where
                 None => return Ok(response),
             }
         }
-        self.manager.report(&lease, Verdict::Refused);
+        self.manager.report(&lease, CredentialVerdict::Refused);
         Ok(response)
     }
 }
