@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 
 use super::{View, Window, health::reasons};
-use crate::{credentials, proxy::stages::circuit_breaker::CircuitBreakerState, telemetry::meaning};
+use crate::{credentials, proxy::stages::upstream_health::CircuitBreakerState, telemetry::meaning};
 
 /// All state of the gateway, as metrics.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ fn upstreams(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     });
     sheet.gauges("upstream_breaker_state", states)?;
     let pauses = view.upstreams.iter().map(|(profile, health)| {
-        ([("profile", profile.to_string())], health.quota.pause().as_secs_f64())
+        ([("profile", profile.to_string())], health.rate_limit.pause().as_secs_f64())
     });
     sheet.gauges("upstream_pause_seconds", pauses)
 }

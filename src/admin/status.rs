@@ -17,7 +17,7 @@ pub(super) struct Status {
     profiles: Vec<ProfileView>,
     credentials: Vec<credentials::Status>,
     cache: cache::Stats,
-    audit: audit::Stats,
+    audit: audit::TrailStats,
 }
 
 pub(super) async fn status(State(view): State<Arc<View>>) -> Json<Status> {

@@ -19,10 +19,10 @@ use crate::{
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     outbound::TlsError,
     proxy::{
-        self, Parts,
-        cache::{self, Store},
+        self, PathParts,
+        cache::{self, Cache, Partition},
         call::ConcurrencyLimits,
-        client::{self, Upstream, upstream_tls},
+        client::{self, UpstreamClient, upstream_tls},
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) trail: Trail,
     pub(super) metrics: Arc<Metrics>,
     tracer: Tracer,
-    pub(super) cache: Store,
+    pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
@@ -56,7 +56,7 @@ pub(super) struct Shared {
     pub(super) policy: Arc<Policy>,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
     problem_base: ProblemBase,
-    limits: receive::Limits,
+    limits: receive::RequestLimits,
     request_timeout: Duration,
     upstream_read: Duration,
     retry: RetrySettings,
@@ -107,7 +107,7 @@ impl Shared {
         } else {
             let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
             let activity = Activity::new();
-            trail.watch(Arc::<Activity>::clone(&activity));
+            trail.set_observer(Arc::<Activity>::clone(&activity));
             (trail, Metrics::new(), activity)
         };
         Ok(Self {
@@ -126,7 +126,7 @@ impl Shared {
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
-            limits: receive::Limits {
+            limits: receive::RequestLimits {
                 request_body: settings.limits.request_body.0,
                 header_bytes: settings.limits.header_bytes.in_memory(),
                 header_count: settings.limits.header_count,
@@ -148,7 +148,7 @@ impl Shared {
     pub(super) fn path(
         &self,
         parts: &ListenerParts,
-        upstream: Upstream,
+        upstream: UpstreamClient,
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
@@ -156,21 +156,21 @@ impl Shared {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(proxy::build(Parts {
-            edges: self.edges(listener),
-            rules: receive::Rules {
+        Some(proxy::build(PathParts {
+            listener: self.edges(listener),
+            rules: receive::ListenerRules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                places: self.places.clone(),
+                concurrency: self.places.clone(),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
-            store: self.cache.clone(),
-            scope: cache::Scope {
-                profile: listener.profile.clone(),
-                origin: self.upstreams.get(&listener.profile)?.origin.clone(),
-                manager: manager.clone(),
-            },
+            cache: self.cache.clone(),
+            partition: Partition::new(
+                listener.profile.clone(),
+                self.upstreams.get(&listener.profile)?.origin.clone(),
+                manager.clone(),
+            ),
             manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
@@ -184,10 +184,10 @@ impl Shared {
 impl Shared {
     /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
     /// which checked settings rule out.
-    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
+    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
         let settings = self.upstreams.get(profile)?.clone();
         let manager = self.managers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, manager.subscribe()))
+        Some(UpstreamClient::new(settings, manager.subscribe()))
     }
 
     /// The context of a listener, for its records.
@@ -239,12 +239,12 @@ fn managers(
 
 /// The cache. It is kept only if the profiles are the same: a response of another upstream must not
 /// be served for this one's.
-fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
+fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
     let wanted = cache_settings(settings);
     kept.filter(|(before, _)| {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
-    .map_or_else(|| Store::new(wanted), |(_, kept)| kept.cache.clone())
+    .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
 }
 
 /// How many more connections, and how many more calls, are taken.
@@ -287,13 +287,13 @@ pub fn policy(settings: &Settings) -> Policy {
         unidentified: settings.policy.unidentified(),
         unmatched: settings.policy.unmatched,
         mode: settings.policy.mode,
-        limits: authorize::Limits::new(&settings.callers),
+        limits: authorize::CallerLimiters::new(&settings.callers),
     }
 }
 
 fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
-        patience: ConnectionTimeouts {
+        timeouts: ConnectionTimeouts {
             head: *settings.timeouts.header_read,
             idle: *settings.timeouts.idle,
         },
@@ -329,7 +329,7 @@ pub enum StartError {
     Credentials(#[from] IncompleteVault),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
-    Trail(#[source] audit::OpenError),
+    Trail(#[source] audit::TrailOpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -17,7 +17,6 @@ use crate::{
     domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof},
     error::Kind,
     proxy::{
-        self,
         cache::Rule,
         http_policy,
         stages::authorize::{Decision, Mode, Refusal},
@@ -324,7 +323,7 @@ fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
 }
 
 fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
-    let left = proxy::end_to_end(headers);
+    let left = http_policy::end_to_end(headers);
     let named_by_connection = |name: &HeaderName| {
         headers.get_all(header::CONNECTION).iter().any(|value| {
             value
@@ -336,7 +335,7 @@ fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
     let gone = headers.keys().filter(|name| !left.contains_key(*name));
     gone.map(|name| Stripped {
         field: name.to_string(),
-        why: if proxy::is_pigellos_own(name) {
+        why: if http_policy::is_reserved(name) {
             "it is, or could be taken for, one of Pigello's own"
         } else if named_by_connection(name) {
             "`Connection` names it"

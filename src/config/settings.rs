@@ -14,7 +14,7 @@ use crate::{
     domain::{CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
     proxy::{
         cache,
-        stages::{circuit_breaker::CircuitBreakerSettings, retry::RetrySettings},
+        stages::{retry::RetrySettings, upstream_health::CircuitBreakerSettings},
     },
 };
 

@@ -52,7 +52,7 @@ struct Facts<'a> {
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::Status>,
     cache: cache::Stats,
-    trail: audit::Stats,
+    trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,
     check: Check,
     token: Option<&'a str>,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     admin::check::Check,
     credentials::{State, Status},
-    proxy::stages::circuit_breaker::CircuitBreakerState,
+    proxy::stages::upstream_health::CircuitBreakerState,
 };
 
 pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
@@ -36,7 +36,7 @@ pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
                         CircuitBreakerState::Open => ("open: calls are refused", "bad"),
                     };
                     (item("Breaker", mark(class, state)))
-                    @let pause = health.quota.pause().as_secs();
+                    @let pause = health.rate_limit.pause().as_secs();
                     @if pause > 0 { (item("Pause", mark("look", &format!("for {} more", span(pause))))) }
                 }
                 @if let Some((_, answers)) = answers {

@@ -10,7 +10,7 @@ use crate::{
     admin::health::{Reason, reasons},
     credentials::State,
     error::Kind,
-    proxy::stages::circuit_breaker::CircuitBreakerState,
+    proxy::stages::upstream_health::CircuitBreakerState,
 };
 
 /// The state of the gateway.
@@ -110,7 +110,7 @@ fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
                 "It is tried again by itself. Why it failed stands among the refusals and failures below.",
             ));
         }
-        let pause = health.quota.pause().as_secs();
+        let pause = health.rate_limit.pause().as_secs();
         if pause > 0 {
             let what =
                 format!("Pigello (profile `{profile}`) asks for a pause of {}.", span(pause));

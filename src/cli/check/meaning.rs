@@ -192,7 +192,7 @@ fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<(
 fn proofs(caller: &CallerRule, settings: &Settings) -> String {
     let mut proofs = Vec::new();
     for listener in &settings.listeners {
-        if listener.caller.as_ref() == Some(&caller.name) {
+        if listener.caller.as_ref() == Some(caller.name.shared()) {
             proofs.push(format!("the listener `{}`", listener.name));
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     proxy::{
         cache,
         stages::{
-            authorize::Access, circuit_breaker::CircuitBreakerSettings, retry::RetrySettings,
+            authorize::Access, retry::RetrySettings, upstream_health::CircuitBreakerSettings,
         },
     },
 };

@@ -70,7 +70,7 @@ impl Checker<'_> {
                 self.can_be_known(at, caller);
                 self.patterns(&key(at).key("allow"), &caller.allow, catalog);
                 Arc::new(CallerRule {
-                    name: Arc::clone(&caller.name),
+                    name: Arc::clone(&caller.name).into(),
                     unix_uids: caller.unix_uids.clone(),
                     tls_names: caller.tls_names.clone(),
                     allow: caller.allow.clone(),

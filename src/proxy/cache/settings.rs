@@ -6,7 +6,6 @@ use std::{
 };
 
 use memchr::memmem::Finder;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +68,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether the rule is for this request.
+    /// Whether the rule covers a request.
     pub fn matches(&self, operation: Option<&Operation>, path: &str) -> bool {
         match operation {
             Some(operation) => self.operations.iter().any(|pattern| pattern.matches(operation)),
@@ -77,7 +76,7 @@ impl Rule {
         }
     }
 
-    /// Whether `Last-Modified` may give a response its freshness.
+    /// Whether `Last-Modified` may give a response its lifetime (RFC 9111 §4.2.2).
     pub fn is_heuristic(&self) -> bool {
         self.heuristic.unwrap_or(!self.paths.is_empty())
     }
@@ -98,9 +97,7 @@ impl Default for Rule {
     }
 }
 
-/// The rule for a request, if it may be cached at all. The first one that matches decides.
-///
-/// People under protection are never in the cache, whatever a rule says.
+/// The first rule that covers a request. No rule covers people with a protected identity.
 pub(super) fn find<'a>(
     rules: &'a [Arc<Rule>],
     operation: Option<&Operation>,
@@ -110,14 +107,14 @@ pub(super) fn find<'a>(
     (!is_protected(operation, path)).then_some(rule)
 }
 
-/// By name, and by path: neither an operation of the configuration nor a free path rule opens what no
-/// rule may.
+/// Checks the operation's name and the path, because neither a configured operation nor a rule for
+/// paths may open the protected data.
 fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
     operation.is_some_and(Operation::is_protected_identity)
         || PROTECTED.find(path.as_bytes()).is_some()
 }
 
-/// Made once: every hit's path is looked through.
+/// Made once, because every hit's path is searched.
 static PROTECTED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("protectedidentity"));
 
 #[cfg(test)]
@@ -130,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_one_operation() {
+    fn the_default_rule_covers_one_operation() {
         let rules: Vec<_> = Settings::default().rules.into_iter().map(Arc::new).collect();
         let cached: Vec<_> = builtin_operations()
             .filter(|operation| find(&rules, Some(operation), "/").is_some())

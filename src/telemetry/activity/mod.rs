@@ -31,8 +31,8 @@ use self::{
     trouble::Troubles,
 };
 use crate::{
-    audit::{Record, Watch},
-    domain::ProfileName,
+    audit::{Record, RecordObserver},
+    domain::{LabelValue, ProfileName},
 };
 
 /// Activity of the last hour and the last day.
@@ -62,9 +62,9 @@ pub enum Period {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
     /// The caller's name.
-    pub caller: Option<Arc<str>>,
+    pub caller: Option<LabelValue>,
     /// The operation.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
 }
 
 /// Activity of a period.
@@ -148,8 +148,8 @@ impl Default for Inner {
     }
 }
 
-impl Watch for Activity {
-    fn saw(&self, records: &mut dyn Iterator<Item = &Record>) {
+impl RecordObserver for Activity {
+    fn observe(&self, records: &mut dyn Iterator<Item = &Record>) {
         // Calls count as ended when their batch is written, a few milliseconds later.
         self.add(records, SystemTime::now());
     }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Answers, Counts, MINUTE, MOST_GROUPS, Pair, Stretch, Summary, ordinal};
-use crate::{audit::Record, domain::ProfileName};
+use crate::{
+    audit::Record,
+    domain::{LabelValue, ProfileName},
+};
 
 /// Counters of one slot.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +41,11 @@ impl Slot {
 
     /// The counters of a pair, or those of all pairs without room. Calls in flight share the names,
     /// so only a new pair copies them.
-    fn counts(&mut self, caller: Option<&Arc<str>>, operation: Option<&Arc<str>>) -> &mut Counts {
+    fn counts(
+        &mut self,
+        caller: Option<&LabelValue>,
+        operation: Option<&LabelValue>,
+    ) -> &mut Counts {
         let place = self.pairs.binary_search_by(|(pair, _)| {
             (pair.caller.as_ref(), pair.operation.as_ref()).cmp(&(caller, operation))
         });

@@ -24,7 +24,7 @@ fn record(caller: Option<&str>, operation: &str, outcome: Outcome) -> Record {
         request_id: RequestId::fresh(),
         trace_id: 1,
         listener: ListenerName::new("main"),
-        caller: caller.map(Arc::from),
+        caller: caller.map(LabelValue::from),
         caller_proof: Some(Proof::Listener),
         profile: ProfileName::new("test"),
         operation: Some(operation.into()),

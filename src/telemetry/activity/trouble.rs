@@ -3,14 +3,14 @@
 //! Of a target only the outline is kept: segments that could be identifiers or personal data become
 //! placeholders, and the query is dropped.
 
-use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+use std::{collections::VecDeque, time::SystemTime};
 
 use http::{Method, StatusCode};
 
 use super::MOST_TROUBLES;
 use crate::{
     audit::{Outcome, Record},
-    domain::{ListenerName, Proof, RequestId, is_uuid},
+    domain::{LabelValue, ListenerName, Proof, RequestId, is_uuid},
 };
 
 /// The reason for the entry.
@@ -34,11 +34,11 @@ pub struct Trouble {
     /// The listener.
     pub listener: ListenerName,
     /// The caller's name, if it was proved.
-    pub caller: Option<Arc<str>>,
+    pub caller: Option<LabelValue>,
     /// The proof of the connection.
     pub proof: Option<Proof>,
     /// The operation, if one matched.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
     /// The method.
     pub method: Method,
     /// The outline of the path: `/accounts/users/customer/subtenant/{pk}/`. `None` without a path.

@@ -1,4 +1,4 @@
-//! The decision itself: a pure function of caller, method and path.
+//! The decision: a pure function of caller, method and path.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::CallerLimiters;
 use crate::{
     domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
     error::{Error, Kind},
 };
 
-/// Who may do what.
+/// What each caller may do.
 #[derive(Debug)]
 pub struct Policy {
-    /// Every operation there is.
+    /// All operations.
     pub catalog: Arc<Catalog>,
-    /// What becomes of callers that match no rule.
+    /// The decision for callers without a rule.
     pub unidentified: Access,
-    /// What happens to requests that match no operation.
+    /// The decision for requests that match no operation.
     pub unmatched: Unmatched,
-    /// Whether a refusal takes effect.
+    /// Whether refusals are enforced.
     pub mode: Mode,
-    /// How much each caller may ask for.
-    pub limits: Limits,
+    /// The limits of each caller.
+    pub limits: CallerLimiters,
 }
 
 /// What happens to callers that match no entry.
@@ -60,17 +60,17 @@ pub enum Mode {
     Report,
 }
 
-/// What the policy says of one request.
+/// The decision about one request.
 #[derive(Debug)]
 pub enum Decision {
     /// The request may go on.
     Allow {
-        /// What it does; `None` where an unmatched request is forwarded.
+        /// Its operation; `None` if an unmatched request is forwarded.
         operation: Option<Arc<Operation>>,
     },
     /// The request is refused.
     Refuse {
-        /// What it would do, if that is known.
+        /// Its operation, if it matches one.
         operation: Option<Arc<Operation>>,
         /// Why.
         refusal: Refusal,
@@ -93,11 +93,11 @@ pub enum Refusal {
     UnknownPath,
     /// Operations have this path, but not with this method.
     UnknownMethod,
-    /// Nobody in particular calls, and only named callers may.
+    /// The caller is not identified, and only named callers are served.
     Unidentified,
     /// The caller's rule does not list the operation.
     NotListed,
-    /// The caller is known by its listener alone, and no `[[callers]]` entry says what it may do.
+    /// The listener identifies the caller, but the caller has no `[[callers]]` entry.
     NoRule,
 }
 
@@ -178,7 +178,13 @@ mod tests {
 
     fn policy(unidentified: Access, unmatched: Unmatched) -> Policy {
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce, limits: Limits::default() }
+        Policy {
+            catalog,
+            unidentified,
+            unmatched,
+            mode: Mode::Enforce,
+            limits: CallerLimiters::default(),
+        }
     }
 
     fn billing(allow: &[&str]) -> Caller {
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_allowed_by_omission_once_callers_are_named() {
+    fn a_caller_without_a_rule_is_denied_once_callers_are_named() {
         let nobody = Caller::Unidentified { proof: Proof::Listener };
         let unruled = Caller::Known { rule: None, name: "edge".into(), proof: Proof::Listener };
         let deny = policy(Access::Deny, Unmatched::Deny);
@@ -233,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_is_forwarded_only_for_callers_that_may_do_everything() {
+    fn an_unmatched_request_is_forwarded_only_for_callers_that_may_do_everything() {
         let policy = policy(Access::Allow, Unmatched::Forward);
         let nobody = Caller::Unidentified { proof: Proof::Listener };
         assert_eq!(refusal(&policy, &nobody, &Method::GET, "/other/"), None);

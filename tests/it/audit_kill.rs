@@ -1,30 +1,34 @@
-//! Kills a process that writes a trail, at random moments, and looks at what it left.
+//! Kills a process that writes an audit trail, at random moments, and checks the trail.
 //!
-//! The process is this test binary itself, asked to run [`victim`].
+//! The process is this test binary, which runs [`writes_until_it_is_killed`].
 
 use std::{
     collections::HashSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    ops::ControlFlow,
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use super::{
-    Durability, Found, Intent, Settings, Trail, files, line, read_through,
-    testing::{check, record},
+use http::{Method, StatusCode};
+use pigello_gateway::{
+    audit::{
+        Durability, Intent, Outcome, ReadItem, Record, Settings, Trail, TrailReadError,
+        VerifyOptions, VerifyReport, files, read_through, verify,
+    },
+    domain::{ByteSize, ListenerName, ProfileName, RequestId},
 };
-use crate::domain::ByteSize;
+use serde_json::Value;
 
 const DIRECTORY: &str = "TRAIL_CRASH_DIRECTORY";
 const SYNCED: &str = "TRAIL_CRASH_SYNCED";
 const ROUNDS: usize = 25;
 
-/// Runs only in a process of its own, until it is killed.
+/// Does nothing unless another test starts it in a process of its own.
 #[test]
-#[ignore = "is run by the other tests, in a process that they kill"]
-#[expect(clippy::disallowed_methods, reason = "the parent has no other way to say where")]
-fn victim() {
+#[expect(clippy::disallowed_methods, reason = "the parent passes the directory by the environment")]
+fn writes_until_it_is_killed() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let synced = std::env::var_os(SYNCED).is_some();
     let durability = if synced { Durability::Synced } else { Durability::Batched };
@@ -34,11 +38,11 @@ fn victim() {
         ..Settings::new(Path::new(&directory))
     };
     let trail = Trail::open(&settings).unwrap();
-    // Until the start is on the disk.
+    // Wait until the `start` line is on disk.
     while trail.stats().written == 0 || trail.stats().synced_seq < trail.stats().last_seq {
         std::thread::yield_now();
     }
-    say("began", "");
+    print("began", "");
     let callers: Vec<_> = (0..8)
         .map(|_| {
             let trail = trail.clone();
@@ -52,54 +56,92 @@ fn victim() {
     }
 }
 
-/// Says whether anybody listens.
+/// Returns whether the parent still reads.
 fn batched_call(trail: &Trail) -> bool {
     let record = record();
     let id = record.request_id.to_string();
     trail.submit(record);
     std::thread::sleep(Duration::from_micros(300));
-    say("answered", &id)
+    print("answered", &id)
 }
 
-/// Says whether anybody listens.
+/// Returns whether the parent still reads.
 fn synced_call(trail: &Trail) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let record = record();
         let id = record.request_id.to_string();
-        let intent = Intent {
-            time: record.time,
-            request_id: record.request_id,
-            caller: record.caller.clone(),
-            profile: record.profile.clone(),
-            operation: record.operation.clone(),
-            method: record.method.clone(),
-            target: record.target.clone(),
-        };
-        trail.intent(intent).await.unwrap();
-        say("sent", &id);
+        trail.intent(intent(&record)).await.unwrap();
+        print("sent", &id);
         trail.submit_synced(record).await.unwrap();
-        say("answered", &id)
+        print("answered", &id)
     })
 }
 
-/// One write, so that a killed process leaves whole lines.
-fn say(what: &str, id: &str) -> bool {
+/// One write per line, so that a killed process prints complete lines.
+fn print(what: &str, id: &str) -> bool {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros();
     std::io::stdout().write_all(format!("\n@ {what} {now} {id}\n").as_bytes()).is_ok()
 }
 
-/// What the victim said before it was killed.
+/// The calls that the process printed before the kill.
 #[derive(Default)]
-struct Said {
+struct Printed {
     sent: HashSet<String>,
     answered: Vec<(u64, String)>,
+}
+
+fn record() -> Record {
+    Record {
+        time: SystemTime::now(),
+        request_id: RequestId::fresh(),
+        trace_id: 1,
+        listener: ListenerName::new("sidecar"),
+        caller: Some("billing".into()),
+        caller_proof: None,
+        profile: ProfileName::new("production"),
+        operation: Some("tenant.list".into()),
+        method: Method::GET,
+        target: "/accounts/users/customer/tenant/list/".parse().ok(),
+        status: Some(StatusCode::OK),
+        outcome: Outcome::Forwarded,
+        cache: None,
+        source_request_id: None,
+        upstream_status: Some(StatusCode::OK),
+        upstream_tls: None,
+        attempts: 1,
+        retries: Vec::new(),
+        credential_version: Some("7".into()),
+        duration: Duration::from_millis(12),
+        upstream_time: Some(Duration::from_millis(11)),
+        request_bytes: 0,
+        response_bytes: 2_048,
+        error: None,
+        would_refuse: None,
+        masked_fields: 0,
+    }
+}
+
+fn intent(record: &Record) -> Intent {
+    Intent {
+        time: record.time,
+        request_id: record.request_id,
+        caller: record.caller.clone(),
+        profile: record.profile.clone(),
+        operation: record.operation.clone(),
+        method: record.method.clone(),
+        target: record.target.clone(),
+    }
+}
+
+fn check(directory: &Path) -> VerifyReport {
+    verify(directory, VerifyOptions::default(), |_| {}).unwrap()
 }
 
 fn start(directory: &Path, synced: bool) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--ignored", "--exact", "--nocapture", "audit::crash::victim"])
+        .args(["--exact", "--nocapture", "audit_kill::writes_until_it_is_killed"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -109,11 +151,11 @@ fn start(directory: &Path, synced: bool) -> Child {
     command.spawn().unwrap()
 }
 
-fn kill_after(mut child: Child, time: Duration) -> Said {
+fn kill_after(mut child: Child, time: Duration) -> Printed {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut text = String::new();
     while !text.contains("@ began") {
-        assert!(out.read_line(&mut text).unwrap() > 0, "the victim did not begin: {text}");
+        assert!(out.read_line(&mut text).unwrap() > 0, "the process did not start: {text}");
     }
     let reader = std::thread::spawn(move || {
         let mut rest = String::new();
@@ -123,37 +165,38 @@ fn kill_after(mut child: Child, time: Duration) -> Said {
     std::thread::sleep(time);
     child.kill().unwrap();
     child.wait().unwrap();
-    let mut said = Said::default();
+    let mut printed = Printed::default();
     for line in reader.join().unwrap().lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {
-            ["@", "sent", _, id] => drop(said.sent.insert(id.to_owned())),
+            ["@", "sent", _, id] => drop(printed.sent.insert(id.to_owned())),
             ["@", "answered", at, id] => {
-                said.answered.push((at.parse().unwrap(), id.to_owned()));
+                printed.answered.push((at.parse().unwrap(), id.to_owned()));
             }
             _ => {}
         }
     }
-    said
+    printed
 }
 
-/// The identifiers on a trail, by the kind of line.
+/// The request identifiers of all lines of a kind.
 fn on_trail(directory: &Path, kind: &str) -> HashSet<String> {
     let mut found = HashSet::new();
-    let files = files(directory).unwrap();
-    read_through(&files, |what| {
-        if let Found::Line(text) = what
-            && let Some((_, id)) = line::request(text).filter(|(k, _)| k == kind)
+    let head = format!("{{\"kind\":\"{kind}\"");
+    read_through(&files(directory).unwrap(), |item| {
+        if let ReadItem::Line(line) = item
+            && line.starts_with(head.as_bytes())
         {
-            found.insert(id.into_owned());
+            let line: Value = serde_json::from_slice(line).unwrap();
+            found.insert(line["request_id"].as_str().unwrap().to_owned());
         }
-        Ok::<_, super::ReadError>(std::ops::ControlFlow::Continue(()))
+        Ok::<_, TrailReadError>(ControlFlow::Continue(()))
     })
     .unwrap();
     found
 }
 
-/// Uneven, and the same every time.
-fn moments() -> impl Iterator<Item = Duration> {
+/// Irregular, and the same in every run.
+fn delays() -> impl Iterator<Item = Duration> {
     (0..ROUNDS).map(|round| Duration::from_micros((round as u64 * 7_919) % 40_000))
 }
 
@@ -162,11 +205,11 @@ fn a_synced_trail_loses_no_answered_call_and_leaves_no_sent_call_without_an_inte
     let home = tempfile::tempdir().unwrap();
     let mut crashes = 0;
     let (mut sent, mut answered) = (HashSet::new(), HashSet::new());
-    for time in moments() {
-        let said = kill_after(start(home.path(), true), time);
+    for time in delays() {
+        let printed = kill_after(start(home.path(), true), time);
         crashes += 1;
-        sent.extend(said.sent);
-        answered.extend(said.answered.into_iter().map(|(_, id)| id));
+        sent.extend(printed.sent);
+        answered.extend(printed.answered.into_iter().map(|(_, id)| id));
     }
     Trail::open(&Settings::new(home.path())).unwrap().close().unwrap();
 
@@ -184,19 +227,19 @@ fn a_synced_trail_loses_no_answered_call_and_leaves_no_sent_call_without_an_inte
 
 #[test]
 fn a_batched_trail_loses_at_most_the_last_moments() {
-    // The documented window is 20 ms; a machine with more to do than cores adds its own.
+    // The documented window is 20 ms; an overloaded machine adds to it.
     const WINDOW: Duration = Duration::from_millis(250);
     let home = tempfile::tempdir().unwrap();
     let mut answered = 0;
-    for time in moments() {
-        let said = kill_after(start(home.path(), false), time * 3);
+    for time in delays() {
+        let printed = kill_after(start(home.path(), false), time * 3);
         let calls = on_trail(home.path(), "call");
-        let last = said.answered.iter().map(|(at, _)| *at).max().unwrap_or(0);
-        for (at, id) in &said.answered {
+        let last = printed.answered.iter().map(|(at, _)| *at).max().unwrap_or(0);
+        for (at, id) in &printed.answered {
             let age = Duration::from_micros(last - at);
             assert!(calls.contains(id) || age < WINDOW, "lost a record {age:?} old");
         }
-        answered += said.answered.len();
+        answered += printed.answered.len();
     }
     Trail::open(&Settings::new(home.path())).unwrap().close().unwrap();
     let report = check(home.path());
@@ -205,7 +248,7 @@ fn a_batched_trail_loses_at_most_the_last_moments() {
 }
 
 #[test]
-fn a_gateway_that_was_killed_is_back_at_once() {
+fn a_killed_trail_opens_again_at_once() {
     let home = tempfile::tempdir().unwrap();
     kill_after(start(home.path(), false), Duration::from_millis(100));
     let began = Instant::now();

@@ -1,9 +1,8 @@
-//! Finds out who calls.
+//! Identifies the caller of a request.
 //!
-//! A caller is whoever the connection proves: everyone on a listener that is bound to a caller, the
-//! peer of a Unix socket by its user id, the holder of a client certificate by a name in it. No
-//! header has a say. Whoever proves nothing that the configuration names is
-//! [`Caller::Unidentified`], and the policy decides about that.
+//! The connection proves the caller: a listener can be bound to one, the peer of a Unix socket has a
+//! user id, the owner of a client certificate has a name in it. No header field counts. A peer that
+//! the configuration does not name is [`Caller::Unidentified`], and the policy decides about it.
 
 use std::{
     collections::HashMap,
@@ -11,28 +10,24 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
 };
 
-use http::Response;
-use tower::{Layer, Service};
-
+use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
-    body::Body,
-    domain::{Caller, CallerRule, Proof},
+    domain::{Caller, CallerRule, LabelValue, Proof},
     error::Error,
     proxy::call::{Connection, Identified, Peer, Received},
 };
 
-/// Finds out who calls, by what the connection proves.
-pub fn identify(schemes: Schemes) -> IdentifyLayer {
-    IdentifyLayer { schemes: Arc::new(schemes) }
+/// Identifies the caller by its connection.
+pub fn identify(schemes: Schemes) -> TransitionLayer<Arc<Schemes>> {
+    TransitionLayer(Arc::new(schemes))
 }
 
-/// The proofs one listener takes, strongest first.
+/// The proofs that one listener accepts.
 #[derive(Debug)]
 pub struct Schemes {
-    /// Tells these from those before and after a reload.
+    /// Differs after each reload.
     number: u64,
     bound: Option<Arc<Caller>>,
     by_certificate: HashMap<Arc<str>, Arc<CallerRule>>,
@@ -40,7 +35,7 @@ pub struct Schemes {
 }
 
 impl Schemes {
-    /// `bound` is the listener's own caller; `rules` are the `[[callers]]`.
+    /// `bound` is the caller of the listener itself; `rules` are the `[[callers]]`.
     pub fn new(bound: Option<Arc<str>>, rules: &[Arc<CallerRule>]) -> Self {
         let mut by_certificate = HashMap::new();
         let mut by_uid = HashMap::new();
@@ -53,6 +48,7 @@ impl Schemes {
             }
         }
         let bound = bound.map(|name| {
+            let name = LabelValue::from(name);
             let rule = rules.iter().find(|rule| rule.name == name).cloned();
             Arc::new(Caller::Known { rule, name, proof: Proof::Listener })
         });
@@ -90,48 +86,18 @@ impl Schemes {
 }
 
 fn known(rule: &Arc<CallerRule>, proof: Proof) -> Arc<Caller> {
-    let name = Arc::clone(&rule.name);
+    let name = rule.name.clone();
     Arc::new(Caller::Known { rule: Some(Arc::clone(rule)), name, proof })
 }
 
-/// See [`identify`].
-#[derive(Clone, Debug)]
-pub struct IdentifyLayer {
-    schemes: Arc<Schemes>,
-}
+impl Transition<Received> for Schemes {
+    type Next = Identified;
 
-impl<S> Layer<S> for IdentifyLayer {
-    type Service = Identify<S>;
-
-    fn layer(&self, inner: S) -> Identify<S> {
-        Identify { inner, schemes: Arc::clone(&self.schemes) }
-    }
-}
-
-/// See [`identify`].
-#[derive(Clone, Debug)]
-pub struct Identify<S> {
-    inner: S,
-    schemes: Arc<Schemes>,
-}
-
-impl<S> Service<Received> for Identify<S>
-where
-    S: Service<Identified, Response = Response<Body>, Error = Error>,
-{
-    type Response = Response<Body>;
-    type Error = Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, received: Received) -> Self::Future {
-        let connection = &received.head.connection;
-        let caller = connection.caller(self.schemes.number, || self.schemes.identify(connection));
-        received.head.draft.note(|facts| facts.caller = Some(Arc::clone(&caller)));
-        self.inner.call(Identified { received, caller })
+    fn advance(&self, received: Received) -> Result<Identified, Error> {
+        let connection = &received.connection;
+        let caller = connection.caller(self.number, || self.identify(connection));
+        received.context.note(|facts| facts.caller = Some(Arc::clone(&caller)));
+        Ok(Identified { received, caller })
     }
 }
 

@@ -1,9 +1,9 @@
-//! Keeps hyper from having a connection polled once more for nothing.
+//! Suppresses hyper's redundant wake-up after the last frame of a request body.
 //!
-//! With each piece of a body that is taken, hyper wakes the task of the connection, which reads the
-//! next one: with the last piece too, behind which there is none. The task would go through the whole
-//! path of the call once more when everything else that is ready has had its turn. So the listener has
-//! wakers that can be filtered, and who takes a piece (`buffer_request`) decides whether to wake.
+//! hyper wakes the connection's task for each frame that is taken, so that it reads the next one; also
+//! for the last frame, which has no next one. The task would poll the whole call once more. So the
+//! server gives hyper wakers that can be filtered, and the stage that takes frames (`buffer_request`)
+//! decides whether to wake.
 
 use std::{
     cell::Cell,
@@ -15,8 +15,8 @@ use std::{
 use pin_project_lite::pin_project;
 
 thread_local! {
-    /// What wakes on this thread come to while they are filtered.
-    static MUFFLED: Cell<Option<Wakes>> = const { Cell::new(None) };
+    /// The wake-ups on this thread while they are filtered.
+    static FILTERED: Cell<Option<Wakes>> = const { Cell::new(None) };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,22 +25,22 @@ enum Wakes {
     Some,
 }
 
-/// Does something that may wake tasks of [`WakeFilter`] on this thread, which has no effect; whether it
-/// did so.
-pub(in crate::proxy) fn filtered<T>(wakes: impl FnOnce() -> T) -> (T, bool) {
-    struct Unmuffled;
-    impl Drop for Unmuffled {
+/// Runs a function during which this thread does not wake tasks of [`WakeFilter`]. Returns whether it
+/// would have woken one.
+pub(in crate::proxy) fn filtered<T>(run: impl FnOnce() -> T) -> (T, bool) {
+    struct Unfiltered;
+    impl Drop for Unfiltered {
         fn drop(&mut self) {
-            MUFFLED.set(None);
+            FILTERED.set(None);
         }
     }
-    MUFFLED.set(Some(Wakes::None));
-    let _unmuffled = Unmuffled;
-    let result = wakes();
-    (result, MUFFLED.get() == Some(Wakes::Some))
+    FILTERED.set(Some(Wakes::None));
+    let _unfiltered = Unfiltered;
+    let result = run();
+    (result, FILTERED.get() == Some(Wakes::Some))
 }
 
-/// The waker of a task, which does not hear it while it is filtered.
+/// The waker of a task, which does nothing while wake-ups are filtered.
 struct FilteredWaker(Waker);
 
 impl Wake for FilteredWaker {
@@ -49,8 +49,8 @@ impl Wake for FilteredWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if MUFFLED.get().is_some() {
-            MUFFLED.set(Some(Wakes::Some));
+        if FILTERED.get().is_some() {
+            FILTERED.set(Some(Wakes::Some));
         } else {
             self.0.wake_by_ref();
         }
@@ -58,11 +58,11 @@ impl Wake for FilteredWaker {
 }
 
 pin_project! {
-    /// A future whose wakers can be filtered.
+    /// A future whose wake-ups can be filtered.
     pub(in crate::proxy) struct WakeFilter<F> {
         #[pin]
         inner: F,
-        // Its task's, and the one that stands for it.
+        // The waker of its task, and the filtered one.
         waker: Option<(Waker, Waker)>,
     }
 }
@@ -79,28 +79,28 @@ impl<F: Future> Future for WakeFilter<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let known = this.waker.take().filter(|(task, _)| task.will_wake(cx.waker()));
-        let (_, muffler) = this.waker.insert(known.unwrap_or_else(|| {
+        let (_, filtered) = this.waker.insert(known.unwrap_or_else(|| {
             let task = cx.waker().clone();
             (task.clone(), Waker::from(Arc::new(FilteredWaker(task))))
         }));
-        this.inner.poll(&mut Context::from_waker(muffler))
+        this.inner.poll(&mut Context::from_waker(filtered))
     }
 }
 
-/// A task that counts how often it is woken.
+/// A task that counts its wake-ups.
 #[cfg(test)]
 #[derive(Default)]
-pub(in crate::proxy) struct Sleeper(std::sync::atomic::AtomicUsize);
+pub(in crate::proxy) struct WakeCounter(std::sync::atomic::AtomicUsize);
 
 #[cfg(test)]
-impl Sleeper {
+impl WakeCounter {
     pub(in crate::proxy) fn woken(&self) -> usize {
         self.0.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
-impl Wake for Sleeper {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
@@ -113,24 +113,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_hears_what_is_not_muffled() {
-        let sleeper = Arc::new(Sleeper::default());
-        let task = Waker::from(Arc::clone(&sleeper));
+    fn a_task_is_woken_unless_wake_ups_are_filtered() {
+        let counter = Arc::new(WakeCounter::default());
+        let task = Waker::from(Arc::clone(&counter));
         let own = pin!(WakeFilter::new(poll_fn(|cx| Poll::Ready(cx.waker().clone()))));
         let Poll::Ready(waker) = own.poll(&mut Context::from_waker(&task)) else {
             panic!("it waits for nothing")
         };
         waker.wake_by_ref();
         assert_eq!(filtered(|| ()), ((), false));
-        assert_eq!(sleeper.woken(), 1);
+        assert_eq!(counter.woken(), 1);
         let other = waker.clone();
         let ((), was_woken) = filtered(|| thread::spawn(|| other.wake()).join().unwrap());
         assert!(!was_woken, "on another thread");
-        assert_eq!(sleeper.woken(), 2);
+        assert_eq!(counter.woken(), 2);
         assert_eq!(filtered(|| waker.wake_by_ref()), ((), true));
-        assert_eq!(sleeper.woken(), 2, "muffled");
+        assert_eq!(counter.woken(), 2, "filtered");
         waker.wake();
-        assert_eq!(sleeper.woken(), 3);
+        assert_eq!(counter.woken(), 3);
     }
 
     #[test]
@@ -140,11 +140,11 @@ mod tests {
             Poll::<()>::Pending
         })));
         for _ in 0..2 {
-            let sleeper = Arc::new(Sleeper::default());
-            let task = Waker::from(Arc::clone(&sleeper));
+            let counter = Arc::new(WakeCounter::default());
+            let task = Waker::from(Arc::clone(&counter));
             for polls in 1..=3 {
                 assert!(future.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
-                assert_eq!(sleeper.woken(), polls);
+                assert_eq!(counter.woken(), polls);
             }
         }
     }

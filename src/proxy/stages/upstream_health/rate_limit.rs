@@ -1,16 +1,13 @@
-//! What Pigello says about how often it wants to be called, learnt once for everyone.
+//! The upstream's rate limit, learnt from its responses.
 //!
-//! `Retry-After` on a 429 or 503 is a pause for the whole profile: asking again earlier only costs
-//! Pigello work and the next caller its turn. After a 429's pause, calls go on at a little under the
-//! rate that was too much, which rises again while no further 429 comes. While there is such a rate it
-//! is shared fairly: a caller that wants little gets it, whatever the others want.
+//! `Retry-After` on a 429 or 503 pauses the whole profile, because an earlier call would only cost
+//! Pigello work. After the pause of a 429, calls continue at a little under the rate that was too high,
+//! and the rate rises while no further 429 comes. Callers share that rate fairly: one that needs little
+//! gets it, whatever the others need.
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -18,59 +15,59 @@ use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind};
+use crate::{
+    domain::LabelValue,
+    error::{Error, Kind},
+};
 
-/// What is known of one profile's quota, shared by all workers.
+/// The known rate limit of one profile's upstream, shared by all workers.
 #[derive(Debug)]
 pub struct UpstreamRateLimit {
-    /// Whether there is anything to look at: false while Pigello has not complained.
+    /// Whether there is a pause or a rate. False until a 429 or 503.
     limited: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<RateState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct RateState {
     paused_until: Option<Instant>,
-    /// Calls a [`WINDOW`]; `None` is as many as come.
+    /// Calls in a [`WINDOW`]; `None` is no limit.
     rate: Option<u32>,
     raised: Instant,
-    window: Window,
-    /// How many calls went up in the last whole window.
+    window: RateWindow,
+    /// The calls of the last whole window.
     before: u32,
 }
 
 #[derive(Debug)]
-struct Window {
+struct RateWindow {
     began: Instant,
     used: u32,
-    by_caller: HashMap<Option<Arc<str>>, u32>,
+    by_caller: HashMap<Option<LabelValue>, u32>,
 }
 
-impl Window {
+impl RateWindow {
     fn begin(began: Instant) -> Self {
         Self { began, used: 0, by_caller: HashMap::new() }
     }
 }
 
 impl UpstreamRateLimit {
-    /// Nothing is known yet.
+    /// No limit is known.
     pub fn new() -> Self {
         let now = Instant::now();
-        let state = State {
+        let state = RateState {
             paused_until: None,
             rate: None,
             raised: now,
-            window: Window::begin(now),
+            window: RateWindow::begin(now),
             before: 0,
         };
         Self { limited: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
-    /// Lets a call pass, or says when to come back.
-    pub(in crate::proxy::stages) fn admit(
-        &self,
-        caller: impl FnOnce() -> Option<Arc<str>>,
-    ) -> Result<(), Error> {
+    /// Lets a call pass, or says when to retry.
+    pub(in crate::proxy::stages) fn admit(&self, caller: Option<&LabelValue>) -> Result<(), Error> {
         let limited = self.limited.load(Ordering::Relaxed);
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -79,14 +76,14 @@ impl UpstreamRateLimit {
             state.window.used = state.window.used.saturating_add(1);
             return Ok(());
         }
-        let admitted = state.admit(now, caller());
+        let admitted = state.admit(now, caller.cloned());
         if state.paused_until.is_none() && state.rate.is_none() {
             self.limited.store(false, Ordering::Relaxed);
         }
         admitted
     }
 
-    /// Learns from an answer.
+    /// Learns from a response.
     pub(in crate::proxy::stages) fn learn(&self, status: StatusCode, headers: &HeaderMap) {
         let too_many = status == StatusCode::TOO_MANY_REQUESTS;
         if !too_many && status != StatusCode::SERVICE_UNAVAILABLE {
@@ -101,7 +98,7 @@ impl UpstreamRateLimit {
         let mut state = self.state.lock();
         let now = Instant::now();
         state.roll(now);
-        // Answers to calls that were under way together tell one thing, not many.
+        // Responses to calls that were in flight together count once.
         let known = state.paused_until.is_some_and(|until| now < until);
         let until = now + pause;
         state.paused_until = Some(state.paused_until.map_or(until, |known| known.max(until)));
@@ -114,7 +111,7 @@ impl UpstreamRateLimit {
         self.limited.store(true, Ordering::Relaxed);
     }
 
-    /// How long calls still pause.
+    /// The rest of the pause.
     pub fn pause(&self) -> Duration {
         let until = self.state.lock().paused_until;
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
@@ -127,27 +124,27 @@ impl Default for UpstreamRateLimit {
     }
 }
 
-impl State {
+impl RateState {
     fn roll(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.window.began);
         if age >= WINDOW {
             self.before = if age < WINDOW * 2 { self.window.used } else { 0 };
-            // Callers of the last window count as there until they have missed one.
-            let mut there = std::mem::take(&mut self.window.by_caller);
-            there.retain(|_, used| *used > 0 && age < WINDOW * 2);
-            for used in there.values_mut() {
+            // A caller keeps its share until it has not called for a whole window.
+            let mut callers = std::mem::take(&mut self.window.by_caller);
+            callers.retain(|_, used| *used > 0 && age < WINDOW * 2);
+            for used in callers.values_mut() {
                 *used = 0;
             }
-            self.window = Window { by_caller: there, ..Window::begin(now) };
+            self.window = RateWindow { by_caller: callers, ..RateWindow::begin(now) };
         }
     }
 
-    fn admit(&mut self, now: Instant, caller: Option<Arc<str>>) -> Result<(), Error> {
+    fn admit(&mut self, now: Instant, caller: Option<LabelValue>) -> Result<(), Error> {
         if let Some(until) = self.paused_until {
             if now < until {
                 let detail = "Pigello has asked for a pause (its `Retry-After`)";
                 let error = Error::new(Kind::UpstreamRateLimited, detail);
-                return Err(error.retry_after(up(until - now)));
+                return Err(error.retry_after(until - now));
             }
             self.paused_until = None;
         }
@@ -160,21 +157,21 @@ impl State {
         let mine = *self.window.by_caller.entry(caller.clone()).or_insert(0);
         let callers = u32::try_from(self.window.by_caller.len()).unwrap_or(u32::MAX).max(1);
         let share = (rate / callers).max(1);
-        // What the others have not used of their shares stays theirs until the window ends.
-        let kept: u32 =
+        // The unused shares of the others are reserved until the window ends.
+        let reserved: u32 =
             self.window.by_caller.values().map(|used| share.saturating_sub(*used)).sum();
-        let spare = rate.saturating_sub(self.window.used).saturating_sub(kept);
+        let spare = rate.saturating_sub(self.window.used).saturating_sub(reserved);
         if self.window.used >= rate || (mine >= share && spare == 0) {
             let detail = "Pigello's rate limit is shared, and this caller's share is used up";
             let wait = WINDOW.saturating_sub(now.saturating_duration_since(self.window.began));
-            return Err(Error::new(Kind::RateLimited, detail).retry_after(up(wait)));
+            return Err(Error::new(Kind::RateLimited, detail).retry_after(wait));
         }
         self.window.used += 1;
         self.window.by_caller.insert(caller, mine + 1);
         Ok(())
     }
 
-    /// A tenth more for each quiet while, and no limit at all once that is twice what is asked for.
+    /// Raises the rate by a tenth after each quiet time, and removes it when it is twice the demand.
     fn raise(&mut self, now: Instant) {
         let Some(rate) = self.rate else { return };
         if now.saturating_duration_since(self.raised) >= RAISE_EVERY {
@@ -197,16 +194,11 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// Whole seconds, never too early.
-fn up(wait: Duration) -> Duration {
-    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
-}
-
-/// What a rate is counted over.
+/// The time over which a rate is counted.
 const WINDOW: Duration = Duration::from_secs(1);
-/// The longest pause that is believed: a slip in a header must not end the day.
+/// The longest pause, whatever the header says.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// How long it must be quiet before the rate rises.
+/// How long no 429 must come before the rate rises.
 const RAISE_EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -221,11 +213,11 @@ mod tests {
     }
 
     fn admit(quota: &UpstreamRateLimit, caller: &str) -> Result<(), Error> {
-        quota.admit(|| Some(caller.into()))
+        quota.admit(Some(&caller.into()))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_is_for_everyone_and_told_honestly() {
+    async fn a_pause_is_for_all_callers_and_tells_when_it_ends() {
         let quota = UpstreamRateLimit::new();
         admit(&quota, "billing").unwrap();
         quota.learn(StatusCode::SERVICE_UNAVAILABLE, &headers("7"));
@@ -252,7 +244,11 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         admit(&quota, "quiet").unwrap();
         let hot = |calls: u32| (0..calls).filter(|_| admit(&quota, "hot").is_ok()).count();
-        assert_eq!(hot(200), 40, "half of 80, for the other half is kept for the quiet one");
+        assert_eq!(
+            hot(200),
+            40,
+            "half of 80, because the other half is reserved for the quiet one"
+        );
         let error = admit(&quota, "hot").unwrap_err();
         assert_eq!(error.kind(), Kind::RateLimited);
         assert_eq!(error.retry_after_hint(), Some(Duration::from_secs(1)));
@@ -263,11 +259,11 @@ mod tests {
         advance(WINDOW).await;
         assert_eq!(hot(200), 40);
         advance(WINDOW).await;
-        assert_eq!(hot(200), 80, "the quiet one has missed a window");
+        assert_eq!(hot(200), 80, "the quiet one has not called for a window");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rate_rises_until_it_is_none() {
+    async fn the_rate_rises_until_there_is_no_limit() {
         let quota = UpstreamRateLimit::new();
         for _ in 0..10 {
             admit(&quota, "a").unwrap();
@@ -286,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_seconds_and_dates() {
+    fn retry_after_is_in_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Tue, 01 Dec 2026 10:00:00 GMT").unwrap();
         let after = |text| retry_after(&headers(text), now);
         assert_eq!(after("120"), Some(Duration::from_mins(2)));

@@ -1,9 +1,9 @@
-//! Leaves an upstream alone that keeps failing, and finds out when it is back.
+//! A circuit breaker: stops calls to an upstream that keeps failing, and probes whether it is back.
 //!
 //! ```text
 //! closed ── failures, and at least half of the calls ──▶ open ── pause is over ──▶ half-open
-//!    ▲                                                    ▲                          │  one call at a time
-//!    └────────────────── it is answered ──────────────────┼──── it fails ────────────┘
+//!    ▲                                                    ▲                          │  one probe at a time
+//!    └──────────────── the probe succeeds ────────────────┼──── it fails ────────────┘
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -42,22 +42,22 @@ impl Default for CircuitBreakerSettings {
 #[derive(Debug)]
 pub struct CircuitBreaker {
     settings: CircuitBreakerSettings,
-    state: Mutex<State>,
+    state: Mutex<Phase>,
 }
 
-/// How a breaker stands.
+/// The state of a breaker, for metrics and `/status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CircuitBreakerState {
     /// Calls pass.
     Closed,
-    /// One call at a time passes, to see whether the upstream is back.
+    /// One call at a time passes as a probe.
     HalfOpen,
     /// Calls are refused.
     Open,
 }
 
 impl CircuitBreakerState {
-    /// The states, for metrics.
+    /// All states.
     pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
 
     /// The name in `/status` and in metrics.
@@ -71,13 +71,13 @@ impl CircuitBreakerState {
 }
 
 #[derive(Debug)]
-enum State {
+enum Phase {
     Closed { now: Bucket, before: Bucket },
     Open { until: Instant, pause: Duration },
     HalfOpen { probing: bool, pause: Duration },
 }
 
-/// What was seen in half a window.
+/// The calls of half a window.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     began: Instant,
@@ -91,50 +91,50 @@ impl Bucket {
     }
 }
 
-impl State {
+impl Phase {
     fn closed(now: Instant) -> Self {
         Self::Closed { now: Bucket::begin(now), before: Bucket::begin(now) }
     }
 }
 
 impl CircuitBreaker {
-    /// A closed one.
+    /// A closed breaker.
     pub fn new(settings: CircuitBreakerSettings) -> Self {
-        Self { settings, state: Mutex::new(State::closed(Instant::now())) }
+        Self { settings, state: Mutex::new(Phase::closed(Instant::now())) }
     }
 
-    /// How it stands.
+    /// Its state.
     pub fn state(&self) -> CircuitBreakerState {
         match &*self.state.lock() {
-            State::Closed { .. } => CircuitBreakerState::Closed,
-            State::Open { until, .. } if Instant::now() < *until => CircuitBreakerState::Open,
-            State::Open { .. } | State::HalfOpen { .. } => CircuitBreakerState::HalfOpen,
+            Phase::Closed { .. } => CircuitBreakerState::Closed,
+            Phase::Open { until, .. } if Instant::now() < *until => CircuitBreakerState::Open,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => CircuitBreakerState::HalfOpen,
         }
     }
 
-    /// Lets a call pass, or says after how long to come back.
-    pub(in crate::proxy::stages) fn admit(self: &Arc<Self>) -> Result<Pass, Duration> {
+    /// Lets a call pass, or returns the time after which to retry.
+    pub(in crate::proxy::stages) fn admit(self: &Arc<Self>) -> Result<BreakerPermit, Duration> {
         let mut state = self.state.lock();
         let probe = match &mut *state {
-            State::Closed { .. } => false,
-            State::Open { until, pause } => {
+            Phase::Closed { .. } => false,
+            Phase::Open { until, pause } => {
                 let left = until.saturating_duration_since(Instant::now());
                 if !left.is_zero() {
                     return Err(left);
                 }
-                *state = State::HalfOpen { probing: true, pause: *pause };
+                *state = Phase::HalfOpen { probing: true, pause: *pause };
                 tracing::info!(
                     "breaker half-open: one call finds out whether the upstream is back"
                 );
                 true
             }
-            State::HalfOpen { probing: true, .. } => return Err(PROBE_PATIENCE),
-            State::HalfOpen { probing, .. } => {
+            Phase::HalfOpen { probing: true, .. } => return Err(PROBE_RETRY),
+            Phase::HalfOpen { probing, .. } => {
                 *probing = true;
                 true
             }
         };
-        Ok(Pass { breaker: Arc::clone(self), probe, told: false })
+        Ok(BreakerPermit { breaker: Arc::clone(self), probe, reported: false })
     }
 
     fn record(&self, failed: bool, probe: bool) {
@@ -144,7 +144,7 @@ impl CircuitBreaker {
         let mut state = self.state.lock();
         let at = Instant::now();
         match &mut *state {
-            State::Closed { now, before } => {
+            Phase::Closed { now, before } => {
                 if at - now.began >= WINDOW / 2 {
                     let old = at - now.began >= WINDOW;
                     *before = if old { Bucket::begin(at) } else { *now };
@@ -160,61 +160,61 @@ impl CircuitBreaker {
                 if failures >= self.settings.failures && failures.saturating_mul(2) >= calls {
                     tracing::warn!(failures, calls, "breaker open: the upstream keeps failing");
                     let pause = *self.settings.pause;
-                    *state = State::Open { until: at + pause, pause };
+                    *state = Phase::Open { until: at + pause, pause };
                 }
             }
-            State::HalfOpen { pause, .. } if probe => {
+            Phase::HalfOpen { pause, .. } if probe => {
                 if failed {
                     let pause = pause.saturating_mul(2).min(LONGEST_PAUSE.max(*pause));
                     tracing::warn!(?pause, "breaker open again: the upstream still fails");
-                    *state = State::Open { until: at + pause, pause };
+                    *state = Phase::Open { until: at + pause, pause };
                 } else {
                     tracing::info!("breaker closed: the upstream is back");
-                    *state = State::closed(at);
+                    *state = Phase::closed(at);
                 }
             }
-            // A call from before it opened: its news is old.
-            State::HalfOpen { .. } | State::Open { .. } => {}
+            // The call began before the breaker opened.
+            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
         }
     }
 
-    fn give_back(&self) {
-        if let State::HalfOpen { probing, .. } = &mut *self.state.lock() {
+    fn abandon_probe(&self) {
+        if let Phase::HalfOpen { probing, .. } = &mut *self.state.lock() {
             *probing = false;
         }
     }
 }
 
-/// Permission for one call. Dropped without a word, it changes nothing: the caller went away.
+/// Permission for one call. Dropped before [`Self::report`], it counts nothing.
 #[derive(Debug)]
-pub(in crate::proxy::stages) struct Pass {
+pub(in crate::proxy::stages) struct BreakerPermit {
     breaker: Arc<CircuitBreaker>,
-    /// Whether it is the call that finds out.
+    /// Whether the call is the probe.
     probe: bool,
-    told: bool,
+    reported: bool,
 }
 
-impl Pass {
-    pub(in crate::proxy::stages) fn tell(mut self, failed: bool) {
-        self.told = true;
+impl BreakerPermit {
+    pub(in crate::proxy::stages) fn report(mut self, failed: bool) {
+        self.reported = true;
         self.breaker.record(failed, self.probe);
     }
 }
 
-impl Drop for Pass {
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
-        if self.probe && !self.told {
-            self.breaker.give_back();
+        if self.probe && !self.reported {
+            self.breaker.abandon_probe();
         }
     }
 }
 
-/// How far back failures count.
+/// The time in which failures count.
 const WINDOW: Duration = Duration::from_secs(10);
-/// The longest time an upstream is left alone.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// When to come back while a call finds out how the upstream is.
-const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+/// When to retry while a probe is under way.
+const PROBE_RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -231,12 +231,12 @@ mod tests {
 
     fn fail(breaker: &Arc<CircuitBreaker>, times: u32) {
         for _ in 0..times {
-            breaker.admit().unwrap().tell(true);
+            breaker.admit().unwrap().report(true);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn opens_after_failures_and_closes_after_one_good_probe() {
+    async fn it_opens_after_failures_and_closes_after_a_good_probe() {
         let breaker = breaker();
         fail(&breaker, 4);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
@@ -247,34 +247,34 @@ mod tests {
         assert_eq!(breaker.state(), CircuitBreakerState::HalfOpen);
         let probe = breaker.admit().unwrap();
         assert!(breaker.admit().is_err(), "one at a time");
-        probe.tell(false);
+        probe.report(false);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
         fail(&breaker, 4);
         assert_eq!(
             breaker.state(),
             CircuitBreakerState::Closed,
-            "what was before it opened is forgotten"
+            "failures before it opened do not count"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_probe_doubles_the_pause_and_an_abandoned_one_frees_its_place() {
+    async fn a_failed_probe_doubles_the_pause_and_an_abandoned_one_allows_another() {
         let breaker = breaker();
         fail(&breaker, 5);
         advance(PAUSE).await;
-        breaker.admit().unwrap().tell(true);
+        breaker.admit().unwrap().report(true);
         assert_eq!(breaker.admit().unwrap_err(), PAUSE * 2);
         advance(PAUSE * 2).await;
         drop(breaker.admit().unwrap());
-        breaker.admit().unwrap().tell(false);
+        breaker.admit().unwrap().report(false);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stays_closed_while_most_calls_succeed_or_failures_are_old() {
+    async fn it_stays_closed_while_most_calls_succeed_or_failures_are_old() {
         let breaker = breaker();
         for _ in 0..50 {
-            breaker.admit().unwrap().tell(false);
+            breaker.admit().unwrap().report(false);
         }
         fail(&breaker, 10);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
