@@ -92,7 +92,7 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     stage(criterion, ground, "identify", identify, || ground.received())?;
     let authorize = authorize(ground.policy()).layer(nothing());
     stage(criterion, ground, "authorize", authorize, || ground.identified())?;
-    let memory = cache(ground.store(), ground.scope()).layer(answering());
+    let memory = cache(ground.cache(), ground.partition()).layer(answering());
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;
     let resolve = resolve(ground.manager()).layer(nothing());
     stage(criterion, ground, "inject: resolve", resolve, || ground.intended())?;

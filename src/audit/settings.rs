@@ -32,7 +32,7 @@ pub struct Settings {
     /// The limit for the size of the trail on disk. The oldest files are deleted first; the current
     /// file always stays. Unset means no limit.
     pub retain_bytes: Option<ByteSize>,
-    /// After how many lines a checkpoint is signed.
+    /// The number of lines after which a checkpoint is signed.
     #[schemars(range(min = 1))]
     pub checkpoint_records: u32,
     /// After what time a checkpoint is signed, if lines were written since the last one.

@@ -80,9 +80,9 @@ pub struct PathParts {
     /// What each caller may do.
     pub policy: Arc<authorize::Policy>,
     /// The cache of all listeners.
-    pub store: cache::Store,
+    pub cache: cache::Cache,
     /// The part of the cache that this listener uses.
-    pub scope: cache::Scope,
+    pub partition: cache::Partition,
     /// The credentials of its profile.
     pub manager: CredentialManager,
     /// The time limit of a call: all attempts, up to the last byte.
@@ -118,7 +118,7 @@ pub fn build(parts: PathParts) -> impl server::Path {
         // Before any response: no call is served whose record the trail cannot take.
         .layer(span("write_ahead", audit::admit(trail.clone())))
         // Before the credentials: a hit uses no secret.
-        .layer(span("cache", cache::cache(parts.store, parts.scope)))
+        .layer(span("cache", cache::cache(parts.cache, parts.partition)))
         // After the cache: a hit is over before hyper reads into its buffer again.
         .layer(detach::detach())
         // Before the credentials: on a synced trail, the intent is stored before a secret leaves.

@@ -27,7 +27,7 @@ pub struct Policy {
     pub limits: CallerLimiters,
 }
 
-/// What becomes of callers that match no entry.
+/// What happens to callers that match no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Unidentified")]
@@ -45,7 +45,7 @@ pub enum Unmatched {
     /// They are refused.
     #[default]
     Deny,
-    /// They are forwarded for callers that may use `*`.
+    /// They are forwarded, for callers that may use `*`.
     Forward,
 }
 
@@ -53,10 +53,10 @@ pub enum Unmatched {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// What is not allowed is refused.
+    /// A call that is not allowed is refused.
     #[default]
     Enforce,
-    /// What is not allowed goes through, and the audit trail says that it would be refused.
+    /// A call that is not allowed is served, and the audit trail records that it would be refused.
     Report,
 }
 
