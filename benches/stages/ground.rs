@@ -25,7 +25,7 @@ use pigello_gateway::{
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
     error::Error as Refused,
     proxy::{
-        cache::{self, Scope, Store, cache},
+        cache::{self, Cache, Partition, cache},
         call::{
             Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Peer, Received,
             Recorded, Resolved,
@@ -33,12 +33,12 @@ use pigello_gateway::{
         http_policy::HostRules,
         server::Path,
         stages::{
-            audit::{ListenerContext, Open, admit, intend, open},
+            audit::{ListenerContext, OpenRecord, admit, intend, open},
             authorize::{Policy, authorize},
             buffer_request::buffer_request,
             identify::{Schemes, identify},
             inject::resolve,
-            receive::{Receive, RequestLimits, Rules, receive},
+            receive::{ListenerRules, Receive, RequestLimits, receive},
             respond::{Respond, respond},
         },
     },
@@ -62,8 +62,8 @@ pub struct Ground {
     runtime: Runtime,
     settings: Settings,
     policy: Arc<Policy>,
-    store: Store,
-    no_memory: Store,
+    cache: Cache,
+    no_cache: Cache,
     origin: Origin,
     manager: CredentialManager,
     edges: ListenerContext,
@@ -96,8 +96,8 @@ impl Ground {
         Ok(Self {
             policy: Arc::new(app::policy(&loaded.settings)),
             settings: loaded.settings,
-            store: Store::new(cache::Settings::default()),
-            no_memory: Store::new(cache::Settings { enabled: false, ..Default::default() }),
+            cache: Cache::new(cache::Settings::default()),
+            no_cache: Cache::new(cache::Settings { enabled: false, ..Default::default() }),
             origin: "https://localhost".parse().during("no origin")?,
             manager,
             edges: ListenerContext {
@@ -120,8 +120,8 @@ impl Ground {
     }
 
     /// What the listener takes.
-    pub fn rules(&self) -> Rules {
-        Rules {
+    pub fn rules(&self) -> ListenerRules {
+        ListenerRules {
             hosts: HostRules::new(None, &[]),
             limits: RequestLimits {
                 request_body: self.settings.limits.request_body.0,
@@ -143,15 +143,15 @@ impl Ground {
         Arc::clone(&self.policy)
     }
 
-    /// What is remembered.
-    pub fn store(&self) -> Store {
-        self.store.clone()
+    /// The cache.
+    pub fn cache(&self) -> Cache {
+        self.cache.clone()
     }
 
-    /// Whose memory it is.
-    pub fn scope(&self) -> Scope {
+    /// The listener's part of it.
+    pub fn partition(&self) -> Partition {
         let (profile, origin) = (self.edges.profile.clone(), self.origin.clone());
-        Scope { profile, origin, manager: self.manager() }
+        Partition::new(profile, origin, self.manager())
     }
 
     /// The credentials.
@@ -221,11 +221,11 @@ impl Ground {
     }
 
     /// The first stage; every request passes it.
-    fn opening<S>(&self) -> impl Layer<S, Service = Open<S>> + use<S> {
+    fn opening<S>(&self) -> impl Layer<S, Service = OpenRecord<S>> + use<S> {
         open(self.edges(), refusal)
     }
 
-    fn receiving<S>(&self, inner: S) -> Open<Respond<Receive<S>>> {
+    fn receiving<S>(&self, inner: S) -> OpenRecord<Respond<Receive<S>>> {
         let received = receive(self.rules()).layer(inner);
         self.opening().layer(respond(ProblemBase::default()).layer(received))
     }
@@ -254,7 +254,7 @@ impl Ground {
     {
         let trail = self.edges.trail.clone();
         let intended = intend(trail, self.edges.profile.clone()).layer(inner);
-        self.recording(cache(self.no_memory.clone(), self.scope()).layer(intended))
+        self.recording(cache(self.no_cache.clone(), self.partition()).layer(intended))
     }
 
     /// Sends a request through these stages and returns what the slot caught.

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    audit::{Against, Report, Trail, verify},
+    audit::{Trail, VerifyOptions, VerifyReport, verify},
     error::Chain,
 };
 
@@ -32,7 +32,7 @@ pub(super) enum Check {
         at: SystemTime,
         took: Duration,
         /// The findings, or the reason why the trail could not be read.
-        result: Result<Arc<Report>, String>,
+        result: Result<Arc<VerifyReport>, String>,
     },
 }
 
@@ -53,7 +53,7 @@ impl Checks {
         let (last, directory) = (Arc::clone(&self.0), trail.directory().to_owned());
         let began = Instant::now();
         let check = move || {
-            let result = verify(&directory, Against::default(), |_| {});
+            let result = verify(&directory, VerifyOptions::default(), |_| {});
             let result = result.map(Arc::new).map_err(|error| Chain(&error).to_string());
             *last.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
         };

@@ -33,7 +33,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
     proxy::{
-        cache::Store,
+        cache::Cache,
         call::ConcurrencyLimits,
         server::Bound,
         stages::{authorize::Policy, upstream_health::UpstreamHealth},
@@ -55,7 +55,7 @@ pub struct View {
     /// The audit trail.
     pub trail: Trail,
     /// The cache.
-    pub cache: Store,
+    pub cache: Cache,
     /// State of each profile's upstream.
     pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
     /// The concurrency limits and their use.

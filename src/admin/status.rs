@@ -15,9 +15,9 @@ pub(super) struct Status {
     draining: bool,
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
-    credentials: Vec<credentials::Status>,
+    credentials: Vec<credentials::SetStatus>,
     cache: cache::Stats,
-    audit: audit::Stats,
+    audit: audit::TrailStats,
 }
 
 pub(super) async fn status(State(view): State<Arc<View>>) -> Json<Status> {

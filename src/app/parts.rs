@@ -19,10 +19,10 @@ use crate::{
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     outbound::TlsError,
     proxy::{
-        self, Parts,
-        cache::{self, Store},
+        self, PathParts,
+        cache::{self, Cache, Partition},
         call::ConcurrencyLimits,
-        client::{self, Upstream, upstream_tls},
+        client::{self, UpstreamClient, upstream_tls},
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
@@ -37,13 +37,13 @@ use crate::{
     telemetry::{Activity, Metrics, Tracer},
 };
 
-/// What all listeners and workers share.
+/// The parts that all listeners and workers share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) trail: Trail,
     pub(super) metrics: Arc<Metrics>,
     tracer: Tracer,
-    pub(super) cache: Store,
+    pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
@@ -76,9 +76,9 @@ impl Shared {
         Self::assemble(settings, tracer, None)
     }
 
-    /// What another configuration makes of it. What the change does not concern is kept: the trail,
-    /// the metrics, certificates from the same files, credentials with the same source, what is
-    /// remembered, what is known of upstreams, and what callers with the same limits have used.
+    /// The parts for another configuration. A part that the change does not concern is kept: the
+    /// trail, the metrics, certificates from the same files, credentials with the same source, the
+    /// cache, the health of upstreams, and the counters of callers with the same limits.
     pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
         Self::assemble(settings, self.tracer.clone(), Some((before, self)))
     }
@@ -107,7 +107,7 @@ impl Shared {
         } else {
             let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
             let activity = Activity::new();
-            trail.watch(Arc::<Activity>::clone(&activity));
+            trail.set_observer(Arc::<Activity>::clone(&activity));
             (trail, Metrics::new(), activity)
         };
         Ok(Self {
@@ -148,7 +148,7 @@ impl Shared {
     pub(super) fn path(
         &self,
         parts: &ListenerParts,
-        upstream: Upstream,
+        upstream: UpstreamClient,
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
@@ -156,21 +156,21 @@ impl Shared {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(proxy::build(Parts {
+        Some(proxy::build(PathParts {
             listener: self.edges(listener),
-            rules: receive::Rules {
+            rules: receive::ListenerRules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
                 concurrency: self.places.clone(),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
-            store: self.cache.clone(),
-            scope: cache::Scope {
-                profile: listener.profile.clone(),
-                origin: self.upstreams.get(&listener.profile)?.origin.clone(),
-                manager: manager.clone(),
-            },
+            cache: self.cache.clone(),
+            partition: Partition::new(
+                listener.profile.clone(),
+                self.upstreams.get(&listener.profile)?.origin.clone(),
+                manager.clone(),
+            ),
             manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
@@ -184,13 +184,13 @@ impl Shared {
 impl Shared {
     /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
     /// which checked settings rule out.
-    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
+    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
         let settings = self.upstreams.get(profile)?.clone();
         let manager = self.managers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, manager.subscribe()))
+        Some(UpstreamClient::new(settings, manager.subscribe()))
     }
 
-    /// What the records of a listener have in common.
+    /// The context of a listener, for its records.
     pub(super) fn edges(&self, listener: &Listener) -> ListenerContext {
         ListenerContext {
             listener: listener.name.clone(),
@@ -237,13 +237,14 @@ fn managers(
     Ok(managers)
 }
 
-/// What is remembered: what another upstream answered must not be given for this one's.
-fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
+/// The cache. It is kept only if the profiles are the same: a response of another upstream must not
+/// be served for this one's.
+fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
     let wanted = cache_settings(settings);
     kept.filter(|(before, _)| {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
-    .map_or_else(|| Store::new(wanted), |(_, kept)| kept.cache.clone())
+    .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
 }
 
 /// How many more connections, and how many more calls, are taken.
@@ -260,7 +261,7 @@ fn places(
     }
 }
 
-/// What is known of each upstream.
+/// The health of each upstream.
 fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
@@ -279,14 +280,14 @@ fn healths(
     settings.profiles.iter().map(health).collect()
 }
 
-/// The policy of a configuration, with nothing counted yet.
+/// The policy of a configuration, with fresh counters.
 pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),
         unidentified: settings.policy.unidentified(),
         unmatched: settings.policy.unmatched,
         mode: settings.policy.mode,
-        limits: authorize::Limits::new(&settings.callers),
+        limits: authorize::CallerLimiters::new(&settings.callers),
     }
 }
 
@@ -328,7 +329,7 @@ pub enum StartError {
     Credentials(#[from] IncompleteVault),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
-    Trail(#[source] audit::OpenError),
+    Trail(#[source] audit::TrailOpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -4,7 +4,7 @@ use std::{error::Error as _, io};
 
 use super::StartError;
 use crate::{
-    audit::{DirectoryError, OpenError},
+    audit::{TrailDirectoryError, TrailOpenError},
     outbound::TlsError,
     proxy::server::{BindError, ServerTlsError},
 };
@@ -54,19 +54,20 @@ fn listener(error: &ServerTlsError) -> &'static str {
     }
 }
 
-fn trail(error: &OpenError) -> Option<&'static str> {
+fn trail(error: &TrailOpenError) -> Option<&'static str> {
     match error {
-        OpenError::Directory(DirectoryError::Unusable { .. }) | OpenError::File { .. } => Some(
+        TrailOpenError::Directory(TrailDirectoryError::Unusable { .. })
+        | TrailOpenError::File { .. } => Some(
             "`audit.directory` is a folder that the gateway's user owns, with mode 0700, on a file system \
              that can be written; if it is not there, the folder above it has to let the gateway make it. \
              No call is served that could leave no record, so nothing was started",
         ),
         // These errors say it themselves, or a person can do nothing.
-        OpenError::Directory(DirectoryError::InUse { .. })
-        | OpenError::Key(_)
-        | OpenError::Export(_)
-        | OpenError::Recover(_)
-        | OpenError::Thread(_) => None,
+        TrailOpenError::Directory(TrailDirectoryError::InUse { .. })
+        | TrailOpenError::Key(_)
+        | TrailOpenError::Export(_)
+        | TrailOpenError::Recover(_)
+        | TrailOpenError::Thread(_) => None,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    proxy::{cache::Store, server::Bound},
+    proxy::{cache::Cache, server::Bound},
     telemetry::Exporter,
 };
 
@@ -135,13 +135,13 @@ impl Supervisor {
     }
 
     /// Runs the maintenance of this cache and stops that of any other.
-    pub(super) fn maintain(&mut self, store: Store) {
+    pub(super) fn maintain(&mut self, cache: Cache) {
         std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
         let maintenance = self.maintenance.clone();
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
             while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
-                store.maintain();
+                cache.maintain();
             }
         });
     }

@@ -20,7 +20,7 @@ use crate::{
     error::Chain,
     proxy::{
         batched_io::flush_loop,
-        client::Upstream,
+        client::UpstreamClient,
         server::{self, Drain, Listener, ServerTls, Swap},
     },
 };
@@ -170,7 +170,7 @@ impl<P: server::Path> WorkerListeners<P> {
     fn apply(
         &mut self,
         generation: Generation,
-        build: impl Fn(&Shared, &ListenerParts, Upstream) -> Option<P>,
+        build: impl Fn(&Shared, &ListenerParts, UpstreamClient) -> Option<P>,
     ) {
         let Generation { shared, listeners } = generation;
         let mut upstreams = HashMap::new();

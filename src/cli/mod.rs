@@ -153,8 +153,8 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
         }
     };
     match args.run(&directory, &mut anstream::stdout().lock()) {
-        Ok(audit::Verdict::Right) => Ok(ExitCode::SUCCESS),
-        Ok(audit::Verdict::Wrong) => Ok(ExitCode::from(1)),
+        Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
+        Ok(audit::AuditExit::ProblemsFound) => Ok(ExitCode::from(1)),
         Err(error) => Err(Failure::failed(Chain(&error).to_string())),
     }
 }

@@ -29,7 +29,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// Makes a relative path relative to the file it stands in; `None` if there is nothing to add.
+    /// Resolves a path that is relative to this file; `None` if this is not a file.
     pub(super) fn resolve(&self, relative: &str) -> Option<String> {
         let Self::File { path, .. } = self else { return None };
         let file = path::absolute(path).ok()?;
@@ -60,19 +60,19 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Says what is wrong with a key.
+    /// A problem of a key.
     pub(super) fn new(location: Location, key: KeyPath, message: impl Into<String>) -> Self {
         Self { location, key, message: message.into(), hint: None }
     }
 
-    /// Adds what to do.
+    /// Adds a hint: what to do.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Where it stands.
+    /// The location.
     pub fn location(&self) -> &Location {
         &self.location
     }
@@ -82,12 +82,12 @@ impl Problem {
         &self.key
     }
 
-    /// What is wrong.
+    /// The message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do.
+    /// The hint.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
     }

@@ -39,13 +39,13 @@ pub struct Settings {
     pub callers: Vec<Arc<CallerRule>>,
     /// What happens to callers and requests that no entry names.
     pub policy: PolicySettings,
-    /// What the type of a problem document begins with.
+    /// The prefix of a problem document's `type`.
     pub problem_base: ProblemBase,
     /// The cache. `max_entry_bytes` is at most `max_bytes`.
     pub cache: cache::Settings,
     /// The audit trail.
     pub audit: audit::Settings,
-    /// How long to wait; none but `drain` and `drain_delay` is zero.
+    /// How long the gateway waits; only `drain` and `drain_delay` may be zero.
     pub timeouts: Timeouts,
     /// How much to accept.
     pub limits: Limits,

@@ -87,6 +87,11 @@ impl Operation {
         Action::from_name(self.action_name())
     }
 
+    /// Whether the operation reads many objects.
+    pub fn is_list(&self) -> bool {
+        self.action() == Some(Action::List) || self.template.ends_with("/list/")
+    }
+
     /// Whether this is about people whose whereabouts are legally shielded. Nothing about them may
     /// be stored, whatever a rule says.
     pub fn is_protected_identity(&self) -> bool {

@@ -22,7 +22,7 @@ pub trait TextForm {
     const KIND: &'static str;
     /// A text of this form, for a hint.
     const EXAMPLE: &'static str;
-    /// What an editor can check with the schema alone, as a regular expression.
+    /// A regular expression, for editors that check a file with the schema.
     const PATTERN: Option<&'static str> = None;
 
     /// Says what is wrong with a text, if anything. Never quotes the text.

@@ -23,9 +23,9 @@
 //!
 //! ```
 //! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, Parts}};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn in_order(parts: Parts) -> impl Service<Received> {
+//! fn in_order(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
 //!         .layer(identify::identify(parts.schemes))
 //!         .layer(authorize::authorize(parts.policy))
@@ -37,9 +37,9 @@
 //!
 //! ```compile_fail
 //! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, Parts}};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn swapped(parts: Parts) -> impl Service<Received> {
+//! fn swapped(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
 //!         .layer(authorize::authorize(parts.policy))
 //!         .layer(identify::identify(parts.schemes))
@@ -70,19 +70,19 @@ use crate::{credentials::CredentialManager, telemetry::ATTEMPT};
 
 /// The parts of one listener's path.
 #[derive(Debug)]
-pub struct Parts {
+pub struct PathParts {
     /// The common part of its records, and where they go.
     pub listener: ListenerContext,
     /// The requests that it accepts.
-    pub rules: receive::Rules,
+    pub rules: receive::ListenerRules,
     /// How it identifies callers.
     pub schemes: identify::Schemes,
     /// What each caller may do.
     pub policy: Arc<authorize::Policy>,
     /// The cache of all listeners.
-    pub store: cache::Store,
+    pub cache: cache::Cache,
     /// The part of the cache that this listener uses.
-    pub scope: cache::Scope,
+    pub partition: cache::Partition,
     /// The credentials of its profile.
     pub manager: CredentialManager,
     /// The time limit of a call: all attempts, up to the last byte.
@@ -94,11 +94,11 @@ pub struct Parts {
     /// What is known of the profile's upstream.
     pub health: Arc<UpstreamHealth>,
     /// The client of the profile's upstream.
-    pub upstream: client::Upstream,
+    pub upstream: client::UpstreamClient,
 }
 
 /// Builds the path of one listener.
-pub fn build(parts: Parts) -> impl server::Path {
+pub fn build(parts: PathParts) -> impl server::Path {
     let (trail, profile) = (parts.listener.trail.clone(), parts.listener.profile.clone());
     let concurrency = parts.rules.concurrency.clone();
     let problem_base = parts.listener.problem_base.clone();
@@ -118,7 +118,7 @@ pub fn build(parts: Parts) -> impl server::Path {
         // Before any response: no call is served whose record the trail cannot take.
         .layer(span("write_ahead", audit::admit(trail.clone())))
         // Before the credentials: a hit uses no secret.
-        .layer(span("cache", cache::cache(parts.store, parts.scope)))
+        .layer(span("cache", cache::cache(parts.cache, parts.partition)))
         // After the cache: a hit is over before hyper reads into its buffer again.
         .layer(detach::detach())
         // Before the credentials: on a synced trail, the intent is stored before a secret leaves.

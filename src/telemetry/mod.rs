@@ -1,6 +1,7 @@
 //! Metrics, logs and traces.
 
 mod activity;
+pub mod chart;
 mod logs;
 mod metrics;
 mod series;

@@ -80,6 +80,12 @@ fn later_files_win_key_by_key_and_lists_as_a_whole() {
 }
 
 #[test]
+fn a_default_that_is_longer_than_a_call_is_no_mistake() {
+    let files = Files::new(&[SIDECAR, "[timeouts]\nrequest = \"2s\""]);
+    assert_eq!(files.load(&[]).unwrap().warnings, []);
+}
+
+#[test]
 fn a_problem_names_the_file_it_stands_in() {
     let files = Files::new(&[SIDECAR, "[timeouts]\nconect = \"2s\""]);
     insta::assert_snapshot!(files.told(&[]), @r"

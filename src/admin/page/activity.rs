@@ -8,7 +8,7 @@ use super::{
     Facts, chart,
     format::{many, share, thousands, took},
 };
-use crate::telemetry::{Counts, Period};
+use crate::telemetry::{Counts, Period, chart::legend};
 
 pub(super) fn render(facts: &Facts<'_>) -> Markup {
     let summary = &facts.summary;
@@ -35,11 +35,7 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
                 figure {
                     figcaption {
                         (each(facts.period))
-                        span class="legend" {
-                            @for class in ["forwarded", "cached", "refused", "failed"] {
-                                span class=(class) { (chart::name(class)) }
-                            }
-                        }
+                        span class="legend" { (legend()) }
                     }
                     (chart::calls(&summary.stretches))
                 }

@@ -1,27 +1,12 @@
 //! Formats numbers, times and texts for people.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use maud::{Markup, Render, html};
 
-/// `1 234 567`, with no-break spaces.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 call`, `2 calls`.
-pub(super) fn many(number: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
-}
+use crate::telemetry::chart::float;
+pub(super) use crate::telemetry::chart::{many, thousands, took};
 
 /// A share in per cent; a dash when the total is zero.
 pub(super) fn share(part: u64, whole: u64) -> String {
@@ -34,18 +19,6 @@ pub(super) fn share(part: u64, whole: u64) -> String {
         p if (10.0..100.0).contains(&p) && p > 99.9 => "> 99.9 %".to_owned(),
         p if p >= 10.0 || p == 0.0 => format!("{p:.0} %"),
         p => format!("{p:.1} %"),
-    }
-}
-
-/// A duration with three significant digits, or a dash.
-pub(super) fn took(time: Option<Duration>) -> String {
-    let Some(time) = time else { return "–".to_owned() };
-    match time.as_secs_f64() * 1e3 {
-        ms if ms >= 10_000.0 => format!("{:.0} s", ms / 1e3),
-        ms if ms >= 1_000.0 => format!("{:.1} s", ms / 1e3),
-        ms if ms >= 10.0 => format!("{ms:.0} ms"),
-        ms if ms >= 1.0 => format!("{ms:.1} ms"),
-        ms => format!("{ms:.2} ms"),
     }
 }
 
@@ -90,32 +63,22 @@ pub(super) fn item(name: &str, value: impl Render) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share or a pixel needs no more digits")]
-pub(super) fn float(number: u64) -> f64 {
-    number as f64
-}
-
 /// Seconds.
 const DAY: i64 = 86_400;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn numbers_are_as_one_reads_them() {
-        assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!([many(1, "call"), many(0, "call")], ["1 call", "0 calls"]);
         assert_eq!(
             [share(0, 0), share(0, 9), share(1, 2000), share(1, 200), share(1, 3), share(9, 9)],
             ["–", "0 %", "< 0.1 %", "0.5 %", "33 %", "100 %"]
         );
         assert_eq!(share(99_999, 100_000), "> 99.9 %");
-        let ms = |micros| took(Some(Duration::from_micros(micros)));
-        assert_eq!(
-            [ms(123), ms(1_260), ms(123_400), ms(1_234_000), ms(12_345_000), took(None)],
-            ["0.12 ms", "1.3 ms", "123 ms", "1.2 s", "12 s", "–"]
-        );
         assert_eq!(
             [span(119), span(120), span(7_200), span(200_000)],
             ["119 s", "2 min", "2 h", "2 days"]

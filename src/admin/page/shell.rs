@@ -87,7 +87,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-const STYLE: &str = include_str!("style.css");
+/// The charts' styles come first, so that the page's own win.
+const STYLE: &str = concat!(include_str!("../../telemetry/chart.css"), include_str!("style.css"));
 const SCRIPT: &str = include_str!("script.js");
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::set_up::{Curtain, Stage};
 use crate::{
-    audit::{self as trail, Found, ReadError},
+    audit::{self as trail, ReadItem, TrailReadError},
     cli::{Failure, audit},
     domain::Address,
     error::Chain,
@@ -148,10 +148,10 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
         "credentials",
     ]);
     let mut secret_seen = false;
-    let told = |error: ReadError| Failure::failed(Chain(&error).to_string());
+    let told = |error: TrailReadError| Failure::failed(Chain(&error).to_string());
     let files = trail::files(&curtain.audit_directory()).map_err(told)?;
     trail::read_through(&files, |found| {
-        let Found::Line(line) = found else { return Ok(ControlFlow::Continue(())) };
+        let ReadItem::Line(line) = found else { return Ok(ControlFlow::Continue(())) };
         let text = String::from_utf8_lossy(line);
         secret_seen |= text.contains(FORGED)
             || MADE_UP_VALUES.iter().any(|(name, value)| name.is_secret() && text.contains(value));
@@ -205,8 +205,10 @@ fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
         writeln!(out, "     {line}")?;
     }
     match verdict {
-        audit::Verdict::Right => Ok(()),
-        audit::Verdict::Wrong => Err(Failure::failed("the audit trail does not hold together")),
+        audit::AuditExit::Success => Ok(()),
+        audit::AuditExit::ProblemsFound => {
+            Err(Failure::failed("the audit trail does not hold together"))
+        }
     }
 }
 

@@ -50,8 +50,8 @@ pub(super) fn read(
     variables
 }
 
-/// Kubernetes gives every container variables about each service in its namespace; those about a
-/// service named `pigello-gateway` look like keys of ours and are none.
+/// Kubernetes sets variables about every service of a namespace. Those about a service named
+/// `pigello-gateway` look like our keys.
 fn is_service_link(rest: &str) -> bool {
     rest == "SERVICE_HOST"
         || rest == "SERVICE_PORT"

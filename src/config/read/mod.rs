@@ -1,7 +1,7 @@
 //! From files and environment variables to one tree of values, with the location of each.
 //!
-//! figment merges the files; each variable is then put in its place. What comes out holds no
-//! secret. The defaults are no layer here: they stand with the keys in [`super::types`].
+//! figment merges the files; then each variable is put into the tree. The tree holds no secret. The
+//! defaults are not in it: serde adds them from [`super::types`].
 
 mod environment;
 mod files;

@@ -68,7 +68,7 @@ impl Effective {
     }
 }
 
-/// Writes inline tables as tables, the way people write configurations.
+/// Writes inline tables as tables, as people write a configuration.
 fn expand(table: &mut Table) {
     for (_, item) in table.iter_mut() {
         let taken = std::mem::take(item);
@@ -80,7 +80,7 @@ fn expand(table: &mut Table) {
                 expand(inner);
             }
             Item::ArrayOfTables(tables) => tables.iter_mut().for_each(expand),
-            // An empty list of tables is still a list.
+            // A list without tables remains a list.
             Item::None | Item::Value(_) => {}
         }
     }
@@ -102,8 +102,8 @@ fn each_value(table: &mut Table, path: &KeyPath, visit: &mut impl FnMut(&KeyPath
     }
 }
 
-/// Cuts identifiers short: enough is left to tell two apart, and too little to use one. What is
-/// cut already stays as it is, so that the output of `config show` can be shown again.
+/// Cuts identifiers short: enough is left to tell two apart, and too little to use one. A shortened
+/// one does not change, so that the output of `config show` can be read and shown again.
 fn redact(path: &KeyPath, value: &mut Value) {
     const SHOWN: usize = 4;
     const CUT: &str = "****";

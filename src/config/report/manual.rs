@@ -34,7 +34,7 @@ impl<'a> Page<'a> {
         self.text.push('\n');
     }
 
-    /// One table, and what it has below it.
+    /// One table, then the tables below it.
     fn table(&mut self, path: &str, table: &'a Value, entries: bool) {
         let mut below = Vec::new();
         let mut rows = Vec::new();
@@ -79,7 +79,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// What a reference leads to.
+    /// Follows a reference.
     fn resolve(&self, schema: &'a Value) -> &'a Value {
         let name = schema.get("$ref").and_then(Value::as_str);
         name.and_then(|name| name.strip_prefix("#/$defs/"))

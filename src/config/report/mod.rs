@@ -1,4 +1,4 @@
-//! What the configuration tells people: the effective values with their origins, and the manual.
+//! The effective configuration with its origins, and the reference page.
 
 mod effective;
 mod manual;

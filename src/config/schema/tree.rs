@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::config::types::text::{self, Kind};
 
-/// What may stand at one place.
+/// The shape of a value.
 #[derive(Debug)]
 pub(in crate::config) enum Shape {
     /// A table with these keys.
@@ -72,7 +72,7 @@ impl Shape {
         }
     }
 
-    /// What a person who has to write a value could write.
+    /// An example of a value, for a hint.
     pub(in crate::config) fn example(&self) -> String {
         match self {
             Self::Table(_) | Self::Named(_) => "{ … }".to_owned(),
@@ -88,7 +88,7 @@ impl Shape {
         }
     }
 
-    /// What a value of the wrong type should have been.
+    /// The type, for a message about a value of another type.
     pub(in crate::config) fn wanted(&self) -> &'static str {
         match self {
             Self::Table(_) | Self::Named(_) => "a table",
@@ -106,7 +106,7 @@ impl Shape {
     }
 }
 
-/// Follows a reference; what stands beside it (a description, a default) is no part of the form.
+/// Follows a reference. The keywords beside it (a description, a default) do not change the shape.
 fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
     let target = word(schema, "$ref").and_then(|target| target.strip_prefix('#'));
     target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)

@@ -1,5 +1,5 @@
-//! `[[callers]]`, `[policy]`, `[[operations]]` and `[problems]`: who may do what, and what a
-//! refused caller is told.
+//! `[[callers]]`, `[policy]`, `[[operations]]` and `[problems]`: who may do what, and the errors that
+//! callers get.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     proxy::stages::authorize::{Access, Mode, Unmatched},
 };
 
-/// One caller: how it is known, and what it may do.
+/// One caller: how it is identified, and what it may do.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Caller")]
@@ -20,67 +20,67 @@ pub struct CallerEntry {
     /// Its name in the audit trail.
     #[schemars(with = "Text<Name>")]
     pub name: Arc<str>,
-    /// User ids of processes that connect to a Unix socket.
+    /// User ids of the processes that are this caller on a Unix socket.
     #[serde(default)]
     pub unix_uids: Vec<u32>,
     /// URI or DNS names in a verified client certificate, matched exactly:
     /// `spiffe://corp/billing`.
     #[serde(default)]
     pub tls_names: Vec<Arc<str>>,
-    /// Operations it may use: `subtenant.get`, `subtenant.*`, `*.get`, or `*` for all.
+    /// Operations that it may use: `subtenant.get`, `subtenant.*`, `*.get`, or `*` for all.
     pub allow: Vec<OperationPattern>,
-    /// Calls a second it may make; more are refused with a 429. Without it, no limit.
+    /// Calls a second; more are refused with a 429. Without it, no limit.
     pub rate: Option<u32>,
-    /// Calls it may make at once before `rate` holds. Default: as many as `rate`.
+    /// Calls at once before `rate` applies. Default: the value of `rate`.
     pub burst: Option<u32>,
-    /// Calls it may have under way at the same time. Without it, no limit.
+    /// Calls at the same time. Without it, no limit.
     pub concurrency: Option<u32>,
 }
 
-/// What becomes of what no entry names.
+/// What happens to callers and requests that no entry names.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Policy")]
 pub struct PolicySettings {
-    /// Callers that match no `[[callers]]` entry. Default: `deny` as soon as there is an entry,
-    /// `allow` without.
+    /// Callers that match no `[[callers]]` entry. Default: `deny` if there is an entry, else
+    /// `allow`.
     pub unidentified: Option<Access>,
     /// Requests that match no operation.
     pub unmatched: Unmatched,
-    /// Whether refusals are carried out or only written down.
+    /// Whether a refusal takes effect or is only recorded.
     pub mode: Mode,
 }
 
 impl PolicySettings {
-    /// What becomes of callers that match no entry.
+    /// What happens to callers that match no entry.
     pub fn unidentified(&self) -> Access {
         self.unidentified.unwrap_or(Access::Deny)
     }
 }
 
-/// What callers are told of errors.
+/// The errors that callers get.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Problems")]
 pub struct ProblemSettings {
-    /// What the `type` of a problem document begins with; the error's name follows. Default:
-    /// `urn:pigello-gateway:problem:`, which names an error and leads nowhere. Where the manual is
-    /// published, its page of errors makes a link of it: `https://docs.example.org/errors.html#`; on
-    /// a laptop the admin listener's own does: `http://127.0.0.1:9901/errors/`. Callers compare it,
-    /// so choose once.
+    /// The prefix of a problem document's `type`, before the error's name. Default:
+    /// `urn:pigello-gateway:problem:`, which names an error without a link. If the manual is
+    /// published, write the address of its page of errors: `https://docs.example.org/errors.html#`.
+    /// On a laptop the admin listener has such a page: `http://127.0.0.1:9901/errors/`. Callers
+    /// compare the `type`, so do not change it later.
     pub base: Option<ProblemBase>,
 }
 
-/// An operation besides the built-in ones.
+/// An operation in addition to the built-in ones.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Operation")]
 pub struct OperationEntry {
     /// `entity.action` in lower case: `realestate.get`.
     pub name: String,
-    /// The method. `HEAD` belongs to the `GET` operation.
+    /// The method. The `GET` operation includes `HEAD`.
     #[schemars(with = "Text<Method>")]
     pub method: String,
-    /// The path; a variable segment is written `{pk}` and is a UUID.
+    /// The path. A variable segment is written `{pk}` and is a UUID.
     pub path: String,
 }

@@ -1,7 +1,7 @@
-//! `[credentials.…]` and `[vault]` as written.
+//! `[credentials.…]` and `[vault]`: where the seven values come from.
 //!
-//! There is no key for a secret, on purpose: identifiers may stand in a configuration, and every
-//! secret is named by the file or the vault it lives in.
+//! There is deliberately no key for a secret. A configuration may hold identifiers; of a secret it
+//! only names the file or the vault.
 
 use std::path::PathBuf;
 
@@ -16,8 +16,8 @@ use crate::{
 
 /// Where one credential set comes from.
 ///
-/// The seven values are one set. The six identifiers may stand here, which spares the source from
-/// holding them; `client_secret` never may.
+/// The seven values are one set. The six identifiers may be set here instead of in the source;
+/// `client_secret` may not.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["source"]))]
@@ -43,13 +43,13 @@ pub struct Credentials {
     /// `X-PIGELLO-CLIENT-ENTITY`: the identifier of that object.
     #[schemars(with = "Option<Text<Identifier>>")]
     pub client_object_id: Option<String>,
-    /// With `source = "directory"`: the folder with one file a value, named like the keys here.
+    /// With `source = "directory"`: the folder with one file for each value, named like the keys here.
     /// With `source = "vault"`: the path of the secret below its mount.
     pub path: Option<String>,
-    /// With `source = "environment"`: what stands before the values' names in upper case. Default:
-    /// `PIGELLO_`, as in `PIGELLO_CUSTOMER_ID`.
+    /// With `source = "environment"`: the prefix of the variables. Default: `PIGELLO_`, as in
+    /// `PIGELLO_CUSTOMER_ID`.
     pub prefix: Option<String>,
-    /// With `source = "sealed"`: the encrypted store, as `credentials init` made it.
+    /// With `source = "sealed"`: the encrypted store, made by `credentials init`.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub file: Option<PathBuf>,
     /// With `source = "sealed"`: the key that opens the store, a file that nobody else can read.
@@ -62,17 +62,16 @@ pub struct Credentials {
     pub kv_version: Option<u8>,
     /// How often the source is read again.
     pub refresh: Span,
-    /// How long a set may be used after its source was last read. Without it: for as long as the
-    /// source cannot be reached.
+    /// How long a set may be used after its source was last read. Without it, there is no limit.
     pub max_stale: Option<Span>,
-    /// How long a set is used on after it was deleted at its source, or reading it was forbidden
-    /// there; `0s` is not at all.
+    /// How long a set is still used after its source deleted it or forbade to read it; `0s` stops at
+    /// once.
     pub withdrawal_grace: Span,
-    /// How long calls are still sent while Pigello answers every one of them with 401 and the source
-    /// has nothing newer. After it they get a 503.
+    /// How long calls are still sent while Pigello answers all of them with 401 and the source has no
+    /// newer version. Then they get a 503.
     pub rejection_limit: Span,
-    /// How long the version before is kept after a rotation, from the first call that Pigello took
-    /// with the new one.
+    /// How long the previous version is kept after a rotation, from the first call that Pigello
+    /// accepted with the new one.
     pub overlap: Span,
 }
 
@@ -123,11 +122,12 @@ impl Credentials {
 pub enum SourceKind {
     /// HashiCorp Vault or OpenBao, see `[vault]`.
     Vault,
-    /// An encrypted file of the gateway's own, in the age format.
+    /// The gateway's own encrypted file, in the age format.
     Sealed,
-    /// A folder with one file a value: a Kubernetes mount, systemd credentials, an agent's output.
+    /// A folder with one file for each value: a Kubernetes mount, systemd credentials, an agent's
+    /// output.
     Directory,
-    /// Environment variables. For development: they stay as they were at start.
+    /// Environment variables. For development: a change needs a restart.
     Environment,
 }
 
@@ -145,19 +145,19 @@ impl SourceKind {
 
 /// The vault.
 ///
-/// What is absent is taken from `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE`, or their `BAO_`
-/// twins.
+/// Absent keys are taken from `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE`, or from the same
+/// names with `BAO_`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vault {
-    /// Scheme, host and port. `http://` only to a loopback address.
+    /// Scheme, host and port. `http://` is allowed only on a loopback address.
     pub address: Option<Origin>,
     /// Trust the roots in this PEM file instead of the platform's.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub ca_file: Option<PathBuf>,
-    /// The namespace, where the vault has them.
+    /// The namespace, if the vault has namespaces.
     pub namespace: Option<String>,
-    /// A client certificate for the vault, a PEM file. With `auth.method = "cert"` it is the login.
+    /// A client certificate for the vault, a PEM file. The login of `auth.method = "cert"` uses it.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub certificate: Option<PathBuf>,
     /// The private key of that certificate, a PEM file.
@@ -181,7 +181,7 @@ impl Vault {
     }
 }
 
-/// Where Kubernetes puts a pod's own token.
+/// Where Kubernetes mounts the token of a pod's service account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// How the gateway logs in to the vault.
@@ -194,21 +194,21 @@ pub struct VaultLogin {
     pub method: Option<VaultMethod>,
     /// Where the auth method is mounted. Default: the method's name.
     pub mount: Option<String>,
-    /// With `method = "token"`: the file that holds the token, read again when it changes.
+    /// With `method = "token"`: the file with the token. It is read again when it changes.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub token_file: Option<PathBuf>,
     /// With `method = "approle"`: the role id, which is an identifier.
     #[schemars(with = "Option<Text<Identifier>>")]
     pub role_id: Option<String>,
-    /// With `method = "approle"`: the file that holds the secret id.
+    /// With `method = "approle"`: the file with the secret id.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub secret_id_file: Option<PathBuf>,
-    /// With `method = "approle"`: the file holds a wrapping token instead, which is unwrapped once.
+    /// With `method = "approle"`: whether the file has a wrapping token instead, to be unwrapped once.
     pub secret_id_wrapped: Option<bool>,
     /// With `method = "kubernetes"`, `"jwt"` or `"cert"`: the role to log in as.
     pub role: Option<String>,
-    /// With `method = "kubernetes"` or `"jwt"`: the file that holds the token of the workload.
-    /// Default for `kubernetes`: the service account's own.
+    /// With `method = "kubernetes"` or `"jwt"`: the file with the workload's token. Default for
+    /// `kubernetes`: the token of the service account.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub jwt_file: Option<PathBuf>,
 }

@@ -1,5 +1,4 @@
-//! `[timeouts]`, `[limits]`, `[runtime]` and `[telemetry]`: how long, how much, how many threads,
-//! and where the logs and traces go. Several parts of the gateway share each of these sections.
+//! `[timeouts]`, `[limits]`, `[runtime]` and `[telemetry]`: sections that several parts share.
 
 use std::fmt;
 
@@ -11,30 +10,30 @@ use crate::{
     telemetry::LogFormat,
 };
 
-/// How long to wait.
+/// How long the gateway waits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// For a connection to the upstream, TLS included.
+    /// For a connection to the upstream, including TLS.
     pub connect: Span,
-    /// For a whole call, all attempts together, until the answer's last byte.
+    /// For a whole call with all its attempts, until the last byte of the response.
     pub request: Span,
-    /// For an answer's first byte, once the request has been sent.
+    /// For the first byte of a response, after the request was sent.
     pub first_byte: Span,
-    /// For the next piece of an answer's body.
+    /// For more of a response body.
     pub upstream_read: Span,
     /// For the next request on a caller's connection.
     pub idle: Span,
     /// For a complete request head.
     pub header_read: Span,
-    /// For the next piece of a request body.
+    /// For more of a request body.
     pub body_read: Span,
-    /// For calls under way when the gateway is told to stop.
+    /// For open calls, once the gateway is told to stop.
     pub drain: Span,
-    /// How long new connections are still taken after that. For a sidecar: as long as the application
-    /// may need for its last call. Meanwhile `/readyz` says that the gateway is going.
+    /// How long the gateway still accepts connections once it is told to stop. For a sidecar: as
+    /// long as the application may need for its last call. `/readyz` already reports the end.
     pub drain_delay: Span,
-    /// How long an upstream connection is kept without use.
+    /// For the next request on an upstream connection; then it is closed.
     pub upstream_idle: Span,
 }
 
@@ -55,21 +54,22 @@ impl Default for Timeouts {
     }
 }
 
-/// How much to take.
+/// How much the gateway accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// A request's body.
+    /// The size of a request body.
     pub request_body: ByteSize,
-    /// A request's header fields together.
+    /// The size of a request's header fields together.
     pub header_bytes: ByteSize,
     /// The number of a request's header fields.
     #[schemars(with = "u32", range(min = 1, max = 1000))]
     pub header_count: usize,
-    /// Callers' connections at a time.
+    /// Connections of callers at the same time.
     #[schemars(with = "u32", range(min = 1))]
     pub connections: usize,
-    /// Calls at a time, and as many more whose body is on the way; more are refused with a 503.
+    /// Calls at the same time, and as many more whose body is still arriving. More are refused with
+    /// a 503.
     #[schemars(with = "u32", range(min = 1))]
     pub in_flight: usize,
 }
@@ -90,7 +90,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
-    /// Worker threads; 0 is one a core.
+    /// Worker threads; 0 means one for each core.
     #[schemars(with = "u32", range(max = 1024))]
     pub workers: usize,
 }
@@ -99,13 +99,13 @@ pub struct Runtime {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// The form of the log on standard output.
+    /// The format of the log, which goes to standard error.
     pub log_format: LogFormat,
-    /// The least important messages that are logged.
+    /// The level of the least important messages that are logged.
     pub log_level: LogLevel,
-    /// The URL of an OpenTelemetry collector that speaks OTLP over HTTP (JSON),
-    /// `http://127.0.0.1:4318`. A copy of every line of the audit trail goes there as a log record,
-    /// and the traces of calls whose `traceparent` asks for them.
+    /// The URL of an OpenTelemetry collector for OTLP over HTTP (JSON): `http://127.0.0.1:4318`. It
+    /// receives every line of the audit trail as a log record, and the traces of calls whose
+    /// `traceparent` asks for them.
     pub otlp_endpoint: Option<Origin>,
 }
 
@@ -115,17 +115,17 @@ impl Default for Telemetry {
     }
 }
 
-/// How important a message must be.
+/// The level of a log message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// A person must act.
     Error,
-    /// Unexpected, and survived.
+    /// Something unexpected that the gateway survived.
     Warn,
     /// The life of the process, and refusals.
     Info,
-    /// A line a call.
+    /// One line for each call.
     Debug,
     /// Everything.
     Trace,

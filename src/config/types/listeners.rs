@@ -21,15 +21,15 @@ use crate::{
 pub struct Listener {
     /// Its name in the audit trail and in metrics.
     pub name: ListenerName,
-    /// Where it listens: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/gateway.sock`. Port 0 takes a
-    /// free port.
+    /// The address: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/gateway.sock`. Port 0 takes a free
+    /// port.
     pub address: Address,
     /// The profile that its calls go to.
     pub profile: ProfileName,
-    /// Names everyone who can reach this socket, for a socket that only one application can reach.
+    /// The name of every caller on this socket, if only one application can reach it.
     #[schemars(with = "Option<Text<Name>>")]
     pub caller: Option<Arc<str>>,
-    /// Values of `Host` that are served besides loopback names and the listener's own address.
+    /// Accepted values of `Host`, in addition to loopback names and the listener's own address.
     #[serde(default)]
     #[schemars(with = "Vec<Text<HostName>>")]
     pub allowed_hosts: Vec<String>,
@@ -51,10 +51,10 @@ impl Listener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Whether there is one.
+    /// Whether there is an admin socket.
     pub enabled: bool,
-    /// Where it listens: a loopback TCP address or `unix:/path`. It asks for no credentials, so it
-    /// is never reachable from other machines.
+    /// The address: a loopback TCP address or `unix:/path`. The socket asks for no credentials, so
+    /// other machines can never reach it.
     pub address: Address,
 }
 
@@ -76,14 +76,14 @@ pub struct Profile {
     /// Trust the roots in this PEM file instead of the platform's.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub ca_file: Option<PathBuf>,
-    /// Dial this `IP:port`. The name that TLS verifies and `Host` stay the upstream's.
+    /// Dial this `IP:port`. The TLS name and `Host` remain those of the upstream.
     #[schemars(with = "Option<Text<SocketAddr>>")]
     pub connect_to: Option<SocketAddr>,
-    /// Allows that the upstream's name leads to a private address (`10.0.0.0/8`, `fc00::/7` and so on).
-    /// Link-local addresses and metadata services are refused in any case.
+    /// Allows the upstream's name to resolve to a private address (`10.0.0.0/8`, `fc00::/7` and so
+    /// on). Link-local addresses and metadata services are always refused.
     #[serde(default)]
     pub allow_private: bool,
-    /// Allows an `http://` upstream, which must be a loopback address: the secret travels in clear.
+    /// Allows an `http://` upstream on a loopback address: the secret is not encrypted.
     #[serde(default)]
     pub insecure_http: bool,
 }

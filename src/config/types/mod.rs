@@ -1,7 +1,7 @@
 //! The configuration as a file can write it: names, types, defaults, and what each key means.
 //!
 //! This is the one definition of a setting. The doc comments are the manual: `config schema` and
-//! `docs/configuration.md` print them. A section that belongs to one part of the gateway is that
+//! the reference page print them. A section that belongs to one part of the gateway is that
 //! part's own type; the others are here. Nothing here decides anything: a value of these types has
 //! the right form, and [`super::validate`] says whether it makes sense.
 
@@ -37,8 +37,8 @@ use crate::{
 /// Later layers win: built-in defaults, the files in the order they are given, then environment
 /// variables: `PIGELLO_GATEWAY_` and the key, with `__` between levels
 /// (`PIGELLO_GATEWAY_TIMEOUTS__CONNECT=2s`, `PIGELLO_GATEWAY_LISTENERS__0__ADDRESS=…`). A list in a
-/// later file replaces the list of an earlier one. Relative paths are relative to the file they
-/// stand in.
+/// later file replaces the list of an earlier one. A relative path is relative to the file that
+/// contains it.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "pigello-gateway")]
@@ -53,25 +53,26 @@ pub struct Config {
     pub credentials: BTreeMap<CredentialsName, Credentials>,
     /// The HashiCorp Vault or OpenBao of credentials with `source = "vault"`.
     pub vault: Option<Vault>,
-    /// Who may do what. Without an entry, whoever reaches a listener may do everything it offers.
+    /// Who may do what. Without an entry, everyone who reaches a listener may do everything.
     pub callers: Vec<CallerEntry>,
-    /// What becomes of callers and requests that no entry names.
+    /// What happens to callers and requests that no entry names.
     pub policy: PolicySettings,
-    /// Operations besides the built-in ones of the Accounts API.
+    /// Operations in addition to the built-in ones of the Accounts API.
     pub operations: Vec<OperationEntry>,
-    /// What callers are told of errors.
+    /// The errors that callers get.
     pub problems: ProblemSettings,
-    /// What is answered from memory.
+    /// The cache.
     pub cache: cache::Settings,
     /// The audit trail.
     pub audit: audit::Settings,
-    /// How long to wait.
+    /// How long the gateway waits.
     pub timeouts: Timeouts,
-    /// How much to take.
+    /// How much the gateway accepts.
     pub limits: Limits,
-    /// Repeating a call that failed on the way to the upstream; only what is safe to repeat.
+    /// Retries of calls that failed on the way to the upstream, if they are safe to repeat.
     pub retry: RetrySettings,
-    /// Leaving an upstream alone that keeps failing; meanwhile reads come from memory where they can.
+    /// The circuit breaker: stops requests to an upstream that keeps failing. Meanwhile the cache
+    /// serves the reads that it can.
     pub breaker: CircuitBreakerSettings,
     /// Threads.
     pub runtime: Runtime,

@@ -42,7 +42,7 @@ const fn of<T: TextForm>() -> Kind {
     Kind { word: T::KIND, example: T::EXAMPLE, check: T::check }
 }
 
-/// The kind with that word; any other word stands for plain text.
+/// The kind with that word; any other word means plain text.
 pub(in crate::config) fn kind(word: &str) -> &'static Kind {
     const PLAIN: Kind = of::<Plain>();
     KINDS.iter().find(|kind| kind.word == word).unwrap_or(&PLAIN)

@@ -80,7 +80,7 @@ impl Checker<'_> {
             .collect()
     }
 
-    /// Checks that each pattern stands for at least one operation.
+    /// Checks that each pattern matches at least one operation.
     pub(super) fn patterns(
         &mut self,
         key: &KeyPath,
@@ -217,7 +217,7 @@ impl Checker<'_> {
     }
 }
 
-/// What a pattern of that kind could have been.
+/// The valid patterns of that kind.
 fn known(pattern: &OperationPattern, catalog: &Catalog) -> Vec<String> {
     let operations = catalog.operations().iter();
     operations

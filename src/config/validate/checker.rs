@@ -1,4 +1,4 @@
-//! What the checks have in common: the configuration, and how to report a problem.
+//! The checks' common ground: the configuration, and how to report a problem.
 
 use std::collections::BTreeSet;
 

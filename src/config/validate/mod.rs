@@ -1,7 +1,7 @@
 //! From the tree of values to checked settings, past every mistake to the end.
 //!
-//! [`structure`] finds what the schema forbids. The checks then find what makes no sense: names that
-//! lead nowhere, keys that contradict each other, what is open and should be closed.
+//! [`structure`] reports what the schema forbids. The checks then report what makes no sense: names
+//! without an entry, keys that contradict each other, sockets that other machines can reach.
 
 mod audit;
 mod cache;

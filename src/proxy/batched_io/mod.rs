@@ -46,13 +46,13 @@ pub async fn flush_loop() -> Infallible {
 }
 
 thread_local! {
-    static BATCH: RefCell<Batch> = const {
-        RefCell::new(Batch { flusher: None, pending: Vec::new(), spare: Vec::new() })
+    static BATCH: RefCell<WriteBatch> = const {
+        RefCell::new(WriteBatch { flusher: None, pending: Vec::new(), spare: Vec::new() })
     };
 }
 
 /// The pending writes of one thread.
-struct Batch {
+struct WriteBatch {
     /// Wakes [`flush_loop`]; `None` without one.
     flusher: Option<Waker>,
     /// The connections with a pending write.

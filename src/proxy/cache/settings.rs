@@ -6,27 +6,27 @@ use std::{
 };
 
 use memchr::memmem::Finder;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{ByteSize, Operation, OperationPattern, PathPattern, Span};
 
-/// What is answered from memory.
+/// The cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Cache")]
 pub struct Settings {
-    /// Whether anything is.
+    /// Whether responses are cached.
     pub enabled: bool,
-    /// Memory for all entries together, keys and headers included.
+    /// Memory for all entries together, including keys and header fields.
     pub max_bytes: ByteSize,
-    /// The largest answer that is stored.
+    /// The size of the largest response that is stored.
     pub max_entry_bytes: ByteSize,
-    /// What is stored; the first rule that matches decides. What no rule names is not stored.
+    /// Which responses are stored. The first rule that matches decides; without one, a response is
+    /// not stored.
     pub rules: Vec<Rule>,
-    /// How long a call waits for another one that fetches the same object; then it asks for itself.
-    /// The call it waits for has its own deadline, `timeouts.request`, so that is the right value.
+    /// How long a call waits for another call that fetches the same object; then it fetches for
+    /// itself. It is `timeouts.request`, the deadline of the other call.
     #[serde(skip)]
     pub collapse_wait: Duration,
 }
@@ -53,22 +53,22 @@ pub struct Rule {
     pub operations: Vec<OperationPattern>,
     /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// How long an answer is fresh that does not say so itself.
+    /// How long a response is fresh that does not say so itself.
     pub ttl: Span,
-    /// How long after that it may still be used while a new one is fetched (RFC 5861 §3).
+    /// How much longer a stale response is served while a new one is fetched (RFC 5861 §3).
     pub stale_while_revalidate: Span,
-    /// How long after that it may still be used when Pigello fails (RFC 5861 §4).
+    /// How much longer a stale response is served while Pigello fails (RFC 5861 §4).
     pub stale_if_error: Span,
     /// How long a 404 or 410 is fresh that does not say so itself.
     pub negative_ttl: Span,
-    /// Takes a tenth of an answer's age for its freshness where `ttl` is zero and the answer has a
-    /// `Last-Modified` and states nothing else (RFC 9111 §4.2.2). Without it: true for a rule over
-    /// `paths`, false for one over `operations`.
+    /// Whether a response with `Last-Modified` that states no freshness is fresh for a tenth of its
+    /// age, if `ttl` is zero (RFC 9111 §4.2.2). Default: true for a rule over `paths`, false for one
+    /// over `operations`.
     pub heuristic: Option<bool>,
 }
 
 impl Rule {
-    /// Whether the rule is for this request.
+    /// Whether the rule covers a request.
     pub fn matches(&self, operation: Option<&Operation>, path: &str) -> bool {
         match operation {
             Some(operation) => self.operations.iter().any(|pattern| pattern.matches(operation)),
@@ -76,7 +76,7 @@ impl Rule {
         }
     }
 
-    /// Whether `Last-Modified` may give an answer its freshness.
+    /// Whether `Last-Modified` may give a response its lifetime (RFC 9111 §4.2.2).
     pub fn is_heuristic(&self) -> bool {
         self.heuristic.unwrap_or(!self.paths.is_empty())
     }
@@ -87,7 +87,7 @@ impl Default for Rule {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            // Short: `profile_picture` in a subtenant is a signed link that dies soon.
+            // Short: `profile_picture` in a subtenant is a signed link that expires soon.
             ttl: Span::from_secs(60),
             stale_while_revalidate: Span::from_secs(0),
             stale_if_error: Span::from_secs(600),
@@ -97,9 +97,7 @@ impl Default for Rule {
     }
 }
 
-/// The rule for a request, if it may be cached at all. The first one that matches decides.
-///
-/// People under protection are never in the cache, whatever a rule says.
+/// The first rule that covers a request. No rule covers people with a protected identity.
 pub(super) fn find<'a>(
     rules: &'a [Arc<Rule>],
     operation: Option<&Operation>,
@@ -109,14 +107,14 @@ pub(super) fn find<'a>(
     (!is_protected(operation, path)).then_some(rule)
 }
 
-/// By name, and by path: neither an operation of the configuration nor a free path rule opens what no
-/// rule may.
+/// Checks the operation's name and the path, because neither a configured operation nor a rule for
+/// paths may open the protected data.
 fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
     operation.is_some_and(Operation::is_protected_identity)
         || PROTECTED.find(path.as_bytes()).is_some()
 }
 
-/// Made once: every hit's path is looked through.
+/// Made once, because every hit's path is searched.
 static PROTECTED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("protectedidentity"));
 
 #[cfg(test)]
@@ -129,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_one_operation() {
+    fn the_default_rule_covers_one_operation() {
         let rules: Vec<_> = Settings::default().rules.into_iter().map(Arc::new).collect();
         let cached: Vec<_> = builtin_operations()
             .filter(|operation| find(&rules, Some(operation), "/").is_some())

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum AddressRefused {
     /// A link-local address, where metadata services are (RFC 3927, RFC 4291 §2.5.6).
     #[error("the name leads to a link-local address")]
     LinkLocal,
@@ -25,7 +25,7 @@ pub enum Refused {
 }
 
 /// Checks an address that a name resolved to.
-pub(super) fn check(address: IpAddr, private_allowed: bool) -> Result<(), Refused> {
+pub(super) fn check(address: IpAddr, private_allowed: bool) -> Result<(), AddressRefused> {
     let refused = match address {
         IpAddr::V4(v4) => v4_refusal(v4),
         IpAddr::V6(v6) => match embedded(v6) {
@@ -34,36 +34,36 @@ pub(super) fn check(address: IpAddr, private_allowed: bool) -> Result<(), Refuse
         },
     };
     match refused {
-        Some(Refused::Private) if private_allowed => Ok(()),
+        Some(AddressRefused::Private) if private_allowed => Ok(()),
         Some(refused) => Err(refused),
         None => Ok(()),
     }
 }
 
-fn v4_refusal(address: Ipv4Addr) -> Option<Refused> {
+fn v4_refusal(address: Ipv4Addr) -> Option<AddressRefused> {
     let [first, second, ..] = address.octets();
     if METADATA_V4.contains(&address) {
-        Some(Refused::Metadata)
+        Some(AddressRefused::Metadata)
     } else if address.is_link_local() {
-        Some(Refused::LinkLocal)
+        Some(AddressRefused::LinkLocal)
     } else if first == 0 || address.is_multicast() || first >= 240 {
-        Some(Refused::NoHost)
+        Some(AddressRefused::NoHost)
     } else if address.is_private() || address.is_loopback() || (first, second & 0xc0) == (100, 64) {
-        Some(Refused::Private)
+        Some(AddressRefused::Private)
     } else {
         None
     }
 }
 
-fn v6_refusal(address: Ipv6Addr) -> Option<Refused> {
+fn v6_refusal(address: Ipv6Addr) -> Option<AddressRefused> {
     if METADATA_V6.contains(&address) {
-        Some(Refused::Metadata)
+        Some(AddressRefused::Metadata)
     } else if address.is_unicast_link_local() {
-        Some(Refused::LinkLocal)
+        Some(AddressRefused::LinkLocal)
     } else if address.is_unspecified() || address.is_multicast() {
-        Some(Refused::NoHost)
+        Some(AddressRefused::NoHost)
     } else if address.is_unique_local() || address.is_loopback() {
-        Some(Refused::Private)
+        Some(AddressRefused::Private)
     } else {
         None
     }
@@ -97,31 +97,31 @@ mod tests {
         for (address, refused) in [
             ("93.184.216.34", None),
             ("2606:2800:220:1:248:1893:25c8:1946", None),
-            ("169.254.169.254", Some(Refused::Metadata)),
-            ("::ffff:169.254.169.254", Some(Refused::Metadata)),
-            ("64:ff9b::a9fe:a9fe", Some(Refused::Metadata)),
-            ("2002:a9fe:a9fe::1", Some(Refused::Metadata)),
-            ("fd00:ec2::254", Some(Refused::Metadata)),
-            ("100.100.100.200", Some(Refused::Metadata)),
-            ("169.254.1.1", Some(Refused::LinkLocal)),
-            ("fe80::1", Some(Refused::LinkLocal)),
-            ("10.0.0.1", Some(Refused::Private)),
-            ("172.31.255.255", Some(Refused::Private)),
+            ("169.254.169.254", Some(AddressRefused::Metadata)),
+            ("::ffff:169.254.169.254", Some(AddressRefused::Metadata)),
+            ("64:ff9b::a9fe:a9fe", Some(AddressRefused::Metadata)),
+            ("2002:a9fe:a9fe::1", Some(AddressRefused::Metadata)),
+            ("fd00:ec2::254", Some(AddressRefused::Metadata)),
+            ("100.100.100.200", Some(AddressRefused::Metadata)),
+            ("169.254.1.1", Some(AddressRefused::LinkLocal)),
+            ("fe80::1", Some(AddressRefused::LinkLocal)),
+            ("10.0.0.1", Some(AddressRefused::Private)),
+            ("172.31.255.255", Some(AddressRefused::Private)),
             ("172.32.0.1", None),
-            ("192.168.0.1", Some(Refused::Private)),
-            ("100.64.0.1", Some(Refused::Private)),
-            ("127.0.0.1", Some(Refused::Private)),
-            ("::1", Some(Refused::Private)),
-            ("::ffff:10.0.0.1", Some(Refused::Private)),
-            ("fc00::1", Some(Refused::Private)),
-            ("0.0.0.0", Some(Refused::NoHost)),
-            ("::", Some(Refused::NoHost)),
-            ("224.0.0.1", Some(Refused::NoHost)),
-            ("255.255.255.255", Some(Refused::NoHost)),
+            ("192.168.0.1", Some(AddressRefused::Private)),
+            ("100.64.0.1", Some(AddressRefused::Private)),
+            ("127.0.0.1", Some(AddressRefused::Private)),
+            ("::1", Some(AddressRefused::Private)),
+            ("::ffff:10.0.0.1", Some(AddressRefused::Private)),
+            ("fc00::1", Some(AddressRefused::Private)),
+            ("0.0.0.0", Some(AddressRefused::NoHost)),
+            ("::", Some(AddressRefused::NoHost)),
+            ("224.0.0.1", Some(AddressRefused::NoHost)),
+            ("255.255.255.255", Some(AddressRefused::NoHost)),
         ] {
             let address = address.parse().unwrap();
             assert_eq!(check(address, false).err(), refused, "{address}");
-            let allowed = refused.filter(|refused| *refused != Refused::Private);
+            let allowed = refused.filter(|refused| *refused != AddressRefused::Private);
             assert_eq!(check(address, true).err(), allowed, "{address}");
         }
     }

@@ -4,22 +4,22 @@ use std::io;
 
 use rustls::CertificateError;
 
-use super::{ConnectError, Refused, pool::OpenError};
+use super::{AddressRefused, ConnectError, pool::CheckoutError};
 use crate::error::{Error, Kind};
 
 /// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(super) enum RequestError {
     /// No connection could be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] CheckoutError),
     /// The exchange failed.
     #[error(transparent)]
     Exchange(#[from] hyper::Error),
 }
 
 /// The gateway's error for a request without a response.
-pub(super) fn classify(failure: SendError, body_error: Option<Kind>) -> Error {
+pub(super) fn classify(failure: RequestError, body_error: Option<Kind>) -> Error {
     // A request body that fails ends the exchange. That is not Pigello's fault.
     if let Some(kind) = body_error {
         let detail = match kind {
@@ -30,8 +30,8 @@ pub(super) fn classify(failure: SendError, body_error: Option<Kind>) -> Error {
         return Error::new(kind, detail).because(failure);
     }
     let (kind, detail) = match &failure {
-        SendError::Open(OpenError::Connect(error)) => from_connect(error),
-        SendError::Open(OpenError::Handshake(error)) | SendError::Exchange(error) => {
+        RequestError::Open(CheckoutError::Connect(error)) => from_connect(error),
+        RequestError::Open(CheckoutError::Handshake(error)) | RequestError::Exchange(error) => {
             from_exchange(error)
         }
     };
@@ -47,7 +47,7 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
         ConnectError::Resolve(_) | ConnectError::NoAddress => {
             (Kind::UpstreamDns, "the upstream's name does not resolve")
         }
-        ConnectError::Address(Refused::Private) => (
+        ConnectError::Address(AddressRefused::Private) => (
             Kind::UpstreamAddressRefused,
             "the upstream's name leads to a private address; `allow_private` in its profile allows that",
         ),

@@ -20,7 +20,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     Settings,
-    address::{self, Refused},
+    address::{self, AddressRefused},
 };
 use crate::{
     audit::UpstreamTls,
@@ -69,7 +69,7 @@ impl Connector {
     }
 
     /// Opens a connection.
-    pub async fn connect(&self) -> Result<Stream, ConnectError> {
+    pub async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
         let connect = self.target.connect();
         let opened = tokio::time::timeout(self.target.timeout, connect).await;
         opened.unwrap_or(Err(ConnectError::Timeout))
@@ -83,16 +83,16 @@ impl std::fmt::Debug for Connector {
 }
 
 impl ConnectTarget {
-    async fn connect(&self) -> Result<Stream, ConnectError> {
+    async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
         let tcp = self.dial().await?;
         tcp.set_nodelay(true).map_err(ConnectError::Io)?;
         let tcp = BatchedWriter::new(tcp);
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        let Some(tls) = &self.tls else { return Ok(UpstreamStream::Plain(tcp)) };
         let name =
             ServerName::try_from(self.origin.host().to_owned()).map_err(|_| ConnectError::Name)?;
         let stream = tls.connect(name, tcp).await.map_err(ConnectError::from_handshake)?;
         let session = tls_session(&stream).map(Arc::new);
-        Ok(Stream::Tls(Box::new(stream), session))
+        Ok(UpstreamStream::Tls(Box::new(stream), session))
     }
 
     async fn dial(&self) -> Result<TcpStream, ConnectError> {
@@ -117,7 +117,7 @@ impl ConnectTarget {
         Err(last)
     }
 
-    fn check(&self, address: SocketAddr) -> Result<(), Refused> {
+    fn check(&self, address: SocketAddr) -> Result<(), AddressRefused> {
         let is_literal = self.origin.host().parse::<IpAddr>().is_ok();
         if is_literal {
             return Ok(());
@@ -127,14 +127,14 @@ impl ConnectTarget {
 }
 
 /// A connection to the upstream.
-pub enum Stream {
+pub enum UpstreamStream {
     /// Plain, to a loopback address.
     Plain(BatchedWriter<TcpStream>),
     /// Verified TLS, and its session for the record.
     Tls(Box<TlsStream<BatchedWriter<TcpStream>>>, Option<Arc<UpstreamTls>>),
 }
 
-impl Stream {
+impl UpstreamStream {
     /// Whether ALPN chose HTTP/2. Without ALPN the protocol is HTTP/1.1.
     pub(super) fn is_http2(&self) -> bool {
         matches!(self, Self::Tls(stream, _) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
@@ -170,11 +170,11 @@ impl Stream {
     }
 }
 
-impl std::fmt::Debug for Stream {
+impl std::fmt::Debug for UpstreamStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Plain(_) => "Stream(plain)",
-            Self::Tls(..) => "Stream(TLS)",
+            Self::Plain(_) => "UpstreamStream(plain)",
+            Self::Tls(..) => "UpstreamStream(TLS)",
         })
     }
 }
@@ -193,7 +193,7 @@ fn tls_session(stream: &TlsStream<BatchedWriter<TcpStream>>) -> Option<UpstreamT
     Some(UpstreamTls { version, certificate })
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for UpstreamStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -206,7 +206,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for UpstreamStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -265,7 +265,7 @@ pub enum ConnectError {
     NoAddress,
     /// The name resolves to an address that is not dialled.
     #[error(transparent)]
-    Address(Refused),
+    Address(AddressRefused),
     /// The host is neither a DNS name nor an address.
     #[error("the host is not a name that TLS can verify")]
     Name,

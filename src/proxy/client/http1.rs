@@ -26,7 +26,7 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
-use super::{connect::Stream, exchange_waker::ExchangeWaker, pool::Pool};
+use super::{connect::UpstreamStream, exchange_waker::ExchangeWaker, pool::Pool};
 use crate::{
     audit::UpstreamTls,
     body::{Body, SMALL_BODY, hint_after},
@@ -34,7 +34,7 @@ use crate::{
     proxy::batched_io::PeerProbe,
 };
 
-type Driver = http1::Connection<TokioIo<Stream>, Body>;
+type Driver = http1::Connection<TokioIo<UpstreamStream>, Body>;
 
 /// A connection that carries one exchange after another.
 pub(super) struct Http1Conn {
@@ -51,7 +51,7 @@ pub(super) struct Http1Conn {
 
 impl Http1Conn {
     /// Starts HTTP/1.1 on an open stream, in an epoch of the pool.
-    pub(super) async fn open(stream: Stream, epoch: u64) -> hyper::Result<Box<Self>> {
+    pub(super) async fn open(stream: UpstreamStream, epoch: u64) -> hyper::Result<Box<Self>> {
         let (tls, probe) = (stream.tls().cloned(), stream.probe());
         let exchange = Arc::new(ExchangeWaker::default());
         let waker = Waker::from(Arc::clone(&exchange));

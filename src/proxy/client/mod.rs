@@ -27,11 +27,11 @@ use hyper::client::conn::TrySendError;
 use tokio::{sync::watch, time::Instant};
 use tower::Service;
 
-pub use address::Refused;
-pub use connect::{ConnectError, Connector, Stream, upstream_tls};
+pub use address::AddressRefused;
+pub use connect::{ConnectError, Connector, UpstreamStream, upstream_tls};
 
 use self::{
-    classify::SendError,
+    classify::RequestError,
     http1::ResponseBody,
     pool::{Checkout, Pool},
 };
@@ -57,11 +57,11 @@ pub struct Settings {
 
 /// The client of one upstream. Clones share its connections.
 #[derive(Clone, Debug)]
-pub struct Upstream {
+pub struct UpstreamClient {
     pool: Arc<Pool>,
 }
 
-impl Upstream {
+impl UpstreamClient {
     /// A client without a connection, for the runtime that this is called on. Each of `rotations` closes
     /// the connections that carried the old credentials: idle ones at once, others after their calls.
     pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
@@ -74,7 +74,11 @@ impl Upstream {
     ///
     /// The request is borrowed until it is sent: each `async` that it is moved through would have room of
     /// its own for it. `began` is now.
-    async fn send(&self, request: &mut Request<Body>, began: Instant) -> Result<Sent, SendError> {
+    async fn send(
+        &self,
+        request: &mut Request<Body>,
+        began: Instant,
+    ) -> Result<Sent, RequestError> {
         let is_repeatable = request.method().is_idempotent();
         loop {
             let (checkout, is_new) = match self.pool.take() {
@@ -149,7 +153,7 @@ const REUSE_WITHOUT_CHECK: Duration = Duration::from_millis(1);
 /// Sends one request outside the path, over a connection of its own. Its target is a path and query.
 pub async fn ask(settings: Settings, mut request: Request<Body>) -> Result<Response<Body>, Error> {
     let (_never, rotations) = watch::channel(0);
-    let sent = Upstream::new(settings, rotations).send(&mut request, Instant::now()).await;
+    let sent = UpstreamClient::new(settings, rotations).send(&mut request, Instant::now()).await;
     sent.map(|sent| sent.response).map_err(|failure| classify::classify(failure, None))
 }
 
@@ -159,7 +163,7 @@ struct Sent {
     tls: Option<Arc<UpstreamTls>>,
 }
 
-impl Service<Outbound> for Upstream {
+impl Service<Outbound> for UpstreamClient {
     type Response = Response<Body>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;

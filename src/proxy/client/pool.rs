@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     adaptive_limit::AdaptiveLimit,
-    connect::{ConnectError, Connector, Stream},
+    connect::{ConnectError, Connector, UpstreamStream},
     http1::Http1Conn,
 };
 use crate::{audit::UpstreamTls, body::Body, domain::Origin};
@@ -104,7 +104,7 @@ impl Pool {
     }
 
     /// Opens a connection, or takes the HTTP/2 connection that another call has opened meanwhile.
-    pub(super) async fn open(&self) -> Result<Checkout, OpenError> {
+    pub(super) async fn open(&self) -> Result<Checkout, CheckoutError> {
         let is_http2 = self.state.lock().is_http2;
         let _opening = if is_http2 { Some(self.opening.lock().await) } else { None };
         if is_http2 && let Some(checkout) = self.take() {
@@ -197,7 +197,7 @@ async fn close_idle(pool: Weak<Pool>, idle_timeout: Duration) {
 }
 
 /// Starts HTTP/2. A task of its own polls the connection, because many calls use it.
-async fn open_http2(stream: Stream) -> hyper::Result<Http2Conn> {
+async fn open_http2(stream: UpstreamStream) -> hyper::Result<Http2Conn> {
     let tls = stream.tls().cloned();
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -221,7 +221,7 @@ async fn open_http2(stream: Stream) -> hyper::Result<Http2Conn> {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
+pub(super) enum CheckoutError {
     /// It could not be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),

@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_mins(1);
 
 struct Scene {
     listener: TcpListener,
-    upstream: Upstream,
+    upstream: UpstreamClient,
     rotate: watch::Sender<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Scene {
             tls: None,
         };
         let (rotate, rotations) = watch::channel(0);
-        Self { listener, upstream: Upstream::new(settings, rotations), rotate }
+        Self { listener, upstream: UpstreamClient::new(settings, rotations), rotate }
     }
 
     async fn accept(&self) -> TcpStream {
@@ -67,11 +67,11 @@ impl Scene {
     }
 }
 
-async fn get(upstream: &Upstream) -> Result<Response<Body>, Error> {
+async fn get(upstream: &UpstreamClient) -> Result<Response<Body>, Error> {
     send(upstream, Method::GET).await
 }
 
-async fn send(upstream: &Upstream, method: Method) -> Result<Response<Body>, Error> {
+async fn send(upstream: &UpstreamClient, method: Method) -> Result<Response<Body>, Error> {
     let id = RequestId::fresh();
     let trace = TraceContext::continue_or_begin(None, id);
     let context = CallContext::begin(SystemTime::now(), id, trace, false);

@@ -28,11 +28,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
-    Drain, Refused, Settings,
-    socket::Stream,
+    Drain, OnRefused, Settings,
+    socket::CallerStream,
     strict::{CloseMode, HeadLimits, HttpVersion, StrictReader},
     timeout_io::TimeoutIo,
-    tls::{Accepted, Protocol, ServerTls},
+    tls::{AcceptedTls, Protocol, ServerTls},
 };
 use crate::{
     error::{BoxError, Chain},
@@ -79,7 +79,7 @@ pub(super) struct Server<P> {
     path: SharedService<P>,
     settings: Settings,
     tls: Option<Arc<ServerTls>>,
-    refused: Refused,
+    refused: OnRefused,
     drain: Drain,
 }
 
@@ -89,7 +89,7 @@ impl<P: Path> Server<P> {
         path: P,
         settings: Settings,
         tls: Option<Arc<ServerTls>>,
-        refused: Refused,
+        refused: OnRefused,
         drain: Drain,
     ) -> Self {
         let mut http1 = http1::Builder::new();
@@ -121,7 +121,7 @@ impl<P: Path> Server<P> {
     }
 
     /// Serves a connection until it ends.
-    pub(super) async fn serve(self: Arc<Self>, stream: Stream, peer: Peer) {
+    pub(super) async fn serve(self: Arc<Self>, stream: CallerStream, peer: Peer) {
         let stream = BatchedWriter::new(stream);
         match &self.tls {
             None => {
@@ -136,14 +136,14 @@ impl<P: Path> Server<P> {
     }
 
     /// Does the TLS handshake first, within the time limit of a head.
-    async fn handshake(&self, stream: BatchedWriter<Stream>, peer: Peer, tls: &ServerTls) {
+    async fn handshake(&self, stream: BatchedWriter<CallerStream>, peer: Peer, tls: &ServerTls) {
         let limit = self.settings.timeouts.head;
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(limit, tls.accept(stream)) => accepted,
             () = drained(&self.drain, None) => return,
         };
         match accepted {
-            Ok(Ok(Accepted { stream, revoked, names, protocol })) => {
+            Ok(Ok(AcceptedTls { stream, revoked, names, protocol })) => {
                 let connection = Connection::new(peer, names);
                 Box::pin(self.run(stream, connection, protocol, Channel::Tls(revoked))).await;
             }
@@ -253,7 +253,7 @@ impl<P: Path> Server<P> {
 
 /// The transport of a connection.
 enum Channel {
-    Plain(PeerProbe<Stream>),
+    Plain(PeerProbe<CallerStream>),
     /// TLS, and the token that is cancelled when its listener does not accept the handshake any more.
     Tls(CancellationToken),
 }

@@ -38,7 +38,7 @@ pub use self::{
 use crate::{domain::ListenerName, error::Kind};
 
 /// Called for a connection that is refused before it has a request.
-pub type Refused = Arc<dyn Fn(Kind) + Send + Sync>;
+pub type OnRefused = Arc<dyn Fn(Kind) + Send + Sync>;
 
 /// The limits of one connection.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ pub struct Listener<P> {
     /// TLS towards callers.
     pub tls: Option<Arc<ServerTls>>,
     /// Called for connections whose handshake fails.
-    pub refused: Refused,
+    pub refused: OnRefused,
     /// The permits for further connections of the gateway.
     pub connections: Arc<Semaphore>,
     /// The gauge of open connections.

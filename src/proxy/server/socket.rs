@@ -168,17 +168,17 @@ pub enum TokioSocket {
 }
 
 impl TokioSocket {
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(CallerStream, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+                Ok((CallerStream::Tcp(stream), Peer::Tcp(address)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let peer = stream.peer_cred()?;
                 let peer = Peer::Unix { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
-                Ok((Stream::Unix(stream), peer))
+                Ok((CallerStream::Unix(stream), peer))
             }
         }
     }
@@ -186,12 +186,12 @@ impl TokioSocket {
 
 /// A caller's connection.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum CallerStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl AsFd for Stream {
+impl AsFd for CallerStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
@@ -200,7 +200,7 @@ impl AsFd for Stream {
     }
 }
 
-impl batched_io::Socket for Stream {
+impl batched_io::Socket for CallerStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
@@ -216,7 +216,7 @@ impl batched_io::Socket for Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for CallerStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -229,7 +229,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for CallerStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -283,7 +283,7 @@ mod tests {
             let Address::Tcp(address) = bound.address().clone() else { panic!("TCP") };
             let socket = bound.into_tokio().unwrap();
             let (accepted, _caller) = tokio::join!(socket.accept(), TcpStream::connect(address));
-            let (Stream::Tcp(stream), _) = accepted.unwrap() else { panic!("TCP") };
+            let (CallerStream::Tcp(stream), _) = accepted.unwrap() else { panic!("TCP") };
             assert!(stream.nodelay().unwrap());
         }
     }

@@ -64,7 +64,7 @@ struct TlsVersion {
 }
 
 /// A connection whose handshake is done.
-pub(super) struct Accepted<S> {
+pub(super) struct AcceptedTls<S> {
     pub(super) stream: TlsStream<S>,
     /// Cancelled when the listener would not accept its certificate any more.
     pub(super) revoked: CancellationToken,
@@ -148,7 +148,7 @@ impl ServerTls {
     }
 
     /// Does the handshake.
-    pub(super) async fn accept<S>(&self, stream: S) -> Result<Accepted<S>, HandshakeError>
+    pub(super) async fn accept<S>(&self, stream: S) -> Result<AcceptedTls<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -162,7 +162,7 @@ impl ServerTls {
             None => Protocol::Unknown,
         };
         let names = names(connection).ok_or(HandshakeError::Certificate(None))?;
-        Ok(Accepted { stream, revoked: current.revoked.clone(), names, protocol })
+        Ok(AcceptedTls { stream, revoked: current.revoked.clone(), names, protocol })
     }
 }
 

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn each_proof_identifies_its_caller() {
+    fn each_proof_names_its_caller() {
         let unix = |uid| Peer::Unix { uid, gid: 5, pid: Some(7) };
         let tcp = Peer::Tcp("127.0.0.1:5".parse().unwrap());
         let unix_proof = |uid| Proof::UnixPeer { uid, gid: 5, pid: Some(7) };

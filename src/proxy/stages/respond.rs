@@ -150,7 +150,7 @@ pub(in crate::proxy) fn refusal(
 fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
     let kind = error.kind();
     let mut buffer = [0; 36];
-    let body = Problem {
+    let body = ProblemDocument {
         kind: base.type_of(kind.label()),
         title: kind.title(),
         status: kind.status().as_u16(),
@@ -201,7 +201,7 @@ fn set_request_id(headers: &mut HeaderMap, id: RequestId) {
 
 /// The members of a problem document (RFC 9457 §3.1).
 #[derive(Serialize)]
-struct Problem<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,

@@ -31,7 +31,7 @@ use self::{
     trouble::Troubles,
 };
 use crate::{
-    audit::{Record, Watch},
+    audit::{Record, RecordObserver},
     domain::{LabelValue, ProfileName},
 };
 
@@ -148,8 +148,8 @@ impl Default for Inner {
     }
 }
 
-impl Watch for Activity {
-    fn saw(&self, records: &mut dyn Iterator<Item = &Record>) {
+impl RecordObserver for Activity {
+    fn observe(&self, records: &mut dyn Iterator<Item = &Record>) {
         // Calls count as ended when their batch is written, a few milliseconds later.
         self.add(records, SystemTime::now());
     }

@@ -16,7 +16,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
     error::Chain,
-    proxy::client::{self, ConnectError, Connector, Stream},
+    proxy::client::{self, ConnectError, Connector, UpstreamStream},
 };
 
 /// Tests a profile's upstream; with `set` it sends a request as well. Returns the upstream's clock.
@@ -162,9 +162,9 @@ async fn resolved(profile: &Profile) -> String {
 }
 
 /// A finished handshake, and how long its certificate remains valid.
-fn tls(steps: &Steps, stream: &Stream, took: u128) -> Step {
+fn tls(steps: &Steps, stream: &UpstreamStream, took: u128) -> Step {
     let described = format!("{} in {took} ms", stream.describe());
-    let Stream::Tls(session, _) = stream else {
+    let UpstreamStream::Tls(session, _) = stream else {
         return Step::doubtful(&steps.tls, "plain TCP, no TLS")
             .advise(Some("the secret goes over this connection in clear"));
     };

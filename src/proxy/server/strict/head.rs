@@ -23,7 +23,7 @@ pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, ParseError> {
     // Old clients send an empty line before a request (RFC 9112 §2.2).
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let version = request_line(line(&mut rest)?)?;
-    let mut fields = Fields { version, count: 0, length: None, chunked: false };
+    let mut fields = FramingFields { version, count: 0, length: None, chunked: false };
     loop {
         let line = line(&mut rest)?;
         if line.is_empty() {
@@ -125,14 +125,14 @@ fn check_version(version: &[u8]) -> Result<Version, ParseError> {
     }
 }
 
-struct Fields {
+struct FramingFields {
     version: Version,
     count: usize,
     length: Option<u64>,
     chunked: bool,
 }
 
-impl Fields {
+impl FramingFields {
     fn see(&mut self, line: &[u8]) -> Result<(), ParseError> {
         let (name, value) = field(line)?;
         if name.eq_ignore_ascii_case(b"content-length") {

@@ -78,7 +78,7 @@ enum ParserState {
 }
 
 /// The result of parsing some bytes.
-enum Step {
+enum ParseStep {
     /// This many bytes may pass. The rest is another message or incomplete.
     Pass(usize),
     /// More bytes are needed.
@@ -109,29 +109,29 @@ impl<S> StrictReader<S> {
 
     /// Parses up to the end of the message. A head and a body that came in one piece pass in one piece, so
     /// that hyper needs one buffer for them.
-    fn parse_message(&mut self, bytes: &[u8]) -> Step {
+    fn parse_message(&mut self, bytes: &[u8]) -> ParseStep {
         let mut passed = 0;
         loop {
             match self.parse(bytes.get(passed..).unwrap_or_default()) {
-                Step::Pass(length) => {
+                ParseStep::Pass(length) => {
                     passed += length;
                     let is_in_body =
                         matches!(self.state, ParserState::Length(_) | ParserState::Chunked(_));
                     if length == 0 || passed == bytes.len() || !is_in_body {
-                        return Step::Pass(passed);
+                        return ParseStep::Pass(passed);
                     }
                 }
                 step if passed == 0 => return step,
                 // The correct part passes first. The next call returns the same step for the rest.
-                Step::More | Step::Refuse(_) | Step::Fail(_) => {
-                    return Step::Pass(passed);
+                ParseStep::More | ParseStep::Refuse(_) | ParseStep::Fail(_) => {
+                    return ParseStep::Pass(passed);
                 }
             }
         }
     }
 
     /// Parses bytes that follow the last ones.
-    fn parse(&mut self, bytes: &[u8]) -> Step {
+    fn parse(&mut self, bytes: &[u8]) -> ParseStep {
         match &mut self.state {
             ParserState::Opening => self.opening(bytes),
             ParserState::Head => self.head(bytes),
@@ -141,54 +141,54 @@ impl<S> StrictReader<S> {
                 if *left == 0 {
                     self.state = ParserState::Head;
                 }
-                Step::Pass(take)
+                ParseStep::Pass(take)
             }
             ParserState::Chunked(chunked) => match chunked.advance(bytes) {
                 Ok(take) => {
                     if chunked.is_over() {
                         self.state = ParserState::Head;
                     }
-                    Step::Pass(take)
+                    ParseStep::Pass(take)
                 }
                 Err(error) => {
                     // The head has passed, so the reader of the body gets the error.
                     self.state = ParserState::Broken(error);
-                    Step::Fail(broken(error))
+                    ParseStep::Fail(broken(error))
                 }
             },
             ParserState::Http2(budget) => match budget.advance(bytes, Instant::now) {
-                Ok(()) => Step::Pass(bytes.len()),
-                Err(abuse) => Step::Fail(io::Error::other(abuse)),
+                Ok(()) => ParseStep::Pass(bytes.len()),
+                Err(abuse) => ParseStep::Fail(io::Error::other(abuse)),
             },
-            ParserState::Refused => Step::Pass(0),
-            ParserState::Broken(error) => Step::Fail(broken(*error)),
+            ParserState::Refused => ParseStep::Pass(0),
+            ParserState::Broken(error) => ParseStep::Fail(broken(*error)),
         }
     }
 
-    fn opening(&mut self, bytes: &[u8]) -> Step {
+    fn opening(&mut self, bytes: &[u8]) -> ParseStep {
         if let Some(frames) = bytes.strip_prefix(PREFACE) {
             let mut budget = FrameBudget::new(Instant::now(), 0);
             let step = budget.advance(frames, Instant::now);
             self.state = ParserState::Http2(budget);
             return match step {
-                Ok(()) => Step::Pass(bytes.len()),
-                Err(abuse) => Step::Fail(io::Error::other(abuse)),
+                Ok(()) => ParseStep::Pass(bytes.len()),
+                Err(abuse) => ParseStep::Fail(io::Error::other(abuse)),
             };
         }
         if PREFACE.starts_with(bytes) {
-            return Step::More;
+            return ParseStep::More;
         }
         let step = self.head(bytes);
         match step {
             // The peer would not understand a response.
-            Step::Refuse(ParseError::NotHttp) => {
-                Step::Fail(io::Error::new(io::ErrorKind::InvalidData, ParseError::NotHttp))
+            ParseStep::Refuse(ParseError::NotHttp) => {
+                ParseStep::Fail(io::Error::new(io::ErrorKind::InvalidData, ParseError::NotHttp))
             }
             step => step,
         }
     }
 
-    fn head(&mut self, bytes: &[u8]) -> Step {
+    fn head(&mut self, bytes: &[u8]) -> ParseStep {
         // One empty line before a request is skipped (RFC 9112 §2.2).
         let skip = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
         let Some(end) = bytes.get(skip..).and_then(|rest| END.find(rest)) else {
@@ -197,7 +197,7 @@ impl<S> StrictReader<S> {
         let end = skip + end + 4;
         let head = bytes.get(..end).unwrap_or_default();
         if end > self.limits.bytes {
-            return Step::Refuse(too_large(head));
+            return ParseStep::Refuse(too_large(head));
         }
         match head::check(head, self.limits.fields) {
             Ok(framing) => {
@@ -206,24 +206,24 @@ impl<S> StrictReader<S> {
                     Framing::Length(length) => ParserState::Length(length),
                     Framing::Chunked => ParserState::Chunked(Chunked::new()),
                 };
-                Step::Pass(end)
+                ParseStep::Pass(end)
             }
-            Err(error) => Step::Refuse(error),
+            Err(error) => ParseStep::Refuse(error),
         }
     }
 
-    fn incomplete_head(&self, bytes: &[u8]) -> Step {
+    fn incomplete_head(&self, bytes: &[u8]) -> ParseStep {
         let is_bare = |at: usize| at == 0 || bytes.get(at - 1) != Some(&b'\r');
         if memchr::memchr_iter(b'\n', bytes).any(is_bare) {
-            return Step::Refuse(ParseError::LineEnd);
+            return ParseStep::Refuse(ParseError::LineEnd);
         }
         if bytes.len() > self.limits.bytes {
-            return Step::Refuse(too_large(bytes));
+            return ParseStep::Refuse(too_large(bytes));
         }
         // A complete request line that is wrong stays wrong.
         match head::check_request_line(bytes) {
-            Some(Err(error)) => Step::Refuse(error),
-            Some(Ok(())) | None => Step::More,
+            Some(Err(error)) => ParseStep::Refuse(error),
+            Some(Ok(())) | None => ParseStep::More,
         }
     }
 
@@ -233,10 +233,10 @@ impl<S> StrictReader<S> {
         let step = self.parse_message(&held);
         self.held = held;
         match step {
-            Step::Pass(0) | Step::More => return Ok(false),
-            Step::Pass(length) => self.cleared = length,
-            Step::Refuse(error) => self.refuse(error),
-            Step::Fail(error) => return Err(error),
+            ParseStep::Pass(0) | ParseStep::More => return Ok(false),
+            ParseStep::Pass(length) => self.cleared = length,
+            ParseStep::Refuse(error) => self.refuse(error),
+            ParseStep::Fail(error) => return Err(error),
         }
         Ok(true)
     }
@@ -299,15 +299,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictReader<S> {
             if this.held.is_empty() {
                 // The rule: a complete message, which passes without a copy.
                 match this.parse_message(read) {
-                    Step::Pass(length) if length == read.len() => return Poll::Ready(Ok(())),
-                    Step::Pass(length) if length > 0 => {
+                    ParseStep::Pass(length) if length == read.len() => return Poll::Ready(Ok(())),
+                    ParseStep::Pass(length) if length > 0 => {
                         this.held.extend_from_slice(read.get(length..).unwrap_or_default());
                         buffer.set_filled(before + length);
                         return Poll::Ready(Ok(()));
                     }
-                    Step::Fail(error) => return Poll::Ready(Err(error)),
+                    ParseStep::Fail(error) => return Poll::Ready(Err(error)),
                     // Parsed again below, when it is held.
-                    Step::Pass(_) | Step::More | Step::Refuse(_) => {}
+                    ParseStep::Pass(_) | ParseStep::More | ParseStep::Refuse(_) => {}
                 }
             }
             this.held.extend_from_slice(read);

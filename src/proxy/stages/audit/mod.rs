@@ -26,7 +26,7 @@ pub use self::{
     admit::admit,
     body::RecordedBody,
     intend::{Intend, intend},
-    open::{ListenerContext, Open, Refusal, open},
+    open::{ListenerContext, MakeRefusal, OpenRecord, open},
 };
 use crate::{
     audit::Unwritable,

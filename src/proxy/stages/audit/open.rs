@@ -69,26 +69,26 @@ impl ListenerContext {
 }
 
 /// Makes the response for an error, and logs its cause.
-pub type Refusal = fn(&Error, RequestId, &ProblemBase) -> Response<Body>;
+pub type MakeRefusal = fn(&Error, RequestId, &ProblemBase) -> Response<Body>;
 
 /// Opens a record for each request. `refusal` replaces a response whose record cannot be kept.
 pub fn open<S>(
     listener: ListenerContext,
-    refusal: Refusal,
-) -> impl Layer<S, Service = Open<S>> + Clone {
+    refusal: MakeRefusal,
+) -> impl Layer<S, Service = OpenRecord<S>> + Clone {
     let listener = Arc::new(listener);
-    layer_fn(move |inner| Open { inner, listener: Arc::clone(&listener), refusal })
+    layer_fn(move |inner| OpenRecord { inner, listener: Arc::clone(&listener), refusal })
 }
 
 /// See [`open`].
 #[derive(Clone, Debug)]
-pub struct Open<S> {
+pub struct OpenRecord<S> {
     inner: S,
     listener: Arc<ListenerContext>,
-    refusal: Refusal,
+    refusal: MakeRefusal,
 }
 
-impl<S> Service<Arrival> for Open<S>
+impl<S> Service<Arrival> for OpenRecord<S>
 where
     S: Service<Opened, Response = Response<Body>, Error = Infallible>,
 {
@@ -130,12 +130,12 @@ where
 }
 
 pin_project! {
-    /// The future of [`Open`]. Dropping it before it completes closes the record.
+    /// The future of [`OpenRecord`]. Dropping it before it completes closes the record.
     pub struct OpenFuture<F> {
         #[pin]
         inner: F,
         guard: Option<RecordGuard>,
-        refusal: Refusal,
+        refusal: MakeRefusal,
         held_back: Option<Box<HeldBack>>,
     }
 }
@@ -182,7 +182,7 @@ struct HeldBack {
 fn hold_back(
     response: Response<Body>,
     mut guard: RecordGuard,
-    refusal: Refusal,
+    refusal: MakeRefusal,
 ) -> Either<Response<RecordedBody>, HeldBack> {
     if let Err(unwritable) = guard.listener.trail.admit() {
         let response = in_place_of(&response, unwritable, &guard, refusal);
@@ -218,7 +218,7 @@ fn in_place_of(
     response: &Response<Body>,
     unwritable: Unwritable,
     guard: &RecordGuard,
-    refusal: Refusal,
+    refusal: MakeRefusal,
 ) -> Response<Body> {
     let mut instead =
         refusal(&unavailable(unwritable), guard.context.id(), &guard.listener.problem_base);

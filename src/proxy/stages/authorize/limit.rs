@@ -17,23 +17,23 @@ use crate::{
 
 /// The limits of all callers that have any, and how far each is used.
 #[derive(Default)]
-pub struct Limits {
-    by_name: HashMap<LabelValue, Arc<CallerUsage>>,
+pub struct CallerLimiters {
+    by_name: HashMap<LabelValue, Arc<CallerLimiter>>,
 }
 
-struct CallerUsage {
+struct CallerLimiter {
     limits: CallerLimits,
     rate: Option<DefaultDirectRateLimiter>,
     in_flight: Option<Arc<Semaphore>>,
 }
 
-impl fmt::Debug for Limits {
+impl fmt::Debug for CallerLimiters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.by_name.keys()).finish()
     }
 }
 
-impl Limits {
+impl CallerLimiters {
     /// The limits of those rules, unused.
     pub fn new(rules: &[Arc<CallerRule>]) -> Self {
         Self::default().renew(rules)
@@ -43,12 +43,13 @@ impl Limits {
     #[must_use]
     pub fn renew(&self, rules: &[Arc<CallerRule>]) -> Self {
         let limited = rules.iter().filter(|rule| rule.limits != CallerLimits::default());
-        let usages = limited.map(|rule| {
-            let same = self.by_name.get(&rule.name).filter(|usage| usage.limits == rule.limits);
-            let usage = same.map_or_else(|| Arc::new(CallerUsage::new(rule.limits)), Arc::clone);
-            (rule.name.clone(), usage)
+        let limiters = limited.map(|rule| {
+            let same = self.by_name.get(&rule.name).filter(|limiter| limiter.limits == rule.limits);
+            let limiter =
+                same.map_or_else(|| Arc::new(CallerLimiter::new(rule.limits)), Arc::clone);
+            (rule.name.clone(), limiter)
         });
-        Self { by_name: usages.collect() }
+        Self { by_name: limiters.collect() }
     }
 
     /// Counts a call, or refuses it. The permit is for callers that have a limit of calls in flight.
@@ -56,16 +57,16 @@ impl Limits {
         if self.by_name.is_empty() {
             return Ok(None);
         }
-        let usage = caller.name().and_then(|name| self.by_name.get(name));
-        let Some(usage) = usage else { return Ok(None) };
-        let permit = match &usage.in_flight {
+        let limiter = caller.name().and_then(|name| self.by_name.get(name));
+        let Some(limiter) = limiter else { return Ok(None) };
+        let permit = match &limiter.in_flight {
             Some(in_flight) => Some(Arc::clone(in_flight).try_acquire_owned().map_err(|_| {
                 let detail = "the caller has too many calls under way (`concurrency`)";
                 Error::new(Kind::RateLimited, detail).retry_after(Duration::from_secs(1))
             })?),
             None => None,
         };
-        if let Some(rate) = &usage.rate {
+        if let Some(rate) = &limiter.rate {
             rate.check().map_err(|not_until| {
                 let wait = not_until.wait_time_from(rate.clock().now());
                 let detail = "the caller sends more calls a second than it may (`rate`)";
@@ -76,7 +77,7 @@ impl Limits {
     }
 }
 
-impl CallerUsage {
+impl CallerLimiter {
     fn new(limits: CallerLimits) -> Self {
         let rate = limits.rate.map(|rate| {
             RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
@@ -107,8 +108,8 @@ mod tests {
         })]
     }
 
-    fn limits(limits: CallerLimits) -> Limits {
-        Limits::new(&rules(limits))
+    fn limits(limits: CallerLimits) -> CallerLimiters {
+        CallerLimiters::new(&rules(limits))
     }
 
     #[test]

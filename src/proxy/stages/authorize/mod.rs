@@ -13,7 +13,7 @@ mod policy;
 use std::sync::Arc;
 
 pub use self::{
-    limit::Limits,
+    limit::CallerLimiters,
     policy::{Access, Decision, Mode, Policy, Refusal, Unmatched},
 };
 use super::shared::transition::{Transition, TransitionLayer};

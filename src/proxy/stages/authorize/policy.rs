@@ -6,7 +6,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::CallerLimiters;
 use crate::{
     domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
     error::{Error, Kind},
@@ -24,10 +24,10 @@ pub struct Policy {
     /// Whether refusals are enforced.
     pub mode: Mode,
     /// The limits of each caller.
-    pub limits: Limits,
+    pub limits: CallerLimiters,
 }
 
-/// What becomes of callers that match no entry.
+/// What happens to callers that match no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Unidentified")]
@@ -45,7 +45,7 @@ pub enum Unmatched {
     /// They are refused.
     #[default]
     Deny,
-    /// They are forwarded for callers that may use `*`.
+    /// They are forwarded, for callers that may use `*`.
     Forward,
 }
 
@@ -53,10 +53,10 @@ pub enum Unmatched {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// What is not allowed is refused.
+    /// A call that is not allowed is refused.
     #[default]
     Enforce,
-    /// What is not allowed goes through, and the audit trail says that it would be refused.
+    /// A call that is not allowed is served, and the audit trail records that it would be refused.
     Report,
 }
 
@@ -178,7 +178,13 @@ mod tests {
 
     fn policy(unidentified: Access, unmatched: Unmatched) -> Policy {
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce, limits: Limits::default() }
+        Policy {
+            catalog,
+            unidentified,
+            unmatched,
+            mode: Mode::Enforce,
+            limits: CallerLimiters::default(),
+        }
     }
 
     fn billing(allow: &[&str]) -> Caller {

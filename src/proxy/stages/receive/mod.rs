@@ -43,7 +43,7 @@ pub struct RequestLimits {
 
 /// The requests that one listener accepts.
 #[derive(Debug)]
-pub struct Rules {
+pub struct ListenerRules {
     /// Its host names.
     pub hosts: HostRules,
     /// The size limits of a request.
@@ -53,7 +53,7 @@ pub struct Rules {
 }
 
 /// Refuses requests that are malformed, ambiguous or not addressed to this listener.
-pub fn receive<S>(rules: Rules) -> impl Layer<S, Service = Receive<S>> + Clone {
+pub fn receive<S>(rules: ListenerRules) -> impl Layer<S, Service = Receive<S>> + Clone {
     let rules = Arc::new(rules);
     layer_fn(move |inner| Receive { inner, rules: Arc::clone(&rules) })
 }
@@ -62,7 +62,7 @@ pub fn receive<S>(rules: Rules) -> impl Layer<S, Service = Receive<S>> + Clone {
 #[derive(Clone, Debug)]
 pub struct Receive<S> {
     inner: S,
-    rules: Arc<Rules>,
+    rules: Arc<ListenerRules>,
 }
 
 impl<S> Service<Opened> for Receive<S>
@@ -86,7 +86,7 @@ where
     }
 }
 
-impl Rules {
+impl ListenerRules {
     /// The received request, or `None` for `OPTIONS *`, which asks about the server itself (RFC 9110
     /// §9.3.7).
     fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {

@@ -33,18 +33,18 @@ use crate::{
     proxy::call::{Head, Resolved, SharedService},
 };
 
-/// Repeating failed calls.
+/// Retries of failed calls.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Retry")]
 pub struct RetrySettings {
-    /// How often a call is tried at most, the first time included. 1 never repeats.
+    /// Attempts at most, including the first; 1 never retries.
     #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
-    /// How much load repeats may add, as a share of all calls: 0.2 is a fifth.
+    /// The load that retries may add, as a share of all calls: 0.2 is a fifth.
     #[schemars(range(min = 0, max = 1))]
     pub budget: f64,
-    /// How much of a request's body is kept for another attempt. A larger body is sent once.
+    /// The size of a request body that is kept for another attempt. A larger body is sent once.
     pub body_bytes: ByteSize,
     /// How long a caller may take for the next piece of its body: `timeouts.body_read`.
     #[serde(skip)]

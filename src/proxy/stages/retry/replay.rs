@@ -47,7 +47,7 @@ impl ReplayBody {
             Some(bytes) => Self::Memory(bytes),
             None => Self::Streamed(Arc::new(StreamedBody {
                 read_limit: limits.read,
-                progress: Mutex::new(Progress::new(body, limits.keep)),
+                progress: Mutex::new(ReadProgress::new(body, limits.keep)),
             })),
         }
     }
@@ -88,11 +88,11 @@ impl ReplayBody {
 /// A body from the caller, shared by the attempts.
 pub(super) struct StreamedBody {
     read_limit: Duration,
-    progress: Mutex<Progress>,
+    progress: Mutex<ReadProgress>,
 }
 
 /// How far a streamed body has been read.
-struct Progress {
+struct ReadProgress {
     source: Body,
     keep: usize,
     /// The frames so far; `None` once they are over the limit or the body has failed.
@@ -105,7 +105,7 @@ struct Progress {
     sent: Option<Instant>,
 }
 
-impl Progress {
+impl ReadProgress {
     fn new(source: Body, keep: usize) -> Self {
         Self {
             source,

@@ -15,20 +15,20 @@ use tokio::time::Instant;
 
 use crate::domain::Span;
 
-/// Leaving an upstream alone that keeps failing.
+/// The circuit breaker: stops requests to an upstream that keeps failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Breaker")]
 pub struct CircuitBreakerSettings {
-    /// Whether it is ever left alone.
+    /// Whether the breaker ever opens.
     pub enabled: bool,
-    /// Failures within ten seconds after which it is, if they are at least half of the calls. A
-    /// failure is a connection that cannot be made or breaks off, an answer that takes too long, or
-    /// a 502, 503 or 504.
+    /// Failures within ten seconds that open the breaker, if they are at least half of the requests.
+    /// A failure is a connection that fails or breaks off, a response that takes too long, or a 502,
+    /// 503 or 504.
     #[schemars(range(min = 1))]
     pub failures: u32,
-    /// For how long; then one call finds out whether it is back. Doubled each time it is not, up to
-    /// a minute.
+    /// How long the breaker stays open; then one request probes the upstream. Each failed probe
+    /// doubles the pause, up to a minute.
     pub pause: Span,
 }
 
