@@ -27,7 +27,7 @@ use crate::{
     domain::CredentialsName,
     error::Chain,
     proxy::{cache::Store, server::Bound},
-    telemetry::Exporter,
+    telemetry::TraceExporter,
 };
 
 /// The tasks beside the workers.
@@ -209,7 +209,7 @@ impl Supervisor {
     }
 
     /// Sends the spans of traced calls.
-    pub(super) fn trace(&mut self, traces: Option<Exporter>) {
+    pub(super) fn trace(&mut self, traces: Option<TraceExporter>) {
         if let Some(exporter) = traces {
             self.tasks.spawn(exporter.run(self.ending.clone()));
         }

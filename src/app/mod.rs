@@ -49,7 +49,7 @@ use crate::{
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
     proxy::server::{BindError, Bound, Drain, Inherited},
-    telemetry::{Activity, Exporter, Metrics, Tracer},
+    telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
 /// A gateway whose sockets are open and that serves nobody yet.
@@ -59,7 +59,7 @@ pub struct Gateway {
     shared: Shared,
     listeners: Vec<(ListenerSettings, Bound)>,
     admin: Option<Bound>,
-    traces: Option<Exporter>,
+    traces: Option<TraceExporter>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     looks: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }

@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     directory::{Segment, private},
     encode::Removal,
-    export::Progress,
+    export::ExportProgress,
     recover,
     settings::Settings,
 };
@@ -34,7 +34,7 @@ pub(super) struct Rules {
     pub(super) retain_for: Option<Duration>,
     pub(super) retain_bytes: Option<u64>,
     /// How far the trail has left the host, if it is to: nothing goes before it has.
-    pub(super) exported: Option<Arc<Progress>>,
+    pub(super) exported: Option<Arc<ExportProgress>>,
 }
 
 impl Rules {

@@ -14,7 +14,7 @@ use super::{
     checkpoint::{self, Checkpoint, Publisher},
     directory::{Directory, DirectoryError},
     encode::Encoder,
-    export::{ExportError, Exporter, Progress},
+    export::{AuditExporter, ExportError, ExportProgress},
     keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
     observer::Watch,
     queue::{Item, Shared, Unwritable},
@@ -37,7 +37,7 @@ struct Inner {
     directory: PathBuf,
     thread: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
-    exporter: Mutex<Option<Exporter>>,
+    exporter: Mutex<Option<AuditExporter>>,
 }
 
 impl Trail {
@@ -95,16 +95,16 @@ impl Trail {
         })))
     }
 
-    fn export(&self, settings: &Settings) -> Result<Option<Arc<Progress>>, OpenError> {
+    fn export(&self, settings: &Settings) -> Result<Option<Arc<ExportProgress>>, OpenError> {
         let Some(collector) = &settings.export_to else { return Ok(None) };
         let shared = Arc::clone(&self.0.shared);
-        let exporter = Exporter::start(&settings.directory, collector, shared)?;
+        let exporter = AuditExporter::start(&settings.directory, collector, shared)?;
         let progress = Arc::clone(exporter.progress());
         *self.0.exporter.lock() = Some(exporter);
         Ok(Some(progress))
     }
 
-    fn keep(&self, settings: &Settings, exported: Option<Arc<Progress>>) -> io::Result<()> {
+    fn keep(&self, settings: &Settings, exported: Option<Arc<ExportProgress>>) -> io::Result<()> {
         let shared = Arc::clone(&self.0.shared);
         let announce = move |removal| match shared.push_synced(Item::Retention(removal)) {
             Ok(lasts) => matches!(lasts.blocking_recv(), Ok(Ok(()))),

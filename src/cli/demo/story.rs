@@ -21,7 +21,7 @@ use crate::{
     domain::Address,
     error::Chain,
     mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
-    outbound::{Client, Limits},
+    outbound::{CallLimits, Client},
     secret::SecretBuffer,
 };
 
@@ -291,4 +291,4 @@ fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
 }
 
 /// More than any answer of the mock.
-const LIMITS: Limits = Limits { time: Duration::from_secs(30), body: 1024 * 1024 };
+const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(30), body: 1024 * 1024 };
