@@ -1,42 +1,46 @@
-//! Tells the linker what keeps the program small in memory.
-//!
-//! What of it runs while it serves stands together: deploy/layout.ld says it, and
-//! benches/instructions/layout.rs says why, and writes it. Where pointers are to be filled in when the
-//! program starts is said in short, which takes half a megabyte less to read then.
+//! Finds out what the program says of its build: see `src/build_info.rs`. It changes nothing about how
+//! the program is built.
 
-use std::{env, process::Command};
+use std::{env, path::Path, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={LAYOUT}");
-    let is = |key: &str, value: &str| env::var_os(key).is_some_and(|is| is == value);
-    // Where the names in it were seen, and where both the linker that Rust brings along and GNU's take
-    // such a file. Whoever brings another one goes without.
-    let fits = is("PROFILE", "release")
-        && is("CARGO_CFG_TARGET_ARCH", "x86_64")
-        && is("CARGO_CFG_TARGET_OS", "linux")
-        && is("CARGO_CFG_TARGET_ENV", "gnu")
-        && env::var_os("RUSTC_LINKER").is_none()
-        && !env::var_os("CARGO_ENCODED_RUSTFLAGS")
-            .is_some_and(|flags| flags.to_string_lossy().contains("link"));
-    // A comma would end the linker's argument.
-    let here = env::var_os("CARGO_MANIFEST_DIR").and_then(|here| here.into_string().ok());
-    if fits && let Some(here) = here.filter(|here| !here.contains(',')) {
-        println!("cargo::rustc-link-arg-bins=-Wl,--script={here}/{LAYOUT}");
-    }
-    if fits && env::var_os("HOST") == env::var_os("TARGET") && reads_short_relocations() {
-        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    }
+    println!("cargo::rerun-if-env-changed={COMMIT}");
+    let given = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let profile = given("PROFILE").unwrap_or_default();
+    let flags = given("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let pgo = if flags.contains("profile-use=") { "yes" } else { "no" };
+    let commit = given(COMMIT).or_else(|| if profile == "release" { commit() } else { None });
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=BUILD_TARGET={}", given("TARGET").unwrap_or_default());
+    println!("cargo::rustc-env=BUILD_FEATURES={}", given("CARGO_CFG_FEATURE").unwrap_or_default());
+    println!("cargo::rustc-env=BUILD_PROFILE={profile}");
+    println!("cargo::rustc-env=BUILD_PGO={pgo}");
 }
 
-/// Whether this machine's glibc reads them (`DT_RELR`): from 2.36 on. An older one starts no program
-/// that has them, and says so.
-fn reads_short_relocations() -> bool {
-    let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
-    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let minor =
-        said.ok().and_then(|said| said.trim().strip_prefix("glibc 2.")?.parse::<u32>().ok());
-    minor.is_some_and(|minor| minor >= 36)
+/// The commit that is checked out here. A release build alone asks for it, because whoever asks is
+/// compiled again after each commit.
+fn commit() -> Option<String> {
+    // A source folder that was copied into another repository has no `.git` of its own, and git would
+    // tell of the repository around it.
+    if !Path::new(".git").exists() {
+        return None;
+    }
+    for path in git(&["rev-parse", "--git-path", "HEAD", "--git-path", "logs/HEAD"])?.lines() {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    // A change that is not committed shows as `-dirty`.
+    for path in ["Cargo.toml", "Cargo.lock", "crates", "src"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
 }
 
-const LAYOUT: &str = "deploy/layout.ld";
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| said.trim().to_owned())
+}
+
+/// What a packager sets who builds from a folder without `.git`.
+const COMMIT: &str = "PIGELLO_BUILD_COMMIT";

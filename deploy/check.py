@@ -1,4 +1,4 @@
-"""The part of check.sh that reads YAML: manifests and the rendered chart against Kubernetes' schemas."""
+"""The YAML part of check.sh: checks manifests and the rendered chart against Kubernetes' schemas."""
 
 import json
 import pathlib
@@ -19,7 +19,7 @@ def validate(origin, text):
         try:
             kubernetes_validate.validate(manifest, VERSION, strict=True)
             print(f"ok  {name}")
-        except Exception as error:  # whatever the validator says is what is wrong
+        except Exception as error:  # the validator's message says what is wrong
             wrong.append(f"{name}: {error}")
 
 

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Checks what is in this folder with the tools of the field: Kubernetes manifests and the rendered Helm
-# chart against the API's schemas, the systemd units with systemd-analyze, the alert rules with promtool,
-# which also plays what they fire on, the compose file for being well formed. Puts what it needs (Python
-# packages; on Debian, promtool out of its package) into a folder of its own.
+# Checks this directory: Kubernetes manifests and the rendered Helm chart against the API's schemas, the systemd
+# units with systemd-analyze, the alert rules and their tests with promtool, and the syntax of the compose file.
+# Installs what it needs (Python packages; on Debian, promtool from its package) into its own directory.
 set -eu
 cd "$(dirname "$0")"
 tools=${TOOLS:-${TMPDIR:-/tmp}/pigello-gateway-deploy-check}
@@ -14,7 +13,7 @@ fi
 
 promtool=$(command -v promtool || echo "$tools/prometheus/usr/bin/promtool")
 if [ ! -x "$promtool" ] && command -v apt-get >/dev/null; then
-  # Taken out of the package and not installed: that would start a server.
+  # Unpacked, not installed: an installation would start a server.
   mkdir -p "$tools/prometheus"
   (cd "$tools/prometheus" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .)
 fi
@@ -28,7 +27,7 @@ fi
 if command -v systemd-analyze >/dev/null; then
   units=$(mktemp -d)
   trap 'rm -rf "$units"' EXIT
-  # The binary need not be installed for the unit to be checked, and systemd need not be 253 yet.
+  # The check works without the binary, and with a systemd older than 253.
   sed 's|/usr/bin/pigello-gateway|/bin/true|' systemd/pigello-gateway.service >"$units/pigello-gateway.service"
   if [ "$(systemd-analyze --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')" -lt 253 ]; then
     sed -i 's|^Type=notify-reload$|Type=notify|' "$units/pigello-gateway.service"

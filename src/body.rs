@@ -127,6 +127,16 @@ impl HttpBody for Body {
     }
 }
 
+/// The size of a body with `prefix` bytes in front of the rest.
+pub fn hint_after(prefix: u64, rest: SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower() + prefix);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper + prefix);
+    }
+    hint
+}
+
 /// Reads a whole body into memory, up to a limit. Trailers are dropped.
 pub async fn collect_limited<B>(body: B, limit: usize) -> Result<Bytes, CollectError>
 where

@@ -12,8 +12,8 @@
 //! - [`audit`]: the audit trail on disk
 //! - [`telemetry`]: metrics and logs
 //! - [`process`]: what the process as a whole needs
+//! - [`build_info`]: how this program was built
 //! - [`outbound`]: calls beside the path, to a vault and to a collector
-//! - [`mock`]: Pigello, for development, the demo and tests
 //! - [`domain`], [`error`], [`body`], [`secret`]: what everything above talks about
 //!
 //! A module imports only from those below it; a test holds that.
@@ -27,7 +27,7 @@ pub mod credentials;
 pub mod audit;
 pub mod telemetry;
 pub mod process;
-pub mod mock;
+pub mod build_info;
 pub mod outbound;
 pub mod domain;
 pub mod error;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use pigello_gateway::audit::{self as library, Against};
+use pigello_gateway::audit::{self as library, VerifyOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +60,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
         let begun = Instant::now();
         gateway.restart().await;
         restarts.saturating_record(begun.elapsed().as_micros() as u64);
-        let found = library::verify(&directory, Against::default(), |_| {}).unwrap();
+        let found = library::verify(&directory, VerifyOptions::default(), |_| {}).unwrap();
         (torn, unknown) = (found.torn, found.unknown);
         if !found.problems.is_empty() || found.crashes != round || found.lost > 0 {
             wrong.push(format!("after kill {round}: {found:?}"));

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use pigello_gateway::audit::{self, Found, ReadError};
+use pigello_gateway::audit::{self, ReadItem, TrailReadError};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -49,13 +49,13 @@ impl Trail {
         let mut whole = Self::default();
         let files = audit::files(directory).unwrap();
         audit::read_through(&files, |found| {
-            if let Found::Line(line) = found {
+            if let ReadItem::Line(line) = found {
                 // A torn line says nothing.
                 if let Ok(line) = serde_json::from_slice(line) {
                     whole.add(&line);
                 }
             }
-            Ok::<_, ReadError>(ControlFlow::Continue(()))
+            Ok::<_, TrailReadError>(ControlFlow::Continue(()))
         })
         .unwrap();
         whole

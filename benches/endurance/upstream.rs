@@ -32,7 +32,8 @@ use hyper_util::{
     server::conn::auto,
 };
 use parking_lot::Mutex;
-use pigello_gateway::{credentials::ValueName, error::Chain, mock::Authority};
+use pigello_gateway::{credentials::ValueName, error::Chain};
+use pigello_mock::Authority;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},

@@ -8,32 +8,18 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use memchr::memmem;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::failure::{During as _, Failure};
 
-/// How functions are called in callgrind's file.
-#[derive(Clone, Copy, Debug)]
-pub enum Names {
-    /// As people read them.
-    Readable,
-    /// As the linker knows them.
-    Linked,
-}
-
 /// Runs the program under callgrind, which writes to `file` at the end.
-pub fn counted(program: &Path, file: &Path, names: Names) -> Command {
+pub fn counted(program: &Path, file: &Path) -> Command {
     let mut out = std::ffi::OsString::from("--callgrind-out-file=");
     out.push(file);
     let mut command = Command::new("valgrind");
     command
         // Nobody else's debugger or profiler looks in.
         .args(["--tool=callgrind", "--quiet", "--vgdb=no"])
-        .arg(match names {
-            Names::Readable => "--demangle=yes",
-            Names::Linked => "--demangle=no",
-        })
         .arg(out)
         .arg(program)
         .arg("--allow-debugging");
@@ -123,15 +109,3 @@ pub fn total(file: &Path) -> Result<u64, Failure> {
         .parse()
         .during("callgrind's total is no number")
 }
-
-/// The version of Rust that compiled a program, as the compiler writes it into each.
-pub fn rust_of(program: &Path) -> Result<String, Failure> {
-    let bytes = fs::read(program).during(format_args!("cannot read {}", program.display()))?;
-    memmem::find(&bytes, RUST)
-        .and_then(|at| bytes.get(at + RUST.len()..)?.split(|byte| *byte == b' ').next())
-        .map(|version| String::from_utf8_lossy(version).into_owned())
-        .ok_or_else(|| Failure::new("the program does not say which version of Rust compiled it"))
-}
-
-/// What stands before it.
-const RUST: &[u8] = b"rustc version ";

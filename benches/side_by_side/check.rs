@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pigello_gateway::mock::{Authority, MADE_UP_VALUES};
+use pigello_mock::{Authority, MADE_UP_VALUES};
 
 use super::{
     contestant::{Contestant, Running},

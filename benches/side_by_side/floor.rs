@@ -26,7 +26,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use pigello_gateway::mock::MADE_UP_VALUES;
+use pigello_mock::MADE_UP_VALUES;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},

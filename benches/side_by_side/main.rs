@@ -30,7 +30,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anstream::eprintln;
 use clap::{Args, Parser, Subcommand};
-use pigello_gateway::mock::Authority;
+use pigello_mock::Authority;
 
 use self::{
     contestant::{Contestant, Origin},
@@ -75,6 +75,9 @@ struct Options {
     /// Only these contestants, by name.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contestants: Vec<String>,
+    /// The gateway as release/build makes it, to be measured beside the plain build.
+    #[arg(long, value_name = "FILE")]
+    released: Option<PathBuf>,
     /// Another build of the gateway, to be measured as well.
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
     gateway: Vec<(String, PathBuf)>,
@@ -180,8 +183,15 @@ fn measure(
 }
 
 fn contestants(options: &Options) -> Result<Vec<Contestant>, Failure> {
-    let mut all =
-        vec![Contestant::gateway("gateway", env!("CARGO_BIN_EXE_pigello-gateway").into())];
+    let mut all = vec![Contestant::gateway(PLAIN, env!("CARGO_BIN_EXE_pigello-gateway").into())];
+    if let Some(program) = &options.released {
+        let released = Contestant::gateway(RELEASED, program.clone());
+        if !released.version()?.contains("pgo: yes") {
+            let program = program.display();
+            return Err(Failure::new(format!("{program} was not built with a profile")));
+        }
+        all.push(released);
+    }
     let more = options.gateway.iter();
     all.extend(more.map(|(name, file)| Contestant::gateway(name, file.clone())));
     all.extend([
@@ -205,5 +215,9 @@ fn contestants(options: &Options) -> Result<Vec<Contestant>, Failure> {
     Ok(found)
 }
 
+/// The gateway as `cargo build --release` makes it.
+const PLAIN: &str = "pigello-gateway";
+/// The gateway as `release/build` makes it, with a profile of its load.
+const RELEASED: &str = "pigello-gateway (released)";
 /// The part of the machine that others may take during a measurement.
 const FOREIGN: f64 = 0.1;

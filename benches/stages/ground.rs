@@ -23,38 +23,34 @@ use pigello_gateway::{
     config::{self, settings::Settings},
     credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
     domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
-    mock::Authority,
+    error::Error as Refused,
     proxy::{
-        cache::{self, CacheLayer, Scope, Store, cache},
+        cache::{self, Cache, Partition, cache},
         call::{
             Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Peer, Received,
             Recorded, Resolved,
         },
         http_policy::HostRules,
+        server::Path,
         stages::{
-            audit::{
-                IntendLayer, ListenerContext, OpenLayer, WriteAheadLayer, intend, open, write_ahead,
-            },
-            authorize::{AuthorizeLayer, Policy, authorize},
-            buffer_request::{BufferRequestLayer, buffer_request},
-            identify::{IdentifyLayer, Schemes, identify},
+            audit::{ListenerContext, OpenRecord, admit, intend, open},
+            authorize::{Policy, authorize},
+            buffer_request::buffer_request,
+            identify::{Schemes, identify},
             inject::resolve,
-            receive::{Limits, ReceiveLayer, Rules, receive},
-            respond::{RespondLayer, respond},
+            receive::{ListenerRules, Receive, RequestLimits, receive},
+            respond::{Respond, respond},
         },
     },
     telemetry::{Metrics, Tracer},
 };
+use pigello_mock::Authority;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     runtime::{EnterGuard, Runtime},
 };
-use tower::{
-    Service, ServiceBuilder,
-    layer::util::{Identity, Stack},
-    service_fn,
-};
+use tower::{Layer, Service, service_fn};
 
 use super::{
     failure::{During as _, Failure},
@@ -66,8 +62,8 @@ pub struct Ground {
     runtime: Runtime,
     settings: Settings,
     policy: Arc<Policy>,
-    store: Store,
-    no_memory: Store,
+    cache: Cache,
+    no_cache: Cache,
     origin: Origin,
     manager: CredentialManager,
     edges: ListenerContext,
@@ -100,8 +96,8 @@ impl Ground {
         Ok(Self {
             policy: Arc::new(app::policy(&loaded.settings)),
             settings: loaded.settings,
-            store: Store::new(cache::Settings::default()),
-            no_memory: Store::new(cache::Settings { enabled: false, ..Default::default() }),
+            cache: Cache::new(cache::Settings::default()),
+            no_cache: Cache::new(cache::Settings { enabled: false, ..Default::default() }),
             origin: "https://localhost".parse().during("no origin")?,
             manager,
             edges: ListenerContext {
@@ -124,16 +120,16 @@ impl Ground {
     }
 
     /// What the listener takes.
-    pub fn rules(&self) -> Rules {
-        Rules {
+    pub fn rules(&self) -> ListenerRules {
+        ListenerRules {
             hosts: HostRules::new(None, &[]),
-            limits: Limits {
-                request_body: self.settings.limits.request_body,
-                header_bytes: self.settings.limits.header_bytes,
+            limits: RequestLimits {
+                request_body: self.settings.limits.request_body.0,
+                header_bytes: self.settings.limits.header_bytes.in_memory(),
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },
-            places: ConcurrencyLimits::new(usize::MAX),
+            concurrency: ConcurrencyLimits::new(usize::MAX),
         }
     }
 
@@ -147,15 +143,15 @@ impl Ground {
         Arc::clone(&self.policy)
     }
 
-    /// What is remembered.
-    pub fn store(&self) -> Store {
-        self.store.clone()
+    /// The cache.
+    pub fn cache(&self) -> Cache {
+        self.cache.clone()
     }
 
-    /// Whose memory it is.
-    pub fn scope(&self) -> Scope {
+    /// The listener's part of it.
+    pub fn partition(&self) -> Partition {
         let (profile, origin) = (self.edges.profile.clone(), self.origin.clone());
-        Scope { profile, origin, manager: self.manager() }
+        Partition::new(profile, origin, self.manager())
     }
 
     /// The credentials.
@@ -196,58 +192,69 @@ impl Ground {
 
     /// A request with its record open.
     pub fn opened(&self) -> Result<Opened, Failure> {
-        self.caught(|slot| self.opening().service(slot.catch()))
+        self.caught(|slot| self.opening().layer(slot.catch()))
     }
 
     /// A request that is well formed.
     pub fn received(&self) -> Result<Received, Failure> {
-        self.caught(|slot| self.receiving().service(slot.catch()))
+        self.caught(|slot| self.receiving(slot.catch()))
     }
 
     /// A request whose caller is known.
     pub fn identified(&self) -> Result<Identified, Failure> {
-        self.caught(|slot| self.identifying().service(slot.catch()))
+        self.caught(|slot| self.receiving(identify(self.schemes()).layer(slot.catch())))
     }
 
     /// A request that its caller may make and that the trail answers for.
     pub fn recorded(&self) -> Result<Recorded, Failure> {
-        self.caught(|slot| self.recording().service(slot.catch()))
+        self.caught(|slot| self.recording(slot.catch()))
     }
 
     /// A request that memory could not answer.
     pub fn intended(&self) -> Result<Intended, Failure> {
-        self.caught(|slot| self.intending().service(slot.catch()))
+        self.caught(|slot| self.intending(slot.catch()))
     }
 
     /// A request with the credentials it will be sent with.
     pub fn resolved(&self) -> Result<Resolved, Failure> {
-        self.caught(|slot| self.intending().layer(resolve(self.manager())).service(slot.catch()))
+        self.caught(|slot| self.intending(resolve(self.manager()).layer(slot.catch())))
     }
 
     /// The first stage; every request passes it.
-    fn opening(&self) -> ServiceBuilder<Opening> {
-        ServiceBuilder::new().layer(open(self.edges(), refusal))
+    fn opening<S>(&self) -> impl Layer<S, Service = OpenRecord<S>> + use<S> {
+        open(self.edges(), refusal)
     }
 
-    fn receiving(&self) -> ServiceBuilder<Receiving> {
-        self.opening().layer(respond(ProblemBase::default())).layer(receive(self.rules()))
+    fn receiving<S>(&self, inner: S) -> OpenRecord<Respond<Receive<S>>> {
+        let received = receive(self.rules()).layer(inner);
+        self.opening().layer(respond(ProblemBase::default()).layer(received))
     }
 
-    fn identifying(&self) -> ServiceBuilder<Identifying> {
-        self.receiving().layer(identify(self.schemes()))
+    fn recording<S>(&self, inner: S) -> impl Path + use<S>
+    where
+        S: Service<Recorded, Response = Response<Body>, Error = Refused, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let admitted = admit(self.edges.trail.clone()).layer(inner);
+        let buffered = buffer_request(TIME, ConcurrencyLimits::new(usize::MAX)).layer(admitted);
+        let authorized = authorize(self.policy()).layer(buffered);
+        self.receiving(identify(self.schemes()).layer(authorized))
     }
 
-    fn recording(&self) -> ServiceBuilder<Recording> {
-        self.identifying()
-            .layer(authorize(self.policy()))
-            .layer(buffer_request(TIME, ConcurrencyLimits::new(usize::MAX)))
-            .layer(write_ahead(self.edges.trail.clone()))
-    }
-
-    fn intending(&self) -> ServiceBuilder<Intending> {
-        self.recording()
-            .layer(cache(self.no_memory.clone(), self.scope()))
-            .layer(intend(self.edges.trail.clone(), self.edges.profile.clone()))
+    fn intending<S>(&self, inner: S) -> impl Path + use<S>
+    where
+        S: Service<Intended, Response = Response<Body>, Error = Refused, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let trail = self.edges.trail.clone();
+        let intended = intend(trail, self.edges.profile.clone()).layer(inner);
+        self.recording(cache(self.no_cache.clone(), self.partition()).layer(intended))
     }
 
     /// Sends a request through these stages and returns what the slot caught.
@@ -317,13 +324,6 @@ impl Drop for Ground {
     }
 }
 
-type Opening = Stack<OpenLayer, Identity>;
-type Receiving = Stack<ReceiveLayer, Stack<RespondLayer, Opening>>;
-type Identifying = Stack<IdentifyLayer, Receiving>;
-type Recording =
-    Stack<WriteAheadLayer, Stack<BufferRequestLayer, Stack<AuthorizeLayer, Identifying>>>;
-type Intending = Stack<IntendLayer, Stack<CacheLayer, Recording>>;
-
 /// Where a request that has come through is put.
 #[derive(Debug)]
 struct Slot<T>(Arc<Mutex<Option<T>>>);
@@ -342,8 +342,11 @@ impl<T: Send + 'static> Slot<T> {
     /// Stands behind the last stage, keeps what comes, and answers with nothing.
     fn catch<E: Send + 'static>(
         self,
-    ) -> impl Service<T, Response = Response<Body>, Error = E, Future: Send> + Clone + Send + 'static
-    {
+    ) -> impl Service<T, Response = Response<Body>, Error = E, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static {
         service_fn(move |value| {
             self.put(value);
             ready(Ok(Response::new(Body::empty())))

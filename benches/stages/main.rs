@@ -31,7 +31,7 @@ use pigello_gateway::{
             identify::identify,
             inject::{apply, resolve},
             receive::receive,
-            response_guard::guard,
+            response_guard::inspect,
         },
     },
 };
@@ -92,11 +92,11 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     stage(criterion, ground, "identify", identify, || ground.received())?;
     let authorize = authorize(ground.policy()).layer(nothing());
     stage(criterion, ground, "authorize", authorize, || ground.identified())?;
-    let memory = cache(ground.store(), ground.scope()).layer(answering());
+    let memory = cache(ground.cache(), ground.partition()).layer(answering());
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;
     let resolve = resolve(ground.manager()).layer(nothing());
     stage(criterion, ground, "inject: resolve", resolve, || ground.intended())?;
-    let guard = guard().layer(answering());
+    let guard = inspect().layer(answering());
     stage(criterion, ground, "guard: 2.9 KB", guard, || ground.resolved())?;
     let apply = apply().layer(nothing());
     stage(criterion, ground, "inject: apply", apply, || ground.resolved())
@@ -109,7 +109,7 @@ fn trail(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     let open = || {
         let folder = tempfile::tempdir_in("/dev/shm").during("no folder in memory")?;
         let settings =
-            audit::Settings { gather: Duration::ZERO, ..audit::Settings::new(folder.path()) };
+            audit::Settings { batch_delay: Duration::ZERO, ..audit::Settings::new(folder.path()) };
         let trail = Trail::open(&settings).during("cannot open a trail")?;
         Ok::<_, Failure>((folder, trail))
     };

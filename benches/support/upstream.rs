@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use pigello_gateway::mock::{Authority, MADE_UP_VALUES};
+use pigello_mock::{Authority, MADE_UP_VALUES};
 use rustls::{ServerConfig, version::TLS13};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pigello_gateway::mock::{Authority, MADE_UP_VALUES};
+use pigello_mock::{Authority, MADE_UP_VALUES};
 use tempfile::TempDir;
 
 use super::failure::{During as _, Failure};

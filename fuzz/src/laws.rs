@@ -114,8 +114,8 @@ pub fn target(bytes: &[u8]) {
 
 /// Any line is read or passed over.
 pub fn audit_line(bytes: &[u8]) {
-    let _place = audit::place(bytes);
-    let _call = audit::call(bytes);
+    let _head = audit::line_head(bytes);
+    let _call = audit::call_line(bytes);
 }
 
 /// Values from outside are taken or refused, and the refusal can be told.

@@ -1,6 +1,6 @@
-//! What an operator may change while the gateway runs: empty the cache, read credentials again, have
-//! the trail checked. Programs use `DELETE` and `POST`; the page's forms have routes of their own,
-//! behind a check of where they come from (see [`guard`](super::guard)) and a token.
+//! Actions of an operator on a running gateway: purge the cache, reload credentials, verify the
+//! audit trail. Programs send `DELETE` and `POST`. The forms of the status page have routes of
+//! their own, behind a check of their origin (see [`guard`](super::guard)) and a token.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{AdminState, View};
 use crate::error::Chain;
 
-/// What of the cache is emptied: everything, an operation, an object, or an operation's object.
+/// Selects stored responses to purge: all, an operation's, an object's, or one operation's of one
+/// object.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct What {
@@ -42,7 +43,7 @@ fn empty(view: &View, operation: Option<&str>, pk: Option<&str>) -> u64 {
     purged
 }
 
-/// What a form of the page brings.
+/// The fields of a form on the status page.
 #[derive(Deserialize)]
 pub(super) struct Brought {
     token: String,
@@ -50,7 +51,8 @@ pub(super) struct Brought {
     operation: String,
 }
 
-/// `POST /page/purge`: the page's button. Leads back to the page, which says how many went.
+/// `POST /page/purge`: the form's button. Redirects to the page, which reports how many were
+/// purged.
 pub(super) async fn purge_form(
     State(state): State<AdminState>,
     Form(brought): Form<Brought>,
@@ -63,7 +65,7 @@ pub(super) async fn purge_form(
     Redirect::to(&format!("/?purged={purged}#cache")).into_response()
 }
 
-/// `POST /page/verify`: begins a check of the trail, and leads back to the page.
+/// `POST /page/verify`: starts a verification of the trail and redirects to the page.
 pub(super) async fn verify_form(
     State(state): State<AdminState>,
     Form(brought): Form<Brought>,
@@ -80,7 +82,7 @@ fn stale_form() -> Response {
     (StatusCode::FORBIDDEN, text).into_response()
 }
 
-/// What became of one credential set.
+/// The result of reloading one credential set.
 #[derive(Debug, Serialize)]
 pub(super) struct Refreshed {
     name: String,
@@ -92,7 +94,7 @@ pub(super) struct Refreshed {
     error: Option<String>,
 }
 
-/// `POST /credentials/refresh`: reads every set again, now. 200 when all could be read, else 502.
+/// `POST /credentials/refresh`: reloads every set now. 200 when all could be loaded, else 502.
 pub(super) async fn refresh(State(view): State<Arc<View>>) -> (StatusCode, Json<Vec<Refreshed>>) {
     let mut sets = Vec::with_capacity(view.managers.len());
     for (name, manager) in &view.managers {

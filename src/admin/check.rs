@@ -1,7 +1,7 @@
-//! Checks the audit trail when someone asks on the page, and remembers what was found.
+//! Verifies the audit trail on request of the status page and keeps the result.
 //!
-//! A check reads the whole trail, so it runs on a thread of its own and never twice at a time. Nothing
-//! waits for that thread: a gateway that ends does not have to see a long check through.
+//! A verification reads the whole trail. It runs on a thread of its own, one at a time, and nothing
+//! waits for it: the gateway may exit while it runs.
 
 use std::{
     sync::Arc,
@@ -12,27 +12,27 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    audit::{Against, Report, Trail, verify},
+    audit::{Trail, VerifyOptions, VerifyReport, verify},
     error::Chain,
 };
 
-/// What is known of the trail's last check.
+/// The state of the last verification.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checks(Arc<Mutex<Check>>);
 
-/// How the last check stands.
+/// Progress of a verification.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Check {
-    /// Nobody has asked.
+    /// Nobody has requested one.
     #[default]
     Never,
-    /// It is under way.
+    /// It is running.
     Running { since: SystemTime },
     Done {
         at: SystemTime,
         took: Duration,
-        /// What was found, or why it could not be looked at.
-        result: Result<Arc<Report>, String>,
+        /// The findings, or the reason why the trail could not be read.
+        result: Result<Arc<VerifyReport>, String>,
     },
 }
 
@@ -41,7 +41,7 @@ impl Checks {
         self.0.lock().clone()
     }
 
-    /// Begins a check, unless one is under way.
+    /// Starts a verification, unless one is running.
     pub(super) fn begin(&self, trail: &Trail) {
         {
             let mut last = self.0.lock();
@@ -53,7 +53,7 @@ impl Checks {
         let (last, directory) = (Arc::clone(&self.0), trail.directory().to_owned());
         let began = Instant::now();
         let check = move || {
-            let result = verify(&directory, Against::default(), |_| {});
+            let result = verify(&directory, VerifyOptions::default(), |_| {});
             let result = result.map(Arc::new).map_err(|error| Chain(&error).to_string());
             *last.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
         };
@@ -69,7 +69,7 @@ impl Check {
         matches!(self, Self::Running { .. })
     }
 
-    /// Whether the trail is not as it was written.
+    /// Whether the trail was found to be manipulated or damaged.
     pub(super) fn found_problems(&self) -> bool {
         matches!(self, Self::Done { result: Ok(report), .. } if !report.problems.is_empty())
     }

@@ -1,5 +1,4 @@
-//! Metrics of what has a state: read from the parts when Prometheus asks, and after a reload from
-//! those that are in use then.
+//! Metrics of state: collected from the running parts at each scrape. A reload exchanges the parts.
 
 use std::{fmt, fs, time::UNIX_EPOCH};
 
@@ -10,9 +9,9 @@ use prometheus_client::{
 };
 
 use super::{View, Window, health::reasons};
-use crate::{credentials, proxy::stages::circuit_breaker::CircuitBreakerState, telemetry::meaning};
+use crate::{credentials, proxy::stages::upstream_health::CircuitBreakerState, telemetry::meaning};
 
-/// Everything that the admin listener can see, as metrics.
+/// All state of the gateway, as metrics.
 #[derive(Debug)]
 pub(super) struct Parts(pub(super) Window);
 
@@ -29,10 +28,10 @@ impl Collector for Parts {
     }
 }
 
-/// A counter's exemplar, which none here has.
+/// Exemplars of a counter: none here.
 type NoLabels = [(&'static str, &'static str); 0];
 
-/// Takes down one metric after the other.
+/// Encodes one metric after another.
 struct Sheet<'a> {
     encoder: DescriptorEncoder<'a>,
 }
@@ -83,7 +82,7 @@ fn process(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     sheet.gauge("ready", flag(reasons(view).is_empty()))?;
     let started = view.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     sheet.gauge("start_timestamp_seconds", started.as_secs_f64())?;
-    // Where there is no /proc, there are no figures.
+    // Systems without /proc have no process figures.
     if let Some(bytes) = resident_bytes() {
         sheet.gauge("resident_memory_bytes", count(bytes))?;
     }
@@ -119,7 +118,7 @@ fn upstreams(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     });
     sheet.gauges("upstream_breaker_state", states)?;
     let pauses = view.upstreams.iter().map(|(profile, health)| {
-        ([("profile", profile.to_string())], health.quota.pause().as_secs_f64())
+        ([("profile", profile.to_string())], health.rate_limit.pause().as_secs_f64())
     });
     sheet.gauges("upstream_pause_seconds", pauses)
 }

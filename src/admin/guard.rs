@@ -1,4 +1,4 @@
-//! Keeps pages in a browser away from the admin listener, all but its own.
+//! Refuses browsers on the admin listener, except for the status page's own requests.
 
 use axum::{
     extract::Request,
@@ -12,10 +12,10 @@ use crate::{
     proxy::http_policy::{HostRules, refuse_browsers},
 };
 
-/// Refuses foreign host names (DNS rebinding) and requests that a browser made for another site.
+/// Refuses foreign host names (DNS rebinding) and cross-site requests.
 ///
-/// The page's own forms are the one thing that a browser may send with an `Origin`: this one. They
-/// also have to bring a token back, which is looked at where they are carried out.
+/// Of all requests with an `Origin`, only the forms of the status page itself pass. Their handlers
+/// also check a token.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let is_form = request.method() == Method::POST && request.uri().path().starts_with(FORMS);
@@ -28,8 +28,8 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     }
 }
 
-/// Every browser says where a form comes from: `Origin` (Fetch standard) and, those of today,
-/// `Sec-Fetch-Site`. Both must say: from here.
+/// Browsers name the origin of a form in `Origin` (Fetch standard) and, since 2020, in
+/// `Sec-Fetch-Site`. Both must be this listener.
 fn same_origin(headers: &HeaderMap) -> Result<(), Error> {
     let one = |name: &HeaderName| {
         let mut values = headers.get_all(name).iter();
@@ -51,7 +51,7 @@ fn same_origin(headers: &HeaderMap) -> Result<(), Error> {
     ))
 }
 
-/// Where the forms of the page lead.
+/// The targets of the status page's forms.
 const FORMS: &str = "/page/";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

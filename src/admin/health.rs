@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::View;
 use crate::error::Kind;
 
-/// The process answers. Nothing outside it has a say: a vault that is away is no reason to restart.
+/// Liveness: the process responds. Nothing outside the process counts: a vault outage is no reason
+/// for a restart.
 pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Whether calls can be served.
+/// Readiness: calls can be served.
 #[derive(Debug, Serialize)]
 pub(super) struct Readiness {
     ready: bool,
@@ -27,22 +28,22 @@ pub(super) struct Reason {
     name: Option<String>,
     #[serde(rename = "reason")]
     why: String,
-    /// What to do about it.
+    /// The remedy.
     remedy: &'static str,
 }
 
 impl Reason {
-    /// What to do about it.
+    /// The remedy.
     pub(super) fn remedy(&self) -> &'static str {
         self.remedy
     }
 
-    /// What it is called, if there may be more than one.
+    /// The name of the affected part, where there may be several.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The reason as a sentence.
+    /// The reason, as a sentence.
     pub(super) fn sentence(&self) -> String {
         let mut why = self.why.trim_end_matches('.').chars();
         let first = why.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
@@ -50,8 +51,8 @@ impl Reason {
     }
 }
 
-/// 200 when every credential set is loaded, the trail can be written and the gateway is not
-/// draining; else 503 with the reasons.
+/// 200 when every credential set is loaded, the trail is writable and the gateway is not draining;
+/// else 503 with the reasons.
 pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Readiness>) {
     let reasons = reasons(&view);
     let ready = reasons.is_empty();
@@ -59,7 +60,7 @@ pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Re
     (status, Json(Readiness { ready, reasons }))
 }
 
-/// Why calls cannot be served; empty if they can.
+/// The reasons why calls cannot be served; empty when they can.
 pub(super) fn reasons(view: &View) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (name, manager) in &view.managers {

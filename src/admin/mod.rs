@@ -1,8 +1,8 @@
-//! The admin listener: health, metrics, state and the few switches an operator needs.
+//! The admin listener: health, metrics, state, and the few actions of an operator.
 //!
-//! It has a socket of its own, on loopback or a Unix socket, and read-only views of the parts it
-//! tells about; it never sees a credential. A page in a browser cannot use it, but for the one that
-//! stands here itself: foreign host names and cross-site requests are refused as on the path.
+//! It has its own socket, on loopback or a Unix socket, and read-only views of the other parts; it
+//! never sees a credential. Foreign host names and cross-site requests are refused as on the path,
+//! so the status page served here is the only page in a browser that can use it.
 
 mod check;
 mod collect;
@@ -33,7 +33,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
     proxy::{
-        cache::Store,
+        cache::Cache,
         call::ConcurrencyLimits,
         server::Bound,
         stages::{authorize::Policy, upstream_health::UpstreamHealth},
@@ -41,10 +41,10 @@ use crate::{
     telemetry::{Activity, Metrics},
 };
 
-/// What the admin listener may see.
+/// Everything the admin listener shows.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// When the gateway started.
+    /// Start time of the gateway.
     pub started: SystemTime,
     /// The listeners.
     pub listeners: Vec<ListenerView>,
@@ -55,38 +55,38 @@ pub struct View {
     /// The audit trail.
     pub trail: Trail,
     /// The cache.
-    pub cache: Store,
-    /// What is known of each profile's upstream.
+    pub cache: Cache,
+    /// State of each profile's upstream.
     pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
-    /// How much is taken.
+    /// The concurrency limits and their use.
     pub limits: LimitsView,
-    /// Who may do what, to explain a refusal.
+    /// The policy, to explain a refusal.
     pub policy: Arc<Policy>,
-    /// The callers' rules.
+    /// The caller rules.
     pub callers: Arc<[Arc<CallerRule>]>,
-    /// What happened in the last hour and day.
+    /// Activity of the last hour and day.
     pub activity: Arc<Activity>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Cancelled once the gateway drains.
+    /// Cancelled when the drain begins.
     pub draining: CancellationToken,
 }
 
-/// How much is taken at a time.
+/// Limits and current use.
 #[derive(Clone, Debug)]
 pub struct LimitsView {
-    /// Connections of callers.
+    /// Connections from callers.
     pub connections_limit: usize,
     /// Calls.
     pub in_flight_limit: usize,
-    /// How many more calls there may be.
+    /// Free permits for calls.
     pub places: ConcurrencyLimits,
 }
 
 impl LimitsView {
-    /// Calls under way.
+    /// Calls in flight.
     fn under_way(&self) -> usize {
-        self.in_flight_limit.saturating_sub(self.places.free())
+        self.in_flight_limit.saturating_sub(self.places.available())
     }
 }
 
@@ -97,9 +97,9 @@ pub struct ListenerView {
     pub name: String,
     /// Its actual address.
     pub address: String,
-    /// Where its calls lead.
+    /// The profile of its calls.
     pub profile: String,
-    /// Who everybody on it is.
+    /// The caller that the listener names, if it does.
     pub caller: Option<String>,
 }
 
@@ -114,12 +114,12 @@ pub struct ProfileView {
     pub credentials: String,
 }
 
-/// The view, which a reload exchanges.
+/// The current view; a reload replaces it.
 #[derive(Clone, Debug)]
 pub struct Window(Arc<ArcSwap<View>>);
 
 impl Window {
-    /// With a first view, whose metrics tell of what is in view from now on.
+    /// Starts with a first view. Its metrics follow the current view from here on.
     pub fn new(view: View) -> Self {
         let metrics = Arc::clone(&view.metrics);
         let window = Self(Arc::new(ArcSwap::from_pointee(view)));
@@ -131,13 +131,13 @@ impl Window {
         self.0.load_full()
     }
 
-    /// Shows another view from now on.
+    /// Replaces the view.
     pub fn show(&self, view: View) {
         self.0.store(Arc::new(view));
     }
 }
 
-/// What the handlers share: the view, and what outlives a reload of it.
+/// State of the handlers: the current view, and what survives a reload.
 #[derive(Clone, Debug)]
 struct AdminState {
     window: Window,
@@ -151,7 +151,7 @@ impl FromRef<AdminState> for Arc<View> {
     }
 }
 
-/// Answers until it is told to end.
+/// Serves until it is cancelled.
 pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> io::Result<()> {
     let router = router(window);
     let ended = async move { ending.cancelled().await };
@@ -180,7 +180,7 @@ fn router(window: Window) -> Router {
         .route("/cache", delete(actions::purge))
         .route("/credentials/refresh", post(actions::refresh))
         .layer(axum::middleware::from_fn(guard::guard))
-        // What it says is true for a moment, and no page is to make anything of it.
+        // Responses describe one moment and must not be stored.
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-store"),
@@ -192,7 +192,7 @@ fn router(window: Window) -> Router {
         .with_state(state)
 }
 
-/// `GET /metrics`: everything, in the `OpenMetrics` text format that Prometheus reads.
+/// `GET /metrics`: all metrics, in the `OpenMetrics` text format.
 async fn metrics(State(view): State<Arc<View>>) -> Response {
     match view.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

@@ -1,4 +1,4 @@
-//! `GET /status`: the state of every part, as JSON. Never a value of a credential.
+//! `GET /status`: the state of every part, as JSON; never a credential value.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct Status {
     profiles: Vec<ProfileView>,
     credentials: Vec<credentials::SetStatus>,
     cache: cache::Stats,
-    audit: audit::Stats,
+    audit: audit::TrailStats,
 }
 
 pub(super) async fn status(State(view): State<Arc<View>>) -> Json<Status> {

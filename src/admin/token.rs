@@ -1,6 +1,7 @@
-//! What a form of the page has to bring back: proof that the page came from this process.
+//! The token in the status page's forms: it proves that this process rendered the form.
 //!
-//! It is made anew with each process. Together with the check of the origin it keeps every other page
+//! Each process makes a new one. Together with the origin check it prevents cross-site request
+//! forgery.
 //! in the same browser from sending the form.
 
 use std::fmt::{self, Write as _};
@@ -8,7 +9,7 @@ use std::fmt::{self, Write as _};
 use aws_lc_rs::rand;
 use subtle::ConstantTimeEq as _;
 
-/// 256 random bits as text; nothing where there is no randomness, and then no form works.
+/// 256 random bits as text; empty when the system has no randomness, and then no form is accepted.
 pub(super) struct Token(Option<String>);
 
 impl Token {
@@ -23,12 +24,12 @@ impl Token {
         }))
     }
 
-    /// What stands in the form.
+    /// The value for the form.
     pub(super) fn text(&self) -> Option<&str> {
         self.0.as_deref()
     }
 
-    /// Whether that is it; how long this takes says nothing about how much of it is right.
+    /// Compares in constant time.
     pub(super) fn is(&self, brought: &str) -> bool {
         self.0.as_deref().is_some_and(|token| token.as_bytes().ct_eq(brought.as_bytes()).into())
     }

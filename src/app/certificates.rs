@@ -1,22 +1,23 @@
-//! The certificates, keys and client authorities of all listeners.
+//! Certificates, private keys and client CAs of all listeners.
 //!
-//! They are read with the configuration and again every few seconds; a reload keeps those whose files
-//! are the same, so what callers are asked for never falls back to something older.
+//! They are read with the configuration and again every few seconds. A reload keeps those whose
+//! files are the same, so a listener never falls back to an older client CA.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     domain::ListenerName,
-    proxy::server::{ServerTls, ServerTlsError, TlsFiles},
+    proxy::server::{ServerTls, ServerTlsError},
 };
 
-/// What each listener that speaks TLS speaks it with.
+/// The TLS configurations of listeners, by name.
 #[derive(Clone, Debug)]
 pub(super) struct Certificates(BTreeMap<ListenerName, Arc<ServerTls>>);
 
 impl Certificates {
-    /// Reads the files of these listeners. Those that `kept` has stay the same, read again.
+    /// Reads the files of these listeners. Entries of `kept` with the same files are kept and read
+    /// again.
     pub(super) fn open(
         settings: &Settings,
         kept: Option<&Self>,
@@ -25,37 +26,32 @@ impl Certificates {
         for listener in &settings.listeners {
             let Some(tls) = &listener.tls else { continue };
             let failed = |source| CertificatesError::new(&listener.name, source);
-            let files = TlsFiles {
-                certificate: tls.certificate.clone(),
-                private_key: tls.private_key.clone(),
-                client_ca: tls.client_ca.clone(),
-            };
             let same =
-                kept.and_then(|kept| kept.of(&listener.name)).filter(|tls| *tls.files() == files);
+                kept.and_then(|kept| kept.of(&listener.name)).filter(|kept| kept.files() == tls);
             let tls = match same {
                 Some(tls) => {
                     tls.reload().map_err(failed)?;
                     tls
                 }
-                None => Arc::new(ServerTls::open(files).map_err(failed)?),
+                None => Arc::new(ServerTls::open(tls.clone()).map_err(failed)?),
             };
             all.insert(listener.name.clone(), tls);
         }
         Ok(Self(all))
     }
 
-    /// Those of one listener.
+    /// The TLS configuration of one listener.
     pub(super) fn of(&self, listener: &ListenerName) -> Option<Arc<ServerTls>> {
         self.0.get(listener).cloned()
     }
 
-    /// Those of every listener that has some.
+    /// The TLS configurations of all listeners that have one.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ServerTls>> {
         self.0.values()
     }
 
-    /// Reads the files again. A listener whose files cannot be used goes on with what it has; the
-    /// first of those is the error.
+    /// Reads the files again. A listener whose files are invalid keeps its current certificate; the
+    /// first such error is returned.
     pub(super) fn reread(&self) -> Result<(), CertificatesError> {
         let mut failed = None;
         for (listener, tls) in &self.0 {
@@ -67,7 +63,7 @@ impl Certificates {
     }
 }
 
-/// A listener's certificates cannot be used. One that serves goes on with those it has.
+/// A listener's certificates are invalid. A listener that serves keeps its current ones.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificates of listener `{listener}` cannot be used")]
 pub struct CertificatesError {
@@ -82,10 +78,9 @@ impl CertificatesError {
     }
 }
 
-/// A listener beyond this machine that asks for no certificate serves whoever reaches it.
-pub(super) fn warn_if_anyone_can_call(listener: &ListenerSettings) {
-    let verified = listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !listener.address.is_local() && !verified {
+/// Without `client_ca`, a listener reachable from other machines serves everybody who reaches it.
+pub(super) fn warn_if_anyone_can_call(listener: &Listener) {
+    if !listener.address.is_local() && !listener.asks_for_certificates() {
         tracing::warn!(
             listener = %listener.name,
             address = %listener.address,

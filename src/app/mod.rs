@@ -1,22 +1,21 @@
-//! The composition root: from checked settings to open sockets, to serving, to the end of a drain.
+//! The composition root: checked settings become open sockets, a serving gateway, and a drain.
 //!
-//! [`Gateway::open`] makes everything that can fail, so that what is served can serve; nothing is
-//! accepted before [`Gateway::serve`]. Calls are handled by workers, each a thread with a runtime,
-//! connections and an upstream pool of its own ([`worker`]); the thread that calls `serve` keeps the
-//! credentials fresh, answers the admin listener, carries out reloads ([`reload`]) and watches over
-//! the drain:
+//! [`Gateway::open`] does everything that can fail; nothing is accepted before [`Gateway::serve`].
+//! Workers handle calls. A worker is a thread with its own runtime, connections and upstream pool
+//! ([`worker`]). The thread that calls `serve` refreshes credentials, serves the admin listener,
+//! carries out reloads ([`reload`]) and supervises the drain:
 //!
 //! ```text
-//! told to end ── /readyz says so; connections are still taken ── drain_delay ──▶ no new connections;
-//! open ones finish (HTTP/2: GOAWAY) ── last call, or drain ──▶ the rest is cut ──▶ trail closed
+//! stop requested ── /readyz says so; connections are still accepted ── drain_delay ──▶ listeners close;
+//! open connections finish (HTTP/2: GOAWAY) ── last call, or `drain` ──▶ the rest is aborted ──▶ trail closed
 //! ```
 
 mod certificates;
-mod control;
+mod supervisor;
 mod parts;
 mod reload;
+mod reloader;
 mod remedy;
-mod sources;
 mod worker;
 
 use std::{
@@ -34,62 +33,61 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     certificates::CertificatesError,
     parts::{StartError, policy, upstream_settings},
-    reload::{ReloadError, Reloader},
-    sources::{SourceError, settings as credential_settings},
+    reloader::{ReloadError, Reloader},
 };
 use self::{
     certificates::warn_if_anyone_can_call,
-    control::Supervisor,
     parts::{ListenerParts, Shared},
-    reload::{ControlRequest, LivenessProbe},
+    reloader::{ControlRequest, LivenessProbe},
+    supervisor::Supervisor,
     worker::{Generation, Worker},
 };
 use crate::{
-    config::settings::{ListenerSettings, Settings},
+    config::{Settings, types::Listener},
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
     proxy::server::{BindError, Bound, Drain, Inherited},
     telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
-/// A gateway whose sockets are open and that serves nobody yet.
+/// A gateway with open sockets that serves nobody yet.
 #[derive(Debug)]
 pub struct Gateway {
     settings: Settings,
     shared: Shared,
-    listeners: Vec<(ListenerSettings, Bound)>,
+    listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     traces: Option<TraceExporter>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
-    looks: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
+    probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }
 
-/// How a gateway ended.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Whether calls had to be cut off because the drain took too long.
+    /// Whether the drain's time limit aborted calls.
     pub cut_off: bool,
-    /// The last sequence number of the audit trail.
+    /// The last sequence number on the audit trail.
     pub last_seq: u64,
 }
 
-/// Told from outside when to end.
+/// Requests to stop, from outside.
 #[derive(Clone, Debug, Default)]
 pub struct Ending {
-    /// Finish what is under way, within the drain's time.
+    /// Graceful: finish calls in flight, within the drain's time limit.
     pub drain: CancellationToken,
-    /// End at once.
+    /// Immediate.
     pub now: CancellationToken,
 }
 
 impl Gateway {
-    /// Reads certificates, opens the trail and binds every socket. Credentials are not waited for:
-    /// a vault that is away must not keep a gateway from starting.
+    /// Reads certificates, opens the trail and binds every socket. It does not wait for
+    /// credentials: a vault outage must not prevent a start.
     pub fn open(settings: Settings) -> Result<Self, StartError> {
         Self::open_with(settings, Inherited::none())
     }
 
-    /// The same, with sockets that another process opened for some of the addresses.
+    /// As [`Self::open`], with inherited sockets for some of the addresses.
     pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
         let (tracer, traces) = settings.telemetry.otlp_endpoint.clone().map(Tracer::to).unzip();
         let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
@@ -109,16 +107,16 @@ impl Gateway {
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no listener has as its address");
         }
-        let (requests, looks) = (mpsc::channel(1), mpsc::channel(1));
-        Ok(Self { settings, shared, listeners, admin, traces, requests, looks })
+        let (requests, probes) = (mpsc::channel(1), mpsc::channel(1));
+        Ok(Self { settings, shared, listeners, admin, traces, requests, probes })
     }
 
-    /// Each listener's actual address.
+    /// Actual addresses of the listeners.
     pub fn addresses(&self) -> impl Iterator<Item = (&ListenerName, &Address)> {
         self.listeners.iter().map(|(listener, bound)| (&listener.name, bound.address()))
     }
 
-    /// The admin listener's actual address.
+    /// Actual address of the admin listener.
     pub fn admin_address(&self) -> Option<&Address> {
         self.admin.as_ref().map(Bound::address)
     }
@@ -128,50 +126,50 @@ impl Gateway {
         &self.shared.managers
     }
 
-    /// The metrics, for tests that look inside.
+    /// The metrics, for tests.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
     }
 
-    /// What happened lately, for tests that need a past.
+    /// Recent activity, for tests that need a history.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.shared.activity
     }
 
-    /// To give it another configuration while it serves.
+    /// A handle that reloads the configuration of the serving gateway.
     pub fn reloader(&self) -> Reloader {
-        let (requests, looks) = (self.requests.0.clone(), self.looks.0.clone());
-        Reloader::new(requests, looks, Arc::clone(&self.shared.metrics))
+        let (requests, probes) = (self.requests.0.clone(), self.probes.0.clone());
+        Reloader::new(requests, probes, Arc::clone(&self.shared.metrics))
     }
 
-    /// Serves until it is told to end, and returns when the last call is answered and on the trail.
+    /// Serves until it is told to stop; returns when the last call is answered and recorded.
     pub async fn serve(self, ending: Ending) -> Result<Summary, ServeError> {
         let drain = Drain::new();
         let draining = CancellationToken::new();
-        let mut control = Supervisor::new(draining.clone());
-        control.keep(&self.shared.managers);
-        control.watch(&self.shared.certificates);
-        control.maintain(self.shared.cache.clone());
-        control.first_read(FIRST_READ).await;
-        let mut running = Running::start(self, &drain, &mut control)?;
+        let mut supervisor = Supervisor::new(draining.clone());
+        supervisor.keep(&self.shared.managers);
+        supervisor.watch(&self.shared.certificates);
+        supervisor.maintain(self.shared.cache.clone());
+        supervisor.first_read(FIRST_READ).await;
+        let mut running = Running::start(self, &drain, &mut supervisor)?;
         tracing::info!(workers = running.workers.len(), "serving");
 
-        running.obey(&ending, &mut control).await;
+        running.carry_out_reloads(&ending, &mut supervisor).await;
         draining.cancel();
         if !ending.now.is_cancelled() {
             running.linger(&drain, &ending).await;
         }
         drain.stop.cancel();
         let cut_off = running.join(&drain, &ending).await?;
-        running.finish(control, cut_off).await
+        running.finish(supervisor, cut_off).await
     }
 }
 
-/// A gateway that serves.
+/// A serving gateway.
 struct Running {
     settings: Settings,
     shared: Shared,
-    listeners: Vec<(ListenerSettings, Bound)>,
+    listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     workers: Vec<Worker>,
     requests: mpsc::Receiver<ControlRequest>,
@@ -181,31 +179,30 @@ impl Running {
     fn start(
         gateway: Gateway,
         drain: &Drain,
-        control: &mut Supervisor,
+        supervisor: &mut Supervisor,
     ) -> Result<Self, ServeError> {
-        let Gateway { settings, shared, listeners, admin, traces, requests, looks } = gateway;
-        let (requests, looks) = (requests.1, looks.1);
-        control.trace(traces);
-        control.show(&settings, &shared, &listeners);
+        let Gateway { settings, shared, listeners, admin, traces, requests, probes } = gateway;
+        let (requests, probes) = (requests.1, probes.1);
+        supervisor.trace(traces);
+        supervisor.show(&settings, &shared, &listeners);
         if let Some(admin) = &admin {
-            control.admin(admin.share().map_err(ServeError::Socket)?);
+            supervisor.admin(admin.share().map_err(ServeError::Socket)?);
         }
-        let count = settings
-            .runtime
-            .workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
+        let count = NonZero::new(settings.runtime.workers)
+            .or_else(|| thread::available_parallelism().ok())
+            .map_or(1, NonZero::get);
         let workers = (0..count)
             .map(|number| {
                 let first = generation(&shared, &listeners).map_err(ServeError::Socket)?;
                 Worker::spawn(number, first, drain.clone()).map_err(ServeError::Thread)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        control.look_after(workers.iter().map(Worker::pulse).collect(), looks);
+        supervisor.supervise(workers.iter().map(Worker::heartbeat).collect(), probes);
         Ok(Self { settings, shared, listeners, admin, workers, requests })
     }
 
-    /// Carries out reloads until it is told to end.
-    async fn obey(&mut self, ending: &Ending, control: &mut Supervisor) {
+    /// Carries out reloads until it is told to stop.
+    async fn carry_out_reloads(&mut self, ending: &Ending, supervisor: &mut Supervisor) {
         loop {
             let request = tokio::select! {
                 biased;
@@ -217,15 +214,15 @@ impl Running {
                 biased;
                 () = ending.now.cancelled() => return,
                 () = ending.drain.cancelled() => return,
-                () = self.carry_out(request, control) => {}
+                () = self.carry_out(request, supervisor) => {}
             }
         }
     }
 
-    /// Goes on as before for a while, so that an application that ends later can make its last calls.
-    /// Connections are kept no longer than a call each, so that few are left when it is over.
+    /// Serves on for `drain_delay`, so that an application that stops later can make its last
+    /// calls. Connections close after their next response, so that few are left at the end.
     async fn linger(&self, drain: &Drain, ending: &Ending) {
-        let delay = self.settings.timeouts.drain_delay;
+        let delay = *self.settings.timeouts.drain_delay;
         if !delay.is_zero() {
             drain.leaving.store(true, Ordering::Relaxed);
             tracing::info!(?delay, "ending soon: calls are still taken");
@@ -237,12 +234,12 @@ impl Running {
         tracing::info!("draining: open calls are finished");
     }
 
-    /// Waits for the workers, each of which ends with its last connection, and cuts off what takes too
-    /// long; says whether it had to.
+    /// Waits for the workers, which end with their last connection, and aborts them at the time
+    /// limit. Returns whether it had to.
     async fn join(&mut self, drain: &Drain, ending: &Ending) -> Result<bool, ServeError> {
         let mut workers = join_all(self.workers.drain(..).map(Worker::join));
         let idle = tokio::select! {
-            ended = tokio::time::timeout(self.settings.timeouts.drain, &mut workers) => ended.ok(),
+            ended = tokio::time::timeout(*self.settings.timeouts.drain, &mut workers) => ended.ok(),
             () = ending.now.cancelled() => None,
         };
         drain.cut.cancel();
@@ -255,9 +252,9 @@ impl Running {
         Ok(cut_off)
     }
 
-    /// Ends everything else, and closes the trail last.
-    async fn finish(self, control: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
-        control.end().await;
+    /// Stops everything else and closes the trail last.
+    async fn finish(self, supervisor: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
+        supervisor.end().await;
         for bound in self.listeners.iter().map(|(_, bound)| bound).chain(&self.admin) {
             bound.unlink();
         }
@@ -273,11 +270,8 @@ impl Running {
     }
 }
 
-/// What one worker is to serve.
-fn generation(
-    shared: &Shared,
-    listeners: &[(ListenerSettings, Bound)],
-) -> Result<Generation, BindError> {
+/// The parts of one worker.
+fn generation(shared: &Shared, listeners: &[(Listener, Bound)]) -> Result<Generation, BindError> {
     let parts = listeners.iter().map(|(settings, bound)| {
         Ok(ListenerParts { settings: settings.clone(), socket: bound.share()? })
     });
@@ -293,21 +287,22 @@ pub enum ServeError {
     /// A worker's thread cannot be started.
     #[error("a worker cannot be started")]
     Thread(#[source] std::io::Error),
-    /// What was still to be written of the audit trail could not be.
+    /// The end of the audit trail could not be written.
     #[error("the audit trail could not be finished")]
     Trail(#[source] crate::audit::Unwritable),
-    /// A worker ended by itself.
+    /// A worker ended unexpectedly.
     #[error("a worker ended")]
     Worker,
 }
 
-/// A set of credentials as `serve` reports them; see [`credentials::SetStatus`].
+/// The state of a credential set as `serve` reports it; see [`credentials::SetStatus`].
 pub type CredentialsStatus = credentials::SetStatus;
 
-/// How long connections wait for the credentials to be read for the first time. Most sources need a few
-/// milliseconds, and then no caller notices a restart; one that is away is not waited for any longer.
+/// How long listeners wait for the first load of the credentials. Most sources need a few
+/// milliseconds, so that callers do not notice a restart. A source that is down delays the start by
+/// no more than this.
 const FIRST_READ: Duration = Duration::from_secs(2);
-/// Unix sockets of callers: the owner and the group may connect.
+/// Mode of callers' Unix sockets: owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
 #[cfg(test)]

@@ -8,44 +8,42 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{
-    certificates::{Certificates, CertificatesError},
-    sources::{self, SourceError},
-};
+use super::certificates::{Certificates, CertificatesError};
 use crate::{
     audit::{self, Trail},
-    config::settings::{
-        self, Durability, ListenerSettings, OnFailure, ProfileSettings, Settings, Unmatched,
+    config::{
+        Settings,
+        types::{Listener, Profile},
     },
-    credentials::CredentialManager,
+    credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
     outbound::TlsError,
     proxy::{
-        self, Parts,
-        cache::{self, Store},
+        self, PathParts,
+        cache::{self, Cache, Partition},
         call::ConcurrencyLimits,
-        client::{self, Upstream, upstream_tls},
+        client::{self, UpstreamClient, upstream_tls},
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts},
         stages::{
             audit::ListenerContext,
             authorize::{self, Policy},
-            circuit_breaker,
             identify::Schemes,
-            receive, retry,
+            receive,
+            retry::RetrySettings,
             upstream_health::UpstreamHealth,
         },
     },
     telemetry::{Activity, Metrics, Tracer},
 };
 
-/// What all listeners and workers share.
+/// The parts that all listeners and workers share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) trail: Trail,
     pub(super) metrics: Arc<Metrics>,
     tracer: Tracer,
-    pub(super) cache: Store,
+    pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
@@ -58,17 +56,17 @@ pub(super) struct Shared {
     pub(super) policy: Arc<Policy>,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
     problem_base: ProblemBase,
-    limits: receive::Limits,
+    limits: receive::RequestLimits,
     request_timeout: Duration,
     upstream_read: Duration,
-    retry: retry::RetrySettings,
+    retry: RetrySettings,
     pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
 }
 
 /// One listener on one worker, before its path is put together.
 #[derive(Debug)]
 pub(super) struct ListenerParts {
-    pub(super) settings: ListenerSettings,
+    pub(super) settings: Listener,
     pub(super) socket: Bound,
 }
 
@@ -78,9 +76,9 @@ impl Shared {
         Self::assemble(settings, tracer, None)
     }
 
-    /// What another configuration makes of it. What the change does not concern is kept: the trail,
-    /// the metrics, certificates from the same files, credentials with the same source, what is
-    /// remembered, what is known of upstreams, and what callers with the same limits have used.
+    /// The parts for another configuration. A part that the change does not concern is kept: the
+    /// trail, the metrics, certificates from the same files, credentials with the same source, the
+    /// cache, the health of upstreams, and the counters of callers with the same limits.
     pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
         Self::assemble(settings, self.tracer.clone(), Some((before, self)))
     }
@@ -109,7 +107,7 @@ impl Shared {
         } else {
             let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
             let activity = Activity::new();
-            trail.watch(Arc::<Activity>::clone(&activity));
+            trail.set_observer(Arc::<Activity>::clone(&activity));
             (trail, Metrics::new(), activity)
         };
         Ok(Self {
@@ -128,19 +126,18 @@ impl Shared {
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
-            limits: receive::Limits {
-                request_body: settings.limits.request_body,
-                header_bytes: settings.limits.header_bytes,
+            limits: receive::RequestLimits {
+                request_body: settings.limits.request_body.0,
+                header_bytes: settings.limits.header_bytes.in_memory(),
                 header_count: settings.limits.header_count,
                 target_bytes: TARGET_BYTES,
             },
-            request_timeout: settings.timeouts.request,
-            upstream_read: settings.timeouts.upstream_read,
-            retry: retry::RetrySettings {
-                attempts: settings.retry.attempts,
-                body_bytes: settings.retry.body_bytes,
-                body_read: settings.timeouts.body_read,
-                first_byte: settings.timeouts.first_byte,
+            request_timeout: *settings.timeouts.request,
+            upstream_read: *settings.timeouts.upstream_read,
+            retry: RetrySettings {
+                body_read: *settings.timeouts.body_read,
+                first_byte: *settings.timeouts.first_byte,
+                ..settings.retry
             },
             healths: healths(settings, kept),
         })
@@ -151,7 +148,7 @@ impl Shared {
     pub(super) fn path(
         &self,
         parts: &ListenerParts,
-        upstream: Upstream,
+        upstream: UpstreamClient,
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
@@ -159,21 +156,21 @@ impl Shared {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Some(proxy::build(Parts {
-            edges: self.edges(listener),
-            rules: receive::Rules {
+        Some(proxy::build(PathParts {
+            listener: self.edges(listener),
+            rules: receive::ListenerRules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                places: self.places.clone(),
+                concurrency: self.places.clone(),
             },
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
-            store: self.cache.clone(),
-            scope: cache::Scope {
-                profile: listener.profile.clone(),
-                origin: self.upstreams.get(&listener.profile)?.origin.clone(),
-                manager: manager.clone(),
-            },
+            cache: self.cache.clone(),
+            partition: Partition::new(
+                listener.profile.clone(),
+                self.upstreams.get(&listener.profile)?.origin.clone(),
+                manager.clone(),
+            ),
             manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
@@ -187,14 +184,14 @@ impl Shared {
 impl Shared {
     /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
     /// which checked settings rule out.
-    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<Upstream> {
+    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
         let settings = self.upstreams.get(profile)?.clone();
         let manager = self.managers.get(self.credentials_of.get(profile)?)?;
-        Some(Upstream::new(settings, manager.subscribe()))
+        Some(UpstreamClient::new(settings, manager.subscribe()))
     }
 
-    /// What the records of a listener have in common.
-    pub(super) fn edges(&self, listener: &ListenerSettings) -> ListenerContext {
+    /// The context of a listener, for its records.
+    pub(super) fn edges(&self, listener: &Listener) -> ListenerContext {
         ListenerContext {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
@@ -208,7 +205,7 @@ impl Shared {
 
 /// How the upstream of a profile is reached; its trusted roots are read.
 pub fn upstream_settings(
-    profile: &ProfileSettings,
+    profile: &Profile,
     settings: &Settings,
 ) -> Result<client::Settings, StartError> {
     let tls = profile.upstream.is_tls().then(|| upstream_tls(profile.ca_file.as_deref()));
@@ -216,8 +213,8 @@ pub fn upstream_settings(
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
-        connect_timeout: settings.timeouts.connect,
-        idle_timeout: settings.timeouts.upstream_idle,
+        connect_timeout: *settings.timeouts.connect,
+        idle_timeout: *settings.timeouts.upstream_idle,
         tls: tls.transpose().map_err(StartError::Tls)?,
     })
 }
@@ -229,23 +226,25 @@ fn managers(
 ) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
     let mut managers = BTreeMap::new();
     for (name, set) in &settings.credentials {
-        let wanted = sources::settings(set, settings.vault.as_ref())?;
+        set.source.check()?;
         let manager = kept
             .and_then(|(_, kept)| kept.managers.get(name))
-            .filter(|manager| *manager.settings() == wanted)
+            .filter(|manager| manager.settings() == set)
             .cloned();
-        managers.insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(wanted)));
+        managers
+            .insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(set.clone())));
     }
     Ok(managers)
 }
 
-/// What is remembered: what another upstream answered must not be given for this one's.
-fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Store {
+/// The cache. It is kept only if the profiles are the same: a response of another upstream must not
+/// be served for this one's.
+fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
     let wanted = cache_settings(settings);
     kept.filter(|(before, _)| {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
-    .map_or_else(|| Store::new(wanted), |(_, kept)| kept.cache.clone())
+    .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
 }
 
 /// How many more connections, and how many more calls, are taken.
@@ -262,16 +261,12 @@ fn places(
     }
 }
 
-/// What is known of each upstream.
+/// The health of each upstream.
 fn healths(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
 ) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
-    let breaker = circuit_breaker::CircuitBreakerSettings {
-        failures: settings.breaker.failures,
-        pause: settings.breaker.pause,
-    };
-    let health = |(name, profile): (&ProfileName, &ProfileSettings)| {
+    let health = |(name, profile): (&ProfileName, &Profile)| {
         let known = kept
             .filter(|(before, _)| {
                 before.profiles.get(name) == Some(profile)
@@ -279,88 +274,44 @@ fn healths(
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        (name.clone(), known.unwrap_or_else(|| UpstreamHealth::new(breaker, settings.retry.budget)))
+        let new = || UpstreamHealth::new(settings.breaker, settings.retry.budget);
+        (name.clone(), known.unwrap_or_else(new))
     };
     settings.profiles.iter().map(health).collect()
 }
 
-/// The policy of a configuration, with nothing counted yet.
+/// The policy of a configuration, with fresh counters.
 pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),
-        unidentified: match settings.policy.unidentified {
-            settings::Access::Allow => authorize::Default::Allow,
-            settings::Access::Deny => authorize::Default::Deny,
-        },
-        unmatched: match settings.policy.unmatched {
-            Unmatched::Deny => authorize::Unmatched::Deny,
-            Unmatched::Forward => authorize::Unmatched::Forward,
-        },
-        mode: match settings.policy.mode {
-            settings::Mode::Enforce => authorize::Mode::Enforce,
-            settings::Mode::Report => authorize::Mode::Report,
-        },
-        limits: authorize::Limits::new(&settings.callers),
+        unidentified: settings.policy.unidentified(),
+        unmatched: settings.policy.unmatched,
+        mode: settings.policy.mode,
+        limits: authorize::CallerLimiters::new(&settings.callers),
     }
 }
 
 fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
-        patience: ConnectionTimeouts {
-            head: settings.timeouts.header_read,
-            idle: settings.timeouts.idle,
+        timeouts: ConnectionTimeouts {
+            head: *settings.timeouts.header_read,
+            idle: *settings.timeouts.idle,
         },
         // Room above the limit, so that the path refuses what is over it, with a record.
-        head_bytes: settings.limits.header_bytes * 2 + TARGET_BYTES,
+        head_bytes: settings.limits.header_bytes.in_memory() * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,
         concurrent_streams: CONCURRENT_STREAMS,
     }
 }
 
 fn cache_settings(settings: &Settings) -> cache::Settings {
-    let rules = settings.cache.rules.iter().map(|rule| cache::Rule {
-        operations: rule.operations.clone(),
-        paths: rule.paths.clone(),
-        ttl: rule.ttl,
-        stale_while_revalidate: rule.stale_while_revalidate,
-        stale_if_error: rule.stale_if_error,
-        negative_ttl: rule.negative_ttl,
-        heuristic: rule.heuristic,
-    });
-    cache::Settings {
-        enabled: settings.cache.enabled,
-        max_bytes: settings.cache.max_bytes,
-        max_entry_bytes: usize::try_from(settings.cache.max_entry_bytes).unwrap_or(usize::MAX),
-        collapse_wait: settings.timeouts.request,
-        rules: rules.collect(),
-    }
+    cache::Settings { collapse_wait: *settings.timeouts.request, ..settings.cache.clone() }
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
-    let trail = &settings.audit;
     audit::Settings {
-        durability: match trail.durability {
-            Durability::Batched => audit::Durability::Batched,
-            Durability::Synced => audit::Durability::Synced,
-        },
-        on_failure: match trail.on_failure {
-            OnFailure::Refuse => audit::OnFailure::Refuse,
-            OnFailure::Continue => audit::OnFailure::Continue,
-        },
-        segment_bytes: trail.segment_bytes,
-        compress_after: Some(trail.compress_after),
-        retain_for: trail.retain_for,
-        retain_bytes: trail.retain_bytes,
-        checkpoint_records: trail.checkpoint_records,
-        checkpoint_interval: trail.checkpoint_interval,
-        signing_key: trail.signing_key.clone(),
         export_to: settings.telemetry.otlp_endpoint.clone(),
-        object_ids: match trail.object_ids {
-            settings::ObjectIds::Plain => audit::ObjectIds::Plain,
-            settings::ObjectIds::Hashed => audit::ObjectIds::Hashed,
-        },
-        object_key: trail.object_key.clone(),
-        ..audit::Settings::new(&trail.directory)
+        ..settings.audit.clone()
     }
 }
 
@@ -373,12 +324,12 @@ pub enum StartError {
     /// A listener's certificates are missing or wrong: the configuration's fault as well.
     #[error(transparent)]
     ListenerTls(#[from] CertificatesError),
-    /// The configuration's credentials cannot be used as they stand.
+    /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]
-    Credentials(#[from] SourceError),
+    Credentials(#[from] IncompleteVault),
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
-    Trail(#[source] audit::OpenError),
+    Trail(#[source] audit::TrailOpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -1,16 +1,16 @@
-//! What to do when a gateway cannot start: one or two sentences below the error, for a person.
+//! The remedy for a failed start: one or two sentences printed below the error.
 
 use std::{error::Error as _, io};
 
 use super::StartError;
 use crate::{
-    audit::{DirectoryError, OpenError},
+    audit::{TrailDirectoryError, TrailOpenError},
     outbound::TlsError,
     proxy::server::{BindError, ServerTlsError},
 };
 
 impl StartError {
-    /// What to do about it, and why it is not passed over; `None` where the error itself says so.
+    /// The remedy, with the reason for the check; `None` where the error says it.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
@@ -54,19 +54,20 @@ fn listener(error: &ServerTlsError) -> &'static str {
     }
 }
 
-fn trail(error: &OpenError) -> Option<&'static str> {
+fn trail(error: &TrailOpenError) -> Option<&'static str> {
     match error {
-        OpenError::Directory(DirectoryError::Unusable { .. }) | OpenError::File { .. } => Some(
+        TrailOpenError::Directory(TrailDirectoryError::Unusable { .. })
+        | TrailOpenError::File { .. } => Some(
             "`audit.directory` is a folder that the gateway's user owns, with mode 0700, on a file system \
              that can be written; if it is not there, the folder above it has to let the gateway make it. \
              No call is served that could leave no record, so nothing was started",
         ),
-        // Those say what to do themselves, or there is nothing that a person could.
-        OpenError::Directory(DirectoryError::InUse { .. })
-        | OpenError::Key(_)
-        | OpenError::Export(_)
-        | OpenError::Recover(_)
-        | OpenError::Thread(_) => None,
+        // These errors say it themselves, or a person can do nothing.
+        TrailOpenError::Directory(TrailDirectoryError::InUse { .. })
+        | TrailOpenError::Key(_)
+        | TrailOpenError::Export(_)
+        | TrailOpenError::Recover(_)
+        | TrailOpenError::Thread(_) => None,
     }
 }
 

@@ -1,14 +1,14 @@
-//! What is written in a configuration arrives where it has its effect: no key is checked, documented
-//! and then forgotten, and no default is another one than that of the part itself.
+//! Every key of the configuration reaches the part it is for, and every default equals the part's
+//! own.
 
 use std::{fs, time::Duration};
 
-use super::{credential_settings, parts::trail_settings};
+use super::parts::trail_settings;
 use crate::{
     audit::{self, Durability, ObjectIds, OnFailure},
     config,
     credentials::RefreshSettings,
-    domain::CredentialsName,
+    domain::{ByteSize, CredentialsName, Span},
 };
 
 fn load(text: &str) -> config::Settings {
@@ -19,8 +19,7 @@ fn load(text: &str) -> config::Settings {
 }
 
 fn refresh(settings: &config::Settings) -> RefreshSettings {
-    let set = &settings.credentials[&CredentialsName::new("production")];
-    credential_settings(set, None).unwrap().refresh
+    settings.credentials[&CredentialsName::new("production")].refresh
 }
 
 const CREDENTIALS: &str = "[credentials.production]\nsource = \"directory\"\npath = \"/secrets\"\n";
@@ -58,12 +57,12 @@ fn every_key_of_the_trail_reaches_the_trail() {
     let expected = audit::Settings {
         durability: Durability::Synced,
         on_failure: OnFailure::Continue,
-        segment_bytes: 64 << 20,
-        compress_after: Some(Duration::ZERO),
-        retain_for: Some(Duration::from_hours(9000)),
-        retain_bytes: Some(50 << 30),
+        segment_bytes: ByteSize::mebi(64),
+        compress_after: Some(Span::from_secs(0)),
+        retain_for: Some(Span::from_secs(9000 * 3600)),
+        retain_bytes: Some(ByteSize::mebi(50 * 1024)),
         checkpoint_records: 1000,
-        checkpoint_interval: Duration::from_secs(10),
+        checkpoint_interval: Span::from_secs(10),
         signing_key: Some("/keys/signing.pem".into()),
         export_to: Some("http://127.0.0.1:4318".parse().unwrap()),
         object_ids: ObjectIds::Hashed,

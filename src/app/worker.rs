@@ -1,8 +1,7 @@
-//! A worker: a thread with a runtime, callers' connections and upstream pools of its own.
+//! A worker: a thread with its own runtime, callers' connections and upstream pools.
 //!
-//! A call stays on the worker that accepted its connection from the first byte to the last, so the
-//! path wakes no other thread. What workers share (credentials, cache, trail, metrics) is read
-//! without waiting for each other.
+//! A call stays on the worker that accepted its connection, so the path wakes no other thread.
+//! State that workers share (credentials, cache, trail, metrics) is read without blocking.
 
 use std::{collections::HashMap, io, pin::pin, sync::Arc, thread};
 
@@ -21,7 +20,7 @@ use crate::{
     error::Chain,
     proxy::{
         batched_io::flush_loop,
-        client::Upstream,
+        client::UpstreamClient,
         server::{self, Drain, Listener, ServerTls, Swap},
     },
 };
@@ -33,11 +32,11 @@ pub(super) struct Worker {
     done: oneshot::Receiver<()>,
 }
 
-/// Tells whether a worker is alive.
+/// Probes whether a worker is alive.
 #[derive(Clone, Debug)]
 pub(super) struct Heartbeat(mpsc::UnboundedSender<Command>);
 
-/// What a worker serves: made anew by every reload.
+/// One generation of a worker's parts; every reload makes a new one.
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) shared: Shared,
@@ -46,32 +45,32 @@ pub(super) struct Generation {
 
 #[derive(Debug)]
 struct Command {
-    /// What to serve from now on; `None` only asks whether the worker is alive.
+    /// The new generation; `None` for a liveness probe.
     generation: Option<Generation>,
     done: oneshot::Sender<()>,
 }
 
 impl Worker {
-    /// Starts the thread; it accepts from its listeners until the drain begins.
+    /// Starts the thread. It accepts connections until the drain begins.
     pub(super) fn spawn(number: usize, first: Generation, drain: Drain) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, received) = mpsc::unbounded_channel();
         let (finished, done) = oneshot::channel();
         drop(thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             runtime.block_on(work(first, received, drain));
-            // The receiver is gone only if the gateway does not wait any more.
+            // The receiver is gone only when the gateway has stopped waiting.
             let _not_awaited = finished.send(());
         })?);
         Ok(Self { pulse: Heartbeat(orders), done })
     }
 
-    /// Serves something else from now on; returns once it does.
+    /// Applies a new generation; returns when the worker serves it.
     pub(super) async fn apply(&self, generation: Generation) -> Result<(), ServeError> {
         self.pulse.order(Some(generation)).await
     }
 
-    /// To ask for it while others give it orders.
-    pub(super) fn pulse(&self) -> Heartbeat {
+    /// A probe that can be used beside reloads.
+    pub(super) fn heartbeat(&self) -> Heartbeat {
         self.pulse.clone()
     }
 
@@ -82,7 +81,7 @@ impl Worker {
 }
 
 impl Heartbeat {
-    /// Returns once the worker has looked up from its work, also while it drains.
+    /// Pings the worker; resolves when its event loop responds, including during the drain.
     pub(super) async fn look_up(&self) -> Result<(), ServeError> {
         self.order(None).await
     }
@@ -98,7 +97,7 @@ async fn work(first: Generation, orders: mpsc::UnboundedReceiver<Command>, drain
     let turns = tokio::spawn(flush_loop());
     LocalSet::new().run_until(run(first, orders, drain)).await;
     turns.abort();
-    // The last answers leave before anyone hears that the worker has ended.
+    // Flushes the last responses before anybody learns that the worker has ended.
     let Err(_aborted) = turns.await;
 }
 
@@ -114,7 +113,7 @@ async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Command>, dr
                 if let Some(generation) = order.generation {
                     floor.apply(generation, build);
                 }
-                // Whoever gave the order may have stopped waiting.
+                // The requester may be gone.
                 let _not_awaited = order.done.send(());
             }
             Some(_) = floor.accepting.join_next() => {}
@@ -124,7 +123,7 @@ async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Command>, dr
     loop {
         tokio::select! {
             () = &mut last => return,
-            // Too late for anything but a sign of life.
+            // The drain has begun: only liveness probes are still answered.
             Some(order) = orders.recv() => {
                 let _not_awaited = order.done.send(());
             }
@@ -132,14 +131,15 @@ async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Command>, dr
     }
 }
 
-/// Connections run on their worker's runtime: it lives until they have ended or are cut off.
+/// Connections run on the worker's runtime, which lives until they have ended or are aborted.
 async fn last_connections(accepting: &mut JoinSet<()>, drain: &Drain) {
     while accepting.join_next().await.is_some() {}
     drain.tracker.close();
     tokio::select! {
         () = drain.tracker.wait() => {}
         () = drain.cut.cancelled() => {
-            // A cut connection closes its records when it is dropped, which takes a turn or two.
+            // An aborted connection closes its records when it is dropped, which takes a pass or
+            // two of the scheduler.
             let _timed_out = tokio::time::timeout(LAST_TURNS, drain.tracker.wait()).await;
         }
     }
@@ -155,22 +155,22 @@ struct WorkerListeners<P> {
 /// One listener of one worker.
 struct Open<P> {
     switch: Arc<Swap<P>>,
-    /// No further connections are accepted with the settings of now.
+    /// Cancelled when this generation stops accepting.
     closing: CancellationToken,
-    /// Ends with the listener, or with everything.
+    /// Cancelled with the listener, or with the gateway.
     drain: Drain,
     tls: Option<Arc<ServerTls>>,
 }
 
 impl<P: server::Path> WorkerListeners<P> {
-    /// Serves another generation. Connections of listeners that stay go on, and their next requests
-    /// take the new path; those of a listener that is gone finish what is under way. One that asks
-    /// callers for something else than before is another listener: what a connection was let in by must
-    /// be what the listener asks for.
+    /// Applies another generation. Connections of listeners that remain continue, and their next
+    /// requests take the new path. Connections of removed listeners finish their calls in flight. A
+    /// listener with another client CA counts as another listener: its connections were admitted by
+    /// other rules.
     fn apply(
         &mut self,
         generation: Generation,
-        build: impl Fn(&Shared, &ListenerParts, Upstream) -> Option<P>,
+        build: impl Fn(&Shared, &ListenerParts, UpstreamClient) -> Option<P>,
     ) {
         let Generation { shared, listeners } = generation;
         let mut upstreams = HashMap::new();
@@ -226,5 +226,5 @@ impl<P: server::Path> WorkerListeners<P> {
     }
 }
 
-/// How long dropped connections get to close their records.
+/// Time for dropped connections to close their records.
 const LAST_TURNS: std::time::Duration = std::time::Duration::from_millis(500);

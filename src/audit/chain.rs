@@ -1,9 +1,8 @@
-//! The hash chain: each line holds the hash of the line before it and its own.
+//! The hash chain: each line holds its own hash and the hash of the line before it.
 //!
-//! A line's hash is the SHA-256 of the line's own bytes from its first `{` up to, and without, the
-//! `,"hash":"…"}` it ends with. The hash of the line before stands right in front of that, so it is
-//! among the hashed bytes, and a line cannot be moved, removed or put in without breaking the
-//! chain. The canonical form is the line itself: nothing has to be parsed and printed again.
+//! The hash of a line is the SHA-256 of its bytes from the first `{` up to the `,"hash":"…"}` at its
+//! end. The hashed bytes include the hash of the line before, so moving, removing or inserting a line
+//! breaks the chain. The line itself is the canonical form: a check needs no JSON parser.
 
 use std::fmt;
 
@@ -11,12 +10,12 @@ use aws_lc_rs::digest;
 
 use crate::domain::hex;
 
-/// A SHA-256.
+/// A SHA-256 hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// What stands before the first line of a trail.
+    /// The `prev` of the first line of a trail.
     pub const ZERO: Self = Self([0; 32]);
 
     /// The hash of some bytes.
@@ -29,7 +28,7 @@ impl Hash {
         Self(hash)
     }
 
-    /// Reads 64 lower-case hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let (pairs, []) = text.as_chunks::<2>() else { return None };
         let mut hash = [0; 32];
@@ -42,7 +41,7 @@ impl Hash {
         Some(Self(hash))
     }
 
-    /// The 64 digits.
+    /// The hash as 64 lower-case hexadecimal digits.
     pub fn hex(&self) -> [u8; 64] {
         let mut text = [b'0'; 64];
         hex::write(&mut text, &self.0);
@@ -70,22 +69,21 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// Where the chain stands: the number and the hash of its last line.
+/// The end of the chain: the number and the hash of the last line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tip {
-    /// The last line's `seq`; 0 before the first.
+    /// The last line's `seq`; 0 for an empty trail.
     pub seq: u64,
     /// The last line's `hash`.
     pub hash: Hash,
 }
 
 impl Tip {
-    /// Before the first line.
+    /// The end of an empty trail.
     pub const START: Self = Self { seq: 0, hash: Hash::ZERO };
 
-    /// Ends the line that begins at `start` in the buffer, which has everything but the chain
-    /// fields, and moves on to it.
-    pub(super) fn seal(&mut self, buffer: &mut Vec<u8>, start: usize) {
+    /// Appends the chain fields to the line that begins at `start`, and makes it the end of the chain.
+    pub(super) fn append(&mut self, buffer: &mut Vec<u8>, start: usize) {
         buffer.extend_from_slice(PREV);
         buffer.extend_from_slice(&self.hash.hex());
         buffer.push(b'"');
@@ -97,19 +95,19 @@ impl Tip {
     }
 }
 
-/// The chain fields of a line, and whether the line is what its hash says.
+/// The chain fields of a line, and the hash of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seal {
+pub struct ChainFields {
     /// The hash of the line before.
     pub prev: Hash,
-    /// The line's hash, as it says itself.
+    /// The line's `hash` field.
     pub stated: Hash,
-    /// The line's hash, as its bytes say.
+    /// The hash of the line's bytes.
     pub computed: Hash,
 }
 
-impl Seal {
-    /// Reads the end of a line (without its line end). `None` where it is no sealed line.
+impl ChainFields {
+    /// Parses the end of a line (without its newline). `None` if it has no chain fields.
     pub fn read(line: &[u8]) -> Option<Self> {
         let (hashed, tail) = line.split_at_checked(line.len().checked_sub(HASH_FIELD)?)?;
         let stated = tail.strip_prefix(HASH)?.strip_suffix(b"\"}")?;
@@ -122,8 +120,8 @@ impl Seal {
         })
     }
 
-    /// Whether the line is what its hash says.
-    pub fn holds(&self) -> bool {
+    /// Whether the line's bytes fit its hash.
+    pub fn is_intact(&self) -> bool {
         self.stated == self.computed
     }
 }
@@ -142,16 +140,19 @@ mod tests {
     fn a_sealed_line_reads_back_and_a_changed_one_does_not_hold() {
         let mut buffer = b"{\"kind\":\"call\",\"seq\":1".to_vec();
         let mut tip = Tip::START;
-        tip.seal(&mut buffer, 0);
+        tip.append(&mut buffer, 0);
         let line = buffer.strip_suffix(b"\n").unwrap();
-        let seal = Seal::read(line).unwrap();
-        assert!(seal.holds());
-        assert_eq!((seal.prev, seal.stated, tip.seq), (Hash::ZERO, tip.hash, 1));
+        let fields = ChainFields::read(line).unwrap();
+        assert!(fields.is_intact());
+        assert_eq!((fields.prev, fields.stated, tip.seq), (Hash::ZERO, tip.hash, 1));
 
         for at in 0..line.len() {
             let mut changed = line.to_vec();
             changed[at] ^= 1;
-            assert!(Seal::read(&changed).is_none_or(|seal| !seal.holds()), "byte {at}");
+            assert!(
+                ChainFields::read(&changed).is_none_or(|fields| !fields.is_intact()),
+                "byte {at}"
+            );
         }
     }
 

@@ -1,9 +1,9 @@
-//! Signed checkpoints: what the trail was at some moment, in a form that can leave the host.
+//! Signed checkpoints: the state of the trail at a point in time, in a form that can leave the host.
 //!
-//! A checkpoint is a line of the trail and, once that line is in stable storage, a message in the
-//! log stream and the file `checkpoint.json`. Its signature covers its number, its time and the hash
-//! of the line before it, and with that every line up to there. Whoever keeps a copy elsewhere can
-//! tell later that the trail was rewritten or cut.
+//! A checkpoint is a line of the trail. Once that line is in stable storage, the checkpoint also
+//! becomes a message in the log stream and the file `checkpoint.json`. Its signature covers its
+//! number, its time and the hash of the line before it, and thereby every earlier line. A copy that is
+//! kept elsewhere proves later that the trail was rewritten or cut.
 
 use std::{
     fs,
@@ -18,18 +18,18 @@ use super::{
     keys::{PublicKey, SigningKey},
 };
 
-/// What stands in a checkpoint.
+/// A signed checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The number of the checkpoint's line.
+    /// The `seq` of the checkpoint's line.
     pub seq: u64,
-    /// When it was made, as in the line.
+    /// The time of the line, as text.
     pub time: String,
-    /// The hash of the line before.
+    /// The hash of the line before, as text.
     pub prev: String,
-    /// Which key signed it: the first 16 digits of the SHA-256 of the public key (DER).
+    /// The signing key's name: the first 16 digits of the SHA-256 of the public key (DER).
     pub key: String,
-    /// Ed25519, in Base64, over the message below.
+    /// The Ed25519 signature over [`message`], in Base64.
     pub signature: String,
 }
 
@@ -40,63 +40,63 @@ impl Checkpoint {
         Self { seq, time, prev, key: key.id().to_owned(), signature }
     }
 
-    /// Whether that key signed it.
+    /// Whether this key signed the checkpoint.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         key.verifies(message(self.seq, &self.time, &self.prev).as_bytes(), &self.signature)
     }
 
-    /// Reads a checkpoint out of a line of a log stream or of a trail: the object itself, or the
-    /// fields of a log message.
-    pub fn find(line: &str) -> Option<Self> {
+    /// Parses a line with a checkpoint: the JSON object itself, or a log message with its fields.
+    pub fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Found {
-            Itself(Checkpoint),
-            Logged { fields: Checkpoint },
+        enum CheckpointLine {
+            Object(Checkpoint),
+            LogMessage { fields: Checkpoint },
         }
         match serde_json::from_str(line.trim()).ok()? {
-            Found::Itself(checkpoint) | Found::Logged { fields: checkpoint } => Some(checkpoint),
+            CheckpointLine::Object(checkpoint)
+            | CheckpointLine::LogMessage { fields: checkpoint } => Some(checkpoint),
         }
     }
 }
 
-/// What is signed: four lines of text.
+/// The signed text, four lines.
 fn message(seq: u64, time: &str, prev: &str) -> String {
     format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n")
 }
 
-/// Where checkpoints go once they are in stable storage.
+/// Logs checkpoints that are in stable storage, and keeps the last one in a file.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    place: PathBuf,
+    path: PathBuf,
 }
 
 impl Publisher {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { place: directory.join(LATEST) }
+        Self { path: directory.join(LATEST) }
     }
 
     pub(super) fn publish(&self, checkpoint: &Checkpoint) {
         let Checkpoint { seq, time, prev, key, signature } = checkpoint;
         tracing::info!(seq, time, prev, key, signature, "audit checkpoint");
         if let Err(error) = self.write(checkpoint) {
-            tracing::warn!(%error, "the last audit checkpoint cannot be kept beside the trail");
+            tracing::warn!(%error, "the last audit checkpoint cannot be written to its file");
         }
     }
 
     fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let new = self.place.with_extension("json.new");
+        let new = self.path.with_extension("json.new");
         let mut file = super::directory::private().create(true).truncate(true).open(&new)?;
         serde_json::to_writer(&mut file, checkpoint)?;
         file.write_all(b"\n")?;
         file.sync_data()?;
-        fs::rename(new, &self.place)
+        fs::rename(new, &self.path)
     }
 }
 
-/// The last checkpoint that was published from this directory.
+/// The last checkpoint that a gateway published from this directory.
 pub(super) fn latest(directory: &Path) -> Option<Checkpoint> {
-    Checkpoint::find(&fs::read_to_string(directory.join(LATEST)).ok()?)
+    Checkpoint::parse(&fs::read_to_string(directory.join(LATEST)).ok()?)
 }
 
 const LATEST: &str = "checkpoint.json";
@@ -119,7 +119,7 @@ mod tests {
             format!(r#"{{"timestamp":"…","level":"INFO","fields":{itself},"target":"x"}}"#);
         let public = PublicKey::read(&home.path().join(super::super::keys::PUBLIC_KEY)).unwrap();
         for line in [itself, logged] {
-            let found = Checkpoint::find(&line).unwrap();
+            let found = Checkpoint::parse(&line).unwrap();
             assert_eq!(found, made);
             assert!(found.is_signed_by(&public));
             for forged in [
@@ -130,6 +130,6 @@ mod tests {
                 assert!(!forged.is_signed_by(&public));
             }
         }
-        assert_eq!(Checkpoint::find("no JSON"), None);
+        assert_eq!(Checkpoint::parse("no JSON"), None);
     }
 }

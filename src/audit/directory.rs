@@ -1,40 +1,43 @@
-//! The trail's directory: its lock, its files and their names.
+//! The trail's directory: its lock, and the names of its files.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
-/// A trail's directory that this process alone writes to.
+use jiff::Timestamp;
+
+/// The directory of a trail, locked for this process.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct TrailDirectory {
     path: PathBuf,
-    /// The kernel gives the lock back when the process ends, however it ends.
+    /// The kernel releases the lock when the process ends, even if it is killed.
     lock: File,
 }
 
-impl Directory {
-    /// Makes the directory if it is not there, and locks it.
-    pub(super) fn lock(path: &Path) -> Result<Self, DirectoryError> {
-        let at = |source| DirectoryError::Unusable { path: path.to_owned(), source };
+impl TrailDirectory {
+    /// Creates the directory if it does not exist, and locks it.
+    pub(super) fn lock(path: &Path) -> Result<Self, TrailDirectoryError> {
+        let at = |source| TrailDirectoryError::Unusable { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at)?;
         let lock = private().create(true).open(path.join(LOCK)).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), lock }),
-            Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                Err(TrailDirectoryError::InUse { path: path.to_owned() })
+            }
             Err(TryLockError::Error(source)) => Err(at(source)),
         }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts the directory and its lock back, if someone took them away.
+    /// Creates and locks the directory again if it was removed.
     pub(super) fn restore(&mut self) -> io::Result<()> {
         if !same_file(&self.path.join(LOCK), &self.lock) {
             *self = Self::lock(&self.path).map_err(io::Error::other)?;
@@ -42,15 +45,14 @@ impl Directory {
         Ok(())
     }
 
-    /// A name for something that was found where the trail's own file should be.
-    pub(super) fn name_for_foreign(&self) -> PathBuf {
-        let now = jiff::Timestamp::now();
-        self.path.join(format!("foreign-{}.bin", now.strftime("%Y%m%dT%H%M%S.%6fZ")))
+    /// A path for a file that was found under the name of the current file.
+    pub(super) fn foreign_path(&self) -> PathBuf {
+        self.path.join(format!("foreign-{}.bin", Timestamp::now().strftime(MICROS)))
     }
 
-    /// A new, empty segment whose first line will have that number.
+    /// Creates an empty segment whose first line will be `first_seq`.
     pub(super) fn create_segment(&self, first_seq: u64) -> io::Result<Segment> {
-        let begun = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+        let begun = Timestamp::now();
         let name = format!("{PREFIX}{first_seq:020}-{}{PLAIN}", begun.strftime("%Y%m%dT%H%M%SZ"));
         let path = self.path.join(name);
         drop(private().create_new(true).open(&path)?);
@@ -58,15 +60,14 @@ impl Directory {
         Ok(Segment { path, first_seq, begun, compressed: false })
     }
 
-    /// Returns when the names of the files would survive a power cut.
+    /// Makes the names of the files durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 
-    /// A file for what was found damaged.
+    /// Creates a file for a damaged end of the trail, and returns it with its name.
     pub(super) fn create_damaged(&self, first_seq: u64) -> io::Result<(String, File)> {
-        let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-        let name = format!("damaged-{first_seq:020}-{}.bin", now.strftime("%Y%m%dT%H%M%S.%6fZ"));
+        let name = format!("damaged-{first_seq:020}-{}.bin", Timestamp::now().strftime(MICROS));
         let file = private().create_new(true).open(self.path.join(&name))?;
         Ok((name, file))
     }
@@ -75,24 +76,24 @@ impl Directory {
 /// One file of the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The number of its first line, as its name says.
+    /// The `seq` of its first line, from its name.
     pub first_seq: u64,
-    /// When it was begun, to the second, as its name says.
-    pub begun: jiff::Timestamp,
+    /// When it was created, to the second, from its name.
+    pub begun: Timestamp,
     /// Whether it is compressed (zstd).
     pub compressed: bool,
 }
 
 impl Segment {
-    /// The trail's files, in the order they were written.
+    /// The files of a trail, in the order of writing.
     pub fn list(directory: &Path) -> io::Result<Vec<Self>> {
         let mut segments = Vec::new();
         for entry in directory.read_dir()? {
             segments.extend(Self::from_path(entry?.path()));
         }
-        // While a file is being compressed it is there twice; the plain one is the original.
+        // During its compression a file exists twice; the plain one is the original.
         segments.sort_by(|a, b| {
             (a.first_seq, a.begun, a.compressed).cmp(&(b.first_seq, b.begun, b.compressed))
         });
@@ -117,34 +118,36 @@ impl Segment {
         })
     }
 
-    /// The same file once it is compressed.
+    /// The compressed form of the same file.
     pub(super) fn compressed(&self) -> Self {
         let mut path = self.path.clone().into_os_string();
         path.push(".zst");
         Self { path: path.into(), compressed: true, ..self.clone() }
     }
 
-    /// Opens it to go on at its end.
+    /// Opens the file for appending.
     pub(super) fn append(&self) -> io::Result<File> {
         private().append(true).open(&self.path)
     }
 }
 
-/// Files of the trail are for the gateway's own user.
+/// Options that create a file with mode 0600.
 pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
 }
 
-/// Whether a path still leads to an open file.
+/// Whether a path still names an open file.
 pub(super) fn same_file(path: &Path, open: &File) -> bool {
     match (path.metadata(), open.metadata()) {
-        (Ok(named), Ok(held)) => (named.dev(), named.ino()) == (held.dev(), held.ino()),
+        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
         _ => false,
     }
 }
 
+/// UTC with microseconds, in the names of files that are set aside.
+const MICROS: &str = "%Y%m%dT%H%M%S.%6fZ";
 const LOCK: &str = ".lock";
 const PREFIX: &str = "audit-";
 const PLAIN: &str = ".jsonl";
@@ -152,17 +155,17 @@ const COMPRESSED: &str = ".jsonl.zst";
 
 /// Why a directory cannot hold a trail.
 #[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// It cannot be made, or not written to.
+pub enum TrailDirectoryError {
+    /// The directory cannot be created or written.
     #[error("the audit directory {} cannot be used", path.display())]
     Unusable {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Another gateway writes to it.
+    /// Another gateway has locked the directory.
     #[error(
         "the audit directory {} is in use by another gateway; give each its own [audit].directory",
         path.display()

@@ -1,7 +1,7 @@
-//! Writes one JSON object into a buffer, field by field, without a tree in between.
+//! Writes one JSON object into a buffer, field by field.
 //!
-//! Everything outside printable ASCII is escaped, so that a line is one line in every editor and
-//! moves no cursor on a terminal, whatever a caller put into its path.
+//! Everything outside printable ASCII is escaped. So a line stays one line in every editor and is safe
+//! on a terminal, whatever a caller has put into its path.
 
 use std::{
     fmt,
@@ -11,23 +11,23 @@ use std::{
 
 use crate::domain::hex::digits;
 
-/// A field's name, with what stands around it in a line: one copy instead of three.
+/// A field's name with its quotes and separators, so that one copy writes all of it.
 #[derive(Clone, Copy)]
-pub(super) struct Key(pub(super) &'static str);
+pub(super) struct FieldKey(pub(super) &'static str);
 
-/// Makes a [`Key`] of a name.
+/// The [`FieldKey`] of a name.
 macro_rules! key {
     ($name:literal) => {
-        $crate::audit::json::Key(concat!(",\"", $name, "\":"))
+        $crate::audit::json::FieldKey(concat!(",\"", $name, "\":"))
     };
 }
 pub(super) use key;
 
-/// An object under construction. Its closing brace is the chain's to write.
-pub(super) struct Object<'a>(&'a mut Vec<u8>);
+/// An object under construction. [`Tip::append`](super::chain::Tip::append) closes it.
+pub(super) struct JsonObject<'a>(&'a mut Vec<u8>);
 
-impl<'a> Object<'a> {
-    /// Begins an object with its kind.
+impl<'a> JsonObject<'a> {
+    /// Begins an object with its `kind`.
     pub(super) fn begin(buffer: &'a mut Vec<u8>, kind: &str) -> Self {
         buffer.extend_from_slice(b"{\"kind\":\"");
         buffer.extend_from_slice(kind.as_bytes());
@@ -35,20 +35,20 @@ impl<'a> Object<'a> {
         Self(buffer)
     }
 
-    fn key(&mut self, Key(key): Key) {
+    fn key(&mut self, FieldKey(key): FieldKey) {
         self.0.extend_from_slice(key.as_bytes());
     }
 
-    /// A field of text.
-    pub(super) fn text(&mut self, key: Key, value: &str) -> &mut Self {
+    /// A string field.
+    pub(super) fn text(&mut self, key: FieldKey, value: &str) -> &mut Self {
         self.key(key);
         string(self.0, value);
         self
     }
 
-    /// A field whose text is a word of the gateway's own, in which nothing is to be escaped.
-    pub(super) fn word(&mut self, key: Key, value: &str) -> &mut Self {
-        debug_assert!(is_plain_text(value.as_bytes()), "escaped where it is no such word");
+    /// A string field with one of the gateway's own words, which needs no escapes.
+    pub(super) fn word(&mut self, key: FieldKey, value: &str) -> &mut Self {
+        debug_assert!(is_plain_text(value.as_bytes()), "a word that needs escapes");
         self.key(key);
         self.0.push(b'"');
         self.0.extend_from_slice(value.as_bytes());
@@ -56,29 +56,29 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// Such a word, or `null`.
-    pub(super) fn word_or_null(&mut self, key: Key, value: Option<&str>) -> &mut Self {
+    /// A field like [`word`](Self::word), or `null`.
+    pub(super) fn word_or_null(&mut self, key: FieldKey, value: Option<&str>) -> &mut Self {
         match value {
             Some(value) => self.word(key, value),
             None => self.null(key),
         }
     }
 
-    /// A field of text, or `null`.
-    pub(super) fn text_or_null(&mut self, key: Key, value: Option<&str>) -> &mut Self {
+    /// A string field, or `null`.
+    pub(super) fn text_or_null(&mut self, key: FieldKey, value: Option<&str>) -> &mut Self {
         match value {
             Some(value) => self.text(key, value),
             None => self.null(key),
         }
     }
 
-    /// A field that prints itself.
-    pub(super) fn display(&mut self, key: Key, value: impl fmt::Display) -> &mut Self {
+    /// A string field with the value's `Display` text.
+    pub(super) fn display(&mut self, key: FieldKey, value: impl fmt::Display) -> &mut Self {
         self.key(key);
         self.0.push(b'"');
         let start = self.0.len();
         print(self.0, format_args!("{value}"));
-        // What prints itself here has names from certificates in it, so it is escaped like any text.
+        // The text may hold names from a certificate, so it needs the same escapes as any other.
         let printed = self.0.get(start..).unwrap_or_default();
         if is_plain_text(printed) {
             self.0.push(b'"');
@@ -90,17 +90,17 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// A whole number.
-    pub(super) fn number(&mut self, key: Key, value: impl itoa::Integer) -> &mut Self {
+    /// An integer field.
+    pub(super) fn number(&mut self, key: FieldKey, value: impl itoa::Integer) -> &mut Self {
         self.key(key);
         self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         self
     }
 
-    /// A whole number, or `null`.
+    /// An integer field, or `null`.
     pub(super) fn number_or_null(
         &mut self,
-        key: Key,
+        key: FieldKey,
         value: Option<impl itoa::Integer>,
     ) -> &mut Self {
         match value {
@@ -109,25 +109,30 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A length of time in whole microseconds.
-    pub(super) fn micros(&mut self, key: Key, value: Option<Duration>) -> &mut Self {
+    /// A duration in whole microseconds, or `null`.
+    pub(super) fn micros(&mut self, key: FieldKey, value: Option<Duration>) -> &mut Self {
         self.number_or_null(
             key,
             value.map(|value| u64::try_from(value.as_micros()).unwrap_or(u64::MAX)),
         )
     }
 
-    /// A moment: RFC 3339, UTC, six digits behind the point.
-    pub(super) fn time(&mut self, key: Key, value: SystemTime, clock: &mut Clock) -> &mut Self {
+    /// A time: RFC 3339, UTC, microseconds.
+    pub(super) fn time(
+        &mut self,
+        key: FieldKey,
+        value: SystemTime,
+        writer: &mut TimestampWriter,
+    ) -> &mut Self {
         self.key(key);
         self.0.push(b'"');
-        clock.write(self.0, value);
+        writer.write(self.0, value);
         self.0.push(b'"');
         self
     }
 
     /// Bytes as lower-case hexadecimal digits.
-    pub(super) fn hex(&mut self, key: Key, bytes: &[u8]) -> &mut Self {
+    pub(super) fn hex(&mut self, key: FieldKey, bytes: &[u8]) -> &mut Self {
         self.key(key);
         self.0.push(b'"');
         self.0.extend(bytes.iter().flat_map(|byte| digits(*byte)));
@@ -135,16 +140,16 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// A list of texts.
+    /// A list of strings.
     pub(super) fn list<'t>(
         &mut self,
-        key: Key,
+        key: FieldKey,
         values: impl IntoIterator<Item = &'t str>,
     ) -> &mut Self {
         self.key(key);
         self.0.push(b'[');
-        for (place, value) in values.into_iter().enumerate() {
-            if place > 0 {
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
                 self.0.push(b',');
             }
             string(self.0, value);
@@ -153,29 +158,29 @@ impl<'a> Object<'a> {
         self
     }
 
-    fn null(&mut self, key: Key) -> &mut Self {
+    fn null(&mut self, key: FieldKey) -> &mut Self {
         self.key(key);
         self.0.extend_from_slice(b"null");
         self
     }
 }
 
-/// A moment as it stands in every line.
+/// A time as every line shows it.
 pub(super) fn time_text(value: SystemTime) -> String {
     let time = jiff::Timestamp::try_from(value).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     format!("{time:.6}")
 }
 
-/// Writes moments, of which most are in the same second as the one before: what they have in common
-/// is formatted once.
+/// Writes times, and formats the part up to the second only when it changes: most times are in the
+/// same second as the one before.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(super) struct TimestampWriter {
     second: u64,
-    /// Up to and with the point.
+    /// The text up to and including the decimal point.
     text: String,
 }
 
-impl Clock {
+impl TimestampWriter {
     fn write(&mut self, buffer: &mut Vec<u8>, value: SystemTime) {
         let since = value.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if self.text.is_empty() || self.second != since.as_secs() {
@@ -184,7 +189,7 @@ impl Clock {
             self.text.truncate(self.text.len() - "000000Z".len());
         }
         buffer.extend_from_slice(self.text.as_bytes());
-        // Six digits, the leading zeros among them.
+        // Six digits with leading zeros.
         let mut micros = itoa::Buffer::new();
         let micros = micros.format(1_000_000 + since.subsec_micros());
         buffer.extend_from_slice(micros.as_bytes().get(1..).unwrap_or_default());
@@ -213,7 +218,7 @@ fn print(buffer: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     drop(buffer.write_fmt(text));
 }
 
-/// Looks at all bytes in any case: without a way out in between, many are looked at at once.
+/// Has no early exit, so that the compiler vectorises the loop.
 fn is_plain_text(text: &[u8]) -> bool {
     text.iter().fold(true, |plain, byte| plain & is_plain(*byte))
 }
@@ -239,31 +244,35 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_utc_with_microseconds() {
+    fn a_time_is_utc_with_microseconds() {
         let mut buffer = Vec::new();
         let moment = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_001_999);
-        Object::begin(&mut buffer, "x").time(key!("time"), moment, &mut Clock::default());
+        JsonObject::begin(&mut buffer, "x").time(
+            key!("time"),
+            moment,
+            &mut TimestampWriter::default(),
+        );
         assert_eq!(buffer, br#"{"kind":"x","time":"2023-11-14T22:13:20.000001Z""#);
     }
 
     #[test]
-    fn moments_one_after_the_other_are_as_jiff_writes_them() {
-        let mut clock = Clock::default();
+    fn consecutive_times_are_as_jiff_writes_them() {
+        let mut writer = TimestampWriter::default();
         for nanos in
             [0, 1_999, 999_999_999, 1_000_000_000, 1_000_001_000, 999_999_999, 86_400_123_456_789]
         {
             let moment = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
             let mut buffer = Vec::new();
-            clock.write(&mut buffer, moment);
+            writer.write(&mut buffer, moment);
             assert_eq!(String::from_utf8(buffer).unwrap(), time_text(moment));
         }
     }
 
     #[test]
-    fn what_prints_itself_is_escaped_like_any_text() {
+    fn displayed_values_are_escaped_like_any_text() {
         for text in ["uid=1 gid=2", "a\"b\n\u{7f}é"] {
             let mut buffer = Vec::new();
-            Object::begin(&mut buffer, "x").display(key!("proof"), text);
+            JsonObject::begin(&mut buffer, "x").display(key!("proof"), text);
             buffer.push(b'}');
             let read: serde_json::Value = serde_json::from_slice(&buffer).unwrap();
             assert_eq!(read["proof"], text);

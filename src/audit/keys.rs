@@ -1,8 +1,8 @@
 //! The trail's two keys: one signs checkpoints, one hashes object ids.
 //!
-//! Both are made on first start where the settings name no file. A key beside the trail is enough
-//! against someone who can write to the files but not read the key; against the host's own
-//! administrator only copies of the checkpoints that have left the host help.
+//! The gateway creates both at the first start. A key in the trail's directory protects against an
+//! attacker that can write the files but not read the key. Against the host's own administrator, only
+//! copies of the checkpoints outside the host help.
 
 use std::{
     fmt, fs,
@@ -23,11 +23,11 @@ use zeroize::Zeroizing;
 use super::{chain::Hash, directory::private};
 use crate::domain::hex::digits;
 
-/// The name of the signing key in the trail's directory.
+/// The file name of the signing key.
 pub(super) const SIGNING_KEY: &str = "signing-key.pem";
-/// The name of its public half there.
+/// The file name of the signing key's public half.
 pub const PUBLIC_KEY: &str = "signing-key.pub.pem";
-/// The name of the key for object ids there.
+/// The file name of the key that hashes object ids.
 pub const OBJECT_KEY: &str = "object-key";
 
 /// Signs checkpoints.
@@ -37,7 +37,7 @@ pub(super) struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads the key, or makes one. Its public half is written into the trail's directory.
+    /// Reads the key, or creates one, and writes its public half into the trail's directory.
     pub(super) fn open(path: &Path, directory: &Path) -> Result<Self, KeyError> {
         let at = |source| KeyError::Unusable { path: path.to_owned(), source };
         let invalid = || KeyError::NotAKey { path: path.to_owned() };
@@ -54,26 +54,26 @@ impl SigningKey {
         let pair = Ed25519KeyPair::from_pkcs8(key.secret_der()).map_err(|_| invalid())?;
         let der = pair.public_key().as_der().map_err(|_| invalid())?;
         let public = PublicKey::from_der(der.as_ref()).ok_or_else(invalid)?;
-        let place = directory.join(PUBLIC_KEY);
+        let public_path = directory.join(PUBLIC_KEY);
         let pem = pem_of("PUBLIC KEY", der.as_ref());
-        if fs::read(&place).ok().as_deref() != Some(pem.as_bytes()) {
+        if fs::read(&public_path).ok().as_deref() != Some(pem.as_bytes()) {
             let write = || -> io::Result<()> {
-                let mut file = private().create(true).truncate(true).open(&place)?;
+                let mut file = private().create(true).truncate(true).open(&public_path)?;
                 file.write_all(pem.as_bytes())?;
                 file.sync_all()
             };
-            write().map_err(|source| KeyError::Unusable { path: place.clone(), source })?;
+            write().map_err(|source| KeyError::Unusable { path: public_path.clone(), source })?;
         }
         Ok(Self { pair, public })
     }
 
-    /// The key's name: the beginning of its public half's SHA-256.
+    /// The key's name in checkpoints.
     pub(super) fn id(&self) -> &str {
         &self.public.id
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> String {
-        // Signing fails only if the library cannot allocate; an empty signature is never valid.
+        // Signing fails only without memory; an empty signature is never valid.
         self.pair.try_sign(message).map_or_else(|_| String::new(), |s| BASE64_STANDARD.encode(s))
     }
 }
@@ -84,7 +84,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Checks what a [`SigningKey`] signed.
+/// Checks the signatures of a [`SigningKey`].
 pub struct PublicKey {
     key: ParsedPublicKey,
     id: String,
@@ -107,12 +107,12 @@ impl PublicKey {
         Some(Self { key, id })
     }
 
-    /// The key's name in checkpoints.
+    /// The key's name in checkpoints: the first 16 digits of its SHA-256 (DER).
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether a signature, in Base64, is this key's on that message.
+    /// Whether this key made the signature (Base64) over the message.
     pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
         BASE64_STANDARD
             .decode(signature)
@@ -126,14 +126,14 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Gives objects names that say nothing, but always the same.
+/// Hashes object ids: an object always gets the same name, which does not reveal its id.
 #[derive(Clone)]
 pub struct ObjectKey(hmac::Key);
 
 impl ObjectKey {
     const BYTES: usize = 32;
 
-    /// Reads a key that a trail uses.
+    /// Reads the key of a trail.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let at = |source| KeyError::Unusable { path: path.to_owned(), source };
         let bytes = Zeroizing::new(fs::read(path).map_err(at)?);
@@ -143,7 +143,7 @@ impl ObjectKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
-    /// Reads the key, or makes one.
+    /// Reads the key, or creates one.
     pub(super) fn open(path: &Path) -> Result<Self, KeyError> {
         if !path.try_exists().unwrap_or(true) {
             let mut bytes = Zeroizing::new([0; Self::BYTES]);
@@ -178,15 +178,15 @@ fn generate() -> Option<Zeroizing<Vec<u8>>> {
     Some(Zeroizing::new(pem_of("PRIVATE KEY", document.as_ref()).as_bytes().to_vec()))
 }
 
-/// RFC 7468.
+/// Textual encoding of RFC 7468.
 fn pem_of(label: &str, der: &[u8]) -> Zeroizing<String> {
     let mut pem = Zeroizing::new(format!("-----BEGIN {label}-----\n"));
     let text = Zeroizing::new(BASE64_STANDARD.encode(der));
-    for (at, sign) in text.chars().enumerate() {
+    for (at, letter) in text.chars().enumerate() {
         if at > 0 && at % 64 == 0 {
             pem.push('\n');
         }
-        pem.push(sign);
+        pem.push(letter);
     }
     pem.extend(["\n-----END ", label, "-----\n"]);
     pem
@@ -201,26 +201,26 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file cannot be read or made.
+    /// The file cannot be read or created.
     #[error("the key file {} cannot be used", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The file holds something else.
+    /// The file does not hold such a key.
     #[error(
-        "{} is not a key of the expected kind; move it away to have one made, or name another file",
+        "{} is not a key of the expected kind; move it away to let the gateway create one, or name another file",
         path.display()
     )]
     NotAKey {
         /// The file.
         path: PathBuf,
     },
-    /// The system gave no random numbers.
-    #[error("the system gave no random numbers for a new key")]
+    /// The operating system gave no random numbers.
+    #[error("the operating system gave no random numbers for a new key")]
     NoEntropy,
 }
 
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signing_key_is_made_once_and_its_public_half_checks_it() {
+    fn a_signing_key_is_created_once_and_its_public_half_checks_signatures() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(SIGNING_KEY);
         let made = SigningKey::open(&path, home.path()).unwrap();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_left_as_it_is() {
+    fn a_file_that_is_not_a_key_stays_unchanged() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("key");
         fs::write(&path, "something else").unwrap();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_keeps_its_name() {
+    fn an_object_always_gets_the_same_name() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(OBJECT_KEY);
         let key = ObjectKey::open(&path).unwrap();

@@ -1,30 +1,29 @@
-//! Reads lines of the trail.
+//! Parses lines of the trail.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 use serde::Deserialize;
 
-/// A line's place in the trail.
+/// The fields that every line begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
-    /// `call`, or what kind of marker it is.
+pub struct LineHead<'a> {
+    /// `call`, or the kind of the marker.
     pub kind: &'a str,
-    /// Its number.
+    /// The number of the line in the trail.
     pub seq: u64,
-    /// Its moment, as text.
+    /// The time, as text.
     pub time: &'a str,
 }
 
-/// Reads a line's place off its first fields, which always stand in this order. `None` where it is no
-/// line of a trail.
-pub fn place(line: &[u8]) -> Option<Place<'_>> {
+/// Parses the first fields of a line, which are always in this order. `None` for anything else.
+pub fn line_head(line: &[u8]) -> Option<LineHead<'_>> {
     let rest = line.strip_prefix(b"{\"kind\":\"")?;
     let (kind, rest) = split(rest, b"\",\"schema\":")?;
     let (_schema, rest) = split(rest, b",\"seq\":")?;
     let (seq, rest) = split(rest, b",\"time\":\"")?;
     let (time, _) = split(rest, b"\"")?;
-    Some(Place {
+    Some(LineHead {
         kind: std::str::from_utf8(kind).ok()?,
         seq: std::str::from_utf8(seq).ok()?.parse().ok()?,
         time: std::str::from_utf8(time).ok()?,
@@ -32,55 +31,55 @@ pub fn place(line: &[u8]) -> Option<Place<'_>> {
 }
 
 fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let found = memmem::find(text.get(..LONGEST_HEAD.min(text.len()))?, at)?;
+    let found = memmem::find(text.get(..MAX_HEAD.min(text.len()))?, at)?;
     Some((text.get(..found)?, text.get(found + at.len()..)?))
 }
 
-/// Kind, schema, number and moment take no more than this.
-const LONGEST_HEAD: usize = 128;
+/// The most bytes that kind, schema, number and time take together.
+const MAX_HEAD: usize = 128;
 
-/// Kind and `request_id` of a line that is about a request.
+/// Kind and `request_id` of a line that has a `request_id`.
 pub(super) fn request(line: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     #[derive(Deserialize)]
-    struct Request<'a> {
+    struct RequestFields<'a> {
         #[serde(borrow)]
         kind: Cow<'a, str>,
         #[serde(borrow)]
         request_id: Cow<'a, str>,
     }
-    let Request { kind, request_id } = serde_json::from_slice(line).ok()?;
+    let RequestFields { kind, request_id } = serde_json::from_slice(line).ok()?;
     Some((kind, request_id))
 }
 
-/// What the check needs of a marker.
+/// The fields of markers that `verify` reads.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Marker {
-    /// Of a gap: how many records.
+pub(super) struct MarkerFields {
+    /// `gap`: the number of dropped records.
     pub(super) lost: u64,
-    /// Of a cut or a retention: from which number.
+    /// `cut`, `retention`: the first line.
     pub(super) from: u64,
-    /// To which number.
+    /// `cut`, `retention`: the last line.
     pub(super) to: u64,
-    /// Of a retention: the last deleted line's hash.
+    /// `retention`: the hash of the last deleted line.
     pub(super) last_hash: String,
-    /// Of a damaged or restored file.
+    /// `damaged`, `restored`: the file.
     pub(super) file: String,
-    /// Of a checkpoint.
+    /// `checkpoint`: the name of the key.
     pub(super) key: String,
-    /// Of a checkpoint.
+    /// `checkpoint`: the signature.
     pub(super) signature: String,
 }
 
-/// Reads a marker's fields, as far as they are there.
-pub(super) fn marker(line: &[u8]) -> Marker {
+/// Parses the fields of a marker; absent fields get their default.
+pub(super) fn marker(line: &[u8]) -> MarkerFields {
     serde_json::from_slice(line).unwrap_or_default()
 }
 
-/// A call, as far as the commands show it. The fields are those of the module documentation.
+/// The fields of a call that the `audit` commands show; [`super`] documents them.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the fields are documented once, in the module documentation")]
-pub struct Call<'a> {
+pub struct CallLine<'a> {
     #[serde(borrow)]
     pub kind: Cow<'a, str>,
     pub seq: u64,
@@ -117,8 +116,8 @@ pub struct Call<'a> {
     pub error: Option<Cow<'a, str>>,
 }
 
-/// Reads a line that is a call; `None` for markers and what is no line of a trail.
-pub fn call(line: &[u8]) -> Option<Call<'_>> {
+/// Parses a line of kind `call`; `None` for anything else.
+pub fn call_line(line: &[u8]) -> Option<CallLine<'_>> {
     if !line.starts_with(b"{\"kind\":\"call\"") {
         return None;
     }

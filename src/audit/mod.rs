@@ -1,106 +1,111 @@
-//! The audit trail on disk: what the path writes and the `audit` commands read.
+//! The audit trail on disk: the request path writes it, and the `audit` commands read it.
 //!
-//! The path hands over one [`Record`] for every finished call and never waits for the disk (unless
-//! the durability is [`Durability::Synced`]). A thread of its own turns records into lines, links
-//! them into a hash chain and writes them, so the cost on the path is one short lock.
+//! The request path submits one [`Record`] for every finished call. It does not wait for the disk,
+//! except with [`Durability::Synced`]. A writer thread encodes the records as lines, links the lines
+//! into a hash chain and appends them to a file. A submission costs the path one short lock.
 //!
 //! # Files
 //!
-//! `audit-<number of its first line>-<when it was begun>.jsonl`, so that `*.jsonl` sorts in the order
-//! it was written; the directory has mode 0700, its files 0600. Each line is one JSON object in
-//! printable ASCII. A file ends at a size and at the end of the UTC day; some time later it is
-//! compressed (`.jsonl.zst`), and where the settings ask for it, the oldest are deleted. Beside them:
+//! A file is named `audit-<seq of its first line>-<time of its creation>.jsonl`, so that `*.jsonl`
+//! sorts in the order of writing. The directory has mode 0700, its files 0600. Each line is one JSON
+//! object in printable ASCII. The gateway begins a new file at a size limit and at the end of the UTC
+//! day. It later compresses ended files (`.jsonl.zst`) and deletes the oldest if the settings say so.
+//! The directory also holds:
 //!
-//! | file | what it is |
+//! | file | content |
 //! | --- | --- |
-//! | `.lock` | held by the gateway that writes |
-//! | `signing-key.pem`, `signing-key.pub.pem` | sign and check checkpoints (Ed25519, PKCS#8) |
+//! | `.lock` | locked by the gateway that writes |
+//! | `signing-key.pem`, `signing-key.pub.pem` | the key pair that signs and checks checkpoints (Ed25519, PKCS#8) |
 //! | `checkpoint.json` | the last checkpoint |
-//! | `object-key` | hashes object ids, if they are to be hashed |
-//! | `export.json` | how far a collector has the trail |
-//! | `damaged-*.bin` | what was taken out of the end of the trail after a crash |
-//! | `foreign-*.bin` | what stood in the place of the file that was being written |
+//! | `object-key` | the key that hashes object ids, if the settings ask for hashes |
+//! | `export.json` | the last line that the collector has accepted |
+//! | `damaged-*.bin` | bytes that were removed from the end of the trail after a crash |
+//! | `foreign-*.bin` | a file that was found under the name of the current file |
 //!
 //! # Lines
 //!
-//! Every line has `kind`, `schema` (this is version [`SCHEMA`]), `seq` (1, 2, 3 … without holes,
-//! over all files and kinds), `time` (RFC 3339, UTC, microseconds), and last `prev` and `hash`.
+//! Every line begins with `kind`, `schema` (this is version [`SCHEMA`]), `seq` (1, 2, 3 … without
+//! gaps, over all files and kinds) and `time` (RFC 3339, UTC, microseconds), and ends with `prev` and
+//! `hash`.
 //!
-//! `"kind":"call"` is a finished call. Its `time` is when the call came in; lines stand in the order
+//! `"kind":"call"` is a finished call. Its `time` is the arrival of the call; lines are in the order
 //! in which calls ended.
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `request_id` | the call; the caller has it from `X-Request-Id` |
-//! | `trace_id` | W3C trace, 32 hexadecimal digits |
-//! | `listener`, `profile` | where it came in, where it leads |
+//! | `request_id` | the call's identifier, as sent to the caller in `X-Request-Id` |
+//! | `trace_id` | the W3C trace id, 32 hexadecimal digits |
+//! | `listener`, `profile` | the listener that accepted the call, and the profile it leads to |
 //! | `caller` | the caller's name, or `null` |
-//! | `caller_proof` | `listener`, `uid=… gid=… pid=…` or `certificate=…`, or `null` if it never got so far |
-//! | `operation` | `subtenant.get`, or `null` if it matched none |
-//! | `method`, `path` | as received; a path over 2048 bytes ends in `…` |
+//! | `caller_proof` | `listener`, `uid=… gid=… pid=…` or `certificate=…`, or `null` if the call ended before identification |
+//! | `operation` | `subtenant.get`, or `null` if the request matched none |
+//! | `method`, `path` | as received; a path over 2048 bytes is cut and ends in `…` |
 //! | `object_id` | the last UUID in the path, or `null` |
-//! | `query_keys` | names of the query's parameters, never values; `(no name)` and `(odd name)` stand for what could be a value |
-//! | `status` | what the caller got, `null` if it left before |
+//! | `query_keys` | the names of the query parameters, never their values; `(no name)` and `(odd name)` replace names that could be a value |
+//! | `status` | the status sent to the caller; `null` if the caller left before |
 //! | `outcome` | `forwarded`, `cached`, `refused`, `failed` |
 //! | `cache` | `hit`, `miss`, `stale`, `revalidated`, `collapsed`, `bypass`, or `null` |
-//! | `source_request_id` | the call whose upstream answer memory gave again |
+//! | `source_request_id` | for a cache hit: the call that fetched the response from the upstream |
 //! | `upstream_status` | the upstream's own status |
-//! | `tls_version`, `tls_certificate` | of the upstream connection; SHA-256 of its certificate |
-//! | `attempts`, `retries` | how often the upstream was asked, and why it was asked again |
-//! | `credential_version` | which version of the seven values was sent |
-//! | `duration_us`, `upstream_us` | whole call; until the head of the upstream's answer |
-//! | `request_bytes`, `response_bytes` | bodies, as far as they were sent |
-//! | `error` | label of what went wrong, or `null` |
-//! | `would_refuse` | label of what the policy would have refused the call for, with `mode = "report"` |
-//! | `masked_fields` | fields of the upstream's answer that were removed |
+//! | `tls_version`, `tls_certificate` | TLS version of the upstream connection; SHA-256 of the upstream's certificate |
+//! | `attempts`, `retries` | number of attempts at the upstream, and the reason for each retry |
+//! | `credential_version` | the version of the credentials that were sent |
+//! | `duration_us`, `upstream_us` | time of the whole call; time until the upstream's response head |
+//! | `request_bytes`, `response_bytes` | body bytes that were sent |
+//! | `error` | label of the error, or `null` |
+//! | `would_refuse` | label of the refusal that `mode = "report"` did not enforce, or `null` |
+//! | `masked_fields` | number of fields that were removed from the upstream's response |
 //!
-//! With [`ObjectIds::Hashed`], every UUID in `path` and `object_id` is `~` and 32 digits of its
-//! HMAC-SHA-256. How lines become OpenTelemetry log records is in [`export`].
+//! With [`ObjectIds::Hashed`], `path` and `object_id` show `~` and 32 digits of the UUID's
+//! HMAC-SHA-256 in place of every UUID. [`export`] maps lines to OpenTelemetry log records.
 //!
-//! Other kinds are markers:
+//! All other kinds are markers:
 //!
-//! | kind | when |
+//! | kind | meaning |
 //! | --- | --- |
-//! | `start`, `stop` | a gateway took the trail and closed it in order; a `start` without a `stop` before it is a crash |
-//! | `intent` | synced trails: a call is about to use a credential |
-//! | `unknown` | at a start: a call had a credential when the last process was cut off, and has no record |
-//! | `checkpoint` | every so many lines and seconds, and at a stop: a signature over everything before it |
-//! | `gap` | `lost` records found no room while the trail could not be written |
-//! | `torn` | half a line that a crash left, with its text |
-//! | `damaged` | a damaged end that was set aside into `file` |
-//! | `cut` | at a start: the last checkpoint vouches for lines that are not there |
-//! | `restored` | the file that was being written was taken away or replaced, and has been put back |
+//! | `start`, `stop` | a gateway opened or closed the trail; a `start` without a `stop` before it means a crash |
+//! | `intent` | synced trails only: a call is about to use a credential |
+//! | `unknown` | written at a start: a call had a credential when the last process was killed, and has no record |
+//! | `checkpoint` | a signature over everything before it, after a number of lines or seconds and at a stop |
+//! | `gap` | `lost` records were dropped because the queue was full while the trail was not writable |
+//! | `torn` | a crash left half a line; the marker has its text |
+//! | `damaged` | the end of the trail was damaged and moved into `file` |
+//! | `cut` | written at a start: the last checkpoint vouches for lines that are missing |
+//! | `restored` | the current file was removed or replaced, and has been restored |
 //! | `retention` | old files are deleted, as the settings ask |
 //!
-//! Never in a line: a header value, a body, a query value, a credential.
+//! A line never holds a header value, a body, a query value or a credential.
 //!
 //! # When a record is safe
 //!
-//! [`Durability::Batched`]: with the kernel within 20 ms of the answer, so a killed process loses no
-//! more; on the disk within a second, so a power cut loses no more. [`Durability::Synced`]: an intent
-//! is on the disk before a credential is used, and the record before the answer leaves; all who wait
-//! while one sync runs share the next. Such a record says what was to be sent: a caller that leaves
-//! while it is sent, or that gets a 503 because the sync failed, is not told apart.
+//! [`Durability::Batched`]: the kernel has a record within 20 ms of the response, so a killed process
+//! loses at most those 20 ms. The disk has it within a second, so a power cut loses at most that
+//! second.
 //!
-//! | what happens | with [`OnFailure::Refuse`] | with [`OnFailure::Continue`] |
+//! [`Durability::Synced`]: an intent is on disk before the gateway uses a credential, and the record
+//! is on disk before the response leaves. Calls that arrive during one sync share the next one. Such a
+//! record describes the intended response: it does not tell whether the caller left during the
+//! response, or got a 503 because the sync failed.
+//!
+//! | event | with [`OnFailure::Refuse`] | with [`OnFailure::Continue`] |
 //! | --- | --- | --- |
-//! | disk full, read-only, failing | calls are refused until a write works again, on it or on another one mounted in its place, tried each half second; records of calls under way wait | calls go on; records wait, and what finds no room is counted in a `gap` |
-//! | disk slow | records wait; when half of the queue is taken, calls are refused until there is room | records wait; what finds no room is counted in a `gap` |
-//! | file or directory removed, or another file in its place | it is put back with all it had, and a `restored` line says so | the same |
-//! | no room for a new file | the old one goes on | the same |
-//! | a sync fails | what was not synced is written again before the next try | the same |
+//! | disk full, read-only, failing | calls are refused until a write succeeds, on this disk or on one mounted in its place; a retry runs every half second; records of calls in progress wait | calls go on; records wait; records beyond the queue's limit are dropped and counted in a `gap` |
+//! | disk slow | records wait; calls are refused while the queue is more than half full | records wait; records beyond the queue's limit are dropped and counted in a `gap` |
+//! | file or directory removed or replaced | it is restored with its content, and a `restored` line says so | the same |
+//! | a new file cannot be created | writing continues in the old file | the same |
+//! | a sync fails | the unsynced bytes are written again before the next sync | the same |
 //!
 //! # The chain, by hand
 //!
-//! `hash` is the SHA-256 of the line up to `,"hash":`; `prev`, the last field before it, is the
-//! `hash` of the line before (64 zeros in the first). With common tools:
+//! `hash` is the SHA-256 of the line up to `,"hash":`. `prev`, the field before it, is the `hash` of
+//! the line before (64 zeros in the first line). With common tools:
 //!
 //! ```sh
 //! sed -n 7p audit-….jsonl | sed 's/,"hash":"[0-9a-f]*"}$//' | tr -d '\n' | sha256sum
 //! ```
 //!
-//! A checkpoint's signature is Ed25519 over four lines of text, with the `seq`, `time` and `prev` of
-//! its line; the log stream has a copy of all of it (`audit checkpoint`):
+//! The signature of a checkpoint is Ed25519 over four lines of text, with the `seq`, `time` and `prev`
+//! of its line. The log stream holds the same values (`audit checkpoint`):
 //!
 //! ```sh
 //! printf 'pigello-gateway audit checkpoint\nseq %s\ntime %s\nprev %s\n' "$seq" "$time" "$prev" > message
@@ -130,25 +135,23 @@ mod line;
 mod read;
 mod verify;
 #[cfg(test)]
-mod crash;
-#[cfg(test)]
-mod measure;
-#[cfg(test)]
 pub(crate) mod testing;
 
-pub use chain::{Hash, Seal, Tip};
+pub use chain::{ChainFields, Hash, Tip};
 pub use checkpoint::Checkpoint;
-pub use directory::{DirectoryError, Segment};
+pub use directory::{Segment, TrailDirectoryError};
 pub use encode::SCHEMA;
 pub use export::ExportError;
-pub use handle::{OpenError, Stats, Trail};
+pub use handle::{Trail, TrailOpenError, TrailStats};
 pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey};
-pub use line::{Call, Place, call, place};
-pub use observer::Watch;
+pub use line::{CallLine, LineHead, call_line, line_head};
+pub use observer::RecordObserver;
 pub use queue::Unwritable;
-pub use read::{Follow, Found, ReadError, files, files_between, read_through};
+pub use read::{ReadItem, TrailFollower, TrailReadError, files, files_between, read_through};
 pub use record::{CacheResult, Intent, Outcome, Record, UpstreamTls};
 pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use target::Target;
-pub use verify::{Against, Problem, ProblemKind, Report, VerifyError, verify};
+pub use verify::{
+    TrailProblem, TrailProblemKind, VerifyError, VerifyOptions, VerifyReport, verify,
+};

@@ -1,13 +1,13 @@
-//! Someone who looks on as records are written.
+//! Observers of written records, such as the status page's recent activity.
 
 use std::fmt;
 
-use super::Record;
+use super::record::Record;
 
-/// Sees every record once, on the trail's own thread, a batch at a time and in the order of the trail.
+/// Sees every record once, in batches, on the writer thread and in the order of the trail.
 ///
-/// It must not wait for anything: the records behind those it is shown wait for it.
-pub trait Watch: fmt::Debug + Send + Sync {
+/// It must not block: the records behind a batch wait for it.
+pub trait RecordObserver: fmt::Debug + Send + Sync {
     /// These calls have ended.
-    fn saw(&self, records: &mut dyn Iterator<Item = &Record>);
+    fn observe(&self, records: &mut dyn Iterator<Item = &Record>);
 }

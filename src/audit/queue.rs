@@ -1,7 +1,7 @@
-//! What the path's threads and the writer's thread share: a bounded queue and a few figures.
+//! The bounded queue between the request path and the writer thread, and the trail's counters.
 //!
-//! The common case costs a submitter one short lock and no wake-up: only the first record of an
-//! empty queue wakes the writer, which then waits a few milliseconds for others to join.
+//! A submission usually costs one short lock and no wake-up: only the first record of an empty queue
+//! wakes the writer, which then waits a few milliseconds for more.
 
 use std::{
     fmt,
@@ -17,21 +17,30 @@ use tokio::sync::oneshot;
 
 use super::{
     encode::Removal,
-    observer::Watch,
+    observer::RecordObserver,
     record::{Intent, Record},
     settings::{OnFailure, Settings},
 };
 
-/// The trail cannot be written, and calls that would not be on it are refused.
+/// The trail is not writable. Calls are refused, because they would have no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit trail cannot be written: {reason}")]
 pub struct Unwritable {
-    /// What the system said.
+    /// The error of the operating system, or the trail's own reason.
     pub reason: Arc<str>,
 }
 
+impl Unwritable {
+    pub(super) fn new(reason: impl Into<Arc<str>>) -> Self {
+        Self { reason: reason.into() }
+    }
+}
+
 /// One thing to write.
-#[expect(clippy::large_enum_variant, reason = "calls are the rule, and a box would cost each one")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most items are calls, and a box would cost each one"
+)]
 #[derive(Debug)]
 pub(super) enum Item {
     Call(Record),
@@ -39,62 +48,62 @@ pub(super) enum Item {
     Retention(Removal),
 }
 
+/// Gets the result of the sync that covers everything queued before it.
+pub(super) type SyncWaiter = oneshot::Sender<Result<(), Unwritable>>;
+
+/// The queued items that the writer takes at once.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    /// How many items the observer has seen.
+    seen: usize,
+    pub(super) waiters: Vec<SyncWaiter>,
+    /// Records that were dropped since the last batch.
+    pub(super) lost: u64,
+    pub(super) closing: bool,
+}
+
 impl Batch {
-    /// Shows the watcher what it has not seen yet.
-    fn show(&mut self, watcher: &dyn Watch) {
+    /// Shows the observer the records that it has not seen.
+    fn show(&mut self, observer: &dyn RecordObserver) {
         let unseen = self.items.iter().skip(self.seen).filter_map(|item| match item {
             Item::Call(record) => Some(record),
             Item::Intent(_) | Item::Retention(_) => None,
         });
         let mut unseen = unseen.peekable();
         if unseen.peek().is_some() {
-            watcher.saw(&mut unseen);
+            observer.observe(&mut unseen);
         }
         self.seen = self.items.len();
     }
 }
 
-/// Someone who waits for what was queued before to be in stable storage.
-pub(super) type Waiter = oneshot::Sender<Result<(), Unwritable>>;
-
-/// What the writer takes at once.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) items: Vec<Item>,
-    /// How many of them the watcher has seen.
-    seen: usize,
-    pub(super) waiters: Vec<Waiter>,
-    /// Records that found no room since the last batch.
-    pub(super) lost: u64,
-    pub(super) closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
+struct QueueState {
     batch: Batch,
-    /// When the oldest item came.
+    /// When the oldest item was queued.
     since: Option<Instant>,
-    /// Why lines cannot be handed to the kernel.
+    /// Why the last write failed.
     write_failed: Option<Unwritable>,
-    /// Why what the kernel has cannot be made to last.
+    /// Why the last sync failed.
     sync_failed: Option<Unwritable>,
 }
 
-impl Queue {
+impl QueueState {
     fn unwritable(&self) -> Option<&Unwritable> {
         self.write_failed.as_ref().or(self.sync_failed.as_ref())
     }
 }
 
-/// Shared between the handles and the writer.
-pub(super) struct Shared {
-    queue: Mutex<Queue>,
+/// Shared between the handles, the writer and the syncer.
+pub(super) struct RecordQueue {
+    state: Mutex<QueueState>,
     work: Condvar,
-    /// Whether calls may be served. Read on the path of every call.
+    /// Whether calls may be served. Every call reads it.
     admitting: AtomicBool,
     on_failure: OnFailure,
     capacity: usize,
-    watcher: OnceLock<Arc<dyn Watch>>,
+    observer: OnceLock<Arc<dyn RecordObserver>>,
     pub(super) written: AtomicU64,
     pub(super) synced_seq: AtomicU64,
     pub(super) last_seq: AtomicU64,
@@ -102,15 +111,15 @@ pub(super) struct Shared {
     pub(super) bytes: AtomicU64,
 }
 
-impl Shared {
+impl RecordQueue {
     pub(super) fn new(settings: &Settings, last_seq: u64) -> Self {
         Self {
-            queue: Mutex::default(),
+            state: Mutex::default(),
             work: Condvar::new(),
             admitting: AtomicBool::new(true),
             on_failure: settings.on_failure,
             capacity: settings.queue_records.max(1),
-            watcher: OnceLock::new(),
+            observer: OnceLock::new(),
             written: AtomicU64::new(0),
             synced_seq: AtomicU64::new(last_seq),
             last_seq: AtomicU64::new(last_seq),
@@ -119,58 +128,57 @@ impl Shared {
         }
     }
 
-    // ===== the path's side =====
+    // ===== the request path's side =====
 
     pub(super) fn admit(&self) -> Result<(), Unwritable> {
         if self.admitting.load(Ordering::Relaxed) { Ok(()) } else { Err(self.refusal()) }
     }
 
     pub(super) fn push(&self, item: Item) {
-        self.push_locked(&mut self.queue.lock(), item);
+        self.push_locked(&mut self.state.lock(), item);
     }
 
-    /// Says whether there was room.
-    fn push_locked(&self, queue: &mut Queue, item: Item) -> bool {
-        let waiting = queue.batch.items.len();
-        if waiting >= self.capacity || queue.batch.closing {
-            queue.batch.lost += 1;
+    /// Returns whether the item was queued; drops it if not.
+    fn push_locked(&self, state: &mut QueueState, item: Item) -> bool {
+        let waiting = state.batch.items.len();
+        if waiting >= self.capacity || state.batch.closing {
+            state.batch.lost += 1;
             self.lost.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        queue.batch.items.push(item);
+        state.batch.items.push(item);
         if waiting == 0 {
-            queue.since = Some(Instant::now());
+            state.since = Some(Instant::now());
             self.work.notify_one();
         } else if waiting + 1 == self.high_water() {
-            // The calls that are under way still have the other half of the queue.
-            self.admit_or_not(queue);
+            // The other half of the queue is for the calls in progress.
+            self.update_admission(state);
             self.work.notify_one();
         }
         true
     }
 
-    /// Queues something and someone who waits for it to be in stable storage.
+    /// Queues an item and returns the receiver of the sync's result.
     pub(super) fn push_synced(
         &self,
         item: Item,
     ) -> Result<oneshot::Receiver<Result<(), Unwritable>>, Unwritable> {
-        let mut queue = self.queue.lock();
-        if !self.push_locked(&mut queue, item) {
-            return Err(Unwritable { reason: "the queue is full".into() });
+        let mut state = self.state.lock();
+        if !self.push_locked(&mut state, item) {
+            return Err(Unwritable::new(QUEUE_FULL));
         }
-        if let Some(unwritable) = queue.unwritable() {
+        if let Some(unwritable) = state.unwritable() {
             return Err(unwritable.clone());
         }
         let (sender, receiver) = oneshot::channel();
-        queue.batch.waiters.push(sender);
+        state.batch.waiters.push(sender);
         self.work.notify_one();
         Ok(receiver)
     }
 
-    /// Shows every record to this watcher from now on; only the first one counts.
-    pub(super) fn watch(&self, watcher: Arc<dyn Watch>) {
-        // Whoever opened the trail has set one, or nobody does.
-        let _there_is_one = self.watcher.set(watcher);
+    /// Sets the observer, unless there is one.
+    pub(super) fn set_observer(&self, observer: Arc<dyn RecordObserver>) {
+        let _already_set = self.observer.set(observer);
     }
 
     pub(super) fn on_failure(&self) -> OnFailure {
@@ -178,23 +186,23 @@ impl Shared {
     }
 
     pub(super) fn unwritable(&self) -> Option<Unwritable> {
-        self.queue.lock().unwritable().cloned()
+        self.state.lock().unwritable().cloned()
     }
 
-    /// How many items wait, and for how long the oldest has.
+    /// The number of waiting items, and the age of the oldest.
     pub(super) fn queued(&self) -> (usize, Duration) {
-        let queue = self.queue.lock();
-        (queue.batch.items.len(), queue.since.map_or(Duration::ZERO, |since| since.elapsed()))
+        let state = self.state.lock();
+        (state.batch.items.len(), state.since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 
-    /// Tells the writer to finish. Nothing is queued after that.
+    /// Tells the writer to finish. The queue takes no more items.
     pub(super) fn close(&self) {
-        self.queue.lock().batch.closing = true;
+        self.state.lock().batch.closing = true;
         self.work.notify_one();
     }
 
     fn refusal(&self) -> Unwritable {
-        self.unwritable().unwrap_or_else(|| Unwritable { reason: "the queue is full".into() })
+        self.unwritable().unwrap_or_else(|| Unwritable::new(QUEUE_FULL))
     }
 
     fn high_water(&self) -> usize {
@@ -203,15 +211,15 @@ impl Shared {
 
     // ===== the writer's side =====
 
-    /// Waits for something to do, at most until `deadline`: a batch that had its time to gather,
-    /// a waiter, or the end.
-    pub(super) fn take(&self, gather: Duration, deadline: Option<Instant>, batch: &mut Batch) {
-        let mut queue = self.queue.lock();
+    /// Takes the queued batch. Blocks until a batch has waited for `delay`, a sync is asked for, the
+    /// queue is half full or closed, or `deadline` has passed.
+    pub(super) fn take(&self, delay: Duration, deadline: Option<Instant>, batch: &mut Batch) {
+        let mut state = self.state.lock();
         loop {
-            let urgent = queue.batch.closing
-                || !queue.batch.waiters.is_empty()
-                || queue.batch.items.len() >= self.high_water();
-            let ready = queue.since.map(|since| since + gather);
+            let urgent = state.batch.closing
+                || !state.batch.waiters.is_empty()
+                || state.batch.items.len() >= self.high_water();
+            let ready = state.since.map(|since| since + delay);
             let until = match (urgent, ready, deadline) {
                 (true, ..) => break,
                 (false, Some(ready), Some(deadline)) => Some(ready.min(deadline)),
@@ -220,72 +228,77 @@ impl Shared {
             match until {
                 Some(until) if until <= Instant::now() => break,
                 Some(until) => {
-                    self.work.wait_until(&mut queue, until);
+                    self.work.wait_until(&mut state, until);
                 }
-                None => self.work.wait(&mut queue),
+                None => self.work.wait(&mut state),
             }
         }
         batch.seen = 0;
-        std::mem::swap(&mut queue.batch, batch);
-        queue.batch.closing = batch.closing;
-        queue.since = None;
-        self.admit_or_not(&queue);
-        drop(queue);
-        if let Some(watcher) = self.watcher.get() {
-            batch.show(&**watcher);
+        std::mem::swap(&mut state.batch, batch);
+        state.batch.closing = batch.closing;
+        state.since = None;
+        self.update_admission(&state);
+        drop(state);
+        if let Some(observer) = self.observer.get() {
+            batch.show(&**observer);
         }
     }
 
-    /// Waits until a moment or the end, and says whether it is the end. What the disk does not take
-    /// is still seen: that is when someone looks.
+    /// Waits until `until` or the close, and returns whether the queue is closed. The observer also
+    /// sees the records that the disk does not take.
     pub(super) fn pause(&self, until: Instant) -> bool {
-        let mut queue = self.queue.lock();
-        if let Some(watcher) = self.watcher.get() {
-            queue.batch.show(&**watcher);
+        let mut state = self.state.lock();
+        if let Some(observer) = self.observer.get() {
+            state.batch.show(&**observer);
         }
-        while !queue.batch.closing && Instant::now() < until {
-            self.work.wait_until(&mut queue, until);
+        while !state.batch.closing && Instant::now() < until {
+            self.work.wait_until(&mut state, until);
         }
-        queue.batch.closing
+        state.batch.closing
     }
 
-    /// The disk said no: from here on calls are refused, if that is the setting, and nobody waits.
+    /// A write failed: calls are refused, if the setting says so, and all waiters get the error.
     pub(super) fn failed(&self, unwritable: &Unwritable) {
-        let mut queue = self.queue.lock();
-        queue.write_failed = Some(unwritable.clone());
-        self.admit_or_not(&queue);
-        answer(queue.batch.waiters.drain(..), &Err(unwritable.clone()));
+        let mut state = self.state.lock();
+        state.write_failed = Some(unwritable.clone());
+        self.update_admission(&state);
+        notify(state.batch.waiters.drain(..), &Err(unwritable.clone()));
     }
 
-    /// The disk takes lines again.
+    /// A write succeeded again.
     pub(super) fn recovered(&self) {
-        let mut queue = self.queue.lock();
-        queue.write_failed = None;
-        self.admit_or_not(&queue);
+        let mut state = self.state.lock();
+        state.write_failed = None;
+        self.update_admission(&state);
     }
 
-    /// What was written cannot be made to last, or can again.
+    /// A sync failed, or succeeded again.
     pub(super) fn sync_failed(&self, unwritable: Option<&Unwritable>) {
-        let mut queue = self.queue.lock();
-        queue.sync_failed = unwritable.cloned();
-        self.admit_or_not(&queue);
+        let mut state = self.state.lock();
+        state.sync_failed = unwritable.cloned();
+        self.update_admission(&state);
     }
 
-    fn admit_or_not(&self, queue: &Queue) {
-        let well = queue.unwritable().is_none() && queue.batch.items.len() < self.high_water();
-        self.admitting.store(well || self.on_failure == OnFailure::Continue, Ordering::Relaxed);
+    fn update_admission(&self, state: &QueueState) {
+        let admit = state.unwritable().is_none() && state.batch.items.len() < self.high_water();
+        self.admitting.store(admit || self.on_failure == OnFailure::Continue, Ordering::Relaxed);
     }
 }
 
-/// Answers those who wait. One that has left is not missed.
-pub(super) fn answer(waiters: impl IntoIterator<Item = Waiter>, result: &Result<(), Unwritable>) {
+const QUEUE_FULL: &str = "the queue is full";
+
+/// Sends the result to all waiters, except those that have been dropped.
+pub(super) fn notify(
+    waiters: impl IntoIterator<Item = SyncWaiter>,
+    result: &Result<(), Unwritable>,
+) {
     for waiter in waiters {
         drop(waiter.send(result.clone()));
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for RecordQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("last_seq", &self.last_seq).finish_non_exhaustive()
+        f.debug_struct("RecordQueue").field("last_seq", &self.last_seq).finish_non_exhaustive()
     }
 }

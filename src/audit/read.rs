@@ -1,4 +1,4 @@
-//! Reads a trail from its first line to its last, also while a gateway writes it.
+//! Reads the lines of a trail in order, also while a gateway writes them.
 
 use std::{
     collections::VecDeque,
@@ -18,35 +18,34 @@ use super::directory::Segment;
 /// Why a trail cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit trail cannot be read: {}", path.display())]
-pub struct ReadError {
+pub struct TrailReadError {
     /// The file or directory.
     pub path: PathBuf,
-    /// What the system said.
+    /// The error of the operating system.
     #[source]
     pub source: io::Error,
 }
 
-/// The files of a trail.
-pub fn files(directory: &Path) -> Result<Vec<Segment>, ReadError> {
-    Segment::list(directory).map_err(|source| ReadError { path: directory.to_owned(), source })
+/// The files of a trail, in the order of writing.
+pub fn files(directory: &Path) -> Result<Vec<Segment>, TrailReadError> {
+    Segment::list(directory).map_err(|source| TrailReadError { path: directory.to_owned(), source })
 }
 
-/// The files that can hold calls that came in between two moments.
+/// The files that can hold calls that arrived from `since` to `until`.
 ///
-/// A call is written when it is over, so its line may stand in a file that was begun after it came
-/// in; a day covers the longest call and the longest time a disk was full. Clocks are set back by
-/// less than an hour.
+/// A call gets its line when it ends, so its file may be newer than its arrival. One day covers the
+/// longest call and the longest outage of a disk; one hour covers a clock that was set back.
 pub fn files_between(
     directory: &Path,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
-) -> Result<Vec<Segment>, ReadError> {
+) -> Result<Vec<Segment>, TrailReadError> {
     let files = files(directory)?;
     let ends: Vec<_> = files.iter().skip(1).map(|next| Some(next.begun)).chain([None]).collect();
-    let late = |moment: Timestamp, by| moment.checked_add(by).unwrap_or(Timestamp::MAX);
+    let plus = |time: Timestamp, by| time.checked_add(by).unwrap_or(Timestamp::MAX);
     let wanted = files.into_iter().zip(ends).filter(|(file, end)| {
-        let too_early = since.zip(*end).is_some_and(|(since, end)| late(end, HOUR) < since);
-        let too_late = until.is_some_and(|until| late(until, DAY) < file.begun);
+        let too_early = since.zip(*end).is_some_and(|(since, end)| plus(end, HOUR) < since);
+        let too_late = until.is_some_and(|until| plus(until, DAY) < file.begun);
         !too_early && !too_late
     });
     Ok(wanted.map(|(file, _)| file).collect())
@@ -55,7 +54,7 @@ pub fn files_between(
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// The whole lines of one file.
+/// The complete lines of one file.
 pub(super) struct Lines {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
@@ -64,9 +63,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Begins at a position in the file's text. If the file has been compressed in the meantime,
-    /// reads it as that.
-    pub(super) fn open(file: &Segment, position: u64) -> Result<Self, ReadError> {
+    /// Opens the file at a position in its uncompressed text, also if the retention has compressed it in
+    /// the meantime.
+    pub(super) fn open(file: &Segment, position: u64) -> Result<Self, TrailReadError> {
         let opened = match Self::reader(file, position) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !file.compressed => {
                 Self::reader(&file.compressed(), position)
@@ -75,7 +74,7 @@ impl Lines {
         };
         match opened {
             Ok(reader) => Ok(Self { path: file.path.clone(), reader, bytes: Vec::new(), position }),
-            Err(source) => Err(ReadError { path: file.path.clone(), source }),
+            Err(source) => Err(TrailReadError { path: file.path.clone(), source }),
         }
     }
 
@@ -92,22 +91,22 @@ impl Lines {
         }
     }
 
-    /// The next line, without its end. The last line of a trail that is being written may be on its
-    /// way: it is left out until it is whole.
-    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, ReadError> {
+    /// The next complete line, without its newline. `None` at the end of the file, and while the last
+    /// line is incomplete.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, TrailReadError> {
         self.bytes.clear();
         let read = self
             .reader
             .read_until(b'\n', &mut self.bytes)
-            .map_err(|source| ReadError { path: self.path.clone(), source })?;
-        let whole = self.bytes.strip_suffix(b"\n");
-        if whole.is_some() {
+            .map_err(|source| TrailReadError { path: self.path.clone(), source })?;
+        let line = self.bytes.strip_suffix(b"\n");
+        if line.is_some() {
             self.position += read as u64;
         }
-        Ok(whole)
+        Ok(line)
     }
 
-    /// How far the file's text has been read.
+    /// The position after the last line, in the file's uncompressed text.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
@@ -119,20 +118,20 @@ impl fmt::Debug for Lines {
     }
 }
 
-/// What reading a trail comes upon.
+/// One step of [`read_through`].
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum ReadItem<'a> {
     /// The next file begins.
     File(&'a Segment),
-    /// A whole line, without its end.
+    /// A complete line, without its newline.
     Line(&'a [u8]),
 }
 
-/// Reads files from the first line to the last, on a thread of its own that reads and decompresses
-/// ahead. Ends early where `use_it` breaks.
-pub fn read_through<E: From<ReadError>>(
+/// Reads the files in order, and ends early when `visit` breaks. A thread reads and decompresses
+/// ahead.
+pub fn read_through<E: From<TrailReadError>>(
     files: &[Segment],
-    mut use_it: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, E>,
+    mut visit: impl FnMut(ReadItem<'_>) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
     thread::scope(|scope| {
         let (sender, chunks) = sync_channel(AHEAD);
@@ -146,7 +145,7 @@ pub fn read_through<E: From<ReadError>>(
         for chunk in chunks {
             match chunk {
                 Chunk::File(file) => {
-                    if use_it(Found::File(file))?.is_break() {
+                    if visit(ReadItem::File(file))?.is_break() {
                         return Ok(());
                     }
                 }
@@ -155,7 +154,7 @@ pub fn read_through<E: From<ReadError>>(
                     while let Some(end) = memchr::memchr(b'\n', rest) {
                         let (line, after) = rest.split_at(end);
                         rest = after.get(1..).unwrap_or_default();
-                        if use_it(Found::Line(line))?.is_break() {
+                        if visit(ReadItem::Line(line))?.is_break() {
                             return Ok(());
                         }
                     }
@@ -170,16 +169,16 @@ pub fn read_through<E: From<ReadError>>(
 enum Chunk<'a> {
     File(&'a Segment),
     Lines(Vec<u8>),
-    Failed(ReadError),
+    Failed(TrailReadError),
 }
 
-/// Fails where nobody listens any more.
+/// Fails when the receiver has gone.
 fn send_file<'a>(
     file: &'a Segment,
     to: &SyncSender<Chunk<'a>>,
 ) -> Result<(), std::sync::mpsc::SendError<Chunk<'a>>> {
     to.send(Chunk::File(file))?;
-    let failed = |source| Chunk::Failed(ReadError { path: file.path.clone(), source });
+    let failed = |source| Chunk::Failed(TrailReadError { path: file.path.clone(), source });
     let mut reader = match Lines::open(file, 0) {
         Ok(lines) => lines.reader,
         Err(error) => return to.send(Chunk::Failed(error)),
@@ -189,70 +188,70 @@ fn send_file<'a>(
         let mut chunk = Vec::with_capacity(BUFFER + rest.len());
         chunk.append(&mut rest);
         match io::Read::take(&mut reader, BUFFER as u64).read_to_end(&mut chunk) {
-            // What has no end yet is on its way.
+            // The rest is a line that the gateway has not finished.
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) => return to.send(failed(error)),
         }
-        let whole = memchr::memrchr(b'\n', &chunk).map_or(0, |end| end + 1);
-        rest = chunk.split_off(whole);
+        let complete = memchr::memrchr(b'\n', &chunk).map_or(0, |end| end + 1);
+        rest = chunk.split_off(complete);
         to.send(Chunk::Lines(chunk))?;
     }
 }
 
-/// How many chunks are read ahead.
+/// How many chunks the thread reads ahead.
 const AHEAD: usize = 8;
 
-/// Reads a trail as it grows.
+/// Reads new lines of a trail as the gateway writes them.
 #[derive(Debug)]
-pub struct Follow {
+pub struct TrailFollower {
     directory: PathBuf,
     current: Option<Segment>,
     position: u64,
 }
 
-impl Follow {
-    /// Begins with the first line that is there.
+impl TrailFollower {
+    /// Begins with the first line of the trail.
     pub fn new(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), current: None, position: 0 }
     }
 
-    /// Begins at the end, and returns the last lines that fit, at most so many, in their order.
-    pub fn from_the_end(
+    /// Begins at the end of the trail, and returns the last `limit` lines that `fits` accepts, in order.
+    pub fn from_end(
         directory: &Path,
-        most: usize,
+        limit: usize,
         fits: impl Fn(&[u8]) -> bool,
-    ) -> Result<(Self, Vec<Vec<u8>>), ReadError> {
-        let mut follow = Self::new(directory);
+    ) -> Result<(Self, Vec<Vec<u8>>), TrailReadError> {
+        let mut follower = Self::new(directory);
         let mut found: VecDeque<Vec<u8>> = VecDeque::new();
         for segment in files(directory)?.into_iter().rev() {
             let mut lines = Lines::open(&segment, 0)?;
             let mut of_this = VecDeque::new();
             while let Some(line) = lines.next()? {
-                if most > 0 && fits(line) {
+                if limit > 0 && fits(line) {
                     of_this.push_back(line.to_owned());
-                    if of_this.len() > most - found.len() {
+                    if of_this.len() > limit - found.len() {
                         of_this.pop_front();
                     }
                 }
             }
-            if follow.current.is_none() {
-                follow.position = lines.position();
-                follow.current = Some(segment);
+            if follower.current.is_none() {
+                follower.position = lines.position();
+                follower.current = Some(segment);
             }
             of_this.append(&mut found);
             found = of_this;
-            if found.len() >= most {
+            if found.len() >= limit {
                 break;
             }
         }
-        Ok((follow, found.into()))
+        Ok((follower, found.into()))
     }
 
-    /// Hands over every line that came since the last time.
-    pub fn read<E: From<ReadError>>(
+    /// Visits every line since the last call.
+    pub fn read<E: From<TrailReadError>>(
         &mut self,
-        mut use_line: impl FnMut(&[u8]) -> Result<(), E>,
+        mut visit: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         for segment in files(&self.directory)? {
             let position = match &self.current {
@@ -262,7 +261,7 @@ impl Follow {
             };
             let mut lines = Lines::open(&segment, position)?;
             while let Some(line) = lines.next()? {
-                use_line(line)?;
+                visit(line)?;
             }
             self.position = lines.position();
             self.current = Some(segment);

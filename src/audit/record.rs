@@ -1,7 +1,7 @@
-//! One finished call, as the path hands it to the trail.
+//! The record of one finished call, as the request path submits it.
 //!
-//! Built on the path's thread, so it holds only what is there already: shared names, numbers, and
-//! a copy of the target. Turning it into text is the writer's work.
+//! The path's thread builds it, so it holds only what is cheap: shared names, numbers and a copy of
+//! the target. The writer thread encodes it.
 
 use std::{
     sync::Arc,
@@ -11,89 +11,88 @@ use std::{
 use http::{Method, StatusCode};
 
 use super::target::Target;
-use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
+use crate::domain::{LabelValue, ListenerName, ProfileName, Proof, RequestId};
 
 /// One finished call.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// When the call came in.
+    /// When the call arrived.
     pub time: SystemTime,
     /// The gateway's identifier of the call.
     pub request_id: RequestId,
-    /// The distributed trace it belongs to.
+    /// The distributed trace of the call.
     pub trace_id: u128,
-    /// The listener it came in on.
+    /// The listener that accepted the call.
     pub listener: ListenerName,
-    /// The caller's name, if it proved one.
-    pub caller: Option<Arc<str>>,
-    /// What the connection showed of the caller.
+    /// The caller's name, if the caller was identified.
+    pub caller: Option<LabelValue>,
+    /// The proof that identified the caller.
     pub caller_proof: Option<Proof>,
     /// The profile the listener leads to.
     pub profile: ProfileName,
     /// The operation, if the request matched one.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
     /// The method.
     pub method: Method,
     /// Path and query as received, canonical or not; the trail keeps the path and the query's names.
-    /// `None` where the request target was no path at all.
+    /// `None` if the request target was not a path.
     pub target: Option<Target>,
-    /// The status the caller got; `None` if it left before there was one.
+    /// The status sent to the caller; `None` if the caller left before.
     pub status: Option<StatusCode>,
-    /// What became of the call.
+    /// How the call ended.
     pub outcome: Outcome,
-    /// What the cache did, where it had a say.
+    /// The cache's result, if the call reached the cache.
     pub cache: Option<CacheResult>,
-    /// The call whose upstream answer these bytes are, where memory answered.
+    /// For a cache hit: the call that fetched the response from the upstream.
     pub source_request_id: Option<RequestId>,
-    /// The upstream's own status, if it answered.
+    /// The upstream's own status, if it responded.
     pub upstream_status: Option<StatusCode>,
-    /// The upstream's TLS, if a connection was used.
+    /// The TLS parameters of the upstream connection, if one was used.
     pub upstream_tls: Option<Arc<UpstreamTls>>,
-    /// How often the upstream was asked.
+    /// How many attempts were made at the upstream.
     pub attempts: u32,
-    /// Why each attempt but the last was given up: labels of [`Kind`](crate::error::Kind).
+    /// Why each attempt but the last was abandoned: labels of [`Kind`](crate::error::Kind).
     pub retries: Vec<&'static str>,
     /// The version of the credentials that were sent.
     pub credential_version: Option<Arc<str>>,
-    /// From the request's head to the last byte of the answer.
+    /// From the request head to the last byte of the response.
     pub duration: Duration,
-    /// From the first attempt to the head of the upstream's answer.
+    /// From the first attempt to the upstream's response head.
     pub upstream_time: Option<Duration>,
-    /// Bytes of the caller's body.
+    /// Bytes of the request body.
     pub request_bytes: u64,
-    /// Bytes of the answer's body that were sent.
+    /// Bytes of the response body that were sent.
     pub response_bytes: u64,
     /// Why the call failed or was refused: a label of [`Kind`](crate::error::Kind).
     pub error: Option<&'static str>,
-    /// Why the call would have been refused, where the policy only reports: a label of
+    /// Why an enforcing policy would have refused the call: a label of
     /// [`Kind`](crate::error::Kind).
     pub would_refuse: Option<&'static str>,
-    /// How many fields of the upstream's answer were removed, because they were under the names of
-    /// the seven.
+    /// How many response fields were removed because they carry the name of an injected field.
     pub masked_fields: u32,
 }
 
-/// A call that is about to use a credential: written before the secret leaves the process, where
-/// the durability is [`Synced`](super::Durability::Synced).
+/// A call that is about to use a credential. With [`Synced`](super::Durability::Synced) it is on disk
+/// before the secret leaves the process.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// When the call came in.
+    /// When the call arrived.
     pub time: SystemTime,
     /// The call; its record carries the same identifier.
     pub request_id: RequestId,
-    /// The caller's name, if it proved one.
-    pub caller: Option<Arc<str>>,
+    /// The caller's name, if the caller was identified.
+    pub caller: Option<LabelValue>,
     /// The profile the call leads to.
     pub profile: ProfileName,
     /// The operation, if the request matched one.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
     /// The method.
     pub method: Method,
     /// Path and query as received.
     pub target: Option<Target>,
 }
 
-/// What is known of the upstream connection's TLS.
+/// The TLS parameters of an upstream connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// `TLSv1.3` or `TLSv1.2`.
@@ -102,21 +101,21 @@ pub struct UpstreamTls {
     pub certificate: [u8; 32],
 }
 
-/// What became of a call, in one word.
+/// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The upstream answered, and the caller got its answer.
+    /// The caller got the upstream's response.
     Forwarded,
-    /// Memory answered.
+    /// The caller got a response from the cache.
     Cached,
-    /// The gateway said no before anything was sent.
+    /// The gateway refused the call before it sent anything to the upstream.
     Refused,
-    /// It was tried, and it failed or broke off.
+    /// The call failed or was interrupted.
     Failed,
 }
 
 impl Outcome {
-    /// The word in the trail.
+    /// The value of the line's field.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
@@ -127,25 +126,25 @@ impl Outcome {
     }
 }
 
-/// What the cache did for a call.
+/// The cache's result for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheResult {
-    /// Answered, fresh.
+    /// A fresh stored response.
     Hit,
-    /// Asked the upstream; there was nothing usable.
+    /// No usable stored response; the call went to the upstream.
     Miss,
-    /// Answered with something past its freshness, as the rules allow.
+    /// A stale stored response, as the cache rules allow.
     Stale,
-    /// Asked the upstream, which confirmed what was stored.
+    /// A stored response that the upstream confirmed.
     Revalidated,
-    /// Answered with what another call was fetching at the same moment.
+    /// The response to another call's concurrent request.
     Collapsed,
-    /// Was not to be used for this call.
+    /// The cache was not used for this call.
     Bypass,
 }
 
 impl CacheResult {
-    /// The word in the trail.
+    /// The value of the line's field.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Hit => "hit",

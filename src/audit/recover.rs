@@ -1,9 +1,8 @@
-//! Finds the end of an existing trail, and puts it right where the last process was cut off.
+//! Finds the end of an existing trail, and repairs it after a crash.
 //!
-//! A process that is killed may leave half a line; a machine that loses power may leave worse. Both
-//! are taken out of the file, so that every line of it is a record, but never thrown away: half a
-//! line goes into a `torn` marker, anything else into a file beside the trail with a `damaged`
-//! marker that names it.
+//! A killed process can leave half a line, and a power cut can leave more damage. The recovery removes
+//! both from the file, so that every line of it is valid, but keeps the bytes: half a line goes into a
+//! `torn` marker, anything else into a `damaged-*.bin` file that a `damaged` marker names.
 
 use std::{
     collections::HashSet,
@@ -15,35 +14,35 @@ use std::{
 use jiff::SignedDuration;
 
 use super::{
-    chain::{Hash, Seal, Tip},
+    chain::{ChainFields, Hash, Tip},
     checkpoint,
-    directory::{Directory, Segment},
+    directory::{Segment, TrailDirectory},
     line,
-    read::{Lines, ReadError},
+    read::{Lines, TrailReadError},
 };
 
-/// The end of a trail that can be written on.
+/// The end of a trail that can be continued.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) tip: Tip,
-    /// The file to go on in; `None` where the trail is new.
+    /// The file to continue; `None` if a new one is needed.
     pub(super) segment: Option<Segment>,
     pub(super) repair: Option<Repair>,
-    /// The number up to which the last checkpoint vouches for lines that are not there.
+    /// The last checkpoint's line, if that line is missing.
     pub(super) cut_to: Option<u64>,
-    /// Calls that had a credential when the last process was cut off.
+    /// Calls that had a credential when the last process was killed, and have no record.
     pub(super) unknown: Vec<String>,
 }
 
-/// What was taken out of the last file.
+/// The bytes that were removed from the last file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Repair {
     Torn(Vec<u8>),
     Damaged { bytes: u64, sha256: Hash, file: String },
 }
 
-/// Looks at what is there and makes the last file end in a whole line.
-pub(super) fn recover(directory: &Directory) -> Result<Recovered, RecoverError> {
+/// Finds the end of the trail, and makes the last file end with a complete line.
+pub(super) fn recover(directory: &TrailDirectory) -> Result<Recovered, RecoverError> {
     let at = |path: PathBuf| move |source| RecoverError::Unreadable { path, source };
     let segments = Segment::list(directory.path()).map_err(at(directory.path().to_owned()))?;
     let checkpoint = checkpoint::latest(directory.path());
@@ -58,23 +57,23 @@ pub(super) fn recover(directory: &Directory) -> Result<Recovered, RecoverError> 
         None if last.first_seq <= 1 => Ok(Tip::START),
         None => tip_before(last),
     };
-    let (mut end, repair) = if last.compressed {
-        (End { tip: tip_of_ended(last)?, good: 0, torn: false, in_order: false }, None)
+    let (end, repair) = if last.compressed {
+        let tip = tip_of_ended(last)?;
+        (ValidEnd { tip, length: 0, torn: false, stopped: false }, None)
     } else {
         let mut file = last.append().map_err(at(last.path.clone()))?;
-        let mut end = scan(&file, before).map_err(|problem| problem.in_file(last))?;
-        let repair = put_right(directory, &mut file, &mut end).map_err(at(last.path.clone()))?;
+        let mut end = find_end(&file, before).map_err(|error| error.in_file(last))?;
+        let repair = repair_end(directory, &mut file, &mut end).map_err(at(last.path.clone()))?;
         (end, repair)
     };
-    // A compressed file is never gone on with, and one that is empty is named for another line.
-    let fits = !last.compressed && (end.good > 0 || last.first_seq == end.tip.seq + 1);
-    let unknown = if end.in_order { Vec::new() } else { unfinished(&segments)? };
-    let tip = std::mem::replace(&mut end.tip, Tip::START);
+    // A compressed file cannot be continued, nor an empty one whose name fits another line.
+    let fits = !last.compressed && (end.length > 0 || last.first_seq == end.tip.seq + 1);
+    let unknown = if end.stopped { Vec::new() } else { calls_without_record(&segments)? };
     let segment = fits.then(|| last.clone());
-    Ok(Recovered { tip, segment, repair, cut_to: cut_to(tip), unknown })
+    Ok(Recovered { tip: end.tip, segment, repair, cut_to: cut_to(end.tip), unknown })
 }
 
-/// The last line of a file that is no longer written.
+/// The last line of a file that is complete.
 pub(super) fn tip_of_ended(segment: &Segment) -> Result<Tip, RecoverError> {
     let broken = || RecoverError::Broken { path: segment.path.clone() };
     if segment.compressed {
@@ -84,30 +83,31 @@ pub(super) fn tip_of_ended(segment: &Segment) -> Result<Tip, RecoverError> {
             last.clear();
             last.extend_from_slice(line);
         }
-        return tip_of(&last).map(|(_, tip)| tip).ok_or_else(broken);
+        return parse_tip(&last).map(|(_, tip)| tip).ok_or_else(broken);
     }
-    let read = || last_line(&File::open(&segment.path)?);
+    let read = || read_tail(&File::open(&segment.path)?);
     let tail =
         read().map_err(|source| RecoverError::Unreadable { path: segment.path.clone(), source })?;
     tail.tip.filter(|_| tail.fragment == 0).ok_or_else(broken)
 }
 
-/// What the first line of a file follows from, where the files before it are gone by the rules of
-/// retention.
+/// The end of the chain before the first line of a file, if the retention has deleted earlier files.
 fn tip_before(segment: &Segment) -> Result<Tip, RecoverError> {
     let mut lines = Lines::open(segment, 0)?;
-    let seal = lines.next()?.and_then(Seal::read).filter(Seal::holds);
-    let hash = seal.map(|seal| seal.prev);
-    hash.map(|hash| Tip { seq: segment.first_seq - 1, hash })
+    let fields = lines.next()?.and_then(ChainFields::read).filter(ChainFields::is_intact);
+    fields
+        .map(|fields| Tip { seq: segment.first_seq - 1, hash: fields.prev })
         .ok_or_else(|| RecoverError::Broken { path: segment.path.clone() })
 }
 
-/// Intents of the last process that no call has a record of. A call that was answered with something
-/// stale, which it renews in the background, has its record before the intent.
-fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
-    let last = recent(segments)?;
+/// The calls of the last process that have an intent but no record.
+///
+/// A record can come before the intent of its call: a call that got a stale response may revalidate it
+/// in the background afterwards.
+fn calls_without_record(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
+    let recent = recent_segments(segments)?;
     let mut open: HashSet<String> = HashSet::new();
-    each_line(last, |line| {
+    for_each_line(recent, |line| {
         if open.is_empty() && !line.starts_with(INTENT) {
             return;
         }
@@ -118,7 +118,7 @@ fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
         }
     })?;
     if !open.is_empty() {
-        each_line(last, |line| match line::request(line) {
+        for_each_line(recent, |line| match line::request(line) {
             Some((kind, id)) if kind != "intent" => drop(open.remove(&*id)),
             _ => {}
         })?;
@@ -128,9 +128,9 @@ fn unfinished(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
     Ok(open)
 }
 
-/// The files that may hold the intent of a call that was under way at the end: the last two, and the
-/// files before them as far as a call can have lasted.
-fn recent(segments: &[Segment]) -> Result<&[Segment], RecoverError> {
+/// The files that can hold the intent of a call that was in progress at the end: the last two, and
+/// those before them within [`LONGEST_CALL`] and [`MAX_EARLIER_BYTES`].
+fn recent_segments(segments: &[Segment]) -> Result<&[Segment], RecoverError> {
     let (mut from, mut bytes) = (segments.len().saturating_sub(2), 0);
     while let Some(before) = from.checked_sub(1)
         && let (Some(earlier), Some(next), Some(last)) =
@@ -139,7 +139,7 @@ fn recent(segments: &[Segment]) -> Result<&[Segment], RecoverError> {
     {
         let unreadable = |source| RecoverError::Unreadable { path: earlier.path.clone(), source };
         bytes += earlier.path.metadata().map_err(unreadable)?.len();
-        if bytes > MOST_BEFORE {
+        if bytes > MAX_EARLIER_BYTES {
             break;
         }
         from = before;
@@ -147,31 +147,32 @@ fn recent(segments: &[Segment]) -> Result<&[Segment], RecoverError> {
     Ok(segments.get(from..).unwrap_or_default())
 }
 
-fn each_line(segments: &[Segment], mut see: impl FnMut(&[u8])) -> Result<(), RecoverError> {
+fn for_each_line(segments: &[Segment], mut visit: impl FnMut(&[u8])) -> Result<(), RecoverError> {
     for segment in segments {
         let mut lines = Lines::open(segment, 0)?;
         while let Some(line) = lines.next()? {
-            see(line);
+            visit(line);
         }
     }
     Ok(())
 }
 
-/// From the beginning of a file to that of the last one. A call is over long before.
+/// Longer than any call lasts.
 const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(10);
-/// As much as is read in a second or two, in bytes: nobody is served meanwhile.
-const MOST_BEFORE: u64 = 1 << 30;
+/// Takes a second or two to read, during which the gateway does not serve.
+const MAX_EARLIER_BYTES: u64 = 1 << 30;
 
 const INTENT: &[u8] = b"{\"kind\":\"intent\"";
 
-/// Where the good part of a file ends.
-struct End {
+/// The end of the valid part of a file.
+struct ValidEnd {
     tip: Tip,
-    good: u64,
-    /// The rest is one line without its end.
+    /// The length of the valid part, in bytes.
+    length: u64,
+    /// The rest is one line without its newline.
     torn: bool,
     /// The last process closed the trail.
-    in_order: bool,
+    stopped: bool,
 }
 
 enum ScanError {
@@ -188,119 +189,128 @@ impl ScanError {
     }
 }
 
-fn scan(file: &File, before: impl FnOnce() -> Result<Tip, RecoverError>) -> Result<End, ScanError> {
-    // The usual case needs only the last line: its hash vouches for everything before it.
-    let tail = last_line(file).map_err(ScanError::Io)?;
+fn find_end(
+    file: &File,
+    before: impl FnOnce() -> Result<Tip, RecoverError>,
+) -> Result<ValidEnd, ScanError> {
+    // Usually the last line is enough: its hash covers everything before it.
+    let tail = read_tail(file).map_err(ScanError::Io)?;
     if let Some(tip) = tail.tip {
-        return Ok(End { tip, good: tail.good, torn: true, in_order: tail.in_order });
+        return Ok(ValidEnd { tip, length: tail.length, torn: true, stopped: tail.stopped });
     }
-    // Otherwise line by line from the front, as far as the chain holds.
+    // Otherwise scan from the front, as far as the chain is intact.
     let tip = before().map_err(ScanError::Before)?;
-    let mut end = End { tip, good: 0, torn: true, in_order: false };
+    let mut end = ValidEnd { tip, length: 0, torn: true, stopped: false };
     let mut reader = BufReader::new(file);
     reader.rewind().map_err(ScanError::Io)?;
     let mut bytes = Vec::new();
     while reader.read_until(b'\n', &mut bytes).map_err(ScanError::Io)? > 0 {
-        let Some(whole) = bytes.strip_suffix(b"\n") else { break };
+        let Some(line) = bytes.strip_suffix(b"\n") else { break };
         let follows = |prev: Hash, seq| prev == end.tip.hash && seq == end.tip.seq + 1;
-        let Some((_, tip)) = tip_of(whole).filter(|(prev, tip)| follows(*prev, tip.seq)) else {
+        let Some((_, tip)) = parse_tip(line).filter(|(prev, tip)| follows(*prev, tip.seq)) else {
             end.torn = false;
             break;
         };
         end.tip = tip;
-        end.good += bytes.len() as u64;
+        end.length += bytes.len() as u64;
         bytes.clear();
     }
     Ok(end)
 }
 
-/// Takes everything behind the good part out of the file.
-fn put_right(directory: &Directory, file: &mut File, end: &mut End) -> io::Result<Option<Repair>> {
-    let rest = file.metadata()?.len().saturating_sub(end.good);
+/// Removes everything after the valid part from the file.
+fn repair_end(
+    directory: &TrailDirectory,
+    file: &mut File,
+    end: &mut ValidEnd,
+) -> io::Result<Option<Repair>> {
+    let rest = file.metadata()?.len().saturating_sub(end.length);
     if rest == 0 {
         return Ok(None);
     }
-    file.seek(SeekFrom::Start(end.good))?;
+    file.seek(SeekFrom::Start(end.length))?;
     let mut bytes = Vec::new();
     Read::take(&mut *file, rest).read_to_end(&mut bytes)?;
-    if let Some((_, tip)) = tip_of(&bytes).filter(|(prev, _)| *prev == end.tip.hash) {
-        // Only the line end is missing: the record itself is whole.
+    if let Some((_, tip)) = parse_tip(&bytes).filter(|(prev, _)| *prev == end.tip.hash) {
+        // The line is complete except for its newline.
         file.write_all(b"\n")?;
         file.sync_all()?;
-        *end = End { tip, good: end.good + rest + 1, torn: false, in_order: false };
+        *end = ValidEnd { tip, length: end.length + rest + 1, torn: false, stopped: false };
         return Ok(None);
     }
     let repair = if end.torn && bytes.len() <= LONGEST_LINE && !bytes.contains(&0) {
         Repair::Torn(bytes)
     } else {
-        let (name, mut aside) = directory.create_damaged(end.tip.seq + 1)?;
-        aside.write_all(&bytes)?;
-        aside.sync_all()?;
+        let (name, mut damaged) = directory.create_damaged(end.tip.seq + 1)?;
+        damaged.write_all(&bytes)?;
+        damaged.sync_all()?;
         Repair::Damaged { bytes: rest, sha256: Hash::of(&bytes), file: name }
     };
-    file.set_len(end.good)?;
+    file.set_len(end.length)?;
     file.sync_all()?;
     Ok(Some(repair))
 }
 
-/// The end of a file, read from behind.
+/// The end of a file, read backwards.
 struct Tail {
-    /// The last whole line's place in the chain, if it is a line of the trail.
+    /// The last complete line, if it is a valid line of the trail.
     tip: Option<Tip>,
-    /// Up to and with the last whole line's end.
-    good: u64,
-    /// How many bytes stand behind it.
+    /// The length of the file up to the last newline.
+    length: u64,
+    /// How many bytes follow.
     fragment: usize,
-    /// The last thing written was a `stop`, or the checkpoint that follows one.
-    in_order: bool,
+    /// The last line is a `stop`, or the checkpoint after it.
+    stopped: bool,
 }
 
-fn last_line(mut file: &File) -> io::Result<Tail> {
+fn read_tail(mut file: &File) -> io::Result<Tail> {
     let length = file.metadata()?.len();
     let from = length.saturating_sub(2 * LONGEST_LINE as u64);
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     Read::take(&mut file, length - from).read_to_end(&mut bytes)?;
     let Some(newline) = memchr::memrchr(b'\n', &bytes) else {
-        return Ok(Tail { tip: None, good: 0, fragment: bytes.len(), in_order: false });
+        return Ok(Tail { tip: None, length: 0, fragment: bytes.len(), stopped: false });
     };
     let fragment = bytes.len() - newline - 1;
-    let whole = bytes.get(..newline).unwrap_or_default();
-    let mut lines = whole.rsplit(|byte| *byte == b'\n');
+    let complete = bytes.get(..newline).unwrap_or_default();
+    let mut lines = complete.rsplit(|byte| *byte == b'\n');
     let last = lines.next().unwrap_or_default();
-    let mut kinds = std::iter::once(last).chain(lines).filter_map(line::place).map(|p| p.kind);
-    let in_order = kinds.find(|kind| *kind != "checkpoint") == Some("stop");
-    let tip = tip_of(last).map(|(_, tip)| tip);
-    Ok(Tail { tip, good: from + newline as u64 + 1, fragment, in_order })
+    let mut kinds =
+        std::iter::once(last).chain(lines).filter_map(line::line_head).map(|head| head.kind);
+    let stopped = kinds.find(|kind| *kind != "checkpoint") == Some("stop");
+    let tip = parse_tip(last).map(|(_, tip)| tip);
+    Ok(Tail { tip, length: from + newline as u64 + 1, fragment, stopped })
 }
 
-fn tip_of(whole: &[u8]) -> Option<(Hash, Tip)> {
-    let seal = Seal::read(whole).filter(Seal::holds)?;
-    let place = line::place(whole)?;
-    Some((seal.prev, Tip { seq: place.seq, hash: seal.stated }))
+/// The `prev` of a valid line, and the end of the chain after it.
+fn parse_tip(line: &[u8]) -> Option<(Hash, Tip)> {
+    let fields = ChainFields::read(line).filter(ChainFields::is_intact)?;
+    let head = line::line_head(line)?;
+    Some((fields.prev, Tip { seq: head.seq, hash: fields.stated }))
 }
 
-/// Above what the bounds on a line's fields allow.
+/// Above the sum of the limits of a line's fields.
 const LONGEST_LINE: usize = 256 * 1024;
 
-/// Why a trail cannot be gone on with.
+/// Why an existing trail cannot be continued.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    /// A file cannot be read or put right.
+    /// A file cannot be read or repaired.
     #[error("the audit trail's file {} cannot be read and written", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
     /// A file cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The trail does not hang together, and going on would hide that.
+    Read(#[from] TrailReadError),
+    /// The chain is broken, and a continuation would hide that.
     #[error(
-        "the audit trail ends in {}, which is damaged; look at it with `audit verify`, then move the \
+        "the audit trail ends in {}, which is damaged; examine it with `audit verify`, then move the \
          directory away to begin a new trail",
         path.display()
     )]

@@ -1,8 +1,7 @@
-//! Looks after files that are no longer written: compresses them, and deletes the oldest where the
-//! settings ask for it.
+//! The retention thread: compresses ended files, and deletes the oldest if the settings say so.
 //!
-//! Before anything is deleted, a `retention` line in the trail says what: a trail that begins in the
-//! middle without one was cut.
+//! A `retention` line announces each deletion before it happens. So a trail that begins in the middle
+//! without such a line was cut.
 
 use std::{
     fs::{self, File},
@@ -29,88 +28,87 @@ use super::{
 
 /// When files are compressed and deleted.
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
+pub(super) struct RetentionRules {
     pub(super) compress_after: Option<Duration>,
     pub(super) retain_for: Option<Duration>,
     pub(super) retain_bytes: Option<u64>,
-    /// How far the trail has left the host, if it is to: nothing goes before it has.
+    /// The progress of the export, if there is one: a file stays until it is exported.
     pub(super) exported: Option<Arc<ExportProgress>>,
 }
 
-impl Rules {
-    fn has_left(&self, seq: u64) -> bool {
+impl RetentionRules {
+    fn is_exported(&self, seq: u64) -> bool {
         self.exported.as_ref().is_none_or(|exported| exported.seq.load(Ordering::Relaxed) >= seq)
     }
 }
 
-impl From<&Settings> for Rules {
+impl From<&Settings> for RetentionRules {
     fn from(settings: &Settings) -> Self {
         Self {
-            compress_after: settings.compress_after,
-            retain_for: settings.retain_for,
-            retain_bytes: settings.retain_bytes,
+            compress_after: settings.compress_after.map(Into::into),
+            retain_for: settings.retain_for.map(Into::into),
+            retain_bytes: settings.retain_bytes.map(|bytes| bytes.0),
             exported: None,
         }
     }
 }
 
-/// The thread that does it.
+/// The running thread.
 #[derive(Debug)]
 pub(super) struct Retention {
-    end: Sender<()>,
+    stop: Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Retention {
-    /// `announce` writes the line that says what is deleted, and returns whether it lasts.
+    /// `announce` writes the `retention` line, and returns whether it is in stable storage.
     pub(super) fn start(
         directory: &Path,
-        rules: Rules,
+        rules: RetentionRules,
         announce: impl Fn(Removal) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let directory = directory.to_owned();
-        let (end, ended) = channel();
+        let (stop, stopped) = channel();
         let thread =
             thread::Builder::new().name("audit-retention".to_owned()).spawn(move || {
                 loop {
-                    tidy(&directory, &rules, Timestamp::now(), &announce, &ended);
-                    if ended.recv_timeout(ROUND) != Err(RecvTimeoutError::Timeout) {
+                    run_once(&directory, &rules, Timestamp::now(), &announce, &stopped);
+                    if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
                         return;
                     }
                 }
             })?;
-        Ok(Self { end, thread })
+        Ok(Self { stop, thread })
     }
 
-    /// Returns when the thread has let go of the files; what it was compressing stays as it was.
+    /// Stops the thread and waits for it. A file that it was compressing stays uncompressed.
     pub(super) fn stop(self) {
-        drop(self.end);
-        // A thread that panicked holds nothing either.
+        drop(self.stop);
+        // A thread that panicked has released the files too.
         drop(self.thread.join());
     }
 }
 
-/// Whether the one who started the thread wants it to end.
-fn is_over(end: &Receiver<()>) -> bool {
-    end.try_recv() == Err(TryRecvError::Disconnected)
+fn is_stopped(stopped: &Receiver<()>) -> bool {
+    stopped.try_recv() == Err(TryRecvError::Disconnected)
 }
 
-fn tidy(
+fn run_once(
     directory: &Path,
-    rules: &Rules,
+    rules: &RetentionRules,
     now: Timestamp,
     announce: &impl Fn(Removal) -> bool,
-    end: &Receiver<()>,
+    stopped: &Receiver<()>,
 ) {
-    let done = compress_ended(directory, rules, now, end)
+    let done = compress_ended(directory, rules, now, stopped)
         .and_then(|()| delete_old(directory, rules, now, announce));
     if let Err(error) = done {
-        tracing::warn!(%error, "old audit files could not be looked after; they are left as they are");
+        tracing::warn!(%error, "old audit files could not be compressed or deleted; they stay as they are");
     }
 }
 
-/// Each file with the one behind it; the last one is still written.
-fn ended(directory: &Path) -> io::Result<Vec<(Segment, Segment)>> {
+/// Every file with its successor. The last file is still being written.
+fn ended_segments(directory: &Path) -> io::Result<Vec<(Segment, Segment)>> {
     let segments = Segment::list(directory)?;
     let next: Vec<_> = segments.iter().skip(1).cloned().collect();
     Ok(segments.into_iter().zip(next).collect())
@@ -118,21 +116,21 @@ fn ended(directory: &Path) -> io::Result<Vec<(Segment, Segment)>> {
 
 fn compress_ended(
     directory: &Path,
-    rules: &Rules,
+    rules: &RetentionRules,
     now: Timestamp,
-    end: &Receiver<()>,
+    stopped: &Receiver<()>,
 ) -> io::Result<()> {
     let Some(after) = rules.compress_after else { return Ok(()) };
-    for (segment, next) in ended(directory)? {
+    for (segment, next) in ended_segments(directory)? {
         if !segment.compressed && is_past(next.begun, after, now) {
-            compress(&segment, end)?;
+            compress(&segment, stopped)?;
         }
     }
     Ok(())
 }
 
-/// The original goes only when the copy has been read back and is the same.
-fn compress(segment: &Segment, end: &Receiver<()>) -> io::Result<()> {
+/// Removes the original only after the copy has been read back and compared.
+fn compress(segment: &Segment, stopped: &Receiver<()>) -> io::Result<()> {
     let target = segment.compressed().path;
     let new = target.with_extension("zst.new");
     let mut original = File::open(&segment.path)?;
@@ -142,14 +140,14 @@ fn compress(segment: &Segment, end: &Receiver<()>) -> io::Result<()> {
     let mut chunk = Vec::new();
     while fill(&mut original, &mut chunk)? > 0 {
         encoder.write_all(&chunk)?;
-        if is_over(end) {
+        if is_stopped(stopped) {
             return fs::remove_file(&new);
         }
     }
     encoder.finish()?.sync_all()?;
     if !same_content(File::open(&segment.path)?, zstd::Decoder::new(File::open(&new)?)?)? {
         fs::remove_file(&new)?;
-        return Err(io::Error::other("a compressed file does not read back as it was"));
+        return Err(io::Error::other("a compressed file differs from its original"));
     }
     fs::rename(&new, &target)?;
     File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()?;
@@ -176,39 +174,39 @@ fn fill(from: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
 
 fn delete_old(
     directory: &Path,
-    rules: &Rules,
+    rules: &RetentionRules,
     now: Timestamp,
     announce: &impl Fn(Removal) -> bool,
 ) -> io::Result<()> {
-    let ended = ended(directory)?;
+    let ended = ended_segments(directory)?;
     let mut total: u64 = 0;
     for segment in Segment::list(directory)? {
         total += segment.path.metadata()?.len();
     }
-    let mut doomed = Vec::new();
+    let mut expired = Vec::new();
     for (segment, next) in ended {
         let too_old = rules.retain_for.is_some_and(|time| is_past(next.begun, time, now));
         let too_much = rules.retain_bytes.is_some_and(|bound| total > bound);
-        if (!too_old && !too_much) || !rules.has_left(next.first_seq - 1) {
+        if (!too_old && !too_much) || !rules.is_exported(next.first_seq - 1) {
             break;
         }
         total -= segment.path.metadata()?.len();
-        doomed.push(segment);
+        expired.push(segment);
     }
-    let (Some(first), Some(last)) = (doomed.first(), doomed.last()) else { return Ok(()) };
+    let (Some(first), Some(last)) = (expired.first(), expired.last()) else { return Ok(()) };
     let tip = recover::tip_of_ended(last).map_err(io::Error::other)?;
     let removal = Removal { from: first.first_seq, to: tip.seq, last_hash: tip.hash };
     if !announce(removal) {
-        // Nothing goes that the trail does not say has gone.
+        // No file is deleted without its announcement.
         return Ok(());
     }
     tracing::info!(
         from = removal.from,
         to = removal.to,
-        files = doomed.len(),
+        files = expired.len(),
         "audit files are deleted, as the settings ask"
     );
-    doomed.iter().try_for_each(|segment| fs::remove_file(&segment.path))
+    expired.iter().try_for_each(|segment| fs::remove_file(&segment.path))
 }
 
 fn is_past(ended: Timestamp, after: Duration, now: Timestamp) -> bool {
@@ -216,8 +214,8 @@ fn is_past(ended: Timestamp, after: Duration, now: Timestamp) -> bool {
     ended.checked_add(after).is_ok_and(|due| due <= now)
 }
 
-/// How often it looks.
-const ROUND: Duration = Duration::from_secs(30);
+/// How often the thread runs.
+const INTERVAL: Duration = Duration::from_secs(30);
 const CHUNK: usize = 1 << 20;
 
 #[cfg(test)]
@@ -225,18 +223,26 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::audit::{
-        Trail,
-        testing::{check, record},
+    use crate::{
+        audit::{
+            Trail,
+            testing::{check, record},
+        },
+        domain::ByteSize,
     };
 
-    const NONE: Rules =
-        Rules { compress_after: None, retain_for: None, retain_bytes: None, exported: None };
+    const NONE: RetentionRules = RetentionRules {
+        compress_after: None,
+        retain_for: None,
+        retain_bytes: None,
+        exported: None,
+    };
     const NOW: Duration = Duration::ZERO;
 
     /// A trail of several files.
     fn trail(home: &Path) -> Trail {
-        let settings = Settings { segment_bytes: 1, compress_after: None, ..Settings::new(home) };
+        let settings =
+            Settings { segment_bytes: ByteSize(1), compress_after: None, ..Settings::new(home) };
         let trail = Trail::open(&settings).unwrap();
         for _ in 0..4 {
             let queued = trail.submit_synced(record());
@@ -248,26 +254,26 @@ mod tests {
         trail
     }
 
-    fn run(home: &Path, rules: &Rules) -> Vec<Removal> {
+    fn run(home: &Path, rules: &RetentionRules) -> Vec<Removal> {
         let said = Mutex::new(Vec::new());
         let (_sender, receiver) = channel();
         let announce = |removal| {
             said.lock().unwrap().push(removal);
             true
         };
-        tidy(home, rules, Timestamp::now(), &announce, &receiver);
+        run_once(home, rules, Timestamp::now(), &announce, &receiver);
         said.into_inner().unwrap()
     }
 
     #[test]
-    fn ended_files_are_compressed_and_read_as_before() {
+    fn compressed_files_read_as_before() {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
         let before = check(home.path());
-        run(home.path(), &Rules { compress_after: Some(Duration::from_hours(1)), ..NONE });
+        run(home.path(), &RetentionRules { compress_after: Some(Duration::from_hours(1)), ..NONE });
         assert!(Segment::list(home.path()).unwrap().iter().all(|segment| !segment.compressed));
 
-        run(home.path(), &Rules { compress_after: Some(NOW), ..NONE });
+        run(home.path(), &RetentionRules { compress_after: Some(NOW), ..NONE });
         let segments = Segment::list(home.path()).unwrap();
         let compressed: Vec<_> = segments.iter().map(|segment| segment.compressed).collect();
         let (last, ended) = compressed.split_last().unwrap();
@@ -276,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_files_go_first_and_the_trail_says_so_before() {
+    fn the_oldest_files_are_deleted_first_after_an_announcement() {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
         assert_eq!(run(home.path(), &NONE), []);
@@ -285,24 +291,24 @@ mod tests {
             segments.iter().map(|segment| segment.path.metadata().unwrap().len()).sum()
         };
         let bound = size(&segments[2..]);
-        let removals = run(home.path(), &Rules { retain_bytes: Some(bound), ..NONE });
+        let removals = run(home.path(), &RetentionRules { retain_bytes: Some(bound), ..NONE });
         let [removal] = removals[..] else { panic!("{removals:?}") };
         assert_eq!((removal.from, removal.to + 1), (1, segments[2].first_seq));
         assert_eq!(Segment::list(home.path()).unwrap(), segments[2..]);
 
-        run(home.path(), &Rules { retain_for: Some(NOW), ..NONE });
+        run(home.path(), &RetentionRules { retain_for: Some(NOW), ..NONE });
         let left = Segment::list(home.path()).unwrap();
         assert_eq!(left, segments[segments.len() - 1..], "the last file always stays");
     }
 
     #[test]
-    fn nothing_is_deleted_that_the_trail_cannot_announce() {
+    fn nothing_is_deleted_without_an_announcement() {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
         let before = Segment::list(home.path()).unwrap();
         let (_sender, receiver) = channel();
-        let rules = Rules { retain_for: Some(NOW), ..NONE };
-        tidy(home.path(), &rules, Timestamp::now(), &|_| false, &receiver);
+        let rules = RetentionRules { retain_for: Some(NOW), ..NONE };
+        run_once(home.path(), &rules, Timestamp::now(), &|_| false, &receiver);
         assert_eq!(Segment::list(home.path()).unwrap(), before);
     }
 }

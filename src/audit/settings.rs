@@ -1,117 +1,142 @@
-//! What the trail is told: where it lies, how durable it is, what happens when it cannot be written.
+//! `[audit]`: the directory of the trail, its durability, and what happens when a write fails.
+//!
+//! A field with `#[serde(skip)]` is not a key of this section.
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::domain::Origin;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// Checked settings of the trail. [`Settings::new`] has the defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::domain::{ByteSize, Origin, Span, Text};
+
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Audit")]
 pub struct Settings {
-    /// Where the files are. Made with mode 0700 if it does not exist.
+    // Created with mode 0700 if it does not exist.
+    /// The directory of the trail.
+    #[schemars(with = "Text<PathBuf>")]
     pub directory: PathBuf,
-    /// When a record counts as kept.
+    /// When a record is on disk.
     pub durability: Durability,
-    /// What happens to calls while the trail cannot be written.
+    /// What happens to calls while the trail is not writable.
     pub on_failure: OnFailure,
-    /// How many records may wait for the disk. What comes on top is counted into a gap marker.
+    /// The size at which the next file begins. A new file also begins with each UTC day.
+    pub segment_bytes: ByteSize,
+    // `None` for never.
+    /// How long after its end a file is compressed. Zero means at once.
+    pub compress_after: Option<Span>,
+    /// How long files are kept. Unset means for ever.
+    pub retain_for: Option<Span>,
+    /// The limit for the size of the trail on disk. The oldest files are deleted first; the current
+    /// file always stays. Unset means no limit.
+    pub retain_bytes: Option<ByteSize>,
+    /// The number of lines after which a checkpoint is signed.
+    #[schemars(range(min = 1))]
+    pub checkpoint_records: u32,
+    /// After what time a checkpoint is signed, if lines were written since the last one.
+    pub checkpoint_interval: Span,
+    /// The file of the Ed25519 key that signs checkpoints, PKCS#8 in PEM. Created if it does not
+    /// exist. Unset means a file in the trail's directory.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub signing_key: Option<PathBuf>,
+    /// How the trail names objects.
+    pub object_ids: ObjectIds,
+    /// The file of the key that hashes object ids. Created if it does not exist. Unset means a file
+    /// in the trail's directory.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub object_key: Option<PathBuf>,
+    /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any. Its key is
+    /// `telemetry.otlp_endpoint`, because traces go there too.
+    #[serde(skip)]
+    pub export_to: Option<Origin>,
+    /// How many records may wait for the disk. Further records are dropped and counted in a `gap`.
+    #[serde(skip)]
     pub queue_records: usize,
     /// How long the first record of a batch waits for others.
-    pub gather: Duration,
-    /// The longest a written record stays out of stable storage with [`Durability::Batched`].
+    #[serde(skip)]
+    pub batch_delay: Duration,
+    /// The longest time from write to sync with [`Durability::Batched`].
+    #[serde(skip)]
     pub sync_interval: Duration,
-    /// How often a trail that could not be written is tried again.
+    /// The pause between attempts at a write or sync that failed.
+    #[serde(skip)]
     pub retry_interval: Duration,
-    /// How large a file may grow before the next one is begun. A new one begins each UTC day as well.
-    pub segment_bytes: u64,
-    /// How long after its end a file is compressed; `None` for never.
-    pub compress_after: Option<Duration>,
-    /// How long files are kept; `None` for ever.
-    pub retain_for: Option<Duration>,
-    /// How much the trail may take on disk; `None` for no bound. The file being written always stays.
-    pub retain_bytes: Option<u64>,
-    /// After how many lines a checkpoint is signed.
-    pub checkpoint_records: u64,
-    /// After how long a checkpoint is signed, if anything was written since the last one.
-    pub checkpoint_interval: Duration,
-    /// The Ed25519 key that signs checkpoints, PKCS#8 in PEM. `None` for one in the directory. Made
-    /// if it does not exist.
-    pub signing_key: Option<PathBuf>,
-    /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any.
-    pub export_to: Option<Origin>,
-    /// How objects are named.
-    pub object_ids: ObjectIds,
-    /// The key objects are hashed with. `None` for one in the directory. Made if it does not exist.
-    pub object_key: Option<PathBuf>,
 }
 
 impl Settings {
-    /// A second's worth of records at full load; they take some 30 MiB.
+    /// One second of records at full load, about 30 MiB.
     pub const DEFAULT_QUEUE_RECORDS: usize = 65_536;
-    /// Half of the 20 ms within which a record reaches the kernel: the rest is for the write.
-    pub const DEFAULT_GATHER: Duration = Duration::from_millis(10);
-    /// What a power cut may cost with [`Durability::Batched`].
+    /// Half of the 20 ms within which a record reaches the kernel; the write gets the other half.
+    pub const DEFAULT_BATCH_DELAY: Duration = Duration::from_millis(10);
+    /// The most that a power cut costs with [`Durability::Batched`].
     pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
-    /// Short enough that nobody waits for a disk that has room again.
+    /// Short, so that calls are served soon after the disk has room again.
     pub const DEFAULT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-    /// Large enough that a busy day is some dozens of files, small enough that each is read at once.
-    pub const DEFAULT_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
-    /// Whoever ships the files elsewhere has this long to read them as they are.
-    pub const DEFAULT_COMPRESS_AFTER: Duration = Duration::from_hours(1);
-    /// A second's worth of records at full load.
-    pub const DEFAULT_CHECKPOINT_RECORDS: u64 = 50_000;
-    /// What can be cut off unnoticed, if the copies in the log stream are kept.
-    pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_mins(1);
-
-    /// The defaults, for a trail in that directory.
+    /// The default settings for a trail in this directory.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
             durability: Durability::Batched,
             on_failure: OnFailure::Refuse,
-            queue_records: Self::DEFAULT_QUEUE_RECORDS,
-            gather: Self::DEFAULT_GATHER,
-            sync_interval: Self::DEFAULT_SYNC_INTERVAL,
-            retry_interval: Self::DEFAULT_RETRY_INTERVAL,
-            segment_bytes: Self::DEFAULT_SEGMENT_BYTES,
-            compress_after: Some(Self::DEFAULT_COMPRESS_AFTER),
-            // Nothing is thrown away unless someone says how much an auditor will ask for.
+            // A busy day makes a few dozen files, and a tool can still load one at once.
+            segment_bytes: ByteSize::mebi(128),
+            // A log shipper has this long to read a file before it is compressed.
+            compress_after: Some(Span::from_secs(3600)),
+            // Only the operator knows how much an auditor will ask for.
             retain_for: None,
             retain_bytes: None,
-            checkpoint_records: Self::DEFAULT_CHECKPOINT_RECORDS,
-            checkpoint_interval: Self::DEFAULT_CHECKPOINT_INTERVAL,
+            // One second of records at full load.
+            checkpoint_records: 50_000,
+            // An attacker can cut off the lines after the last checkpoint without detection.
+            checkpoint_interval: Span::from_secs(60),
             signing_key: None,
-            export_to: None,
             object_ids: ObjectIds::Plain,
             object_key: None,
+            export_to: None,
+            queue_records: Self::DEFAULT_QUEUE_RECORDS,
+            batch_delay: Self::DEFAULT_BATCH_DELAY,
+            sync_interval: Self::DEFAULT_SYNC_INTERVAL,
+            retry_interval: Self::DEFAULT_RETRY_INTERVAL,
         }
     }
 }
 
-/// When a record counts as kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new("/var/lib/pigello-gateway/audit")
+    }
+}
+
+/// When a record is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// With the kernel within 20 ms of the answer, on the disk within a second. A killed process
-    /// costs at most those 20 ms, a power cut at most that second.
+    // The kernel has it within 20 ms. So a killed process loses at most those 20 ms.
+    /// Within a second of the response.
     Batched,
-    /// On the disk before the answer leaves, and its intent before a secret does.
+    /// Before the response leaves; the call's intent before a credential is used.
     Synced,
 }
 
-/// What happens to calls while the trail cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happens to calls while the trail is not writable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// They are refused: no call without a record.
+    /// They are refused with a 503.
     Refuse,
-    /// They are served; records that find no room are counted into a gap marker.
+    /// They are served; the trail counts the records that it drops.
     Continue,
 }
 
-/// How the objects of calls are named in the trail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the trail names objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum ObjectIds {
-    /// By their UUID.
+    /// By UUID.
     Plain,
-    /// By a keyed hash of it: the same object can be followed without being named.
+    /// By a keyed hash of the UUID: an object keeps its name but stays anonymous.
     Hashed,
 }

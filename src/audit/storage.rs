@@ -1,4 +1,4 @@
-//! Where lines go: files that are only ever appended to.
+//! The append-only files that the writer thread writes to.
 
 use std::{
     fmt,
@@ -13,36 +13,36 @@ use std::{
     time::SystemTime,
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::directory::{Directory, Segment, private, same_file};
+use super::directory::{Segment, TrailDirectory, private, same_file};
 
-/// What the writer needs of a disk. The tests have one that fails on demand.
+/// The disk, as the writer sees it. Tests have one that fails on demand.
 pub(super) trait Storage: Send + fmt::Debug {
-    /// Appends some of the bytes and says how many.
+    /// Appends some of the bytes and returns how many.
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// What must be synced for everything appended so far to be in stable storage.
-    fn stable(&self) -> Arc<dyn Stable>;
+    /// The current file. Its sync makes durable what was appended to it so far.
+    fn syncable(&self) -> Arc<dyn Syncable>;
 
-    /// Begins a new file if it is time for one, and returns the old one, which must still be synced.
-    fn rotate(&mut self, next_seq: u64, now: SystemTime) -> Option<Arc<dyn Stable>>;
+    /// Begins a new file if one is due, and returns the old one, which still needs a sync.
+    fn rotate(&mut self, next_seq: u64, now: SystemTime) -> Option<Arc<dyn Syncable>>;
 
-    /// Checks that what is appended can still be found by those who read the trail. If it cannot,
-    /// puts the file back and returns its name.
-    fn check(&mut self) -> io::Result<Option<String>>;
+    /// If the current file was removed or replaced, restores it and returns its name.
+    fn restore_if_missing(&mut self) -> io::Result<Option<String>>;
 }
 
-/// Something appended that can be made to last.
-pub(super) trait Stable: Send + Sync + fmt::Debug {
-    /// Returns when it is in stable storage.
+/// A file with appended lines.
+pub(super) trait Syncable: Send + Sync + fmt::Debug {
+    /// Returns once the file's content is in stable storage.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// The real one.
+/// Files in the trail's directory.
 #[derive(Debug)]
-pub(super) struct Files {
-    directory: Directory,
+pub(super) struct FileStorage {
+    directory: TrailDirectory,
     segment: Segment,
     file: Arc<SegmentFile>,
     length: u64,
@@ -51,36 +51,40 @@ pub(super) struct Files {
     rotation_failed: bool,
 }
 
-impl Files {
-    pub(super) fn open(directory: Directory, segment: Segment, limit: u64) -> io::Result<Self> {
+impl FileStorage {
+    pub(super) fn open(
+        directory: TrailDirectory,
+        segment: Segment,
+        limit: u64,
+    ) -> io::Result<Self> {
         let file = SegmentFile::open(&segment)?;
         let length = file.file.metadata()?.len();
-        let day = segment.begun.as_second().div_euclid(DAY);
         Ok(Self {
             directory,
+            day: day_of(segment.begun),
             segment,
             file: Arc::new(file),
             length,
             limit,
-            day,
             rotation_failed: false,
         })
     }
 
-    fn take_up(&mut self, segment: Segment) -> io::Result<Arc<SegmentFile>> {
+    /// Makes a segment the current one and returns the old file.
+    fn switch_to(&mut self, segment: Segment) -> io::Result<Arc<SegmentFile>> {
         let file = Arc::new(SegmentFile::open(&segment)?);
         self.length = 0;
-        self.day = segment.begun.as_second().div_euclid(DAY);
+        self.day = day_of(segment.begun);
         self.segment = segment;
         Ok(std::mem::replace(&mut self.file, file))
     }
 
-    /// The open file still has everything that was written; only its name is gone.
-    fn put_back(&mut self) -> io::Result<()> {
+    /// Copies the open file, which still has all its content, to its path.
+    fn restore(&mut self) -> io::Result<()> {
         self.directory.restore()?;
         let path = &self.segment.path;
         if path.try_exists()? {
-            std::fs::rename(path, self.directory.name_for_foreign())?;
+            std::fs::rename(path, self.directory.foreign_path())?;
         }
         let mut copy = private().create_new(true).open(path)?;
         let mut chunk = vec![0; 1 << 20];
@@ -102,67 +106,69 @@ impl Files {
     }
 }
 
-impl Storage for Files {
+impl Storage for FileStorage {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = (&self.file.file).write(bytes)?;
         self.length += taken as u64;
         Ok(taken)
     }
 
-    fn stable(&self) -> Arc<dyn Stable> {
+    fn syncable(&self) -> Arc<dyn Syncable> {
         Arc::<SegmentFile>::clone(&self.file)
     }
 
-    fn rotate(&mut self, next_seq: u64, now: SystemTime) -> Option<Arc<dyn Stable>> {
-        if self.length == 0 || (self.length < self.limit && self.day == day_of(now)) {
+    fn rotate(&mut self, next_seq: u64, now: SystemTime) -> Option<Arc<dyn Syncable>> {
+        let today = day_of(Timestamp::try_from(now).unwrap_or_default());
+        if self.length == 0 || (self.length < self.limit && self.day == today) {
             return None;
         }
         let rotated =
-            self.directory.create_segment(next_seq).and_then(|segment| self.take_up(segment));
+            self.directory.create_segment(next_seq).and_then(|segment| self.switch_to(segment));
         match rotated {
             Ok(old) => {
                 self.rotation_failed = false;
                 Some(old)
             }
             Err(error) => {
-                // A file that grows too large is better than records that are not written.
+                // A file over the limit is better than lost records.
                 if !std::mem::replace(&mut self.rotation_failed, true) {
-                    tracing::warn!(%error, "no new audit file can be begun; the old one goes on");
+                    tracing::warn!(%error, "no new audit file can be created; writing continues in the old one");
                 }
                 None
             }
         }
     }
 
-    fn check(&mut self) -> io::Result<Option<String>> {
+    fn restore_if_missing(&mut self) -> io::Result<Option<String>> {
         if same_file(&self.segment.path, &self.file.file) {
             return Ok(None);
         }
-        self.put_back()?;
+        self.restore()?;
         let name = self.segment.path.file_name().unwrap_or_default().to_string_lossy();
         tracing::error!(
             file = %name,
-            "the audit trail's file was removed or replaced; it has been put back"
+            "the audit trail's file was removed or replaced; it has been restored"
         );
         Ok(Some(name.into_owned()))
     }
 }
 
-/// A file of the trail while it is written to.
+/// An open file of the trail.
 #[derive(Debug)]
 struct SegmentFile {
     path: PathBuf,
     file: File,
-    synced: Mutex<Synced>,
-    /// All of it is in stable storage elsewhere, and the disk that it is on may never sync again.
+    synced: Mutex<SyncState>,
+    /// The content is in stable storage elsewhere. A sync is not needed and may be impossible.
     is_copied: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Synced {
+struct SyncState {
+    /// How many bytes the last successful sync covered.
     length: u64,
-    /// The last sync failed, and the kernel has marked what it could not write as written.
-    doubtful: bool,
+    /// The last sync failed, and the kernel has marked the pages it could not write as clean.
+    needs_rewrite: bool,
 }
 
 impl SegmentFile {
@@ -172,13 +178,13 @@ impl SegmentFile {
         Ok(Self {
             path: segment.path.clone(),
             file,
-            synced: Mutex::new(Synced { length, doubtful: false }),
+            synced: Mutex::new(SyncState { length, needs_rewrite: false }),
             is_copied: AtomicBool::new(false),
         })
     }
 
-    /// Writes the same bytes over themselves, so that the kernel takes them for unwritten again:
-    /// after a failed sync it would otherwise report success without having written anything.
+    /// Writes bytes over themselves to make their pages dirty again. Without that, the kernel reports
+    /// success for the sync after a failed one although it has written nothing.
     fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
         let over = private().open(&self.path)?;
         let mut chunk = vec![0; 1 << 20];
@@ -196,30 +202,27 @@ impl SegmentFile {
     }
 }
 
-impl Stable for SegmentFile {
+impl Syncable for SegmentFile {
     fn sync(&self) -> io::Result<()> {
         if self.is_copied.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut synced = self.synced.lock();
         let length = self.file.metadata()?.len();
-        if synced.doubtful {
+        if synced.needs_rewrite {
             self.rewrite(synced.length, length)?;
         }
-        synced.doubtful = true;
+        synced.needs_rewrite = true;
         self.file.sync_data()?;
-        *synced = Synced { length, doubtful: false };
+        *synced = SyncState { length, needs_rewrite: false };
         Ok(())
     }
 }
 
 /// Days since 1970, UTC.
-fn day_of(moment: SystemTime) -> i64 {
-    let moment = jiff::Timestamp::try_from(moment).unwrap_or_default();
-    moment.as_second().div_euclid(DAY)
+fn day_of(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(24 * 60 * 60)
 }
-
-const DAY: i64 = 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -227,10 +230,10 @@ mod tests {
 
     use super::*;
 
-    fn files(home: &std::path::Path, limit: u64) -> Files {
-        let directory = Directory::lock(home).unwrap();
+    fn files(home: &std::path::Path, limit: u64) -> FileStorage {
+        let directory = TrailDirectory::lock(home).unwrap();
         let segment = directory.create_segment(1).unwrap();
-        Files::open(directory, segment, limit).unwrap()
+        FileStorage::open(directory, segment, limit).unwrap()
     }
 
     #[test]
@@ -266,46 +269,46 @@ mod tests {
         let mut files = files(&directory, 1000);
         let path = files.segment.path.clone();
         files.append(b"one\n").unwrap();
-        assert_eq!(files.check().unwrap(), None);
+        assert_eq!(files.restore_if_missing().unwrap(), None);
 
         fs::remove_file(&path).unwrap();
         files.append(b"two\n").unwrap();
-        assert!(files.check().unwrap().is_some());
+        assert!(files.restore_if_missing().unwrap().is_some());
         fs::remove_dir_all(&directory).unwrap();
-        assert!(files.check().unwrap().is_some());
+        assert!(files.restore_if_missing().unwrap().is_some());
         fs::rename(&path, directory.join("elsewhere")).unwrap();
         fs::write(&path, "forged\n").unwrap();
-        assert!(files.check().unwrap().is_some());
+        assert!(files.restore_if_missing().unwrap().is_some());
         files.append(b"three\n").unwrap();
-        files.stable().sync().unwrap();
-        assert_eq!(files.check().unwrap(), None);
+        files.syncable().sync().unwrap();
+        assert_eq!(files.restore_if_missing().unwrap(), None);
 
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
         let foreign = fs::read_dir(&directory)
             .unwrap()
             .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("foreign-"));
         assert!(foreign, "what stood in its place is kept");
-        assert!(Directory::lock(&directory).is_err(), "the lock is held again");
+        assert!(TrailDirectory::lock(&directory).is_err(), "the lock is held again");
     }
 
     #[test]
     fn a_file_that_was_copied_need_not_be_synced_where_it_was() {
         let home = tempfile::tempdir().unwrap();
         let mut files = files(home.path(), 1000);
-        // Reads as empty, and cannot be synced.
+        // Reads as empty, and a sync fails.
         let dead = fs::OpenOptions::new().read(true).append(true).open("/dev/null").unwrap();
         files.file = Arc::new(SegmentFile {
             path: files.segment.path.clone(),
             file: dead,
-            synced: Mutex::new(Synced { length: 0, doubtful: false }),
+            synced: Mutex::new(SyncState { length: 0, needs_rewrite: false }),
             is_copied: AtomicBool::new(false),
         });
-        let stable = files.stable();
+        let stable = files.syncable();
         assert!(stable.sync().is_err());
-        assert!(files.check().unwrap().is_some());
+        assert!(files.restore_if_missing().unwrap().is_some());
         stable.sync().unwrap();
         files.append(b"one\n").unwrap();
-        files.stable().sync().unwrap();
+        files.syncable().sync().unwrap();
         assert_eq!(fs::read(&files.segment.path).unwrap(), b"one\n");
     }
 
@@ -314,7 +317,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mut files = files(home.path(), 1000);
         files.append(b"0123456789").unwrap();
-        files.file.synced.lock().doubtful = true;
+        files.file.synced.lock().needs_rewrite = true;
         files.file.sync().unwrap();
         assert_eq!(fs::read(&files.segment.path).unwrap(), b"0123456789");
         assert_eq!(files.file.synced.lock().length, 10);

@@ -1,8 +1,8 @@
-//! The second thread: makes what is written last.
+//! The sync thread: makes written lines durable.
 //!
-//! A sync takes as long as the disk wants. It must not keep the writer from handing the next records
-//! to the kernel, and while one runs, everybody who comes gathers for the next: that is the group
-//! commit of a synced trail.
+//! A sync takes as long as the disk needs. On its own thread it does not keep the writer from handing
+//! the next records to the kernel. Callers that arrive during a sync share the next one: that is the
+//! group commit of a synced trail.
 
 use std::{
     sync::{
@@ -15,28 +15,28 @@ use std::{
 
 use super::{
     checkpoint::{Checkpoint, Publisher},
-    queue::{Shared, Unwritable, Waiter, answer},
-    storage::Stable,
+    queue::{RecordQueue, SyncWaiter, Unwritable, notify},
+    storage::Syncable,
 };
 
-/// What the writer wants to last.
+/// Files to sync, and what to report afterwards.
 #[derive(Debug)]
-pub(super) struct Job {
-    /// The file, and those before it that were ended since the last job.
-    pub(super) files: Vec<Arc<dyn Stable>>,
-    /// The number of the last line in it.
+pub(super) struct SyncJob {
+    /// The current file, and the files that ended since the last job.
+    pub(super) files: Vec<Arc<dyn Syncable>>,
+    /// The last line in these files.
     pub(super) seq: u64,
-    pub(super) waiters: Vec<Waiter>,
+    pub(super) waiters: Vec<SyncWaiter>,
     pub(super) checkpoint: Option<Checkpoint>,
 }
 
-/// Everything the thread owns.
+/// The state of the sync thread.
 #[derive(Debug)]
 pub(super) struct Syncer {
-    shared: Arc<Shared>,
+    queue: Arc<RecordQueue>,
     publisher: Option<Publisher>,
     retry_interval: Duration,
-    owed: Vec<Arc<dyn Stable>>,
+    unsynced: Vec<Arc<dyn Syncable>>,
     seq: u64,
     checkpoint: Option<Checkpoint>,
     failing: bool,
@@ -44,75 +44,68 @@ pub(super) struct Syncer {
 
 impl Syncer {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        queue: Arc<RecordQueue>,
         publisher: Option<Publisher>,
         retry_interval: Duration,
     ) -> Self {
         Self {
-            shared,
+            queue,
             publisher,
             retry_interval,
-            owed: Vec::new(),
+            unsynced: Vec::new(),
             seq: 0,
             checkpoint: None,
             failing: false,
         }
     }
 
-    /// Works until the writer is gone, and says whether everything lasts.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) -> Result<(), Unwritable> {
+    /// Runs until the writer has gone, and returns the result of the last sync.
+    pub(super) fn run(mut self, jobs: &Receiver<SyncJob>) -> Result<(), Unwritable> {
         loop {
-            let next = if self.owed.is_empty() {
+            let next = if self.unsynced.is_empty() {
                 jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 jobs.recv_timeout(self.retry_interval)
             };
+            let is_last = next.as_ref().err() == Some(&RecvTimeoutError::Disconnected);
             let mut waiters = Vec::new();
-            let over = match next {
-                Ok(job) => {
-                    self.add(job, &mut waiters);
-                    false
-                }
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => true,
-            };
-            while let Ok(job) = jobs.try_recv() {
+            for job in next.into_iter().chain(jobs.try_iter()) {
                 self.add(job, &mut waiters);
             }
             let result = self.sync();
-            answer(waiters, &result);
-            if over {
+            notify(waiters, &result);
+            if is_last {
                 return result;
             }
         }
     }
 
-    fn add(&mut self, job: Job, waiters: &mut Vec<Waiter>) {
+    fn add(&mut self, job: SyncJob, waiters: &mut Vec<SyncWaiter>) {
         for file in job.files {
-            if !self.owed.iter().any(|owed| Arc::ptr_eq(owed, &file)) {
-                self.owed.push(file);
+            if !self.unsynced.iter().any(|unsynced| Arc::ptr_eq(unsynced, &file)) {
+                self.unsynced.push(file);
             }
         }
         self.seq = job.seq;
         waiters.extend(job.waiters);
-        // The newest vouches for those before it.
+        // The newest checkpoint also covers the earlier ones.
         self.checkpoint = job.checkpoint.or(self.checkpoint.take());
     }
 
     fn sync(&mut self) -> Result<(), Unwritable> {
-        if let Err(error) = self.owed.iter().try_for_each(|file| file.sync()) {
-            let unwritable = Unwritable { reason: error.to_string().into() };
+        if let Err(error) = self.unsynced.iter().try_for_each(|file| file.sync()) {
+            let unwritable = Unwritable::new(error.to_string());
             if !std::mem::replace(&mut self.failing, true) {
                 tracing::error!(reason = %error, "the audit trail cannot be synced");
             }
-            self.shared.sync_failed(Some(&unwritable));
+            self.queue.sync_failed(Some(&unwritable));
             return Err(unwritable);
         }
-        self.owed.clear();
-        self.shared.synced_seq.fetch_max(self.seq, Ordering::Relaxed);
+        self.unsynced.clear();
+        self.queue.synced_seq.fetch_max(self.seq, Ordering::Relaxed);
         if std::mem::take(&mut self.failing) {
             tracing::info!("the audit trail is synced again");
-            self.shared.sync_failed(None);
+            self.queue.sync_failed(None);
         }
         if let (Some(publisher), Some(checkpoint)) = (&self.publisher, self.checkpoint.take()) {
             publisher.publish(&checkpoint);

@@ -1,7 +1,8 @@
-//! What of a request target may stand in the trail: the path, bounded, and the names of its query.
+//! The parts of a request target that the trail shows: the path, cut to a limit, and the names of the
+//! query parameters.
 //!
-//! The target need not be canonical; refused ones are on the trail as well. Nothing here keeps a
-//! value of a query, whichever way a caller tries to dress it up as a name.
+//! The target may be non-canonical, because refused calls have records too. No query value gets
+//! through, not even one in the place of a name.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -10,42 +11,42 @@ use http::uri::{InvalidUri, PathAndQuery};
 use super::keys::ObjectKey;
 use crate::domain::{UUID_LENGTH, is_uuid};
 
-/// The longest path that is written down, in bytes. Pigello's are a tenth of it.
+/// The limit for a path, in bytes. Pigello's paths have a tenth of it.
 const MAX_PATH: usize = 2048;
-/// How many names of a query are written down.
+/// The limit for the number of query names.
 const MAX_KEYS: usize = 64;
-/// The longest name of a query that is written down, in bytes.
+/// The limit for a query name, in bytes.
 const MAX_KEY: usize = 64;
-/// Stands for a parameter without `=`: the whole of it could be a value.
+/// Replaces a parameter without `=`, because all of it could be a value.
 const NO_NAME: &str = "(no name)";
-/// Stands for names that do not look like one.
+/// Replaces a name that does not look like one.
 const ODD_NAME: &str = "(odd name)";
 
-/// A request target as it was received, canonical or not.
+/// A request target as received, canonical or not.
 ///
-/// It is a copy of its own: a record lives longer than its request, and a part of hyper's read buffer
-/// that stays in use would cost the connection a new buffer for every request.
+/// It is a copy: a record outlives its request, and a slice that stays in use would cost the
+/// connection a new read buffer for every request.
 #[derive(Clone)]
 pub struct Target {
     text: Box<str>,
-    /// How many bytes of it are the path.
-    path: usize,
+    /// The length of the path.
+    path_length: usize,
 }
 
 impl Target {
-    /// The path, which ends where the query begins.
+    /// The path without the query.
     pub fn path(&self) -> &str {
-        self.text.get(..self.path).unwrap_or_default()
+        self.text.get(..self.path_length).unwrap_or_default()
     }
 
     fn query(&self) -> Option<&str> {
-        self.text.get(self.path..)?.strip_prefix('?')
+        self.text.get(self.path_length..)?.strip_prefix('?')
     }
 }
 
 impl From<&PathAndQuery> for Target {
     fn from(target: &PathAndQuery) -> Self {
-        Self { text: target.as_str().into(), path: target.path().len() }
+        Self { text: target.as_str().into(), path_length: target.path().len() }
     }
 }
 
@@ -59,60 +60,60 @@ impl FromStr for Target {
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values of a query are for nobody's eyes.
+        // Query values must not be printed.
         write!(f, "Target({})", self.path())
     }
 }
 
-/// The path, cut with an ellipsis where it is too long.
+/// The path, cut to [`MAX_PATH`].
 pub(super) fn path(target: &Target) -> Cow<'_, str> {
-    // A fragment has no place in a request target, and what stands behind it may be anything.
+    // A request target has no fragment (RFC 9112, section 3.2). A caller's may hold anything.
     let path = target.path();
     let end = memchr::memchr(b'#', path.as_bytes()).unwrap_or(path.len());
     bounded(path.get(..end).unwrap_or_default(), MAX_PATH)
 }
 
-/// Cuts a text to a number of bytes and says so with an ellipsis.
-pub(super) fn bounded(text: &str, most: usize) -> Cow<'_, str> {
-    if text.len() <= most {
+/// Cuts a text to a number of bytes, and marks the cut with an ellipsis.
+pub(super) fn bounded(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit {
         return Cow::Borrowed(text);
     }
-    let mut end = most;
+    let mut end = limit;
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
 }
 
-/// The object the path is about: its last segment that is a UUID.
+/// The object of the path: the last segment that is a UUID.
 pub(super) fn object_id(path: &str) -> Option<&str> {
     path.rsplit('/').find(|segment| is_uuid(segment))
 }
 
-/// Puts the key's names in the place of all UUIDs, wherever they stand in the path.
-pub(super) fn rename_objects<'a>(path: Cow<'a, str>, key: &ObjectKey) -> Cow<'a, str> {
-    let mut renamed = String::new();
-    let mut kept = 0;
+/// Replaces every UUID in the path, at any position, by its hash.
+pub(super) fn hash_objects<'a>(path: Cow<'a, str>, key: &ObjectKey) -> Cow<'a, str> {
+    let mut hashed = String::new();
+    let mut copied = 0;
     let mut at = 0;
     while at + UUID_LENGTH <= path.len() {
         match path.get(at..at + UUID_LENGTH).filter(|text| is_uuid(text)) {
             Some(uuid) => {
-                renamed.push_str(path.get(kept..at).unwrap_or_default());
-                renamed.push_str(&key.name(uuid));
+                hashed.push_str(path.get(copied..at).unwrap_or_default());
+                hashed.push_str(&key.name(uuid));
                 at += UUID_LENGTH;
-                kept = at;
+                copied = at;
             }
             None => at += 1,
         }
     }
-    if kept == 0 {
+    if copied == 0 {
         return path;
     }
-    renamed.push_str(path.get(kept..).unwrap_or_default());
-    Cow::Owned(renamed)
+    hashed.push_str(path.get(copied..).unwrap_or_default());
+    Cow::Owned(hashed)
 }
 
-/// The names of the query's parameters in their order, each once.
+/// The distinct names of the query parameters, in their order.
 pub(super) fn query_keys(target: &Target) -> Vec<&str> {
     let mut keys: Vec<&str> = Vec::new();
     let query = target.query().unwrap_or_default();
@@ -128,8 +129,8 @@ pub(super) fn query_keys(target: &Target) -> Vec<&str> {
     keys
 }
 
-/// The name of one parameter, if it looks like one: a word of a programming language with the signs
-/// that filters use (`category!`, `id__in!`, `address.city`, `ids[]`).
+/// The name of a parameter, if it looks like one: an identifier with the extra characters of filters
+/// (`category!`, `id__in!`, `address.city`, `ids[]`).
 fn name_of(pair: &str) -> &str {
     let Some((name, _)) = pair.split_once('=') else { return NO_NAME };
     let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_kept_and_bounded() {
+    fn a_path_is_kept_up_to_the_limit() {
         assert_eq!(path(&target("/a/..%2fb//?ssn=201701272394")), "/a/..%2fb//");
         let long = format!("/{}", "å".repeat(MAX_PATH));
         let kept = path(&target(&long)).into_owned();
@@ -165,19 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn every_uuid_of_a_path_can_be_renamed() {
+    fn every_uuid_of_a_path_is_hashed() {
         let home = tempfile::tempdir().unwrap();
         let key = ObjectKey::open(&home.path().join("key")).unwrap();
         let id = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
         let name = key.name(id);
-        let renamed = |path: &str| rename_objects(Cow::Borrowed(path), &key).into_owned();
-        assert_eq!(renamed(&format!("/a/{id}/b/{id}")), format!("/a/{name}/b/{name}"));
-        assert_eq!(renamed(&format!("/å%2f{}x", id.to_uppercase())), format!("/å%2f{name}x"));
-        assert_eq!(renamed("/a/list/"), "/a/list/");
+        let hashed = |path: &str| hash_objects(Cow::Borrowed(path), &key).into_owned();
+        assert_eq!(hashed(&format!("/a/{id}/b/{id}")), format!("/a/{name}/b/{name}"));
+        assert_eq!(hashed(&format!("/å%2f{}x", id.to_uppercase())), format!("/å%2f{name}x"));
+        assert_eq!(hashed("/a/list/"), "/a/list/");
     }
 
     #[test]
-    fn only_names_are_kept_of_a_query() {
+    fn a_query_is_reduced_to_its_names() {
         let keys = |text: &str| {
             query_keys(&target(text)).into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
         };
@@ -185,7 +186,7 @@ mod tests {
             keys("/l/?_page=1&category!=3&id__in!=a,b&ids[]=1&&category!=4&ssn=201701272394"),
             ["_page", "category!", "id__in!", "ids[]", "ssn"]
         );
-        // A value where a name should be is not written down.
+        // A value in the place of a name is replaced.
         for hidden in [
             "/l/?201701272394",
             "/l/?201701272394=",

@@ -10,7 +10,9 @@ use http::{Method, StatusCode};
 
 use parking_lot::Mutex;
 
-use super::{Against, CacheResult, Outcome, Record, Report, UpstreamTls, Watch, verify};
+use super::{
+    CacheResult, Outcome, Record, RecordObserver, UpstreamTls, VerifyOptions, VerifyReport, verify,
+};
 use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
 
 pub(super) const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
@@ -49,16 +51,16 @@ pub(crate) fn record() -> Record {
 }
 
 /// What a check with nothing but the directory finds.
-pub(super) fn check(directory: &Path) -> Report {
-    verify(directory, Against::default(), |_| {}).unwrap()
+pub(super) fn check(directory: &Path) -> VerifyReport {
+    verify(directory, VerifyOptions::default(), |_| {}).unwrap()
 }
 
 /// Remembers the calls that it was shown.
 #[derive(Debug, Default)]
 pub(super) struct Seen(pub(super) Mutex<Vec<RequestId>>);
 
-impl Watch for Seen {
-    fn saw(&self, records: &mut dyn Iterator<Item = &Record>) {
+impl RecordObserver for Seen {
+    fn observe(&self, records: &mut dyn Iterator<Item = &Record>) {
         self.0.lock().extend(records.map(|record| record.request_id));
     }
 }

@@ -1,5 +1,5 @@
-//! The trail's own thread: takes batches from the queue, makes lines of them and hands them to the
-//! kernel. What makes them last is the [`syncer`](super::syncer).
+//! The writer thread: takes batches from the queue, encodes them and writes the lines to the current
+//! file. The [`syncer`](super::syncer) makes them durable.
 
 use std::{
     io,
@@ -16,36 +16,37 @@ use super::{
     checkpoint::{Checkpoint, Publisher},
     encode::Encoder,
     keys::SigningKey,
-    queue::{Batch, Item, Shared, Unwritable, Waiter, answer},
+    queue::{Batch, Item, RecordQueue, SyncWaiter, Unwritable, notify},
     settings::Settings,
-    storage::{Stable, Storage},
-    syncer::{Job, Syncer},
+    storage::{Storage, Syncable},
+    syncer::{SyncJob, Syncer},
 };
 
-/// Everything the thread owns.
+/// The state of the writer thread.
 #[derive(Debug)]
 pub(super) struct Writer<S> {
-    shared: Arc<Shared>,
+    queue: Arc<RecordQueue>,
     storage: S,
     encoder: Encoder,
-    /// How much of the encoder's lines is written already.
+    /// How many bytes of the encoder's lines are written.
     written: usize,
-    /// When the first line was written that the syncer was not told of.
+    /// When the oldest line was written that no sync job covers.
     dirty_since: Option<Instant>,
-    /// Files that ended since the syncer was last told.
-    ended: Vec<Arc<dyn Stable>>,
-    checkpoints: Option<Checkpoints>,
+    /// Files that ended since the last sync job.
+    ended: Vec<Arc<dyn Syncable>>,
+    schedule: Option<CheckpointSchedule>,
+    /// The last checkpoint, until a sync job takes it.
     checkpoint: Option<Checkpoint>,
     publisher: Option<Publisher>,
-    gather: Duration,
+    batch_delay: Duration,
     sync_interval: Duration,
     retry_interval: Duration,
     failing: bool,
 }
 
-/// When to sign, and with what.
+/// The signing key, and when to sign next.
 #[derive(Debug)]
-struct Checkpoints {
+struct CheckpointSchedule {
     key: SigningKey,
     records: u64,
     interval: Duration,
@@ -53,7 +54,7 @@ struct Checkpoints {
     last: Instant,
 }
 
-impl Checkpoints {
+impl CheckpointSchedule {
     fn due_at(&self, seq: u64) -> Option<Instant> {
         self.last.checked_add(self.interval).filter(|_| seq > self.last_seq)
     }
@@ -66,22 +67,22 @@ impl Checkpoints {
 
 impl<S: Storage> Writer<S> {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        queue: Arc<RecordQueue>,
         storage: S,
         encoder: Encoder,
         settings: &Settings,
     ) -> Self {
         Self {
-            shared,
+            queue,
             storage,
             encoder,
             written: 0,
             dirty_since: None,
             ended: Vec::new(),
-            checkpoints: None,
+            schedule: None,
             checkpoint: None,
             publisher: None,
-            gather: settings.gather,
+            batch_delay: settings.batch_delay,
             sync_interval: settings.sync_interval,
             retry_interval: settings.retry_interval,
             failing: false,
@@ -95,10 +96,10 @@ impl<S: Storage> Writer<S> {
         publisher: Publisher,
         settings: &Settings,
     ) -> Self {
-        self.checkpoints = Some(Checkpoints {
+        self.schedule = Some(CheckpointSchedule {
             key,
-            records: settings.checkpoint_records.max(1),
-            interval: settings.checkpoint_interval,
+            records: settings.checkpoint_records.max(1).into(),
+            interval: *settings.checkpoint_interval,
             last_seq: 0,
             last: Instant::now(),
         });
@@ -106,37 +107,35 @@ impl<S: Storage> Writer<S> {
         self
     }
 
-    /// Writes until the end, and returns the last line's number.
+    /// Writes until the queue is closed, and returns the last line's `seq`.
     pub(super) fn run(mut self) -> Result<u64, Unwritable> {
         let (jobs, receiver) = channel();
         let publisher = self.publisher.take();
-        let syncer = Syncer::new(Arc::clone(&self.shared), publisher, self.retry_interval);
+        let syncer = Syncer::new(Arc::clone(&self.queue), publisher, self.retry_interval);
         let syncer = thread::Builder::new()
             .name("audit-sync".to_owned())
             .spawn(move || syncer.run(&receiver))
-            .map_err(|error| Unwritable { reason: error.to_string().into() });
+            .map_err(|error| Unwritable::new(error.to_string()));
         let outcome = match &syncer {
-            Ok(_) => self.work(&jobs),
+            Ok(_) => self.write_batches(&jobs),
             Err(unwritable) => {
-                self.shared.failed(unwritable);
+                self.queue.failed(unwritable);
                 Err(unwritable.clone())
             }
         };
         drop(jobs);
         let synced = syncer.and_then(|syncer| {
-            syncer
-                .join()
-                .unwrap_or_else(|_| Err(Unwritable { reason: "the sync thread failed".into() }))
+            syncer.join().unwrap_or_else(|_| Err(Unwritable::new("the sync thread failed")))
         });
         outcome.and_then(|seq| synced.map(|()| seq))
     }
 
-    fn work(&mut self, jobs: &Sender<Job>) -> Result<u64, Unwritable> {
+    fn write_batches(&mut self, jobs: &Sender<SyncJob>) -> Result<u64, Unwritable> {
         let mut batch = Batch::default();
-        // What was encoded before the thread began: the start of the trail, and what was found there.
-        self.put(Vec::new(), jobs, true)?;
+        // The `start` line, and the markers of the recovery.
+        self.write(Vec::new(), jobs, true)?;
         loop {
-            self.shared.take(self.gather, self.next_due(), &mut batch);
+            self.queue.take(self.batch_delay, self.next_due(), &mut batch);
             let closing = batch.closing;
             let next_seq = self.encoder.tip().seq + 1;
             self.ended.extend(self.storage.rotate(next_seq, SystemTime::now()));
@@ -145,7 +144,7 @@ impl<S: Storage> Writer<S> {
                 self.encoder.stop(SystemTime::now());
             }
             self.sign_if_due(closing);
-            self.put(std::mem::take(&mut batch.waiters), jobs, closing)?;
+            self.write(std::mem::take(&mut batch.waiters), jobs, closing)?;
             if closing {
                 return Ok(self.encoder.tip().seq);
             }
@@ -155,7 +154,7 @@ impl<S: Storage> Writer<S> {
     fn next_due(&self) -> Option<Instant> {
         let sync = self.dirty_since.map(|since| since + self.sync_interval);
         let seq = self.encoder.tip().seq;
-        let sign = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.due_at(seq));
+        let sign = self.schedule.as_ref().and_then(|schedule| schedule.due_at(seq));
         match (sync, sign) {
             (Some(sync), Some(sign)) => Some(sync.min(sign)),
             (sync, sign) => sync.or(sign),
@@ -172,77 +171,78 @@ impl<S: Storage> Writer<S> {
         }
         let lost = std::mem::take(&mut batch.lost);
         if lost > 0 {
-            tracing::warn!(lost, "audit records found no room and are counted in a gap marker");
+            tracing::warn!(lost, "audit records were dropped and are counted in a gap marker");
             self.encoder.gap(SystemTime::now(), lost);
         }
     }
 
     fn sign_if_due(&mut self, closing: bool) {
-        let Some(checkpoints) = &mut self.checkpoints else { return };
-        if closing || checkpoints.is_due(self.encoder.tip().seq) {
-            self.checkpoint = Some(self.encoder.checkpoint(SystemTime::now(), &checkpoints.key));
-            checkpoints.last_seq = self.encoder.tip().seq;
-            checkpoints.last = Instant::now();
+        let Some(schedule) = &mut self.schedule else { return };
+        if closing || schedule.is_due(self.encoder.tip().seq) {
+            self.checkpoint = Some(self.encoder.checkpoint(SystemTime::now(), &schedule.key));
+            schedule.last_seq = self.encoder.tip().seq;
+            schedule.last = Instant::now();
         }
     }
 
-    /// Writes what is encoded, and has it synced if someone waits for it or it is time. Where the
-    /// disk says no, this keeps trying until it says yes or the end has come.
-    fn put(
+    /// Writes the encoded lines, and sends a sync job if a caller waits for it or it is due. Retries a
+    /// failed write until it succeeds or the queue is closed.
+    fn write(
         &mut self,
-        waiters: Vec<Waiter>,
-        jobs: &Sender<Job>,
+        waiters: Vec<SyncWaiter>,
+        jobs: &Sender<SyncJob>,
         mut urgent: bool,
     ) -> Result<(), Unwritable> {
         urgent |= !waiters.is_empty();
         let mut waiters = Some(waiters);
         let mut closing = false;
         loop {
-            match self.attempt(urgent) {
+            match self.try_write(urgent) {
                 Ok(None) => break,
                 Ok(Some(mut job)) => {
                     job.waiters = waiters.take().unwrap_or_default();
-                    // Without a syncer nothing can be promised, and dropping the job says so.
+                    // If the syncer has gone, the drop of the job tells the waiters.
                     drop(jobs.send(job));
                     break;
                 }
                 Err(error) => {
-                    let unwritable = Unwritable { reason: error.to_string().into() };
+                    let unwritable = Unwritable::new(error.to_string());
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::error!(reason = %error, "the audit trail cannot be written");
                     }
-                    self.shared.failed(&unwritable);
-                    answer(waiters.take().into_iter().flatten(), &Err(unwritable.clone()));
+                    self.queue.failed(&unwritable);
+                    notify(waiters.take().into_iter().flatten(), &Err(unwritable.clone()));
                     if closing {
                         return Err(unwritable);
                     }
                 }
             }
-            closing = self.shared.pause(Instant::now() + self.retry_interval);
+            closing = self.queue.pause(Instant::now() + self.retry_interval);
         }
         if std::mem::take(&mut self.failing) {
             tracing::info!("the audit trail is written again");
-            self.shared.recovered();
+            self.queue.recovered();
         }
         Ok(())
     }
 
-    fn attempt(&mut self, urgent: bool) -> io::Result<Option<Job>> {
+    /// Returns a job if it is time to sync.
+    fn try_write(&mut self, urgent: bool) -> io::Result<Option<SyncJob>> {
         if self.failing {
-            // The disk may be gone for good, and another one in its place.
-            self.look()?;
+            // Another disk may be mounted in the place of the one that failed.
+            self.restore_file()?;
         }
         self.append()?;
         let due = self.dirty_since.is_some_and(|since| since.elapsed() >= self.sync_interval);
         if !urgent && !due {
             return Ok(None);
         }
-        self.look()?;
+        self.restore_file()?;
         self.append()?;
         self.dirty_since = None;
         let mut files = std::mem::take(&mut self.ended);
-        files.push(self.storage.stable());
-        Ok(Some(Job {
+        files.push(self.storage.syncable());
+        Ok(Some(SyncJob {
             files,
             seq: self.encoder.tip().seq,
             waiters: Vec::new(),
@@ -250,10 +250,9 @@ impl<S: Storage> Writer<S> {
         }))
     }
 
-    /// Sees that the file is where those who read the trail look for it, and says so on the trail
-    /// if it had to be put back.
-    fn look(&mut self) -> io::Result<()> {
-        if let Some(file) = self.storage.check()? {
+    /// Restores the current file if it was removed or replaced, and adds a `restored` line.
+    fn restore_file(&mut self) -> io::Result<()> {
+        if let Some(file) = self.storage.restore_if_missing()? {
             self.encoder.restored(SystemTime::now(), &file);
         }
         Ok(())
@@ -266,7 +265,7 @@ impl<S: Storage> Writer<S> {
                 Ok(taken) => {
                     self.written += taken;
                     self.dirty_since.get_or_insert_with(Instant::now);
-                    self.shared.bytes.fetch_add(taken as u64, Ordering::Relaxed);
+                    self.queue.bytes.fetch_add(taken as u64, Ordering::Relaxed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -275,8 +274,8 @@ impl<S: Storage> Writer<S> {
         self.encoder.clear();
         self.written = 0;
         let seq = self.encoder.tip().seq;
-        let before = self.shared.last_seq.swap(seq, Ordering::Relaxed);
-        self.shared.written.fetch_add(seq - before, Ordering::Relaxed);
+        let before = self.queue.last_seq.swap(seq, Ordering::Relaxed);
+        self.queue.written.fetch_add(seq - before, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -1,12 +1,12 @@
-//! `config show` and `config schema`: what takes effect and where it came from; what may stand in
-//! a file.
+//! `config show`: the effective configuration with its origins. `config schema`: the JSON Schema of
+//! the file.
 
 use std::io::Write;
 
 use super::{ConfigFiles, Failure};
 use crate::config;
 
-/// Looks at the configuration.
+/// Shows the configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! `--config FILE …`, as every command takes it that reads the gateway's files.
+//! `--config FILE …`, for every command that reads the gateway's files.
 
 use std::{env, path::PathBuf};
 

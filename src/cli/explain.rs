@@ -1,8 +1,8 @@
-//! `explain`: what would the gateway do with one request, and why?
+//! `explain`: predicts the gateway's decision about one request, with the reason.
 //!
-//! It asks the very policy, path rules and field rules that `serve` runs, and opens no socket and
-//! reads no secret. What only a running gateway knows (whether credentials are there, whether an
-//! answer is stored) it does not guess.
+//! It runs the policy, path rules and field rules of `serve`, opens no socket and reads no secret.
+//! It does not guess what only a running gateway knows: whether credentials are loaded and whether
+//! a response is stored.
 
 use std::io::{self, Write};
 
@@ -13,15 +13,13 @@ use serde::Serialize;
 use super::{ConfigFiles, Failure, failure::Styled};
 use crate::{
     app,
-    config::{
-        Settings,
-        settings::{CacheRule, ListenerSettings, Mode},
-    },
-    domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof, Span},
+    config::{Settings, types::Listener},
+    domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof},
     error::Kind,
     proxy::{
-        self, http_policy,
-        stages::authorize::{Decision, Refusal},
+        cache::Rule,
+        http_policy,
+        stages::authorize::{Decision, Mode, Refusal},
     },
 };
 
@@ -64,40 +62,40 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What would become of a request.
+/// The prediction for a request.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
     /// The method.
     pub method: String,
-    /// The path as it would be matched and sent; none where it is not canonical.
+    /// The canonical path, as it is matched and sent; none if the path is not canonical.
     pub path: Option<String>,
-    /// The names of the query's parameters.
+    /// The names of the query parameters.
     pub query_keys: Vec<String>,
-    /// The operation it is.
+    /// The matched operation.
     pub operation: Option<String>,
-    /// Who calls.
+    /// The caller.
     pub caller: Option<String>,
     /// The listener.
     pub listener: String,
-    /// `allowed`, `refused`, or `reported` where a refusal is only written down.
+    /// `allowed`, `refused`, or `reported` where the policy only reports refusals.
     pub verdict: &'static str,
-    /// The label of the refusal, as the trail has it.
+    /// The label of the refusal on the trail.
     pub error: Option<&'static str>,
-    /// The rule that decided, in words.
+    /// The deciding rule, in words.
     pub why: String,
-    /// What to change if that is not meant.
+    /// The change that would allow the call.
     pub hint: Option<String>,
-    /// Fields that would not be sent, and why.
+    /// Fields that would not be sent, with the reason.
     pub stripped: Vec<Stripped>,
     /// The profile.
     pub profile: String,
     /// The upstream.
     pub upstream: String,
-    /// The name of the credential set it would be sent with.
+    /// The credential set it would be sent with.
     pub credentials: String,
-    /// Whether its answer may be stored.
+    /// Whether its response may be stored.
     pub cacheable: bool,
-    /// Why, or why not.
+    /// The reason.
     pub cache: String,
 }
 
@@ -106,7 +104,7 @@ pub struct Explanation {
 pub struct Stripped {
     /// Its name.
     pub field: String,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -238,7 +236,7 @@ fn fields(texts: &[String]) -> Result<HeaderMap, Failure> {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value.trim()).ok()?))
         });
-        // The value may be a secret someone pasted, so it is not quoted.
+        // The value may be a pasted secret, so it is not quoted.
         let (name, value) = parsed
             .ok_or_else(|| Failure::usage("a header is not one").hint("write -H 'Name: value'"))?;
         fields.append(name, value);
@@ -246,7 +244,7 @@ fn fields(texts: &[String]) -> Result<HeaderMap, Failure> {
     Ok(fields)
 }
 
-fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a ListenerSettings, Failure> {
+fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a Listener, Failure> {
     let mut listeners = settings.listeners.iter();
     let found = match (&args.listener, &args.caller) {
         (Some(name), _) => listeners.find(|listener| listener.name.as_str() == name),
@@ -263,13 +261,9 @@ fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a ListenerSetti
     })
 }
 
-fn caller(
-    args: &Args,
-    settings: &Settings,
-    listener: &ListenerSettings,
-) -> Result<Caller, Failure> {
+fn caller(args: &Args, settings: &Settings, listener: &Listener) -> Result<Caller, Failure> {
     let proof = Proof::Listener;
-    // A listener's own caller is everyone on it, whoever they say they are.
+    // A listener's own caller is everybody who connects to it.
     let name = listener.caller.as_deref().or(args.caller.as_deref());
     let Some(name) = name else { return Ok(Caller::Unidentified { proof }) };
     let rule = settings.callers.iter().find(|rule| &*rule.name == name).cloned();
@@ -307,7 +301,7 @@ fn refused_by(refusal: Refusal, caller: &Caller) -> String {
     }
 }
 
-/// What to change so that a call that is refused would be allowed.
+/// The change that would allow a refused call.
 fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
     match (kind, caller.name(), operation) {
         (Kind::OperationUnknown, ..) => {
@@ -329,7 +323,7 @@ fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
 }
 
 fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
-    let left = proxy::end_to_end(headers);
+    let left = http_policy::end_to_end(headers);
     let named_by_connection = |name: &HeaderName| {
         headers.get_all(header::CONNECTION).iter().any(|value| {
             value
@@ -341,7 +335,7 @@ fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
     let gone = headers.keys().filter(|name| !left.contains_key(*name));
     gone.map(|name| Stripped {
         field: name.to_string(),
-        why: if proxy::is_pigellos_own(name) {
+        why: if http_policy::is_reserved(name) {
             "it is, or could be taken for, one of Pigello's own"
         } else if named_by_connection(name) {
             "`Connection` names it"
@@ -378,12 +372,12 @@ fn cacheable(
         None => rule.paths.iter().any(|pattern| pattern.matches(path)),
     });
     match rule {
-        Some((at, CacheRule { ttl, .. })) => (
+        Some((at, Rule { ttl, .. })) => (
             true,
             format!(
                 "[[cache.rules]] number {}, fresh for {} unless the answer says otherwise",
                 at + 1,
-                Span(*ttl)
+                ttl
             ),
         ),
         None => (false, "no [[cache.rules]] is for it".to_owned()),

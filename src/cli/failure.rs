@@ -1,4 +1,4 @@
-//! How a command ends that does not succeed: what a person reads, and the exit code.
+//! The failure of a command: the message for a person, and the exit code.
 
 use std::{
     fmt,
@@ -10,18 +10,18 @@ use anstyle::{AnsiColor, Style};
 
 use crate::config::{Problem, Problems};
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The configuration is not in order: exit code 2.
+    /// The configuration is invalid: exit code 2.
     Configuration(Problems),
-    /// The command was called in a way that makes no sense: exit code 2.
+    /// The usage is wrong: exit code 2.
     Usage(Message),
-    /// It made sense and did not work: exit code 1.
+    /// It failed while running: exit code 1.
     Failed(Message),
 }
 
-/// What went wrong, in one sentence, and what to do about it.
+/// The error in one sentence, and its remedy.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message {
     text: String,
@@ -29,17 +29,17 @@ pub struct Message {
 }
 
 impl Failure {
-    /// The command was called in a way that makes no sense: exit code 2.
+    /// Wrong usage: exit code 2.
     pub fn usage(text: impl Into<String>) -> Self {
         Self::Usage(Message { text: text.into(), hint: None })
     }
 
-    /// It made sense and did not work: exit code 1.
+    /// Failed while running: exit code 1.
     pub fn failed(text: impl Into<String>) -> Self {
         Self::Failed(Message { text: text.into(), hint: None })
     }
 
-    /// Adds what to do about it.
+    /// Adds a remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         match &mut self {
@@ -62,7 +62,7 @@ impl Failure {
         }
     }
 
-    /// What went wrong, and what to do about it, without colours.
+    /// The error and its remedy, without colours.
     pub fn text(&self) -> (String, Option<&str>) {
         match self {
             Self::Configuration(problems) => (problems.to_string(), None),
@@ -72,7 +72,7 @@ impl Failure {
         }
     }
 
-    /// Tells a person; `to` decides whether colours are shown.
+    /// Prints the failure; `to` decides about colours.
     pub fn report(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Configuration(problems) => {
@@ -107,7 +107,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// One problem or warning, with its hint below it.
+/// One problem or warning, with its hint below.
 pub(super) fn tell(
     to: &mut impl Write,
     word: &str,
@@ -124,7 +124,7 @@ pub(super) fn tell(
     Ok(())
 }
 
-/// A word in a colour.
+/// A coloured word.
 pub(super) struct Styled<'a>(pub(super) &'a str, pub(super) AnsiColor);
 
 impl fmt::Display for Styled<'_> {

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what the command line says of itself, for shells and for `man`.
+//! `completions` and `man`: shell completions and manual pages, from the command line's definition.
 
 use std::{fs, io::Write, path::PathBuf};
 
@@ -20,7 +20,7 @@ impl Completions {
     /// Prints the script to `out`.
     pub(super) fn run(&self, mut command: Command, out: &mut impl Write) -> Result<(), Failure> {
         let name = command.get_name().to_owned();
-        // Not to `out` itself: it panics where that is closed.
+        // Not to `out` itself: clap panics when that is closed.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);
         Ok(out.write_all(&script)?)
@@ -38,6 +38,8 @@ pub(super) struct Pages {
 impl Pages {
     /// Prints one page to `out`, or writes all.
     pub(super) fn run(&self, command: Command, out: &mut impl Write) -> Result<(), Failure> {
+        // The page is about the version, not about this build of it.
+        let command = command.long_version(None::<&str>);
         let Some(directory) = &self.directory else {
             return Ok(clap_mangen::Man::new(command).render(out)?);
         };

@@ -7,17 +7,18 @@ use std::{
     io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+};
+
+use http::HeaderMap;
+use pigello_mock::{
+    Accepted, Credentials, CredentialsError, EXAMPLE_SUBTENANT, MADE_UP_VALUES, MockError,
+    MockPigello, Options,
 };
 
 use super::signals::EndSignals;
 use crate::{
-    credentials::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName},
+    credentials::ValueName,
     domain::Span,
-    mock::{
-        Accepted, EXAMPLE_SUBTENANT, MADE_UP_VALUES, MockError, MockPigello, Options, Running,
-        credentials,
-    },
     secret::{SecretBuffer, SecretText, SecretTextError},
 };
 
@@ -64,7 +65,7 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
         return Err(MockUpstreamError::Remote(args.listen));
     }
     let wanted = match &args.credentials_dir {
-        Some(directory) => Some(read_set(directory).await?),
+        Some(directory) => Some(read_values(directory).await?),
         None => None,
     };
     let mut end = EndSignals::listen().map_err(MockUpstreamError::Signals)?;
@@ -86,11 +87,11 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
     Ok(mock.stop().await?)
 }
 
-fn options(args: &Args, wanted: Option<Arc<CredentialSet>>) -> Options {
+fn options(args: &Args, wanted: Option<Credentials>) -> Options {
     let accepted = match wanted {
         _ if args.accept_any_values => Accepted::Anything,
-        Some(set) => Accepted::Sets(vec![set]),
-        None => Accepted::Sets(vec![credentials()]),
+        Some(credentials) => Accepted::OneOf(vec![credentials]),
+        None => Accepted::OneOf(vec![Credentials::made_up()]),
     };
     let options = Options::new().listen(args.listen).accept(accepted).latency(args.latency.into());
     if args.plain {
@@ -101,8 +102,8 @@ fn options(args: &Args, wanted: Option<Arc<CredentialSet>>) -> Options {
     options.names(names.chain(args.name.iter().cloned()))
 }
 
-async fn read_set(directory: &Path) -> Result<Arc<CredentialSet>, MockUpstreamError> {
-    let mut values = PartialSet::new();
+async fn read_values(directory: &Path) -> Result<Credentials, MockUpstreamError> {
+    let mut headers = HeaderMap::new();
     for name in ValueName::ALL {
         let file = directory.join(name.key());
         let raw = match tokio::fs::read(&file).await {
@@ -110,10 +111,11 @@ async fn read_set(directory: &Path) -> Result<Arc<CredentialSet>, MockUpstreamEr
             Err(source) => return Err(MockUpstreamError::Credential { file, source }),
         };
         let value = SecretText::parse(&raw)
+            .and_then(|value| value.to_header_value())
             .map_err(|source| MockUpstreamError::CredentialValue { file, source })?;
-        values.insert(name, value);
+        headers.insert(name.header(), value);
     }
-    Ok(Arc::new(CredentialSet::new(SetVersion::new("directory"), values)?))
+    Ok(Credentials::read(&headers)?)
 }
 
 /// The built-in values as a JSON object. They are made up, so they need no hiding.
@@ -125,7 +127,7 @@ fn made_up_values() -> String {
 /// One line a request on standard error, unless the process logs already.
 fn log_requests() {
     let logs = tracing_subscriber::fmt()
-        .with_env_filter("pigello_gateway::mock=debug")
+        .with_env_filter("pigello_mock=debug")
         .with_writer(|| Box::new(anstream::stderr()) as Box<dyn io::Write>)
         .with_target(false)
         .compact();
@@ -133,7 +135,7 @@ fn log_requests() {
 }
 
 /// What is said at the start. Shows the secret only where it is the built-in one.
-fn introduction(args: &Args, mock: &Running) -> String {
+fn introduction(args: &Args, mock: &MockPigello) -> String {
     let mut text = String::new();
     let origin = mock.origin();
     let mut line = |said: &str| {
@@ -204,7 +206,7 @@ pub enum MockUpstreamError {
     },
     /// The values make no set.
     #[error("the credential values make no set")]
-    Credentials(#[from] IncompleteSet),
+    Credentials(#[from] CredentialsError),
     /// The authority's certificate cannot be written.
     #[error("cannot write the certificate authority to {}", file.display())]
     CaOut {
@@ -290,11 +292,11 @@ mod tests {
 
     async fn introduced(arguments: &[&str]) -> String {
         let args = parse(&[&["--listen", "127.0.0.1:0"], arguments].concat()).unwrap();
-        let set = match &args.credentials_dir {
-            Some(directory) => Some(read_set(directory).await.unwrap()),
+        let wanted = match &args.credentials_dir {
+            Some(directory) => Some(read_values(directory).await.unwrap()),
             None => None,
         };
-        let mock = MockPigello::start(options(&args, set)).await.unwrap();
+        let mock = MockPigello::start(options(&args, wanted)).await.unwrap();
         let text = introduction(&args, &mock);
         mock.stop().await.unwrap();
         text
@@ -336,9 +338,9 @@ mod tests {
         let directory = directory_with_values();
         let file = directory.path().join("client_secret");
         std::fs::write(&file, "canary with\na line break\n").unwrap();
-        let bad = read_set(directory.path()).await.unwrap_err();
+        let bad = read_values(directory.path()).await.unwrap_err();
         std::fs::remove_file(&file).unwrap();
-        let missing = read_set(directory.path()).await.unwrap_err();
+        let missing = read_values(directory.path()).await.unwrap_err();
         for error in [bad, missing] {
             let told = Chain(&error).to_string();
             assert!(told.contains("client_secret") && !told.contains("canary"), "{told}");

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, and one place that turns what they return into text and
+//! The command line: one file or folder a command, and one place that turns results into text and
 //! an exit code.
 //!
 //! Exit codes: 0 done, 1 it failed while running, 2 bad usage or bad configuration.
@@ -29,7 +29,8 @@ pub use failure::Failure;
 use vault_policy::vault_policy;
 
 use crate::{
-    config::settings::SourceSettings,
+    build_info::LONG_VERSION,
+    credentials::SourceSettings,
     error::Chain,
     process::{
         hardening::{Debugging, harden},
@@ -44,7 +45,7 @@ use crate::{
 /// gateway knows who calls and whether they may, writes every call on an audit trail, answers
 /// repeated reads from memory, adds the seven X-PIGELLO-* values and calls Pigello over TLS.
 #[derive(Debug, Parser)]
-#[command(name = "pigello-gateway", version, max_term_width = 100, after_long_help = AFTERWORD)]
+#[command(name = "pigello-gateway", version, long_version = LONG_VERSION, max_term_width = 100, after_long_help = AFTERWORD)]
 struct Cli {
     /// Let debuggers, profilers and core files see the memory of this process, secrets included
     #[arg(long, global = true)]
@@ -88,7 +89,7 @@ enum Command {
     Man(manual::Pages),
 }
 
-/// Runs the command that the arguments ask for.
+/// Runs the command.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     let cli = match Cli::try_parse_from(&arguments) {
@@ -97,7 +98,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if arguments.iter().any(|argument| argument == "credentials") {
                 credentials::leave_out_values(&mut error);
             }
-            // Help and version are no errors, and clap knows which stream each belongs on.
+            // Help and version are no errors; clap knows the stream of each.
             drop(error.print());
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -111,7 +112,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(failure) => {
-            // Standard error may be gone; the exit code is not.
+            // Standard error may be closed; the exit code remains.
             drop(failure.report(&mut anstream::stderr()));
             failure.exit_code()
         }
@@ -152,8 +153,8 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
         }
     };
     match args.run(&directory, &mut anstream::stdout().lock()) {
-        Ok(audit::Verdict::Right) => Ok(ExitCode::SUCCESS),
-        Ok(audit::Verdict::Wrong) => Ok(ExitCode::from(1)),
+        Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
+        Ok(audit::AuditExit::ProblemsFound) => Ok(ExitCode::from(1)),
         Err(error) => Err(Failure::failed(Chain(&error).to_string())),
     }
 }
@@ -167,12 +168,12 @@ fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
     }
 }
 
-/// Logs for commands that end: warnings only, for people.
+/// The log of commands that end: warnings only, for people.
 fn quiet_logs() {
     init_logs(&LogSettings { format: LogFormat::Pretty, level: "warn".to_owned() });
 }
 
-/// The sealed store that the configuration names for a credential set.
+/// The sealed store of a credential set, from the configuration.
 fn sealed_store(files: &[PathBuf], name: &str) -> Result<credentials::StorePlace, String> {
     let files = ConfigFiles { named: files.to_vec() };
     let loaded = files.load().map_err(|problems| problems.to_string())?;

@@ -1,4 +1,4 @@
-//! The signals that ask a command to end: SIGINT, from a terminal, and SIGTERM, from everyone else.
+//! The signals that stop a command: SIGINT, from a terminal, and SIGTERM.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 
-/// Hears both; a process that listens is no longer ended by them.
+/// Receives both; their default action is disabled.
 #[derive(Debug)]
 pub(super) struct EndSignals {
     interrupt: Signal,
@@ -14,7 +14,7 @@ pub(super) struct EndSignals {
 }
 
 impl EndSignals {
-    /// Listens from here on.
+    /// Starts to receive.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -22,7 +22,7 @@ impl EndSignals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -31,7 +31,7 @@ impl EndSignals {
     }
 }
 
-/// What a command ends with that cannot hear them.
+/// The failure of a command that cannot receive signals.
 pub(super) fn unheard(error: &io::Error) -> Failure {
     Failure::failed(format!("cannot listen for signals: {error}"))
 }

@@ -1,9 +1,14 @@
-//! What a login must be allowed in a vault, and no more.
+//! The least policy a vault login needs.
 
-/// A policy that lets its holder read one secret of a key-value engine.
+use crate::credentials::KvVersion;
+
+/// A policy that permits its holder to read one secret of a key-value engine.
 ///
-/// The second version of the engine keeps a secret's values below `data/`.
-pub(super) fn vault_policy(mount: &str, path: &str, kv_version: u8) -> String {
-    let data = if kv_version == 1 { "" } else { "data/" };
+/// Version 2 of the engine stores values below `data/`.
+pub(super) fn vault_policy(mount: &str, path: &str, engine: KvVersion) -> String {
+    let data = match engine {
+        KvVersion::V1 => "",
+        KvVersion::V2 => "data/",
+    };
     format!("path \"{mount}/{data}{path}\" {{\n  capabilities = [\"read\"]\n}}\n")
 }

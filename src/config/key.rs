@@ -1,4 +1,4 @@
-//! Where a value stands in the configuration: `listeners[0].profile`.
+//! The path of a key in the configuration: `listeners[0].profile`.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub struct KeyPath(Vec<Segment>);
 pub enum Segment {
     /// A key of a table.
     Key(String),
-    /// A place in a list.
+    /// An index in a list.
     Index(usize),
 }
 
@@ -27,7 +27,7 @@ impl KeyPath {
         self.with(Segment::Key(key.into()))
     }
 
-    /// That place in the list at this path.
+    /// The entry with that index of the list at this path.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         self.with(Segment::Index(index))
@@ -38,12 +38,18 @@ impl KeyPath {
         self.0.split_last().map(|(_, rest)| Self(rest.to_vec()))
     }
 
+    /// Whether this is that key, or one below it.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
     /// The steps.
     pub fn segments(&self) -> &[Segment] {
         &self.0
     }
 
-    fn with(&self, segment: Segment) -> Self {
+    /// The path one step below this one.
+    pub(super) fn with(&self, segment: Segment) -> Self {
         let mut segments = Vec::with_capacity(self.0.len() + 1);
         segments.extend_from_slice(&self.0);
         segments.push(segment);

@@ -1,75 +1,70 @@
-//! The configuration: from files and environment to checked settings.
+//! The configuration: from files and environment variables to checked settings.
 //!
 //! ```text
-//! files, environment → layers (one tree, and where each value came from)
-//!                    → secrets (none may stand here)
-//!                    → fit     (keys, types, forms)
-//!                    → raw     (the tree as types, defaults filled in)
-//!                    → check   (does it make sense?) → Settings
+//! types     what a file can write: sections, keys, defaults, and the manual as doc comments
+//!   │       (schema: the same as a JSON Schema)
+//! read      files, then environment variables → one tree of values, with the location of each
+//!   │
+//! validate  structure (keys, types, forms) → checks (does it make sense?) → Settings
+//!   │
+//! report    the effective configuration with its origins; the manual
 //! ```
 //!
-//! Every step goes on past what is wrong, so that one run tells all of it. What is told never holds
-//! a value. If a [`Settings`] exists, each part of the gateway can start with it.
+//! Every step goes on past a mistake, so that one run reports all of them. No report quotes a value.
+//! With a [`Settings`], each part of the gateway can start.
 
-mod check;
-mod effective;
-mod environment;
-mod files;
-mod fit;
 mod key;
-mod layers;
-mod manual;
 mod problem;
-pub mod raw;
+mod read;
+mod report;
 mod schema;
-mod secrets;
 pub mod settings;
-mod shape;
+pub mod types;
+mod validate;
 
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
 };
 
-pub use effective::Effective;
-pub use environment::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
 pub use key::{KeyPath, Segment};
-pub use manual::manual;
-pub use problem::{Place, Problem, Problems};
+pub use problem::{Location, Problem, Problems};
+pub use read::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
+pub use report::{Effective, manual};
 pub use schema::schema;
 pub use settings::Settings;
 
-use self::{layers::Layers, shape::Shape};
+use self::{schema::Shape, types::Config};
 
-/// Where the configuration is if nothing else is said.
+/// The configuration file, unless another one is named.
 pub const DEFAULT_PATH: &str = "/etc/pigello-gateway/gateway.toml";
 
-/// A configuration that is in order.
+/// A configuration without a mistake.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What it says.
+    /// The checked settings.
     pub settings: Settings,
-    /// The same, key by key, with where each value came from.
+    /// Every key with its value and the location the value comes from.
     pub effective: Effective,
-    /// What is allowed and still looks like a mistake.
+    /// What is allowed, and still looks like a mistake.
     pub warnings: Vec<Problem>,
     /// The files it was read from, in order.
     pub files: Vec<PathBuf>,
 }
 
 impl Loaded {
-    /// Asks for what `serve` needs and other commands do not: a listener.
+    /// Checks what only `serve` needs: a listener.
     pub fn for_serving(self) -> Result<Self, Problems> {
         if !self.settings.listeners.is_empty() {
             return Ok(self);
         }
-        let place = self.files.last().map_or(Place::Default, |path| Place::File {
+        let location = self.files.last().map_or(Location::Default, |path| Location::File {
             path: path.as_path().into(),
             line: None,
             column: None,
         });
         let message = "there is no listener, so nothing can be served";
-        let problem = Problem::new(place, KeyPath::root().key("listeners"), message)
+        let problem = Problem::new(location, KeyPath::root().key("listeners"), message)
             .hint("add a [[listeners]] entry with `name`, `address` and `profile`");
         Problems::unless(vec![problem], None)
     }
@@ -92,28 +87,24 @@ pub fn load(
 ) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let shape = Shape::of_schema(&schema());
-    let Layers { mut tree, places, complete } =
-        Layers::read(paths, environment, &shape, &mut problems);
-    if !complete {
-        // What a file that cannot be read would have said is unknown, so nothing else is judged.
+    let Some((tree, locations)) = read::read(paths, environment, &shape, &mut problems) else {
         return Problems::unless(problems, None);
-    }
-    secrets::take_out(&mut tree, &places, &mut problems);
-    let tree = fit::fit(tree, &shape, &places, &mut problems);
-    let mut raw: raw::Config = match tree.deserialize() {
-        Ok(raw) => raw,
+    };
+    let tree = validate::fit(tree, &shape, &locations, &mut problems);
+    let mut config: Config = match tree.deserialize() {
+        Ok(config) => config,
         Err(error) => {
-            // `fit` has told what does not fit; figment's own words would quote it.
+            // `fit` has reported what does not fit; figment's own words would quote it.
             let key = error.path.iter().fold(KeyPath::root(), |path, key| path.key(key));
-            problems.push(Problem::new(places.of(&key), key, "cannot be read"));
-            raw::Config::default()
+            problems.push(Problem::new(locations.of(&key), key, "cannot be read"));
+            Config::default()
         }
     };
-    raw.derive_defaults();
+    config.derive_defaults();
     let mut warnings = Vec::new();
-    let settings = check::check(&raw, &places, &mut problems, &mut warnings);
+    let settings = validate::check(&config, &locations, &mut problems, &mut warnings);
     let settings = Problems::unless(problems, settings)?;
     warnings.sort();
-    let effective = Effective::new(&raw, &places);
+    let effective = Effective::new(&config, &locations);
     Ok(Loaded { settings, effective, warnings, files: paths.to_vec() })
 }

@@ -1,20 +1,25 @@
-//! What is wrong with a configuration, told so that it can be put right: which file and line, which
-//! key, what, and what to do. Never a value; names that the configuration gives are shown.
+//! A problem of a configuration: file and line, key, what is wrong, and what to do about it.
+//!
+//! A problem never quotes a value. It may show a name that the configuration gives to an entry.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{self, Path},
+    sync::Arc,
+};
 
 use super::key::KeyPath;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// A configuration file.
     File {
         /// The file, as it was named.
         path: Arc<Path>,
         /// The line, counted from 1.
         line: Option<usize>,
-        /// The column, counted from 1, where the file is no TOML.
+        /// The column, counted from 1, if the file is not TOML.
         column: Option<usize>,
     },
     /// An environment variable.
@@ -23,7 +28,16 @@ pub enum Place {
     Default,
 }
 
-impl fmt::Display for Place {
+impl Location {
+    /// Resolves a path that is relative to this file; `None` if this is not a file.
+    pub(super) fn resolve(&self, relative: &str) -> Option<String> {
+        let Self::File { path, .. } = self else { return None };
+        let file = path::absolute(path).ok()?;
+        file.parent()?.join(relative).into_os_string().into_string().ok()
+    }
+}
+
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line, column } => {
@@ -36,31 +50,31 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong, or looks wrong.
+/// One mistake, or what looks like one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    place: Place,
+    location: Location,
     key: KeyPath,
     message: String,
     hint: Option<String>,
 }
 
 impl Problem {
-    /// Says what is wrong with a key.
-    pub(super) fn new(place: Place, key: KeyPath, message: impl Into<String>) -> Self {
-        Self { place, key, message: message.into(), hint: None }
+    /// A problem of a key.
+    pub(super) fn new(location: Location, key: KeyPath, message: impl Into<String>) -> Self {
+        Self { location, key, message: message.into(), hint: None }
     }
 
-    /// Adds what to do.
+    /// Adds a hint: what to do.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Where it stands.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// The location.
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// The key; empty if it is about a whole file.
@@ -68,12 +82,12 @@ impl Problem {
         &self.key
     }
 
-    /// What is wrong.
+    /// The message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do.
+    /// The hint.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
     }
@@ -81,8 +95,8 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.place != Place::Default {
-            write!(f, "{}: ", self.place)?;
+        if self.location != Location::Default {
+            write!(f, "{}: ", self.location)?;
         }
         if self.key != KeyPath::root() {
             write!(f, "{}: ", self.key)?;
@@ -95,18 +109,17 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration; never empty.
+/// All mistakes in a configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// What was made, if nothing was wrong on the way; else all problems, in the order in which a
-    /// reader of the files meets them.
-    pub(super) fn unless<T>(mut problems: Vec<Problem>, made: Option<T>) -> Result<T, Self> {
+    /// Returns the result if there is one and no problem; else all problems, by file, line and key.
+    pub(super) fn unless<T>(mut problems: Vec<Problem>, result: Option<T>) -> Result<T, Self> {
         problems.sort();
         problems.dedup();
-        match made {
-            Some(made) if problems.is_empty() => Ok(made),
+        match result {
+            Some(result) if problems.is_empty() => Ok(result),
             _ => Err(Self(problems)),
         }
     }
@@ -137,7 +150,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The known word nearest to one that is not known, if one is near enough to be meant.
+/// Returns the known word nearest to an unknown one, if it is near enough to be meant.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const NEAR_ENOUGH: f64 = 0.75;
     let word = word.to_ascii_lowercase();
@@ -149,7 +162,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// `did you mean …?`, or all there is to choose from if that is few.
+/// Makes a hint about an unknown word: `did you mean …?`, or all known words if they are few.
 pub(super) fn suggestion(word: &str, known: &[&str], what: &str) -> Option<String> {
     const FEW: usize = 20;
     if let Some(nearest) = nearest(word, known.iter().copied()) {
@@ -161,7 +174,7 @@ pub(super) fn suggestion(word: &str, known: &[&str], what: &str) -> Option<Strin
     Some(format!("{what}: {}", listed(known)))
 }
 
-/// `` `a`, `b` and `c` ``.
+/// Lists words like `` `a`, `b` and `c` ``.
 pub(super) fn listed(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {

@@ -30,8 +30,7 @@ pub use set::{
     ValueProblem, ValueProblems, ValueTrouble,
 };
 pub use settings::{
-    KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource, VaultAuth, VaultSettings,
+    IncompleteVault, KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource, VaultAuth,
+    VaultSettings,
 };
-pub use sources::{
-    DirectoryError, EnvironmentError, LoadError, VaultError, VaultVariables, load, sealed,
-};
+pub use sources::{DirectoryError, EnvironmentError, LoadError, VaultError, load, sealed};

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::OperationPattern;
+use super::{LabelValue, OperationPattern};
 
 /// The caller of one request, as `identify` proved it.
 ///
@@ -17,8 +17,8 @@ pub enum Caller {
     Known {
         /// The rule of `[[callers]]` with that name, if there is one.
         rule: Option<Arc<CallerRule>>,
-        /// The name, as it appears in the audit trail.
-        name: Arc<str>,
+        /// The name, as it appears in the audit trail and in metrics.
+        name: LabelValue,
         /// How it was proved.
         proof: Proof,
     },
@@ -31,7 +31,7 @@ pub enum Caller {
 
 impl Caller {
     /// The caller's name, if it has one.
-    pub fn name(&self) -> Option<&Arc<str>> {
+    pub fn name(&self) -> Option<&LabelValue> {
         match self {
             Self::Known { name, .. } => Some(name),
             Self::Unidentified { .. } => None,
@@ -84,7 +84,7 @@ impl fmt::Display for Proof {
 #[derive(Debug)]
 pub struct CallerRule {
     /// The caller's name.
-    pub name: Arc<str>,
+    pub name: LabelValue,
     /// Peers of a Unix socket that are this caller.
     pub unix_uids: Vec<u32>,
     /// URI or DNS names in a verified client certificate that are this caller, matched exactly.

@@ -20,12 +20,13 @@ impl Catalog {
         let mut by_template: HashMap<Arc<str>, Vec<Arc<Operation>>> = HashMap::new();
         for operation in builtin_operations().chain(own) {
             if operations.iter().any(|known| known.name == operation.name) {
-                return Err(CatalogError::NameTaken(operation.name));
+                return Err(CatalogError::NameTaken(Arc::clone(operation.name.shared())));
             }
             let same_path = by_template.entry(Arc::clone(&operation.template)).or_default();
             if let Some(other) = same_path.iter().find(|known| known.method == operation.method) {
-                let other = Arc::clone(&other.name);
-                return Err(CatalogError::PathTaken { name: operation.name, other });
+                let [name, other] =
+                    [&operation, &**other].map(|operation| Arc::clone(operation.name.shared()));
+                return Err(CatalogError::PathTaken { name, other });
             }
             let operation = Arc::new(operation);
             same_path.push(Arc::clone(&operation));
@@ -33,7 +34,7 @@ impl Catalog {
         }
         let mut router = matchit::Router::new();
         for (template, same_path) in by_template {
-            let name = same_path.first().map(|operation| Arc::clone(&operation.name));
+            let name = same_path.first().map(|operation| Arc::clone(operation.name.shared()));
             router
                 .insert(&*template, same_path)
                 .map_err(|_| CatalogError::PathConflict { name: name.unwrap_or_default() })?;

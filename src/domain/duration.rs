@@ -1,6 +1,6 @@
 //! Durations as people write and read them: `250ms`, `30s`, `10m`.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, ops::Deref, str::FromStr, time::Duration};
 
 /// A length of time that prints the way the configuration writes it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,20 @@ impl FromStr for Span {
 impl From<Span> for Duration {
     fn from(span: Span) -> Self {
         span.0
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
+impl Deref for Span {
+    type Target = Duration;
+
+    fn deref(&self) -> &Duration {
+        &self.0
     }
 }
 

@@ -8,12 +8,12 @@ use std::{fmt, sync::Arc};
 
 use http::Method;
 
-use super::CatalogError;
+use super::{CatalogError, LabelValue};
 
 /// A named operation: `subtenant.get` is `GET /accounts/users/customer/subtenant/{pk}/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Operation {
-    pub(super) name: Arc<str>,
+    pub(super) name: LabelValue,
     dot: usize,
     pub(super) method: Method,
     pub(super) template: Arc<str>,
@@ -51,8 +51,8 @@ impl Operation {
         &self.name
     }
 
-    /// The name, shared.
-    pub fn shared_name(&self) -> &Arc<str> {
+    /// The name, as metrics count by it.
+    pub fn label(&self) -> &LabelValue {
         &self.name
     }
 
@@ -85,6 +85,11 @@ impl Operation {
     /// What the operation does, where its name says so.
     pub fn action(&self) -> Option<Action> {
         Action::from_name(self.action_name())
+    }
+
+    /// Whether the operation reads many objects.
+    pub fn is_list(&self) -> bool {
+        self.action() == Some(Action::List) || self.template.ends_with("/list/")
     }
 
     /// Whether this is about people whose whereabouts are legally shielded. Nothing about them may
@@ -221,7 +226,7 @@ impl Entity {
         ];
         let invite = self.invite_path().map(|path| (Action::Invite, path));
         crud.into_iter().chain(invite).map(move |(action, template)| {
-            let name: Arc<str> = format!("{}.{}", self.name, action.name()).into();
+            let name = format!("{}.{}", self.name, action.name()).into();
             let collection = collection_of(&template);
             Operation {
                 name,

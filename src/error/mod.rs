@@ -39,10 +39,12 @@ impl Error {
         self
     }
 
-    /// Tells the caller when to come back (`Retry-After`, RFC 9110 §10.2.3).
+    /// Tells the caller when to retry (`Retry-After`, RFC 9110 §10.2.3), in whole seconds and never too
+    /// early.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+        let rounded_up = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.retry_after = Some(Duration::from_secs(rounded_up));
         self
     }
 

@@ -1,38 +1,39 @@
-//! Keeps the memory of the process to itself: no core file, and no other process of the same user
-//! may read it. Called first thing in `main`, before any secret is read and any thread started.
+//! Protects the memory of the process: no core file, and no access by other processes of the same
+//! user. `main` calls it first, before it reads a secret or starts a thread.
 //!
-//! What it does not do: root reads memory all the same, and so does whoever may attach a debugger
-//! as root. Swap is not locked out either; run with swap off, or with `MemorySwapMax=0`.
+//! Limits: root can read the memory, and so can a debugger that runs as root. Swap is not
+//! prevented; run with swap off, or with `MemorySwapMax=0`.
 
 use std::io;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Whether debuggers and profilers may look in.
+/// Whether debuggers and profilers may attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Debugging {
     /// No.
     Refused,
-    /// Yes: for a debugger, a profiler or a core file on a test system. It opens the memory, with
-    /// the secrets in it, to every process of the same user.
+    /// Yes: for a debugger, a profiler or a core file on a test system. Every process of the same
+    /// user can then read the memory, secrets included.
     Allowed,
 }
 
-/// Closes the process, unless debugging is allowed.
+/// Makes the process undumpable, unless debugging is allowed.
 ///
-/// It makes the process not dumpable (`PR_SET_DUMPABLE`, prctl(2)), so that `/proc/PID/mem`,
-/// `environ` and `maps` belong to root and `ptrace` is refused, and sets the limit of core files
-/// to nothing as well, because a pipe as core pattern heeds only the one or the other. Neither
-/// outlives an `exec`.
+/// `PR_SET_DUMPABLE` (prctl(2)) gives `/proc/PID/mem`, `environ` and `maps` to root and refuses
+/// `ptrace`. The core file limit is set to zero as well, because a pipe as core pattern obeys only
+/// one of the two. An `exec` resets both. Other systems than Linux, which are
+/// for development only, get the core file limit alone.
 pub fn harden(debugging: Debugging) -> Result<(), HardeningError> {
     if debugging == Debugging::Allowed {
         return Ok(());
     }
+    #[cfg(target_os = "linux")]
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| HardeningError::Dumpable(errno.into()))?;
-    // The hard limit goes too, so that nothing in the process can raise it again.
+    // The hard limit too, so that nothing in the process can raise it again.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if getrlimit(Resource::Core) != none {
         setrlimit(Resource::Core, none).map_err(|errno| HardeningError::Core(errno.into()))?;
@@ -40,7 +41,7 @@ pub fn harden(debugging: Debugging) -> Result<(), HardeningError> {
     Ok(())
 }
 
-/// The system refused to close the process.
+/// The system refused to protect the process.
 #[derive(Debug, thiserror::Error)]
 pub enum HardeningError {
     /// `PR_SET_DUMPABLE`.
@@ -51,7 +52,7 @@ pub enum HardeningError {
     Core(#[source] io::Error),
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::{
         env, fs,
@@ -65,10 +66,10 @@ mod tests {
 
     const CHILD: &str = "PIGELLO_TEST_HARDENING_CHILD";
 
-    /// Not a test of its own: the process that the test below starts and looks at.
+    /// Run by the test below in a child process.
     #[test]
     fn child() {
-        // A limit that the test runner was given would make the test pass for nothing.
+        // A limit inherited from the test runner would hide a failure.
         let limit = getrlimit(Resource::Core);
         setrlimit(Resource::Core, Rlimit { current: limit.maximum, ..limit }).unwrap();
         match env::var_os(CHILD).and_then(|mode| mode.into_string().ok()).as_deref() {
@@ -87,7 +88,7 @@ mod tests {
         for mode in ["closed", "open"] {
             let folder = tempfile::TempDir::new().unwrap();
             let mut child = Command::new(env::current_exe().unwrap());
-            child.args(["--exact", "runtime::hardening::tests::child", "--nocapture"]);
+            child.args(["--exact", "process::hardening::tests::child", "--nocapture"]);
             child.env(CHILD, mode).current_dir(&folder).arg0("hardening-child");
             let status = child.output().unwrap().status;
             assert_eq!(status.signal(), Some(6), "{status}");

@@ -1,4 +1,4 @@
-//! What the process as a whole needs.
+//! The process as a whole: allocator, memory protection, panics.
 
 mod allocator;
 pub mod hardening;

@@ -1,8 +1,8 @@
-//! What is told of a panic: where it was, and its message only if that is a text of the source.
+//! Reports a panic: its location, and its message only when it is a literal of the source.
 //!
-//! A message that was put together may hold data: slicing a text in the wrong place quotes the text,
-//! an `unwrap` of an error prints whatever the error holds. A call that panics is answered and on the
-//! trail all the same; see `proxy/stages/respond.rs`.
+//! A formatted message may hold data: a slice error quotes the text, an `unwrap` prints the error.
+//! The caller of a panicking call gets a response, and the call is on the trail; see
+//! `proxy/stages/respond.rs`.
 
 use std::{
     io::{self, Write as _},
@@ -12,8 +12,8 @@ use std::{
 
 use super::hardening::Debugging;
 
-/// Has panics told in the log, or on standard error as long as there is none. With debugging allowed
-/// the standard library tells them, with everything that is in them.
+/// Reports panics in the log, or on standard error while there is none. With debugging allowed the
+/// standard library reports them in full.
 pub fn tell_panics(debugging: Debugging) {
     if debugging == Debugging::Refused {
         panic::set_hook(Box::new(tell));
@@ -29,7 +29,7 @@ fn tell(panic: &PanicHookInfo<'_>) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!(%place, thread, message, "a defect: the program panicked");
     } else {
-        // Standard error may be gone, and there is nobody left to tell that.
+        // Standard error may be closed, and there is nobody left to report that to.
         let _closed = writeln!(io::stderr(), "a defect: panicked at {place} ({thread}): {message}");
     }
 }
@@ -46,8 +46,8 @@ mod tests {
     const CHILD: &str = "PIGELLO_TEST_PANICS_CHILD";
     const CANARY: &str = "canary-å-6d1f";
 
-    /// Not a test of its own: the process that the tests below start. Each panic is of a kind that
-    /// the standard library or a crate could bring about.
+    /// Run by the tests below in a child process. Each panic is of a kind that the standard library
+    /// or a crate can cause.
     #[test]
     fn child() {
         let Some(mode) = env::var_os(CHILD).and_then(|mode| mode.into_string().ok()) else {
@@ -60,7 +60,7 @@ mod tests {
             tracing::subscriber::set_global_default(log).unwrap();
         }
         let panics: [fn(); 4] = [
-            // In the middle of the å.
+            // Slices in the middle of the å.
             || assert!(CANARY.split_at(8).0.is_empty()),
             || assert!(CANARY.parse::<bool>().map_err(|_| CANARY).unwrap()),
             || panic!("{CANARY}"),
@@ -73,7 +73,7 @@ mod tests {
 
     fn output(mode: &str) -> String {
         let mut child = Command::new(env::current_exe().unwrap());
-        child.args(["--exact", "runtime::panics::tests::child", "--nocapture"]).env(CHILD, mode);
+        child.args(["--exact", "process::panics::tests::child", "--nocapture"]).env(CHILD, mode);
         let Output { stdout, stderr, status } = child.output().unwrap();
         let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         assert!(status.success(), "{text:?}");
@@ -85,7 +85,7 @@ mod tests {
         for mode in ["closed", "closed and logged"] {
             let text = output(mode);
             assert_eq!(text.matches("a defect: ").count(), 4, "{mode}: {text}");
-            // The first is in the standard library's own file.
+            // The first location is in the standard library.
             assert_eq!(text.matches("panics.rs:").count(), 3, "{mode}: {text}");
             assert!(text.contains("a text of the source"), "{mode}: {text}");
             assert!(!text.contains("canary") && !text.contains("6d1f"), "{mode}: {text}");

@@ -1,21 +1,31 @@
-//! THE PATH: every stage of a request, in the order it passes them.
+//! THE PATH: all stages of a request, in the order in which it passes them.
 //!
 //! ```text
-//! caller ─ listener ─ audit ─ respond ─ receive ─ identify ─ authorize ─ buffer_request ─ audit ─ cache ─┐
-//!                    (opens)                                                 (admits)           │
-//!                                                                ┌─ resolve ─ audit ─ detach ───┘
-//!                                                                │           (intends)
-//!             Pigello ─ upstream ─ apply ─ gate ─ retry ─ read_timeout ─ guard ─ rotate ─ deadline
+//! caller ─ server ─ audit ─ respond ─ receive ─ identify ─ authorize ─ buffer_request ─ audit ─ cache ─┐
+//!                  (opens)                                                            (admits)         │
+//!                                                                          ┌─ resolve ─ audit ─ detach ┘
+//!                                                                          │          (intends)
+//!             Pigello ─ client ─ apply ─ circuit_breaker ─ retry ─ read_timeout ─ guard ─ rotate ─ deadline
 //! ```
 //!
-//! The stages are one `tower` stack. Each takes the type that the one before it makes
-//! ([`call`]), so the order is checked by the compiler: a swapped line does not compile.
+//! | folder | what it has |
+//! | --- | --- |
+//! | [`server`] | callers' connections: sockets, TLS, HTTP |
+//! | [`stages`] | the stages, one file or folder each |
+//! | [`cache`] | the cache, the largest stage |
+//! | [`client`] | connections to the upstream |
+//! | [`call`] | what belongs to one call: connection, context, permits, request states |
+//! | [`http_policy`] | rules about requests and fields that stages and tools share |
+//! | [`batched_io`] | connections whose writes leave together |
+//!
+//! The stages are one `tower` stack. Each takes the request state that the stage before it makes
+//! ([`call`]), so the compiler checks the order: two swapped lines do not compile.
 //!
 //! ```
 //! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, Parts}};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn in_order(parts: Parts) -> impl Service<Received> {
+//! fn in_order(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
 //!         .layer(identify::identify(parts.schemes))
 //!         .layer(authorize::authorize(parts.policy))
@@ -27,9 +37,9 @@
 //!
 //! ```compile_fail
 //! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, Parts}};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn swapped(parts: Parts) -> impl Service<Received> {
+//! fn swapped(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
 //!         .layer(authorize::authorize(parts.policy))
 //!         .layer(identify::identify(parts.schemes))
@@ -45,123 +55,89 @@ pub mod call;
 pub mod http_policy;
 pub mod batched_io;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Response};
-use tower::{Service, ServiceBuilder};
+use tower::ServiceBuilder;
 
-use self::{
-    call::Arrival,
-    stages::{
-        audit::{self, ListenerContext, RecordedBody},
-        authorize, buffer_request, circuit_breaker, deadline, detach, identify, inject,
-        read_timeout, receive, respond, response_guard, retry, trace,
-        upstream_health::UpstreamHealth,
-    },
+use self::stages::{
+    audit::{self, ListenerContext},
+    authorize, buffer_request, circuit_breaker, deadline, detach, identify, inject, read_timeout,
+    receive, respond, response_guard, retry,
+    trace::span,
+    upstream_health::UpstreamHealth,
 };
 use crate::{credentials::CredentialManager, telemetry::ATTEMPT};
 
-pub use stages::inject::is_pigellos_own;
-
-/// What is left of a request's fields when it is sent, without what the gateway adds.
-pub fn end_to_end(fields: &HeaderMap) -> HeaderMap {
-    let mut fields = fields.clone();
-    http_policy::hop_by_hop::strip(&mut fields);
-    http_policy::hop_by_hop::strip_request_only(&mut fields);
-    inject::without_spoofed_headers(&fields)
-}
-
-/// Everything one listener's path is made of.
+/// The parts of one listener's path.
 #[derive(Debug)]
-pub struct Parts {
-    /// Where records go, and what they have in common.
-    pub edges: ListenerContext,
-    /// What the listener takes.
-    pub rules: receive::Rules,
-    /// How callers are identified.
+pub struct PathParts {
+    /// The common part of its records, and where they go.
+    pub listener: ListenerContext,
+    /// The requests that it accepts.
+    pub rules: receive::ListenerRules,
+    /// How it identifies callers.
     pub schemes: identify::Schemes,
-    /// Who may do what.
+    /// What each caller may do.
     pub policy: Arc<authorize::Policy>,
-    /// What is remembered, for all listeners.
-    pub store: cache::Store,
-    /// Whose memory this listener may use.
-    pub scope: cache::Scope,
-    /// The credentials of the listener's profile.
+    /// The cache of all listeners.
+    pub cache: cache::Cache,
+    /// The part of the cache that this listener uses.
+    pub partition: cache::Partition,
+    /// The credentials of its profile.
     pub manager: CredentialManager,
-    /// How long one call may take, all attempts together, to the last byte.
+    /// The time limit of a call: all attempts, up to the last byte.
     pub request_timeout: Duration,
-    /// How long the next piece of an answer may take.
+    /// The time limit for each read of a response body.
     pub upstream_read: Duration,
-    /// How attempts are made.
+    /// The settings of attempts.
     pub retry: retry::RetrySettings,
     /// What is known of the profile's upstream.
     pub health: Arc<UpstreamHealth>,
-    /// The profile's upstream.
-    pub upstream: client::Upstream,
+    /// The client of the profile's upstream.
+    pub upstream: client::UpstreamClient,
 }
 
-/// Puts the path of one listener together.
-pub fn build(
-    parts: Parts,
-) -> impl Service<
-    Arrival,
-    Response = Response<RecordedBody>,
-    Error = Infallible,
-    Future: Future<Output = Result<Response<RecordedBody>, Infallible>> + Send + 'static,
-> + Clone
-+ Send
-+ Sync
-+ 'static {
-    let (trail, profile) = (parts.edges.trail.clone(), parts.edges.profile.clone());
-    let places = parts.rules.places.clone();
-    let problem_base = parts.edges.problem_base.clone();
+/// Builds the path of one listener.
+pub fn build(parts: PathParts) -> impl server::Path {
+    let (trail, profile) = (parts.listener.trail.clone(), parts.listener.profile.clone());
+    let concurrency = parts.rules.concurrency.clone();
+    let problem_base = parts.listener.problem_base.clone();
     ServiceBuilder::new()
-        // First and last: whatever happens further in, the call is on the trail exactly once.
-        .layer(audit::open(parts.edges, respond::refusal))
-        // Errors and panics become responses here and nowhere else; the record sees both.
+        // First: whatever an inner stage does, the call has exactly one record.
+        .layer(audit::open(parts.listener, respond::refusal))
+        // Errors and panics become responses here alone, where the record sees them.
         .layer(respond::respond(problem_base))
-        // Before anything looks at the request: it must have one reading, and be meant for us.
-        .layer(trace::stage("receive"))
-        .layer(receive::receive(parts.rules))
-        // By what the connection proves, so no header can have a say.
-        .layer(trace::stage("identify"))
-        .layer(identify::identify(parts.schemes))
+        // Before any stage uses the request: it must be unambiguous and addressed to us.
+        .layer(span("receive", receive::receive(parts.rules)))
+        // The connection proves the caller. No header field counts.
+        .layer(span("identify", identify::identify(parts.schemes)))
         // On the canonical path, which is byte for byte the one that is sent.
-        .layer(trace::stage("authorize"))
-        .layer(authorize::authorize(parts.policy))
-        // SharedService the permission, before anything is sent: a small body is whole or refused.
-        .layer(trace::stage("gather"))
-        .layer(buffer_request::buffer_request(parts.request_timeout, places))
-        // SharedService the permission, before any answer: no call is served that the trail cannot keep.
-        .layer(trace::stage("write_ahead"))
-        .layer(audit::write_ahead(trail.clone()))
-        // Before the credentials: a hit never touches a secret.
-        .layer(trace::stage("cache"))
-        .layer(cache::cache(parts.store, parts.scope))
-        // SharedService the cache: what memory answers is over before its connection reads on.
+        .layer(span("authorize", authorize::authorize(parts.policy)))
+        // After the permission, before a byte is sent: a small body is complete or refused.
+        .layer(span("gather", buffer_request::buffer_request(parts.request_timeout, concurrency)))
+        // Before any response: no call is served whose record the trail cannot take.
+        .layer(span("write_ahead", audit::admit(trail.clone())))
+        // Before the credentials: a hit uses no secret.
+        .layer(span("cache", cache::cache(parts.cache, parts.partition)))
+        // After the cache: a hit is over before hyper reads into its buffer again.
         .layer(detach::detach())
-        // SharedService the cache, before the credentials: a secret that leaves is on a synced trail first.
-        .layer(trace::stage("intend"))
-        .layer(audit::intend(trail, profile))
-        // One credential set for all attempts of the call.
-        .layer(trace::stage("resolve"))
-        .layer(inject::resolve(parts.manager.clone()))
-        // Outside the attempts: one deadline bounds them all.
-        .layer(trace::stage("attempts"))
-        .layer(deadline::deadline(parts.request_timeout))
-        // Outside the attempts, too: a 401 is an answer, and the call begins anew with another set.
+        // Before the credentials: on a synced trail, the intent is stored before a secret leaves.
+        .layer(span("intend", audit::intend(trail, profile)))
+        // Outside the attempts: all of them use one credential set.
+        .layer(span("resolve", inject::resolve(parts.manager.clone())))
+        // Outside the attempts: one deadline for all of them.
+        .layer(span("attempts", deadline::enforce(parts.request_timeout)))
+        // Outside the attempts: a 401 is a response, after which the call starts with another set.
         .layer(inject::rotate(parts.manager))
-        // With the set that is sent, and before the cache: nothing is stored that was not looked at.
-        .layer(trace::stage("guard"))
-        .layer(response_guard::guard())
-        // Inside whatever reads answers: nobody waits for one that stopped in the middle.
-        .layer(read_timeout::read_timeout(parts.upstream_read))
-        // Outside the injection: no copy that waits for another attempt holds a secret.
+        // With the set that is sent, and inside the cache: only inspected responses are stored.
+        .layer(span("guard", response_guard::inspect()))
+        // Inside all stages that read bodies: none of them waits for a stalled upstream.
+        .layer(read_timeout::enforce(parts.upstream_read))
+        // Outside the injection: no request that waits for a retry has a secret.
         .layer(retry::retry(parts.retry, Arc::clone(&parts.health)))
-        // On each attempt: an upstream that fails, or has asked for a pause, is left alone.
-        .layer(trace::stage(ATTEMPT))
-        .layer(circuit_breaker::gate(parts.health))
-        // Last before the wire, on each attempt: nothing behind it can change the seven values.
+        // For each attempt: an upstream that fails or asked for a pause is left alone.
+        .layer(span(ATTEMPT, circuit_breaker::admit(parts.health)))
+        // Last, for each attempt: no stage can change the seven values.
         .layer(inject::apply())
         .service(parts.upstream)
 }

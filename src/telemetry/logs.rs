@@ -1,28 +1,31 @@
-//! The log: what an operator reads when something is wrong. Calls are on the audit trail, not here.
+//! The log, for operators. Calls are on the audit trail instead.
 
 use std::io::IsTerminal as _;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object in each line.
     Json,
-    /// For people; in colour on a terminal.
+    /// For people, with colours on a terminal.
     Pretty,
 }
 
-/// How much is logged, and how.
+/// Level and format of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// How lines look.
+    /// The format of lines.
     pub format: LogFormat,
     /// A level, or directives like `info,pigello_gateway=debug`.
     pub level: String,
 }
 
-/// Starts logging to standard error, for the life of the process. A second call changes nothing.
+/// Starts logging to standard error, for the life of the process. A second call has no effect.
 pub fn init(settings: &LogSettings) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into())

@@ -1,8 +1,8 @@
-//! The metrics, in one place: their names, labels and meaning.
+//! The metrics: names, labels and registration.
 //!
-//! They are counted from the same records that the audit trail keeps, so the two cannot disagree.
-//! Label values come from the configuration and from closed sets, never from what a caller sent, so
-//! their number is bounded. Names follow the Prometheus conventions (base units, `_total`).
+//! They are counted from the audit records, so metrics and trail agree. Label values come from the
+//! configuration and from closed sets, never from a request, so their number is bounded. Names
+//! follow the Prometheus conventions (base units, `_total`).
 
 use std::{
     collections::HashMap,
@@ -21,11 +21,11 @@ use prometheus_client::{
 
 use super::{
     meaning,
-    series::{Counters, SeriesKey},
+    series::{CallSeries, SeriesKey},
 };
-use crate::audit::Record;
+use crate::{audit::Record, build_info::BUILD, domain::LabelValue};
 
-/// The registry and the handles the path counts with.
+/// The registry, and the families the path counts with.
 pub struct Metrics {
     registry: Mutex<Registry>,
     calls: Family<CallLabels, Counter>,
@@ -41,13 +41,12 @@ pub struct Metrics {
     connections: Gauge,
     reloads: Family<ReloadLabels, Counter>,
     config_loaded: Gauge,
-    /// What counts calls of the sorts that there were, so that a call is looked up once and not in
-    /// each family, by all its labels.
-    sorts: RwLock<HashMap<SeriesKey, Arc<Counters>, ahash::RandomState>>,
+    /// The series of the calls seen so far.
+    series: RwLock<HashMap<SeriesKey, Arc<CallSeries>, ahash::RandomState>>,
 }
 
 impl Metrics {
-    /// An empty registry with every metric in it.
+    /// A registry with every metric at zero.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pigello_gateway");
         let metrics = Self {
@@ -64,11 +63,10 @@ impl Metrics {
             connections: Gauge::default(),
             reloads: Family::default(),
             config_loaded: Gauge::default(),
-            sorts: RwLock::default(),
+            series: RwLock::default(),
             registry: Mutex::new(Registry::default()),
         };
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        register(&mut registry, "build", build);
+        register(&mut registry, "build", Info::new(Vec::from(BUILD)));
         register(&mut registry, "calls", metrics.calls.clone());
         register(&mut registry, "call_duration_seconds", metrics.call_seconds.clone());
         register(&mut registry, "upstream_duration_seconds", metrics.upstream_seconds.clone());
@@ -89,10 +87,10 @@ impl Metrics {
 
     /// Counts one finished call.
     pub fn observe(&self, record: &Record) {
-        let sort = SeriesKey::of(record);
-        let counted = self.sorts.read().get(&sort).map(|counters| counters.count(record));
+        let key = SeriesKey::of(record);
+        let counted = self.series.read().get(&key).map(|series| series.count(record));
         if counted.is_none() {
-            self.of_its_sort(sort, record).count(record);
+            self.resolve(key, record).count(record);
         }
         add(&self.attempts, record.attempts.into());
         for kind in record.retries.iter().copied() {
@@ -105,15 +103,18 @@ impl Metrics {
         add(&self.response_bytes, record.response_bytes);
     }
 
-    /// Looks up what counts calls of a sort, and remembers it.
-    fn of_its_sort(&self, sort: SeriesKey, record: &Record) -> Arc<Counters> {
-        let operation = record.operation.clone().unwrap_or_else(|| Arc::from("none"));
-        let caller = record.caller.clone().unwrap_or_else(|| Arc::from("unidentified"));
+    /// Finds the series of a key in each metric, and keeps them.
+    fn resolve(&self, key: SeriesKey, record: &Record) -> Arc<CallSeries> {
+        let text = |name: &Option<LabelValue>, none: &str| {
+            name.as_ref().map_or_else(|| none.into(), |name| Arc::clone(name.shared()))
+        };
+        let operation = text(&record.operation, "none");
+        let caller = text(&record.caller, "unidentified");
         let outcome = record.outcome.label();
         let calls =
-            CallLabels { operation: Arc::clone(&operation), caller, outcome, status: sort.status };
+            CallLabels { operation: Arc::clone(&operation), caller, outcome, status: key.status };
         let labels = OperationLabels { operation: Arc::clone(&operation) };
-        let counters = Arc::new(Counters {
+        let series = Arc::new(CallSeries {
             calls: self.calls.get_or_create_owned(&calls),
             call_seconds: self.call_seconds.get_or_create_owned(&labels),
             upstream_seconds: record
@@ -127,18 +128,17 @@ impl Metrics {
                 let result = result.label();
                 self.cache.get_or_create_owned(&CacheLabels { operation, result })
             }),
-            _names: [record.operation.clone(), record.caller.clone()],
         });
-        let mut sorts = self.sorts.write();
-        if sorts.len() >= MOST_SORTS {
-            // Each reload of the configuration has names of its own.
-            sorts.clear();
+        let mut known = self.series.write();
+        if known.len() >= MAX_SERIES {
+            // An upstream can make up hundreds of status codes for each operation and caller.
+            known.clear();
         }
-        sorts.insert(sort, Arc::clone(&counters));
-        counters
+        known.insert(key, Arc::clone(&series));
+        series
     }
 
-    /// Counts an attempt to reload the configuration.
+    /// Counts a reload of the configuration.
     pub fn reloaded(&self, done: bool) {
         let result = if done { "done" } else { "refused" };
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
@@ -152,12 +152,12 @@ impl Metrics {
         &self.connections
     }
 
-    /// Adds metrics that are read when they are asked for.
+    /// Registers metrics that are collected at each scrape.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.registry.lock().register_collector(collector);
     }
 
-    /// Everything in the `OpenMetrics` text format.
+    /// Encodes everything in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock())?;
@@ -171,7 +171,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// All workers share the counters: adding nothing to one costs as much as adding something.
+/// Workers share the counters, and adding zero to one costs as much as adding one.
 fn add(counter: &Counter, count: u64) {
     if count > 0 {
         counter.inc_by(count);
@@ -187,10 +187,10 @@ fn seconds_since_1970() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// More than a configuration has callers, operations and ways to end together, in practice.
-const MOST_SORTS: usize = 4096;
+/// More than a configuration has callers, operations and outcomes together, in practice.
+const MAX_SERIES: usize = 4096;
 
-/// From a cached answer (tens of microseconds) to the longest call (tens of seconds).
+/// From a cache hit (tens of microseconds) to the longest call (tens of seconds).
 fn histogram() -> Histogram {
     Histogram::new([
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -235,7 +235,7 @@ struct ReloadLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::testing::record;
+    use crate::{audit::testing::record, telemetry::METRICS};
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {
@@ -250,23 +250,35 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_counted_by_their_names_wherever_these_are() {
+    fn the_build_is_told_with_the_labels_of_the_manual() {
+        let text = Metrics::new().encode().unwrap();
+        let build = text.lines().find(|line| line.starts_with("pigello_gateway_build_info{"));
+        let mut parts: Vec<_> = build.unwrap().split("=\"").collect();
+        assert_eq!(parts.pop(), Some("no\"} 1"), "tests are built without a profile: {text}");
+        let labels: Vec<_> =
+            parts.iter().filter_map(|part| part.rsplit(['{', ',']).next()).collect();
+        let told = METRICS.iter().find(|metric| metric.name == "build_info").unwrap().labels;
+        assert_eq!(labels, told);
+    }
+
+    #[test]
+    fn calls_are_counted_by_their_names_also_after_a_reload() {
         let metrics = Metrics::new();
-        for round in 0..MOST_SORTS + 2 {
-            // Each has names of its own, as after a reload, and leaves its memory to the next one.
+        for round in 0..MAX_SERIES + 2 {
+            // Each has a text of its own, as after a reload.
             let name = if round % 2 == 0 { "even" } else { "odd" };
             let call = Record { caller: Some(name.into()), operation: None, ..record() };
             metrics.observe(&call);
             metrics.observe(&call);
         }
         let text = metrics.encode().unwrap();
-        let each = MOST_SORTS + 2;
+        let each = MAX_SERIES + 2;
         for name in ["even", "odd"] {
             let calls = text.lines().find(|line| {
                 line.starts_with("pigello_gateway_calls_total{") && line.contains(name)
             });
             assert!(calls.unwrap().ends_with(&format!(" {each}")), "{text}");
         }
-        assert!(metrics.sorts.read().len() <= MOST_SORTS);
+        assert_eq!(metrics.series.read().len(), 2);
     }
 }

@@ -1,6 +1,7 @@
-//! What the gateway tells about itself: metrics, logs and traces.
+//! Metrics, logs and traces.
 
 mod activity;
+pub mod chart;
 mod logs;
 mod metrics;
 mod series;

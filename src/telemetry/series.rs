@@ -1,19 +1,19 @@
-//! Which calls the metrics count alike, and what counts them: looked up once for a call, and not in
-//! each metric by all its labels.
-
-use std::sync::Arc;
+//! The time series of calls with equal labels: found once for a call, instead of in each metric by all
+//! its labels.
 
 use http::StatusCode;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
-use crate::audit::{CacheResult, Outcome, Record};
+use crate::{
+    audit::{CacheResult, Outcome, Record},
+    domain::LabelValue,
+};
 
-/// What tells the calls apart that are counted apart. The names stand for themselves by where they are
-/// in memory: the configuration shares one text among all calls.
+/// The labels of a call, with a number in place of each name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SeriesKey {
-    operation: usize,
-    caller: usize,
+    operation: Option<u32>,
+    caller: Option<u32>,
     outcome: Outcome,
     pub(super) status: &'static str,
     cache: Option<CacheResult>,
@@ -23,10 +23,9 @@ pub(super) struct SeriesKey {
 
 impl SeriesKey {
     pub(super) fn of(record: &Record) -> Self {
-        let place = |name: &Option<Arc<str>>| name.as_ref().map_or(0, |name| name.as_ptr().addr());
         Self {
-            operation: place(&record.operation),
-            caller: place(&record.caller),
+            operation: record.operation.as_ref().map(LabelValue::id),
+            caller: record.caller.as_ref().map(LabelValue::id),
             outcome: record.outcome,
             status: record.status.map_or("none", status_class),
             cache: record.cache,
@@ -36,19 +35,17 @@ impl SeriesKey {
     }
 }
 
-/// What counts the calls of one sort.
+/// The time series that a call with one [`SeriesKey`] is counted in.
 #[derive(Debug)]
-pub(super) struct Counters {
+pub(super) struct CallSeries {
     pub(super) calls: Counter,
     pub(super) call_seconds: Histogram,
     pub(super) upstream_seconds: Option<Histogram>,
     pub(super) upstream_responses: Option<Counter>,
     pub(super) cache: Option<Counter>,
-    /// As long as they are held, nothing else can be where they are.
-    pub(super) _names: [Option<Arc<str>>; 2],
 }
 
-impl Counters {
+impl CallSeries {
     pub(super) fn count(&self, record: &Record) {
         self.calls.inc();
         self.call_seconds.observe(record.duration.as_secs_f64());

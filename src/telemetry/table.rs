@@ -1,18 +1,18 @@
-//! Every metric with its labels and its meaning: the one table that the manual is made from and that
-//! the tests hold the gateway, the dashboard and the alerts to.
+//! Every metric with its labels and meaning: the one table behind the manual, and behind the tests
+//! of the gateway, the dashboard and the alerts.
 
 use std::fmt::Write as _;
 
-/// A metric, as it is documented.
+/// A documented metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// The name after `pigello_gateway_`, as Prometheus stores it: counters end in `_total`.
+    /// The name after `pigello_gateway_` as Prometheus stores it: counters end in `_total`.
     pub name: &'static str,
     /// `counter`, `gauge`, `histogram` or `info`.
     pub kind: &'static str,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -29,7 +29,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    "build_info" info ["version"] "The version that runs; always 1";
+    "build_info" info ["version", "commit", "target", "features", "profile", "pgo"] "The version that runs and how it was built, as `--version` says it; always 1";
     "ready" gauge [] "Whether calls can be served: what `/readyz` says";
     "start_timestamp_seconds" gauge [] "When the process started, in seconds since 1970";
     "resident_memory_bytes" gauge [] "Memory of the process";
@@ -77,8 +77,8 @@ metrics! {
     "audit_synced_seq" gauge [] "The number of the last line in stable storage";
 }
 
-/// What a metric says, by the name it is registered under: without the `_total` or `_info` that its
-/// kind puts behind it.
+/// The meaning of a metric, by its registered name: without the suffix `_total` or `_info` of its
+/// type.
 pub fn meaning(name: &str) -> &'static str {
     let is_it = |metric: &&Described| {
         let behind = metric.name.strip_prefix(name);
@@ -87,7 +87,7 @@ pub fn meaning(name: &str) -> &'static str {
     METRICS.iter().find(is_it).map_or("", |metric| metric.meaning)
 }
 
-/// The page of the manual.
+/// The manual's page.
 pub fn metrics_page() -> String {
     let mut page = String::from(
         "# Metrics\n\n\

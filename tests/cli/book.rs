@@ -2,7 +2,7 @@
 //!
 //! A block marked `sh,run` is run: the blocks of one page together, as one script, in an empty folder and
 //! with a network of their own, so that the manual's ports are free. Every other `sh` block is marked
-//! `sh,skip`, and says above it why it is not run.
+//! `sh,skip`, and says above it why it is not run. A block under `<!-- copy of FILE -->` holds that file.
 
 use std::{
     env, fs,
@@ -11,15 +11,20 @@ use std::{
     process::Command,
 };
 
-use crate::bao::skip;
+use crate::{bao::skip, config::root, docs::is_as_made};
 
 fn source() -> PathBuf {
-    crate::config::root().join("docs/src")
+    root().join("docs/src")
 }
 
-/// Every page of the book, below its source.
+/// Every page of the book.
 fn pages() -> Vec<PathBuf> {
-    let mut folders = vec![source()];
+    markdown(source())
+}
+
+/// The Markdown files in a folder and below it, in order.
+fn markdown(folder: PathBuf) -> Vec<PathBuf> {
+    let mut folders = vec![folder];
     let mut pages = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -33,25 +38,6 @@ fn pages() -> Vec<PathBuf> {
     }
     pages.sort();
     pages
-}
-
-/// A page as mdBook reads it, with what it includes; and where that came from.
-fn whole(page: &Path) -> String {
-    let text = fs::read_to_string(page).unwrap();
-    let mut whole = String::new();
-    for line in text.lines() {
-        let included = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
-        match included {
-            Some(path) => {
-                let path = page.parent().unwrap().join(path);
-                let text = fs::read_to_string(&path);
-                whole += &text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            }
-            None => whole += line,
-        }
-        whole.push('\n');
-    }
-    whole
 }
 
 /// Where the links of a text lead, without those in code.
@@ -85,20 +71,60 @@ fn the_summary_names_every_page_and_every_page_is_there() {
     assert_eq!(named, there);
 }
 
+/// A forge shows a page as it is written, so a page brings its text itself.
+#[test]
+fn a_page_includes_nothing_and_its_copies_are_as_their_files() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        assert!(!text.contains("{{#"), "{} includes another file", page.display());
+        let mut made = String::new();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            made = made + line + "\n";
+            let file =
+                line.strip_prefix("<!-- copy of ").and_then(|line| line.strip_suffix(" -->"));
+            if let Some(file) = file {
+                let copy = fs::read_to_string(root().join(file)).unwrap();
+                let fence = lines.next().unwrap();
+                made = made + fence + "\n" + copy.trim_end() + "\n```\n";
+                lines.find(|line| *line == "```").expect("the end of the block");
+            }
+        }
+        is_as_made(page.strip_prefix(root()).unwrap().to_str().unwrap(), &made);
+    }
+}
+
+/// Every decision has a number of its own and a line in the index.
+#[test]
+fn the_index_of_decisions_names_each_of_them() {
+    let folder = root().join("docs/decisions");
+    let named = links(&fs::read_to_string(folder.join("README.md")).unwrap());
+    let there: Vec<_> = markdown(folder.clone())
+        .iter()
+        .map(|file| file.strip_prefix(&folder).unwrap().display().to_string())
+        .filter(|file| file != "README.md")
+        .collect();
+    assert_eq!(named, there);
+    for (at, file) in there.iter().enumerate() {
+        assert!(file.starts_with(&format!("{:04}-", at + 1)), "{file}");
+    }
+}
+
 #[test]
 fn every_link_leads_somewhere() {
-    let readme = [
+    let outside = [
         "README.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "SECURITY.md",
+        "benches/README.md",
+        "benches/endurance/README.md",
         "examples/clients/README.md",
-        "docs/operations.md",
     ];
-    let outside = readme.map(|file| crate::config::root().join(file));
+    let outside = outside.iter().map(|file| root().join(file));
     let mut broken = Vec::new();
-    for page in pages().into_iter().chain(outside) {
-        for link in links(&whole(&page)) {
+    for page in pages().into_iter().chain(markdown(root().join("docs/decisions"))).chain(outside) {
+        for link in links(&fs::read_to_string(&page).unwrap()) {
             let (file, _) = link.split_once('#').unwrap_or((&link, ""));
             if file.contains("://") || file.is_empty() {
                 continue;
@@ -113,7 +139,7 @@ fn every_link_leads_somewhere() {
 
 /// The commands of a page, if it has some.
 fn commands(page: &Path) -> Result<String, String> {
-    let text = whole(page);
+    let text = fs::read_to_string(page).unwrap();
     let mut script = String::new();
     let mut block: Option<String> = None;
     let mut before = "";
@@ -126,16 +152,18 @@ fn commands(page: &Path) -> Result<String, String> {
                     }
                     continue;
                 };
-                let excused = before.starts_with("<!-- not run: ") && before.ends_with(" -->");
+                // A copied file is run by the test of that file.
+                let excused = ["<!-- not run: ", "<!-- copy of "]
+                    .iter()
+                    .any(|excuse| before.starts_with(excuse) && before.ends_with(" -->"));
+                // Pages that are made from the code.
                 let reference = page.parent().is_some_and(|folder| folder.ends_with("reference"));
                 if kind == "sh,skip" && !excused {
                     return Err(format!(
                         "a block does not say why it is not run, after {before:?}"
                     ));
                 }
-                // Pages that are made from the code, or written for it.
-                let included = reference || page.ends_with("explanation/life-cycle.md");
-                if ["sh", "bash", "shell", "console"].contains(&kind) && !included {
+                if ["sh", "bash", "shell", "console"].contains(&kind) && !reference {
                     return Err(format!("`{kind}` is neither `sh,run` nor `sh,skip`"));
                 }
                 block = Some(kind.to_owned());
@@ -237,10 +265,15 @@ fn choosing_a_size() {
     works("how-to/size.md");
 }
 
+#[test]
+fn identifying_a_build() {
+    works("reference/platforms.md");
+}
+
 /// A page with commands has a test here.
 #[test]
 fn no_page_is_forgotten() {
-    let this = fs::read_to_string(crate::config::root().join("tests/cli/book.rs")).unwrap();
+    let this = fs::read_to_string(root().join("tests/cli/book.rs")).unwrap();
     for page in pages() {
         if commands(&page).is_ok_and(|commands| !commands.is_empty()) {
             let name = page.strip_prefix(source()).unwrap().display().to_string();

@@ -3,8 +3,8 @@
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use pigello_gateway::{
-    config::{self, Loaded, Problems, settings::SourceSettings},
-    credentials::ValueName,
+    config::{self, Loaded, Problems},
+    credentials::{SourceSettings, ValueName},
     domain::{CredentialsName, ProfileName},
 };
 
@@ -80,6 +80,12 @@ fn later_files_win_key_by_key_and_lists_as_a_whole() {
 }
 
 #[test]
+fn a_default_that_is_longer_than_a_call_is_no_mistake() {
+    let files = Files::new(&[SIDECAR, "[timeouts]\nrequest = \"2s\""]);
+    assert_eq!(files.load(&[]).unwrap().warnings, []);
+}
+
+#[test]
 fn a_problem_names_the_file_it_stands_in() {
     let files = Files::new(&[SIDECAR, "[timeouts]\nconect = \"2s\""]);
     insta::assert_snapshot!(files.told(&[]), @r"
@@ -110,11 +116,9 @@ fn a_variable_becomes_what_its_key_takes() {
         ])
         .unwrap()
         .settings;
-    let fixed = &settings.credentials[&CredentialsName::new("production")].fixed.0;
-    assert_eq!(
-        *fixed,
-        [(ValueName::CustomerId, "0012".to_owned()), (ValueName::ClientCt, "1.5e3".to_owned())]
-    );
+    let fixed = &settings.credentials[&CredentialsName::new("production")].fixed;
+    let given: Vec<_> = fixed.names().map(|name| (name, fixed.get(name).unwrap())).collect();
+    assert_eq!(given, [(ValueName::CustomerId, "0012"), (ValueName::ClientCt, "1.5e3")]);
     let upstream = &settings.profiles[&ProfileName::new("my-profile")].upstream;
     assert_eq!(upstream.to_string(), "https://staging.pigello.io");
     assert_eq!(settings.profiles.len(), 1);
@@ -201,7 +205,10 @@ fn variables_of_others_are_left_alone() {
         .unwrap();
     assert!(!format!("{loaded:?}{}", loaded.effective.to_toml()).contains(CANARY));
     assert!(
-        loaded.effective.origins().all(|(_, place)| !matches!(place, config::Place::Variable(_)))
+        loaded
+            .effective
+            .origins()
+            .all(|(_, location)| !matches!(location, config::Location::Variable(_)))
     );
 }
 

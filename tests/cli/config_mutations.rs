@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs};
 
-use pigello_gateway::config;
+use pigello_gateway::{config, credentials::ValueName};
 use proptest::prelude::*;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
@@ -197,6 +197,6 @@ proptest! {
         let variables = [(OsString::from(name), OsString::from(&text))];
         let settings = config::load(&[path], variables.into_iter()).unwrap().settings;
         let set = settings.credentials.values().next().unwrap();
-        prop_assert_eq!(&set.fixed.0[0].1, &text);
+        prop_assert_eq!(set.fixed.get(ValueName::CustomerId), Some(&*text));
     }
 }

@@ -1,6 +1,6 @@
-//! The manual says what the code says: pages that are made from it are as it makes them.
+//! Pages of the manual that are generated from the code are up to date.
 //!
-//! `UPDATE_EXPECTED=1` writes them anew.
+//! `UPDATE_EXPECTED=1` rewrites them.
 
 use std::{collections::BTreeSet, env, fs};
 
@@ -21,17 +21,17 @@ pub(crate) fn is_as_made(path: &str, made: &str) {
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
     let differs = there.lines().zip(made.lines()).find(|(there, made)| there != made);
-    assert!(there == made, "{}: {differs:?}; UPDATE_EXPECTED=1 writes it anew", path.display());
+    assert!(there == made, "{}: {differs:?}; UPDATE_EXPECTED=1 rewrites it", path.display());
 }
 
 #[test]
 fn the_page_of_metrics_is_made_from_the_table() {
-    is_as_made("docs/metrics.md", &metrics_page());
+    is_as_made("docs/src/reference/metrics.md", &metrics_page());
 }
 
 #[test]
 fn the_page_of_the_configuration_is_made_from_the_schema() {
-    is_as_made("docs/configuration.md", &config::manual());
+    is_as_made("docs/src/reference/configuration.md", &config::manual());
 }
 
 /// The module's own documentation is the page: what is said of the trail is said once.
@@ -89,18 +89,18 @@ fn commands(path: &[String], page: &mut String) {
 }
 
 const COMMANDS: &str = "\
-<!-- Made from what the program says; UPDATE_EXPECTED=1 cargo nextest run --test cli makes it anew. -->
+<!-- Generated from the program's help; UPDATE_EXPECTED=1 cargo test --test cli rewrites it. -->
 
 # Commands and exit codes
 
 | exit code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | it failed while running: a step of `check --online`, a trail that is not right, a port that is taken |
+| 1 | a failure while running: a step of `check --online`, an audit trail that does not verify, a port in use |
 | 2 | bad usage or bad configuration: one message on standard error that names the file, the key and the reason, before any socket is opened |
 
-`pigello-gateway man` prints the manual page, `man --directory DIR` one for each command, and
-`completions SHELL` what completes commands and options in a shell.
+`pigello-gateway man` prints the manual page, and `man --directory DIR` writes one for each command.
+`completions SHELL` prints completions for a shell.
 ";
 
 #[test]

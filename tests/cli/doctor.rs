@@ -13,9 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pigello_gateway::mock::{
-    Authority, EXAMPLE_SUBTENANT, MADE_UP_VALUES, MockPigello, Options, Running as Mock,
-};
+use pigello_mock::{Authority, EXAMPLE_SUBTENANT, MADE_UP_VALUES, MockPigello, Options};
 use rustix::net::{self, AddressFamily, SocketType};
 use tokio::runtime::Runtime;
 
@@ -190,7 +188,7 @@ fn another_authority_than_the_upstreams() {
 }
 
 /// A mock inside this process, that a place then calls.
-fn calling(options: Options) -> (Place, Runtime, Mock) {
+fn calling(options: Options) -> (Place, Runtime, MockPigello) {
     let runtime = Runtime::new().unwrap();
     let mock = runtime.block_on(MockPigello::start(options)).unwrap();
     let place = Place::new("");

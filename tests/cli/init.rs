@@ -6,8 +6,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use pigello_gateway::{
     cli::init::{self, Args, Person},
     config::{self, Loaded},
-    mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
 };
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 
 use crate::program::{Running, get, output, over_tcp};
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use pigello_gateway::mock::EXAMPLE_SUBTENANT;
+use pigello_mock::EXAMPLE_SUBTENANT;
 use rustix::process::Signal;
 
 use crate::{

@@ -11,7 +11,6 @@
 mod bao;
 mod book;
 mod clients;
-mod compiler;
 mod config;
 mod config_commands;
 mod config_layers;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use memchr::memmem;
-use pigello_gateway::mock::EXAMPLE_SUBTENANT;
+use pigello_mock::EXAMPLE_SUBTENANT;
 use rustix::process::Signal;
 
 use crate::{

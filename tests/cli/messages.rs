@@ -28,7 +28,7 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("credentials")).unwrap();
-        for (name, value) in pigello_gateway::mock::MADE_UP_VALUES {
+        for (name, value) in pigello_mock::MADE_UP_VALUES {
             fs::write(folder.path().join("credentials").join(name.key()), value).unwrap();
         }
         Self {

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
-use pigello_gateway::mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -463,11 +463,27 @@ fn every_command_explains_itself() {
     assert_eq!(code, Some(2), "{errors}");
     assert_eq!(output(&["serve", "--nonsense"]).0, Some(2));
     assert_eq!(output(&["nonsense"]).0, Some(2));
+}
+
+#[test]
+fn the_version_is_one_line_and_in_long_says_how_the_program_was_built() {
+    let version = concat!("pigello-gateway ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(output(&["-V"]), (Some(0), format!("{version}\n"), String::new()));
     let (code, out, _) = output(&["--version"]);
-    assert_eq!(
-        (code, out.trim_end()),
-        (Some(0), concat!("pigello-gateway ", env!("CARGO_PKG_VERSION")))
-    );
+    let (first, facts) = out.split_once('\n').unwrap();
+    assert_eq!((code, first), (Some(0), version));
+    let facts: Vec<_> = facts.lines().map(|line| line.split_once(": ").unwrap()).collect();
+    let names: Vec<_> = facts.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["commit", "target", "features", "profile", "pgo"]);
+    let fact = |wanted| facts.iter().find(|(name, _)| *name == wanted).unwrap().1;
+    assert!(fact("target").starts_with(std::env::consts::ARCH), "{out}");
+    assert_eq!(fact("features").contains("wipe-memory"), cfg!(feature = "wipe-memory"), "{out}");
+    assert_eq!(fact("profile"), if cfg!(debug_assertions) { "debug" } else { "release" });
+    // Of a commit or of a packager's own name for it.
+    assert!(!fact("commit").contains(char::is_whitespace), "{out}");
+    assert_eq!(fact("pgo"), "no", "tests are built without a profile");
+    let (_, page, _) = output(&["man"]);
+    assert!(!page.contains("commit: "), "the manual page is the same for all builds: {page}");
 }
 
 /// The three commands at the head of `config/examples/laptop.toml`, run as they stand there.
@@ -517,8 +533,7 @@ fn check_online_reports_each_step_and_no_secret() {
     assert!(out.contains("✓ all seven values"), "{out}");
     assert!(out.contains("with a valid certificate, HTTP/2"), "{out}");
     fs::remove_file(place.path("credentials/client_secret")).unwrap();
-    fs::write(place.path("ca.pem"), pigello_gateway::mock::Authority::new("other").unwrap().pem())
-        .unwrap();
+    fs::write(place.path("ca.pem"), pigello_mock::Authority::new("other").unwrap().pem()).unwrap();
     let (code, out, errors) = output(&["check", "--online", "--config", &place.config()]);
     assert_eq!(code, Some(1), "{out}{errors}");
     assert!(out.contains("client_secret") && errors.contains("2 steps failed"), "{out}{errors}");

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use pigello_gateway::mock::{Authority, MADE_UP_VALUES};
+use pigello_mock::{Authority, MADE_UP_VALUES};
 
 use crate::{bao::Bao, program::Place};
 

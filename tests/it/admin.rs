@@ -1,7 +1,7 @@
 //! The admin listener.
 
 use http::{Method, StatusCode};
-use pigello_gateway::mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 
 use crate::support::{Setup, pigello};
 

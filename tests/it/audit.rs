@@ -6,7 +6,8 @@ use std::{collections::HashSet, fs, time::Duration};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::Full;
-use pigello_gateway::{error::Kind, mock::EXAMPLE_SUBTENANT};
+use pigello_gateway::error::Kind;
+use pigello_mock::EXAMPLE_SUBTENANT;
 use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt as _,

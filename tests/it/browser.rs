@@ -15,8 +15,8 @@ use pigello_gateway::{
     audit::{CacheResult, Outcome, Record},
     domain::{ListenerName, ProfileName, Proof, RequestId},
     error::Kind,
-    mock::EXAMPLE_SUBTENANT,
 };
+use pigello_mock::EXAMPLE_SUBTENANT;
 
 use super::page::{failing, gateway, page_after, subtenant};
 use crate::support::{Gateway, pigello};

@@ -1,7 +1,7 @@
 //! Repeated reads from memory, over the whole path.
 
 use http::{Method, StatusCode, header::CACHE_CONTROL};
-use pigello_gateway::mock::{EXAMPLE_SUBTENANT, Fault};
+use pigello_mock::{Accepted, Credentials, EXAMPLE_SUBTENANT, Fault};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -123,8 +123,8 @@ async fn a_rotation_and_a_purge_forget() {
     assert_eq!(pigello.handle().request_count(), 3);
     // Another credential set may see other data: what the last one fetched is not shown to it.
     let secret = "another-made-up-secret";
-    let set = pigello_gateway::mock::credentials_with_secret(secret).unwrap();
-    pigello.handle().accept(pigello_gateway::mock::Accepted::Sets(vec![set]));
+    let credentials = Credentials::made_up_with_secret(secret).unwrap();
+    pigello.handle().accept(Accepted::OneOf(vec![credentials]));
     std::fs::write(gateway.path("credentials/client_secret"), secret).unwrap();
     admin.send(Method::POST, "/credentials/refresh", "").await;
     assert!(caller.get(&subtenant()).await.header("cache-status").contains("fwd=miss"));

@@ -1,4 +1,4 @@
-//! `SECURITY.md` names a test for each of its claims: those tests are there.
+//! The manual's threat model names a test for each of its claims: those tests are there.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 fn every_claim_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let known = names(root);
-    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let page = fs::read_to_string(root.join("docs/src/explanation/threat-model.md")).unwrap();
     let (_, table) = page.split_once("| shown by |\n").expect("the table of claims");
     let (table, _) = table.split_once("\n\n").unwrap();
     let mut claims = 0;

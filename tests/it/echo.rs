@@ -1,6 +1,6 @@
 //! An upstream that sends the secret back: no caller sees it, and neither does the trail.
 
-use pigello_gateway::mock::MADE_UP_VALUES;
+use pigello_mock::MADE_UP_VALUES;
 
 use crate::support::{Recorder, Setup};
 

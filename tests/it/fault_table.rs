@@ -6,7 +6,7 @@ use std::{fmt::Write as _, fs, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
-use pigello_gateway::mock::{Authority, Fault, MADE_UP_VALUES, Mishap, MockPigello, Options};
+use pigello_mock::{Authority, Fault, Interruption, MADE_UP_VALUES, MockPigello, Options};
 
 use crate::support::{BreakingProxy, Caller, Gateway, Process, Setup, Weather};
 
@@ -102,7 +102,7 @@ impl Trouble {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_callers_see_call_by_call() {
-    let mishap = |mishap| Trouble::Mock(Fault::new().mishap(mishap));
+    let interrupt = |interruption| Trouble::Mock(Fault::new().interrupt(interruption));
     let status = |status, after: Option<&str>| {
         let fault = Fault::new().status(status);
         Trouble::Mock(match after {
@@ -118,11 +118,11 @@ async fn what_callers_see_call_by_call() {
         ("nobody listens", Trouble::Refused),
         ("a name that is none", Trouble::NoName),
         ("a kept connection was reset", Trouble::Stale),
-        ("closed after the request", mishap(Mishap::CloseUnanswered)),
-        ("closed in the head", mishap(Mishap::CutHead)),
-        ("closed in the body", mishap(Mishap::CutBody)),
-        ("stalled before the head", mishap(Mishap::StallHead)),
-        ("stalled in the body", mishap(Mishap::StallBody)),
+        ("closed after the request", interrupt(Interruption::CloseUnanswered)),
+        ("closed in the head", interrupt(Interruption::CutHead)),
+        ("closed in the body", interrupt(Interruption::CutBody)),
+        ("stalled before the head", interrupt(Interruption::StallHead)),
+        ("stalled in the body", interrupt(Interruption::StallBody)),
         ("a byte every 200 ms", Trouble::Drip),
         ("500", status(StatusCode::INTERNAL_SERVER_ERROR, None)),
         ("503", status(StatusCode::SERVICE_UNAVAILABLE, None)),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode, header};
-use pigello_gateway::mock::{Authority, EXAMPLE_SUBTENANT, Fault, Mishap, MockPigello, Options};
+use pigello_mock::{Authority, EXAMPLE_SUBTENANT, Fault, Interruption, MockPigello, Options};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,7 +20,7 @@ fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
 }
 
-async fn behind(proxy: &BreakingProxy, pigello: &pigello_gateway::mock::Running) -> Gateway {
+async fn behind(proxy: &BreakingProxy, pigello: &MockPigello) -> Gateway {
     Setup::new(pigello)
         .profile(&format!("connect_to = \"{}\"\n", proxy.address()))
         .with(
@@ -30,23 +30,23 @@ async fn behind(proxy: &BreakingProxy, pigello: &pigello_gateway::mock::Running)
         .await
 }
 
-fn fault(mishap: Mishap) -> Fault {
-    Fault::new().mishap(mishap)
+fn fault(interruption: Interruption) -> Fault {
+    Fault::new().interrupt(interruption)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_before_an_answer_costs_a_read_nothing_and_a_write_is_sent_once() {
-    for mishap in [Mishap::CloseUnanswered, Mishap::CutHead] {
+    for interruption in [Interruption::CloseUnanswered, Interruption::CutHead] {
         // HTTP/1.1: a whole head of HTTP/2 is shorter than what the mock lets out of a broken one.
         let pigello = MockPigello::start(Options::new().plain()).await.unwrap();
         let gateway = Setup::new(&pigello).profile("insecure_http = true\n").start().await;
-        pigello.handle().fault(fault(mishap).times(2));
+        pigello.handle().fault(fault(interruption).times(2));
         let read = gateway.caller().get(TENANT).await;
-        assert_eq!(read.status, StatusCode::OK, "{mishap:?}");
+        assert_eq!(read.status, StatusCode::OK, "{interruption:?}");
         pigello.handle().forget_requests();
-        pigello.handle().fault(fault(mishap));
+        pigello.handle().fault(fault(interruption));
         let write = gateway.caller().send(Method::POST, INVITE, "{}").await;
-        assert_eq!(write.status, StatusCode::BAD_GATEWAY, "{mishap:?}: {write:?}");
+        assert_eq!(write.status, StatusCode::BAD_GATEWAY, "{interruption:?}: {write:?}");
         assert_eq!(write.problem(), "upstream_closed");
         assert_eq!(pigello.handle().requests().len(), 1, "Pigello may have acted on it");
         let records = gateway.into_records().await;
@@ -78,15 +78,18 @@ async fn what_never_left_is_sent_again_whatever_the_method() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_an_answer_breaks_off_and_is_on_the_trail() {
-    let cases = [(Mishap::CutBody, "upstream_incomplete"), (Mishap::StallBody, "upstream_stalled")];
-    for (mishap, error) in cases {
+    let cases = [
+        (Interruption::CutBody, "upstream_incomplete"),
+        (Interruption::StallBody, "upstream_stalled"),
+    ];
+    for (interruption, error) in cases {
         let pigello = pigello().await;
         let proxy = BreakingProxy::start(pigello.address()).await;
         let gateway = behind(&proxy, &pigello).await;
-        pigello.handle().fault(fault(mishap));
+        pigello.handle().fault(fault(interruption));
         // Small enough to be looked at as a whole, so the caller is told and gets no half of it.
         let answer = gateway.caller().get(TENANT).await;
-        assert_eq!(answer.problem(), error, "{mishap:?}");
+        assert_eq!(answer.problem(), error, "{interruption:?}");
         let records = gateway.into_records().await;
         assert_eq!((&records[0]["error"], &records[0]["attempts"]), (&json!(error), &json!(1)));
         assert_eq!(records[0]["upstream_status"], 200);
@@ -99,7 +102,7 @@ async fn each_time_limit_says_which_it_was() {
     let proxy = BreakingProxy::start(pigello.address()).await;
     let gateway = behind(&proxy, &pigello).await;
 
-    pigello.handle().fault(fault(Mishap::StallHead));
+    pigello.handle().fault(fault(Interruption::StallHead));
     let answer = gateway.caller().get(TENANT).await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(answer.problem(), "upstream_first_byte_timeout");
@@ -118,7 +121,7 @@ async fn each_time_limit_says_which_it_was() {
         .with("[timeouts]\nrequest = \"300ms\"\nconnect = \"300ms\"\n")
         .start()
         .await;
-    pigello.handle().fault(fault(Mishap::StallHead));
+    pigello.handle().fault(fault(Interruption::StallHead));
     let answer = gateway.caller().get(TENANT).await;
     assert_eq!(answer.problem(), "upstream_timeout");
     assert!(answer.header("proxy-status").contains("error=http_response_timeout"), "{answer:?}");

@@ -16,6 +16,7 @@ mod admin;
 mod architecture;
 mod attacks;
 mod audit;
+mod audit_kill;
 mod browser;
 mod claims;
 mod cache;

@@ -8,10 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use pigello_gateway::{
-    error::Kind,
-    mock::{EXAMPLE_SUBTENANT, Fault, MADE_UP_VALUES, Running},
-};
+use pigello_gateway::error::Kind;
+use pigello_mock::{EXAMPLE_SUBTENANT, Fault, MADE_UP_VALUES, MockPigello};
 
 use crate::support::{Answer, Gateway, Setup, pigello};
 
@@ -28,7 +26,7 @@ pub(super) fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
 }
 
-pub(super) async fn gateway(pigello: &Running) -> Gateway {
+pub(super) async fn gateway(pigello: &MockPigello) -> Gateway {
     Setup::new(pigello).listener("caller = \"billing\"\n").with(CALLERS).start().await
 }
 
@@ -210,7 +208,7 @@ async fn a_problems_type_leads_to_its_page_where_the_configuration_says_so() {
 }
 
 /// A gateway for which everything goes wrong.
-pub(super) async fn failing(pigello: &Running) -> Gateway {
+pub(super) async fn failing(pigello: &MockPigello) -> Gateway {
     let gateway = Setup::new(pigello)
         .with("[retry]\nattempts = 1\n[breaker]\nfailures = 3\npause = \"60s\"\n")
         .with(CALLERS)

@@ -7,8 +7,8 @@ use http::{
 use pigello_gateway::{
     credentials::ValueName,
     domain::{Action, builtin_operations},
-    mock::{EXAMPLE_SUBTENANT, Fault, MADE_UP_VALUES},
 };
+use pigello_mock::{EXAMPLE_SUBTENANT, Fault, MADE_UP_VALUES, SecurityScheme};
 use serde_json::json;
 
 use crate::support::{Caller, Setup, pigello};
@@ -17,6 +17,25 @@ const QUERY: &str = "?category!=3&id__in!=a,b&q=%2F%2f&&x=%C3%A5";
 
 fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
+}
+
+#[test]
+fn the_gateway_and_the_mock_know_the_same_api() {
+    let gateway = builtin_operations().map(|operation| {
+        let (name, path) = (operation.name().to_owned(), operation.template().to_owned());
+        pigello_mock::Operation { name, method: operation.method().clone(), path }
+    });
+    let sorted = |mut operations: Vec<pigello_mock::Operation>| {
+        operations.sort_by(|a, b| a.name.cmp(&b.name));
+        operations
+    };
+    let gateway = sorted(gateway.collect());
+    assert_eq!(gateway.len(), 63);
+    assert_eq!(gateway, sorted(pigello_mock::operations().collect()));
+
+    let gateway = ValueName::ALL.map(|name| (name.key(), name.header(), name.is_secret()));
+    let mock = SecurityScheme::ALL.map(|it| (it.key(), it.header(), it.is_secret()));
+    assert_eq!(gateway, mock);
 }
 
 #[tokio::test(flavor = "multi_thread")]

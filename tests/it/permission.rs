@@ -1,7 +1,7 @@
 //! Report before enforce, and limits of one caller.
 
 use http::StatusCode;
-use pigello_gateway::mock::Fault;
+use pigello_mock::Fault;
 
 use crate::support::{Setup, pigello};
 

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use http::{Method, StatusCode};
-use pigello_gateway::mock::{EXAMPLE_SUBTENANT, Fault, Mishap};
+use pigello_mock::{EXAMPLE_SUBTENANT, Fault, Interruption};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -175,7 +175,7 @@ async fn methods_that_are_never_proxied_are_refused() {
 async fn an_upstream_that_closes_without_an_answer_is_told() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).start().await;
-    pigello.handle().fault(Fault::new().mishap(Mishap::CloseUnanswered).times(3));
+    pigello.handle().fault(Fault::new().interrupt(Interruption::CloseUnanswered).times(3));
     let answer = gateway.caller().send(Method::PATCH, &subtenant(), "{}").await;
     assert_eq!(
         (answer.status, answer.problem().as_str()),
@@ -193,7 +193,7 @@ async fn an_upstream_that_closes_without_an_answer_is_told() {
 async fn an_upstream_that_is_too_slow_is_not_waited_for() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).with("[timeouts]\nrequest = \"200ms\"\n").start().await;
-    pigello.handle().fault(Fault::new().mishap(Mishap::StallHead).times(1));
+    pigello.handle().fault(Fault::new().interrupt(Interruption::StallHead).times(1));
     let answer = gateway.caller().send(Method::PATCH, &subtenant(), "{}").await;
     assert_eq!(
         (answer.status, answer.problem().as_str()),

@@ -1,13 +1,10 @@
 //! Rotations over the whole path: no call fails that could be saved.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::symlink, sync::Arc};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink};
 
-use http::{Method, StatusCode};
-use pigello_gateway::{
-    credentials::{CredentialSet, PartialSet, SetVersion, ValueName},
-    mock::{Accepted, EXAMPLE_SUBTENANT, Running, credentials_with_secret},
-    secret::SecretText,
-};
+use http::{HeaderMap, Method, StatusCode};
+use pigello_gateway::credentials::ValueName;
+use pigello_mock::{Accepted, Credentials, EXAMPLE_SUBTENANT, MockPigello};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +15,9 @@ fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
 }
 
-fn accept(pigello: &Running, secret: &str) {
-    let set = credentials_with_secret(secret).unwrap();
-    pigello.handle().accept(Accepted::Sets(vec![set]));
+fn accept(pigello: &MockPigello, secret: &str) {
+    let credentials = Credentials::made_up_with_secret(secret).unwrap();
+    pigello.handle().accept(Accepted::OneOf(vec![credentials]));
 }
 
 fn store(gateway: &Gateway, secret: &str) {
@@ -85,7 +82,7 @@ async fn a_set_that_pigello_refuses_for_good_is_told() {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "Pigello's own answer is passed on");
     assert_eq!(answer.header("proxy-status"), "");
     assert_eq!(state(&gateway).await["state"], "rejected");
-    accept(&pigello, pigello_gateway::mock::MADE_UP_VALUES[6].1);
+    accept(&pigello, pigello_mock::MADE_UP_VALUES[6].1);
     calls_succeed(&gateway, "the old one again").await;
 }
 
@@ -94,12 +91,12 @@ fn text(name: ValueName, rotation: u32) -> String {
     format!("made-up-{name}-{rotation}")
 }
 
-fn whole_set(rotation: u32) -> Arc<CredentialSet> {
-    let mut values = PartialSet::new();
+fn whole_set(rotation: u32) -> Credentials {
+    let mut headers = HeaderMap::new();
     for name in ValueName::ALL {
-        values.insert(name, SecretText::parse(text(name, rotation).as_bytes()).unwrap());
+        headers.insert(name.header(), text(name, rotation).parse().unwrap());
     }
-    Arc::new(CredentialSet::new(SetVersion::new(rotation.to_string()), values).unwrap())
+    Credentials::read(&headers).unwrap()
 }
 
 /// As Kubernetes rotates a mounted secret: another folder, and one link that is swapped.
@@ -118,7 +115,7 @@ fn mount(gateway: &Gateway, rotation: u32) {
 }
 
 /// Every request that has arrived carries seven values of one rotation. How many there were.
-fn nothing_is_mixed(pigello: &Running) -> usize {
+fn nothing_is_mixed(pigello: &MockPigello) -> usize {
     let requests = pigello.handle().requests();
     pigello.handle().forget_requests();
     for request in &requests {
@@ -141,7 +138,7 @@ async fn rotations_of_all_seven_under_load_mix_nothing_and_fail_no_call() {
     let rotations = if std::env::var_os("LONG").is_some() { 10_000 } else { 100 };
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).start().await;
-    let accept = |sets: Vec<_>| pigello.handle().accept(Accepted::Sets(sets));
+    let accept = |sets: Vec<_>| pigello.handle().accept(Accepted::OneOf(sets));
     accept(vec![whole_set(0)]);
     mount(&gateway, 0);
     refresh(&gateway).await;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use pigello_gateway::mock::{Fault, MADE_UP_VALUES, Mishap, Running};
+use pigello_mock::{Fault, Interruption, MADE_UP_VALUES, MockPigello};
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A folder with a configuration of its own.
-fn written(pigello: &Running, listener: &str) -> tempfile::TempDir {
+fn written(pigello: &MockPigello, listener: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("credentials")).unwrap();
@@ -154,7 +154,7 @@ async fn the_service_manager_is_told_how_the_service_stands() {
     told("READY=1");
 
     // A drain that waits for a call is no sign of illness.
-    pigello.handle().fault(Fault::new().mishap(Mishap::StallHead));
+    pigello.handle().fault(Fault::new().interrupt(Interruption::StallHead));
     let caller = Caller::tcp(process.address("main"));
     let request = Request::get(TENANT).header("host", "localhost").body(Full::default()).unwrap();
     let call = tokio::spawn(async move { caller.request(request).await });

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use pigello_gateway::mock::{Authority, EXAMPLE_SUBTENANT, Fault};
+use pigello_mock::{Authority, EXAMPLE_SUBTENANT, Fault};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},

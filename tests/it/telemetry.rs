@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use axum::{Json, Router, routing::post};
 use http::StatusCode;
-use pigello_gateway::{
-    mock::{Fault, Mishap},
-    telemetry::METRICS,
-};
+use pigello_gateway::telemetry::METRICS;
+use pigello_mock::{Fault, Interruption};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -19,7 +17,7 @@ const TENANT: &str = "/accounts/users/customer/tenant/list/";
 async fn every_metric_is_in_the_table_and_every_line_of_the_table_is_a_metric() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).start().await;
-    pigello.handle().fault(Fault::new().mishap(Mishap::CloseUnanswered));
+    pigello.handle().fault(Fault::new().interrupt(Interruption::CloseUnanswered));
     assert_eq!(gateway.caller().get(TENANT).await.status, StatusCode::OK);
     assert_eq!(gateway.caller().get("/nothing/").await.status, StatusCode::FORBIDDEN);
     gateway.reload(|text| text).await.unwrap();
@@ -94,7 +92,7 @@ async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage()
         |flags| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
     // One that was not asked for comes first: it would arrive first.
     gateway.caller().get_with(TENANT, &[("traceparent", &traceparent("00"))]).await;
-    pigello.handle().fault(Fault::new().mishap(Mishap::CloseUnanswered));
+    pigello.handle().fault(Fault::new().interrupt(Interruption::CloseUnanswered));
     gateway.caller().get_with(TENANT, &[("traceparent", &traceparent("01"))]).await;
     let onward = pigello.handle().requests().last().unwrap().values("traceparent")[0].to_owned();
     drop(gateway.stop().await);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use pigello_gateway::mock::{Authority, EXAMPLE_SUBTENANT, MockPigello, Options, Running};
+use pigello_mock::{Authority, EXAMPLE_SUBTENANT, MockPigello, Options};
 
 use crate::support::{Setup, pigello};
 
@@ -12,15 +12,15 @@ fn target() -> String {
 }
 
 async fn with_certificate(
-    issue: impl FnOnce(&Authority) -> pigello_gateway::mock::Issued,
-) -> Running {
+    issue: impl FnOnce(&Authority) -> pigello_mock::CertifiedKey,
+) -> MockPigello {
     let authority = Arc::new(Authority::new("test").unwrap());
     let certificate = issue(&authority);
     MockPigello::start(Options::new().certificate(authority, certificate)).await.unwrap()
 }
 
 /// The gateway answers 502 with that reason, says so on the trail, and the upstream sees nothing.
-async fn refused(pigello: &Running, setup: Setup, kind: &str, detail: &str) {
+async fn refused(pigello: &MockPigello, setup: Setup, kind: &str, detail: &str) {
     let gateway = setup.start().await;
     let answer = gateway.caller().get(&target()).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);

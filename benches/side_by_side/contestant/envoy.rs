@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use pigello_gateway::mock::MADE_UP_VALUES;
+use pigello_mock::MADE_UP_VALUES;
 use serde_json::{Value, json};
 
 use crate::{workload::CACHED_BELOW, workplace::Workplace};

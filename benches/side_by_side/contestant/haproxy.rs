@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-use pigello_gateway::mock::MADE_UP_VALUES;
+use pigello_mock::MADE_UP_VALUES;
 
 use crate::{workload::CACHED_BELOW, workplace::Workplace};
 

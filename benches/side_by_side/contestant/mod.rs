@@ -19,7 +19,7 @@ pub use self::{
     origin::Origin,
     process::{Process, tell},
 };
-use pigello_gateway::mock::Authority;
+use pigello_mock::Authority;
 use tempfile::TempDir;
 
 use super::{
@@ -132,7 +132,8 @@ impl Contestant {
         self.kind != Kind::FloorProxy
     }
 
-    /// The first line that its program says of its version; fails if the program is not there.
+    /// What its program says of its version: the gateway all of it, which includes how it was built, and
+    /// others the first line. Fails if the program is not there.
     pub fn version(&self) -> Result<String, Failure> {
         let argument = match self.kind {
             Kind::Gateway | Kind::Envoy => "--version",
@@ -148,6 +149,9 @@ impl Contestant {
         ))?;
         let text = [said.stdout, said.stderr].concat();
         let text = String::from_utf8_lossy(&text);
+        if self.kind == Kind::Gateway {
+            return Ok(text.lines().collect::<Vec<_>>().join("; "));
+        }
         let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         // Envoy says where it is as well, which is nobody's business.
         let own_path = format!("{}  version: ", self.program.display());

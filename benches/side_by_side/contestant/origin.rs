@@ -3,7 +3,7 @@
 use std::{cell::Cell, fs, net::SocketAddr};
 
 use http::StatusCode;
-use pigello_gateway::mock::Authority;
+use pigello_mock::Authority;
 use tempfile::TempDir;
 
 use super::{Process, free_address};

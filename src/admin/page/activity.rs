@@ -1,4 +1,4 @@
-//! Who calls what: the figures of a period, as charts and by caller and operation.
+//! Calls of a period: charts, and figures by caller and operation.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -8,7 +8,7 @@ use super::{
     Facts, chart,
     format::{many, share, thousands, took},
 };
-use crate::telemetry::{Counts, Period};
+use crate::telemetry::{Counts, Period, chart::legend};
 
 pub(super) fn render(facts: &Facts<'_>) -> Markup {
     let summary = &facts.summary;
@@ -35,11 +35,7 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
                 figure {
                     figcaption {
                         (each(facts.period))
-                        span class="legend" {
-                            @for class in ["forwarded", "cached", "refused", "failed"] {
-                                span class=(class) { (chart::name(class)) }
-                            }
-                        }
+                        span class="legend" { (legend()) }
                     }
                     (chart::calls(&summary.stretches))
                 }
@@ -86,14 +82,14 @@ fn cards(total: &Counts) -> Markup {
     }
 }
 
-/// One caller's calls, together and by operation.
+/// One caller's calls: in total, and by operation.
 #[derive(Default)]
 struct Caller<'a> {
     sum: Counts,
     operations: Vec<(Option<&'a str>, &'a Counts)>,
 }
 
-/// One body of rows a caller: its own figures, and those of its operations.
+/// One table body a caller: its totals, then its operations.
 fn pairs(facts: &Facts<'_>) -> Markup {
     let mut callers: BTreeMap<Option<&str>, Caller<'_>> = BTreeMap::new();
     let mut counted = Counts::default();
@@ -175,5 +171,5 @@ const PERIODS: [(Period, &str, &str); 2] =
     [(Period::Hour, "hour", "Last hour"), (Period::Day, "day", "Last day")];
 const COLUMNS: [&str; 7] =
     ["Caller, operation", "Calls", "Refused", "Errors", "From memory", "Median", "95 % within"];
-/// Operations of one caller that are listed.
+/// The most operations listed for one caller.
 const MOST_ROWS: usize = 12;

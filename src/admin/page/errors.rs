@@ -1,4 +1,4 @@
-//! `GET /errors` and `GET /errors/NAME`: the manual's page of errors, of the version that runs.
+//! `GET /errors` and `GET /errors/NAME`: the reference of errors for the running version.
 
 use axum::{extract::Path, http::StatusCode, response::Response};
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::{Fault, Kind};
 
-/// Every error, by whose doing it is.
+/// All errors, grouped by fault.
 pub(in crate::admin) async fn index() -> Response {
     let list = html! {
         @for fault in Fault::ALL {
@@ -29,7 +29,7 @@ pub(in crate::admin) async fn index() -> Response {
     shell::answer(StatusCode::OK, "Errors", "Errors", &list)
 }
 
-/// One error: what it means, why it matters, what to do.
+/// One error: its meaning, its consequences, its remedy.
 pub(in crate::admin) async fn one(Path(label): Path<String>) -> Response {
     let Some(kind) = Kind::by_label(&label) else {
         let hint = html! {

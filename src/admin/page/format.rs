@@ -1,29 +1,14 @@
-//! Numbers, times and texts as one reads them.
+//! Formats numbers, times and texts for people.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use maud::{Markup, Render, html};
 
-/// `1 234 567`, with spaces that do not break.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
+use crate::telemetry::chart::float;
+pub(super) use crate::telemetry::chart::{many, thousands, took};
 
-/// `1 call`, `2 calls`.
-pub(super) fn many(number: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
-}
-
-/// A part of the whole in per cent, or a dash of nothing.
+/// A share in per cent; a dash when the total is zero.
 pub(super) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_owned();
@@ -37,19 +22,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// A duration with as many digits as one reads, or a dash.
-pub(super) fn took(time: Option<Duration>) -> String {
-    let Some(time) = time else { return "–".to_owned() };
-    match time.as_secs_f64() * 1e3 {
-        ms if ms >= 10_000.0 => format!("{:.0} s", ms / 1e3),
-        ms if ms >= 1_000.0 => format!("{:.1} s", ms / 1e3),
-        ms if ms >= 10.0 => format!("{ms:.0} ms"),
-        ms if ms >= 1.0 => format!("{ms:.1} ms"),
-        ms => format!("{ms:.2} ms"),
-    }
-}
-
-/// How long something lasts or is ago, in the largest unit that says enough.
+/// A length of time or an age, in its largest useful unit.
 pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -59,7 +32,7 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// A moment, as the time of day (and the day, if it is another one) with the whole of it behind it.
+/// A time of day, with the date when it is not today; the tooltip has the full timestamp.
 pub(super) fn moment(time: impl TryInto<Timestamp>) -> Markup {
     let stamp = time.try_into().unwrap_or_default();
     let is_today = stamp.as_second() / DAY == Timestamp::now().as_second() / DAY;
@@ -76,7 +49,7 @@ pub(super) fn clock(time: SystemTime) -> String {
     Timestamp::try_from(time).unwrap_or_default().strftime("%H:%M").to_string()
 }
 
-/// A sentence whose backticks become code.
+/// A sentence; text in backticks becomes code.
 pub(super) fn prose(text: &str) -> Markup {
     html! {
         @for (place, part) in text.split('`').enumerate() {
@@ -85,14 +58,9 @@ pub(super) fn prose(text: &str) -> Markup {
     }
 }
 
-/// A row of a list of names and values.
+/// One row of a list of names and values.
 pub(super) fn item(name: &str, value: impl Render) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a share or a pixel needs no more digits")]
-pub(super) fn float(number: u64) -> f64 {
-    number as f64
 }
 
 /// Seconds.
@@ -100,22 +68,17 @@ const DAY: i64 = 86_400;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn numbers_are_as_one_reads_them() {
-        assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!([many(1, "call"), many(0, "call")], ["1 call", "0 calls"]);
         assert_eq!(
             [share(0, 0), share(0, 9), share(1, 2000), share(1, 200), share(1, 3), share(9, 9)],
             ["–", "0 %", "< 0.1 %", "0.5 %", "33 %", "100 %"]
         );
         assert_eq!(share(99_999, 100_000), "> 99.9 %");
-        let ms = |micros| took(Some(Duration::from_micros(micros)));
-        assert_eq!(
-            [ms(123), ms(1_260), ms(123_400), ms(1_234_000), ms(12_345_000), took(None)],
-            ["0.12 ms", "1.3 ms", "123 ms", "1.2 s", "12 s", "–"]
-        );
         assert_eq!(
             [span(119), span(120), span(7_200), span(200_000)],
             ["119 s", "2 min", "2 h", "2 days"]

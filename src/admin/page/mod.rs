@@ -1,10 +1,10 @@
-//! `GET /`: a page for people.
+//! `GET /`: the status page.
 //!
-//! It tells, from what the parts say of themselves and what the trail's records were in the last hour
-//! or day: whether calls are served and if not why, who calls what and how it goes, how upstreams,
-//! credentials, cache and trail stand, and which calls were refused and what would change that. It is
-//! made on the server and needs no script; a small one keeps it fresh. No value of a credential, no
-//! query and no identifier of an object is on it.
+//! It shows whether calls are served and if not why, who calls what and with which result, the
+//! state of upstreams, credentials, cache and trail, and which calls were refused and how to allow
+//! them. Its sources are the state of the parts and the audit records of the last hour or day. The
+//! server renders it; it works without scripts, and a small one refreshes it. It never shows a
+//! credential value, a query, or an object's identifier.
 
 mod activity;
 mod chart;
@@ -36,7 +36,7 @@ use crate::{
     telemetry::{Period, Summary, Trouble},
 };
 
-/// What the page is asked for.
+/// Query parameters of the page.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
@@ -44,7 +44,7 @@ pub(super) struct Asked {
     purged: Option<u64>,
 }
 
-/// Everything the page is made from, read once.
+/// All data for one rendering, read once.
 struct Facts<'a> {
     view: &'a View,
     period: Period,
@@ -52,7 +52,7 @@ struct Facts<'a> {
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::SetStatus>,
     cache: cache::Stats,
-    trail: audit::Stats,
+    trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,
     check: Check,
     token: Option<&'a str>,

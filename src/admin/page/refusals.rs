@@ -1,7 +1,7 @@
-//! The last calls that were refused or failed: why, and what would change it.
+//! The last calls that were refused or failed: the reason, and what would change it.
 //!
-//! What the policy refused is asked of the policy again, as it stands now, so the answer is the one
-//! that `explain` gives; for everything else the manual speaks.
+//! For a refusal by the policy the current policy is asked again, so the reason is the one
+//! `explain` gives. For every other error the reason is the manual's.
 
 use maud::{Markup, html};
 
@@ -92,7 +92,7 @@ fn title(cause: Cause, kind: Option<Kind>) -> String {
     }
 }
 
-/// Stays the same while more calls of the kind come, so that what is open stays open.
+/// A stable key of the row, so that an open row stays open across refreshes.
 fn key(trouble: &Trouble) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
@@ -101,7 +101,7 @@ fn key(trouble: &Trouble) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// The rule that decided, as the policy stands now.
+/// The deciding rule of the current policy.
 fn why(view: &View, trouble: &Trouble, kind: Kind) -> Markup {
     match kind {
         Kind::NotAllowed => not_allowed(view, trouble),
@@ -179,7 +179,7 @@ fn unknown(view: &View, trouble: &Trouble) -> Markup {
     }
 }
 
-/// The command that goes through the whole decision, where there was one to go through.
+/// The `explain` command for this call, where the policy was involved.
 fn explain(trouble: &Trouble, kind: Kind) -> Option<String> {
     if !matches!(kind, Kind::NotAllowed | Kind::Unidentified | Kind::OperationUnknown) {
         return None;
@@ -195,8 +195,8 @@ fn explain(trouble: &Trouble, kind: Kind) -> Option<String> {
     ))
 }
 
-/// What to do about an error of Pigello's own.
+/// The remedy for an error response of Pigello.
 const PASSED_ON: &str = "The body of the answer says more, to the caller. Reads were sent again already. If \
      it lasts, tell Pigello the time and the path; with many of them, the breaker opens.";
-/// Stands for any object: the policy does not know one from another.
+/// A placeholder object: the policy does not distinguish objects.
 const SOME_ID: &str = "00000000-0000-0000-0000-000000000000";

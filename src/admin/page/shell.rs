@@ -1,7 +1,7 @@
-//! What all pages have: the document around them, and the header fields that keep them to themselves.
+//! The document around every page, and its security header fields.
 //!
-//! Style and script stand in the document, and the policy names them by their digests; nothing else
-//! is loaded or run, nothing frames the page, and its forms lead only back to it.
+//! Style and script are inline, and the Content-Security-Policy lists their hashes. Nothing else is
+//! loaded or run, no site can frame the page, and its forms can only post to it.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// A page of its own, with a way back to the first one.
+/// A sub-page with a link back to the status page.
 pub(super) fn answer(status: StatusCode, title: &str, heading: &str, body: &Markup) -> Response {
     let page = document(
         title,
@@ -29,7 +29,7 @@ pub(super) fn answer(status: StatusCode, title: &str, heading: &str, body: &Mark
     (status, with_policy(page)).into_response()
 }
 
-/// The whole document. `class` is how the gateway stands; the icon in the tab has its colour.
+/// The whole document. `class` is the state of the gateway; the favicon has its colour.
 pub(super) fn document(title: &str, class: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -54,7 +54,7 @@ pub(super) fn with_policy(page: Markup) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
-        // Not `no-referrer`: with that, a browser hides the origin of a form from us as well.
+        // Not `no-referrer`: it makes browsers send `Origin: null` with a form.
         (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
         (OPENER_POLICY, HeaderValue::from_static("same-origin")),
@@ -87,7 +87,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-const STYLE: &str = include_str!("style.css");
+/// The charts' styles come first, so that the page's own win.
+const STYLE: &str = concat!(include_str!("../../telemetry/chart.css"), include_str!("style.css"));
 const SCRIPT: &str = include_str!("script.js");
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");

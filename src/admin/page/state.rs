@@ -1,4 +1,4 @@
-//! The parts behind the calls: upstreams, credentials, the cache, the trail.
+//! State of the parts: upstreams, credentials, cache, trail.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     admin::check::Check,
     credentials::{SetState, SetStatus},
-    proxy::stages::circuit_breaker::CircuitBreakerState,
+    proxy::stages::upstream_health::CircuitBreakerState,
 };
 
 pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
@@ -36,7 +36,7 @@ pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
                         CircuitBreakerState::Open => ("open: calls are refused", "bad"),
                     };
                     (item("Breaker", mark(class, state)))
-                    @let pause = health.quota.pause().as_secs();
+                    @let pause = health.rate_limit.pause().as_secs();
                     @if pause > 0 { (item("Pause", mark("look", &format!("for {} more", span(pause))))) }
                 }
                 @if let Some((_, answers)) = answers {
@@ -200,7 +200,7 @@ fn verified(check: &Check) -> Markup {
     }
 }
 
-/// Words behind a sign whose shape and colour both tell.
+/// A state in words; an icon and a colour repeat it.
 fn mark(class: &str, words: &str) -> Markup {
     html! { span class={ "mark " (class) } { (words) } }
 }

@@ -1,4 +1,4 @@
-//! Whether calls are served, and what someone should look at.
+//! The summary: whether calls are served, and what needs attention.
 
 use maud::{Markup, html};
 
@@ -10,10 +10,10 @@ use crate::{
     admin::health::{Reason, reasons},
     credentials::SetState,
     error::Kind,
-    proxy::stages::circuit_breaker::CircuitBreakerState,
+    proxy::stages::upstream_health::CircuitBreakerState,
 };
 
-/// How the gateway stands.
+/// The state of the gateway.
 #[derive(Debug)]
 pub(super) struct Standing {
     /// Whether calls are served.
@@ -21,7 +21,7 @@ pub(super) struct Standing {
     findings: Vec<Finding>,
 }
 
-/// One thing to look at.
+/// One finding that needs attention.
 #[derive(Debug)]
 struct Finding {
     keeps_from_serving: bool,
@@ -48,7 +48,7 @@ impl Standing {
         Self { serving, findings }
     }
 
-    /// `ok`, `look` or `bad`: a class, and a colour that words stand beside.
+    /// `ok`, `look` or `bad`: a CSS class; words always accompany its colour.
     pub(super) fn class(&self) -> &'static str {
         match (self.serving, self.findings.is_empty()) {
             (false, _) => "bad",
@@ -85,7 +85,7 @@ impl Standing {
     }
 }
 
-/// What the source said, which callers are not told.
+/// The source's error, which callers never see.
 fn credentials_error(facts: &Facts<'_>, reason: &Reason) -> Option<String> {
     let set = facts.credentials.iter().find(|set| Some(&*set.name) == reason.name())?;
     let error = set.last_error.as_ref()?;
@@ -110,7 +110,7 @@ fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
                 "It is tried again by itself. Why it failed stands among the refusals and failures below.",
             ));
         }
-        let pause = health.quota.pause().as_secs();
+        let pause = health.rate_limit.pause().as_secs();
         if pause > 0 {
             let what =
                 format!("Pigello (profile `{profile}`) asks for a pause of {}.", span(pause));
@@ -138,7 +138,8 @@ fn credentials(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
                 format!("Pigello refuses the credentials `{name}`."),
                 "Put the right values into their source, then run `kill -HUP` or wait for the next read.",
             )),
-            // The first two keep from serving and are told there; the others are as it should be.
+            // The first two make the gateway unready and are reported there; the others are
+            // healthy.
             SetState::Empty | SetState::Expired | SetState::Fresh | SetState::Probation => None,
         }
     };
@@ -191,5 +192,5 @@ fn load(facts: &Facts<'_>, look: Look) -> Option<Finding> {
     })
 }
 
-/// A trail on a healthy disk is a few milliseconds behind.
+/// A trail on a healthy disk lags by a few milliseconds.
 const SLOW_TRAIL_MS: u64 = 1_000;

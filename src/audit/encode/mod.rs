@@ -1,64 +1,64 @@
-//! Turns records and markers into lines, and links each to the one before.
+//! Encodes records and markers as lines, and links the lines into the chain.
 //!
-//! The fields and their meaning are in the [module documentation](super).
+//! [`super`] documents the fields.
 
 use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
     checkpoint::Checkpoint,
-    json::{Clock, Object, key},
+    json::{JsonObject, TimestampWriter, key, time_text},
     keys::{ObjectKey, SigningKey},
-    record::{Intent, Record},
+    record::{CacheResult, Intent, Record},
     target,
 };
 
-/// The version of the line format. It is raised when a field changes its meaning or goes away, not
-/// when one is added.
+/// The version of the line format. It rises when a field changes its meaning or is removed, not when
+/// one is added.
 pub const SCHEMA: u32 = 1;
 
-/// The longest method that is written down, in bytes; the longest registered one has 17.
+/// The limit for a method, in bytes; the longest registered one has 17.
 const MAX_METHOD: usize = 32;
 
-/// Encodes lines into a buffer, each sealed with the chain.
+/// Encodes lines into a buffer and adds the chain fields.
 #[derive(Debug)]
 pub(super) struct Encoder {
     tip: Tip,
     buffer: Vec<u8>,
-    /// Names objects, where they are not to be named by their UUID.
-    objects: Option<ObjectKey>,
-    clock: Clock,
+    /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
+    object_key: Option<ObjectKey>,
+    times: TimestampWriter,
 }
 
 impl Encoder {
-    /// Goes on where the chain stands.
-    pub(super) fn new(tip: Tip, objects: Option<ObjectKey>) -> Self {
-        Self { tip, buffer: Vec::new(), objects, clock: Clock::default() }
+    /// Continues the chain after `tip`.
+    pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
+        Self { tip, buffer: Vec::new(), object_key, times: TimestampWriter::default() }
     }
 
-    /// Where the chain stands.
+    /// The end of the chain.
     pub(super) fn tip(&self) -> Tip {
         self.tip
     }
 
-    /// The lines that are not taken yet.
+    /// The lines since the last [`clear`](Self::clear).
     pub(super) fn lines(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// Forgets the lines, because they are written.
+    /// Drops the lines once they are written.
     pub(super) fn clear(&mut self) {
         self.buffer.clear();
-        // One bad minute should not hold its memory for ever.
+        // A backlog makes the buffer large; this releases its memory.
         self.buffer.shrink_to(KEPT_BUFFER);
     }
 
-    /// One call.
+    /// A finished call.
     pub(super) fn call(&mut self, record: &Record) {
         let mut id = [0; 36];
         let mut source = [0; 36];
         let path = record.target.as_ref().map(target::path);
-        let (path, object) = self.named(path.as_deref());
+        let (path, object) = self.object_names(path.as_deref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
         self.line("call", record.time, |line| {
             line.word(key!("request_id"), record.request_id.encode(&mut id))
@@ -77,7 +77,7 @@ impl Encoder {
                 .list(key!("query_keys"), keys)
                 .number_or_null(key!("status"), record.status.map(|status| status.as_u16()))
                 .word(key!("outcome"), record.outcome.label())
-                .word_or_null(key!("cache"), record.cache.map(super::CacheResult::label))
+                .word_or_null(key!("cache"), record.cache.map(CacheResult::label))
                 .word_or_null(
                     key!("source_request_id"),
                     record.source_request_id.map(|id| id.encode(&mut source) as &str),
@@ -111,7 +111,7 @@ impl Encoder {
     pub(super) fn intent(&mut self, intent: &Intent) {
         let mut id = [0; 36];
         let path = intent.target.as_ref().map(target::path);
-        let (path, object) = self.named(path.as_deref());
+        let (path, object) = self.object_names(path.as_deref());
         self.line("intent", intent.time, |line| {
             line.word(key!("request_id"), intent.request_id.encode(&mut id))
                 .text_or_null(key!("caller"), intent.caller.as_deref())
@@ -123,7 +123,7 @@ impl Encoder {
         });
     }
 
-    /// A gateway took the trail into use.
+    /// A gateway opened the trail.
     pub(super) fn start(&mut self, now: SystemTime) {
         self.line("start", now, |line| {
             line.text(key!("gateway"), env!("CARGO_PKG_VERSION"))
@@ -131,19 +131,19 @@ impl Encoder {
         });
     }
 
-    /// The gateway closed the trail in good order.
+    /// The gateway closed the trail.
     pub(super) fn stop(&mut self, now: SystemTime) {
         self.line("stop", now, |_| {});
     }
 
-    /// Records that found no room while the trail could not be written.
+    /// Records were dropped because the queue was full.
     pub(super) fn gap(&mut self, now: SystemTime, lost: u64) {
         self.line("gap", now, |line| {
             line.number(key!("lost"), lost);
         });
     }
 
-    /// A last line that was never finished, taken out of the file.
+    /// Half a line was removed from the end of the file.
     pub(super) fn torn(&mut self, now: SystemTime, fragment: &[u8]) {
         self.line("torn", now, |line| {
             let text = String::from_utf8_lossy(fragment);
@@ -153,7 +153,7 @@ impl Encoder {
         });
     }
 
-    /// Lines at the end that do not belong to the chain, moved to a file of their own.
+    /// Bytes that do not continue the chain were moved into a file of their own.
     pub(super) fn damaged(&mut self, now: SystemTime, bytes: u64, sha256: Hash, file: &str) {
         self.line("damaged", now, |line| {
             line.number(key!("bytes"), bytes)
@@ -162,14 +162,14 @@ impl Encoder {
         });
     }
 
-    /// The file was taken away or replaced while it was written to, and has been put back.
+    /// The current file was removed or replaced, and has been restored.
     pub(super) fn restored(&mut self, now: SystemTime, file: &str) {
         self.line("restored", now, |line| {
             line.text(key!("file"), file);
         });
     }
 
-    /// The last checkpoint says that the trail was longer than it was found.
+    /// The last checkpoint vouches for lines up to `to` that are missing.
     pub(super) fn cut(&mut self, now: SystemTime, to: u64) {
         let from = self.tip.seq + 1;
         self.line("cut", now, |line| {
@@ -177,14 +177,14 @@ impl Encoder {
         });
     }
 
-    /// A call of a process that was cut off: it had a credential, and nobody knows what became of it.
+    /// A call had a credential when the last process was killed, and has no record.
     pub(super) fn unknown(&mut self, now: SystemTime, request_id: &str) {
         self.line("unknown", now, |line| {
             line.text(key!("request_id"), request_id);
         });
     }
 
-    /// Old files were deleted, as the settings ask.
+    /// Old files are about to be deleted.
     pub(super) fn retention(&mut self, now: SystemTime, removal: &Removal) {
         self.line("retention", now, |line| {
             line.number(key!("from"), removal.from)
@@ -193,56 +193,59 @@ impl Encoder {
         });
     }
 
-    /// A signed checkpoint over everything before it.
+    /// A checkpoint that signs everything before it.
     pub(super) fn checkpoint(&mut self, now: SystemTime, key: &SigningKey) -> Checkpoint {
-        let time = super::json::time_text(now);
-        let made = Checkpoint::sign(key, self.tip.seq + 1, time, self.tip.hash);
+        let time = time_text(now);
+        let checkpoint = Checkpoint::sign(key, self.tip.seq + 1, time, self.tip.hash);
         self.line("checkpoint", now, |line| {
-            line.text(key!("key"), &made.key).text(key!("signature"), &made.signature);
+            line.text(key!("key"), &checkpoint.key).text(key!("signature"), &checkpoint.signature);
         });
-        made
+        checkpoint
     }
 
-    /// The path as it is written down, and the object that it is about.
-    fn named<'p>(&self, path: Option<&'p str>) -> (Option<Cow<'p, str>>, Option<Cow<'p, str>>) {
+    /// The path and the object id, hashed if the settings ask for it.
+    fn object_names<'p>(
+        &self,
+        path: Option<&'p str>,
+    ) -> (Option<Cow<'p, str>>, Option<Cow<'p, str>>) {
         let Some(path) = path else { return (None, None) };
         let object = target::object_id(path);
-        match &self.objects {
+        match &self.object_key {
             None => (Some(Cow::Borrowed(path)), object.map(Cow::Borrowed)),
             Some(key) => {
                 let object = object.map(|object| Cow::Owned(key.name(object)));
-                (Some(target::rename_objects(Cow::Borrowed(path), key)), object)
+                (Some(target::hash_objects(Cow::Borrowed(path), key)), object)
             }
         }
     }
 
-    fn line(&mut self, kind: &str, time: SystemTime, fields: impl FnOnce(&mut Object<'_>)) {
+    fn line(&mut self, kind: &str, time: SystemTime, fields: impl FnOnce(&mut JsonObject<'_>)) {
         let start = self.buffer.len();
-        let mut object = Object::begin(&mut self.buffer, kind);
+        let mut object = JsonObject::begin(&mut self.buffer, kind);
         object.number(key!("schema"), SCHEMA).number(key!("seq"), self.tip.seq + 1).time(
             key!("time"),
             time,
-            &mut self.clock,
+            &mut self.times,
         );
         fields(&mut object);
-        self.tip.seal(&mut self.buffer, start);
+        self.tip.append(&mut self.buffer, start);
     }
 }
 
-/// Files that the rules of retention delete.
+/// The lines in the files that the retention deletes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Removal {
-    /// The first line's number.
+    /// The first line's `seq`.
     pub(super) from: u64,
-    /// The last line's number.
+    /// The last line's `seq`.
     pub(super) to: u64,
-    /// The last line's hash, which the first line that stays follows from.
+    /// The last line's hash: the `prev` of the first line that stays.
     pub(super) last_hash: Hash,
 }
 
-/// A batch at a hundred thousand calls a second.
+/// Enough for a batch at a hundred thousand calls a second.
 const KEPT_BUFFER: usize = 1 << 20;
-/// The longest fragment that is written down, in bytes: more than the longest line.
+/// The limit for the text of half a line, in bytes: more than the longest line.
 const MAX_FRAGMENT: usize = 16 * 1024;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::audit::{
-    Seal, Target,
+    ChainFields, Target,
     testing::{OBJECT, record},
 };
 
@@ -13,7 +13,7 @@ fn parse(encoder: &Encoder) -> Vec<Value> {
         .split_inclusive(|byte| *byte == b'\n')
         .map(|line| {
             let line = line.strip_suffix(b"\n").unwrap();
-            assert!(Seal::read(line).unwrap().holds());
+            assert!(ChainFields::read(line).unwrap().is_intact());
             serde_json::from_slice(line).unwrap()
         })
         .collect()

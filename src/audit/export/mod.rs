@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use self::{position::Position, reader::BatchReader};
-use super::{queue::Shared, read::ReadError};
+use super::{queue::RecordQueue, read::TrailReadError};
 use crate::{
     domain::Origin,
     error::Chain,
@@ -57,7 +57,7 @@ impl AuditExporter {
     pub(super) fn start(
         directory: &Path,
         collector: &Origin,
-        shared: Arc<Shared>,
+        shared: Arc<RecordQueue>,
     ) -> Result<Self, ExportError> {
         let position = Position::open(directory).map_err(ExportError::Position)?;
         let progress = Arc::new(ExportProgress::default());
@@ -110,7 +110,7 @@ struct Export {
     reader: BatchReader,
     position: Position,
     collector: Collector,
-    shared: Arc<Shared>,
+    shared: Arc<RecordQueue>,
     progress: Arc<ExportProgress>,
     backoff: Backoff,
 }
@@ -189,7 +189,7 @@ pub enum ExportError {
     Position(#[source] io::Error),
     /// The log cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] TrailReadError),
     /// TLS to the collector cannot be set up.
     #[error("TLS to the collector cannot be set up")]
     Tls(#[from] TlsError),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::audit::{
     directory::Segment,
     line,
-    read::{self, Lines, ReadError},
+    read::{self, Lines, TrailReadError},
 };
 
 /// Reads batches of lines.
@@ -29,7 +29,11 @@ impl BatchReader {
     }
 
     /// The next lines: at most `most`, and none behind `stable`.
-    pub(super) fn next(&mut self, most: usize, stable: u64) -> Result<Vec<Vec<u8>>, ReadError> {
+    pub(super) fn next(
+        &mut self,
+        most: usize,
+        stable: u64,
+    ) -> Result<Vec<Vec<u8>>, TrailReadError> {
         let mut batch = Vec::new();
         while batch.len() < most {
             let (file, position) = match self.current.take() {
@@ -61,7 +65,7 @@ impl BatchReader {
         most: usize,
         stable: u64,
         batch: &mut Vec<Vec<u8>>,
-    ) -> Result<Stop, ReadError> {
+    ) -> Result<Stop, TrailReadError> {
         let mut lines = Lines::open(file, position)?;
         loop {
             let before = lines.position();
@@ -69,25 +73,25 @@ impl BatchReader {
                 return Ok(Stop::Early(before));
             }
             let Some(text) = lines.next()? else { return Ok(Stop::EndOfFile(before)) };
-            let Some(place) = line::place(text) else { continue };
-            if place.seq > stable {
+            let Some(head) = line::line_head(text) else { continue };
+            if head.seq > stable {
                 return Ok(Stop::Early(before));
             }
-            if place.seq > self.last_seq {
-                self.last_seq = place.seq;
+            if head.seq > self.last_seq {
+                self.last_seq = head.seq;
                 batch.push(text.to_owned());
             }
         }
     }
 
     /// The file with that line, or the first file if the line was deleted.
-    fn file_of(&self, seq: u64) -> Result<Option<Segment>, ReadError> {
+    fn file_of(&self, seq: u64) -> Result<Option<Segment>, TrailReadError> {
         let files = read::files(&self.directory)?;
         let index = files.iter().rposition(|file| file.first_seq <= seq).unwrap_or(0);
         Ok(files.into_iter().nth(index))
     }
 
-    fn next_file(&self, file: &Segment) -> Result<Option<Segment>, ReadError> {
+    fn next_file(&self, file: &Segment) -> Result<Option<Segment>, TrailReadError> {
         let files = read::files(&self.directory)?;
         Ok(files.into_iter().find(|later| later.first_seq > file.first_seq))
     }
@@ -103,12 +107,15 @@ enum Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Settings, Trail, testing::record};
+    use crate::{
+        audit::{Settings, Trail, testing::record},
+        domain::ByteSize,
+    };
 
     #[test]
     fn every_line_is_read_once_whatever_the_batches() {
         let home = tempfile::tempdir().unwrap();
-        let settings = Settings { segment_bytes: 5_000, ..Settings::new(home.path()) };
+        let settings = Settings { segment_bytes: ByteSize(5_000), ..Settings::new(home.path()) };
         let trail = Trail::open(&settings).unwrap();
         for _ in 0..30 {
             trail.submit(record());
@@ -123,13 +130,13 @@ mod tests {
             for _ in 0..200 {
                 let lines = reader.next(most, last).unwrap();
                 assert!(lines.len() <= most);
-                seen.extend(lines.iter().map(|text| line::place(text).unwrap().seq));
+                seen.extend(lines.iter().map(|text| line::line_head(text).unwrap().seq));
             }
             assert_eq!(seen, (1..=last).collect::<Vec<_>>(), "batches of {most}");
         }
         let mut reader = BatchReader::new(home.path(), 10);
         let lines = reader.next(1000, 20).unwrap();
-        assert_eq!(line::place(&lines[0]).unwrap().seq, 11);
+        assert_eq!(line::line_head(&lines[0]).unwrap().seq, 11);
         assert_eq!(reader.last_seq(), 20, "not behind what is in stable storage");
     }
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     audit::{Segment, Settings, Trail, testing::record},
     body,
+    domain::{ByteSize, Span},
 };
 
 /// A collector on this machine that answers as it is told and remembers what it took.
@@ -56,7 +57,7 @@ impl Collector {
         let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
         for record in sent["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap() {
             let line = record["body"]["stringValue"].as_str().unwrap();
-            scene.taken.push(crate::audit::place(line.as_bytes()).unwrap().seq);
+            scene.taken.push(crate::audit::line_head(line.as_bytes()).unwrap().seq);
         }
         Ok(Response::new(Full::from("{}")))
     }
@@ -128,8 +129,8 @@ async fn old_files_stay_until_they_are_exported() {
     collector.0.lock().refusals = vec![503; 1000];
     let to = collector.serve().await;
     let settings = Settings {
-        segment_bytes: 1,
-        retain_for: Some(Duration::ZERO),
+        segment_bytes: ByteSize(1),
+        retain_for: Some(Span::from_secs(0)),
         compress_after: None,
         ..settings(home.path(), to)
     };

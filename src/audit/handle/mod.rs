@@ -1,4 +1,4 @@
-//! The handle the path holds.
+//! [`Trail`], the handle that the request path and the administration hold.
 
 use std::{
     io,
@@ -12,204 +12,230 @@ use parking_lot::Mutex;
 
 use super::{
     checkpoint::{self, Checkpoint, Publisher},
-    directory::{Directory, DirectoryError},
+    directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
     export::{AuditExporter, ExportError, ExportProgress},
     keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
-    observer::Watch,
-    queue::{Item, Shared, Unwritable},
+    observer::RecordObserver,
+    queue::{Item, RecordQueue, Unwritable},
     record::{Intent, Record},
     recover::{RecoverError, Recovered, Repair, recover},
-    retention::{Retention, Rules},
+    retention::{Retention, RetentionRules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
-    storage::{Files, Storage},
+    storage::{FileStorage, Storage},
     writer::Writer,
 };
 
-/// The open trail. Cheap to clone; all clones are one trail.
+/// The open trail. Clones are cheap and share it.
 #[derive(Clone, Debug)]
-pub struct Trail(Arc<Inner>);
+pub struct Trail(Arc<TrailInner>);
 
 #[derive(Debug)]
-struct Inner {
-    shared: Arc<Shared>,
+struct TrailInner {
+    queue: Arc<RecordQueue>,
     durability: Durability,
     directory: PathBuf,
-    thread: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
+    writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<AuditExporter>>,
 }
 
 impl Trail {
-    /// Opens the trail in the directory of the settings, or goes on with the one that is there.
+    /// Opens the trail in the directory of the settings, or begins a new one.
     ///
-    /// Blocks while it reads the end of the last file, and after a crash the files of the last
+    /// Blocks while it reads the end of the last file, and after a crash also the files of the last
     /// minutes.
-    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let directory = Directory::lock(&settings.directory)?;
-        let place = |named: &Option<PathBuf>, name| {
+    pub fn open(settings: &Settings) -> Result<Self, TrailOpenError> {
+        let directory = TrailDirectory::lock(&settings.directory)?;
+        let key_path = |named: &Option<PathBuf>, name| {
             named.clone().unwrap_or_else(|| settings.directory.join(name))
         };
-        let signing =
-            SigningKey::open(&place(&settings.signing_key, SIGNING_KEY), directory.path())?;
-        let objects = match settings.object_ids {
+        let signing_key =
+            SigningKey::open(&key_path(&settings.signing_key, SIGNING_KEY), directory.path())?;
+        let object_key = match settings.object_ids {
             ObjectIds::Plain => None,
-            ObjectIds::Hashed => Some(ObjectKey::open(&place(&settings.object_key, OBJECT_KEY))?),
+            ObjectIds::Hashed => {
+                Some(ObjectKey::open(&key_path(&settings.object_key, OBJECT_KEY))?)
+            }
         };
         let recovered = recover(&directory)?;
         let last_seq = recovered.tip.seq;
-        let mut encoder = Encoder::new(recovered.tip, objects);
-        report_found(&recovered, &mut encoder);
+        let mut encoder = Encoder::new(recovered.tip, object_key);
+        write_recovery_markers(&recovered, &mut encoder);
         encoder.start(SystemTime::now());
 
-        let at = |source| OpenError::File { path: settings.directory.clone(), source };
+        let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
         let segment = match recovered.segment {
             Some(segment) => segment,
             None => directory.create_segment(last_seq + 1).map_err(at)?,
         };
         let publisher = Publisher::new(directory.path());
-        let files = Files::open(directory, segment, settings.segment_bytes).map_err(at)?;
-        let shared = Arc::new(Shared::new(settings, last_seq));
-        let writer = Writer::new(Arc::clone(&shared), files, encoder, settings)
-            .with_checkpoints(signing, publisher, settings);
-        let trail = Self::start(settings, shared, writer).map_err(OpenError::Thread)?;
-        let exported = trail.export(settings)?;
-        trail.keep(settings, exported).map_err(OpenError::Thread)?;
+        let files = FileStorage::open(directory, segment, settings.segment_bytes.0).map_err(at)?;
+        let queue = Arc::new(RecordQueue::new(settings, last_seq));
+        let writer = Writer::new(Arc::clone(&queue), files, encoder, settings).with_checkpoints(
+            signing_key,
+            publisher,
+            settings,
+        );
+        let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
+        let exported = trail.start_exporter(settings)?;
+        trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
         Ok(trail)
     }
 
     fn start<S: Storage + 'static>(
         settings: &Settings,
-        shared: Arc<Shared>,
+        queue: Arc<RecordQueue>,
         writer: Writer<S>,
     ) -> io::Result<Self> {
-        let thread =
+        let writer =
             std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
-        Ok(Self(Arc::new(Inner {
-            shared,
+        Ok(Self(Arc::new(TrailInner {
+            queue,
             durability: settings.durability,
             directory: settings.directory.clone(),
-            thread: Mutex::new(Some(thread)),
+            writer: Mutex::new(Some(writer)),
             retention: Mutex::default(),
             exporter: Mutex::default(),
         })))
     }
 
-    fn export(&self, settings: &Settings) -> Result<Option<Arc<ExportProgress>>, OpenError> {
+    fn start_exporter(
+        &self,
+        settings: &Settings,
+    ) -> Result<Option<Arc<ExportProgress>>, TrailOpenError> {
         let Some(collector) = &settings.export_to else { return Ok(None) };
-        let shared = Arc::clone(&self.0.shared);
-        let exporter = AuditExporter::start(&settings.directory, collector, shared)?;
+        let queue = Arc::clone(&self.0.queue);
+        let exporter = AuditExporter::start(&settings.directory, collector, queue)?;
         let progress = Arc::clone(exporter.progress());
         *self.0.exporter.lock() = Some(exporter);
         Ok(Some(progress))
     }
 
-    fn keep(&self, settings: &Settings, exported: Option<Arc<ExportProgress>>) -> io::Result<()> {
-        let shared = Arc::clone(&self.0.shared);
-        let announce = move |removal| match shared.push_synced(Item::Retention(removal)) {
-            Ok(lasts) => matches!(lasts.blocking_recv(), Ok(Ok(()))),
+    fn start_retention(
+        &self,
+        settings: &Settings,
+        exported: Option<Arc<ExportProgress>>,
+    ) -> io::Result<()> {
+        let queue = Arc::clone(&self.0.queue);
+        let announce = move |removal| match queue.push_synced(Item::Retention(removal)) {
+            Ok(synced) => matches!(synced.blocking_recv(), Ok(Ok(()))),
             Err(_) => false,
         };
-        let rules = Rules { exported, ..Rules::from(settings) };
+        let rules = RetentionRules { exported, ..RetentionRules::from(settings) };
         let retention = Retention::start(&settings.directory, rules, announce)?;
         *self.0.retention.lock() = Some(retention);
         Ok(())
     }
 
-    /// Whether a call may be served: fails while the trail cannot be written and the setting is to
-    /// refuse. One atomic load.
+    /// Fails if the trail is not writable and the setting is to refuse calls. One atomic load.
     pub fn admit(&self) -> Result<(), Unwritable> {
-        self.0.shared.admit()
+        self.0.queue.admit()
     }
 
-    /// Which durability the trail was opened with.
+    /// The durability that the trail was opened with.
     pub fn durability(&self) -> Durability {
         self.0.durability
     }
 
-    /// Where the trail is.
+    /// The directory of the trail.
     pub fn directory(&self) -> &Path {
         &self.0.directory
     }
 
-    /// Hands over the record of a finished call. Never waits for the disk.
+    /// Queues the record of a finished call. Never waits for the disk.
     pub fn submit(&self, record: Record) {
-        self.0.shared.push(Item::Call(record));
+        self.0.queue.push(Item::Call(record));
     }
 
-    /// Writes down that a call is about to use a credential, and returns when that is in stable
-    /// storage.
+    /// Queues the intent of a call to use a credential, and returns when it is in stable storage.
     ///
-    /// Fails while the trail cannot be written and the setting is to refuse: the call must not go
-    /// on. The intent itself stays queued, and the call's record will say what became of it.
-    pub async fn intent(&self, intent: Intent) -> Result<(), Unwritable> {
-        self.synced(Item::Intent(intent)).await
+    /// Fails if the trail is not writable and the setting is to refuse calls; the call must not
+    /// continue then. The intent itself stays queued, and the record will tell how the call ended.
+    pub fn intent(
+        &self,
+        intent: Intent,
+    ) -> impl Future<Output = Result<(), Unwritable>> + Send + 'static + use<> {
+        self.submit_item_synced(Item::Intent(intent))
     }
 
-    /// Hands over the record of a finished call, and returns when it is in stable storage.
+    /// Queues the record of a finished call, and returns when it is in stable storage.
     ///
-    /// The record stays queued whatever this returns, also if the future is dropped.
+    /// The record stays queued if this fails, and if the future is dropped.
     pub fn submit_synced(
         &self,
         record: Record,
     ) -> impl Future<Output = Result<(), Unwritable>> + Send + 'static + use<> {
-        let queued = self.0.shared.push_synced(Item::Call(record));
-        let on_failure = self.0.shared.on_failure();
-        async move { outcome(queued, on_failure).await }
+        self.submit_item_synced(Item::Call(record))
     }
 
-    async fn synced(&self, item: Item) -> Result<(), Unwritable> {
-        let on_failure = self.0.shared.on_failure();
-        outcome(self.0.shared.push_synced(item), on_failure).await
+    fn submit_item_synced(
+        &self,
+        item: Item,
+    ) -> impl Future<Output = Result<(), Unwritable>> + Send + 'static + use<> {
+        let queued = self.0.queue.push_synced(item);
+        let on_failure = self.0.queue.on_failure();
+        async move {
+            let outcome = match queued {
+                Ok(synced) => synced
+                    .await
+                    .unwrap_or_else(|_| Err(Unwritable::new("the audit trail is closed"))),
+                Err(unwritable) => Err(unwritable),
+            };
+            match on_failure {
+                OnFailure::Refuse => outcome,
+                OnFailure::Continue => Ok(()),
+            }
+        }
     }
 
-    /// Shows every record to this watcher from now on, beside writing it. A trail has one watcher: a
-    /// second one sees nothing.
-    pub fn watch(&self, watcher: Arc<dyn Watch>) {
-        self.0.shared.watch(watcher);
+    /// Shows every record to this observer from now on. A trail has one observer: later ones are
+    /// ignored.
+    pub fn set_observer(&self, observer: Arc<dyn RecordObserver>) {
+        self.0.queue.set_observer(observer);
     }
 
-    /// The last checkpoint that was published, if there is one. Reads a small file.
+    /// The last published checkpoint, if there is one. Reads a small file.
     pub fn last_checkpoint(&self) -> Option<Checkpoint> {
         checkpoint::latest(&self.0.directory)
     }
 
-    /// How the trail is doing.
-    pub fn stats(&self) -> Stats {
-        let shared = &self.0.shared;
-        let (queued, lag) = shared.queued();
-        let unwritable = shared.unwritable();
+    /// The state and the counters of the trail.
+    pub fn stats(&self) -> TrailStats {
+        let queue = &self.0.queue;
+        let (queued, lag) = queue.queued();
+        let unwritable = queue.unwritable();
         let exported = self.0.exporter.lock().as_ref().map(|e| Arc::clone(e.progress()));
-        Stats {
+        TrailStats {
             writable: unwritable.is_none(),
             reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
             queued,
             lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
-            written: shared.written.load(Ordering::Relaxed),
-            lost: shared.lost.load(Ordering::Relaxed),
-            last_seq: shared.last_seq.load(Ordering::Relaxed),
-            synced_seq: shared.synced_seq.load(Ordering::Relaxed),
-            bytes: shared.bytes.load(Ordering::Relaxed),
+            written: queue.written.load(Ordering::Relaxed),
+            lost: queue.lost.load(Ordering::Relaxed),
+            last_seq: queue.last_seq.load(Ordering::Relaxed),
+            synced_seq: queue.synced_seq.load(Ordering::Relaxed),
+            bytes: queue.bytes.load(Ordering::Relaxed),
             exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
             export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
         }
     }
 
-    /// Writes everything that is queued, syncs it, marks the end, and says the last line's number.
-    /// A collector that keeps up gets two seconds for the last lines.
+    /// Writes and syncs everything that is queued, adds a `stop` line, and returns the last line's
+    /// `seq`. A collector that keeps up gets two seconds for the last lines.
     ///
-    /// Blocks. What other handles submit afterwards is counted as lost.
+    /// Blocks. Records that other handles submit afterwards are dropped and counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
         let retention = self.0.retention.lock().take();
         if let Some(retention) = retention {
             retention.stop();
         }
-        self.0.shared.close();
-        let thread = self.0.thread.lock().take();
-        let outcome = match thread.map(JoinHandle::join) {
+        self.0.queue.close();
+        let writer = self.0.writer.lock().take();
+        let outcome = match writer.map(JoinHandle::join) {
             Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(Unwritable { reason: "the audit thread failed".into() }),
-            None => Ok(self.0.shared.last_seq.load(Ordering::Relaxed)),
+            Some(Err(_)) => Err(Unwritable::new("the audit thread failed")),
+            None => Ok(self.0.queue.last_seq.load(Ordering::Relaxed)),
         };
         if let (Some(exporter), Ok(last)) = (self.0.exporter.lock().take(), &outcome) {
             exporter.finish(*last);
@@ -218,32 +244,17 @@ impl Trail {
     }
 }
 
-impl Drop for Inner {
+impl Drop for TrailInner {
     fn drop(&mut self) {
-        // The thread writes what is left; nobody waits for it here.
-        self.shared.close();
+        // The writer thread writes what is queued; this does not wait for it.
+        self.queue.close();
     }
 }
 
-type Queued = Result<tokio::sync::oneshot::Receiver<Result<(), Unwritable>>, Unwritable>;
-
-async fn outcome(queued: Queued, on_failure: OnFailure) -> Result<(), Unwritable> {
-    let outcome = match queued {
-        Ok(waiting) => waiting
-            .await
-            .unwrap_or_else(|_| Err(Unwritable { reason: "the audit trail is closed".into() })),
-        Err(unwritable) => Err(unwritable),
-    };
-    match on_failure {
-        OnFailure::Refuse => outcome,
-        OnFailure::Continue => Ok(()),
-    }
-}
-
-/// Writes down what the last process left behind.
-fn report_found(found: &Recovered, encoder: &mut Encoder) {
+/// Logs what the recovery found, and encodes its markers.
+fn write_recovery_markers(recovered: &Recovered, encoder: &mut Encoder) {
     let now = SystemTime::now();
-    match &found.repair {
+    match &recovered.repair {
         None => {}
         Some(Repair::Torn(fragment)) => {
             tracing::warn!(
@@ -256,36 +267,36 @@ fn report_found(found: &Recovered, encoder: &mut Encoder) {
             tracing::error!(
                 bytes,
                 file,
-                "the end of the audit trail is damaged and set aside; look at it with `audit verify`"
+                "the end of the audit trail was damaged and is moved aside; examine it with `audit verify`"
             );
             encoder.damaged(now, *bytes, *sha256, file);
         }
     }
-    if let Some(to) = found.cut_to {
+    if let Some(to) = recovered.cut_to {
         tracing::error!(
-            from = found.tip.seq + 1,
+            from = recovered.tip.seq + 1,
             to,
-            "the audit trail is shorter than its last checkpoint; look at it with `audit verify`"
+            "the audit trail is shorter than its last checkpoint; examine it with `audit verify`"
         );
         encoder.cut(now, to);
     }
-    if !found.unknown.is_empty() {
+    if !recovered.unknown.is_empty() {
         tracing::warn!(
-            calls = found.unknown.len(),
-            "the last process was cut off during calls; the audit trail says that their outcome is unknown"
+            calls = recovered.unknown.len(),
+            "the last process was killed during calls; the audit trail marks their outcome as unknown"
         );
     }
-    for request_id in &found.unknown {
+    for request_id in &recovered.unknown {
         encoder.unknown(now, request_id);
     }
 }
 
-/// How the trail is doing.
+/// The state and the counters of a trail.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Stats {
-    /// Whether it can be written.
+pub struct TrailStats {
+    /// Whether the last write and the last sync succeeded.
     pub writable: bool,
-    /// Why not, if not.
+    /// Why not.
     pub reason: Option<String>,
     /// How many records wait to be written.
     pub queued: usize,
@@ -293,45 +304,45 @@ pub struct Stats {
     pub lag_ms: u64,
     /// How many lines this process has written.
     pub written: u64,
-    /// How many records found no room since this process started.
+    /// How many records this process has dropped.
     pub lost: u64,
-    /// The number of the last line that is with the kernel.
+    /// The last line that the kernel has.
     pub last_seq: u64,
-    /// The number of the last line that is in stable storage.
+    /// The last line that is in stable storage.
     pub synced_seq: u64,
     /// How many bytes this process has written.
     pub bytes: u64,
-    /// The number of the last line that the collector has, if there is one.
+    /// The last line that the collector has accepted, if there is a collector.
     pub exported_seq: Option<u64>,
-    /// Whether the collector cannot be reached, or does not take what it is sent.
+    /// Whether the last export failed.
     pub export_failing: bool,
 }
 
 /// Why a trail cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum TrailOpenError {
     /// The directory cannot be used.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    Directory(#[from] TrailDirectoryError),
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The export cannot begin.
+    /// The export cannot start.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// What is there cannot be gone on with.
+    /// The existing trail cannot be continued.
     #[error(transparent)]
     Recover(#[from] RecoverError),
-    /// No file can be made.
+    /// A file cannot be created.
     #[error("the audit directory {} cannot be written", path.display())]
     File {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The writer's thread cannot be started.
+    /// A thread cannot be started.
     #[error("the audit trail's thread cannot be started")]
     Thread(#[source] io::Error),
 }

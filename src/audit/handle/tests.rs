@@ -7,10 +7,13 @@ use std::{
 use parking_lot::Condvar;
 
 use super::*;
-use crate::audit::{
-    Segment,
-    storage::Stable,
-    testing::{Seen, check, record},
+use crate::{
+    audit::{
+        Segment,
+        storage::Syncable,
+        testing::{Seen, check, record},
+    },
+    domain::ByteSize,
 };
 
 /// A trail in a directory of its own.
@@ -165,7 +168,7 @@ fn intent(record: &Record) -> Intent {
 #[tokio::test]
 async fn a_call_that_lasted_for_many_files_is_unknown_after_a_crash() {
     let home = tempfile::tempdir().unwrap();
-    let settings = Settings { segment_bytes: 2_000, ..Settings::new(home.path()) };
+    let settings = Settings { segment_bytes: ByteSize(2_000), ..Settings::new(home.path()) };
     let trail = Trail::open(&settings).unwrap();
     let slow = intent(&record());
     let lost = slow.request_id.to_string();
@@ -230,7 +233,7 @@ fn a_damaged_end_is_set_aside_and_named() {
     assert_eq!(fs::read(aside).unwrap(), [0; 4096]);
     // A loss of power does this, but so does someone who spoils the end: a person must look.
     let [problem] = &check(home.path()).problems[..] else { panic!("one problem") };
-    assert!(matches!(problem.kind, crate::audit::ProblemKind::Damaged { .. }));
+    assert!(matches!(problem.kind, crate::audit::TrailProblemKind::Damaged { .. }));
 }
 
 /// A disk that can be told to be full, and to hold a sync back.
@@ -272,7 +275,7 @@ impl Disk {
     }
 }
 
-impl Stable for Disk {
+impl Syncable for Disk {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.0.lock();
         if state.sync_fails {
@@ -300,15 +303,15 @@ impl Storage for Disk {
         Ok(room)
     }
 
-    fn stable(&self) -> Arc<dyn Stable> {
+    fn syncable(&self) -> Arc<dyn Syncable> {
         Arc::new(self.clone())
     }
 
-    fn rotate(&mut self, _next_seq: u64, _now: SystemTime) -> Option<Arc<dyn Stable>> {
+    fn rotate(&mut self, _next_seq: u64, _now: SystemTime) -> Option<Arc<dyn Syncable>> {
         None
     }
 
-    fn check(&mut self) -> io::Result<Option<String>> {
+    fn restore_if_missing(&mut self) -> io::Result<Option<String>> {
         let mut state = self.0.0.lock();
         if !std::mem::take(&mut state.is_replaced) {
             return Ok(None);
@@ -319,10 +322,10 @@ impl Storage for Disk {
 }
 
 fn on(disk: &Disk, settings: &Settings) -> Trail {
-    let shared = Arc::new(Shared::new(settings, 0));
+    let queue = Arc::new(RecordQueue::new(settings, 0));
     let encoder = Encoder::new(crate::audit::Tip::START, None);
-    let writer = Writer::new(Arc::clone(&shared), disk.clone(), encoder, settings);
-    Trail::start(settings, shared, writer).unwrap()
+    let writer = Writer::new(Arc::clone(&queue), disk.clone(), encoder, settings);
+    Trail::start(settings, queue, writer).unwrap()
 }
 
 fn quick() -> Settings {
@@ -385,7 +388,7 @@ fn with_continue_calls_go_on_and_what_finds_no_room_is_counted() {
 fn a_watcher_sees_every_record_once_also_while_the_disk_is_full() {
     let disk = Disk::default();
     let (trail, seen) = (on(&disk, &quick()), Arc::new(Seen::default()));
-    trail.watch(Arc::<Seen>::clone(&seen));
+    trail.set_observer(Arc::<Seen>::clone(&seen));
     let calls: Vec<_> = (0..60).map(|_| record()).collect();
     for (room, twenty) in [None, Some(100), None].into_iter().zip(calls.chunks(20)) {
         disk.set(|state| state.room = room);
@@ -430,7 +433,7 @@ async fn synced_calls_share_a_sync() {
     let trail = on(&disk, &quick());
     let before = disk.0.0.lock().syncs;
     let waiting: Vec<_> = {
-        // The writer cannot finish a batch while the disk is held, so these gather behind it.
+        // The writer cannot finish a batch while the disk is held, so these collect behind it.
         let held = disk.0.0.lock();
         let waiting = (0..64).map(|_| trail.submit_synced(record())).collect();
         drop(held);

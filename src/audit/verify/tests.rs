@@ -1,10 +1,13 @@
-use std::fs;
+use std::{fs, path::PathBuf};
 
-use super::{ProblemKind as K, *};
-use crate::audit::{
-    Settings, Trail,
-    chain::{Seal, Tip},
-    testing::record,
+use super::{TrailProblemKind as K, *};
+use crate::{
+    audit::{
+        Settings, Trail,
+        chain::{ChainFields, Tip},
+        testing::record,
+    },
+    domain::{ByteSize, Span},
 };
 
 /// Three files of a trail: `start`, six calls in pairs, each pair signed, and a `stop`.
@@ -17,7 +20,7 @@ impl Scene {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let settings = Settings {
-            segment_bytes: 2_500,
+            segment_bytes: ByteSize(2_500),
             checkpoint_records: 2,
             compress_after: None,
             ..Settings::new(home.path())
@@ -43,11 +46,11 @@ impl Scene {
         Self { home, files }
     }
 
-    fn check(&self) -> Report {
-        self.check_against(Against::default())
+    fn check(&self) -> VerifyReport {
+        self.check_against(VerifyOptions::default())
     }
 
-    fn check_against(&self, against: Against) -> Report {
+    fn check_against(&self, against: VerifyOptions) -> VerifyReport {
         for (path, lines) in &self.files {
             fs::write(path, lines.join("\n") + "\n").unwrap();
         }
@@ -73,21 +76,21 @@ impl Scene {
         let mut tip = None;
         for (f, (_, lines)) in self.files.iter_mut().enumerate() {
             for (l, text) in lines.iter_mut().enumerate() {
-                let seal = Seal::read(text.as_bytes()).unwrap();
-                let seq = crate::audit::place(text.as_bytes()).unwrap().seq;
+                let fields = ChainFields::read(text.as_bytes()).unwrap();
+                let seq = crate::audit::line_head(text.as_bytes()).unwrap().seq;
                 if (f, l) < (file, line) {
-                    tip = Some(Tip { seq, hash: seal.stated });
+                    tip = Some(Tip { seq, hash: fields.stated });
                     continue;
                 }
                 let head = text.split_once(",\"prev\"").unwrap().0.to_owned();
-                let from = tip.get_or_insert(Tip { seq: seq - 1, hash: seal.prev });
+                let from = tip.get_or_insert(Tip { seq: seq - 1, hash: fields.prev });
                 let head = head.replacen(
                     &format!("\"seq\":{seq},"),
                     &format!("\"seq\":{},", from.seq + 1),
                     1,
                 );
                 let mut sealed = head.into_bytes();
-                from.seal(&mut sealed, 0);
+                from.append(&mut sealed, 0);
                 *text = String::from_utf8(sealed).unwrap().trim_end().to_owned();
             }
         }
@@ -99,10 +102,10 @@ fn is_call(line: &str) -> bool {
 }
 
 fn seq(line: &str) -> u64 {
-    crate::audit::place(line.as_bytes()).unwrap().seq
+    crate::audit::line_head(line.as_bytes()).unwrap().seq
 }
 
-fn first(report: &Report) -> Option<(u64, K)> {
+fn first(report: &VerifyReport) -> Option<(u64, K)> {
     report.problems.first().map(|problem| (problem.line, problem.kind.clone()))
 }
 
@@ -165,10 +168,10 @@ fn a_forged_record_is_named() {
     // Its own hash and its link to the record before are right.
     let mut forged = scene.lines(1)[at].split_once(",\"prev\"").unwrap().0.to_owned();
     forged = forged.replace("billing", "nobody");
-    let seal = Seal::read(scene.lines(1)[at].as_bytes()).unwrap();
-    let mut tip = Tip { seq: seq(&scene.lines(1)[at]) - 1, hash: seal.prev };
+    let fields = ChainFields::read(scene.lines(1)[at].as_bytes()).unwrap();
+    let mut tip = Tip { seq: seq(&scene.lines(1)[at]) - 1, hash: fields.prev };
     let mut sealed = forged.into_bytes();
-    tip.seal(&mut sealed, 0);
+    tip.append(&mut sealed, 0);
     let forged = String::from_utf8(sealed).unwrap().trim_end().to_owned();
 
     scene.lines(1).insert(at, forged.clone());
@@ -237,7 +240,7 @@ fn another_key_is_named() {
     let scene = Scene::new();
     let other = Scene::new();
     let key = PublicKey::read(&other.home.path().join(PUBLIC_KEY)).unwrap();
-    let against = Against { key: Some(key), ..Against::default() };
+    let against = VerifyOptions { key: Some(key), ..VerifyOptions::default() };
     assert!(matches!(first(&scene.check_against(against)), Some((_, K::OtherKey { .. }))));
 }
 
@@ -254,7 +257,7 @@ fn a_cut_tail_is_named_by_the_last_checkpoint() {
     let checkpoint = checkpoint::latest(scene.home.path()).unwrap();
     scene.forget_checkpoint_file();
     assert_eq!(scene.check().problems, []);
-    let against = Against { checkpoints: vec![checkpoint], ..Against::default() };
+    let against = VerifyOptions { checkpoints: vec![checkpoint], ..VerifyOptions::default() };
     assert_eq!(first(&scene.check_against(against)).unwrap().1, K::CutTail { to: last });
 }
 
@@ -267,7 +270,7 @@ fn a_cut_tail_is_on_the_trail_itself_once_a_gateway_has_started() {
     scene.lines(end).truncate(kept);
     scene.check();
     Trail::open(&Settings::new(scene.home.path())).unwrap().close().unwrap();
-    let report = verify(scene.home.path(), Against::default(), |_| {}).unwrap();
+    let report = verify(scene.home.path(), VerifyOptions::default(), |_| {}).unwrap();
     assert_eq!(first(&report).unwrap().1, K::FoundCut { from: last - 1, to: last });
 }
 
@@ -285,7 +288,7 @@ fn a_trail_from_a_checkpoint_of_another_time_is_named() {
     let trail = Trail::open(&Settings::new(scene.home.path())).unwrap();
     (0..4).for_each(|_| trail.submit(record()));
     trail.close().unwrap();
-    let against = Against { checkpoints: vec![checkpoint], ..Against::default() };
+    let against = VerifyOptions { checkpoints: vec![checkpoint], ..VerifyOptions::default() };
     let report = verify(scene.home.path(), against, |_| {}).unwrap();
     assert!(matches!(first(&report), Some((_, K::Rewritten { .. }))), "{report:?}");
 }
@@ -294,7 +297,7 @@ fn a_trail_from_a_checkpoint_of_another_time_is_named() {
 fn files_deleted_by_the_rules_are_no_problem() {
     let scene = Scene::new();
     let settings = Settings {
-        retain_for: Some(std::time::Duration::ZERO),
+        retain_for: Some(Span::from_secs(0)),
         compress_after: None,
         ..Settings::new(scene.home.path())
     };
@@ -305,7 +308,7 @@ fn files_deleted_by_the_rules_are_no_problem() {
         std::thread::yield_now();
     }
     trail.close().unwrap();
-    let report = verify(scene.home.path(), Against::default(), |_| {}).unwrap();
+    let report = verify(scene.home.path(), VerifyOptions::default(), |_| {}).unwrap();
     assert!(report.first_seq > Some(1));
     assert_eq!(report.problems, []);
 }
@@ -322,7 +325,7 @@ fn a_trail_without_its_oldest_files_recovers_from_a_damaged_end() {
     bytes.push(b'\n');
     fs::write(&last.0, bytes).unwrap();
     Trail::open(&Settings::new(scene.home.path())).unwrap().close().unwrap();
-    let report = verify(scene.home.path(), Against::default(), |_| {}).unwrap();
+    let report = verify(scene.home.path(), VerifyOptions::default(), |_| {}).unwrap();
     let kinds: Vec<_> = report.problems.iter().map(|problem| &problem.kind).collect();
     assert!(matches!(kinds[..], [K::Removed { from: 1, .. }, K::Damaged { .. }]), "{kinds:?}");
 }
@@ -330,7 +333,7 @@ fn a_trail_without_its_oldest_files_recovers_from_a_damaged_end() {
 #[test]
 fn a_trail_that_is_being_written_can_be_checked() {
     let home = tempfile::tempdir().unwrap();
-    let settings = Settings { segment_bytes: 20_000, ..Settings::new(home.path()) };
+    let settings = Settings { segment_bytes: ByteSize(20_000), ..Settings::new(home.path()) };
     let trail = Trail::open(&settings).unwrap();
     let writing = trail.clone();
     let writer = std::thread::spawn(move || {
@@ -340,7 +343,7 @@ fn a_trail_that_is_being_written_can_be_checked() {
         }
     });
     while !writer.is_finished() {
-        let report = verify(home.path(), Against::default(), |_| {}).unwrap();
+        let report = verify(home.path(), VerifyOptions::default(), |_| {}).unwrap();
         assert_eq!(report.problems, []);
     }
     writer.join().unwrap();

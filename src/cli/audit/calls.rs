@@ -1,27 +1,27 @@
-//! Goes through the calls of a trail that fit.
+//! Iterates over the calls of a trail that match a filter.
 
 use std::{ops::ControlFlow, path::Path};
 
-use super::{AuditError, filter::Filter, progress::Progress};
-use crate::audit::{self, Call, Found};
+use super::{error::AuditError, filter::CallFilter, progress::ReadProgress};
+use crate::audit::{self, CallLine, ReadItem};
 
-/// Hands every call that fits, and its line, to `use_call`, until that breaks.
+/// Passes every matching call and its line to `visit`, until that breaks.
 pub(super) fn for_each(
     directory: &Path,
-    filter: &Filter,
-    mut use_call: impl FnMut(&Call<'_>, &[u8]) -> Result<ControlFlow<()>, AuditError>,
+    filter: &CallFilter,
+    mut visit: impl FnMut(&CallLine<'_>, &[u8]) -> Result<ControlFlow<()>, AuditError>,
 ) -> Result<(), AuditError> {
     let (since, until) = filter.range();
     let files = audit::files_between(directory, since, until)?;
-    let mut progress = Progress::over(&files);
+    let mut progress = ReadProgress::over(&files);
     let filter = filter.prepare(directory)?;
-    audit::read_through(&files, |found| match found {
-        Found::File(file) => {
+    audit::read_through(&files, |item| match item {
+        ReadItem::File(file) => {
             progress.file(file);
             Ok(ControlFlow::Continue(()))
         }
-        Found::Line(line) => match filter.matching(line) {
-            Some(call) => use_call(&call, line),
+        ReadItem::Line(line) => match filter.matching(line) {
+            Some(call) => visit(&call, line),
             None => Ok(ControlFlow::Continue(())),
         },
     })

@@ -1,4 +1,4 @@
-//! Which calls are meant.
+//! The filter options of the `audit` commands.
 
 use std::{
     fmt,
@@ -10,34 +10,34 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 
-use super::AuditError;
-use crate::audit::{self, Call, OBJECT_KEY, ObjectKey};
+use super::error::AuditError;
+use crate::audit::{self, CallLine, OBJECT_KEY, ObjectKey};
 
-/// Every condition that is given must hold.
+/// A call matches if it meets all given conditions.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Filter {
+pub(super) struct CallFilter {
     /// From this moment: 2026-03-01, 2026-03-01T08:00:00Z, or how long ago: 30m, 24h, 7d
     #[arg(long, value_name = "TIME")]
-    since: Option<Moment>,
+    since: Option<FilterTime>,
     /// Before this moment
     #[arg(long, value_name = "TIME")]
-    until: Option<Moment>,
+    until: Option<FilterTime>,
     /// The caller's name
     #[arg(long, value_name = "NAME")]
     caller: Option<String>,
     /// The operation: subtenant.get, subtenant.*, *.get
     #[arg(long, value_name = "OPERATION")]
     operation: Option<String>,
-    /// The caller's status: 200, or 4xx
+    /// The status sent to the caller: 200, or 4xx
     #[arg(long, value_name = "STATUS")]
-    status: Option<Status>,
-    /// What became of the call
+    status: Option<StatusPattern>,
+    /// The outcome of the call
     #[arg(long, value_name = "OUTCOME", value_parser = ["forwarded", "cached", "refused", "failed"])]
     outcome: Option<String>,
     /// The object's UUID
     #[arg(long, value_name = "UUID")]
     object: Option<String>,
-    /// The key objects are hashed with, if it is not beside the trail
+    /// The key that hashes object ids, if it is not in the trail's directory
     #[arg(long, value_name = "FILE", requires = "object")]
     object_key: Option<PathBuf>,
     /// The call's identifier, as X-Request-Id gave it
@@ -45,24 +45,25 @@ pub(super) struct Filter {
     request_id: Option<String>,
 }
 
-impl Filter {
-    /// The moments the files can be chosen by.
+impl CallFilter {
+    /// The time range, which selects the files to read.
     pub(super) fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        let moment = |moment: &Option<Moment>| moment.as_ref().map(|moment| moment.at);
-        (moment(&self.since), moment(&self.until))
+        let at = |time: &Option<FilterTime>| time.as_ref().map(|time| time.at);
+        (at(&self.since), at(&self.until))
     }
 
-    /// Gets ready to look at many lines.
-    pub(super) fn prepare(&self, directory: &Path) -> Result<Prepared<'_>, AuditError> {
-        let beside = directory.join(OBJECT_KEY);
-        let key = self.object_key.as_deref().or_else(|| beside.exists().then_some(&*beside));
-        let renamed = match (&self.object, key) {
+    /// Prepares the filter for many lines.
+    pub(super) fn prepare(&self, directory: &Path) -> Result<PreparedFilter<'_>, AuditError> {
+        let default_key = directory.join(OBJECT_KEY);
+        let key =
+            self.object_key.as_deref().or_else(|| default_key.exists().then_some(&*default_key));
+        let hashed = match (&self.object, key) {
             (Some(object), Some(key)) => Some(ObjectKey::read(key)?.name(object)),
             _ => None,
         };
         let needle = |key: &str, value: &Option<String>| {
             let value = value.as_deref()?;
-            // Only text that the trail writes as it is; the rest is found by reading every line.
+            // Only for text that a line holds without escapes; otherwise every line is parsed.
             let plain =
                 value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
             plain.then(|| Finder::new(&format!("\"{key}\":\"{value}\"")).into_owned())
@@ -74,70 +75,70 @@ impl Filter {
             needle("operation", &self.operation.clone().filter(|name| !name.contains('*'))),
             self.status.map(|status| Finder::new(&format!("\"status\":{status}")).into_owned()),
         ];
-        Ok(Prepared {
+        Ok(PreparedFilter {
             filter: self,
             object: self.object.as_ref().map(|object| object.to_ascii_lowercase()),
-            renamed,
+            hashed,
             needles: needles.into_iter().flatten().collect(),
         })
     }
 }
 
-/// A filter with what it needs at hand.
+/// A filter with precomputed search texts.
 #[derive(Debug)]
-pub(super) struct Prepared<'a> {
-    filter: &'a Filter,
+pub(super) struct PreparedFilter<'a> {
+    filter: &'a CallFilter,
     object: Option<String>,
-    /// The object's name in a trail that hashes them.
-    renamed: Option<String>,
-    /// Texts that every line that fits has in it: most lines need not be parsed.
+    /// The object's name in a trail with hashed object ids.
+    hashed: Option<String>,
+    /// Every matching line contains these texts, so most other lines need no parsing.
     needles: Vec<Finder<'static>>,
 }
 
-impl Prepared<'_> {
-    /// The line's call, if it is one that fits.
-    pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<Call<'l>> {
+impl PreparedFilter<'_> {
+    /// The line's call, if it matches.
+    pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<CallLine<'l>> {
         if self.needles.iter().any(|needle| needle.find(line).is_none()) {
             return None;
         }
-        let place = audit::place(line)?;
-        let Filter { since, until, .. } = self.filter;
-        let in_time = since.as_ref().is_none_or(|since| place.time >= since.text.as_str())
-            && until.as_ref().is_none_or(|until| place.time < until.text.as_str());
+        let head = audit::line_head(line)?;
+        let CallFilter { since, until, .. } = self.filter;
+        let in_time = since.as_ref().is_none_or(|since| head.time >= since.text.as_str())
+            && until.as_ref().is_none_or(|until| head.time < until.text.as_str());
         if !in_time {
             return None;
         }
-        audit::call(line).filter(|call| self.fits(call))
+        audit::call_line(line).filter(|call| self.matches(call))
     }
 
-    fn fits(&self, call: &Call<'_>) -> bool {
+    fn matches(&self, call: &CallLine<'_>) -> bool {
         let same = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        let Filter { caller, outcome, request_id, status, operation, .. } = self.filter;
+        let CallFilter { caller, outcome, request_id, status, operation, .. } = self.filter;
         same(caller, call.caller.as_deref())
             && same(outcome, Some(&call.outcome))
             && same(request_id, Some(&call.request_id))
-            && self.fits_object(call.object_id.as_deref())
+            && self.matches_object(call.object_id.as_deref())
             && status.is_none_or(|status| call.status.is_some_and(|s| status.matches(s)))
-            && operation
-                .as_deref()
-                .is_none_or(|wanted| call.operation.as_deref().is_some_and(|o| fits(wanted, o)))
+            && operation.as_deref().is_none_or(|wanted| {
+                call.operation.as_deref().is_some_and(|o| operation_matches(wanted, o))
+            })
     }
 
-    fn fits_object(&self, found: Option<&str>) -> bool {
+    fn matches_object(&self, found: Option<&str>) -> bool {
         match (&self.object, found) {
             (None, _) => true,
             (Some(object), Some(found)) => {
-                found.eq_ignore_ascii_case(object) || self.renamed.as_deref() == Some(found)
+                found.eq_ignore_ascii_case(object) || self.hashed.as_deref() == Some(found)
             }
             (Some(_), None) => false,
         }
     }
 }
 
-/// Names of the trail may be those of an older configuration, so this is plain text matching.
-fn fits(pattern: &str, operation: &str) -> bool {
+/// Compares texts, because a trail may hold operations of an older configuration.
+fn operation_matches(pattern: &str, operation: &str) -> bool {
     let part = |pattern: &str, part: &str| pattern == "*" || pattern == part;
     match (pattern.split_once('.'), operation.split_once('.')) {
         (None, _) => pattern == "*" || pattern == operation,
@@ -146,14 +147,14 @@ fn fits(pattern: &str, operation: &str) -> bool {
     }
 }
 
-/// A moment, and the text it has in the trail: those compare as time does.
+/// A time, and its text in the trail. The texts sort like the times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Moment {
+struct FilterTime {
     at: Timestamp,
     text: String,
 }
 
-impl FromStr for Moment {
+impl FromStr for FilterTime {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -182,12 +183,12 @@ fn ago(text: &str) -> Option<Timestamp> {
 
 /// `404` or `4xx`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
+enum StatusPattern {
     Exactly(u16),
     Class(u16),
 }
 
-impl Status {
+impl StatusPattern {
     fn matches(self, status: u16) -> bool {
         match self {
             Self::Exactly(wanted) => wanted == status,
@@ -197,7 +198,7 @@ impl Status {
 }
 
 /// The beginning of the number.
-impl fmt::Display for Status {
+impl fmt::Display for StatusPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exactly(number) | Self::Class(number) => number.fmt(f),
@@ -205,7 +206,7 @@ impl fmt::Display for Status {
     }
 }
 
-impl FromStr for Status {
+impl FromStr for StatusPattern {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

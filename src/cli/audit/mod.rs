@@ -1,9 +1,11 @@
-//! `audit …`: reads the trail, while a gateway writes it or long after.
+//! `audit …`: reads the trail, also while a gateway writes it.
 //!
-//! Nothing here writes to the trail or takes its lock.
+//! No command writes to the trail or takes its lock.
 
 mod calls;
+mod error;
 mod filter;
+mod location;
 mod output;
 mod progress;
 mod query;
@@ -19,7 +21,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use crate::audit::{KeyError, ReadError, VerifyError};
+pub use error::AuditError;
+pub use location::TrailLocation;
 
 /// Reads the audit trail.
 #[derive(Debug, Args)]
@@ -30,45 +33,33 @@ pub struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the calls that fit
+    /// Show the calls that match the conditions
     Query(query::QueryArgs),
-    /// Show the last calls, and new ones as they come
+    /// Show the last calls, and new ones as they are written
     Tail(tail::TailArgs),
-    /// Sum up calls, errors, times and volumes, in the terminal or as a page
+    /// Sum up calls, errors, times and volumes, in the terminal or as an HTML page
     Report(report::ReportArgs),
     /// Check that no record was changed, removed, reordered or inserted
     Verify(verify::VerifyArgs),
-    /// Write the entries of `callers` that would allow what was called
+    /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
 }
 
-/// Where the trail is.
-#[derive(Clone, Debug, Default, Args)]
-pub struct Source {
-    /// A configuration file, for the directory it names; may be repeated, later files win
-    #[arg(long, value_name = "FILE", conflicts_with = "directory")]
-    config: Vec<PathBuf>,
-    /// The trail's directory
-    #[arg(long, value_name = "DIR")]
-    directory: Option<PathBuf>,
-}
-
 impl AuditArgs {
-    /// The directory that was named, or else the configuration files that name it (none: those that
-    /// `serve` would read).
+    /// The trail's directory, or else the configuration files that name it. An empty list means the
+    /// files that `serve` would read.
     pub fn source(&self) -> Result<&Path, &[PathBuf]> {
-        let source = match &self.command {
-            Command::Query(args) => &args.source,
-            Command::Tail(args) => &args.source,
-            Command::Report(args) => &args.source,
-            Command::Verify(args) => &args.source,
-            Command::SuggestPolicy(args) => &args.source,
-        };
-        source.directory.as_deref().ok_or(&source.config)
+        match &self.command {
+            Command::Query(args) => args.location.get(),
+            Command::Tail(args) => args.location.get(),
+            Command::Report(args) => args.location.get(),
+            Command::Verify(args) => args.location.get(),
+            Command::SuggestPolicy(args) => args.location.get(),
+        }
     }
 
-    /// Reads the trail in that directory and prints to `out`.
-    pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<Verdict, AuditError> {
+    /// Runs the command on the trail in `directory`, and prints to `out`.
+    pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<AuditExit, AuditError> {
         if !directory.is_dir() {
             return Err(AuditError::NoDirectory { path: directory.to_owned() });
         }
@@ -76,64 +67,29 @@ impl AuditArgs {
             Command::Query(args) => query::run(args, directory, out),
             Command::Tail(args) => tail::run(args, directory, out),
             Command::Report(args) => report::run(args, directory, out),
-            Command::Verify(args) => return verify::run(args, directory, out),
+            Command::Verify(args) => {
+                let is_intact = verify::run(args, directory, out)?;
+                return Ok(if is_intact { AuditExit::Success } else { AuditExit::ProblemsFound });
+            }
             Command::SuggestPolicy(args) => suggest::run(args, directory, out),
         };
         match done {
-            // `audit query | head` has what it wanted.
+            // The reader has closed the pipe, as in `audit query | head`.
             Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Ok(Verdict::Right)
+                Ok(AuditExit::Success)
             }
-            done => done.map(|()| Verdict::Right),
+            done => done.map(|()| AuditExit::Success),
         }
     }
 }
 
-/// What a command has to say with its exit code.
+/// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuditExit {
     /// 0.
-    Right,
-    /// 1: something is wrong with the trail.
-    Wrong,
-}
-
-/// Why a trail cannot be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// There is none.
-    #[error("there is no audit trail at {}", path.display())]
-    NoDirectory {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// It cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A key cannot be read.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// A file that was named cannot be read or written.
-    #[error("{} cannot be read or written", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The output cannot be written.
-    #[error("the output cannot be written")]
-    Output(#[source] io::Error),
-}
-
-impl From<VerifyError> for AuditError {
-    fn from(error: VerifyError) -> Self {
-        match error {
-            VerifyError::Read(error) => Self::Read(error),
-            VerifyError::Key(error) => Self::Key(error),
-        }
-    }
+    Success,
+    /// 1: `verify` has found problems.
+    ProblemsFound,
 }
 
 #[cfg(test)]

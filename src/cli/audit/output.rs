@@ -1,4 +1,4 @@
-//! How calls are printed: as aligned text, as the trail's own lines, or as comma-separated values.
+//! The output formats of calls: a table, the trail's own lines, or comma-separated values.
 
 use std::{
     borrow::Cow,
@@ -9,10 +9,10 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 
-use crate::audit::Call;
+use crate::audit::CallLine;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum CallFormat {
     /// Aligned text
     #[default]
     Table,
@@ -22,7 +22,7 @@ pub(super) enum Format {
     Csv,
 }
 
-impl Format {
+impl CallFormat {
     pub(super) fn heading(self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Table => writeln!(
@@ -39,7 +39,12 @@ impl Format {
         }
     }
 
-    pub(super) fn call(self, call: &Call<'_>, line: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn call(
+        self,
+        call: &CallLine<'_>,
+        line: &[u8],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         match self {
             Self::Table => row(call, out),
             Self::Json => {
@@ -51,7 +56,7 @@ impl Format {
     }
 }
 
-fn row(call: &Call<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn row(call: &CallLine<'_>, out: &mut dyn Write) -> io::Result<()> {
     let or_dash =
         |text: &Option<Cow<'_, str>>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
     let status = call.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
@@ -74,7 +79,7 @@ fn row(call: &Call<'_>, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
-fn values(call: &Call<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn values(call: &CallLine<'_>, out: &mut dyn Write) -> io::Result<()> {
     let field = |text: &Option<Cow<'_, str>>| csv(text.as_deref().unwrap_or_default());
     writeln!(
         out,
@@ -98,12 +103,12 @@ fn values(call: &Call<'_>, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
-/// Text that moves no cursor.
+/// Replaces control characters, so that the text is safe on a terminal.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// RFC 4180, and a text that a spreadsheet would take for a formula is told to be text.
+/// A field of RFC 4180. A leading quote keeps spreadsheets from evaluating text as a formula.
 fn csv(text: &str) -> String {
     let text = printable(text);
     let formula = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };

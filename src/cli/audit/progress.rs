@@ -1,4 +1,4 @@
-//! Says on a terminal how far a long read has come.
+//! Shows the progress of a long read on a terminal.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -9,9 +9,9 @@ use bytesize::ByteSize;
 
 use crate::audit::Segment;
 
-/// Shows itself only when the work takes long enough to wonder, and goes away when it is done.
+/// Appears once the work has taken [`DELAY`], and disappears at its end.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ReadProgress {
     total: u64,
     done: u64,
     current: u64,
@@ -19,10 +19,10 @@ pub(super) struct Progress {
     shown: bool,
 }
 
-impl Progress {
+impl ReadProgress {
     pub(super) fn over(files: &[Segment]) -> Self {
         let total = files.iter().map(size).sum();
-        let next = io::stderr().is_terminal().then(|| Instant::now() + PATIENCE);
+        let next = io::stderr().is_terminal().then(|| Instant::now() + DELAY);
         Self { total, done: 0, current: 0, next, shown: false }
     }
 
@@ -30,16 +30,16 @@ impl Progress {
     pub(super) fn file(&mut self, file: &Segment) {
         self.done += std::mem::replace(&mut self.current, size(file));
         if self.next.is_some_and(|next| next <= Instant::now()) {
-            self.next = Some(Instant::now() + STEP);
+            self.next = Some(Instant::now() + INTERVAL);
             self.shown = true;
             let (done, total) = (ByteSize(self.done), ByteSize(self.total));
-            // Nobody depends on this being seen.
+            // A failure to show the progress does not matter.
             drop(write!(io::stderr(), "\r\x1b[Kreading the trail: {done} of {total}"));
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ReadProgress {
     fn drop(&mut self) {
         if self.shown {
             drop(write!(io::stderr(), "\r\x1b[K"));
@@ -51,5 +51,5 @@ fn size(file: &Segment) -> u64 {
     file.path.metadata().map_or(0, |data| data.len())
 }
 
-const PATIENCE: Duration = Duration::from_secs(1);
-const STEP: Duration = Duration::from_millis(200);
+const DELAY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_millis(200);

@@ -1,22 +1,24 @@
-//! `audit query`: the calls that fit.
+//! `audit query`: prints the calls that match a filter.
 
 use std::{io, ops::ControlFlow, path::Path};
 
 use clap::Args;
 
-use super::{AuditError, Source, calls, filter::Filter, output::Format};
+use super::{
+    calls, error::AuditError, filter::CallFilter, location::TrailLocation, output::CallFormat,
+};
 
-/// Shows the calls that fit.
+/// Shows the calls that match the conditions.
 #[derive(Debug, Args)]
 pub(super) struct QueryArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) location: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
-    /// How to print them
+    filter: CallFilter,
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
-    /// Stop after so many
+    format: CallFormat,
+    /// Stop after this number of calls
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }

@@ -1,7 +1,7 @@
-//! `audit suggest-policy`: the `[[callers]]` entries that would allow what was called.
+//! `audit suggest-policy`: prints `[[callers]]` entries that would allow the recorded calls.
 //!
-//! It reads what happened; whether that should be allowed is for a person to say. So nothing is
-//! widened: operations are listed one by one, and what failed for want of permission is a comment.
+//! A person has to decide whether these calls should be allowed. So the suggestion does not widen
+//! anything: it lists single operations, and refused operations are comments.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,36 +12,36 @@ use std::{
 
 use clap::Args;
 
-use super::{AuditError, Source, calls, filter::Filter};
-use crate::audit::Call;
+use super::{calls, error::AuditError, filter::CallFilter, location::TrailLocation};
+use crate::audit::CallLine;
 
 /// Suggests a policy.
 #[derive(Debug, Args)]
 pub(super) struct SuggestArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) location: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
+    filter: CallFilter,
 }
 
-/// What one caller did.
+/// The calls of one caller.
 #[derive(Debug, Default)]
-struct Seen {
+struct CallerUsage {
     listeners: BTreeSet<String>,
     uids: BTreeSet<u32>,
     certificates: BTreeSet<String>,
-    /// Calls of each operation that were answered.
+    /// Allowed calls by operation.
     allowed: BTreeMap<String, u64>,
-    /// Calls of each operation that were refused for want of permission.
+    /// Calls without permission, by operation.
     refused: BTreeMap<String, u64>,
 }
 
-/// A caller's name, or what an unnamed caller proved.
+/// A caller's name, or the proof of an unnamed caller.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Who {
+enum CallerKey {
     Named(String),
     Proof(String),
-    Nobody,
+    Unproven,
 }
 
 pub(super) fn run(
@@ -49,7 +49,7 @@ pub(super) fn run(
     directory: &Path,
     out: &mut dyn io::Write,
 ) -> Result<(), AuditError> {
-    let mut callers: BTreeMap<Who, Seen> = BTreeMap::new();
+    let mut callers: BTreeMap<CallerKey, CallerUsage> = BTreeMap::new();
     let mut unmatched = 0;
     calls::for_each(directory, &args.filter, |call, _| {
         match call.operation.as_deref() {
@@ -61,63 +61,72 @@ pub(super) fn run(
     print(&callers, unmatched, out).map_err(AuditError::Output)
 }
 
-fn note(callers: &mut BTreeMap<Who, Seen>, call: &Call<'_>, operation: &str) {
+fn note(callers: &mut BTreeMap<CallerKey, CallerUsage>, call: &CallLine<'_>, operation: &str) {
     let proof = call.caller_proof.as_deref().unwrap_or_default();
     let uid: Option<u32> =
         proof.strip_prefix("uid=").and_then(|rest| rest.split(' ').next()?.parse().ok());
     let certificate = proof.strip_prefix("certificate=");
-    let who = match (call.caller.as_deref(), uid) {
-        (Some(name), _) => Who::Named(name.to_owned()),
-        // The process id of an unnamed caller is another one each time.
-        (None, Some(uid)) => Who::Proof(format!("uid {uid}")),
-        (None, None) => certificate.map_or(Who::Nobody, |name| Who::Proof(name.to_owned())),
+    let key = match (call.caller.as_deref(), uid) {
+        (Some(name), _) => CallerKey::Named(name.to_owned()),
+        // Without the process id, which differs each time.
+        (None, Some(uid)) => CallerKey::Proof(format!("uid {uid}")),
+        (None, None) => {
+            certificate.map_or(CallerKey::Unproven, |name| CallerKey::Proof(name.to_owned()))
+        }
     };
-    let seen = callers.entry(who).or_default();
-    seen.listeners.insert(call.listener.clone().into_owned());
-    seen.uids.extend(uid);
-    seen.certificates.extend(certificate.map(ToOwned::to_owned));
+    let usage = callers.entry(key).or_default();
+    usage.listeners.insert(call.listener.clone().into_owned());
+    usage.uids.extend(uid);
+    usage.certificates.extend(certificate.map(ToOwned::to_owned));
     let refused =
         matches!(call.error.as_deref(), Some("operation_not_allowed" | "caller_unidentified"));
-    let operations = if refused { &mut seen.refused } else { &mut seen.allowed };
+    let operations = if refused { &mut usage.refused } else { &mut usage.allowed };
     *operations.entry(operation.to_owned()).or_default() += 1;
 }
 
-fn print(callers: &BTreeMap<Who, Seen>, unmatched: u64, out: &mut dyn io::Write) -> io::Result<()> {
+fn print(
+    callers: &BTreeMap<CallerKey, CallerUsage>,
+    unmatched: u64,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     writeln!(
         out,
-        "# What was called, as a policy. Read it before you use it: it allows what happened,"
+        "# A policy that allows the recorded calls. Read it before you use it: it may allow calls"
     )?;
-    writeln!(out, "# which need not be what should happen.")?;
-    for (who, seen) in callers {
+    writeln!(out, "# that should not happen.")?;
+    for (key, usage) in callers {
         writeln!(out)?;
-        let name = match who {
-            Who::Named(name) => name.clone(),
-            Who::Proof(proof) => {
-                writeln!(out, "# This caller has no name yet; it showed: {}", comment(proof))?;
+        let name = match key {
+            CallerKey::Named(name) => name.clone(),
+            CallerKey::Proof(proof) => {
+                writeln!(out, "# This caller has no name. Its proof: {}", comment(proof))?;
                 name_for(proof)
             }
-            Who::Nobody => {
-                let listeners: Vec<_> = seen.listeners.iter().map(|name| toml(name)).collect();
+            CallerKey::Unproven => {
+                let listeners: Vec<_> = usage.listeners.iter().map(|name| toml(name)).collect();
                 let listeners = listeners.join(", ");
-                writeln!(out, "# These calls proved nothing. They came in on {listeners}:")?;
+                writeln!(
+                    out,
+                    "# These calls had no proof of a caller. They arrived at {listeners}:"
+                )?;
                 writeln!(out, "# `caller = \"anyone\"` there gives them this name.")?;
                 "anyone".to_owned()
             }
         };
         writeln!(out, "[[callers]]\nname = {}", toml(&name))?;
-        if !seen.uids.is_empty() {
-            let uids: Vec<_> = seen.uids.iter().map(ToString::to_string).collect();
+        if !usage.uids.is_empty() {
+            let uids: Vec<_> = usage.uids.iter().map(ToString::to_string).collect();
             writeln!(out, "unix_uids = [{}]", uids.join(", "))?;
         }
-        if !seen.certificates.is_empty() {
-            let names: Vec<_> = seen.certificates.iter().map(|name| toml(name)).collect();
+        if !usage.certificates.is_empty() {
+            let names: Vec<_> = usage.certificates.iter().map(|name| toml(name)).collect();
             writeln!(out, "tls_names = [{}]", names.join(", "))?;
         }
         writeln!(out, "allow = [")?;
-        for (operation, count) in &seen.allowed {
+        for (operation, count) in &usage.allowed {
             writeln!(out, "    {:<36} # {count} calls", format!("{},", toml(operation)))?;
         }
-        let refused = seen.refused.iter().filter(|(name, _)| !seen.allowed.contains_key(*name));
+        let refused = usage.refused.iter().filter(|(name, _)| !usage.allowed.contains_key(*name));
         for (operation, count) in refused {
             writeln!(
                 out,

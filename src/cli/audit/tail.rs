@@ -1,28 +1,28 @@
-//! `audit tail`: the last calls, and with `-f` new ones as they come.
+//! `audit tail`: prints the last calls, and with `-f` new ones as they are written.
 
 use std::{io, path::Path, time::Duration};
 
 use clap::Args;
 
-use super::{AuditError, Source, filter::Filter, output::Format};
-use crate::audit::Follow;
+use super::{error::AuditError, filter::CallFilter, location::TrailLocation, output::CallFormat};
+use crate::audit::TrailFollower;
 
 /// Shows the last calls.
 #[derive(Debug, Args)]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) location: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
-    /// Go on with new calls as they come, until interrupted
+    filter: CallFilter,
+    /// Continue with new calls as they are written, until interrupted
     #[arg(short, long)]
     follow: bool,
-    /// How many of the last calls to begin with
+    /// The number of last calls to begin with
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
-    /// How to print them
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: CallFormat,
 }
 
 pub(super) fn run(
@@ -32,7 +32,7 @@ pub(super) fn run(
 ) -> Result<(), AuditError> {
     let filter = args.filter.prepare(directory)?;
     let (mut follow, last) =
-        Follow::from_the_end(directory, args.lines, |line| filter.matching(line).is_some())?;
+        TrailFollower::from_end(directory, args.lines, |line| filter.matching(line).is_some())?;
     args.format.heading(out).map_err(AuditError::Output)?;
     let mut show = |line: &[u8]| match filter.matching(line) {
         Some(call) => args.format.call(&call, line, out).map_err(AuditError::Output),
@@ -43,10 +43,10 @@ pub(super) fn run(
         return Ok(());
     }
     loop {
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
         follow.read(&mut show)?;
     }
 }
 
-/// The writer gathers for about as long.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A few batches of the writer.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);

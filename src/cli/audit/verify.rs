@@ -1,4 +1,4 @@
-//! `audit verify`: is the trail what the gateway wrote?
+//! `audit verify`: checks that the trail is what the gateway wrote.
 
 use std::{
     fs, io,
@@ -8,46 +8,47 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-use super::{AuditError, Source, Verdict, progress::Progress};
-use crate::audit::{self, Against, Checkpoint, PublicKey, Report};
+use super::{error::AuditError, location::TrailLocation, progress::ReadProgress};
+use crate::audit::{self, Checkpoint, PublicKey, VerifyOptions, VerifyReport};
 
 /// Checks the whole trail.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
-    pub(super) source: Source,
-    /// The public key of the checkpoints, kept elsewhere; without it, the one beside the trail
+    pub(super) location: TrailLocation,
+    /// The public key of the checkpoints; without it, the one in the trail's directory
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    /// Checkpoints that were kept elsewhere: a file of log lines as the gateway wrote them
+    /// Checkpoints from outside the trail: a file of the gateway's log lines
     #[arg(long, value_name = "FILE")]
     checkpoints: Option<PathBuf>,
 }
 
+/// Returns whether the trail has no problems.
 pub(super) fn run(
     args: &VerifyArgs,
     directory: &Path,
     out: &mut dyn io::Write,
-) -> Result<Verdict, AuditError> {
+) -> Result<bool, AuditError> {
     let key = args.public_key.as_deref().map(PublicKey::read).transpose()?;
     let checkpoints = match &args.checkpoints {
         Some(path) => fs::read_to_string(path)
             .map_err(|source| AuditError::File { path: path.clone(), source })?
             .lines()
-            .filter_map(Checkpoint::find)
+            .filter_map(Checkpoint::parse)
             .collect(),
         None => Vec::new(),
     };
-    let mut progress = Progress::over(&audit::files(directory)?);
+    let mut progress = ReadProgress::over(&audit::files(directory)?);
     let report =
-        audit::verify(directory, Against { key, checkpoints }, |file| progress.file(file))?;
+        audit::verify(directory, VerifyOptions { key, checkpoints }, |file| progress.file(file))?;
     drop(progress);
     print(&report, out).map_err(AuditError::Output)?;
-    Ok(if report.problems.is_empty() { Verdict::Right } else { Verdict::Wrong })
+    Ok(report.problems.is_empty())
 }
 
-fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    let Report { files, lines, calls, .. } = report;
+fn print(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
+    let VerifyReport { files, lines, calls, .. } = report;
     writeln!(
         out,
         "{} in {} in {}",
@@ -67,7 +68,7 @@ fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         None => writeln!(out, "no signed checkpoint yet: only the chain itself was checked")?,
     }
     notes(report, out)?;
-    for problem in report.problems.iter().take(MOST_SHOWN) {
+    for problem in report.problems.iter().take(MAX_SHOWN) {
         let seq = problem.seq.map_or_else(String::new, |seq| format!(" (record {seq})"));
         writeln!(
             out,
@@ -80,18 +81,18 @@ fn print(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     match report.problems.len() {
         0 => writeln!(out, "{GOOD}ok{GOOD:#}: every record is as it was written"),
         1 => writeln!(out, "{BAD}1 problem{BAD:#}"),
-        count => writeln!(out, "{BAD}{count} problems{BAD:#}; the first is the one to look at"),
+        count => writeln!(out, "{BAD}{count} problems{BAD:#}; examine the first one first"),
     }
 }
 
-/// What happened to the trail without anything being wrong with it.
-fn notes(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+/// Events that are not problems.
+fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
     let notes = [
-        (report.crashes, "time", "the gateway was cut off; the trail went on by itself"),
+        (report.crashes, "time", "the gateway was killed; the next one continued the trail"),
         (report.torn, "half-written record", "closed with a marker"),
-        (report.unknown, "call", "cut off with the gateway: outcome unknown"),
-        (report.lost, "record", "found no room while the trail could not be written"),
-        (report.restored, "time", "the file was taken away while it was written, and put back"),
+        (report.unknown, "call", "in progress when the gateway was killed: outcome unknown"),
+        (report.lost, "record", "dropped while the trail could not be written"),
+        (report.restored, "time", "the current file was removed or replaced, and restored"),
     ];
     for (count, what, note) in notes.into_iter().filter(|(count, ..)| *count > 0) {
         writeln!(out, "{NOTE}note{NOTE:#} {} {note}", many(count, what))?;
@@ -103,7 +104,7 @@ fn many(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-const MOST_SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Yellow.on_default().bold();

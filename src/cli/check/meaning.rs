@@ -1,27 +1,29 @@
-//! What a configuration means, in plain words, so that a person can see whether it is what they meant.
-//! No value of a credential is among it.
+//! The meaning of a configuration in plain words, for a person to compare with the intention. It
+//! never contains a credential value.
 
 use std::{
     fmt::Display,
     io::{self, Write},
-    time::Duration,
 };
 
 use anstyle::{AnsiColor, Style};
 
 use crate::{
+    audit::{Durability, OnFailure},
     cli::failure::tell,
     config::{
         Loaded, Settings,
-        settings::{
-            Access, CacheRule, CredentialsSettings, Durability, ListenerSettings, Mode, OnFailure,
-            ProfileSettings, SourceSettings, Unmatched, VaultSettings,
-        },
+        types::{Listener, Profile},
     },
+    credentials::{self, SourceSettings, ValueName, VaultAuth, VaultSettings},
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
+    proxy::{
+        cache::Rule,
+        stages::authorize::{Access, Mode, Unmatched},
+    },
 };
 
-/// Says what a configuration means.
+/// Describes a configuration.
 pub fn explain(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     let settings = &loaded.settings;
     let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
@@ -43,7 +45,7 @@ pub fn explain(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Lines of two columns under headings.
+/// Two columns under headings.
 struct Page<'a, W> {
     out: &'a mut W,
 }
@@ -85,11 +87,12 @@ fn listeners(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result
     Ok(())
 }
 
-fn who(listener: &ListenerSettings) -> String {
-    let mutual = listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+fn who(listener: &Listener) -> String {
     let reach = match &listener.address {
         Address::Unix(_) => "processes that may open the socket",
-        Address::Tcp(_) if mutual => "machines that reach it, with a certificate from `client_ca`",
+        Address::Tcp(_) if listener.asks_for_certificates() => {
+            "machines that reach it, with a certificate from `client_ca`"
+        }
         Address::Tcp(_) if listener.address.is_local() => "every process on this machine",
         Address::Tcp(_) => "every machine that reaches it",
     };
@@ -108,7 +111,7 @@ fn profiles(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<
     Ok(())
 }
 
-fn upstream(profile: &ProfileSettings) -> String {
+fn upstream(profile: &Profile) -> String {
     let mut parts = vec![profile.upstream.to_string()];
     parts.extend(profile.connect_to.map(|address| format!("dialled at {address}")));
     parts.push(match (&profile.ca_file, profile.upstream.is_tls()) {
@@ -122,26 +125,26 @@ fn upstream(profile: &ProfileSettings) -> String {
 fn credentials(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
     page.section("Credentials")?;
     for (name, set) in &settings.credentials {
-        page.line(name, source(set, settings.vault.as_ref()))?;
+        page.line(name, source(&set.source))?;
         page.more(refresh(set))?;
-        if !set.fixed.0.is_empty() {
-            let names: Vec<_> = set.fixed.0.iter().map(|(name, _)| name.key()).collect();
+        let names: Vec<_> = set.fixed.names().map(ValueName::key).collect();
+        if !names.is_empty() {
             page.more(format_args!("from the configuration: {}", names.join(", ")))?;
         }
     }
     Ok(())
 }
 
-fn source(set: &CredentialsSettings, vault: Option<&VaultSettings>) -> String {
-    match &set.source {
+fn source(source: &SourceSettings) -> String {
+    match source {
         SourceSettings::Directory { path } => format!("files in {}", path.display()),
         SourceSettings::Environment { prefix } => format!("variables {prefix}…"),
         SourceSettings::Sealed { file, .. } => format!("the sealed store {}", file.display()),
-        SourceSettings::Vault { mount, path, kv_version } => {
-            let address = vault.and_then(|vault| vault.address.as_ref());
-            let address = address.map_or_else(|| "VAULT_ADDR".to_owned(), ToString::to_string);
-            let login = vault.and_then(|vault| vault.auth.as_ref());
-            let login = login.map_or("VAULT_TOKEN", |auth| auth.method.name());
+        SourceSettings::Vault(vault) => {
+            let VaultSettings { address, auth, mount, path, kv_version, .. } = &**vault;
+            let address =
+                address.as_ref().map_or_else(|| "VAULT_ADDR".to_owned(), ToString::to_string);
+            let login = auth.as_ref().map_or("VAULT_TOKEN", VaultAuth::name);
             format!(
                 "{mount}/{path} in the vault at {address} (KV version {kv_version}, login: {login})"
             )
@@ -149,9 +152,9 @@ fn source(set: &CredentialsSettings, vault: Option<&VaultSettings>) -> String {
     }
 }
 
-fn refresh(set: &CredentialsSettings) -> String {
-    let every = Span(set.refresh);
-    match set.max_stale {
+fn refresh(set: &credentials::Settings) -> String {
+    let every = Span(set.refresh.interval);
+    match set.refresh.max_stale {
         Some(limit) => {
             format!("read again every {every}; used for up to {} without it", Span(limit))
         }
@@ -169,7 +172,7 @@ fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<(
         }
     }
     let everyone = if settings.callers.is_empty() { "everyone" } else { "everyone else" };
-    match settings.policy.unidentified {
+    match settings.policy.unidentified() {
         Access::Allow => page.line(everyone, "may use every operation")?,
         Access::Deny => page.line(everyone, "is refused")?,
     }
@@ -189,7 +192,7 @@ fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<(
 fn proofs(caller: &CallerRule, settings: &Settings) -> String {
     let mut proofs = Vec::new();
     for listener in &settings.listeners {
-        if listener.caller.as_ref() == Some(&caller.name) {
+        if listener.caller.as_ref() == Some(caller.name.shared()) {
             proofs.push(format!("the listener `{}`", listener.name));
         }
     }
@@ -229,7 +232,7 @@ fn allowed(caller: &CallerRule, settings: &Settings) -> String {
     format!("may use {count} operations: {}", patterns.join(", "))
 }
 
-/// How much a caller may ask for, if there is a limit.
+/// The caller's rate limit, if there is one.
 fn limited(limits: &CallerLimits) -> Option<String> {
     let rate = limits.rate.map(|Rate { per_second, burst }| {
         format!("{per_second} calls a second, {burst} of them at once")
@@ -251,16 +254,16 @@ fn cache(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
     page.line("protectedidentity", "never")
 }
 
-fn subject(rule: &CacheRule) -> String {
+fn subject(rule: &Rule) -> String {
     let operations = rule.operations.iter().map(ToString::to_string);
     operations.chain(rule.paths.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
 }
 
-fn freshness(rule: &CacheRule) -> String {
-    let mut parts = vec![format!("fresh for {} unless the answer says otherwise", Span(rule.ttl))];
-    let mut also = |span: Duration, text: &str| {
+fn freshness(rule: &Rule) -> String {
+    let mut parts = vec![format!("fresh for {} unless the answer says otherwise", rule.ttl)];
+    let mut also = |span: Span, text: &str| {
         if !span.is_zero() {
-            parts.push(format!("{} {text}", Span(span)));
+            parts.push(format!("{span} {text}"));
         }
     };
     also(rule.stale_while_revalidate, "more while it is renewed");

@@ -1,8 +1,8 @@
-//! `check`: is the configuration in order, and what does it mean? With `--online`: does everything
-//! that it names outside work?
+//! `check`: validates the configuration and prints its meaning. `--online` also tests everything
+//! outside that the configuration names.
 //!
-//! It runs the very code that `serve` runs, and then says in plain words what was understood. It opens
-//! no socket and reads no secret, unless `--online` asks it to; it never shows a value.
+//! It runs the code that `serve` runs. Without `--online` it opens no socket and reads no secret.
+//! It never shows a value.
 
 mod meaning;
 mod online;
@@ -15,7 +15,7 @@ use self::online::{Report, Step};
 use super::{ConfigFiles, Failure, block_on};
 use crate::config::{Loaded, Problem, Problems};
 
-/// Checks the configuration and says what it means.
+/// Validates the configuration and says what it means.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Where the configuration is.
@@ -33,7 +33,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Checks, and prints what was understood, or what the steps found, to `out`.
+/// Checks, and prints the meaning, or the steps' findings, to `out`.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
     if args.json {
         return as_json(args, out);
@@ -52,7 +52,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The same for programs: one object, whatever is wrong. The exit codes are those of the text.
+/// As JSON: one object, whatever is wrong. The exit codes are those of the text.
 fn as_json(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
     let mut report = Report::default();
     let code = match args.files.load().and_then(Loaded::for_serving) {
@@ -94,7 +94,7 @@ fn mistakes(problems: &Problems) -> impl Iterator<Item = Step> {
     })
 }
 
-/// A problem without its hint, and the hint.
+/// A problem, and its hint.
 fn words(problem: &Problem) -> (String, Option<String>) {
     let text = problem.to_string();
     let found = text.lines().next().unwrap_or_default().to_owned();

@@ -10,7 +10,7 @@ use clap::{
 use super::probe::ProbeArgs;
 use crate::credentials::ValueName;
 
-/// The set that a command means when none is named.
+/// The set used when none is named.
 const DEFAULT_SET: &str = "production";
 
 /// Manage the sealed store: an encrypted file with credential sets, and the key that opens it.
@@ -43,13 +43,13 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// The set that is meant.
+    /// The set of the command.
     pub(super) fn set(&self) -> &str {
         self.name.as_deref().unwrap_or(DEFAULT_SET)
     }
 }
 
-/// Where a configuration says that a store lies.
+/// The location of a store, from a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorePlace {
     /// The store.
@@ -125,7 +125,7 @@ impl ValueArgs {
         .filter_map(|(name, text)| Some((name, text.as_deref()?)))
     }
 
-    /// Whether no values are given in any way.
+    /// Whether no values are given.
     pub(super) fn is_empty(&self) -> bool {
         self.value.is_none()
             && self.from_directory.is_none()
@@ -168,8 +168,8 @@ pub(super) struct RemoveArgs {
     pub(super) all: bool,
 }
 
-/// Takes out of an error what was typed: it may be a secret in the wrong place, and a terminal's text
-/// is kept and passed on. The names of options stay.
+/// Removes typed values from an error of clap: one may be a secret in the wrong place, and terminal
+/// output is kept and passed on. The names of options stay.
 pub fn leave_out_values(error: &mut clap::Error) {
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand]
     {
@@ -190,7 +190,7 @@ fn parse_value_name(text: &str) -> Result<ValueName, String> {
             .into_iter()
             .max_by(|a, b| strsim::jaro_winkler(a, text).total_cmp(&strsim::jaro_winkler(b, text)));
         match nearest {
-            // What was typed may be a secret in the wrong place, so it is not said again.
+            // The typed value may be a secret in the wrong place, so it is not repeated.
             Some(name) => format!("not one of the seven values; did you mean `{name}`?"),
             None => "not one of the seven values".to_owned(),
         }

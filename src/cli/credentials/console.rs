@@ -1,4 +1,4 @@
-//! Standard input and output as the command uses them, so that tests can put others in place.
+//! Standard input and output of the command; tests substitute both.
 
 use std::{
     fs::File,
@@ -12,26 +12,26 @@ use zeroize::Zeroizing;
 use super::Failure;
 use crate::secret::{SecretBuffer, SecretText};
 
-/// The largest JSON object of seven values, with room for layout.
+/// Bound of a JSON object with seven values, with room for layout.
 const MAX_JSON_BYTES: usize = 128 * 1024;
 
-/// Where the command reads from and writes to.
+/// The command's input and output.
 pub struct Console<'a> {
     input: Box<dyn Read + 'a>,
     terminal: Option<OwnedFd>,
-    /// Answers.
+    /// Input.
     pub out: Box<dyn Write + 'a>,
     /// Prompts and remarks.
     pub notes: Box<dyn Write + 'a>,
 }
 
 impl<'a> Console<'a> {
-    /// One made of parts; `input` is not a terminal.
+    /// For tests; `input` is not a terminal.
     pub fn new(input: impl Read + 'a, out: impl Write + 'a, notes: impl Write + 'a) -> Self {
         Self { input: Box::new(input), terminal: None, out: Box::new(out), notes: Box::new(notes) }
     }
 
-    /// Standard input without the buffer of the standard library, which nobody wipes.
+    /// Standard input without std's buffer, which is never wiped.
     pub fn standard(out: impl Write + 'a, notes: impl Write + 'a) -> io::Result<Self> {
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
         let terminal = io::stdin().is_terminal().then(|| stdin.try_clone()).transpose()?;
@@ -43,7 +43,7 @@ impl<'a> Console<'a> {
         })
     }
 
-    /// Reads one value: on a terminal one line that is not shown, otherwise all there is.
+    /// Reads one value: one hidden line on a terminal, otherwise all of the input.
     pub(in crate::cli) fn read_value(&mut self, label: &str) -> Result<SecretText, Failure> {
         let raw = match self.terminal.as_ref().map(OwnedFd::try_clone).transpose()? {
             Some(terminal) => {
@@ -78,8 +78,8 @@ pub(in crate::cli) fn read_json_file(path: &std::path::Path) -> Result<SecretBuf
         .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
 }
 
-/// Reads at most `limit` bytes into a buffer that is never grown, because growing would leave a
-/// copy behind.
+/// Reads at most `limit` bytes into a buffer that never grows, because growing leaves a copy
+/// behind.
 fn read_capped(input: &mut dyn Read, limit: usize, one_line: bool) -> io::Result<SecretBuffer> {
     let mut raw = Zeroizing::new(Vec::with_capacity(limit));
     let mut chunk = Zeroizing::new([0_u8; 1024]);
@@ -99,7 +99,7 @@ fn read_capped(input: &mut dyn Read, limit: usize, one_line: bool) -> io::Result
     Ok(raw)
 }
 
-/// A terminal that does not show what is typed, until dropped.
+/// A terminal with echo off, until it is dropped.
 struct NoEcho {
     terminal: OwnedFd,
     before: Option<Termios>,

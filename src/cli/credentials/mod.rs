@@ -1,7 +1,7 @@
-//! `pigello-gateway credentials`: the sealed store, from the outside.
+//! `credentials`: manages the sealed store.
 //!
-//! Secrets come from standard input or from files, never from an argument, which every user of
-//! the host could read in the process list. Nothing here prints a value.
+//! Secrets come from standard input or from files, never from an argument: every user of the host
+//! can read arguments in the process list. Nothing here prints a value.
 
 mod arguments;
 mod console;
@@ -25,8 +25,7 @@ use crate::{
     error::Chain,
 };
 
-/// Finds the store that configuration files name: given the files and the name of a credential
-/// set, what its table says.
+/// Finds the store of a credential set: from the configuration files and the name of the set.
 pub type Locate<'a> = &'a dyn Fn(&[PathBuf], &str) -> Result<StorePlace, String>;
 
 /// Runs the command.
@@ -57,8 +56,7 @@ fn find(args: &StoreArgs, locate: Locate<'_>) -> Result<SealedStore, Failure> {
     Ok(SealedStore::new(place.file, key_file))
 }
 
-/// Where the key of a store lies if nobody says otherwise: `credentials.key` beside
-/// `credentials.sealed`.
+/// The default key file: `credentials.key` beside `credentials.sealed`.
 fn beside(file: &Path) -> PathBuf {
     file.with_extension("key")
 }

@@ -1,4 +1,4 @@
-//! Tries a staged credential set against Pigello, before anything depends on it.
+//! Tries a staged credential set against Pigello before it is put into use.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,12 +16,12 @@ use crate::{
     proxy::client::{self, upstream_tls},
 };
 
-/// A call that changes nothing: one page of one entry. What comes back is not read.
+/// A safe request: one page with one entry. The body is ignored.
 pub(in crate::cli) const SAFE_READ: &str =
     "/accounts/users/customer/subtenant/list/?_page=1&_page_size=1";
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where and how to try a set.
+/// How to try a set.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct ProbeArgs {
     /// Try the staged version at this address of Pigello, and promote it only if it works
@@ -36,7 +36,7 @@ pub(super) struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    /// Refuses what cannot be probed, before anything is staged for it.
+    /// Refuses an invalid probe before anything is staged.
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.probe.is_some() {
             self.target()?;
@@ -49,8 +49,8 @@ impl ProbeArgs {
         }
     }
 
-    /// Sends one read with the set. Anything but a 401 or an error of Pigello's own means that
-    /// the set is taken; what it may do is another matter.
+    /// Sends one read with the set. Any response but a 401 or a server error means that Pigello
+    /// accepts the set, whatever its permissions.
     pub(super) fn run(
         &self,
         upstream: &Origin,
@@ -91,7 +91,8 @@ impl ProbeArgs {
         path.ok_or_else(|| Failure::usage("`--probe-path` is no path: it begins with a /"))
     }
 
-    /// The way to it that calls take. Whoever types an address means it, wherever it leads.
+    /// Reaches the upstream as calls do, but also at private addresses, since the operator typed
+    /// this one.
     fn settings(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
         let tls =
             upstream.is_tls().then(|| upstream_tls(self.probe_ca_file.as_deref())).transpose();

@@ -1,4 +1,4 @@
-//! `credentials show`: what a store holds, without showing it.
+//! `credentials show`: lists the contents of a store without values.
 
 use std::io::Write as _;
 
@@ -149,7 +149,7 @@ fn print(view: &StoreView, console: &mut Console<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An age in its largest unit.
+/// An age, in its largest unit.
 fn age(seconds: u64) -> String {
     let (number, unit) = match seconds {
         0..60 => (seconds, "second"),

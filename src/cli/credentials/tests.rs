@@ -1,4 +1,4 @@
-//! The commands as a user gives them, over real files.
+//! The commands as a user types them, over real files.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ struct Cli {
     credentials: CredentialsArgs,
 }
 
-/// What a run of the command answered.
+/// The result of a command.
 struct Ran {
     result: Result<(), Failure>,
     out: String,
@@ -250,7 +250,7 @@ fn the_store_is_found_through_a_configuration() {
     assert_eq!(failure.code(), 2);
 }
 
-/// Pigello, for one probe: answers with a status, and tells what it was asked.
+/// Pigello for one probe: answers with a status and records the request.
 fn pigello(status: &'static str) -> (String, std::thread::JoinHandle<String>) {
     use std::io::{BufRead as _, Write as _};
 
@@ -301,7 +301,7 @@ fn a_rotation_with_a_probe_promotes_what_pigello_takes_and_nothing_else() {
     let (code, message) = run_in(root.path(), &words, "canary-next").failure();
     assert_eq!(code, 2, "{message}");
     assert!(!states().contains("\"staged\""));
-    // Behind the address it would name another host.
+    // A path there would name another host.
     let words =
         ["rotate", "client_secret", "--probe", &address, "--probe-path", "@elsewhere.test/"];
     let (code, message) = run_in(root.path(), &words, "canary-next").failure();

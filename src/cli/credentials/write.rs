@@ -48,13 +48,13 @@ pub(super) fn set(
     args: &ValueArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    // Opened first: nobody types a secret to learn that the key file is missing.
+    // Opened before the prompt: nobody should type a secret to learn that the key file is missing.
     store.read()?;
     let values = new_values(args, console)?;
     seal(store, name, values, console)
 }
 
-/// Makes these the values in use, over those of the version before.
+/// Makes these values the current version, over those of the previous one.
 pub(in crate::cli) fn seal(
     store: &SealedStore,
     name: &str,
@@ -122,7 +122,7 @@ pub(super) fn rotate(
     Ok(())
 }
 
-/// Tries the staged version, if the arguments say where.
+/// Probes the staged version, if the arguments ask for it.
 fn probe(
     store: &SealedStore,
     name: &str,
@@ -208,7 +208,7 @@ pub(super) fn remove(
     Ok(())
 }
 
-/// Everything that was given, from wherever.
+/// All values given, from every source.
 fn new_values(args: &ValueArgs, console: &mut Console<'_>) -> Result<StoredValues, Failure> {
     if args.is_empty() {
         return Err(Failure::usage("no values are given")

@@ -1,8 +1,8 @@
 //! `demo`: the whole gateway at work on one machine, with nothing set up before.
 //!
-//! Everything in it is real: a mock of Pigello behind TLS, a sealed store written by the
-//! `credentials` command, a configuration file, the gateway itself, calls over sockets, the audit
-//! trail it wrote. It is all made in a folder of its own and removed again.
+//! Everything is real: a mock of Pigello over TLS, a sealed store written by the `credentials`
+//! command, a configuration file, the gateway, calls over sockets, and the audit trail. It all
+//! lives in a temporary folder.
 
 mod set_up;
 mod story;
@@ -20,7 +20,7 @@ pub(super) struct Args {
     keep_running: bool,
 }
 
-/// Sets everything up, makes a few calls, and tells what became of them.
+/// Sets everything up, makes a few calls, and shows the results.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     quiet_logs();
     block_on(async {

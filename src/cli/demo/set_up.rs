@@ -1,4 +1,4 @@
-//! Builds what the demo plays on, and takes it away again.
+//! Starts the demo's mock and gateway, and removes their files.
 
 use std::{
     fs, io,
@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser as _;
+use pigello_mock::{MADE_UP_VALUES, MockPigello};
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
@@ -17,12 +18,11 @@ use crate::{
     config,
     domain::Address,
     error::Chain,
-    mock::{self, MADE_UP_VALUES, MockPigello, Running},
 };
 
 /// A running mock of Pigello and a running gateway in front of it.
 pub(super) struct Stage {
-    pub(super) pigello: Running,
+    pub(super) pigello: MockPigello,
     pub(super) gateway: SocketAddr,
     pub(super) admin: SocketAddr,
     folder: Folder,
@@ -30,7 +30,7 @@ pub(super) struct Stage {
     serving: JoinHandle<Result<app::Summary, app::ServeError>>,
 }
 
-/// What is left when both have ended: the folder.
+/// The folder that remains when both have stopped.
 pub(super) struct Curtain {
     folder: Folder,
 }
@@ -38,7 +38,7 @@ pub(super) struct Curtain {
 impl Stage {
     pub(super) async fn build() -> Result<Self, Failure> {
         let folder = Folder::make()?;
-        let pigello = MockPigello::start(mock::Options::new())
+        let pigello = MockPigello::start(pigello_mock::Options::new())
             .await
             .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
         seal_credentials(&folder)?;
@@ -60,7 +60,7 @@ impl Stage {
         self.folder.path(name)
     }
 
-    /// Drains the gateway, so that every record is on the trail, and ends the mock.
+    /// Drains the gateway, so that every record is on the trail, and stops the mock.
     pub(super) async fn end(self) -> Result<Curtain, Failure> {
         let failed = |what: String| Failure::failed(what);
         self.ending.drain.cancel();
@@ -76,7 +76,7 @@ impl Curtain {
         self.folder.path("audit")
     }
 
-    /// Removes everything the demo made.
+    /// Removes the folder.
     pub(super) fn remove(mut self) -> Result<(), Failure> {
         self.folder.remove()
     }
@@ -92,7 +92,7 @@ fn addresses(gateway: &Gateway) -> Result<(SocketAddr, SocketAddr), Failure> {
     listener.zip(admin).ok_or_else(|| Failure::failed("the demo's listeners are not TCP"))
 }
 
-/// Makes the store the way a person would: `credentials init`, then `credentials set`.
+/// Makes the store as a person would: `credentials init`, then `credentials set`.
 fn seal_credentials(folder: &Folder) -> Result<(), Failure> {
     let values: Map<String, Value> = MADE_UP_VALUES
         .iter()
@@ -125,7 +125,7 @@ struct CredentialsCommand {
     args: credentials::CredentialsArgs,
 }
 
-fn configuration(pigello: &Running) -> String {
+fn configuration(pigello: &MockPigello) -> String {
     format!(
         r#"[[listeners]]
 name = "demo"
@@ -160,7 +160,7 @@ workers = 1
     )
 }
 
-/// A folder that goes away with the demo, however the demo ends.
+/// A folder that is removed with the demo, however the demo ends.
 struct Folder(Option<PathBuf>);
 
 impl Folder {
@@ -193,7 +193,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // After a failure the first message is the one that matters.
+        // After a failure, the first error is the one that matters.
         drop(self.remove());
     }
 }

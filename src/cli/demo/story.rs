@@ -1,4 +1,4 @@
-//! The calls of the demo, and what is told of them.
+//! The demo's calls, and its output.
 
 use std::{
     io::{self, Write},
@@ -11,16 +11,15 @@ use bytes::Bytes;
 use clap::Parser as _;
 use comfy_table::Table;
 use http::{HeaderMap, Method, Request, StatusCode};
+use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use serde_json::Value;
 
 use super::set_up::{Curtain, Stage};
 use crate::{
-    audit::{self as trail, Found, ReadError},
+    audit::{self as trail, ReadItem, TrailReadError},
     cli::{Failure, audit},
-    credentials::ValueName,
     domain::Address,
     error::Chain,
-    mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES},
     outbound::{CallLimits, Client},
     secret::SecretBuffer,
 };
@@ -29,7 +28,7 @@ const FORGED: &str = "forged-by-the-caller";
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// Who is on the stage.
+/// Introduces the parts.
 pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(
         out,
@@ -53,7 +52,7 @@ pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     line(out, "audit trail", stage.path("audit").display().to_string())
 }
 
-/// Makes the calls, one after the other.
+/// Makes the calls, one after another.
 pub(super) async fn calls(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let caller = Caller::new(stage);
     let subtenant = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -97,22 +96,24 @@ fn scene(out: &mut impl Write, number: u32, title: &str) -> io::Result<()> {
     writeln!(out, "\n{BOLD}{number}. {title}{BOLD:#}")
 }
 
-/// What the mock received: the seven values once each, the secret masked, the forged one nowhere.
+/// The request that the mock received: the seven values once each, the secret masked, the forged
+/// value nowhere.
 fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     let requests = stage.pigello.handle().requests();
     let Some(request) = requests.last() else {
         return Err(Failure::failed("Pigello received no request"));
     };
     writeln!(out, "     Pigello received")?;
-    for (name, made_up) in MADE_UP_VALUES {
-        let header = name.header();
+    for (scheme, made_up) in MADE_UP_VALUES {
+        let header = scheme.header();
         let values = request.values(header.as_str());
         if values != [made_up] {
             return Err(Failure::failed(format!("Pigello received `{header}` wrongly")));
         }
-        let shown = match name {
-            ValueName::ClientSecret => "•••••••• (the real one, masked here)",
-            _ => made_up,
+        let shown = if scheme.is_secret() {
+            "•••••••• (the real one, masked here)"
+        } else {
+            made_up
         };
         writeln!(out, "       {:<32}{shown}", header.as_str())?;
     }
@@ -120,7 +121,7 @@ fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to try while it runs.
+/// Suggestions for `--keep-running`.
 pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
     writeln!(out, "\n{BOLD}Still running{BOLD:#}; try calls of your own, Ctrl-C ends it:\n")?;
     let object = format!("accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -130,7 +131,7 @@ pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()
     out.flush()
 }
 
-/// The audit trail of all of it, checked.
+/// The audit trail, verified.
 pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     scene(out, 5, "The audit trail: one record for every call, in a chain that shows any edit")?;
     let mut table = Table::new();
@@ -147,10 +148,10 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
         "credentials",
     ]);
     let mut secret_seen = false;
-    let told = |error: ReadError| Failure::failed(Chain(&error).to_string());
+    let told = |error: TrailReadError| Failure::failed(Chain(&error).to_string());
     let files = trail::files(&curtain.audit_directory()).map_err(told)?;
     trail::read_through(&files, |found| {
-        let Found::Line(line) = found else { return Ok(ControlFlow::Continue(())) };
+        let ReadItem::Line(line) = found else { return Ok(ControlFlow::Continue(())) };
         let text = String::from_utf8_lossy(line);
         secret_seen |= text.contains(FORGED)
             || MADE_UP_VALUES.iter().any(|(name, value)| name.is_secret() && text.contains(value));
@@ -190,7 +191,7 @@ pub(super) fn trail(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failu
     Ok(())
 }
 
-/// Checks the chain with the command that an auditor would use.
+/// Verifies the chain with the command that an auditor would use.
 fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     let directory = curtain.audit_directory();
     let command = AuditCommand::try_parse_from(["audit", "verify"])
@@ -204,8 +205,10 @@ fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
         writeln!(out, "     {line}")?;
     }
     match verdict {
-        audit::Verdict::Right => Ok(()),
-        audit::Verdict::Wrong => Err(Failure::failed("the audit trail does not hold together")),
+        audit::AuditExit::Success => Ok(()),
+        audit::AuditExit::ProblemsFound => {
+            Err(Failure::failed("the audit trail does not hold together"))
+        }
     }
 }
 
@@ -220,7 +223,7 @@ struct Caller {
     client: Client,
 }
 
-/// What it got.
+/// The response it received.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -290,5 +293,5 @@ fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     writeln!(out)
 }
 
-/// More than any answer of the mock.
+/// The body limit is above any response of the mock.
 const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(30), body: 1024 * 1024 };

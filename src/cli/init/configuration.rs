@@ -1,4 +1,4 @@
-//! The text of the configuration, and of the files that go with a source.
+//! The text of the configuration, and of the files that belong to a source.
 
 use std::fmt::Write as _;
 
@@ -8,9 +8,13 @@ use super::{
     plan::{Plan, Vault},
     secret::FOLDER,
 };
-use crate::{cli::vault_policy, credentials::ValueName, domain::Address};
+use crate::{
+    cli::vault_policy,
+    credentials::{KvVersion, ValueName},
+    domain::Address,
+};
 
-/// The configuration, with a comment wherever a reader has a choice.
+/// The configuration, with a comment at every choice.
 pub(super) fn text(plan: &Plan) -> String {
     [
         HEAD.to_owned(),
@@ -187,18 +191,18 @@ fn audit(plan: &Plan) -> String {
     )
 }
 
-/// The policy for the gateway's login.
+/// The vault policy for the gateway's login.
 pub(super) fn policy(plan: &Plan) -> String {
     let Some(Vault { mount, path, .. }) = &plan.vault else { return String::new() };
     format!(
         "# What the gateway needs in the vault, and no more:\n\
          #   bao policy write pigello-gateway vault-policy.hcl\n\
          # and name it in the role that the gateway logs in with.\n{}",
-        vault_policy(mount, path, 2)
+        vault_policy(mount, path, KvVersion::V2)
     )
 }
 
-/// A file of variables, to be filled in.
+/// A file of environment variables to fill in.
 pub(super) fn variables() -> String {
     let mut text = String::from("# The seven values. Readable by its owner alone; keep it so.\n");
     for name in ValueName::ALL {
@@ -208,7 +212,7 @@ pub(super) fn variables() -> String {
     text
 }
 
-/// A string as TOML writes it.
+/// A TOML string.
 pub(super) fn quoted(text: &str) -> String {
     toml_edit::value(text).to_string().trim().to_owned()
 }

@@ -1,4 +1,4 @@
-//! What runs the gateway: systemd units, or a manifest for Kubernetes.
+//! The deployment: systemd units, or a Kubernetes manifest.
 
 use super::{
     CONFIGURATION, File,
@@ -10,15 +10,15 @@ use super::{
 };
 use crate::{credentials::ValueName, domain::Address};
 
-/// The systemd service.
+/// The systemd service unit.
 pub(super) const SERVICE: &str = "pigello-gateway.service";
-/// Its socket.
+/// The systemd socket unit.
 pub(super) const SOCKET: &str = "pigello-gateway.socket";
-/// The manifest for Kubernetes.
+/// The Kubernetes manifest.
 pub(super) const MANIFEST: &str = "kubernetes.yaml";
-/// What systemd changes in the configuration.
+/// The changes to the configuration under systemd.
 const OVERLAY: &str = "systemd.toml";
-/// Where systemd shows a service what `LoadCredential=` names.
+/// The directory of systemd's `LoadCredential=`.
 const LOADED: &str = "/run/credentials/pigello-gateway.service";
 
 /// The files of a deployment.
@@ -55,7 +55,7 @@ pub(super) fn files(plan: &Plan, configuration: &str) -> Vec<File> {
     }
 }
 
-/// What a service cannot see: it is protected from what lies in homes and temporary folders.
+/// Paths hidden from the service: the unit protects home and temporary directories.
 pub(super) fn out_of_reach(plan: &Plan) -> Option<String> {
     let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
     let below = hidden.into_iter().find(|folder| plan.directory.starts_with(folder))?;
@@ -67,11 +67,11 @@ pub(super) fn out_of_reach(plan: &Plan) -> Option<String> {
     })
 }
 
-/// What the service is given that nobody else may read.
+/// The files that the unit passes to the service and nobody else may read.
 struct Loaded {
     /// Lines of the unit.
     unit: String,
-    /// Keys that say where it is then.
+    /// Configuration keys with the new paths.
     overlay: String,
 }
 

@@ -1,10 +1,10 @@
-//! `init`: a first configuration, and what goes with it.
+//! `init`: writes a first configuration and what belongs to it.
 //!
-//! It asks on a terminal, or takes options, and writes into one folder: a commented configuration, the
-//! place of the secret (a sealed store and its key, a policy for the vault, a folder, a file of
-//! variables) and what runs the gateway (systemd units or a Kubernetes manifest). What it writes is
-//! checked by the code of `check` before it stays. It never writes over anything unless it is told to,
-//! and never over a sealed store or its key.
+//! It asks on a terminal, or takes options, and writes into one folder: a commented configuration,
+//! the place of the secret (a sealed store and its key, a vault policy, a directory, a file of
+//! variables) and the deployment (systemd units or a Kubernetes manifest). The code of `check`
+//! validates the result before it stays. Existing files are kept unless an option says otherwise; a
+//! sealed store and its key always are.
 
 mod arguments;
 mod configuration;
@@ -26,7 +26,7 @@ use self::{
 };
 use super::Failure;
 
-/// Asks what is not given, writes the files, and says what to do next.
+/// Asks for missing answers, writes the files, and prints the next commands.
 pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
     let plan = Plan::make(args, person)?;
     let place = Place::new(&plan.directory, args.force);
@@ -50,13 +50,13 @@ pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
     next(&plan, &place, person)
 }
 
-/// A file that is written.
+/// A file to write.
 struct File {
     name: &'static str,
-    /// Its permissions.
+    /// Its mode.
     mode: u32,
     text: String,
-    /// What it is, in a few words.
+    /// Its description, in a few words.
     what: &'static str,
 }
 
@@ -79,7 +79,7 @@ fn files(plan: &Plan) -> Vec<File> {
         }),
         Source::Sealed | Source::Directory => {}
     }
-    // First, because it is checked before anything else is written.
+    // First, because it is validated before anything else is written.
     files.insert(
         0,
         File {
@@ -92,7 +92,7 @@ fn files(plan: &Plan) -> Vec<File> {
     files
 }
 
-/// The commands that come next: three, and they can be copied.
+/// The next commands: three, ready to copy.
 fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
     let config = place.path(CONFIGURATION);
     let mut commands = Vec::new();
@@ -163,7 +163,7 @@ fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failu
     Ok(())
 }
 
-/// What a path looks like in a command.
+/// A path as a shell word.
 fn shown(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:@".contains(letter);

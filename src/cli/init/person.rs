@@ -1,6 +1,6 @@
-//! Whoever runs `init`: asked on a terminal, otherwise only told.
+//! The person who runs `init`: asks questions on a terminal.
 //!
-//! A secret is asked for without showing what is typed, and never ends in a `String`.
+//! A secret is read without echo and never stored in a `String`.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
@@ -12,13 +12,13 @@ use crate::{
     secret::SecretText,
 };
 
-/// Answers and questions.
+/// Input and output of the questions.
 pub struct Person<'a> {
-    /// Answers, if there is somebody to give them.
+    /// The answers, if the input is a terminal.
     input: Option<Box<dyn BufRead + 'a>>,
-    /// Where a secret is typed.
+    /// The input for secrets.
     secrets: Console<'a>,
-    /// Where they read.
+    /// The output.
     pub(super) out: Box<dyn Write + 'a>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Person<'a> {
         Ok(Self { input, secrets, out: Box::new(anstream::stdout()) })
     }
 
-    /// One made of parts: with `input`, somebody answers, and `secrets` is typed unseen.
+    /// For tests: `input` has the answers, `secrets` the hidden ones.
     pub fn new(
         input: Option<impl BufRead + 'a>,
         secrets: impl io::Read + 'a,
@@ -49,12 +49,12 @@ impl<'a> Person<'a> {
         Self { input, secrets, out: Box::new(out) }
     }
 
-    /// Asks no more.
+    /// Stops asking.
     pub(super) fn leave_in_peace(&mut self) {
         self.input = None;
     }
 
-    /// What was given; else what is answered; else the default. A wrong answer is asked for again.
+    /// The option's value, else the answer, else the default. An invalid answer is asked for again.
     pub(super) fn ask<T>(
         &mut self,
         given: Option<T>,
@@ -77,7 +77,7 @@ impl<'a> Person<'a> {
         }
     }
 
-    /// One line of an answer, without what surrounds it.
+    /// One line of an answer, trimmed.
     fn answer(&mut self, question: &str) -> Result<String, Failure> {
         write!(self.out, "{question}: ")?;
         self.out.flush()?;
@@ -90,7 +90,7 @@ impl<'a> Person<'a> {
         Ok(answer.trim().to_owned())
     }
 
-    /// The seven values, if somebody is there and has them at hand.
+    /// The seven values, if a person has them at hand.
     pub(super) fn values(&mut self) -> Result<Option<StoredValues>, Failure> {
         if self.input.is_none() {
             return Ok(None);
@@ -122,7 +122,7 @@ impl<'a> Person<'a> {
         }
     }
 
-    /// The same for one of a few words.
+    /// As [`Self::ask`], with a choice of words.
     pub(super) fn choose<T: ValueEnum>(
         &mut self,
         given: Option<T>,

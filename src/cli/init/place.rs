@@ -1,4 +1,4 @@
-//! The folder that `init` writes into.
+//! The target folder of `init`.
 
 use std::{
     fs::{self, OpenOptions},
@@ -10,11 +10,11 @@ use std::{
 use super::{CONFIGURATION, File, shown};
 use crate::{cli::Failure, config};
 
-/// A folder, and whether files in it may be written over.
+/// A folder, and whether its files may be overwritten.
 pub(super) struct Place {
     folder: PathBuf,
     force: bool,
-    /// Whether the folder was there before.
+    /// Whether the folder existed.
     existed: bool,
 }
 
@@ -23,17 +23,17 @@ impl Place {
         Self { folder: folder.to_owned(), force, existed: folder.exists() }
     }
 
-    /// A file in it.
+    /// The path of a file in it.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// A file in it, as it is shown and copied.
+    /// The path of a file in it, for display.
     pub(super) fn path(&self, name: &str) -> String {
         shown(&self.file(name))
     }
 
-    /// Looks for files that are in the way, before anything is written.
+    /// Finds existing files before anything is written.
     pub(super) fn refuse_to_overwrite<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,
@@ -56,24 +56,24 @@ impl Place {
             ))
     }
 
-    /// Makes the folder. The configuration in it may be read by the user that runs the gateway.
+    /// Creates the folder. The gateway's user must be able to read the configuration.
     pub(super) fn make(&self) -> Result<(), Failure> {
         make_folder(&self.folder, 0o755)
     }
 
-    /// Makes a folder in it that nobody else can look into.
+    /// Creates a private folder in it.
     pub(super) fn make_private(&self, name: &str) -> Result<(), Failure> {
         make_folder(&self.file(name), 0o700)
     }
 
-    /// Writes the files. The configuration comes first, and if it is not in order, nothing stays.
+    /// Writes the files, the configuration first; if that is invalid, all are removed.
     pub(super) fn write_all(&self, files: &[File]) -> Result<(), Failure> {
         for file in files {
             self.write(file.name, file.mode, &file.text)?;
             if file.name != CONFIGURATION {
                 continue;
             }
-            // Without the environment: its variables are not in the file.
+            // Without the environment, whose variables are not in the file.
             let loaded = config::load(&[self.file(file.name)], std::iter::empty());
             if let Err(problems) = loaded.and_then(config::Loaded::for_serving) {
                 self.take_back(file);
@@ -83,7 +83,7 @@ impl Place {
         Ok(())
     }
 
-    /// Writes one, with these permissions.
+    /// Writes one file with this mode.
     pub(super) fn write(&self, name: &str, mode: u32, text: &str) -> Result<(), Failure> {
         let path = self.file(name);
         let failed = |error| Failure::failed(format!("cannot write {}: {error}", shown(&path)));
@@ -95,13 +95,13 @@ impl Place {
             options.create_new(true);
         }
         let mut there = options.open(&path).map_err(failed)?;
-        // One that was there keeps its mode otherwise.
+        // An existing file would keep its mode.
         there.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
         there.write_all(text.as_bytes()).map_err(failed)
     }
 
     fn take_back(&self, file: &File) {
-        // What is told is why it is taken back.
+        // The error to report is the one that led here.
         drop(fs::remove_file(self.file(file.name)));
         if !self.existed {
             drop(fs::remove_dir(&self.folder));
@@ -116,5 +116,5 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), Failure> {
 
 /// The sealed store.
 pub(super) const STORE: &str = "credentials.sealed";
-/// The key that opens it.
+/// The key of the store.
 pub(super) const KEY: &str = "credentials.key";

@@ -1,6 +1,8 @@
-//! What is to be written, once everything is known.
+//! The plan: all answers, before anything is written.
 
 use std::{net::SocketAddr, path::PathBuf};
+
+use pigello_mock::MADE_UP_VALUES;
 
 use super::{
     MOCK_CA, Person,
@@ -8,13 +10,15 @@ use super::{
 };
 use crate::{
     cli::{Failure, credentials::read_json_file},
-    credentials::sealed::{StoredValues, values_from_json},
+    credentials::{
+        ValueName,
+        sealed::{StoredValues, values_from_json},
+    },
     domain::{Address, OperationPattern, Origin, builtin_operations},
-    mock::MADE_UP_VALUES,
     secret::SecretText,
 };
 
-/// Everything that was given, answered or taken by default.
+/// All options, answers and defaults.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) which: Upstream,
@@ -28,13 +32,13 @@ pub(super) struct Plan {
     pub(super) listen: Address,
     pub(super) admin: Address,
     pub(super) vault: Option<Vault>,
-    /// What is sealed at once.
+    /// The values to seal.
     pub(super) values: Option<StoredValues>,
-    /// The folder it is written into.
+    /// The target folder.
     pub(super) directory: PathBuf,
 }
 
-/// Where the secret lies in a vault.
+/// The location of the secret in a vault.
 #[derive(Debug)]
 pub(super) struct Vault {
     pub(super) address: Origin,
@@ -44,7 +48,7 @@ pub(super) struct Vault {
 }
 
 impl Plan {
-    /// Asks for what is not given.
+    /// Asks for missing answers.
     pub(super) fn make(args: &Args, person: &mut Person<'_>) -> Result<Self, Failure> {
         if args.defaults {
             person.leave_in_peace();
@@ -117,17 +121,17 @@ impl Plan {
         self.which == Upstream::Mock
     }
 
-    /// Whether there is a sealed store, which is never written over.
+    /// Whether a sealed store exists; it is never overwritten.
     pub(super) fn keeps_a_store(&self) -> bool {
         self.source == Source::Sealed
     }
 
-    /// Whether the deployment brings the folder of the seven files itself.
+    /// Whether the deployment provides the directory of the seven files.
     pub(super) fn mounts(&self) -> bool {
         self.deployment == Deployment::Kubernetes
     }
 
-    /// Where callers connect, if that is a TCP address.
+    /// The listener's address, if it is TCP.
     pub(super) fn tcp(&self) -> Option<SocketAddr> {
         match &self.listen {
             Address::Tcp(address) => Some(*address),
@@ -136,7 +140,7 @@ impl Plan {
     }
 }
 
-/// What is to be sealed: read before anything is written.
+/// The values to seal, read before anything is written.
 fn values(
     args: &Args,
     which: &Upstream,
@@ -154,16 +158,18 @@ fn values(
         return person.values();
     }
     let mut values = StoredValues::default();
-    for (name, text) in MADE_UP_VALUES {
-        // They are constants, and the mock's own tests read them.
-        if let Ok(value) = SecretText::parse(text.as_bytes()) {
+    for (scheme, text) in MADE_UP_VALUES {
+        // Constants; the tests of `init --upstream mock` use all seven.
+        if let Some(name) = ValueName::from_key(scheme.key())
+            && let Ok(value) = SecretText::parse(text.as_bytes())
+        {
             values.insert(name, value);
         }
     }
     Ok(Some(values))
 }
 
-/// What does not go together is said before anything is asked or written.
+/// Refuses contradictory options before anything is asked or written.
 fn consistent(args: &Args, source: Source, deployment: Deployment) -> Result<(), Failure> {
     if args.values.is_some() && source != Source::Sealed {
         return Err(Failure::usage("--values is for --secret-from sealed")
@@ -218,7 +224,7 @@ fn vault(
     Ok(Vault { address, mount, path, login })
 }
 
-/// A name that can stand in a table's head, a metric and a path.
+/// A name that fits a TOML table, a metric label and a path.
 fn name(text: &str) -> Result<String, String> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     if !text.is_empty() && text.len() <= 63 && text.chars().all(plain) {
@@ -231,7 +237,7 @@ fn patterns(text: &str) -> Result<Vec<OperationPattern>, String> {
     text.split(',').map(|text| pattern(text.trim())).collect()
 }
 
-/// A pattern that stands for something, as the configuration wants it as well.
+/// A valid pattern, by the configuration's own rule.
 fn pattern(text: &str) -> Result<OperationPattern, String> {
     let pattern: OperationPattern =
         text.parse().map_err(|error| format!("{}: {error}", text.escape_debug()))?;

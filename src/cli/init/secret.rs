@@ -1,4 +1,6 @@
-//! The place of the secret: made as far as it can be without the secret.
+//! The place of the secret: created as far as possible without the secret.
+
+use pigello_mock::MADE_UP_VALUES;
 
 use super::{
     Person, Plan,
@@ -11,16 +13,15 @@ use crate::{
         credentials::{Console, seal},
     },
     credentials::{ValueName, sealed::SealedStore},
-    mock::MADE_UP_VALUES,
 };
 
-/// Makes what the source needs beside the configuration.
+/// Creates the files and folders of the source.
 pub(super) fn prepare(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
     match plan.source {
         Source::Sealed => sealed(plan, place, person),
         Source::Directory if !plan.mounts() => {
             if place.file(FOLDER).is_dir() {
-                // Whoever made it decided who may read it.
+                // An existing directory keeps its permissions.
                 writeln!(person.out, "kept  {}", place.path(FOLDER))?;
             } else {
                 place.make_private(FOLDER)?;
@@ -36,13 +37,13 @@ pub(super) fn prepare(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Re
     }
 }
 
-/// The files that are made here.
+/// The files written here.
 pub(super) fn names(plan: &Plan) -> Vec<String> {
     let store = plan.keeps_a_store().then(|| STORE.to_owned());
     store.into_iter().chain(made_up(plan).map(|(name, _)| name)).collect()
 }
 
-/// The mock's values, if they go into a folder: one file each.
+/// The mock's values for a directory: one file each.
 fn made_up(plan: &Plan) -> impl Iterator<Item = (String, &'static str)> {
     let here = plan.source == Source::Directory && !plan.mounts() && plan.is_mock();
     let values = MADE_UP_VALUES.into_iter().filter(move |_| here);
@@ -67,7 +68,7 @@ fn sealed(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Fai
     seal(&store, &plan.profile, values.clone(), &mut console)
 }
 
-/// The command that puts the seven values where the gateway looks for them.
+/// The command that stores the seven values.
 pub(super) fn next(plan: &Plan, place: &Place) -> Option<(String, &'static str)> {
     let names = ValueName::ALL.map(ValueName::key).join(",");
     match plan.source {
@@ -118,5 +119,5 @@ pub(super) fn next(plan: &Plan, place: &Place) -> Option<(String, &'static str)>
     }
 }
 
-/// The folder of the seven files.
+/// The directory of the seven files.
 pub(super) const FOLDER: &str = "credentials";

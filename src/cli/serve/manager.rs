@@ -1,4 +1,4 @@
-//! What the service manager is told, if there is one (`sd_notify(3)`; `NOTIFY_SOCKET`).
+//! Notifies the service manager (`sd_notify(3)`; `NOTIFY_SOCKET`).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The configuration is being read again. `Type=notify-reload` wants to know since when.
+/// A reload begins. `Type=notify-reload` requires its start time.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -24,13 +24,13 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Pets the watchdog while every worker is alive; without a watchdog, waits for ever. Returns once the
-/// gateway answers no more, and then the manager restarts the service.
+/// Notifies the watchdog while every worker is alive; without a watchdog it waits for ever. Returns
+/// when the gateway stops responding; the manager then restarts the service.
 pub(super) async fn watchdog(reloader: Reloader) {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
-    // Twice a period, so that one late turn costs nothing.
+    // Twice a period, so that one late notification is harmless.
     let mut tick = tokio::time::interval((patience / 2).max(Duration::from_millis(10)));
     loop {
         tick.tick().await;

@@ -1,10 +1,9 @@
-//! `serve`: runs the gateway until it is told to end.
+//! `serve`: runs the gateway until it is told to stop.
 //!
-//! SIGTERM and SIGINT drain, a second one ends at once. SIGHUP, and a change of a configuration file,
-//! give the running gateway the configuration anew; one that is not in order is refused with all its
-//! mistakes in the log, and the old one stays. Either way SIGHUP has the credentials and the listeners'
-//! certificates read again. Under systemd the sockets may come from socket units, and the manager is
-//! told how the service stands.
+//! SIGTERM and SIGINT drain; a second one stops at once. SIGHUP, or a changed configuration file,
+//! reloads the configuration. An invalid one is refused with every mistake in the log, and the old
+//! one stays. SIGHUP also reloads the credentials and the listeners' certificates. Under systemd
+//! the sockets may come from socket units, and the service manager is notified of the state.
 
 mod manager;
 mod watch;
@@ -20,10 +19,10 @@ use super::{
 };
 use crate::{
     app::{Ending, Gateway, Reloader, StartError},
-    config::{Loaded, settings::LogFormat as ConfiguredFormat},
+    config::Loaded,
     error::Chain,
     proxy::server::Inherited,
-    telemetry::{LogFormat, LogSettings, init_logs},
+    telemetry::{LogSettings, init_logs},
 };
 
 /// Runs the gateway.
@@ -31,10 +30,7 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     let loaded = files.load()?.for_serving()?;
     let telemetry = &loaded.settings.telemetry;
     init_logs(&LogSettings {
-        format: match telemetry.log_format {
-            ConfiguredFormat::Json => LogFormat::Json,
-            ConfiguredFormat::Pretty => LogFormat::Pretty,
-        },
+        format: telemetry.log_format,
         level: telemetry.log_level.to_string(),
     });
     for warning in &loaded.warnings {
@@ -79,12 +75,12 @@ fn cannot_start(error: &StartError) -> Failure {
     }
 }
 
-/// Says where the gateway listens: on standard output for scripts, in the log for people.
+/// Reports the listeners' addresses: on standard output for scripts, in the log for people.
 fn announce(gateway: &Gateway) {
     let mut out = anstream::stdout().lock();
     for (name, address) in gateway.addresses() {
         tracing::info!(listener = %name, %address, "listening");
-        // A closed standard output is no reason not to serve.
+        // A closed standard output is no reason to stop.
         let _closed = writeln!(out, "listening listener={name} address={address}");
     }
     if let Some(address) = gateway.admin_address() {
@@ -94,7 +90,7 @@ fn announce(gateway: &Gateway) {
     let _closed = out.flush();
 }
 
-/// The first signal drains, the second ends at once. Returns with the second.
+/// The first signal drains; the second makes this return, which stops at once.
 async fn obey(mut signals: EndSignals, ending: &Ending) {
     loop {
         signals.next().await;
@@ -107,7 +103,7 @@ async fn obey(mut signals: EndSignals, ending: &Ending) {
     }
 }
 
-/// What makes the gateway read its configuration again.
+/// The triggers of a reload.
 struct Reloads<'a> {
     files: &'a ConfigFiles,
     watch: Watch,
@@ -116,7 +112,7 @@ struct Reloads<'a> {
 }
 
 impl Reloads<'_> {
-    /// Reloads whenever it is asked to. Never returns.
+    /// Reloads at every trigger. Never returns.
     async fn carry_out(mut self) {
         loop {
             let (cause, reread) = tokio::select! {

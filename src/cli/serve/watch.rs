@@ -1,30 +1,30 @@
-//! Notices when the configuration files change.
+//! Watches the configuration files for changes.
 //!
-//! It looks at what they hold every now and then instead of asking the kernel: that finds a Kubernetes
-//! `ConfigMap` whose folder was exchanged, a bind mount, an editor that writes a new file and moves it
-//! into place, and a file that was missing, all the same.
+//! It compares their contents periodically instead of using inotify. That also notices a Kubernetes
+//! `ConfigMap` whose directory was swapped, a bind mount, an editor that renames a new file into
+//! place, and a file that was missing.
 
 use std::{path::PathBuf, time::Duration};
 
-/// Knows what the files held when they were last used.
+/// The contents of the files when they were last used.
 #[derive(Debug)]
 pub(super) struct Watch {
     paths: Vec<PathBuf>,
     known: Contents,
 }
 
-/// What each file holds; `None` for one that cannot be read.
+/// The content of each file; `None` if it cannot be read.
 type Contents = Vec<Option<Vec<u8>>>;
 
 impl Watch {
-    /// Takes what the files hold now as known.
+    /// Takes the current contents as used.
     pub(super) async fn begin(paths: Vec<PathBuf>) -> Self {
         let known = read(&paths).await;
         Self { paths, known }
     }
 
-    /// Returns once the files hold something else, twice in a row: a file that is being written is
-    /// let finish.
+    /// Returns when the contents have changed and stayed the same for two looks: a file that is
+    /// being written is complete by then.
     pub(super) async fn changed(&mut self) {
         let mut last = self.known.clone();
         loop {

@@ -1,10 +1,12 @@
 //! The identifiers that a configuration gives beside a source.
 
+use std::fmt;
+
 use super::ValueName;
 use crate::secret::{SecretText, SecretTextError};
 
-/// Identifiers of a configuration. They are not secrets, and may be printed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Identifiers of a configuration. They are not secrets, but confidential.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identifiers([Option<Box<str>>; 7]);
 
 impl Identifiers {
@@ -26,9 +28,20 @@ impl Identifiers {
         Ok(())
     }
 
+    /// The names of the identifiers that are there.
+    pub fn names(&self) -> impl Iterator<Item = ValueName> {
+        ValueName::ALL.into_iter().filter(|name| self.get(*name).is_some())
+    }
+
     /// The identifier of that name.
     pub fn get(&self, name: ValueName) -> Option<&str> {
         self.0.get(name as usize).and_then(Option::as_deref)
+    }
+}
+
+impl fmt::Debug for Identifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names().map(ValueName::key)).finish()
     }
 }
 

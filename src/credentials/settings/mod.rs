@@ -1,10 +1,11 @@
 //! The checked configuration of one credential set. A manager can start with any value of it.
 
+mod variables;
 mod vault;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::vault::{KvVersion, TokenSource, VaultAuth, VaultSettings};
+pub use self::vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
 use super::set::Identifiers;
 use crate::domain::CredentialsName;
 
@@ -47,6 +48,14 @@ pub enum SourceSettings {
 }
 
 impl SourceSettings {
+    /// Checks that variables give all that the configuration leaves to them.
+    pub fn check(&self) -> Result<(), IncompleteVault> {
+        match self {
+            Self::Vault(vault) => vault.check(),
+            Self::Directory { .. } | Self::Environment { .. } | Self::Sealed { .. } => Ok(()),
+        }
+    }
+
     /// The kind of source, as the configuration writes it.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -1,14 +1,15 @@
-//! The checked configuration of a vault.
+//! The checked configuration of a vault. The variables of the vault's own tools are its defaults.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
+use super::variables::VaultVariables;
 use crate::{domain::Origin, outbound::ClientCertificate};
 
-/// A credential set in a vault, and how to reach it.
+/// A credential set in a vault, and how to reach it. A variable may stand in for a field that is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
     /// The server.
-    pub address: Origin,
+    pub address: Option<Origin>,
     /// The roots to trust instead of the platform's.
     pub ca_file: Option<PathBuf>,
     /// The client certificate; the `cert` method needs one.
@@ -16,7 +17,7 @@ pub struct VaultSettings {
     /// The namespace, sent as `X-Vault-Namespace`.
     pub namespace: Option<String>,
     /// How to log in.
-    pub auth: VaultAuth,
+    pub auth: Option<VaultAuth>,
     /// Where the key-value engine is mounted: `secret`.
     pub mount: String,
     /// The secret below it: `pigello/production`.
@@ -24,6 +25,55 @@ pub struct VaultSettings {
     /// The key-value engine that is mounted there. It is never guessed, because a secret of the first
     /// engine may look like one of the second.
     pub kv_version: KvVersion,
+}
+
+impl VaultSettings {
+    /// Checks that the configuration or a variable gives the address and the login.
+    pub fn check(&self) -> Result<(), IncompleteVault> {
+        self.address()?;
+        self.auth()?;
+        Ok(())
+    }
+
+    pub(in crate::credentials) fn address(&self) -> Result<Origin, IncompleteVault> {
+        match (&self.address, VaultVariables::read().address) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(text)) => text.parse().map_err(|_| IncompleteVault::VariableAddress),
+            (None, None) => Err(IncompleteVault::NoAddress),
+        }
+    }
+
+    pub(in crate::credentials) fn auth(&self) -> Result<VaultAuth, IncompleteVault> {
+        match &self.auth {
+            Some(auth) => Ok(auth.clone()),
+            None if VaultVariables::read().has_token => {
+                Ok(VaultAuth::Token(TokenSource::Environment))
+            }
+            None => Err(IncompleteVault::NoLogin),
+        }
+    }
+
+    pub(in crate::credentials) fn ca_file(&self) -> Option<PathBuf> {
+        self.ca_file.clone().or_else(|| VaultVariables::read().ca_file)
+    }
+
+    pub(in crate::credentials) fn namespace(&self) -> Option<String> {
+        self.namespace.clone().or_else(|| VaultVariables::read().namespace)
+    }
+}
+
+/// Neither the configuration nor a variable gives what a vault needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IncompleteVault {
+    /// There is no address.
+    #[error("no vault is named: set `vault.address`, or the variable VAULT_ADDR or BAO_ADDR")]
+    NoAddress,
+    /// The variable's address is not one.
+    #[error("the variable BAO_ADDR or VAULT_ADDR is not a URL with scheme and host")]
+    VariableAddress,
+    /// There is no login.
+    #[error("no login to the vault: set `vault.auth`, or the variable VAULT_TOKEN or BAO_TOKEN")]
+    NoLogin,
 }
 
 /// A key-value engine.
@@ -35,8 +85,17 @@ pub enum KvVersion {
     V2,
 }
 
+impl fmt::Display for KvVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1 => "1",
+            Self::V2 => "2",
+        })
+    }
+}
+
 /// A login method. `mount` is its path below `auth/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum VaultAuth {
     /// A token that another program provides and renews.
     Token(TokenSource),
@@ -76,6 +135,26 @@ pub enum VaultAuth {
         /// The role; without it the server tries all that match.
         role: Option<String>,
     },
+}
+
+impl VaultAuth {
+    /// The method's name, which is also its default mount.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::AppRole { .. } => "approle",
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Jwt { .. } => "jwt",
+            Self::Cert { .. } => "cert",
+        }
+    }
+}
+
+// A role's id is confidential.
+impl fmt::Debug for VaultAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// The source of a token.

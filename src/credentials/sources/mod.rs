@@ -16,11 +16,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-pub use self::{
-    directory::DirectoryError,
-    environment::EnvironmentError,
-    vault::{VaultError, VaultVariables},
-};
+pub use self::{directory::DirectoryError, environment::EnvironmentError, vault::VaultError};
 use self::{
     directory::DirectorySource,
     environment::EnvironmentSource,

@@ -1,14 +1,14 @@
-//! What a worker's connections write in one turn leaves together at its end.
+//! Connections whose small writes leave together, once per scheduler pass.
 //!
-//! A worker sees which connections have something for it and works them off, one after the other: a
-//! turn. If each answer left at once, each would wake its caller, who sleeps again by the time the
-//! next one comes, and each connection's work would stand between the kernel's work for two others.
-//! So what is written is kept until everything that was ready has had its turn, and what many
-//! connections have to say is handed to the kernel in one go. With a single connection at work
-//! nothing waits: the turn ends when it has written. Requests to the upstream leave the same way.
+//! A worker polls the connections that are ready, one after another. If each response left at once, each
+//! would wake its caller, which sleeps again before the next one comes, and the kernel's work for one
+//! connection would interrupt the work for the next. So a small write is kept until all ready tasks have
+//! run, and the writes of many connections go to the kernel together. A single busy connection does not
+//! wait: the pass ends when it has written. Requests to the upstream leave the same way.
 //!
-//! Only what is small is kept, and only on a thread that [`flush_loop`]; anywhere else everything is
-//! written at once.
+//! A write is kept only on a thread that runs [`flush_loop`]. Elsewhere it leaves at once.
+
+mod peer_probe;
 
 use std::{
     cell::RefCell,
@@ -25,102 +25,107 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use self::peer_probe::{PeerProbe, Socket};
 
-mod peer_probe;
-
-/// Ends this thread's turns: to be run beside its connections, as a task of its own, on a runtime
-/// that polls its tasks in the order in which they were woken. What is kept when it is dropped
-/// leaves then.
+/// Flushes the pending writes of this thread at the end of each pass. It runs as a task of its own, on a
+/// runtime that polls tasks in the order in which they were woken. When it is dropped, it flushes once
+/// more.
 pub async fn flush_loop() -> Infallible {
-    struct Last;
-    impl Drop for Last {
+    struct LastFlush;
+    impl Drop for LastFlush {
         fn drop(&mut self) {
-            TURN.with_borrow_mut(|turn| turn.end = None);
-            end();
+            BATCH.with_borrow_mut(|batch| batch.flusher = None);
+            flush_all();
         }
     }
-    let _last = Last;
+    let _last_flush = LastFlush;
     std::future::poll_fn(|cx| {
-        TURN.with_borrow_mut(|turn| turn.end = Some(cx.waker().clone()));
-        end();
+        BATCH.with_borrow_mut(|batch| batch.flusher = Some(cx.waker().clone()));
+        flush_all();
         Poll::Pending
     })
     .await
 }
 
 thread_local! {
-    static TURN: RefCell<Turn> = const {
-        RefCell::new(Turn { end: None, keeping: Vec::new(), spare: Vec::new() })
+    static BATCH: RefCell<WriteBatch> = const {
+        RefCell::new(WriteBatch { flusher: None, pending: Vec::new(), spare: Vec::new() })
     };
 }
 
-/// One thread's turn.
-struct Turn {
-    /// Wakes the task that ends it; `None` where there is none.
-    end: Option<Waker>,
-    /// The connections that keep something.
-    keeping: Vec<Arc<dyn Keeping>>,
-    /// Memory for what the next ones keep, wiped.
+/// The pending writes of one thread.
+struct WriteBatch {
+    /// Wakes [`flush_loop`]; `None` without one.
+    flusher: Option<Waker>,
+    /// The connections with a pending write.
+    pending: Vec<Arc<dyn PendingWrite>>,
+    /// Wiped buffers for further writes.
     spare: Vec<Vec<u8>>,
 }
 
-/// A connection that keeps what is to leave at the end of the turn.
-trait Keeping {
-    fn leave(&self);
+/// A connection with a pending write.
+trait PendingWrite {
+    fn flush(&self);
 }
 
-/// Has everything leave that is kept on this thread.
-fn end() {
-    let mut keeping = TURN.with_borrow_mut(|turn| std::mem::take(&mut turn.keeping));
-    for connection in keeping.drain(..) {
-        connection.leave();
+/// Flushes all pending writes of this thread.
+fn flush_all() {
+    let mut pending = BATCH.with_borrow_mut(|batch| std::mem::take(&mut batch.pending));
+    for connection in pending.drain(..) {
+        connection.flush();
     }
-    // Nothing is kept meanwhile: to leave polls a socket and nothing else.
-    TURN.with_borrow_mut(|turn| turn.keeping = keeping);
+    // No write is added meanwhile: a flush only polls a socket.
+    BATCH.with_borrow_mut(|batch| batch.pending = pending);
 }
 
-/// A stream whose small writes leave at the end of the turn.
+/// A stream whose small writes leave at the end of the pass.
 ///
-/// To flush it does not end the turn. It waits only for bytes that the peer did not take then, and
-/// tells of errors that came up then; to shut it down hands over what is kept first.
+/// A flush does not end the pass. It waits only for bytes that the peer did not take at the last end, and
+/// returns the error of that time. A shutdown writes the pending bytes first.
 pub struct BatchedWriter<S> {
-    kept: Arc<Mutex<Kept<S>>>,
-    /// Whether nothing was written since everything had left: then there is nothing to look after.
+    shared: Arc<Mutex<SharedStream<S>>>,
+    /// Whether nothing was written since the last complete flush.
     is_flushed: bool,
 }
 
-struct Kept<S> {
+/// A stream and its pending bytes, shared with the batch.
+struct SharedStream<S> {
     stream: S,
-    /// What has not left yet, from `sent` on.
+    /// The pending bytes, from `sent` on.
     bytes: Vec<u8>,
     sent: usize,
-    /// Whether it leaves at the end of the turn. What is left of it afterwards leaves when the peer
-    /// takes it.
-    is_due: bool,
-    /// The task that wrote it.
+    /// Whether the bytes leave at the end of this pass. Bytes that the peer does not take then leave when
+    /// it does.
+    is_pending: bool,
+    /// The task that wrote the bytes.
     writer: Option<Waker>,
-    /// Why it could not leave.
-    failed: Option<io::Error>,
+    /// Why the bytes could not be written.
+    error: Option<io::Error>,
 }
 
 impl<S> BatchedWriter<S> {
-    /// Keeps nothing yet.
+    /// A stream without pending bytes.
     pub fn new(stream: S) -> Self {
-        let (bytes, sent, is_due, writer, failed) = (Vec::new(), 0, false, None, None);
-        let kept = Mutex::new(Kept { stream, bytes, sent, is_due, writer, failed });
-        Self { kept: Arc::new(kept), is_flushed: true }
+        let shared = SharedStream {
+            stream,
+            bytes: Vec::new(),
+            sent: 0,
+            is_pending: false,
+            writer: None,
+            error: None,
+        };
+        Self { shared: Arc::new(Mutex::new(shared)), is_flushed: true }
     }
 }
 
 impl<S> fmt::Debug for BatchedWriter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TurnIo")
+        f.write_str("BatchedWriter")
     }
 }
 
-impl<S: AsyncWrite + Unpin> Kept<S> {
-    /// Hands over what is kept.
-    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(error) = self.failed.take() {
+impl<S: AsyncWrite + Unpin> SharedStream<S> {
+    /// Writes the pending bytes.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.error.take() {
             return Poll::Ready(Err(error));
         }
         if self.bytes.is_empty() {
@@ -134,11 +139,11 @@ impl<S: AsyncWrite + Unpin> Kept<S> {
         }
         self.sent = 0;
         let mut spare = std::mem::take(&mut self.bytes);
-        // What was kept may be a request with a secret in it, and may lie here for long.
+        // The bytes may be a request with a secret, and the buffer may not be used for long.
         spare.fill(0);
-        TURN.with_borrow_mut(|turn| {
-            if turn.spare.len() < MOST_CONNECTIONS {
-                turn.spare.push(spare);
+        BATCH.with_borrow_mut(|batch| {
+            if batch.spare.len() < MAX_CONNECTIONS {
+                batch.spare.push(spare);
             }
         });
         Poll::Ready(Ok(()))
@@ -146,63 +151,67 @@ impl<S: AsyncWrite + Unpin> Kept<S> {
 }
 
 impl<S: AsyncWrite + Unpin + Send + 'static> BatchedWriter<S> {
-    fn poll_keep(&mut self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_buffer(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.is_flushed = false;
-        let kept = &mut *self.kept.lock();
+        let shared = &mut *self.shared.lock();
         let length = data.iter().map(|part| part.len()).sum();
-        if !kept.is_due || kept.bytes.len() + length > MOST_BYTES {
+        if !shared.is_pending || shared.bytes.len() + length > MAX_BYTES {
             // Bytes leave in the order in which they were written.
-            ready!(kept.poll_leave(cx))?;
+            ready!(shared.poll_drain(cx))?;
         }
-        if length > MOST_BYTES || !(kept.is_due || self.join(kept, cx.waker())) {
-            return Pin::new(&mut kept.stream).poll_write_vectored(cx, data);
+        if length > MAX_BYTES || !(shared.is_pending || self.join_batch(shared, cx.waker())) {
+            return Pin::new(&mut shared.stream).poll_write_vectored(cx, data);
         }
         for part in data {
-            kept.bytes.extend_from_slice(part);
+            shared.bytes.extend_from_slice(part);
         }
         Poll::Ready(Ok(length))
     }
 
-    /// Has what is going to be kept leave at the end of the turn, if somebody ends it.
-    fn join(&self, kept: &mut Kept<S>, writer: &Waker) -> bool {
-        let Some(is_full) = TURN
-            .with_borrow(|turn| turn.end.as_ref().map(|_| turn.keeping.len() == MOST_CONNECTIONS))
-        else {
+    /// Adds this connection to the batch of its thread, if the thread has a flush loop.
+    fn join_batch(&self, shared: &mut SharedStream<S>, writer: &Waker) -> bool {
+        let Some(is_full) = BATCH.with_borrow(|batch| {
+            batch.flusher.as_ref().map(|_| batch.pending.len() == MAX_CONNECTIONS)
+        }) else {
             return false;
         };
         if is_full {
-            end();
+            flush_all();
         }
-        TURN.with_borrow_mut(|turn| {
-            if turn.keeping.is_empty()
-                && let Some(end) = &turn.end
+        BATCH.with_borrow_mut(|batch| {
+            if batch.pending.is_empty()
+                && let Some(flusher) = &batch.flusher
             {
-                end.wake_by_ref();
+                flusher.wake_by_ref();
             }
-            let this: Arc<Mutex<Kept<S>>> = Arc::clone(&self.kept);
-            turn.keeping.push(this);
-            kept.bytes = turn.spare.pop().unwrap_or_default();
-            kept.bytes.clear();
+            let this: Arc<Mutex<SharedStream<S>>> = Arc::clone(&self.shared);
+            batch.pending.push(this);
+            shared.bytes = batch.spare.pop().unwrap_or_default();
+            shared.bytes.clear();
         });
-        kept.is_due = true;
-        match &mut kept.writer {
+        shared.is_pending = true;
+        match &mut shared.writer {
             Some(known) => known.clone_from(writer),
-            None => kept.writer = Some(writer.clone()),
+            None => shared.writer = Some(writer.clone()),
         }
         true
     }
 }
 
-impl<S: AsyncWrite + Unpin> Keeping for Mutex<Kept<S>> {
-    fn leave(&self) {
-        let kept = &mut *self.lock();
-        kept.is_due = false;
-        let Some(writer) = kept.writer.take() else { return };
-        if let Poll::Ready(Err(error)) = kept.poll_leave(&mut Context::from_waker(&writer)) {
-            kept.failed = Some(error);
+impl<S: AsyncWrite + Unpin> PendingWrite for Mutex<SharedStream<S>> {
+    fn flush(&self) {
+        let shared = &mut *self.lock();
+        shared.is_pending = false;
+        let Some(writer) = shared.writer.take() else { return };
+        if let Poll::Ready(Err(error)) = shared.poll_drain(&mut Context::from_waker(&writer)) {
+            shared.error = Some(error);
             writer.wake_by_ref();
         }
-        kept.writer = Some(writer);
+        shared.writer = Some(writer);
     }
 }
 
@@ -212,7 +221,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for BatchedWriter<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.kept.lock().stream).poll_read(cx, buffer)
+        Pin::new(&mut self.shared.lock().stream).poll_read(cx, buffer)
     }
 }
 
@@ -222,7 +231,7 @@ impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for BatchedWriter<S> {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_keep(cx, &[IoSlice::new(data)])
+        self.poll_buffer(cx, &[IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
@@ -230,7 +239,7 @@ impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for BatchedWriter<S> {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_keep(cx, data)
+        self.poll_buffer(cx, data)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -242,27 +251,27 @@ impl<S: AsyncWrite + Unpin + Send + 'static> AsyncWrite for BatchedWriter<S> {
         if this.is_flushed {
             return Poll::Ready(Ok(()));
         }
-        let kept = &mut *this.kept.lock();
-        if kept.is_due {
+        let shared = &mut *this.shared.lock();
+        if shared.is_pending {
             return Poll::Ready(Ok(()));
         }
-        ready!(kept.poll_leave(cx))?;
-        ready!(Pin::new(&mut kept.stream).poll_flush(cx))?;
+        ready!(shared.poll_drain(cx))?;
+        ready!(Pin::new(&mut shared.stream).poll_flush(cx))?;
         this.is_flushed = true;
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let kept = &mut *self.kept.lock();
-        ready!(kept.poll_leave(cx))?;
-        Pin::new(&mut kept.stream).poll_shutdown(cx)
+        let shared = &mut *self.shared.lock();
+        ready!(shared.poll_drain(cx))?;
+        Pin::new(&mut shared.stream).poll_shutdown(cx)
     }
 }
 
-/// What one connection keeps at most, in bytes. Copying more costs what handing it over costs.
-const MOST_BYTES: usize = 16 * 1024;
-/// So many connections keep something at most: with more, the first ones would wait for the last.
-const MOST_CONNECTIONS: usize = 32;
+/// The most pending bytes of one connection. To copy more costs as much as to write them.
+const MAX_BYTES: usize = 16 * 1024;
+/// The most connections with pending writes, so that the first ones do not wait long.
+const MAX_CONNECTIONS: usize = 32;
 
 #[cfg(test)]
 mod tests;

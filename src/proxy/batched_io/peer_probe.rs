@@ -1,8 +1,8 @@
-//! Looks whether the peer of a connection has said something or has left, and takes nothing of it.
+//! Peeks at a socket to detect pending data or a disconnect, without consuming bytes.
 //!
-//! hyper can only read to find that out, and needs memory to read into. The listener has to see that
-//! a caller has left while its call is under way, and the upstream's side that a connection is still
-//! open before it sends what cannot be sent twice.
+//! hyper can only read for that, and needs a buffer. The server must notice a caller that leaves during
+//! its call, and the client must know that a connection is still open before it sends a request that it
+//! cannot send twice.
 
 use std::{
     fmt, io,
@@ -15,14 +15,14 @@ use parking_lot::Mutex;
 use rustix::net::{RecvFlags, recv};
 use tokio::{io::Interest, net::TcpStream};
 
-use super::{BatchedWriter, Kept};
+use super::{BatchedWriter, SharedStream};
 
 /// A socket on a runtime.
 pub trait Socket: AsFd {
-    /// Waits until there is something to read: bytes, the end or an error.
+    /// Waits until the socket is readable: for bytes, the end or an error.
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Reads with `read`, and has the runtime know if nothing was there.
+    /// Reads with `read`, and tells the runtime if the socket was not readable.
     fn try_read<R>(&self, read: impl FnOnce() -> io::Result<R>) -> io::Result<R>;
 }
 
@@ -36,25 +36,25 @@ impl Socket for TcpStream {
     }
 }
 
-/// The connection of a [`BatchedWriter`], to look at it while something else reads and writes.
-pub struct PeerProbe<S>(Arc<Mutex<Kept<S>>>);
+/// The socket of a [`BatchedWriter`] that another owner reads and writes.
+pub struct PeerProbe<S>(Arc<Mutex<SharedStream<S>>>);
 
 impl<S> BatchedWriter<S> {
-    /// To look at this connection.
-    pub fn lookout(&self) -> PeerProbe<S> {
-        PeerProbe(Arc::clone(&self.kept))
+    /// A probe of this connection.
+    pub fn probe(&self) -> PeerProbe<S> {
+        PeerProbe(Arc::clone(&self.shared))
     }
 }
 
 impl<S: Socket> PeerProbe<S> {
-    /// Whether the peer is there and has said nothing that was not read yet, as the kernel knows it
-    /// now: the runtime sees it only when it looks next.
+    /// Whether the peer is connected and all its bytes have been read, as the kernel knows it now. The
+    /// runtime learns it at its next poll.
     pub fn is_idle(&self) -> bool {
         peek(&self.0.lock().stream).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Waits until the peer has left: it has closed its side, and everything it said before was read,
-    /// or the connection is broken. It must stay in the task that reads.
+    /// Waits until the peer has closed its side and all its bytes have been read, or the connection is
+    /// broken. It must be polled by the task that reads.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let stream = &self.0.lock().stream;
         loop {
@@ -62,7 +62,7 @@ impl<S: Socket> PeerProbe<S> {
                 return Poll::Ready(());
             }
             match stream.try_read(|| peek(stream)) {
-                // It says more, and whoever reads that finds the end behind it.
+                // There are bytes, and their reader will find the end after them.
                 Ok(1..) => return Poll::Pending,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => return Poll::Ready(()),
@@ -71,7 +71,7 @@ impl<S: Socket> PeerProbe<S> {
     }
 }
 
-/// How many of one byte there are.
+/// Peeks at one byte: 1 if there is one, 0 at the end.
 fn peek(socket: impl AsFd) -> io::Result<usize> {
     let (_, bytes) = recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     Ok(bytes)
@@ -79,7 +79,7 @@ fn peek(socket: impl AsFd) -> io::Result<usize> {
 
 impl<S> fmt::Debug for PeerProbe<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lookout")
+        f.write_str("PeerProbe")
     }
 }
 
@@ -102,55 +102,55 @@ mod tests {
         (peer, BatchedWriter::new(listener.accept().await.unwrap().0))
     }
 
-    async fn left(lookout: &PeerProbe<TcpStream>) {
-        poll_fn(|cx| lookout.poll_closed(cx)).await;
+    async fn closed(probe: &PeerProbe<TcpStream>) {
+        poll_fn(|cx| probe.poll_closed(cx)).await;
     }
 
     #[tokio::test]
-    async fn what_the_peer_says_and_that_it_leaves_breaks_the_quiet() {
+    async fn a_connection_with_bytes_or_without_its_peer_is_not_idle() {
         let (mut peer, mut stream) = pair().await;
-        let lookout = stream.lookout();
-        assert!(lookout.is_idle());
+        let probe = stream.probe();
+        assert!(probe.is_idle());
         peer.write_all(b"x").await.unwrap();
-        while lookout.is_idle() {}
-        assert_eq!(stream.read_u8().await.unwrap(), b'x', "it is there yet");
-        assert!(lookout.is_idle());
+        while probe.is_idle() {}
+        assert_eq!(stream.read_u8().await.unwrap(), b'x', "it was not consumed");
+        assert!(probe.is_idle());
         drop(peer);
-        while lookout.is_idle() {}
+        while probe.is_idle() {}
     }
 
     #[tokio::test]
-    async fn a_peer_has_left_when_it_has_closed_and_everything_was_read() {
+    async fn a_peer_has_left_when_it_has_closed_and_all_bytes_were_read() {
         let (mut peer, mut stream) = pair().await;
-        let lookout = stream.lookout();
-        assert!(left(&lookout).now_or_never().is_none(), "it is there");
+        let probe = stream.probe();
+        assert!(closed(&probe).now_or_never().is_none(), "the peer is connected");
         peer.write_all(b"x").await.unwrap();
         peer.shutdown().await.unwrap();
-        while lookout.is_idle() {}
+        while probe.is_idle() {}
         for _ in 0..8 {
-            assert!(left(&lookout).now_or_never().is_none(), "there is something to read");
+            assert!(closed(&probe).now_or_never().is_none(), "there is something to read");
             yield_now().await;
         }
         assert_eq!(stream.read_u8().await.unwrap(), b'x');
-        left(&lookout).await;
+        closed(&probe).await;
     }
 
     #[tokio::test]
     async fn a_peer_has_left_when_its_connection_is_broken() {
         let (peer, stream) = pair().await;
-        let lookout = stream.lookout();
+        let probe = stream.probe();
         peer.set_zero_linger().unwrap();
         drop(peer);
-        left(&lookout).await;
+        closed(&probe).await;
     }
 
-    /// Whoever waits is woken, also after something has been read.
+    /// Also after bytes have been read.
     #[tokio::test]
-    async fn that_a_peer_leaves_wakes() {
+    async fn a_peer_that_leaves_wakes_the_waiting_task() {
         let (mut peer, mut stream) = pair().await;
-        let lookout = stream.lookout();
+        let probe = stream.probe();
         peer.write_all(b"x").await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), b'x');
-        tokio::join!(left(&lookout), async { drop(peer) });
+        tokio::join!(closed(&probe), async { drop(peer) });
     }
 }

@@ -54,16 +54,16 @@ impl AsyncWrite for Recorded {
     }
 }
 
-/// Begins to end turns, as a worker does first thing.
-async fn turns() -> tokio::task::JoinHandle<Infallible> {
-    let turns = tokio::spawn(flush_loop());
+/// Starts the flush loop, as a worker does first.
+async fn start_flushing() -> tokio::task::JoinHandle<Infallible> {
+    let flushing = tokio::spawn(flush_loop());
     yield_now().await;
-    turns
+    flushing
 }
 
 #[tokio::test]
-async fn what_is_written_in_one_turn_leaves_together_at_its_end() {
-    let _turns = turns().await;
+async fn writes_of_one_pass_leave_together_at_its_end() {
+    let _flushing = start_flushing().await;
     let (peer, other) = (Peer::default(), Peer::default());
     let (mut stream, mut second) = (peer.stream(), other.stream());
     stream.write_all(b"head ").await.unwrap();
@@ -81,8 +81,8 @@ async fn what_is_written_in_one_turn_leaves_together_at_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_ready_has_its_turn_first() {
-    let _turns = turns().await;
+async fn all_ready_tasks_run_before_a_write_leaves() {
+    let _flushing = start_flushing().await;
     let peer = Peer::default();
     let tasks: Vec<_> = (0..3)
         .map(|_| {
@@ -102,7 +102,7 @@ async fn what_is_ready_has_its_turn_first() {
 }
 
 #[tokio::test]
-async fn where_nobody_ends_turns_everything_leaves_at_once() {
+async fn without_a_flush_loop_a_write_leaves_at_once() {
     let peer = Peer::default();
     let mut stream = peer.stream();
     stream.write_all(b"answer").await.unwrap();
@@ -110,49 +110,49 @@ async fn where_nobody_ends_turns_everything_leaves_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_large_leaves_at_once_and_behind_what_was_kept() {
-    let _turns = turns().await;
+async fn a_large_write_leaves_at_once_after_the_pending_bytes() {
+    let _flushing = start_flushing().await;
     let peer = Peer::default();
     let mut stream = peer.stream();
     stream.write_all(b"head").await.unwrap();
-    stream.write_all(&vec![b'x'; MOST_BYTES + 1]).await.unwrap();
+    stream.write_all(&vec![b'x'; MAX_BYTES + 1]).await.unwrap();
     let arrived = peer.arrived();
-    assert_eq!(arrived.iter().map(Vec::len).collect::<Vec<_>>(), [4, MOST_BYTES + 1]);
+    assert_eq!(arrived.iter().map(Vec::len).collect::<Vec<_>>(), [4, MAX_BYTES + 1]);
     stream.write_all(b"tail").await.unwrap();
     yield_now().await;
     assert_eq!(peer.arrived().last().unwrap(), b"tail");
 }
 
 #[tokio::test]
-async fn one_connection_keeps_no_more_than_its_most() {
-    let _turns = turns().await;
+async fn one_connection_has_a_limit_of_pending_bytes() {
+    let _flushing = start_flushing().await;
     let peer = Peer::default();
     let mut stream = peer.stream();
     for _ in 0..4 {
-        stream.write_all(&vec![b'x'; MOST_BYTES / 2]).await.unwrap();
+        stream.write_all(&vec![b'x'; MAX_BYTES / 2]).await.unwrap();
     }
-    assert_eq!(peer.arrived().iter().map(Vec::len).collect::<Vec<_>>(), [MOST_BYTES]);
+    assert_eq!(peer.arrived().iter().map(Vec::len).collect::<Vec<_>>(), [MAX_BYTES]);
     yield_now().await;
-    assert_eq!(peer.arrived().concat().len(), 2 * MOST_BYTES);
+    assert_eq!(peer.arrived().concat().len(), 2 * MAX_BYTES);
 }
 
 #[tokio::test]
 async fn the_first_of_many_connections_do_not_wait_for_the_last() {
-    let _turns = turns().await;
+    let _flushing = start_flushing().await;
     let peer = Peer::default();
-    let mut streams: Vec<_> = (0..=MOST_CONNECTIONS).map(|_| peer.stream()).collect();
+    let mut streams: Vec<_> = (0..=MAX_CONNECTIONS).map(|_| peer.stream()).collect();
     for (number, stream) in streams.iter_mut().enumerate() {
         assert!(peer.arrived().is_empty(), "{number}");
         stream.write_all(b"answer").await.unwrap();
     }
-    assert_eq!(peer.arrived().len(), MOST_CONNECTIONS);
+    assert_eq!(peer.arrived().len(), MAX_CONNECTIONS);
     yield_now().await;
-    assert_eq!(peer.arrived().len(), MOST_CONNECTIONS + 1);
+    assert_eq!(peer.arrived().len(), MAX_CONNECTIONS + 1);
 }
 
 #[tokio::test]
-async fn before_it_is_shut_down_what_is_kept_leaves() {
-    let _turns = turns().await;
+async fn a_shutdown_writes_the_pending_bytes_first() {
+    let _flushing = start_flushing().await;
     let peer = Peer::default();
     let mut stream = peer.stream();
     stream.write_all(b"answer").await.unwrap();
@@ -162,8 +162,8 @@ async fn before_it_is_shut_down_what_is_kept_leaves() {
 }
 
 #[tokio::test]
-async fn what_is_kept_leaves_although_its_connection_or_the_turns_are_dropped() {
-    let turns = turns().await;
+async fn pending_bytes_leave_although_their_connection_or_the_flush_loop_is_dropped() {
+    let flushing = start_flushing().await;
     let peer = Peer::default();
     let mut stream = peer.stream();
     stream.write_all(b"answer").await.unwrap();
@@ -173,22 +173,22 @@ async fn what_is_kept_leaves_although_its_connection_or_the_turns_are_dropped() 
 
     let mut stream = peer.stream();
     stream.write_all(b"last").await.unwrap();
-    turns.abort();
-    turns.await.unwrap_err();
+    flushing.abort();
+    flushing.await.unwrap_err();
     assert_eq!(peer.arrived().last().unwrap(), b"last");
     stream.write_all(b"at once").await.unwrap();
     assert_eq!(peer.arrived().last().unwrap(), b"at once");
 }
 
 #[tokio::test]
-async fn that_it_could_not_leave_is_told_to_its_writer() {
+async fn a_failed_flush_is_an_error_for_the_writer() {
     struct Woken(AtomicUsize);
     impl std::task::Wake for Woken {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
-    let _turns = turns().await;
+    let _flushing = start_flushing().await;
     let mut stream = Peer::default().stream();
     stream.shutdown().await.unwrap();
     let woken = Arc::new(Woken(AtomicUsize::new(0)));
@@ -225,8 +225,8 @@ impl AsyncWrite for Flushed {
 }
 
 #[tokio::test]
-async fn what_was_flushed_is_left_alone_until_something_is_written() {
-    let _turns = turns().await;
+async fn a_flushed_connection_is_not_flushed_again_until_something_is_written() {
+    let _flushing = start_flushing().await;
     let flushes = Arc::new(AtomicUsize::new(0));
     let mut stream = BatchedWriter::new(Flushed(Arc::clone(&flushes)));
     for written in 0..3 {
@@ -235,7 +235,7 @@ async fn what_was_flushed_is_left_alone_until_something_is_written() {
         assert_eq!(flushes.load(Ordering::Relaxed), written, "there is nothing to flush");
         stream.write_all(b"x").await.unwrap();
         stream.flush().await.unwrap();
-        assert_eq!(flushes.load(Ordering::Relaxed), written, "it leaves at the end of the turn");
+        assert_eq!(flushes.load(Ordering::Relaxed), written, "it leaves at the end of the pass");
         yield_now().await;
         stream.flush().await.unwrap();
     }
@@ -243,7 +243,7 @@ async fn what_was_flushed_is_left_alone_until_something_is_written() {
 
 #[tokio::test]
 async fn a_peer_that_takes_little_is_waited_for() {
-    let _turns = turns().await;
+    let _flushing = start_flushing().await;
     let (mut peer, stream) = duplex(4);
     let mut stream = BatchedWriter::new(stream);
     stream.write_all(b"answer").await.unwrap();
@@ -263,7 +263,7 @@ async fn a_peer_that_takes_little_is_waited_for() {
 
 #[tokio::test]
 async fn memory_is_wiped_before_others_use_it() {
-    let _turns = turns().await;
+    let _flushing = start_flushing().await;
     let peer = Peer::default();
     let mut streams = [peer.stream(), peer.stream()];
     for _ in 0..2 {
@@ -271,7 +271,7 @@ async fn memory_is_wiped_before_others_use_it() {
             stream.write_all(b"X-Pigello-Client-Secret: s").await.unwrap();
         }
         yield_now().await;
-        let spare = TURN.with_borrow(|turn| turn.spare.clone());
+        let spare = BATCH.with_borrow(|batch| batch.spare.clone());
         assert_eq!(spare, [[0; 26], [0; 26]]);
     }
     assert_eq!(peer.arrived().len(), 4);
@@ -281,15 +281,15 @@ async fn memory_is_wiped_before_others_use_it() {
 enum Step {
     Write(usize),
     Flush,
-    EndTurn,
+    EndPass,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..MOST_BYTES / 2).prop_map(Step::Write),
-        1 => (MOST_BYTES - 2..MOST_BYTES + 3).prop_map(Step::Write),
+        4 => (1..MAX_BYTES / 2).prop_map(Step::Write),
+        1 => (MAX_BYTES - 2..MAX_BYTES + 3).prop_map(Step::Write),
         1 => Just(Step::Flush),
-        2 => Just(Step::EndTurn),
+        2 => Just(Step::EndPass),
     ]
 }
 
@@ -305,7 +305,7 @@ async fn write(mut stream: BatchedWriter<DuplexStream>, steps: Vec<Step>) -> Vec
                 written.extend(data);
             }
             Step::Flush => stream.flush().await.unwrap(),
-            Step::EndTurn => yield_now().await,
+            Step::EndPass => yield_now().await,
         }
     }
     stream.shutdown().await.unwrap();
@@ -320,7 +320,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let _turns = turns().await;
+            let _flushing = start_flushing().await;
             let (mut peer, stream) = duplex(window);
             let writing = tokio::spawn(write(BatchedWriter::new(stream), steps));
             let mut arrived = Vec::new();

@@ -1,4 +1,4 @@
-//! From a stored object to an answer: whole, a part of it, or that the caller has it already.
+//! Makes the answer from a stored response: all of it, a range, or 304.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -6,114 +6,81 @@ use tokio::time::Instant;
 
 use super::{
     policy::{
-        fields::Fields,
-        range::{Part, Piece, content_range},
+        fields::RequestFields,
+        range::{RequestedRange, content_range},
+        validation::DESCRIBES_BODY,
     },
     status::{self, CACHE_STATUS},
-    storage::object::{DESCRIBES_BODY, Object},
+    storage::response::StoredResponse,
 };
 use crate::body::Body;
 
-impl Object {
-    /// The answer to a request: whole, a part, or that the caller has it already.
-    pub(super) fn respond(
+impl StoredResponse {
+    pub(super) fn answer(
         &self,
-        (request, fields): (&HeaderMap, Fields),
+        (request, fields): (&HeaderMap, RequestFields),
         is_head: bool,
         cache_status: HeaderValue,
         now: Instant,
     ) -> Response<Body> {
-        if self.status.is_success() && fields.are_conditional() {
-            if self.validators.not_modified_for(request) {
-                return self.not_modified(cache_status, now);
-            }
-        } else if let Some(piece) = &self.piece {
-            return self.part_of_piece(piece, request, cache_status, now);
-        } else if self.status == StatusCode::OK
-            && fields.want_part()
-            && !is_head
-            && request.get(header::IF_RANGE).is_none_or(|tag| self.validators.in_range(tag))
-        {
-            return self.part(request, cache_status, now);
-        }
-        let body = if is_head { Body::empty() } else { Body::full(self.body.clone()) };
-        self.answer(self.status, body, cache_status, now)
-    }
-
-    fn answer(
-        &self,
-        status: StatusCode,
-        body: Body,
-        cache_status: HeaderValue,
-        now: Instant,
-    ) -> Response<Body> {
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
+        let (status, bytes, content_range) = self.content(request, fields, is_head);
         let mut headers = self.headers.clone();
-        // Both have their place already, so this neither grows the map nor moves anything.
-        headers.insert(header::AGE, status::age(self.terms.freshness.age(now)));
+        // The stored header has both fields already, so this moves nothing in the map.
+        headers.insert(header::AGE, status::age(self.policy.freshness.age(now)));
         headers.insert(CACHE_STATUS, cache_status);
+        if let Some(content_range) = content_range {
+            headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+            headers.insert(header::CONTENT_RANGE, content_range);
+        }
+        if status == StatusCode::NOT_MODIFIED {
+            // RFC 9110 §15.4.5.
+            let content = [header::CONTENT_TYPE, header::CONTENT_LANGUAGE];
+            for name in DESCRIBES_BODY.iter().chain(&content) {
+                headers.remove(name);
+            }
+        }
+        let mut response = Response::new(if is_head { Body::empty() } else { Body::full(bytes) });
+        *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
     }
 
-    /// RFC 9110 §15.4.5: what describes the body stays away, as the body does.
-    fn not_modified(&self, cache_status: HeaderValue, now: Instant) -> Response<Body> {
-        let mut response = self.answer(StatusCode::NOT_MODIFIED, Body::empty(), cache_status, now);
-        for name in DESCRIBES_BODY.iter().chain([&header::CONTENT_TYPE, &header::CONTENT_LANGUAGE])
-        {
-            response.headers_mut().remove(name);
-        }
-        response
-    }
-
-    fn part(&self, request: &HeaderMap, cache_status: HeaderValue, now: Instant) -> Response<Body> {
-        let (status, range) = match Part::of(request, self.body.len()) {
-            Part::Whole => {
-                return self.answer(self.status, Body::full(self.body.clone()), cache_status, now);
-            }
-            Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
-            Part::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
-        };
-        let content_range = content_range(range.as_ref(), self.body.len());
-        let bytes = range.map_or_else(Bytes::new, |range| self.body.slice(range));
-        self.partial(status, bytes, content_range, cache_status, now)
-    }
-
-    fn part_of_piece(
+    /// Status, body and, unless the stored one is right, `Content-Range`.
+    fn content(
         &self,
-        piece: &Piece,
         request: &HeaderMap,
-        cache_status: HeaderValue,
-        now: Instant,
-    ) -> Response<Body> {
+        fields: RequestFields,
+        is_head: bool,
+    ) -> (StatusCode, Bytes, Option<HeaderValue>) {
         let length = self.body.len();
-        let (bytes, content_range) = match piece.bytes_for(request, length) {
-            Some((range, at)) if range.len() < length => {
-                let content_range = piece.content_range(at, range.len());
-                (self.body.slice(range), content_range)
+        if self.status.is_success() && fields.has_condition() {
+            if self.validators.not_modified_for(request) {
+                return (StatusCode::NOT_MODIFIED, Bytes::new(), None);
             }
-            // What it was stored with says it.
-            _ => (self.body.clone(), None),
-        };
-        self.partial(self.status, bytes, content_range, cache_status, now)
-    }
-
-    fn partial(
-        &self,
-        status: StatusCode,
-        bytes: Bytes,
-        content_range: Option<HeaderValue>,
-        cache_status: HeaderValue,
-        now: Instant,
-    ) -> Response<Body> {
-        let length = bytes.len();
-        let mut response = self.answer(status, Body::full(bytes), cache_status, now);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, length.into());
-        if let Some(value) = content_range {
-            headers.insert(header::CONTENT_RANGE, value);
+        } else if let Some(stored) = &self.range {
+            if let Some((range, at)) = stored.bytes_for(request, length)
+                && range.len() < length
+            {
+                let content_range = stored.content_range(at, range.len());
+                return (self.status, self.body.slice(range), content_range);
+            }
+        } else if self.status == StatusCode::OK
+            && fields.has_range()
+            && !is_head
+            && self.validators.allow_range(request)
+        {
+            match RequestedRange::of(request, length) {
+                RequestedRange::Whole => {}
+                RequestedRange::Bytes(range) => {
+                    let content_range = content_range(Some(&range), length);
+                    return (StatusCode::PARTIAL_CONTENT, self.body.slice(range), content_range);
+                }
+                RequestedRange::Unsatisfiable => {
+                    let content_range = content_range(None, length);
+                    return (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new(), content_range);
+                }
+            }
         }
-        response
+        (self.status, self.body.clone(), None)
     }
 }

@@ -1,16 +1,14 @@
-//! One fetch for all who want the same object at the same time.
+//! Single flight: one fetch for all calls that want the same response at the same time (RFC 9111 §4).
 //!
-//! The first caller leads, the others follow. The fetch runs in a task of its own, so it goes on if
-//! the leader leaves, and whoever follows gets what it brought, on whatever worker they are. A fetch
-//! whose answer is for its caller alone lets the others go the moment that is known, and for a while
-//! nobody waits for such an answer again.
+//! The first call leads and makes the fetch; the others wait for its outcome, on whichever worker they
+//! are. The leader is owned by the fetch's task, so the fetch goes on if its caller leaves. A leader
+//! that is dropped without an outcome releases the waiters.
 
 use std::{
-    borrow::Cow,
-    collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher as _, Hash, RandomState},
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,118 +17,105 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-use super::storage::{
-    epochs::Stamp,
-    key::{Key, KeyView},
-    object::Object,
-};
-use crate::error::{Error, Kind};
+/// The fetches in flight.
+pub(super) struct SingleFlight<K, T>(Flights<K, T>);
 
-/// The fetches under way.
-#[derive(Debug)]
-pub(super) struct InFlights {
-    under_way: Arc<Mutex<HashMap<Key, InFlight>>>,
-    /// When each group of keys last had an answer that could not be shared, in milliseconds from
-    /// `since`; zero for never.
-    hit_for_miss: Box<[AtomicU64]>,
+type Flights<K, T> = Arc<Mutex<HashMap<K, watch::Receiver<Option<T>>>>>;
+
+/// The part of a call in a fetch.
+pub(super) enum Role<K: Eq + Hash, T> {
+    /// It makes the fetch.
+    Lead(Leader<K, T>),
+    /// It waits for the fetch of another call.
+    Wait(Waiter<T>),
+}
+
+impl<K: Clone + Eq + Hash, T> SingleFlight<K, T> {
+    /// Joins the fetch of a key, or begins it.
+    pub(super) fn join(&self, key: K) -> Role<K, T> {
+        match self.0.lock().entry(key) {
+            Entry::Occupied(flight) => Role::Wait(Waiter(flight.get().clone())),
+            Entry::Vacant(vacant) => {
+                let (sender, outcome) = watch::channel(None);
+                let key = vacant.key().clone();
+                vacant.insert(outcome);
+                Role::Lead(Leader { flights: Arc::clone(&self.0), key, sender })
+            }
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.lock().len() as u64
+    }
+}
+
+impl<K, T> Default for SingleFlight<K, T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// The obligation to tell the waiters. To drop it ends the flight.
+pub(super) struct Leader<K: Eq + Hash, T> {
+    flights: Flights<K, T>,
+    key: K,
+    sender: watch::Sender<Option<T>>,
+}
+
+impl<K: Eq + Hash, T> Leader<K, T> {
+    /// Tells the waiters how the fetch ended. A stored response must be in the store by now: a later
+    /// call does not find the flight.
+    pub(super) fn finish(self, outcome: T) {
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl<K: Eq + Hash, T> Drop for Leader<K, T> {
+    fn drop(&mut self) {
+        self.flights.lock().remove(&self.key);
+    }
+}
+
+/// Waits for the fetch of another call.
+pub(super) struct Waiter<T>(watch::Receiver<Option<T>>);
+
+impl<T: Clone> Waiter<T> {
+    /// How the fetch ended. `None` if there is no outcome in time.
+    pub(super) async fn outcome(mut self, longest: Duration) -> Option<T> {
+        let outcome = self.0.wait_for(Option::is_some);
+        tokio::time::timeout(longest, outcome).await.ok()?.ok()?.clone()
+    }
+}
+
+/// Remembers for a while which keys had a response that could not be shared ("hit for miss"), so that
+/// calls do not wait for such a response again.
+pub(super) struct HitForMiss {
+    /// When each group of keys last had such a response, in milliseconds since `since`. Zero is never.
+    marks: Box<[AtomicU64]>,
     since: Instant,
     hasher: RandomState,
 }
 
-#[derive(Debug)]
-struct InFlight {
-    landing: watch::Receiver<Option<FetchOutcome>>,
-    stamp: Stamp,
-}
-
-/// What a fetch brought.
-#[derive(Clone, Debug)]
-pub(super) enum FetchOutcome {
-    /// An object that may answer others.
-    Stored(Arc<Object>),
-    /// The upstream failed; a stale object is there for those who may have it.
-    Stale(Arc<Object>, Failure),
-    /// An answer for its caller alone.
-    NotShared,
-    /// No answer.
-    Failed(Failure),
-}
-
-/// An error that several callers get.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    kind: Kind,
-    detail: Arc<str>,
-    retry_after: Option<Duration>,
-}
-
-impl From<&Error> for Failure {
-    fn from(error: &Error) -> Self {
-        let (kind, retry_after) = (error.kind(), error.retry_after_hint());
-        Self { kind, detail: error.detail().into(), retry_after }
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        let error = Self::new(failure.kind, Cow::Owned(failure.detail.as_ref().to_owned()));
-        match failure.retry_after {
-            Some(after) => error.retry_after(after),
-            None => error,
-        }
-    }
-}
-
-/// A place in a fetch.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// This caller makes it.
-    Lead(Leader),
-    /// Another one is making it.
-    Follow(Waiter),
-}
-
-impl InFlights {
+impl HitForMiss {
     pub(super) fn new() -> Self {
-        let hit_for_miss = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
-        let (since, hasher) = (Instant::now(), RandomState::new());
-        Self { under_way: Arc::default(), hit_for_miss, since, hasher }
+        let marks = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
+        Self { marks, since: Instant::now(), hasher: RandomState::new() }
     }
 
-    /// Joins the fetch of an object, or begins it. One that began before a write is not joined by
-    /// who comes after the write.
-    pub(super) fn join(&self, key: Key, stamp: Stamp) -> Place {
-        let mut flights = self.under_way.lock();
-        if let Some(flight) = flights.get(&key).filter(|flight| flight.stamp == stamp) {
-            return Place::Follow(Waiter(flight.landing.clone()));
-        }
-        let (sender, landing) = watch::channel(None);
-        flights.insert(key.clone(), InFlight { landing, stamp });
-        Place::Lead(Leader { flights: Arc::downgrade(&self.under_way), key, sender })
-    }
-
-    /// The answer to a request for this could not be shared: until it is known better, nobody waits
-    /// for another's.
-    pub(super) fn part(&self, key: &Key) {
-        if let Some(hit_for_miss) = self.group(key.view()) {
-            hit_for_miss.store(self.millis().max(1), Ordering::Relaxed);
+    pub(super) fn mark(&self, key: &impl Hash) {
+        if let Some(mark) = self.group(key) {
+            mark.store(self.millis().max(1), Ordering::Relaxed);
         }
     }
 
-    /// Whether callers who want this are to go each on their own.
-    pub(super) fn is_parted(&self, key: KeyView<'_>) -> bool {
-        let at = self.group(key).map_or(0, |hit_for_miss| hit_for_miss.load(Ordering::Relaxed));
-        at > 0 && self.millis().saturating_sub(at) < PARTED_FOR
+    pub(super) fn is_marked(&self, key: &impl Hash) -> bool {
+        let at = self.group(key).map_or(0, |mark| mark.load(Ordering::Relaxed));
+        at > 0 && self.millis().saturating_sub(at) < MARKED_FOR
     }
 
-    /// How many fetches are under way.
-    pub(super) fn count(&self) -> u64 {
-        self.under_way.lock().len() as u64
-    }
-
-    fn group(&self, key: KeyView<'_>) -> Option<&AtomicU64> {
+    fn group(&self, key: &impl Hash) -> Option<&AtomicU64> {
         let at = self.hasher.hash_one(key) % GROUPS;
-        self.hit_for_miss.get(usize::try_from(at).ok()?)
+        self.marks.get(usize::try_from(at).ok()?)
     }
 
     fn millis(&self) -> u64 {
@@ -138,55 +123,7 @@ impl InFlights {
     }
 }
 
-/// The duty to tell those who follow. A ticket that is dropped lets them go.
-#[derive(Debug)]
-pub(super) struct Leader {
-    flights: Weak<Mutex<HashMap<Key, InFlight>>>,
-    key: Key,
-    sender: watch::Sender<Option<FetchOutcome>>,
-}
-
-impl Leader {
-    /// Tells those who follow. Whoever comes later does not find the fetch any more, so what it
-    /// brought must be in the store by now.
-    pub(super) fn land(self, landing: FetchOutcome) {
-        self.leave();
-        self.sender.send_replace(Some(landing));
-    }
-
-    fn leave(&self) {
-        let Some(flights) = self.flights.upgrade() else { return };
-        let mut flights = flights.lock();
-        // A later fetch may have taken the place.
-        let is_ours = |flight: &InFlight| flight.landing.same_channel(&self.sender.subscribe());
-        if flights.get(&self.key).is_some_and(is_ours) {
-            flights.remove(&self.key);
-        }
-    }
-}
-
-impl Drop for Leader {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-/// Waits for another caller's fetch.
-#[derive(Debug)]
-pub(super) struct Waiter(watch::Receiver<Option<FetchOutcome>>);
-
-impl Waiter {
-    /// What the fetch brought; `NotShared` if it brought nothing in time.
-    pub(super) async fn landing(mut self, longest: Duration) -> FetchOutcome {
-        let landed = self.0.wait_for(Option::is_some);
-        match tokio::time::timeout(longest, landed).await {
-            Ok(Ok(landing)) => landing.clone().unwrap_or(FetchOutcome::NotShared),
-            Ok(Err(_)) | Err(_) => FetchOutcome::NotShared,
-        }
-    }
-}
-
-/// How long callers go each on their own after an answer that could not be shared, in milliseconds.
-const PARTED_FOR: u64 = 5_000;
-/// Keys share the memory of that by groups: it only decides who waits.
+/// How long calls fetch on their own after a response that could not be shared, in milliseconds.
+const MARKED_FOR: u64 = 5_000;
+/// Keys share marks in groups, because a mark only decides whether a call waits.
 const GROUPS: u64 = 4096;

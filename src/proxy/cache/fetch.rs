@@ -1,373 +1,378 @@
-//! Asks the upstream for what memory cannot answer, and keeps the answer if it may.
+//! Fetches a response from the upstream, answers its caller and stores the response.
 //!
-//! It runs in a task of its own: a caller that leaves takes nothing from those who wait for the same
-//! object. The caller's answer streams while it is stored and is never held up by that. What becomes
-//! too long for the cache goes on to the caller alone, and what breaks off is not stored.
+//! A fetch has its own task, so a caller that leaves does not end it for the calls that wait. The body
+//! streams to the caller while it is stored. A body that is too large goes to the caller alone, and an
+//! incomplete one is not stored.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
-use tokio::{sync::oneshot, time::Instant};
-use tower::{Service, ServiceExt as _};
+use tokio::time::Instant;
+use tower::Service;
 
 use super::{
-    coalesce::{FetchOutcome, Leader},
+    coalesce::Leader,
+    handle::Cache,
+    outcome::{CallResult, FetchOutcome, Reply, SharedError},
     policy::{
         directives::RequestDirectives,
-        fields::Fields,
-        freshness::Times,
-        range::Piece,
-        storable,
-        vary::{Variant, Varies},
+        fields::RequestFields,
+        freshness::ResponseTimes,
+        range::StoredRange,
+        reuse::UPSTREAM_ERROR,
+        storable::{self, CachePolicy},
+        validation::updated_fields,
+        vary::{Variant, VaryFields},
     },
     record,
     settings::Rule,
-    status::{CACHE_STATUS, Forward, Forwarded, stale_hit},
+    status::{CACHE_STATUS, ForwardReason, ForwardedStatus, stale_hit},
     storage::{
-        key::Key,
-        object::{Object, Origin, UPSTREAM_ERROR},
-        store::Store,
+        epochs::EpochStamp,
+        key::CacheKey,
+        response::{Provenance, StoredResponse},
     },
 };
 use crate::{
     audit::CacheResult,
     body::Body,
-    domain::{Operation, RequestId},
+    domain::RequestId,
     error::{Error, Fault, Kind},
     proxy::{
-        call::{Draft, Fetch, Head},
+        call::{CallContext, Fetch, Head, SharedService},
         http_policy::hop_by_hop,
     },
 };
 
-/// What the caller is sent.
-pub(super) type Reply = oneshot::Sender<Result<Response<Body>, Error>>;
-
-/// One fetch, and what is to be done with its answer.
+/// One fetch.
 pub(super) struct FetchJob {
-    pub(super) store: Store,
+    pub(super) cache: Cache,
     pub(super) rule: Arc<Rule>,
-    pub(super) key: Key,
-    pub(super) origin: Origin,
-    /// How many purges there had been when it began.
+    pub(super) key: CacheKey,
+    pub(super) provenance: Provenance,
+    /// The number of purges when the fetch began.
     pub(super) purges: u64,
-    /// Knows what credentials the request was sent with.
-    pub(super) sent: Draft,
-    /// Whether credentials are those in use.
+    /// The call, which knows the credentials that the request was sent with.
+    pub(super) sent: CallContext,
+    /// Whether a generation of credentials is in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
-    /// Those who follow.
-    pub(super) ticket: Option<Leader>,
-    /// What is stored, but may not be served as it is.
-    pub(super) previous: Option<Arc<Object>>,
-    pub(super) why: Forward,
-    pub(super) caller: Caller,
+    /// Tells the calls that wait for this fetch.
+    pub(super) leader: Option<Leader<(CacheKey, EpochStamp), FetchOutcome>>,
+    /// The stored response that needs validation.
+    pub(super) previous: Option<Arc<StoredResponse>>,
+    pub(super) reason: ForwardReason,
+    pub(super) request: ClientRequest,
 }
 
-/// What the answer depends on, of the request.
-#[derive(Debug)]
-pub(super) struct Caller {
+/// The parts of the caller's request that the answer depends on.
+pub(super) struct ClientRequest {
     pub(super) head: Arc<Head>,
-    pub(super) fields: Fields,
-    pub(super) ask: RequestDirectives,
-    /// Where the answer is noted; a fetch in the background is not what answers its caller.
-    pub(super) draft: Option<Draft>,
+    pub(super) fields: RequestFields,
+    pub(super) directives: RequestDirectives,
+    /// The call that notes the result. `None` for a fetch in the background, whose caller has its answer.
+    pub(super) context: Option<CallContext>,
 }
 
-impl Caller {
-    /// What an object is to respond to.
-    pub(super) fn request(&self) -> (&HeaderMap, Fields) {
-        (&self.head.headers, self.fields)
-    }
-
+impl ClientRequest {
     pub(super) fn note(&self, result: CacheResult, source: Option<RequestId>) {
-        if let Some(draft) = &self.draft {
-            draft.note(|facts| {
+        if let Some(context) = &self.context {
+            context.note(|facts| {
                 facts.cache = Some(result);
                 facts.source_request_id = source;
             });
         }
     }
+
+    /// Answers with a stored response.
+    pub(super) fn answer(
+        &self,
+        stored: &StoredResponse,
+        status: ForwardedStatus,
+        now: Instant,
+    ) -> Response<Body> {
+        stored.answer((&self.head.headers, self.fields), false, status.value(), now)
+    }
+
+    /// Answers with a stale response because the upstream failed.
+    pub(super) fn stale_answer(&self, stored: &StoredResponse, now: Instant) -> Response<Body> {
+        self.note(CacheResult::Stale, Some(stored.provenance.request_id));
+        let status = stale_hit(stored.policy.freshness.stale_for(now), UPSTREAM_ERROR);
+        stored.answer((&self.head.headers, self.fields), false, status, now)
+    }
 }
 
 impl FetchJob {
-    /// Asks the upstream, conditionally if something is stored that it can confirm.
-    pub(super) async fn run<S>(mut self, service: S, mut head: Arc<Head>, body: Body, reply: Reply)
-    where
-        S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone,
+    /// The key of the flight. A call after a write has another stamp, so it does not wait for a fetch
+    /// that began before the write.
+    pub(super) fn flight(&self) -> (CacheKey, EpochStamp) {
+        (self.key.clone(), self.provenance.stamp)
+    }
+
+    /// Sends the request, as a conditional one if there is a stored response to validate.
+    pub(super) async fn run<S>(
+        mut self,
+        service: SharedService<S>,
+        mut head: Arc<Head>,
+        body: Body,
+        reply: Reply,
+    ) where
+        S: Service<Fetch, Response = Response<Body>, Error = Error>,
     {
-        let question = self.previous.as_ref().filter(|previous| previous.validators.can_ask());
-        let spare = question.map(|_| Arc::clone(&head));
-        if let Some(previous) = question {
-            previous.validators.ask(&mut Arc::make_mut(&mut head).headers);
+        let validated = self.previous.clone().filter(|previous| previous.validators.can_validate());
+        let unconditional = Arc::clone(&head);
+        if let Some(previous) = &validated {
+            previous.validators.make_conditional(&mut Arc::make_mut(&mut head).headers);
         }
-        let (result, times) = ask(&self.store, service.clone(), head, body).await;
-        match (result, spare, self.previous.clone()) {
-            (Ok(response), Some(spare), Some(previous))
-                if response.status() == StatusCode::NOT_MODIFIED =>
-            {
-                if self.is_of_its_key() && previous.validators.confirmed_by(response.headers()) {
-                    return self.confirmed(&previous, &response, times, reply);
-                }
-                // It confirms something that is not stored here, or what other credentials fetched:
-                // that is asked for in full.
-                self.store.drop_target(&self.key.view());
-                self.previous = None;
-                match ask(&self.store, service, spare, Body::empty()).await {
-                    (Ok(response), times) => self.answered(response, times, reply).await,
-                    (Err(error), _) => self.failed(error, reply),
-                }
+        let (mut result, mut times) = send(&self.cache, &service, head, body).await;
+        let not_modified = match &result {
+            Ok(response) if response.status() == StatusCode::NOT_MODIFIED => {
+                Some(response.headers().clone())
             }
-            (Ok(response), _, Some(previous)) if is_failure(response.status()) => {
-                if previous.serves_on_error(&self.caller.ask, times.answered) {
-                    let detail = "the upstream answered with an error";
-                    let failure = Error::new(Kind::UpstreamIncomplete, detail);
-                    return self.stale(&previous, &failure, reply);
-                }
-                self.answered(response, times, reply).await;
+            _ => None,
+        };
+        if let (Some(not_modified), Some(previous)) = (not_modified, validated) {
+            if self.has_key_credentials() && previous.validators.match_response(&not_modified) {
+                return self.validated(&previous, not_modified, times, reply);
             }
-            (Ok(response), ..) => self.answered(response, times, reply).await,
-            (Err(error), _, Some(previous))
-                if error.kind().fault() == Fault::Upstream
-                    && previous.serves_on_error(&self.caller.ask, times.answered) =>
-            {
-                self.stale(&previous, &error, reply);
+            // The 304 is about another response, or is for other credentials. Fetch the whole response.
+            self.cache.store().remove(&self.key.as_ref());
+            self.previous = None;
+            (result, times) = send(&self.cache, &service, unconditional, Body::empty()).await;
+        }
+        let failure = match &result {
+            Ok(response) if is_failure(response.status()) => {
+                let detail = "the upstream answered with an error";
+                Some(SharedError::from(&Error::new(Kind::UpstreamIncomplete, detail)))
             }
-            (Err(error), ..) => self.failed(error, reply),
+            Err(error) if error.kind().fault() == Fault::Upstream => Some(error.into()),
+            _ => None,
+        };
+        if let (Some(failure), Some(previous)) = (failure, self.previous.clone())
+            && previous.policy.serves_on_error(&self.request.directives, times.response)
+        {
+            return self.stale(previous, failure, reply);
+        }
+        match result {
+            Ok(response) => self.received(response, times, reply).await,
+            Err(error) => self.failed(error, reply),
         }
     }
 
-    /// The upstream has a new answer.
-    pub(super) async fn answered(self, mut response: Response<Body>, times: Times, reply: Reply) {
+    /// Stores a new response if it may be stored, and answers with it.
+    pub(super) async fn received(
+        self,
+        mut response: Response<Body>,
+        times: ResponseTimes,
+        reply: Reply,
+    ) {
         hop_by_hop::strip(response.headers_mut());
-        let status = response.status();
-        let decided = storable::terms(
-            status,
-            response.headers(),
-            self.caller.fields.are_authorized(),
-            &self.rule,
-            times,
-        );
-        let too_large = http_body::Body::size_hint(response.body()).lower()
-            > self.store.settings().max_entry_bytes as u64;
-        let decided =
-            decided.and_then(|terms| if too_large { Err("too-large") } else { Ok(terms) });
-        let is_partial = status == StatusCode::PARTIAL_CONTENT;
-        let piece =
-            Piece::read(&self.caller.head.headers, response.headers()).filter(|_| is_partial);
-        let decided = if is_partial && piece.is_none() { Err("partial") } else { decided };
-        let varies = Varies::read(response.headers());
-        let (terms, varies) = match (decided, varies) {
-            (Ok(terms), Some(varies)) => (terms, varies),
-            (decided, _) => return self.pass_on(response, decided.err(), reply),
+        let (policy, selection) = match self.decide(&response, times) {
+            Ok(decided) => decided,
+            Err(detail) => return self.pass_on(response, detail, reply),
         };
-        self.caller.note(CacheResult::Miss, None);
-        let said = Forwarded {
+        self.request.note(CacheResult::Miss, None);
+        let cache_status = ForwardedStatus {
             stored: true,
-            ttl: terms.freshness.left(times.answered),
-            ..Forwarded::because(self.why)
+            ttl: policy.freshness.left(times.response),
+            ..ForwardedStatus::new(self.reason)
         };
         storable::date_if_missing(response.headers_mut(), times.wall);
-        let stored = response.headers().clone();
-        response.headers_mut().append(CACHE_STATUS, said.value());
-        let variant = Variant::new(varies, &self.caller.head.headers, &stored);
-        let limit = self.store.settings().max_entry_bytes;
-        let finish = move |bytes: Option<bytes::Bytes>| match bytes {
-            Some(bytes) => {
-                let origin = self.origin.clone();
-                let received = times.answered;
-                let variant = (variant, piece);
-                let object = Object::new(status, &stored, bytes, terms, variant, origin, received);
-                self.keep(Arc::new(object));
+        let (status, headers) = (response.status(), response.headers().clone());
+        response.headers_mut().append(CACHE_STATUS, cache_status.value());
+        let limit = self.cache.settings().max_entry_bytes.in_memory();
+        let finish = move |body: Option<bytes::Bytes>| match body {
+            Some(body) => {
+                let provenance = self.provenance.clone();
+                let stored =
+                    StoredResponse::new(status, &headers, body, policy, selection, provenance);
+                self.store(Arc::new(stored));
             }
-            // It broke off or became too long.
-            None => self.let_go(false),
+            // The body is incomplete or too large.
+            None => self.not_shared(false),
         };
         record::record(response, limit, finish, reply).await;
     }
 
-    /// The answer is this caller's alone.
-    fn pass_on(self, mut response: Response<Body>, reason: Option<&'static str>, reply: Reply) {
-        // What is stored is not what the upstream would answer now.
-        if self.previous.is_some() && !response.status().is_server_error() {
-            self.store.drop_target(&self.key.view());
+    /// Whether a response may be stored. An error is the `detail` of `Cache-Status`.
+    fn decide(
+        &self,
+        response: &Response<Body>,
+        times: ResponseTimes,
+    ) -> Result<(CachePolicy, (Variant, Option<StoredRange>)), &'static str> {
+        let request = &self.request.head.headers;
+        let (status, headers) = (response.status(), response.headers());
+        let is_partial = status == StatusCode::PARTIAL_CONTENT;
+        let range = StoredRange::read(request, headers).filter(|_| is_partial);
+        if is_partial && range.is_none() {
+            return Err("partial");
         }
-        self.caller.note(CacheResult::Miss, None);
-        let said = Forwarded { detail: reason, ..Forwarded::because(self.why) };
-        response.headers_mut().append(CACHE_STATUS, said.value());
-        self.let_go(response.status().is_server_error());
+        let authorized = self.request.fields.has_authorization();
+        let policy = storable::decide(status, headers, authorized, &self.rule, times)?;
+        let length = http_body::Body::size_hint(response.body()).lower();
+        if length > self.cache.settings().max_entry_bytes.0 {
+            return Err("too-large");
+        }
+        let vary = VaryFields::read(headers).ok_or("vary")?;
+        Ok((policy, (Variant::new(vary, request, headers), range)))
+    }
+
+    /// Answers with a response that is not stored.
+    fn pass_on(self, mut response: Response<Body>, detail: &'static str, reply: Reply) {
+        let is_server_error = response.status().is_server_error();
+        // The stored response is not what the upstream sends now.
+        if self.previous.is_some() && !is_server_error {
+            self.cache.store().remove(&self.key.as_ref());
+        }
+        self.request.note(CacheResult::Miss, None);
+        let status = ForwardedStatus { detail: Some(detail), ..ForwardedStatus::new(self.reason) };
+        response.headers_mut().append(CACHE_STATUS, status.value());
+        self.not_shared(is_server_error);
         drop(reply.send(Ok(response)));
     }
 
-    /// What is stored holds yet (RFC 9111 §4.3.4).
-    fn confirmed(
+    /// Answers with the stored response that a 304 validated (RFC 9111 §4.3.4).
+    fn validated(
         self,
-        previous: &Arc<Object>,
-        response: &Response<Body>,
-        times: Times,
+        previous: &Arc<StoredResponse>,
+        mut not_modified: HeaderMap,
+        times: ResponseTimes,
         reply: Reply,
     ) {
-        let mut told = response.headers().clone();
-        hop_by_hop::strip(&mut told);
-        let renewed = self.renewed(previous, &mut told, times);
-        let now = times.answered;
-        let said = Forwarded {
+        hop_by_hop::strip(&mut not_modified);
+        let freshened = self.freshened(previous, not_modified, times);
+        let now = times.response;
+        let status = ForwardedStatus {
             status: Some(StatusCode::NOT_MODIFIED),
-            stored: renewed.is_some(),
-            ttl: renewed.as_ref().and_then(|object| object.left(now)),
-            ..Forwarded::because(self.why)
+            stored: freshened.is_some(),
+            ttl: freshened.as_ref().and_then(|stored| stored.policy.ttl(now)),
+            ..ForwardedStatus::new(self.reason)
         };
-        let object = renewed.as_ref().unwrap_or(previous);
-        self.caller.note(CacheResult::Revalidated, Some(object.source));
-        let answer = object.respond(self.caller.request(), false, said.value(), now);
-        if let Some(object) = renewed {
-            self.keep(object);
+        let stored = freshened.as_ref().unwrap_or(previous);
+        self.request.note(CacheResult::Revalidated, Some(stored.provenance.request_id));
+        let answer = self.request.answer(stored, status, now);
+        if let Some(stored) = freshened {
+            self.store(stored);
         } else {
-            self.store.drop_target(&self.key.view());
-            self.let_go(false);
+            self.cache.store().remove(&self.key.as_ref());
+            self.not_shared(false);
         }
         drop(reply.send(Ok(answer)));
     }
 
-    /// The answer to a HEAD says whether what is stored is what GET would answer yet, and freshens it
-    /// then (RFC 9111 §4.3.5). It goes to its caller as it is.
-    pub(super) fn freshened(&mut self, asked: Instant, result: &mut Result<Response<Body>, Error>) {
-        self.caller.note(CacheResult::Miss, None);
+    /// Freshens the stored response by the response to a HEAD, or removes it if they differ
+    /// (RFC 9111 §4.3.5).
+    pub(super) fn freshen(&mut self, asked: Instant, result: &mut CallResult) {
+        self.request.note(CacheResult::Miss, None);
         let Ok(response) = result else { return };
-        let previous = self.previous.take().filter(|previous| {
-            response.status() == StatusCode::OK && previous.status == StatusCode::OK
-        });
-        let mut said = Forwarded::because(self.why);
-        if let Some(previous) = previous {
-            let times = Times { asked, answered: Instant::now(), wall: self.store.wall() };
-            let mut told = response.headers().clone();
-            hop_by_hop::strip(&mut told);
-            let renewed = if previous.is_described_by(&told) {
-                self.renewed(&previous, &mut told, times)
-            } else {
-                None
-            };
-            match renewed {
-                Some(object) if self.is_of_its_key() => {
-                    said.stored = self.store.put(self.key.clone(), &object, self.purges);
-                    said.ttl = object.left(times.answered);
+        let mut status = ForwardedStatus::new(self.reason);
+        let is_ok = |status| status == StatusCode::OK;
+        let previous = self.previous.take().filter(|previous| is_ok(previous.status));
+        if let Some(previous) = previous.filter(|_| is_ok(response.status())) {
+            let response_time = Instant::now();
+            let times =
+                ResponseTimes { request: asked, response: response_time, wall: self.cache.wall() };
+            let mut headers = response.headers().clone();
+            hop_by_hop::strip(&mut headers);
+            let is_same = previous.range.is_none()
+                && previous.validators.match_head(&headers, previous.body.len());
+            let freshened = is_same.then(|| self.freshened(&previous, headers, times)).flatten();
+            match freshened {
+                Some(stored) if self.has_key_credentials() => {
+                    status.stored = self.cache.store().put(self.key.clone(), &stored, self.purges);
+                    status.ttl = stored.policy.ttl(response_time);
                 }
-                _ => self.store.drop_target(&self.key.view()),
+                _ => self.cache.store().remove(&self.key.as_ref()),
             }
         }
-        response.headers_mut().append(CACHE_STATUS, said.value());
+        response.headers_mut().append(CACHE_STATUS, status.value());
     }
 
-    /// What is stored, with what the upstream says of it now, if it may still be stored.
-    fn renewed(
+    /// The stored response with the fields of a later one, if it may still be stored.
+    fn freshened(
         &self,
-        previous: &Arc<Object>,
-        told: &mut HeaderMap,
-        times: Times,
-    ) -> Option<Arc<Object>> {
-        storable::date_if_missing(told, times.wall);
-        let headers = previous.updated_headers(told);
-        let status = previous.status;
-        let authorized = self.caller.fields.are_authorized();
-        let terms = storable::terms(status, &headers, authorized, &self.rule, times).ok()?;
-        let varies = Varies::read(&headers)?;
-        let variant = (Variant::new(varies, &self.caller.head.headers, &headers), None);
-        let origin = Origin { source: previous.source, ..self.origin.clone() };
-        let body = previous.body.clone();
-        let now = times.answered;
-        Some(Arc::new(Object::new(status, &headers, body, terms, variant, origin, now)))
+        previous: &StoredResponse,
+        mut later: HeaderMap,
+        times: ResponseTimes,
+    ) -> Option<Arc<StoredResponse>> {
+        storable::date_if_missing(&mut later, times.wall);
+        let headers = updated_fields(&previous.headers, &later);
+        let (status, body) = (previous.status, previous.body.clone());
+        let authorized = self.request.fields.has_authorization();
+        let policy = storable::decide(status, &headers, authorized, &self.rule, times).ok()?;
+        let vary = VaryFields::read(&headers)?;
+        let selection = (Variant::new(vary, &self.request.head.headers, &headers), None);
+        let request_id = previous.provenance.request_id;
+        let provenance = Provenance { request_id, ..self.provenance.clone() };
+        let stored = StoredResponse::new(status, &headers, body, policy, selection, provenance);
+        Some(Arc::new(stored))
     }
 
-    /// The upstream fails, and what is stored is better than nothing (RFC 5861 §4).
-    fn stale(mut self, previous: &Arc<Object>, error: &Error, reply: Reply) {
+    /// Answers with the stale response instead of the upstream's failure (RFC 5861 §4).
+    fn stale(mut self, previous: Arc<StoredResponse>, failure: SharedError, reply: Reply) {
         let now = Instant::now();
-        previous.spare(now);
-        if let Some(ticket) = self.ticket.take() {
-            ticket.land(FetchOutcome::Stale(Arc::clone(previous), error.into()));
-        }
-        let answer = stale_answer(previous, &self.caller, now);
+        previous.upstream_failed(now);
+        let answer = self.request.stale_answer(&previous, now);
+        self.finish(FetchOutcome::Stale(previous, failure));
         drop(reply.send(Ok(answer)));
     }
 
     fn failed(mut self, error: Error, reply: Reply) {
-        if let Some(ticket) = self.ticket.take() {
-            ticket.land(FetchOutcome::Failed((&error).into()));
-        }
-        self.caller.note(CacheResult::Miss, None);
+        self.finish(FetchOutcome::Failed((&error).into()));
+        self.request.note(CacheResult::Miss, None);
         drop(reply.send(Err(error)));
     }
 
-    /// Stores an object and hands it to those who follow.
-    fn keep(mut self, object: Arc<Object>) {
-        let landing = if self.is_of_its_key() {
-            self.store.put(self.key, &object, self.purges);
-            FetchOutcome::Stored(object)
+    /// Stores a response and hands it to the calls that wait.
+    fn store(self, stored: Arc<StoredResponse>) {
+        let outcome = if self.has_key_credentials() {
+            self.cache.store().put(self.key, &stored, self.purges);
+            FetchOutcome::Stored(stored)
         } else {
             FetchOutcome::NotShared
         };
-        if let Some(ticket) = self.ticket.take() {
-            ticket.land(landing);
+        if let Some(leader) = self.leader {
+            leader.finish(outcome);
         }
     }
 
-    /// Whether the answer is what the key says: fetched with its credentials, and they are in use
-    /// yet. While a rotation is under way a call may be sent with others than it began with.
-    fn is_of_its_key(&self) -> bool {
+    /// Releases the calls that wait. After a success, later calls do not wait for a while either. After
+    /// a failure they do, so that they do not all call a failing upstream at once.
+    fn not_shared(mut self, has_failed: bool) {
+        if !has_failed {
+            self.cache.hit_for_miss().mark(&self.key);
+        }
+        self.finish(FetchOutcome::NotShared);
+    }
+
+    fn finish(&mut self, outcome: FetchOutcome) {
+        if let Some(leader) = self.leader.take() {
+            leader.finish(outcome);
+        }
+    }
+
+    /// Whether the request was sent with the credentials in the key, and they are still in use. During
+    /// a rotation a request may be sent with other credentials.
+    fn has_key_credentials(&self) -> bool {
         let generation = self.key.generation();
         self.sent.sent_generation() == Some(generation) && (self.is_in_use)(generation)
     }
-
-    /// Nothing came of it for others. For a while, who asks for the same does not wait for another;
-    /// but an upstream that fails is not to be asked by all at once.
-    fn let_go(self, has_failed: bool) {
-        if !has_failed {
-            self.store.flights().part(&self.key);
-        }
-        if let Some(ticket) = self.ticket {
-            ticket.land(FetchOutcome::NotShared);
-        }
-    }
 }
 
-/// A stale answer, with the record that says so.
-pub(super) fn stale_answer(object: &Object, caller: &Caller, now: Instant) -> Response<Body> {
-    caller.note(CacheResult::Stale, Some(object.source));
-    let said = stale_hit(object.stale_for(now), UPSTREAM_ERROR);
-    object.respond(caller.request(), false, said, now)
-}
-
-/// Where an object that is about to be fetched comes from.
-pub(super) fn origin_of(store: &Store, head: &Head, operation: Option<&Arc<Operation>>) -> Origin {
-    let path = head.target.path();
-    let collection = super::invalidate::collection(path, operation.map(AsRef::as_ref));
-    let is_list = operation.map_or_else(
-        || path.ends_with("/list/"),
-        |operation| super::invalidate::is_list(operation),
-    );
-    Origin {
-        source: head.id,
-        operation: operation.map(Arc::clone),
-        stamp: store.stamp(path, collection, is_list),
-    }
-}
-
-async fn ask<S>(
-    store: &Store,
-    mut service: S,
+async fn send<S>(
+    cache: &Cache,
+    service: &SharedService<S>,
     head: Arc<Head>,
     body: Body,
-) -> (Result<Response<Body>, Error>, Times)
+) -> (CallResult, ResponseTimes)
 where
     S: Service<Fetch, Response = Response<Body>, Error = Error>,
 {
-    let asked = Instant::now();
-    let result = match service.ready().await {
-        Ok(ready) => ready.call(Fetch { head, body }).await,
-        Err(error) => Err(error),
-    };
-    (result, Times { asked, answered: Instant::now(), wall: store.wall() })
+    let request = Instant::now();
+    let result = service.call(Fetch { head, body }).await;
+    (result, ResponseTimes { request, response: Instant::now(), wall: cache.wall() })
 }
 
-/// What RFC 5861 §4 takes for an error.
+/// An error in the sense of RFC 5861 §4.
 fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502..=504)
 }

@@ -1,4 +1,4 @@
-//! The cache's reading of header fields, for the fuzzer. It is in no build but the fuzzer's.
+//! The entry point of the fuzzer for header fields. Only the fuzzer's build has it.
 
 use std::time::SystemTime;
 
@@ -8,41 +8,41 @@ use tokio::time::Instant;
 use super::{
     policy::{
         directives::RequestDirectives,
-        freshness::Times,
-        range::Part,
+        freshness::ResponseTimes,
+        range::RequestedRange,
         storable,
         validation::Validators,
-        vary::{Variant, Varies},
+        vary::{Variant, VaryFields},
     },
     settings::Rule,
 };
 
-/// Takes lines of `name: value` for the fields of a response, and behind an empty line for those of a
-/// request, and does everything the cache does with them.
+/// Reads lines of `name: value` as the fields of a response and, after an empty line, those of a
+/// request, and makes every decision of the cache on them.
 pub fn fields(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let response = read(&mut lines);
     let request = read(&mut lines);
     let now = Instant::now();
-    let times = Times { asked: now, answered: now, wall: SystemTime::UNIX_EPOCH };
-    let rule = Rule { heuristic: true, ..Rule::default() };
+    let times = ResponseTimes { request: now, response: now, wall: SystemTime::UNIX_EPOCH };
+    let rule = Rule { heuristic: Some(true), ..Rule::default() };
     for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::MOVED_PERMANENTLY] {
-        if let Ok(terms) = storable::terms(status, &response, false, &rule, times) {
-            assert!(!terms.keep.is_zero(), "what is stored is of use");
-            assert!(!(terms.never_stale && !terms.stale_if_error.is_zero()));
+        if let Ok(policy) = storable::decide(status, &response, false, &rule, times) {
+            assert!(!policy.retention.is_zero(), "a stored response is useful");
+            assert!(!(policy.never_stale && !policy.stale_if_error.is_zero()));
         }
     }
     let validators = Validators::read(&response);
-    let same = validators.confirmed_by(&response);
-    assert!(same, "an object is confirmed by its own validators");
+    let same = validators.match_response(&response);
+    assert!(same, "a response matches its own validators");
     std::hint::black_box((
         RequestDirectives::read(&request),
         validators.not_modified_for(&request),
-        Part::of(&request, 1000),
+        RequestedRange::of(&request, 1000),
     ));
-    if let Some(varies) = Varies::read(&response) {
-        let variant = Variant::new(varies, &request, &response);
-        assert!(variant.answers(&request), "a variant answers the request it was made for");
+    if let Some(vary) = VaryFields::read(&response) {
+        let variant = Variant::new(vary, &request, &response);
+        assert!(variant.answers(&request), "a variant answers its own request");
     }
 }
 

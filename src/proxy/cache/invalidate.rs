@@ -1,53 +1,58 @@
-//! What a write makes unreachable.
+//! Invalidation by writes (RFC 9111 §4.4).
 //!
-//! Two sources say it. The API: an update or a deletion changes an object and the lists it is in, a
-//! creation the lists, a bulk write anything in the collection. And HTTP (RFC 9111 §4.4): the target
-//! of a successful write, and what its `Location` and `Content-Location` name on the same authority.
-//! A write that failed changes nothing; one whose end is not known may have changed everything.
+//! A successful write invalidates its target, and the targets of its `Location` and `Content-Location`
+//! on the same authority. The API tells more: an update or a deletion changes an object and the lists
+//! of its collection, a creation changes the lists, and a bulk write may change all of a collection. A
+//! write that failed changes nothing. A write without a known end may have changed everything.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, Response, header};
+use http::{HeaderMap, HeaderName, Method, header};
 
-use super::storage::{
-    epochs::Scope,
-    store::{Store, path_of},
+use super::{
+    handle::Cache,
+    outcome::CallResult,
+    storage::{
+        epochs::{EpochScope, EpochStamp},
+        key::path_of,
+    },
 };
 use crate::{
     domain::{Action, CanonicalTarget, Entity, Operation, Origin},
-    error::{Error, Fault},
+    error::Fault,
     proxy::call::Head,
 };
 
-/// A write under way. Unless it is known to have failed, what it changes is made unreachable, also
-/// when its caller leaves before it ends.
+/// The invalidation by one write. Unless the write is known to have failed, it happens, also when the
+/// caller leaves before the write ends.
 #[derive(Debug)]
-pub(super) struct Write {
-    store: Store,
-    origin: Arc<Origin>,
+pub(super) struct Invalidation {
+    cache: Cache,
+    origin: Origin,
     method: Method,
     target: CanonicalTarget,
     operation: Option<Arc<Operation>>,
+    /// Whether the end of the write is unknown.
     is_open: bool,
 }
 
-/// How much of a collection a write changes.
+/// The part of a collection that a write changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reach {
     Lists(Box<str>),
     All(Box<str>),
 }
 
-impl Write {
+impl Invalidation {
     pub(super) fn begin(
-        store: &Store,
-        origin: &Arc<Origin>,
+        cache: &Cache,
+        origin: &Origin,
         head: &Head,
         operation: Option<Arc<Operation>>,
     ) -> Self {
         Self {
-            store: store.clone(),
-            origin: Arc::clone(origin),
+            cache: cache.clone(),
+            origin: origin.clone(),
             method: head.method.clone(),
             target: head.target.clone(),
             operation,
@@ -55,73 +60,72 @@ impl Write {
         }
     }
 
-    /// The write's answer is there. Returns whether it was a success.
-    pub(super) fn answered<B>(&mut self, response: &Response<B>) -> bool {
+    /// Takes the result of the write. Returns whether it was a success.
+    pub(super) fn finish(&mut self, result: &CallResult) -> bool {
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                // Nothing changed if the gateway refused the write.
+                self.is_open = error.kind().fault() == Fault::Upstream;
+                return false;
+            }
+        };
         self.is_open = false;
-        let status = response.status();
-        if status.is_client_error() || status.is_server_error() {
+        if response.status().is_client_error() || response.status().is_server_error() {
             return false;
         }
-        self.advance();
+        self.invalidate();
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            if let Some(target) = self.named(response.headers(), &name) {
-                self.store.invalidate([Scope::Path(path_of(&target))]);
+            if let Some(target) = self.target_in(response.headers(), &name) {
+                self.cache.store().invalidate([EpochScope::Path(path_of(&target))]);
             }
         }
         true
     }
 
-    /// The write has no answer. If it was refused on this side of the upstream, nothing changed.
-    pub(super) fn failed(&mut self, error: &Error) {
-        self.is_open = error.kind().fault() == Fault::Upstream;
-    }
-
-    /// The target that a field of the answer names, if it is one of the same upstream.
-    pub(super) fn named(&self, headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    /// The target that a response field names, if it is on the same upstream.
+    pub(super) fn target_in(&self, headers: &HeaderMap, name: &HeaderName) -> Option<String> {
         let reference = headers.get(name)?.to_str().ok()?.trim();
         same_authority_target(reference, &self.origin, self.target.path())
     }
 
-    fn advance(&self) {
+    fn invalidate(&self) {
         let path = self.target.path();
-        let target = Scope::Path(path);
+        let target = EpochScope::Path(path);
         match reach(&self.method, path, self.operation.as_deref()) {
             Reach::Lists(collection) => {
-                self.store.invalidate([target, Scope::Lists(&collection)]);
+                self.cache.store().invalidate([target, EpochScope::Lists(&collection)]);
             }
-            Reach::All(collection) => {
-                let (all, lists) = (Scope::Collection(&collection), Scope::Lists(&collection));
-                self.store.invalidate([target, all, lists]);
-            }
+            Reach::All(collection) => self.cache.store().invalidate([
+                target,
+                EpochScope::Collection(&collection),
+                EpochScope::Lists(&collection),
+            ]),
         }
     }
 }
 
-impl Drop for Write {
+impl Drop for Invalidation {
     fn drop(&mut self) {
         if self.is_open {
-            self.advance();
+            self.invalidate();
         }
     }
 }
 
-/// The collection that an object or list belongs to: the operation's, or by the path, as the API
-/// builds its paths.
-pub(super) fn collection<'a>(path: &'a str, operation: Option<&'a Operation>) -> Option<&'a str> {
-    match operation {
-        Some(operation) => operation.collection(),
-        None => parent(path),
-    }
-}
-
-/// Whether an operation reads many objects.
-pub(super) fn is_list(operation: &Operation) -> bool {
-    operation.action() == Some(Action::List) || operation.template().ends_with("/list/")
+/// The stamp of a response that is about to be fetched. Its collection is the operation's, or follows
+/// from the path, since the API builds all paths alike.
+pub(super) fn stamp(cache: &Cache, path: &str, operation: Option<&Operation>) -> EpochStamp {
+    let (collection, is_list) = match operation {
+        Some(operation) => (operation.collection(), operation.is_list()),
+        None => (parent(path), path.ends_with("/list/")),
+    };
+    cache.store().epochs.stamp(path, collection, is_list)
 }
 
 fn reach(method: &Method, path: &str, operation: Option<&Operation>) -> Reach {
     let Some(operation) = operation else {
-        // No operation is known for it, but the path may be one of a known entity all the same.
+        // The path may belong to an entity all the same.
         let collection = parent(path).unwrap_or(path);
         return match *method {
             Method::PUT | Method::PATCH | Method::DELETE => Reach::Lists(collection.into()),
@@ -142,14 +146,14 @@ fn reach(method: &Method, path: &str, operation: Option<&Operation>) -> Reach {
     }
 }
 
-/// `/a/b/` of `/a/b/c/` and of `/a/b/c`.
+/// The parent of a path: `/a/b/` for `/a/b/c/` and `/a/b/c`.
 fn parent(path: &str) -> Option<&str> {
     let end = path.strip_suffix('/').unwrap_or(path).rfind('/')?;
     path.get(..=end)
 }
 
-/// Path and query that a reference names, relative to the path of the request (RFC 3986 §5), if they
-/// are on the upstream (RFC 9111 §4.4).
+/// The path and query of a reference, relative to the request's path (RFC 3986 §5), if it is on the
+/// same upstream (RFC 9111 §4.4).
 fn same_authority_target(reference: &str, origin: &Origin, base: &str) -> Option<String> {
     let has_scheme = reference.split(['/', '?', '#']).next().is_some_and(|head| head.contains(':'));
     if has_scheme || reference.starts_with("//") {
@@ -173,7 +177,7 @@ fn same_authority_target(reference: &str, origin: &Origin, base: &str) -> Option
     if reference.is_empty() || reference.starts_with('?') {
         return Some(format!("{base}{reference}"));
     }
-    // Nothing stored has dot segments in its path, so such a reference is not followed.
+    // No stored target has dot segments, so such a reference names none.
     let directory = base.get(..=base.rfind('/')?)?;
     (!reference.split('/').any(|segment| matches!(segment, "." | "..")))
         .then(|| format!("{directory}{reference}"))
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_changes() {
+    fn the_reach_of_each_action() {
         let pk = format!("{BASE}6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/");
         assert_eq!(reach_of("subtenant.create", BASE), Reach::Lists(BASE.into()));
         assert_eq!(reach_of("subtenant.update", &pk), Reach::Lists(BASE.into()));
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_operation_is_known_for() {
+    fn the_reach_of_a_write_without_an_operation() {
         let reach = |method, path| reach(&method, path, None);
         assert_eq!(reach(Method::PUT, "/a/b/"), Reach::Lists("/a/".into()));
         assert_eq!(reach(Method::POST, "/a/list/"), Reach::All("/a/".into()));

@@ -1,22 +1,25 @@
-//! A read that a rule covers: what memory has for it, and how to get what it has not.
+//! Looks a request up in the cache and decides how it is answered.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::{
-    coalesce::{FetchOutcome, Place as Seat, Waiter},
-    fetch::{Caller, FetchJob, origin_of},
-    policy::{directives::RequestDirectives, fields::Fields},
-    service::{Generation, Place},
+    coalesce::{Role, Waiter},
+    fetch::{ClientRequest, FetchJob},
+    handle::Cache,
+    invalidate,
+    outcome::FetchOutcome,
+    partition::{CredentialGeneration, Partition},
+    policy::{directives::RequestDirectives, fields::RequestFields, reuse::Reuse},
     settings::Rule,
-    status::{Forward, hit, stale_hit},
+    status::{ForwardReason, hit, stale_hit},
     storage::{
-        key::KeyView,
-        object::{Object, Reuse},
-        store::{Found, Store},
+        key::CacheKeyRef,
+        response::{Provenance, StoredResponse},
+        store::Selected,
     },
 };
 use crate::{
@@ -27,185 +30,229 @@ use crate::{
     proxy::call::Head,
 };
 
-/// A read, and all that decides about it.
-pub(super) struct Read<'a, G> {
-    pub(super) store: &'a Store,
-    pub(super) place: &'a Arc<Place<G>>,
-    pub(super) rule: &'a Arc<Rule>,
-    pub(super) operation: Option<&'a Arc<Operation>>,
-    pub(super) head: &'a Arc<Head>,
-    pub(super) fields: Fields,
-    pub(super) ask: RequestDirectives,
-    pub(super) now: Instant,
+/// A request under a rule.
+pub(super) struct CacheableRequest<'a, G> {
+    cache: &'a Cache,
+    partition: &'a Arc<Partition<G>>,
+    rule: &'a Arc<Rule>,
+    operation: Option<&'a Arc<Operation>>,
+    head: &'a Arc<Head>,
+    fields: RequestFields,
+    directives: RequestDirectives,
+    now: Instant,
 }
 
-/// What is to be done about a read.
+/// How a read is answered.
 pub(super) enum Lookup {
-    /// Memory answers.
-    Answer(Response<Body>),
-    /// Memory answers, and what it answers with is fetched anew.
-    AnswerAndFetch(Response<Body>, Box<FetchJob>),
-    /// Memory was to answer and cannot.
-    Refuse(Error),
-    /// It goes on as it is, and its answer tells whether what is stored holds yet.
-    Freshen(Box<FetchJob>),
-    /// It goes on as it is, and nothing of it is kept.
-    Forward(Forward),
-    /// It is fetched, or another's fetch is followed.
-    Fetch(Box<FetchJob>, Option<Waiter>),
+    /// With a stored response.
+    Hit(Response<Body>),
+    /// With a stale stored response, which the job revalidates in the background.
+    StaleWhileRevalidate(Response<Body>, Box<FetchJob>),
+    /// With 504: the request has `only-if-cached`, and no stored response can be used.
+    OnlyIfCached,
+    /// With the response that the job fetches.
+    Fetch(Box<FetchJob>),
+    /// With the outcome of another call's fetch. The job is for an outcome that does not suit.
+    Collapse(Box<FetchJob>, Waiter<FetchOutcome>),
+    /// With the upstream's response to a HEAD, which also freshens the stored response.
+    FreshenByHead(Box<FetchJob>),
+    /// With the upstream's response, which is not stored.
+    PassThrough(ForwardReason),
 }
 
-impl<G: Generation> Read<'_, G> {
-    pub(super) fn way(&self, body: &Body) -> Lookup {
-        let headers = &self.head.headers;
-        if self.ask.no_store || !body.is_end_stream() || self.fields.are_for_upstream() {
-            return Lookup::Forward(Forward::Bypass);
+impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
+    /// `None` if no rule covers the request.
+    pub(super) fn new(
+        cache: &'a Cache,
+        partition: &'a Arc<Partition<G>>,
+        operation: Option<&'a Arc<Operation>>,
+        head: &'a Arc<Head>,
+    ) -> Option<Self> {
+        let rule = cache.rule(operation.map(AsRef::as_ref), head.target.path())?;
+        let fields = RequestFields::of(&head.headers);
+        let directives = if fields.has_cache_control() {
+            RequestDirectives::read(&head.headers)
+        } else {
+            RequestDirectives::default()
+        };
+        let now = Instant::now();
+        Some(Self { cache, partition, rule, operation, head, fields, directives, now })
+    }
+
+    pub(super) fn lookup(&self, body: &Body) -> Lookup {
+        if self.directives.no_store
+            || !body.is_end_stream()
+            || self.fields.has_condition_for_upstream()
+        {
+            return Lookup::PassThrough(ForwardReason::Bypass);
         }
         let Some(key) = self.key() else {
-            // Whoever is to be answered from memory alone is told that it has nothing.
-            let refused = self.ask.only_if_cached.then(only_if_cached);
-            return refused.map_or(Lookup::Forward(Forward::Miss), Lookup::Refuse);
+            return if self.directives.only_if_cached {
+                Lookup::OnlyIfCached
+            } else {
+                Lookup::PassThrough(ForwardReason::Miss)
+            };
         };
         let is_head = self.head.method == Method::HEAD;
-        let found = self.store.find(&key, headers, is_head, self.now);
-        let object = found.as_ref().and_then(Found::object);
-        let is_authorized = self.fields.are_authorized();
-        let reuse = object.map(|object| (object, object.reuse(&self.ask, is_authorized, self.now)));
-        let (why, previous) = match reuse {
-            Some((object, Reuse::Fresh(left))) => {
-                return Lookup::Answer(self.answer(object, CacheResult::Hit, hit(left)));
-            }
-            Some((object, Reuse::Stale(why))) => return Lookup::Answer(self.stale(object, why)),
-            Some((object, Reuse::WhileRevalidating(why))) => {
-                let answer = self.stale(object, why);
-                return match self.in_background(key, object) {
-                    Some(job) => Lookup::AnswerAndFetch(answer, job),
-                    None => Lookup::Answer(answer),
+        let selected = self.cache.store().select(&key, &self.head.headers, is_head, self.now);
+        let stored = selected.as_ref().and_then(Selected::response);
+        let authorized = self.fields.has_authorization();
+        let reuse =
+            stored.map(|stored| (stored, stored.reuse(&self.directives, authorized, self.now)));
+        let (reason, previous) = match reuse {
+            Some((stored, Reuse::Fresh(left))) => return Lookup::Hit(self.fresh(stored, left)),
+            Some((stored, Reuse::Stale(detail))) => return Lookup::Hit(self.stale(stored, detail)),
+            Some((stored, Reuse::StaleWhileRevalidate(detail))) => {
+                let response = self.stale(stored, detail);
+                return match self.revalidation(key, stored) {
+                    Some(job) => Lookup::StaleWhileRevalidate(response, job),
+                    None => Lookup::Hit(response),
                 };
             }
-            Some((object, Reuse::Wanted)) => (Forward::Request, Some(object)),
-            Some((object, Reuse::RequestDirectives)) => (Forward::Stale, Some(object)),
-            Some((_, Reuse::Never)) | None => (Forward::Miss, None),
+            Some((stored, Reuse::ValidateOnRequest)) => (ForwardReason::Request, Some(stored)),
+            Some((stored, Reuse::Validate)) => (ForwardReason::Stale, Some(stored)),
+            Some((_, Reuse::NotShared)) | None => (ForwardReason::Miss, None),
         };
-        if self.ask.only_if_cached {
-            return Lookup::Refuse(only_if_cached());
+        if self.directives.only_if_cached {
+            return Lookup::OnlyIfCached;
         }
         match previous {
-            _ if !is_head => self.fetch(key, why, previous),
+            _ if !is_head => self.fetch(key, reason, previous),
             Some(previous) => {
-                let mut job = Box::new(self.job(key, why));
+                let mut job = Box::new(self.job(key, reason));
                 job.previous = Some(Arc::clone(previous));
-                Lookup::Freshen(job)
+                Lookup::FreshenByHead(job)
             }
-            None => Lookup::Forward(why),
+            None => Lookup::PassThrough(reason),
         }
     }
 
-    /// The job of keeping the answer to a POST, should it say that it is what GET would answer.
-    pub(super) fn errand_for_post(&self) -> Option<FetchJob> {
-        Some(self.job(self.key()?, Forward::Miss))
+    /// The job that stores the response to a POST.
+    pub(super) fn job_for_post(&self) -> Option<FetchJob> {
+        Some(self.job(self.key()?, ForwardReason::Miss))
     }
 
-    /// The key of what it asks for; `None` as long as no credentials are in use.
-    fn key(&self) -> Option<KeyView<'_>> {
-        let generation = self.place.generation(self.store)?;
-        Some(KeyView::new(&self.place.scope.profile, generation, &self.head.target))
+    fn key(&self) -> Option<CacheKeyRef<'_>> {
+        self.partition.key(self.cache, &self.head.target)
     }
 
-    /// To the upstream, alone or with others.
-    fn fetch(&self, key: KeyView<'_>, why: Forward, previous: Option<&Arc<Object>>) -> Lookup {
-        let headers = &self.head.headers;
-        let is_partial = self.fields.want_part();
-        let can_ask = previous.is_some_and(|previous| previous.validators.can_ask());
-        // What this caller will be answered may be of no use to others, or it must be newer than what
-        // others wait for already.
-        let is_alone = is_partial
-            || (self.fields.are_conditional() && !can_ask)
-            || self.fields.are_authorized()
-            || why == Forward::Request
-            || self.store.flights().is_parted(key);
-        let mut job = Box::new(self.job(key, why));
-        job.previous = previous.filter(|_| !is_partial).cloned();
+    /// Makes a fetch, or joins another call's.
+    fn fetch(
+        &self,
+        key: CacheKeyRef<'_>,
+        reason: ForwardReason,
+        previous: Option<&Arc<StoredResponse>>,
+    ) -> Lookup {
+        let wants_range = self.fields.has_range();
+        let can_validate = previous.is_some_and(|previous| previous.validators.can_validate());
+        // Other calls may not use the response, or this call needs a newer one than they wait for.
+        let is_alone = wants_range
+            || (self.fields.has_condition() && !can_validate)
+            || self.fields.has_authorization()
+            || reason == ForwardReason::Request
+            || self.cache.hit_for_miss().is_marked(&key);
+        let mut job = Box::new(self.job(key, reason));
+        job.previous = previous.filter(|_| !wants_range).cloned();
         if is_alone {
-            return Lookup::Fetch(job, None);
+            return Lookup::Fetch(job);
         }
-        match self.store.flights().join(job.key.clone(), job.origin.stamp) {
-            Seat::Follow(follower) => Lookup::Fetch(job, Some(follower)),
-            Seat::Lead(ticket) => {
-                // The fetch before this one may have landed after the lookup.
-                let found = self.store.find(&key, headers, false, self.now);
-                if let Some(object) = found.as_ref().and_then(Found::object)
-                    && let Reuse::Fresh(left) = object.reuse(&self.ask, false, self.now)
+        match self.cache.in_flight().join(job.flight()) {
+            Role::Wait(waiter) => Lookup::Collapse(job, waiter),
+            Role::Lead(leader) => {
+                // The fetch before this one may have ended after the lookup.
+                let headers = &self.head.headers;
+                let selected = self.cache.store().select(&key, headers, false, self.now);
+                if let Some(stored) = selected.as_ref().and_then(Selected::response)
+                    && let Reuse::Fresh(left) = stored.reuse(&self.directives, false, self.now)
                 {
-                    ticket.land(FetchOutcome::Stored(Arc::clone(object)));
-                    return Lookup::Answer(self.answer(object, CacheResult::Hit, hit(left)));
+                    leader.finish(FetchOutcome::Stored(Arc::clone(stored)));
+                    return Lookup::Hit(self.fresh(stored, left));
                 }
-                job.ticket = Some(ticket);
-                Lookup::Fetch(job, None)
+                job.leader = Some(leader);
+                Lookup::Fetch(job)
             }
         }
     }
 
-    /// The job of fetching a stale object anew, unless somebody is on it.
-    fn in_background(&self, key: KeyView<'_>, object: &Arc<Object>) -> Option<Box<FetchJob>> {
-        let is_get = self.head.method == Method::GET;
-        let is_whole = is_get && !self.fields.want_part();
-        if !is_whole || (self.fields.are_conditional() && !object.validators.can_ask()) {
+    /// The job that revalidates a stale response in the background, unless another call's does.
+    fn revalidation(
+        &self,
+        key: CacheKeyRef<'_>,
+        stored: &Arc<StoredResponse>,
+    ) -> Option<Box<FetchJob>> {
+        let is_whole = self.head.method == Method::GET && !self.fields.has_range();
+        if !is_whole || (self.fields.has_condition() && !stored.validators.can_validate()) {
             return None;
         }
-        let mut job = Box::new(self.job(key, Forward::Stale));
-        match self.store.flights().join(job.key.clone(), job.origin.stamp) {
-            Seat::Follow(_) => None,
-            Seat::Lead(ticket) => {
-                job.ticket = Some(ticket);
-                job.previous = Some(Arc::clone(object));
-                job.caller.draft = None;
+        let mut job = Box::new(self.job(key, ForwardReason::Stale));
+        match self.cache.in_flight().join(job.flight()) {
+            Role::Wait(_) => None,
+            Role::Lead(leader) => {
+                job.leader = Some(leader);
+                job.previous = Some(Arc::clone(stored));
+                job.request.context = None;
                 Some(job)
             }
         }
     }
 
-    fn job(&self, key: KeyView<'_>, why: Forward) -> FetchJob {
-        let place = Arc::clone(self.place);
-        let caller = Caller {
-            head: Arc::clone(self.head),
-            fields: self.fields,
-            ask: self.ask,
-            draft: Some(self.head.draft.clone()),
-        };
+    fn job(&self, key: CacheKeyRef<'_>, reason: ForwardReason) -> FetchJob {
+        let partition = Arc::clone(self.partition);
+        let path = self.head.target.path();
         FetchJob {
-            store: self.store.clone(),
+            cache: self.cache.clone(),
             rule: Arc::clone(self.rule),
             key: key.to_key(),
-            origin: origin_of(self.store, self.head, self.operation),
-            purges: self.store.purges(),
-            sent: self.head.draft.clone(),
+            provenance: Provenance {
+                request_id: self.head.context.id(),
+                operation: self.operation.map(Arc::clone),
+                stamp: invalidate::stamp(self.cache, path, self.operation.map(AsRef::as_ref)),
+            },
+            purges: self.cache.store().purges(),
+            sent: self.head.context.clone(),
             is_in_use: Box::new(move |generation| {
-                place.scope.manager.generation() == Some(generation)
+                partition.manager.generation() == Some(generation)
             }),
-            ticket: None,
+            leader: None,
             previous: None,
-            why,
-            caller,
+            reason,
+            request: ClientRequest {
+                head: Arc::clone(self.head),
+                fields: self.fields,
+                directives: self.directives,
+                context: Some(self.head.context.clone()),
+            },
         }
     }
 
-    fn stale(&self, object: &Object, why: &'static str) -> Response<Body> {
-        let said = stale_hit(object.stale_for(self.now), why);
-        self.answer(object, CacheResult::Stale, said)
+    fn fresh(&self, stored: &StoredResponse, left: Duration) -> Response<Body> {
+        self.answer(stored, CacheResult::Hit, hit(left))
     }
 
-    fn answer(&self, object: &Object, result: CacheResult, said: HeaderValue) -> Response<Body> {
-        self.head.draft.note(|facts| {
+    fn stale(&self, stored: &StoredResponse, detail: &'static str) -> Response<Body> {
+        let status = stale_hit(stored.policy.freshness.stale_for(self.now), detail);
+        self.answer(stored, CacheResult::Stale, status)
+    }
+
+    fn answer(
+        &self,
+        stored: &StoredResponse,
+        result: CacheResult,
+        cache_status: HeaderValue,
+    ) -> Response<Body> {
+        self.head.context.note(|facts| {
             facts.cache = Some(result);
-            facts.source_request_id = Some(object.source);
+            facts.source_request_id = Some(stored.provenance.request_id);
         });
         let is_head = self.head.method == Method::HEAD;
-        let request = (&self.head.headers, self.fields);
-        object.respond(request, is_head, said, self.now)
+        stored.answer((&self.head.headers, self.fields), is_head, cache_status, self.now)
     }
 }
 
-fn only_if_cached() -> Error {
-    Error::new(Kind::OnlyIfCached, "the request asks for an answer from memory alone")
+/// The error of [`Lookup::OnlyIfCached`].
+pub(super) fn not_cached() -> Error {
+    Error::new(
+        Kind::OnlyIfCached,
+        "the request accepts only a stored response, and none can be used",
+    )
 }

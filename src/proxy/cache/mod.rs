@@ -1,26 +1,33 @@
-//! SharedService the permission, before the credentials: answers repeated reads from memory.
+//! The cache stage: answers repeated reads from stored responses. It stands after the permission and
+//! before the credentials.
 //!
-//! A shared cache by RFC 9111, with what the gateway knows besides. An object belongs to the profile
-//! and the generation of credentials that fetched it, so new credentials find nothing of the old
-//! ones'. A write through the gateway makes what it changes unreachable, for everybody and at once.
-//! Callers who want the same object at the same time share one fetch. People under protection are
-//! never in it. And every answer says where it is from, to its caller (`Cache-Status`, `Age`) and to
-//! the trail.
+//! It is a shared cache (RFC 9111) that also knows the API and its credentials. A stored response
+//! belongs to one profile and to the generation of credentials that fetched it, so no other credentials
+//! get it. A write through the gateway invalidates what it changes at once, for all profiles. Calls that
+//! want the same response at the same time share one fetch. Data of people with a protected identity is
+//! never stored. Each answer says where it comes from, to its caller (`Cache-Status`, `Age`) and in the
+//! audit log.
 //!
 //! ```text
-//! read ─ find ─┬─ fresh ───────────────────────────────▶ answer         no task, no box, no lock
-//!              └─ stale, or nothing ─ join ─┬─ lead ─ fetch ─ record ──▶ answer and object
-//!                                           └─ follow ────────────────▶ the leader's object
-//! write ─ forward ─ invalidate ────────────────────────▶ answer
+//! read ─ lookup ─┬─ fresh ─────────────────────────────▶ answer      no task, no box, no lock
+//!                └─ stale, or none ─ join ─┬─ lead ─ fetch ─ record ─▶ answer and stored response
+//!                                          └─ wait ─────────────────▶ the leader's stored response
+//! write ─ upstream ─ invalidate ───────────────────────▶ answer
 //! ```
+//!
+//! `policy` has the decisions of the RFC, `storage` the responses in memory, `coalesce` the shared
+//! fetches.
 
 mod answer;
-mod fetch;
 mod coalesce;
+mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod handle;
 mod invalidate;
 mod lookup;
+mod outcome;
+mod partition;
 mod policy;
 mod record;
 mod service;
@@ -29,9 +36,11 @@ mod status;
 mod storage;
 mod wait;
 
-pub use service::{CacheFuture, CacheLayer, Cached, Generation, Scope, cache};
+pub use handle::{Cache, SystemClock, WallClock};
+pub use partition::{CredentialGeneration, Partition};
+pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings};
-pub use storage::store::{Held, Stats, Store, SystemClock, WallClock};
+pub use storage::store::{OperationUsage, Stats};
 
 #[cfg(test)]
 mod tests;

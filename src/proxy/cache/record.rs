@@ -1,4 +1,4 @@
-//! Streams a body to its caller and keeps a copy of it on the way.
+//! Streams a body to its caller and keeps a copy of it for the store.
 
 use std::{
     pin::Pin,
@@ -12,18 +12,18 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::mpsc;
 
-use super::fetch::Reply;
+use super::outcome::Reply;
 use crate::{
     body::Body,
     error::{BoxError, Error, Kind},
 };
 
-/// Replies with a response and calls `finish` with its whole body, or with `None` if it broke off or
-/// is over the limit.
+/// Replies with a response, and calls `finish` with its whole body, or with `None` if the body is
+/// incomplete or over the limit.
 ///
-/// `finish` is called before the last of the body is handed on, so a caller who has seen the end finds
-/// it stored. It is called also if the caller leaves: the body is read on, up to the limit. Until
-/// then the caller sets no pace; a body over the limit is read as fast as the caller reads.
+/// `finish` runs before the caller gets the end of the body, so a caller that has the end finds the
+/// response stored. It also runs if the caller leaves: the body is read on, up to the limit. Up to the
+/// limit the caller exerts no backpressure; beyond it the body is read as fast as the caller reads.
 pub(super) async fn record(
     response: Response<Body>,
     limit: usize,
@@ -32,150 +32,143 @@ pub(super) async fn record(
 ) {
     let (parts, body) = response.into_parts();
     let hint = body.size_hint();
-    let mut copy = Copy::new(body, limit);
-    // What came with the head is taken without a detour; most answers are all there.
+    let mut copy = BodyCopy::new(body, limit);
+    // Most bodies have arrived with the head. They need no channel.
     let mut arrived = loop {
-        match copy.next().now_or_never() {
-            Some(Step::More(_)) => {}
+        match copy.read().now_or_never() {
+            Some(Progress::Data(_)) => {}
             other => break other,
         }
     };
-    if let Some(Step::Last(..) | Step::End(_)) = arrived {
+    if let Some(Progress::Last(..) | Progress::End(_)) = arrived {
         let bytes = copy.take();
         finish(Some(bytes.clone()));
         let body = match arrived {
-            Some(Step::Last(_, Some(trailers)) | Step::End(Some(trailers))) => {
+            Some(Progress::Last(_, Some(trailers)) | Progress::End(Some(trailers))) => {
                 let trailers = std::future::ready(Some(Ok(trailers)));
                 Body::wrap(Full::new(bytes).with_trailers(trailers))
             }
             _ => Body::full(bytes),
         };
-        // The caller may have left; the object is stored all the same.
+        // The caller may have left. The response is stored nevertheless.
         drop(reply.send(Ok(Response::from_parts(parts, body))));
         return;
     }
-    let (pieces, received) = mpsc::unbounded_channel();
-    pieces.forward(Piece::Frame(Frame::data(Bytes::copy_from_slice(&copy.kept))));
-    let body = Body::wrap(Streamed { pieces: received, rest: None, left: hint.exact() });
+    let (sender, items) = mpsc::unbounded_channel();
+    let send = |item| drop(sender.send(item));
+    let end = |trailers: Option<HeaderMap>| {
+        if let Some(trailers) = trailers {
+            send(Item::Frame(Frame::trailers(trailers)));
+        }
+        send(Item::End);
+    };
+    send(Item::Frame(Frame::data(Bytes::copy_from_slice(&copy.bytes))));
+    let body = Body::wrap(Streamed { items, rest: None, left: hint.exact() });
     drop(reply.send(Ok(Response::from_parts(parts, body))));
     loop {
-        let step = match arrived.take() {
-            Some(step) => step,
-            None => copy.next().await,
+        let progress = match arrived.take() {
+            Some(progress) => progress,
+            None => copy.read().await,
         };
-        match step {
-            Step::More(data) => pieces.forward(Piece::Frame(Frame::data(data))),
-            Step::Last(data, trailers) => {
+        match progress {
+            Progress::Data(data) => send(Item::Frame(Frame::data(data))),
+            Progress::Last(data, trailers) => {
                 finish(Some(copy.take()));
-                pieces.forward(Piece::Frame(Frame::data(data)));
-                return pieces.end(trailers);
+                send(Item::Frame(Frame::data(data)));
+                return end(trailers);
             }
-            Step::End(trailers) => {
+            Progress::End(trailers) => {
                 finish(Some(copy.take()));
-                return pieces.end(trailers);
+                return end(trailers);
             }
-            Step::Over(data) => {
+            Progress::TooLarge(data) => {
                 finish(None);
-                pieces.forward(Piece::Frame(Frame::data(data)));
-                return pieces.forward(Piece::Rest(copy.body));
+                send(Item::Frame(Frame::data(data)));
+                return send(Item::Rest(copy.body));
             }
-            Step::Broken(error) => {
+            Progress::Failed(error) => {
                 finish(None);
-                return pieces.forward(Piece::Broken(error));
+                return send(Item::Failed(error));
             }
         }
     }
 }
 
-/// A body that is read and kept.
-struct Copy {
+/// A body and the copy of what has been read from it.
+struct BodyCopy {
     body: Body,
-    kept: BytesMut,
+    bytes: BytesMut,
     limit: usize,
     expected: Option<u64>,
 }
 
-enum Step {
-    /// These bytes, and there are more.
-    More(Bytes),
-    /// These bytes, and they are the last.
+enum Progress {
+    /// These bytes, and more will come.
+    Data(Bytes),
+    /// These bytes, the last ones.
     Last(Bytes, Option<HeaderMap>),
-    /// Nothing more.
+    /// No more bytes.
     End(Option<HeaderMap>),
-    /// These bytes, with which it is over the limit.
-    Over(Bytes),
-    Broken(BoxError),
+    /// These bytes, which exceed the limit.
+    TooLarge(Bytes),
+    Failed(BoxError),
 }
 
-impl Copy {
+impl BodyCopy {
     fn new(body: Body, limit: usize) -> Self {
         let expected = body.size_hint().exact();
-        let room = expected.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-        Self { kept: BytesMut::with_capacity(room.min(limit)), body, limit, expected }
+        let length = expected.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+        Self { bytes: BytesMut::with_capacity(length.min(limit)), body, limit, expected }
     }
 
-    async fn next(&mut self) -> Step {
+    async fn read(&mut self) -> Progress {
         let data = match self.body.frame().await {
-            None => return Step::End(None),
-            Some(Err(error)) => return Step::Broken(error),
+            None => return Progress::End(None),
+            Some(Err(error)) => return Progress::Failed(error),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => data,
-                Err(frame) => return Step::End(frame.into_trailers().ok()),
+                Err(frame) => return Progress::End(frame.into_trailers().ok()),
             },
         };
-        if self.kept.len() + data.len() > self.limit {
-            return Step::Over(data);
+        if self.bytes.len() + data.len() > self.limit {
+            return Progress::TooLarge(data);
         }
-        self.kept.extend_from_slice(&data);
+        self.bytes.extend_from_slice(&data);
         if self.body.is_end_stream() {
-            return Step::Last(data, None);
+            return Progress::Last(data, None);
         }
-        if self.expected != Some(self.kept.len() as u64) {
-            return Step::More(data);
+        if self.expected != Some(self.bytes.len() as u64) {
+            return Progress::Data(data);
         }
-        // All there is was announced and has come, but for the end, which may bring trailers.
+        // All announced bytes have come. Only the end is missing, which may have trailers.
         let end = self.body.frame().await.and_then(Result::ok);
-        Step::Last(data, end.and_then(|frame| frame.into_trailers().ok()))
+        Progress::Last(data, end.and_then(|frame| frame.into_trailers().ok()))
     }
 
-    /// The whole body, in memory of its own size.
+    /// The whole body, without spare capacity.
     fn take(&mut self) -> Bytes {
-        let kept = self.kept.split();
-        if kept.capacity() == kept.len() { kept.freeze() } else { Bytes::copy_from_slice(&kept) }
+        let bytes = self.bytes.split();
+        if bytes.capacity() == bytes.len() {
+            bytes.freeze()
+        } else {
+            Bytes::copy_from_slice(&bytes)
+        }
     }
 }
 
-enum Piece {
+enum Item {
     Frame(Frame<Bytes>),
-    /// The body itself, to be read by the caller from here.
+    /// The body itself. The caller reads it from here on.
     Rest(Body),
     End,
-    Broken(BoxError),
-}
-
-trait HandOn {
-    /// To a caller who may have left.
-    fn forward(&self, piece: Piece);
-
-    fn end(&self, trailers: Option<HeaderMap>) {
-        if let Some(trailers) = trailers {
-            self.forward(Piece::Frame(Frame::trailers(trailers)));
-        }
-        self.forward(Piece::End);
-    }
-}
-
-impl HandOn for mpsc::UnboundedSender<Piece> {
-    fn forward(&self, piece: Piece) {
-        drop(self.send(piece));
-    }
+    Failed(BoxError),
 }
 
 /// The caller's end of a body that is being recorded.
 struct Streamed {
-    pieces: mpsc::UnboundedReceiver<Piece>,
+    items: mpsc::UnboundedReceiver<Item>,
     rest: Option<Body>,
-    /// Bytes to come, if that is known.
+    /// The number of bytes to come, if it is known.
     left: Option<u64>,
 }
 
@@ -191,13 +184,13 @@ impl HttpBody for Streamed {
             if let Some(rest) = &mut self.rest {
                 break ready!(Pin::new(rest).poll_frame(cx));
             }
-            match ready!(self.pieces.poll_recv(cx)) {
-                // An empty frame says nothing.
-                Some(Piece::Frame(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                Some(Piece::Frame(frame)) => break Some(Ok(frame)),
-                Some(Piece::Rest(body)) => self.rest = Some(body),
-                Some(Piece::End) => break None,
-                Some(Piece::Broken(error)) => break Some(Err(error)),
+            match ready!(self.items.poll_recv(cx)) {
+                // An empty frame carries nothing.
+                Some(Item::Frame(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Some(Item::Frame(frame)) => break Some(Ok(frame)),
+                Some(Item::Rest(body)) => self.rest = Some(body),
+                Some(Item::End) => break None,
+                Some(Item::Failed(error)) => break Some(Err(error)),
                 None => break Some(Err(lost().into())),
             }
         };

@@ -1,4 +1,4 @@
-//! What may be cached, and for how long: checked settings, and the rule for one request.
+//! `[cache]`: what may be cached, and for how long; and the rule for one request.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -6,91 +6,98 @@ use std::{
 };
 
 use memchr::memmem::Finder;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::domain::{Operation, OperationPattern, PathPattern};
+use crate::domain::{ByteSize, Operation, OperationPattern, PathPattern, Span};
 
-/// The checked `[cache]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cache")]
 pub struct Settings {
-    /// Whether anything is cached.
+    /// Whether responses are cached.
     pub enabled: bool,
-    /// Bytes that everything stored may take, keys and header fields included.
-    pub max_bytes: u64,
-    /// Bytes that one response may take; a longer one streams past the cache.
-    pub max_entry_bytes: usize,
-    /// How long a call waits for another one that fetches the same object; then it asks for itself.
-    /// The call it waits for has its own deadline, so that deadline is the right value.
-    pub collapse_wait: Duration,
-    /// The first rule that matches a request decides.
+    /// Memory for all entries together, including keys and header fields.
+    pub max_bytes: ByteSize,
+    /// The size of the largest response that is stored.
+    pub max_entry_bytes: ByteSize,
+    /// Which responses are stored. The first rule that matches decides; without one, a response is
+    /// not stored.
     pub rules: Vec<Rule>,
+    /// How long a call waits for another call that fetches the same object; then it fetches for
+    /// itself. It is `timeouts.request`, the deadline of the other call.
+    #[serde(skip)]
+    pub collapse_wait: Duration,
 }
 
 impl Default for Settings {
-    /// 64 MiB, 1 MiB a response, and the one default rule: `subtenant.get` for 60 s.
     fn default() -> Self {
+        let subtenant = OperationPattern::Exactly("subtenant.get".into());
         Self {
             enabled: true,
-            max_bytes: 64 << 20,
-            max_entry_bytes: 1 << 20,
+            max_bytes: ByteSize::mebi(64),
+            max_entry_bytes: ByteSize::mebi(1),
+            rules: vec![Rule { operations: vec![subtenant], ..Rule::default() }],
             collapse_wait: Duration::from_secs(30),
-            rules: vec![Rule {
-                operations: vec![OperationPattern::Exactly("subtenant.get".into())],
-                ..Rule::default()
-            }],
         }
     }
 }
 
-/// One checked `[[cache.rules]]` entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One rule of the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "CacheRule")]
 pub struct Rule {
-    /// The operations it is for.
+    /// Operations the rule is for. Only reads are stored, and `protectedidentity` never is.
     pub operations: Vec<OperationPattern>,
-    /// The paths it is for, among requests that match no operation.
+    /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// Freshness of a success where the response itself states none. Zero: none.
-    pub ttl: Duration,
-    /// How long a stale response may be served while it is fetched anew (RFC 5861 §3), where the
-    /// response itself does not say.
-    pub stale_while_revalidate: Duration,
-    /// How long a stale response may be served while the upstream fails (RFC 5861 §4), where the
-    /// response itself does not say.
-    pub stale_if_error: Duration,
-    /// Freshness of 404 and 410 where the response itself states none. Zero: none.
-    pub negative_ttl: Duration,
-    /// Whether a tenth of a response's age since `Last-Modified` is its freshness where nothing else
-    /// states one (RFC 9111 §4.2.2).
-    pub heuristic: bool,
+    /// How long a response is fresh that does not say so itself.
+    pub ttl: Span,
+    /// How much longer a stale response is served while a new one is fetched (RFC 5861 §3).
+    pub stale_while_revalidate: Span,
+    /// How much longer a stale response is served while Pigello fails (RFC 5861 §4).
+    pub stale_if_error: Span,
+    /// How long a 404 or 410 is fresh that does not say so itself.
+    pub negative_ttl: Span,
+    /// Whether a response with `Last-Modified` that states no freshness is fresh for a tenth of its
+    /// age, if `ttl` is zero (RFC 9111 §4.2.2). Default: true for a rule over `paths`, false for one
+    /// over `operations`.
+    pub heuristic: Option<bool>,
 }
 
 impl Rule {
-    /// Whether the rule is for this request.
+    /// Whether the rule covers a request.
     pub fn matches(&self, operation: Option<&Operation>, path: &str) -> bool {
         match operation {
             Some(operation) => self.operations.iter().any(|pattern| pattern.matches(operation)),
             None => self.paths.iter().any(|pattern| pattern.matches(path)),
         }
     }
+
+    /// Whether `Last-Modified` may give a response its lifetime (RFC 9111 §4.2.2).
+    pub fn is_heuristic(&self) -> bool {
+        self.heuristic.unwrap_or(!self.paths.is_empty())
+    }
 }
 
 impl Default for Rule {
-    /// The default freshness, for nothing yet.
     fn default() -> Self {
         Self {
             operations: Vec::new(),
             paths: Vec::new(),
-            ttl: Duration::from_mins(1),
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::from_mins(10),
-            negative_ttl: Duration::ZERO,
-            heuristic: false,
+            // Short: `profile_picture` in a subtenant is a signed link that expires soon.
+            ttl: Span::from_secs(60),
+            stale_while_revalidate: Span::from_secs(0),
+            stale_if_error: Span::from_secs(600),
+            negative_ttl: Span::from_secs(0),
+            heuristic: None,
         }
     }
 }
 
-/// The rule for a request, if it may be cached at all. The first one that matches decides.
-///
-/// People under protection are never in the cache, whatever a rule says.
+/// The first rule that covers a request. No rule covers people with a protected identity.
 pub(super) fn find<'a>(
     rules: &'a [Arc<Rule>],
     operation: Option<&Operation>,
@@ -100,14 +107,14 @@ pub(super) fn find<'a>(
     (!is_protected(operation, path)).then_some(rule)
 }
 
-/// By name, and by path: neither an operation of the configuration nor a free path rule opens what no
-/// rule may.
+/// Checks the operation's name and the path, because neither a configured operation nor a rule for
+/// paths may open the protected data.
 fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
     operation.is_some_and(Operation::is_protected_identity)
         || PROTECTED.find(path.as_bytes()).is_some()
 }
 
-/// Made once: every hit's path is looked through.
+/// Made once, because every hit's path is searched.
 static PROTECTED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("protectedidentity"));
 
 #[cfg(test)]
@@ -120,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_one_operation() {
+    fn the_default_rule_covers_one_operation() {
         let rules: Vec<_> = Settings::default().rules.into_iter().map(Arc::new).collect();
         let cached: Vec<_> = builtin_operations()
             .filter(|operation| find(&rules, Some(operation), "/").is_some())

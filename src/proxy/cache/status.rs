@@ -1,30 +1,29 @@
-//! What the cache says of itself on an answer: `Cache-Status` (RFC 9211) and `Age`.
+//! The fields that the cache adds to an answer: `Cache-Status` (RFC 9211) and `Age` (RFC 9111 §5.1).
 //!
-//! The values of a hit are numbers that repeat, so each thread keeps those it wrote last: a hit
-//! writes no text.
+//! The values of hits repeat, so each thread keeps the last ones and a hit formats no text.
 
 use std::{cell::RefCell, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-/// The name of the field; http has no constant for it.
+/// The crate `http` has no constant for it.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Why a request went on to the upstream (RFC 9211 §2.2).
+/// Why a request was forwarded to the upstream: the parameter `fwd` (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Forward {
-    /// Nothing stored answers it.
+pub(super) enum ForwardReason {
+    /// No stored response matches.
     Miss,
-    /// What is stored is stale, or may not be used without asking.
+    /// The stored response is stale, or may not be used without validation.
     Stale,
-    /// What is stored is fresh, but the caller wants the upstream's word.
+    /// The stored response is fresh, but the request's directives do not allow its use.
     Request,
-    /// The cache does not handle such requests.
+    /// The cache does not handle the request.
     Bypass,
 }
 
-impl Forward {
+impl ForwardReason {
     const fn name(self) -> &'static str {
         match self {
             Self::Miss => "miss",
@@ -35,28 +34,28 @@ impl Forward {
     }
 }
 
-/// The field of an answer that came from the upstream.
+/// `Cache-Status` of a response to a forwarded request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Forwarded {
-    pub(super) why: Forward,
-    /// The upstream's status, where the answer has another one.
+pub(super) struct ForwardedStatus {
+    pub(super) reason: ForwardReason,
+    /// The upstream's status, if the answer has another one.
     pub(super) status: Option<StatusCode>,
     pub(super) stored: bool,
-    /// Another call fetched it.
+    /// Another call made the request.
     pub(super) collapsed: bool,
-    /// For how long the stored response is fresh.
+    /// How long the stored response stays fresh.
     pub(super) ttl: Option<Duration>,
-    /// One word, where the rest does not tell all.
+    /// One word that explains the rest.
     pub(super) detail: Option<&'static str>,
 }
 
-impl Forwarded {
-    pub(super) const fn because(why: Forward) -> Self {
-        Self { why, status: None, stored: false, collapsed: false, ttl: None, detail: None }
+impl ForwardedStatus {
+    pub(super) const fn new(reason: ForwardReason) -> Self {
+        Self { reason, status: None, stored: false, collapsed: false, ttl: None, detail: None }
     }
 
     pub(super) fn value(&self) -> HeaderValue {
-        let mut text = format!("{NAME}; fwd={}", self.why.name());
+        let mut text = format!("{NAME}; fwd={}", self.reason.name());
         if let Some(status) = self.status {
             text.push_str("; fwd-status=");
             text.push_str(status.as_str());
@@ -79,14 +78,14 @@ impl Forwarded {
     }
 }
 
-/// The field of a fresh answer from memory.
+/// `Cache-Status` of a fresh stored response.
 pub(super) fn hit(left: Duration) -> HeaderValue {
     HITS.with_borrow_mut(|recent| {
         recent.value(left.as_secs(), |ttl| from_text(&format!("{NAME}; hit; ttl={ttl}")))
     })
 }
 
-/// The field of a stale answer from memory: `ttl` is below zero by how long it has been stale.
+/// `Cache-Status` of a stale stored response. A negative `ttl` says how long it has been stale.
 pub(super) fn stale_hit(stale_for: Duration, detail: &'static str) -> HeaderValue {
     from_text(&format!("{NAME}; hit; ttl=-{}; detail={detail}", stale_for.as_secs()))
 }
@@ -102,12 +101,12 @@ pub(super) fn age(age: Duration) -> HeaderValue {
 }
 
 fn from_text(text: &str) -> HeaderValue {
-    // Exactly one allocation; all that is written here is visible ASCII.
+    // One allocation. The text is visible ASCII, so it is a valid value.
     HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()))
         .unwrap_or(const { HeaderValue::from_static(NAME) })
 }
 
-/// Values by the numbers they were made of, the last few of them.
+/// The last values, by the numbers in them.
 struct Recent(Vec<Option<(u64, HeaderValue)>>);
 
 impl Recent {
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_field_of_each_answer() {
+    fn the_values_of_each_answer() {
         let seconds = Duration::from_secs;
         assert_eq!(hit(seconds(59)), "pigello-gateway; hit; ttl=59");
         assert_eq!(hit(seconds(59 + 128)), "pigello-gateway; hit; ttl=187");
@@ -147,12 +146,12 @@ mod tests {
             "pigello-gateway; hit; ttl=-7; detail=upstream-error"
         );
         assert_eq!(age(Duration::from_millis(1999)), "1");
-        let miss = Forwarded::because(Forward::Miss);
+        let miss = ForwardedStatus::new(ForwardReason::Miss);
         assert_eq!(miss.value(), "pigello-gateway; fwd=miss");
-        let stored = Forwarded { stored: true, ttl: Some(seconds(60)), ..miss };
+        let stored = ForwardedStatus { stored: true, ttl: Some(seconds(60)), ..miss };
         assert_eq!(stored.value(), "pigello-gateway; fwd=miss; stored; ttl=60");
-        let revalidated = Forwarded {
-            why: Forward::Stale,
+        let revalidated = ForwardedStatus {
+            reason: ForwardReason::Stale,
             status: Some(StatusCode::NOT_MODIFIED),
             collapsed: true,
             detail: Some("x"),
@@ -165,9 +164,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a thread wrote before, a number is written as itself.
+        /// The values that a thread keeps do not change a number.
         #[test]
-        fn a_number_is_its_own(numbers in proptest::collection::vec(0u64..1000, 1..50)) {
+        fn a_kept_value_has_its_own_number(numbers in proptest::collection::vec(0u64..1000, 1..50)) {
             for number in numbers {
                 proptest::prop_assert_eq!(age(Duration::from_secs(number)), number.to_string());
             }

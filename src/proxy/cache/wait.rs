@@ -1,4 +1,4 @@
-//! The ways of a call that has to wait: for its own fetch, for another's, or for a write.
+//! Calls that wait: for their own fetch, for another call's, or for a POST.
 
 use std::sync::Arc;
 
@@ -7,112 +7,114 @@ use tokio::{sync::oneshot, time::Instant};
 use tower::Service;
 
 use super::{
-    coalesce::{FetchOutcome, Waiter},
-    fetch::{FetchJob, stale_answer},
-    invalidate::{self, Write},
-    policy::{directives::ResponseDirectives, freshness::Times},
-    status::Forwarded,
-    storage::object::{Object, Origin, Reuse},
+    coalesce::Waiter,
+    fetch::FetchJob,
+    invalidate::{self, Invalidation},
+    outcome::{CallResult, FetchOutcome},
+    policy::{directives::ResponseDirectives, freshness::ResponseTimes, reuse::Reuse},
+    status::ForwardedStatus,
+    storage::response::{Provenance, StoredResponse},
 };
 use crate::{
     audit::CacheResult,
     body::Body,
     error::{Error, Kind},
-    proxy::call::{Fetch, Head},
+    proxy::call::{Fetch, Head, SharedService},
 };
 
-/// Fetches, in a task that survives this caller; or follows another's fetch, and fetches if that one
-/// brought nothing for this caller.
+/// Waits for another call's fetch, if there is one, and fetches if its outcome does not suit.
 pub(super) async fn fetch<S>(
-    service: S,
+    service: SharedService<S>,
     head: Arc<Head>,
     body: Body,
     job: Box<FetchJob>,
-    follower: Option<Waiter>,
-) -> Result<Response<Body>, Error>
+    waiter: Option<Waiter<FetchOutcome>>,
+) -> CallResult
 where
-    S: Service<Fetch, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
 {
-    if let Some(follower) = follower {
-        let landing = follower.landing(job.store.settings().collapse_wait).await;
-        if let Some(result) = share(landing, &job) {
-            return result;
-        }
+    if let Some(waiter) = waiter
+        && let Some(outcome) = waiter.outcome(job.cache.settings().collapse_wait).await
+        && let Some(result) = collapsed(outcome, &job)
+    {
+        return result;
     }
     let (reply, answer) = oneshot::channel();
     tokio::spawn(job.run(service, head, body, reply));
     answer.await.unwrap_or_else(|_| Err(lost()))
 }
 
-/// The answer to a caller who followed, if there is one for it.
-fn share(landing: FetchOutcome, job: &FetchJob) -> Option<Result<Response<Body>, Error>> {
-    let (caller, now) = (&job.caller, Instant::now());
-    let suits = |object: &Object| object.answers(&caller.head.headers, false);
-    match landing {
-        FetchOutcome::Stored(object) if suits(&object) => {
-            let Reuse::Fresh(left) = object.reuse(&caller.ask, caller.fields.are_authorized(), now)
-            else {
+/// The answer from another call's fetch, if its outcome suits this call.
+fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
+    let (request, now) = (&job.request, Instant::now());
+    let suits = |stored: &StoredResponse| stored.answers(&request.head.headers, false);
+    match outcome {
+        FetchOutcome::Stored(stored) if suits(&stored) => {
+            let authorized = request.fields.has_authorization();
+            let Reuse::Fresh(left) = stored.reuse(&request.directives, authorized, now) else {
                 return None;
             };
-            caller.note(CacheResult::Collapsed, Some(object.source));
-            let why = Forwarded::because(job.why);
-            let said = Forwarded { collapsed: true, ttl: Some(left), ..why };
-            Some(Ok(object.respond(caller.request(), false, said.value(), now)))
+            request.note(CacheResult::Collapsed, Some(stored.provenance.request_id));
+            let status = ForwardedStatus {
+                collapsed: true,
+                ttl: Some(left),
+                ..ForwardedStatus::new(job.reason)
+            };
+            Some(Ok(request.answer(&stored, status, now)))
         }
-        FetchOutcome::Stale(object, failure) if suits(&object) => {
-            Some(if object.serves_on_error(&caller.ask, now) {
-                Ok(stale_answer(&object, caller, now))
+        FetchOutcome::Stale(stored, failure) if suits(&stored) => {
+            Some(if stored.policy.serves_on_error(&request.directives, now) {
+                Ok(request.stale_answer(&stored, now))
             } else {
                 Err(failure.into())
             })
         }
         FetchOutcome::Failed(failure) => {
-            caller.note(CacheResult::Collapsed, None);
+            request.note(CacheResult::Collapsed, None);
             Some(Err(failure.into()))
         }
         FetchOutcome::Stored(_) | FetchOutcome::Stale(..) | FetchOutcome::NotShared => None,
     }
 }
 
-/// Forwards a POST, makes unreachable what it changed, and keeps its answer if that says with
-/// `Content-Location` that it is what a GET would answer (RFC 9110 §9.3.3).
+/// Sends a POST and invalidates what it changed. Stores its response if `Content-Location` names the
+/// target, so that the response is what a GET would get (RFC 9110 §9.3.3).
 pub(super) async fn post<S>(
-    mut service: S,
+    service: SharedService<S>,
     head: Arc<Head>,
     body: Body,
     job: FetchJob,
-    mut write: Write,
-) -> Result<Response<Body>, Error>
+    mut invalidation: Invalidation,
+) -> CallResult
 where
     S: Service<Fetch, Response = Response<Body>, Error = Error>,
 {
     let target = head.target.clone();
-    let asked = Instant::now();
+    let request = Instant::now();
     let result = service.call(Fetch { head, body }).await;
-    let response = result.inspect_err(|error| write.failed(error))?;
-    if !write.answered(&response) || !states_freshness(&response) {
+    let is_success = invalidation.finish(&result);
+    let response = result?;
+    let named = invalidation.target_in(response.headers(), &header::CONTENT_LOCATION);
+    let names_target = named.as_deref() == Some(target.as_str());
+    if !is_success || !names_target || !states_freshness(&response) {
         return Ok(response);
     }
-    let named = write.named(response.headers(), &header::CONTENT_LOCATION);
-    if named.as_deref() != Some(target.as_str()) {
-        return Ok(response);
-    }
-    let times = Times { asked, answered: Instant::now(), wall: job.store.wall() };
-    // The object is of the time behind this write.
-    let collection = invalidate::collection(target.path(), None);
-    let stamp = job.store.stamp(target.path(), collection, false);
-    let origin = Origin { stamp, ..job.origin.clone() };
-    let job = FetchJob { origin, ..job };
+    let times = ResponseTimes { request, response: Instant::now(), wall: job.cache.wall() };
+    // The response is newer than the write, so it gets a new stamp.
+    let stamp = invalidate::stamp(&job.cache, target.path(), None);
+    let provenance = Provenance { stamp, ..job.provenance.clone() };
+    let job = FetchJob { provenance, ..job };
     let (reply, answer) = oneshot::channel();
-    tokio::spawn(job.answered(response, times, reply));
+    tokio::spawn(job.received(response, times, reply));
     answer.await.unwrap_or_else(|_| Err(lost()))
 }
 
 fn states_freshness(response: &Response<Body>) -> bool {
-    let allow = ResponseDirectives::read(response.headers());
-    let says = allow.max_age.is_some() || allow.s_maxage.is_some();
-    says || response.headers().contains_key(header::EXPIRES)
+    let directives = ResponseDirectives::read(response.headers());
+    directives.max_age.is_some()
+        || directives.s_maxage.is_some()
+        || response.headers().contains_key(header::EXPIRES)
 }
 
 fn lost() -> Error {

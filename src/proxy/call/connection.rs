@@ -1,4 +1,4 @@
-//! What is known of a caller's connection: made by the listener, read by the stages.
+//! What the stages and the server know of one caller's connection.
 
 use std::{
     fmt,
@@ -18,16 +18,16 @@ use crate::domain::Caller;
 pub struct Connection {
     peer: Peer,
     tls_names: Vec<Arc<str>>,
-    /// Who the peer is, and by which rules that was found out. Nobody waits for it: the calls of a
-    /// connection are made on one thread.
+    /// The caller, and the number of the rules that identified it. The calls of a connection run on one
+    /// thread, so the lock is never contended.
     caller: Mutex<Option<(u64, Arc<Caller>)>>,
-    defect: OnceLock<ParseError>,
+    parse_error: OnceLock<ParseError>,
     active: AtomicU32,
     used: AtomicBool,
     read_ahead: AtomicBool,
 }
 
-/// The other end of a connection, as the kernel names it.
+/// The other end of a connection, as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP peer.
@@ -38,7 +38,7 @@ pub enum Peer {
         uid: u32,
         /// Effective group id.
         gid: u32,
-        /// Process id, where the kernel tells.
+        /// Process id, if the kernel tells it.
         pid: Option<i32>,
     },
 }
@@ -46,9 +46,15 @@ pub enum Peer {
 impl Connection {
     /// A connection of that peer, with the URI and DNS names of its verified certificate.
     pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
-        let (caller, defect, active) = (Mutex::default(), OnceLock::new(), AtomicU32::new(0));
-        let (used, read_ahead) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { peer, tls_names, caller, defect, active, used, read_ahead })
+        Arc::new(Self {
+            peer,
+            tls_names,
+            caller: Mutex::default(),
+            parse_error: OnceLock::new(),
+            active: AtomicU32::new(0),
+            used: AtomicBool::new(false),
+            read_ahead: AtomicBool::new(false),
+        })
     }
 
     /// The peer.
@@ -56,12 +62,12 @@ impl Connection {
         self.peer
     }
 
-    /// The names in the peer's verified certificate; none without one.
+    /// The names in the peer's verified certificate; empty without one.
     pub fn tls_names(&self) -> &[Arc<str>] {
         &self.tls_names
     }
 
-    /// Who the peer is: found out once a connection, and again when the rules are others.
+    /// The caller. It is identified once a connection, and again after a reload of the rules.
     pub(in crate::proxy) fn caller(
         &self,
         rules: u64,
@@ -74,15 +80,15 @@ impl Connection {
         }
     }
 
-    /// Remembers why the message that came last cannot be read; none comes after it.
-    pub fn refuse(&self, defect: ParseError) {
-        // The first one ended the connection.
-        let _first = self.defect.set(defect);
+    /// Stores why the last message cannot be read. No message follows it.
+    pub fn refuse(&self, error: ParseError) {
+        // The first error ends the connection.
+        let _first = self.parse_error.set(error);
     }
 
-    /// Why the last message cannot be read, if that is so.
-    pub fn defect(&self) -> Option<ParseError> {
-        self.defect.get().copied()
+    /// Why the last message cannot be read, if it cannot.
+    pub fn parse_error(&self) -> Option<ParseError> {
+        self.parse_error.get().copied()
     }
 
     /// Whether a call has ever begun on it.
@@ -90,17 +96,17 @@ impl Connection {
         self.used.load(Ordering::Acquire)
     }
 
-    /// Says that it is read from while a call is under way.
+    /// Notes that hyper reads from it during a call.
     pub fn read_ahead(&self) {
         self.read_ahead.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is read from while a call is under way.
+    /// Whether hyper reads from it during a call.
     pub fn is_read_ahead(&self) -> bool {
         self.read_ahead.load(Ordering::Relaxed)
     }
 
-    /// How many calls are under way on it.
+    /// The number of calls in flight on it.
     pub fn active_calls(&self) -> u32 {
         self.active.load(Ordering::Acquire)
     }
@@ -122,11 +128,6 @@ impl ActiveCall {
         connection.active.fetch_add(1, Ordering::AcqRel);
         connection.used.store(true, Ordering::Release);
         Self(connection)
-    }
-
-    /// The call's connection.
-    pub fn connection(&self) -> &Arc<Connection> {
-        &self.0
     }
 }
 

@@ -1,8 +1,8 @@
-//! The record of a call while it is under way.
+//! The context of one call: its identifiers, its clock, the facts for its record, and its permits.
 //!
-//! Stages add what they learn; the guard at the edge turns it into a [`Record`] when the call is
-//! over. It is shared, because the facts outlive the request: the last byte of the answer is sent
-//! long after the stages have returned.
+//! The audit guard and the request share it. Stages add facts; when the call is over the guard takes
+//! them out and makes the [`Record`]. The last byte of a response leaves long after the stages have
+//! returned, and a fetch of the cache can outlive its caller, so neither side owns the context alone.
 
 use std::{
     fmt,
@@ -15,124 +15,138 @@ use std::{
 
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::{CallPermit, CallerPermit};
 use crate::{
     audit::{CacheResult, Outcome, Record, Target, UpstreamTls},
     credentials::Lease,
     domain::{Caller, ListenerName, Operation, ProfileName, RequestId, TraceContext},
-    error::Kind,
+    error::{Fault, Kind},
     telemetry::Stages,
 };
 
-/// A handle to the open record of one call.
+/// A handle to the context of one call.
 #[derive(Clone)]
-pub struct Draft(Arc<Shared>);
+pub struct CallContext(Arc<ContextData>);
 
-struct Shared {
+struct ContextData {
     id: RequestId,
     trace: TraceContext,
     began: Instant,
     time: SystemTime,
     request_bytes: AtomicU64,
-    /// Zero as long as no credentials were sent. Not among the facts, for a fetch that outlives its
-    /// caller needs it when the record is closed.
+    /// Zero until credentials are sent. It is not a fact: a fetch that outlives its caller reads it
+    /// after the record has closed.
     sent_generation: AtomicU64,
-    facts: Mutex<Facts>,
-    /// Of a call that is traced.
-    stages: Option<Mutex<Stages>>,
+    open: Mutex<OpenCall>,
+    /// The spans of a traced call.
+    spans: Option<Mutex<Stages>>,
 }
 
-/// What the stages have found out so far.
+/// The part of a call that ends when its record closes.
+#[derive(Default)]
+struct OpenCall {
+    facts: CallFacts,
+    call_permit: Option<CallPermit>,
+    caller_permit: Option<CallerPermit>,
+}
+
+/// The facts for the record of a call. Stages write them; only the record reads them.
 #[derive(Debug, Default)]
-pub struct Facts {
-    /// Who calls, once it is proved.
+pub struct CallFacts {
+    /// The caller, once it is identified.
     pub caller: Option<Arc<Caller>>,
-    /// What the call does, once it is matched.
+    /// The operation, once the request matched one.
     pub operation: Option<Arc<Operation>>,
     /// What the cache did.
     pub cache: Option<CacheResult>,
-    /// The call whose upstream answer these bytes are, where memory answered.
+    /// The call that fetched the response, if the cache answered.
     pub source_request_id: Option<RequestId>,
     /// The upstream's status.
     pub upstream_status: Option<StatusCode>,
-    /// The TLS of the upstream connection that was used.
+    /// The TLS session with the upstream.
     pub upstream_tls: Option<Arc<UpstreamTls>>,
-    /// How often the upstream was asked.
+    /// The number of attempts.
     pub attempts: u32,
-    /// Why each attempt but the last was given up.
+    /// Why each attempt but the last failed.
     pub retries: Vec<&'static str>,
     /// The version of the credentials that were sent.
     pub credential_version: Option<Arc<str>>,
-    /// From the first attempt to the head of the upstream's answer.
+    /// From the first attempt to the head of the upstream's response.
     pub upstream_time: Option<Duration>,
-    /// Why the call would have been refused, where the policy only watches.
+    /// Why a policy that only reports would have refused the call.
     pub would_refuse: Option<Kind>,
     /// Why the call failed or was refused.
     pub error: Option<Kind>,
-    /// Why the caller's body could not be read to its end. HTTP/2 tells it to nobody else.
+    /// Why the request body could not be read to its end.
     pub body_error: Option<Kind>,
-    /// How many fields of the upstream's answer were removed, because they could be the seven.
+    /// The number of response fields that were removed because Pigello's own names are reserved.
     pub masked_fields: u32,
-    /// The call's place among those under way; given back when the record closes.
-    pub place: Option<OwnedSemaphorePermit>,
-    /// The call's place among those of its caller, where that has a limit.
-    pub caller_place: Option<OwnedSemaphorePermit>,
 }
 
-impl Draft {
-    /// Of a call that came at `time`.
+impl CallContext {
+    /// The context of a call that arrived at `time`.
     pub(in crate::proxy) fn begin(
         time: SystemTime,
         id: RequestId,
         trace: TraceContext,
         traced: bool,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ContextData {
             id,
             trace,
             began: Instant::now(),
             time,
             request_bytes: AtomicU64::new(0),
             sent_generation: AtomicU64::new(0),
-            facts: Mutex::new(Facts::default()),
-            stages: traced.then(|| Mutex::new(Stages::begin(trace.span_id()))),
+            open: Mutex::default(),
+            spans: traced.then(|| Mutex::new(Stages::begin(trace.span_id()))),
         }))
     }
 
-    /// The call's identifier.
+    /// The identifier of the call.
     pub fn id(&self) -> RequestId {
         self.0.id
     }
 
-    /// The call's place in its trace.
+    /// The trace that the call belongs to.
     pub fn trace(&self) -> TraceContext {
         self.0.trace
     }
 
-    /// The spans of the stages it passes, if the call is traced.
-    pub(in crate::proxy) fn stages(&self) -> Option<&Mutex<Stages>> {
-        self.0.stages.as_ref()
+    /// The spans of its stages, if the call is traced.
+    pub(in crate::proxy) fn spans(&self) -> Option<&Mutex<Stages>> {
+        self.0.spans.as_ref()
     }
 
-    /// When the call came in.
+    /// When the call arrived.
     pub fn time(&self) -> SystemTime {
         self.0.time
     }
 
-    /// When the call began, on the clock that only goes forward.
+    /// When the call arrived, on the monotonic clock.
     pub fn began(&self) -> Instant {
         self.0.began
     }
 
     /// Adds to the facts.
-    pub fn note(&self, note: impl FnOnce(&mut Facts)) {
-        note(&mut self.0.facts.lock());
+    pub fn note(&self, note: impl FnOnce(&mut CallFacts)) {
+        note(&mut self.0.open.lock().facts);
     }
 
-    /// Why the caller's body could not be read to its end, if so.
+    /// Holds a permit until the record closes, and releases the one it replaces.
+    pub(in crate::proxy) fn hold(&self, permit: CallPermit) {
+        self.0.open.lock().call_permit = Some(permit);
+    }
+
+    /// Holds the permit of the caller's own limit until the record closes.
+    pub(in crate::proxy) fn hold_for_caller(&self, permit: CallerPermit) {
+        self.0.open.lock().caller_permit = Some(permit);
+    }
+
+    /// Why the request body could not be read to its end. Over HTTP/2 the client's error does not say.
     pub fn body_error(&self) -> Option<Kind> {
-        self.0.facts.lock().body_error
+        self.0.open.lock().facts.body_error
     }
 
     /// Notes the credentials that the call is about to be sent with.
@@ -142,36 +156,37 @@ impl Draft {
         self.note(|facts| facts.credential_version = Some(version));
     }
 
-    /// As [`Self::sends_with`], of credentials of which only the number is known.
+    /// Notes the generation of credentials without a version.
     pub(in crate::proxy) fn sends_generation(&self, generation: u64) {
         self.0.sent_generation.store(generation, Ordering::Release);
     }
 
-    /// The number of the credentials that the call was last sent with, if it was sent.
+    /// The generation of the credentials that were sent last, if any were.
     pub fn sent_generation(&self) -> Option<u64> {
         Some(self.0.sent_generation.load(Ordering::Acquire)).filter(|generation| *generation > 0)
     }
 
-    /// Counts bytes of the caller's body.
+    /// Counts bytes of the request body.
     pub fn count_request_bytes(&self, bytes: usize) {
         self.0.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(in crate::proxy) fn close(&self, edge: CallEnd) -> Record {
-        let facts = std::mem::take(&mut *self.0.facts.lock());
+    /// Makes the record of the call and releases its permits.
+    pub(in crate::proxy) fn close(&self, end: CallEnd) -> Record {
+        let OpenCall { facts, .. } = std::mem::take(&mut *self.0.open.lock());
         let outcome = outcome(&facts);
         Record {
             time: self.0.time,
             request_id: self.0.id,
             trace_id: self.0.trace.trace_id(),
-            listener: edge.listener,
+            listener: end.listener,
             caller: facts.caller.as_ref().and_then(|caller| caller.name().cloned()),
             caller_proof: facts.caller.as_ref().map(|caller| caller.proof().clone()),
-            profile: edge.profile,
-            operation: facts.operation.map(|operation| Arc::clone(operation.shared_name())),
-            method: edge.method,
-            target: edge.target,
-            status: edge.status,
+            profile: end.profile,
+            operation: facts.operation.map(|operation| operation.label().clone()),
+            method: end.method,
+            target: end.target,
+            status: end.status,
             outcome,
             cache: facts.cache,
             source_request_id: facts.source_request_id,
@@ -183,7 +198,7 @@ impl Draft {
             duration: self.0.began.elapsed(),
             upstream_time: facts.upstream_time,
             request_bytes: self.0.request_bytes.load(Ordering::Relaxed),
-            response_bytes: edge.response_bytes,
+            response_bytes: end.response_bytes,
             would_refuse: facts.would_refuse.map(Kind::label),
             error: facts.error.map(Kind::label),
             masked_fields: facts.masked_fields,
@@ -191,13 +206,13 @@ impl Draft {
     }
 }
 
-impl fmt::Debug for Draft {
+impl fmt::Debug for CallContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Draft({})", self.0.id)
+        write!(f, "CallContext({})", self.0.id)
     }
 }
 
-/// What only the edge knows of a call.
+/// The part of a record that only the audit guard knows.
 pub(in crate::proxy) struct CallEnd {
     pub(in crate::proxy) listener: ListenerName,
     pub(in crate::proxy) profile: ProfileName,
@@ -207,19 +222,18 @@ pub(in crate::proxy) struct CallEnd {
     pub(in crate::proxy) response_bytes: u64,
 }
 
-/// One word for what became of a call.
-fn outcome(facts: &Facts) -> Outcome {
-    use crate::error::Fault;
+/// The outcome of a call in one word.
+fn outcome(facts: &CallFacts) -> Outcome {
     match (facts.error, facts.cache) {
         (Some(kind), _) => match kind.fault() {
-            // A caller that leaves in the middle of Pigello's answer was served, but not to the end.
+            // A caller that leaves in the middle of Pigello's response was served in part.
             Fault::Caller | Fault::Gateway if facts.attempts == 0 => Outcome::Refused,
             Fault::Caller | Fault::Gateway | Fault::Upstream => Outcome::Failed,
         },
         (None, Some(CacheResult::Hit | CacheResult::Stale | CacheResult::Collapsed)) => {
             Outcome::Cached
         }
-        // The gateway answered for itself.
+        // The gateway answered by itself, without an error (`OPTIONS *`).
         (None, _) if facts.attempts == 0 => Outcome::Refused,
         (None, _) => Outcome::Forwarded,
     }

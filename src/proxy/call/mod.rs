@@ -1,17 +1,22 @@
-//! What belongs to one call: its connection, its context, its permits, and the states it passes.
+//! What belongs to one call: its connection, its context, its permits, the states it passes, and the
+//! way to call the next stage.
 
 mod connection;
 mod context;
 mod parse_error;
 mod permits;
+mod shared_service;
 mod states;
+pub(in crate::proxy) mod wake_filter;
 
-pub use connection::{ActiveCall, Connection, Peer};
-pub(in crate::proxy) use context::CallEnd;
-pub use context::{Draft, Facts};
-pub use parse_error::ParseError;
-pub use permits::ConcurrencyLimits;
-pub use states::{
-    Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID, Received,
-    Recorded, Resolved,
+pub use self::{
+    connection::{ActiveCall, Connection, Peer},
+    context::{CallContext, CallFacts},
+    parse_error::ParseError,
+    permits::{CallPermit, CallerPermit, ConcurrencyLimits},
+    states::{
+        Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,
+        Received, Recorded, Resolved,
+    },
 };
+pub(in crate::proxy) use self::{context::CallEnd, shared_service::SharedService};

@@ -1,51 +1,51 @@
-//! What is wrong with the bytes of a connection, found before there is a request.
+//! Errors in the bytes of a connection, before there is a request.
 //!
-//! The listener finds it ([`listener`](crate::proxy::server)), the receive stage answers it, so that a
-//! message that cannot be read has a problem document and a record like any other refusal.
+//! The server finds them and the receive stage answers them, so that an unreadable message has a problem
+//! document and a record like any other refusal.
 
 use crate::error::{Error, Kind};
 
-/// Why a message cannot be read in one way. After any of them nobody knows where the next message
-/// begins, so the connection ends.
+/// Why a message is malformed or ambiguous. After each of these errors the beginning of the next message
+/// is unknown, so the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParseError {
-    /// A line ends with a bare LF, or a CR stands alone (RFC 9112 §2.2).
+    /// A line ends with a bare LF, or there is a bare CR (RFC 9112 §2.2).
     LineEnd,
-    /// The request line is not three words with a single space between them (RFC 9112 §3).
+    /// The request line is not three words with single spaces (RFC 9112 §3).
     RequestLine,
     /// The method is no token, or longer than any method is (RFC 9110 §9.1).
     Method,
-    /// The target has a character or a form that no target has (RFC 9112 §3.2).
+    /// The target has a forbidden character or form (RFC 9112 §3.2).
     Target,
-    /// The version is not written as one (RFC 9112 §2.3).
+    /// The version has the wrong form (RFC 9112 §2.3).
     Version,
-    /// A version that this gateway does not speak.
+    /// A version that the gateway does not support.
     VersionUnsupported,
     /// A field line without a colon, or whose name is no token (RFC 9112 §5.1).
     FieldName,
-    /// A field line that continues the one before (RFC 9112 §5.2).
+    /// A field line that continues the previous one (RFC 9112 §5.2).
     FieldFold,
     /// A control character in a field value (RFC 9110 §5.5).
     FieldValue,
-    /// `Content-Length` twice, or not written as one plain number (RFC 9110 §8.6).
+    /// `Content-Length` is repeated or not one plain number (RFC 9110 §8.6).
     ContentLength,
     /// `Transfer-Encoding` that is not `chunked`, once, on HTTP/1.1 (RFC 9112 §6.1).
     TransferEncoding,
-    /// A transfer coding that this gateway does not undo.
+    /// A transfer coding that the gateway does not support.
     CodingUnknown,
-    /// Two statements of how long the body is (RFC 9112 §6.1).
+    /// Both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.1).
     TwoLengths,
     /// The request line is over the limit.
     TargetTooLong,
     /// The head is over the limit.
     HeadTooLarge,
-    /// A chunk's size line is not one (RFC 9112 §7.1).
+    /// A malformed size line of a chunk (RFC 9112 §7.1).
     ChunkSize,
     /// A chunk is not followed by a line end (RFC 9112 §7.1).
     ChunkEnd,
     /// A trailer section that is malformed, too long, or frames a message (RFC 9110 §6.5.1).
     Trailer,
-    /// What came is not HTTP at all; nobody would understand an answer.
+    /// Bytes that are not HTTP. The peer would not understand a response.
     NotHttp,
 }
 

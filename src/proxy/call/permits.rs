@@ -1,45 +1,60 @@
-//! How many calls there may be at a time.
+//! The limits of calls in flight, and the permits that a call holds until its record closes.
 //!
-//! A call takes a place when it comes and gives it back when its record closes. While its body is
-//! still on the way it stands in another queue: callers that send slowly, in good faith or not, use
-//! up the places of each other and of nobody else.
+//! A call whose request body is still arriving counts against a limit of its own. So callers that send
+//! slowly, in good faith or not, take permits from each other and from nobody else.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Draft;
 use crate::error::{Error, Kind};
 
-/// The places of all listeners and workers. Clones are the same ones.
+/// The limits of all listeners and workers. Clones share them.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimits {
-    calls: Arc<Semaphore>,
-    /// Of calls whose body is on the way.
-    bodies: Arc<Semaphore>,
+    /// Calls whose request is complete.
+    complete: Arc<Semaphore>,
+    /// Calls whose request body is arriving.
+    arriving: Arc<Semaphore>,
+}
+
+/// Counts a call against [`ConcurrencyLimits`] until it is dropped.
+#[derive(Debug)]
+pub struct CallPermit {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Counts a call against the limit of its caller until it is dropped.
+#[derive(Debug)]
+pub struct CallerPermit {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl ConcurrencyLimits {
-    /// So many calls, and as many more whose body is on the way.
+    /// Allows `limit` calls with a complete request, and as many whose body is arriving.
     pub fn new(limit: usize) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { calls: Arc::new(Semaphore::new(limit)), bodies: Arc::new(Semaphore::new(limit)) }
+        let semaphore = || Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Self { complete: semaphore(), arriving: semaphore() }
     }
 
-    /// How many places are free, of calls that are whole.
-    pub fn free(&self) -> usize {
-        self.calls.available_permits()
+    /// The number of further calls with a complete request that are allowed now.
+    pub fn available(&self) -> usize {
+        self.complete.available_permits()
     }
 
-    /// Gives a call a place, instead of the one it has, if any: among those that are whole, or among
-    /// those whose body is on the way.
-    pub(in crate::proxy) fn give(&self, draft: &Draft, is_whole: bool) -> Result<(), Error> {
-        let places = if is_whole { &self.calls } else { &self.bodies };
-        let place = Arc::clone(places).try_acquire_owned().map_err(|_| {
+    /// Takes a permit for a call, or refuses the call.
+    pub(in crate::proxy) fn acquire(&self, is_complete: bool) -> Result<CallPermit, Error> {
+        let limit = if is_complete { &self.complete } else { &self.arriving };
+        let permit = Arc::clone(limit).try_acquire_owned().map_err(|_| {
             let detail = "too many calls are under way (`limits.in_flight`)";
             Error::new(Kind::Overloaded, detail).retry_after(Duration::from_secs(1))
         })?;
-        draft.note(|facts| facts.place = Some(place));
-        Ok(())
+        Ok(CallPermit { _permit: permit })
+    }
+}
+
+impl From<OwnedSemaphorePermit> for CallerPermit {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: permit }
     }
 }

@@ -1,11 +1,11 @@
-//! What is known of a call between two stages.
+//! The states of a request between two stages.
 //!
-//! Each type is made by exactly one stage and taken by the next, so a stage that is left out or
-//! swapped is a type error, and nothing that security depends on can be "absent":
+//! One stage makes each type and the next one takes it. So a stage that is left out or in the wrong
+//! place is a type error, and no stage meets a caller, a permission or a secret that is missing:
 //!
 //! ```text
 //! Arrival → Opened → Received → Identified → Authorized → Recorded → Fetch → Intended → Resolved
-//! listener  audit    receive    identify     authorize    audit      cache   audit      inject
+//! server    audit    receive    identify     authorize    audit      cache   audit      inject
 //!         → Outbound
 //!           inject
 //! ```
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Method};
 use hyper::body::Incoming;
 
-use super::{Connection, Draft};
+use super::{CallContext, Connection};
 use crate::{
     body::Body,
     credentials::Lease,
-    domain::{Caller, CanonicalTarget, Operation, RequestId, TraceContext},
+    domain::{Caller, CanonicalTarget, Operation},
 };
 
-/// A request as hyper handed it over, and the connection it came on.
+/// A request from hyper, and the connection it came on.
 #[derive(Debug)]
 pub struct Arrival {
     /// The request.
@@ -31,73 +31,76 @@ pub struct Arrival {
     pub connection: Arc<Connection>,
 }
 
-/// A request with its audit record open.
+/// A request whose audit record is open.
 #[derive(Debug)]
 pub struct Opened {
     pub(in crate::proxy) request: http::Request<Body>,
     pub(in crate::proxy) connection: Arc<Connection>,
-    pub(in crate::proxy) draft: Draft,
+    pub(in crate::proxy) context: CallContext,
 }
 
-/// A request that is well formed, meant for this gateway and not a browser's.
+/// A request that is well formed, addressed to this gateway and not from a browser. It has end-to-end
+/// fields only.
 #[derive(Debug)]
 pub struct Received {
-    pub(in crate::proxy) head: Arc<Head>,
-    pub(in crate::proxy) body: Body,
-}
-
-/// The head of a received request: end-to-end fields only. It is shared: stages hand on a pointer,
-/// and each further attempt needs it again.
-#[derive(Clone, Debug)]
-pub struct Head {
-    pub(in crate::proxy) id: RequestId,
-    pub(in crate::proxy) trace: TraceContext,
     pub(in crate::proxy) method: Method,
     pub(in crate::proxy) target: CanonicalTarget,
     pub(in crate::proxy) headers: HeaderMap,
+    pub(in crate::proxy) body: Body,
     pub(in crate::proxy) connection: Arc<Connection>,
-    pub(in crate::proxy) draft: Draft,
+    pub(in crate::proxy) context: CallContext,
 }
 
-/// A request whose caller is known, or known to be nobody in particular.
+/// A request with its caller.
 #[derive(Debug)]
 pub struct Identified {
     pub(in crate::proxy) received: Received,
     pub(in crate::proxy) caller: Arc<Caller>,
 }
 
-/// A request that its caller may make.
+/// A request that the policy allows to its caller.
 #[derive(Debug)]
 pub struct Authorized {
     pub(in crate::proxy) received: Received,
-    /// `None` only where the policy forwards what matches no operation.
+    pub(in crate::proxy) caller: Arc<Caller>,
+    /// `None` only if the policy forwards requests that match no operation.
     pub(in crate::proxy) operation: Option<Arc<Operation>>,
 }
 
-/// A request that the audit trail answers for: it may be served.
+/// A request that may be served, because the audit trail can take its record.
 #[derive(Debug)]
 pub struct Recorded {
     pub(in crate::proxy) head: Arc<Head>,
     pub(in crate::proxy) body: Body,
-    pub(in crate::proxy) operation: Option<Arc<Operation>>,
 }
 
-/// A request that memory could not answer.
+/// What is known of a request without its body. It is shared, because each attempt needs it.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub(in crate::proxy) method: Method,
+    pub(in crate::proxy) target: CanonicalTarget,
+    pub(in crate::proxy) headers: HeaderMap,
+    pub(in crate::proxy) connection: Arc<Connection>,
+    pub(in crate::proxy) caller: Arc<Caller>,
+    pub(in crate::proxy) operation: Option<Arc<Operation>>,
+    pub(in crate::proxy) context: CallContext,
+}
+
+/// A request that the cache could not answer.
 #[derive(Debug)]
 pub struct Fetch {
     pub(in crate::proxy) head: Arc<Head>,
     pub(in crate::proxy) body: Body,
 }
 
-/// A request that is about to use a secret, and that the trail knows of as well as its durability
-/// asks for: from here on a secret may be used.
+/// A request that may use a secret: if the trail is synced, it has the intent to do so.
 #[derive(Debug)]
 pub struct Intended {
     pub(in crate::proxy) head: Arc<Head>,
     pub(in crate::proxy) body: Body,
 }
 
-/// A request with the credential set it will be sent with: one set, for all its attempts.
+/// A request with the one credential set for all its attempts.
 #[derive(Debug)]
 pub struct Resolved {
     pub(in crate::proxy) head: Arc<Head>,
@@ -105,12 +108,12 @@ pub struct Resolved {
     pub(in crate::proxy) lease: Arc<Lease>,
 }
 
-/// What is sent: the seven values are in.
+/// A request with the seven values injected, as the client sends it.
 #[derive(Debug)]
 pub struct Outbound {
     pub(in crate::proxy) request: http::Request<Body>,
-    pub(in crate::proxy) draft: Draft,
+    pub(in crate::proxy) context: CallContext,
 }
 
-/// The header that carries a call's identifier, up and down.
+/// The header field that carries a call's identifier in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

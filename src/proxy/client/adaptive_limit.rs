@@ -1,15 +1,14 @@
-//! How many requests a worker has open at a time: one that is busy hands answers on before it asks for
-//! more.
+//! An adaptive limit of requests in flight: a saturated worker delivers responses before it starts new
+//! upstream requests.
 //!
-//! With hundreds of callers at once a worker could send everything that they ask and then find
-//! hundreds of answers. Each exchange has memory of its own, and so many together are more than a
-//! processor's cache holds: by the time an answer comes, all that belongs to it has to be fetched
-//! anew. So a worker that has no time left opens fewer at once, down to [`MIN_IN_FLIGHT`], and takes up the next
-//! request when an answer has come. One that has time left opens as many as are asked: an upstream
-//! that is slow to answer is asked as much as without a window.
+//! With hundreds of callers a worker could first send all their requests and then get hundreds of
+//! responses. Each exchange has memory of its own, and so many exchanges do not fit in a processor's
+//! cache: when a response arrives, its exchange is no longer there. So a worker without idle time lowers
+//! its limit, down to [`MIN_IN_FLIGHT`], and starts the next request when a response has arrived. A
+//! worker with idle time has no limit, so a slow upstream gets as many requests as without this module.
 //!
-//! A worker may be busy with something else while all that is open takes its time. So no request waits
-//! for longer than [`PATIENCE`], and a window that one has waited so long for does not stay as narrow.
+//! The worker may be saturated with other work. So no request waits longer than [`MAX_WAIT`], and a
+//! limit that made a request wait so long is raised.
 
 use std::{
     sync::{
@@ -25,155 +24,139 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// The window of one worker to one upstream.
+use super::permit_debt::PermitDebt;
+
+/// The limit of one worker for one upstream.
 #[derive(Debug)]
 pub(super) struct AdaptiveLimit {
-    shared: Arc<Shared>,
-    _fitting: AbortOnDropHandle<()>,
+    load: Arc<Load>,
+    _adjusting: AbortOnDropHandle<()>,
 }
 
+/// The requests of one worker to one upstream.
 #[derive(Debug)]
-struct Shared {
-    /// As many as `limit`, and those that are `debt`.
-    places: Semaphore,
-    limit: AtomicUsize,
-    /// ConcurrencyLimits that there are no more once they are given back.
-    debt: AtomicUsize,
-    /// Requests that are open or wait.
-    asked: AtomicUsize,
-    /// There are more than [`MIN_IN_FLIGHT`] of them.
+struct Load {
+    /// As many permits as the limit and the debt together.
+    permits: Semaphore,
+    debt: PermitDebt,
+    /// Requests in flight or waiting.
+    requests: AtomicUsize,
+    /// There are more than [`MIN_IN_FLIGHT`] requests.
     is_crowded: Notify,
-    /// One has waited for as long as any may.
+    /// A request has waited for [`MAX_WAIT`].
     is_overdue: AtomicBool,
 }
 
 impl AdaptiveLimit {
-    /// Nothing is open. It belongs to the runtime that this is called on.
+    /// The limit of the runtime that this is called on.
     pub(super) fn new() -> Self {
-        let shared = Arc::new(Shared::new());
-        let fitting = AbortOnDropHandle::new(tokio::spawn(fit(Arc::clone(&shared))));
-        Self { shared, _fitting: fitting }
+        let load = Arc::new(Load::new());
+        let adjusting = AbortOnDropHandle::new(tokio::spawn(keep_adjusting(Arc::clone(&load))));
+        Self { load, _adjusting: adjusting }
     }
 
-    /// Waits until a request may be sent. Its place is to be dropped when the answer is there.
-    pub(super) async fn enter(&self) -> Place<'_> {
-        let shared = &*self.shared;
-        if shared.asked.fetch_add(1, Ordering::AcqRel) == MIN_IN_FLIGHT {
-            shared.is_crowded.notify_one();
+    /// Waits until a request may be sent. The permit is to be dropped when the response is there.
+    pub(super) async fn acquire(&self) -> InFlightPermit<'_> {
+        let load = &*self.load;
+        if load.requests.fetch_add(1, Ordering::AcqRel) == MIN_IN_FLIGHT {
+            load.is_crowded.notify_one();
         }
-        let mut place = Place { permit: None, shared };
-        place.permit = match shared.places.try_acquire() {
+        let mut in_flight = InFlightPermit { permit: None, load };
+        in_flight.permit = match load.permits.try_acquire() {
             Ok(permit) => Some(permit),
-            Err(_) => shared.wait().await,
+            Err(_) => load.wait().await,
         };
-        place
+        in_flight
     }
 
-    /// Requests that are open or wait.
-    pub(super) fn asked(&self) -> usize {
-        self.shared.asked.load(Ordering::Acquire)
+    /// The number of requests in flight or waiting.
+    pub(super) fn requests(&self) -> usize {
+        self.load.requests.load(Ordering::Acquire)
     }
 }
 
-/// A request's place in the window, or in the queue before it.
+/// Counts a request while it waits and while it is in flight.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct InFlightPermit<'a> {
     permit: Option<SemaphorePermit<'a>>,
-    shared: &'a Shared,
+    load: &'a Load,
 }
 
-impl Drop for Place<'_> {
+impl Drop for InFlightPermit<'_> {
     fn drop(&mut self) {
-        self.shared.asked.fetch_sub(1, Ordering::AcqRel);
+        self.load.requests.fetch_sub(1, Ordering::AcqRel);
         if let Some(permit) = self.permit.take()
-            && self.shared.pay(1) == 1
+            && self.load.debt.pay(1) == 1
         {
             permit.forget();
         }
     }
 }
 
-impl Shared {
+impl Load {
     fn new() -> Self {
         Self {
-            places: Semaphore::new(UNLIMITED),
-            limit: AtomicUsize::new(UNLIMITED),
-            debt: AtomicUsize::new(0),
-            asked: AtomicUsize::new(0),
+            permits: Semaphore::new(UNLIMITED),
+            debt: PermitDebt::new(UNLIMITED),
+            requests: AtomicUsize::new(0),
             is_crowded: Notify::new(),
             is_overdue: AtomicBool::new(false),
         }
     }
 
-    /// A place for who waits longest; none after [`PATIENCE`].
+    /// Waits for a permit, in the order of arrival. After [`MAX_WAIT`] the request goes without one.
     async fn wait(&self) -> Option<SemaphorePermit<'_>> {
-        let Ok(place) = tokio::time::timeout(PATIENCE, self.places.acquire()).await else {
+        let Ok(permit) = tokio::time::timeout(MAX_WAIT, self.permits.acquire()).await else {
             self.is_overdue.store(true, Ordering::Release);
             return None;
         };
-        // They are never closed.
-        place.ok()
+        // The semaphore is never closed.
+        permit.ok()
     }
 
-    /// How many of so many places were debt, and are not any more.
-    fn pay(&self, places: usize) -> usize {
-        let rest = |debt: usize| Some(debt.saturating_sub(places));
-        let debt = self.debt.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest);
-        debt.unwrap_or_default().min(places)
+    fn set_limit(&self, limit: usize) {
+        let retire = |permits| self.permits.forget_permits(permits);
+        self.debt.set_limit(limit, retire, |permits| self.permits.add_permits(permits));
     }
 
-    /// Opens the window so wide. Where it was wider, what is open beyond that stays until its answer
-    /// is there.
-    fn set(&self, limit: usize) {
-        let before = self.limit.swap(limit, Ordering::AcqRel);
-        if let Some(fewer) = before.checked_sub(limit) {
-            let debt = fewer - self.places.forget_permits(fewer);
-            self.debt.fetch_add(debt, Ordering::AcqRel);
-        } else {
-            let more = limit - before;
-            self.places.add_permits(more - self.pay(more));
-        }
-    }
-
-    /// Narrows the window or widens it, after a time in which the worker was busy for such a share of it.
-    fn fit(&self, busy: f64) {
-        let limit = self.limit.load(Ordering::Acquire);
+    /// Lowers or raises the limit after a time in which the worker was busy for this share of it.
+    fn adjust(&self, busy: f64) {
+        let limit = self.debt.limit();
         let is_overdue = self.is_overdue.swap(false, Ordering::AcqRel);
-        self.set(if busy > SATURATED && !is_overdue {
-            (limit.min(self.asked.load(Ordering::Acquire)) / 4 * 3).max(MIN_IN_FLIGHT)
+        self.set_limit(if busy > SATURATED && !is_overdue {
+            (limit.min(self.requests.load(Ordering::Acquire)) / 4 * 3).max(MIN_IN_FLIGHT)
         } else {
             (limit / 2 * 3).min(UNLIMITED)
         });
     }
 }
 
-/// Has the window fit how busy the worker is, while there is something to limit.
-async fn fit(shared: Arc<Shared>) {
+/// Adjusts the limit while there are enough requests for one.
+async fn keep_adjusting(load: Arc<Load>) {
     let runtime = Handle::current().metrics();
     loop {
-        shared.is_crowded.notified().await;
-        while shared.asked.load(Ordering::Acquire) > MIN_IN_FLIGHT {
+        load.is_crowded.notified().await;
+        while load.requests.load(Ordering::Acquire) > MIN_IN_FLIGHT {
             let (began, before) = (Instant::now(), runtime.worker_total_busy_duration(0));
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(INTERVAL).await;
             let busy = runtime.worker_total_busy_duration(0).saturating_sub(before);
-            shared.fit(busy.as_secs_f64() / began.elapsed().as_secs_f64());
+            load.adjust(busy.as_secs_f64() / began.elapsed().as_secs_f64());
         }
-        shared.set(UNLIMITED);
+        load.set_limit(UNLIMITED);
     }
 }
 
-/// So many requests a worker may always have open: what belongs to them stays in the processor's cache,
-/// and an upstream nearby always has one to answer. Fewer save nothing more, and each request that waits
-/// is taken up twice.
+/// The lowest limit. The memory of so many exchanges stays in the processor's cache, and a near upstream
+/// always has a request to answer. A lower limit saves nothing, and each waiting request is polled twice.
 const MIN_IN_FLIGHT: usize = 64;
-/// More than a worker is asked.
+/// More requests than a worker has.
 const UNLIMITED: usize = 1 << 20;
-/// A worker that is busy for more of its time than this has none left.
+/// A worker that is busy for a larger share of its time is saturated.
 const SATURATED: f64 = 0.8;
-/// How often to look how busy it is.
-const LOOK: Duration = Duration::from_millis(2);
-/// For as long a request waits at most. A thousand callers of a saturated worker wait for half of it.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// The time between two adjustments.
+const INTERVAL: Duration = Duration::from_millis(2);
+/// The longest wait of a request. With a thousand callers of a saturated worker it is half of this.
+const MAX_WAIT: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -182,110 +165,110 @@ mod tests {
 
     use super::*;
 
-    /// ConcurrencyLimits that are free, up to a thousand.
-    fn free(window: &AdaptiveLimit) -> Vec<Place<'_>> {
-        let places = std::iter::from_fn(|| window.enter().now_or_never());
-        places.take(1000).collect()
+    /// All free permits, up to a thousand.
+    fn take_free(limit: &AdaptiveLimit) -> Vec<InFlightPermit<'_>> {
+        let permits = std::iter::from_fn(|| limit.acquire().now_or_never());
+        permits.take(1000).collect()
     }
 
     #[tokio::test]
-    async fn a_worker_with_time_left_opens_as_many_as_are_asked() {
-        let window = AdaptiveLimit::new();
-        let places = free(&window);
-        window.shared.fit(SATURATED);
-        assert_eq!((places.len(), free(&window).len()), (1000, 1000));
+    async fn a_worker_with_idle_time_has_no_limit() {
+        let limit = AdaptiveLimit::new();
+        let permits = take_free(&limit);
+        limit.load.adjust(SATURATED);
+        assert_eq!((permits.len(), take_free(&limit).len()), (1000, 1000));
     }
 
     #[tokio::test]
-    async fn a_saturated_worker_opens_fewer_and_fewer_but_always_a_few() {
-        let window = AdaptiveLimit::new();
-        let places = free(&window);
-        let mut before = places.len();
+    async fn a_saturated_worker_lowers_its_limit_to_the_lowest() {
+        let limit = AdaptiveLimit::new();
+        let permits = take_free(&limit);
+        let mut before = permits.len();
         while before > MIN_IN_FLIGHT {
-            window.shared.fit(1.0);
-            let now = window.shared.limit.load(Ordering::Acquire);
+            limit.load.adjust(1.0);
+            let now = limit.load.debt.limit();
             assert!(now < before && now >= MIN_IN_FLIGHT, "{now} after {before}");
             before = now;
         }
-        window.shared.fit(1.0);
-        assert!(window.enter().now_or_never().is_none());
-        drop(places);
-        assert_eq!(free(&window).len(), MIN_IN_FLIGHT);
+        limit.load.adjust(1.0);
+        assert!(limit.acquire().now_or_never().is_none());
+        drop(permits);
+        assert_eq!(take_free(&limit).len(), MIN_IN_FLIGHT);
     }
 
     #[tokio::test]
-    async fn a_place_that_is_given_back_goes_to_who_waited_longest() {
-        let window = AdaptiveLimit::new();
-        window.shared.set(MIN_IN_FLIGHT);
-        let mut places = free(&window);
-        let mut first = Box::pin(window.enter());
-        let mut second = Box::pin(window.enter());
+    async fn a_released_permit_goes_to_the_request_that_waited_longest() {
+        let limit = AdaptiveLimit::new();
+        limit.load.set_limit(MIN_IN_FLIGHT);
+        let mut permits = take_free(&limit);
+        let mut first = Box::pin(limit.acquire());
+        let mut second = Box::pin(limit.acquire());
         assert!(first.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
-        places.pop();
+        permits.pop();
         assert!(second.as_mut().now_or_never().is_none());
         assert!(first.as_mut().now_or_never().is_some());
     }
 
     #[tokio::test]
-    async fn places_that_were_owed_are_there_again_when_the_window_widens() {
-        let window = AdaptiveLimit::new();
-        let places = free(&window);
-        window.shared.set(MIN_IN_FLIGHT);
-        window.shared.set(MIN_IN_FLIGHT * 2);
-        drop(places);
-        assert_eq!(free(&window).len(), MIN_IN_FLIGHT * 2);
-        window.shared.set(UNLIMITED);
-        assert_eq!(window.shared.places.available_permits(), UNLIMITED);
+    async fn a_raised_limit_cancels_the_debt() {
+        let limit = AdaptiveLimit::new();
+        let permits = take_free(&limit);
+        limit.load.set_limit(MIN_IN_FLIGHT);
+        limit.load.set_limit(MIN_IN_FLIGHT * 2);
+        drop(permits);
+        assert_eq!(take_free(&limit).len(), MIN_IN_FLIGHT * 2);
+        limit.load.set_limit(UNLIMITED);
+        assert_eq!(limit.load.permits.available_permits(), UNLIMITED);
     }
 
     #[tokio::test]
-    async fn a_request_that_stops_waiting_leaves_the_window_as_it_was() {
-        let window = AdaptiveLimit::new();
-        window.shared.set(MIN_IN_FLIGHT);
-        let places = free(&window);
-        assert!(window.enter().now_or_never().is_none());
-        drop(places);
-        assert_eq!(window.asked(), 0);
-        assert_eq!(free(&window).len(), MIN_IN_FLIGHT);
+    async fn a_request_that_stops_waiting_does_not_change_the_limit() {
+        let limit = AdaptiveLimit::new();
+        limit.load.set_limit(MIN_IN_FLIGHT);
+        let permits = take_free(&limit);
+        assert!(limit.acquire().now_or_never().is_none());
+        drop(permits);
+        assert_eq!(limit.requests(), 0);
+        assert_eq!(take_free(&limit).len(), MIN_IN_FLIGHT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_request_waits_for_long_and_the_window_widens_for_the_next_ones() {
-        // One that nobody fits meanwhile.
-        let window = AdaptiveLimit {
-            shared: Arc::new(Shared::new()),
-            _fitting: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
+    async fn no_request_waits_for_long_and_a_long_wait_raises_the_limit() {
+        // No task adjusts this one.
+        let limit = AdaptiveLimit {
+            load: Arc::new(Load::new()),
+            _adjusting: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
         };
-        window.shared.set(MIN_IN_FLIGHT);
-        let _open = free(&window);
+        limit.load.set_limit(MIN_IN_FLIGHT);
+        let _open = take_free(&limit);
         let began = tokio::time::Instant::now();
-        let _overdue = window.enter().await;
-        assert_eq!(began.elapsed(), PATIENCE);
-        window.shared.fit(1.0);
-        assert!(window.enter().now_or_never().is_some());
-        window.shared.fit(1.0);
-        assert!(window.enter().now_or_never().is_none());
+        let _overdue = limit.acquire().await;
+        assert_eq!(began.elapsed(), MAX_WAIT);
+        limit.load.adjust(1.0);
+        assert!(limit.acquire().now_or_never().is_some());
+        limit.load.adjust(1.0);
+        assert!(limit.acquire().now_or_never().is_none());
     }
 
     #[tokio::test]
-    async fn the_window_narrows_while_its_worker_is_busy_and_widens_when_it_is_not() {
-        let window: &'static AdaptiveLimit = Box::leak(Box::new(AdaptiveLimit::new()));
-        let places = free(window);
-        while window.shared.limit.load(Ordering::Acquire) > MIN_IN_FLIGHT {
-            // Work that takes as long as another look at how busy the worker is.
+    async fn the_limit_falls_while_the_worker_is_busy_and_rises_when_it_is_not() {
+        let limit: &'static AdaptiveLimit = Box::leak(Box::new(AdaptiveLimit::new()));
+        let permits = take_free(limit);
+        while limit.load.debt.limit() > MIN_IN_FLIGHT {
+            // Work that takes as long as the time between two adjustments.
             let began = Instant::now();
-            while began.elapsed() < LOOK {
+            while began.elapsed() < INTERVAL {
                 std::hint::spin_loop();
             }
             yield_now().await;
         }
-        drop(places);
+        drop(permits);
         let mut open = JoinSet::new();
         for _ in 0..MIN_IN_FLIGHT * 3 {
-            open.spawn(async { window.enter().await });
+            open.spawn(async { limit.acquire().await });
         }
-        // Nobody has anything to do until there is a place.
+        // The worker is idle until there is a permit.
         assert_eq!(open.join_all().await.len(), MIN_IN_FLIGHT * 3);
     }
 }

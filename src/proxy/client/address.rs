@@ -1,32 +1,31 @@
-//! Which addresses an upstream's name may lead to.
+//! The addresses that an upstream's name may resolve to.
 //!
-//! Whoever can change what a name resolves to (a poisoned cache, a search domain, a rebinding) could
-//! point the gateway at a cloud's metadata service or at a machine of the inner network, and the
-//! secret would be offered to it. TLS stops that as well, but only after a connection: so addresses
-//! are looked at first, and only what was looked at is dialled. An address that the configuration
-//! itself names (`connect_to`, or a literal in `upstream`) is the operator's choice.
+//! An attacker who controls a name (a poisoned cache, a search domain, a rebinding) could point the
+//! gateway at a cloud's metadata service or at a private machine. TLS would refuse it, but only after a
+//! connection. So each address is checked, and only a checked address is dialled. An address in the
+//! configuration (`connect_to`, or a literal in `upstream`) is the operator's choice and is not checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Link-local addresses: metadata services live there (RFC 3927, RFC 4291 §2.5.6).
+pub enum AddressRefused {
+    /// A link-local address, where metadata services are (RFC 3927, RFC 4291 §2.5.6).
     #[error("the name leads to a link-local address")]
     LinkLocal,
     /// A cloud's metadata service outside the link-local range.
     #[error("the name leads to a metadata service")]
     Metadata,
-    /// Nothing that can be dialled: unspecified, multicast, broadcast.
+    /// An unspecified, multicast or broadcast address.
     #[error("the name leads to an address that is no host's")]
     NoHost,
-    /// The inner network, where the profile does not allow it (RFC 1918, RFC 4193, RFC 6598).
+    /// A private address that the profile does not allow (RFC 1918, RFC 4193, RFC 6598).
     #[error("the name leads to a private address")]
     Private,
 }
 
-/// Looks at an address that a name led to.
-pub(super) fn check(address: IpAddr, private_allowed: bool) -> Result<(), Refused> {
+/// Checks an address that a name resolved to.
+pub(super) fn check(address: IpAddr, private_allowed: bool) -> Result<(), AddressRefused> {
     let refused = match address {
         IpAddr::V4(v4) => v4_refusal(v4),
         IpAddr::V6(v6) => match embedded(v6) {
@@ -35,36 +34,36 @@ pub(super) fn check(address: IpAddr, private_allowed: bool) -> Result<(), Refuse
         },
     };
     match refused {
-        Some(Refused::Private) if private_allowed => Ok(()),
+        Some(AddressRefused::Private) if private_allowed => Ok(()),
         Some(refused) => Err(refused),
         None => Ok(()),
     }
 }
 
-fn v4_refusal(address: Ipv4Addr) -> Option<Refused> {
+fn v4_refusal(address: Ipv4Addr) -> Option<AddressRefused> {
     let [first, second, ..] = address.octets();
     if METADATA_V4.contains(&address) {
-        Some(Refused::Metadata)
+        Some(AddressRefused::Metadata)
     } else if address.is_link_local() {
-        Some(Refused::LinkLocal)
+        Some(AddressRefused::LinkLocal)
     } else if first == 0 || address.is_multicast() || first >= 240 {
-        Some(Refused::NoHost)
+        Some(AddressRefused::NoHost)
     } else if address.is_private() || address.is_loopback() || (first, second & 0xc0) == (100, 64) {
-        Some(Refused::Private)
+        Some(AddressRefused::Private)
     } else {
         None
     }
 }
 
-fn v6_refusal(address: Ipv6Addr) -> Option<Refused> {
+fn v6_refusal(address: Ipv6Addr) -> Option<AddressRefused> {
     if METADATA_V6.contains(&address) {
-        Some(Refused::Metadata)
+        Some(AddressRefused::Metadata)
     } else if address.is_unicast_link_local() {
-        Some(Refused::LinkLocal)
+        Some(AddressRefused::LinkLocal)
     } else if address.is_unspecified() || address.is_multicast() {
-        Some(Refused::NoHost)
+        Some(AddressRefused::NoHost)
     } else if address.is_unique_local() || address.is_loopback() {
-        Some(Refused::Private)
+        Some(AddressRefused::Private)
     } else {
         None
     }
@@ -79,7 +78,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// AWS, Azure, Google and most others; Alibaba's and Oracle's stand elsewhere.
+/// AWS, Azure, Google and most others; the ECS endpoint of AWS; Alibaba; Oracle.
 const METADATA_V4: [Ipv4Addr; 4] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 170, 2),
@@ -98,31 +97,31 @@ mod tests {
         for (address, refused) in [
             ("93.184.216.34", None),
             ("2606:2800:220:1:248:1893:25c8:1946", None),
-            ("169.254.169.254", Some(Refused::Metadata)),
-            ("::ffff:169.254.169.254", Some(Refused::Metadata)),
-            ("64:ff9b::a9fe:a9fe", Some(Refused::Metadata)),
-            ("2002:a9fe:a9fe::1", Some(Refused::Metadata)),
-            ("fd00:ec2::254", Some(Refused::Metadata)),
-            ("100.100.100.200", Some(Refused::Metadata)),
-            ("169.254.1.1", Some(Refused::LinkLocal)),
-            ("fe80::1", Some(Refused::LinkLocal)),
-            ("10.0.0.1", Some(Refused::Private)),
-            ("172.31.255.255", Some(Refused::Private)),
+            ("169.254.169.254", Some(AddressRefused::Metadata)),
+            ("::ffff:169.254.169.254", Some(AddressRefused::Metadata)),
+            ("64:ff9b::a9fe:a9fe", Some(AddressRefused::Metadata)),
+            ("2002:a9fe:a9fe::1", Some(AddressRefused::Metadata)),
+            ("fd00:ec2::254", Some(AddressRefused::Metadata)),
+            ("100.100.100.200", Some(AddressRefused::Metadata)),
+            ("169.254.1.1", Some(AddressRefused::LinkLocal)),
+            ("fe80::1", Some(AddressRefused::LinkLocal)),
+            ("10.0.0.1", Some(AddressRefused::Private)),
+            ("172.31.255.255", Some(AddressRefused::Private)),
             ("172.32.0.1", None),
-            ("192.168.0.1", Some(Refused::Private)),
-            ("100.64.0.1", Some(Refused::Private)),
-            ("127.0.0.1", Some(Refused::Private)),
-            ("::1", Some(Refused::Private)),
-            ("::ffff:10.0.0.1", Some(Refused::Private)),
-            ("fc00::1", Some(Refused::Private)),
-            ("0.0.0.0", Some(Refused::NoHost)),
-            ("::", Some(Refused::NoHost)),
-            ("224.0.0.1", Some(Refused::NoHost)),
-            ("255.255.255.255", Some(Refused::NoHost)),
+            ("192.168.0.1", Some(AddressRefused::Private)),
+            ("100.64.0.1", Some(AddressRefused::Private)),
+            ("127.0.0.1", Some(AddressRefused::Private)),
+            ("::1", Some(AddressRefused::Private)),
+            ("::ffff:10.0.0.1", Some(AddressRefused::Private)),
+            ("fc00::1", Some(AddressRefused::Private)),
+            ("0.0.0.0", Some(AddressRefused::NoHost)),
+            ("::", Some(AddressRefused::NoHost)),
+            ("224.0.0.1", Some(AddressRefused::NoHost)),
+            ("255.255.255.255", Some(AddressRefused::NoHost)),
         ] {
             let address = address.parse().unwrap();
             assert_eq!(check(address, false).err(), refused, "{address}");
-            let allowed = refused.filter(|refused| *refused != Refused::Private);
+            let allowed = refused.filter(|refused| *refused != AddressRefused::Private);
             assert_eq!(check(address, true).err(), allowed, "{address}");
         }
     }

@@ -1,26 +1,26 @@
-//! From a client's error to one of ours.
+//! Makes the gateway's errors of the client's errors.
 
 use std::io;
 
 use rustls::CertificateError;
 
-use super::{ConnectError, Refused, pool::OpenError};
+use super::{AddressRefused, ConnectError, pool::CheckoutError};
 use crate::error::{Error, Kind};
 
-/// Why there is no answer.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// There is no connection.
+pub(super) enum RequestError {
+    /// No connection could be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// There was one.
+    Open(#[from] CheckoutError),
+    /// The exchange failed.
     #[error(transparent)]
     Exchange(#[from] hyper::Error),
 }
 
-/// Says in the gateway's own words why there is no answer.
-pub(super) fn classify(failure: Failure, body_error: Option<Kind>) -> Error {
-    // A caller's body that fails stops the request; that is not Pigello's doing.
+/// The gateway's error for a request without a response.
+pub(super) fn classify(failure: RequestError, body_error: Option<Kind>) -> Error {
+    // A request body that fails ends the exchange. That is not Pigello's fault.
     if let Some(kind) = body_error {
         let detail = match kind {
             Kind::BodyTooLarge => "the request body is over the limit",
@@ -30,8 +30,8 @@ pub(super) fn classify(failure: Failure, body_error: Option<Kind>) -> Error {
         return Error::new(kind, detail).because(failure);
     }
     let (kind, detail) = match &failure {
-        Failure::Open(OpenError::Connect(error)) => from_connect(error),
-        Failure::Open(OpenError::Handshake(error)) | Failure::Exchange(error) => {
+        RequestError::Open(CheckoutError::Connect(error)) => from_connect(error),
+        RequestError::Open(CheckoutError::Handshake(error)) | RequestError::Exchange(error) => {
             from_exchange(error)
         }
     };
@@ -47,7 +47,7 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
         ConnectError::Resolve(_) | ConnectError::NoAddress => {
             (Kind::UpstreamDns, "the upstream's name does not resolve")
         }
-        ConnectError::Address(Refused::Private) => (
+        ConnectError::Address(AddressRefused::Private) => (
             Kind::UpstreamAddressRefused,
             "the upstream's name leads to a private address; `allow_private` in its profile allows that",
         ),

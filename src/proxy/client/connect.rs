@@ -1,4 +1,4 @@
-//! Opens a connection to the upstream: resolve, connect, TLS; one time limit over all three.
+//! Opens a connection to the upstream: DNS, TCP and TLS, with one time limit for the three.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     Settings,
-    address::{self, Refused},
+    address::{self, AddressRefused},
 };
 use crate::{
     audit::UpstreamTls,
@@ -39,10 +39,10 @@ pub fn upstream_tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsErro
 /// Opens connections to one upstream.
 #[derive(Clone)]
 pub struct Connector {
-    shared: Arc<Shared>,
+    target: Arc<ConnectTarget>,
 }
 
-struct Shared {
+struct ConnectTarget {
     origin: Origin,
     connect_to: Option<SocketAddr>,
     allow_private: bool,
@@ -51,48 +51,48 @@ struct Shared {
 }
 
 impl Connector {
-    /// For that upstream.
+    /// A connector for that upstream.
     pub fn new(settings: Settings) -> Self {
-        let shared = Shared {
+        let target = ConnectTarget {
             origin: settings.origin,
             connect_to: settings.connect_to,
             allow_private: settings.allow_private,
             timeout: settings.connect_timeout,
             tls: settings.tls.map(TlsConnector::from),
         };
-        Self { shared: Arc::new(shared) }
+        Self { target: Arc::new(target) }
     }
 
-    /// Where its connections lead.
+    /// The origin of the upstream.
     pub(super) fn origin(&self) -> &Origin {
-        &self.shared.origin
+        &self.target.origin
     }
 
     /// Opens a connection.
-    pub async fn connect(&self) -> Result<Stream, ConnectError> {
-        let connect = self.shared.connect();
-        let opened = tokio::time::timeout(self.shared.timeout, connect).await;
+    pub async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
+        let connect = self.target.connect();
+        let opened = tokio::time::timeout(self.target.timeout, connect).await;
         opened.unwrap_or(Err(ConnectError::Timeout))
     }
 }
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Connector({})", self.shared.origin)
+        write!(f, "Connector({})", self.target.origin)
     }
 }
 
-impl Shared {
-    async fn connect(&self) -> Result<Stream, ConnectError> {
+impl ConnectTarget {
+    async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
         let tcp = self.dial().await?;
         tcp.set_nodelay(true).map_err(ConnectError::Io)?;
         let tcp = BatchedWriter::new(tcp);
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        let Some(tls) = &self.tls else { return Ok(UpstreamStream::Plain(tcp)) };
         let name =
             ServerName::try_from(self.origin.host().to_owned()).map_err(|_| ConnectError::Name)?;
         let stream = tls.connect(name, tcp).await.map_err(ConnectError::from_handshake)?;
-        let seen = what_was_seen(&stream).map(Arc::new);
-        Ok(Stream::Tls(Box::new(stream), seen))
+        let session = tls_session(&stream).map(Arc::new);
+        Ok(UpstreamStream::Tls(Box::new(stream), session))
     }
 
     async fn dial(&self) -> Result<TcpStream, ConnectError> {
@@ -104,7 +104,7 @@ impl Shared {
             .map_err(ConnectError::Resolve)?;
         let mut last = ConnectError::NoAddress;
         for address in addresses {
-            // Only what was looked at is dialled: the name is not resolved a second time.
+            // Only a checked address is dialled. The name is not resolved a second time.
             if let Err(refused) = self.check(address) {
                 last = ConnectError::Address(refused);
                 continue;
@@ -117,9 +117,9 @@ impl Shared {
         Err(last)
     }
 
-    fn check(&self, address: SocketAddr) -> Result<(), Refused> {
-        let written_down = self.origin.host().parse::<IpAddr>().is_ok();
-        if written_down {
+    fn check(&self, address: SocketAddr) -> Result<(), AddressRefused> {
+        let is_literal = self.origin.host().parse::<IpAddr>().is_ok();
+        if is_literal {
             return Ok(());
         }
         address::check(address.ip(), self.allow_private || self.origin.is_loopback())
@@ -127,36 +127,36 @@ impl Shared {
 }
 
 /// A connection to the upstream.
-pub enum Stream {
+pub enum UpstreamStream {
     /// Plain, to a loopback address.
     Plain(BatchedWriter<TcpStream>),
-    /// TLS, verified, and what the audit trail says of it.
+    /// Verified TLS, and its session for the record.
     Tls(Box<TlsStream<BatchedWriter<TcpStream>>>, Option<Arc<UpstreamTls>>),
 }
 
-impl Stream {
-    /// Whether TLS agreed on HTTP/2 (ALPN); it is HTTP/1.1 where nothing was.
+impl UpstreamStream {
+    /// Whether ALPN chose HTTP/2. Without ALPN the protocol is HTTP/1.1.
     pub(super) fn is_http2(&self) -> bool {
         matches!(self, Self::Tls(stream, _) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 
-    /// What the audit trail says of its TLS.
+    /// Its TLS session, for the record.
     pub(super) fn tls(&self) -> Option<&Arc<UpstreamTls>> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(_, seen) => seen.as_ref(),
+            Self::Tls(_, session) => session.as_ref(),
         }
     }
 
-    /// To look whether the upstream has said something.
-    pub(super) fn lookout(&self) -> PeerProbe<TcpStream> {
+    /// A probe of the socket.
+    pub(super) fn probe(&self) -> PeerProbe<TcpStream> {
         match self {
-            Self::Plain(stream) => stream.lookout(),
-            Self::Tls(stream, _) => stream.get_ref().0.lookout(),
+            Self::Plain(stream) => stream.probe(),
+            Self::Tls(stream, _) => stream.get_ref().0.probe(),
         }
     }
 
-    /// What was agreed on, in words: `TLSv1.3, HTTP/2`.
+    /// The protocols in words: `TLS 1.3 with a valid certificate, HTTP/2,`.
     pub fn describe(&self) -> String {
         let Self::Tls(stream, _) = self else { return "plain TCP".to_owned() };
         let session = stream.get_ref().1;
@@ -170,22 +170,22 @@ impl Stream {
     }
 }
 
-impl std::fmt::Debug for Stream {
+impl std::fmt::Debug for UpstreamStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Plain(_) => "Stream(plain)",
-            Self::Tls(..) => "Stream(TLS)",
+            Self::Plain(_) => "UpstreamStream(plain)",
+            Self::Tls(..) => "UpstreamStream(TLS)",
         })
     }
 }
 
-/// Version and certificate of a finished handshake: worked out once a connection.
-fn what_was_seen(stream: &TlsStream<BatchedWriter<TcpStream>>) -> Option<UpstreamTls> {
+/// The version and certificate of a finished handshake.
+fn tls_session(stream: &TlsStream<BatchedWriter<TcpStream>>) -> Option<UpstreamTls> {
     let (_, session) = stream.get_ref();
     let version = match session.protocol_version()? {
         ProtocolVersion::TLSv1_3 => "TLSv1.3",
         ProtocolVersion::TLSv1_2 => "TLSv1.2",
-        // No other is offered.
+        // No other version is offered.
         _ => return None,
     };
     let leaf = session.peer_certificates()?.first()?;
@@ -193,7 +193,7 @@ fn what_was_seen(stream: &TlsStream<BatchedWriter<TcpStream>>) -> Option<Upstrea
     Some(UpstreamTls { version, certificate })
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for UpstreamStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -206,7 +206,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for UpstreamStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -254,7 +254,7 @@ impl AsyncWrite for Stream {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Resolving, connecting and TLS took longer than the limit.
+    /// DNS, TCP and TLS took longer than the limit.
     #[error("connecting took too long")]
     Timeout,
     /// The name could not be resolved.
@@ -263,9 +263,9 @@ pub enum ConnectError {
     /// The name has no address.
     #[error("the name has no address")]
     NoAddress,
-    /// The name leads to an address that is not dialled.
+    /// The name resolves to an address that is not dialled.
     #[error(transparent)]
-    Address(Refused),
+    Address(AddressRefused),
     /// The host is neither a DNS name nor an address.
     #[error("the host is not a name that TLS can verify")]
     Name,

@@ -1,24 +1,21 @@
-//! One HTTP/1.1 connection to the upstream, driven by the call that uses it.
+//! One HTTP/1.1 connection to the upstream, polled by the call that uses it.
 //!
-//! hyper's side of a connection is a future that somebody has to poll. On a task of its own it would
-//! cost each call several changes between two tasks: the request goes over in one, the head of the
-//! answer comes back in another, each piece of the body in two. Here the call polls it itself, in the
-//! same poll that looks for the answer. While nobody uses a connection nobody polls it, so that the
-//! upstream has closed it is found out when it is taken next: before anything of a request is sent.
+//! hyper's connection is a future that needs polling. On a task of its own it would cost each call
+//! several switches between two tasks: for the request, for the head of the response, and two for each
+//! frame of the body. So the call polls it, together with the future of its response. Nobody polls an
+//! idle connection, so a connection that the upstream has closed is found when it is taken from the
+//! pool, before a part of a request is sent.
 
 use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, task::AtomicWaker};
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{
@@ -29,214 +26,159 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
-use super::{connect::Stream, pool::Pool, read_gate::ReadGate};
+use super::{connect::UpstreamStream, exchange_waker::ExchangeWaker, pool::Pool};
 use crate::{
     audit::UpstreamTls,
-    body::{Body, SMALL_BODY},
+    body::{Body, SMALL_BODY, hint_after},
     error::BoxError,
     proxy::batched_io::PeerProbe,
 };
 
-type Connection = http1::Connection<TokioIo<ReadGate<Stream>>, Body>;
+type Driver = http1::Connection<TokioIo<UpstreamStream>, Body>;
 
-/// A connection that carries one exchange after the other.
+/// A connection that carries one exchange after another.
 pub(super) struct Http1Conn {
     sender: http1::SendRequest<Body>,
-    /// `None` when it has ended. That it is dropped gives back a request it has not looked at.
-    connection: Option<Connection>,
-    relay: Arc<Relay>,
-    /// `relay` as the waker that both halves of the exchange get.
+    /// `None` when it has ended. Dropping it gives back a request that it has not read.
+    driver: Option<Driver>,
+    exchange: Arc<ExchangeWaker>,
+    /// `exchange` as the waker of both futures.
     waker: Waker,
-    lookout: PeerProbe<TcpStream>,
+    probe: PeerProbe<TcpStream>,
     tls: Option<Arc<UpstreamTls>>,
     epoch: u64,
 }
 
 impl Http1Conn {
-    /// Begins to speak HTTP/1.1 over an open stream, in an epoch of the pool.
-    pub(super) async fn open(stream: Stream, epoch: u64) -> hyper::Result<Box<Self>> {
-        let (tls, lookout) = (stream.tls().cloned(), stream.lookout());
-        let relay = Arc::new(Relay::default());
-        let waker = Waker::from(Arc::clone(&relay));
-        let io = TokioIo::new(ReadGate::new(stream, waker.clone()));
-        let (sender, connection) = http1::Builder::new().handshake(io).await?;
-        let connection = Some(connection);
-        Ok(Box::new(Self { sender, connection, relay, waker, lookout, tls, epoch }))
+    /// Starts HTTP/1.1 on an open stream, in an epoch of the pool.
+    pub(super) async fn open(stream: UpstreamStream, epoch: u64) -> hyper::Result<Box<Self>> {
+        let (tls, probe) = (stream.tls().cloned(), stream.probe());
+        let exchange = Arc::new(ExchangeWaker::default());
+        let waker = Waker::from(Arc::clone(&exchange));
+        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+        Ok(Box::new(Self { sender, driver: Some(driver), exchange, waker, probe, tls, epoch }))
     }
 
-    /// What the audit trail says of its TLS.
+    /// Its TLS session, for the record.
     pub(super) fn tls(&self) -> Option<&Arc<UpstreamTls>> {
         self.tls.as_ref()
     }
 
-    /// When it was opened, in epochs of the pool.
+    /// The epoch of the pool in which it was opened.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Whether the upstream has said nothing since the last answer, not even that it closes.
+    /// Whether the upstream has sent nothing since the last response and has not closed it.
     pub(super) fn is_idle(&self) -> bool {
-        self.lookout.is_idle()
+        self.probe.is_idle()
     }
 
-    /// Sends a request and waits for the head of its answer. If the connection turns out to be dead
-    /// before anything of the request was sent, the error has the request.
-    pub(super) fn exchange(
+    /// Sends a request and waits for the head of its response. The error has the request, if the
+    /// connection was dead before a part of it was sent.
+    pub(super) fn send(
         &mut self,
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + Send {
-        let answer = self.sender.try_send_request(request);
-        Exchange {
-            answer,
-            connection: &mut self.connection,
-            relay: &self.relay,
+        let response = self.sender.try_send_request(request);
+        DrivenResponse {
+            response,
+            driver: &mut self.driver,
+            exchange: &self.exchange,
             waker: &self.waker,
         }
     }
 
-    /// The next piece of an answer's body.
+    /// The next frame of a response body.
     fn poll_body(
         &mut self,
         body: &mut Incoming,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let wanted = |cx: &mut Context<'_>| Pin::new(&mut *body).poll_frame(cx);
-        self.relay.run(&self.waker, cx, wanted, |cx| drive(&mut self.connection, cx))
+        let frame = |cx: &mut Context<'_>| Pin::new(&mut *body).poll_frame(cx);
+        self.exchange.poll(&self.waker, cx, frame, |cx| drive(&mut self.driver, cx))
     }
 
-    /// Whether another request can be sent. To be asked when an answer has been read to its end: it
-    /// lets go of the call that polled the connection.
-    pub(super) fn is_free(&mut self) -> bool {
+    /// Ends an exchange whose response has been read to its end. Returns whether the connection can
+    /// carry another one.
+    pub(super) fn finish(&mut self) -> bool {
         if !self.sender.is_ready() {
-            drive(&mut self.connection, &mut Context::from_waker(&self.waker));
+            drive(&mut self.driver, &mut Context::from_waker(&self.waker));
         }
-        drop(self.relay.call.take());
-        self.connection.is_some() && self.sender.is_ready()
+        self.exchange.forget_task();
+        self.driver.is_some() && self.sender.is_ready()
     }
 }
 
 pin_project! {
-    /// Waits for the head of an answer, and drives the connection meanwhile.
-    struct Exchange<'a, A> {
+    /// Waits for the head of a response, and polls the connection meanwhile.
+    struct DrivenResponse<'a, R> {
         #[pin]
-        answer: A,
-        connection: &'a mut Option<Connection>,
-        relay: &'a Relay,
+        response: R,
+        driver: &'a mut Option<Driver>,
+        exchange: &'a ExchangeWaker,
         waker: &'a Waker,
     }
 }
 
-impl<A: Future> Future for Exchange<'_, A> {
-    type Output = A::Output;
+impl<R: Future> Future for DrivenResponse<'_, R> {
+    type Output = R::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let wanted = |cx: &mut Context<'_>| this.answer.as_mut().poll(cx);
-        this.relay.run(this.waker, cx, wanted, |cx| drive(this.connection, cx))
+        let head = |cx: &mut Context<'_>| this.response.as_mut().poll(cx);
+        this.exchange.poll(this.waker, cx, head, |cx| drive(this.driver, cx))
     }
 }
 
-/// Moves a connection on, as far as it goes without waiting.
-fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
-    if connection.as_mut().is_some_and(|connection| connection.poll_unpin(cx).is_ready()) {
-        *connection = None;
+/// Polls a connection once.
+fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| driver.poll_unpin(cx).is_ready()) {
+        *driver = None;
     }
 }
 
 impl fmt::Debug for Http1Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Wire({})", if self.connection.is_some() { "open" } else { "closed" })
+        write!(f, "Http1Conn({})", if self.driver.is_some() { "open" } else { "closed" })
     }
 }
 
-/// Between the two halves of an exchange, which wake each other, and the call's task, which needs to
-/// know only what comes from outside.
-#[derive(Default)]
-struct Relay {
-    state: AtomicU8,
-    call: AtomicWaker,
-}
-
-impl Relay {
-    /// Polls for what is wanted and drives the connection, until neither wakes the other.
-    fn run<T>(
-        &self,
-        waker: &Waker,
-        cx: &mut Context<'_>,
-        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
-        mut drive: impl FnMut(&mut Context<'_>),
-    ) -> Poll<T> {
-        self.call.register(cx.waker());
-        let inner = &mut Context::from_waker(waker);
-        loop {
-            self.state.store(POLLING, Ordering::Release);
-            if let Poll::Ready(found) = wanted(inner) {
-                return Poll::Ready(found);
-            }
-            drive(inner);
-            let parked =
-                self.state.compare_exchange(POLLING, PARKED, Ordering::AcqRel, Ordering::Acquire);
-            if parked.is_ok() {
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl Wake for Relay {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.swap(WOKEN, Ordering::AcqRel) == PARKED {
-            self.call.wake();
-        }
-    }
-}
-
-/// Nobody is polling: what wakes must wake the call.
-const PARKED: u8 = 0;
-/// The call is polling and has seen everything so far.
-const POLLING: u8 = 1;
-/// Something has happened that the call has not seen.
-const WOKEN: u8 = 2;
-
-/// The body of an answer. Its connection is free for others when it has been read to its end, and
-/// closed when it is dropped before.
-pub(super) struct Answer {
+/// A response body. Read to its end, it gives its connection back to the pool; dropped before that, it
+/// closes the connection.
+pub(super) struct ResponseBody {
     body: Incoming,
-    wire: Option<Box<Http1Conn>>,
+    conn: Option<Box<Http1Conn>>,
     pool: Arc<Pool>,
-    /// What came with the head and is not the whole body.
-    ahead: Option<Result<Frame<Bytes>, BoxError>>,
+    /// A frame that came with the head and is not the whole body.
+    first: Option<Result<Frame<Bytes>, BoxError>>,
 }
 
-impl Answer {
-    /// The body of an answer that came over a connection. Most are small and come with their head:
-    /// such a body is in memory, and its connection is free.
-    pub(super) async fn body(body: Incoming, wire: Box<Http1Conn>, pool: &Arc<Pool>) -> Body {
+impl ResponseBody {
+    /// The body of a response. Most are small and arrive with their head: such a body is in memory, and
+    /// its connection is back in the pool.
+    pub(super) async fn read(body: Incoming, conn: Box<Http1Conn>, pool: &Arc<Pool>) -> Body {
         if body.is_end_stream() {
-            pool.put(wire);
+            pool.put(conn);
             return Body::empty();
         }
         let is_small = body.size_hint().exact().is_some_and(|length| length <= SMALL_BODY as u64);
-        let mut answer = Self { body, wire: Some(wire), pool: Arc::clone(pool), ahead: None };
+        let mut response = Self { body, conn: Some(conn), pool: Arc::clone(pool), first: None };
         if is_small {
-            let now = poll_fn(|cx| Poll::Ready(Pin::new(&mut answer).poll_frame(cx))).await;
+            let now = poll_fn(|cx| Poll::Ready(Pin::new(&mut response).poll_frame(cx))).await;
             match now {
-                Poll::Ready(Some(Ok(frame))) if answer.wire.is_none() => {
+                Poll::Ready(Some(Ok(frame))) if response.conn.is_none() => {
                     return frame.into_data().map_or_else(|_| Body::empty(), Body::full);
                 }
-                Poll::Ready(Some(frame)) => answer.ahead = Some(frame),
+                Poll::Ready(Some(frame)) => response.first = Some(frame),
                 Poll::Ready(None) | Poll::Pending => {}
             }
         }
-        Body::wrap(answer)
+        Body::wrap(response)
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -245,17 +187,17 @@ impl HttpBody for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Some(frame) = this.ahead.take() {
+        if let Some(frame) = this.first.take() {
             return Poll::Ready(Some(frame));
         }
-        let Some(wire) = &mut this.wire else { return Poll::Ready(None) };
-        let frame = ready!(wire.poll_body(&mut this.body, cx));
+        let Some(conn) = &mut this.conn else { return Poll::Ready(None) };
+        let frame = ready!(conn.poll_body(&mut this.body, cx));
         match &frame {
             Some(Ok(_)) if !this.body.is_end_stream() => {}
-            Some(Err(_)) => this.wire = None,
+            Some(Err(_)) => this.conn = None,
             Some(Ok(_)) | None => {
-                if let Some(wire) = this.wire.take() {
-                    this.pool.put(wire);
+                if let Some(conn) = this.conn.take() {
+                    this.pool.put(conn);
                 }
             }
         }
@@ -263,15 +205,11 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_none() && self.body.is_end_stream()
+        self.first.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.body.size_hint();
-        let ahead = self.ahead.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        match (ahead, rest.exact()) {
-            (Some(ahead), Some(rest)) => SizeHint::with_exact(rest + ahead.len() as u64),
-            _ => rest,
-        }
+        let first = self.first.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        hint_after(first.map_or(0, |data| data.len() as u64), self.body.size_hint())
     }
 }

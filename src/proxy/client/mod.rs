@@ -1,16 +1,17 @@
-//! Last on the path: sends a request to Pigello and brings its answer.
+//! The end of the path: sends requests to Pigello over pooled connections.
 //!
-//! Where a request goes is the profile's alone; nothing a caller sends has a say in scheme, host,
-//! port or TLS name. Redirects are answers like any other and never followed: HTTP clients that
-//! follow them take custom secret headers along.
+//! The profile alone decides about scheme, host, port and TLS name, whatever a caller sends. A redirect
+//! is a response like any other and is never followed: a client that follows one sends custom secret
+//! headers to the new host.
 
+mod adaptive_limit;
 mod address;
 mod classify;
 mod connect;
-mod pool;
-mod adaptive_limit;
+mod exchange_waker;
 mod http1;
-mod read_gate;
+mod permit_debt;
+mod pool;
 
 use std::{
     mem,
@@ -26,73 +27,75 @@ use hyper::client::conn::TrySendError;
 use tokio::{sync::watch, time::Instant};
 use tower::Service;
 
-pub use address::Refused;
-pub use connect::{ConnectError, Connector, Stream, upstream_tls};
+pub use address::AddressRefused;
+pub use connect::{ConnectError, Connector, UpstreamStream, upstream_tls};
 
 use self::{
-    classify::Failure,
-    http1::Answer,
+    classify::RequestError,
+    http1::ResponseBody,
     pool::{Checkout, Pool},
 };
 use super::call::Outbound;
 use crate::{audit::UpstreamTls, body::Body, domain::Origin, error::Error};
 
-/// One upstream, with what it takes to reach it.
+/// How to reach one upstream.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Scheme, host and port.
     pub origin: Origin,
-    /// Dial this address instead of resolving the host. TLS name and `Host` stay the origin's.
+    /// The address to dial, instead of resolving the host. TLS name and `Host` are still the origin's.
     pub connect_to: Option<SocketAddr>,
-    /// Whether the host's name may lead to an address of the inner network.
+    /// Whether the host's name may resolve to a private address.
     pub allow_private: bool,
-    /// How long connecting may take: resolving, TCP and TLS together.
+    /// The time limit for DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
-    /// How TLS is spoken; `None` for a plain upstream.
+    /// The TLS settings; `None` for plain HTTP.
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// The way to one upstream. Clones share its connections.
+/// The client of one upstream. Clones share its connections.
 #[derive(Clone, Debug)]
-pub struct Upstream {
+pub struct UpstreamClient {
     pool: Arc<Pool>,
 }
 
-impl Upstream {
-    /// No connection yet. They belong to the runtime that this is called on. With each of
-    /// `rotations` the connections that carried the old credentials are closed: those that nobody
-    /// uses at once, the others when their calls are over.
+impl UpstreamClient {
+    /// A client without a connection, for the runtime that this is called on. Each of `rotations` closes
+    /// the connections that carried the old credentials: idle ones at once, others after their calls.
     pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
         let idle_timeout = settings.idle_timeout;
         Self { pool: Pool::new(Connector::new(settings), idle_timeout, rotations) }
     }
 
-    /// Sends a request over an open connection, if there is one, or a new one. One that turns out to
-    /// be dead before a byte of the request was written is no failure: the next one is taken, which
-    /// is no retry of anything that Pigello may have seen.
+    /// Sends a request over a pooled connection or a new one. If a pooled connection is dead before a byte
+    /// of the request was written, the next one is taken, because Pigello has seen nothing.
     ///
-    /// The request is lent until it is sent: each `async` that it is moved through has room of its own
-    /// for it, in memory that every call takes and gives back. It begins now, at `began`.
-    async fn send(&self, request: &mut Request<Body>, began: Instant) -> Result<Answered, Failure> {
+    /// The request is borrowed until it is sent: each `async` that it is moved through would have room of
+    /// its own for it. `began` is now.
+    async fn send(
+        &self,
+        request: &mut Request<Body>,
+        began: Instant,
+    ) -> Result<Sent, RequestError> {
         let is_repeatable = request.method().is_idempotent();
         loop {
-            let (line, is_new) = match self.pool.take() {
-                Some(line) => (line, false),
-                // In memory of its own, because hardly a call needs it.
+            let (checkout, is_new) = match self.pool.take() {
+                Some(checkout) => (checkout, false),
+                // Boxed, because few calls need it.
                 None => (Box::pin(self.pool.open()).await?, true),
             };
-            if let Checkout::Own(wire, since) = &line
+            if let Checkout::Http1(conn, since) = &checkout
                 && !is_new
                 && (!is_repeatable || began.duration_since(*since) > REUSE_WITHOUT_CHECK)
-                && !wire.is_idle()
+                && !conn.is_idle()
             {
-                // The upstream has closed it, most likely. The runtime looks before anything is sent.
+                // The upstream has probably closed it. hyper notices that when the runtime has polled.
                 tokio::task::yield_now().await;
             }
-            let mut failure = match self.send_over(line, request).await {
-                Ok(answered) => return Ok(answered),
+            let mut failure = match self.send_over(checkout, request).await {
+                Ok(sent) => return Ok(sent),
                 Err(failure) => failure,
             };
             match failure.take_message() {
@@ -104,21 +107,21 @@ impl Upstream {
 
     async fn send_over(
         &self,
-        line: Checkout,
+        checkout: Checkout,
         request: &mut Request<Body>,
-    ) -> Result<Answered, TrySendError<Request<Body>>> {
-        match line {
-            Checkout::Own(mut wire, _) => {
+    ) -> Result<Sent, TrySendError<Request<Body>>> {
+        match checkout {
+            Checkout::Http1(mut conn, _) => {
                 let request = as_http1(mem::take(request), self.pool.origin());
-                let (head, body) = wire.exchange(request).await?.into_parts();
-                let tls = wire.tls().cloned();
-                let body = Answer::body(body, wire, &self.pool).await;
-                Ok(Answered { response: Response::from_parts(head, body), tls })
+                let (head, body) = conn.send(request).await?.into_parts();
+                let tls = conn.tls().cloned();
+                let body = ResponseBody::read(body, conn, &self.pool).await;
+                Ok(Sent { response: Response::from_parts(head, body), tls })
             }
-            Checkout::Shared(mut shared) => {
+            Checkout::Http2(mut conn) => {
                 let request = as_http2(mem::take(request), self.pool.origin());
-                let response = shared.sender.try_send_request(request).await?;
-                Ok(Answered { response: response.map(Body::from), tls: shared.tls })
+                let response = conn.sender.try_send_request(request).await?;
+                Ok(Sent { response: response.map(Body::from), tls: conn.tls })
             }
         }
     }
@@ -128,7 +131,7 @@ fn as_http1(mut request: Request<Body>, origin: &Origin) -> Request<Body> {
     if request.uri().authority().is_some()
         && let Some(target) = request.uri().path_and_query().cloned()
     {
-        // It was meant for an HTTP/2 connection that is no more.
+        // An HTTP/2 connection was closed before it was sent.
         *request.uri_mut() = target.into();
     }
     request.headers_mut().insert(header::HOST, origin.host_header().clone());
@@ -144,23 +147,23 @@ fn as_http2(mut request: Request<Body>, origin: &Origin) -> Request<Body> {
     request
 }
 
-/// A connection that was in use so shortly before is taken as it is for what can be sent again.
+/// A connection that was in use this recently is not probed, if the request can be sent again.
 const REUSE_WITHOUT_CHECK: Duration = Duration::from_millis(1);
 
-/// One call outside the path, over a connection of its own. The target is a path and query.
+/// Sends one request outside the path, over a connection of its own. Its target is a path and query.
 pub async fn ask(settings: Settings, mut request: Request<Body>) -> Result<Response<Body>, Error> {
     let (_never, rotations) = watch::channel(0);
-    let answered = Upstream::new(settings, rotations).send(&mut request, Instant::now()).await;
-    answered.map(|answered| answered.response).map_err(|failure| classify::classify(failure, None))
+    let sent = UpstreamClient::new(settings, rotations).send(&mut request, Instant::now()).await;
+    sent.map(|sent| sent.response).map_err(|failure| classify::classify(failure, None))
 }
 
-/// An answer, and the TLS of the connection that it came over.
-struct Answered {
+/// The response to a request, and the TLS session that it came over.
+struct Sent {
     response: Response<Body>,
     tls: Option<Arc<UpstreamTls>>,
 }
 
-impl Service<Outbound> for Upstream {
+impl Service<Outbound> for UpstreamClient {
     type Response = Response<Body>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
@@ -170,18 +173,18 @@ impl Service<Outbound> for Upstream {
     }
 
     fn call(&mut self, outbound: Outbound) -> Self::Future {
-        let Outbound { mut request, draft } = outbound;
+        let Outbound { mut request, context } = outbound;
         let upstream = self.clone();
         Box::pin(async move {
-            let _open = upstream.pool.window().enter().await;
+            let _permit = upstream.pool.limit().acquire().await;
             let began = Instant::now();
             let result = upstream.send(&mut request, began).await;
             let took = Some(began.elapsed());
-            let Answered { mut response, tls } = result.map_err(|failure| {
-                draft.note(|facts| facts.upstream_time = took);
-                classify::classify(failure, draft.body_error())
+            let Sent { mut response, tls } = result.map_err(|failure| {
+                context.note(|facts| facts.upstream_time = took);
+                classify::classify(failure, context.body_error())
             })?;
-            draft.note(|facts| {
+            context.note(|facts| {
                 facts.upstream_time = took;
                 facts.upstream_status = Some(response.status());
                 facts.upstream_tls = tls;

@@ -1,5 +1,5 @@
-//! The connections of one worker to one upstream: those that nobody uses at the moment, and the one
-//! that everybody shares where HTTP/2 was agreed on.
+//! The connections of one worker to one upstream: the idle ones over HTTP/1.1, or the one over HTTP/2 that
+//! all calls share.
 
 use std::{
     fmt, mem,
@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     adaptive_limit::AdaptiveLimit,
-    connect::{ConnectError, Connector, Stream},
+    connect::{ConnectError, Connector, UpstreamStream},
     http1::Http1Conn,
 };
 use crate::{audit::UpstreamTls, body::Body, domain::Origin};
@@ -24,46 +24,44 @@ use crate::{audit::UpstreamTls, body::Body, domain::Origin};
 pub(super) struct Pool {
     connector: Connector,
     idle_timeout: Duration,
-    window: AdaptiveLimit,
-    state: Mutex<State>,
-    /// Held while an HTTP/2 connection is opened, so that one is enough for all who wait.
+    limit: AdaptiveLimit,
+    state: Mutex<PoolState>,
+    /// Held while an HTTP/2 connection is opened, so that all waiting calls share it.
     opening: tokio::sync::Mutex<()>,
-    /// Waits for rotations.
     _renewing: AbortOnDropHandle<()>,
 }
 
 #[derive(Default)]
-struct State {
-    /// The one that was used last is at the end, and is taken first: the others get a chance to grow
-    /// old.
-    idle: Vec<Idle>,
-    shared: Option<Shared>,
-    /// Whether the upstream speaks HTTP/2, as far as it is known.
-    is_shared: bool,
-    /// Whether somebody sees to it that idle connections are closed.
-    is_watched: bool,
-    /// Moves on when connections are no longer to be used.
+struct PoolState {
+    /// The connection that was used last is at the end and is taken first, so the others can expire.
+    idle: Vec<IdleConn>,
+    http2: Option<Http2Conn>,
+    /// Whether the last connection was HTTP/2.
+    is_http2: bool,
+    /// Whether a task closes idle connections.
+    has_reaper: bool,
+    /// Increases when the open connections must not be used any more.
     epoch: u64,
 }
 
-struct Idle {
-    wire: Box<Http1Conn>,
+struct IdleConn {
+    conn: Box<Http1Conn>,
     since: Instant,
 }
 
-/// An HTTP/2 connection. Clones are the same one.
+/// An HTTP/2 connection. Clones share it.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct Http2Conn {
     pub(super) sender: http2::SendRequest<Body>,
     pub(super) tls: Option<Arc<UpstreamTls>>,
 }
 
-/// What a request is sent over.
+/// A connection for one request.
 pub(super) enum Checkout {
-    /// An HTTP/1.1 connection, for this request alone, and since when nobody has used it.
-    Own(Box<Http1Conn>, Instant),
-    /// An HTTP/2 connection.
-    Shared(Shared),
+    /// An HTTP/1.1 connection for this request alone, and since when it was idle.
+    Http1(Box<Http1Conn>, Instant),
+    /// A shared HTTP/2 connection.
+    Http2(Http2Conn),
 }
 
 impl Pool {
@@ -75,86 +73,85 @@ impl Pool {
         Arc::new_cyclic(|pool| Self {
             connector,
             idle_timeout,
-            window: AdaptiveLimit::new(),
+            limit: AdaptiveLimit::new(),
             state: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             _renewing: AbortOnDropHandle::new(tokio::spawn(renew(Weak::clone(pool), rotations))),
         })
     }
 
-    /// Where its connections lead.
+    /// The origin of the upstream.
     pub(super) fn origin(&self) -> &Origin {
         self.connector.origin()
     }
 
-    /// How many requests may be open.
-    pub(super) fn window(&self) -> &AdaptiveLimit {
-        &self.window
+    /// The limit of requests in flight.
+    pub(super) fn limit(&self) -> &AdaptiveLimit {
+        &self.limit
     }
 
-    /// A connection that is open already.
+    /// Takes an open connection.
     pub(super) fn take(&self) -> Option<Checkout> {
         let mut state = self.state.lock();
-        if let Some(shared) = &state.shared {
-            if !shared.sender.is_closed() {
-                return Some(Checkout::Shared(shared.clone()));
+        if let Some(conn) = &state.http2 {
+            if !conn.sender.is_closed() {
+                return Some(Checkout::Http2(conn.clone()));
             }
-            state.shared = None;
+            state.http2 = None;
         }
         let idle = state.idle.pop()?;
-        Some(Checkout::Own(idle.wire, idle.since))
+        Some(Checkout::Http1(idle.conn, idle.since))
     }
 
-    /// A new connection, or one that became free to share while it was waited for.
-    pub(super) async fn open(&self) -> Result<Checkout, OpenError> {
-        let is_shared = self.state.lock().is_shared;
-        let _only_one = if is_shared { Some(self.opening.lock().await) } else { None };
-        if is_shared && let Some(line) = self.take() {
-            return Ok(line);
+    /// Opens a connection, or takes the HTTP/2 connection that another call has opened meanwhile.
+    pub(super) async fn open(&self) -> Result<Checkout, CheckoutError> {
+        let is_http2 = self.state.lock().is_http2;
+        let _opening = if is_http2 { Some(self.opening.lock().await) } else { None };
+        if is_http2 && let Some(checkout) = self.take() {
+            return Ok(checkout);
         }
         let epoch = self.state.lock().epoch;
         let stream = self.connector.connect().await?;
         if !stream.is_http2() {
-            let wire = Http1Conn::open(stream, epoch).await?;
-            self.state.lock().is_shared = false;
-            return Ok(Checkout::Own(wire, Instant::now()));
+            let conn = Http1Conn::open(stream, epoch).await?;
+            self.state.lock().is_http2 = false;
+            return Ok(Checkout::Http1(conn, Instant::now()));
         }
-        let shared = share(stream).await?;
+        let conn = open_http2(stream).await?;
         let mut state = self.state.lock();
-        state.is_shared = true;
+        state.is_http2 = true;
         if state.epoch == epoch {
-            state.shared = Some(shared.clone());
+            state.http2 = Some(conn.clone());
         }
-        Ok(Checkout::Shared(shared))
+        Ok(Checkout::Http2(conn))
     }
 
-    /// Takes back a connection whose answer has been read to its end.
-    pub(super) fn put(self: &Arc<Self>, mut wire: Box<Http1Conn>) {
-        if !wire.is_free() {
+    /// Takes back a connection whose response has been read to its end.
+    pub(super) fn put(self: &Arc<Self>, mut conn: Box<Http1Conn>) {
+        if !conn.finish() {
             return;
         }
         let mut state = self.state.lock();
-        if wire.epoch() != state.epoch {
+        if conn.epoch() != state.epoch {
             return;
         }
-        state.idle.push(Idle { wire, since: Instant::now() });
-        if !mem::replace(&mut state.is_watched, true) {
+        state.idle.push(IdleConn { conn, since: Instant::now() });
+        if !mem::replace(&mut state.has_reaper, true) {
             drop(tokio::spawn(close_idle(Arc::downgrade(self), self.idle_timeout)));
         }
     }
 
-    /// No request that comes from now on is sent over a connection that is open now. Exchanges under
-    /// way go on.
+    /// Stops using the open connections for further requests. Their exchanges continue.
     fn renew(&self) {
         let mut state = self.state.lock();
         state.epoch += 1;
-        state.shared = None;
+        state.http2 = None;
         let idle = mem::take(&mut state.idle);
         drop(state);
         drop(idle);
     }
 
-    /// Closes what has been idle for too long; when to look again, if anything is left.
+    /// Closes the connections that were idle for too long. Returns when the next one expires.
     fn close_old(&self) -> Option<Instant> {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -162,7 +159,7 @@ impl Pool {
         let old = fresh.unwrap_or(state.idle.len());
         let closed: Vec<_> = state.idle.drain(..old).collect();
         let next = state.idle.first().map(|idle| idle.since + self.idle_timeout);
-        state.is_watched = next.is_some();
+        state.has_reaper = next.is_some();
         drop(state);
         drop(closed);
         next
@@ -174,13 +171,13 @@ impl fmt::Debug for Pool {
         let state = self.state.lock();
         f.debug_struct("Pool")
             .field("idle", &state.idle.len())
-            .field("asked", &self.window.asked())
-            .field("shared", &state.shared.is_some())
+            .field("requests", &self.limit.requests())
+            .field("http2", &state.http2.is_some())
             .finish_non_exhaustive()
     }
 }
 
-/// Gives up what is open with each rotation.
+/// Renews the pool at each rotation.
 async fn renew(pool: Weak<Pool>, mut rotations: watch::Receiver<u64>) {
     while rotations.changed().await.is_ok() {
         let Some(pool) = pool.upgrade() else { return };
@@ -188,7 +185,7 @@ async fn renew(pool: Weak<Pool>, mut rotations: watch::Receiver<u64>) {
     }
 }
 
-/// Closes idle connections when their time is over, as long as there are any.
+/// Closes idle connections as they expire, while there are any.
 async fn close_idle(pool: Weak<Pool>, idle_timeout: Duration) {
     let mut next = Instant::now() + idle_timeout;
     loop {
@@ -199,18 +196,18 @@ async fn close_idle(pool: Weak<Pool>, idle_timeout: Duration) {
     }
 }
 
-/// Begins to speak HTTP/2. Its connection needs to be driven whoever is waiting, so it has a task.
-async fn share(stream: Stream) -> hyper::Result<Shared> {
+/// Starts HTTP/2. A task of its own polls the connection, because many calls use it.
+async fn open_http2(stream: UpstreamStream) -> hyper::Result<Http2Conn> {
     let tls = stream.tls().cloned();
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
-        // Of one stream that nobody reads, the connection's window has room for a thousand: one slow
-        // caller must not hold up the others.
+        // The connection's window has room for a thousand full streams, so that a slow caller does not
+        // block the others.
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        // Each caller that leaves is a stream that is reset. h2 takes a thousand of them for an attack
-        // by the peer and ends the connection with all its calls; here they are our own.
+        // A caller that leaves resets its stream. h2 would count a thousand resets as an attack of the
+        // peer and end the connection with all its calls; these are our own.
         .max_local_error_reset_streams(None)
         .handshake(TokioIo::new(stream))
         .await?;
@@ -219,23 +216,23 @@ async fn share(stream: Stream) -> hyper::Result<Shared> {
             tracing::debug!(%error, "an HTTP/2 connection to the upstream ended");
         }
     }));
-    Ok(Shared { sender, tls })
+    Ok(Http2Conn { sender, tls })
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
+pub(super) enum CheckoutError {
     /// It could not be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// It was open, and HTTP could not be spoken over it.
+    /// It was opened and ended before HTTP started.
     #[error("the connection ended before it could be used")]
     Handshake(#[from] hyper::Error),
 }
 
-/// Bytes of an answer that the upstream may send before they are read.
+/// Bytes of a response that the upstream may send before they are read.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all answers of a connection together.
+/// The same for all responses of a connection together.
 const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
-/// How often an HTTP/2 connection is asked whether it lives.
+/// The interval of HTTP/2 PINGs.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

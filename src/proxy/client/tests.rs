@@ -1,4 +1,4 @@
-//! Which connections calls go over, seen from an upstream that is a script over TCP.
+//! The connections that calls use, seen by a scripted upstream over TCP.
 
 use std::time::SystemTime;
 
@@ -17,14 +17,14 @@ use crate::{
     body::{CollectError, collect_limited},
     domain::{RequestId, TraceContext},
     error::Kind,
-    proxy::call::Draft,
+    proxy::call::CallContext,
 };
 
 const IDLE: Duration = Duration::from_mins(1);
 
 struct Scene {
     listener: TcpListener,
-    upstream: Upstream,
+    upstream: UpstreamClient,
     rotate: watch::Sender<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Scene {
             tls: None,
         };
         let (rotate, rotations) = watch::channel(0);
-        Self { listener, upstream: Upstream::new(settings, rotations), rotate }
+        Self { listener, upstream: UpstreamClient::new(settings, rotations), rotate }
     }
 
     async fn accept(&self) -> TcpStream {
@@ -67,18 +67,18 @@ impl Scene {
     }
 }
 
-async fn get(upstream: &Upstream) -> Result<Response<Body>, Error> {
+async fn get(upstream: &UpstreamClient) -> Result<Response<Body>, Error> {
     send(upstream, Method::GET).await
 }
 
-async fn send(upstream: &Upstream, method: Method) -> Result<Response<Body>, Error> {
+async fn send(upstream: &UpstreamClient, method: Method) -> Result<Response<Body>, Error> {
     let id = RequestId::fresh();
     let trace = TraceContext::continue_or_begin(None, id);
-    let draft = Draft::begin(SystemTime::now(), id, trace, false);
+    let context = CallContext::begin(SystemTime::now(), id, trace, false);
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
-    upstream.clone().oneshot(Outbound { request, draft }).await
+    upstream.clone().oneshot(Outbound { request, context }).await
 }
 
 async fn read(response: Response<Body>) -> Result<Bytes, CollectError> {
@@ -111,8 +111,8 @@ async fn a_connection_carries_one_call_after_the_other() {
 }
 
 #[tokio::test]
-async fn what_is_sent_names_the_origin_and_nothing_else() {
-    // The second is a request that was meant for an HTTP/2 connection and found it closed.
+async fn a_request_names_the_origin_and_nothing_else() {
+    // The second has the target of an HTTP/2 request whose connection was closed before it was sent.
     for target in ["/a?b", "https://api.pigello.test/a?b"] {
         let scene = Scene::new().await;
         let upstream = scene.upstream.clone();
@@ -154,7 +154,7 @@ async fn calls_at_the_same_time_have_their_own_connections() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_to_its_end_closes_its_connection() {
+async fn a_response_that_is_not_read_to_its_end_closes_its_connection() {
     let scene = Scene::new().await;
     let answer = async {
         let mut stream = scene.accept().await;
@@ -168,7 +168,7 @@ async fn an_answer_that_nobody_reads_to_its_end_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_small_answer_that_came_with_its_head_is_in_memory_and_its_connection_is_free() {
+async fn a_small_response_that_came_with_its_head_is_in_memory_and_its_connection_is_free() {
     let scene = Scene::new().await;
     let upstream = async {
         let mut stream = scene.accept().await;
@@ -189,7 +189,7 @@ async fn a_small_answer_that_came_with_its_head_is_in_memory_and_its_connection_
 }
 
 #[tokio::test]
-async fn a_small_answer_that_comes_in_pieces_is_whole() {
+async fn a_small_response_that_comes_in_pieces_is_complete() {
     let scene = Scene::new().await;
     let (head_is_there, wait) = tokio::sync::oneshot::channel();
     let upstream = async {
@@ -210,7 +210,7 @@ async fn a_small_answer_that_comes_in_pieces_is_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_an_error() {
+async fn a_response_that_breaks_off_is_an_error() {
     let scene = Scene::new().await;
     let answer = async {
         let mut stream = scene.accept().await;
@@ -222,7 +222,7 @@ async fn an_answer_that_breaks_off_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_before_the_answer_is_told_apart() {
+async fn a_connection_that_ends_before_the_response_is_an_error_of_its_own() {
     let scene = Scene::new().await;
     let answer = async {
         let mut stream = scene.accept().await;
@@ -253,7 +253,7 @@ async fn an_idle_connection_is_closed_after_its_time() {
 }
 
 #[tokio::test]
-async fn a_rotation_closes_what_is_idle_now_and_what_is_busy_later() {
+async fn a_rotation_closes_idle_connections_now_and_busy_ones_later() {
     let scene = Scene::new().await;
     let upstream = scene.upstream.clone();
     let busy = tokio::spawn(async move { get(&upstream).await });
@@ -271,22 +271,22 @@ async fn a_rotation_closes_what_is_idle_now_and_what_is_busy_later() {
 }
 
 #[tokio::test]
-async fn a_call_has_a_place_in_the_window_until_its_answer_is_there() {
+async fn a_call_counts_as_in_flight_until_its_response_is_there() {
     let scene = Scene::new().await;
-    let window = scene.upstream.pool.window();
+    let limit = scene.upstream.pool.limit();
     let seen = async {
         let mut stream = scene.accept().await;
         receive(&mut stream).await;
-        assert_eq!(window.asked(), 1);
+        assert_eq!(limit.requests(), 1);
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await.unwrap();
     };
     let (response, ()) = tokio::join!(get(&scene.upstream), seen);
     assert!(response.is_ok());
-    assert_eq!(window.asked(), 0);
+    assert_eq!(limit.requests(), 0);
 }
 
 #[tokio::test]
-async fn an_upstream_that_takes_its_time_is_asked_everything_meanwhile() {
+async fn a_slow_upstream_gets_all_requests_meanwhile() {
     let scene = Scene::new().await;
     let mut calls = JoinSet::new();
     for _ in 0..100 {

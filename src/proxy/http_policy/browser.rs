@@ -1,14 +1,14 @@
-//! No calls from browsers.
+//! Refuses requests from browsers.
 //!
-//! The gateway adds a secret to whatever reaches it, and every page open in a browser on the host
-//! can reach a loopback address. Browsers mark what they send for a page (Fetch Metadata, `Origin`);
-//! programs do not, except that Node's `fetch` sends `Sec-Fetch-Mode`, which is therefore no sign.
+//! The gateway adds a secret to the requests it accepts, and any page in a browser on the host can
+//! reach a loopback address. Browsers mark the requests of a page (Fetch Metadata, `Origin`).
+//! Programs do not, except that Node's `fetch` sends `Sec-Fetch-Mode`, which is therefore ignored.
 
 use http::{HeaderMap, HeaderName, header};
 
 use crate::error::{Error, Kind};
 
-/// Refuses requests that a browser made for a page.
+/// Refuses a request that a browser sent for a page.
 pub fn refuse_browsers(headers: &HeaderMap) -> Result<(), Error> {
     let cross_site = headers.get_all(SEC_FETCH_SITE).iter().any(|site| {
         let site = site.as_bytes().trim_ascii();
@@ -34,14 +34,14 @@ mod tests {
 
     use super::*;
 
-    fn check_one(name: &'static str, value: &'static str) -> Result<(), Kind> {
+    fn check(name: &'static str, value: &'static str) -> Result<(), Kind> {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
         refuse_browsers(&headers).map_err(|error| error.kind())
     }
 
     #[test]
-    fn pages_are_refused_and_programs_are_not() {
+    fn requests_of_pages_are_refused_and_requests_of_programs_are_not() {
         for (name, value) in [
             ("origin", "https://evil.test"),
             ("origin", "null"),
@@ -50,12 +50,12 @@ mod tests {
             ("sec-fetch-site", "Cross-Site"),
             ("access-control-request-method", "PATCH"),
         ] {
-            assert_eq!(check_one(name, value), Err(Kind::CrossSite), "{name}: {value}");
+            assert_eq!(check(name, value), Err(Kind::CrossSite), "{name}: {value}");
         }
         for (name, value) in
             [("sec-fetch-mode", "cors"), ("user-agent", "node"), ("sec-fetch-site", "none")]
         {
-            assert_eq!(check_one(name, value), Ok(()), "{name}: {value}");
+            assert_eq!(check(name, value), Ok(()), "{name}: {value}");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Fields that belong to one connection and go no further (RFC 9110 §7.6.1).
+//! Fields that belong to one connection and are not forwarded (RFC 9110 §7.6.1).
 
 use http::{HeaderMap, HeaderName, header};
 
 use crate::error::{Error, Kind};
 
-/// Removes hop-by-hop fields and everything that `Connection` names.
+/// Removes the hop-by-hop fields and every field that `Connection` names.
 ///
-/// This must come before anything is injected: a caller's `Connection: X-PIGELLO-CLIENT-SECRET` must
-/// not delete what the gateway adds, and the field itself must not reach the next hop either.
+/// This must happen before injection: a caller's `Connection: X-PIGELLO-CLIENT-SECRET` must not
+/// delete an injected field, and `Connection` itself must not reach the next hop.
 pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -17,7 +17,7 @@ pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .collect();
         for name in named {
-            // Framing is hyper's, and it has read it already; a caller cannot name it away.
+            // hyper has read these two for framing and routing. A caller cannot remove them.
             if name != header::CONTENT_LENGTH && name != header::HOST {
                 headers.remove(name);
             }
@@ -27,21 +27,21 @@ pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
     remove_where(headers, is_hop_by_hop);
 }
 
-/// Removes what a request carries for this hop alone, or what would change its method.
+/// Removes the request fields that are for this hop alone and those that would change the method.
 pub(in crate::proxy) fn strip_request_only(headers: &mut HeaderMap) {
     remove_where(headers, is_request_only);
 }
 
-/// One look at each name that is there is cheaper than a lookup of each that could be.
-fn remove_where(headers: &mut HeaderMap, goes: fn(&str) -> bool) {
-    while let Some(name) = headers.keys().find(|name| goes(name.as_str())).cloned() {
+/// Scans the names that are present, which is cheaper than a lookup for each name in a list.
+fn remove_where(headers: &mut HeaderMap, is_removed: fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_removed(name.as_str())).cloned() {
         headers.remove(name);
     }
 }
 
-/// hyper answers `100-continue` by itself once the body is read; nothing else can be promised
+/// Refuses any expectation but `100-continue`, which hyper answers when the body is first read
 /// (RFC 9110 §10.1.1).
-pub(in crate::proxy) fn check_expect(headers: &HeaderMap) -> Result<(), Error> {
+pub(in crate::proxy) fn refuse_expectations(headers: &HeaderMap) -> Result<(), Error> {
     match headers.get(header::EXPECT) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
             Err(Error::new(Kind::ExpectationFailed, "only `Expect: 100-continue` is understood"))
@@ -49,9 +49,6 @@ pub(in crate::proxy) fn check_expect(headers: &HeaderMap) -> Result<(), Error> {
         _ => Ok(()),
     }
 }
-
-/// The methods that are proxied at all.
-pub(in crate::proxy) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -68,7 +65,7 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Frameworks read the last four as another method than the one that was allowed.
+/// Frameworks take the value of the last four for the method, so they would evade the policy.
 fn is_request_only(name: &str) -> bool {
     matches!(
         name,
@@ -88,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connection_and_what_it_names_go() {
+    fn connection_and_the_fields_it_names_are_removed() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, X-Hop ,  x-pigello-client-secret"),
@@ -110,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn only_one_expectation_is_understood() {
-        let check = |value| {
+    fn only_100_continue_is_accepted() {
+        let accepted = |value| {
             let mut headers = HeaderMap::new();
             headers.insert(header::EXPECT, HeaderValue::from_static(value));
-            check_expect(&headers).is_ok()
+            refuse_expectations(&headers).is_ok()
         };
-        assert!(check("100-continue") && check("100-Continue"));
-        assert!(!check("200-ok"));
+        assert!(accepted("100-continue") && accepted("100-Continue"));
+        assert!(!accepted("200-ok"));
     }
 }

@@ -1,7 +1,7 @@
-//! Which host names a listener answers to.
+//! The host names that a listener answers to.
 //!
-//! A page in a browser can make a foreign name resolve to a loopback address (DNS rebinding). Such a
-//! request carries the foreign name as its `Host`, so names are matched exactly.
+//! A page in a browser can make a foreign name resolve to a loopback address (DNS rebinding). The
+//! `Host` of its requests is that foreign name, so names are matched exactly.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,27 +9,27 @@ use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
 
 use crate::error::{Error, Kind};
 
-/// The names of one listener: loopback ones, its own address, and those of the configuration.
+/// The names of one listener: loopback names, its own address, and the configured names.
 #[derive(Clone, Debug)]
 pub struct HostRules {
-    /// What callers send as a rule, byte for byte: these need no parsing.
-    usual: Vec<Box<[u8]>>,
+    /// The values that most callers send, byte for byte. They need no parsing.
+    common: Vec<Box<[u8]>>,
     own: Option<IpAddr>,
     allowed: Vec<Box<str>>,
 }
 
 impl HostRules {
-    /// `own` is the listener's address, if it is a TCP one; `allowed` are names, with a port where
-    /// only that port is meant.
+    /// `own` is the address of a TCP listener. A name in `allowed` that has a port matches that port
+    /// alone.
     pub fn new(own: Option<SocketAddr>, allowed: &[String]) -> Self {
-        let usual = usual(own, allowed);
+        let common = common(own, allowed);
         let own = own.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
         let allowed: Vec<_> = allowed.iter().map(|name| name.to_ascii_lowercase().into()).collect();
-        Self { usual, own, allowed }
+        Self { common, own, allowed }
     }
 
-    /// Exactly one host, the same everywhere it is named (RFC 9112 §3.2, RFC 9113 §8.3.1), and one
-    /// of this listener's.
+    /// Accepts a request that names exactly one host, the same in target and field (RFC 9112 §3.2,
+    /// RFC 9113 §8.3.1), if it is a host of this listener.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         let mut fields = headers.get_all(header::HOST).iter();
         let field = fields.next();
@@ -37,7 +37,7 @@ impl HostRules {
             return Err(Error::new(Kind::Malformed, "the request names its host twice"));
         }
         if let (None, Some(field)) = (uri.authority(), field)
-            && self.usual.iter().any(|usual| **usual == *field.as_bytes())
+            && self.common.iter().any(|common| **common == *field.as_bytes())
         {
             return Ok(());
         }
@@ -78,7 +78,7 @@ impl HostRules {
     }
 }
 
-fn usual(own: Option<SocketAddr>, allowed: &[String]) -> Vec<Box<[u8]>> {
+fn common(own: Option<SocketAddr>, allowed: &[String]) -> Vec<Box<[u8]>> {
     let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     if let Some(own) = own.filter(|own| own.port() != 0) {
         hosts.push(format!("localhost:{}", own.port()));

@@ -1,20 +1,20 @@
-//! Which methods go further.
+//! The methods that the gateway forwards.
 //!
-//! What a method means is the upstream's business, so an extension method is passed on where the
-//! policy forwards what matches no operation (RFC 9110 §16.1). But only one that somebody has
-//! defined: a front part of one request in front of another (`XGET`) or another case (`get`) is a
-//! token too, and two servers may make two things of it.
+//! The upstream decides about the meaning of a method, so a known extension method passes where the
+//! policy forwards requests that match no operation (RFC 9110 §16.1). An unknown one is refused: a
+//! remainder of another request (`XGET`) or a different case (`get`) is a token too, and two servers
+//! may read it in two ways.
 
 use http::Method;
 
 use crate::error::{Error, Kind};
 
-/// Refuses methods that are never proxied, and those that nobody knows.
+/// Refuses methods that are never forwarded and methods that no standard or server defines.
 pub fn refuse_methods(method: &Method) -> Result<(), Error> {
     match method.as_str() {
         "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => Ok(()),
-        // The first two would echo the secret (RFC 9110 §9.3.8), `CONNECT` would make a tunnel, `PURGE`
-        // speaks to a cache in front of the upstream, and `PRI` is HTTP/2's preface (RFC 9113 §11.6).
+        // `TRACE` and `TRACK` would echo the secret (RFC 9110 §9.3.8), `CONNECT` would open a tunnel,
+        // `PURGE` is for a cache in front of the upstream, `PRI` is HTTP/2's preface (RFC 9113 §11.6).
         "TRACE" | "TRACK" | "CONNECT" | "PURGE" | "PRI" => {
             Err(Error::new(Kind::MethodRefused, "the gateway does not proxy this method"))
         }
@@ -24,7 +24,10 @@ pub fn refuse_methods(method: &Method) -> Result<(), Error> {
     }
 }
 
-/// The rest of IANA's HTTP Method Registry, and the unregistered ones that servers in wide use know.
+/// The methods for operations, for an `Allow` field.
+pub(in crate::proxy) const PROXIED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// The rest of IANA's HTTP Method Registry, and unregistered methods that common servers know.
 const EXTENSIONS: [&str; 35] = [
     "ACL",
     "BASELINE-CONTROL",
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_are_known_or_refused() {
+    fn unknown_and_dangerous_methods_are_refused() {
         let kind = |method: &str| {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             refuse_methods(&method).err().map(|error| error.kind())

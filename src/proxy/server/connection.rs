@@ -1,4 +1,4 @@
-//! One connection of a caller: HTTP/1.1 or HTTP/2, until it ends or the gateway drains.
+//! Serves one connection of a caller over HTTP/1.1 or HTTP/2, until it ends or the gateway drains.
 
 use std::{
     convert::Infallible,
@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::{
     body::Incoming,
@@ -23,24 +24,21 @@ use hyper_util::{
     server::graceful::GracefulConnection,
 };
 use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
-    Drain, Refused, Settings,
-    socket::Stream,
-    strict::{CloseMode, HeadLimits, Spoken, StrictReader},
+    Drain, OnRefused, Settings,
+    socket::CallerStream,
+    strict::{CloseMode, HeadLimits, HttpVersion, StrictReader},
     timeout_io::TimeoutIo,
-    tls::{Accepted, Protocol, ServerTls},
+    tls::{AcceptedTls, Protocol, ServerTls},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use crate::{
-    error::Chain,
+    error::{BoxError, Chain},
     proxy::{
         batched_io::{BatchedWriter, PeerProbe},
-        call::{Arrival, Connection, Peer},
-        server::wake_filter::WakeFilter,
-        stages::{audit::RecordedBody, shared::SharedService},
+        call::{Arrival, Connection, Peer, SharedService, wake_filter::WakeFilter},
     },
 };
 
@@ -48,7 +46,7 @@ use crate::{
 pub trait Path:
     tower::Service<
         Arrival,
-        Response = Response<RecordedBody>,
+        Response = Response<Self::Body>,
         Error = Infallible,
         Future: Send + 'static,
     > + Clone
@@ -56,19 +54,20 @@ pub trait Path:
     + Sync
     + 'static
 {
+    /// The body of its responses.
+    type Body: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static;
 }
 
-impl<P> Path for P where
-    P: tower::Service<
-            Arrival,
-            Response = Response<RecordedBody>,
-            Error = Infallible,
-            Future: Send + 'static,
-        > + Clone
+impl<P, B> Path for P
+where
+    P: tower::Service<Arrival, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Clone
         + Send
         + Sync
-        + 'static
+        + 'static,
+    B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
 {
+    type Body = B;
 }
 
 /// Serves the connections of one listener on one worker.
@@ -76,33 +75,33 @@ pub(super) struct Server<P> {
     http1: http1::Builder,
     http1_over_tls: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    /// One for all connections: a stage has nothing that belongs to one of them.
+    /// All connections share it, because no stage has state for one of them.
     path: SharedService<P>,
     settings: Settings,
     tls: Option<Arc<ServerTls>>,
-    refused: Refused,
+    refused: OnRefused,
     drain: Drain,
 }
 
 impl<P: Path> Server<P> {
-    /// hyper, set up for callers.
+    /// A server with hyper set up for callers.
     pub(super) fn new(
         path: P,
         settings: Settings,
         tls: Option<Arc<ServerTls>>,
-        refused: Refused,
+        refused: OnRefused,
         drain: Drain,
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            // `TimeoutIo` watches over heads and idle times.
+            // `TimeoutIo` limits the time of a head and idle time.
             .header_read_timeout(None)
-            // A lookout sees that a caller leaves. hyper would read to see it, into memory that it takes
-            // anew while the last request is in use.
+            // `PeerProbe` detects a caller that leaves. hyper would read for that, into a new buffer
+            // while a request uses the old one.
             .half_close(true)
             .max_buf_size(settings.head_bytes.max(MIN_BUFFER));
-        // `StrictReader` holds the limit. With one of its own hyper takes memory for every request.
+        // `StrictReader` has the limit. With a limit of its own hyper allocates for each request.
         if settings.header_count > HYPER_HEADERS {
             http1.max_headers(settings.header_count);
         }
@@ -115,38 +114,38 @@ impl<P: Path> Server<P> {
             .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(Some(PENDING_RESETS))
             .max_local_error_reset_streams(Some(LOCAL_RESETS))
-            .keep_alive_interval(Some(settings.patience.idle))
+            .keep_alive_interval(Some(settings.timeouts.idle))
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         let path = SharedService::new(path);
         Self { http1, http1_over_tls, http2, path, settings, tls, refused, drain }
     }
 
     /// Serves a connection until it ends.
-    pub(super) async fn serve(self: Arc<Self>, stream: Stream, peer: Peer) {
+    pub(super) async fn serve(self: Arc<Self>, stream: CallerStream, peer: Peer) {
         let stream = BatchedWriter::new(stream);
         match &self.tls {
             None => {
                 let connection = Connection::new(peer, Vec::new());
-                let channel = Channel::Plain(stream.lookout());
+                let channel = Channel::Plain(stream.probe());
                 self.run(stream, connection, Protocol::Unknown, channel).await;
             }
-            // In memory of its own, like everything that only some connections need: every
-            // connection takes as much as its largest state.
+            // Boxed, like everything that only some connections need: each connection has the size of
+            // its largest state.
             Some(tls) => Box::pin(self.handshake(stream, peer, tls)).await,
         }
     }
 
-    /// Shakes hands first; a handshake that fails or takes too long is a refusal.
-    async fn handshake(&self, stream: BatchedWriter<Stream>, peer: Peer, tls: &ServerTls) {
-        let patience = self.settings.patience.head;
+    /// Does the TLS handshake first, within the time limit of a head.
+    async fn handshake(&self, stream: BatchedWriter<CallerStream>, peer: Peer, tls: &ServerTls) {
+        let limit = self.settings.timeouts.head;
         let accepted = tokio::select! {
-            accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
-            () = ending(&self.drain, None) => return,
+            accepted = tokio::time::timeout(limit, tls.accept(stream)) => accepted,
+            () = drained(&self.drain, None) => return,
         };
         match accepted {
-            Ok(Ok(Accepted { stream, over, names, protocol })) => {
+            Ok(Ok(AcceptedTls { stream, revoked, names, protocol })) => {
                 let connection = Connection::new(peer, names);
-                Box::pin(self.run(stream, connection, protocol, Channel::Tls(over))).await;
+                Box::pin(self.run(stream, connection, protocol, Channel::Tls(revoked))).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, error = %Chain(&error), "a handshake failed");
@@ -169,24 +168,24 @@ impl<P: Path> Server<P> {
     {
         let limits =
             HeadLimits { bytes: self.settings.head_bytes, fields: self.settings.header_count };
-        let io = TimeoutIo::new(stream, Arc::clone(&connection), self.settings.patience);
-        let farewell = match channel {
-            Channel::Plain(_) => CloseMode::Implied,
-            Channel::Tls(_) => CloseMode::Said,
+        let io = TimeoutIo::new(stream, Arc::clone(&connection), self.settings.timeouts);
+        let close_mode = match channel {
+            Channel::Plain(_) => CloseMode::Drop,
+            Channel::Tls(_) => CloseMode::Shutdown,
         };
-        let mut io = StrictReader::new(io, Arc::clone(&connection), limits, protocol, farewell);
-        let mut to_end = pin!(async {
+        let mut io = StrictReader::new(io, Arc::clone(&connection), limits, protocol, close_mode);
+        let mut draining = pin!(async {
             match &channel {
-                Channel::Plain(_) => ending(&self.drain, Some(&connection)).await,
-                Channel::Tls(over) => tokio::select! {
-                    () = ending(&self.drain, Some(&connection)) => {}
-                    () = over.cancelled() => {}
+                Channel::Plain(_) => drained(&self.drain, Some(&connection)).await,
+                Channel::Tls(revoked) => tokio::select! {
+                    () = drained(&self.drain, Some(&connection)) => {}
+                    () = revoked.cancelled() => {}
                 },
             }
         });
         let protocol = tokio::select! {
             protocol = io.protocol() => protocol,
-            () = to_end.as_mut() => return,
+            () = draining.as_mut() => return,
         };
         let handler = Handler {
             path: self.path.clone(),
@@ -194,7 +193,7 @@ impl<P: Path> Server<P> {
             leaving: Arc::clone(&self.drain.leaving),
         };
         let ended = match protocol {
-            Ok(Spoken::Http1) => {
+            Ok(HttpVersion::Http1) => {
                 let http1 = match channel {
                     Channel::Plain(_) => &self.http1,
                     Channel::Tls(_) => {
@@ -203,23 +202,23 @@ impl<P: Path> Server<P> {
                     }
                 };
                 let serving = pin!(http1.serve_connection(TokioIo::new(io), handler));
-                let left = poll_fn(|cx| channel.poll_closed(&connection, cx));
-                let until = async {
+                let caller_left = poll_fn(|cx| channel.poll_closed(&connection, cx));
+                let serving = async {
                     tokio::select! {
                         biased;
-                        ended = self.until(serving, to_end) => Some(ended),
-                        () = left => None,
+                        ended = self.serve_until(serving, draining) => Some(ended),
+                        () = caller_left => None,
                     }
                 };
-                let Some(ended) = WakeFilter::new(until).await else {
+                let Some(ended) = WakeFilter::new(serving).await else {
                     let peer = connection.peer();
                     return tracing::debug!(?peer, "a caller left in the middle of a call");
                 };
                 ended
             }
-            Ok(Spoken::Http2) => {
+            Ok(HttpVersion::Http2) => {
                 let serving = self.http2.serve_connection(TokioIo::new(io), handler);
-                self.until(Box::pin(serving).as_mut(), to_end).await
+                self.serve_until(Box::pin(serving).as_mut(), draining).await
             }
             Err(error) => {
                 let peer = connection.peer();
@@ -232,18 +231,18 @@ impl<P: Path> Server<P> {
         }
     }
 
-    /// Serves until the connection ends by itself, or as soon as it can once it is to end.
-    async fn until<C>(
+    /// Serves until the connection ends, or shuts it down gracefully when the drain begins.
+    async fn serve_until<C>(
         &self,
         mut serving: Pin<&mut C>,
-        to_end: Pin<&mut impl Future<Output = ()>>,
+        draining: Pin<&mut impl Future<Output = ()>>,
     ) -> hyper::Result<()>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         tokio::select! {
             ended = serving.as_mut() => return ended,
-            () = to_end => serving.as_mut().graceful_shutdown(),
+            () = draining => serving.as_mut().graceful_shutdown(),
         }
         tokio::select! {
             ended = serving => ended,
@@ -252,18 +251,18 @@ impl<P: Path> Server<P> {
     }
 }
 
-/// What a connection's bytes go over.
+/// The transport of a connection.
 enum Channel {
-    Plain(PeerProbe<Stream>),
-    /// TLS, until its listener lets nobody in any more.
+    Plain(PeerProbe<CallerStream>),
+    /// TLS, and the token that is cancelled when its listener does not accept the handshake any more.
     Tls(CancellationToken),
 }
 
 impl Channel {
-    /// Waits until a caller has left whose call is under way, where hyper does not see that.
+    /// Waits until the caller leaves during a call, if hyper does not detect that.
     fn poll_closed(&self, connection: &Connection, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Plain(lookout) if connection.active_calls() > 0 => lookout.poll_closed(cx),
+            Self::Plain(probe) if connection.active_calls() > 0 => probe.poll_closed(cx),
             Self::Plain(_) | Self::Tls(_) => Poll::Pending,
         }
     }
@@ -275,9 +274,9 @@ impl<P> fmt::Debug for Server<P> {
     }
 }
 
-/// Returns when a connection is to end because of the drain. It was accepted, so its first request, which
-/// may be on its way, is still answered, and the handshake before it is let finish.
-async fn ending(drain: &Drain, connection: Option<&Arc<Connection>>) {
+/// Returns when a connection must end because of the drain. The first request of a new connection may be
+/// on its way, so the connection gets time for the handshake and that request.
+async fn drained(drain: &Drain, connection: Option<&Arc<Connection>>) {
     Cancelled { token: &drain.stop, wait: drain.stop.cancelled(), is_waiting: false }.await;
     if !connection.is_some_and(|connection| connection.is_used()) {
         tokio::select! {
@@ -288,9 +287,9 @@ async fn ending(drain: &Drain, connection: Option<&Arc<Connection>>) {
 }
 
 pin_project! {
-    /// Waits for a token. It is asked again with every piece of its connection's work: where nothing
-    /// has happened, a look at the token costs a fifth of asking the queue of those who wait for it. It
-    /// must stay in one task, which is in that queue from the first time on.
+    /// Waits for a token. It is polled with all work of its connection, and a check of the token costs a
+    /// fifth of a poll of the waiting future. It must stay in one task, whose waker is registered by the
+    /// first poll.
     struct Cancelled<'t> {
         token: &'t CancellationToken,
         #[pin]
@@ -312,7 +311,7 @@ impl Future for Cancelled<'_> {
     }
 }
 
-/// Hands hyper's requests to the path.
+/// Calls the path with hyper's requests.
 struct Handler<P> {
     path: SharedService<P>,
     connection: Arc<Connection>,
@@ -320,37 +319,37 @@ struct Handler<P> {
 }
 
 impl<P: Path> hyper::service::Service<Request<Incoming>> for Handler<P> {
-    type Response = Response<RecordedBody>;
+    type Response = Response<P::Body>;
     type Error = Infallible;
-    type Future = Answering<P::Future>;
+    type Future = HandlerFuture<P::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        // HTTP/2 has a word of its own for it (GOAWAY), and forbids this one.
-        let last = self.leaving.load(Ordering::Relaxed) && request.version() < Version::HTTP_2;
+        // HTTP/2 has GOAWAY for it, and forbids `Connection`.
+        let is_last = self.leaving.load(Ordering::Relaxed) && request.version() < Version::HTTP_2;
         let arrival = Arrival { request, connection: Arc::clone(&self.connection) };
-        Answering { answer: self.path.forward(arrival), last }
+        HandlerFuture { response: self.path.call(arrival), is_last }
     }
 }
 
 pin_project! {
-    /// The answer to a request, and whether the connection is to end with it.
-    struct Answering<F> {
+    /// The future of [`Handler`]. `is_last` closes the connection after the response.
+    struct HandlerFuture<F> {
         #[pin]
-        answer: F,
-        last: bool,
+        response: F,
+        is_last: bool,
     }
 }
 
-impl<F> Future for Answering<F>
+impl<F, B> Future for HandlerFuture<F>
 where
-    F: Future<Output = Result<Response<RecordedBody>, Infallible>>,
+    F: Future<Output = Result<Response<B>, Infallible>>,
 {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(mut response) = ready!(this.answer.poll(cx));
-        if *this.last {
+        let Ok(mut response) = ready!(this.response.poll(cx));
+        if *this.is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response))
@@ -363,15 +362,15 @@ impl<P> fmt::Debug for Handler<P> {
     }
 }
 
-/// How long a connection without a request has for its first one when the drain begins.
+/// The time for the first request of a connection when the drain begins.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
-/// As many fields as hyper takes without being asked to, and without allocating for them.
+/// The number of fields that hyper accepts by default, without an allocation.
 const HYPER_HEADERS: usize = 100;
-/// hyper refuses a smaller read buffer.
+/// The smallest read buffer that hyper accepts.
 const MIN_BUFFER: usize = 8192;
-/// Streams that a peer opened and reset before they were looked at ("rapid reset").
+/// Streams that a peer opens and resets before they are accepted ("rapid reset").
 const PENDING_RESETS: usize = 20;
-/// Streams that had to be reset because the peer broke the protocol.
+/// Streams that are reset because the peer broke the protocol.
 const LOCAL_RESETS: usize = 100;
-/// How long a peer may take to answer a PING.
+/// The time for the answer to a PING.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

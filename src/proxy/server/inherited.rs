@@ -1,7 +1,7 @@
-//! Sockets that another process opened for this one: systemd's socket activation.
+//! Sockets from systemd's socket activation.
 //!
-//! The other process keeps them open while this one is exchanged, so connections that come in between
-//! wait in the kernel's queue and none is refused. A socket belongs to the listener whose address it has.
+//! systemd keeps them open while this process is replaced, so connections wait in the kernel's queue
+//! and none is refused. A socket belongs to the listener that has its address.
 
 use std::{fmt, io};
 
@@ -10,17 +10,17 @@ use listenfd::ListenFd;
 use super::socket::Bound;
 use crate::domain::Address;
 
-/// The sockets that were handed over and are not taken yet.
+/// The inherited sockets that no listener has taken.
 #[derive(Default)]
 pub struct Inherited(Vec<Bound>);
 
 impl Inherited {
-    /// None.
+    /// No sockets.
     pub const fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Those that `LISTEN_FDS` announces to this process.
+    /// The sockets in `LISTEN_FDS`.
     pub fn from_environment() -> io::Result<Self> {
         let mut handed = ListenFd::from_env();
         let mut sockets = Vec::with_capacity(handed.len());
@@ -34,13 +34,13 @@ impl Inherited {
         Ok(Self(sockets))
     }
 
-    /// The socket with this address, if it was handed over.
+    /// Takes the socket with this address.
     pub fn take(&mut self, address: &Address) -> Option<Bound> {
         let at = self.0.iter().position(|bound| bound.address() == address)?;
         Some(self.0.swap_remove(at))
     }
 
-    /// The addresses of those that nobody took.
+    /// The addresses of the sockets that no listener has taken.
     pub fn left(&self) -> impl Iterator<Item = &Address> {
         self.0.iter().map(Bound::address)
     }

@@ -1,17 +1,19 @@
-//! Before the path: accepts callers' connections and speaks HTTP with them.
+//! The beginning of the path: accepts callers' connections and serves HTTP on them.
 //!
-//! A listener owns a socket and hands each request hyper parsed to its path. It bounds what a caller
-//! can take before there is a request: connections, header bytes, the time for a head, the time a
-//! connection may be idle. Every worker accepts from the same socket, so no caller is pinned to one.
+//! A listener owns a socket and calls its path with each request. It limits what a caller can take
+//! before there is a request: connections, bytes of a head, the time for a head, idle time. All workers
+//! accept from the same socket, so a caller is not bound to one of them.
+//!
+//! The bytes of a connection pass, from the inside out: `socket` → `batched_io` → `tls` → `timeout_io`
+//! (time limits) → `strict` (refuses what is ambiguous) → hyper (`connection`).
 
 mod connection;
 mod inherited;
-mod timeout_io;
 mod socket;
-mod swap;
-pub(in crate::proxy) mod wake_filter;
-mod tls;
 pub mod strict;
+mod swap;
+mod timeout_io;
+mod tls;
 
 use std::{
     fmt, io,
@@ -35,19 +37,19 @@ pub use self::{
 };
 use crate::{domain::ListenerName, error::Kind};
 
-/// Told of a connection that is refused before there is a request.
-pub type Refused = Arc<dyn Fn(Kind) + Send + Sync>;
+/// Called for a connection that is refused before it has a request.
+pub type OnRefused = Arc<dyn Fn(Kind) + Send + Sync>;
 
-/// What one connection may cost.
+/// The limits of one connection.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a head may take, and a connection may be idle.
-    pub patience: ConnectionTimeouts,
-    /// Bytes of a request head that are read at most.
+    /// The time limits.
+    pub timeouts: ConnectionTimeouts,
+    /// Most bytes of a request head.
     pub head_bytes: usize,
-    /// Header fields that are read at most.
+    /// Most header fields.
     pub header_count: usize,
-    /// Streams of one HTTP/2 connection at a time.
+    /// Most concurrent streams of an HTTP/2 connection.
     pub concurrent_streams: u32,
 }
 
@@ -57,36 +59,36 @@ pub struct Listener<P> {
     pub name: ListenerName,
     /// The path of its requests.
     pub path: P,
-    /// What a connection may cost.
+    /// The limits of its connections.
     pub settings: Settings,
     /// TLS towards callers.
     pub tls: Option<Arc<ServerTls>>,
-    /// Told of connections whose handshake fails.
-    pub refused: Refused,
-    /// How many more connections the gateway takes.
+    /// Called for connections whose handshake fails.
+    pub refused: OnRefused,
+    /// The permits for further connections of the gateway.
     pub connections: Arc<Semaphore>,
-    /// How many are open.
+    /// The gauge of open connections.
     pub open: Gauge,
-    /// Cancelled when it is to accept no more; connections that are open go on.
+    /// Cancelled when it must accept no more. Open connections continue.
     pub closing: CancellationToken,
 }
 
 /// When a listener stops, and how its connections end.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    /// Set some time before: callers over HTTP/1 are told not to keep their connections, so that they
-    /// have found another gateway by the time this one stops.
+    /// Set some time before the stop: responses over HTTP/1 then close their connection, so that callers
+    /// have found another gateway when this one stops.
     pub leaving: Arc<AtomicBool>,
-    /// No new connections; open ones finish the calls under way.
+    /// No new connections are accepted; open ones finish their calls.
     pub stop: CancellationToken,
-    /// Whatever is still open is cut off.
+    /// Connections that are still open are cut off.
     pub cut: CancellationToken,
-    /// The connections that are open.
+    /// The open connections.
     pub tracker: TaskTracker,
 }
 
 impl Drain {
-    /// Nothing is draining.
+    /// No drain.
     pub fn new() -> Self {
         Self {
             leaving: Arc::default(),
@@ -115,7 +117,7 @@ impl<P: Path> Listener<P> {
         let acceptor = socket.into_tokio()?;
         let Self { name, path, settings, tls, refused, connections, open, closing } = self;
         let server = Arc::new(Server::new(path, settings, tls, refused, drain.clone()));
-        let mut over = pin!(async {
+        let mut stopping = pin!(async {
             tokio::select! {
                 () = drain.stop.cancelled() => {}
                 () = closing.cancelled() => {}
@@ -123,29 +125,29 @@ impl<P: Path> Listener<P> {
         });
         loop {
             let next = async {
-                // The permit comes first: over the limit, connections wait in the kernel's queue
-                // instead of costing this process memory.
+                // The permit comes first: over the limit, connections wait in the kernel's queue and
+                // cost this process no memory.
                 let permit = Arc::clone(&connections).acquire_owned().await.ok()?;
                 Some((permit, acceptor.accept().await))
             };
-            // In this order: nobody is let in by what a reload has just replaced.
+            // In this order: no connection is accepted by settings that a reload has just replaced.
             let next = tokio::select! {
                 biased;
-                () = over.as_mut() => return Ok(()),
+                () = stopping.as_mut() => return Ok(()),
                 next = next => next,
             };
             let Some((permit, accepted)) = next else { return Ok(()) };
             match accepted {
                 Ok((stream, peer)) => {
-                    let taken = Taken::new(open.clone(), permit);
+                    let permit = ConnectionPermit::new(open.clone(), permit);
                     let server = Arc::clone(&server);
                     drop(drain.tracker.spawn(async move {
-                        let _taken = taken;
+                        let _permit = permit;
                         server.serve(stream, peer).await;
                     }));
                 }
                 Err(error) => {
-                    // Out of file descriptors, most likely: connections that end will free some.
+                    // Probably out of file descriptors. Connections that end will free some.
                     tracing::warn!(listener = %name, %error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -154,20 +156,20 @@ impl<P: Path> Listener<P> {
     }
 }
 
-/// The place that a connection takes, until it is dropped.
-struct Taken {
+/// Counts a connection until it is dropped.
+struct ConnectionPermit {
     open: Gauge,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Taken {
+impl ConnectionPermit {
     fn new(open: Gauge, permit: OwnedSemaphorePermit) -> Self {
         open.inc();
         Self { open, _permit: permit }
     }
 }
 
-impl Drop for Taken {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.open.dec();
     }

@@ -1,4 +1,4 @@
-//! Sockets: bound once, accepted from by every worker.
+//! Listening sockets, which are bound once and shared by all workers, and the connections they accept.
 
 use std::{
     fs, io,
@@ -25,23 +25,23 @@ use crate::{
     proxy::{batched_io, call::Peer},
 };
 
-/// An open socket that nobody accepts from yet.
+/// A bound socket outside a runtime.
 #[derive(Debug)]
 pub struct Bound {
-    socket: Socket,
+    socket: BoundSocket,
     address: Address,
-    /// Opened by another process, which keeps it: its file is not ours to remove.
+    /// Opened by another process, which owns its file.
     inherited: bool,
 }
 
 #[derive(Debug)]
-enum Socket {
+enum BoundSocket {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
 }
 
 impl Bound {
-    /// Opens a socket. A Unix socket gets `mode`; the file of a dead one is replaced, a live one is
+    /// Binds a socket. A Unix socket gets `mode`. The file of a dead socket is replaced; a live socket is
     /// an error.
     pub fn bind(address: &Address, mode: u32) -> Result<Self, BindError> {
         let failed = |source| BindError { address: address.clone(), source };
@@ -50,12 +50,12 @@ impl Bound {
                 let listener = StdTcpListener::bind(wanted).map_err(failed)?;
                 prepare(&listener).map_err(failed)?;
                 let actual = listener.local_addr().map_err(failed)?;
-                let socket = Socket::Tcp(listener);
+                let socket = BoundSocket::Tcp(listener);
                 Ok(Self { socket, address: Address::Tcp(actual), inherited: false })
             }
             Address::Unix(path) => {
                 let listener = bind_unix(path, mode).map_err(failed)?;
-                let socket = Socket::Unix(listener);
+                let socket = BoundSocket::Unix(listener);
                 Ok(Self { socket, address: address.clone(), inherited: false })
             }
         }
@@ -65,7 +65,7 @@ impl Bound {
     pub(super) fn inherit_tcp(listener: StdTcpListener) -> io::Result<Self> {
         prepare(&listener)?;
         let address = Address::Tcp(listener.local_addr()?);
-        Ok(Self { socket: Socket::Tcp(listener), address, inherited: true })
+        Ok(Self { socket: BoundSocket::Tcp(listener), address, inherited: true })
     }
 
     /// A Unix socket that another process opened.
@@ -73,10 +73,14 @@ impl Bound {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { socket: Socket::Unix(listener), address: Address::Unix(path), inherited: true })
+        Ok(Self {
+            socket: BoundSocket::Unix(listener),
+            address: Address::Unix(path),
+            inherited: true,
+        })
     }
 
-    /// The actual address, with the port the kernel chose.
+    /// The address, with the port that the kernel chose.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -85,21 +89,21 @@ impl Bound {
     pub fn share(&self) -> Result<Self, BindError> {
         let failed = |source| BindError { address: self.address.clone(), source };
         let socket = match &self.socket {
-            Socket::Tcp(listener) => Socket::Tcp(listener.try_clone().map_err(failed)?),
-            Socket::Unix(listener) => Socket::Unix(listener.try_clone().map_err(failed)?),
+            BoundSocket::Tcp(listener) => BoundSocket::Tcp(listener.try_clone().map_err(failed)?),
+            BoundSocket::Unix(listener) => BoundSocket::Unix(listener.try_clone().map_err(failed)?),
         };
         Ok(Self { socket, address: self.address.clone(), inherited: self.inherited })
     }
 
-    /// The socket on the runtime this is called on.
+    /// The socket on the runtime that this is called on.
     pub fn into_tokio(self) -> io::Result<TokioSocket> {
         match self.socket {
-            Socket::Tcp(listener) => TcpListener::from_std(listener).map(TokioSocket::Tcp),
-            Socket::Unix(listener) => UnixListener::from_std(listener).map(TokioSocket::Unix),
+            BoundSocket::Tcp(listener) => TcpListener::from_std(listener).map(TokioSocket::Tcp),
+            BoundSocket::Unix(listener) => UnixListener::from_std(listener).map(TokioSocket::Unix),
         }
     }
 
-    /// Removes the file of a Unix socket, so that nobody waits at a dead one.
+    /// Removes the file of a Unix socket, so that no caller connects to a dead one.
     pub fn unlink(&self) {
         if let Address::Unix(path) = &self.address
             && !self.inherited
@@ -110,8 +114,8 @@ impl Bound {
     }
 }
 
-/// For a runtime, and so that answers leave at once: on Linux what is accepted has the options of
-/// the socket it was accepted from, which saves a system call for each connection.
+/// Sets the options for a runtime, and `TCP_NODELAY`. On Linux an accepted connection inherits it, which
+/// saves a system call.
 fn prepare(listener: &StdTcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     rustix::net::sockopt::set_tcp_nodelay(listener, true)?;
@@ -128,8 +132,8 @@ fn bind_unix(path: &PathBuf, mode: u32) -> io::Result<StdUnixListener> {
         }
         fs::remove_file(path)?;
     }
-    // Made under a name of its own and with its mode set, then moved into place: nobody can connect
-    // in between with a wider mode.
+    // Bound under another name and moved into place when its mode is set, so that no caller can connect
+    // with a wider mode.
     let staging = staging_path(path);
     drop(fs::remove_file(&staging));
     let listener = StdUnixListener::bind(&staging)?;
@@ -145,7 +149,7 @@ fn staging_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// A socket cannot be opened.
+/// A socket that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
 pub struct BindError {
@@ -164,17 +168,17 @@ pub enum TokioSocket {
 }
 
 impl TokioSocket {
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(CallerStream, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+                Ok((CallerStream::Tcp(stream), Peer::Tcp(address)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let peer = stream.peer_cred()?;
                 let peer = Peer::Unix { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
-                Ok((Stream::Unix(stream), peer))
+                Ok((CallerStream::Unix(stream), peer))
             }
         }
     }
@@ -182,12 +186,12 @@ impl TokioSocket {
 
 /// A caller's connection.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum CallerStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl AsFd for Stream {
+impl AsFd for CallerStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
@@ -196,7 +200,7 @@ impl AsFd for Stream {
     }
 }
 
-impl batched_io::Socket for Stream {
+impl batched_io::Socket for CallerStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
@@ -212,7 +216,7 @@ impl batched_io::Socket for Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for CallerStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -225,7 +229,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for CallerStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -272,14 +276,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn answers_leave_at_once() {
+    async fn accepted_connections_have_nodelay() {
         let inherited = StdTcpListener::bind("127.0.0.1:0").unwrap();
         let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 0o600).unwrap();
         for bound in [bound, Bound::inherit_tcp(inherited).unwrap()] {
             let Address::Tcp(address) = bound.address().clone() else { panic!("TCP") };
             let socket = bound.into_tokio().unwrap();
             let (accepted, _caller) = tokio::join!(socket.accept(), TcpStream::connect(address));
-            let (Stream::Tcp(stream), _) = accepted.unwrap() else { panic!("TCP") };
+            let (CallerStream::Tcp(stream), _) = accepted.unwrap() else { panic!("TCP") };
             assert!(stream.nodelay().unwrap());
         }
     }

@@ -1,8 +1,7 @@
-//! A path that can be exchanged while connections use it: how a reload reaches them.
+//! Replaces the path of a listener after a reload, also for open connections.
 //!
-//! Every connection keeps its own copy of the path and looks, before each request, whether there is
-//! another one by now. A request that is under way keeps the path it began on, so nobody's call is cut
-//! off, and a kept-alive connection need not be closed for the next request to follow the new rules.
+//! Before each request a connection checks for a new path. A call continues on the path on which it
+//! began, and the next request of the same connection takes the new one.
 
 use std::{
     fmt,
@@ -19,50 +18,50 @@ use tower::Service;
 use super::Path;
 use crate::proxy::call::Arrival;
 
-/// Holds the path of one listener.
+/// The current path of one listener.
 pub struct Swap<P> {
     path: ArcSwap<P>,
-    number: AtomicU64,
+    version: AtomicU64,
 }
 
 impl<P> Swap<P> {
-    /// With a first path.
+    /// Holds a first path.
     pub fn new(path: P) -> Arc<Self> {
-        Arc::new(Self { path: ArcSwap::from_pointee(path), number: AtomicU64::new(0) })
+        Arc::new(Self { path: ArcSwap::from_pointee(path), version: AtomicU64::new(0) })
     }
 
-    /// Puts another path in its place, for every request to come.
+    /// Replaces the path for all further requests.
     pub fn set(&self, path: P) {
         self.path.store(Arc::new(path));
-        // After the path: whoever sees the number finds the path that belongs to it, or a later one.
-        self.number.fetch_add(1, Ordering::Release);
+        // After the path, so that a reader of this version finds its path or a later one.
+        self.version.fetch_add(1, Ordering::Release);
     }
 }
 
 impl<P: Clone> Swap<P> {
-    /// A path that follows the switch.
+    /// A path that follows the replacements.
     pub fn follow(self: &Arc<Self>) -> Swapped<P> {
-        let seen = self.number.load(Ordering::Acquire);
-        Swapped { switch: Arc::clone(self), seen, path: P::clone(&self.path.load()) }
+        let seen = self.version.load(Ordering::Acquire);
+        Swapped { swap: Arc::clone(self), seen, path: P::clone(&self.path.load()) }
     }
 }
 
 impl<P> fmt::Debug for Swap<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Switch({})", self.number.load(Ordering::Relaxed))
+        write!(f, "Swap({})", self.version.load(Ordering::Relaxed))
     }
 }
 
-/// The path that a [`Swap`] holds at the time of each request.
+/// The path that a [`Swap`] has when a request arrives.
 pub struct Swapped<P> {
-    switch: Arc<Swap<P>>,
+    swap: Arc<Swap<P>>,
     seen: u64,
     path: P,
 }
 
 impl<P: Clone> Clone for Swapped<P> {
     fn clone(&self) -> Self {
-        Self { switch: Arc::clone(&self.switch), seen: self.seen, path: self.path.clone() }
+        Self { swap: Arc::clone(&self.swap), seen: self.seen, path: self.path.clone() }
     }
 }
 
@@ -76,10 +75,10 @@ impl<P: Path> Service<Arrival> for Swapped<P> {
     }
 
     fn call(&mut self, arrival: Arrival) -> P::Future {
-        let number = self.switch.number.load(Ordering::Acquire);
-        if number != self.seen {
-            self.path = P::clone(&self.switch.path.load());
-            self.seen = number;
+        let version = self.swap.version.load(Ordering::Acquire);
+        if version != self.seen {
+            self.path = P::clone(&self.swap.path.load());
+            self.seen = version;
         }
         self.path.call(arrival)
     }
@@ -87,6 +86,6 @@ impl<P: Path> Service<Arrival> for Swapped<P> {
 
 impl<P> fmt::Debug for Swapped<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Switched({})", self.seen)
+        write!(f, "Swapped({})", self.seen)
     }
 }

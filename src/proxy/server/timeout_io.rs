@@ -1,10 +1,9 @@
-//! A caller's connection with limits on its patience.
+//! The time limits of a caller's connection.
 //!
-//! hyper's own header time-out restarts with each request and counts idle time as header time, and
-//! it knows nothing of a caller that does not read. Here one timer a connection watches all three: a
-//! head must be complete within an absolute time from its first byte, an idle connection is closed,
-//! and so is one that takes no bytes. The timer is looked at only when the connection has to wait
-//! anyway, so a request that arrives in one piece costs nothing.
+//! hyper's header timeout counts idle time as header time, and hyper has no timeout for a caller that
+//! does not read. Here one timer of a connection limits three waits: a head must be complete within an
+//! absolute time from its first byte, an idle connection is closed, and so is one that takes no bytes.
+//! The timer is polled only when the connection waits anyway, so a request in one piece costs nothing.
 
 use std::{
     io,
@@ -21,12 +20,12 @@ use tokio::{
 
 use crate::proxy::call::Connection;
 
-/// How long a connection may take.
+/// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionTimeouts {
-    /// From the first byte of a head to its last.
+    /// From the first byte of a head to its last byte.
     pub head: Duration,
-    /// Between two requests, and for a caller that does not take its answer.
+    /// Between two requests, and for a caller that does not read its response.
     pub idle: Duration,
 }
 
@@ -34,25 +33,25 @@ pub struct ConnectionTimeouts {
 pub(super) struct TimeoutIo<S> {
     stream: S,
     connection: Arc<Connection>,
-    patience: ConnectionTimeouts,
-    waiting: Waiting,
+    timeouts: ConnectionTimeouts,
+    waiting: WaitingFor,
     timer: Option<Pin<Box<Sleep>>>,
-    opening: Opening,
+    protocol: DetectedProtocol,
 }
 
-/// The first bytes of a connection, until they tell HTTP/2 from HTTP/1.1.
+/// The protocol, as far as the first bytes tell it.
 ///
-/// On HTTP/2 bytes arrive without a request (`PING`, `WINDOW_UPDATE`), so they begin no head there, and
-/// they do not make an idle connection busy either.
+/// On HTTP/2 bytes arrive without a request (`PING`, `WINDOW_UPDATE`). They begin no head, and the
+/// connection stays idle.
 #[derive(Clone, Copy)]
-enum Opening {
-    /// This many bytes of HTTP/2's preface have been seen, and nothing else.
+enum DetectedProtocol {
+    /// So far this many bytes of HTTP/2's preface.
     Preface(usize),
     Http1,
     Http2,
 }
 
-impl Opening {
+impl DetectedProtocol {
     fn see(&mut self, bytes: &[u8]) {
         const PREFACE: &[u8] = b"PRI * HTTP/2.0";
         let Self::Preface(seen) = *self else { return };
@@ -67,22 +66,22 @@ impl Opening {
     }
 }
 
-/// What the connection waits for, and until when.
+/// The wait of a connection, and its end.
 #[derive(Clone, Copy)]
-enum Waiting {
+enum WaitingFor {
     /// The first byte of a request.
     Request(Instant),
-    /// The rest of a head, if it has not come along with its first bytes.
+    /// The rest of a head whose first bytes have just come.
     RestOfHead,
-    /// The same, and it has not.
+    /// The rest of a head that did not come with its first bytes.
     Head(Instant),
-    /// A call is under way: its own deadline watches over it.
+    /// The response of a call, which has its own deadline.
     Call,
-    /// The peer takes no bytes.
+    /// The peer, which takes no bytes.
     Write(Instant),
 }
 
-impl Waiting {
+impl WaitingFor {
     const fn until(self) -> Option<Instant> {
         match self {
             Self::Request(until) | Self::Head(until) | Self::Write(until) => Some(until),
@@ -95,19 +94,19 @@ impl<S> TimeoutIo<S> {
     pub(super) fn new(
         stream: S,
         connection: Arc<Connection>,
-        patience: ConnectionTimeouts,
+        timeouts: ConnectionTimeouts,
     ) -> Self {
-        let waiting = Waiting::Request(Instant::now() + patience.idle);
-        let opening = Opening::Preface(0);
-        Self { stream, connection, patience, waiting, timer: None, opening }
+        let waiting = WaitingFor::Request(Instant::now() + timeouts.idle);
+        let protocol = DetectedProtocol::Preface(0);
+        Self { stream, connection, timeouts, waiting, timer: None, protocol }
     }
 
-    fn idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.connection.active_calls() == 0
     }
 
-    /// Registers the timer for what is waited for, or says that it is over.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    /// Waits until the time limit of the current wait.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let Some(until) = self.waiting.until() else { return Poll::Pending };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
@@ -120,7 +119,7 @@ impl<S> TimeoutIo<S> {
             if Instant::now() >= until {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            // The timer was set for something that is over; what is waited for now ends later.
+            // The timer was set for an earlier wait. The current one ends later.
             timer.as_mut().reset(until);
         }
     }
@@ -135,27 +134,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutIo<S> {
         let this = &mut *self;
         let before = buffer.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            this.opening.see(buffer.filled().get(before..).unwrap_or_default());
-            match (this.idle(), this.opening, this.waiting) {
-                (false, _, _) => this.waiting = Waiting::Call,
-                (true, Opening::Http2, Waiting::Request(_))
-                | (true, Opening::Http1 | Opening::Preface(_), Waiting::Head(_)) => {}
-                (true, Opening::Http2, _) => {
-                    this.waiting = Waiting::Request(Instant::now() + this.patience.idle);
+            this.protocol.see(buffer.filled().get(before..).unwrap_or_default());
+            match (this.is_idle(), this.protocol, this.waiting) {
+                (false, _, _) => this.waiting = WaitingFor::Call,
+                (true, DetectedProtocol::Http2, WaitingFor::Request(_))
+                | (
+                    true,
+                    DetectedProtocol::Http1 | DetectedProtocol::Preface(_),
+                    WaitingFor::Head(_),
+                ) => {}
+                (true, DetectedProtocol::Http2, _) => {
+                    this.waiting = WaitingFor::Request(Instant::now() + this.timeouts.idle);
                 }
-                (true, _, _) => this.waiting = Waiting::RestOfHead,
+                (true, _, _) => this.waiting = WaitingFor::RestOfHead,
             }
             return Poll::Ready(result);
         }
-        match (this.idle(), this.waiting) {
-            (false, Waiting::Write(_)) | (true, Waiting::Request(_) | Waiting::Head(_)) => {}
-            (false, _) => this.waiting = Waiting::Call,
-            (true, Waiting::RestOfHead) => {
-                this.waiting = Waiting::Head(Instant::now() + this.patience.head);
+        match (this.is_idle(), this.waiting) {
+            (false, WaitingFor::Write(_))
+            | (true, WaitingFor::Request(_) | WaitingFor::Head(_)) => {}
+            (false, _) => this.waiting = WaitingFor::Call,
+            (true, WaitingFor::RestOfHead) => {
+                this.waiting = WaitingFor::Head(Instant::now() + this.timeouts.head);
             }
-            (true, _) => this.waiting = Waiting::Request(Instant::now() + this.patience.idle),
+            (true, _) => this.waiting = WaitingFor::Request(Instant::now() + this.timeouts.idle),
         }
-        this.poll_patience(cx).map(Err)
+        this.poll_expired(cx).map(Err)
     }
 }
 
@@ -166,16 +170,16 @@ impl<S: AsyncWrite + Unpin> TimeoutIo<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            // A head that was being read is answered: what comes next is another one.
-            if !matches!(self.waiting, Waiting::Request(_)) {
-                self.waiting = Waiting::Call;
+            // The response ends the wait for a head.
+            if !matches!(self.waiting, WaitingFor::Request(_)) {
+                self.waiting = WaitingFor::Call;
             }
             return written;
         }
-        if !matches!(self.waiting, Waiting::Write(_)) {
-            self.waiting = Waiting::Write(Instant::now() + self.patience.idle);
+        if !matches!(self.waiting, WaitingFor::Write(_)) {
+            self.waiting = WaitingFor::Write(Instant::now() + self.timeouts.idle);
         }
-        self.poll_patience(cx).map(Err)
+        self.poll_expired(cx).map(Err)
     }
 }
 
@@ -223,7 +227,7 @@ mod tests {
         call::{ActiveCall, Peer},
     };
 
-    const PATIENCE: ConnectionTimeouts =
+    const TIMEOUTS: ConnectionTimeouts =
         ConnectionTimeouts { head: Duration::from_secs(10), idle: Duration::from_mins(1) };
 
     fn connection() -> Arc<Connection> {
@@ -237,16 +241,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_closed_after_its_time() {
         let (_peer, stream) = duplex(64);
-        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), TIMEOUTS);
         let began = Instant::now();
         assert_eq!(read(&mut io).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_drips_is_cut_off_at_an_absolute_time() {
+    async fn a_slow_head_is_cut_off_at_an_absolute_time() {
         let (mut peer, stream) = duplex(64);
-        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), TIMEOUTS);
         let began = Instant::now();
         let drip = async {
             loop {
@@ -270,7 +274,7 @@ mod tests {
     async fn a_call_under_way_is_not_idle() {
         let (mut peer, stream) = duplex(64);
         let connection = connection();
-        let mut io = TimeoutIo::new(stream, Arc::clone(&connection), PATIENCE);
+        let mut io = TimeoutIo::new(stream, Arc::clone(&connection), TIMEOUTS);
         peer.write_all(b"GET / HTTP/1.1").await.unwrap();
         read(&mut io).await.unwrap();
         let call = ActiveCall::begin(connection);
@@ -284,9 +288,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn on_http2_bytes_without_a_request_are_no_head() {
+    async fn on_http2_bytes_without_a_request_begin_no_head() {
         let (mut peer, stream) = duplex(64);
-        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), TIMEOUTS);
         let began = Instant::now();
         peer.write_all(b"PRI * HT").await.unwrap();
         read(&mut io).await.unwrap();
@@ -313,24 +317,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_read_is_cut_off() {
         let (_peer, stream) = duplex(4);
-        let mut io = TimeoutIo::new(stream, connection(), PATIENCE);
+        let mut io = TimeoutIo::new(stream, connection(), TIMEOUTS);
         let began = Instant::now();
         let error = io.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), 60);
     }
 
-    /// What was kept for the end of a turn (`proxy/batched_io`) is written by then, and not taken.
+    /// Pending bytes (`proxy/batched_io`) count as written when the pass ends.
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_does_not_take_what_was_kept_is_cut_off() {
-        let _turns = tokio::spawn(flush_loop());
+    async fn a_caller_that_does_not_take_pending_bytes_is_cut_off() {
+        let _flushing = tokio::spawn(flush_loop());
         tokio::task::yield_now().await;
         let (_peer, stream) = duplex(4);
-        let mut io = TimeoutIo::new(BatchedWriter::new(stream), connection(), PATIENCE);
+        let mut io = TimeoutIo::new(BatchedWriter::new(stream), connection(), TIMEOUTS);
         let began = Instant::now();
         io.write_all(b"HTTP/1.1 200 OK").await.unwrap();
         tokio::task::yield_now().await;
-        // As hyper does: it looks for the next request and has what it wrote flushed.
+        // As hyper does: it reads for the next request and flushes.
         let ended = poll_fn(|cx| {
             let mut bytes = [0; 64];
             let read = Pin::new(&mut io).poll_read(cx, &mut ReadBuf::new(&mut bytes));

@@ -1,10 +1,9 @@
-//! TLS towards callers, with their certificates.
+//! TLS of a listener, and the certificates of callers.
 //!
-//! With a `client_ca` every caller must have a certificate of one of its authorities, and is known by
-//! the URI and DNS names in it. A handshake that fails is a refusal, never a caller without a name.
-//! Files are read again while the gateway runs: a certificate that is renewed is used from the next
-//! connection on, other authorities for callers end the connections that the old ones let in, and files
-//! that cannot be used change nothing.
+//! With a `client_ca` each caller must have a certificate from one of its authorities, whose URI and DNS
+//! names identify it. A failed handshake is a refusal, never a caller without a name. The files are
+//! reread while the gateway runs: a renewed certificate counts from the next connection on, a changed
+//! `client_ca` ends the connections that the old one accepted, and unusable files change nothing.
 
 use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,29 +14,40 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Chain, Kind};
+use crate::{
+    domain::Text,
+    error::{Chain, Kind},
+};
 
-/// The PEM files of one listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ListenerTls")]
 pub struct TlsFiles {
-    /// The certificate chain, the listener's own first.
+    /// The certificate chain shown to callers, a PEM file.
+    #[schemars(with = "Text<PathBuf>")]
     pub certificate: PathBuf,
-    /// Its private key.
+    /// Its private key, a PEM file.
+    #[schemars(with = "Text<PathBuf>")]
     pub private_key: PathBuf,
-    /// Authorities of callers' certificates; with it every caller must have one.
+    /// Authorities that callers' certificates must come from, a PEM file. With it, every caller
+    /// must show a certificate.
+    #[schemars(with = "Option<Text<PathBuf>>")]
     pub client_ca: Option<PathBuf>,
 }
 
-/// How one listener speaks TLS; shared by its workers.
+/// The TLS of one listener, shared by its workers.
 pub struct ServerTls {
     files: TlsFiles,
-    terms: ArcSwap<Terms>,
-    /// What the files held when they were last used.
-    read: parking_lot::Mutex<Contents>,
+    current: ArcSwap<TlsVersion>,
+    /// The files that `current` was made of.
+    contents: parking_lot::Mutex<TlsContents>,
 }
 
 impl fmt::Debug for ServerTls {
@@ -46,42 +56,42 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// What a connection is let in by.
-struct Terms {
+/// The configuration from one version of the files.
+struct TlsVersion {
     config: Arc<ServerConfig>,
-    /// Cancelled when callers' certificates are judged by other authorities.
-    over: CancellationToken,
+    /// Cancelled when `client_ca` changes.
+    revoked: CancellationToken,
 }
 
 /// A connection whose handshake is done.
-pub(super) struct Accepted<S> {
+pub(super) struct AcceptedTls<S> {
     pub(super) stream: TlsStream<S>,
-    /// Cancelled when what let it in is no longer what the listener asks for.
-    pub(super) over: CancellationToken,
-    /// The URI and DNS names in the caller's certificate, exactly as they stand there.
+    /// Cancelled when the listener would not accept its certificate any more.
+    pub(super) revoked: CancellationToken,
+    /// The URI and DNS names in the caller's certificate, unchanged.
     pub(super) names: Vec<Arc<str>>,
     pub(super) protocol: Protocol,
 }
 
-/// What was agreed on (RFC 7301).
+/// The protocol that ALPN chose (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http2,
     Http1,
-    /// Nothing: the first bytes tell.
+    /// None. The first bytes tell it.
     Unknown,
 }
 
 impl ServerTls {
     /// Reads the files.
     pub fn open(files: TlsFiles) -> Result<Self, ServerTlsError> {
-        let contents = Contents::read(&files)?;
+        let contents = TlsContents::read(&files)?;
         let config = Arc::new(contents.config(&files)?);
-        let terms = Terms { config, over: CancellationToken::new() };
+        let first = TlsVersion { config, revoked: CancellationToken::new() };
         Ok(Self {
             files,
-            terms: ArcSwap::from_pointee(terms),
-            read: parking_lot::Mutex::new(contents),
+            current: ArcSwap::from_pointee(first),
+            contents: parking_lot::Mutex::new(contents),
         })
     }
 
@@ -90,26 +100,28 @@ impl ServerTls {
         &self.files
     }
 
-    /// Reads the files again; whether something changed. What cannot be used changes nothing.
+    /// Rereads the files. Returns whether they changed. Unusable files change nothing.
     pub fn reload(&self) -> Result<bool, ServerTlsError> {
-        let contents = Contents::read(&self.files)?;
-        let mut read = self.read.lock();
-        if *read == contents {
+        let contents = TlsContents::read(&self.files)?;
+        let mut known = self.contents.lock();
+        if *known == contents {
             return Ok(false);
         }
         let config = Arc::new(contents.config(&self.files)?);
-        let before = self.terms.load_full();
-        if read.client_ca == contents.client_ca {
-            self.terms.store(Arc::new(Terms { config, over: before.over.clone() }));
+        let before = self.current.load_full();
+        if known.client_ca == contents.client_ca {
+            let revoked = before.revoked.clone();
+            self.current.store(Arc::new(TlsVersion { config, revoked }));
         } else {
-            self.terms.store(Arc::new(Terms { config, over: CancellationToken::new() }));
-            before.over.cancel();
+            let revoked = CancellationToken::new();
+            self.current.store(Arc::new(TlsVersion { config, revoked }));
+            before.revoked.cancel();
         }
-        *read = contents;
+        *known = contents;
         Ok(true)
     }
 
-    /// Reads the files again and again, until it is dropped.
+    /// Rereads the files at intervals, until it is dropped.
     pub async fn watch(self: Arc<Self>) {
         let mut warned = false;
         loop {
@@ -126,7 +138,7 @@ impl ServerTls {
                 }
                 Ok(false) => warned = false,
                 Err(error) if !warned => {
-                    // Once, not every few seconds: the old ones stay in use.
+                    // Once, and not at each interval.
                     warned = true;
                     tracing::warn!(error = %Chain(&error), "the listener's certificates cannot be used; the old ones stay");
                 }
@@ -135,13 +147,13 @@ impl ServerTls {
         }
     }
 
-    /// Shakes hands.
-    pub(super) async fn accept<S>(&self, stream: S) -> Result<Accepted<S>, HandshakeError>
+    /// Does the handshake.
+    pub(super) async fn accept<S>(&self, stream: S) -> Result<AcceptedTls<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let terms = self.terms.load_full();
-        let acceptor = TlsAcceptor::from(Arc::clone(&terms.config));
+        let current = self.current.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
         let stream = acceptor.accept(stream).await.map_err(HandshakeError::from_io)?;
         let connection = stream.get_ref().1;
         let protocol = match connection.alpn_protocol() {
@@ -150,11 +162,11 @@ impl ServerTls {
             None => Protocol::Unknown,
         };
         let names = names(connection).ok_or(HandshakeError::Certificate(None))?;
-        Ok(Accepted { stream, over: terms.over.clone(), names, protocol })
+        Ok(AcceptedTls { stream, revoked: current.revoked.clone(), names, protocol })
     }
 }
 
-/// The names in a verified certificate. A common name is none (RFC 9525 §2), nor is an address.
+/// The names in a verified certificate. Common names (RFC 9525 §2) and addresses do not count.
 fn names(connection: &ServerConnection) -> Option<Vec<Arc<str>>> {
     let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) else {
         return Some(Vec::new());
@@ -164,13 +176,13 @@ fn names(connection: &ServerConnection) -> Option<Vec<Arc<str>>> {
     Some(uris.chain(certificate.valid_dns_names()).map(Arc::from).collect())
 }
 
-/// Why there is no connection.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
     /// The caller's certificate is missing or not valid.
     #[error("the caller's certificate was refused")]
     Certificate(#[source] Option<rustls::Error>),
-    /// The handshake failed otherwise.
+    /// The handshake failed for another reason.
     #[error("the handshake failed")]
     Other(#[source] io::Error),
 }
@@ -187,7 +199,7 @@ impl HandshakeError {
         }
     }
 
-    /// What it is on the audit trail; a handshake that is no TLS at all is not.
+    /// Its kind in the record. Only a refused certificate has a record.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
             Self::Certificate(_) => Some(Kind::CertificateRefused),
@@ -197,13 +209,13 @@ impl HandshakeError {
 }
 
 #[derive(PartialEq, Eq)]
-struct Contents {
+struct TlsContents {
     certificate: Vec<u8>,
     private_key: zeroize::Zeroizing<Vec<u8>>,
     client_ca: Option<Vec<u8>>,
 }
 
-impl Contents {
+impl TlsContents {
     fn read(files: &TlsFiles) -> Result<Self, ServerTlsError> {
         let read = |path: &PathBuf| {
             fs::read(path).map_err(|source| ServerTlsError::Read { path: path.clone(), source })
@@ -234,7 +246,7 @@ impl Contents {
             .map_err(|source| ServerTlsError::pair(files, source))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if self.client_ca.is_some() {
-            // A resumed session would skip the look at the certificate.
+            // A resumed session would skip the check of the certificate.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
@@ -272,7 +284,7 @@ fn certificates(
     Ok(certificates)
 }
 
-/// Why a listener cannot speak TLS. Never shows what a file holds.
+/// Why a listener has no TLS. It never shows the contents of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTlsError {
     /// A file cannot be read.
@@ -284,7 +296,7 @@ pub enum ServerTlsError {
         #[source]
         source: io::Error,
     },
-    /// A file is no PEM, or holds no such thing.
+    /// A file is not PEM, or has not what it should.
     #[error("{} does not hold what it should in PEM", path.display())]
     Pem {
         /// The file.
@@ -293,13 +305,13 @@ pub enum ServerTlsError {
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// A file holds no certificate.
+    /// A file has no certificate.
     #[error("{} holds no certificate", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// A certificate of the file cannot be an authority.
+    /// A certificate in the file cannot be an authority.
     #[error("{} holds a certificate that cannot be an authority", path.display())]
     Root {
         /// The file.
@@ -308,7 +320,7 @@ pub enum ServerTlsError {
         #[source]
         source: rustls::Error,
     },
-    /// Certificate and key do not belong together, or cannot be used.
+    /// Certificate and key do not match, or cannot be used.
     #[error("{} and {} cannot be used together", certificate.display(), private_key.display())]
     Pair {
         /// The certificate's file.
@@ -328,5 +340,5 @@ impl ServerTlsError {
     }
 }
 
-/// How often files are read again: a renewed certificate has days, a withdrawn authority seconds.
+/// The interval: a renewed certificate can wait for days, a removed authority only for seconds.
 const REREAD: Duration = Duration::from_secs(5);

@@ -1,11 +1,11 @@
-//! Reads a request's body before anything is sent, if it is small.
+//! Reads a small request body to its end before anything is sent.
 //!
-//! Whether a body is well framed and complete is known only at its end. A body of up to
-//! [`SMALL_BODY`] is read whole first, so that a broken one never reaches Pigello, not even in part,
-//! and a caller that sends slowly holds no connection to it. What is larger is streamed from there
-//! on: if that breaks, the upstream sees an unfinished message on a connection that ends.
+//! Only the end of a body shows whether it is well framed and complete. A body of up to [`SMALL_BODY`]
+//! is read first, so that a broken one never reaches Pigello in part, and a slow caller holds no
+//! upstream connection. A larger body is streamed: if it breaks, the upstream gets an incomplete
+//! message on a connection that ends.
 //!
-//! It stands behind the permission: nothing is read for a caller that is refused anyway.
+//! The stage follows the permission, so it reads nothing for a caller that is refused.
 
 use std::{
     future::poll_fn,
@@ -18,41 +18,25 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::Either;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
-use super::shared::SharedService;
 use crate::{
-    body::{Body, SMALL_BODY},
+    body::{Body, SMALL_BODY, hint_after},
     error::{BoxError, Error, Kind, find_kind},
-    proxy::{
-        call::{Authorized, ConcurrencyLimits},
-        server::wake_filter::filtered,
-    },
+    proxy::call::{Authorized, ConcurrencyLimits, SharedService, wake_filter::filtered},
 };
 
-/// Reads small bodies whole; `limit` is how long that may take. A call whose body has arrived takes
-/// its place among `places`.
-pub fn buffer_request(limit: Duration, places: ConcurrencyLimits) -> BufferRequestLayer {
-    BufferRequestLayer { limit, places }
-}
-
-/// See [`buffer_request`].
-#[derive(Clone, Debug)]
-pub struct BufferRequestLayer {
+/// Reads small bodies to their end within `limit`. After that the call counts as complete in
+/// `concurrency`.
+pub fn buffer_request<S>(
     limit: Duration,
-    places: ConcurrencyLimits,
-}
-
-impl<S> Layer<S> for BufferRequestLayer {
-    type Service = BufferRequest<S>;
-
-    fn layer(&self, inner: S) -> BufferRequest<S> {
-        BufferRequest {
-            inner: SharedService::new(inner),
-            limit: self.limit,
-            places: self.places.clone(),
-        }
-    }
+    concurrency: ConcurrencyLimits,
+) -> impl Layer<S, Service = BufferRequest<S>> + Clone {
+    layer_fn(move |inner| BufferRequest {
+        inner: SharedService::new(inner),
+        limit,
+        concurrency: concurrency.clone(),
+    })
 }
 
 /// See [`buffer_request`].
@@ -60,7 +44,7 @@ impl<S> Layer<S> for BufferRequestLayer {
 pub struct BufferRequest<S> {
     inner: SharedService<S>,
     limit: Duration,
-    places: ConcurrencyLimits,
+    concurrency: ConcurrencyLimits,
 }
 
 impl<S> Service<Authorized> for BufferRequest<S>
@@ -73,21 +57,22 @@ where
     type Future =
         Either<S::Future, Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut authorized: Authorized) -> Self::Future {
         if authorized.received.body.is_end_stream() {
-            return Either::Left(self.inner.forward(authorized));
+            return Either::Left(self.inner.call(authorized));
         }
-        let (inner, limit, places) = (self.inner.clone(), self.limit, self.places.clone());
+        let (inner, limit) = (self.inner.clone(), self.limit);
+        let concurrency = self.concurrency.clone();
         Either::Right(Box::pin(async move {
             let body = std::mem::take(&mut authorized.received.body);
             authorized.received.body =
                 tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
-            places.give(&authorized.received.head.draft, true)?;
-            inner.forward(authorized).await
+            authorized.received.context.hold(concurrency.acquire(true)?);
+            inner.call(authorized).await
         }))
     }
 }
@@ -100,7 +85,7 @@ async fn read(mut body: Body) -> Result<Body, Error> {
             return Ok(Body::full(join(first, &start)));
         };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        // Most bodies are one frame: those are handed on without a copy.
+        // Most bodies are one frame, which is passed on without a copy.
         if first.is_empty() {
             first = data;
         } else {
@@ -110,10 +95,10 @@ async fn read(mut body: Body) -> Result<Body, Error> {
             return Ok(Body::full(join(first, &start)));
         }
     }
-    Ok(Body::wrap(Started { start: Some(join(first, &start)), rest: body }))
+    Ok(Body::wrap(PartlyRead { start: Some(join(first, &start)), rest: body }))
 }
 
-/// Has the connection that a body comes over woken if there is more of it.
+/// Takes a frame, and wakes the connection's task only if the body has more of them.
 fn poll_frame(
     body: &mut Body,
     cx: &mut Context<'_>,
@@ -150,12 +135,12 @@ fn slow() -> Error {
 }
 
 /// A body whose first part is in memory.
-struct Started {
+struct PartlyRead {
     start: Option<Bytes>,
     rest: Body,
 }
 
-impl HttpBody for Started {
+impl HttpBody for PartlyRead {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -175,28 +160,19 @@ impl HttpBody for Started {
 
     fn size_hint(&self) -> SizeHint {
         let start = self.start.as_ref().map_or(0, |start| start.len() as u64);
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + start);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + start);
-        }
-        hint
+        hint_after(start, self.rest.size_hint())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, pin::pin, sync::Arc, task::Waker};
+    use std::{pin::pin, sync::Arc, task::Waker};
 
     use futures_util::stream;
-    use http_body_util::{BodyExt as _, StreamBody};
-    use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-    use hyper_util::rt::TokioIo;
-    use tokio::io::AsyncWriteExt as _;
+    use http_body_util::StreamBody;
 
     use super::*;
-    use crate::proxy::server::wake_filter::{Sleeper, WakeFilter};
+    use crate::proxy::call::wake_filter::{WakeCounter, WakeFilter};
 
     fn frames(frames: Vec<Result<Bytes, &'static str>>) -> Body {
         let frames = frames.into_iter().map(|frame| frame.map(Frame::data).map_err(BoxError::from));
@@ -209,7 +185,7 @@ mod tests {
         assert_eq!(body.unwrap().in_memory().unwrap(), "abcde");
     }
 
-    /// Wakes whoever takes a piece, as hyper does.
+    /// Wakes its reader for each frame, as hyper does.
     struct Waking(usize);
 
     impl HttpBody for Waking {
@@ -231,51 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_woken_for_each_piece_but_the_last() {
-        for pieces in 1..=3 {
-            let connection = Arc::new(Sleeper::default());
+    fn a_connection_is_woken_for_each_frame_but_the_last() {
+        for frames in 1..=3 {
+            let connection = Arc::new(WakeCounter::default());
             let waker = Waker::from(Arc::clone(&connection));
-            let reading = pin!(WakeFilter::new(read(Body::wrap(Waking(pieces)))));
+            let reading = pin!(WakeFilter::new(read(Body::wrap(Waking(frames)))));
             assert!(reading.poll(&mut Context::from_waker(&waker)).is_ready());
-            assert_eq!(connection.woken() + 1, pieces);
+            assert_eq!(connection.woken() + 1, frames);
         }
     }
 
-    /// How often a connection of hyper's is woken while the body that came with its head is read.
-    async fn wakes_of_hyper<R>(read: impl Fn(Body) -> R) -> usize
-    where
-        R: Future<Output = ()>,
-    {
-        let (mut caller, stream) = tokio::io::duplex(256);
-        let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}";
-        caller.write_all(request).await.unwrap();
-        let has_read = Cell::new(false);
-        let path = service_fn(async |request: http::Request<Incoming>| {
-            read(request.into_body().into()).await;
-            has_read.set(true);
-            std::future::pending::<Result<Response<Body>, BoxError>>().await
-        });
-        let mut http1 = http1::Builder::new();
-        http1.header_read_timeout(None).half_close(true);
-        let serving = pin!(WakeFilter::new(http1.serve_connection(TokioIo::new(stream), path)));
-        let connection = Arc::new(Sleeper::default());
-        let waker = Waker::from(Arc::clone(&connection));
-        assert!(serving.poll(&mut Context::from_waker(&waker)).is_pending());
-        assert!(has_read.get());
-        connection.woken()
-    }
-
-    /// hyper does wake it where the body is read otherwise; when it does not any more, nothing has to
-    /// be filtered.
     #[tokio::test]
-    async fn hyper_does_not_wake_a_connection_whose_body_has_ended() {
-        let filtered = wakes_of_hyper(async |body| drop(read(body).await.unwrap())).await;
-        let plain = wakes_of_hyper(async |mut body| drop(body.frame().await.unwrap())).await;
-        assert_eq!((filtered, plain), (0, 1));
-    }
-
-    #[tokio::test]
-    async fn a_large_body_goes_on_where_it_was_left() {
+    async fn a_large_body_is_streamed_from_its_beginning() {
         let part = Bytes::from(vec![7; 50_000]);
         let body = read(frames(vec![Ok(part.clone()), Ok(part.clone()), Ok(part)])).await.unwrap();
         assert!(body.in_memory().is_none());

@@ -1,4 +1,4 @@
-//! One deadline for the whole call: until the head of the answer, and on to its last byte.
+//! One deadline for all attempts of a call, up to the last byte of the response.
 
 use std::{
     fmt,
@@ -7,39 +7,24 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::Response;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
+use super::shared::read_timer::{ReadLimit, limit_reads};
 use crate::{
     body::Body,
-    error::{BoxError, Error, Kind},
+    error::{Error, Kind},
     proxy::call::Resolved,
 };
 
-/// Ends a call that takes longer than `limit`, counted from where it leaves the gateway's own work.
-pub fn deadline(limit: Duration) -> DeadlineLayer {
-    DeadlineLayer { limit }
+/// Ends a call that takes longer than `limit`, counted from when its credentials are resolved.
+pub fn enforce<S>(limit: Duration) -> impl Layer<S, Service = Deadline<S>> + Clone {
+    layer_fn(move |inner| Deadline { inner, limit })
 }
 
-/// See [`deadline`].
-#[derive(Clone, Copy, Debug)]
-pub struct DeadlineLayer {
-    limit: Duration,
-}
-
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = Deadline<S>;
-
-    fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline { inner, limit: self.limit }
-    }
-}
-
-/// See [`deadline`].
+/// See [`enforce`].
 #[derive(Clone, Debug)]
 pub struct Deadline<S> {
     inner: S,
@@ -60,7 +45,7 @@ where
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let ends = Instant::now() + self.limit;
-        DeadlineFuture { inner: self.inner.call(resolved), sleep: sleep_until(ends), ends }
+        DeadlineFuture { inner: self.inner.call(resolved), timer: sleep_until(ends), ends }
     }
 }
 
@@ -70,7 +55,7 @@ pin_project! {
         #[pin]
         inner: F,
         #[pin]
-        sleep: Sleep,
+        timer: Sleep,
         ends: Instant,
     }
 }
@@ -83,11 +68,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(result) = this.inner.poll(cx) {
-            let ends = *this.ends;
-            return Poll::Ready(result.map(|response| response.map(|body| until(body, ends))));
-        }
-        this.sleep.poll(cx).map(|()| Err(too_slow()))
+        let Poll::Ready(result) = this.inner.poll(cx) else {
+            return this.timer.poll(cx).map(|()| Err(expired()));
+        };
+        let limit = ReadLimit::Until(*this.ends);
+        Poll::Ready(result.map(|response| response.map(|body| limit_reads(body, limit, expired))))
     }
 }
 
@@ -97,49 +82,9 @@ impl<F> fmt::Debug for DeadlineFuture<F> {
     }
 }
 
-fn too_slow() -> Error {
+fn expired() -> Error {
     Error::new(
         Kind::UpstreamTimeout,
         "no complete answer within the time limit (`timeouts.request`)",
     )
-}
-
-/// A body that ends with an error when the deadline passes.
-fn until(body: Body, ends: Instant) -> Body {
-    if body.in_memory().is_some() {
-        return body;
-    }
-    Body::wrap(DeadlineBody { body, sleep: None, ends })
-}
-
-struct DeadlineBody {
-    body: Body,
-    /// Made only when a read has to wait.
-    sleep: Option<Pin<Box<Sleep>>>,
-    ends: Instant,
-}
-
-impl HttpBody for DeadlineBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        let ends = self.ends;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(ends)));
-        sleep.as_mut().poll(cx).map(|()| Some(Err(too_slow().into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

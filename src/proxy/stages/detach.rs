@@ -1,62 +1,34 @@
-//! SharedService the cache: a request that waits for the upstream lets go of the buffer it was read into,
-//! where hyper reads meanwhile.
+//! Moves the head of a request out of hyper's read buffer, if hyper reads during the call.
 //!
-//! hyper hands out the target and the fields of a request as parts of its connection's read buffer.
-//! While one of them is in use it cannot read into that buffer again, and takes a new one of 8 KB for
-//! every call, of which hardly a few hundred bytes are ever written; all of it is wiped when the call
-//! is over. A copy of what came costs less. It is needed on HTTP/1.1 over TLS alone: without TLS hyper
-//! does not read while a call is under way (listener/connection.rs), and HTTP/2 has no such buffer.
-//! Calls that memory answers end before hyper reads again.
+//! hyper's target and fields are parts of the connection's read buffer. While one of them is in use,
+//! hyper cannot reuse that buffer and allocates another 8 KB for each call, of which a few hundred
+//! bytes are written and all are wiped. A copy of the head costs less. Only HTTP/1.1 over TLS needs it:
+//! without TLS hyper does not read during a call (`server/connection.rs`), and HTTP/2 has no such
+//! buffer. The stage follows the cache, because a hit is over before hyper reads again.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
-use tower::{Layer, Service};
 
-use crate::{body::Body, error::Error, proxy::call::Fetch};
+use super::shared::transition::{Transition, TransitionLayer};
+use crate::{error::Error, proxy::call::Fetch};
 
-/// Moves a request's head into memory of its own, where its connection is read from meanwhile.
-pub fn detach() -> DetachLayer {
-    DetachLayer
+/// Moves a request's head into memory of its own, if hyper reads from its connection meanwhile.
+pub fn detach() -> TransitionLayer<Detach> {
+    TransitionLayer(Detach)
 }
 
 /// See [`detach`].
 #[derive(Clone, Copy, Debug)]
-pub struct DetachLayer;
+pub struct Detach;
 
-impl<S> Layer<S> for DetachLayer {
-    type Service = Detach<S>;
+impl Transition<Fetch> for Detach {
+    type Next = Fetch;
 
-    fn layer(&self, inner: S) -> Detach<S> {
-        Detach { inner }
-    }
-}
-
-/// See [`detach`].
-#[derive(Clone, Debug)]
-pub struct Detach<S> {
-    inner: S,
-}
-
-impl<S> Service<Fetch> for Detach<S>
-where
-    S: Service<Fetch, Response = Response<Body>, Error = Error>,
-{
-    type Response = Response<Body>;
-    type Error = Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut fetch: Fetch) -> Self::Future {
-        // A fetch that others wait for runs in a task of its own: by then hyper has its new buffer.
+    fn advance(&self, mut fetch: Fetch) -> Result<Fetch, Error> {
+        // A fetch that others wait for runs in a task of its own; hyper has its new buffer by then.
         if fetch.head.connection.is_read_ahead()
             && fetch.body.is_end_stream()
             && let Some(head) = Arc::get_mut(&mut fetch.head)
@@ -64,12 +36,12 @@ where
             detach_fields(&mut head.headers);
             head.target.detach();
         }
-        self.inner.call(fetch)
+        Ok(fetch)
     }
 }
 
-/// Moves the values of all fields into one piece of memory.
-pub(in crate::proxy) fn detach_fields(fields: &mut HeaderMap) {
+/// Moves the values of all fields into one allocation.
+fn detach_fields(fields: &mut HeaderMap) {
     let mut all = BytesMut::with_capacity(fields.values().map(HeaderValue::len).sum());
     for value in fields.values() {
         all.extend_from_slice(value.as_bytes());
@@ -77,7 +49,7 @@ pub(in crate::proxy) fn detach_fields(fields: &mut HeaderMap) {
     let mut all = all.freeze();
     for value in fields.values_mut() {
         let own: Bytes = all.split_to(value.len());
-        // What was a value is one.
+        // A copy of a valid value is valid.
         if let Ok(mut own) = HeaderValue::from_maybe_shared(own) {
             own.set_sensitive(value.is_sensitive());
             *value = own;
@@ -87,23 +59,19 @@ pub(in crate::proxy) fn detach_fields(fields: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::Cell,
-        future::{Ready, ready},
-        time::SystemTime,
-    };
+    use std::time::SystemTime;
 
     use http::Method;
-    use tower::service_fn;
 
     use super::*;
     use crate::{
-        domain::{CanonicalTarget, RequestId, TraceContext},
-        proxy::call::{Connection, Draft, Head, Peer},
+        body::Body,
+        domain::{Caller, CanonicalTarget, Proof, RequestId, TraceContext},
+        proxy::call::{CallContext, Connection, Head, Peer},
     };
 
-    /// The buffer that a request was read into, while what stands behind the stage has the request.
-    fn is_buffer_free_behind_it(is_read_ahead: bool) -> bool {
+    /// Whether the next stage can write to the buffer that the request was read into.
+    fn is_buffer_free(is_read_ahead: bool) -> bool {
         let buffer = Bytes::from(b"GET /a/b?c=d HTTP/1.1 Accept: text/html".to_vec());
         let id = RequestId::fresh();
         let trace = TraceContext::continue_or_begin(None, id);
@@ -114,34 +82,29 @@ mod tests {
             connection.read_ahead();
         }
         let head = Head {
-            id,
-            trace,
             method: Method::GET,
             target: CanonicalTarget::parse(target).unwrap(),
             headers: HeaderMap::from_iter([(http::header::ACCEPT, accept)]),
             connection,
-            draft: Draft::begin(SystemTime::now(), id, trace, false),
-        };
-        let is_free = Cell::new(false);
-        let behind = |fetch: Fetch| -> Ready<Result<Response<Body>, Error>> {
-            assert_eq!(fetch.head.target.as_str(), "/a/b?c=d");
-            assert_eq!(fetch.head.headers["accept"], "text/html");
-            is_free.set(buffer.is_unique());
-            ready(Ok(Response::new(Body::empty())))
+            caller: Arc::new(Caller::Unidentified { proof: Proof::Listener }),
+            operation: None,
+            context: CallContext::begin(SystemTime::now(), id, trace, false),
         };
         let fetch = Fetch { head: Arc::new(head), body: Body::empty() };
-        drop(detach().layer(service_fn(behind)).call(fetch));
-        is_free.get()
+        let fetch = Detach.advance(fetch).unwrap();
+        assert_eq!(fetch.head.target.as_str(), "/a/b?c=d");
+        assert_eq!(fetch.head.headers["accept"], "text/html");
+        buffer.is_unique()
     }
 
     #[test]
-    fn a_request_has_left_the_buffer_that_is_read_into_meanwhile_and_no_other() {
-        assert!(is_buffer_free_behind_it(true));
-        assert!(!is_buffer_free_behind_it(false), "copied for nothing");
+    fn a_request_leaves_the_buffer_only_if_hyper_reads_into_it_meanwhile() {
+        assert!(is_buffer_free(true));
+        assert!(!is_buffer_free(false), "copied without need");
     }
 
     #[test]
-    fn values_stay_what_they_are_and_leave_the_buffer() {
+    fn values_leave_the_buffer_unchanged() {
         let buffer = Bytes::from(b"text/html, a\xe9\t=1; b".to_vec());
         let mut fields = HeaderMap::new();
         for (name, range) in [("accept", 0..9), ("cookie", 11..19), ("x-empty", 19..19)] {
@@ -157,6 +120,6 @@ mod tests {
         assert_eq!(fields, before);
         assert!(fields.get("authorization").unwrap().is_sensitive());
         drop(before);
-        assert!(buffer.is_unique(), "a field is a part of the buffer yet");
+        assert!(buffer.is_unique(), "a field is still a part of the buffer");
     }
 }

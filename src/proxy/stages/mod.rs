@@ -1,17 +1,17 @@
-//! The stages between a caller's connection and the client, in the order a request passes them.
+//! The stages between a caller's connection and the client, in the order in which a request passes them.
 //!
-//! The cache stands between [`buffer_request`] and [`inject`]; it has a folder of its own. A stage
-//! imports no other stage. What two of them share is in [`shared`], [`trace`] and
-//! [`upstream_health`], or in [`super::call`] and [`super::http_policy`].
+//! The cache stands between [`audit::admit`] and [`detach`]; it has a folder of its own. No stage imports
+//! another. `shared` has what stages are made of, [`trace`] puts spans around them, and the `retry` and
+//! `circuit_breaker` stages share the state in [`upstream_health`].
 //!
-//! Several stages bound a call. The error's kind and its detail name the limit that ended it:
+//! Several stages limit a wait. The kind of the error and its detail name the limit:
 //!
-//! | limit | key | kind | status |
+//! | wait for | key | kind | status |
 //! | --- | --- | --- | --- |
 //! | DNS, TCP and TLS to the upstream | `timeouts.connect` | `upstream_connect_timeout` | 504 |
-//! | first byte of the response, once the request is sent | `timeouts.first_byte` | `upstream_first_byte_timeout` | 504 |
-//! | next piece of the response | `timeouts.upstream_read` | `upstream_stalled` | the response is cut off |
-//! | next piece of the request body | `timeouts.body_read` | `body_timeout` | 408 |
+//! | the first byte of the response, after the request | `timeouts.first_byte` | `upstream_first_byte_timeout` | 504 |
+//! | the next frame of the response | `timeouts.upstream_read` | `upstream_stalled` | an incomplete response |
+//! | the next frame of the request body | `timeouts.body_read` | `body_timeout` | 408 |
 //! | the whole call | `timeouts.request` | `upstream_timeout` | 504 |
 
 pub mod audit;
@@ -28,6 +28,6 @@ pub mod read_timeout;
 pub mod retry;
 pub mod circuit_breaker;
 
-pub(in crate::proxy) mod shared;
+mod shared;
 pub(in crate::proxy) mod trace;
 pub mod upstream_health;

@@ -1,9 +1,8 @@
-//! Turns errors into responses; the only place that does.
+//! Makes responses of errors and panics, as no other place does.
 //!
-//! What the gateway says itself is a problem document (RFC 9457) with a `Proxy-Status` (RFC 9209),
-//! so that nobody takes it for Pigello's answer. The caller sees the kind and a sentence; the cause
-//! goes to the log. A panic further in becomes an error here: one call fails, the rest go on, and
-//! the call is on the trail like any other.
+//! A response of the gateway itself is a problem document (RFC 9457) with a `Proxy-Status` (RFC 9209),
+//! so that a caller can tell it from Pigello's. The caller gets the kind and one sentence; the cause
+//! goes to the log. A panic in an inner stage fails its call alone, and the call has a record.
 
 use std::{
     any::Any,
@@ -17,35 +16,21 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use pin_project_lite::pin_project;
 use serde::Serialize;
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
     domain::{ProblemBase, RequestId},
     error::{Chain, Error, Fault, Kind},
     proxy::{
-        call::{Draft, Opened, REQUEST_ID},
-        http_policy::hop_by_hop::METHODS,
+        call::{CallContext, Opened, REQUEST_ID},
+        http_policy::PROXIED_METHODS,
     },
 };
 
-/// Turns errors and panics into responses.
-pub fn respond(problem_base: ProblemBase) -> RespondLayer {
-    RespondLayer { problem_base }
-}
-
-/// See [`respond`].
-#[derive(Clone, Debug)]
-pub struct RespondLayer {
-    problem_base: ProblemBase,
-}
-
-impl<S> Layer<S> for RespondLayer {
-    type Service = Respond<S>;
-
-    fn layer(&self, inner: S) -> Respond<S> {
-        Respond { inner, problem_base: self.problem_base.clone() }
-    }
+/// Makes responses of errors and panics.
+pub fn respond<S>(problem_base: ProblemBase) -> impl Layer<S, Service = Respond<S>> + Clone {
+    layer_fn(move |inner| Respond { inner, problem_base: problem_base.clone() })
 }
 
 /// See [`respond`].
@@ -64,20 +49,22 @@ where
     type Future = RespondFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The stages below are always ready: what limits the load refuses a call, so that the
-        // refusal is answered and on the trail.
+        // The inner stages are always ready. A limit refuses a call instead of waiting here, so that
+        // the refusal has a response and a record.
         let ready = ready!(self.inner.poll_ready(cx));
-        debug_assert!(ready.is_ok(), "no stage fails before it is called");
+        debug_assert!(ready.is_ok(), "a stage fails only when it is called");
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, opened: Opened) -> Self::Future {
-        let (draft, problem_base) = (opened.draft.clone(), self.problem_base.clone());
+        let (context, problem_base) = (opened.context.clone(), self.problem_base.clone());
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(opened))) {
-            Ok(inner) => RespondFuture { inner: Some(inner), panicked: None, draft, problem_base },
+            Ok(inner) => {
+                RespondFuture { inner: Some(inner), panicked: None, context, problem_base }
+            }
             Err(panic) => {
                 let panicked = Some(panicked(panic.as_ref()));
-                RespondFuture { inner: None, panicked, draft, problem_base }
+                RespondFuture { inner: None, panicked, context, problem_base }
             }
         }
     }
@@ -89,7 +76,7 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         panicked: Option<Error>,
-        draft: Draft,
+        context: CallContext,
         problem_base: ProblemBase,
     }
 }
@@ -110,14 +97,14 @@ where
             },
             (None, None) => return Poll::Pending,
         };
-        let id = this.draft.id();
+        let id = this.context.id();
         let response = match result {
             Ok(mut response) => {
                 set_request_id(response.headers_mut(), id);
                 response
             }
             Err(error) => {
-                this.draft.note(|facts| facts.error = Some(error.kind()));
+                this.context.note(|facts| facts.error = Some(error.kind()));
                 refusal(&error, id, this.problem_base)
             }
         };
@@ -127,11 +114,11 @@ where
 
 impl<F> fmt::Debug for RespondFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RespondFuture({:?})", self.draft)
+        write!(f, "RespondFuture({:?})", self.context)
     }
 }
 
-/// The message of a panic can hold data of the call, so only its having happened is told.
+/// The error for a panic. Its message can have data of the call, so the error does not repeat it.
 fn panicked(_panic: &(dyn Any + Send)) -> Error {
     Error::new(Kind::Internal, "the gateway met a defect of its own while it handled this request")
 }
@@ -147,7 +134,7 @@ fn log(error: &Error, id: RequestId) {
     }
 }
 
-/// What the caller gets in place of an answer; the cause goes to the log.
+/// The response for an error, whose cause goes to the log.
 pub(in crate::proxy) fn refusal(
     error: &Error,
     id: RequestId,
@@ -159,11 +146,11 @@ pub(in crate::proxy) fn refusal(
     response
 }
 
-/// The response to a call that Pigello did not answer.
+/// The problem document for an error.
 fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
     let kind = error.kind();
     let mut buffer = [0; 36];
-    let body = Problem {
+    let body = ProblemDocument {
         kind: base.type_of(kind.label()),
         title: kind.title(),
         status: kind.status().as_u16(),
@@ -181,15 +168,13 @@ fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
         headers.insert(PROXY_STATUS, status);
     }
     if let Some(after) = error.retry_after_hint() {
-        // Up, so that who comes back then does not come too early.
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
     match kind {
         Kind::MethodRefused => {
-            headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+            headers.insert(header::ALLOW, HeaderValue::from_static(PROXIED_METHODS));
         }
-        // What the connection carries next cannot be trusted.
+        // The next message on the connection may begin anywhere.
         Kind::Malformed
         | Kind::BodyBroken
         | Kind::BodyTooLarge
@@ -206,7 +191,7 @@ fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
     response
 }
 
-/// The gateway's own identifier of the call; it replaces one of the upstream's.
+/// Sets the identifier of the call, also in place of one from the upstream.
 fn set_request_id(headers: &mut HeaderMap, id: RequestId) {
     let mut buffer = [0; 36];
     if let Ok(value) = HeaderValue::from_str(id.encode(&mut buffer)) {
@@ -214,9 +199,9 @@ fn set_request_id(headers: &mut HeaderMap, id: RequestId) {
     }
 }
 
-/// RFC 9457 §3.1.
+/// The members of a problem document (RFC 9457 §3.1).
 #[derive(Serialize)]
-struct Problem<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,

@@ -1,4 +1,4 @@
-//! Around each stage: a span, where the call is traced.
+//! A span around a stage of a traced call.
 
 use std::{
     fmt,
@@ -9,98 +9,98 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::util::Stack};
 
 use crate::{
     body::Body,
     error::Error,
     proxy::call::{
-        Authorized, Draft, Fetch, Identified, Intended, Opened, Received, Recorded, Resolved,
+        Authorized, CallContext, Fetch, Identified, Intended, Opened, Received, Recorded, Resolved,
     },
 };
 
-/// Puts a span around what stands behind it, up to the head of the answer.
-pub(in crate::proxy) fn stage(name: &'static str) -> StageLayer {
-    StageLayer { name }
+/// Puts a span around a stage and all that it calls, up to the head of the response.
+pub(in crate::proxy) fn span<L>(name: &'static str, stage: L) -> Stack<L, SpanLayer> {
+    Stack::new(stage, SpanLayer { name })
 }
 
-/// What every stage is handed: it leads to the call's record.
-pub(in crate::proxy) trait OfCall {
-    fn draft(&self) -> &Draft;
+/// A request state, which leads to the context of its call.
+pub(in crate::proxy) trait InCall {
+    fn context(&self) -> &CallContext;
 }
 
-macro_rules! of_call {
+macro_rules! in_call {
     ($($request:ty: $($field:ident).+;)*) => {
-        $(impl OfCall for $request {
-            fn draft(&self) -> &Draft {
+        $(impl InCall for $request {
+            fn context(&self) -> &CallContext {
                 &self.$($field).+
             }
         })*
     };
 }
 
-of_call! {
-    Opened: draft;
-    Received: head.draft;
-    Identified: received.head.draft;
-    Authorized: received.head.draft;
-    Recorded: head.draft;
-    Fetch: head.draft;
-    Intended: head.draft;
-    Resolved: head.draft;
+in_call! {
+    Opened: context;
+    Received: context;
+    Identified: received.context;
+    Authorized: received.context;
+    Recorded: head.context;
+    Fetch: head.context;
+    Intended: head.context;
+    Resolved: head.context;
 }
 
-/// See [`stage`].
+/// See [`span`].
 #[derive(Clone, Copy, Debug)]
-pub(in crate::proxy) struct StageLayer {
+pub(in crate::proxy) struct SpanLayer {
     name: &'static str,
 }
 
-impl<S> Layer<S> for StageLayer {
-    type Service = Stage<S>;
+impl<S> Layer<S> for SpanLayer {
+    type Service = Traced<S>;
 
-    fn layer(&self, inner: S) -> Stage<S> {
-        Stage { inner, name: self.name }
+    fn layer(&self, inner: S) -> Traced<S> {
+        Traced { inner, name: self.name }
     }
 }
 
-/// See [`stage`].
+/// See [`span`].
 #[derive(Clone, Debug)]
-pub(in crate::proxy) struct Stage<S> {
+pub(in crate::proxy) struct Traced<S> {
     inner: S,
     name: &'static str,
 }
 
-impl<S, R> Service<R> for Stage<S>
+impl<S, R> Service<R> for Traced<S>
 where
     S: Service<R, Response = Response<Body>, Error = Error>,
-    R: OfCall,
+    R: InCall,
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = StageFuture<S::Future>;
+    type Future = TracedFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let span = OpenSpan::enter(request.draft(), self.name);
-        StageFuture { inner: self.inner.call(request), span }
+        let span = OpenSpan::enter(request.context(), self.name);
+        TracedFuture { inner: self.inner.call(request), span }
     }
 }
 
 pin_project! {
-    /// The future of [`Stage`].
-    pub(in crate::proxy) struct StageFuture<F> {
+    /// The future of [`Traced`].
+    pub(in crate::proxy) struct TracedFuture<F> {
         #[pin]
         inner: F,
-        // In memory of its own: most calls are not traced, and each stage has one of these.
+        // Boxed: most calls are not traced, and each stage has this field.
         span: Option<Box<OpenSpan>>,
     }
 }
 
-impl<F> Future for StageFuture<F>
+impl<F> Future for TracedFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Error>>,
 {
@@ -116,15 +116,15 @@ where
     }
 }
 
-impl<F> fmt::Debug for StageFuture<F> {
+impl<F> fmt::Debug for TracedFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StageFuture")
+        f.write_str("TracedFuture")
     }
 }
 
-/// A span that ends when it is dropped: also where the caller left in the middle of it.
+/// A span that ends when it is dropped, also when the caller leaves before the stage has answered.
 struct OpenSpan {
-    draft: Draft,
+    context: CallContext,
     id: u64,
     name: &'static str,
     began: Instant,
@@ -132,17 +132,17 @@ struct OpenSpan {
 }
 
 impl OpenSpan {
-    fn enter(draft: &Draft, name: &'static str) -> Option<Box<Self>> {
-        let id = draft.stages()?.lock().enter();
-        let (draft, began) = (draft.clone(), Instant::now());
-        Some(Box::new(Self { draft, id, name, began, error: None }))
+    fn enter(context: &CallContext, name: &'static str) -> Option<Box<Self>> {
+        let id = context.spans()?.lock().enter();
+        let (context, began) = (context.clone(), Instant::now());
+        Some(Box::new(Self { context, id, name, began, error: None }))
     }
 }
 
 impl Drop for OpenSpan {
     fn drop(&mut self) {
-        if let Some(stages) = self.draft.stages() {
-            stages.lock().leave(self.id, self.name, self.began, self.error);
+        if let Some(spans) = self.context.spans() {
+            spans.lock().leave(self.id, self.name, self.began, self.error);
         }
     }
 }

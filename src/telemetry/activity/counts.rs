@@ -1,28 +1,28 @@
-//! What is counted of calls that have something in common.
+//! Counters of a group of calls.
 
 use http::StatusCode;
 
 use super::Times;
 use crate::audit::{CacheResult, Outcome, Record};
 
-/// Calls that have something in common.
+/// Counters of a group of calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Pigello answered.
+    /// Answered by Pigello.
     pub forwarded: u64,
-    /// Memory answered.
+    /// Answered by the cache.
     pub cached: u64,
-    /// The gateway said no.
+    /// Refused by the gateway.
     pub refused: u64,
-    /// It was tried and failed.
+    /// Failed.
     pub failed: u64,
-    /// Answers of 500 and above, and calls that failed without an answer.
+    /// Responses of 500 and above, and calls that failed without a response.
     pub errors: u64,
-    /// Calls that the cache was asked for.
+    /// Cache lookups.
     pub cacheable: u64,
-    /// Of those, the ones that memory answered.
+    /// Cache hits among them.
     pub from_memory: u64,
-    /// How long they took, to the last byte of the answer.
+    /// Durations, to the last byte of the response.
     pub times: Times,
 }
 
@@ -49,7 +49,7 @@ impl Counts {
         self.times.add(record.duration);
     }
 
-    /// Adds calls to these.
+    /// Adds other counters.
     pub fn merge(&mut self, other: &Self) {
         self.forwarded += other.forwarded;
         self.cached += other.cached;
@@ -61,24 +61,24 @@ impl Counts {
         self.times.merge(&other.times);
     }
 
-    /// All of them.
+    /// The total.
     pub fn calls(&self) -> u64 {
         self.forwarded + self.cached + self.refused + self.failed
     }
 }
 
-/// What an upstream answered.
+/// Counters of an upstream's responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Calls that were sent, each counted once however often it was.
+    /// Calls that were sent, each counted once whatever the number of attempts.
     pub calls: u64,
-    /// Calls that had to be sent more than once.
+    /// Calls with more than one attempt.
     pub repeated: u64,
-    /// Of all, those that it did not answer, or with 500 and above.
+    /// Calls without a response, or with one of 500 and above.
     pub failed: u64,
-    /// Of all, those that it refused to take now (429).
+    /// Calls answered 429.
     pub limited: u64,
-    /// Until the head of its answer.
+    /// Time to the head of the response.
     pub times: Times,
 }
 

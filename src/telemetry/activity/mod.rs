@@ -1,11 +1,11 @@
-//! What happened in the last hour and the last day, for the page for people: who called what, how it
-//! went, and which calls were refused.
+//! Activity of the last hour and the last day, for the status page: who called what, with which
+//! result, and which calls were refused.
 //!
-//! It is fed with the records that the audit trail's thread has in its hands anyway, a batch at a
-//! time, so the path of a call does nothing for it. It is kept in memory and begins empty: the trail
-//! is what lasts, this is what one looks at. Memory is bounded: [`MINUTES`] slots of a minute and
-//! [`QUARTERS`] of a quarter of an hour, each with at most [`MOST_GROUPS`] pairs of caller and
-//! operation, and [`MOST_TROUBLES`] refusals. A pair that finds no room is counted in the totals.
+//! The audit trail's thread feeds it with the batches it writes, so the path of a call does no work
+//! for it. It is in memory and starts empty; the trail is what lasts. Memory is bounded:
+//! [`MINUTES`] slots of a minute and [`QUARTERS`] of a quarter of an hour, each with at most
+//! [`MOST_GROUPS`] pairs of caller and operation, and [`MOST_TROUBLES`] refusals. Calls of further
+//! pairs count in the totals only.
 
 mod counts;
 mod ring;
@@ -31,23 +31,23 @@ use self::{
     trouble::Troubles,
 };
 use crate::{
-    audit::{Record, Watch},
-    domain::ProfileName,
+    audit::{Record, RecordObserver},
+    domain::{LabelValue, ProfileName},
 };
 
-/// What the trail's records say of the last hour and the last day.
+/// Activity of the last hour and the last day.
 #[derive(Default)]
 pub struct Activity(Mutex<Inner>);
 
 struct Inner {
-    /// The minute that is under way.
+    /// The current minute.
     now: Slot,
     minutes: Ring,
     quarters: Ring,
     troubles: Troubles,
 }
 
-/// How far to look back.
+/// The period to report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Period {
@@ -58,46 +58,46 @@ pub enum Period {
     Day,
 }
 
-/// Who called what; `None` is nobody in particular, or no operation.
+/// A pair of caller and operation; `None` is an unidentified caller, or no operation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
     /// The caller's name.
-    pub caller: Option<Arc<str>>,
+    pub caller: Option<LabelValue>,
     /// The operation.
-    pub operation: Option<Arc<str>>,
+    pub operation: Option<LabelValue>,
 }
 
-/// What happened in a period.
+/// Activity of a period.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Stretches of equal length, the oldest first, also those in which nothing happened.
+    /// Slots of equal length, the oldest first, empty ones included.
     pub stretches: Vec<Stretch>,
     /// All calls.
     pub total: Counts,
-    /// By caller and operation, as far as there was room for them.
+    /// By caller and operation, for pairs that had room.
     pub pairs: BTreeMap<Pair, Counts>,
-    /// Answers of each profile's upstream.
+    /// Responses of each profile's upstream.
     pub upstreams: BTreeMap<ProfileName, Answers>,
 }
 
-/// One stretch of time.
+/// One slot.
 #[derive(Debug)]
 pub struct Stretch {
-    /// When it began.
+    /// Its start.
     pub began: SystemTime,
     /// Its calls.
     pub counts: Counts,
 }
 
 impl Activity {
-    /// Nothing happened yet.
+    /// An empty slot.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// What happened in the period that ends now.
+    /// The activity of the period that ends now.
     pub fn summary(&self, period: Period, now: SystemTime) -> Summary {
-        // Added up from a copy: the trail's thread waits for the lock, and calls wait for that thread.
+        // Sums up a copy: calls wait for the trail's thread, and that thread waits for this lock.
         let (ring, current) = {
             let inner = self.0.lock();
             let ring = match period {
@@ -109,12 +109,12 @@ impl Activity {
         ring.summary(&current, now)
     }
 
-    /// The last calls that were refused or failed, the latest first. Those that are alike are one.
+    /// The last calls that were refused or failed, the latest first; equal ones are merged.
     pub fn troubles(&self) -> Vec<Trouble> {
         self.0.lock().troubles.latest_first()
     }
 
-    /// Counts calls that have ended just now.
+    /// Counts calls that have just ended.
     pub fn add(&self, records: &mut dyn Iterator<Item = &Record>, now: SystemTime) {
         let minute = ordinal(now, MINUTE);
         let mut inner = self.0.lock();
@@ -129,7 +129,7 @@ impl Activity {
 }
 
 impl Inner {
-    /// Puts the minute that was under way where it belongs. The clock may have gone back.
+    /// Files the finished minute in the rings. The clock may have been set back.
     fn begin(&mut self, minute: u64) {
         let ended = std::mem::replace(&mut self.now, Slot::at(minute));
         self.quarters.merge(&ended);
@@ -148,9 +148,9 @@ impl Default for Inner {
     }
 }
 
-impl Watch for Activity {
-    fn saw(&self, records: &mut dyn Iterator<Item = &Record>) {
-        // Calls count as ended when their batch is written: a few milliseconds later.
+impl RecordObserver for Activity {
+    fn observe(&self, records: &mut dyn Iterator<Item = &Record>) {
+        // Calls count as ended when their batch is written, a few milliseconds later.
         self.add(records, SystemTime::now());
     }
 }
@@ -161,20 +161,20 @@ impl fmt::Debug for Activity {
     }
 }
 
-/// How many stretches of that length had begun since 1970.
+/// Slots of this length since 1970.
 fn ordinal(time: SystemTime, length: Duration) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / length.as_secs()
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
 const QUARTER: Duration = Duration::from_mins(15);
-/// An hour of minutes.
+/// One hour.
 const MINUTES: usize = 60;
-/// A day of quarters of an hour.
+/// One day.
 const QUARTERS: usize = 96;
-/// Pairs of caller and operation in one stretch: a dozen callers that use a dozen operations each.
+/// Pairs of caller and operation in one slot: a dozen callers with a dozen operations each.
 const MOST_GROUPS: usize = 144;
-/// Refusals and failures that are kept: as many as one reads.
+/// Refusals and failures that are kept.
 const MOST_TROUBLES: usize = 40;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Stretches of equal length, the newest in the place of the oldest.
+//! A ring of slots of equal length.
 
 use std::{
     collections::BTreeMap,
@@ -7,16 +7,19 @@ use std::{
 };
 
 use super::{Answers, Counts, MINUTE, MOST_GROUPS, Pair, Stretch, Summary, ordinal};
-use crate::{audit::Record, domain::ProfileName};
+use crate::{
+    audit::Record,
+    domain::{LabelValue, ProfileName},
+};
 
-/// What happened in one stretch.
+/// Counters of one slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
-    /// Which one it is, counted from 1970.
+    /// The slot's number since 1970.
     pub(super) at: u64,
-    /// In the order of the pairs.
+    /// Sorted by pair.
     pairs: Vec<(Pair, Counts)>,
-    /// Calls of pairs that found no room.
+    /// Calls of pairs without room.
     others: Counts,
     upstreams: BTreeMap<ProfileName, Answers>,
 }
@@ -36,9 +39,13 @@ impl Slot {
         }
     }
 
-    /// The counts of a pair, or of all those without room. The names are shared with calls under way,
-    /// so only a pair that is new takes copies of them.
-    fn counts(&mut self, caller: Option<&Arc<str>>, operation: Option<&Arc<str>>) -> &mut Counts {
+    /// The counters of a pair, or those of all pairs without room. Calls in flight share the names,
+    /// so only a new pair copies them.
+    fn counts(
+        &mut self,
+        caller: Option<&LabelValue>,
+        operation: Option<&LabelValue>,
+    ) -> &mut Counts {
         let place = self.pairs.binary_search_by(|(pair, _)| {
             (pair.caller.as_ref(), pair.operation.as_ref()).cmp(&(caller, operation))
         });
@@ -65,7 +72,7 @@ impl Slot {
         }
     }
 
-    /// All calls.
+    /// The total of the slot.
     fn total(&self) -> Counts {
         let mut total = self.others.clone();
         for (_, counts) in &self.pairs {
@@ -75,10 +82,10 @@ impl Slot {
     }
 }
 
-/// So many stretches. A copy is cheap: it shares what does not change any more.
+/// A ring. A copy is cheap: finished slots are shared.
 #[derive(Clone, Debug)]
 pub(super) struct Ring {
-    /// How long each of them is.
+    /// Length of a slot.
     length: Duration,
     slots: Vec<Arc<Slot>>,
 }
@@ -88,7 +95,7 @@ impl Ring {
         Self { length, slots: std::iter::repeat_with(Arc::default).take(slots).collect() }
     }
 
-    /// Adds a minute to the stretch it belongs to, which takes the place of whichever was there.
+    /// Adds a minute to its slot, which replaces an older one in the same place.
     pub(super) fn merge(&mut self, minute: &Slot) {
         let at = self.stretch_of(minute);
         let place = usize::try_from(at % self.slots.len() as u64).unwrap_or_default();
@@ -100,7 +107,7 @@ impl Ring {
         }
     }
 
-    /// What happened in all stretches up to now; `current` is a minute that is not in the ring yet.
+    /// Sums up all slots until now; `current` is the minute that is not in the ring yet.
     pub(super) fn summary(&self, current: &Slot, now: SystemTime) -> Summary {
         let last = ordinal(now, self.length);
         let first = (last + 1).saturating_sub(self.slots.len() as u64);

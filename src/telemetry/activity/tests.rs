@@ -6,7 +6,7 @@ use crate::{
     domain::{ListenerName, Proof, RequestId},
 };
 
-/// Noon of some day.
+/// Noon of a day.
 const NOON: Duration = Duration::from_hours(472_236);
 
 fn at(after_noon: Duration) -> SystemTime {
@@ -24,7 +24,7 @@ fn record(caller: Option<&str>, operation: &str, outcome: Outcome) -> Record {
         request_id: RequestId::fresh(),
         trace_id: 1,
         listener: ListenerName::new("main"),
-        caller: caller.map(Arc::from),
+        caller: caller.map(LabelValue::from),
         caller_proof: Some(Proof::Listener),
         profile: ProfileName::new("test"),
         operation: Some(operation.into()),
@@ -112,7 +112,7 @@ fn an_hour_and_a_day_end_when_they_end() {
     };
     assert_eq!(calls(Period::Hour, MINUTE * 179), (60, 60));
     assert_eq!(calls(Period::Day, MINUTE * 179), (96, 180));
-    // Nothing more comes: what there was leaves the window.
+    // Without further calls, the old ones leave the period.
     assert_eq!(calls(Period::Hour, MINUTE * 209), (60, 30));
     assert_eq!(calls(Period::Hour, MINUTE * 300), (60, 0));
     assert_eq!(calls(Period::Day, MINUTE * (24 * 60 + 14)), (96, 165));

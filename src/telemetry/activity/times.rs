@@ -1,11 +1,11 @@
-//! How long calls took, as a histogram that is small enough to have one a minute.
+//! A histogram of durations, small enough to keep one a minute.
 //!
-//! Two steps an octave from 32 µs to over a minute: a percentile is right to about a fifth, which is
-//! as much as one sees in a chart.
+//! Two buckets an octave from 32 µs to over a minute: a percentile is accurate to about a fifth,
+//! the resolution of a chart.
 
 use std::time::Duration;
 
-/// Durations, counted by their order of magnitude.
+/// Counts of durations, by order of magnitude.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Times {
     counts: [u32; STEPS],
@@ -21,7 +21,7 @@ impl Times {
     pub(super) fn add(&mut self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(FIRST);
         let octave = micros.ilog2() - FIRST.ilog2();
-        // The bit behind the first says in which half of the octave it lies.
+        // The bit after the leading one selects the half of the octave.
         let half = (micros >> (micros.ilog2() - 1)) & 1;
         let step = usize::try_from(u64::from(octave) * 2 + half).unwrap_or(STEPS);
         if let Some(count) = self.counts.get_mut(step.min(STEPS - 1)) {
@@ -35,12 +35,12 @@ impl Times {
         }
     }
 
-    /// How many durations were counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().copied().map(u64::from).sum()
     }
 
-    /// What so many per cent took at most, as far as the steps tell; `None` of nothing.
+    /// The percentile, rounded up to its bucket; `None` without durations.
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
         let total = self.count();
         if total == 0 {
@@ -61,7 +61,7 @@ impl Times {
     }
 }
 
-/// Where a step begins, in microseconds.
+/// The lower bound of a bucket, in microseconds.
 fn begin(step: usize) -> f64 {
     let octave = float(FIRST << (step / 2));
     if step.is_multiple_of(2) { octave } else { octave * 1.5 }
@@ -72,9 +72,9 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-/// The end of the first half octave's begin, in microseconds; what is faster counts as that.
+/// The lower bound of the first bucket, in microseconds; faster calls count there.
 const FIRST: u64 = 32;
-/// Up to 67 seconds; what is slower counts as that.
+/// Up to 67 seconds; slower calls count in the last bucket.
 const STEPS: usize = 42;
 
 #[cfg(test)]

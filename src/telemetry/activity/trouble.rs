@@ -1,55 +1,55 @@
-//! The last calls that were refused or failed, or that Pigello itself answered with an error.
+//! The last calls that were refused, that failed, or that Pigello answered with an error.
 //!
-//! Of a request's target only an outline is kept: what could be an identifier, a person's number or
-//! anything else that is not a word of the API is left out, and the query altogether.
+//! Of a target only the outline is kept: segments that could be identifiers or personal data become
+//! placeholders, and the query is dropped.
 
-use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+use std::{collections::VecDeque, time::SystemTime};
 
 use http::{Method, StatusCode};
 
 use super::MOST_TROUBLES;
 use crate::{
     audit::{Outcome, Record},
-    domain::{ListenerName, Proof, RequestId, is_uuid},
+    domain::{LabelValue, ListenerName, Proof, RequestId, is_uuid},
 };
 
-/// Why a call is told of.
+/// The reason for the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The gateway refused it or failed: the label of a [`Kind`](crate::error::Kind).
+    /// The gateway refused the call or failed: the label of a [`Kind`](crate::error::Kind).
     Error(&'static str),
-    /// Pigello answered with this status, 500 or above, and the caller got it.
+    /// Pigello answered with this status, 500 or above.
     Answer(u16),
 }
 
-/// A call that was refused or failed, and how many like it came since the one before was shown.
+/// A refused or failed call, and the number of equal calls merged into it.
 #[derive(Clone, Debug)]
 pub struct Trouble {
-    /// When the last of them came in.
+    /// Time of the last of them.
     pub time: SystemTime,
-    /// The last of them.
+    /// Request id of the last of them.
     pub request_id: RequestId,
-    /// How many are alike: the same caller, operation, outline and reason.
+    /// How many calls had the same caller, operation, outline and reason.
     pub count: u64,
-    /// Where it came in.
+    /// The listener.
     pub listener: ListenerName,
-    /// The caller's name, if it proved one.
-    pub caller: Option<Arc<str>>,
-    /// What the connection showed of the caller.
+    /// The caller's name, if it was proved.
+    pub caller: Option<LabelValue>,
+    /// The proof of the connection.
     pub proof: Option<Proof>,
-    /// The operation, if it matched one.
-    pub operation: Option<Arc<str>>,
+    /// The operation, if one matched.
+    pub operation: Option<LabelValue>,
     /// The method.
     pub method: Method,
-    /// The outline of the path: `/accounts/users/customer/subtenant/{pk}/`. `None` of no path.
+    /// The outline of the path: `/accounts/users/customer/subtenant/{pk}/`. `None` without a path.
     pub outline: Option<String>,
-    /// The status the caller got.
+    /// The response status.
     pub status: Option<u16>,
-    /// Why.
+    /// The reason.
     pub cause: Cause,
-    /// Whether it went on all the same, because the policy only reports.
+    /// Whether the call was served all the same, because the policy only reports.
     pub reported: bool,
-    /// What became of the call.
+    /// The outcome on the trail.
     pub outcome: Outcome,
 }
 
@@ -82,7 +82,7 @@ impl Trouble {
         }
     }
 
-    /// The same once more.
+    /// Merges an equal call.
     fn again(&mut self, record: &Record) {
         self.time = record.time;
         self.request_id = record.request_id;
@@ -120,8 +120,8 @@ fn is_reported(record: &Record) -> bool {
 pub(super) struct Troubles(VecDeque<Trouble>);
 
 impl Troubles {
-    /// Makes nothing new for a call that is like one that is there: where refusals come in a flood,
-    /// that is nearly all of them, and the last one is the one they are like.
+    /// Merges an equal call without allocating. In a flood of refusals nearly all equal the last
+    /// one.
     pub(super) fn add(&mut self, record: &Record) {
         let Some(cause) = Cause::of(record) else { return };
         let alike = self.0.iter().rposition(|known| known.is_like(record, cause));
@@ -143,7 +143,7 @@ impl Troubles {
     }
 }
 
-/// A path with its words, and `{pk}` or `{…}` for everything else, in parts.
+/// The parts of a path: words of the API, and `{pk}` or `{…}` for everything else.
 fn outline(path: &str) -> impl Iterator<Item = &str> {
     let parts = path.split('/').take(MOST_SEGMENTS).enumerate().flat_map(|(place, segment)| {
         let shown = match segment {
@@ -156,16 +156,16 @@ fn outline(path: &str) -> impl Iterator<Item = &str> {
     parts.chain(path.split('/').nth(MOST_SEGMENTS).map(|_| "/…"))
 }
 
-/// Short, of lower-case letters and the signs that join them, as the words of the API are: no number,
-/// no address, nothing that is random.
+/// Short, lower-case letters with hyphens or underscores, like the API's words: no number, no
+/// address, nothing random.
 fn is_word(segment: &str) -> bool {
     segment.len() <= LONGEST_WORD
         && segment.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'))
 }
 
-/// Twice as many as the deepest path of the API has.
+/// Twice the depth of the API's deepest path.
 const MOST_SEGMENTS: usize = 16;
-/// Longer than any word of the API's paths.
+/// Longer than any word in the API's paths.
 const LONGEST_WORD: usize = 24;
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use pigello_gateway::{
     app::{self, Ending, Reloader, Summary},
     config,
     domain::Address,
-    mock::{MADE_UP_VALUES, Running},
     telemetry::Activity,
 };
+use pigello_mock::{MADE_UP_VALUES, MockPigello};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -37,7 +37,7 @@ pub struct Setup {
 
 impl Setup {
     /// In front of that mock, trusting its authority.
-    pub fn new(pigello: &Running) -> Self {
+    pub fn new(pigello: &MockPigello) -> Self {
         Self::before(&pigello.origin(), pigello.ca_pem())
     }
 

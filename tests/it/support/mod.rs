@@ -16,9 +16,9 @@ pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;
 pub use waiting::{Waiting, until_blank_line};
 
-use pigello_gateway::mock::{MockPigello, Options, Running};
+use pigello_mock::{MockPigello, Options};
 
 /// A mock of Pigello over TLS, on a port of its own.
-pub async fn pigello() -> Running {
+pub async fn pigello() -> MockPigello {
     MockPigello::start(Options::new()).await.expect("the mock starts")
 }

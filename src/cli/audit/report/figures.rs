@@ -1,32 +1,32 @@
-//! The figures of a report, added up call by call.
+//! The figures of a report.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::audit::Call;
+use crate::{audit::CallLine, telemetry::chart::OutcomeCounts};
 
-/// Everything a report shows.
+/// The content of a report.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Figures {
-    /// The first call's moment.
+    /// The time of the first call.
     pub(super) first: Option<String>,
-    /// The last call's moment.
+    /// The time of the last call.
     pub(super) last: Option<String>,
     /// All calls.
     pub(super) total: Group,
     pub(super) by_caller: BTreeMap<String, Group>,
     pub(super) by_operation: BTreeMap<String, Group>,
     pub(super) by_day: BTreeMap<String, Group>,
-    /// What became of the calls of each hour, `2026-03-01T08`.
-    pub(super) by_hour: BTreeMap<String, Outcomes>,
-    /// How often each kind of error came.
+    /// Calls by hour, such as `2026-03-01T08`.
+    pub(super) by_hour: BTreeMap<String, OutcomeCounts>,
+    /// Calls by error label.
     pub(super) errors: BTreeMap<String, u64>,
 }
 
 impl Figures {
-    pub(super) fn add(&mut self, call: &Call<'_>) {
+    pub(super) fn add(&mut self, call: &CallLine<'_>) {
         let time = call.time.as_ref();
         if self.first.as_deref().is_none_or(|first| time < first) {
             self.first = Some(time.to_owned());
@@ -38,14 +38,14 @@ impl Figures {
         group(&mut self.by_caller, call.caller.as_deref().unwrap_or(NOBODY)).add(call);
         group(&mut self.by_operation, call.operation.as_deref().unwrap_or(NO_OPERATION)).add(call);
         group(&mut self.by_day, time.get(..10).unwrap_or(time)).add(call);
-        group(&mut self.by_hour, time.get(..13).unwrap_or(time)).add(&call.outcome);
+        count(group(&mut self.by_hour, time.get(..13).unwrap_or(time)), &call.outcome);
         if let Some(error) = call.error.as_deref() {
             *group(&mut self.errors, error) += 1;
         }
     }
 }
 
-/// The group of that name, made if need be, without an allocation if not.
+/// The group with this name. Allocates only for a new one.
 fn group<'a, T: Default>(groups: &'a mut BTreeMap<String, T>, name: &str) -> &'a mut T {
     if !groups.contains_key(name) {
         groups.insert(name.to_owned(), T::default());
@@ -53,48 +53,24 @@ fn group<'a, T: Default>(groups: &'a mut BTreeMap<String, T>, name: &str) -> &'a
     groups.entry(name.to_owned()).or_default()
 }
 
-/// Calls by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Outcomes {
-    pub(super) forwarded: u64,
-    pub(super) cached: u64,
-    pub(super) refused: u64,
-    pub(super) failed: u64,
-}
-
-impl Outcomes {
-    pub(super) fn add(&mut self, outcome: &str) {
-        match outcome {
-            "forwarded" => self.forwarded += 1,
-            "cached" => self.cached += 1,
-            "refused" => self.refused += 1,
-            _ => self.failed += 1,
-        }
-    }
-
-    pub(super) fn total(&self) -> u64 {
-        self.forwarded + self.cached + self.refused + self.failed
-    }
-
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            forwarded: self.forwarded + other.forwarded,
-            cached: self.cached + other.cached,
-            refused: self.refused + other.refused,
-            failed: self.failed + other.failed,
-        }
+fn count(counts: &mut OutcomeCounts, outcome: &str) {
+    match outcome {
+        "forwarded" => counts.forwarded += 1,
+        "cached" => counts.cached += 1,
+        "refused" => counts.refused += 1,
+        _ => counts.failed += 1,
     }
 }
 
-/// Calls that have something in common.
+/// A group of calls.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) outcomes: Outcomes,
-    /// Answers of 500 and above, and calls that failed without an answer.
+    pub(super) outcomes: OutcomeCounts,
+    /// Responses of status 500 and above, and calls that failed without a response.
     pub(super) errors: u64,
-    /// Calls that the cache was asked for.
+    /// Calls that looked into the cache.
     pub(super) cacheable: u64,
-    /// Of those, the ones that memory answered.
+    /// Calls that got their response from the cache.
     pub(super) from_memory: u64,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
@@ -105,7 +81,7 @@ pub(super) struct Group {
 impl Default for Group {
     fn default() -> Self {
         Self {
-            outcomes: Outcomes::default(),
+            outcomes: OutcomeCounts::default(),
             errors: 0,
             cacheable: 0,
             from_memory: 0,
@@ -121,12 +97,12 @@ fn times() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 2).expect("two digits between 1 µs and an hour")
 }
 
-/// An hour; longer calls count as that.
+/// One hour, in microseconds. Longer calls count as this.
 const LONGEST: u64 = 3_600_000_000;
 
 impl Group {
-    fn add(&mut self, call: &Call<'_>) {
-        self.outcomes.add(&call.outcome);
+    fn add(&mut self, call: &CallLine<'_>) {
+        count(&mut self.outcomes, &call.outcome);
         let failed = call.outcome == "failed" || call.status.is_some_and(|status| status >= 500);
         self.errors += u64::from(failed);
         match call.cache.as_deref() {
@@ -146,7 +122,7 @@ impl Group {
         self.outcomes.total()
     }
 
-    /// The cache's share of the calls it was asked for, in per cent.
+    /// Cache hits among the calls that looked into the cache, in per cent.
     pub(super) fn cache_share(&self) -> Option<f64> {
         share(self.from_memory, self.cacheable)
     }
@@ -156,10 +132,14 @@ impl Group {
         share(self.errors, self.calls())
     }
 
-    /// The time that so many per cent of the calls took at most, in milliseconds.
-    pub(super) fn percentile(&self, percent: f64) -> f64 {
-        let micros = self.times.value_at_percentile(percent);
-        std::time::Duration::from_micros(micros).as_secs_f64() * 1e3
+    /// A percentile of the times.
+    pub(super) fn percentile(&self, percent: f64) -> Duration {
+        Duration::from_micros(self.times.value_at_percentile(percent))
+    }
+
+    /// A percentile of the times, in milliseconds.
+    pub(super) fn percentile_ms(&self, percent: f64) -> f64 {
+        self.percentile(percent).as_secs_f64() * 1e3
     }
 }
 
@@ -174,13 +154,13 @@ impl Serialize for Group {
         fields.serialize_field("request_bytes", &self.request_bytes)?;
         fields.serialize_field("response_bytes", &self.response_bytes)?;
         for (name, percent) in PERCENTILES {
-            fields.serialize_field(name, &self.percentile(percent))?;
+            fields.serialize_field(name, &self.percentile_ms(percent))?;
         }
         fields.end()
     }
 }
 
-/// The percentiles that are shown, in milliseconds.
+/// The percentiles of the JSON output, in milliseconds.
 const PERCENTILES: [(&str, f64); 4] =
     [("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0), ("max_ms", 100.0)];
 

@@ -1,6 +1,5 @@
-//! `audit report`: calls, errors, the cache's share, times and volumes, by caller, operation and day.
+//! `audit report`: calls, errors, cache hits, times and volumes, by caller, operation and day.
 
-mod chart;
 mod figures;
 mod page;
 mod table;
@@ -13,20 +12,20 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{AuditError, Source, calls, filter::Filter};
+use super::{calls, error::AuditError, filter::CallFilter, location::TrailLocation};
 use figures::Figures;
 
-/// Sums up the calls that fit.
+/// Sums up the calls that match the conditions.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) location: TrailLocation,
     #[command(flatten)]
-    filter: Filter,
-    /// How to print it
+    filter: CallFilter,
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,
-    /// Write it as one HTML file, with charts and everything it needs in it
+    /// Write the report as one self-contained HTML file with charts
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }

@@ -1,16 +1,16 @@
-//! The report as one HTML file that needs nothing else: no script, no font, no request.
+//! The report as one self-contained HTML file: no script, no font, no request.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    chart,
-    figures::{Figures, Group, Outcomes},
+    figures::{Figures, Group},
     table::by_count,
 };
+use crate::telemetry::chart::{self, OutcomeCounts, thousands, took};
 
 pub(super) fn render(figures: &Figures, now: Timestamp) -> Markup {
     html! {
@@ -42,24 +42,21 @@ pub(super) fn render(figures: &Figures, now: Timestamp) -> Markup {
 }
 
 fn body(figures: &Figures) -> Markup {
-    let (unit, stretches) = stretches(&figures.by_hour);
+    let (unit, periods) = periods(&figures.by_hour);
+    let end = periods.last().map_or("", |(label, _)| label);
     html! {
         (cards(&figures.total))
         section {
             h2 { "Calls by " (unit) }
-            p class="legend" {
-                @for (class, name) in LEGEND {
-                    span class=(class) {} (name)
-                }
-            }
-            (chart::columns(&stretches))
+            p class="legend" { (chart::legend()) }
+            (chart::columns(&periods, end))
         }
         section {
             h2 { "Time by operation" }
             p class="legend" {
-                span class="p50" {} "half of the calls" span class="p95" {} "95 %" span class="p99" {} "99 %"
+                span class="p50" { "half of the calls" } span class="p95" { "95 %" } span class="p99" { "99 %" }
             }
-            (chart::spreads(&slowest(&figures.by_operation)))
+            (chart::bars("Times by operation", &slowest(&figures.by_operation)))
         }
         (groups("Callers", "Caller", &figures.by_caller))
         (groups("Operations", "Operation", &figures.by_operation))
@@ -90,14 +87,14 @@ fn cards(total: &Group) -> Markup {
             (card("Calls", thousands(total.calls()), format!("{} refused", thousands(total.outcomes.refused))))
             (card("Errors", percent(total.error_share()), format!("{} calls", thousands(total.errors))))
             (card(
-                "Answered from memory",
+                "Cache hits",
                 percent(total.cache_share()),
-                format!("{} of {} that could be", thousands(total.from_memory), thousands(total.cacheable)),
+                format!("{} of {} cacheable calls", thousands(total.from_memory), thousands(total.cacheable)),
             ))
             (card(
                 "Time, half of the calls",
-                chart::ms(total.percentile(50.0)),
-                format!("95 %: {} · 99 %: {}", chart::ms(total.percentile(95.0)), chart::ms(total.percentile(99.0))),
+                took(Some(total.percentile(50.0))),
+                format!("95 %: {} · 99 %: {}", took(Some(total.percentile(95.0))), took(Some(total.percentile(99.0)))),
             ))
             (card(
                 "Data to callers",
@@ -116,7 +113,7 @@ fn groups(heading: &str, column: &str, groups: &BTreeMap<String, Group>) -> Mark
                 table {
                     thead {
                         tr {
-                            th { (column) } th { "Calls" } th { "Refused" } th { "Errors" } th { "From memory" }
+                            th { (column) } th { "Calls" } th { "Refused" } th { "Errors" } th { "Cache hits" }
                             th { "p50" } th { "p95" } th { "p99" } th { "From callers" } th { "To callers" }
                         }
                     }
@@ -127,10 +124,10 @@ fn groups(heading: &str, column: &str, groups: &BTreeMap<String, Group>) -> Mark
                                 td { (thousands(group.calls())) }
                                 td { (thousands(group.outcomes.refused)) }
                                 td class=[(group.errors > 0).then_some("bad")] { (thousands(group.errors)) }
-                                td { (chart::share(group.cache_share())) }
-                                td { (chart::ms(group.percentile(50.0))) }
-                                td { (chart::ms(group.percentile(95.0))) }
-                                td { (chart::ms(group.percentile(99.0))) }
+                                td { (share(group.cache_share())) }
+                                td { (took(Some(group.percentile(50.0)))) }
+                                td { (took(Some(group.percentile(95.0)))) }
+                                td { (took(Some(group.percentile(99.0)))) }
                                 td { (ByteSize(group.request_bytes)) }
                                 td { (ByteSize(group.response_bytes)) }
                             }
@@ -142,40 +139,53 @@ fn groups(heading: &str, column: &str, groups: &BTreeMap<String, Group>) -> Mark
     }
 }
 
-/// Hours for a few days, days for more, with those in between in which nothing happened.
-fn stretches(by_hour: &BTreeMap<String, Outcomes>) -> (&'static str, Vec<(String, Outcomes)>) {
-    let hours = by_hour.iter().filter_map(|(hour, outcomes)| {
-        Some((format!("{hour}:00:00Z").parse::<Timestamp>().ok()?.as_second(), *outcomes))
+/// A percentage with a bar.
+fn share(percent: Option<f64>) -> Markup {
+    html! {
+        @match percent {
+            Some(percent) => {
+                span class="share" { span style=(format!("width:{:.1}%", percent.clamp(0.0, 100.0))) {} }
+                (format!("{percent:.1} %"))
+            }
+            None => { "–" }
+        }
+    }
+}
+
+/// The calls by hour, or by day if they span more than four days, with the empty periods in between.
+fn periods(
+    by_hour: &BTreeMap<String, OutcomeCounts>,
+) -> (&'static str, Vec<(String, OutcomeCounts)>) {
+    let hours = by_hour.iter().filter_map(|(hour, counts)| {
+        Some((format!("{hour}:00:00Z").parse::<Timestamp>().ok()?.as_second(), *counts))
     });
-    let hours: BTreeMap<i64, Outcomes> = hours.collect();
+    let hours: BTreeMap<i64, OutcomeCounts> = hours.collect();
     let (Some((first, _)), Some((last, _))) = (hours.first_key_value(), hours.last_key_value())
     else {
         return ("hour", Vec::new());
     };
     let (unit, length) = if last - first < 96 * HOUR { ("hour", HOUR) } else { ("day", 24 * HOUR) };
-    let mut counts: BTreeMap<i64, Outcomes> = BTreeMap::new();
-    for (hour, outcomes) in &hours {
-        let sum = counts.entry(hour.div_euclid(length)).or_default();
-        *sum = sum.plus(*outcomes);
+    let mut sums: BTreeMap<i64, OutcomeCounts> = BTreeMap::new();
+    for (hour, counts) in &hours {
+        sums.entry(hour.div_euclid(length)).or_default().merge(*counts);
     }
-    let label = |stretch: i64| {
-        let begins = Timestamp::from_second(stretch * length).unwrap_or_default();
-        let format = if length == HOUR { "%d %b %H:%M" } else { "%d %b" };
-        begins.strftime(format).to_string()
+    let label = |period: i64| {
+        let begin = Timestamp::from_second(period * length).unwrap_or_default();
+        begin.strftime(if length == HOUR { "%d %b %H:%M" } else { "%d %b" }).to_string()
     };
     let range = first.div_euclid(length)..=last.div_euclid(length);
-    let filled = range.map(|at| (label(at), counts.get(&at).copied().unwrap_or_default()));
+    let filled = range.map(|at| (label(at), sums.get(&at).copied().unwrap_or_default()));
     (unit, filled.collect())
 }
 
-/// The operations with the longest waits, at most as many as one looks at.
-fn slowest(operations: &BTreeMap<String, Group>) -> Vec<(&str, [f64; 3])> {
+/// The operations with the longest 99th percentiles, at most [`MAX_BARS`].
+fn slowest(operations: &BTreeMap<String, Group>) -> Vec<(&str, [Duration; 3])> {
     let mut rows: Vec<_> = operations
         .iter()
         .map(|(name, group)| (name.as_str(), [50.0, 95.0, 99.0].map(|p| group.percentile(p))))
         .collect();
-    rows.sort_by(|(_, a), (_, b)| b[2].total_cmp(&a[2]));
-    rows.truncate(16);
+    rows.sort_by_key(|(_, [.., p99])| Reverse(*p99));
+    rows.truncate(MAX_BARS);
     rows
 }
 
@@ -191,25 +201,8 @@ fn moment(time: &str) -> String {
     format!("{} UTC", time.get(..16).unwrap_or(time).replace('T', " "))
 }
 
-/// `1 234 567`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 const HOUR: i64 = 3_600;
-const LEGEND: [(&str, &str); 4] = [
-    ("forwarded", "forwarded"),
-    ("cached", "from memory"),
-    ("refused", "refused"),
-    ("failed", "failed"),
-];
+const MAX_BARS: usize = 16;
 
-const STYLE: &str = include_str!("page.css");
+/// The charts' styles come first, so that the page's own win.
+const STYLE: &str = concat!(include_str!("../../../telemetry/chart.css"), include_str!("page.css"));

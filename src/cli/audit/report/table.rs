@@ -1,4 +1,4 @@
-//! The report in a terminal.
+//! The report as tables for a terminal.
 
 use std::{collections::BTreeMap, io};
 
@@ -54,9 +54,9 @@ fn groups_table(heading: &str, groups: &BTreeMap<String, Group>) -> Table {
             group.errors.to_string(),
             percent(group.error_share()),
             percent(group.cache_share()),
-            format!("{:.1}", group.percentile(50.0)),
-            format!("{:.1}", group.percentile(95.0)),
-            format!("{:.1}", group.percentile(99.0)),
+            format!("{:.1}", group.percentile_ms(50.0)),
+            format!("{:.1}", group.percentile_ms(95.0)),
+            format!("{:.1}", group.percentile_ms(99.0)),
             ByteSize(group.request_bytes).to_string(),
             ByteSize(group.response_bytes).to_string(),
         ]);

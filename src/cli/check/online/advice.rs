@@ -1,4 +1,4 @@
-//! What to do about what a step found, said so that it can be copied.
+//! Remedies for the findings of the steps, ready to copy.
 
 use std::{error::Error, path::Path};
 
@@ -7,20 +7,15 @@ use rustls::{CertificateError, pki_types::UnixTime};
 
 use crate::{
     cli::vault_policy,
-    config::settings::{CredentialsSettings, SourceSettings, VaultSettings},
     credentials::{
-        DirectoryError, LoadError, ValueName, VaultError,
+        DirectoryError, LoadError, Settings, SourceSettings, ValueName, VaultError, VaultSettings,
         sealed::{SealedError, StoreError},
     },
     domain::Origin,
 };
 
-/// About credentials that could not be read.
-pub(super) fn for_credentials(
-    error: &LoadError,
-    set: &CredentialsSettings,
-    vault: Option<&VaultSettings>,
-) -> Option<String> {
+/// Remedies for credentials that could not be read.
+pub(super) fn for_credentials(error: &LoadError, set: &Settings) -> Option<String> {
     match error {
         LoadError::Sealed(SealedError::Store(error)) => StoreError::hint(error),
         LoadError::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. }) => {
@@ -43,22 +38,20 @@ pub(super) fn for_credentials(
         LoadError::Environment(_) => {
             Some("set them where the gateway is started; they are read once".to_owned())
         }
-        LoadError::Vault(error) => for_vault(error, set, vault),
+        LoadError::Vault(error) => {
+            let SourceSettings::Vault(vault) = &set.source else { return None };
+            for_vault(error, vault)
+        }
         LoadError::Timeout { .. } | LoadError::Interrupted => None,
     }
 }
 
-fn for_vault(
-    error: &VaultError,
-    set: &CredentialsSettings,
-    vault: Option<&VaultSettings>,
-) -> Option<String> {
-    let SourceSettings::Vault { mount, path, kv_version } = &set.source else { return None };
+fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
+    let VaultSettings { ca_file, mount, path, kv_version, .. } = vault;
     match error {
         VaultError::Unreachable { address, source } => Some(match certificate_error(&**source) {
             Some(error) => {
-                let roots = vault.and_then(|vault| vault.ca_file.as_deref());
-                for_certificate(error, "vault.ca_file", roots, "the vault's")
+                for_certificate(error, "vault.ca_file", ca_file.as_deref(), "the vault's")
             }
             None => format!("is `vault.address` right, and does {address} accept connections?"),
         }),
@@ -91,7 +84,7 @@ fn identifiers(behind: &str) -> String {
     names.map(|name| format!("{}{behind}", name.key())).collect::<Vec<_>>().join(" ")
 }
 
-/// The certificate's error among the causes of another one.
+/// Finds a certificate error in a chain of errors.
 pub(super) fn certificate_error<'a>(
     error: &'a (dyn Error + 'static),
 ) -> Option<&'a CertificateError> {
@@ -100,14 +93,14 @@ pub(super) fn certificate_error<'a>(
         if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
             return Some(error);
         }
-        // An `io::Error` names its inner error's source as its own.
+        // An `io::Error` skips its inner error: `source` returns that one's source.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     None
 }
 
-/// What is wrong with a certificate, in words.
+/// Describes a certificate error.
 pub(super) fn what_is_wrong(error: &CertificateError) -> String {
     let day = |time: &UnixTime| {
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
@@ -130,7 +123,7 @@ pub(super) fn what_is_wrong(error: &CertificateError) -> String {
     }
 }
 
-/// About a certificate that was refused: `key` is what names the trusted roots, `whose` whose it is.
+/// Remedies for a refused certificate. `key` is the configuration key of the trusted roots.
 pub(super) fn for_certificate(
     error: &CertificateError,
     key: &str,
@@ -166,12 +159,12 @@ pub(super) fn for_certificate(
     }
 }
 
-/// About a name that does not resolve.
+/// Remedies for a name that does not resolve.
 pub(super) fn for_name(upstream: &Origin) -> String {
     format!("`getent hosts {}` shows what this machine makes of the name", upstream.host())
 }
 
-/// Now, to the second, in UTC.
+/// The current time, to the second, in UTC.
 fn now() -> String {
     let now = Timestamp::now();
     now.round(jiff::Unit::Second).unwrap_or(now).to_string()

@@ -1,31 +1,24 @@
-//! Are the seven values there? A vault is looked at in the order in which it can be in the way: is it
-//! reached, does it let the gateway in, may the gateway read.
+//! Tests the credential sources. A vault is tested in the order of a request: connection, login,
+//! permission, secret.
 
 use super::{Report, Step, advice};
 use crate::{
-    app,
-    config::settings::{CredentialsSettings, SourceSettings, VaultSettings},
-    credentials::{self, CredentialSet, LoadError, VaultError},
+    credentials::{
+        self, CredentialSet, LoadError, Settings, SourceSettings, VaultAuth, VaultError,
+    },
     error::Chain,
 };
 
-/// Reads one set, and says how far that went.
-pub(super) async fn look(
-    set: &CredentialsSettings,
-    vault: Option<&VaultSettings>,
-    report: &mut Report,
-) -> Option<CredentialSet> {
+/// Loads one set, and reports each step.
+pub(super) async fn look(set: &Settings, report: &mut Report) -> Option<CredentialSet> {
     let what = format!("credentials {}", set.name);
-    let settings = match app::credential_settings(set, vault) {
-        Ok(settings) => settings,
-        Err(error) => {
-            report.push(Step::bad(what, Chain(&error).to_string()));
-            return None;
-        }
-    };
-    let read = credentials::load(&settings).await;
-    if matches!(set.source, SourceSettings::Vault { .. }) {
-        report.extend(on_the_way(&read, set, vault));
+    if let Err(error) = set.source.check() {
+        report.push(Step::bad(what, error.to_string()));
+        return None;
+    }
+    let read = credentials::load(set).await;
+    if let SourceSettings::Vault(vault) = &set.source {
+        report.extend(on_the_way(&read, set, vault.auth.as_ref()));
     }
     match read {
         Ok(read) => {
@@ -37,23 +30,23 @@ pub(super) async fn look(
             None
         }
         Err(error) => {
-            let hint = advice::for_credentials(&error, set, vault);
+            let hint = advice::for_credentials(&error, set);
             report.push(Step::bad(what, Chain(&error).to_string()).advise(hint));
             None
         }
     }
 }
 
-/// What can be in the way between the gateway and a secret, in the order in which it is met.
+/// The steps between the gateway and a secret in a vault, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Obstacle {
-    /// The vault cannot be reached, or cannot work.
+    /// The vault cannot be reached, or is not working.
     Vault,
-    /// It does not let the gateway in.
+    /// The login failed.
     Login,
-    /// The gateway may not read the secret.
+    /// The policy does not permit the read.
     Policy,
-    /// The secret is not there or not whole.
+    /// The secret is missing or incomplete.
     Secret,
 }
 
@@ -67,6 +60,7 @@ fn obstacle(error: &VaultError) -> Obstacle {
         | VaultError::TooLarge { .. }
         | VaultError::Malformed { .. }
         | VaultError::Plaintext { .. }
+        | VaultError::Incomplete(_)
         | VaultError::Tls(_)
         | VaultError::Namespace { .. } => Obstacle::Vault,
         VaultError::SecretFile { .. }
@@ -85,16 +79,15 @@ fn obstacle(error: &VaultError) -> Obstacle {
 
 fn on_the_way(
     read: &Result<CredentialSet, LoadError>,
-    set: &CredentialsSettings,
-    vault: Option<&VaultSettings>,
+    set: &Settings,
+    auth: Option<&VaultAuth>,
 ) -> Vec<Step> {
     let (failed, error): (_, Option<&LoadError>) = match read {
         Ok(_) => (Obstacle::Secret, None),
         Err(error @ LoadError::Vault(cause)) => (obstacle(cause), Some(error)),
         Err(error) => (Obstacle::Vault, Some(error)),
     };
-    let login = vault.and_then(|vault| vault.auth.as_ref());
-    let login = login.map_or("token", |auth| auth.method.name());
+    let login = auth.map_or("token", VaultAuth::name);
     let steps = [
         (Obstacle::Vault, "vault", "answers".to_owned()),
         (Obstacle::Login, "vault login", format!("lets the gateway in ({login})")),
@@ -103,7 +96,7 @@ fn on_the_way(
     let step = |(met, what, good): (Obstacle, &str, String)| match (met.cmp(&failed), error) {
         (std::cmp::Ordering::Less, _) => Step::good(what, good),
         (std::cmp::Ordering::Equal, Some(error)) => {
-            let hint = advice::for_credentials(error, set, vault);
+            let hint = advice::for_credentials(error, set);
             Step::bad(what, Chain(error).to_string()).advise(hint)
         }
         _ => Step::skipped(what, "not looked at, because of what is above"),
@@ -126,24 +119,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::settings::FixedValues,
+        credentials::{Identifiers, RefreshSettings},
         domain::{CredentialsName, Span},
     };
 
     fn steps(error: VaultError) -> Vec<String> {
-        let set = CredentialsSettings {
+        let set = Settings {
             name: CredentialsName::new("test"),
-            fixed: FixedValues::default(),
-            source: SourceSettings::Vault {
-                mount: "secret".to_owned(),
-                path: "pigello".to_owned(),
-                kv_version: 2,
-            },
-            refresh: std::time::Duration::from_mins(1),
-            max_stale: None,
-            withdrawal_grace: std::time::Duration::ZERO,
-            rejection_limit: std::time::Duration::ZERO,
-            overlap: std::time::Duration::ZERO,
+            fixed: Identifiers::new(),
+            source: SourceSettings::Environment { prefix: String::new() },
+            refresh: RefreshSettings::default(),
         };
         let mut report = Report::default();
         report.extend(on_the_way(&Err(LoadError::Vault(error)), &set, None));

@@ -1,4 +1,4 @@
-//! The files and folders that a configuration names: are they there, and who may read them?
+//! Tests the files and folders that a configuration names: existence and permissions.
 
 use std::{
     fs,
@@ -8,14 +8,11 @@ use std::{
 
 use super::Step;
 use crate::{
-    config::{
-        Loaded,
-        settings::{CredentialsSettings, SourceSettings, VaultLogin, VaultSettings},
-    },
-    credentials::ValueName,
+    config::{Loaded, types::Vault},
+    credentials::{self, SourceSettings, ValueName},
 };
 
-/// One step for each file that is not as it should be, or one for all of them.
+/// One step for each file with a finding, or one for all.
 pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
     let named = named(loaded);
     let steps: Vec<_> = named.iter().filter_map(Named::look).collect();
@@ -26,12 +23,12 @@ pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
     steps
 }
 
-/// A file that is named somewhere.
+/// A file that a key names.
 struct Named {
     path: PathBuf,
-    /// The key that names it.
+    /// The key.
     key: String,
-    /// Whether only its owner should be able to read it.
+    /// Whether only the owner should be able to read it.
     secret: bool,
 }
 
@@ -104,13 +101,13 @@ fn named(loaded: &Loaded) -> Vec<Named> {
     all
 }
 
-fn credentials(set: &CredentialsSettings, file: &mut impl FnMut(&Path, String, bool)) {
+fn credentials(set: &credentials::Settings, file: &mut impl FnMut(&Path, String, bool)) {
     let key = |key: &str| format!("credentials.{}.{key}", set.name);
     match &set.source {
         SourceSettings::Directory { path } => {
             file(path, key("path"), false);
             let secret = path.join(ValueName::ClientSecret.key());
-            // One that is missing is for the step that reads all seven.
+            // A missing file is reported by the step that loads all seven.
             if secret.exists() {
                 file(&secret, key("path"), true);
             }
@@ -119,29 +116,23 @@ fn credentials(set: &CredentialsSettings, file: &mut impl FnMut(&Path, String, b
             file(store, key("file"), false);
             file(key_file, key("key_file"), true);
         }
-        SourceSettings::Environment { .. } | SourceSettings::Vault { .. } => {}
+        SourceSettings::Environment { .. } | SourceSettings::Vault(_) => {}
     }
 }
 
-fn vault(settings: &VaultSettings, file: &mut impl FnMut(&Path, String, bool)) {
-    if let Some(path) = &settings.ca_file {
-        file(path, "vault.ca_file".to_owned(), false);
-    }
-    if let Some((certificate, private_key)) = &settings.client_certificate {
-        file(certificate, "vault.certificate".to_owned(), false);
-        file(private_key, "vault.private_key".to_owned(), true);
-    }
-    match settings.auth.as_ref().map(|auth| &auth.method) {
-        Some(VaultLogin::Token { file: path }) => {
-            file(path, "vault.auth.token_file".to_owned(), true);
-        }
-        Some(VaultLogin::AppRole { secret_id_file, .. }) => {
-            file(secret_id_file, "vault.auth.secret_id_file".to_owned(), true);
-        }
+fn vault(vault: &Vault, file: &mut impl FnMut(&Path, String, bool)) {
+    let auth = vault.auth.as_ref();
+    for (path, key, secret) in [
+        (&vault.ca_file, "ca_file", false),
+        (&vault.certificate, "certificate", false),
+        (&vault.private_key, "private_key", true),
+        (auth.map_or(&None, |auth| &auth.token_file), "auth.token_file", true),
+        (auth.map_or(&None, |auth| &auth.secret_id_file), "auth.secret_id_file", true),
         // A token of Kubernetes may be read by everyone in its container.
-        Some(VaultLogin::Kubernetes { jwt_file, .. } | VaultLogin::Jwt { jwt_file, .. }) => {
-            file(jwt_file, "vault.auth.jwt_file".to_owned(), false);
+        (auth.map_or(&None, |auth| &auth.jwt_file), "auth.jwt_file", false),
+    ] {
+        if let Some(path) = path {
+            file(path, format!("vault.{key}"), secret);
         }
-        Some(VaultLogin::Cert { .. }) | None => {}
     }
 }

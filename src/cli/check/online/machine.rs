@@ -1,4 +1,4 @@
-//! What the machine itself has to give: free addresses, a folder to write in, the right time.
+//! Tests the machine: free addresses, a writable directory, the clock.
 
 use std::{
     fs,
@@ -13,8 +13,8 @@ use rustix::fs::{Access, access, statvfs};
 use super::Step;
 use crate::{config::Settings, domain::Address};
 
-/// Whether `serve` could listen where it is told to. An address in use is no failure: this may be the
-/// gateway itself.
+/// Whether `serve` could bind this address. An address in use is no failure: the gateway itself may
+/// hold it.
 pub(super) fn listeners(settings: &Settings) -> Vec<Step> {
     let listeners = settings
         .listeners
@@ -48,7 +48,7 @@ fn listener(what: String, address: &Address) -> Step {
     }
 }
 
-/// Whether the trail's folder is there and can be written, or could be made. Nothing is written.
+/// Whether the audit directory is writable, or can be created. Nothing is written.
 pub(super) fn audit_directory(path: &Path) -> Step {
     const WHAT: &str = "audit directory";
     let nearest = path.ancestors().find(|folder| folder.exists());
@@ -81,14 +81,14 @@ pub(super) fn audit_directory(path: &Path) -> Step {
     }
 }
 
-/// What time it is elsewhere, as an answer's `Date` says.
+/// The time of another machine, from a response's `Date`.
 pub(super) struct Elsewhere {
     pub(super) said_by: String,
     pub(super) time: SystemTime,
     pub(super) here: SystemTime,
 }
 
-/// Whether this machine's clock agrees with the upstream's.
+/// Whether the clock of this machine agrees with the upstream's.
 pub(super) fn clock(elsewhere: Option<Elsewhere>) -> Step {
     const WHAT: &str = "clock";
     let Some(Elsewhere { said_by, time, here }) = elsewhere else {
@@ -106,7 +106,7 @@ pub(super) fn clock(elsewhere: Option<Elsewhere>) -> Step {
     ))
 }
 
-/// A length of time as people say it.
+/// A length of time in words.
 fn roughly(time: Duration) -> String {
     let seconds = time.as_secs();
     let (unit, name) = match seconds {
@@ -118,7 +118,7 @@ fn roughly(time: Duration) -> String {
     format!("{} {name}", (seconds + unit / 2) / unit)
 }
 
-/// `Date` has whole seconds, and an answer takes its time; a token of a vault survives this.
+/// `Date` has whole seconds, and a response takes time. Vault tokens tolerate this much.
 const TOLERABLE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The doctor behind `check --online`: one step after the other, each with what was found and, where
-//! that is not as it should be, with what to do about it.
+//! The steps of `check --online`: each reports a finding and, for a problem, a remedy.
 //!
-//! It uses the parts that `serve` uses, so what it finds is what `serve` would meet. It writes nothing,
-//! and the one thing it sends to an upstream is a read of one subtenant with the seven values, which can
+//! The steps use the parts that `serve` uses, so they find what `serve` would meet. They write
+//! nothing. The one request to an upstream reads one subtenant with the seven values, and it can be
+//! left out. No value is shown.
 //! be left out. No value is shown.
 
 mod advice;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::config::Loaded;
 
-/// Looks at everything that the configuration names, one thing after the other.
+/// Runs all steps.
 pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     let settings = &loaded.settings;
     let mut report = Report::default();
@@ -26,7 +26,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     report.extend(machine::listeners(settings));
     let mut sets = BTreeMap::new();
     for (name, set) in &settings.credentials {
-        if let Some(read) = credentials::look(set, settings.vault.as_ref(), &mut report).await {
+        if let Some(read) = credentials::look(set, &mut report).await {
             sets.insert(name, read);
         }
     }

@@ -1,4 +1,4 @@
-//! What the steps found: as lines for people, as one object for programs.
+//! The report of the steps: lines for people, one JSON object for programs.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::failure::Styled;
 
-/// One look, and what was seen.
+/// One step and its finding.
 #[derive(Debug)]
 pub(in crate::cli::check) struct Step {
     what: String,
@@ -16,26 +16,26 @@ pub(in crate::cli::check) struct Step {
     hint: Option<String>,
 }
 
-/// How a step went.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// As it should be.
+    /// In order.
     Good,
-    /// It works, and may not be meant.
+    /// It works, but may not be intended.
     Doubtful,
     /// It does not work.
     Bad,
-    /// It was not looked at.
+    /// Skipped.
     Skipped,
 }
 
 impl Step {
-    /// As it should be.
+    /// In order.
     pub(in crate::cli::check) fn good(what: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(what, State::Good, found)
     }
 
-    /// It works, and may not be meant.
+    /// It works, but may not be intended.
     pub(in crate::cli::check) fn doubtful(
         what: impl Into<String>,
         found: impl Into<String>,
@@ -48,7 +48,7 @@ impl Step {
         Self::new(what, State::Bad, found)
     }
 
-    /// It was not looked at, and why.
+    /// Skipped, with the reason.
     pub(super) fn skipped(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(what, State::Skipped, why)
     }
@@ -57,7 +57,7 @@ impl Step {
         Self { what: what.into(), state, found: found.into(), hint: None }
     }
 
-    /// Adds what to do.
+    /// Adds the remedy.
     #[must_use]
     pub(in crate::cli::check) fn advise(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
@@ -65,32 +65,32 @@ impl Step {
     }
 }
 
-/// All steps, in the order in which they were made.
+/// All steps, in order.
 #[derive(Debug, Default)]
 pub(in crate::cli::check) struct Report(Vec<Step>);
 
 impl Report {
-    /// One more step.
+    /// Adds a step.
     pub(in crate::cli::check) fn push(&mut self, step: Step) {
         self.0.push(step);
     }
 
-    /// More steps.
+    /// Adds steps.
     pub(in crate::cli::check) fn extend(&mut self, steps: impl IntoIterator<Item = Step>) {
         self.0.extend(steps);
     }
 
-    /// The steps of another report.
+    /// Adds the steps of another report.
     pub(in crate::cli::check) fn append(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// How many steps found something that does not work.
+    /// The number of steps that failed.
     pub(in crate::cli::check) fn failed(&self) -> usize {
         self.0.iter().filter(|step| step.state == State::Bad).count()
     }
 
-    /// Tells a person.
+    /// Prints for people.
     pub(in crate::cli::check) fn tell(&self, out: &mut impl Write) -> io::Result<()> {
         let bold = Style::new().bold();
         writeln!(out, "\n{bold}Online{bold:#}")?;
@@ -115,7 +115,7 @@ impl Report {
         Ok(())
     }
 
-    /// The same for programs: `{"ok": …, "steps": [{"step", "state", "found", "hint"}]}`.
+    /// Prints for programs: `{"ok": …, "steps": [{"step", "state", "found", "hint"}]}`.
     pub(in crate::cli::check) fn to_json(&self) -> Value {
         let steps: Vec<_> = self
             .0

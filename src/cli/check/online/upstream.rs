@@ -1,4 +1,4 @@
-//! The way to an upstream: name, connection, certificate, and one call that changes nothing.
+//! Tests the way to an upstream: name, connection, certificate, and one safe request.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,17 +12,17 @@ use crate::{
     app,
     body::Body,
     cli::SAFE_READ,
-    config::{Settings, settings::ProfileSettings},
+    config::{Settings, types::Profile},
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
     error::Chain,
-    proxy::client::{self, ConnectError, Connector, Stream},
+    proxy::client::{self, ConnectError, Connector, UpstreamStream},
 };
 
-/// Looks at a profile's upstream; with `set` it is called as well. Returns what time it is there.
+/// Tests a profile's upstream; with `set` it sends a request as well. Returns the upstream's clock.
 pub(super) async fn look(
     name: &ProfileName,
-    profile: &ProfileSettings,
+    profile: &Profile,
     settings: &Settings,
     set: Option<&CredentialSet>,
     report: &mut Report,
@@ -44,11 +44,11 @@ pub(super) async fn look(
         report.push(Step::skipped(steps.call, "not made without credentials, or not wanted"));
         return None;
     };
-    let limit = settings.timeouts.request.min(CALL_LIMIT);
+    let limit = CALL_LIMIT.min(*settings.timeouts.request);
     call(steps.call, &profile.upstream, upstream, set, limit, report).await
 }
 
-/// What the steps are called.
+/// Names of the steps.
 struct Steps {
     dns: String,
     tcp: String,
@@ -63,11 +63,11 @@ impl Steps {
     }
 }
 
-/// One connection, made as the path makes it, told as three steps.
+/// Connects as the path does, and reports three steps.
 async fn dial(
     steps: &Steps,
     name: &ProfileName,
-    profile: &ProfileSettings,
+    profile: &Profile,
     settings: client::Settings,
     report: &mut Report,
 ) -> bool {
@@ -92,11 +92,11 @@ async fn dial(
     dialled.is_ok()
 }
 
-/// Which of the three failed; those before it went well, those behind it were not reached.
+/// The failed step of the three; earlier ones passed, later ones were not reached.
 fn failed(
     steps: &Steps,
     name: &ProfileName,
-    profile: &ProfileSettings,
+    profile: &Profile,
     error: &ConnectError,
 ) -> (Option<Step>, Option<Step>, Step) {
     let text = Chain(error).to_string();
@@ -148,8 +148,8 @@ fn authority(upstream: &Origin) -> String {
     }
 }
 
-/// What a name leads to, where that is asked for.
-async fn resolved(profile: &ProfileSettings) -> String {
+/// The addresses of a name.
+async fn resolved(profile: &Profile) -> String {
     let upstream = &profile.upstream;
     if let Some(address) = profile.connect_to {
         return format!("not needed: `connect_to` is {address}");
@@ -161,10 +161,10 @@ async fn resolved(profile: &ProfileSettings) -> String {
     format!("{} is {}", upstream.host(), found.join(", "))
 }
 
-/// A finished handshake, and how long it can be repeated.
-fn tls(steps: &Steps, stream: &Stream, took: u128) -> Step {
+/// A finished handshake, and how long its certificate remains valid.
+fn tls(steps: &Steps, stream: &UpstreamStream, took: u128) -> Step {
     let described = format!("{} in {took} ms", stream.describe());
-    let Stream::Tls(session, _) = stream else {
+    let UpstreamStream::Tls(session, _) = stream else {
         return Step::doubtful(&steps.tls, "plain TCP, no TLS")
             .advise(Some("the secret goes over this connection in clear"));
     };
@@ -181,7 +181,7 @@ fn tls(steps: &Steps, stream: &Stream, took: u128) -> Step {
     Step::doubtful(&steps.tls, found).advise(Some(hint))
 }
 
-/// The certificate of the chain whose time is over first: whose it is, and when that is.
+/// The certificate of the chain that expires first, with its subject and time.
 fn first_to_expire(
     chain: Option<&[rustls::pki_types::CertificateDer<'_>]>,
 ) -> Option<(String, Timestamp)> {
@@ -197,7 +197,7 @@ fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// Reads one subtenant's page, which changes nothing, and says what Pigello makes of the seven.
+/// Reads one page of subtenants, a safe request, and reports how Pigello judges the seven.
 async fn call(
     what: String,
     upstream: &Origin,
@@ -254,7 +254,7 @@ fn judge(what: String, status: StatusCode, took: u128) -> Step {
     Step::good(what, format!("the seven values are taken ({code} in {took} ms)"))
 }
 
-/// A call that takes longer says enough.
+/// Time limit for the request.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// Two weeks to renew a certificate.
 const SOON_DAYS: i64 = 14;

@@ -38,6 +38,11 @@ use crate::{
 const GENERATION_LINK: &str = "..data";
 /// The variable that systemd sets for a unit with credentials. In a path it stands for that folder.
 const SYSTEMD_VARIABLE: &str = "$CREDENTIALS_DIRECTORY";
+/// How a folder is opened to find files in it. On Linux that needs no permission to list them.
+#[cfg(target_os = "linux")]
+const FOLDER: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const FOLDER: OFlags = OFlags::RDONLY;
 /// How often the link may be swapped during a read before the read fails.
 const SWAPS_PER_READ: usize = 5;
 /// How often files may change during a read before the read fails: two seconds of writing without a
@@ -193,7 +198,7 @@ impl FileStamps {
 }
 
 fn open_folder(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
-    fs::openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    fs::openat(at, path, FOLDER | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// The target of `..data`, if the folder has such a link.

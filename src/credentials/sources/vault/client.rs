@@ -48,12 +48,13 @@ pub(super) struct VaultResponse {
 impl VaultClient {
     /// Reads the certificate files. Opens no connection.
     pub(super) fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
-        let VaultSettings { address, ca_file, client_certificate, namespace, .. } = settings;
+        let address = settings.address()?;
         if !address.is_tls() && !address.is_loopback() {
             return Err(VaultError::Plaintext { address: address.to_string() });
         }
-        let certificate = client_certificate.as_ref();
-        let http = outbound::Client::new(address, ca_file.as_deref(), certificate, LIMITS)?;
+        let (ca_file, certificate) = (settings.ca_file(), settings.client_certificate.as_ref());
+        let http = outbound::Client::new(&address, ca_file.as_deref(), certificate, LIMITS)?;
+        let namespace = settings.namespace();
         let namespace = namespace.as_deref().map(HeaderValue::from_str).transpose();
         let namespace =
             namespace.map_err(|source| VaultError::Namespace { source: source.into() })?;

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use http::StatusCode;
 
 use crate::{
-    credentials::{set::ValueProblems, sources::reason::SourceFailure},
+    credentials::{set::ValueProblems, settings::IncompleteVault, sources::reason::SourceFailure},
     domain::Span,
     error::BoxError,
     outbound::TlsError,
@@ -77,6 +77,9 @@ pub enum VaultError {
         /// The vault.
         address: String,
     },
+    /// There is no address, or no login.
+    #[error(transparent)]
+    Incomplete(#[from] IncompleteVault),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),

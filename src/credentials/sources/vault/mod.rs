@@ -9,10 +9,8 @@ mod auth;
 mod client;
 mod error;
 mod kv;
-mod variables;
 
 pub use error::VaultError;
-pub use variables::VaultVariables;
 
 use std::fmt;
 
@@ -126,7 +124,7 @@ impl VaultSource {
         if let (RefreshReason::CallsWait, Some((method, status))) = (reason, *refused) {
             return Err(VaultError::LoginRefused { method, status });
         }
-        let outcome = auth::login(client, &self.settings.auth, wrapped).await;
+        let outcome = auth::login(client, &self.settings.auth()?, wrapped).await;
         *refused = match &outcome {
             Err(VaultError::LoginRefused { method, status }) => Some((method, *status)),
             _ => None,
@@ -180,7 +178,7 @@ async fn keep_alive(
     };
     let renewed = match held.renew(client).await {
         Ok(Renewal::Renewed) => return Ok(false),
-        Ok(Renewal::Exhausted) => auth::login(client, &settings.auth, wrapped).await,
+        Ok(Renewal::Exhausted) => auth::login(client, &settings.auth()?, wrapped).await,
         Err(error) => Err(error),
     };
     match renewed {

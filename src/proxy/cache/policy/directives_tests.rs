@@ -1,4 +1,4 @@
-//! What directives are taken for, as a table.
+//! How directives are read, as tables.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn allow(lines: &[&str]) -> ResponseDirectives {
+fn response(lines: &[&str]) -> ResponseDirectives {
     ResponseDirectives::read(&headers(
         &lines.iter().map(|line| ("cache-control", *line)).collect::<Vec<_>>(),
     ))
@@ -24,7 +24,7 @@ fn seconds(seconds: u64) -> Option<Duration> {
 }
 
 #[test]
-fn a_number_is_digits() {
+fn a_number_is_digits_only() {
     for (line, max_age) in [
         ("max-age=3600", seconds(3600)),
         ("max-age=\"3600\"", seconds(3600)),
@@ -34,7 +34,7 @@ fn a_number_is_digits() {
         ("max-age=2147483648", seconds(2_147_483_648)),
         ("max-age=99999999999", Some(FOREVER)),
         ("max-age=99999999999999999999999999999999", Some(FOREVER)),
-        // What is no number makes a response stale.
+        // An invalid number makes a response stale.
         ("max-age='3600'", seconds(0)),
         ("max-age=-3600", seconds(0)),
         ("max-age=3600.5", seconds(0)),
@@ -43,7 +43,7 @@ fn a_number_is_digits() {
         ("max-age =3600", seconds(0)),
         ("max-age= 3600", seconds(0)),
         ("max-age", seconds(0)),
-        // What is quoted is no directive.
+        // A quoted string holds no directive.
         ("extension=\"max-age=3600\", max-age=1", seconds(1)),
         ("max-age=1, extension=\"max-age=3600\"", seconds(1)),
         ("extension=\"a\\\", max-age=3600\", max-age=1", seconds(1)),
@@ -53,79 +53,82 @@ fn a_number_is_digits() {
         ("&&&, ,=,, max-age=5", seconds(5)),
         ("x-max-age=5", None),
     ] {
-        assert_eq!(allow(&[line]).max_age, max_age, "{line}");
+        assert_eq!(response(&[line]).max_age, max_age, "{line}");
     }
-    assert_eq!(allow(&["max-age=1", "max-age=1800"]).max_age, seconds(1));
-    assert_eq!(allow(&["max-age=3600", "s-maxage=1"]).s_maxage, seconds(1));
+    assert_eq!(response(&["max-age=1", "max-age=1800"]).max_age, seconds(1));
+    assert_eq!(response(&["max-age=3600", "s-maxage=1"]).s_maxage, seconds(1));
 }
 
 #[test]
 fn flags_in_any_case_and_line() {
-    let all = allow(&["No-StOrE, PUBLIC", "must-revalidate,proxy-revalidate , must-understand"]);
+    let all = response(&["No-StOrE, PUBLIC", "must-revalidate,proxy-revalidate , must-understand"]);
     assert!(all.no_store && all.public && all.must_revalidate);
     assert!(all.proxy_revalidate && all.must_understand);
     assert!(!all.private && !all.no_cache);
-    assert!(allow(&["private"]).private && allow(&["no-cache"]).no_cache);
+    assert!(response(&["private"]).private && response(&["no-cache"]).no_cache);
 }
 
 #[test]
-fn named_fields_are_left_out_instead() {
+fn a_directive_with_field_names_is_about_those_fields_alone() {
     for line in ["no-cache=\"a, B\"", "private=\"a,b\"", "no-cache=a, private=\"b\""] {
-        let allow = allow(&[line]);
-        assert!(!allow.no_cache && !allow.private, "{line}");
-        assert_eq!(allow.not_stored, ["a", "b"], "{line}");
+        let directives = response(&[line]);
+        assert!(!directives.no_cache && !directives.private, "{line}");
+        assert_eq!(directives.not_stored, ["a", "b"], "{line}");
     }
 }
 
 #[test]
-fn what_forbids_stale() {
+fn directives_that_forbid_serving_stale() {
     for line in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=2"] {
-        assert!(allow(&[line]).never_stale(), "{line}");
+        assert!(response(&[line]).never_stale(), "{line}");
     }
-    assert!(!allow(&["max-age=2, stale-if-error=60"]).never_stale());
+    assert!(!response(&["max-age=2, stale-if-error=60"]).never_stale());
 }
 
 #[test]
-fn a_targeted_field_stands_alone() {
+fn a_targeted_field_replaces_cache_control() {
     let read = |cdn: &str| {
         ResponseDirectives::read(&headers(&[
             ("cache-control", "no-store"),
             ("cdn-cache-control", cdn),
         ]))
     };
-    let allow = read("foobar, max-age=3600");
-    assert!(allow.targeted && !allow.no_store);
-    assert_eq!(allow.max_age, seconds(3600));
+    let directives = read("foobar, max-age=3600");
+    assert!(directives.targeted && !directives.no_store);
+    assert_eq!(directives.max_age, seconds(3600));
     assert_eq!(read("max-age=99999999999").max_age, Some(FOREVER));
     assert_eq!(read("max-age=-5").max_age, seconds(0));
     assert!(read("no-store").no_store && read("private").private && read("no-cache").no_cache);
     assert!(!read("private=?0").private);
-    // Ignored as a whole: no dictionary, a number that is none, nothing in it.
+    // The whole field is ignored: an invalid dictionary, an invalid number, an empty field.
     for cdn in
         ["max-age=10000, &&&&&", "max-age=\"10000\"", "MaX-aGe=1", "max-age =1", "max-age= 1", ""]
     {
-        let allow = read(cdn);
-        assert!(!allow.targeted && allow.no_store && allow.max_age.is_none(), "{cdn}");
+        let directives = read(cdn);
+        assert!(
+            !directives.targeted && directives.no_store && directives.max_age.is_none(),
+            "{cdn}"
+        );
     }
 }
 
 #[test]
-fn what_callers_ask() {
-    let ask = |line: &str| RequestDirectives::read(&headers(&[("cache-control", line)]));
-    assert_eq!(ask("nothing-to-see-here"), RequestDirectives::default());
-    assert!(ask("no-cache").no_cache && ask("No-Store").no_store);
-    assert!(ask("only-if-cached").only_if_cached);
-    assert_eq!(ask("max-age=0").max_age, seconds(0));
-    assert_eq!(ask("min-fresh=20").min_fresh, seconds(20));
-    assert_eq!(ask("max-stale").max_stale, Some(FOREVER));
-    assert_eq!(ask("max-stale=10").max_stale, seconds(10));
-    assert_eq!(ask("stale-if-error=10").stale_if_error, seconds(10));
+fn what_callers_request() {
+    let request = |line: &str| RequestDirectives::read(&headers(&[("cache-control", line)]));
+    assert_eq!(request("nothing-to-see-here"), RequestDirectives::default());
+    assert!(request("no-cache").no_cache && request("No-Store").no_store);
+    assert!(request("only-if-cached").only_if_cached);
+    assert_eq!(request("max-age=0").max_age, seconds(0));
+    assert_eq!(request("min-fresh=20").min_fresh, seconds(20));
+    assert_eq!(request("max-stale").max_stale, Some(FOREVER));
+    assert_eq!(request("max-stale=10").max_stale, seconds(10));
+    assert_eq!(request("stale-if-error=10").stale_if_error, seconds(10));
 }
 
 proptest! {
-    /// Whatever stands in the field, reading it ends and finds nothing that is not there.
+    /// Any bytes in the field can be read.
     #[test]
-    fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn any_field_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         let Ok(value) = http::HeaderValue::from_bytes(&bytes) else { return Ok(()) };
         let mut headers = HeaderMap::new();
         headers.append(header::CACHE_CONTROL, value.clone());
@@ -141,10 +144,10 @@ proptest! {
         upper in any::<bool>(),
         count in 0usize..5,
     ) {
-        let expected = allow(&["public, max-age=60, must-revalidate, s-maxage=5"]);
+        let expected = response(&["public, max-age=60, must-revalidate, s-maxage=5"]);
         parts.insert(count, "");
         let line = parts.join(" ,\t");
         let line = if upper { line.to_ascii_uppercase() } else { line };
-        prop_assert_eq!(allow(&[&line]), expected);
+        prop_assert_eq!(response(&[&line]), expected);
     }
 }

@@ -1,15 +1,15 @@
-//! Which of a request's fields the cache heeds, found in one pass.
+//! Which of the fields that matter to the cache a request has.
 //!
-//! Every hit comes through here, and hardly a request has one of them. So the few names that are
-//! there are looked at once, and no field is looked up that is not.
+//! Every hit passes here, and few requests have any of these fields. One pass over the names is cheaper
+//! than a lookup for each field.
 
 use http::HeaderMap;
 
-/// The fields a request has, of those that the cache heeds.
+/// The fields of a request that matter to the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::proxy::cache) struct Fields(u8);
+pub(in crate::proxy::cache) struct RequestFields(u8);
 
-impl Fields {
+impl RequestFields {
     pub(in crate::proxy::cache) fn of(request: &HeaderMap) -> Self {
         let found = request.keys().fold(0, |found, name| {
             found
@@ -25,28 +25,28 @@ impl Fields {
         Self(found)
     }
 
-    /// Whether it says what it wants of the cache.
-    pub(in crate::proxy::cache) fn ask(self) -> bool {
+    /// `Cache-Control`.
+    pub(in crate::proxy::cache) fn has_cache_control(self) -> bool {
         self.has(CACHE_CONTROL)
     }
 
-    /// Whether a caller proves with it who they are to the upstream (RFC 9111 §3.5).
-    pub(in crate::proxy::cache) fn are_authorized(self) -> bool {
+    /// `Authorization`: the response may be for this caller alone (RFC 9111 §3.5).
+    pub(in crate::proxy::cache) fn has_authorization(self) -> bool {
         self.has(AUTHORIZATION)
     }
 
-    /// Whether it wants a part.
-    pub(in crate::proxy::cache) fn want_part(self) -> bool {
+    /// `Range`.
+    pub(in crate::proxy::cache) fn has_range(self) -> bool {
         self.has(RANGE)
     }
 
-    /// Whether it has a condition that the cache answers (RFC 9111 §4.3.2).
-    pub(in crate::proxy::cache) fn are_conditional(self) -> bool {
+    /// A condition that the cache evaluates (RFC 9111 §4.3.2).
+    pub(in crate::proxy::cache) fn has_condition(self) -> bool {
         self.has(CONDITION)
     }
 
-    /// Whether it has a condition that only the upstream may answer (RFC 9111 §4.3.2).
-    pub(in crate::proxy::cache) fn are_for_upstream(self) -> bool {
+    /// A condition that only the upstream may evaluate (RFC 9111 §4.3.2).
+    pub(in crate::proxy::cache) fn has_condition_for_upstream(self) -> bool {
         self.has(CONDITION_FOR_UPSTREAM)
     }
 
@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn each_field_is_found_among_others() {
-        type Question = fn(Fields) -> bool;
+        type Question = fn(RequestFields) -> bool;
         let questions: [Question; 5] = [
-            Fields::ask,
-            Fields::are_authorized,
-            Fields::want_part,
-            Fields::are_conditional,
-            Fields::are_for_upstream,
+            RequestFields::has_cache_control,
+            RequestFields::has_authorization,
+            RequestFields::has_range,
+            RequestFields::has_condition,
+            RequestFields::has_condition_for_upstream,
         ];
         for (name, found) in [
             ("cache-control", 0),
@@ -92,11 +92,11 @@ mod tests {
             for name in ["host", name, "user-agent"] {
                 request.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
             }
-            let fields = Fields::of(&request);
+            let fields = RequestFields::of(&request);
             for (at, question) in questions.iter().enumerate() {
                 assert_eq!(question(fields), at == found, "{name} {at}");
             }
         }
-        assert_eq!(Fields::of(&HeaderMap::new()), Fields::default());
+        assert_eq!(RequestFields::of(&HeaderMap::new()), RequestFields::default());
     }
 }

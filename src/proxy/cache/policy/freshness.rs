@@ -1,7 +1,7 @@
-//! How old a response is, and how long it is fresh (RFC 9111 §4.2).
+//! The age of a response and its freshness lifetime (RFC 9111 §4.2).
 //!
-//! Ages grow by the monotonic clock, so a wall clock that jumps changes nothing that is stored. The
-//! wall clock is read once, when a response arrives, to compare it with the upstream's `Date`.
+//! Ages grow with the monotonic clock, so a jump of the wall clock does not change them. The wall clock
+//! is read once, when a response arrives, for the comparison with `Date`.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,58 +14,64 @@ use super::{
 };
 use crate::proxy::cache::settings::Rule;
 
-/// When a response was asked for and when its head arrived.
+/// When a request was sent and when the head of its response arrived (RFC 9111 §4.2.3).
 #[derive(Clone, Copy, Debug)]
-pub(in crate::proxy::cache) struct Times {
-    pub(in crate::proxy::cache) asked: Instant,
-    pub(in crate::proxy::cache) answered: Instant,
+pub(in crate::proxy::cache) struct ResponseTimes {
+    pub(in crate::proxy::cache) request: Instant,
+    pub(in crate::proxy::cache) response: Instant,
+    /// The time of day at `response`.
     pub(in crate::proxy::cache) wall: SystemTime,
 }
 
-/// How old a stored response is, and how long it is fresh.
+/// The age of a stored response and its freshness lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy::cache) struct Freshness {
     lifetime: Duration,
     initial_age: Duration,
-    since: Instant,
+    received: Instant,
 }
 
 impl Freshness {
     pub(in crate::proxy::cache) fn new(
         lifetime: Duration,
         initial_age: Duration,
-        since: Instant,
+        received: Instant,
     ) -> Self {
-        Self { lifetime, initial_age, since }
+        Self { lifetime, initial_age, received }
+    }
+
+    /// How long the response has been stored.
+    pub(in crate::proxy::cache) fn resident(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.received)
     }
 
     /// `current_age` (RFC 9111 §4.2.3).
     pub(in crate::proxy::cache) fn age(&self, now: Instant) -> Duration {
-        self.initial_age.saturating_add(now.saturating_duration_since(self.since))
+        self.initial_age.saturating_add(self.resident(now))
     }
 
-    /// For how long it is fresh yet: `None` once it is stale.
+    /// How long it will stay fresh. `None` if it is stale.
     pub(in crate::proxy::cache) fn left(&self, now: Instant) -> Option<Duration> {
         let left = self.lifetime.saturating_sub(self.age(now));
         (!left.is_zero()).then_some(left)
     }
 
-    /// For how long it has been stale: zero while it is fresh.
+    /// How long it has been stale. Zero while it is fresh.
     pub(in crate::proxy::cache) fn stale_for(&self, now: Instant) -> Duration {
         self.age(now).saturating_sub(self.lifetime)
     }
 }
 
 /// `corrected_initial_age` (RFC 9111 §4.2.3).
-pub(in crate::proxy::cache) fn initial_age(headers: &HeaderMap, times: Times) -> Duration {
+pub(in crate::proxy::cache) fn initial_age(headers: &HeaderMap, times: ResponseTimes) -> Duration {
     let apparent = http_date::read(headers, &header::DATE)
         .and_then(|date| times.wall.duration_since(date).ok())
         .unwrap_or_default();
-    let delay = times.answered.saturating_duration_since(times.asked);
+    let delay = times.response.saturating_duration_since(times.request);
     apparent.max(age_field(headers).saturating_add(delay))
 }
 
-/// `Age` (RFC 9111 §5.1): the first member counts, and what is no number is not there.
+/// `Age` (RFC 9111 §5.1). The first member counts; an invalid number counts as zero.
 fn age_field(headers: &HeaderMap) -> Duration {
     let first = headers
         .get(header::AGE)
@@ -79,63 +85,62 @@ fn age_field(headers: &HeaderMap) -> Duration {
     }
 }
 
-/// Where a lifetime comes from.
+/// A freshness lifetime and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy::cache) enum Lifetime {
-    /// The response states it; it counts from when the response was made.
+    /// The response states it. It counts from the response's generation.
     Stated(Duration),
-    /// The rule sets it; it counts from when the response arrived, so that a clock of the upstream
-    /// that is behind ours does not turn the rule off.
+    /// The rule sets it. It counts from the response's arrival, so that an upstream clock that is slow
+    /// does not cancel the rule.
     FromRule(Duration),
-    /// A tenth of the time since the last change.
-    Guessed(Duration),
+    /// A tenth of the time since `Last-Modified`.
+    Heuristic(Duration),
     /// Nothing says how long it is fresh.
     Unknown,
 }
 
-/// `freshness_lifetime` (RFC 9111 §4.2.1, §4.2.2), with the rule's `ttl` before a guess.
+/// `freshness_lifetime` (RFC 9111 §4.2.1, §4.2.2). The rule's `ttl` comes before the heuristic.
 pub(in crate::proxy::cache) fn lifetime(
     status: StatusCode,
     headers: &HeaderMap,
-    allow: &ResponseDirectives,
+    directives: &ResponseDirectives,
     rule: &Rule,
     wall: SystemTime,
 ) -> Lifetime {
-    if let Some(stated) = allow.s_maxage.or(allow.max_age) {
+    if let Some(stated) = directives.s_maxage.or(directives.max_age) {
         return Lifetime::Stated(stated);
     }
-    if headers.contains_key(header::EXPIRES) && !allow.targeted {
-        let made = http_date::read(headers, &header::DATE).unwrap_or(wall);
+    let date = || http_date::read(headers, &header::DATE).unwrap_or(wall);
+    if headers.contains_key(header::EXPIRES) && !directives.targeted {
         let expires = http_date::read(headers, &header::EXPIRES);
-        let stated = expires.and_then(|expires| expires.duration_since(made).ok());
+        let stated = expires.and_then(|expires| expires.duration_since(date()).ok());
         return Lifetime::Stated(stated.unwrap_or_default());
     }
     let by_rule = match status.as_u16() {
-        200 => rule.ttl,
-        404 | 410 => rule.negative_ttl,
+        200 => *rule.ttl,
+        404 | 410 => *rule.negative_ttl,
         _ => Duration::ZERO,
     };
     if !by_rule.is_zero() {
         return Lifetime::FromRule(by_rule);
     }
-    if rule.heuristic && (is_heuristically_cacheable(status) || allow.public) {
-        let made = http_date::read(headers, &header::DATE).unwrap_or(wall);
+    if rule.is_heuristic() && (is_heuristically_cacheable(status) || directives.public) {
         let changed = http_date::read(headers, &header::LAST_MODIFIED);
-        if let Some(since) = changed.and_then(|changed| made.duration_since(changed).ok()) {
-            return Lifetime::Guessed((since / 10).min(LONGEST_GUESS));
+        if let Some(since) = changed.and_then(|changed| date().duration_since(changed).ok()) {
+            return Lifetime::Heuristic((since / 10).min(LONGEST_HEURISTIC));
         }
     }
     Lifetime::Unknown
 }
 
-/// RFC 9110 §15.1, without 206: how long a part is fresh is not guessed.
+/// RFC 9110 §15.1. 206 is left out: the cache does not guess a lifetime for a partial response.
 pub(in crate::proxy::cache) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// RFC 9111 §4.2.2 leaves the bound to the cache; a day is what it gives as the time after which a
-/// guess was once to be warned of.
-const LONGEST_GUESS: Duration = Duration::from_hours(24);
+/// RFC 9111 §4.2.2 leaves the bound to the cache. A day is the age from which RFC 7234 §5.5.4 had a
+/// cache warn of a heuristic lifetime.
+const LONGEST_HEURISTIC: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 #[path = "freshness_tests.rs"]

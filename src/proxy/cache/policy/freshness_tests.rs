@@ -1,9 +1,10 @@
-//! Freshness against the arithmetic of RFC 9111 §4.2, done in whole seconds.
+//! Freshness compared with a model of RFC 9111 §4.2 in whole seconds.
 
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Span;
 
 fn at(seconds: i64) -> SystemTime {
     let base = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
@@ -24,7 +25,7 @@ fn dated(fields: &[(&HeaderName, Option<i64>)]) -> HeaderMap {
 }
 
 fn rule(ttl: u64, heuristic: bool) -> Rule {
-    Rule { ttl: Duration::from_secs(ttl), heuristic, ..Rule::default() }
+    Rule { ttl: Span::from_secs(ttl), heuristic: Some(heuristic), ..Rule::default() }
 }
 
 fn lifetime_of(status: u16, headers: &HeaderMap, rule: &Rule) -> Lifetime {
@@ -35,7 +36,7 @@ fn lifetime_of(status: u16, headers: &HeaderMap, rule: &Rule) -> Lifetime {
 #[tokio::test(start_paused = true)]
 async fn age_fields() {
     let now = Instant::now();
-    let times = Times { asked: now, answered: now, wall: at(0) };
+    let times = ResponseTimes { request: now, response: now, wall: at(0) };
     for (lines, age) in [
         (&["30"][..], 30),
         (&["abc"], 0),
@@ -60,12 +61,12 @@ async fn age_fields() {
 }
 
 #[test]
-fn what_states_a_lifetime_comes_first() {
+fn a_stated_lifetime_comes_before_the_rule_and_the_rule_before_the_heuristic() {
     let second = Duration::from_secs;
     let mut headers = dated(&[(&header::DATE, Some(0)), (&header::LAST_MODIFIED, Some(-100_000))]);
     assert_eq!(lifetime_of(200, &headers, &rule(0, false)), Lifetime::Unknown);
-    assert_eq!(lifetime_of(200, &headers, &rule(0, true)), Lifetime::Guessed(second(10_000)));
-    assert_eq!(lifetime_of(404, &headers, &rule(0, true)), Lifetime::Guessed(second(10_000)));
+    assert_eq!(lifetime_of(200, &headers, &rule(0, true)), Lifetime::Heuristic(second(10_000)));
+    assert_eq!(lifetime_of(404, &headers, &rule(0, true)), Lifetime::Heuristic(second(10_000)));
     assert_eq!(lifetime_of(403, &headers, &rule(0, true)), Lifetime::Unknown);
     assert_eq!(lifetime_of(200, &headers, &rule(60, true)), Lifetime::FromRule(second(60)));
     assert_eq!(lifetime_of(500, &headers, &rule(60, false)), Lifetime::Unknown);
@@ -82,17 +83,17 @@ fn what_states_a_lifetime_comes_first() {
 }
 
 #[test]
-fn a_guess_has_a_bound() {
+fn a_heuristic_lifetime_is_bounded() {
     let headers = dated(&[(&header::LAST_MODIFIED, Some(-1_000_000_000))]);
-    assert_eq!(lifetime_of(200, &headers, &rule(0, true)), Lifetime::Guessed(LONGEST_GUESS));
+    assert_eq!(lifetime_of(200, &headers, &rule(0, true)), Lifetime::Heuristic(LONGEST_HEURISTIC));
     let future = dated(&[(&header::LAST_MODIFIED, Some(1_000))]);
     assert_eq!(lifetime_of(200, &future, &rule(0, true)), Lifetime::Unknown);
 }
 
 proptest! {
-    /// Fresh, age and staleness are those of the RFC, whatever the two clocks show.
+    /// Age, remaining freshness and staleness equal the model's, whatever both clocks show.
     #[test]
-    fn fresh_as_the_rfc_says(
+    fn freshness_equals_the_model(
         date in proptest::option::of(-5_000i64..5_000),
         expires in proptest::option::of(-5_000i64..5_000),
         max_age in proptest::option::of(0u64..5_000),
@@ -120,17 +121,17 @@ proptest! {
 
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
-        let asked = Instant::now();
-        let answered = asked + Duration::from_secs(delay);
-        let times = Times { asked, answered, wall: at(0) };
+        let request = Instant::now();
+        let response = request + Duration::from_secs(delay);
+        let times = ResponseTimes { request, response, wall: at(0) };
         let lifetime = match lifetime_of(200, &headers, &rule(0, false)) {
             Lifetime::Stated(lifetime) => Some(lifetime),
             _ => None,
         };
         prop_assert_eq!(lifetime.map(|l| i64::try_from(l.as_secs()).unwrap()), lifetime_model);
         if let (Some(lifetime), Some(model)) = (lifetime, lifetime_model) {
-            let freshness = Freshness::new(lifetime, initial_age(&headers, times), answered);
-            let now = answered + Duration::from_secs(resident);
+            let freshness = Freshness::new(lifetime, initial_age(&headers, times), response);
+            let now = response + Duration::from_secs(resident);
             let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap();
             prop_assert_eq!(seconds(freshness.age(now)), age_model);
             prop_assert_eq!(freshness.left(now).is_some(), age_model < model);

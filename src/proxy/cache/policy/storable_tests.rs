@@ -1,11 +1,12 @@
-//! What may be stored, as a table.
+//! Which responses may be stored, as tables.
 
 use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::*;
+use crate::domain::Span;
 
-fn decide(
+fn decided(
     status: u16,
     authorized: bool,
     rule: &Rule,
@@ -16,17 +17,17 @@ fn decide(
         headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }
     let now = Instant::now();
-    let times = Times { asked: now, answered: now, wall: SystemTime::UNIX_EPOCH };
-    terms(StatusCode::from_u16(status).unwrap(), &headers, authorized, rule, times)
+    let times = ResponseTimes { request: now, response: now, wall: SystemTime::UNIX_EPOCH };
+    decide(StatusCode::from_u16(status).unwrap(), &headers, authorized, rule, times)
 }
 
-/// No freshness of its own, and no staleness allowed.
+/// Gives no freshness and allows no staleness.
 fn strict() -> Rule {
-    Rule { ttl: Duration::ZERO, stale_if_error: Duration::ZERO, ..Rule::default() }
+    Rule { ttl: Span::from_secs(0), stale_if_error: Span::from_secs(0), ..Rule::default() }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_upstream_says_against_it_wins() {
+async fn the_upstream_may_forbid_storing() {
     let fresh = ("cache-control", "max-age=60");
     for (status, authorized, lines, reason) in [
         (200, false, &[fresh][..], None),
@@ -40,7 +41,7 @@ async fn what_the_upstream_says_against_it_wins() {
         (206, false, &[fresh], None),
         (206, false, &[("etag", "\"a\"")], Some("partial")),
         (304, false, &[fresh], Some("not-modified")),
-        // Any status that states how long it is fresh.
+        // Any status with a stated lifetime.
         (299, false, &[fresh], None),
         (404, false, &[fresh], None),
         (500, false, &[fresh], None),
@@ -59,7 +60,7 @@ async fn what_the_upstream_says_against_it_wins() {
         (200, true, &[fresh, ("cache-control", "must-revalidate")], None),
         (200, true, &[("cache-control", "s-maxage=60")], None),
         (200, true, &[fresh, ("cache-control", "proxy-revalidate")], Some("authorization")),
-        // Nothing to serve, and nothing to ask with.
+        // Never fresh, and no validator.
         (200, false, &[], Some("no-freshness")),
         (200, false, &[("cache-control", "max-age=0")], Some("no-freshness")),
         (200, false, &[("cache-control", "no-cache, max-age=60")], Some("no-cache")),
@@ -69,17 +70,17 @@ async fn what_the_upstream_says_against_it_wins() {
         (404, false, &[("etag", "\"a\"")], Some("no-freshness")),
         (200, false, &[fresh, ("set-cookie", "a=b")], None),
     ] {
-        let decided = decide(status, authorized, &strict(), lines);
-        assert_eq!(decided.err(), reason, "{status} {authorized} {lines:?}");
+        let result = decided(status, authorized, &strict(), lines);
+        assert_eq!(result.err(), reason, "{status} {authorized} {lines:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_rule_adds() {
-    let rule = Rule { negative_ttl: Duration::from_secs(5), ..Rule::default() };
+async fn the_rule_gives_a_lifetime_where_the_response_states_none() {
+    let rule = Rule { negative_ttl: Span::from_secs(5), ..Rule::default() };
     let left = |status, lines: &[(&'static str, &str)]| {
-        let terms = decide(status, false, &rule, lines)?;
-        Ok(terms.freshness.left(Instant::now()).map_or(0, |left| left.as_secs()))
+        let policy = decided(status, false, &rule, lines)?;
+        Ok(policy.freshness.left(Instant::now()).map_or(0, |left| left.as_secs()))
     };
     assert_eq!(left(200, &[]), Ok(60));
     assert_eq!(left(404, &[]), Ok(5));
@@ -88,27 +89,27 @@ async fn what_the_rule_adds() {
     assert_eq!(left(500, &[]), Err("no-freshness"));
     assert_eq!(left(302, &[]), Err("status"));
     assert_eq!(left(200, &[("cache-control", "max-age=7")]), Ok(7));
-    // A session is one caller's unless the upstream says otherwise.
+    // A session belongs to one caller.
     assert_eq!(left(200, &[("set-cookie", "a=b")]), Err("set-cookie"));
-    // The rule counts from arrival: a clock that is behind does not turn it off.
-    let terms = decide(200, false, &rule, &[("age", "3600")]).unwrap();
-    assert_eq!(terms.freshness.left(Instant::now()), Some(Duration::from_mins(1)));
-    assert_eq!(terms.freshness.age(Instant::now()), Duration::from_hours(1));
+    // The rule counts from the arrival: a slow upstream clock does not cancel it.
+    let policy = decided(200, false, &rule, &[("age", "3600")]).unwrap();
+    assert_eq!(policy.freshness.left(Instant::now()), Some(Duration::from_mins(1)));
+    assert_eq!(policy.freshness.age(Instant::now()), Duration::from_hours(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_long_it_is_kept() {
-    let rule = Rule { stale_if_error: Duration::from_mins(10), ..Rule::default() };
-    let terms = |rule: &Rule, value: &str| {
+async fn retention_covers_freshness_and_every_use_while_stale() {
+    let rule = Rule { stale_if_error: Span::from_secs(600), ..Rule::default() };
+    let policy = |rule: &Rule, value: &str| {
         let validator = ("etag", "\"a\"");
         let lines = [("cache-control", value), validator];
         let lines = if value.contains("x-bare") { &lines[..1] } else { &lines };
-        decide(200, false, rule, lines).unwrap()
+        decided(200, false, rule, lines).unwrap()
     };
     let of = |rule: &Rule, value: &str| {
-        let terms = terms(rule, value);
-        let (revalidate, error) = (terms.stale_while_revalidate, terms.stale_if_error);
-        (revalidate.as_secs(), error.as_secs(), terms.keep.as_secs())
+        let policy = policy(rule, value);
+        let (revalidate, error) = (policy.stale_while_revalidate, policy.stale_if_error);
+        (revalidate.as_secs(), error.as_secs(), policy.retention.as_secs())
     };
     assert_eq!(of(&rule, "max-age=60, x-bare"), (0, 600, 660));
     assert_eq!(of(&strict(), "max-age=60, x-bare"), (0, 0, 60));
@@ -116,16 +117,16 @@ async fn how_long_it_is_kept() {
     assert_eq!(of(&rule, "max-age=60, stale-if-error=5, x-bare"), (0, 5, 65));
     assert_eq!(of(&rule, "max-age=60, stale-while-revalidate=7"), (7, 600, 660));
     for never in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
-        let terms = terms(&rule, &format!("max-age=60, stale-if-error=99, {never}"));
-        let allowed = (terms.stale_while_revalidate, terms.stale_if_error);
+        let policy = policy(&rule, &format!("max-age=60, stale-if-error=99, {never}"));
+        let allowed = (policy.stale_while_revalidate, policy.stale_if_error);
         assert_eq!(
-            (terms.never_stale, allowed),
+            (policy.never_stale, allowed),
             (true, (Duration::ZERO, Duration::ZERO)),
             "{never}"
         );
     }
-    // An error never stands in for anything.
-    let error = decide(500, false, &rule, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
-    assert_eq!(error.unwrap().keep, Duration::from_mins(1));
+    // A stored error is not kept beyond its freshness.
+    let error = decided(500, false, &rule, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+    assert_eq!(error.unwrap().retention, Duration::from_mins(1));
     assert_eq!(of(&rule, "max-age=99999999999").2, FOREVER.as_secs());
 }

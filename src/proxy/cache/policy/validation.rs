@@ -1,17 +1,18 @@
-//! Conditional requests: those of callers, answered from memory, and the cache's own (RFC 9110 §13).
+//! Conditional requests (RFC 9110 §13): those of callers, which the cache evaluates, and its own, which
+//! validate a stored response at the upstream (RFC 9111 §4.3).
 
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::http_date;
+use super::{http_date, list};
 
-/// What tells one state of an object from another.
+/// The validators of a stored response.
 #[derive(Clone, Debug, Default)]
 pub(in crate::proxy::cache) struct Validators {
     etag: Option<HeaderValue>,
     last_modified: Option<(SystemTime, HeaderValue)>,
-    /// Stands in for `Last-Modified` where that is missing (RFC 9111 §4.3.2).
+    /// Replaces a missing `Last-Modified` (RFC 9111 §4.3.2).
     date: Option<SystemTime>,
 }
 
@@ -26,14 +27,14 @@ impl Validators {
         }
     }
 
-    /// Whether the upstream can be asked if the object still is what it was.
-    pub(in crate::proxy::cache) fn can_ask(&self) -> bool {
+    /// Whether the upstream can validate the stored response.
+    pub(in crate::proxy::cache) fn can_validate(&self) -> bool {
         self.etag.is_some() || self.last_modified.is_some()
     }
 
-    /// Makes a request ask for the object only if it changed (RFC 9111 §4.3.1). The caller's own
-    /// conditions go: they are answered when the object is known.
-    pub(in crate::proxy::cache) fn ask(&self, request: &mut HeaderMap) {
+    /// Makes a request conditional (RFC 9111 §4.3.1). It replaces the caller's own conditions, which the
+    /// cache evaluates afterwards.
+    pub(in crate::proxy::cache) fn make_conditional(&self, request: &mut HeaderMap) {
         for name in CONDITIONS {
             request.remove(name);
         }
@@ -45,21 +46,29 @@ impl Validators {
         }
     }
 
-    /// Whether a 304 is about this object (RFC 9111 §4.3.4): it names no other validator.
-    pub(in crate::proxy::cache) fn confirmed_by(&self, not_modified: &HeaderMap) -> bool {
-        let told = Self::read(not_modified);
-        match (&told.etag, &self.etag) {
-            (Some(told), Some(ours)) => weakly_equal(told.as_bytes(), ours.as_bytes()),
+    /// Whether a response, a 304 as a rule, is about the stored response (RFC 9111 §4.3.4): it has no
+    /// other validator.
+    pub(in crate::proxy::cache) fn match_response(&self, response: &HeaderMap) -> bool {
+        let theirs = Self::read(response);
+        match (&theirs.etag, &self.etag) {
+            (Some(theirs), Some(ours)) => weakly_equal(theirs.as_bytes(), ours.as_bytes()),
             (Some(_), None) => false,
-            (None, _) => match (&told.last_modified, &self.last_modified) {
-                (Some((told, _)), Some((ours, _))) => told == ours,
+            (None, _) => match (&theirs.last_modified, &self.last_modified) {
+                (Some((theirs, _)), Some((ours, _))) => theirs == ours,
                 (Some(_), None) => false,
                 (None, _) => true,
             },
         }
     }
 
-    /// Whether a caller that sends these conditions has the object already (RFC 9111 §4.3.2).
+    /// Whether the response to a HEAD is about the stored response, whose body has `length` bytes
+    /// (RFC 9111 §4.3.5).
+    pub(in crate::proxy::cache) fn match_head(&self, head: &HeaderMap, length: usize) -> bool {
+        let theirs = head.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        theirs.is_none_or(|theirs| theirs.parse() == Ok(length)) && self.match_response(head)
+    }
+
+    /// Whether a request's conditions make the answer a 304 (RFC 9111 §4.3.2).
     pub(in crate::proxy::cache) fn not_modified_for(&self, request: &HeaderMap) -> bool {
         if request.contains_key(header::IF_NONE_MATCH) {
             return request
@@ -74,8 +83,9 @@ impl Validators {
         changed.is_some_and(|changed| changed <= since)
     }
 
-    /// Whether the range a caller asks for is of this very object (RFC 9110 §13.1.5).
-    pub(in crate::proxy::cache) fn in_range(&self, if_range: &HeaderValue) -> bool {
+    /// Whether `If-Range`, if the request has one, is true (RFC 9110 §13.1.5).
+    pub(in crate::proxy::cache) fn allow_range(&self, request: &HeaderMap) -> bool {
+        let Some(if_range) = request.get(header::IF_RANGE) else { return true };
         let asked = if_range.as_bytes().trim_ascii();
         let is_strong = |tag: &[u8]| tag.starts_with(b"\"");
         if let Some(etag) = self.etag.as_ref().filter(|tag| is_strong(tag.as_bytes()))
@@ -83,7 +93,7 @@ impl Validators {
         {
             return etag.as_bytes() == asked;
         }
-        // A date is a strong validator only if the object was a second old when it was sent (§8.8.2.2).
+        // A date is a strong validator only if it is a second before `Date` (RFC 9110 §8.8.2.2).
         let strong = self.last_modified.as_ref().filter(|(changed, _)| {
             self.date
                 .and_then(|date| date.duration_since(*changed).ok())
@@ -92,13 +102,13 @@ impl Validators {
         strong.is_some_and(|(_, value)| value.as_bytes() == asked)
     }
 
-    /// Whether one of a list of entity tags, or `*`, is this object's.
+    /// Whether a list of entity tags, or `*`, includes the stored response's.
     fn matches(&self, list: &[u8]) -> bool {
         if list.trim_ascii() == b"*" {
             return true;
         }
         let Some(ours) = &self.etag else { return false };
-        entity_tags(list).any(|tag| weakly_equal(tag, ours.as_bytes()))
+        list::members(list, false).any(|tag| weakly_equal(tag, ours.as_bytes()))
     }
 }
 
@@ -111,28 +121,28 @@ fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// Splits `"a", W/"b"` at the commas outside the quotes: a tag may hold one.
-fn entity_tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = list;
-    std::iter::from_fn(move || {
-        loop {
-            if rest.is_empty() {
-                return None;
-            }
-            let mut quoted = false;
-            let end = rest.iter().position(|byte| {
-                quoted ^= *byte == b'"';
-                *byte == b',' && !quoted
-            });
-            let at = end.unwrap_or(rest.len());
-            let tag = rest.get(..at).unwrap_or_default().trim_ascii();
-            rest = rest.get(at + 1..).unwrap_or_default();
-            if !tag.is_empty() {
-                return Some(tag);
-            }
+/// The fields of a stored response after a 304 or HEAD response (RFC 9111 §3.2).
+pub(in crate::proxy::cache) fn updated_fields(
+    stored: &HeaderMap,
+    response: &HeaderMap,
+) -> HeaderMap {
+    let mut headers = stored.clone();
+    for name in response.keys().filter(|name| !DESCRIBES_BODY.contains(name)) {
+        headers.remove(name);
+        for value in response.get_all(name) {
+            headers.append(name.clone(), value.clone());
         }
-    })
+    }
+    headers
 }
+
+/// Fields that describe the stored bytes, so a 304 neither has nor changes them (RFC 9111 §3.2).
+pub(in crate::proxy::cache) const DESCRIBES_BODY: [HeaderName; 4] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::TRANSFER_ENCODING,
+];
 
 const CONDITIONS: [HeaderName; 4] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE];
@@ -157,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_conditions() {
+    fn a_callers_conditions_are_evaluated() {
         for (stored, asked, not_modified) in [
             (&[("etag", "\"a\"")][..], &[("if-none-match", "\"a\"")][..], true),
             (&[("etag", "W/\"a\"")], &[("if-none-match", "\"a\"")], true),
@@ -171,7 +181,7 @@ mod tests {
             (&[("etag", "\"a\"")], &[("if-none-match", "*")], true),
             (&[("etag", "\"a\"")], &[], false),
             (&[], &[("if-none-match", "\"a\"")], false),
-            // `If-None-Match` stands before `If-Modified-Since`.
+            // `If-None-Match` comes before `If-Modified-Since`.
             (
                 &[("etag", "\"a\""), ("last-modified", EARLIER)],
                 &[("if-none-match", "\"b\""), ("if-modified-since", LATER)],
@@ -193,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_304_must_name_no_other_validator() {
+    fn a_304_with_another_validator_confirms_nothing() {
         for (stored, told, confirmed) in [
             (&[("etag", "\"a\"")][..], &[("etag", "\"a\"")][..], true),
             (&[("etag", "\"a\"")], &[("etag", "W/\"a\"")], true),
@@ -204,13 +214,13 @@ mod tests {
             (&[("last-modified", EARLIER)], &[("last-modified", LATER)], false),
             (&[("last-modified", EARLIER)], &[], true),
         ] {
-            let confirmed_by = validators(stored).confirmed_by(&headers(told));
-            assert_eq!(confirmed_by, confirmed, "{stored:?} {told:?}");
+            let matches = validators(stored).match_response(&headers(told));
+            assert_eq!(matches, confirmed, "{stored:?} {told:?}");
         }
     }
 
     #[test]
-    fn a_range_is_of_one_state() {
+    fn if_range_needs_a_strong_validator() {
         for (stored, if_range, same) in [
             (&[("etag", "\"a\"")][..], "\"a\"", true),
             (&[("etag", "\"a\"")], "\"b\"", false),
@@ -222,18 +232,18 @@ mod tests {
             (&[("last-modified", EARLIER)], EARLIER, false),
             (&[], "\"a\"", false),
         ] {
-            let if_range = HeaderValue::from_str(if_range).unwrap();
-            assert_eq!(validators(stored).in_range(&if_range), same, "{stored:?} {if_range:?}");
+            let request = headers(&[("if-range", if_range)]);
+            assert_eq!(validators(stored).allow_range(&request), same, "{stored:?} {if_range:?}");
         }
     }
 
     #[test]
-    fn the_caches_own_question_replaces_the_callers() {
+    fn the_caches_own_condition_replaces_the_callers() {
         let mut request =
             headers(&[("if-none-match", "\"x\""), ("range", "bytes=0-1"), ("a", "1")]);
         let stored = validators(&[("etag", "W/\"a\""), ("last-modified", EARLIER)]);
-        assert!(stored.can_ask() && !Validators::default().can_ask());
-        stored.ask(&mut request);
+        assert!(stored.can_validate() && !Validators::default().can_validate());
+        stored.make_conditional(&mut request);
         assert_eq!(request.get(header::IF_NONE_MATCH).unwrap(), "W/\"a\"");
         assert_eq!(request.get(header::IF_MODIFIED_SINCE).unwrap(), EARLIER);
         assert!(!request.contains_key(header::RANGE) && request.contains_key("a"));

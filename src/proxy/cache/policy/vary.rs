@@ -1,19 +1,19 @@
-//! Which variant of an object answers which request (RFC 9111 §4.1).
+//! Which stored variant answers which request (RFC 9111 §4.1).
 //!
-//! Selecting fields are compared in a normal form, so that callers who write the same wish
-//! differently share a variant. The normal form only drops what has no meaning: space around
-//! commas, the split over several lines, and for the negotiation fields also case and order.
+//! The fields that `Vary` names are compared in a normal form, so that callers who write the same
+//! preference differently share a variant. The normal form drops what has no meaning: space around
+//! commas, the split over several lines and, for negotiation fields, case and order.
 
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, header};
 
-/// What a response says it varies by.
+/// The fields that a response varies by.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::proxy::cache) struct Varies(Vec<HeaderName>);
+pub(in crate::proxy::cache) struct VaryFields(Vec<HeaderName>);
 
-impl Varies {
-    /// `None` if it varies by something that no request shows: `*`, or what is no field name.
+impl VaryFields {
+    /// `None` if `Vary` has `*` or an invalid field name: no request selects such a response.
     pub(in crate::proxy::cache) fn read(headers: &HeaderMap) -> Option<Self> {
         let mut names = Vec::new();
         for value in headers.get_all(header::VARY) {
@@ -30,8 +30,7 @@ impl Varies {
                 }
             }
         }
-        // What is encoded for one caller is not for one who cannot decode it, whether or not the
-        // upstream says so.
+        // Not every caller can decode an encoded response, even if the upstream does not vary by it.
         if headers.contains_key(header::CONTENT_ENCODING)
             && !names.contains(&header::ACCEPT_ENCODING)
         {
@@ -40,8 +39,8 @@ impl Varies {
         Some(Self(names))
     }
 
-    /// Whether a variant of it can be stored: what it varies by is kept to compare with, and a
-    /// caller's own secret is not kept.
+    /// Whether a variant can be stored. It keeps the request's values of these fields, and a caller's
+    /// secret must not be kept.
     pub(in crate::proxy::cache) fn is_selectable(&self) -> bool {
         self.0.len() <= MAX_FIELDS
             && !self.0.contains(&header::AUTHORIZATION)
@@ -49,38 +48,38 @@ impl Varies {
     }
 }
 
-/// The requests that a stored response answers.
+/// Which requests a stored response answers.
 #[derive(Debug)]
 pub(in crate::proxy::cache) struct Variant {
-    fields: Box<[Selecting]>,
+    fields: Box<[SelectingField]>,
     /// `Content-Language`, if the response is in one language.
     language: Option<Box<str>>,
 }
 
 #[derive(Debug)]
-struct Selecting {
+struct SelectingField {
     name: HeaderName,
-    /// In normal form; `None` if the request did not have it.
+    /// In normal form. `None` if the request had no such field.
     value: Option<Box<[u8]>>,
 }
 
 impl Variant {
-    /// The variant that a response to `request` is.
+    /// The variant of `response`, the response to `request`.
     pub(in crate::proxy::cache) fn new(
-        varies: Varies,
+        vary: VaryFields,
         request: &HeaderMap,
         response: &HeaderMap,
     ) -> Self {
-        let fields = varies.0.into_iter().map(|name| {
+        let fields = vary.0.into_iter().map(|name| {
             let value = normal(request, &name).map(|value| value.into_owned().into_boxed_slice());
-            Selecting { name, value }
+            SelectingField { name, value }
         });
         let language = response.get(header::CONTENT_LANGUAGE).and_then(|value| value.to_str().ok());
         let language = language.filter(|language| !language.contains(',')).map(Into::into);
         Self { fields: fields.collect(), language }
     }
 
-    /// Whether it answers a request with these fields.
+    /// Whether it answers a request.
     pub(in crate::proxy::cache) fn answers(&self, request: &HeaderMap) -> bool {
         self.fields.iter().all(|field| {
             normal(request, &field.name).as_deref() == field.value.as_deref()
@@ -88,7 +87,7 @@ impl Variant {
         })
     }
 
-    /// Whether both are the same variant, so that one takes the other's place.
+    /// Whether both are the same variant, so that one replaces the other.
     pub(in crate::proxy::cache) fn is_same(&self, other: &Self) -> bool {
         self.fields.len() == other.fields.len()
             && self
@@ -98,23 +97,23 @@ impl Variant {
                 .all(|(one, two)| one.name == two.name && one.value == two.value)
     }
 
-    /// The bytes it takes in memory.
+    /// The bytes that it takes in memory.
     pub(in crate::proxy::cache) fn heap_bytes(&self) -> usize {
         let values = self.fields.iter().map(|field| {
-            size_of::<Selecting>() + field.value.as_ref().map_or(0, |value| value.len())
+            size_of::<SelectingField>() + field.value.as_ref().map_or(0, |value| value.len())
         });
         values.sum::<usize>() + self.language.as_ref().map_or(0, |language| language.len())
     }
 
-    /// A request that prefers one language to all others is answered by a response in it: that is
-    /// what the upstream, which has it, would choose.
+    /// Whether the response is in the language that the request prefers to all others. The upstream,
+    /// which has the language, would choose it too.
     fn is_preferred_language(&self, request: &HeaderMap) -> bool {
         let Some(language) = &self.language else { return false };
-        preferred_language(request).is_some_and(|wish| wish.eq_ignore_ascii_case(language))
+        preferred_language(request).is_some_and(|tag| tag.eq_ignore_ascii_case(language))
     }
 }
 
-/// The one language with the highest weight; `None` if two share it.
+/// The language with the highest weight. `None` if two share it.
 fn preferred_language(request: &HeaderMap) -> Option<&str> {
     let mut best: Option<(&str, u16)> = None;
     let mut shared = false;
@@ -145,7 +144,7 @@ fn weight_of(text: &str) -> Option<u16> {
     Some(thousandths)
 }
 
-/// All lines of a field in one, in normal form; `None` if there is none.
+/// All lines of a field as one, in normal form. `None` if the request has no such field.
 fn normal<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?.as_bytes();
@@ -156,21 +155,21 @@ fn normal<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>
     }
     let lines = std::iter::once(first).chain(rest.map(http::HeaderValue::as_bytes));
     if is_negotiation(name) {
-        let mut wishes: Vec<Vec<u8>> = lines
+        let mut preferences: Vec<Vec<u8>> = lines
             .flat_map(|line| line.split(|byte| *byte == b','))
-            .map(|wish| wish.iter().filter(|b| !b.is_ascii_whitespace()))
-            .map(|wish| wish.map(u8::to_ascii_lowercase).collect::<Vec<u8>>())
-            .filter(|wish| !wish.is_empty())
+            .map(|preference| preference.iter().filter(|b| !b.is_ascii_whitespace()))
+            .map(|preference| preference.map(u8::to_ascii_lowercase).collect::<Vec<u8>>())
+            .filter(|preference| !preference.is_empty())
             .collect();
-        wishes.sort_unstable();
-        return Some(Cow::Owned(wishes.join(&b","[..])));
+        preferences.sort_unstable();
+        return Some(Cow::Owned(preferences.join(&b","[..])));
     }
     let mut normal = Vec::with_capacity(first.len());
     for (at, line) in lines.enumerate() {
         if at > 0 {
             normal.push(b',');
         }
-        // A comma between quotes is no separator, and space beside it is part of the text.
+        // A comma between quotes separates nothing, and space beside it belongs to the text.
         if line.contains(&b'"') {
             normal.extend_from_slice(line.trim_ascii());
             continue;
@@ -185,13 +184,13 @@ fn normal<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>
     Some(Cow::Owned(normal))
 }
 
-/// Fields that are a set of wishes: neither case nor order means anything (RFC 9110 §12.5).
+/// Whether a field lists preferences, without meaning in case or order (RFC 9110 §12.5).
 fn is_negotiation(name: &HeaderName) -> bool {
     [header::ACCEPT, header::ACCEPT_LANGUAGE, header::ACCEPT_ENCODING, header::ACCEPT_CHARSET]
         .contains(name)
 }
 
-/// A response that varies by more is one of a kind.
+/// A response that varies by more fields is not worth storing.
 const MAX_FIELDS: usize = 8;
 
 #[cfg(test)]
@@ -214,36 +213,39 @@ mod tests {
         asked: &[(&'static str, &str)],
     ) -> bool {
         let response = headers(&[("vary", vary), ("content-language", "de")]);
-        let varies = Varies::read(&response).unwrap();
+        let varies = VaryFields::read(&response).unwrap();
         Variant::new(varies, &headers(stored), &response).answers(&headers(asked))
     }
 
     #[test]
-    fn a_star_anywhere_is_never_answered() {
+    fn a_star_anywhere_is_never_selected() {
         for vary in ["*", "*, *", ", *", "*, foo", "foo, *", "not a name"] {
-            assert_eq!(Varies::read(&headers(&[("vary", vary)])), None, "{vary}");
+            assert_eq!(VaryFields::read(&headers(&[("vary", vary)])), None, "{vary}");
         }
-        assert_eq!(Varies::read(&headers(&[("vary", ""), ("vary", "*")])), None);
-        assert!(Varies::read(&headers(&[("vary", ",")])).unwrap().is_selectable());
+        assert_eq!(VaryFields::read(&headers(&[("vary", ""), ("vary", "*")])), None);
+        assert!(VaryFields::read(&headers(&[("vary", ",")])).unwrap().is_selectable());
     }
 
     #[test]
-    fn an_encoding_is_for_those_who_asked_for_it() {
+    fn an_encoded_response_answers_only_the_same_accept_encoding() {
         let response = headers(&[("content-encoding", "gzip")]);
         let asked = headers(&[("accept-encoding", "gzip")]);
-        let variant = Variant::new(Varies::read(&response).unwrap(), &asked, &response);
+        let variant = Variant::new(VaryFields::read(&response).unwrap(), &asked, &response);
         assert!(variant.answers(&asked) && !variant.answers(&HeaderMap::new()));
     }
 
     #[test]
-    fn a_callers_secret_is_not_kept() {
+    fn a_variant_by_a_callers_secret_is_not_stored() {
         for vary in ["Authorization", "foo, cookie", "a,b,c,d,e,f,g,h,i"] {
-            assert!(!Varies::read(&headers(&[("vary", vary)])).unwrap().is_selectable(), "{vary}");
+            assert!(
+                !VaryFields::read(&headers(&[("vary", vary)])).unwrap().is_selectable(),
+                "{vary}"
+            );
         }
     }
 
     #[test]
-    fn what_it_varies_by_must_agree() {
+    fn the_fields_that_it_varies_by_must_match() {
         for (vary, stored, asked, same) in [
             ("foo", &[("foo", "1")][..], &[("foo", "1")][..], true),
             ("foo", &[("foo", "1")], &[("foo", "2")], false),
@@ -276,7 +278,7 @@ mod tests {
                 &[("accept-language", "en")],
                 false,
             ),
-            // In German it is what this caller wants most.
+            // The stored response is German, which this caller prefers.
             (
                 "accept-language",
                 &[("accept-language", "en, de")],
@@ -307,8 +309,8 @@ mod tests {
     }
 
     proptest! {
-        /// A variant answers the request it was made for, and only requests whose selecting field
-        /// holds the same members.
+        /// A variant answers its own request, and only requests with the same members in the
+        /// selecting field.
         #[test]
         fn a_variant_answers_its_own_request(
             one in proptest::collection::vec("[a-cA-C]{1,2}", 1..4),
@@ -322,13 +324,13 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        fn any_field_can_be_compared(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let Ok(value) = http::HeaderValue::from_bytes(&bytes) else { return Ok(()) };
             for name in [header::ACCEPT_LANGUAGE, header::ACCEPT, header::VARY] {
                 let mut map = HeaderMap::new();
                 map.append(name.clone(), value.clone());
                 map.append(header::VARY, name.into());
-                if let Some(varies) = Varies::read(&map) {
+                if let Some(varies) = VaryFields::read(&map) {
                     let variant = Variant::new(varies, &map, &headers(&[("content-language", "de")]));
                     prop_assert!(variant.answers(&map));
                 }

@@ -1,13 +1,12 @@
-//! Makes stored objects unreachable at once, without searching for them.
+//! Invalidation by epoch: stored responses become unreachable at once, without a search for them.
 //!
-//! A write bumps the counters of what it changed; a stored object carries the numbers those counters
-//! had when its fetch began. If one of them has moved on, the object is not of this time any more:
-//! it is not served, and if it is still being fetched, not stored. That way an update is seen
-//! by all listeners and profiles, an answer that was under way when the update came cannot outlive
-//! it, and a hit pays with a few loads.
+//! A write increments the counters of what it changed. A stored response keeps the values that its
+//! counters had when its fetch began. If a counter has another value now, the response is outdated: it
+//! is not served, and if its fetch is still in flight, it is not stored. So every listener and profile
+//! sees a write, no response that was in flight outlives it, and a hit pays a few loads.
 //!
-//! The counters are shared by what falls on the same one, so a write can make an object unreachable
-//! that it did not change. That costs a fetch and is never wrong.
+//! A counter has many keys, so a write may also invalidate a response that it did not change. That costs
+//! one fetch and is never wrong.
 
 use std::{
     fmt,
@@ -21,20 +20,20 @@ pub(in crate::proxy::cache) struct Epochs {
     hasher: RandomState,
 }
 
-/// What an object belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::proxy::cache) enum Scope<'a> {
-    /// One path, whatever its query.
+/// A set of responses that a write invalidates together.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(in crate::proxy::cache) enum EpochScope<'a> {
+    /// A path with any query.
     Path(&'a str),
-    /// Everything in a collection.
+    /// All objects and lists of a collection.
     Collection(&'a str),
     /// The lists of a collection.
     Lists(&'a str),
 }
 
-/// The time an object is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy::cache) struct Stamp([(u32, u32); 3]);
+/// The counters of a response and their values when its fetch began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::proxy::cache) struct EpochStamp([(u32, u32); 3]);
 
 impl Epochs {
     pub(in crate::proxy::cache) fn new() -> Self {
@@ -42,29 +41,30 @@ impl Epochs {
         Self { counters, hasher: RandomState::new() }
     }
 
-    /// The present of everything an object belongs to. Taken before it is fetched.
+    /// The stamp of a response that is about to be fetched.
     pub(in crate::proxy::cache) fn stamp(
         &self,
         path: &str,
         collection: Option<&str>,
         is_list: bool,
-    ) -> Stamp {
-        let path = self.slot(Scope::Path(path));
-        let whole = collection.map_or(path, |collection| self.slot(Scope::Collection(collection)));
+    ) -> EpochStamp {
+        let path = self.slot(EpochScope::Path(path));
+        let whole =
+            collection.map_or(path, |collection| self.slot(EpochScope::Collection(collection)));
         let lists = match collection {
-            Some(collection) if is_list => self.slot(Scope::Lists(collection)),
+            Some(collection) if is_list => self.slot(EpochScope::Lists(collection)),
             _ => path,
         };
-        Stamp([path, whole, lists].map(|slot| (slot, self.read(slot))))
+        EpochStamp([path, whole, lists].map(|slot| (slot, self.read(slot))))
     }
 
-    /// Whether nothing that the object belongs to has changed since.
-    pub(in crate::proxy::cache) fn is_current(&self, stamp: &Stamp) -> bool {
+    /// Whether no write has invalidated the response since its fetch began.
+    pub(in crate::proxy::cache) fn is_current(&self, stamp: &EpochStamp) -> bool {
         stamp.0.iter().all(|(slot, epoch)| self.read(*slot) == *epoch)
     }
 
-    /// Makes everything in a scope unreachable.
-    pub(in crate::proxy::cache) fn advance(&self, scope: Scope<'_>) {
+    /// Invalidates the responses of a scope.
+    pub(in crate::proxy::cache) fn advance(&self, scope: EpochScope<'_>) {
         if let Some(counter) = self.counters.get(self.slot(scope) as usize) {
             counter.fetch_add(1, Ordering::AcqRel);
         }
@@ -74,14 +74,10 @@ impl Epochs {
         self.counters.get(slot as usize).map_or(0, |counter| counter.load(Ordering::Acquire))
     }
 
-    fn slot(&self, scope: Scope<'_>) -> u32 {
-        let hash = match scope {
-            Scope::Path(path) => self.hasher.hash_one((0u8, path)),
-            Scope::Collection(path) => self.hasher.hash_one((1u8, path)),
-            Scope::Lists(path) => self.hasher.hash_one((2u8, path)),
-        };
+    fn slot(&self, scope: EpochScope<'_>) -> u32 {
+        let slot = self.hasher.hash_one(scope) % u64::from(COUNTERS);
         #[expect(clippy::cast_possible_truncation, reason = "the number of counters is a u32")]
-        let slot = (hash % u64::from(COUNTERS)) as u32;
+        let slot = slot as u32;
         slot
     }
 }
@@ -92,9 +88,9 @@ impl fmt::Debug for Epochs {
     }
 }
 
-/// 256 KiB of counters: with a thousand writes a minute and a freshness of a minute, three objects in
-/// a hundred are fetched anew without need. A counter that came back to an object's number would
-/// have seen four billion writes while that was stored.
+/// The counters take 256 KiB. With a thousand writes a minute and a lifetime of a minute, three stored
+/// responses in a hundred are fetched again without need. A counter returns to an earlier value after
+/// four billion writes.
 const COUNTERS: u32 = 65_536;
 
 #[cfg(test)]
@@ -102,27 +98,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changed_is_of_another_time() {
+    fn a_write_outdates_what_it_changed() {
         let epochs = Epochs::new();
         let object = epochs.stamp("/e/1/", Some("/e/"), false);
         let list = epochs.stamp("/e/list/", Some("/e/"), true);
         assert!(epochs.is_current(&object) && epochs.is_current(&list));
-        epochs.advance(Scope::Lists("/e/"));
+        epochs.advance(EpochScope::Lists("/e/"));
         assert!(epochs.is_current(&object) && !epochs.is_current(&list));
         let list = epochs.stamp("/e/list/", Some("/e/"), true);
-        epochs.advance(Scope::Path("/e/1/"));
+        epochs.advance(EpochScope::Path("/e/1/"));
         assert!(!epochs.is_current(&object) && epochs.is_current(&list));
         let object = epochs.stamp("/e/1/", Some("/e/"), false);
-        epochs.advance(Scope::Collection("/e/"));
+        epochs.advance(EpochScope::Collection("/e/"));
         assert!(!epochs.is_current(&object) && !epochs.is_current(&list));
     }
 
     #[test]
-    fn most_others_stay() {
+    fn most_other_paths_stay_current() {
         let epochs = Epochs::new();
         let stamps: Vec<_> =
             (0..1000).map(|n| epochs.stamp(&format!("/{n}"), None, false)).collect();
-        epochs.advance(Scope::Path("/1"));
+        epochs.advance(EpochScope::Path("/1"));
         assert!(!epochs.is_current(&stamps[1]));
         assert!(stamps.iter().filter(|stamp| epochs.is_current(stamp)).count() > 990);
     }

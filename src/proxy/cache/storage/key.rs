@@ -1,9 +1,8 @@
-//! What a stored object is stored under.
+//! The cache key.
 //!
-//! The key has no default: an object belongs to one profile, to one generation of that profile's
-//! credentials and to one canonical target. What `Vary` names selects among the variants behind the
-//! key. It is compared in full, never by its hash alone, so two requests share an object only if
-//! they are the same request in the same scope.
+//! A key has three parts: a profile, a generation of that profile's credentials and a canonical target.
+//! It is compared in full, never by its hash alone, so two requests share a stored response only if all
+//! three are equal. `Vary` then selects among the variants of one key.
 
 use std::hash::{Hash, Hasher};
 
@@ -11,15 +10,15 @@ use equivalent::Equivalent;
 
 use crate::domain::{CanonicalTarget, ProfileName};
 
-/// The key of a stored object.
+/// The key of the stored responses of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy::cache) struct Key {
+pub(in crate::proxy::cache) struct CacheKey {
     profile: ProfileName,
     generation: u64,
     target: Box<str>,
 }
 
-impl Key {
+impl CacheKey {
     pub(in crate::proxy::cache) fn profile(&self) -> &ProfileName {
         &self.profile
     }
@@ -28,37 +27,36 @@ impl Key {
         self.generation
     }
 
-    /// Path and query.
-    pub(in crate::proxy::cache) fn target(&self) -> &str {
-        &self.target
+    pub(in crate::proxy::cache) fn path(&self) -> &str {
+        path_of(&self.target)
     }
 
-    /// The bytes it takes in memory, itself not counted.
+    /// The bytes that it takes on the heap.
     pub(in crate::proxy::cache) fn heap_bytes(&self) -> usize {
         self.target.len()
     }
 
-    pub(in crate::proxy::cache) fn view(&self) -> KeyView<'_> {
+    pub(in crate::proxy::cache) fn as_ref(&self) -> CacheKeyRef<'_> {
         let Self { profile, generation, target } = self;
-        KeyView { profile, generation: *generation, target }
+        CacheKeyRef { profile, generation: *generation, target }
     }
 }
 
-impl Hash for Key {
+impl Hash for CacheKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.view().hash(state);
+        self.as_ref().hash(state);
     }
 }
 
-/// A key that is looked up: borrowed, so a lookup allocates nothing.
+/// A borrowed key, so that a lookup allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::proxy::cache) struct KeyView<'a> {
+pub(in crate::proxy::cache) struct CacheKeyRef<'a> {
     profile: &'a ProfileName,
     generation: u64,
     target: &'a str,
 }
 
-impl<'a> KeyView<'a> {
+impl<'a> CacheKeyRef<'a> {
     pub(in crate::proxy::cache) fn new(
         profile: &'a ProfileName,
         generation: u64,
@@ -67,17 +65,22 @@ impl<'a> KeyView<'a> {
         Self { profile, generation, target: target.as_str() }
     }
 
-    /// The key itself. The target is copied: a request's own shares the buffer it was read into.
-    pub(in crate::proxy::cache) fn to_key(self) -> Key {
+    /// Copies the target, because the request's own target shares the buffer that it was read into.
+    pub(in crate::proxy::cache) fn to_key(self) -> CacheKey {
         let Self { profile, generation, target } = self;
-        Key { profile: profile.clone(), generation, target: target.into() }
+        CacheKey { profile: profile.clone(), generation, target: target.into() }
     }
 }
 
-impl Equivalent<Key> for KeyView<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        *self == key.view()
+impl Equivalent<CacheKey> for CacheKeyRef<'_> {
+    fn equivalent(&self, key: &CacheKey) -> bool {
+        *self == key.as_ref()
     }
+}
+
+/// The path of a target, without its query.
+pub(in crate::proxy::cache) fn path_of(target: &str) -> &str {
+    target.split('?').next().unwrap_or(target)
 }
 
 #[cfg(test)]
@@ -98,12 +101,12 @@ mod tests {
     }
 
     proptest! {
-        /// Equal keys mean the same profile, the same credentials and the same request, byte for byte;
-        /// and a view finds exactly its own key.
+        /// Keys are equal if profile, credentials and target are, byte for byte, and a borrowed key
+        /// equals only its own key.
         #[test]
         fn equal_keys_are_equal_requests((p1, g1, t1) in scope(), (p2, g2, t2) in scope()) {
             let (Some(t1), Some(t2)) = (t1, t2) else { return Ok(()) };
-            let (one, two) = (KeyView::new(&p1, g1, &t1), KeyView::new(&p2, g2, &t2));
+            let (one, two) = (CacheKeyRef::new(&p1, g1, &t1), CacheKeyRef::new(&p2, g2, &t2));
             let same = p1 == p2 && g1 == g2 && t1.as_str() == t2.as_str();
             prop_assert_eq!(one.to_key() == two.to_key(), same);
             prop_assert_eq!(one.equivalent(&two.to_key()), same);

@@ -1,7 +1,6 @@
-//! Stored responses: their keys, their objects, the store that bounds them, and their invalidation
-//! by epoch.
+//! Stored responses in memory: their keys, the store that bounds them, and invalidation by epoch.
 
 pub(super) mod epochs;
 pub(super) mod key;
-pub(super) mod object;
+pub(super) mod response;
 pub(super) mod store;

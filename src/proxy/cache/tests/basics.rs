@@ -1,11 +1,11 @@
-//! What is cached by default, what empties it, and whose it is.
+//! The default rule, invalidation, purges and partitions.
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::time::advance;
 
-use super::harness::{Bench, reply};
+use super::{harness::Bench, upstream::reply};
 use crate::{audit::CacheResult, proxy::cache::Settings};
 
 const PK: &str = "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
@@ -18,7 +18,7 @@ fn default_bench() -> Bench {
     Bench::new(Settings::default())
 }
 
-/// Gets and lists of subtenants.
+/// Caches gets and lists of subtenants.
 fn lists_too() -> Bench {
     let mut settings = Settings::default();
     settings.rules[0].operations.push("*.list".parse().unwrap());
@@ -46,7 +46,7 @@ async fn a_subtenant_is_fetched_once_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_else_is_cached_by_default() {
+async fn no_other_operation_is_cached_by_default() {
     let bench = default_bench();
     let protected = PK.replace("subtenant", "protectedidentity");
     for target in [LIST, &protected, "/free/path"] {
@@ -69,7 +69,7 @@ async fn nothing_else_is_cached_by_default() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disabled_cache_has_no_say() {
+async fn a_disabled_cache_passes_everything_through() {
     let bench = Bench::new(Settings { enabled: false, ..Settings::default() });
     for number in 1..3 {
         let answer = bench.get(PK).send().await;
@@ -78,7 +78,7 @@ async fn a_disabled_cache_has_no_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_is_its_profiles_and_its_credentials() {
+async fn a_response_belongs_to_its_profile_and_its_credentials() {
     let bench = default_bench();
     let test = bench.other_profile("test", &bench.upstream.clone());
     assert_eq!(bench.get(PK).send().await.number(), 1);
@@ -87,13 +87,13 @@ async fn an_object_is_its_profiles_and_its_credentials() {
     bench.generation.rotate();
     assert_eq!(bench.get(PK).send().await.number(), 3);
     assert_eq!(test.get(PK).send().await.number(), 2);
-    assert_eq!(bench.store.stats().responses, 3);
-    bench.store.maintain();
-    assert_eq!(bench.store.stats().responses, 2);
+    assert_eq!(bench.cache.stats().responses, 3);
+    bench.cache.maintain();
+    assert_eq!(bench.cache.stats().responses, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_empty_what_they_change() {
+async fn a_write_invalidates_what_it_changes() {
     for (method, target, object_goes, other_goes, list_goes) in [
         (Method::PATCH, PK, true, false, true),
         (Method::DELETE, PK, true, false, true),
@@ -123,7 +123,7 @@ async fn writes_empty_what_they_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_failed_changes_nothing() {
+async fn a_failed_write_invalidates_nothing() {
     let bench = default_bench();
     bench.get(PK).send().await;
     for status in [400, 404, 409, 500] {
@@ -134,7 +134,7 @@ async fn a_write_that_failed_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn purges() {
+async fn a_purge_removes_an_operation_an_object_or_both() {
     let bench = lists_too();
     let fill = async || {
         for target in [PK, OTHER, LIST, &LIST.replace("subtenant", "tenant")] {
@@ -142,33 +142,33 @@ async fn purges() {
         }
     };
     fill().await;
-    assert_eq!(bench.store.purge(Some("subtenant.get"), Some(ID)), 1);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), Some(ID)), 1);
     assert_ne!(bench.get(PK).send().await.result, Some(CacheResult::Hit));
     assert_eq!(bench.get(OTHER).send().await.result, Some(CacheResult::Hit));
-    assert_eq!(bench.store.purge(Some("subtenant.get"), None), 2);
-    assert_eq!(bench.store.purge(Some("subtenant.get"), None), 0);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), None), 2);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), None), 0);
     fill().await;
-    // The object, and both lists: it may be in them.
-    assert_eq!(bench.store.purge(None, Some(&ID.to_uppercase())), 3);
-    assert_eq!(bench.store.purge_all(), 1);
-    assert_eq!(bench.store.stats().purged, 7);
-    assert_eq!(bench.store.stats().responses, 0);
+    // The object, and both lists, which may hold it.
+    assert_eq!(bench.cache.purge(None, Some(&ID.to_uppercase())), 3);
+    assert_eq!(bench.cache.purge_all(), 1);
+    assert_eq!(bench.cache.stats().purged, 7);
+    assert_eq!(bench.cache.stats().responses, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_expired_leaves_memory() {
+async fn expired_responses_leave_memory() {
     let bench = default_bench();
     bench.get(PK).send().await;
-    let stats = bench.store.stats();
+    let stats = bench.cache.stats();
     assert_eq!(stats.responses, 1);
     assert_eq!(stats.by_operation.keys().next().map(|name| &**name), Some("subtenant.get"));
-    // A minute of freshness, and ten in which it may stand in for an error.
+    // Fresh for a minute, and served instead of errors for ten.
     advance(Duration::from_secs(659)).await;
-    bench.store.maintain();
-    assert_eq!(bench.store.stats().responses, 1);
+    bench.cache.maintain();
+    assert_eq!(bench.cache.stats().responses, 1);
     advance(Duration::from_secs(1)).await;
-    bench.store.maintain();
-    let stats = bench.store.stats();
+    bench.cache.maintain();
+    let stats = bench.cache.stats();
     assert_eq!((stats.responses, stats.bytes), (0, 0));
 }
 

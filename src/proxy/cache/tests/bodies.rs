@@ -1,4 +1,4 @@
-//! Bodies: they stream while they are stored, within the limit, and only whole ones are stored.
+//! Bodies stream while they are stored, up to the limit, and only whole ones are stored.
 
 use std::{pin::Pin, sync::Arc, task::Poll};
 
@@ -9,15 +9,19 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
-use super::harness::{Bench, free_rule, reply, settle};
+use super::{
+    harness::{Bench, free_rule, settle},
+    upstream::reply,
+};
 use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
+    domain::ByteSize,
     error::{BoxError, Error, Kind},
     proxy::cache::Settings,
 };
 
-/// A body that a test writes as it goes.
+/// A body that a test writes frame by frame.
 fn pipe() -> (mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>, Body) {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let frames = stream::poll_fn(move |cx| receiver.poll_recv(cx));
@@ -35,10 +39,10 @@ fn broken() -> Result<Frame<Bytes>, BoxError> {
 
 fn small() -> Bench {
     let rules = vec![free_rule()];
-    Bench::new(Settings { max_entry_bytes: 10, rules, ..Settings::default() })
+    Bench::new(Settings { max_entry_bytes: ByteSize(10), rules, ..Settings::default() })
 }
 
-/// A buffer of which can be told whether a part of it is left.
+/// A buffer that shows whether any slice of it is alive.
 struct Buffer {
     text: &'static str,
     #[expect(dead_code, reason = "only its references are counted")]
@@ -52,7 +56,7 @@ impl AsRef<[u8]> for Buffer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_keeps_no_buffer_that_it_was_read_into() {
+async fn a_stored_response_keeps_no_read_buffer_alive() {
     let bench = Bench::free();
     let held = Arc::new(());
     let buffer = |text| Bytes::from_owner(Buffer { text, held: Arc::clone(&held) });
@@ -93,21 +97,21 @@ async fn a_body_streams_while_it_is_stored() {
         let frame = open.response.body_mut().frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), text);
     }
-    // Nobody is answered with half of it.
-    let follower = tokio::spawn(bench.get("/object").begin());
+    // No call is answered with half of the body.
+    let waiter = tokio::spawn(bench.get("/object").begin());
     settle().await;
-    assert!(!follower.is_finished());
+    assert!(!waiter.is_finished());
     drop(upstream);
     assert!(open.response.body_mut().frame().await.is_none());
-    // Whoever has seen the end finds it stored.
+    // A caller that has the end finds the response stored.
     assert_eq!(bench.get("/object").send().await.body, "onetwo");
-    let followed = follower.await.unwrap().unwrap().finish().await;
-    assert_eq!((followed.body.as_ref(), bench.upstream.count()), (&b"onetwo"[..], 1));
-    assert_eq!(followed.field("content-length"), "6");
+    let waited = waiter.await.unwrap().unwrap().finish().await;
+    assert_eq!((waited.body.as_ref(), bench.upstream.count()), (&b"onetwo"[..], 1));
+    assert_eq!(waited.field("content-length"), "6");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_off_is_not_stored() {
+async fn an_incomplete_body_is_not_stored() {
     for frames in [vec![data("half"), broken()], vec![broken()]] {
         let bench = Bench::free();
         let body = Body::wrap(StreamBody::new(stream::iter(frames)));
@@ -121,22 +125,22 @@ async fn a_body_that_breaks_off_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_follow_a_body_that_breaks_off_ask_for_themselves() {
+async fn calls_that_wait_for_an_incomplete_body_fetch_themselves() {
     let bench = Bench::free();
     let (upstream, body) = pipe();
     bench.upstream.then(reply(200).cache_control("max-age=60").body(body));
     let leader = bench.get("/object").begin().await.unwrap();
-    let follower = tokio::spawn(bench.get("/object").begin());
+    let waiter = tokio::spawn(bench.get("/object").begin());
     settle().await;
     upstream.send(data("half")).unwrap();
     upstream.send(broken()).unwrap();
-    let answer = follower.await.unwrap().unwrap().finish().await;
+    let answer = waiter.await.unwrap().unwrap().finish().await;
     assert_eq!((answer.body.as_ref(), answer.number()), (&b"body"[..], 2));
     assert!(leader.try_finish().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_leaves_does_not_end_the_storing() {
+async fn a_response_is_stored_although_its_caller_leaves() {
     let bench = Bench::free();
     let (upstream, body) = pipe();
     bench.upstream.then(reply(200).cache_control("max-age=60").body(body));
@@ -152,20 +156,20 @@ async fn a_caller_that_leaves_does_not_end_the_storing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_long_goes_to_its_caller_alone() {
+async fn a_body_over_the_limit_goes_to_its_caller_alone() {
     let bench = small();
-    // Announced: nothing of it is kept.
+    // With an announced length nothing is copied.
     let announced = reply(200).cache_control("max-age=60").body(Body::full("0123456789A"));
     bench.upstream.then(announced);
     let answer = bench.get("/object").send().await;
     assert_eq!(answer.field("cache-status"), "pigello-gateway; fwd=miss; detail=too-large");
-    assert_eq!((answer.body.as_ref(), bench.store.stats().responses), (&b"0123456789A"[..], 0));
-    // Not announced: it is passed on from where it became too long.
+    assert_eq!((answer.body.as_ref(), bench.cache.stats().responses), (&b"0123456789A"[..], 0));
+    // Without one the rest passes through from where it exceeds the limit.
     let frames = ["01234", "56789", "A", "BCD"].map(data);
     let body = Body::wrap(StreamBody::new(stream::iter(frames)));
     bench.upstream.then(reply(200).cache_control("max-age=60").body(body));
     let answer = bench.get("/other").send().await;
-    assert_eq!((answer.body.as_ref(), bench.store.stats().responses), (&b"0123456789ABCD"[..], 0));
+    assert_eq!((answer.body.as_ref(), bench.cache.stats().responses), (&b"0123456789ABCD"[..], 0));
     // At the limit it is stored.
     bench.upstream.then(reply(200).cache_control("max-age=60").body(Body::full("0123456789")));
     bench.get("/third").send().await;
@@ -173,7 +177,7 @@ async fn what_is_too_long_goes_to_its_caller_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_long_is_read_as_fast_as_its_caller_reads() {
+async fn a_body_over_the_limit_is_read_as_fast_as_its_caller_reads() {
     let bench = small();
     let read = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = Arc::clone(&read);
@@ -230,7 +234,7 @@ async fn trailers_reach_the_caller_that_fetched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_at_all_is_stored_too() {
+async fn an_empty_body_is_stored() {
     let bench = Bench::free();
     for status in [200, 204] {
         let target = if status == 204 { "/none" } else { "/empty" };

@@ -1,16 +1,16 @@
-//! What else RFC 9111 and RFC 9110 ask of a shared cache: conditions, confirmation, variants,
-//! invalidation and parts.
+//! RFC 9111 and RFC 9110 for a shared cache: conditions, validation, variants and invalidation.
 
 use http::{Method, StatusCode};
 
 use super::{
-    harness::{Bench, reply},
+    harness::Bench,
     tables::{dated, get, pause},
+    upstream::reply,
 };
 use crate::{audit::CacheResult, body::Body};
 
 #[tokio::test(start_paused = true)]
-async fn conditional_requests_are_answered_from_memory() {
+async fn the_cache_evaluates_conditional_requests() {
     const FRESH: (&str, &str) = ("cache-control", "max-age=100000");
     for (status, stored, asked) in [
         (304, &[FRESH, ("etag", "\"a\"")][..], &[("if-none-match", "\"a\"")][..]),
@@ -39,7 +39,7 @@ async fn conditional_requests_are_answered_from_memory() {
         ),
     ] {
         let bench = Bench::free();
-        // Dates are written before the clock moves on.
+        // Dates are written before the clock advances.
         let request = asked.iter().fold(bench.get("/object"), |request, (name, value)| match value
             .strip_prefix('@')
         {
@@ -65,13 +65,13 @@ async fn conditional_requests_are_answered_from_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_goes_on_when_nothing_is_stored() {
+async fn a_condition_is_forwarded_without_a_stored_response() {
     let bench = Bench::free();
     bench.upstream.then(reply(304).header("etag", "\"a\"").body(Body::empty()));
     let answer = get(&bench, &[("if-none-match", "\"a\"")]).await;
     assert_eq!(bench.upstream.last().field("if-none-match"), "\"a\"");
     assert_eq!(answer.status, 304);
-    // What only the upstream may answer is not answered here.
+    // The cache does not evaluate a condition that only the upstream may.
     bench.upstream.then(reply(200).cache_control("max-age=60").header("etag", "\"a\""));
     get(&bench, &[]).await;
     let answer = get(&bench, &[("if-match", "\"b\"")]).await;
@@ -79,7 +79,7 @@ async fn a_condition_goes_on_when_nothing_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_object_is_confirmed() {
+async fn a_stale_response_is_validated() {
     for (validator, value, question) in [
         ("etag", "\"abcdef\"", "if-none-match"),
         ("etag", "W/\"abcdef\"", "if-none-match"),
@@ -113,7 +113,7 @@ async fn a_stale_object_is_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_may_have_what_is_confirmed() {
+async fn a_caller_may_have_the_validated_response() {
     let bench = Bench::free();
     let changed = bench.date(-3000);
     let stored = reply(200).cache_control("max-age=2").header("last-modified", &changed);
@@ -127,7 +127,7 @@ async fn a_caller_may_have_what_is_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_cache_asks_each_time() {
+async fn a_no_cache_response_is_validated_each_time() {
     let bench = Bench::free();
     let stored = || reply(200).cache_control("no-cache, max-age=1000").header("etag", "\"a\"");
     bench.upstream.then(stored());
@@ -138,7 +138,7 @@ async fn no_cache_asks_each_time() {
         assert_eq!(answer.result, Some(CacheResult::Revalidated));
         assert_eq!(bench.upstream.last().field("if-none-match"), "\"a\"");
     }
-    // A caller who wants to be sure of a fresh object asks the same way.
+    // So is a fresh response for a request with no-cache.
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=1000").header("etag", "\"a\""));
     get(&bench, &[]).await;
@@ -148,7 +148,7 @@ async fn no_cache_asks_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_about_something_else_is_not_believed() {
+async fn a_304_about_another_response_is_followed_by_a_full_fetch() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=2").header("etag", "\"a\""));
     get(&bench, &[]).await;
@@ -160,7 +160,7 @@ async fn a_304_about_something_else_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fields_of_one_hop_or_one_caller_are_not_stored() {
+async fn hop_by_hop_fields_and_named_fields_are_not_stored() {
     let bench = Bench::free();
     let stored = reply(200)
         .cache_control("max-age=60, no-cache=\"x-mine, x-yours\"")
@@ -192,7 +192,7 @@ async fn fields_of_one_hop_or_one_caller_are_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn age_and_date_of_a_stored_answer() {
+async fn a_stored_response_has_age_and_date() {
     let bench = Bench::free();
     let (date, expires) = (bench.date(0), bench.date(2_592_000));
     let stored = reply(200).header("date", &date).header("expires", &expires).header("age", "30");
@@ -202,7 +202,7 @@ async fn age_and_date_of_a_stored_answer() {
     let again = get(&bench, &[]).await;
     assert_eq!(again.field("age"), "33");
     assert_eq!((again.field("date"), again.field("expires")), (date, expires));
-    // One that came without a date has that of its arrival.
+    // Without a date it gets the date of its arrival.
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=60"));
     let date = bench.date(0);
@@ -212,7 +212,7 @@ async fn age_and_date_of_a_stored_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn variants() {
+async fn each_variant_is_stored_up_to_a_bound() {
     let bench = Bench::free();
     let stored = || reply(200).cache_control("max-age=5000").header("vary", "Foo");
     bench.upstream.then(stored()).then(stored());
@@ -222,19 +222,19 @@ async fn variants() {
     assert_eq!(get(&bench, &[("foo", "2")]).await.number(), 2);
     bench.upstream.then(stored());
     assert_eq!(get(&bench, &[]).await.number(), 3);
-    // There is a bound: the oldest goes.
+    // Beyond the bound the oldest is removed.
     for number in 3..=8 {
         bench.upstream.then(stored());
         get(&bench, &[("foo", &number.to_string())]).await;
     }
-    assert_eq!(bench.store.stats().responses, 8);
+    assert_eq!(bench.cache.stats().responses, 8);
     assert_eq!(get(&bench, &[("foo", "2")]).await.result, Some(CacheResult::Hit));
     assert_eq!(get(&bench, &[("foo", "1")]).await.result, Some(CacheResult::Miss));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_a_head_freshens_what_is_stored() {
-    // What HEAD says; whether what is stored is freshened, or else dropped.
+async fn the_response_to_a_head_freshens_or_removes_the_stored_response() {
+    // The response to HEAD, and whether the stored response is freshened, removed or left alone.
     for (status, told, freshened) in [
         (200, &[("test", "B"), ("cache-control", "max-age=60")][..], Some(true)),
         (200, &[("cache-control", "max-age=60"), ("content-length", "4")], Some(true)),
@@ -256,8 +256,8 @@ async fn the_answer_to_a_head_freshens_what_is_stored() {
         let stored = if freshened == Some(true) { "; stored; ttl=60" } else { "" };
         assert_eq!(head.field("cache-status"), format!("pigello-gateway; fwd=stale{stored}"));
         let responses = u64::from(freshened != Some(false));
-        bench.store.maintain();
-        assert_eq!(bench.store.stats().responses, responses, "{told:?}");
+        bench.cache.maintain();
+        assert_eq!(bench.cache.stats().responses, responses, "{told:?}");
         let after = get(&bench, &[]).await;
         if freshened == Some(true) {
             assert_eq!(after.result, Some(CacheResult::Hit), "{told:?}");
@@ -281,7 +281,7 @@ async fn a_query_is_part_of_the_target() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidation() {
+async fn a_successful_unsafe_request_invalidates_its_targets() {
     let methods = [Method::POST, Method::PUT, Method::DELETE, "M-SEARCH".parse().unwrap()];
     for method in methods {
         for (status, location, goes) in [
@@ -307,7 +307,7 @@ async fn invalidation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_a_post_that_is_what_get_would_answer() {
+async fn the_response_to_a_post_is_stored_if_a_get_would_get_it() {
     for (kept, lines) in [
         (true, &[("content-location", "/form"), ("expires", "@1000"), ("date", "@0")][..]),
         (
@@ -324,78 +324,4 @@ async fn the_answer_to_a_post_that_is_what_get_would_answer() {
         assert_eq!((posted.status, &posted.body[..]), (StatusCode::OK, &b"body"[..]));
         assert_eq!(bench.get("/form").send().await.number() == 1, kept, "{lines:?}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn ranges_of_a_stored_object() {
-    let bench = Bench::free();
-    let stored = reply(200).cache_control("max-age=3600").header("etag", "\"a\"");
-    bench.upstream.then(stored.body(Body::full("0123456789A")).header("x-a", "1"));
-    get(&bench, &[]).await;
-    for (asked, status, text, content_range) in [
-        (&[("range", "bytes=0-1")][..], 206, "01", "bytes 0-1/11"),
-        (&[("range", "bytes=1-")], 206, "123456789A", "bytes 1-10/11"),
-        (&[("range", "bytes=-1")], 206, "A", "bytes 10-10/11"),
-        (&[("range", "bytes=20-")], 416, "", "bytes */11"),
-        (&[("range", "bytes=0-1,3-4")], 200, "0123456789A", ""),
-        (&[("range", "bytes=0-1"), ("if-range", "\"a\"")], 206, "01", "bytes 0-1/11"),
-        (&[("range", "bytes=0-1"), ("if-range", "\"b\"")], 200, "0123456789A", ""),
-    ] {
-        let answer = get(&bench, asked).await;
-        assert_eq!(answer.status, status, "{asked:?}");
-        assert_eq!(answer.body, text, "{asked:?}");
-        assert_eq!(answer.field("content-range"), content_range, "{asked:?}");
-        assert_eq!(answer.field("content-length"), text.len().to_string(), "{asked:?}");
-        assert_eq!(answer.field("x-a"), "1");
-        assert_eq!(answer.result, Some(CacheResult::Hit));
-    }
-    let head = bench.request(Method::HEAD, "/object").header("range", "bytes=0-1").send().await;
-    assert_eq!((head.status, head.field("content-length")), (StatusCode::OK, "11".into()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_part_is_never_the_whole() {
-    let bench = Bench::free();
-    let part = reply(206).cache_control("max-age=3600").header("content-range", "bytes 0-3/10");
-    bench.upstream.then(part);
-    let answer = get(&bench, &[("range", "bytes=0-3")]).await;
-    assert_eq!(
-        (answer.status, answer.result),
-        (StatusCode::PARTIAL_CONTENT, Some(CacheResult::Miss))
-    );
-    assert_eq!(bench.upstream.last().field("range"), "bytes=0-3");
-    let whole = get(&bench, &[]).await;
-    assert_eq!((whole.status, whole.number()), (StatusCode::OK, 2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_part_answers_for_what_it_holds() {
-    let bench = Bench::free();
-    let part = reply(206).cache_control("max-age=3600").header("content-range", "bytes 5-9/10");
-    bench.upstream.then(part.header("etag", "\"a\"").body(Body::full("56789")));
-    get(&bench, &[("range", "bytes=-5")]).await;
-    for (text, content_range, asked) in [
-        ("56789", "bytes 5-9/10", &[("range", "bytes=-5")][..]),
-        ("678", "bytes 6-8/10", &[("range", "bytes=6-8")]),
-        ("6789", "bytes 6-9/10", &[("range", "bytes=6-"), ("if-range", "\"a\"")]),
-    ] {
-        let answer = get(&bench, asked).await;
-        assert_eq!(
-            (answer.status, answer.body.as_ref()),
-            (StatusCode::PARTIAL_CONTENT, text.as_bytes())
-        );
-        assert_eq!(answer.field("content-range"), content_range);
-        assert_eq!(answer.result, Some(CacheResult::Hit));
-    }
-    // Its end is the end of the whole.
-    let last = get(&bench, &[("range", "bytes=-2")]).await;
-    assert_eq!((&last.body[..], last.field("content-range")), (&b"89"[..], "bytes 8-9/10".into()));
-    assert_eq!(last.result, Some(CacheResult::Hit));
-    for asked in
-        [&[("range", "bytes=4-8")][..], &[("range", "bytes=6-8"), ("if-range", "\"b\"")], &[]]
-    {
-        assert_eq!(get(&bench, asked).await.result, Some(CacheResult::Miss), "{asked:?}");
-    }
-    let head = bench.request(Method::HEAD, "/object").header("range", "bytes=-5").send().await;
-    assert_ne!(head.result, Some(CacheResult::Hit));
 }

@@ -1,10 +1,10 @@
-//! What an answer from memory costs: allocations, counted.
+//! The allocations of a hit, and the bytes of a stored response.
 
 use std::hint::black_box;
 
 use futures_util::FutureExt as _;
 
-use super::harness::{Bench, reply};
+use super::{harness::Bench, upstream::reply};
 use crate::body::Body;
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_hit_allocates_its_header_and_nothing_else() {
         .body(Body::full(vec![b'x'; 2000]));
     bench.upstream.then(stored);
     bench.get("/object").header("accept-language", "sv").send().await;
-    // The first two write the numbers that a thread remembers, and may see the clock tick.
+    // The first two format the values that a thread keeps, and the clock may tick.
     let counts: Vec<_> = (0..5)
         .map(|_| {
             let request = bench.get("/object").header("accept-language", "sv").recorded();
@@ -39,9 +39,9 @@ async fn a_hit_allocates_its_header_and_nothing_else() {
     assert_eq!(counts.iter().min(), Some(&2), "{counts:?}");
 }
 
-/// What is counted is what it takes, for small and for large bodies.
+/// The counted weight equals the bytes taken, for small and large bodies.
 #[test]
-fn what_is_stored_takes_what_is_counted() {
+fn a_stored_response_takes_its_counted_weight() {
     for (body, count) in [(100, 2000), (2900, 2000), (50_000, 800)] {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let bench = runtime.block_on(async { Bench::free() });
@@ -63,11 +63,11 @@ fn what_is_stored_takes_what_is_counted() {
                 }
             });
             bench.upstream.forget_all();
-            counted = bench.store.stats().bytes;
+            counted = bench.cache.stats().bytes;
         });
         let taken = u64::try_from(measured.bytes_current).unwrap();
         let percent = taken * 100 / counted;
-        // What the allocator adds is counted as well, and not measured here.
+        // The weight includes the allocator's overhead, which is not measured here.
         assert!((85..=100).contains(&percent), "{body}: {taken} of {counted}");
     }
 }

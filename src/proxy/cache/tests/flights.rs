@@ -1,13 +1,40 @@
-//! One fetch for many callers, whatever becomes of the callers.
+//! Single flight: one fetch for many callers, also if callers leave.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
-use tokio::time::advance;
+use tokio::{sync::oneshot, task::JoinHandle, time::advance};
 
-use super::harness::{Bench, failure, free_rule, reply, settle};
-use crate::{audit::CacheResult, error::Kind, proxy::cache::Settings};
+use super::{
+    harness::{Answer, Bench, Open, free_rule, settle},
+    upstream::{Turn, failure, reply},
+};
+use crate::{
+    audit::CacheResult,
+    error::{Error, Kind},
+    proxy::cache::Settings,
+};
+
+type Call = JoinHandle<Result<Open, Error>>;
+
+/// Starts a call whose response waits until the gate is dropped.
+async fn held_back(bench: &Bench, turn: Turn) -> (Call, oneshot::Sender<()>) {
+    let (turn, gate) = turn.gated();
+    bench.upstream.then(turn);
+    (waiting(bench).await, gate)
+}
+
+/// Starts a call and lets it wait.
+async fn waiting(bench: &Bench) -> Call {
+    let call = tokio::spawn(bench.get("/object").begin());
+    settle().await;
+    call
+}
+
+async fn finished(call: Call) -> Answer {
+    call.await.unwrap().unwrap().finish().await
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_callers_make_one_call() {
@@ -16,7 +43,7 @@ async fn a_thousand_callers_make_one_call() {
     bench.upstream.then(turn);
     let callers: Vec<_> = (0..1000).map(|_| tokio::spawn(bench.get("/object").begin())).collect();
     settle().await;
-    assert_eq!((bench.upstream.count(), bench.store.stats().in_flight), (1, 1));
+    assert_eq!((bench.upstream.count(), bench.cache.stats().in_flight), (1, 1));
     drop(gate);
     let mut leader = None;
     let mut collapsed = 0;
@@ -27,7 +54,7 @@ async fn a_thousand_callers_make_one_call() {
             Some(CacheResult::Miss) => assert!(leader.replace(answer.id).is_none()),
             Some(CacheResult::Collapsed) => {
                 collapsed += 1;
-                assert_eq!(answer.source, leader, "it names the call that fetched");
+                assert_eq!(answer.source, leader, "the record names the call that fetched");
                 assert_eq!(
                     answer.field("cache-status"),
                     "pigello-gateway; fwd=miss; collapsed; ttl=60"
@@ -37,11 +64,11 @@ async fn a_thousand_callers_make_one_call() {
         }
     }
     assert_eq!((collapsed, bench.upstream.count()), (999, 1));
-    assert_eq!(bench.store.stats().in_flight, 0);
+    assert_eq!(bench.cache.stats().in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_object_is_confirmed_once() {
+async fn many_callers_make_one_validation() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=1").header("etag", "\"a\""));
     bench.get("/object").send().await;
@@ -58,44 +85,33 @@ async fn a_stale_object_is_confirmed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fetch_survives_the_caller_that_began_it() {
+async fn a_fetch_survives_the_caller_that_began_it() {
     let bench = Bench::free();
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
-    let follower = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
+    let waiter = waiting(&bench).await;
     leader.abort();
     settle().await;
     drop(gate);
-    let answer = follower.await.unwrap().unwrap().finish().await;
+    let answer = finished(waiter).await;
     assert_eq!((answer.result, answer.number()), (Some(CacheResult::Collapsed), 1));
     assert_eq!(bench.get("/object").send().await.result, Some(CacheResult::Hit));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_leaves_disturbs_nobody() {
+async fn a_waiting_caller_that_leaves_changes_nothing() {
     let bench = Bench::free();
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
-    let follower = tokio::spawn(bench.get("/object").begin());
-    settle().await;
-    follower.abort();
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
+    let waiter = waiting(&bench).await;
+    waiter.abort();
     drop(gate);
-    assert_eq!(leader.await.unwrap().unwrap().finish().await.result, Some(CacheResult::Miss));
+    assert_eq!(finished(leader).await.result, Some(CacheResult::Miss));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_for_one_caller_does_not_hold_up_the_others() {
+async fn a_response_for_one_caller_releases_the_others_to_fetch_in_parallel() {
     let bench = Bench::free();
-    let (first, gate) = reply(200).cache_control("no-store").gated();
-    bench.upstream.then(first);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
-    // Each of these answers comes only when all have been asked for: they go side by side.
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("no-store")).await;
+    // Each response comes only after all requests: they are in flight together.
     let gates: Vec<_> = (0..10)
         .map(|_| {
             let (turn, gate) = reply(200).cache_control("no-store").gated();
@@ -109,12 +125,11 @@ async fn an_answer_for_one_caller_does_not_hold_up_the_others() {
     drop(gate);
     settle().await;
     assert_eq!(bench.upstream.count(), 11);
-    // Nor does anybody wait for such an answer again.
+    // Later calls do not wait for such a response either.
     let (turn, gate) = reply(200).cache_control("no-store").gated();
     bench.upstream.then(turn);
     let one = tokio::spawn(bench.get("/object").begin());
-    let two = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let two = waiting(&bench).await;
     assert_eq!(bench.upstream.count(), 13);
     drop((gates, gate));
     for answer in join_all(callers.into_iter().chain([leader, one, two])).await {
@@ -123,7 +138,7 @@ async fn an_answer_for_one_caller_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_shared() {
+async fn all_waiting_callers_get_the_failure() {
     let bench = Bench::free();
     let (turn, gate) = failure(Kind::UpstreamConnectTimeout).gated();
     bench.upstream.then(turn);
@@ -137,17 +152,14 @@ async fn a_failure_is_shared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_is_bounded() {
+async fn a_caller_waits_for_a_bounded_time() {
     let settings = Settings {
         collapse_wait: Duration::from_secs(5),
         rules: vec![free_rule()],
         ..Settings::default()
     };
     let bench = Bench::new(settings);
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let leader = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let (leader, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
     let begun = tokio::time::Instant::now();
     let answer = bench.get("/object").send().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
@@ -157,7 +169,7 @@ async fn waiting_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_variant_is_fetched_for_itself() {
+async fn another_variant_has_its_own_fetch() {
     let bench = Bench::free();
     let stored = || reply(200).cache_control("max-age=60").header("vary", "foo");
     let (turn, gate) = stored().gated();
@@ -168,57 +180,51 @@ async fn another_variant_is_fetched_for_itself() {
     let same = tokio::spawn(bench.get("/object").header("foo", "1").begin());
     settle().await;
     drop(gate);
-    assert_eq!(one.await.unwrap().unwrap().finish().await.number(), 1);
-    assert_eq!(two.await.unwrap().unwrap().finish().await.number(), 2);
-    assert_eq!(same.await.unwrap().unwrap().finish().await.number(), 1);
+    assert_eq!(finished(one).await.number(), 1);
+    assert_eq!(finished(two).await.number(), 2);
+    assert_eq!(finished(same).await.number(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_parts_those_before_it_from_those_behind_it() {
+async fn a_call_after_a_write_does_not_join_a_fetch_before_it() {
     let bench = Bench::free();
-    let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-    bench.upstream.then(turn);
-    let before = tokio::spawn(bench.get("/object").begin());
-    settle().await;
+    let (before, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
     bench.upstream.then(reply(204));
     bench.request(Method::PATCH, "/object").body("{}").send().await;
     bench.upstream.then(reply(200).cache_control("max-age=60"));
     let behind = bench.get("/object").send().await;
     assert_eq!((behind.result, behind.number()), (Some(CacheResult::Miss), 3));
     drop(gate);
-    assert_eq!(before.await.unwrap().unwrap().finish().await.number(), 1);
-    // The answer from before the write came last and is not what is stored.
+    assert_eq!(finished(before).await.number(), 1);
+    // The response from before the write came last and is not stored.
     assert_eq!(bench.get("/object").send().await.number(), 3);
-    assert_eq!(bench.store.stats().refused, 1);
+    assert_eq!(bench.cache.stats().refused, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_and_new_credentials_overtake_a_fetch() {
+async fn a_fetch_overtaken_by_a_purge_or_a_rotation_is_not_stored() {
     let bench = Bench::free();
     for is_purge in [true, false] {
         let before = bench.upstream.count() as u64;
-        let (turn, gate) = reply(200).cache_control("max-age=60").gated();
-        bench.upstream.then(turn);
-        let fetching = tokio::spawn(bench.get("/object").begin());
-        settle().await;
+        let (fetching, gate) = held_back(&bench, reply(200).cache_control("max-age=60")).await;
         if is_purge {
-            bench.store.purge_all();
+            bench.cache.purge_all();
         } else {
             bench.generation.rotate();
         }
         drop(gate);
-        assert_eq!(fetching.await.unwrap().unwrap().finish().await.number(), before + 1);
-        assert_eq!(bench.store.stats().responses, 0);
+        assert_eq!(finished(fetching).await.number(), before + 1);
+        assert_eq!(bench.cache.stats().responses, 0);
         assert_eq!(bench.get("/object").send().await.number(), before + 2);
-        bench.store.purge_all();
+        bench.cache.purge_all();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_whose_end_is_not_known_counts_as_done() {
+async fn a_write_with_an_unknown_end_invalidates() {
     let bench = Bench::free();
     let stored = || reply(200).cache_control("max-age=60");
-    // Its caller leaves.
+    // The caller leaves.
     bench.upstream.then(stored());
     bench.get("/object").send().await;
     let (turn, gate) = reply(200).gated();
@@ -231,7 +237,7 @@ async fn a_write_whose_end_is_not_known_counts_as_done() {
     drop(gate);
     bench.upstream.then(stored());
     assert_eq!(bench.get("/object").send().await.result, Some(CacheResult::Miss));
-    // The upstream breaks off; then the gateway itself refuses, and nothing was sent.
+    // The upstream closes the connection; then the gateway refuses, and nothing was sent.
     for (kind, hit) in [(Kind::UpstreamClosed, false), (Kind::CredentialsUnavailable, true)] {
         bench.upstream.then(failure(kind));
         assert!(bench.request(Method::DELETE, "/object").begin().await.is_err());

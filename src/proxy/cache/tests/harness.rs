@@ -1,8 +1,8 @@
-//! The stage over an upstream in process: it answers what it is told and keeps what it was asked.
+//! The stage over a scripted upstream, with requests through it and their answers.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
@@ -13,23 +13,27 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tower::{Layer as _, Service, ServiceExt as _};
 
-use super::super::{Generation, Rule, Scope, Settings, Store, WallClock, cache, service::Cached};
+use super::{
+    super::{Cache, Cached, CredentialGeneration, Partition, Rule, Settings, WallClock, cache},
+    upstream::Upstream,
+};
 use crate::{
     audit::CacheResult,
     body::{Body, collect_limited},
     domain::{
-        CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, RequestId, TraceContext,
+        Caller, CanonicalTarget, Catalog, Operation, OperationMatch, ProfileName, Proof, RequestId,
+        Span, TraceContext,
     },
-    error::{Error, Kind},
+    error::Error,
     proxy::{
         cache::policy::http_date,
-        call::{Connection, Draft, Facts, Fetch, Head, Peer, Recorded},
+        call::{CallContext, CallFacts, Connection, Fetch, Head, Peer, Recorded},
     },
 };
 
-/// An upstream, a store, and one profile's stage over them.
+/// An upstream, a cache, and one profile's stage over them.
 pub(super) struct Bench {
-    pub(super) store: Store,
+    pub(super) cache: Cache,
     pub(super) upstream: Upstream,
     pub(super) generation: Counter,
     pub(super) stage: Cached<Sender, Counter>,
@@ -38,7 +42,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// A free rule over all paths, with no freshness of its own: what the responses say counts.
+    /// One rule for all paths without a lifetime, so that the responses decide.
     pub(super) fn free() -> Self {
         Self::with_rule(free_rule())
     }
@@ -49,20 +53,20 @@ impl Bench {
 
     pub(super) fn new(settings: Settings) -> Self {
         let clock = TestClock::default();
-        let store = Store::with_clock(settings, Arc::new(clock));
+        let cache = Cache::with_clock(settings, Arc::new(clock));
         let (upstream, generation) = (Upstream::default(), Counter::default());
-        let stage = stage("production", &store, &generation, &upstream);
+        let stage = stage("production", &cache, &generation, &upstream);
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Self { store, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, generation, stage, catalog, clock }
     }
 
-    /// Another profile over the same store.
+    /// Another profile over the same cache.
     pub(super) fn other_profile(&self, name: &str, upstream: &Upstream) -> Self {
-        let (store, clock) = (self.store.clone(), self.clock);
+        let (cache, clock) = (self.cache.clone(), self.clock);
         let generation = Counter::default();
-        let stage = stage(name, &store, &generation, upstream);
+        let stage = stage(name, &cache, &generation, upstream);
         let (upstream, catalog) = (upstream.clone(), Arc::clone(&self.catalog));
-        Self { store, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, generation, stage, catalog, clock }
     }
 
     /// The date `seconds` from now.
@@ -93,35 +97,32 @@ impl Bench {
 pub(super) fn free_rule() -> Rule {
     Rule {
         paths: vec!["/*".parse().unwrap()],
-        ttl: Duration::ZERO,
-        heuristic: true,
+        ttl: Span::from_secs(0),
+        heuristic: Some(true),
         ..Rule::default()
     }
 }
 
 fn stage(
     profile: &str,
-    store: &Store,
+    shared: &Cache,
     generation: &Counter,
     upstream: &Upstream,
 ) -> Cached<Sender, Counter> {
-    let scope = Scope {
-        profile: ProfileName::new(profile),
-        origin: "https://api.pigello.io".parse().unwrap(),
-        manager: generation.clone(),
-    };
+    let origin = "https://api.pigello.io".parse().unwrap();
+    let partition = Partition::new(ProfileName::new(profile), origin, generation.clone());
     let sender = Sender { upstream: upstream.clone(), generation: generation.clone() };
-    cache(store.clone(), scope).layer(sender)
+    cache(shared.clone(), partition).layer(sender)
 }
 
-/// Lets every task that is ready run, a thousand callers' too.
+/// Runs every task that is ready, even those of a thousand callers.
 pub(super) async fn settle() {
     for _ in 0..5_000 {
         tokio::task::yield_now().await;
     }
 }
 
-/// A request to be sent through the stage.
+/// A request through the stage.
 pub(super) struct Request<'a> {
     bench: &'a Bench,
     method: Method,
@@ -142,16 +143,16 @@ impl Request<'_> {
         self
     }
 
-    /// Sends it and reads the whole answer.
+    /// Sends the request and reads the whole answer.
     pub(super) async fn send(self) -> Answer {
         self.begin().await.unwrap().finish().await
     }
 
-    /// Sends it and reads the head of the answer.
+    /// Sends the request and reads the head of the answer.
     pub(super) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
         let mut stage = self.bench.stage.clone();
         let recorded = self.recorded();
-        let (draft, id) = (recorded.head.draft.clone(), recorded.head.id);
+        let (draft, id) = (recorded.head.context.clone(), recorded.head.context.id());
         Box::pin(async move {
             let ready = stage.ready().await?;
             let response = ready.call(recorded).await?;
@@ -159,13 +160,13 @@ impl Request<'_> {
         })
     }
 
-    /// What the stage is given.
+    /// The request as the stage gets it.
     pub(super) fn recorded(self) -> Recorded {
         let operation = self.bench.operation(&self.method, self.target.path());
         let mut recorded = recorded(self.target.as_str());
         let head = Arc::make_mut(&mut recorded.head);
-        (head.method, head.headers) = (self.method, self.headers);
-        Recorded { body: self.body, operation, ..recorded }
+        (head.method, head.headers, head.operation) = (self.method, self.headers, operation);
+        Recorded { body: self.body, ..recorded }
     }
 }
 
@@ -174,22 +175,22 @@ pub(super) fn recorded(target: &str) -> Recorded {
     let id = RequestId::fresh();
     let trace = TraceContext::continue_or_begin(None, id);
     let head = Head {
-        id,
-        trace,
         method: Method::GET,
         target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
         headers: HeaderMap::new(),
         connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
-        draft: Draft::begin(SystemTime::now(), id, trace, false),
+        caller: Arc::new(Caller::Unidentified { proof: Proof::Listener }),
+        operation: None,
+        context: CallContext::begin(SystemTime::now(), id, trace, false),
     };
-    Recorded { head: Arc::new(head), body: Body::empty(), operation: None }
+    Recorded { head: Arc::new(head), body: Body::empty() }
 }
 
-/// An answer whose body is yet to come.
+/// An answer without its body.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) response: Response<Body>,
-    draft: Draft,
+    draft: CallContext,
     id: RequestId,
 }
 
@@ -202,7 +203,7 @@ impl Open {
         let (parts, body) = self.response.into_parts();
         let body = collect_limited(body, 1 << 24).await.map_err(|error| error.to_string())?;
         let (mut result, mut source) = (None, None);
-        self.draft.note(|facts: &mut Facts| {
+        self.draft.note(|facts: &mut CallFacts| {
             (result, source) = (facts.cache, facts.source_request_id);
         });
         let (status, headers, id) = (parts.status, parts.headers, self.id);
@@ -210,7 +211,7 @@ impl Open {
     }
 }
 
-/// An answer, and what the record says of it.
+/// An answer, and the facts in its audit record.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -228,13 +229,13 @@ impl Answer {
         lines.collect::<Vec<_>>().join(", ")
     }
 
-    /// Which of the upstream's answers it is.
+    /// The number of the upstream's response.
     pub(super) fn number(&self) -> u64 {
         self.field("count").parse().unwrap_or_default()
     }
 }
 
-/// The number of a profile's credentials.
+/// A profile's credentials, as their generation.
 #[derive(Clone, Debug)]
 pub(super) struct Counter(Arc<Mutex<Credentials>>);
 
@@ -242,7 +243,7 @@ pub(super) struct Counter(Arc<Mutex<Credentials>>);
 struct Credentials {
     newest: u64,
     in_use: Option<u64>,
-    /// What calls are sent with, if not with those in use.
+    /// The generation that calls are sent with, if not the one in use.
     trial: Option<u64>,
 }
 
@@ -259,17 +260,17 @@ impl Counter {
         credentials.in_use = Some(credentials.newest);
     }
 
-    /// Credentials that are no longer to be used; returns what they were.
+    /// Takes the credentials out of use. Returns their generation.
     pub(super) fn lose(&self) -> Option<u64> {
         self.0.lock().in_use.take()
     }
 
-    /// Credentials that are used again.
+    /// Puts credentials back in use.
     pub(super) fn regain(&self, generation: Option<u64>) {
         self.0.lock().in_use = generation;
     }
 
-    /// From now on calls are sent with these.
+    /// Sends calls with these credentials from now on.
     pub(super) fn try_out(&self, trial: Option<u64>) {
         self.0.lock().trial = trial;
     }
@@ -280,13 +281,13 @@ impl Counter {
     }
 }
 
-impl Generation for Counter {
+impl CredentialGeneration for Counter {
     fn generation(&self) -> Option<u64> {
         self.0.lock().in_use
     }
 }
 
-/// Notes what credentials a call is sent with, and sends it.
+/// Notes the credentials that a call is sent with, and sends it.
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
     upstream: Upstream,
@@ -298,17 +299,17 @@ impl Service<Fetch> for Sender {
     type Error = Error;
     type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
-        std::task::Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, fetch: Fetch) -> Self::Future {
-        fetch.head.draft.sends_generation(self.generation.sent().unwrap_or_default());
+        fetch.head.context.sends_generation(self.generation.sent().unwrap_or_default());
         self.upstream.call(fetch)
     }
 }
 
-/// A time of day that passes as tokio's clock does.
+/// A time of day that follows tokio's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TestClock(Instant);
 
@@ -321,134 +322,5 @@ impl Default for TestClock {
 impl WallClock for TestClock {
     fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000) + self.0.elapsed()
-    }
-}
-
-/// Answers in turn what it was told to, and then 200 with nothing said about freshness.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Upstream(Arc<Mutex<Script>>);
-
-#[derive(Debug, Default)]
-struct Script {
-    turns: VecDeque<Turn>,
-    asked: Vec<Asked>,
-}
-
-/// What the upstream was asked.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) method: Method,
-    pub(super) target: String,
-    pub(super) headers: HeaderMap,
-}
-
-impl Asked {
-    pub(super) fn field(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
-
-/// One answer of the upstream.
-#[derive(Debug)]
-pub(super) struct Turn {
-    result: Result<Response<Body>, Kind>,
-    gate: Option<tokio::sync::oneshot::Receiver<()>>,
-}
-
-pub(super) fn reply(status: u16) -> Turn {
-    let response = Response::builder().status(status).body(Body::full("body")).unwrap();
-    Turn { result: Ok(response), gate: None }
-}
-
-pub(super) fn failure(kind: Kind) -> Turn {
-    Turn { result: Err(kind), gate: None }
-}
-
-impl Turn {
-    pub(super) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
-        let value = HeaderValue::from_str(value.as_ref()).unwrap();
-        if let Ok(response) = &mut self.result {
-            response.headers_mut().append(HeaderName::from_static(name), value);
-        }
-        self
-    }
-
-    pub(super) fn value(mut self, name: &'static str, value: HeaderValue) -> Self {
-        if let Ok(response) = &mut self.result {
-            response.headers_mut().append(HeaderName::from_static(name), value);
-        }
-        self
-    }
-
-    pub(super) fn cache_control(self, value: &str) -> Self {
-        self.header("cache-control", value)
-    }
-
-    pub(super) fn body(mut self, body: Body) -> Self {
-        if let Ok(response) = &mut self.result {
-            *response.body_mut() = body;
-        }
-        self
-    }
-
-    /// Waits until the returned half is sent to or dropped.
-    pub(super) fn gated(mut self) -> (Self, tokio::sync::oneshot::Sender<()>) {
-        let (open, gate) = tokio::sync::oneshot::channel();
-        self.gate = Some(gate);
-        (self, open)
-    }
-}
-
-impl Upstream {
-    pub(super) fn then(&self, turn: Turn) -> &Self {
-        self.0.lock().turns.push_back(turn);
-        self
-    }
-
-    /// Takes back the turns that were not used.
-    pub(super) fn forget(&self) {
-        self.0.lock().turns.clear();
-    }
-
-    /// Takes back the turns that were not used, and what it was asked.
-    pub(super) fn forget_all(&self) {
-        *self.0.lock() = Script::default();
-    }
-
-    /// How often it was asked.
-    pub(super) fn count(&self) -> usize {
-        self.0.lock().asked.len()
-    }
-
-    pub(super) fn last(&self) -> Asked {
-        self.0.lock().asked.last().unwrap().clone()
-    }
-}
-
-impl Service<Fetch> for Upstream {
-    type Response = Response<Body>;
-    type Error = Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
-
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, fetch: Fetch) -> Self::Future {
-        let (turn, number) = {
-            let mut script = self.0.lock();
-            let Head { method, target, headers, .. } = Arc::unwrap_or_clone(fetch.head);
-            script.asked.push(Asked { method, target: target.as_str().to_owned(), headers });
-            (script.turns.pop_front().unwrap_or_else(|| reply(200)), script.asked.len() as u64)
-        };
-        Box::pin(async move {
-            if let Some(gate) = turn.gate {
-                // Opened, or dropped with its test: both let the answer go.
-                gate.await.unwrap_or_default();
-            }
-            let mut response = turn.result.map_err(|kind| Error::new(kind, "as told"))?;
-            response.headers_mut().insert("count", number.into());
-            Ok(response)
-        })
     }
 }

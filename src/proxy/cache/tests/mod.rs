@@ -1,4 +1,4 @@
-//! The stage as a whole, against an upstream in process.
+//! Tests of the whole stage over an upstream in process.
 
 mod basics;
 mod bodies;
@@ -7,8 +7,10 @@ mod conformance;
 mod cost;
 mod flights;
 mod harness;
+mod ranges;
 mod reuse;
 mod scopes;
 mod stale;
 mod tables;
+mod upstream;
 mod workers;

@@ -1,15 +1,16 @@
-//! When a stored answer is used again: what RFC 9111, RFC 9213 and callers say of freshness, as tables
-//! of an upstream's answer, a pause, and whether the next request is answered from memory.
+//! When a stored response is reused by RFC 9111, RFC 9213 and the request, as tables: a response, a
+//! pause of three seconds, and whether the next request is a hit.
 
 use http::StatusCode;
 
 use super::{
-    harness::{Bench, free_rule, reply},
+    harness::{Bench, free_rule},
     tables::{Lines, dated, get, pause},
+    upstream::reply,
 };
 use crate::{audit::CacheResult, proxy::cache::Rule};
 
-/// Stores, waits for three seconds, and tells whether the next request is answered from memory.
+/// Stores a response, waits, and returns whether the next request is a hit.
 async fn is_reused(status: u16, lines: Lines<'_>) -> bool {
     let bench = Bench::free();
     bench.upstream.then(dated(&bench, status, lines));
@@ -23,7 +24,7 @@ async fn is_reused(status: u16, lines: Lines<'_>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cache_control_freshness() {
+async fn freshness_by_cache_control() {
     const PAST: (&str, &str) = ("expires", "@-7200");
     const NOW: (&str, &str) = ("date", "@0");
     for (reused, lines) in [
@@ -63,7 +64,7 @@ async fn cache_control_freshness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expires_freshness() {
+async fn freshness_by_expires() {
     const NOW: (&str, &str) = ("date", "@0");
     for (reused, lines) in [
         (true, &[("expires", "@2592000"), NOW][..]),
@@ -87,7 +88,7 @@ async fn expires_freshness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_status_that_states_its_freshness() {
+async fn any_status_with_a_stated_lifetime_is_reused() {
     for status in [
         200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 405, 410, 414, 499, 500, 501, 502,
         503, 504, 599,
@@ -102,7 +103,7 @@ async fn any_status_that_states_its_freshness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenth_of_the_time_since_the_last_change() {
+async fn a_heuristic_lifetime_is_a_tenth_of_the_time_since_last_modified() {
     const LINES: Lines<'_> = &[("last-modified", "@-86400"), ("date", "@0")];
     for status in [200, 203, 204, 404, 405, 410, 414, 501] {
         assert!(is_reused(status, LINES).await, "{status}");
@@ -112,15 +113,15 @@ async fn a_tenth_of_the_time_since_the_last_change() {
     }
     let public = [LINES[0], LINES[1], ("cache-control", "public")];
     assert!(is_reused(599, &public).await);
-    // It is the rule's choice.
-    let bench = Bench::with_rule(Rule { heuristic: false, ..free_rule() });
+    // Only with a rule that allows it.
+    let bench = Bench::with_rule(Rule { heuristic: Some(false), ..free_rule() });
     bench.upstream.then(dated(&bench, 200, LINES));
     get(&bench, &[]).await;
     assert_eq!(get(&bench, &[]).await.number(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn targeted_cache_control() {
+async fn freshness_by_targeted_cache_control() {
     for (reused, cdn, lines) in [
         (true, "max-age=3600", &[][..]),
         (true, "max-age=99999999999", &[]),
@@ -144,7 +145,7 @@ async fn targeted_cache_control() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn authorization_of_a_caller() {
+async fn a_request_with_authorization_shares_only_what_the_response_allows() {
     for (reused, value) in [
         (false, "max-age=3600"),
         (true, "max-age=3600, public"),
@@ -157,7 +158,7 @@ async fn authorization_of_a_caller() {
         assert_eq!(bench.upstream.last().field("authorization"), "FOO");
         assert_eq!(get(&bench, &[]).await.number() == 1, reused, "{value}");
     }
-    // Nor is what others were answered for a caller with a name, unless it says so.
+    // A response to others does not answer a request with authorization either.
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=3600"));
     get(&bench, &[]).await;
@@ -165,7 +166,7 @@ async fn authorization_of_a_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_callers_ask() {
+async fn directives_of_the_request() {
     for (result, stored, asked) in [
         (CacheResult::Miss, &[("cache-control", "max-age=3600")][..], "max-age=0"),
         (CacheResult::Miss, &[("cache-control", "max-age=3600"), ("age", "1800")], "max-age=600"),
@@ -202,7 +203,7 @@ async fn only_if_cached_is_never_forwarded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_store_keeps_nothing() {
+async fn a_request_with_no_store_stores_nothing() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=3600"));
     let answer = get(&bench, &[("cache-control", "no-store")]).await;

@@ -1,5 +1,5 @@
-//! Not one byte crosses a credential: whatever is called, rotated, written and purged, an answer is
-//! one that this profile's present credentials fetched, and no older than the last write.
+//! No response crosses credentials: after any calls, rotations, writes and purges, an answer was fetched
+//! with the present credentials of its profile, and after the last write.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,10 +8,11 @@ use tokio::time::advance;
 
 use super::{
     super::Rule,
-    harness::{Bench, Upstream, free_rule, reply},
+    harness::{Bench, free_rule},
     tables::{get, pause},
+    upstream::{Upstream, reply},
 };
-use crate::{audit::CacheResult, body::Body};
+use crate::{audit::CacheResult, body::Body, domain::Span};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -35,27 +36,27 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What each of the upstream's answers was made for.
+/// The state that a response of the upstream belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Made {
     profile: usize,
     generation: u64,
     object: u8,
     language: bool,
-    /// How many writes the object had seen.
+    /// The number of writes to the object so far.
     writes: u64,
-    /// When, in seconds.
+    /// The time in seconds.
     at: u64,
 }
 
 async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
     let rule = Rule {
-        ttl: Duration::from_mins(1),
-        stale_if_error: Duration::ZERO,
-        heuristic: false,
+        ttl: Span::from_secs(60),
+        stale_if_error: Span::from_secs(0),
+        heuristic: Some(false),
         ..free_rule()
     };
-    // One upstream for all of them, as one path may be asked for with two sets of credentials.
+    // One upstream for all, because two sets of credentials may request one path.
     let first = Bench::with_rule(rule);
     let upstream: Upstream = first.upstream.clone();
     let benches = [first.other_profile("b", &upstream), first.other_profile("c", &upstream), first];
@@ -72,7 +73,7 @@ async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
                 let request = bench.get(["/a/1/", "/a/2/", "/b/1/", "/b/1/?x"][object as usize]);
                 let language_tag = if language { "sv" } else { "en" };
                 let answer = request.header("accept-language", language_tag).send().await;
-                // The second of the two targets on one path is changed by a write to either.
+                // A write to either of the two targets on one path changes both.
                 let written = writes.get(&object.min(2)).copied().unwrap_or_default();
                 let generation = generations[profile];
                 let this = Made { profile, generation, object, language, writes: written, at: now };
@@ -96,10 +97,10 @@ async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
                 *writes.entry(object.min(2)).or_default() += 1;
             }
             Act::Purge => {
-                benches[0].store.purge_all();
-                prop_assert_eq!(benches[0].store.stats().responses, 0);
+                benches[0].cache.purge_all();
+                prop_assert_eq!(benches[0].cache.stats().responses, 0);
             }
-            Act::Maintain => benches[0].store.maintain(),
+            Act::Maintain => benches[0].cache.maintain(),
             Act::Wait(seconds) => {
                 advance(Duration::from_secs(seconds)).await;
                 now += seconds;
@@ -110,12 +111,12 @@ async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_are_gone_answer_nobody() {
+async fn lost_credentials_answer_no_call() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=600").header("etag", "\"a\""));
     get(&bench, &[]).await;
     let lost = bench.generation.lose();
-    // Nothing is read, and what is fetched on trial is nobody's.
+    // Nothing is read from the cache, and nothing is stored.
     for calls in 2..4 {
         bench.upstream.then(reply(200).cache_control("max-age=600"));
         let answer = get(&bench, &[]).await;
@@ -124,21 +125,21 @@ async fn credentials_that_are_gone_answer_nobody() {
     }
     let refused = bench.get("/object").header("cache-control", "only-if-cached").begin().await;
     assert_eq!(refused.unwrap_err().kind(), crate::error::Kind::OnlyIfCached);
-    // They are taken again at once: what they fetched is theirs yet.
+    // Back in use, they still have their response.
     bench.generation.regain(lost);
     assert_eq!(get(&bench, &[]).await.number(), 1);
-    // It leaves memory if that takes longer.
+    // After a maintenance it has left memory.
     bench.generation.lose();
     get(&bench, &[]).await;
-    bench.store.maintain();
-    assert_eq!(bench.store.stats().responses, 0);
+    bench.cache.maintain();
+    assert_eq!(bench.cache.stats().responses, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_belongs_to_the_credentials_it_was_fetched_with() {
+async fn a_response_belongs_to_the_credentials_it_was_fetched_with() {
     let bench = Bench::free();
-    // A rotation is half way: a call is sent with credentials that are not in use yet, and its
-    // answer does not put them in use.
+    // During a rotation a call is sent with credentials that are not in use, and they do not come
+    // into use.
     bench.generation.try_out(Some(9));
     bench.upstream.then(reply(503).cache_control("max-age=60"));
     assert_eq!(get(&bench, &[]).await.number(), 1);
@@ -146,7 +147,7 @@ async fn an_answer_belongs_to_the_credentials_it_was_fetched_with() {
     bench.upstream.then(reply(200).cache_control("max-age=2").header("etag", "\"a\""));
     assert_eq!(get(&bench, &[]).await.number(), 2);
     assert_eq!(get(&bench, &[]).await.number(), 2);
-    // What some have fetched the word of others does not confirm.
+    // A 304 for other credentials validates nothing.
     pause().await;
     bench.generation.try_out(Some(9));
     bench.upstream.then(reply(304).header("etag", "\"a\"").body(Body::empty()));
@@ -161,7 +162,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn an_answer_is_of_its_profile_its_credentials_and_its_time(
+    fn an_answer_belongs_to_its_profile_its_credentials_and_its_time(
         acts in proptest::collection::vec(act(), 1..80),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,18 +1,21 @@
-//! Stale answers: when they are given, when never, and that they say so.
+//! When stale responses are served, when never, and their `Cache-Status`.
 
 use std::time::Duration;
 
 use tokio::time::advance;
 
-use super::harness::{Bench, failure, free_rule, reply, settle};
-use crate::{audit::CacheResult, body::Body, error::Kind, proxy::cache::Rule};
+use super::{
+    harness::{Bench, free_rule, settle},
+    upstream::{failure, reply},
+};
+use crate::{audit::CacheResult, body::Body, domain::Span, error::Kind, proxy::cache::Rule};
 
 async fn seconds(count: u64) {
     advance(Duration::from_secs(count)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_answer_is_better_than_an_error() {
+async fn a_stale_response_is_served_instead_of_an_error() {
     for upstream_fails in
         [|| failure(Kind::UpstreamClosed), || failure(Kind::UpstreamTimeout), || reply(503)]
     {
@@ -33,7 +36,7 @@ async fn a_stale_answer_is_better_than_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_forbids_it_is_never_served_stale() {
+async fn a_response_that_forbids_it_is_never_served_stale() {
     for said in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=2"] {
         for validator in [None, Some("\"a\"")] {
             let bench = Bench::free();
@@ -52,8 +55,8 @@ async fn what_forbids_it_is_never_served_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_response_the_rule_and_the_caller_say_for_how_long() {
-    let none = Rule { stale_if_error: Duration::ZERO, ..free_rule() };
+async fn response_rule_and_request_set_stale_if_error() {
+    let none = Rule { stale_if_error: Span::from_secs(0), ..free_rule() };
     for (stale, rule, stored, asked) in [
         (true, free_rule(), "max-age=2", ""),
         (false, none.clone(), "max-age=2", ""),
@@ -65,7 +68,7 @@ async fn the_response_the_rule_and_the_caller_say_for_how_long() {
         (false, free_rule(), "max-age=2", "no-cache"),
     ] {
         let bench = Bench::with_rule(rule);
-        // A validator, so that it is kept whatever it is served for.
+        // A validator keeps it in memory in every case.
         bench.upstream.then(reply(200).cache_control(stored).header("etag", "\"a\""));
         bench.get("/object").send().await;
         seconds(4).await;
@@ -77,14 +80,14 @@ async fn the_response_the_rule_and_the_caller_say_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_is_dead_for_ten_minutes() {
-    let bench = Bench::with_rule(Rule { ttl: Duration::from_mins(1), ..free_rule() });
+async fn a_failing_upstream_is_asked_once_a_second_for_ten_minutes() {
+    let bench = Bench::with_rule(Rule { ttl: Span::from_secs(60), ..free_rule() });
     bench.get("/object").send().await;
     seconds(60).await;
     let before = bench.upstream.count();
     for second in 0..599 {
         bench.upstream.then(failure(Kind::UpstreamRefused));
-        // The first caller waits for the upstream's failure; no one after it does.
+        // Only the first caller waits for the upstream's failure.
         let answer = bench.get("/object").send().await;
         assert_eq!((answer.status.as_u16(), answer.number()), (200, 1), "{second}");
         assert_eq!(answer.result, Some(CacheResult::Stale), "{second}");
@@ -93,15 +96,15 @@ async fn an_upstream_that_is_dead_for_ten_minutes() {
     }
     // It was asked once a second, and no more.
     assert!(bench.upstream.count() - before <= 599, "{}", bench.upstream.count());
-    // Then it is over: nothing older is served.
+    // Older responses are not served.
     seconds(1).await;
     bench.upstream.then(failure(Kind::UpstreamRefused));
     assert!(bench.get("/object").begin().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_good_answer_ends_it() {
-    let bench = Bench::with_rule(Rule { ttl: Duration::from_mins(1), ..free_rule() });
+async fn the_first_success_ends_it() {
+    let bench = Bench::with_rule(Rule { ttl: Span::from_secs(60), ..free_rule() });
     bench.get("/object").send().await;
     seconds(60).await;
     bench.upstream.then(failure(Kind::UpstreamRefused));
@@ -115,7 +118,7 @@ async fn the_first_good_answer_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_is_fetched_anew() {
+async fn a_stale_response_is_served_while_it_is_revalidated() {
     let bench = Bench::free();
     let stored = reply(200).cache_control("max-age=1, stale-while-revalidate=4");
     bench.upstream.then(stored.header("etag", "\"abc\""));
@@ -132,22 +135,22 @@ async fn while_it_is_fetched_anew() {
         assert_eq!((stale.result, stale.number()), (Some(CacheResult::Stale), 1));
         settle().await;
     }
-    // One fetch for the three of them, in the background.
+    // One fetch in the background for all three.
     assert_eq!(bench.upstream.count(), 2);
     assert_eq!(bench.upstream.last().field("if-none-match"), "\"abc\"");
     drop(gate);
     settle().await;
     let fresh = bench.get("/object").send().await;
     assert_eq!((fresh.result, fresh.number()), (Some(CacheResult::Hit), 2));
-    // Behind the window callers wait.
+    // Later callers wait.
     seconds(6).await;
     let waited = bench.get("/object").send().await;
     assert_eq!((waited.result, waited.number()), (Some(CacheResult::Miss), 3));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_window_may_be_the_rules() {
-    let window = Rule { stale_while_revalidate: Duration::from_secs(10), ..free_rule() };
+async fn the_rule_may_set_stale_while_revalidate() {
+    let window = Rule { stale_while_revalidate: Span::from_secs(10), ..free_rule() };
     let bench = Bench::with_rule(window);
     bench.upstream.then(reply(200).cache_control("max-age=1"));
     bench.get("/object").send().await;
@@ -155,12 +158,12 @@ async fn the_window_may_be_the_rules() {
     bench.upstream.then(reply(200).cache_control("no-cache").header("etag", "\"def\""));
     assert_eq!(bench.get("/object").send().await.result, Some(CacheResult::Stale));
     settle().await;
-    // What came in the background is what counts now.
+    // The response from the background is the stored one now.
     assert_eq!(bench.get("/object").send().await.number(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_in_the_background_is_not_what_the_caller_got() {
+async fn a_fetch_in_the_background_changes_no_record() {
     let bench = Bench::free();
     let stored = reply(200).cache_control("max-age=1, stale-while-revalidate=60");
     bench.upstream.then(stored);
@@ -169,12 +172,12 @@ async fn a_fetch_in_the_background_is_not_what_the_caller_got() {
     let open = bench.get("/object").begin().await.unwrap();
     settle().await;
     assert_eq!(bench.upstream.count(), 2);
-    // The fetch is over before this call's record closes.
+    // The fetch ends before this call's record closes.
     assert_eq!(open.finish().await.result, Some(CacheResult::Stale));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_is_gone_is_not_served_instead_of_an_error() {
+async fn a_response_that_a_404_replaced_is_not_served_stale() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=2"));
     bench.get("/object").send().await;
@@ -186,7 +189,7 @@ async fn an_object_that_is_gone_is_not_served_instead_of_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_of_the_gateway_are_told() {
+async fn a_failure_of_the_gateway_is_not_hidden() {
     let bench = Bench::free();
     bench.upstream.then(reply(200).cache_control("max-age=2"));
     bench.get("/object").send().await;

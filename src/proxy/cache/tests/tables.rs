@@ -1,15 +1,18 @@
-//! What the tables of these tests are made of.
+//! Helpers for tables of fields.
 
 use std::time::Duration;
 
 use tokio::time::advance;
 
-use super::harness::{Answer, Bench, Turn, reply};
+use super::{
+    harness::{Answer, Bench},
+    upstream::{Turn, reply},
+};
 
 /// Fields of a request or a response.
 pub(super) type Lines<'a> = &'a [(&'static str, &'a str)];
 
-/// A reply with these fields; `@-30` in one of them is the date thirty seconds ago.
+/// A response with these fields. The value `@-30` is the date thirty seconds ago.
 pub(super) fn dated(bench: &Bench, status: u16, lines: Lines<'_>) -> Turn {
     lines.iter().fold(reply(status), |turn, (name, value)| match value.strip_prefix('@') {
         Some(seconds) => turn.header(name, bench.date(seconds.parse().unwrap())),
@@ -17,7 +20,7 @@ pub(super) fn dated(bench: &Bench, status: u16, lines: Lines<'_>) -> Turn {
     })
 }
 
-/// Gets the one object with these fields, written as for [`dated`].
+/// Requests `/object` with these fields, written as for [`dated`].
 pub(super) async fn get(bench: &Bench, lines: Lines<'_>) -> Answer {
     let request = bench.get("/object");
     lines

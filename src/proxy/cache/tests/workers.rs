@@ -1,4 +1,4 @@
-//! One store under several workers, each a thread with a runtime of its own.
+//! One cache under several workers, each a thread with its own runtime.
 
 use std::{
     sync::{
@@ -14,8 +14,9 @@ use http::Response;
 use tower::{Layer as _, Service};
 
 use super::{
-    super::{Generation as _, Scope, Settings, Store, cache},
-    harness::{Bench, Counter, free_rule, recorded, reply},
+    super::{Cache, CredentialGeneration as _, Partition, Settings, cache},
+    harness::{Bench, Counter, free_rule, recorded},
+    upstream::reply,
 };
 use crate::{
     audit::CacheResult, body::Body, domain::ProfileName, error::Error, proxy::call::Fetch,
@@ -42,7 +43,7 @@ fn a_fetch_on_one_worker_answers_callers_on_another() {
         async move { answer.await.unwrap().finish().await }
     };
     let leader = on_a_worker(call());
-    while bench.store.stats().in_flight == 0 {
+    while bench.cache.stats().in_flight == 0 {
         thread::yield_now();
     }
     let others: Vec<_> = (0..3).map(|_| on_a_worker(call())).collect();
@@ -59,7 +60,7 @@ fn a_fetch_on_one_worker_answers_callers_on_another() {
 
 const CALLS: usize = 20_000;
 
-/// Answers with the profile and the generation of credentials that a call was sent with.
+/// Answers with the profile and generation of credentials that a call was sent with.
 #[derive(Clone)]
 struct Echo {
     profile: usize,
@@ -79,7 +80,7 @@ impl Service<Fetch> for Echo {
     fn call(&mut self, fetch: Fetch) -> Self::Future {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let generation = self.generation.generation().unwrap();
-        fetch.head.draft.sends_generation(generation);
+        fetch.head.context.sends_generation(generation);
         let text = format!("{} {generation}", self.profile);
         let response = Response::builder().header("cache-control", "max-age=60");
         ready(Ok(response.body(Body::full(text)).unwrap()))
@@ -87,26 +88,26 @@ impl Service<Fetch> for Echo {
 }
 
 #[test]
-fn nothing_crosses_while_credentials_rotate_under_load() {
+fn no_response_crosses_profiles_or_credentials_under_load() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _entered = runtime.enter();
-    let store = Store::new(Settings { rules: vec![free_rule()], ..Settings::default() });
+    let shared = Cache::new(Settings { rules: vec![free_rule()], ..Settings::default() });
     let calls = Arc::new(AtomicU64::new(0));
     let profiles: Vec<_> = (0..2)
         .map(|profile| {
             let generation = Counter::default();
-            let scope = Scope {
-                profile: ProfileName::new(format!("profile-{profile}")),
-                origin: "https://api.pigello.io".parse().unwrap(),
-                manager: generation.clone(),
-            };
+            let partition = Partition::new(
+                ProfileName::new(format!("profile-{profile}")),
+                "https://api.pigello.io".parse().unwrap(),
+                generation.clone(),
+            );
             let echo = Echo { profile, generation: generation.clone(), calls: Arc::clone(&calls) };
-            (cache(store.clone(), scope).layer(echo), generation)
+            (cache(shared.clone(), partition).layer(echo), generation)
         })
         .collect();
     let workers: Vec<_> = (0..2)
         .map(|worker| {
-            let (profiles, store) = (profiles.clone(), store.clone());
+            let (profiles, shared) = (profiles.clone(), shared.clone());
             on_a_worker(async move {
                 for turn in 0..CALLS {
                     let profile = (turn + worker) % 2;
@@ -115,7 +116,7 @@ fn nothing_crosses_while_credentials_rotate_under_load() {
                         generation.rotate();
                     }
                     if turn % 1000 == 999 {
-                        store.maintain();
+                        shared.maintain();
                     }
                     let before = generation.generation().unwrap();
                     let response = stage.call(recorded("/object")).await.unwrap();
@@ -133,5 +134,5 @@ fn nothing_crosses_while_credentials_rotate_under_load() {
         worker.join().unwrap();
     }
     let made = calls.load(Ordering::Relaxed);
-    assert!(made < CALLS as u64 / 10, "most calls were answered from memory: {made}");
+    assert!(made < CALLS as u64 / 10, "most calls were hits: {made}");
 }

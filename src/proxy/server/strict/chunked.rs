@@ -1,23 +1,24 @@
-//! Follows a chunked body (RFC 9112 §7.1) byte by byte, as strictly as it is written.
+//! Parses a chunked body strictly (RFC 9112 §7.1). hyper decodes the bytes that pass.
 //!
-//! Extensions are well formed or refused; trailer fields are well formed and do not frame, route or
-//! authenticate a message (RFC 9110 §6.5.1). Nothing is changed: hyper decodes what passes.
+//! Extensions must be well formed. Trailer fields must be well formed and must not frame, route or
+//! authenticate a message (RFC 9110 §6.5.1).
 
 use super::head::{field, is_tchar, split_at};
 use crate::proxy::call::ParseError;
 
-/// Where in a chunked body the next byte stands.
+/// The parser of one chunked body.
 #[derive(Debug)]
 pub struct Chunked {
-    place: Place,
-    /// The line that is not complete yet.
+    state: ChunkState,
+    /// An incomplete line.
     line: Vec<u8>,
     /// Bytes of trailer lines so far.
     trailer: usize,
 }
 
+/// What the next byte belongs to.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum ChunkState {
     SizeLine,
     Data(u64),
     DataCr,
@@ -33,31 +34,32 @@ impl Default for Chunked {
 }
 
 impl Chunked {
-    /// In front of the first chunk.
+    /// Before the first chunk.
     pub fn new() -> Self {
-        Self { place: Place::SizeLine, line: Vec::new(), trailer: 0 }
+        Self { state: ChunkState::SizeLine, line: Vec::new(), trailer: 0 }
     }
 
-    /// Whether the last byte of the body has been seen.
+    /// Whether the body is complete.
     pub fn is_over(&self) -> bool {
-        matches!(self.place, Place::Over)
+        matches!(self.state, ChunkState::Over)
     }
 
-    /// Looks at the next bytes, and says how many of them belong to the body.
+    /// Parses the next bytes. Returns how many of them belong to the body.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_over() {
-            rest = match self.place {
-                Place::Data(left) => {
+            rest = match self.state {
+                ChunkState::Data(left) => {
                     let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                     let left = left - take as u64;
-                    self.place = if left == 0 { Place::DataCr } else { Place::Data(left) };
+                    self.state =
+                        if left == 0 { ChunkState::DataCr } else { ChunkState::Data(left) };
                     rest.get(take..).unwrap_or_default()
                 }
-                Place::DataCr => self.expect(b'\r', Place::DataLf, rest)?,
-                Place::DataLf => self.expect(b'\n', Place::SizeLine, rest)?,
-                Place::SizeLine | Place::TrailerLine => self.line(rest)?,
-                Place::Over => rest,
+                ChunkState::DataCr => self.expect(b'\r', ChunkState::DataLf, rest)?,
+                ChunkState::DataLf => self.expect(b'\n', ChunkState::SizeLine, rest)?,
+                ChunkState::SizeLine | ChunkState::TrailerLine => self.line(rest)?,
+                ChunkState::Over => rest,
             };
         }
         Ok(bytes.len() - rest.len())
@@ -66,12 +68,12 @@ impl Chunked {
     fn expect<'a>(
         &mut self,
         byte: u8,
-        then: Place,
+        then: ChunkState,
         rest: &'a [u8],
     ) -> Result<&'a [u8], ParseError> {
         match rest.split_first() {
             Some((first, tail)) if *first == byte => {
-                self.place = then;
+                self.state = then;
                 Ok(tail)
             }
             _ => Err(ParseError::ChunkEnd),
@@ -79,29 +81,29 @@ impl Chunked {
     }
 
     fn line<'a>(&mut self, rest: &'a [u8]) -> Result<&'a [u8], ParseError> {
-        let defect = match self.place {
-            Place::TrailerLine => ParseError::Trailer,
+        let error = match self.state {
+            ChunkState::TrailerLine => ParseError::Trailer,
             _ => ParseError::ChunkSize,
         };
         let Some((end, tail)) = split_at(rest, b'\n') else {
-            // A CR is only the last byte of a line: what follows one is a LF or wrong.
+            // Only LF may follow CR.
             let bare = memchr::memchr(b'\r', rest).is_some_and(|at| at + 1 < rest.len())
                 || self.line.last() == Some(&b'\r');
             self.line.extend_from_slice(rest);
             let too_long = self.line.len() > MAX_LINE;
-            return if bare || too_long { Err(defect) } else { Ok(&[]) };
+            return if bare || too_long { Err(error) } else { Ok(&[]) };
         };
         self.line.extend_from_slice(end);
         let line = std::mem::take(&mut self.line);
         if line.len() > MAX_LINE {
-            return Err(defect);
+            return Err(error);
         }
-        let text = line.strip_suffix(b"\r").ok_or(defect)?;
-        self.place = match self.place {
-            Place::TrailerLine => self.trailer_line(text)?,
-            _ => match chunk_size(text).ok_or(defect)? {
-                0 => Place::TrailerLine,
-                size => Place::Data(size),
+        let text = line.strip_suffix(b"\r").ok_or(error)?;
+        self.state = match self.state {
+            ChunkState::TrailerLine => self.trailer_line(text)?,
+            _ => match chunk_size(text).ok_or(error)? {
+                0 => ChunkState::TrailerLine,
+                size => ChunkState::Data(size),
             },
         };
         self.line = line;
@@ -109,9 +111,9 @@ impl Chunked {
         Ok(tail)
     }
 
-    fn trailer_line(&mut self, line: &[u8]) -> Result<Place, ParseError> {
+    fn trailer_line(&mut self, line: &[u8]) -> Result<ChunkState, ParseError> {
         if line.is_empty() {
-            return Ok(Place::Over);
+            return Ok(ChunkState::Over);
         }
         self.trailer += line.len();
         let (name, _) = field(line).map_err(|_| ParseError::Trailer)?;
@@ -119,7 +121,7 @@ impl Chunked {
         if forbidden || self.trailer > MAX_TRAILER {
             return Err(ParseError::Trailer);
         }
-        Ok(Place::TrailerLine)
+        Ok(ChunkState::TrailerLine)
     }
 }
 
@@ -208,9 +210,9 @@ fn skip_quoted(rest: &mut &[u8]) -> bool {
 const MAX_LINE: usize = 1024;
 /// A trailer section.
 const MAX_TRAILER: usize = 4096;
-/// As many as 60 bits: no body is longer.
+/// As many digits as 60 bits have. No body is longer.
 const MAX_HEX_DIGITS: usize = 15;
-/// Fields that frame, route, authenticate or describe a message and cannot come behind it.
+/// Fields that frame, route, authenticate or describe a message, and so must precede it.
 const FORBIDDEN_TRAILERS: &[&[u8]] = &[
     b"authorization",
     b"connection",
@@ -257,8 +259,8 @@ mod tests {
     }
 
     #[test]
-    fn what_has_two_readings_does_not() {
-        for (body, defect) in [
+    fn ambiguous_bodies_are_refused() {
+        for (body, error) in [
             ("5\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
             ("5\rhello\r\n0\r\n\r\n", ParseError::ChunkSize),
             ("0x5\r\nhello\r\n0\r\n\r\n", ParseError::ChunkSize),
@@ -283,7 +285,7 @@ mod tests {
             ("0\r\nX : a\r\n\r\n", ParseError::Trailer),
             ("0\r\n X: a\r\n\r\n", ParseError::Trailer),
         ] {
-            assert_eq!(whole(body), Err(defect), "{body:?}");
+            assert_eq!(whole(body), Err(error), "{body:?}");
         }
         let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(2000));
         assert_eq!(whole(&long), Err(ParseError::ChunkSize));
@@ -292,21 +294,21 @@ mod tests {
     }
 
     proptest! {
-        /// Where the bytes are cut has no say in the verdict.
+        /// The result does not depend on where the bytes are cut.
         #[test]
-        fn the_verdict_does_not_depend_on_the_cuts(
+        fn the_result_does_not_depend_on_the_cuts(
             body in "(0|5|a|;|x|\r\n|\n|\r| |:|hello){0,12}",
             cut in 0_usize..40,
         ) {
             let bytes = body.as_bytes();
             let mut at_once = Chunked::new();
-            let verdict = at_once.advance(bytes);
+            let result = at_once.advance(bytes);
             let (left, right) = bytes.split_at(cut.min(bytes.len()));
             let mut in_two = Chunked::new();
             let second = in_two.advance(left).and_then(|first| {
                 if in_two.is_over() { Ok(first) } else { Ok(first + in_two.advance(right)?) }
             });
-            prop_assert_eq!(verdict, second);
+            prop_assert_eq!(result, second);
         }
     }
 }

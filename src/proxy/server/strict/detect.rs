@@ -1,4 +1,4 @@
-//! The first bytes of a connection, read before hyper is given it: they tell HTTP/2 from HTTP/1.1.
+//! Detects HTTP/2 by the first bytes of a connection, before hyper gets it.
 
 use std::{
     future::poll_fn,
@@ -10,39 +10,42 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Place, StrictReader};
+use super::{ParserState, StrictReader};
 
-/// The protocol of a connection, once it is known.
+/// The HTTP version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Spoken {
+pub(in super::super) enum HttpVersion {
     Http1,
     Http2,
 }
 
 impl<S: AsyncRead + Unpin> StrictReader<S> {
-    /// Which protocol is spoken: what was agreed on, or what the first bytes say, which are held until
-    /// they are a message.
-    pub(in super::super) async fn protocol(&mut self) -> io::Result<Spoken> {
+    /// The version from ALPN or from the first bytes. The bytes are held until they are a message.
+    pub(in super::super) async fn protocol(&mut self) -> io::Result<HttpVersion> {
         poll_fn(|cx| self.poll_opening(cx)).await?;
-        Ok(if matches!(self.place, Place::Http2(_)) { Spoken::Http2 } else { Spoken::Http1 })
+        Ok(if matches!(self.state, ParserState::Http2(_)) {
+            HttpVersion::Http2
+        } else {
+            HttpVersion::Http1
+        })
     }
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while matches!(self.place, Place::Opening) && self.cleared == 0 {
-            // Not into `held`: a connection that says nothing takes no memory for it.
+        while matches!(self.state, ParserState::Opening) && self.cleared == 0 {
+            // Not into `held`, because a silent connection must take no memory.
             let mut scratch = [MaybeUninit::uninit(); FIRST_READ];
             let mut buffer = ReadBuf::uninit(&mut scratch);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
-                // hyper finds the end as well.
+                // hyper will find the end.
                 break;
             }
             self.held.extend_from_slice(buffer.filled());
-            self.look_at_held()?;
+            self.parse_held()?;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// As much as nearly every first request has.
+/// More bytes than most first requests have.
 const FIRST_READ: usize = 2048;

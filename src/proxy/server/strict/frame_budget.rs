@@ -1,25 +1,24 @@
-//! Follows the frames of an HTTP/2 connection before hyper reads them.
+//! Ends an HTTP/2 connection that abuses the protocol, before hyper reads its frames.
 //!
-//! Two things end a connection here. A flood: `PING` and `SETTINGS` ask for an answer each,
-//! `RST_STREAM` throws away work, `PRIORITY`, empty `DATA` and unknown frames do nothing at all, and
-//! HTTP/2 sets no limit to any of them (RFC 9113 §10.5). A peer has a budget of such frames that time
-//! and real work refill, so that a flood ends and a caller that measures its connection or cancels
-//! calls is left alone. And `DATA` behind the end of its stream: a connection error (RFC 9113 §5.1)
-//! that hyper takes for an error of the stream.
+//! The first abuse is a flood. `PING` and `SETTINGS` need an answer each, `RST_STREAM` wastes work,
+//! `PRIORITY`, empty `DATA` and unknown frames do nothing, and HTTP/2 limits none of them (RFC 9113
+//! §10.5). A peer has a budget of such frames that time refills, so a flood ends the connection, and a
+//! caller that measures its connection or cancels calls does not. The second is `DATA` after the end of
+//! its stream, a connection error (RFC 9113 §5.1) that hyper treats as an error of the stream.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Follows the frames of one connection.
+/// The frame budget of one connection.
 #[derive(Debug)]
 pub struct FrameBudget {
     header: [u8; HEADER],
-    /// Bytes of the header that have been seen.
+    /// The number of header bytes so far.
     seen: usize,
-    /// Bytes of the payload that are still to come.
+    /// The number of payload bytes left.
     payload: usize,
-    ended: Ended,
+    ended: EndedStreams,
     budget: u32,
     refilled: Instant,
 }
@@ -30,25 +29,25 @@ pub enum ProtocolAbuse {
     /// The budget is spent.
     #[error("a flood of HTTP/2 frames")]
     Flood,
-    /// A body goes on behind its end.
-    #[error("HTTP/2 data behind the end of its stream")]
-    BehindTheEnd,
+    /// A body continues after its end.
+    #[error("HTTP/2 data after the end of its stream")]
+    AfterTheEnd,
 }
 
 impl FrameBudget {
-    /// SharedService `skip` bytes that are no frames: a preface.
+    /// A full budget. The first `skip` bytes are no frames: the preface.
     pub fn new(now: Instant, skip: usize) -> Self {
         Self {
             header: [0; HEADER],
             seen: 0,
             payload: skip,
-            ended: Ended { highest: 0, latest: 0 },
+            ended: EndedStreams { highest: 0, latest: 0 },
             budget: BUDGET,
             refilled: now,
         }
     }
 
-    /// Looks at the next bytes.
+    /// Parses the next bytes.
     pub fn advance(
         &mut self,
         bytes: &[u8],
@@ -80,14 +79,14 @@ impl FrameBudget {
         self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         let stream = u32::from_be_bytes(stream) & STREAM;
         if kind == DATA && self.ended.has(stream) {
-            return Err(ProtocolAbuse::BehindTheEnd);
+            return Err(ProtocolAbuse::AfterTheEnd);
         }
         let ends = flags & END_STREAM != 0;
         if ends && matches!(kind, DATA | HEADERS) {
             self.ended.add(stream);
         }
         let cost = match kind {
-            // Flow control of a large answer needs many, and none of them asks for an answer.
+            // Flow control of a large response needs many of them, and none needs an answer.
             HEADERS | WINDOW_UPDATE => return Ok(()),
             // The last frame of a body may be empty.
             DATA if self.payload > 0 || ends => return Ok(()),
@@ -110,16 +109,16 @@ impl FrameBudget {
     }
 }
 
-/// The latest streams that their caller has ended. Of older ones hyper knows enough.
+/// The latest streams that the caller has ended. hyper detects frames of older ones.
 #[derive(Debug)]
-struct Ended {
+struct EndedStreams {
     /// The highest stream that was ended.
     highest: u32,
-    /// Bit `n` is the stream `2 * n` below it: a caller's streams have odd numbers.
+    /// Bit `n` is the stream `2 * n` below it, because a caller's streams have odd numbers.
     latest: u128,
 }
 
-impl Ended {
+impl EndedStreams {
     fn add(&mut self, stream: u32) {
         if stream > self.highest {
             self.latest = self.latest.checked_shl((stream - self.highest) / 2).unwrap_or(0);
@@ -140,14 +139,14 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
-/// The number of a stream, without the reserved bit in front of it.
+/// The bits of a stream's number, without the reserved one.
 const STREAM: u32 = 0x7fff_ffff;
 
-/// So many at once.
+/// The most frames at once.
 const BUDGET: u32 = 1000;
-/// And one more each so often.
+/// The time after which there is one more.
 const REFILL: Duration = Duration::from_millis(10);
-/// A reset stream may have been a call under way.
+/// A reset stream may have been a call in flight.
 const RESET_COST: u32 = 4;
 
 #[cfg(test)]
@@ -163,34 +162,34 @@ mod tests {
     #[test]
     fn a_flood_ends_and_time_refills() {
         let began = Instant::now();
-        let mut meter = FrameBudget::new(began, 0);
+        let mut frames = FrameBudget::new(began, 0);
         let ping = frame(6, &[0; 8]);
         for _ in 0..BUDGET {
-            assert_eq!(meter.advance(&ping, || began), Ok(()));
+            assert_eq!(frames.advance(&ping, || began), Ok(()));
         }
-        assert_eq!(meter.advance(&ping, || began), Err(ProtocolAbuse::Flood));
-        assert_eq!(meter.advance(&ping, || began + REFILL * 2), Ok(()));
+        assert_eq!(frames.advance(&ping, || began), Err(ProtocolAbuse::Flood));
+        assert_eq!(frames.advance(&ping, || began + REFILL * 2), Ok(()));
     }
 
     #[test]
     fn requests_and_bodies_cost_nothing_wherever_the_bytes_are_cut() {
         let began = Instant::now();
-        let mut meter = FrameBudget::new(began, 0);
+        let mut frames = FrameBudget::new(began, 0);
         let work = [frame(HEADERS, &[6; 20]), frame(DATA, &[6; 200]), frame(8, &[6; 4])].concat();
         for length in 1..work.len() {
             for piece in work.chunks(length) {
-                assert_eq!(meter.advance(piece, || began), Ok(()));
+                assert_eq!(frames.advance(piece, || began), Ok(()));
             }
         }
-        assert_eq!(meter.budget, BUDGET);
+        assert_eq!(frames.budget, BUDGET);
     }
 
     #[test]
     fn resets_cost_more() {
         let began = Instant::now();
-        let mut meter = FrameBudget::new(began, 0);
+        let mut frames = FrameBudget::new(began, 0);
         let reset = frame(RST_STREAM, &[0; 4]);
-        let count = (0..BUDGET).take_while(|_| meter.advance(&reset, || began).is_ok()).count();
+        let count = (0..BUDGET).take_while(|_| frames.advance(&reset, || began).is_ok()).count();
         assert_eq!(count, (BUDGET / RESET_COST) as usize);
     }
 
@@ -202,25 +201,25 @@ mod tests {
     }
 
     #[test]
-    fn a_body_does_not_go_on_behind_its_end() {
+    fn a_body_does_not_continue_after_its_end() {
         let began = Instant::now();
-        for (before, behind) in [
-            (vec![on(1, HEADERS, END_STREAM)], Err(ProtocolAbuse::BehindTheEnd)),
-            (vec![on(1, HEADERS, 0), on(1, DATA, END_STREAM)], Err(ProtocolAbuse::BehindTheEnd)),
-            (vec![on(1, HEADERS, END_STREAM), on(3, HEADERS, 0)], Err(ProtocolAbuse::BehindTheEnd)),
+        for (before, expected) in [
+            (vec![on(1, HEADERS, END_STREAM)], Err(ProtocolAbuse::AfterTheEnd)),
+            (vec![on(1, HEADERS, 0), on(1, DATA, END_STREAM)], Err(ProtocolAbuse::AfterTheEnd)),
+            (vec![on(1, HEADERS, END_STREAM), on(3, HEADERS, 0)], Err(ProtocolAbuse::AfterTheEnd)),
             (
                 vec![on(1, HEADERS, END_STREAM), on(201, HEADERS, END_STREAM)],
-                Err(ProtocolAbuse::BehindTheEnd),
+                Err(ProtocolAbuse::AfterTheEnd),
             ),
             (vec![on(1, HEADERS, 0)], Ok(())),
             (vec![on(1, HEADERS, 0), on(3, HEADERS, END_STREAM)], Ok(())),
             (vec![on(3, HEADERS, END_STREAM)], Ok(())),
-            // Too long ago: hyper's.
+            // Too long ago; hyper detects it.
             (vec![on(1, HEADERS, END_STREAM), on(301, HEADERS, END_STREAM)], Ok(())),
         ] {
-            let mut meter = FrameBudget::new(began, 0);
-            assert_eq!(meter.advance(&before.concat(), || began), Ok(()), "{before:?}");
-            assert_eq!(meter.advance(&on(1, DATA, 0), || began), behind, "{before:?}");
+            let mut frames = FrameBudget::new(began, 0);
+            assert_eq!(frames.advance(&before.concat(), || began), Ok(()), "{before:?}");
+            assert_eq!(frames.advance(&on(1, DATA, 0), || began), expected, "{before:?}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Reads the head of an HTTP/1 request as strictly as RFC 9112 writes it, and says how its body is
+//! Parses the head of an HTTP/1 request as strictly as RFC 9112 states it, and tells how its body is
 //! framed.
 //!
-//! Where the RFC lets a recipient be lenient, two recipients may be lenient in two ways, and that is
-//! what request smuggling lives on. So nothing is repaired here, and what frames a message has one
-//! spelling: `Content-Length: 5` and not ` 5 `, `05` or `5, 5`. The bytes are not changed.
+//! Where the RFC allows leniency, two recipients can be lenient in two ways, and request smuggling uses
+//! the difference. So nothing is repaired, and a framing field has one spelling: `Content-Length: 5`, not
+//! ` 5 `, `05` or `5, 5`.
 
 use crate::proxy::call::ParseError;
 
 /// How a request's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none.
+    /// No body.
     Empty,
     /// This many bytes.
     Length(u64),
@@ -18,16 +18,16 @@ pub enum Framing {
     Chunked,
 }
 
-/// Checks a whole head, with the empty line that ends it.
+/// Checks a complete head, with the empty line at its end.
 pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, ParseError> {
-    // An empty line before a request is a leftover of old clients (RFC 9112 §2.2).
+    // Old clients send an empty line before a request (RFC 9112 §2.2).
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let version = request_line(line(&mut rest)?)?;
-    let mut fields = Fields { version, count: 0, length: None, chunked: false };
+    let mut fields = FramingFields { version, count: 0, length: None, chunked: false };
     loop {
         let line = line(&mut rest)?;
         if line.is_empty() {
-            // One head and nothing behind it: the caller has found its end.
+            // The caller has found the end of the head, so nothing follows it.
             return if rest.is_empty() { fields.framing() } else { Err(ParseError::LineEnd) };
         }
         fields.count += 1;
@@ -38,14 +38,14 @@ pub fn check(head: &[u8], max_fields: usize) -> Result<Framing, ParseError> {
     }
 }
 
-/// Checks the request line of a head that is not complete, if the line is.
+/// Checks the request line of an incomplete head, if the line is complete.
 pub fn check_request_line(head: &[u8]) -> Option<Result<(), ParseError>> {
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let line = line(&mut rest).ok()?;
     Some(request_line(line).map(|_| ()))
 }
 
-/// Method and target of a head whose request line is in order.
+/// The method and target of a head with a valid request line.
 pub fn method_and_target(head: &[u8]) -> Option<(&str, &str)> {
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let line = line(&mut rest).ok()?;
@@ -87,14 +87,14 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), ParseError> {
         Some(b'/') => true,
         // The server as a whole (RFC 9112 §3.2.4).
         Some(b'*') => target.len() == 1 && method == b"OPTIONS",
-        // An authority is refused with its method, an absolute form is compared with `Host`.
-        // Rare, so it may cost a parse: what hyper cannot take it would answer itself, unrecorded.
+        // `CONNECT` is refused later, and an absolute target is compared with `Host`. Both are rare, so
+        // they may cost a parse: hyper itself would answer a target that it cannot parse, unrecorded.
         Some(_) => {
             (method == b"CONNECT" || has_http_scheme(target)) && http::Uri::try_from(target).is_ok()
         }
         None => false,
     };
-    // A fragment is never sent (RFC 9110 §4.2.5), and the others are what no URI holds.
+    // A fragment is never sent (RFC 9110 §4.2.5), and no URI has the other characters.
     let is_plain =
         |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"');
     if form_is_known && all(target, is_plain) { Ok(()) } else { Err(ParseError::Target) }
@@ -119,20 +119,20 @@ fn check_version(version: &[u8]) -> Result<Version, ParseError> {
         _ if version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP")) => {
             Err(ParseError::Version)
         }
-        // Three words without a version, on a line of their own: another protocol.
+        // Three words without a version are another protocol.
         _ if !version.contains(&b' ') && !version.is_empty() => Err(ParseError::NotHttp),
         _ => Err(ParseError::RequestLine),
     }
 }
 
-struct Fields {
+struct FramingFields {
     version: Version,
     count: usize,
     length: Option<u64>,
     chunked: bool,
 }
 
-impl Fields {
+impl FramingFields {
     fn see(&mut self, line: &[u8]) -> Result<(), ParseError> {
         let (name, value) = field(line)?;
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -159,7 +159,7 @@ impl Fields {
     }
 }
 
-/// Splits a field line into its name and what stands behind the colon.
+/// Splits a field line into its name and the bytes after the colon.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(ParseError::FieldFold);
@@ -177,7 +177,7 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
     }
 }
 
-/// `1*DIGIT` in the one way everybody writes it.
+/// A number in its one usual spelling.
 fn plain_number(value: &[u8]) -> Result<u64, ParseError> {
     let digits = value.strip_prefix(b" ").unwrap_or(value);
     if digits.is_empty()
@@ -195,7 +195,7 @@ fn check_coding(value: &[u8]) -> Result<(), ParseError> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
-    // A coding that is not understood is a 501, but only where the end of the body is not in doubt.
+    // An unknown coding is a 501, but only if the end of the body is certain.
     let mut codings = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).rev();
     let last_is_chunked =
         codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
@@ -216,7 +216,7 @@ pub(super) fn split_at(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((left, right.get(1..)?))
 }
 
-/// Without leaving at the first byte that is wrong: so it is done many bytes at a time.
+/// No early exit, so that the loop vectorises.
 fn all(bytes: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |right, byte| right & is_right(*byte))
 }
@@ -243,14 +243,14 @@ const fn stands_in_a_token(byte: u8) -> bool {
         | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
-/// What a field value may hold (RFC 9110 §5.5): no control characters but the tab.
+/// Whether a byte may be in a field value (RFC 9110 §5.5): the tab is the only control character.
 const fn is_field_byte(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 
-/// The longest method there is has 17 bytes (`UPDATEREDIRECTREF`).
+/// The longest known method has 17 bytes (`UPDATEREDIRECTREF`).
 const MAX_METHOD: usize = 32;
-/// More digits than fit into 64 bits are no length.
+/// The most digits of a length.
 const MAX_DIGITS: usize = 18;
 
 #[cfg(test)]
@@ -281,8 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn what_has_two_readings_does_not() {
-        for (head, defect) in [
+    fn ambiguous_heads_are_refused() {
+        for (head, error) in [
             ("GET / HTTP/1.1\nHost: x\r\n\r\n", ParseError::LineEnd),
             ("GET / HTTP/1.1\rHost: x\r\n\r\n", ParseError::LineEnd),
             ("GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", ParseError::LineEnd),
@@ -341,14 +341,14 @@ mod tests {
             ),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", ParseError::TransferEncoding),
         ] {
-            assert_eq!(checked(head), Err(defect), "{head:?}");
+            assert_eq!(checked(head), Err(error), "{head:?}");
         }
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(11));
         assert_eq!(checked(&many), Err(ParseError::HeadTooLarge));
     }
 
     proptest! {
-        /// Any bytes are either refused or have a request line that the types behind take.
+        /// A head that passes has a target that `http` can parse.
         #[test]
         fn a_target_that_passes_is_a_uri(target in "[!-~]{1,40}") {
             let head = format!("GET /{target} HTTP/1.1\r\nHost: x\r\n\r\n");

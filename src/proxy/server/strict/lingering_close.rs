@@ -1,5 +1,4 @@
-//! What goes back to the caller is not followed, only handed on: up to the end of the connection, which
-//! has to leave the last answer time to arrive.
+//! Writes pass unchanged, and a close lingers where the last response could be lost.
 
 use std::{
     io,
@@ -13,15 +12,15 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{Place, StrictReader};
+use super::{ParserState, StrictReader};
 
-/// How a peer learns that a stream ends.
+/// How the end of a stream is signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum CloseMode {
-    /// By the end of the socket: who drops it, says all there is.
-    Implied,
-    /// The stream has a word for it, as TLS does.
-    Said,
+    /// Closing the socket is the only signal.
+    Drop,
+    /// The stream has a signal of its own, as TLS has.
+    Shutdown,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictReader<S> {
@@ -49,16 +48,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictReader<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Ends the connection so that the last answer arrives.
+    /// Closes the connection so that the last response arrives.
     ///
-    /// A socket that is closed with unread bytes is reset, and a reset overtakes the answer (RFC
-    /// 9112 §9.6). So where the caller may still be sending, what it sends is read for a while.
+    /// A socket that is closed with unread bytes is reset, and the reset can overtake the response (RFC
+    /// 9112 §9.6). So if the caller may still be sending, its bytes are read for a while.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
-            let is_done = matches!(this.place, Place::Opening | Place::Head | Place::Http2(_));
-            if is_done && this.farewell == CloseMode::Implied {
-                // hyper drops the stream next: a system call less for each connection.
+            let is_done = matches!(
+                this.state,
+                ParserState::Opening | ParserState::Head | ParserState::Http2(_)
+            );
+            if is_done && this.close_mode == CloseMode::Drop {
+                // hyper drops the stream next, which saves a system call.
                 return Poll::Ready(Ok(()));
             }
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
@@ -76,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictReader<S> {
                 Ok(()) if !buffer.filled().is_empty() => {
                     linger.left = linger.left.saturating_sub(buffer.filled().len());
                 }
-                // Whatever it is, nothing more comes.
+                // No more bytes come.
                 Ok(()) | Err(_) => break,
             }
         }
@@ -84,12 +86,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictReader<S> {
     }
 }
 
-/// Reads what a caller still sends, up to a limit.
+/// The rest of a lingering close.
 pub(super) struct Linger {
     left: usize,
     timer: Pin<Box<Sleep>>,
 }
 
-/// How long, and how much, is read after the last answer.
+/// How long a caller's bytes are read after the last response, and how many.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;

@@ -1,21 +1,21 @@
-//! A caller's bytes, looked at before hyper reads them.
+//! A strict reader of a caller's bytes, in front of hyper.
 //!
-//! hyper takes much of what HTTP/1 allows a recipient to take, repairs some of it before anyone can
-//! see it (`Content-Length` beside `Transfer-Encoding`), and finds an error of a body's framing only
-//! while the body is on its way to the upstream. Here every message is followed from its first byte
-//! to its last: what passes has one reading, and hyper is given one message at a time.
+//! hyper accepts most of what HTTP/1 allows a recipient to accept, repairs some of it before a service
+//! can see it (`Content-Length` beside `Transfer-Encoding`), and finds a framing error in a body only
+//! while the body is on its way to the upstream. This reader parses each message from its first byte to
+//! its last one: only an unambiguous message passes, and hyper gets one message at a time.
 //!
-//! A head that is refused is replaced by one that says nothing, and the [`Connection`] remembers
-//! why. So the refusal goes down the path like any other: a problem document, a record, and the end
-//! of the connection. A body that is refused breaks off at the byte that is wrong.
+//! A refused head is replaced by a neutral one, and the [`Connection`] stores the reason. So the refusal
+//! takes the path like any other: a problem document, a record, and the end of the connection. A refused
+//! body breaks off before the wrong byte.
 //!
-//! On HTTP/2 the bytes are hyper's; what ends a connection all the same is in [`frame_budget`].
+//! HTTP/2 is hyper's. [`frame_budget`] ends connections that abuse it.
 
 pub mod chunked;
-mod lingering_close;
+mod detect;
 pub mod frame_budget;
 pub mod head;
-mod detect;
+mod lingering_close;
 
 use std::{
     io,
@@ -32,11 +32,11 @@ use tokio::{
 };
 
 use self::{chunked::Chunked, frame_budget::FrameBudget, head::Framing, lingering_close::Linger};
-pub(super) use self::{detect::Spoken, lingering_close::CloseMode};
+pub(super) use self::{detect::HttpVersion, lingering_close::CloseMode};
 use super::tls::Protocol;
 use crate::proxy::call::{Connection, ParseError};
 
-/// What a head may have.
+/// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
     /// Bytes, with the empty line.
@@ -45,215 +45,218 @@ pub(super) struct HeadLimits {
     pub(super) fields: usize,
 }
 
-/// A stream that hands on only what can be read in one way.
+/// A stream that passes on only unambiguous messages.
 pub(super) struct StrictReader<S> {
     stream: S,
     connection: Arc<Connection>,
     limits: HeadLimits,
-    farewell: CloseMode,
-    place: Place,
-    /// What has been read and is not handed on yet.
+    close_mode: CloseMode,
+    state: ParserState,
+    /// The bytes that have been read and not passed on.
     held: BytesMut,
-    /// How many of the held bytes may go on.
+    /// How many of the held bytes may pass.
     cleared: usize,
     linger: Option<Linger>,
 }
 
-/// Where in the caller's bytes the next one stands.
-enum Place {
-    /// At the beginning of a connection that may turn out to be HTTP/2.
+/// What the next byte belongs to.
+enum ParserState {
+    /// The beginning of a connection that may be HTTP/2.
     Opening,
-    /// Before or in a head.
+    /// A head, or the space before one.
     Head,
-    /// In a body of which so many bytes are left.
+    /// A body with this many bytes left.
     Length(u64),
+    /// A chunked body.
     Chunked(Chunked),
+    /// An HTTP/2 connection.
     Http2(FrameBudget),
-    /// SharedService a head that was refused: nothing more is read.
+    /// Nothing: a head was refused, and nothing more is read.
     Refused,
-    /// SharedService a body's framing that was wrong.
+    /// Nothing: the framing of a body was wrong.
     Broken(ParseError),
 }
 
-/// What a look at some bytes said.
-enum Verdict {
-    /// So many may go on; what is behind them is another message or not complete yet.
+/// The result of parsing some bytes.
+enum ParseStep {
+    /// This many bytes may pass. The rest is another message or incomplete.
     Pass(usize),
-    /// More bytes are needed to say anything.
+    /// More bytes are needed.
     More,
-    /// The head they begin with is refused.
+    /// The head is refused.
     Refuse(ParseError),
-    /// They may not be read at all.
+    /// The connection must end.
     Fail(io::Error),
 }
 
 impl<S> StrictReader<S> {
-    /// Follows a stream on which that protocol is spoken.
+    /// A reader of a stream with this protocol.
     pub(super) fn new(
         stream: S,
         connection: Arc<Connection>,
         limits: HeadLimits,
         protocol: Protocol,
-        farewell: CloseMode,
+        close_mode: CloseMode,
     ) -> Self {
         let held = BytesMut::new();
-        let place = match protocol {
-            Protocol::Unknown => Place::Opening,
-            Protocol::Http1 => Place::Head,
-            Protocol::Http2 => Place::Http2(FrameBudget::new(Instant::now(), PREFACE.len())),
+        let state = match protocol {
+            Protocol::Unknown => ParserState::Opening,
+            Protocol::Http1 => ParserState::Head,
+            Protocol::Http2 => ParserState::Http2(FrameBudget::new(Instant::now(), PREFACE.len())),
         };
-        Self { stream, connection, limits, farewell, place, held, cleared: 0, linger: None }
+        Self { stream, connection, limits, close_mode, state, held, cleared: 0, linger: None }
     }
 
-    /// Looks at a head and at what is there of its body, or at a body: up to the end of the message.
-    /// What comes in one piece goes on in one, so that its reader needs one buffer for it.
-    fn look_on(&mut self, bytes: &[u8]) -> Verdict {
+    /// Parses up to the end of the message. A head and a body that came in one piece pass in one piece, so
+    /// that hyper needs one buffer for them.
+    fn parse_message(&mut self, bytes: &[u8]) -> ParseStep {
         let mut passed = 0;
         loop {
-            match self.look(bytes.get(passed..).unwrap_or_default()) {
-                Verdict::Pass(length) => {
+            match self.parse(bytes.get(passed..).unwrap_or_default()) {
+                ParseStep::Pass(length) => {
                     passed += length;
-                    let is_in_body = matches!(self.place, Place::Length(_) | Place::Chunked(_));
+                    let is_in_body =
+                        matches!(self.state, ParserState::Length(_) | ParserState::Chunked(_));
                     if length == 0 || passed == bytes.len() || !is_in_body {
-                        return Verdict::Pass(passed);
+                        return ParseStep::Pass(passed);
                     }
                 }
-                verdict if passed == 0 => return verdict,
-                // What is right goes on first. The next look says the same of the rest.
-                Verdict::More | Verdict::Refuse(_) | Verdict::Fail(_) => {
-                    return Verdict::Pass(passed);
+                step if passed == 0 => return step,
+                // The correct part passes first. The next call returns the same step for the rest.
+                ParseStep::More | ParseStep::Refuse(_) | ParseStep::Fail(_) => {
+                    return ParseStep::Pass(passed);
                 }
             }
         }
     }
 
-    /// Looks at bytes that begin where the last look ended.
-    fn look(&mut self, bytes: &[u8]) -> Verdict {
-        match &mut self.place {
-            Place::Opening => self.opening(bytes),
-            Place::Head => self.head(bytes),
-            Place::Length(left) => {
+    /// Parses bytes that follow the last ones.
+    fn parse(&mut self, bytes: &[u8]) -> ParseStep {
+        match &mut self.state {
+            ParserState::Opening => self.opening(bytes),
+            ParserState::Head => self.head(bytes),
+            ParserState::Length(left) => {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= take as u64;
                 if *left == 0 {
-                    self.place = Place::Head;
+                    self.state = ParserState::Head;
                 }
-                Verdict::Pass(take)
+                ParseStep::Pass(take)
             }
-            Place::Chunked(chunked) => match chunked.advance(bytes) {
+            ParserState::Chunked(chunked) => match chunked.advance(bytes) {
                 Ok(take) => {
                     if chunked.is_over() {
-                        self.place = Place::Head;
+                        self.state = ParserState::Head;
                     }
-                    Verdict::Pass(take)
+                    ParseStep::Pass(take)
                 }
-                Err(defect) => {
-                    // The head of this body is on its way: its reader learns of it.
-                    self.place = Place::Broken(defect);
-                    Verdict::Fail(broken(defect))
+                Err(error) => {
+                    // The head has passed, so the reader of the body gets the error.
+                    self.state = ParserState::Broken(error);
+                    ParseStep::Fail(broken(error))
                 }
             },
-            Place::Http2(meter) => match meter.advance(bytes, Instant::now) {
-                Ok(()) => Verdict::Pass(bytes.len()),
-                Err(breach) => Verdict::Fail(io::Error::other(breach)),
+            ParserState::Http2(budget) => match budget.advance(bytes, Instant::now) {
+                Ok(()) => ParseStep::Pass(bytes.len()),
+                Err(abuse) => ParseStep::Fail(io::Error::other(abuse)),
             },
-            Place::Refused => Verdict::Pass(0),
-            Place::Broken(defect) => Verdict::Fail(broken(*defect)),
+            ParserState::Refused => ParseStep::Pass(0),
+            ParserState::Broken(error) => ParseStep::Fail(broken(*error)),
         }
     }
 
-    fn opening(&mut self, bytes: &[u8]) -> Verdict {
+    fn opening(&mut self, bytes: &[u8]) -> ParseStep {
         if let Some(frames) = bytes.strip_prefix(PREFACE) {
-            let mut meter = FrameBudget::new(Instant::now(), 0);
-            let verdict = meter.advance(frames, Instant::now);
-            self.place = Place::Http2(meter);
-            return match verdict {
-                Ok(()) => Verdict::Pass(bytes.len()),
-                Err(breach) => Verdict::Fail(io::Error::other(breach)),
+            let mut budget = FrameBudget::new(Instant::now(), 0);
+            let step = budget.advance(frames, Instant::now);
+            self.state = ParserState::Http2(budget);
+            return match step {
+                Ok(()) => ParseStep::Pass(bytes.len()),
+                Err(abuse) => ParseStep::Fail(io::Error::other(abuse)),
             };
         }
         if PREFACE.starts_with(bytes) {
-            return Verdict::More;
+            return ParseStep::More;
         }
-        let verdict = self.head(bytes);
-        match verdict {
-            // Nobody would understand an answer.
-            Verdict::Refuse(ParseError::NotHttp) => {
-                Verdict::Fail(io::Error::new(io::ErrorKind::InvalidData, ParseError::NotHttp))
+        let step = self.head(bytes);
+        match step {
+            // The peer would not understand a response.
+            ParseStep::Refuse(ParseError::NotHttp) => {
+                ParseStep::Fail(io::Error::new(io::ErrorKind::InvalidData, ParseError::NotHttp))
             }
-            verdict => verdict,
+            step => step,
         }
     }
 
-    fn head(&mut self, bytes: &[u8]) -> Verdict {
-        // One empty line before a request is passed over (RFC 9112 §2.2).
+    fn head(&mut self, bytes: &[u8]) -> ParseStep {
+        // One empty line before a request is skipped (RFC 9112 §2.2).
         let skip = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
         let Some(end) = bytes.get(skip..).and_then(|rest| END.find(rest)) else {
-            return self.part_of_a_head(bytes);
+            return self.incomplete_head(bytes);
         };
         let end = skip + end + 4;
         let head = bytes.get(..end).unwrap_or_default();
         if end > self.limits.bytes {
-            return Verdict::Refuse(too_large(head));
+            return ParseStep::Refuse(too_large(head));
         }
         match head::check(head, self.limits.fields) {
             Ok(framing) => {
-                self.place = match framing {
-                    Framing::Empty => Place::Head,
-                    Framing::Length(length) => Place::Length(length),
-                    Framing::Chunked => Place::Chunked(Chunked::new()),
+                self.state = match framing {
+                    Framing::Empty => ParserState::Head,
+                    Framing::Length(length) => ParserState::Length(length),
+                    Framing::Chunked => ParserState::Chunked(Chunked::new()),
                 };
-                Verdict::Pass(end)
+                ParseStep::Pass(end)
             }
-            Err(defect) => Verdict::Refuse(defect),
+            Err(error) => ParseStep::Refuse(error),
         }
     }
 
-    fn part_of_a_head(&self, bytes: &[u8]) -> Verdict {
+    fn incomplete_head(&self, bytes: &[u8]) -> ParseStep {
         let is_bare = |at: usize| at == 0 || bytes.get(at - 1) != Some(&b'\r');
         if memchr::memchr_iter(b'\n', bytes).any(is_bare) {
-            return Verdict::Refuse(ParseError::LineEnd);
+            return ParseStep::Refuse(ParseError::LineEnd);
         }
         if bytes.len() > self.limits.bytes {
-            return Verdict::Refuse(too_large(bytes));
+            return ParseStep::Refuse(too_large(bytes));
         }
-        // A request line that is whole and wrong will not get better.
+        // A complete request line that is wrong stays wrong.
         match head::check_request_line(bytes) {
-            Some(Err(defect)) => Verdict::Refuse(defect),
-            Some(Ok(())) | None => Verdict::More,
+            Some(Err(error)) => ParseStep::Refuse(error),
+            Some(Ok(())) | None => ParseStep::More,
         }
     }
 
-    /// Looks at what is held, and says whether any of it may go on now.
-    fn look_at_held(&mut self) -> io::Result<bool> {
+    /// Parses the held bytes. Returns whether any of them may pass.
+    fn parse_held(&mut self) -> io::Result<bool> {
         let held = std::mem::take(&mut self.held);
-        let verdict = self.look_on(&held);
+        let step = self.parse_message(&held);
         self.held = held;
-        match verdict {
-            Verdict::Pass(0) | Verdict::More => return Ok(false),
-            Verdict::Pass(length) => self.cleared = length,
-            Verdict::Refuse(defect) => self.refuse(defect),
-            Verdict::Fail(error) => return Err(error),
+        match step {
+            ParseStep::Pass(0) | ParseStep::More => return Ok(false),
+            ParseStep::Pass(length) => self.cleared = length,
+            ParseStep::Refuse(error) => self.refuse(error),
+            ParseStep::Fail(error) => return Err(error),
         }
         Ok(true)
     }
 
-    /// Puts a head that says nothing in the place of one that is refused.
-    fn refuse(&mut self, defect: ParseError) {
-        self.connection.refuse(defect);
-        let told = head::method_and_target(&self.held)
+    /// Replaces a refused head by a neutral one.
+    fn refuse(&mut self, error: ParseError) {
+        self.connection.refuse(error);
+        let known = head::method_and_target(&self.held)
             .filter(|(_, target)| target.starts_with('/') && target.len() <= MAX_TARGET)
             .map(|(method, target)| (method.to_owned(), target.to_owned()));
         self.held.clear();
-        let (method, target) = told.unwrap_or_else(|| ("-".to_owned(), "*".to_owned()));
+        let (method, target) = known.unwrap_or_else(|| ("-".to_owned(), "*".to_owned()));
         let head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n\r\n");
         self.held.extend_from_slice(head.as_bytes());
         self.cleared = self.held.len();
-        self.place = Place::Refused;
+        self.state = ParserState::Refused;
     }
 
-    /// Hands on what may go on of what is held.
-    fn forward(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+    /// Passes on held bytes that may pass.
+    fn pass_on(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let length = self.cleared.min(buffer.remaining());
         let Some(bytes) = self.held.get(..length).filter(|bytes| !bytes.is_empty()) else {
             return false;
@@ -262,7 +265,7 @@ impl<S> StrictReader<S> {
         self.held.advance(length);
         self.cleared -= length;
         if self.held.is_empty() {
-            // Most connections never hold anything again.
+            // Most connections never hold bytes again.
             self.held = BytesMut::new();
         }
         true
@@ -277,14 +280,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictReader<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.forward(buffer) {
+            if this.pass_on(buffer) {
                 return Poll::Ready(Ok(()));
             }
-            if matches!(this.place, Place::Refused) {
-                // hyper has all it gets; it closes the connection once the refusal is sent.
+            if matches!(this.state, ParserState::Refused) {
+                // hyper closes the connection when the refusal is sent.
                 return Poll::Pending;
             }
-            if !this.held.is_empty() && this.look_at_held()? {
+            if !this.held.is_empty() && this.parse_held()? {
                 continue;
             }
             let before = buffer.filled().len();
@@ -294,17 +297,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictReader<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.held.is_empty() {
-                // Nearly always: a whole message, handed on where it lies.
-                match this.look_on(read) {
-                    Verdict::Pass(length) if length == read.len() => return Poll::Ready(Ok(())),
-                    Verdict::Pass(length) if length > 0 => {
+                // The rule: a complete message, which passes without a copy.
+                match this.parse_message(read) {
+                    ParseStep::Pass(length) if length == read.len() => return Poll::Ready(Ok(())),
+                    ParseStep::Pass(length) if length > 0 => {
                         this.held.extend_from_slice(read.get(length..).unwrap_or_default());
                         buffer.set_filled(before + length);
                         return Poll::Ready(Ok(()));
                     }
-                    Verdict::Fail(error) => return Poll::Ready(Err(error)),
-                    // Looked at again below, now that it is held.
-                    Verdict::Pass(_) | Verdict::More | Verdict::Refuse(_) => {}
+                    ParseStep::Fail(error) => return Poll::Ready(Err(error)),
+                    // Parsed again below, when it is held.
+                    ParseStep::Pass(_) | ParseStep::More | ParseStep::Refuse(_) => {}
                 }
             }
             this.held.extend_from_slice(read);
@@ -313,7 +316,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictReader<S> {
     }
 }
 
-/// A head over the limit, told by its part that is.
+/// The error for a head over the limit, by the part that is over it.
 fn too_large(head: &[u8]) -> ParseError {
     let line = memchr::memchr(b'\n', head).map_or(head, |end| head.get(..end).unwrap_or_default());
     match memchr::memchr(b' ', line) {
@@ -323,17 +326,17 @@ fn too_large(head: &[u8]) -> ParseError {
     }
 }
 
-fn broken(defect: ParseError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, defect)
+fn broken(error: ParseError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Made once: every request's head is looked through.
+/// Made once, because each head is searched.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longer than any method.
 const MAX_METHOD: usize = 33;
-/// The longest target that is written down for a request that is refused.
+/// The longest target in the record of a refused head.
 const MAX_TARGET: usize = 8 * 1024;
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20 };
 
 fn wire() -> (DuplexStream, StrictReader<DuplexStream>, Arc<Connection>) {
     let (caller, stream) = duplex(1 << 16);
-    let (io, connection) = follow(stream, CloseMode::Implied);
+    let (io, connection) = follow(stream, CloseMode::Drop);
     (caller, io, connection)
 }
 
-fn follow<S>(stream: S, farewell: CloseMode) -> (StrictReader<S>, Arc<Connection>) {
+fn follow<S>(stream: S, close_mode: CloseMode) -> (StrictReader<S>, Arc<Connection>) {
     let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
     let (known, protocol) = (Arc::clone(&connection), Protocol::Unknown);
-    (StrictReader::new(stream, known, LIMITS, protocol, farewell), connection)
+    (StrictReader::new(stream, known, LIMITS, protocol, close_mode), connection)
 }
 
 /// Sends the pieces one by one and reads after each, as much as there is.
@@ -36,34 +36,34 @@ async fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<ParseError>, bool) {
             }
         }
     }
-    (passed, connection.defect(), failed)
+    (passed, connection.parse_error(), failed)
 }
 
 #[tokio::test]
-async fn a_whole_message_passes_unchanged() {
+async fn a_complete_message_passes_unchanged() {
     for message in [
         "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand frames",
     ] {
-        let (passed, defect, failed) = pass(&[message.as_bytes()]).await;
-        assert_eq!((passed.as_slice(), defect, failed), (message.as_bytes(), None, false));
+        let (passed, error, failed) = pass(&[message.as_bytes()]).await;
+        assert_eq!((passed.as_slice(), error, failed), (message.as_bytes(), None, false));
         let bytes: Vec<&[u8]> = message.as_bytes().chunks(1).collect();
-        let (passed, defect, failed) = pass(&bytes).await;
-        assert_eq!((passed.as_slice(), defect, failed), (message.as_bytes(), None, false));
+        let (passed, error, failed) = pass(&bytes).await;
+        assert_eq!((passed.as_slice(), error, failed), (message.as_bytes(), None, false));
     }
 }
 
 #[tokio::test]
-async fn the_first_bytes_tell_the_protocol() {
-    for (sent, spoken) in [
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Spoken::Http1),
-        ("PRX / HTTP/1.1\r\nHost: x\r\n\r\n", Spoken::Http1),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand frames", Spoken::Http2),
-        // Nothing, or not enough to tell: hyper finds the end.
-        ("", Spoken::Http1),
-        ("PRI * HTTP/2.0\r\n", Spoken::Http1),
+async fn the_first_bytes_tell_the_version() {
+    for (sent, version) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", HttpVersion::Http1),
+        ("PRX / HTTP/1.1\r\nHost: x\r\n\r\n", HttpVersion::Http1),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand frames", HttpVersion::Http2),
+        // No bytes, or not enough: hyper finds the end.
+        ("", HttpVersion::Http1),
+        ("PRI * HTTP/2.0\r\n", HttpVersion::Http1),
     ] {
         for piece in [1, 7, sent.len().max(1)] {
             let (mut caller, mut io, _) = wire();
@@ -75,7 +75,7 @@ async fn the_first_bytes_tell_the_protocol() {
                 caller.shutdown().await.unwrap();
             };
             let (protocol, ()) = tokio::join!(io.protocol(), send);
-            assert_eq!(protocol.unwrap(), spoken, "{sent:?} in pieces of {piece}");
+            assert_eq!(protocol.unwrap(), version, "{sent:?} in pieces of {piece}");
             let mut passed = Vec::new();
             io.read_to_end(&mut passed).await.unwrap();
             let whole = sent.ends_with("\r\n\r\n") || sent.ends_with("frames");
@@ -87,32 +87,8 @@ async fn the_first_bytes_tell_the_protocol() {
     assert!(io.protocol().await.is_err(), "no HTTP");
 }
 
-/// One system call for the first request of a connection, whatever hyper asks for.
 #[tokio::test]
-async fn a_first_request_is_read_at_once() {
-    struct Counted(DuplexStream, usize);
-    impl AsyncRead for Counted {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            self.1 += 1;
-            Pin::new(&mut self.0).poll_read(cx, buffer)
-        }
-    }
-    let (mut caller, stream) = duplex(1 << 16);
-    let message = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(900));
-    caller.write_all(message.as_bytes()).await.unwrap();
-    let (mut io, _) = follow(Counted(stream, 0), CloseMode::Implied);
-    assert_eq!(io.protocol().await.unwrap(), Spoken::Http1);
-    let mut passed = vec![0; message.len()];
-    io.read_exact(&mut passed).await.unwrap();
-    assert_eq!((passed.as_slice(), io.stream.1), (message.as_bytes(), 1));
-}
-
-#[tokio::test]
-async fn a_message_that_comes_in_one_piece_is_handed_on_in_one() {
+async fn a_message_that_comes_in_one_piece_passes_in_one_piece() {
     for message in [
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc",
         "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
@@ -127,7 +103,7 @@ async fn a_message_that_comes_in_one_piece_is_handed_on_in_one() {
 }
 
 #[tokio::test]
-async fn messages_are_handed_on_one_by_one() {
+async fn messages_pass_one_by_one() {
     let (mut caller, mut io, _) = wire();
     let (first, second) = ("GET /1 HTTP/1.1\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n");
     caller.write_all(format!("{first}{second}").as_bytes()).await.unwrap();
@@ -139,61 +115,61 @@ async fn messages_are_handed_on_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_refused_head_is_replaced_and_remembered() {
-    let (passed, defect, failed) =
+async fn a_refused_head_is_replaced_and_its_error_stored() {
+    let (passed, error, failed) =
         pass(&[b"GET /a HTTP/1.1\r\nX : y\r\n\r\nGET /next HTTP/1.1\r\n\r\n"]).await;
     assert_eq!(passed, b"GET /a HTTP/1.1\r\nconnection: close\r\n\r\n");
-    assert_eq!((defect, failed), (Some(ParseError::FieldName), false));
-    let (passed, defect, _) = pass(&[b"GET / HTTP/1.1\n"]).await;
+    assert_eq!((error, failed), (Some(ParseError::FieldName), false));
+    let (passed, error, _) = pass(&[b"GET / HTTP/1.1\n"]).await;
     assert_eq!(passed, b"- * HTTP/1.1\r\nconnection: close\r\n\r\n");
-    assert_eq!(defect, Some(ParseError::LineEnd));
+    assert_eq!(error, Some(ParseError::LineEnd));
 }
 
 #[tokio::test]
-async fn a_good_message_before_a_bad_one_is_not_blamed() {
+async fn a_good_message_before_a_bad_one_passes() {
     let (mut caller, mut io, connection) = wire();
     caller.write_all(b"GET /1 HTTP/1.1\r\n\r\nGET  /2 HTTP/1.1\r\n\r\n").await.unwrap();
     let mut buffer = [0; 512];
     assert_eq!(io.read(&mut buffer).await.unwrap(), 19);
-    assert_eq!(connection.defect(), None);
+    assert_eq!(connection.parse_error(), None);
     assert!(io.read(&mut buffer).await.unwrap() > 0);
-    assert_eq!(connection.defect(), Some(ParseError::RequestLine));
+    assert_eq!(connection.parse_error(), Some(ParseError::RequestLine));
 }
 
 #[tokio::test]
 async fn a_broken_body_fails_its_reader() {
     let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let (passed, defect, failed) = pass(&[head, b"5\r\nhello\r\n", b"x\r\n"]).await;
-    assert!(passed.starts_with(head) && failed && defect.is_none());
+    let (passed, error, failed) = pass(&[head, b"5\r\nhello\r\n", b"x\r\n"]).await;
+    assert!(passed.starts_with(head) && failed && error.is_none());
     let whole = [head.as_slice(), b"5;\r\nhello\r\n0\r\n\r\n"].concat();
-    let (passed, defect, failed) = pass(&[&whole]).await;
-    assert_eq!((passed.as_slice(), defect, failed), (head.as_slice(), None, true));
+    let (passed, error, failed) = pass(&[&whole]).await;
+    assert_eq!((passed.as_slice(), error, failed), (head.as_slice(), None, true));
 }
 
 #[tokio::test]
-async fn what_is_over_a_limit_is_told_by_its_part() {
+async fn the_error_names_the_part_over_a_limit() {
     let long = "a".repeat(2000);
-    for (message, defect) in [
+    for (message, error) in [
         (long.clone(), ParseError::Method),
         (format!("GET /{}", "a".repeat(9000)), ParseError::TargetTooLong),
         (format!("GET / HTTP/1.1\r\nX: {long}"), ParseError::HeadTooLarge),
         (format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(21)), ParseError::HeadTooLarge),
     ] {
         let (_, found, _) = pass(&[message.as_bytes()]).await;
-        assert_eq!(found, Some(defect));
+        assert_eq!(found, Some(error));
     }
 }
 
 #[tokio::test]
-async fn an_end_is_said_where_there_is_a_word_for_it() {
-    for farewell in [CloseMode::Implied, CloseMode::Said] {
+async fn a_stream_with_an_end_of_its_own_is_shut_down() {
+    for close_mode in [CloseMode::Drop, CloseMode::Shutdown] {
         let (mut caller, stream) = duplex(1 << 16);
-        let (mut io, _) = follow(stream, farewell);
+        let (mut io, _) = follow(stream, close_mode);
         caller.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         assert!(io.read(&mut [0; 512]).await.unwrap() > 0);
         io.shutdown().await.unwrap();
         // What is shut down takes no more.
-        assert_eq!(io.write(b"x").await.is_err(), farewell == CloseMode::Said);
+        assert_eq!(io.write(b"x").await.is_err(), close_mode == CloseMode::Shutdown);
         drop(io);
         let mut left = Vec::new();
         assert!(caller.read_to_end(&mut left).await.is_ok(), "dropped, it has ended either way");
@@ -201,7 +177,7 @@ async fn an_end_is_said_where_there_is_a_word_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_refusal_what_the_caller_still_sends_is_read_for_a_while() {
+async fn a_close_lingers_after_a_refusal() {
     let (mut caller, mut io, _) = wire();
     caller.write_all(b"GET /\n").await.unwrap();
     assert!(io.read(&mut [0; 512]).await.unwrap() > 0);
@@ -212,9 +188,9 @@ async fn after_a_refusal_what_the_caller_still_sends_is_read_for_a_while() {
 }
 
 proptest! {
-    /// Whatever the bytes and however they are cut: the same passes, and nothing behind a defect.
+    /// However the bytes are cut, the same bytes pass, and none after an error.
     #[test]
-    fn the_verdict_does_not_depend_on_the_cuts(
+    fn the_result_does_not_depend_on_the_cuts(
         message in "(GET|POST) / HTTP/1.1\r\n(Host: x\r\n|Content-Length: 3\r\n|Transfer-Encoding: chunked\r\n|\n| ){0,3}\r\n(abc|3\r\n|abc\r\n|0\r\n\r\n|GET / HTTP/1.1\r\n\r\n){0,4}",
         cut in 1_usize..100,
     ) {
@@ -222,7 +198,7 @@ proptest! {
         let at_once = runtime.block_on(pass(&[message.as_bytes()]));
         let pieces: Vec<&[u8]> = message.as_bytes().chunks(cut).collect();
         let in_pieces = runtime.block_on(pass(&pieces));
-        // Which of several defects is found first may differ.
+        // Which of several errors is found first may differ.
         prop_assert_eq!(at_once.1.is_some(), in_pieces.1.is_some());
         prop_assert_eq!(at_once.2, in_pieces.2);
         if !at_once.2 && at_once.1.is_none() {

@@ -1,4 +1,4 @@
-//! The answer's body: counts what is sent and closes the call's record at its end.
+//! The response body: counts what is sent, and closes the record of the call at its end.
 
 use std::{
     collections::VecDeque,
@@ -11,53 +11,53 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
-    guard::{Committing, Guard},
+    guard::{RecordGuard, Stored},
     unavailable,
 };
 use crate::{
-    body::Body,
+    body::{Body, hint_after},
     error::{BoxError, Kind},
 };
 
-/// The answer's body: counts what is sent and closes the call's record at its end.
+/// A response body that closes the record of its call at its end.
 pub struct RecordedBody {
     body: Body,
-    guard: Guard,
-    /// Only where the end waits for the record.
-    end: Option<Box<End>>,
+    guard: RecordGuard,
+    /// Of a body whose end waits for the record.
+    end: Option<Box<BodyEnd>>,
 }
 
-/// The end of a body that waits for its record.
-struct End {
-    /// The body's length, where the head says it: nothing before it can be the end.
+/// The frames at the end of a body that wait for the record.
+struct BodyEnd {
+    /// The length of the body, if the head states it: no frame before it is the last one.
     length: Option<u64>,
     held: VecDeque<Frame<Bytes>>,
-    state: State,
+    state: EndState,
 }
 
-enum State {
-    /// There may be more.
-    Open,
-    /// What is held is the end.
-    Committing(Committing),
-    /// What is held may go, and nothing comes after it.
+enum EndState {
+    /// More frames may come.
+    Streaming,
+    /// The held frames are the last ones, and the record is being stored.
+    Storing(Stored),
+    /// The held frames may be sent, and no others follow.
     Over,
 }
 
 impl RecordedBody {
     /// A body whose record closes at its end, or is closed already.
-    pub(super) fn new(body: Body, guard: Guard) -> Self {
+    pub(super) fn new(body: Body, guard: RecordGuard) -> Self {
         Self { body, guard, end: None }
     }
 
     /// A body whose last frame waits for the record.
-    pub(super) fn synced(body: Body, guard: Guard, length: Option<u64>) -> Self {
+    pub(super) fn synced(body: Body, guard: RecordGuard, length: Option<u64>) -> Self {
         let length = length.or_else(|| body.size_hint().exact());
-        let end = End { length, held: VecDeque::new(), state: State::Open };
+        let end = BodyEnd { length, held: VecDeque::new(), state: EndState::Streaming };
         Self { body, guard, end: Some(Box::new(end)) }
     }
 
-    /// The next frame of the answer, counted.
+    /// The next frame, counted.
     fn poll_counted(
         &mut self,
         cx: &mut Context<'_>,
@@ -73,12 +73,61 @@ impl RecordedBody {
         }
         Poll::Ready(frame)
     }
+
+    fn poll_synced(
+        &mut self,
+        end: &mut BodyEnd,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            match &mut end.state {
+                EndState::Over => return Poll::Ready(end.held.pop_front().map(Ok)),
+                EndState::Storing(stored) => {
+                    let outcome = ready!(stored.as_mut().poll(cx));
+                    end.state = EndState::Over;
+                    if let Err(unwritable) = outcome {
+                        end.held.clear();
+                        return Poll::Ready(Some(Err(unavailable(unwritable).into())));
+                    }
+                }
+                EndState::Streaming => {
+                    let frame = match ready!(self.poll_counted(cx)) {
+                        Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                        Some(Ok(frame)) => Some(frame),
+                        None => None,
+                    };
+                    let is_last =
+                        self.body.is_end_stream() || frame.as_ref().is_none_or(Frame::is_trailers);
+                    end.held.extend(frame);
+                    if is_last {
+                        if let Err(unwritable) = self.guard.listener.trail.admit() {
+                            self.guard.fail(Kind::AuditUnavailable);
+                            return Poll::Ready(Some(Err(unavailable(unwritable).into())));
+                        }
+                        end.state = EndState::Storing(self.guard.commit());
+                    } else if let Some(frame) = end.release(self.guard.response_bytes) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+            }
+        }
+    }
 }
 
-impl fmt::Debug for RecordedBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecordedBody({}, {:?})", self.guard.draft.id(), self.body)
+impl BodyEnd {
+    /// A held frame that cannot be the last one, after `received` bytes of the body.
+    fn release(&mut self, received: u64) -> Option<Frame<Bytes>> {
+        let is_short = self.length.is_some_and(|length| received < length);
+        if is_short || self.held.len() > 1 { self.held.pop_front() } else { None }
     }
+
+    fn bytes(&self) -> u64 {
+        self.held.iter().map(length).sum()
+    }
+}
+
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
 }
 
 impl HttpBody for RecordedBody {
@@ -102,86 +151,29 @@ impl HttpBody for RecordedBody {
     fn is_end_stream(&self) -> bool {
         match &self.end {
             None => self.body.is_end_stream(),
-            Some(end) => end.held.is_empty() && matches!(end.state, State::Over),
+            Some(end) => end.held.is_empty() && matches!(end.state, EndState::Over),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
         let held = self.end.as_ref().map_or(0, |end| end.bytes());
-        let upper = hint.upper();
-        hint.set_lower(hint.lower() + held);
-        if let Some(upper) = upper {
-            hint.set_upper(upper + held);
-        }
-        hint
+        hint_after(held, self.body.size_hint())
     }
-}
-
-impl RecordedBody {
-    fn poll_synced(
-        &mut self,
-        end: &mut End,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            match &mut end.state {
-                State::Over => return Poll::Ready(end.held.pop_front().map(Ok)),
-                State::Committing(committing) => {
-                    let outcome = ready!(committing.as_mut().poll(cx));
-                    end.state = State::Over;
-                    if let Err(unwritable) = outcome {
-                        end.held.clear();
-                        return Poll::Ready(Some(Err(unavailable(unwritable).into())));
-                    }
-                }
-                State::Open => {
-                    let frame = match ready!(self.poll_counted(cx)) {
-                        Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                        Some(Ok(frame)) => Some(frame),
-                        None => None,
-                    };
-                    let is_last =
-                        self.body.is_end_stream() || frame.as_ref().is_none_or(Frame::is_trailers);
-                    end.held.extend(frame);
-                    if is_last {
-                        if let Err(unwritable) = self.guard.edges.trail.admit() {
-                            self.guard.fail(Kind::AuditUnavailable);
-                            return Poll::Ready(Some(Err(unavailable(unwritable).into())));
-                        }
-                        end.state = State::Committing(self.guard.commit());
-                    } else if let Some(frame) = end.release(self.guard.response_bytes) {
-                        return Poll::Ready(Some(Ok(frame)));
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl End {
-    /// A frame that cannot be the last one, when so many bytes have come.
-    fn release(&mut self, come: u64) -> Option<Frame<Bytes>> {
-        let is_short = self.length.is_some_and(|length| come < length);
-        if is_short || self.held.len() > 1 { self.held.pop_front() } else { None }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.held.iter().map(length).sum()
-    }
-}
-
-fn length(frame: &Frame<Bytes>) -> u64 {
-    frame.data_ref().map_or(0, |data| data.len() as u64)
 }
 
 impl Drop for RecordedBody {
     fn drop(&mut self) {
         match &self.end {
-            // hyper does not ask an empty body, nor one whose end it has seen, for another frame.
+            // hyper does not poll an empty body, nor one that has reached its end.
             None => self.guard.complete |= self.body.is_end_stream(),
-            // What is held was not sent.
+            // The held frames were not sent.
             Some(end) => self.guard.response_bytes -= end.bytes(),
         }
+    }
+}
+
+impl fmt::Debug for RecordedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecordedBody({}, {:?})", self.guard.context.id(), self.body)
     }
 }

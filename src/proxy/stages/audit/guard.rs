@@ -1,4 +1,4 @@
-//! Closes a record exactly once.
+//! Closes the record of a call exactly once.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -9,82 +9,82 @@ use crate::{
     audit::{Durability, Record, Target, Unwritable},
     domain::TraceContext,
     error::Kind,
-    proxy::call::{ActiveCall, CallEnd, Draft},
+    proxy::call::{ActiveCall, CallContext, CallEnd},
     telemetry::{Span, SpanKind, Trace},
 };
 
-/// Holds a record open; dropping it closes the record, if it is not closed yet.
-pub(super) struct Guard {
-    pub(super) draft: Draft,
-    pub(super) edges: Arc<ListenerContext>,
+/// An open record. Dropping the guard closes the record, if it is still open.
+pub(super) struct RecordGuard {
+    pub(super) context: CallContext,
+    pub(super) listener: Arc<ListenerContext>,
     pub(super) method: Method,
     pub(super) target: Option<Target>,
     pub(super) status: Option<StatusCode>,
     pub(super) response_bytes: u64,
     pub(super) complete: bool,
     pub(super) closed: bool,
-    /// The connection is busy until the answer is handed over.
+    /// The connection is in use until the response is handed over.
     pub(super) _active: ActiveCall,
 }
 
-/// Ready when a record is in stable storage, or cannot be.
-pub(super) type Committing = Pin<Box<dyn Future<Output = Result<(), Unwritable>> + Send>>;
+/// Completes when a record is in stable storage, or cannot be stored.
+pub(super) type Stored = Pin<Box<dyn Future<Output = Result<(), Unwritable>> + Send>>;
 
-impl Guard {
-    /// Whether answers wait for their records.
+impl RecordGuard {
+    /// Whether responses wait for their records.
     pub(super) fn is_synced(&self) -> bool {
-        self.edges.trail.durability() == Durability::Synced
+        self.listener.trail.durability() == Durability::Synced
     }
 
-    /// Notes what went wrong, if nothing did before.
+    /// Notes why the call failed. The first reason stays.
     pub(super) fn fail(&self, kind: Kind) {
-        self.draft.note(|facts| {
+        self.context.note(|facts| {
             facts.error.get_or_insert(kind);
         });
     }
 
-    /// Closes the record of an answer that is whole. It is queued when this returns, whatever
-    /// becomes of the future.
-    pub(super) fn commit(&mut self) -> Committing {
+    /// Closes the record of a complete response. The record is queued when this returns, whether or not
+    /// the future is polled.
+    pub(super) fn commit(&mut self) -> Stored {
         self.complete = true;
         let record = self.close();
-        Box::pin(self.edges.trail.submit_synced(record))
+        Box::pin(self.listener.trail.submit_synced(record))
     }
 
     fn close(&mut self) -> Record {
         self.closed = true;
-        let record = self.draft.close(CallEnd {
-            listener: self.edges.listener.clone(),
-            profile: self.edges.profile.clone(),
+        let record = self.context.close(CallEnd {
+            listener: self.listener.listener.clone(),
+            profile: self.listener.profile.clone(),
             method: std::mem::take(&mut self.method),
             target: self.target.take(),
             status: self.status,
             response_bytes: self.response_bytes,
         });
-        if let Some(stages) = self.draft.stages() {
-            let spans = stages.lock().take();
-            self.edges.tracer.submit(trace(self.draft.trace(), &record, spans));
+        if let Some(spans) = self.context.spans() {
+            let spans = spans.lock().take();
+            self.listener.tracer.submit(trace(self.context.trace(), &record, spans));
         }
-        self.edges.metrics.observe(&record);
+        self.listener.metrics.observe(&record);
         record
     }
 }
 
-impl Drop for Guard {
+impl Drop for RecordGuard {
     fn drop(&mut self) {
         if self.closed {
             return;
         }
         if !self.complete {
-            // Whatever failed first is the reason; a caller that left is only one if nothing did.
+            // The caller left, unless there is an earlier reason.
             self.fail(Kind::CallerGone);
         }
         let record = self.close();
-        self.edges.trail.submit(record);
+        self.listener.trail.submit(record);
     }
 }
 
-/// The call's own span, and those of its stages. What it says is what the record says.
+/// The trace of a call: its own span, which says what the record says, and the spans of its stages.
 fn trace(context: TraceContext, record: &Record, stages: Vec<Span>) -> Trace {
     let mut attributes = vec![
         ("http.request.method", record.method.to_string()),
@@ -102,7 +102,10 @@ fn trace(context: TraceContext, record: &Record, stages: Vec<Span>) -> Trace {
     let call = Span {
         id: context.span_id(),
         parent: context.parent_id(),
-        name: record.operation.clone().unwrap_or_else(|| "none".into()),
+        name: match &record.operation {
+            Some(operation) => Arc::clone(operation.shared()),
+            None => "none".into(),
+        },
         kind: SpanKind::Server,
         began: record.time,
         ended: record.time + record.duration,

@@ -1,18 +1,17 @@
-//! SharedService the cache, before a credential is taken: on a synced trail, the intent comes first.
+//! Follows the cache: on a synced trail, stores the intent before a credential is used.
 //!
-//! A secret that has left the process is on the trail even if the process dies the next moment: the
-//! next start finds the intent without a record and says that the call's outcome is unknown. A hit
-//! uses no secret and so needs no intent. On a batched trail the stage hands the call on and is gone.
+//! A secret that has left the process is on the trail even if the process dies in the next moment: the
+//! next start finds an intent without a record and reports the outcome of that call as unknown. A cache
+//! hit uses no secret and needs no intent. On a batched trail the stage only calls the next one.
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::future::Either;
 use http::Response;
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
 use super::unavailable;
 use crate::{
@@ -20,35 +19,16 @@ use crate::{
     body::Body,
     domain::ProfileName,
     error::Error,
-    proxy::{
-        call::{Fetch, Head, Intended},
-        stages::shared::SharedService,
-    },
+    proxy::call::{Fetch, Head, Intended, SharedService},
 };
 
-/// Writes down that a credential is about to be used, and waits until that lasts, where the trail
-/// is synced.
-pub fn intend(trail: Trail, profile: ProfileName) -> IntendLayer {
-    IntendLayer { trail, profile }
-}
-
-/// See [`intend`].
-#[derive(Clone, Debug)]
-pub struct IntendLayer {
-    trail: Trail,
-    profile: ProfileName,
-}
-
-impl<S> Layer<S> for IntendLayer {
-    type Service = Intend<S>;
-
-    fn layer(&self, inner: S) -> Intend<S> {
-        Intend {
-            inner: SharedService::new(inner),
-            trail: self.trail.clone(),
-            profile: self.profile.clone(),
-        }
-    }
+/// Stores the intent to use a credential, and waits for stable storage if the trail is synced.
+pub fn intend<S>(trail: Trail, profile: ProfileName) -> impl Layer<S, Service = Intend<S>> + Clone {
+    layer_fn(move |inner| Intend {
+        inner: SharedService::new(inner),
+        trail: trail.clone(),
+        profile: profile.clone(),
+    })
 }
 
 /// See [`intend`].
@@ -69,19 +49,19 @@ where
     type Future =
         Either<S::Future, Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, Fetch { head, body }: Fetch) -> Self::Future {
         match self.trail.durability() {
-            Durability::Batched => Either::Left(self.inner.forward(Intended { head, body })),
+            Durability::Batched => Either::Left(self.inner.call(Intended { head, body })),
             Durability::Synced => {
                 let (inner, trail) = (self.inner.clone(), self.trail.clone());
                 let intent = self.intent(&head);
                 Either::Right(Box::pin(async move {
                     trail.intent(intent).await.map_err(unavailable)?;
-                    inner.forward(Intended { head, body }).await
+                    inner.call(Intended { head, body }).await
                 }))
             }
         }
@@ -90,18 +70,12 @@ where
 
 impl<S> Intend<S> {
     fn intent(&self, head: &Head) -> Intent {
-        let (mut caller, mut operation) = (None, None);
-        head.draft.note(|facts| {
-            caller = facts.caller.as_ref().and_then(|caller| caller.name().cloned());
-            operation =
-                facts.operation.as_ref().map(|operation| Arc::clone(operation.shared_name()));
-        });
         Intent {
-            time: head.draft.time(),
-            request_id: head.id,
-            caller,
+            time: head.context.time(),
+            request_id: head.context.id(),
+            caller: head.caller.name().cloned(),
             profile: self.profile.clone(),
-            operation,
+            operation: head.operation.as_ref().map(|operation| operation.label().clone()),
             method: head.method.clone(),
             target: Some(Target::from(head.target.path_and_query())),
         }

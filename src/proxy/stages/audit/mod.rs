@@ -1,40 +1,39 @@
-//! The audit stages: a record that opens at the edge, and the promise to keep it.
+//! The audit stages: one record for each call, and proof that it can be kept.
 //!
-//! [`open()`] stands first on the path. It opens one record for every request hyper parsed and closes
-//! it exactly once: on the last byte of the answer, or when the answer, its future or the connection
-//! is dropped before that. So refusals, callers that leave and panics are on the trail too.
-//!
-//! [`write_ahead()`] stands behind the permission: no call is served that the trail cannot answer for.
-//! [`intend()`] stands behind the cache: on a synced trail no secret leaves the process before the
-//! trail says so.
+//! - [`open()`] is the first stage. It opens a record for each request and closes it exactly once: at
+//!   the last byte of the response, or when the response, its future or the connection is dropped
+//!   before that. So refusals, callers that leave and panics have records too.
+//! - [`admit()`] follows the permission: no call is served whose record the trail could not take.
+//! - [`intend()`] follows the cache: on a synced trail, the intent is stored before a secret leaves.
 //!
 //! # Synced
 //!
-//! With [`Durability::Synced`](crate::audit::Durability::Synced) no answer leaves before its record
-//! is in stable storage: one from memory (problems and hits too) waits as a whole, of one from the
-//! wire the end waits. So the record is closed when the answer is about to be handed to the
-//! connection, with the sizes it will have; whether the caller stayed to read it is not on the trail.
-//! Where the record cannot be kept, the caller gets a 503 or a body that breaks off.
+//! With [`Durability::Synced`](crate::audit::Durability::Synced) no response is complete before its
+//! record is in stable storage. A response in memory (problem documents and hits too) waits as a
+//! whole; of a streamed one the end waits. So the record closes when the response is about to be
+//! handed to the connection, with the sizes it will have, and does not say whether the caller read it.
+//! If the record cannot be kept, the caller gets a 503 or an incomplete body.
 
+mod admit;
 mod body;
 mod guard;
 mod intend;
 mod open;
-mod write_ahead;
-
-pub use body::RecordedBody;
-pub use intend::{Intend, IntendLayer, intend};
-pub use open::{ListenerContext, Open, OpenLayer, Refusal, open};
-pub use write_ahead::{WriteAhead, WriteAheadLayer, write_ahead};
 
 use std::time::Duration;
 
+pub use self::{
+    admit::admit,
+    body::RecordedBody,
+    intend::{Intend, intend},
+    open::{ListenerContext, MakeRefusal, OpenRecord, open},
+};
 use crate::{
     audit::Unwritable,
     error::{Error, Kind},
 };
 
-/// What a call fails with that would not be on the trail.
+/// The error of a call whose record the trail cannot take.
 fn unavailable(unwritable: Unwritable) -> Error {
     let detail = "the audit trail cannot be written, and calls that would not be on it are refused";
     Error::new(Kind::AuditUnavailable, detail)

@@ -1,5 +1,5 @@
-//! First on the path: opens the record of a call, and on a synced trail holds the answer back until
-//! its record is in stable storage.
+//! The first stage: opens the record of a call. On a synced trail it holds a response in memory back
+//! until the record is in stable storage.
 
 use std::{
     convert::Infallible,
@@ -9,14 +9,15 @@ use std::{
     time::SystemTime,
 };
 
+use futures_util::future::Either;
 use http::{Method, Response, StatusCode, header};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
 use super::{
     body::RecordedBody,
-    guard::{Committing, Guard},
+    guard::{RecordGuard, Stored},
     unavailable,
 };
 use crate::{
@@ -24,38 +25,39 @@ use crate::{
     body::Body,
     domain::{ListenerName, ProblemBase, ProfileName, RequestId, TraceContext},
     error::{Error, Kind},
-    proxy::call::{ActiveCall, Arrival, CallEnd, Draft, Opened},
+    proxy::call::{ActiveCall, Arrival, CallContext, CallEnd, Opened},
     telemetry::{Metrics, Tracer},
 };
 
-/// What the records of one listener have in common, and where they go.
+/// The common part of one listener's records, and where they go.
 #[derive(Clone, Debug)]
 pub struct ListenerContext {
     /// The listener's name.
     pub listener: ListenerName,
-    /// The profile its calls lead to.
+    /// The profile of its calls.
     pub profile: ProfileName,
-    /// What callers are told of errors begins with this.
+    /// The beginning of each problem type.
     pub problem_base: ProblemBase,
     /// The trail.
     pub trail: Trail,
-    /// Where spans of traced calls go.
+    /// Takes the spans of traced calls.
     pub tracer: Tracer,
     /// The metrics, which count the same records.
     pub metrics: Arc<Metrics>,
 }
 
 impl ListenerContext {
-    /// Writes down a connection that was refused before there was a request on it.
+    /// Records a connection that was refused before it had a request.
     pub fn refused(&self, kind: Kind) {
         let time = SystemTime::now();
         let id = RequestId::at(time);
-        let draft = Draft::begin(time, id, TraceContext::continue_or_begin(None, id), false);
-        draft.note(|facts| facts.error = Some(kind));
-        let record = draft.close(CallEnd {
+        let context =
+            CallContext::begin(time, id, TraceContext::continue_or_begin(None, id), false);
+        context.note(|facts| facts.error = Some(kind));
+        let record = context.close(CallEnd {
             listener: self.listener.clone(),
             profile: self.profile.clone(),
-            // There is no request to have one.
+            // There is no request and so no method.
             method: Method::from_bytes(b"-").unwrap_or_default(),
             target: None,
             status: None,
@@ -66,39 +68,27 @@ impl ListenerContext {
     }
 }
 
-/// How a caller is told that its call failed, and the log why.
-pub type Refusal = fn(&Error, RequestId, &ProblemBase) -> Response<Body>;
+/// Makes the response for an error, and logs its cause.
+pub type MakeRefusal = fn(&Error, RequestId, &ProblemBase) -> Response<Body>;
 
-/// Opens a record for every request. `refusal` makes what takes the place of an answer whose record
-/// cannot be kept.
-pub fn open(edges: ListenerContext, refusal: Refusal) -> OpenLayer {
-    OpenLayer { edges: Arc::new(edges), refusal }
+/// Opens a record for each request. `refusal` replaces a response whose record cannot be kept.
+pub fn open<S>(
+    listener: ListenerContext,
+    refusal: MakeRefusal,
+) -> impl Layer<S, Service = OpenRecord<S>> + Clone {
+    let listener = Arc::new(listener);
+    layer_fn(move |inner| OpenRecord { inner, listener: Arc::clone(&listener), refusal })
 }
 
 /// See [`open`].
 #[derive(Clone, Debug)]
-pub struct OpenLayer {
-    edges: Arc<ListenerContext>,
-    refusal: Refusal,
-}
-
-impl<S> Layer<S> for OpenLayer {
-    type Service = Open<S>;
-
-    fn layer(&self, inner: S) -> Open<S> {
-        Open { inner, edges: Arc::clone(&self.edges), refusal: self.refusal }
-    }
-}
-
-/// See [`open`].
-#[derive(Clone, Debug)]
-pub struct Open<S> {
+pub struct OpenRecord<S> {
     inner: S,
-    edges: Arc<ListenerContext>,
-    refusal: Refusal,
+    listener: Arc<ListenerContext>,
+    refusal: MakeRefusal,
 }
 
-impl<S> Service<Arrival> for Open<S>
+impl<S> Service<Arrival> for OpenRecord<S>
 where
     S: Service<Opened, Response = Response<Body>, Error = Infallible>,
 {
@@ -116,10 +106,11 @@ where
         let id = RequestId::at(time);
         let traceparent = request.headers().get("traceparent").map(http::HeaderValue::as_bytes);
         let trace = TraceContext::continue_or_begin(traceparent, id);
-        let draft = Draft::begin(time, id, trace, self.edges.tracer.is_on() && trace.sampled());
-        let guard = Guard {
-            draft: draft.clone(),
-            edges: Arc::clone(&self.edges),
+        let is_traced = self.listener.tracer.is_on() && trace.sampled();
+        let context = CallContext::begin(time, id, trace, is_traced);
+        let guard = RecordGuard {
+            context: context.clone(),
+            listener: Arc::clone(&self.listener),
             method: request.method().clone(),
             target: request.uri().path_and_query().map(Target::from),
             status: None,
@@ -130,22 +121,22 @@ where
         };
         let request = request.map(Body::from);
         OpenFuture {
-            inner: self.inner.call(Opened { request, connection, draft }),
+            inner: self.inner.call(Opened { request, connection, context }),
             guard: Some(guard),
             refusal: self.refusal,
-            waiting: None,
+            held_back: None,
         }
     }
 }
 
 pin_project! {
-    /// The future of [`Open`]. Dropping it before it is ready closes the record.
+    /// The future of [`OpenRecord`]. Dropping it before it completes closes the record.
     pub struct OpenFuture<F> {
         #[pin]
         inner: F,
-        guard: Option<Guard>,
-        refusal: Refusal,
-        waiting: Option<Box<Waiting>>,
+        guard: Option<RecordGuard>,
+        refusal: MakeRefusal,
+        held_back: Option<Box<HeldBack>>,
     }
 }
 
@@ -157,7 +148,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.waiting.is_none() {
+        if this.held_back.is_none() {
             let Ok(response) = ready!(this.inner.poll(cx));
             let Some(mut guard) = this.guard.take() else { return Poll::Pending };
             guard.status = Some(response.status());
@@ -165,55 +156,54 @@ where
                 return Poll::Ready(Ok(response.map(|body| RecordedBody::new(body, guard))));
             }
             match hold_back(response, guard, *this.refusal) {
-                Held::Ready(response) => return Poll::Ready(Ok(response)),
-                Held::Waits(waiting) => *this.waiting = Some(Box::new(waiting)),
+                Either::Left(response) => return Poll::Ready(Ok(response)),
+                Either::Right(held_back) => *this.held_back = Some(Box::new(held_back)),
             }
         }
-        let Some(waiting) = this.waiting else { return Poll::Pending };
-        let outcome = ready!(waiting.committing.as_mut().poll(cx));
-        let Some(waiting) = this.waiting.take() else { return Poll::Pending };
-        let Waiting { mut response, guard, .. } = *waiting;
-        if let Err(unwritable) = outcome {
+        let Some(held_back) = this.held_back else { return Poll::Pending };
+        let stored = ready!(held_back.stored.as_mut().poll(cx));
+        let Some(held_back) = this.held_back.take() else { return Poll::Pending };
+        let HeldBack { mut response, guard, .. } = *held_back;
+        if let Err(unwritable) = stored {
             response = in_place_of(&response, unwritable, &guard, *this.refusal);
         }
         Poll::Ready(Ok(response.map(|body| RecordedBody::new(body, guard))))
     }
 }
 
-/// A whole answer that waits for its record.
-struct Waiting {
+/// A complete response that waits for its record.
+struct HeldBack {
     response: Response<Body>,
-    guard: Guard,
-    committing: Committing,
+    guard: RecordGuard,
+    stored: Stored,
 }
 
-enum Held {
-    Ready(Response<RecordedBody>),
-    Waits(Waiting),
-}
-
-/// An answer of a synced trail: one from memory waits as a whole, of others the end will.
-fn hold_back(response: Response<Body>, mut guard: Guard, refusal: Refusal) -> Held {
-    if let Err(unwritable) = guard.edges.trail.admit() {
+/// Holds a response in memory back. A streamed response goes on, and its body holds back its end.
+fn hold_back(
+    response: Response<Body>,
+    mut guard: RecordGuard,
+    refusal: MakeRefusal,
+) -> Either<Response<RecordedBody>, HeldBack> {
+    if let Err(unwritable) = guard.listener.trail.admit() {
         let response = in_place_of(&response, unwritable, &guard, refusal);
         guard.fail(Kind::AuditUnavailable);
         guard.status = Some(response.status());
-        return Held::Ready(response.map(|body| RecordedBody::new(body, guard)));
+        return Either::Left(response.map(|body| RecordedBody::new(body, guard)));
     }
-    if let Some(length) = whole_length(&response, &guard.method) {
+    if let Some(length) = length_in_memory(&response, &guard.method) {
         guard.response_bytes = length;
-        let committing = guard.commit();
-        return Held::Waits(Waiting { response, guard, committing });
+        let stored = guard.commit();
+        return Either::Right(HeldBack { response, guard, stored });
     }
     let length = response
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok());
-    Held::Ready(response.map(|body| RecordedBody::synced(body, guard, length)))
+    Either::Left(response.map(|body| RecordedBody::synced(body, guard, length)))
 }
 
-/// How many bytes follow the head, if nothing more has to come for them.
-fn whole_length(response: &Response<Body>, method: &Method) -> Option<u64> {
+/// The length of a body that is in memory.
+fn length_in_memory(response: &Response<Body>, method: &Method) -> Option<u64> {
     let has_no_body = *method == Method::HEAD
         || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || response.body().is_end_stream();
@@ -223,16 +213,16 @@ fn whole_length(response: &Response<Body>, method: &Method) -> Option<u64> {
     response.body().in_memory().map(|bytes| bytes.len() as u64)
 }
 
-/// What the caller gets instead of an answer whose record cannot be kept.
+/// The response in place of one whose record cannot be kept.
 fn in_place_of(
     response: &Response<Body>,
     unwritable: Unwritable,
-    guard: &Guard,
-    refusal: Refusal,
+    guard: &RecordGuard,
+    refusal: MakeRefusal,
 ) -> Response<Body> {
     let mut instead =
-        refusal(&unavailable(unwritable), guard.draft.id(), &guard.edges.problem_base);
-    // An answer that ends the connection has a reason that this one does not take away.
+        refusal(&unavailable(unwritable), guard.context.id(), &guard.listener.problem_base);
+    // If the original response had to close the connection, this one has to.
     if let Some(close) = response.headers().get(header::CONNECTION) {
         instead.headers_mut().insert(header::CONNECTION, close.clone());
     }

@@ -1,93 +1,90 @@
-//! How much one caller may ask for: a rate with a burst, and calls at the same time.
+//! The limits of each caller: a rate with a burst, and calls in flight.
 //!
-//! The counts belong to the caller, over all its connections, listeners and workers, and are lost
-//! when the process ends. A caller without limits costs one look into a map, and a gateway without
-//! any nothing.
+//! A caller is counted over all its connections, listeners and workers; the counts end with the
+//! process. A caller without limits costs one lookup in a map, and a gateway without limits costs
+//! nothing.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
-    domain::{Caller, CallerLimits, CallerRule},
+    domain::{Caller, CallerLimits, CallerRule, LabelValue},
     error::{Error, Kind},
+    proxy::call::CallerPermit,
 };
 
-/// The limits of every caller that has some.
+/// The limits of all callers that have any, and how far each is used.
 #[derive(Default)]
-pub struct Limits {
-    by_name: HashMap<Arc<str>, Arc<Limit>>,
+pub struct CallerLimiters {
+    by_name: HashMap<LabelValue, Arc<CallerLimiter>>,
 }
 
-struct Limit {
-    wanted: CallerLimits,
+struct CallerLimiter {
+    limits: CallerLimits,
     rate: Option<DefaultDirectRateLimiter>,
-    calls: Option<Arc<Semaphore>>,
+    in_flight: Option<Arc<Semaphore>>,
 }
 
-impl fmt::Debug for Limits {
+impl fmt::Debug for CallerLimiters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.by_name.keys()).finish()
     }
 }
 
-impl Limits {
-    /// The limits of those rules, with nothing used yet.
+impl CallerLimiters {
+    /// The limits of those rules, unused.
     pub fn new(rules: &[Arc<CallerRule>]) -> Self {
         Self::default().renew(rules)
     }
 
-    /// The limits of other rules. Callers whose limits are the same have used what they had used.
+    /// The limits after a reload. A caller whose limits are unchanged keeps its counts.
     #[must_use]
     pub fn renew(&self, rules: &[Arc<CallerRule>]) -> Self {
         let limited = rules.iter().filter(|rule| rule.limits != CallerLimits::default());
-        let limits = limited.map(|rule| {
-            let same = self.by_name.get(&rule.name).filter(|limit| limit.wanted == rule.limits);
-            let limit = same.map_or_else(|| Arc::new(Limit::new(rule.limits)), Arc::clone);
-            (Arc::clone(&rule.name), limit)
+        let limiters = limited.map(|rule| {
+            let same = self.by_name.get(&rule.name).filter(|limiter| limiter.limits == rule.limits);
+            let limiter =
+                same.map_or_else(|| Arc::new(CallerLimiter::new(rule.limits)), Arc::clone);
+            (rule.name.clone(), limiter)
         });
-        Self { by_name: limits.collect() }
+        Self { by_name: limiters.collect() }
     }
 
-    /// Takes a place for one call. The permit is held until the call is over.
-    pub(super) fn admit(&self, caller: &Caller) -> Result<Option<OwnedSemaphorePermit>, Error> {
+    /// Counts a call, or refuses it. The permit is for callers that have a limit of calls in flight.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<Option<CallerPermit>, Error> {
         if self.by_name.is_empty() {
             return Ok(None);
         }
-        let limit = caller.name().and_then(|name| self.by_name.get(name));
-        let Some(limit) = limit else { return Ok(None) };
-        let place = match &limit.calls {
-            Some(calls) => Some(Arc::clone(calls).try_acquire_owned().map_err(|_| {
+        let limiter = caller.name().and_then(|name| self.by_name.get(name));
+        let Some(limiter) = limiter else { return Ok(None) };
+        let permit = match &limiter.in_flight {
+            Some(in_flight) => Some(Arc::clone(in_flight).try_acquire_owned().map_err(|_| {
                 let detail = "the caller has too many calls under way (`concurrency`)";
                 Error::new(Kind::RateLimited, detail).retry_after(Duration::from_secs(1))
             })?),
             None => None,
         };
-        if let Some(rate) = &limit.rate {
+        if let Some(rate) = &limiter.rate {
             rate.check().map_err(|not_until| {
                 let wait = not_until.wait_time_from(rate.clock().now());
                 let detail = "the caller sends more calls a second than it may (`rate`)";
-                Error::new(Kind::RateLimited, detail).retry_after(round_up(wait))
+                Error::new(Kind::RateLimited, detail).retry_after(wait)
             })?;
         }
-        Ok(place)
+        Ok(permit.map(CallerPermit::from))
     }
 }
 
-impl Limit {
-    fn new(wanted: CallerLimits) -> Self {
-        let rate = wanted.rate.map(|rate| {
+impl CallerLimiter {
+    fn new(limits: CallerLimits) -> Self {
+        let rate = limits.rate.map(|rate| {
             RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
         });
-        let calls = wanted.concurrency.map(|calls| Arc::new(Semaphore::new(calls.get())));
-        Self { wanted, rate, calls }
+        let in_flight = limits.concurrency.map(|calls| Arc::new(Semaphore::new(calls.get())));
+        Self { limits, rate, in_flight }
     }
-}
-
-/// `Retry-After` has whole seconds.
-fn round_up(wait: Duration) -> Duration {
-    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
 
 #[cfg(test)]
@@ -111,8 +108,8 @@ mod tests {
         })]
     }
 
-    fn limits(limits: CallerLimits) -> Limits {
-        Limits::new(&rules(limits))
+    fn limits(limits: CallerLimits) -> CallerLimiters {
+        CallerLimiters::new(&rules(limits))
     }
 
     #[test]
@@ -131,19 +128,19 @@ mod tests {
     }
 
     #[test]
-    fn a_place_comes_back_when_the_call_is_over() {
+    fn a_permit_is_free_again_when_the_call_is_over() {
         let limits = limits(CallerLimits { rate: None, concurrency: NonZero::new(1) });
-        let place = limits.admit(&caller("billing")).unwrap();
+        let permit = limits.admit(&caller("billing")).unwrap();
         assert!(limits.admit(&caller("billing")).is_err());
-        drop(place);
+        drop(permit);
         assert!(limits.admit(&caller("billing")).is_ok());
     }
 
     #[test]
-    fn other_rules_give_back_nothing_but_to_those_whose_limits_they_change() {
+    fn a_reload_resets_the_counts_of_a_caller_only_if_its_limits_change() {
         let one = CallerLimits { rate: None, concurrency: NonZero::new(1) };
         let before = limits(one);
-        let _place = before.admit(&caller("billing")).unwrap();
+        let _permit = before.admit(&caller("billing")).unwrap();
         assert!(before.renew(&rules(one)).admit(&caller("billing")).is_err());
         let more = CallerLimits { rate: None, concurrency: NonZero::new(2) };
         assert!(before.renew(&rules(more)).admit(&caller("billing")).is_ok());

@@ -1,68 +1,76 @@
-//! The decision itself: a pure function of caller, method and path.
+//! The decision: a pure function of caller, method and path.
 
 use std::sync::Arc;
 
 use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::CallerLimiters;
 use crate::{
     domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
     error::{Error, Kind},
 };
 
-/// Who may do what.
+/// What each caller may do.
 #[derive(Debug)]
 pub struct Policy {
-    /// Every operation there is.
+    /// All operations.
     pub catalog: Arc<Catalog>,
-    /// What becomes of callers that match no rule.
-    pub unidentified: Default,
-    /// What becomes of requests that match no operation.
+    /// The decision for callers without a rule.
+    pub unidentified: Access,
+    /// The decision for requests that match no operation.
     pub unmatched: Unmatched,
-    /// Whether refusals are carried out.
+    /// Whether refusals are enforced.
     pub mode: Mode,
-    /// How much each caller may ask for.
-    pub limits: Limits,
+    /// The limits of each caller.
+    pub limits: CallerLimiters,
 }
 
-/// What is done where no rule speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Default {
-    /// Everything is allowed.
+/// What happens to callers that match no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Unidentified")]
+pub enum Access {
+    /// They may use every operation.
     Allow,
-    /// Nothing is.
+    /// They are refused.
     Deny,
 }
 
-/// What becomes of a request that matches no operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of requests that match no operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Unmatched {
-    /// It is refused.
+    /// They are refused.
+    #[default]
     Deny,
-    /// It is forwarded, for callers that may do everything.
+    /// They are forwarded, for callers that may use `*`.
     Forward,
 }
 
-/// Whether a refusal is carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether refusals are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is.
+    /// A call that is not allowed is refused.
+    #[default]
     Enforce,
-    /// It is only written down: a policy can be tried before callers depend on it.
+    /// A call that is not allowed is served, and the audit trail records that it would be refused.
     Report,
 }
 
-/// What the policy says of one request.
+/// The decision about one request.
 #[derive(Debug)]
 pub enum Decision {
     /// The request may go on.
     Allow {
-        /// What it does; `None` where an unmatched request is forwarded.
+        /// Its operation; `None` if an unmatched request is forwarded.
         operation: Option<Arc<Operation>>,
     },
     /// The request is refused.
     Refuse {
-        /// What it would do, if that is known.
+        /// Its operation, if it matches one.
         operation: Option<Arc<Operation>>,
         /// Why.
         refusal: Refusal,
@@ -85,11 +93,11 @@ pub enum Refusal {
     UnknownPath,
     /// Operations have this path, but not with this method.
     UnknownMethod,
-    /// Nobody in particular calls, and only named callers may.
+    /// The caller is not identified, and only named callers are served.
     Unidentified,
     /// The caller's rule does not list the operation.
     NotListed,
-    /// The caller is known by its listener alone, and no `[[callers]]` entry says what it may do.
+    /// The listener identifies the caller, but the caller has no `[[callers]]` entry.
     NoRule,
 }
 
@@ -145,10 +153,10 @@ impl Policy {
                 });
                 if listed { Ok(()) } else { Err(Refusal::NotListed) }
             }
-            Caller::Known { rule: None, .. } if self.unidentified == Default::Deny => {
+            Caller::Known { rule: None, .. } if self.unidentified == Access::Deny => {
                 Err(Refusal::NoRule)
             }
-            Caller::Unidentified { .. } if self.unidentified == Default::Deny => {
+            Caller::Unidentified { .. } if self.unidentified == Access::Deny => {
                 Err(Refusal::Unidentified)
             }
             Caller::Known { rule: None, .. } | Caller::Unidentified { .. } => Ok(()),
@@ -168,9 +176,15 @@ mod tests {
     const SUBTENANT: &str =
         "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
 
-    fn policy(unidentified: Default, unmatched: Unmatched) -> Policy {
+    fn policy(unidentified: Access, unmatched: Unmatched) -> Policy {
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Policy { catalog, unidentified, unmatched, mode: Mode::Enforce, limits: Limits::default() }
+        Policy {
+            catalog,
+            unidentified,
+            unmatched,
+            mode: Mode::Enforce,
+            limits: CallerLimiters::default(),
+        }
     }
 
     fn billing(allow: &[&str]) -> Caller {
@@ -194,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_caller_may_do_what_its_rule_lists() {
-        let policy = policy(Default::Deny, Unmatched::Deny);
+        let policy = policy(Access::Deny, Unmatched::Deny);
         let caller = billing(&["subtenant.*", "tenant.get"]);
         assert_eq!(refusal(&policy, &caller, &Method::GET, SUBTENANT), None);
         assert_eq!(refusal(&policy, &caller, &Method::HEAD, SUBTENANT), None);
@@ -213,20 +227,20 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_allowed_by_omission_once_callers_are_named() {
+    fn a_caller_without_a_rule_is_denied_once_callers_are_named() {
         let nobody = Caller::Unidentified { proof: Proof::Listener };
         let unruled = Caller::Known { rule: None, name: "edge".into(), proof: Proof::Listener };
-        let deny = policy(Default::Deny, Unmatched::Deny);
+        let deny = policy(Access::Deny, Unmatched::Deny);
         assert_eq!(refusal(&deny, &nobody, &Method::GET, SUBTENANT), Some(Refusal::Unidentified));
         assert_eq!(refusal(&deny, &unruled, &Method::GET, SUBTENANT), Some(Refusal::NoRule));
-        let allow = policy(Default::Allow, Unmatched::Deny);
+        let allow = policy(Access::Allow, Unmatched::Deny);
         assert_eq!(refusal(&allow, &nobody, &Method::GET, SUBTENANT), None);
         assert_eq!(refusal(&allow, &unruled, &Method::GET, SUBTENANT), None);
     }
 
     #[test]
-    fn what_has_no_name_is_forwarded_only_for_callers_that_may_do_everything() {
-        let policy = policy(Default::Allow, Unmatched::Forward);
+    fn an_unmatched_request_is_forwarded_only_for_callers_that_may_do_everything() {
+        let policy = policy(Access::Allow, Unmatched::Forward);
         let nobody = Caller::Unidentified { proof: Proof::Listener };
         assert_eq!(refusal(&policy, &nobody, &Method::GET, "/other/"), None);
         assert_eq!(refusal(&policy, &billing(&["*"]), &Method::GET, "/other/"), None);

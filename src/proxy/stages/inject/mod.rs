@@ -1,14 +1,18 @@
-//! The steps of injection.
+//! The stages of credential injection.
 //!
-//! [`resolve()`] takes one credential set, once, for all attempts of a request. [`rotate()`] learns whether
-//! Pigello took it, and changes to another version where that saves the call. [`apply()`] writes its
-//! seven values last, on each attempt, after every field that is or looks like one of Pigello's own
-//! is gone, so no copy that waits for a retry holds a secret, and nothing behind it can change them.
+//! - [`resolve()`] takes one credential set for all attempts of a call.
+//! - [`rotate()`] learns from the response whether Pigello accepted the set, and sends the call again
+//!   with another version if that can save it.
+//! - [`apply()`] writes the seven values into each attempt, as the last stage, after every field that is
+//!   or looks like one of Pigello's own is removed. So no copy that waits for a retry has a secret, and
+//!   no stage can change the values.
 
 mod apply;
 mod resolve;
 mod rotate;
 
-pub use apply::{Apply, ApplyLayer, apply, is_pigellos_own, without_spoofed_headers};
-pub use resolve::{Resolve, ResolveLayer, resolve};
-pub use rotate::{Rotate, RotateLayer, rotate};
+pub use self::{
+    apply::apply,
+    resolve::resolve,
+    rotate::{Rotate, rotate},
+};

@@ -1,10 +1,9 @@
-//! Learns from Pigello's answers whether a credential set is any good, and saves the calls that meet
-//! a rotation half way.
+//! Reports to the manager whether Pigello accepts a credential set, and repeats a call that met a
+//! rotation.
 //!
-//! While a secret is rotated there is a moment in which the gateway and Pigello hold different ones.
-//! A 401 is Pigello's word that it did nothing, so a call whose body is in memory is sent once more:
-//! with the other version if there is one, or with a newer one if the source has it by now. The
-//! manager decides which, and waits no longer than it is allowed to.
+//! During a rotation the gateway and Pigello can have different secrets for a moment. A 401 says that
+//! Pigello did nothing, so a call whose body is in memory is sent again: with the other version, or
+//! with a newer one if the source has it. The manager chooses, and bounds the wait.
 
 use std::{
     fmt,
@@ -16,35 +15,18 @@ use std::{
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
     credentials::{CredentialManager, CredentialVerdict, Lease, Next},
     error::Error,
-    proxy::{
-        call::{Head, Resolved},
-        stages::shared::SharedService,
-    },
+    proxy::call::{Head, Resolved, SharedService},
 };
 
-/// Tells the manager how its sets are taken, and repeats calls that a rotation would have failed.
-pub fn rotate(manager: CredentialManager) -> RotateLayer {
-    RotateLayer { manager }
-}
-
-/// See [`rotate`].
-#[derive(Clone, Debug)]
-pub struct RotateLayer {
-    manager: CredentialManager,
-}
-
-impl<S> Layer<S> for RotateLayer {
-    type Service = Rotate<S>;
-
-    fn layer(&self, inner: S) -> Rotate<S> {
-        Rotate { inner: SharedService::new(inner), manager: self.manager.clone() }
-    }
+/// Reports whether Pigello accepts each set, and repeats calls that a rotation would fail.
+pub fn rotate<S>(manager: CredentialManager) -> impl Layer<S, Service = Rotate<S>> + Clone {
+    layer_fn(move |inner| Rotate { inner: SharedService::new(inner), manager: manager.clone() })
 }
 
 /// See [`rotate`].
@@ -63,8 +45,8 @@ where
     type Error = Error;
     type Future = RotateFuture<S>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
@@ -73,9 +55,9 @@ where
             let head = Arc::clone(&resolved.head);
             Attempts { inner: self.inner.clone(), manager: self.manager.clone(), head, body }
         });
-        let answer = self.inner.forward(resolved);
+        let response = self.inner.call(resolved);
         let manager = self.manager.clone();
-        RotateFuture { state: State::First { answer, lease, manager, again } }
+        RotateFuture { state: RotateState::First { response, lease, manager, again } }
     }
 }
 
@@ -83,22 +65,22 @@ pin_project! {
     /// The future of [`Rotate`].
     pub struct RotateFuture<S: Service<Resolved>> {
         #[pin]
-        state: State<S>,
+        state: RotateState<S>,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<S: Service<Resolved>> {
+    #[project = RotateProjection]
+    enum RotateState<S: Service<Resolved>> {
         First {
             #[pin]
-            answer: S::Future,
+            response: S::Future,
             lease: Arc<Lease>,
             manager: CredentialManager,
             again: Option<Attempts<S>>,
         },
-        /// It was refused. Only this needs memory of its own.
-        Again { answer: Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>> },
+        /// After a 401. Only this state is boxed.
+        Again { response: Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>> },
     }
 }
 
@@ -112,9 +94,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            let answer = match state.as_mut().project() {
-                StateProjection::First { answer, lease, manager, again } => {
-                    let response = ready!(answer.poll(cx))?;
+            let response = match state.as_mut().project() {
+                RotateProjection::First { response, lease, manager, again } => {
+                    let response = ready!(response.poll(cx))?;
                     match (verdict(response.status()), again.take()) {
                         (None, _) => return Poll::Ready(Ok(response)),
                         (Some(CredentialVerdict::Refused), Some(attempts)) => {
@@ -126,9 +108,9 @@ where
                         }
                     }
                 }
-                StateProjection::Again { answer } => return answer.as_mut().poll(cx),
+                RotateProjection::Again { response } => return response.as_mut().poll(cx),
             };
-            state.set(State::Again { answer });
+            state.set(RotateState::Again { response });
         }
     }
 }
@@ -139,7 +121,7 @@ impl<S: Service<Resolved>> fmt::Debug for RotateFuture<S> {
     }
 }
 
-/// What a status says of the credentials: nothing, if Pigello failed before it looked at them.
+/// What a status says of the credentials. A server error says nothing.
 fn verdict(status: StatusCode) -> Option<CredentialVerdict> {
     match status {
         StatusCode::UNAUTHORIZED => Some(CredentialVerdict::Refused),
@@ -148,7 +130,7 @@ fn verdict(status: StatusCode) -> Option<CredentialVerdict> {
     }
 }
 
-/// What it takes to send a call again.
+/// Sends a call again.
 struct Attempts<S> {
     inner: SharedService<S>,
     manager: CredentialManager,
@@ -160,24 +142,24 @@ impl<S> Attempts<S>
 where
     S: Service<Resolved, Response = Response<Body>, Error = Error>,
 {
-    /// Goes on after a 401 under `lease`.
+    /// Repeats the call after a 401 for `lease`.
     async fn after(
         self,
         mut response: Response<Body>,
         mut lease: Arc<Lease>,
     ) -> Result<Response<Body>, Error> {
-        for _ in 0..MOST_REPEATS {
+        for _ in 0..MAX_REPEATS {
             lease = match self.manager.after_unauthorized(&lease).await {
                 Next::PassOn => return Ok(response),
                 Next::Unavailable(unavailable) => return Err(unavailable.into()),
                 Next::Repeat(lease) => lease,
             };
-            self.head.draft.note(|facts| facts.retries.push(REFUSED));
-            self.head.draft.sends_with(&lease);
+            self.head.context.note(|facts| facts.retries.push(REFUSED));
+            self.head.context.sends_with(&lease);
             let body = Body::full(self.body.clone());
             let (head, lease_again) = (Arc::clone(&self.head), Arc::clone(&lease));
             let resolved = Resolved { head, body, lease: lease_again };
-            response = self.inner.forward(resolved).await?;
+            response = self.inner.call(resolved).await?;
             match verdict(response.status()) {
                 Some(CredentialVerdict::Refused) => {}
                 Some(verdict) => {
@@ -192,7 +174,7 @@ where
     }
 }
 
-/// The previous version, and one that arrived meanwhile.
-const MOST_REPEATS: usize = 2;
-/// Why the attempt was given up, on the audit trail.
+/// One with the other version, and one with a version that has just arrived.
+const MAX_REPEATS: usize = 2;
+/// The reason of a repeat in the record.
 const REFUSED: &str = "credentials_refused";

@@ -1,4 +1,4 @@
-//! The caller's body: counted, and cut off at its limit.
+//! Counts the bytes of a request body and cuts it off at its limit.
 
 use std::{
     pin::Pin,
@@ -11,39 +11,39 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::{
     body::Body,
     error::{BoxError, Error, Kind},
-    proxy::call::Draft,
+    proxy::call::CallContext,
 };
 
-/// Refuses a body that says it is too large, and cuts off one that turns out to be.
-pub(super) fn limited(body: Body, limit: u64, draft: &Draft) -> Result<Body, Error> {
+/// Refuses a body that announces too many bytes, and cuts off one that has too many.
+pub(super) fn limited(body: Body, limit: u64, context: &CallContext) -> Result<Body, Error> {
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }
     if body.is_end_stream() {
         return Ok(body);
     }
-    Ok(Body::wrap(Limited { body, limit, left: limit, draft: draft.clone() }))
+    Ok(Body::wrap(LimitedBody { body, limit, left: limit, context: context.clone() }))
 }
 
 fn too_large(limit: u64) -> Error {
     Error::new(Kind::BodyTooLarge, format!("a request body may have {limit} bytes"))
 }
 
-struct Limited {
+struct LimitedBody {
     body: Body,
     limit: u64,
     left: u64,
-    draft: Draft,
+    context: CallContext,
 }
 
-impl Limited {
+impl LimitedBody {
     fn fail(&self, error: Error) -> BoxError {
-        self.draft.note(|facts| facts.body_error = Some(error.kind()));
+        self.context.note(|facts| facts.body_error = Some(error.kind()));
         error.into()
     }
 }
 
-impl HttpBody for Limited {
+impl HttpBody for LimitedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -62,10 +62,10 @@ impl HttpBody for Limited {
             Some(Ok(frame)) => frame,
         };
         let Some(data) = frame.data_ref() else {
-            // A trailer could carry one of the seven names past the checks of the head.
+            // A trailer could smuggle one of the seven names past the checks of the head.
             return Poll::Ready(None);
         };
-        self.draft.count_request_bytes(data.len());
+        self.context.count_request_bytes(data.len());
         match self.left.checked_sub(data.len() as u64) {
             Some(left) => {
                 self.left = left;

@@ -1,7 +1,7 @@
-//! Header fields that would make a request ambiguous for the server behind us.
+//! Refuses header fields that make a request ambiguous for the upstream.
 //!
-//! HTTP/2 has rules of its own for fields that an HTTP/1.1 server never sees checked again: what is
-//! malformed there must not be translated (RFC 9113 §8.1.1, §8.2).
+//! HTTP/2 has further rules. A request that breaks them must not be translated to HTTP/1.1, where no
+//! server checks them again (RFC 9113 §8.1.1, §8.2).
 
 use std::mem;
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
 use crate::error::{Error, Kind};
 
-/// Refuses fields that have two readings.
+/// Refuses fields with more than one reading.
 pub(super) fn check(
     version: Version,
     uri: &Uri,
@@ -18,7 +18,7 @@ pub(super) fn check(
 ) -> Result<(), Error> {
     let mut seen = SINGLE.map(|_| false);
     for (name, value) in headers {
-        if is_framing_look_alike(name) {
+        if is_spoofed_framing(name) {
             return Err(malformed("a header field's name is like one that frames a message"));
         }
         if version == Version::HTTP_2 && has_outer_space(value) {
@@ -31,7 +31,7 @@ pub(super) fn check(
     }
     if version == Version::HTTP_2 {
         let length = headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
-        // hyper compares it with the body as a number; it is written into the request as it is.
+        // hyper compares the number with the body; the text is sent as it is.
         if length.is_some_and(|length| length.len() > 1 && length.starts_with(b"0")) {
             return Err(malformed("`content-length` must be one plain decimal number"));
         }
@@ -45,22 +45,22 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Puts the crumbs of a cookie together again (RFC 9113 §8.2.3): HTTP/1.1 has one field for them.
+/// Joins the `Cookie` fields of an HTTP/2 request (RFC 9113 §8.2.3): HTTP/1.1 allows one.
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> =
+    let cookies: Vec<&[u8]> =
         headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    if cookies.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
     {
         headers.insert(header::COOKIE, cookie);
     }
 }
 
-/// Servers behind us may take `_` for `-`: then this is a second statement of the body's length.
-fn is_framing_look_alike(name: &HeaderName) -> bool {
+/// Whether a server that takes `_` for `-` would read a framing field here.
+fn is_spoofed_framing(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.contains('_')
-        && LOOKED_AT.iter().any(|framing| {
+        && FRAMING.iter().any(|framing| {
             framing.len() == name.len()
                 && framing
                     .bytes()
@@ -78,10 +78,10 @@ fn malformed(detail: &'static str) -> Error {
     Error::new(Kind::Malformed, detail)
 }
 
-const LOOKED_AT: [&str; 4] =
+const FRAMING: [&str; 4] =
     ["content-length", "transfer-encoding", "proxy-connection", "http2-settings"];
 
-/// Fields with one value, of which a recipient would choose the first or the last (RFC 9110 §5.3).
+/// Fields with one value. Of two, some recipients take the first and some the last (RFC 9110 §5.3).
 const SINGLE: [HeaderName; 3] =
     [header::AUTHORIZATION, header::CONTENT_LENGTH, header::CONTENT_TYPE];
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn look_alikes_and_doubles_are_refused() {
+    fn spoofed_and_repeated_fields_are_refused() {
         for fields in [
             &[("content_length", "5")][..],
             &[("Transfer_Encoding", "chunked")],
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn http2_has_rules_of_its_own() {
+    fn http2_has_further_rules() {
         for field in [("x", " a"), ("x", "a\t"), ("content-length", "5"), ("content-length", "00")]
         {
             assert_eq!(check_over(Version::HTTP_2, &[field]), Err(Kind::Malformed), "{field:?}");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn cookie_crumbs_become_one_field() {
+    fn cookie_fields_are_joined() {
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, HeaderValue::from_static("a=1"));
         headers.append(header::COOKIE, HeaderValue::from_static("b=2"));

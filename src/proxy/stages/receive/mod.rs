@@ -1,9 +1,9 @@
-//! SharedService the audit guard: makes sure that a request is one, has one reading, and is meant for us.
+//! Accepts only requests that are unambiguous and addressed to this listener.
 //!
-//! hyper hands through what HTTP allows a server to take and much that it does not (two `Host`
-//! fields, absolute targets, raw `..%2f`, `TRACE`). Everything behind this stage relies on a request
-//! that is well formed, names a host of this listener, is no browser's, has a canonical target and
-//! carries end-to-end fields only. Nothing is repaired: what is ambiguous is refused.
+//! hyper accepts more than the later stages may see: two `Host` fields, absolute targets, a raw
+//! `..%2f`, `TRACE`. After this stage a request is well formed, names a host of this listener, is not
+//! from a browser, and has a canonical target and end-to-end fields only. Nothing is repaired: an
+//! ambiguous request is refused.
 
 mod body;
 mod fields;
@@ -16,24 +16,24 @@ use std::{
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
     domain::{CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
-        call::{ConcurrencyLimits, Head, Opened, Received},
-        http_policy::{HostRules, hop_by_hop, refuse_browsers, refuse_methods},
+        call::{ConcurrencyLimits, Opened, Received},
+        http_policy::{HostRules, PROXIED_METHODS, hop_by_hop, refuse_browsers, refuse_methods},
     },
 };
 
-/// The limits of a request's head and body.
+/// The size limits of a request.
 #[derive(Clone, Debug)]
-pub struct Limits {
-    /// Bytes of a request body.
+pub struct RequestLimits {
+    /// Bytes of the body.
     pub request_body: u64,
-    /// Bytes of all header fields: names, values and their separators.
+    /// Bytes of all header fields: names, values and separators.
     pub header_bytes: usize,
     /// Number of header fields.
     pub header_count: usize,
@@ -41,41 +41,28 @@ pub struct Limits {
     pub target_bytes: usize,
 }
 
-/// What a listener takes.
+/// The requests that one listener accepts.
 #[derive(Debug)]
-pub struct Rules {
-    /// The names it answers to.
+pub struct ListenerRules {
+    /// Its host names.
     pub hosts: HostRules,
-    /// The limits of one request.
-    pub limits: Limits,
-    /// How many calls the gateway takes at the same time.
-    pub places: ConcurrencyLimits,
+    /// The size limits of a request.
+    pub limits: RequestLimits,
+    /// The limits of calls in flight.
+    pub concurrency: ConcurrencyLimits,
 }
 
-/// Refuses what is malformed, ambiguous or not meant for this listener.
-pub fn receive(rules: Rules) -> ReceiveLayer {
-    ReceiveLayer { rules: Arc::new(rules) }
-}
-
-/// See [`receive`].
-#[derive(Clone, Debug)]
-pub struct ReceiveLayer {
-    rules: Arc<Rules>,
-}
-
-impl<S> Layer<S> for ReceiveLayer {
-    type Service = Receive<S>;
-
-    fn layer(&self, inner: S) -> Receive<S> {
-        Receive { inner, rules: Arc::clone(&self.rules) }
-    }
+/// Refuses requests that are malformed, ambiguous or not addressed to this listener.
+pub fn receive<S>(rules: ListenerRules) -> impl Layer<S, Service = Receive<S>> + Clone {
+    let rules = Arc::new(rules);
+    layer_fn(move |inner| Receive { inner, rules: Arc::clone(&rules) })
 }
 
 /// See [`receive`].
 #[derive(Clone, Debug)]
 pub struct Receive<S> {
     inner: S,
-    rules: Arc<Rules>,
+    rules: Arc<ListenerRules>,
 }
 
 impl<S> Service<Opened> for Receive<S>
@@ -99,15 +86,15 @@ where
     }
 }
 
-impl Rules {
-    /// A request that is in order, or `None` for `OPTIONS *`, which is about this server and no
-    /// resource (RFC 9110 §9.3.7).
+impl ListenerRules {
+    /// The received request, or `None` for `OPTIONS *`, which asks about the server itself (RFC 9110
+    /// §9.3.7).
     fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
-        let Opened { request, connection, draft } = opened;
-        if let Some(defect) = connection.defect() {
-            return Err(defect.into_error());
+        let Opened { request, connection, context } = opened;
+        if let Some(error) = connection.parse_error() {
+            return Err(error.into_error());
         }
-        self.places.give(&draft, request.body().is_end_stream())?;
+        context.hold(self.concurrency.acquire(request.body().is_end_stream())?);
         let (parts, body) = request.into_parts();
         let (uri, mut headers) = (parts.uri, parts.headers);
         refuse_methods(&parts.method)?;
@@ -118,7 +105,7 @@ impl Rules {
         self.hosts.check(&uri, &headers)?;
         fields::check(parts.version, &uri, &headers, body.is_end_stream())?;
         refuse_browsers(&headers)?;
-        hop_by_hop::check_expect(&headers)?;
+        hop_by_hop::refuse_expectations(&headers)?;
         if parts.method == Method::OPTIONS && uri.path() == "*" {
             return Ok(None);
         }
@@ -129,11 +116,9 @@ impl Rules {
             .map_err(|error| Error::new(Kind::TargetNotCanonical, error.to_string()))?;
         hop_by_hop::strip(&mut headers);
         hop_by_hop::strip_request_only(&mut headers);
-        let body = body::limited(body, self.limits.request_body, &draft)?;
-        let (id, trace) = (draft.id(), draft.trace());
+        let body = body::limited(body, self.limits.request_body, &context)?;
         let method = parts.method;
-        let head = Head { id, trace, method, target, headers, connection, draft };
-        Ok(Some(Received { head: Arc::new(head), body }))
+        Ok(Some(Received { method, target, headers, body, connection, context }))
     }
 
     fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {
@@ -161,16 +146,16 @@ impl Rules {
 
 fn canonical(uri: Uri) -> Result<CanonicalTarget, TargetError> {
     match uri.into_parts().path_and_query {
-        // A query alone would be sent with a slash in front that nobody wrote.
+        // `http` would put a slash in front of a query alone.
         Some(target) if target.as_str().starts_with('/') => CanonicalTarget::parse(target),
         Some(_) | None => Err(TargetError::NotAbsolute),
     }
 }
 
-/// The methods that may go further, depending on the operation.
+/// The response to `OPTIONS *`.
 fn server_options() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(hop_by_hop::METHODS));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(PROXIED_METHODS));
     response
 }

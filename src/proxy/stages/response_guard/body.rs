@@ -1,4 +1,4 @@
-//! Looks at an answer's body while it passes.
+//! Searches a response body for the secret as it streams.
 
 use std::{
     io::{self, Write},
@@ -13,37 +13,38 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::decode::{Decoder, UnknownCoding};
 use crate::{
-    body::Body,
+    body::{Body, hint_after},
     credentials::{Lease, Sighting},
     error::{BoxError, Error, Kind},
+    proxy::http_policy::strip_reserved,
 };
 
-/// Looks for the secret in the pieces of a text.
-pub(super) struct Watch {
+/// Searches for the secret in a text that comes in pieces.
+pub(super) struct Search {
     lease: Arc<Lease>,
-    /// The end of what was looked at, as far as it could be the beginning of the secret.
-    beginning: Vec<u8>,
+    /// The end of the text so far, if the secret could begin there.
+    prefix: Vec<u8>,
     found: bool,
 }
 
-impl Watch {
+impl Search {
     pub(super) fn new(lease: Arc<Lease>) -> Self {
-        Self { lease, beginning: Vec::new(), found: false }
+        Self { lease, prefix: Vec::new(), found: false }
     }
 
-    /// Looks at the next piece; how many bytes at its end are in doubt.
-    fn look(&mut self, piece: &[u8]) -> usize {
+    /// Searches the next piece. Returns how many bytes at its end could begin the secret.
+    fn push(&mut self, piece: &[u8]) -> usize {
         let needles = self.lease.needles();
         let joined;
-        let text = if self.beginning.is_empty() {
+        let text = if self.prefix.is_empty() {
             piece
         } else {
-            joined = [&self.beginning, piece].concat();
+            joined = [&self.prefix, piece].concat();
             &joined
         };
         match needles.look(text) {
             Sighting::Nothing => {
-                self.beginning.clear();
+                self.prefix.clear();
                 0
             }
             Sighting::Secret => {
@@ -51,17 +52,17 @@ impl Watch {
                 0
             }
             Sighting::Beginning(at) => {
-                let beginning = text.get(at..).unwrap_or_default().to_vec();
-                self.beginning = beginning;
-                self.beginning.len()
+                let prefix = text.get(at..).unwrap_or_default().to_vec();
+                self.prefix = prefix;
+                self.prefix.len()
             }
         }
     }
 }
 
-impl Write for Watch {
+impl Write for Search {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.look(bytes);
+        self.push(bytes);
         if self.found { Err(io::Error::other("found")) } else { Ok(bytes.len()) }
     }
 
@@ -70,30 +71,30 @@ impl Write for Watch {
     }
 }
 
-/// A body that breaks off where the secret begins.
-pub(super) struct Guarded {
+/// A body that breaks off before the secret.
+pub(super) struct InspectedBody {
     body: Body,
-    decoder: Decoder<Watch>,
-    /// Bytes that are not handed on before it is clear that they are not the secret's.
+    decoder: Decoder<Search>,
+    /// Bytes that could be a part of the secret.
     held: Vec<u8>,
     over: bool,
 }
 
-impl Guarded {
+impl InspectedBody {
     pub(super) fn new(
         body: Body,
         headers: &HeaderMap,
         lease: Arc<Lease>,
     ) -> Result<Self, UnknownCoding> {
-        let decoder = Decoder::new(headers, Watch::new(lease))?;
+        let decoder = Decoder::new(headers, Search::new(lease))?;
         Ok(Self { body, decoder, held: Vec::new(), over: false })
     }
 
-    /// Takes the next piece; what of it may go on.
+    /// Searches the next piece. Returns the bytes that may be sent.
     fn take(&mut self, piece: Bytes) -> Result<Bytes, Error> {
-        if let Decoder::Plain(watch) = &mut self.decoder {
-            let doubtful = watch.look(&piece);
-            if watch.found {
+        if let Decoder::Plain(search) = &mut self.decoder {
+            let doubtful = search.push(&piece);
+            if search.found {
                 return Err(echoed());
             }
             if self.held.is_empty() && doubtful == 0 {
@@ -105,7 +106,7 @@ impl Guarded {
             return Ok(std::mem::replace(&mut self.held, rest).into());
         }
         self.decoder.push(&piece).map_err(|error| self.refusal(error))?;
-        // What was compressed goes on one piece late: its last bytes may be the secret's first.
+        // A coded piece is sent one piece late: its last bytes may begin the secret.
         Ok(std::mem::replace(&mut self.held, piece.into()).into())
     }
 
@@ -115,7 +116,7 @@ impl Guarded {
     }
 
     fn refusal(&self, error: io::Error) -> Error {
-        if self.decoder.sink().is_none_or(|watch| watch.found) {
+        if self.decoder.sink().is_none_or(|search| search.found) {
             return echoed();
         }
         Error::new(Kind::UpstreamProtocol, "the upstream's answer is not coded as it says")
@@ -123,7 +124,7 @@ impl Guarded {
     }
 }
 
-/// The answer to a call whose answer held the secret.
+/// The error of a response that contains the secret.
 pub(super) fn echoed() -> Error {
     Error::new(
         Kind::UpstreamEchoedSecret,
@@ -131,7 +132,7 @@ pub(super) fn echoed() -> Error {
     )
 }
 
-impl HttpBody for Guarded {
+impl HttpBody for InspectedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -153,7 +154,6 @@ impl HttpBody for Guarded {
                         if echo {
                             return Poll::Ready(Some(Err(echoed().into())));
                         }
-                        // Everything else of the body was handed on or is flushed now.
                         let last = match this.finish() {
                             Ok(last) => last,
                             Err(error) => return Poll::Ready(Some(Err(error.into()))),
@@ -161,11 +161,11 @@ impl HttpBody for Guarded {
                         this.held = last.into();
                         if this.held.is_empty() {
                             return Poll::Ready(trailers.map(|mut fields| {
-                                super::drop_own_names(&mut fields);
+                                strip_reserved(&mut fields);
                                 Ok(Frame::trailers(fields))
                             }));
                         }
-                        // Rare enough: a doubtful end and trailers. The body is what counts.
+                        // The held bytes come first, and these trailers are dropped.
                         this.over = true;
                         let last = std::mem::take(&mut this.held);
                         return Poll::Ready(Some(Ok(Frame::data(last.into()))));
@@ -193,19 +193,12 @@ impl HttpBody for Guarded {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.len() as u64;
-        let rest = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + held);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + held);
-        }
-        hint
+        hint_after(self.held.len() as u64, self.body.size_hint())
     }
 }
 
-impl Guarded {
+impl InspectedBody {
     fn lease(&self) -> Option<&Lease> {
-        self.decoder.sink().map(|watch| watch.lease.as_ref())
+        self.decoder.sink().map(|search| search.lease.as_ref())
     }
 }

@@ -1,6 +1,6 @@
-//! Undoes content codings as far as it takes to look inside (RFC 9110 §8.4.1).
+//! Decodes content codings, so that a body can be searched (RFC 9110 §8.4.1).
 //!
-//! The decoders are pure Rust: what an upstream sends is not trusted with more.
+//! The decoders are pure Rust, because the upstream's bytes are not trusted.
 
 use std::io::{self, Read as _, Write};
 
@@ -10,19 +10,19 @@ use http::{HeaderMap, header};
 
 /// Decodes a body piece by piece into `W`.
 pub(super) enum Decoder<W: Write> {
-    /// Nothing to undo.
+    /// No coding.
     Plain(W),
     Gzip(Box<MultiGzDecoder<W>>),
-    /// `deflate`, before its first byte: some servers send it without its frame.
+    /// `deflate` before its first byte: some servers omit the zlib header.
     DeflateUnknown(Option<W>),
     Zlib(Box<ZlibDecoder<W>>),
     Deflate(Box<DeflateDecoder<W>>),
     Brotli(Box<DecompressorWriter<W>>),
-    /// Looked at when it is whole.
+    /// Decoded when it is complete.
     Zstd(Vec<u8>, W),
 }
 
-/// A coding that cannot be undone here.
+/// A coding without a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UnknownCoding;
 
@@ -33,7 +33,7 @@ impl<W: Write> Decoder<W> {
         let coding = match (codings.next(), codings.next()) {
             (None, _) => return Ok(Self::Plain(sink)),
             (Some(coding), None) => coding.as_bytes().trim_ascii().to_ascii_lowercase(),
-            // One coding over another hides things and serves nobody.
+            // Nested codings could hide the secret, and no server needs them.
             (Some(_), Some(_)) => return Err(UnknownCoding),
         };
         match coding.as_slice() {
@@ -46,7 +46,7 @@ impl<W: Write> Decoder<W> {
         }
     }
 
-    /// Whether what is sent and what is looked at are the same bytes.
+    /// Whether the decoded bytes are the sent bytes.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
@@ -77,7 +77,7 @@ impl<W: Write> Decoder<W> {
         }
     }
 
-    /// Decodes what is left when the last piece was pushed.
+    /// Decodes the rest after the last piece.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let Self::Zstd(held, sink) = self else { return Ok(()) };
         if held.is_empty() {
@@ -100,7 +100,7 @@ impl<W: Write> Decoder<W> {
         }
     }
 
-    /// Where the decoded bytes go.
+    /// The sink of the decoded bytes.
     pub(super) fn sink(&self) -> Option<&W> {
         match self {
             Self::Plain(sink) | Self::Zstd(_, sink) => Some(sink),
@@ -118,7 +118,7 @@ fn too_much() -> io::Error {
 }
 
 const BUFFER: usize = 16 * 1024;
-/// Compressed bytes that are held back.
+/// Most compressed bytes of a zstd body.
 const MAX_HELD: usize = 1024 * 1024;
-/// Decoded bytes that are looked at, of what is held back.
+/// Most decoded bytes of a zstd body.
 const MAX_DECODED: usize = 64 * 1024 * 1024;

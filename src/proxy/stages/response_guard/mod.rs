@@ -1,15 +1,13 @@
-//! SharedService the credentials, before anything is stored or passed on: makes sure that the secret does
-//! not come back.
+//! Blocks a response that echoes the client secret.
 //!
-//! An upstream that repeats what it got (an error page, a debug view, a header echo) would hand the
-//! caller what the gateway keeps from it. So the secret is looked for in every form that such a
-//! page would give it ([`Lease::needles`]): in header fields and trailers, in the
-//! body across the borders of its chunks, and inside gzip, deflate, brotli and zstd. An answer that
-//! holds it is refused, and so is one that cannot be looked into. A small body is looked at whole,
-//! so that its refusal is a `502`; a larger one breaks off where the secret begins. Neither is
-//! stored, because the cache stands in front.
+//! An upstream that repeats a request (an error page, a debug view, a header echo) would give the
+//! caller what the gateway keeps from it. So the stage searches for the secret in each form that such
+//! a page can have ([`Lease::needles`]): in fields and trailers, in the body across frames, and inside
+//! gzip, deflate, brotli and zstd. It refuses a response that contains the secret, and one that it
+//! cannot decode. A small body is searched as a whole, so that the refusal is a `502`; a larger one
+//! breaks off before the secret. The cache stands outside and stores neither.
 //!
-//! Fields under Pigello's own prefix never come down at all.
+//! The stage also removes fields under Pigello's own prefix.
 
 mod body;
 mod decode;
@@ -21,49 +19,41 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use futures_util::future::Either;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
-use self::body::{Guarded, echoed};
+use self::body::{InspectedBody, echoed};
 use crate::{
     body::{Body, CollectError, SMALL_BODY, collect_limited},
     credentials::Lease,
     error::{Error, Kind, find_kind},
-    proxy::call::{Draft, Resolved},
+    proxy::{
+        call::{CallContext, Resolved},
+        http_policy::strip_reserved,
+    },
 };
 
-/// Refuses answers that hold the secret.
-pub fn guard() -> GuardLayer {
-    GuardLayer
+/// Refuses responses that contain the secret.
+pub fn inspect<S>() -> impl Layer<S, Service = InspectResponse<S>> + Clone {
+    layer_fn(|inner| InspectResponse { inner })
 }
 
-/// See [`guard`].
-#[derive(Clone, Copy, Debug)]
-pub struct GuardLayer;
-
-impl<S> Layer<S> for GuardLayer {
-    type Service = Guard<S>;
-
-    fn layer(&self, inner: S) -> Guard<S> {
-        Guard { inner }
-    }
-}
-
-/// See [`guard`].
+/// See [`inspect`].
 #[derive(Clone, Debug)]
-pub struct Guard<S> {
+pub struct InspectResponse<S> {
     inner: S,
 }
 
-impl<S> Service<Resolved> for Guard<S>
+impl<S> Service<Resolved> for InspectResponse<S>
 where
     S: Service<Resolved, Response = Response<Body>, Error = Error>,
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = GuardFuture<S::Future>;
+    type Future = InspectFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
@@ -71,33 +61,34 @@ where
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let lease = Arc::clone(&resolved.lease);
-        let draft = resolved.head.draft.clone();
-        let state = State::Answering { answer: self.inner.call(resolved), lease, draft };
-        GuardFuture { state }
+        let context = resolved.head.context.clone();
+        let response = self.inner.call(resolved);
+        let state = InspectState::Waiting { response, lease, context };
+        InspectFuture { state }
     }
 }
 
 pin_project! {
-    /// The future of [`Guard`].
-    pub struct GuardFuture<F> {
+    /// The future of [`InspectResponse`].
+    pub struct InspectFuture<F> {
         #[pin]
-        state: State<F>,
+        state: InspectState<F>,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
-        /// The upstream is at work.
-        Answering { #[pin] answer: F, lease: Arc<Lease>, draft: Draft },
-        /// The body is read. Only this needs memory of its own.
+    #[project = InspectProjection]
+    enum InspectState<F> {
+        /// For the head of the response.
+        Waiting { #[pin] response: F, lease: Arc<Lease>, context: CallContext },
+        /// For a small body. Only this state is boxed.
         Reading { inspected: Inspected },
     }
 }
 
 type Inspected = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
-impl<F> Future for GuardFuture<F>
+impl<F> Future for InspectFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Error>>,
 {
@@ -107,85 +98,87 @@ where
         let mut state = self.project().state;
         loop {
             let inspected = match state.as_mut().project() {
-                StateProjection::Answering { answer, lease, draft } => {
-                    let mut response = ready!(answer.poll(cx))?;
-                    inspect_head(&mut response, lease, draft)?;
+                InspectProjection::Waiting { response, lease, context } => {
+                    let mut response = ready!(response.poll(cx))?;
+                    inspect_head(&mut response, lease, context)?;
                     match inspect_body(response, lease)? {
-                        Look::Done(response) => return Poll::Ready(Ok(response)),
-                        Look::Reading(inspected) => inspected,
+                        Either::Left(response) => return Poll::Ready(Ok(response)),
+                        Either::Right(inspected) => inspected,
                     }
                 }
-                StateProjection::Reading { inspected } => return inspected.as_mut().poll(cx),
+                InspectProjection::Reading { inspected } => return inspected.as_mut().poll(cx),
             };
-            state.set(State::Reading { inspected });
+            state.set(InspectState::Reading { inspected });
         }
     }
 }
 
-impl<F> fmt::Debug for GuardFuture<F> {
+impl<F> fmt::Debug for InspectFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GuardFuture")
+        f.write_str("InspectFuture")
     }
 }
 
-/// Looks at what can be told from the head of an answer.
-fn inspect_head(response: &mut Response<Body>, lease: &Lease, draft: &Draft) -> Result<(), Error> {
+/// Inspects the head of a response.
+fn inspect_head(
+    response: &mut Response<Body>,
+    lease: &Lease,
+    context: &CallContext,
+) -> Result<(), Error> {
     if is_in_fields(response.headers(), Some(lease)) {
         return Err(echoed());
     }
-    let dropped = drop_own_names(response.headers_mut());
-    if dropped > 0 {
-        draft.note(|facts| facts.masked_fields = dropped);
-        tracing::warn!(request_id = %draft.id(), dropped, "Pigello sent fields under its own prefix");
+    let removed = strip_reserved(response.headers_mut());
+    if removed > 0 {
+        context.note(|facts| facts.masked_fields = removed);
+        tracing::warn!(request_id = %context.id(), dropped = removed, "Pigello sent fields under its own prefix");
     }
-    // The words behind the status are free text of the upstream.
+    // The reason phrase is free text of the upstream.
     response.extensions_mut().remove::<hyper::ext::ReasonPhrase>();
     Ok(())
 }
 
-enum Look {
-    /// The head may go, and the body is looked at on its way, if there is one.
-    Done(Response<Body>),
-    /// The body is read first.
-    Reading(Inspected),
-}
-
-fn inspect_body(response: Response<Body>, lease: &Arc<Lease>) -> Result<Look, Error> {
+/// The inspected response, whose body may be inspected as it streams, or a future that reads a small body
+/// first.
+fn inspect_body(
+    response: Response<Body>,
+    lease: &Arc<Lease>,
+) -> Result<Either<Response<Body>, Inspected>, Error> {
     let (parts, body) = response.into_parts();
     if body.is_end_stream() || parts.status == StatusCode::NOT_MODIFIED {
-        return Ok(Look::Done(Response::from_parts(parts, body)));
+        return Ok(Either::Left(Response::from_parts(parts, body)));
     }
     if let Some(bytes) = body.in_memory().filter(|_| is_plain(&parts.headers)) {
-        let is_in_it = lease.needles().are_in(&bytes);
+        let is_echo = lease.needles().are_in(&bytes);
         let response = Response::from_parts(parts, body);
-        return if is_in_it { Err(echoed()) } else { Ok(Look::Done(response)) };
+        return if is_echo { Err(echoed()) } else { Ok(Either::Left(response)) };
     }
     let lease = Arc::clone(lease);
     match body.size_hint().exact() {
-        Some(length) if length <= SMALL_BODY as u64 => Ok(Look::Reading(Box::pin(async move {
-            let body = whole(&parts.headers, body, lease).await?;
+        Some(length) if length <= SMALL_BODY as u64 => Ok(Either::Right(Box::pin(async move {
+            let body = read_small(&parts.headers, body, lease).await?;
             Ok(Response::from_parts(parts, body))
         }))),
         _ => {
-            let guarded =
-                Guarded::new(body, &parts.headers, lease).map_err(|_| unknown_coding())?;
-            Ok(Look::Done(Response::from_parts(parts, Body::wrap(guarded))))
+            let inspected =
+                InspectedBody::new(body, &parts.headers, lease).map_err(|_| unknown_coding())?;
+            Ok(Either::Left(Response::from_parts(parts, Body::wrap(inspected))))
         }
     }
 }
 
-/// Reads a small body and looks at it before its head is passed on.
-async fn whole(headers: &HeaderMap, body: Body, lease: Arc<Lease>) -> Result<Body, Error> {
+/// Reads and searches a small body.
+async fn read_small(headers: &HeaderMap, body: Body, lease: Arc<Lease>) -> Result<Body, Error> {
     if is_plain(headers) {
-        // Nearly always one piece, which is looked at where it lies.
+        // Most such bodies are one frame, which is searched without a copy.
         let bytes = collect_limited(body, SMALL_BODY).await.map_err(incomplete)?;
         return if lease.needles().are_in(&bytes) { Err(echoed()) } else { Ok(Body::full(bytes)) };
     }
-    let guarded = Guarded::new(body, headers, lease).map_err(|_| unknown_coding())?;
-    collect_limited(guarded, SMALL_BODY).await.map(Body::full).map_err(incomplete)
+    let inspected = InspectedBody::new(body, headers, lease).map_err(|_| unknown_coding())?;
+    collect_limited(inspected, SMALL_BODY).await.map(Body::full).map_err(incomplete)
 }
 
-/// Whether a body can be looked into as it is.
+/// Whether a body has no content coding.
 fn is_plain(headers: &HeaderMap) -> bool {
     !headers.contains_key(http::header::CONTENT_ENCODING)
 }
@@ -208,22 +201,10 @@ fn unknown_coding() -> Error {
     Error::new(Kind::UpstreamProtocol, detail)
 }
 
-/// Whether a field's value holds the secret.
+/// Whether the value of a field contains the secret.
 fn is_in_fields(fields: &HeaderMap, lease: Option<&Lease>) -> bool {
     lease.is_some_and(|lease| fields.values().any(|value| lease.needles().are_in(value.as_bytes())))
 }
-
-/// Removes fields under Pigello's own prefix; says how many.
-fn drop_own_names(fields: &mut HeaderMap) -> u32 {
-    let mut dropped = 0;
-    while let Some(name) = fields.keys().find(|name| name.as_str().starts_with(PREFIX)).cloned() {
-        fields.remove(name);
-        dropped += 1;
-    }
-    dropped
-}
-
-const PREFIX: &str = "x-pigello-";
 
 #[cfg(test)]
 mod tests;

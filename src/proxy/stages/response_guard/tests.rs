@@ -20,9 +20,9 @@ fn lease() -> Arc<Lease> {
     credentials::testing::lease(SECRET)
 }
 
-fn draft() -> Draft {
+fn context() -> CallContext {
     let id = RequestId::fresh();
-    Draft::begin(SystemTime::now(), id, TraceContext::continue_or_begin(None, id), false)
+    CallContext::begin(SystemTime::now(), id, TraceContext::continue_or_begin(None, id), false)
 }
 
 fn response(body: Body, fields: &[(&str, &str)]) -> Response<Body> {
@@ -44,15 +44,16 @@ fn streamed(bytes: &[u8], chunk: usize) -> Body {
 async fn inspect(
     response: Response<Body>,
     lease: Arc<Lease>,
-    draft: &Draft,
+    context: &CallContext,
 ) -> Result<Response<Body>, Error> {
-    let answer = std::future::ready(Ok(response));
-    GuardFuture { state: State::Answering { answer, lease, draft: draft.clone() } }.await
+    let response = std::future::ready(Ok(response));
+    InspectFuture { state: InspectState::Waiting { response, lease, context: context.clone() } }
+        .await
 }
 
 /// The whole answer, or why there is none.
 async fn pass(response: Response<Body>) -> Result<(HeaderMap, Bytes), Kind> {
-    let response = inspect(response, lease(), &draft()).await.map_err(|error| error.kind())?;
+    let response = inspect(response, lease(), &context()).await.map_err(|error| error.kind())?;
     let (parts, body) = response.into_parts();
     let body = collect_limited(body, 1 << 24).await.map_err(|error| match error {
         CollectError::Broken(error) => find_kind(error.as_ref()).unwrap(),
@@ -96,7 +97,7 @@ fn brotli(text: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_does_not_hold_the_secret_passes_unchanged() {
+async fn a_response_without_the_secret_passes_unchanged() {
     let text = format!("{{\"made-up/\": \"{}\"}}", "made-up/secret that ".repeat(5000));
     for (coding, bytes) in [
         ("identity", text.clone().into_bytes()),
@@ -159,10 +160,10 @@ async fn the_secret_is_refused_in_every_form_and_coding() {
 }
 
 #[tokio::test]
-async fn not_a_byte_of_the_secret_leaves_before_it_is_found() {
+async fn no_byte_of_the_secret_is_sent_before_it_is_found() {
     let text = format!("before {SECRET} behind");
     let answer = response(streamed(text.as_bytes(), 3), &[]);
-    let mut body = inspect(answer, lease(), &draft()).await.unwrap().into_body();
+    let mut body = inspect(answer, lease(), &context()).await.unwrap().into_body();
     let mut passed = Vec::new();
     while let Some(Ok(frame)) = http_body_util::BodyExt::frame(&mut body).await {
         passed.extend_from_slice(frame.data_ref().unwrap());
@@ -187,14 +188,14 @@ async fn a_trailer_with_the_secret_is_refused() {
 #[tokio::test]
 async fn pigellos_own_fields_are_dropped_and_counted() {
     let fields = [("X-Pigello-Client-Ct", "organization.company"), ("x-theirs", "1")];
-    let draft = draft();
-    let passed = inspect(response(Body::full("text"), &fields), lease(), &draft).await.unwrap();
+    let context = context();
+    let passed = inspect(response(Body::full("text"), &fields), lease(), &context).await.unwrap();
     assert_eq!(passed.headers().keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-theirs"]);
-    draft.note(|facts| assert_eq!(facts.masked_fields, 1));
+    context.note(|facts| assert_eq!(facts.masked_fields, 1));
 }
 
 #[tokio::test]
-async fn what_cannot_be_looked_into_is_refused() {
+async fn a_response_that_cannot_be_decoded_is_refused() {
     for fields in [
         &[("content-encoding", "compress")][..],
         &[("content-encoding", "gzip, gzip")],

@@ -1,10 +1,10 @@
-//! Attempts: repeats what is safe to repeat, and gives each attempt its time for a first byte.
+//! Retries an attempt where that is safe, and limits the wait of each attempt for the first byte.
 //!
-//! A call is repeated only while nothing of an answer has been seen, if its body can be sent again,
-//! and if either the method is idempotent (RFC 9110 §9.2.2) or the attempt failed before anything of
-//! the request was sent. Never repeated: a certificate that is not valid, because a second look does
-//! not make it so; a time-out of the answer, because Pigello may be at work on it; an answer, whatever
-//! its status, because it is for the caller to judge.
+//! A call is retried only if no part of a response has arrived, its body can be sent again, and either
+//! its method is idempotent (RFC 9110 §9.2.2) or the attempt failed before a part of the request was
+//! sent. It is never retried after an invalid certificate, which stays invalid; after a timeout of the
+//! response, because Pigello may still be at work; and after a response of any status, because the
+//! caller judges it.
 
 use std::{
     fmt,
@@ -16,57 +16,67 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::layer_fn};
 
-mod budget;
 mod replay;
 
-pub use self::budget::Budget;
-use self::replay::{Reading, Replay};
-use super::{shared::SharedService, upstream_health::UpstreamHealth};
+use self::replay::{ReplayBody, ReplayLimits};
+use super::upstream_health::UpstreamHealth;
 use crate::{
     body::Body,
     credentials::Lease,
+    domain::ByteSize,
     error::{Error, Kind},
-    proxy::call::{Head, Resolved},
+    proxy::call::{Head, Resolved, SharedService},
 };
 
-/// How attempts are made.
-#[derive(Clone, Copy, Debug)]
+/// Retries of failed calls.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Retry")]
 pub struct RetrySettings {
-    /// Attempts at most, the first included.
+    /// Attempts at most, including the first; 1 never retries.
+    #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
-    /// Bytes of a body that are kept for another attempt.
-    pub body_bytes: usize,
-    /// How long a caller may take for the next piece of its body.
+    /// The load that retries may add, as a share of all calls: 0.2 is a fifth.
+    #[schemars(range(min = 0, max = 1))]
+    pub budget: f64,
+    /// The size of a request body that is kept for another attempt. A larger body is sent once.
+    pub body_bytes: ByteSize,
+    /// How long a caller may take for the next piece of its body: `timeouts.body_read`.
+    #[serde(skip)]
     pub body_read: Duration,
-    /// How long the head of an answer may take from when the request has been sent.
+    /// How long the head of an answer may take from when the request has been sent:
+    /// `timeouts.first_byte`.
+    #[serde(skip)]
     pub first_byte: Duration,
 }
 
-/// Makes attempts.
-pub fn retry(settings: RetrySettings, health: Arc<UpstreamHealth>) -> RetryLayer {
-    RetryLayer { settings, health }
-}
-
-/// See [`retry`].
-#[derive(Clone, Debug)]
-pub struct RetryLayer {
-    settings: RetrySettings,
-    health: Arc<UpstreamHealth>,
-}
-
-impl<S> Layer<S> for RetryLayer {
-    type Service = Retry<S>;
-
-    fn layer(&self, inner: S) -> Retry<S> {
-        Retry {
-            inner: SharedService::new(inner),
-            settings: self.settings,
-            health: Arc::clone(&self.health),
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            budget: 0.2,
+            body_bytes: ByteSize::kibi(64),
+            body_read: Duration::from_secs(30),
+            first_byte: Duration::from_secs(20),
         }
     }
+}
+
+/// Makes the attempts of a call.
+pub fn retry<S>(
+    settings: RetrySettings,
+    health: Arc<UpstreamHealth>,
+) -> impl Layer<S, Service = Retry<S>> + Clone {
+    layer_fn(move |inner| Retry {
+        inner: SharedService::new(inner),
+        settings,
+        health: Arc::clone(&health),
+    })
 }
 
 /// See [`retry`].
@@ -85,22 +95,22 @@ where
     type Error = Error;
     type Future = RetryFuture<S>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
-        self.health.budget.deposit();
+        self.health.retry_budget.deposit();
         let Resolved { head, body, lease } = resolved;
         let idempotent = head.method.is_idempotent();
-        let keep = if idempotent { self.settings.body_bytes } else { 0 };
-        let body = Replay::new(body, Reading { keep, patience: self.settings.body_read });
+        let keep = if idempotent { self.settings.body_bytes.in_memory() } else { 0 };
+        let body = ReplayBody::new(body, ReplayLimits { keep, read: self.settings.body_read });
         let began = Instant::now();
         let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));
         let call =
-            self.inner.forward(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
+            self.inner.call(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
         RetryFuture {
-            state: State::Attempt { call, began },
+            state: RetryState::Attempt { call, began },
             timer: sleep_until(began + self.settings.first_byte),
             again: copy.map(|head| Again {
                 inner: self.inner.clone(),
@@ -121,25 +131,25 @@ pin_project! {
     /// The future of [`Retry`].
     pub struct RetryFuture<S: Service<Resolved>> {
         #[pin]
-        state: State<S::Future>,
-        // Of the first byte during an attempt, of the pause between two.
+        state: RetryState<S::Future>,
+        // For the first byte during an attempt, for the pause between two.
         #[pin]
         timer: Sleep,
         again: Option<Again<S>>,
-        body: Replay,
+        body: ReplayBody,
         first_byte: Duration,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
+    #[project = RetryProjection]
+    enum RetryState<F> {
         Attempt { #[pin] call: F, began: Instant },
         Pause,
     }
 }
 
-/// What it takes to make another attempt.
+/// Makes further attempts.
 struct Again<S> {
     inner: SharedService<S>,
     head: Arc<Head>,
@@ -151,17 +161,18 @@ struct Again<S> {
 }
 
 impl<S> Again<S> {
-    /// Whether there is to be another attempt after this failure; if so, after which pause.
-    fn after(&mut self, kind: Kind, body: &Replay) -> Option<Duration> {
+    /// The pause before another attempt, if this failure may be retried.
+    fn after(&mut self, kind: Kind, body: &ReplayBody) -> Option<Duration> {
         let safe = is_before_sending(kind) || (self.idempotent && kind == Kind::UpstreamClosed);
-        if self.left == 0 || !safe || !body.repeatable() || !self.health.budget.withdraw() {
+        if self.left == 0 || !safe || !body.is_repeatable() || !self.health.retry_budget.withdraw()
+        {
             return None;
         }
         self.left -= 1;
-        // Full jitter: callers that failed together must not come back together.
+        // Full jitter: calls that failed together must not be retried together.
         let pause = self.ceiling.mul_f64(fastrand::f64());
         self.ceiling = (self.ceiling * 4).min(LONGEST_PAUSE);
-        self.head.draft.note(|facts| facts.retries.push(kind.label()));
+        self.head.context.note(|facts| facts.retries.push(kind.label()));
         Some(pause)
     }
 }
@@ -176,7 +187,7 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProjection::Attempt { call, began } => {
+                RetryProjection::Attempt { call, began } => {
                     let Poll::Ready(result) = call.poll(cx) else {
                         ready!(this.timer.as_mut().poll(cx));
                         match this.body.sent_since(*began).map(|sent| sent + *this.first_byte) {
@@ -184,7 +195,7 @@ where
                                 return Poll::Ready(Err(no_first_byte()));
                             }
                             Some(ends) => this.timer.as_mut().reset(ends),
-                            // The caller is still sending: its own patience watches over that.
+                            // The caller is still sending, and `body_read` limits that.
                             None => this.timer.as_mut().reset(Instant::now() + *this.first_byte),
                         }
                         continue;
@@ -198,20 +209,20 @@ where
                         this.again.as_mut().and_then(|again| again.after(error.kind(), this.body));
                     let Some(pause) = pause else { return Poll::Ready(Err(error)) };
                     this.timer.set(sleep(pause));
-                    this.state.set(State::Pause);
+                    this.state.set(RetryState::Pause);
                 }
-                StateProjection::Pause => {
+                RetryProjection::Pause => {
                     ready!(this.timer.as_mut().poll(cx));
-                    // There is an `again`: only it leads to a pause.
+                    // Only `again` leads to a pause.
                     let Some(again) = &*this.again else { return Poll::Pending };
                     let began = Instant::now();
-                    let call = again.inner.forward(Resolved {
+                    let call = again.inner.call(Resolved {
                         head: Arc::clone(&again.head),
                         body: this.body.attempt(),
                         lease: Arc::clone(&again.lease),
                     });
                     this.timer.set(sleep_until(began + *this.first_byte));
-                    this.state.set(State::Attempt { call, began });
+                    this.state.set(RetryState::Attempt { call, began });
                 }
             }
         }
@@ -224,7 +235,7 @@ impl<S: Service<Resolved>> fmt::Debug for RetryFuture<S> {
     }
 }
 
-/// Failures after which it is certain that nothing of the request has left.
+/// Failures before a part of the request was sent.
 fn is_before_sending(kind: Kind) -> bool {
     matches!(
         kind,
@@ -250,8 +261,8 @@ fn no_first_byte() -> Error {
     Error::new(Kind::UpstreamFirstByteTimeout, detail)
 }
 
-/// The upper end of the first pause; each further one is four times as long, so that the attempts
-/// reach over the moment that one instance of an upstream needs to give way to the next.
+/// The upper end of the first pause. Each further one is four times as long, so that the attempts outlast
+/// the replacement of an upstream's instance.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The upper end of any pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
-//! A caller's body that can be sent again.
+//! A request body that can be sent again.
 //!
-//! What of a body from the wire has been read is kept up to a bound, so that another attempt begins
-//! with the same bytes and goes on with the rest. Over the bound nothing is kept and the body can be
-//! sent once, as it streams. On the way it is watched for a caller that stops sending.
+//! The bytes that are read from a streamed body are kept up to a limit, so that another attempt sends
+//! the same bytes and continues with the rest. Over the limit none are kept and the body can be sent
+//! once. Each read has a time limit, for a caller that stops sending.
 
 use std::{
     fmt,
@@ -15,95 +15,97 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
-    body::Body,
+    body::{Body, hint_after},
     error::{BoxError, Error, Kind, find_kind},
+    proxy::stages::shared::read_timer::{ReadLimit, ReadTimer},
 };
 
-/// A body, for as many attempts as it allows.
+/// The request body of all attempts.
 #[derive(Debug)]
-pub(in crate::proxy::stages) enum Replay {
-    /// In memory: a copy costs nothing.
+pub(super) enum ReplayBody {
+    /// In memory, so that a copy costs nothing.
     Memory(Bytes),
-    /// From the wire.
-    Wire(Arc<Wire>),
+    /// Streamed from the caller.
+    Streamed(Arc<StreamedBody>),
 }
 
-/// How a body from the wire may be read.
+/// The limits of a streamed body.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::proxy::stages) struct Reading {
+pub(super) struct ReplayLimits {
     /// Bytes that are kept for another attempt.
-    pub(in crate::proxy::stages) keep: usize,
-    /// How long the caller may take for the next piece.
-    pub(in crate::proxy::stages) patience: Duration,
+    pub(super) keep: usize,
+    /// How long the caller may take for the next frame.
+    pub(super) read: Duration,
 }
 
-impl Replay {
-    pub(in crate::proxy::stages) fn new(body: Body, reading: Reading) -> Self {
+impl ReplayBody {
+    pub(super) fn new(body: Body, limits: ReplayLimits) -> Self {
         match body.in_memory() {
             Some(bytes) => Self::Memory(bytes),
-            None => Self::Wire(Arc::new(Wire {
-                patience: reading.patience,
-                state: Mutex::new(State::new(body, reading.keep)),
+            None => Self::Streamed(Arc::new(StreamedBody {
+                read_limit: limits.read,
+                progress: Mutex::new(ReadProgress::new(body, limits.keep)),
             })),
         }
     }
 
-    /// The body for another attempt; the one before it yields nothing any more.
-    pub(in crate::proxy::stages) fn attempt(&self) -> Body {
+    /// The body of another attempt. The body of the attempt before it ends with an error.
+    pub(super) fn attempt(&self) -> Body {
         match self {
             Self::Memory(bytes) => Body::full(bytes.clone()),
-            Self::Wire(wire) => Body::wrap(ReplayBody::new(Arc::clone(wire))),
+            Self::Streamed(streamed) => Body::wrap(AttemptBody::new(Arc::clone(streamed))),
         }
     }
 
     /// Whether another attempt could send the same bytes.
-    pub(in crate::proxy::stages) fn repeatable(&self) -> bool {
+    pub(super) fn is_repeatable(&self) -> bool {
         match self {
             Self::Memory(_) => true,
-            Self::Wire(wire) => wire.state.lock().kept.is_some(),
+            Self::Streamed(streamed) => streamed.progress.lock().kept.is_some(),
         }
     }
 
-    /// Why the caller's body failed, if it did. HTTP/2 resets the stream and forgets the reason.
-    pub(in crate::proxy::stages) fn failure(&self) -> Option<Kind> {
+    /// Why the body failed, if it did. Over HTTP/2 the client's error does not say.
+    pub(super) fn failure(&self) -> Option<Kind> {
         match self {
             Self::Memory(_) => None,
-            Self::Wire(wire) => wire.state.lock().failed,
+            Self::Streamed(streamed) => streamed.progress.lock().failed,
         }
     }
 
-    /// When the last byte was handed over to be sent; `None` while the caller is still sending.
-    pub(in crate::proxy::stages) fn sent_since(&self, began: Instant) -> Option<Instant> {
+    /// When the client got the last byte; `None` while the caller is still sending.
+    pub(super) fn sent_since(&self, began: Instant) -> Option<Instant> {
         match self {
             Self::Memory(_) => Some(began),
-            Self::Wire(wire) => wire.state.lock().handed_over,
+            Self::Streamed(streamed) => streamed.progress.lock().sent,
         }
     }
 }
 
-/// A body from the wire, and what of it has been read.
-pub(in crate::proxy::stages) struct Wire {
-    patience: Duration,
-    state: Mutex<State>,
+/// A body from the caller, shared by the attempts.
+pub(super) struct StreamedBody {
+    read_limit: Duration,
+    progress: Mutex<ReadProgress>,
 }
 
-struct State {
+/// How far a streamed body has been read.
+struct ReadProgress {
     source: Body,
     keep: usize,
-    /// What has been read; `None` once that was more than may be kept, or failed.
+    /// The frames so far; `None` once they are over the limit or the body has failed.
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
     ended: bool,
     failed: Option<Kind>,
-    /// The attempt whose body may read.
+    /// The number of the attempt whose body may read.
     attempt: u32,
-    handed_over: Option<Instant>,
+    sent: Option<Instant>,
 }
 
-impl State {
+impl ReadProgress {
     fn new(source: Body, keep: usize) -> Self {
         Self {
             source,
@@ -113,7 +115,7 @@ impl State {
             ended: false,
             failed: None,
             attempt: 0,
-            handed_over: None,
+            sent: None,
         }
     }
 
@@ -131,123 +133,108 @@ impl State {
         self.failed.get_or_insert(kind);
     }
 
-    /// What was kept and this attempt has not sent yet.
-    fn again(&self, position: usize) -> &[Bytes] {
+    /// The kept frames that an attempt at this position has not sent.
+    fn kept_from(&self, position: usize) -> &[Bytes] {
         self.kept.as_deref().and_then(|kept| kept.get(position..)).unwrap_or_default()
     }
 
-    fn at_end(&self, position: usize) -> bool {
-        self.again(position).is_empty() && (self.ended || self.source.is_end_stream())
+    fn is_at_end(&self, position: usize) -> bool {
+        self.kept_from(position).is_empty() && (self.ended || self.source.is_end_stream())
     }
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for StreamedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("StreamedBody").field("read_limit", &self.read_limit).finish_non_exhaustive()
     }
 }
 
 /// The body of one attempt.
-struct ReplayBody {
-    wire: Arc<Wire>,
+struct AttemptBody {
+    streamed: Arc<StreamedBody>,
     attempt: u32,
-    /// Pieces that this attempt has sent.
+    /// The number of frames that this attempt has sent.
     position: usize,
-    /// Made only when the caller has to be waited for.
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    timer: ReadTimer,
 }
 
-impl ReplayBody {
-    fn new(wire: Arc<Wire>) -> Self {
+impl AttemptBody {
+    fn new(streamed: Arc<StreamedBody>) -> Self {
         let attempt = {
-            let mut state = wire.state.lock();
-            state.attempt += 1;
-            state.handed_over = state.at_end(0).then(Instant::now);
-            state.attempt
+            let mut progress = streamed.progress.lock();
+            progress.attempt += 1;
+            progress.sent = progress.is_at_end(0).then(Instant::now);
+            progress.attempt
         };
-        Self { wire, attempt, position: 0, timer: None, waiting: false }
-    }
-
-    /// Whether the caller has been silent for too long.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let ends = Instant::now() + self.wire.patience;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(ends)));
-        if !self.waiting {
-            timer.as_mut().reset(ends);
-            self.waiting = true;
-        }
-        timer.as_mut().poll(cx).map(|()| {
-            let detail = "the caller stopped sending its body (`timeouts.body_read`)";
-            Error::new(Kind::BodyTimeout, detail)
-        })
+        let timer = ReadTimer::new(ReadLimit::Each(streamed.read_limit));
+        Self { streamed, attempt, position: 0, timer }
     }
 }
 
-impl HttpBody for ReplayBody {
+impl HttpBody for AttemptBody {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let wire = Arc::clone(&self.wire);
-        let mut state = wire.state.lock();
-        if state.attempt != self.attempt {
-            // A connection that was given up may still ask; the bytes belong to the next attempt.
+        let this = self.get_mut();
+        let progress = &mut *this.streamed.progress.lock();
+        if progress.attempt != this.attempt {
+            // A connection of a failed attempt may still read; the bytes belong to the next attempt.
             return Poll::Ready(Some(Err("the attempt was given up".into())));
         }
-        let data = match state.again(self.position).first().cloned() {
+        let data = match progress.kept_from(this.position).first().cloned() {
             Some(data) => data,
-            None if state.ended => return Poll::Ready(None),
-            None => match Pin::new(&mut state.source).poll_frame(cx) {
+            None if progress.ended => return Poll::Ready(None),
+            None => match Pin::new(&mut progress.source).poll_frame(cx) {
                 Poll::Pending => {
-                    return self.poll_patience(cx).map(|error| {
-                        state.fail(error.kind());
-                        Some(Err(error.into()))
+                    return this.timer.poll_expired(cx).map(|()| {
+                        progress.fail(Kind::BodyTimeout);
+                        Some(Err(stopped().into()))
                     });
                 }
                 Poll::Ready(None) => {
-                    state.ended = true;
-                    state.handed_over.get_or_insert_with(Instant::now);
+                    progress.ended = true;
+                    progress.sent.get_or_insert_with(Instant::now);
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    state.fail(find_kind(error.as_ref()).unwrap_or(Kind::BodyBroken));
+                    progress.fail(find_kind(error.as_ref()).unwrap_or(Kind::BodyBroken));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
-                    // The stage that received the body has taken the trailers out.
+                    // The receive stage drops trailers.
                     let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
-                    state.keep(&data);
+                    progress.keep(&data);
                     data
                 }
             },
         };
-        self.position += 1;
-        self.waiting = false;
-        if state.at_end(self.position) {
-            state.handed_over.get_or_insert_with(Instant::now);
+        this.position += 1;
+        this.timer.stop();
+        if progress.is_at_end(this.position) {
+            progress.sent.get_or_insert_with(Instant::now);
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.wire.state.lock().at_end(self.position)
+        self.streamed.progress.lock().is_at_end(self.position)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let state = self.wire.state.lock();
-        let again: u64 = state.again(self.position).iter().map(|data| data.len() as u64).sum();
-        let rest = if state.ended { SizeHint::with_exact(0) } else { state.source.size_hint() };
-        let mut hint = SizeHint::new();
-        hint.set_lower(again + rest.lower());
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(again + upper);
-        }
-        hint
+        let progress = self.streamed.progress.lock();
+        let kept = progress.kept_from(self.position).iter().map(|data| data.len() as u64).sum();
+        let ended = progress.ended.then(|| SizeHint::with_exact(0));
+        hint_after(kept, ended.unwrap_or_else(|| progress.source.size_hint()))
     }
+}
+
+fn stopped() -> Error {
+    let detail = "the caller stopped sending its body (`timeouts.body_read`)";
+    Error::new(Kind::BodyTimeout, detail)
 }
 
 #[cfg(test)]
@@ -259,17 +246,17 @@ mod tests {
     use super::*;
     use crate::body::collect_limited;
 
-    fn wire(chunks: Vec<Bytes>) -> Body {
+    fn streamed(chunks: Vec<Bytes>) -> Body {
         let frames = chunks.into_iter().map(|chunk| Ok::<_, BoxError>(Frame::data(chunk)));
         Body::wrap(StreamBody::new(futures_util::stream::iter(frames)))
     }
 
-    fn reading(keep: usize) -> Reading {
-        Reading { keep, patience: Duration::from_secs(30) }
+    fn limits(keep: usize) -> ReplayLimits {
+        ReplayLimits { keep, read: Duration::from_secs(30) }
     }
 
     proptest! {
-        /// Wherever an attempt is given up, the next one sends the whole body, if it may.
+        /// Wherever an attempt ends, the next one sends the whole body, if it may.
         #[test]
         fn another_attempt_sends_the_same(
             chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..20), 0..8),
@@ -280,14 +267,14 @@ mod tests {
             let whole = chunks.concat();
             let read_bytes = chunks.iter().take(read).map(Vec::len).sum::<usize>();
             let replay =
-                Replay::new(wire(chunks.into_iter().map(Bytes::from).collect()), reading(keep));
+                ReplayBody::new(streamed(chunks.into_iter().map(Bytes::from).collect()), limits(keep));
             runtime.block_on(async {
                 let mut first = replay.attempt();
                 for _ in 0..read {
                     drop(first.frame().await);
                 }
-                prop_assert_eq!(replay.repeatable(), read_bytes <= keep);
-                if replay.repeatable() {
+                prop_assert_eq!(replay.is_repeatable(), read_bytes <= keep);
+                if replay.is_repeatable() {
                     let second = replay.attempt();
                     prop_assert!(first.frame().await.is_none_or(|frame| frame.is_err()));
                     let sent = collect_limited(second, 1000).await.unwrap();
@@ -300,10 +287,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_stops_sending_is_not_waited_for() {
+    async fn the_wait_for_a_caller_that_stops_sending_ends() {
         let begun = futures_util::stream::iter([Ok::<_, BoxError>(Frame::data("half".into()))]);
         let body = Body::wrap(StreamBody::new(begun.chain(futures_util::stream::pending())));
-        let replay = Replay::new(body, reading(100));
+        let replay = ReplayBody::new(body, limits(100));
         let mut attempt = replay.attempt();
         assert!(attempt.frame().await.unwrap().is_ok());
         let began = Instant::now();

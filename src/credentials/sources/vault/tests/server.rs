@@ -124,11 +124,11 @@ impl Server {
 
     pub(super) fn settings(&self, auth: VaultAuth) -> VaultSettings {
         VaultSettings {
-            address: self.address.parse().unwrap(),
+            address: Some(self.address.parse().unwrap()),
             ca_file: Some(self.root.path().join("vault-ca.pem")),
             client_certificate: None,
             namespace: None,
-            auth,
+            auth: Some(auth),
             mount: "secret".to_owned(),
             path: "pigello".to_owned(),
             kv_version: KvVersion::V2,

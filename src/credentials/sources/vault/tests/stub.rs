@@ -67,11 +67,11 @@ impl Stub {
     /// A source that reads `secret/pigello` from here, with the token in `token_file`.
     pub(super) fn settings(&self, token_file: &std::path::Path) -> VaultSettings {
         VaultSettings {
-            address: self.address.parse().unwrap(),
+            address: Some(self.address.parse().unwrap()),
             ca_file: None,
             client_certificate: None,
             namespace: Some("team/a".to_owned()),
-            auth: VaultAuth::Token(TokenSource::File(token_file.to_owned())),
+            auth: Some(VaultAuth::Token(TokenSource::File(token_file.to_owned()))),
             mount: "secret".to_owned(),
             path: "pigello".to_owned(),
             kv_version: KvVersion::V2,

@@ -1,0 +1,91 @@
+//! The options a mock starts with.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::{
+    authority::{Authority, CertifiedKey},
+    credentials::{Accepted, Credentials},
+};
+
+/// The options a mock starts with. The default: a free port of loopback, TLS with a new authority
+/// and a certificate for [`Options::DEFAULT_NAMES`], the made-up credentials, no latency.
+#[derive(Debug)]
+pub struct Options {
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Tls,
+    pub(crate) accepted: Accepted,
+    pub(crate) latency: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) enum Tls {
+    Off,
+    /// A new authority issues a certificate for these names.
+    Names(Vec<String>),
+    Certificate(Arc<Authority>, CertifiedKey),
+}
+
+impl Options {
+    /// The names in the default certificate. `.test` is reserved (RFC 6761 §6.2), so that name
+    /// never resolves to a real host.
+    pub const DEFAULT_NAMES: [&'static str; 4] =
+        ["api.pigello.test", "localhost", "127.0.0.1", "::1"];
+
+    /// The default.
+    pub fn new() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: Tls::Names(Self::DEFAULT_NAMES.map(str::to_owned).to_vec()),
+            accepted: Accepted::OneOf(vec![Credentials::made_up()]),
+            latency: Duration::ZERO,
+        }
+    }
+
+    /// Listens on this address; port 0 takes a free one.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Speaks plain HTTP/1.1.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.tls = Tls::Off;
+        self
+    }
+
+    /// Issues a certificate for these DNS names and IP addresses.
+    #[must_use]
+    pub fn names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tls = Tls::Names(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Presents this certificate, which may be expired or for another name.
+    #[must_use]
+    pub fn certificate(mut self, authority: Arc<Authority>, certificate: CertifiedKey) -> Self {
+        self.tls = Tls::Certificate(authority, certificate);
+        self
+    }
+
+    /// Accepts these credentials.
+    #[must_use]
+    pub fn accept(mut self, accepted: Accepted) -> Self {
+        self.accepted = accepted;
+        self
+    }
+
+    /// Waits this long before every response.
+    #[must_use]
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,232 @@
+//! Tasks beside the workers: credential refresh, cache maintenance, the admin listener.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::join_all;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    certificates::Certificates,
+    parts::Shared,
+    reloader::{LivenessProbe, Reread},
+    worker::Heartbeat,
+};
+use crate::{
+    admin,
+    config::{Settings, types::Listener},
+    credentials::CredentialManager,
+    domain::CredentialsName,
+    error::Chain,
+    proxy::{cache::Cache, server::Bound},
+    telemetry::TraceExporter,
+};
+
+/// The tasks beside the workers.
+pub(super) struct Supervisor {
+    tasks: JoinSet<()>,
+    ending: CancellationToken,
+    draining: CancellationToken,
+    started: SystemTime,
+    window: Option<admin::Window>,
+    /// Stops the refresh of one credential set.
+    keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
+    watching: CancellationToken,
+    maintenance: CancellationToken,
+}
+
+impl Supervisor {
+    /// Starts with no tasks. `draining` is cancelled when the drain begins.
+    pub(super) fn new(draining: CancellationToken) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            ending: CancellationToken::new(),
+            draining,
+            started: SystemTime::now(),
+            window: None,
+            keeping: BTreeMap::new(),
+            watching: CancellationToken::new(),
+            maintenance: CancellationToken::new(),
+        }
+    }
+
+    /// Refreshes these credential sets and stops refreshing all others.
+    pub(super) fn keep(&mut self, managers: &BTreeMap<CredentialsName, CredentialManager>) {
+        // Reaps tasks that earlier reloads stopped.
+        while self.tasks.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.keeping);
+        for (name, manager) in managers {
+            let same = before.remove(name).filter(|(kept, _)| kept.same(manager));
+            let kept = same.unwrap_or_else(|| {
+                let stop = self.ending.child_token();
+                self.tasks.spawn(manager.clone().run(stop.clone()));
+                (manager.clone(), stop)
+            });
+            self.keeping.insert(name.clone(), kept);
+        }
+        for (_, stop) in before.into_values() {
+            stop.cancel();
+        }
+    }
+
+    /// Waits until every credential set has been loaded once, with or without success, at most for
+    /// `limit`.
+    pub(super) async fn first_read(&self, patience: Duration) {
+        let reads = self.keeping.values().map(|(manager, _)| manager.refresh());
+        if tokio::time::timeout(patience, join_all(reads)).await.is_err() {
+            tracing::warn!("credentials are not there yet; calls are refused until they are");
+        }
+    }
+
+    /// Reloads these certificates every few seconds and stops reloading all others.
+    pub(super) fn watch(&mut self, certificates: &Certificates) {
+        std::mem::replace(&mut self.watching, self.ending.child_token()).cancel();
+        for tls in certificates.all() {
+            let watch = Arc::clone(tls).watch();
+            let watching = self.watching.clone();
+            self.tasks.spawn(async move {
+                watching.run_until_cancelled(watch).await;
+            });
+        }
+    }
+
+    /// Reloads credentials and certificates now, on a task of its own: a slow source delays only
+    /// the requester.
+    pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
+        let managers: Vec<_> = shared.managers.values().cloned().collect();
+        let certificates = shared.certificates.clone();
+        let reread = async move {
+            let files = tokio::task::spawn_blocking(move || certificates.reread());
+            let (files, _) = tokio::join!(files, join_all(managers.iter().map(refresh)));
+            // The requester may be gone.
+            let _not_awaited = done.send(files.unwrap_or(Ok(())).map_err(Into::into));
+        };
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            ending.run_until_cancelled(reread).await;
+        });
+    }
+
+    /// Answers liveness probes until a worker is dead or all have ended.
+    pub(super) fn supervise(
+        &mut self,
+        workers: Vec<Heartbeat>,
+        mut probes: mpsc::Receiver<LivenessProbe>,
+    ) {
+        let ending = self.ending.clone();
+        let answers = async move {
+            while let Some(look) = probes.recv().await {
+                for worker in &workers {
+                    if worker.look_up().await.is_err() {
+                        return;
+                    }
+                }
+                // The requester may be gone.
+                let _not_awaited = look.send(());
+            }
+        };
+        self.tasks.spawn(async move {
+            ending.run_until_cancelled(answers).await;
+        });
+    }
+
+    /// Runs the maintenance of this cache and stops that of any other.
+    pub(super) fn maintain(&mut self, cache: Cache) {
+        std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
+        let maintenance = self.maintenance.clone();
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
+            while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
+                cache.maintain();
+            }
+        });
+    }
+
+    /// Replaces the view of the admin listener.
+    pub(super) fn show(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        listeners: &[(Listener, Bound)],
+    ) {
+        let listeners = listeners.iter().map(|(listener, bound)| admin::ListenerView {
+            name: listener.name.to_string(),
+            address: bound.address().to_string(),
+            profile: listener.profile.to_string(),
+            caller: listener.caller.as_deref().map(str::to_owned),
+        });
+        let profiles = settings.profiles.iter().map(|(name, profile)| admin::ProfileView {
+            name: name.to_string(),
+            upstream: profile.upstream.to_string(),
+            credentials: profile.credentials.to_string(),
+        });
+        let view = admin::View {
+            started: self.started,
+            listeners: listeners.collect(),
+            profiles: profiles.collect(),
+            managers: shared.managers.clone(),
+            trail: shared.trail.clone(),
+            cache: shared.cache.clone(),
+            upstreams: shared
+                .healths
+                .iter()
+                .map(|(name, health)| (name.clone(), Arc::clone(health)))
+                .collect(),
+            limits: admin::LimitsView {
+                connections_limit: settings.limits.connections,
+                in_flight_limit: settings.limits.in_flight,
+                places: shared.places.clone(),
+            },
+            policy: Arc::clone(&shared.policy),
+            callers: Arc::clone(&shared.callers),
+            activity: Arc::clone(&shared.activity),
+            metrics: Arc::clone(&shared.metrics),
+            draining: self.draining.clone(),
+        };
+        match &self.window {
+            Some(window) => window.show(view),
+            None => self.window = Some(admin::Window::new(view)),
+        }
+    }
+
+    /// Serves the admin listener.
+    pub(super) fn admin(&mut self, socket: Bound) {
+        let Some(window) = self.window.clone() else { return };
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = admin::serve(socket, window, ending).await {
+                tracing::error!(error = %Chain(&error), "the admin listener ended");
+            }
+        });
+    }
+
+    /// Exports the spans of traced calls.
+    pub(super) fn trace(&mut self, traces: Option<TraceExporter>) {
+        if let Some(exporter) = traces {
+            self.tasks.spawn(exporter.run(self.ending.clone()));
+        }
+    }
+
+    /// Stops all tasks; the span exporter gets a moment to flush.
+    pub(super) async fn end(mut self) {
+        self.ending.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _left_behind = tokio::time::timeout(LAST_MOMENT, ended).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn refresh(manager: &CredentialManager) {
+    if let Err(error) = manager.refresh().await {
+        tracing::warn!(error = %Chain(&*error), "credentials could not be read again");
+    }
+}
+
+/// Time limit for stopping the tasks.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// Interval of cache maintenance: personal data must not outlive its freshness.
+const CACHE_MAINTENANCE: Duration = Duration::from_secs(1);

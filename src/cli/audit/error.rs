@@ -1,0 +1,43 @@
+//! Why an `audit` command fails.
+
+use std::{io, path::PathBuf};
+
+use crate::audit::{KeyError, TrailReadError, VerifyError};
+
+/// Why an `audit` command fails.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The directory does not exist.
+    #[error("there is no audit trail at {}", path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The trail cannot be read.
+    #[error(transparent)]
+    Read(#[from] TrailReadError),
+    /// A key cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file of the command line cannot be read or written.
+    #[error("{} cannot be read or written", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
+    /// The output cannot be written.
+    #[error("the output cannot be written")]
+    Output(#[source] io::Error),
+}
+
+impl From<VerifyError> for AuditError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Read(error) => Self::Read(error),
+            VerifyError::Key(error) => Self::Key(error),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A checked configuration.
+//!
+//! No value here needs another check: names lead to an entry, addresses parse, patterns match an
+//! operation, and what must be above zero is. Sections that checking does not change are the ones
+//! of [`super::types`].
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::types::{
+    Admin, Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault,
+};
+use crate::{
+    audit, credentials,
+    domain::{CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
+    proxy::{
+        cache,
+        stages::{retry::RetrySettings, upstream_health::CircuitBreakerSettings},
+    },
+};
+
+/// The whole configuration.
+#[derive(Debug)]
+pub struct Settings {
+    /// The sockets of callers, in the order of the file. Other machines reach one only with
+    /// `allow_remote`, or with `tls` that asks for client certificates.
+    pub listeners: Vec<Listener>,
+    /// The socket of health checks and metrics, always local to this machine; `None` if it is
+    /// switched off.
+    pub admin: Option<Admin>,
+    /// Upstreams by name. `http` leads only to loopback, and only with `insecure_http`.
+    pub profiles: BTreeMap<ProfileName, Profile>,
+    /// Credential sets by name.
+    pub credentials: BTreeMap<CredentialsName, credentials::Settings>,
+    /// `[vault]` as written; the credential sets that it is for have it in their settings.
+    pub vault: Option<Vault>,
+    /// Built-in operations and the configuration's own.
+    pub catalog: Arc<Catalog>,
+    /// Who may do what.
+    pub callers: Vec<Arc<CallerRule>>,
+    /// What happens to callers and requests that no entry names.
+    pub policy: PolicySettings,
+    /// The prefix of a problem document's `type`.
+    pub problem_base: ProblemBase,
+    /// The cache. `max_entry_bytes` is at most `max_bytes`.
+    pub cache: cache::Settings,
+    /// The audit trail.
+    pub audit: audit::Settings,
+    /// How long the gateway waits; only `drain` and `drain_delay` may be zero.
+    pub timeouts: Timeouts,
+    /// How much to accept.
+    pub limits: Limits,
+    /// Retries.
+    pub retry: RetrySettings,
+    /// The circuit breaker.
+    pub breaker: CircuitBreakerSettings,
+    /// Threads.
+    pub runtime: Runtime,
+    /// Logs, traces, and copies of the audit trail.
+    pub telemetry: Telemetry,
+}

@@ -1,0 +1,138 @@
+//! `[timeouts]`, `[limits]`, `[runtime]` and `[telemetry]`: sections that several parts share.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{ByteSize, Origin, Span},
+    telemetry::LogFormat,
+};
+
+/// How long the gateway waits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// For a connection to the upstream, including TLS.
+    pub connect: Span,
+    /// For a whole call with all its attempts, until the last byte of the response.
+    pub request: Span,
+    /// For the first byte of a response, after the request was sent.
+    pub first_byte: Span,
+    /// For more of a response body.
+    pub upstream_read: Span,
+    /// For the next request on a caller's connection.
+    pub idle: Span,
+    /// For a complete request head.
+    pub header_read: Span,
+    /// For more of a request body.
+    pub body_read: Span,
+    /// For open calls, once the gateway is told to stop.
+    pub drain: Span,
+    /// How long the gateway still accepts connections once it is told to stop. For a sidecar: as
+    /// long as the application may need for its last call. `/readyz` already reports the end.
+    pub drain_delay: Span,
+    /// For the next request on an upstream connection; then it is closed.
+    pub upstream_idle: Span,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Span::from_secs(3),
+            request: Span::from_secs(30),
+            first_byte: Span::from_secs(20),
+            upstream_read: Span::from_secs(15),
+            idle: Span::from_secs(60),
+            header_read: Span::from_secs(10),
+            body_read: Span::from_secs(30),
+            drain: Span::from_secs(30),
+            drain_delay: Span::from_secs(0),
+            upstream_idle: Span::from_secs(30),
+        }
+    }
+}
+
+/// How much the gateway accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The size of a request body.
+    pub request_body: ByteSize,
+    /// The size of a request's header fields together.
+    pub header_bytes: ByteSize,
+    /// The number of a request's header fields.
+    #[schemars(with = "u32", range(min = 1, max = 1000))]
+    pub header_count: usize,
+    /// Connections of callers at the same time.
+    #[schemars(with = "u32", range(min = 1))]
+    pub connections: usize,
+    /// Calls at the same time, and as many more whose body is still arriving. More are refused with
+    /// a 503.
+    #[schemars(with = "u32", range(min = 1))]
+    pub in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_body: ByteSize::mebi(8),
+            header_bytes: ByteSize::kibi(32),
+            header_count: 100,
+            connections: 10_000,
+            in_flight: 1024,
+        }
+    }
+}
+
+/// Threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Worker threads; 0 means one for each core.
+    #[schemars(with = "u32", range(max = 1024))]
+    pub workers: usize,
+}
+
+/// Logs, traces, and copies of the audit trail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// The format of the log, which goes to standard error.
+    pub log_format: LogFormat,
+    /// The level of the least important messages that are logged.
+    pub log_level: LogLevel,
+    /// The URL of an OpenTelemetry collector for OTLP over HTTP (JSON): `http://127.0.0.1:4318`. It
+    /// receives every line of the audit trail as a log record, and the traces of calls whose
+    /// `traceparent` asks for them.
+    pub otlp_endpoint: Option<Origin>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Json, log_level: LogLevel::Info, otlp_endpoint: None }
+    }
+}
+
+/// The level of a log message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// A person must act.
+    Error,
+    /// Something unexpected that the gateway survived.
+    Warn,
+    /// The life of the process, and refusals.
+    Info,
+    /// One line for each call.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,89 @@
+//! `[[listeners]]`, `[admin]` and `[profiles.…]`: the gateway's sockets, and where calls go.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text::HostName;
+use crate::{
+    domain::{Address, CredentialsName, ListenerName, Name, Origin, ProfileName, Text},
+    proxy::server::TlsFiles,
+};
+
+/// A socket that callers use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Its name in the audit trail and in metrics.
+    pub name: ListenerName,
+    /// The address: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/gateway.sock`. Port 0 takes a free
+    /// port.
+    pub address: Address,
+    /// The profile that its calls go to.
+    pub profile: ProfileName,
+    /// The name of every caller on this socket, if only one application can reach it.
+    #[schemars(with = "Option<Text<Name>>")]
+    pub caller: Option<Arc<str>>,
+    /// Accepted values of `Host`, in addition to loopback names and the listener's own address.
+    #[serde(default)]
+    #[schemars(with = "Vec<Text<HostName>>")]
+    pub allowed_hosts: Vec<String>,
+    /// Allows a TCP address that other machines can reach without client certificates.
+    #[serde(default)]
+    pub allow_remote: bool,
+    /// TLS for callers; with `client_ca`, mutual TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+impl Listener {
+    /// Whether every caller must show a certificate.
+    pub fn asks_for_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+}
+
+/// The admin socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Whether there is an admin socket.
+    pub enabled: bool,
+    /// The address: a loopback TCP address or `unix:/path`. The socket asks for no credentials, so
+    /// other machines can never reach it.
+    pub address: Address,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
+        Self { enabled: true, address: Address::Tcp(address) }
+    }
+}
+
+/// An upstream and the credentials for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Scheme, host and port of the upstream: `https://api.pigello.io`.
+    pub upstream: Origin,
+    /// The credential set for it, a name under `[credentials]`.
+    pub credentials: CredentialsName,
+    /// Trust the roots in this PEM file instead of the platform's.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub ca_file: Option<PathBuf>,
+    /// Dial this `IP:port`. The TLS name and `Host` remain those of the upstream.
+    #[schemars(with = "Option<Text<SocketAddr>>")]
+    pub connect_to: Option<SocketAddr>,
+    /// Allows the upstream's name to resolve to a private address (`10.0.0.0/8`, `fc00::/7` and so
+    /// on). Link-local addresses and metadata services are always refused.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// Allows an `http://` upstream on a loopback address: the secret is not encrypted.
+    #[serde(default)]
+    pub insecure_http: bool,
+}

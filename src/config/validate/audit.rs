@@ -1,0 +1,26 @@
+//! Checks `[audit]`: its files have a size, and no key is without an effect.
+
+use super::checker::Checker;
+use crate::{audit::ObjectIds, config::key::KeyPath};
+
+impl Checker<'_> {
+    pub(super) fn audit(&mut self) {
+        let audit = &self.config.audit;
+        let table = KeyPath::root().key("audit");
+        if audit.object_key.is_some() && audit.object_ids == ObjectIds::Plain {
+            self.warning(
+                &table.key("object_key"),
+                "has no effect, because objects are named by their UUID",
+                "hash them with `object_ids = \"hashed\"`, or remove the key",
+            );
+        }
+        self.more_than_none(&table.key("segment_bytes"), audit.segment_bytes, "128MiB");
+        self.above_zero(&table.key("checkpoint_interval"), audit.checkpoint_interval);
+        if let Some(span) = audit.retain_for {
+            self.above_zero(&table.key("retain_for"), span);
+        }
+        if let Some(size) = audit.retain_bytes {
+            self.more_than_none(&table.key("retain_bytes"), size, "128MiB");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Checks `[credentials.…]`: each source has the keys it needs, and none of another source.
+
+use std::collections::BTreeMap;
+
+use super::checker::Checker;
+use crate::{
+    config::{
+        key::KeyPath,
+        problem::listed,
+        read::PREFIX,
+        types::{Credentials, SourceKind},
+    },
+    credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, ValueName, VaultAuth},
+    domain::CredentialsName,
+};
+
+impl Checker<'_> {
+    pub(super) fn credentials(&mut self) -> BTreeMap<CredentialsName, Settings> {
+        let auth = self.vault();
+        let entries = self.config.credentials.iter();
+        entries
+            .filter_map(|(name, set)| {
+                let key = KeyPath::root().key("credentials").key(name.as_str());
+                Some((name.clone(), self.credential_set(&key, name, set, auth.as_ref())?))
+            })
+            .collect()
+    }
+
+    fn credential_set(
+        &mut self,
+        key: &KeyPath,
+        name: &CredentialsName,
+        set: &Credentials,
+        auth: Option<&VaultAuth>,
+    ) -> Option<Settings> {
+        self.above_zero(&key.key("refresh"), set.refresh);
+        if set.max_stale.is_some_and(|max_stale| max_stale < set.refresh) {
+            self.problem(
+                &key.key("max_stale"),
+                "is shorter than `refresh`, so a set would expire before it is read again",
+                "make it several times `refresh`",
+            );
+        }
+        let kind = set.source?;
+        self.foreign_keys(key, kind, set);
+        Some(Settings {
+            name: name.clone(),
+            fixed: identifiers(set),
+            source: self.source(key, kind, set, auth)?,
+            refresh: RefreshSettings {
+                interval: *set.refresh,
+                max_stale: set.max_stale.map(Into::into),
+                withdrawal_grace: *set.withdrawal_grace,
+                rejection_limit: *set.rejection_limit,
+                overlap: *set.overlap,
+                ..RefreshSettings::default()
+            },
+        })
+    }
+
+    fn source(
+        &mut self,
+        key: &KeyPath,
+        kind: SourceKind,
+        set: &Credentials,
+        auth: Option<&VaultAuth>,
+    ) -> Option<SourceSettings> {
+        match kind {
+            SourceKind::Directory => {
+                let path = self.needed(key, "path", "directory", set.path.as_ref())?;
+                let resolved = self.locations.of(&key.key("path")).resolve(path);
+                let path = resolved.unwrap_or_else(|| path.clone()).into();
+                Some(SourceSettings::Directory { path })
+            }
+            SourceKind::Environment => {
+                let prefix = set.prefix.clone()?;
+                if prefix.starts_with(PREFIX) {
+                    self.problem(
+                        &key.key("prefix"),
+                        "variables with this prefix set keys of the configuration",
+                        "choose another prefix, like `PIGELLO_`",
+                    );
+                }
+                Some(SourceSettings::Environment { prefix })
+            }
+            SourceKind::Sealed => {
+                let file = self.needed(key, "file", "sealed", set.file.as_ref());
+                let key_file = self.needed(key, "key_file", "sealed", set.key_file.as_ref());
+                Some(SourceSettings::Sealed { file: file?.clone(), key_file: key_file?.clone() })
+            }
+            SourceKind::Vault => {
+                Some(SourceSettings::Vault(Box::new(self.vault_secret(key, set, auth)?)))
+            }
+        }
+    }
+
+    /// Returns the value of a key that this variant of a table must have.
+    pub(super) fn needed<'a, T>(
+        &mut self,
+        table: &KeyPath,
+        name: &str,
+        variant: &str,
+        value: Option<&'a T>,
+    ) -> Option<&'a T> {
+        if value.is_none() {
+            self.problem(
+                &table.key(name),
+                format!("is missing, and \"{variant}\" needs it"),
+                format!("add `{name} = …` to [{table}]"),
+            );
+        }
+        value
+    }
+
+    /// A key of another source means that the wrong source is chosen, or that an old key is left.
+    fn foreign_keys(&mut self, key: &KeyPath, kind: SourceKind, set: &Credentials) {
+        use SourceKind::{Directory, Environment, Sealed, Vault};
+        let keys: [(&str, bool, &[SourceKind]); 6] = [
+            ("path", set.path.is_some(), &[Directory, Vault]),
+            ("prefix", set.prefix.is_some(), &[Environment]),
+            ("file", set.file.is_some(), &[Sealed]),
+            ("key_file", set.key_file.is_some(), &[Sealed]),
+            ("mount", set.mount.is_some(), &[Vault]),
+            ("kv_version", set.kv_version.is_some(), &[Vault]),
+        ];
+        for (name, there, sources) in keys {
+            if there && !sources.contains(&kind) {
+                let words: Vec<_> = sources.iter().map(|source| source.word()).collect();
+                self.problem(
+                    &key.key(name),
+                    format!(
+                        "is a key of source {}, and the source is `{}`",
+                        listed(&words),
+                        kind.word()
+                    ),
+                    "remove it, or choose the source it belongs to",
+                );
+            }
+        }
+    }
+}
+
+fn identifiers(set: &Credentials) -> Identifiers {
+    let mut identifiers = Identifiers::new();
+    for (name, value) in [
+        (ValueName::CustomerId, &set.customer_id),
+        (ValueName::ApplicationId, &set.application_id),
+        (ValueName::ServiceId, &set.service_id),
+        (ValueName::ServiceVersionId, &set.service_version_id),
+        (ValueName::ClientCt, &set.client_ct),
+        (ValueName::ClientObjectId, &set.client_object_id),
+    ] {
+        if let Some(value) = value {
+            // One that cannot be a header's value has been reported.
+            let _reported = identifiers.insert(name, value);
+        }
+    }
+    identifiers
+}

@@ -1,0 +1,46 @@
+//! Checks `[timeouts]`, `[limits]` and `[breaker]`: what must be above zero is, and no time-out is
+//! longer than the one around it.
+
+use super::checker::Checker;
+use crate::config::key::KeyPath;
+
+impl Checker<'_> {
+    pub(super) fn timeouts(&mut self) {
+        let timeouts = &self.config.timeouts;
+        let table = KeyPath::root().key("timeouts");
+        for (key, span) in [
+            ("connect", timeouts.connect),
+            ("request", timeouts.request),
+            ("first_byte", timeouts.first_byte),
+            ("upstream_read", timeouts.upstream_read),
+            ("idle", timeouts.idle),
+            ("header_read", timeouts.header_read),
+            ("body_read", timeouts.body_read),
+            ("upstream_idle", timeouts.upstream_idle),
+        ] {
+            self.above_zero(&table.key(key), span);
+        }
+        for (key, part) in [
+            ("connect", timeouts.connect),
+            ("first_byte", timeouts.first_byte),
+            ("upstream_read", timeouts.upstream_read),
+        ] {
+            // A short `request` beside a default is no mistake.
+            let key = table.key(key);
+            if part > timeouts.request && self.locations.is_set(&key) {
+                let message = "is longer than `timeouts.request`, so it never ends first";
+                self.warning(&key, message, "make it shorter");
+            }
+        }
+    }
+
+    pub(super) fn limits(&mut self) {
+        let key = KeyPath::root().key("limits").key("header_bytes");
+        self.more_than_none(&key, self.config.limits.header_bytes, "32KiB");
+    }
+
+    pub(super) fn breaker(&mut self) {
+        let key = KeyPath::root().key("breaker").key("pause");
+        self.above_zero(&key, self.config.breaker.pause);
+    }
+}

@@ -1,0 +1,140 @@
+//! Checks `[[listeners]]` and `[admin]`: nobody reaches a socket by accident, and no two are the same.
+
+use super::checker::Checker;
+use crate::{
+    config::{key::KeyPath, problem::suggestion, types::Listener},
+    domain::{Address, ProfileName},
+};
+
+impl Checker<'_> {
+    pub(super) fn listeners(&mut self) {
+        self.doubled_listeners();
+        let config = self.config;
+        for (at, listener) in config.listeners.iter().enumerate() {
+            let key = key(at);
+            if !config.profiles.contains_key(&listener.profile) {
+                let known: Vec<_> = config.profiles.keys().map(ProfileName::as_str).collect();
+                let name = listener.profile.as_str();
+                self.dangling(&key.key("profile"), name, &known, "profile", "profiles");
+            }
+            if let Some(caller) = &listener.caller {
+                self.caller_of_listener(&key.key("caller"), caller);
+            }
+            self.socket_path(&key.key("address"), &listener.address);
+            self.reach(&key, listener);
+        }
+    }
+
+    /// With caller rules, a name without one would be allowed nothing, and nobody means that.
+    fn caller_of_listener(&mut self, key: &KeyPath, name: &str) {
+        let rules = self.config.callers.iter().enumerate();
+        let callers = KeyPath::root().key("callers");
+        let named = rules.filter(|(at, _)| self.is_usable(&callers.index(*at).key("name")));
+        let known: Vec<_> = named.map(|(_, rule)| &*rule.name).collect();
+        if self.config.callers.is_empty() || known.contains(&name) {
+            return;
+        }
+        let hint = suggestion(name, &known, "there are")
+            .unwrap_or_else(|| format!("add a [[callers]] entry with `name = \"{name}\"`"));
+        self.problem(key, format!("no [[callers]] entry is named `{name}`"), hint);
+    }
+
+    fn reach(&mut self, key: &KeyPath, listener: &Listener) {
+        let is_local = listener.address.is_local();
+        if is_local || listener.asks_for_certificates() {
+            if listener.allow_remote && is_local {
+                self.warning(
+                    &key.key("allow_remote"),
+                    "has no effect: the address is reached from this machine only",
+                    "remove it",
+                );
+            }
+            return;
+        }
+        if listener.allow_remote {
+            self.warning(
+                &key.key("allow_remote"),
+                "every machine that reaches this address uses Pigello with the gateway's secret",
+                "ask for client certificates: [listeners.tls] with `client_ca`",
+            );
+        } else {
+            self.problem(
+                &key.key("address"),
+                "other machines reach this address, and nothing asks who they are",
+                "listen on 127.0.0.1 or a Unix socket, ask for client certificates with \
+                 [listeners.tls] and `client_ca`, or say `allow_remote = true`",
+            );
+        }
+    }
+
+    /// The kernel keeps a socket's path in a field of fixed size, `sun_path` (unix(7)).
+    fn socket_path(&mut self, key: &KeyPath, address: &Address) {
+        const LONGEST: usize = 107;
+        if let Address::Unix(path) = address
+            && path.as_os_str().len() > LONGEST
+        {
+            self.problem(
+                key,
+                format!("the path is longer than {LONGEST} bytes, and no socket can have it"),
+                "choose a shorter path",
+            );
+        }
+    }
+
+    fn doubled_listeners(&mut self) {
+        let listeners = &self.config.listeners;
+        for (at, listener) in listeners.iter().enumerate() {
+            let before = || listeners.iter().take(at);
+            if before().any(|other| other.name == listener.name) {
+                self.problem(
+                    &key(at).key("name"),
+                    format!("another listener is named `{}`", listener.name),
+                    "the audit trail tells listeners apart by name; give each its own",
+                );
+            }
+            if !takes_free_port(&listener.address)
+                && before().any(|other| other.address == listener.address)
+            {
+                self.problem(
+                    &key(at).key("address"),
+                    "another listener has the same address",
+                    "give each listener its own address",
+                );
+            }
+        }
+    }
+
+    pub(super) fn admin(&mut self) {
+        let config = self.config;
+        if !config.admin.enabled {
+            return;
+        }
+        let address = &config.admin.address;
+        let key = KeyPath::root().key("admin").key("address");
+        self.socket_path(&key, address);
+        if !address.is_local() {
+            self.problem(
+                &key,
+                "other machines reach this address, and the admin listener asks nobody who they are",
+                "listen on 127.0.0.1 or a Unix socket",
+            );
+        }
+        for (at, listener) in config.listeners.iter().enumerate() {
+            if !takes_free_port(address) && listener.address == *address {
+                self.problem(
+                    &self::key(at).key("address"),
+                    "the admin listener has the same address",
+                    "choose another, or move the admin listener with `address = …` in [admin]",
+                );
+            }
+        }
+    }
+}
+
+fn key(at: usize) -> KeyPath {
+    KeyPath::root().key("listeners").index(at)
+}
+
+fn takes_free_port(address: &Address) -> bool {
+    matches!(address, Address::Tcp(address) if address.port() == 0)
+}

@@ -1,0 +1,170 @@
+//! Values that a configuration writes as text.
+//!
+//! A [`TextForm`] says once how such a value is written. The JSON schema, the check of a file and
+//! serde all use it, so they cannot disagree. No error quotes the text: it may be a secret in the
+//! wrong place.
+
+use std::{
+    borrow::Cow, fmt::Display, marker::PhantomData, net::SocketAddr, path::PathBuf, str::FromStr,
+};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{
+    Address, ByteSize, CredentialsName, ListenerName, OperationPattern, Origin, PathPattern,
+    ProblemBase, ProfileName, Span,
+};
+
+/// How a value is written as text.
+pub trait TextForm {
+    /// The word for the form: the value of `x-kind` in the schema.
+    const KIND: &'static str;
+    /// A text of this form, for a hint.
+    const EXAMPLE: &'static str;
+    /// A regular expression, for editors that check a file with the schema.
+    const PATTERN: Option<&'static str> = None;
+
+    /// Says what is wrong with a text, if anything. Never quotes the text.
+    fn check(text: &str) -> Result<(), String>;
+}
+
+/// The schema of a text whose type does not show its form: `#[schemars(with = "Text<PathBuf>")]`.
+#[derive(Debug)]
+pub struct Text<T>(PhantomData<T>);
+
+impl<T: TextForm> JsonSchema for Text<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::KIND.into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({ "type": "string", "x-kind": T::KIND });
+        if let Some(pattern) = T::PATTERN {
+            schema.insert("pattern".to_owned(), pattern.into());
+        }
+        schema
+    }
+}
+
+/// The schema of these types is that of their text form.
+macro_rules! text_schema {
+    ($($type:ty as $form:ty),+ $(,)?) => {$(
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                Text::<$form>::schema_name()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                Text::<$form>::json_schema(generator)
+            }
+        }
+    )+};
+}
+
+/// Types that read what they print.
+macro_rules! text_forms {
+    ($($type:ty { $kind:literal, $example:literal $(, $pattern:literal)? })+) => {$(
+        impl TextForm for $type {
+            const KIND: &'static str = $kind;
+            const EXAMPLE: &'static str = $example;
+            $(const PATTERN: Option<&'static str> = Some($pattern);)?
+
+            fn check(text: &str) -> Result<(), String> {
+                parses::<Self>(text)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(deserializer)?;
+                text.parse().map_err(|_| de::Error::custom("has the wrong form"))
+            }
+        }
+
+        text_schema!($type as $type);
+    )+};
+}
+
+text_forms! {
+    Span { "duration", "30s", "^[0-9]+(\\.[0-9]+)? ?[a-zµ]+" }
+    ByteSize { "size", "64KiB", "^[0-9]+(\\.[0-9]+)? ?([kKMGT]i?)?B$" }
+    Address { "address", "127.0.0.1:8080" }
+    Origin { "origin", "https://api.pigello.io", "^https?://[^/]+/?$" }
+    OperationPattern {
+        "operation-pattern",
+        "subtenant.get",
+        "^(\\*|[a-z0-9_]+\\.\\*|\\*\\.[a-z0-9_]+|[a-z0-9_]+\\.[a-z0-9_]+)$"
+    }
+    PathPattern { "path-pattern", "/a/prefix/*", "^/" }
+    ProblemBase {
+        "problem-base",
+        "https://docs.example.org/errors.html#",
+        "^(https?://|urn:|tag:).*[/#=:]$"
+    }
+}
+
+text_schema!(ListenerName as Name, ProfileName as Name, CredentialsName as Name);
+
+fn parses<T: FromStr<Err: Display>>(text: &str) -> Result<(), String> {
+    text.parse::<T>().map(drop).map_err(|error| error.to_string())
+}
+
+/// The name of a listener, profile, credential set or caller.
+#[derive(Debug)]
+pub struct Name;
+
+impl TextForm for Name {
+    const KIND: &'static str = "name";
+    const EXAMPLE: &'static str = "…";
+    const PATTERN: Option<&'static str> = Some("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
+
+    fn check(text: &str) -> Result<(), String> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        if first && text.len() <= 64 && text.bytes().all(fits) {
+            Ok(())
+        } else {
+            Err("not a name; write up to 64 letters, digits, `.`, `_` and `-`".to_owned())
+        }
+    }
+}
+
+/// A file or a folder.
+impl TextForm for PathBuf {
+    const KIND: &'static str = "path";
+    const EXAMPLE: &'static str = "/path/to/file";
+
+    fn check(text: &str) -> Result<(), String> {
+        match text {
+            "" => Err("is empty; write a path".to_owned()),
+            text if text.contains('\0') => Err("holds a NUL; no path does".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An address to connect to, without a name.
+impl TextForm for SocketAddr {
+    const KIND: &'static str = "ip-and-port";
+    const EXAMPLE: &'static str = "10.0.0.7:443";
+
+    fn check(text: &str) -> Result<(), String> {
+        let hint = "not an address; write `10.0.0.7:443` or `[::1]:443`, without a name";
+        parses::<Self>(text).map_err(|_| hint.to_owned())
+    }
+}

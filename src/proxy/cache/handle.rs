@@ -1,0 +1,132 @@
+//! The cache as the rest of the gateway sees it: one for all listeners, workers and profiles.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use super::{
+    coalesce::{HitForMiss, SingleFlight},
+    outcome::FetchOutcome,
+    settings::{self, Rule, Settings},
+    storage::{
+        epochs::EpochStamp,
+        key::CacheKey,
+        store::{ResponseStore, Stats},
+    },
+};
+use crate::domain::{Operation, ProfileName};
+
+/// The stored responses, the fetches in flight and the rules. Clones share them.
+#[derive(Clone)]
+pub struct Cache(Arc<CacheState>);
+
+struct CacheState {
+    settings: Settings,
+    rules: Vec<Arc<Rule>>,
+    store: ResponseStore,
+    in_flight: SingleFlight<(CacheKey, EpochStamp), FetchOutcome>,
+    hit_for_miss: HitForMiss,
+    clock: Arc<dyn WallClock>,
+}
+
+/// Tells the time of day, for comparison with `Date` and `Expires`.
+pub trait WallClock: fmt::Debug + Send + Sync {
+    /// The time of day.
+    fn now(&self) -> SystemTime;
+}
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl WallClock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+impl Cache {
+    /// An empty cache.
+    pub fn new(settings: Settings) -> Self {
+        Self::with_clock(settings, Arc::new(SystemClock))
+    }
+
+    /// An empty cache with its own time of day. Ages always grow with tokio's clock.
+    pub fn with_clock(settings: Settings, clock: Arc<dyn WallClock>) -> Self {
+        Self(Arc::new(CacheState {
+            rules: settings.rules.iter().cloned().map(Arc::new).collect(),
+            store: ResponseStore::new(settings.max_bytes.0),
+            in_flight: SingleFlight::default(),
+            hit_for_miss: HitForMiss::new(),
+            settings,
+            clock,
+        }))
+    }
+
+    /// Removes all responses. Returns their number.
+    pub fn purge_all(&self) -> u64 {
+        self.0.store.purge(|_, _| true)
+    }
+
+    /// Removes the responses of an operation, about an object, or both; without either, all responses.
+    /// Returns their number.
+    ///
+    /// A list may hold the object, so a purge by `pk` alone also removes all lists.
+    pub fn purge(&self, operation: Option<&str>, pk: Option<&str>) -> u64 {
+        self.0.store.purge(|key, response| {
+            let known = response.provenance.operation.as_deref();
+            let is_named =
+                operation.is_none_or(|name| known.is_some_and(|known| known.name() == name));
+            let is_about = pk.is_none_or(|pk| {
+                key.path().split('/').any(|segment| segment.eq_ignore_ascii_case(pk))
+                    || (operation.is_none() && known.is_some_and(Operation::is_list))
+            });
+            is_named && is_about
+        })
+    }
+
+    /// Removes the responses of a profile. Returns their number.
+    pub fn purge_profile(&self, profile: &ProfileName) -> u64 {
+        self.0.store.purge(|key, _| key.profile() == profile)
+    }
+
+    /// Takes unusable responses out of memory. To be called every few seconds.
+    pub fn maintain(&self) {
+        self.0.store.remove_unusable();
+    }
+
+    /// The state of the cache.
+    pub fn stats(&self) -> Stats {
+        self.0.store.stats(self.0.settings.max_bytes.0, self.0.in_flight.count())
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The rule for a request, if its response may be stored.
+    pub(super) fn rule(&self, operation: Option<&Operation>, path: &str) -> Option<&Arc<Rule>> {
+        settings::find(&self.0.rules, operation, path)
+    }
+
+    pub(super) fn store(&self) -> &ResponseStore {
+        &self.0.store
+    }
+
+    pub(super) fn in_flight(&self) -> &SingleFlight<(CacheKey, EpochStamp), FetchOutcome> {
+        &self.0.in_flight
+    }
+
+    pub(super) fn hit_for_miss(&self) -> &HitForMiss {
+        &self.0.hit_for_miss
+    }
+
+    pub(super) fn wall(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The responses are personal data.
+        write!(f, "Cache({} of {} bytes)", self.0.store.bytes(), self.0.settings.max_bytes.0)
+    }
+}

@@ -1,0 +1,30 @@
+//! Follows the permission: refuses a call whose record the trail could not take.
+
+use std::sync::Arc;
+
+use super::unavailable;
+use crate::{
+    audit::Trail,
+    error::Error,
+    proxy::{
+        call::{Authorized, Head, Received, Recorded},
+        stages::shared::transition::{Transition, TransitionLayer},
+    },
+};
+
+/// Refuses calls while the trail cannot be written, if the trail is set to refuse.
+pub fn admit(trail: Trail) -> TransitionLayer<Trail> {
+    TransitionLayer(trail)
+}
+
+impl Transition<Authorized> for Trail {
+    type Next = Recorded;
+
+    fn advance(&self, authorized: Authorized) -> Result<Recorded, Error> {
+        self.admit().map_err(unavailable)?;
+        let Authorized { received, caller, operation } = authorized;
+        let Received { method, target, headers, body, connection, context } = received;
+        let head = Head { method, target, headers, connection, caller, operation, context };
+        Ok(Recorded { head: Arc::new(head), body })
+    }
+}

@@ -1,0 +1,158 @@
+//! Identifies the caller of a request.
+//!
+//! The connection proves the caller: a listener can be bound to one, the peer of a Unix socket has a
+//! user id, the owner of a client certificate has a name in it. No header field counts. A peer that
+//! the configuration does not name is [`Caller::Unidentified`], and the policy decides about it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::shared::transition::{Transition, TransitionLayer};
+use crate::{
+    domain::{Caller, CallerRule, LabelValue, Proof},
+    error::Error,
+    proxy::call::{Connection, Identified, Peer, Received},
+};
+
+/// Identifies the caller by its connection.
+pub fn identify(schemes: Schemes) -> TransitionLayer<Arc<Schemes>> {
+    TransitionLayer(Arc::new(schemes))
+}
+
+/// The proofs that one listener accepts.
+#[derive(Debug)]
+pub struct Schemes {
+    /// Differs after each reload.
+    number: u64,
+    bound: Option<Arc<Caller>>,
+    by_certificate: HashMap<Arc<str>, Arc<CallerRule>>,
+    by_uid: HashMap<u32, Arc<CallerRule>>,
+}
+
+impl Schemes {
+    /// `bound` is the caller of the listener itself; `rules` are the `[[callers]]`.
+    pub fn new(bound: Option<Arc<str>>, rules: &[Arc<CallerRule>]) -> Self {
+        let mut by_certificate = HashMap::new();
+        let mut by_uid = HashMap::new();
+        for rule in rules {
+            for name in &rule.tls_names {
+                by_certificate.insert(Arc::clone(name), Arc::clone(rule));
+            }
+            for uid in &rule.unix_uids {
+                by_uid.insert(*uid, Arc::clone(rule));
+            }
+        }
+        let bound = bound.map(|name| {
+            let name = LabelValue::from(name);
+            let rule = rules.iter().find(|rule| rule.name == name).cloned();
+            Arc::new(Caller::Known { rule, name, proof: Proof::Listener })
+        });
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { number, bound, by_certificate, by_uid }
+    }
+
+    fn identify(&self, connection: &Connection) -> Arc<Caller> {
+        if let Some(bound) = &self.bound {
+            return Arc::clone(bound);
+        }
+        let by_certificate = connection
+            .tls_names()
+            .iter()
+            .find_map(|name| Some((name, self.by_certificate.get(name)?)));
+        if let Some((name, rule)) = by_certificate {
+            let proof = Proof::Certificate { name: Arc::clone(name) };
+            return known(rule, proof);
+        }
+        let proof = match connection.peer() {
+            Peer::Unix { uid, gid, pid } => {
+                let proof = Proof::UnixPeer { uid, gid, pid };
+                match self.by_uid.get(&uid) {
+                    Some(rule) => return known(rule, proof),
+                    None => proof,
+                }
+            }
+            Peer::Tcp(_) => match connection.tls_names().first() {
+                Some(name) => Proof::Certificate { name: Arc::clone(name) },
+                None => Proof::Listener,
+            },
+        };
+        Arc::new(Caller::Unidentified { proof })
+    }
+}
+
+fn known(rule: &Arc<CallerRule>, proof: Proof) -> Arc<Caller> {
+    let name = rule.name.clone();
+    Arc::new(Caller::Known { rule: Some(Arc::clone(rule)), name, proof })
+}
+
+impl Transition<Received> for Schemes {
+    type Next = Identified;
+
+    fn advance(&self, received: Received) -> Result<Identified, Error> {
+        let connection = &received.connection;
+        let caller = connection.caller(self.number, || self.identify(connection));
+        received.context.note(|facts| facts.caller = Some(Arc::clone(&caller)));
+        Ok(Identified { received, caller })
+    }
+}
+
+/// The number of the next [`Schemes`].
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::CallerLimits;
+
+    fn rules() -> Vec<Arc<CallerRule>> {
+        let rule = |name: &str, unix_uids: Vec<u32>, tls_names: &[&str]| {
+            let tls_names = tls_names.iter().map(|name| Arc::from(*name)).collect();
+            Arc::new(CallerRule {
+                name: name.into(),
+                unix_uids,
+                tls_names,
+                allow: Vec::new(),
+                limits: CallerLimits::default(),
+            })
+        };
+        vec![
+            rule("billing", vec![1001, 1002], &["spiffe://corp/billing"]),
+            rule("portal", vec![1003], &["portal.corp"]),
+        ]
+    }
+
+    fn identify(bound: Option<&str>, peer: Peer, names: &[&str]) -> (Option<String>, Proof) {
+        let names = names.iter().map(|name| Arc::from(*name)).collect();
+        let caller =
+            Schemes::new(bound.map(Into::into), &rules()).identify(&Connection::new(peer, names));
+        (caller.name().map(ToString::to_string), caller.proof().clone())
+    }
+
+    #[test]
+    fn each_proof_names_its_caller() {
+        let unix = |uid| Peer::Unix { uid, gid: 5, pid: Some(7) };
+        let tcp = Peer::Tcp("127.0.0.1:5".parse().unwrap());
+        let unix_proof = |uid| Proof::UnixPeer { uid, gid: 5, pid: Some(7) };
+        let certificate = |name: &str| Proof::Certificate { name: name.into() };
+        for (found, caller, proof) in [
+            (identify(Some("edge"), tcp, &[]), Some("edge"), Proof::Listener),
+            (identify(None, unix(1002), &[]), Some("billing"), unix_proof(1002)),
+            (identify(None, unix(1003), &[]), Some("portal"), unix_proof(1003)),
+            (identify(None, unix(0), &[]), None, unix_proof(0)),
+            (identify(None, tcp, &[]), None, Proof::Listener),
+            (
+                identify(None, tcp, &["x", "portal.corp"]),
+                Some("portal"),
+                certificate("portal.corp"),
+            ),
+            (identify(None, tcp, &["portal.corp.evil"]), None, certificate("portal.corp.evil")),
+        ] {
+            assert_eq!(found, (caller.map(ToOwned::to_owned), proof));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What several stages are made of.
+
+pub(super) mod read_timer;
+pub(super) mod transition;

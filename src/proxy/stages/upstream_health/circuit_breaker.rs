@@ -1,0 +1,288 @@
+//! A circuit breaker: stops calls to an upstream that keeps failing, and probes whether it is back.
+//!
+//! ```text
+//! closed ── failures, and at least half of the calls ──▶ open ── pause is over ──▶ half-open
+//!    ▲                                                    ▲                          │  one probe at a time
+//!    └──────────────── the probe succeeds ────────────────┼──── it fails ────────────┘
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::domain::Span;
+
+/// The circuit breaker: stops requests to an upstream that keeps failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Breaker")]
+pub struct CircuitBreakerSettings {
+    /// Whether the breaker ever opens.
+    pub enabled: bool,
+    /// Failures within ten seconds that open the breaker, if they are at least half of the requests.
+    /// A failure is a connection that fails or breaks off, a response that takes too long, or a 502,
+    /// 503 or 504.
+    #[schemars(range(min = 1))]
+    pub failures: u32,
+    /// How long the breaker stays open; then one request probes the upstream. Each failed probe
+    /// doubles the pause, up to a minute.
+    pub pause: Span,
+}
+
+impl Default for CircuitBreakerSettings {
+    fn default() -> Self {
+        Self { enabled: true, failures: 10, pause: Span::from_secs(2) }
+    }
+}
+
+/// The breaker of one upstream, shared by all workers.
+#[derive(Debug)]
+pub struct CircuitBreaker {
+    settings: CircuitBreakerSettings,
+    state: Mutex<Phase>,
+}
+
+/// The state of a breaker, for metrics and `/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitBreakerState {
+    /// Calls pass.
+    Closed,
+    /// One call at a time passes as a probe.
+    HalfOpen,
+    /// Calls are refused.
+    Open,
+}
+
+impl CircuitBreakerState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
+
+    /// The name in `/status` and in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    Closed { now: Bucket, before: Bucket },
+    Open { until: Instant, pause: Duration },
+    HalfOpen { probing: bool, pause: Duration },
+}
+
+/// The calls of half a window.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    began: Instant,
+    calls: u32,
+    failures: u32,
+}
+
+impl Bucket {
+    fn begin(began: Instant) -> Self {
+        Self { began, calls: 0, failures: 0 }
+    }
+}
+
+impl Phase {
+    fn closed(now: Instant) -> Self {
+        Self::Closed { now: Bucket::begin(now), before: Bucket::begin(now) }
+    }
+}
+
+impl CircuitBreaker {
+    /// A closed breaker.
+    pub fn new(settings: CircuitBreakerSettings) -> Self {
+        Self { settings, state: Mutex::new(Phase::closed(Instant::now())) }
+    }
+
+    /// Its state.
+    pub fn state(&self) -> CircuitBreakerState {
+        match &*self.state.lock() {
+            Phase::Closed { .. } => CircuitBreakerState::Closed,
+            Phase::Open { until, .. } if Instant::now() < *until => CircuitBreakerState::Open,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => CircuitBreakerState::HalfOpen,
+        }
+    }
+
+    /// Lets a call pass, or returns the time after which to retry.
+    pub(in crate::proxy::stages) fn admit(self: &Arc<Self>) -> Result<BreakerPermit, Duration> {
+        let mut state = self.state.lock();
+        let probe = match &mut *state {
+            Phase::Closed { .. } => false,
+            Phase::Open { until, pause } => {
+                let left = until.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    return Err(left);
+                }
+                *state = Phase::HalfOpen { probing: true, pause: *pause };
+                tracing::info!(
+                    "breaker half-open: one call finds out whether the upstream is back"
+                );
+                true
+            }
+            Phase::HalfOpen { probing: true, .. } => return Err(PROBE_RETRY),
+            Phase::HalfOpen { probing, .. } => {
+                *probing = true;
+                true
+            }
+        };
+        Ok(BreakerPermit { breaker: Arc::clone(self), probe, reported: false })
+    }
+
+    fn record(&self, failed: bool, probe: bool) {
+        if !self.settings.enabled {
+            return;
+        }
+        let mut state = self.state.lock();
+        let at = Instant::now();
+        match &mut *state {
+            Phase::Closed { now, before } => {
+                if at - now.began >= WINDOW / 2 {
+                    let old = at - now.began >= WINDOW;
+                    *before = if old { Bucket::begin(at) } else { *now };
+                    *now = Bucket::begin(at);
+                }
+                now.calls = now.calls.saturating_add(1);
+                if !failed {
+                    return;
+                }
+                now.failures = now.failures.saturating_add(1);
+                let failures = now.failures.saturating_add(before.failures);
+                let calls = now.calls.saturating_add(before.calls);
+                if failures >= self.settings.failures && failures.saturating_mul(2) >= calls {
+                    tracing::warn!(failures, calls, "breaker open: the upstream keeps failing");
+                    let pause = *self.settings.pause;
+                    *state = Phase::Open { until: at + pause, pause };
+                }
+            }
+            Phase::HalfOpen { pause, .. } if probe => {
+                if failed {
+                    let pause = pause.saturating_mul(2).min(LONGEST_PAUSE.max(*pause));
+                    tracing::warn!(?pause, "breaker open again: the upstream still fails");
+                    *state = Phase::Open { until: at + pause, pause };
+                } else {
+                    tracing::info!("breaker closed: the upstream is back");
+                    *state = Phase::closed(at);
+                }
+            }
+            // The call began before the breaker opened.
+            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
+        }
+    }
+
+    fn abandon_probe(&self) {
+        if let Phase::HalfOpen { probing, .. } = &mut *self.state.lock() {
+            *probing = false;
+        }
+    }
+}
+
+/// Permission for one call. Dropped before [`Self::report`], it counts nothing.
+#[derive(Debug)]
+pub(in crate::proxy::stages) struct BreakerPermit {
+    breaker: Arc<CircuitBreaker>,
+    /// Whether the call is the probe.
+    probe: bool,
+    reported: bool,
+}
+
+impl BreakerPermit {
+    pub(in crate::proxy::stages) fn report(mut self, failed: bool) {
+        self.reported = true;
+        self.breaker.record(failed, self.probe);
+    }
+}
+
+impl Drop for BreakerPermit {
+    fn drop(&mut self) {
+        if self.probe && !self.reported {
+            self.breaker.abandon_probe();
+        }
+    }
+}
+
+/// The time in which failures count.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// When to retry while a probe is under way.
+const PROBE_RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    fn breaker() -> Arc<CircuitBreaker> {
+        let settings = CircuitBreakerSettings { enabled: true, failures: 5, pause: Span(PAUSE) };
+        Arc::new(CircuitBreaker::new(settings))
+    }
+
+    fn fail(breaker: &Arc<CircuitBreaker>, times: u32) {
+        for _ in 0..times {
+            breaker.admit().unwrap().report(true);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_after_failures_and_closes_after_a_good_probe() {
+        let breaker = breaker();
+        fail(&breaker, 4);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
+        fail(&breaker, 1);
+        assert_eq!(breaker.state(), CircuitBreakerState::Open);
+        assert_eq!(breaker.admit().unwrap_err(), PAUSE);
+        advance(PAUSE).await;
+        assert_eq!(breaker.state(), CircuitBreakerState::HalfOpen);
+        let probe = breaker.admit().unwrap();
+        assert!(breaker.admit().is_err(), "one at a time");
+        probe.report(false);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
+        fail(&breaker, 4);
+        assert_eq!(
+            breaker.state(),
+            CircuitBreakerState::Closed,
+            "failures before it opened do not count"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_probe_doubles_the_pause_and_an_abandoned_one_allows_another() {
+        let breaker = breaker();
+        fail(&breaker, 5);
+        advance(PAUSE).await;
+        breaker.admit().unwrap().report(true);
+        assert_eq!(breaker.admit().unwrap_err(), PAUSE * 2);
+        advance(PAUSE * 2).await;
+        drop(breaker.admit().unwrap());
+        breaker.admit().unwrap().report(false);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_stays_closed_while_most_calls_succeed_or_failures_are_old() {
+        let breaker = breaker();
+        for _ in 0..50 {
+            breaker.admit().unwrap().report(false);
+        }
+        fail(&breaker, 10);
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
+        let breaker = self::breaker();
+        for _ in 0..10 {
+            fail(&breaker, 4);
+            advance(WINDOW + WINDOW / 2).await;
+        }
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
+    }
+}
