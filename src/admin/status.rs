@@ -15,7 +15,7 @@ pub(super) struct Status {
     draining: bool,
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
-    credentials: Vec<credentials::Status>,
+    credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
     audit: audit::TrailStats,
 }

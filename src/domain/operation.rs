@@ -51,7 +51,7 @@ impl Operation {
         &self.name
     }
 
-    /// The name as a label value of metrics.
+    /// The name, as metrics count by it.
     pub fn label(&self) -> &LabelValue {
         &self.name
     }

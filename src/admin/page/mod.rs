@@ -50,7 +50,7 @@ struct Facts<'a> {
     period: Period,
     summary: Summary,
     troubles: Vec<Trouble>,
-    credentials: Vec<credentials::Status>,
+    credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
     trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,

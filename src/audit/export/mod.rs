@@ -39,7 +39,7 @@ use crate::{
 
 /// How far the export has come.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct ExportProgress {
     /// The last line that the collector took.
     pub(super) seq: AtomicU64,
     pub(super) failing: AtomicBool,
@@ -47,20 +47,20 @@ pub(super) struct Progress {
 
 /// The exporter's thread, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Exporter {
+pub(super) struct TrailExporter {
     #[expect(dead_code, reason = "its end is the signal")]
     end: watch::Sender<()>,
-    progress: Arc<Progress>,
+    progress: Arc<ExportProgress>,
 }
 
-impl Exporter {
+impl TrailExporter {
     pub(super) fn start(
         directory: &Path,
         collector: &Origin,
         shared: Arc<RecordQueue>,
     ) -> Result<Self, ExportError> {
-        let position = Position::open(directory)?;
-        let progress = Arc::new(Progress::default());
+        let position = Position::open(directory).map_err(ExportError::Position)?;
+        let progress = Arc::new(ExportProgress::default());
         progress.seq.store(position.seq(), Ordering::Relaxed);
         let mut export = Export {
             reader: BatchReader::new(directory, position.seq()),
@@ -101,7 +101,7 @@ impl Exporter {
         }
     }
 
-    pub(super) fn progress(&self) -> &Arc<Progress> {
+    pub(super) fn progress(&self) -> &Arc<ExportProgress> {
         &self.progress
     }
 }
@@ -111,7 +111,7 @@ struct Export {
     position: Position,
     collector: Collector,
     shared: Arc<RecordQueue>,
-    progress: Arc<Progress>,
+    progress: Arc<ExportProgress>,
     backoff: Backoff,
 }
 
