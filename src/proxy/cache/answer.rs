@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     policy::{
-        fields::RequestFields,
+        fields::RequestFieldSet,
         range::{RequestedRange, content_range},
         validation::DESCRIBES_BODY,
     },
@@ -18,7 +18,7 @@ use crate::body::Body;
 impl StoredResponse {
     pub(super) fn answer(
         &self,
-        (request, fields): (&HeaderMap, RequestFields),
+        (request, fields): (&HeaderMap, RequestFieldSet),
         is_head: bool,
         cache_status: HeaderValue,
         now: Instant,
@@ -49,7 +49,7 @@ impl StoredResponse {
     fn content(
         &self,
         request: &HeaderMap,
-        fields: RequestFields,
+        fields: RequestFieldSet,
         is_head: bool,
     ) -> (StatusCode, Bytes, Option<HeaderValue>) {
         let length = self.body.len();

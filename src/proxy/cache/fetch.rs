@@ -16,7 +16,7 @@ use super::{
     outcome::{CallResult, FetchOutcome, Reply, SharedError},
     policy::{
         directives::RequestDirectives,
-        fields::RequestFields,
+        fields::RequestFieldSet,
         freshness::ResponseTimes,
         range::StoredRange,
         reuse::UPSTREAM_ERROR,
@@ -67,7 +67,7 @@ pub(super) struct FetchJob {
 /// The parts of the caller's request that the answer depends on.
 pub(super) struct ClientRequest {
     pub(super) head: Arc<Head>,
-    pub(super) fields: RequestFields,
+    pub(super) fields: RequestFieldSet,
     pub(super) directives: RequestDirectives,
     /// The call that notes the result. `None` for a fetch in the background, whose caller has its answer.
     pub(super) context: Option<CallContext>,

@@ -13,7 +13,7 @@ use super::{
     invalidate,
     outcome::FetchOutcome,
     partition::{CredentialGeneration, Partition},
-    policy::{directives::RequestDirectives, fields::RequestFields, reuse::Reuse},
+    policy::{directives::RequestDirectives, fields::RequestFieldSet, reuse::Reuse},
     settings::Rule,
     status::{ForwardReason, hit, stale_hit},
     storage::{
@@ -37,7 +37,7 @@ pub(super) struct CacheableRequest<'a, G> {
     rule: &'a Arc<Rule>,
     operation: Option<&'a Arc<Operation>>,
     head: &'a Arc<Head>,
-    fields: RequestFields,
+    fields: RequestFieldSet,
     directives: RequestDirectives,
     now: Instant,
 }
@@ -69,7 +69,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         head: &'a Arc<Head>,
     ) -> Option<Self> {
         let rule = cache.rule(operation.map(AsRef::as_ref), head.target.path())?;
-        let fields = RequestFields::of(&head.headers);
+        let fields = RequestFieldSet::of(&head.headers);
         let directives = if fields.has_cache_control() {
             RequestDirectives::read(&head.headers)
         } else {

@@ -7,9 +7,9 @@ use http::HeaderMap;
 
 /// The fields of a request that matter to the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::proxy::cache) struct RequestFields(u8);
+pub(in crate::proxy::cache) struct RequestFieldSet(u8);
 
-impl RequestFields {
+impl RequestFieldSet {
     pub(in crate::proxy::cache) fn of(request: &HeaderMap) -> Self {
         let found = request.keys().fold(0, |found, name| {
             found
@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn each_field_is_found_among_others() {
-        type Question = fn(RequestFields) -> bool;
+        type Question = fn(RequestFieldSet) -> bool;
         let questions: [Question; 5] = [
-            RequestFields::has_cache_control,
-            RequestFields::has_authorization,
-            RequestFields::has_range,
-            RequestFields::has_condition,
-            RequestFields::has_condition_for_upstream,
+            RequestFieldSet::has_cache_control,
+            RequestFieldSet::has_authorization,
+            RequestFieldSet::has_range,
+            RequestFieldSet::has_condition,
+            RequestFieldSet::has_condition_for_upstream,
         ];
         for (name, found) in [
             ("cache-control", 0),
@@ -92,11 +92,11 @@ mod tests {
             for name in ["host", name, "user-agent"] {
                 request.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
             }
-            let fields = RequestFields::of(&request);
+            let fields = RequestFieldSet::of(&request);
             for (at, question) in questions.iter().enumerate() {
                 assert_eq!(question(fields), at == found, "{name} {at}");
             }
         }
-        assert_eq!(RequestFields::of(&HeaderMap::new()), RequestFields::default());
+        assert_eq!(RequestFieldSet::of(&HeaderMap::new()), RequestFieldSet::default());
     }
 }
