@@ -47,7 +47,7 @@ use crate::{
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
     proxy::server::{BindError, Bound, Drain, Inherited},
-    telemetry::{Activity, Exporter, Metrics, Tracer},
+    telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
 /// A gateway with open sockets that serves nobody yet.
@@ -57,7 +57,7 @@ pub struct Gateway {
     shared: Shared,
     listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
-    traces: Option<Exporter>,
+    traces: Option<TraceExporter>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }
@@ -295,8 +295,8 @@ pub enum ServeError {
     Worker,
 }
 
-/// The state of a credential set as `serve` reports it; see [`credentials::Status`].
-pub type CredentialsStatus = credentials::Status;
+/// The state of a credential set as `serve` reports it; see [`credentials::SetStatus`].
+pub type CredentialsStatus = credentials::SetStatus;
 
 /// How long listeners wait for the first load of the credentials. Most sources need a few
 /// milliseconds, so that callers do not notice a restart. A source that is down delays the start by
