@@ -175,7 +175,7 @@ impl RefreshSettings {
     pub const INTERVAL: Duration = Duration::from_mins(1);
     /// A vault that fails over answers within a few seconds, or is as good as away.
     pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
-    /// WriteTracker that replace seven files one by one leave milliseconds between them.
+    /// Writers that replace seven files one by one leave milliseconds between them.
     pub const QUIET: Duration = Duration::from_millis(100);
     /// After an outage the set is back within half a minute.
     pub const RETRY_CAP: Duration = Duration::from_secs(30);
