@@ -135,9 +135,9 @@ fn cache(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
 
 fn credentials(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     let sets: Vec<_> = view.managers.values().map(credentials::CredentialManager::status).collect();
-    let set = |status: &credentials::Status| [("set", status.name.clone())];
+    let set = |status: &credentials::SetStatus| [("set", status.name.clone())];
     let states = sets.iter().flat_map(|status| {
-        credentials::State::ALL.map(|state| {
+        credentials::SetState::ALL.map(|state| {
             let labels = [("set", status.name.clone()), ("state", state.label().to_owned())];
             (labels, flag(state == status.state))
         })
@@ -149,7 +149,7 @@ fn credentials(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
         Some(([("set", status.name.clone()), ("source", source), ("version", version)], 1.0))
     });
     sheet.gauges("credentials_info", versions)?;
-    let some = |value: fn(&credentials::Status) -> Option<u64>| {
+    let some = |value: fn(&credentials::SetStatus) -> Option<u64>| {
         sets.iter().filter_map(move |status| Some((set(status), count(value(status)?))))
     };
     sheet.gauges("credentials_generation", some(|status| status.generation))?;

@@ -15,8 +15,8 @@ pub(super) struct Status {
     draining: bool,
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
-    credentials: Vec<credentials::Status>,
-    cache: cache::Stats,
+    credentials: Vec<credentials::SetStatus>,
+    cache: cache::CacheStats,
     audit: audit::TrailStats,
 }
 

@@ -295,8 +295,8 @@ pub enum ServeError {
     Worker,
 }
 
-/// The state of a credential set as `serve` reports it; see [`credentials::Status`].
-pub type CredentialsStatus = credentials::Status;
+/// The state of a credential set as `serve` reports it; see [`credentials::SetStatus`].
+pub type CredentialsStatus = credentials::SetStatus;
 
 /// How long listeners wait for the first load of the credentials. Most sources need a few
 /// milliseconds, so that callers do not notice a restart. A source that is down delays the start by

@@ -1,37 +1,36 @@
-//! The seven values: where they come from, and which version of them a request uses.
+//! The seven values: their sources, and the version of them that a request uses.
 //!
-//! A [`CredentialManager`] holds one credential set. It reads its source in the background, again and again,
-//! and a request takes a snapshot of what it holds, which never waits and never touches the
-//! source. A set is whole or it is not there: a request with six headers cannot be made.
+//! A [`CredentialManager`] holds one credential set. It reads the set's source in the background, and
+//! gives each request a snapshot, without waiting and without touching the source. A set is whole or
+//! absent, so no request is sent with six of the seven headers.
+//!
+//! From the bottom up; a module imports only from those above it in this list:
+//!
+//! - [`set`]: the seven values, and how they are put together
+//! - [`settings`]: the configuration of a set, checked
+//! - [`sources`]: a folder, variables, a sealed store, a vault, and the enum over them
+//! - [`rotation`]: the life cycle of a set, without I/O or clock
+//! - [`manager`]: background reads, snapshots for requests, and what a 401 leads to
 
 mod set;
 mod settings;
-mod set_builder;
-mod json_value;
-mod directory;
-mod environment;
-pub mod sealed;
-mod vault;
-mod source;
-mod lease;
+mod sources;
 mod rotation;
-mod watch;
-mod write_tracker;
-mod status;
 mod manager;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use crate::{outbound::ClientCertificate, secret::Sighting};
-pub use directory::DirectoryError;
-pub use environment::EnvironmentError;
-pub use lease::Lease;
-pub use manager::{CredentialManager, Next, RefreshOutcome, Unavailable, Verdict};
-pub use set::{CredentialSet, IncompleteSet, PartialSet, SetVersion, ValueName};
-pub use set_builder::{ValueProblem, ValueProblems, ValueTrouble};
-pub use settings::{IdentifierError, Identifiers, RefreshSettings, Settings, SourceSettings};
-pub use source::{LoadError, load};
-pub use status::{State, Status};
-pub use vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultError, VaultSettings};
+pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
+pub use manager::{CredentialManager, CredentialVerdict, Next, SetStatus, Unavailable};
+pub use rotation::{Lease, RefreshOutcome, SetState};
+pub use set::{
+    CredentialSet, IdentifierError, Identifiers, IncompleteSet, PartialSet, SetVersion, ValueName,
+    ValueProblem, ValueProblems, ValueTrouble,
+};
+pub use settings::{
+    IncompleteVault, KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource, VaultAuth,
+    VaultSettings,
+};
+pub use sources::{DirectoryError, EnvironmentError, LoadError, VaultError, load, sealed};

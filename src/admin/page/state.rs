@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     admin::check::Check,
-    credentials::{State, Status},
+    credentials::{SetState, SetStatus},
     proxy::stages::upstream_health::CircuitBreakerState,
 };
 
@@ -87,14 +87,14 @@ pub(super) fn credentials(facts: &Facts<'_>) -> Markup {
     }
 }
 
-fn standing(set: &Status) -> (&'static str, &'static str) {
+fn standing(set: &SetStatus) -> (&'static str, &'static str) {
     match set.state {
-        State::Fresh => ("ok", "fresh"),
-        State::Probation => ("ok", "new, with the version before it kept"),
-        State::Stale => ("look", "in use, though the last read failed"),
-        State::Rejected => ("look", "in use, though Pigello refuses it"),
-        State::Empty => ("bad", "never read"),
-        State::Expired => ("bad", "no longer in use"),
+        SetState::Fresh => ("ok", "fresh"),
+        SetState::Probation => ("ok", "new, with the version before it kept"),
+        SetState::Stale => ("look", "in use, though the last read failed"),
+        SetState::Rejected => ("look", "in use, though Pigello refuses it"),
+        SetState::Empty => ("bad", "never read"),
+        SetState::Expired => ("bad", "no longer in use"),
     }
 }
 

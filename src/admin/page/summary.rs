@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     admin::health::{Reason, reasons},
-    credentials::State,
+    credentials::SetState,
     error::Kind,
     proxy::stages::upstream_health::CircuitBreakerState,
 };
@@ -125,22 +125,22 @@ fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
 }
 
 fn credentials(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
-    let stands = |status: &crate::credentials::Status| {
+    let stands = |status: &crate::credentials::SetStatus| {
         let name = &status.name;
         match status.state {
-            State::Stale => Some(look(
+            SetState::Stale => Some(look(
                 format!(
                     "The credentials `{name}` are in use, though the last read of their source failed."
                 ),
                 "Calls go on with the version that is there. `pigello-gateway check --online` tries the source.",
             )),
-            State::Rejected => Some(look(
+            SetState::Rejected => Some(look(
                 format!("Pigello refuses the credentials `{name}`."),
                 "Put the right values into their source, then run `kill -HUP` or wait for the next read.",
             )),
             // The first two make the gateway unready and are reported there; the others are
             // healthy.
-            State::Empty | State::Expired | State::Fresh | State::Probation => None,
+            SetState::Empty | SetState::Expired | SetState::Fresh | SetState::Probation => None,
         }
     };
     facts.credentials.iter().filter_map(stands).collect()

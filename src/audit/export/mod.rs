@@ -47,13 +47,13 @@ pub(super) struct Progress {
 
 /// The exporter's thread, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Exporter {
+pub(super) struct TrailExporter {
     #[expect(dead_code, reason = "its end is the signal")]
     end: watch::Sender<()>,
     progress: Arc<Progress>,
 }
 
-impl Exporter {
+impl TrailExporter {
     pub(super) fn start(
         directory: &Path,
         collector: &Origin,

@@ -14,7 +14,7 @@ use super::{
     checkpoint::{self, Checkpoint, Publisher},
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
-    export::{ExportError, Exporter, Progress},
+    export::{ExportError, Progress, TrailExporter},
     keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
@@ -37,7 +37,7 @@ struct TrailInner {
     directory: PathBuf,
     writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
-    exporter: Mutex<Option<Exporter>>,
+    exporter: Mutex<Option<TrailExporter>>,
 }
 
 impl Trail {
@@ -103,7 +103,7 @@ impl Trail {
     fn start_exporter(&self, settings: &Settings) -> Result<Option<Arc<Progress>>, TrailOpenError> {
         let Some(collector) = &settings.export_to else { return Ok(None) };
         let queue = Arc::clone(&self.0.queue);
-        let exporter = Exporter::start(&settings.directory, collector, queue)?;
+        let exporter = TrailExporter::start(&settings.directory, collector, queue)?;
         let progress = Arc::clone(exporter.progress());
         *self.0.exporter.lock() = Some(exporter);
         Ok(Some(progress))

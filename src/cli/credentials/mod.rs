@@ -21,7 +21,7 @@ use arguments::{Command, StoreArgs};
 
 use super::Failure;
 use crate::{
-    credentials::sealed::{ImportError, Store, StoreError},
+    credentials::sealed::{ImportError, SealedStore, StoreError},
     error::Chain,
 };
 
@@ -45,15 +45,15 @@ pub fn run(
     }
 }
 
-fn find(args: &StoreArgs, locate: Locate<'_>) -> Result<Store, Failure> {
+fn find(args: &StoreArgs, locate: Locate<'_>) -> Result<SealedStore, Failure> {
     if let Some(file) = &args.file {
         let key_file = args.key_file.clone().unwrap_or_else(|| beside(file));
-        return Ok(Store::new(file, key_file));
+        return Ok(SealedStore::new(file, key_file));
     }
     let place = locate(&args.config, args.set())
         .map_err(|message| Failure::usage(message).hint("name the store with `--file FILE`"))?;
     let key_file = args.key_file.clone().unwrap_or(place.key_file);
-    Ok(Store::new(place.file, key_file))
+    Ok(SealedStore::new(place.file, key_file))
 }
 
 /// The default key file: `credentials.key` beside `credentials.sealed`.

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::{Console, Failure, arguments::ShowArgs};
 use crate::credentials::{
     ValueName,
-    sealed::{Document, Store, StoredSet, StoredVersion},
+    sealed::{Document, SealedStore, StoredSet, StoredVersion},
 };
 
 pub(super) fn show(
-    store: &Store,
+    store: &SealedStore,
     only: Option<&str>,
     args: &ShowArgs,
     console: &mut Console<'_>,
@@ -63,7 +63,7 @@ struct ValueView {
 
 impl StoreView {
     fn of(
-        store: &Store,
+        store: &SealedStore,
         document: &Document,
         only: Option<&str>,
         salt: Option<&str>,

@@ -14,14 +14,14 @@ use crate::{
     credentials::{
         ValueName,
         sealed::{
-            Created, Store, StoredSet, StoredValues, StoredVersion, values_from_directory,
+            Created, SealedStore, StoredSet, StoredValues, StoredVersion, values_from_directory,
             values_from_json,
         },
     },
     secret::SecretText,
 };
 
-pub(super) fn init(store: &Store, console: &mut Console<'_>) -> Result<(), Failure> {
+pub(super) fn init(store: &SealedStore, console: &mut Console<'_>) -> Result<(), Failure> {
     let created = store.create()?;
     writeln!(console.out, "made the store   {}", store.file().display())?;
     match created {
@@ -43,7 +43,7 @@ pub(super) fn init(store: &Store, console: &mut Console<'_>) -> Result<(), Failu
 }
 
 pub(super) fn set(
-    store: &Store,
+    store: &SealedStore,
     name: &str,
     args: &ValueArgs,
     console: &mut Console<'_>,
@@ -56,7 +56,7 @@ pub(super) fn set(
 
 /// Makes these values the current version, over those of the previous one.
 pub(in crate::cli) fn seal(
-    store: &Store,
+    store: &SealedStore,
     name: &str,
     values: StoredValues,
     console: &mut Console<'_>,
@@ -81,7 +81,7 @@ pub(in crate::cli) fn seal(
 }
 
 pub(super) fn rotate(
-    store: &Store,
+    store: &SealedStore,
     name: &str,
     args: &RotateArgs,
     console: &mut Console<'_>,
@@ -124,7 +124,7 @@ pub(super) fn rotate(
 
 /// Probes the staged version, if the arguments ask for it.
 fn probe(
-    store: &Store,
+    store: &SealedStore,
     name: &str,
     args: &ProbeArgs,
     console: &mut Console<'_>,
@@ -148,7 +148,7 @@ fn nothing_staged(name: &str) -> Failure {
 }
 
 fn finish_rotation(
-    store: &Store,
+    store: &SealedStore,
     name: &str,
     promote: bool,
     console: &mut Console<'_>,
@@ -179,7 +179,7 @@ fn finish_rotation(
 }
 
 pub(super) fn remove(
-    store: &Store,
+    store: &SealedStore,
     name: &str,
     args: &RemoveArgs,
     console: &mut Console<'_>,

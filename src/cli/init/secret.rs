@@ -12,7 +12,7 @@ use crate::{
         Failure,
         credentials::{Console, seal},
     },
-    credentials::{ValueName, sealed::Store},
+    credentials::{ValueName, sealed::SealedStore},
 };
 
 /// Creates the files and folders of the source.
@@ -51,7 +51,7 @@ fn made_up(plan: &Plan) -> impl Iterator<Item = (String, &'static str)> {
 }
 
 fn sealed(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
-    let store = Store::new(place.file(STORE), place.file(KEY));
+    let store = SealedStore::new(place.file(STORE), place.file(KEY));
     if store.file().exists() {
         writeln!(person.out, "kept  {}", place.path(STORE))?;
     } else {

@@ -1,82 +1,55 @@
-//! Reading the source: one read at a time, shared by those who wait for it.
+//! Reads the source: one read at a time, shared by those that wait for it.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::Instant;
 
-use super::{Failure, Moment, Shared};
+use super::shared::{LastFailure, ManagerShared, ReadResult, Timepoint};
 use crate::{
-    credentials::{CredentialSet, LoadError, SetVersion, source::Asked},
+    credentials::{
+        rotation::RefreshOutcome,
+        set::CredentialSet,
+        sources::{LoadError, RefreshReason},
+    },
     error::Chain,
 };
 
-/// What a read changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefreshOutcome {
-    /// Nothing: the source still has the version that is held.
-    Unchanged {
-        /// That version.
-        version: SetVersion,
-    },
-    /// Another version is held from now on.
-    Replaced {
-        /// The one before, if there was one.
-        from: Option<SetVersion>,
-        /// The new one.
-        to: SetVersion,
-    },
-}
-
-/// The last read that ended; locked while one runs.
-#[derive(Default)]
-pub(super) struct Flight {
-    number: u64,
-    outcome: Option<(Asked, Result<RefreshOutcome, Arc<LoadError>>)>,
-}
-
-impl Shared {
-    /// Reads, in a task of its own: it goes on if the one who asked goes away.
-    pub(super) async fn read(
-        self: &Arc<Self>,
-        asked: Asked,
-    ) -> Result<RefreshOutcome, Arc<LoadError>> {
-        let seen = self.begun.load(Ordering::SeqCst);
+impl ManagerShared {
+    /// Reads in a task of its own, which goes on if its caller goes away.
+    pub(super) async fn read(self: &Arc<Self>, reason: RefreshReason) -> ReadResult {
+        let seen = self.reads_begun.load(Ordering::SeqCst);
         let shared = Arc::clone(self);
-        let read = tokio::spawn(async move { shared.read_unless_newer_than(seen, asked).await });
+        let read = tokio::spawn(async move { shared.read_unless_newer_than(seen, reason).await });
         read.await.unwrap_or_else(|_| Err(Arc::new(LoadError::Interrupted)))
     }
 
-    async fn read_unless_newer_than(
-        &self,
-        seen: u64,
-        asked: Asked,
-    ) -> Result<RefreshOutcome, Arc<LoadError>> {
-        let mut flight = self.flight.lock().await;
-        if flight.number > seen
-            && let Some((by, outcome)) = &flight.outcome
-            // An operator's read may take what another one refuses.
-            && (asked != Asked::ByOperator || *by == Asked::ByOperator)
+    async fn read_unless_newer_than(&self, seen: u64, reason: RefreshReason) -> ReadResult {
+        let mut last = self.last_read.lock().await;
+        if last.number > seen
+            && let Some((by, result)) = &last.result
+            // An operator's read accepts an older version, which other reads refuse.
+            && (reason != RefreshReason::Operator || *by == RefreshReason::Operator)
         {
-            return outcome.clone();
+            return result.clone();
         }
-        flight.number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let outcome = match self.source.read(&self.settings, asked).await {
+        last.number = self.reads_begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let result = match self.source.read(&self.settings, reason).await {
             Ok(set) => Ok(self.loaded(set)),
             Err(error) => Err(self.failed(error)),
         };
-        flight.outcome = Some((asked, outcome.clone()));
-        outcome
+        last.result = Some((reason, result.clone()));
+        result
     }
 
     fn loaded(&self, set: CredentialSet) -> RefreshOutcome {
         let mut record = self.record.lock();
-        let now = Moment::now();
+        let now = Timepoint::now();
         record.confirmed_at = Some(now);
-        record.is_unasked = false;
+        record.refresh_unanswered = false;
         if record.last_error.take().is_some() {
             tracing::info!(credentials = %self.settings.name, "credential source answers again");
         }
-        let outcome = record.life.loaded(set, now.instant);
+        let outcome = record.rotation.loaded(set, now.instant);
         if let RefreshOutcome::Replaced { to, .. } = &outcome {
             record.loaded_at = Some(now);
             tracing::info!(credentials = %self.settings.name, version = %to, "credential set read");
@@ -90,17 +63,17 @@ impl Shared {
         let reason = Chain(&error).to_string();
         let mut record = self.record.lock();
         record.failures += 1;
-        // The same failure at every attempt of a long outage is news only once.
+        // During a long outage the same failure is a warning only once.
         if record.last_error.as_ref().is_some_and(|last| last.reason == reason) {
             tracing::debug!(credentials = %name, %reason, "credential source still fails");
         } else {
             tracing::warn!(credentials = %name, %reason, "credential source failed");
         }
-        record.last_error = Some(Failure { reason, for_callers: error.for_callers(name) });
-        record.life.failed(error.cause(), Instant::now());
+        record.last_error = Some(LastFailure { reason, for_callers: error.for_callers(name) });
+        record.rotation.failed(error.meaning(), Instant::now());
         self.publish(&record);
         drop(record);
-        self.poke.notify_one();
+        self.wake.notify_one();
         Arc::new(error)
     }
 }

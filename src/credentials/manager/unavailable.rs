@@ -1,14 +1,13 @@
-//! What is said to a request when there is no set for it.
+//! The error of a request while no credential set may be used.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Record, Settings};
 use crate::{
-    credentials::rotation::{Selection, UnavailableReason},
+    credentials::{rotation::UnavailableReason, settings::Settings},
     error::{Error, Kind},
 };
 
-/// There is no set to use, and why, in words for a caller.
+/// No set may be used; with the reason in words for a caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Unavailable {
@@ -17,12 +16,42 @@ pub struct Unavailable {
 }
 
 impl Unavailable {
+    /// For a reason, and the message for callers of the last failed read, if it failed.
+    pub(super) fn new(
+        settings: &Settings,
+        reason: UnavailableReason,
+        last_failure: Option<&str>,
+    ) -> Self {
+        let (name, retry_cap) = (&settings.name, settings.refresh.retry_cap);
+        let detail = match (reason, last_failure) {
+            (UnavailableReason::NotYet, None) => {
+                format!("The credential set {name:?} has not been read yet.")
+            }
+            (UnavailableReason::NotYet, Some(failure)) => failure.to_owned(),
+            (UnavailableReason::Stale, _) => {
+                format!("The source of the credential set {name:?} has been away for too long.")
+            }
+            (UnavailableReason::Withdrawn, _) => {
+                format!("The credential set {name:?} was taken away at its source.")
+            }
+            (UnavailableReason::Rejected, _) => {
+                format!("Pigello has refused the credential set {name:?} for too long.")
+            }
+        };
+        // As long as no read is planned: soon at the start; later a person must act first.
+        let retry_after = match reason {
+            UnavailableReason::NotYet => Duration::from_secs(2).min(retry_cap),
+            _ => retry_cap,
+        };
+        Self { detail: detail.into(), retry_after }
+    }
+
     /// The reason: a sentence without paths, addresses or values.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// When it is worth trying again (`Retry-After`).
+    /// The value of `Retry-After`.
     pub fn retry_after(&self) -> Duration {
         self.retry_after
     }
@@ -32,41 +61,5 @@ impl From<Unavailable> for Error {
     fn from(reason: Unavailable) -> Self {
         Self::new(Kind::CredentialsUnavailable, reason.detail.to_string())
             .retry_after(reason.retry_after)
-    }
-}
-
-/// What a request without a set is told.
-pub(super) fn unavailable(settings: &Settings, record: &Record) -> Unavailable {
-    let name = &settings.name;
-    let loss = match record.life.pick() {
-        Selection::Nothing { loss, .. } => loss,
-        Selection::Use { .. } => UnavailableReason::NotYet,
-    };
-    let detail = match (loss, &record.last_error) {
-        (UnavailableReason::NotYet, None) => {
-            format!("The credential set {name:?} has not been read yet.")
-        }
-        (UnavailableReason::NotYet, Some(failure)) => failure.for_callers.clone(),
-        (UnavailableReason::Stale, _) => {
-            format!("The source of the credential set {name:?} has been away for too long.")
-        }
-        (UnavailableReason::Withdrawn, _) => {
-            format!("The credential set {name:?} was taken away at its source.")
-        }
-        (UnavailableReason::Rejected, _) => {
-            format!("Pigello has refused the credential set {name:?} for too long.")
-        }
-    };
-    Unavailable { detail: detail.into(), retry_after: retry_after(settings, loss) }
-}
-
-/// When another call has a chance, as long as no read is planned: at the start that is soon, later a
-/// person must act first.
-fn retry_after(settings: &Settings, loss: UnavailableReason) -> Duration {
-    match loss {
-        UnavailableReason::NotYet => Duration::from_secs(2).min(settings.refresh.retry_cap),
-        UnavailableReason::Stale | UnavailableReason::Withdrawn | UnavailableReason::Rejected => {
-            settings.refresh.retry_cap
-        }
     }
 }

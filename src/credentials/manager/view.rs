@@ -1,4 +1,4 @@
-//! What requests see of a credential set: one pointer that is swapped, never a lock.
+//! The part of a manager that requests see: behind one pointer that is swapped, without a lock.
 
 use std::{
     sync::{
@@ -10,21 +10,21 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::Unavailable;
-use crate::credentials::{Lease, rotation::Selection};
+use super::unavailable::Unavailable;
+use crate::credentials::rotation::{Lease, Selection, UnavailableReason};
 
-/// How often the newer version is tried while the one before it is in use.
+/// The time between two trials of a newer version while the one before it is in use.
 const TRIAL_GAP: Duration = Duration::from_secs(1);
-/// How often a rejected version is tried once its limit is over.
+/// The time between two trials of a rejected version after its limit.
 const REVIVAL_GAP: Duration = Duration::from_secs(15);
 
-/// What to give to a request.
+/// The answer to a request for a set.
 #[derive(Debug)]
-pub(super) enum View {
+pub(super) enum RequestView {
     Ready {
         lease: Arc<Lease>,
         trial: Option<Trial>,
-        /// Whether an accepted answer would change nothing.
+        /// Whether another accepted answer would change nothing.
         settled: bool,
     },
     Unavailable {
@@ -33,28 +33,27 @@ pub(super) enum View {
     },
 }
 
-impl View {
-    /// Puts a pick into the shape that requests see.
+impl RequestView {
+    /// The view of a selection.
     pub(super) fn of(
-        pick: Selection,
-        reason: impl FnOnce() -> Unavailable,
+        select: Selection,
+        unavailable: impl FnOnce(UnavailableReason) -> Unavailable,
         start: Instant,
     ) -> Self {
-        match pick {
+        match select {
             Selection::Use { lease, trial, settled } => Self::Ready {
                 lease,
                 trial: trial.map(|lease| Trial::new(lease, TRIAL_GAP, start)),
                 settled,
             },
-            Selection::Nothing { trial, .. } => Self::Unavailable {
-                reason: reason(),
+            Selection::Nothing { reason, trial } => Self::Unavailable {
+                reason: unavailable(reason),
                 trial: trial.map(|lease| Trial::new(lease, REVIVAL_GAP, start)),
             },
         }
     }
 
-    /// Whether both give the same to every request. If so, the older one stays, with the time of
-    /// its last trial.
+    /// Whether both give the same answers. Then the older one stays, with the time of its last trial.
     pub(super) fn same_as(&self, other: &Self) -> bool {
         let trials = |a: &Option<Trial>, b: &Option<Trial>| match (a, b) {
             (Some(a), Some(b)) => Arc::ptr_eq(&a.lease, &b.lease),
@@ -78,15 +77,27 @@ impl View {
         }
     }
 
-    /// The lease of a request. `may_repeat` says that the request can be sent again if it turns
-    /// out that a trial was refused.
+    /// The generation in use; 0 if there is none.
+    pub(super) fn generation(&self) -> u64 {
+        match self {
+            Self::Ready { lease, .. } => lease.generation(),
+            Self::Unavailable { .. } => 0,
+        }
+    }
+
+    /// Whether another accepted answer of that generation would change nothing.
+    pub(super) fn is_settled(&self, generation: u64) -> bool {
+        matches!(self, Self::Ready { settled: true, .. }) && self.generation() == generation
+    }
+
+    /// The lease of a request. `may_repeat`: the request can be sent again if Pigello refuses a trial.
     pub(super) fn lease(&self, may_repeat: bool) -> Result<Arc<Lease>, Unavailable> {
         match self {
             Self::Ready { lease, trial, .. } => {
                 let trial = trial.as_ref().filter(|_| may_repeat).and_then(Trial::take);
                 Ok(trial.unwrap_or_else(|| Arc::clone(lease)))
             }
-            // There is nothing to lose here, so any request will do.
+            // Without a trial the request fails anyway, so any request can be one.
             Self::Unavailable { reason, trial } => {
                 trial.as_ref().and_then(Trial::take).ok_or_else(|| reason.clone())
             }
@@ -94,14 +105,14 @@ impl View {
     }
 }
 
-/// A version that one request in a while is sent with, to see whether it works.
+/// A version that one request now and then is sent with, to learn whether Pigello accepts it.
 #[derive(Debug)]
 pub(super) struct Trial {
     lease: Arc<Lease>,
     gap: Duration,
     start: Instant,
-    /// In milliseconds since `start`. A request that takes the trial sets the next one, so that a
-    /// trial whose request is never heard of again is not missed.
+    /// The time of the next trial, in milliseconds since `start`. Taking a trial sets the next one, so
+    /// that a request that never ends does not stop the trials.
     next: AtomicU64,
 }
 

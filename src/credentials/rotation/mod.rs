@@ -1,56 +1,66 @@
-//! The life of one credential set: a state machine that is told what happened and when, and says
-//! which version a request should use.
+//! The life cycle of one credential set: a state machine that learns what happened and when, and selects
+//! the version for a request.
 //!
-//! | state | means | leaves it by |
+//! | state | meaning | left by |
 //! | --- | --- | --- |
 //! | empty | never read | a read |
 //! | fresh | one version, confirmed by the last read | a newer version; a failed read; a refusal |
-//! | probation | a newer version, with the one before it kept | the newer one proven, and the overlap over |
-//! | stale | the last read failed; what is held stays in use | a read; `max_stale`, or the grace after a withdrawal |
-//! | rejected | Pigello refuses it, and the source has no other | a newer version; an answer that accepts it |
-//! | expired | nothing may be used, and why is known | a read; after a rejection, an accepted trial |
+//! | probation | a newer version, and the one before it is kept | the end of the overlap, after Pigello accepted the newer one |
+//! | stale | the last read failed; the set stays in use | a read; `max_stale`, or the grace after a withdrawal |
+//! | rejected | Pigello refuses the set, and its source has no other | a newer version; an answer that accepts it |
+//! | expired | nothing may be used | a read; after a rejection, an accepted trial |
 //!
-//! Time comes in as an argument, and nothing here waits, locks or does I/O.
+//! Time is an argument, and nothing here waits, locks or does I/O.
+
+mod lease;
+mod state;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{CredentialSet, Lease, RefreshOutcome, RefreshSettings, State, source::Cause};
+pub(super) use self::state::UnavailableReason;
+pub use self::{lease::Lease, state::SetState};
+use super::{
+    set::{CredentialSet, SetVersion},
+    settings::RefreshSettings,
+    sources::SourceFailure,
+};
 
-/// After a hunt for a newer version failed, the next one must wait. Without it, an upstream that
-/// refuses every other call would have the source read all the time.
-const HUNT_GAP: Duration = Duration::from_secs(1);
+/// The time between two refreshes on a 401, after one that found no newer version. Without it, an
+/// upstream that refuses every other call would have the source read all the time.
+const REFRESH_GAP: Duration = Duration::from_secs(1);
 
-/// One credential set through its versions.
+/// One credential set with its versions.
 #[derive(Debug)]
 pub(super) struct RotationState {
     limits: RefreshSettings,
-    held: Option<Held>,
-    loss: UnavailableReason,
+    held: Option<HeldVersions>,
+    reason: UnavailableReason,
     rotations: u64,
     rejections: u64,
 }
 
-/// What is held, and how it stands.
+/// The versions that are held, and their condition.
 #[derive(Debug)]
-struct Held {
-    current: Member,
-    previous: Option<Member>,
-    /// Whether requests use the previous version, because the current one was refused.
+struct HeldVersions {
+    current: HeldVersion,
+    previous: Option<HeldVersion>,
+    /// Whether requests use the previous version, because Pigello refused the current one.
     prefers_previous: bool,
     /// Whether Pigello accepted the previous version after it refused the current one.
     previous_took_over: bool,
-    /// When the previous version is forgotten; known once the current one is proven.
+    /// When the previous version is dropped; known once Pigello accepted the current one.
     overlap_ends: Option<Instant>,
     confirmed: Instant,
-    trouble: Option<Trouble>,
-    rejected: Option<Rejected>,
-    hunted: Option<Instant>,
+    failing: Option<FailingSource>,
+    rejection: Option<Rejection>,
+    /// When the last refresh on a 401 found no newer version.
+    refreshed: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct HeldVersion {
     lease: Arc<Lease>,
     /// Pigello accepted it at least once.
     proven: bool,
@@ -59,46 +69,50 @@ struct Member {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Trouble {
-    cause: Cause,
+struct FailingSource {
+    failure: SourceFailure,
     since: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Rejected {
+struct Rejection {
     since: Instant,
-    /// The limit is over: calls are answered without asking Pigello.
-    shut: bool,
+    /// The limit is over: calls are answered without Pigello.
+    closed: bool,
 }
 
-/// Why there is nothing to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UnavailableReason {
-    /// Never read.
-    NotYet,
-    /// The source has been away for longer than `max_stale`.
-    Stale,
-    /// It was taken away at the source, and the grace is over.
-    Withdrawn,
-    /// Pigello has refused it for longer than the limit.
-    Rejected,
+/// The effect of a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// None: the source has the version that is held.
+    Unchanged {
+        /// That version.
+        version: SetVersion,
+    },
+    /// Another version is current now.
+    Replaced {
+        /// The version before, if there was one.
+        from: Option<SetVersion>,
+        /// The new version.
+        to: SetVersion,
+    },
 }
 
-/// What a request should use.
+/// The version for a request.
 #[derive(Clone, Debug)]
 pub(super) enum Selection {
     /// This version.
     Use {
         lease: Arc<Lease>,
-        /// To be tried now and then, by a call that can be repeated with `lease`.
+        /// To try now and then, with a call that can be repeated with `lease`.
         trial: Option<Arc<Lease>>,
         /// Whether another accepted answer would change nothing.
         settled: bool,
     },
     /// Nothing.
     Nothing {
-        loss: UnavailableReason,
-        /// To be tried now and then, because Pigello may have changed its mind.
+        reason: UnavailableReason,
+        /// To try now and then, because Pigello may accept it by now.
         trial: Option<Arc<Lease>>,
     },
 }
@@ -108,63 +122,63 @@ pub(super) enum Selection {
 pub(super) enum AfterRefusal {
     /// Repeat it with this version.
     Try(Arc<Lease>),
-    /// Look whether the source has a newer one.
-    Hunt,
-    /// There is nothing else, and that is known already.
-    Rejected,
+    /// Read the source for a newer version.
+    Refresh,
+    /// Give up: every version is refused, and the source was read a moment ago.
+    GiveUp,
 }
 
 impl RotationState {
     pub(super) fn new(limits: RefreshSettings) -> Self {
-        Self { limits, held: None, loss: UnavailableReason::NotYet, rotations: 0, rejections: 0 }
+        Self { limits, held: None, reason: UnavailableReason::NotYet, rotations: 0, rejections: 0 }
     }
 
     /// The source was read.
     pub(super) fn loaded(&mut self, set: CredentialSet, now: Instant) -> RefreshOutcome {
         let version = set.version().clone();
         let Some(held) = &mut self.held else {
-            self.held = Some(Held::new(Member::new(set), None, now));
+            self.held = Some(HeldVersions::new(HeldVersion::new(set), None, now));
             return RefreshOutcome::Replaced { from: None, to: version };
         };
         let lease = &held.current.lease;
         if lease.version() == &version && lease.same_values(&set) {
             held.confirmed = now;
-            held.trouble = None;
+            held.failing = None;
             return RefreshOutcome::Unchanged { version };
         }
         let from = Some(lease.version().clone());
         self.rotations += 1;
         if let Some(held) = self.held.take() {
             let previous = match held.previous {
-                // Two versions in a row that nobody has used: fall back to one that worked.
+                // Pigello never accepted the current version: keep one that it accepted.
                 Some(older) if !held.current.proven => older,
                 _ => held.current,
             };
-            self.held = Some(Held::new(Member::new(set), Some(previous), now));
+            self.held = Some(HeldVersions::new(HeldVersion::new(set), Some(previous), now));
         }
         RefreshOutcome::Replaced { from, to: version }
     }
 
     /// The source could not be read.
-    pub(super) fn failed(&mut self, cause: Cause, now: Instant) {
+    pub(super) fn failed(&mut self, failure: SourceFailure, now: Instant) {
         let Some(held) = &mut self.held else { return };
-        match held.trouble {
-            Some(trouble) if trouble.cause == cause => {}
-            // What was taken away stays so until the source says otherwise.
-            Some(Trouble { cause: Cause::Withdrawn, .. }) => {}
-            _ => held.trouble = Some(Trouble { cause, since: now }),
+        match held.failing {
+            Some(failing) if failing.failure == failure => {}
+            // A withdrawn set stays withdrawn until it is read again.
+            Some(FailingSource { failure: SourceFailure::Withdrawn, .. }) => {}
+            _ => held.failing = Some(FailingSource { failure, since: now }),
         }
         self.tick(now);
     }
 
-    /// Pigello answered, and not with 401.
+    /// Pigello accepted a version.
     pub(super) fn accepted(&mut self, generation: u64, now: Instant) {
         let Some(held) = &mut self.held else { return };
         if held.current.lease.generation() == generation {
             held.current.proven = true;
             held.current.refused = false;
             held.prefers_previous = false;
-            held.rejected = None;
+            held.rejection = None;
             if held.previous.is_some() && held.overlap_ends.is_none() {
                 held.overlap_ends = now.checked_add(self.limits.overlap);
             }
@@ -175,19 +189,19 @@ impl RotationState {
             if held.current.refused {
                 held.prefers_previous = true;
                 held.previous_took_over = true;
-                held.rejected = None;
+                held.rejection = None;
             }
         }
     }
 
-    /// Pigello answered with 401.
+    /// Pigello answered a version with 401.
     pub(super) fn refused(&mut self, generation: u64, now: Instant) -> AfterRefusal {
-        let Some(held) = &mut self.held else { return AfterRefusal::Rejected };
+        let Some(held) = &mut self.held else { return AfterRefusal::GiveUp };
         let previous = held.previous.as_mut();
         if held.current.lease.generation() == generation {
             held.current.refused = true;
-            // A version that worked and does no longer was revoked, and the one before it long
-            // since: a newer one is the better guess. One that never worked may be too new.
+            // A version that never worked may be too new, so the previous one is tried. One that worked
+            // was revoked, and the previous one before it, so the source is read for a newer one.
             if let Some(previous) = previous.filter(|p| !p.refused)
                 && !held.current.proven
             {
@@ -197,7 +211,7 @@ impl RotationState {
         } else if let Some(previous) = previous.filter(|p| p.lease.generation() == generation) {
             previous.refused = true;
             held.prefers_previous = false;
-            // It worked until now, so Pigello has changed over: what it refused then, it may take.
+            // It worked until now, so Pigello may accept the current version by now.
             if std::mem::take(&mut held.previous_took_over) {
                 held.current.refused = false;
             }
@@ -205,20 +219,20 @@ impl RotationState {
                 return AfterRefusal::Try(Arc::clone(&held.current.lease));
             }
         } else {
-            // The call was older than both.
+            // The call used a version that is no longer held.
             let preferred = held.preferred();
             if !preferred.refused {
                 return AfterRefusal::Try(Arc::clone(&preferred.lease));
             }
         }
-        let just_hunted = held.hunted.is_some_and(|over| now < over + HUNT_GAP);
-        if held.rejected.is_some() || just_hunted {
-            return AfterRefusal::Rejected;
+        let just_refreshed = held.refreshed.is_some_and(|over| now < over + REFRESH_GAP);
+        if held.rejection.is_some() || just_refreshed {
+            return AfterRefusal::GiveUp;
         }
-        AfterRefusal::Hunt
+        AfterRefusal::Refresh
     }
 
-    /// Whether Pigello has not refused the newest version, or has accepted it since.
+    /// Whether Pigello has not refused the newest version, or accepted it since.
     pub(super) fn is_renewed(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.current.refused)
     }
@@ -226,28 +240,27 @@ impl RotationState {
     /// A version that Pigello has not refused, the newer one first.
     pub(super) fn unrefused(&self) -> Option<&Arc<Lease>> {
         let held = self.held.as_ref()?;
-        let mut members = [Some(&held.current), held.previous.as_ref()].into_iter().flatten();
-        members.find(|member| !member.refused).map(|member| &member.lease)
+        let mut versions = [Some(&held.current), held.previous.as_ref()].into_iter().flatten();
+        versions.find(|version| !version.refused).map(|version| &version.lease)
     }
 
-    /// A hunt for a newer version is over, and there is none.
-    ///
-    /// True if with that the set is rejected; otherwise there is a version left to try.
-    pub(super) fn hunted_in_vain(&mut self, now: Instant) -> bool {
+    /// A refresh on a 401 found no newer version. True if the set is rejected with that; otherwise there
+    /// is a version left to try.
+    pub(super) fn refresh_found_nothing(&mut self, now: Instant) -> bool {
         let has_other = self.unrefused().is_some();
         let Some(held) = &mut self.held else { return true };
-        held.hunted = Some(now);
+        held.refreshed = Some(now);
         if has_other {
             return false;
         }
-        if held.rejected.is_none() {
-            held.rejected = Some(Rejected { since: now, shut: false });
+        if held.rejection.is_none() {
+            held.rejection = Some(Rejection { since: now, closed: false });
             self.rejections += 1;
         }
         true
     }
 
-    /// Time has passed.
+    /// Applies the limits that are over.
     pub(super) fn tick(&mut self, now: Instant) {
         let limits = self.limits;
         let Some(held) = &mut self.held else { return };
@@ -256,42 +269,47 @@ impl RotationState {
             held.prefers_previous = false;
             held.overlap_ends = None;
         }
-        if let Some(rejected) = &mut held.rejected {
-            rejected.shut = rejected.since + limits.rejection_limit <= now;
+        if let Some(rejection) = &mut held.rejection {
+            rejection.closed = rejection.since + limits.rejection_limit <= now;
         }
         if held.expires(&limits).is_some_and(|end| end <= now) {
-            self.loss = match held.trouble {
-                Some(Trouble { cause: Cause::Withdrawn, .. }) => UnavailableReason::Withdrawn,
+            self.reason = match held.failing {
+                Some(FailingSource { failure: SourceFailure::Withdrawn, .. }) => {
+                    UnavailableReason::Withdrawn
+                }
                 _ => UnavailableReason::Stale,
             };
             self.held = None;
         }
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When [`Self::tick`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let held = self.held.as_ref()?;
-        let shuts = held
-            .rejected
-            .filter(|rejected| !rejected.shut)
-            .map(|rejected| rejected.since + self.limits.rejection_limit);
-        [held.overlap_ends, held.expires(&self.limits), shuts].into_iter().flatten().min()
+        let closes = held
+            .rejection
+            .filter(|rejection| !rejection.closed)
+            .map(|rejection| rejection.since + self.limits.rejection_limit);
+        [held.overlap_ends, held.expires(&self.limits), closes].into_iter().flatten().min()
     }
 
-    /// What a request should use.
-    pub(super) fn pick(&self) -> Selection {
+    /// The version for a request.
+    pub(super) fn select(&self) -> Selection {
         let Some(held) = &self.held else {
-            return Selection::Nothing { loss: self.loss, trial: None };
+            return Selection::Nothing { reason: self.reason, trial: None };
         };
         let current = Arc::clone(&held.current.lease);
-        if held.rejected.is_some_and(|rejected| rejected.shut) {
-            return Selection::Nothing { loss: UnavailableReason::Rejected, trial: Some(current) };
+        if held.rejection.is_some_and(|rejection| rejection.closed) {
+            return Selection::Nothing {
+                reason: UnavailableReason::Rejected,
+                trial: Some(current),
+            };
         }
         match held.previous.as_ref().filter(|_| held.prefers_previous) {
             Some(previous) => Selection::Use {
                 lease: Arc::clone(&previous.lease),
                 trial: Some(current),
-                settled: held.previous_took_over && !previous.refused && held.rejected.is_none(),
+                settled: held.previous_took_over && !previous.refused && held.rejection.is_none(),
             },
             None => Selection::Use {
                 lease: current,
@@ -303,42 +321,41 @@ impl RotationState {
         }
     }
 
-    /// The state, in one word.
-    pub(super) fn state(&self) -> State {
+    /// The state in one word.
+    pub(super) fn state(&self) -> SetState {
         match &self.held {
-            None if self.loss == UnavailableReason::NotYet => State::Empty,
-            None => State::Expired,
-            Some(held) => match held.rejected {
-                Some(Rejected { shut: true, .. }) => State::Expired,
-                Some(_) => State::Rejected,
-                None if held.trouble.is_some() => State::Stale,
-                None if held.previous.is_some() => State::Probation,
-                None => State::Fresh,
+            None if self.reason == UnavailableReason::NotYet => SetState::Empty,
+            None => SetState::Expired,
+            Some(held) => match held.rejection {
+                Some(Rejection { closed: true, .. }) => SetState::Expired,
+                Some(_) => SetState::Rejected,
+                None if held.failing.is_some() => SetState::Stale,
+                None if held.previous.is_some() => SetState::Probation,
+                None => SetState::Fresh,
             },
         }
     }
 
     /// Whether the source should be read again soon, though the last read succeeded.
-    pub(super) fn is_wanting(&self) -> bool {
-        self.held.as_ref().is_none_or(|held| held.rejected.is_some())
+    pub(super) fn needs_new_version(&self) -> bool {
+        self.held.as_ref().is_none_or(|held| held.rejection.is_some())
     }
 
-    /// The version that is kept beside the one in use, whichever of the two that is.
-    pub(super) fn members(&self) -> (Option<&Arc<Lease>>, Option<&Arc<Lease>>) {
+    /// The current version and the previous one.
+    pub(super) fn versions(&self) -> (Option<&Arc<Lease>>, Option<&Arc<Lease>>) {
         let held = self.held.as_ref();
         let current = held.map(|held| &held.current.lease);
         (current, held.and_then(|held| held.previous.as_ref()).map(|previous| &previous.lease))
     }
 
-    /// How often a version took the place of another, and how often Pigello refused what there
-    /// was.
+    /// How often a version replaced another, and how often Pigello refused every version.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.rotations, self.rejections)
     }
 }
 
-impl Held {
-    fn new(current: Member, previous: Option<Member>, now: Instant) -> Self {
+impl HeldVersions {
+    fn new(current: HeldVersion, previous: Option<HeldVersion>, now: Instant) -> Self {
         Self {
             current,
             previous,
@@ -346,30 +363,30 @@ impl Held {
             previous_took_over: false,
             overlap_ends: None,
             confirmed: now,
-            trouble: None,
-            rejected: None,
-            hunted: None,
+            failing: None,
+            rejection: None,
+            refreshed: None,
         }
     }
 
-    fn preferred(&self) -> &Member {
+    fn preferred(&self) -> &HeldVersion {
         self.previous.as_ref().filter(|_| self.prefers_previous).unwrap_or(&self.current)
     }
 
-    /// When what is held may no longer be used, if the source stays as it is.
+    /// When the set expires if its source keeps failing.
     fn expires(&self, limits: &RefreshSettings) -> Option<Instant> {
-        match self.trouble? {
-            Trouble { cause: Cause::Withdrawn, since } => {
+        match self.failing? {
+            FailingSource { failure: SourceFailure::Withdrawn, since } => {
                 since.checked_add(limits.withdrawal_grace)
             }
-            Trouble { cause: Cause::Trouble, .. } => {
+            FailingSource { failure: SourceFailure::Unavailable, .. } => {
                 limits.max_stale.and_then(|limit| self.confirmed.checked_add(limit))
             }
         }
     }
 }
 
-impl Member {
+impl HeldVersion {
     fn new(set: CredentialSet) -> Self {
         Self { lease: Arc::new(Lease::new(set)), proven: false, refused: false }
     }

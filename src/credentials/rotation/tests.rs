@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    credentials::{PartialSet, SetVersion, ValueName},
+    credentials::{PartialSet, ValueName},
     secret::SecretText,
 };
 
@@ -26,7 +26,7 @@ fn limits() -> RefreshSettings {
 
 /// A set of which things happen.
 struct Story {
-    life: RotationState,
+    rotation: RotationState,
     start: Instant,
     now: Instant,
     /// Every lease there ever was, by version.
@@ -36,7 +36,7 @@ struct Story {
 impl Story {
     fn new(limits: RefreshSettings) -> Self {
         let now = Instant::now();
-        Self { life: RotationState::new(limits), start: now, now, leases: Vec::new() }
+        Self { rotation: RotationState::new(limits), start: now, now, leases: Vec::new() }
     }
 
     fn generation(&self, version: &str) -> u64 {
@@ -50,51 +50,51 @@ impl Story {
         let mut said = match word {
             "wait" => {
                 self.now += rest.parse::<u32>().unwrap() * SECOND;
-                self.life.tick(self.now);
+                self.rotation.tick(self.now);
                 String::new()
             }
             "load" => {
-                self.life.loaded(set(rest), self.now);
-                let (current, _) = self.life.members();
+                self.rotation.loaded(set(rest), self.now);
+                let (current, _) = self.rotation.versions();
                 self.leases.push((rest.to_owned(), current.unwrap().generation()));
                 String::new()
             }
             "away" => {
-                self.life.failed(Cause::Trouble, self.now);
+                self.rotation.failed(SourceFailure::Unavailable, self.now);
                 String::new()
             }
             "withdrawn" => {
-                self.life.failed(Cause::Withdrawn, self.now);
+                self.rotation.failed(SourceFailure::Withdrawn, self.now);
                 String::new()
             }
             "accept" => {
-                self.life.accepted(self.generation(rest), self.now);
+                self.rotation.accepted(self.generation(rest), self.now);
                 String::new()
             }
             "vain" => {
-                self.life.hunted_in_vain(self.now);
-                match self.life.unrefused() {
+                self.rotation.refresh_found_nothing(self.now);
+                match self.rotation.unrefused() {
                     Some(lease) => format!("try {}; ", name(lease)),
                     None => "give up; ".to_owned(),
                 }
             }
-            "refuse" => match self.life.refused(self.generation(rest), self.now) {
+            "refuse" => match self.rotation.refused(self.generation(rest), self.now) {
                 AfterRefusal::Try(lease) => format!("try {}; ", name(&lease)),
-                AfterRefusal::Hunt => "hunt; ".to_owned(),
-                AfterRefusal::Rejected => "give up; ".to_owned(),
+                AfterRefusal::Refresh => "refresh; ".to_owned(),
+                AfterRefusal::GiveUp => "give up; ".to_owned(),
             },
             other => panic!("{other}"),
         };
-        said += self.life.state().label();
-        match self.life.pick() {
+        said += self.rotation.state().label();
+        match self.rotation.select() {
             Selection::Use { lease, trial, .. } => {
                 write!(said, ", uses {}", name(&lease)).unwrap();
                 if let Some(trial) = trial {
                     write!(said, ", tries {}", name(&trial)).unwrap();
                 }
             }
-            Selection::Nothing { loss, trial } => {
-                write!(said, ", nothing ({})", format_args!("{loss:?}")).unwrap();
+            Selection::Nothing { reason, trial } => {
+                write!(said, ", nothing ({})", format_args!("{reason:?}")).unwrap();
                 if let Some(trial) = trial {
                     write!(said, ", tries {}", name(&trial)).unwrap();
                 }
@@ -155,23 +155,23 @@ fn a_vault_that_is_written_first_goes_on_with_the_previous_version_until_the_swa
 }
 
 #[test]
-fn two_versions_that_are_both_refused_end_in_a_hunt() {
+fn two_versions_that_are_both_refused_end_in_a_refresh() {
     story(&[
         ("load 1", "fresh, uses 1"),
         ("accept 1", "fresh, uses 1"),
         ("load 2", "probation, uses 2"),
         ("refuse 2", "try 1; probation, uses 1, tries 2"),
         // The old one did not take over: it was refused as well.
-        ("refuse 1", "hunt; probation, uses 2"),
+        ("refuse 1", "refresh; probation, uses 2"),
     ]);
 }
 
 #[test]
-fn an_upstream_that_is_swapped_first_has_the_source_hunted_for_the_new_version() {
+fn an_upstream_that_is_swapped_first_has_the_source_read_for_the_new_version() {
     story(&[
         ("load 1", "fresh, uses 1"),
         ("accept 1", "fresh, uses 1"),
-        ("refuse 1", "hunt; fresh, uses 1"),
+        ("refuse 1", "refresh; fresh, uses 1"),
         ("load 2", "probation, uses 2"),
         // The other calls that were refused meanwhile.
         ("refuse 1", "try 2; probation, uses 2"),
@@ -180,10 +180,10 @@ fn an_upstream_that_is_swapped_first_has_the_source_hunted_for_the_new_version()
 }
 
 #[test]
-fn a_set_that_is_refused_for_good_is_rejected_then_shut_and_tried_now_and_then() {
+fn a_set_that_is_refused_for_good_is_rejected_then_closed_and_tried_now_and_then() {
     story(&[
         ("load 1", "fresh, uses 1"),
-        ("refuse 1", "hunt; fresh, uses 1"),
+        ("refuse 1", "refresh; fresh, uses 1"),
         ("vain", "give up; rejected, uses 1"),
         ("refuse 1", "give up; rejected, uses 1"),
         ("load 1", "rejected, uses 1"),
@@ -191,7 +191,7 @@ fn a_set_that_is_refused_for_good_is_rejected_then_shut_and_tried_now_and_then()
         ("wait 1", "expired, nothing (Rejected), tries 1"),
         ("refuse 1", "give up; expired, nothing (Rejected), tries 1"),
         ("accept 1", "fresh, uses 1"),
-        ("refuse 1", "hunt; fresh, uses 1"),
+        ("refuse 1", "refresh; fresh, uses 1"),
         ("vain", "give up; rejected, uses 1"),
         ("load 2", "probation, uses 2"),
         ("accept 2", "probation, uses 2"),
@@ -199,13 +199,13 @@ fn a_set_that_is_refused_for_good_is_rejected_then_shut_and_tried_now_and_then()
 }
 
 #[test]
-fn a_proven_version_is_not_given_up_for_the_one_before_until_the_hunt_is_over() {
+fn a_proven_version_is_not_given_up_for_the_one_before_until_the_refresh_is_over() {
     story(&[
         ("load 1", "fresh, uses 1"),
         ("accept 1", "fresh, uses 1"),
         ("load 2", "probation, uses 2"),
         ("accept 2", "probation, uses 2"),
-        ("refuse 2", "hunt; probation, uses 2"),
+        ("refuse 2", "refresh; probation, uses 2"),
         // The operator went back at Pigello alone.
         ("vain", "try 1; probation, uses 2"),
         ("accept 1", "probation, uses 1, tries 2"),
@@ -217,12 +217,12 @@ fn a_proven_version_is_not_given_up_for_the_one_before_until_the_hunt_is_over() 
 fn an_upstream_that_flickers_does_not_have_the_source_read_all_the_time() {
     story(&[
         ("load 1", "fresh, uses 1"),
-        ("refuse 1", "hunt; fresh, uses 1"),
+        ("refuse 1", "refresh; fresh, uses 1"),
         ("vain", "give up; rejected, uses 1"),
         ("accept 1", "fresh, uses 1"),
         ("refuse 1", "give up; fresh, uses 1"),
         ("wait 1", "fresh, uses 1"),
-        ("refuse 1", "hunt; fresh, uses 1"),
+        ("refuse 1", "refresh; fresh, uses 1"),
     ]);
 }
 
@@ -293,13 +293,13 @@ proptest! {
                 (7, _) => { story.tell("vain"); }
                 _ => {}
             }
-            let state = story.life.state();
-            let usable = matches!(story.life.pick(), Selection::Use { .. });
-            prop_assert_eq!(usable, !matches!(state, State::Empty | State::Expired));
-            if let Some(deadline) = story.life.deadline() {
+            let state = story.rotation.state();
+            let usable = matches!(story.rotation.select(), Selection::Use { .. });
+            prop_assert_eq!(usable, !matches!(state, SetState::Empty | SetState::Expired));
+            if let Some(deadline) = story.rotation.deadline() {
                 prop_assert!(deadline > story.now, "{:?} after {:?}", state, story.start);
             }
-            if let (Some(current), previous) = story.life.members() {
+            if let (Some(current), previous) = story.rotation.versions() {
                 prop_assert_eq!(current.version().as_str(), loads.to_string());
                 if let Some(previous) = previous {
                     prop_assert_ne!(previous.generation(), current.generation());

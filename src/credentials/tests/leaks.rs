@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::{
     credentials::{
-        CredentialManager, Identifiers, RefreshSettings, Settings, SourceSettings, ValueName,
-        Verdict, testing::Log,
+        CredentialManager, CredentialVerdict, Identifiers, RefreshSettings, Settings,
+        SourceSettings, ValueName, testing::Log,
     },
     domain::CredentialsName,
     error::Chain,
@@ -60,7 +60,7 @@ async fn no_failure_of_a_source_shows_a_value() {
     write(CANARY);
     manager.refresh().await.unwrap();
     let lease = manager.snapshot().unwrap();
-    manager.report(&lease, Verdict::Accepted);
+    manager.report(&lease, CredentialVerdict::Accepted);
     for bad in
         [format!(" {CANARY}"), format!("{CANARY}\n{CANARY}"), format!("{CANARY}å"), String::new()]
     {
@@ -71,7 +71,7 @@ async fn no_failure_of_a_source_shows_a_value() {
     fs::write(root.path().join("customer_id"), CANARY).unwrap();
     let error = manager.refresh().await.unwrap_err();
     absent(&format!("{} {error:?}", Chain(error.as_ref())));
-    manager.report(&lease, Verdict::Refused);
+    manager.report(&lease, CredentialVerdict::Refused);
     let mut headers = http::HeaderMap::new();
     lease.write_to(&mut headers);
     let status = serde_json::to_string(&manager.status()).unwrap();

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     credentials::{
-        CredentialManager, Identifiers, RefreshSettings, Settings, SourceSettings, ValueName,
-        Verdict,
-        sealed::{Store, StoreError, StoredSet, StoredValues},
+        CredentialManager, CredentialVerdict, Identifiers, RefreshSettings, Settings,
+        SourceSettings, ValueName,
+        sealed::{SealedStore, StoreError, StoredSet, StoredValues},
     },
     domain::CredentialsName,
     secret::SecretText,
@@ -79,8 +79,8 @@ impl Kind {
     }
 }
 
-fn store(root: &Path) -> Store {
-    Store::new(root.join("made-up.sealed"), root.join("made-up.key"))
+fn store(root: &Path) -> SealedStore {
+    SealedStore::new(root.join("made-up.sealed"), root.join("made-up.key"))
 }
 
 /// Not a test of its own: the process whose memory is read.
@@ -108,7 +108,7 @@ fn child() {
             let mut headers = http::HeaderMap::new();
             lease.write_to(&mut headers);
             drop(headers);
-            manager.report(&lease, Verdict::Accepted);
+            manager.report(&lease, CredentialVerdict::Accepted);
             drop(lease);
             while manager.status().other_version.is_some() {
                 tokio::task::yield_now().await;
@@ -131,13 +131,13 @@ fn say(word: &str) {
 }
 
 /// The child, from the parent's side.
-struct Watched {
+struct WatchTarget {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Watched {
+impl WatchTarget {
     fn start(root: &Path) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "credentials::tests::memory::child", "--nocapture"])
@@ -183,7 +183,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchTarget {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
@@ -199,7 +199,7 @@ fn the_old_one_goes(kind: Kind) {
     let root = TempDir::new().unwrap();
     let (old, new) = (canary(), canary());
     kind.write(root.path(), &old);
-    let mut child = Watched::start(root.path());
+    let mut child = WatchTarget::start(root.path());
     child.wait_for("loaded");
     let (whole, half) = child.count(&old);
     assert!(whole >= 7, "the scan finds what is there: {whole}, {half}");

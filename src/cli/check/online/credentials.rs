@@ -148,7 +148,7 @@ mod tests {
         let absent = VaultError::Absent { secret: "secret/pigello".to_owned() };
         assert_eq!(steps(absent), ["ok", "ok", "ok"]);
         // Found before anything is sent.
-        let no_token = VaultError::NoToken { place: "the file".to_owned() };
+        let no_token = VaultError::NoToken { location: "the file".to_owned() };
         assert_eq!(steps(no_token), ["skipped", "failed", "skipped"]);
     }
 }

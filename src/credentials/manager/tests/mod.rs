@@ -2,15 +2,13 @@
 
 mod refusals;
 
-use std::{fs, io::Write as _, os::unix::fs::symlink, path::Path};
+use std::{fs, io::Write as _, os::unix::fs::symlink, path::Path, sync::atomic::Ordering};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    credentials::{
-        Identifiers, RefreshSettings, SetVersion, SourceSettings, State, ValueName, source::Watched,
-    },
+    credentials::{Identifiers, RefreshSettings, SetState, SetVersion, SourceSettings, ValueName},
     domain::CredentialsName,
     error::{Error, Kind},
 };
@@ -64,7 +62,7 @@ async fn nothing_is_there_before_the_first_read_and_callers_are_told() {
     let error = Error::from(reason);
     assert_eq!(error.kind(), Kind::CredentialsUnavailable);
     assert!(error.retry_after_hint().is_some_and(|after| after >= Duration::from_secs(1)));
-    assert_eq!(manager.status().state, State::Empty);
+    assert_eq!(manager.status().state, SetState::Empty);
     assert_eq!(manager.status().failures, 1);
 }
 
@@ -110,7 +108,7 @@ async fn a_source_that_fails_takes_nothing_away() {
     manager.refresh().await.unwrap_err();
     assert_eq!(secret(&manager.snapshot().unwrap()), "..1-client_secret");
     let status = manager.status();
-    assert_eq!(status.state, State::Stale);
+    assert_eq!(status.state, SetState::Stale);
     assert_eq!(status.version.as_deref(), Some("..1"));
     assert!(status.last_error.is_some_and(|error| error.ends_with("does not exist")));
     assert!(!serde_json::to_string(&manager.status()).unwrap().contains("..1-client"));
@@ -173,7 +171,9 @@ async fn half_a_value_is_not_read_however_long_its_writer_takes() {
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut generations).await;
-    let Some(Watched { writers, .. }) = manager.shared.source.watched() else { panic!("no watch") };
+    let Some(writers) = manager.shared.source.watched().map(|target| target.writers) else {
+        panic!("no watch")
+    };
     // Truncated, half written, and left so for twenty quiet moments, while everybody asks.
     let mut file = fs::File::create(root.path().join("client_secret")).unwrap();
     file.write_all(b"new-cli").unwrap();
@@ -208,7 +208,7 @@ async fn many_refreshes_at_once_read_twice_at_most() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert!(manager.shared.begun.load(Ordering::SeqCst) <= 2);
+    assert!(manager.shared.reads_begun.load(Ordering::SeqCst) <= 2);
 }
 
 /// A manager with a set that was read once.
@@ -236,7 +236,7 @@ async fn an_hour_without_the_source_costs_nothing_and_max_stale_is_kept_to_the_s
         time::sleep(Duration::from_secs(10)).await;
         assert_eq!(secret(&manager.snapshot().unwrap()), "..1-client_secret");
     }
-    assert_eq!(manager.status().state, State::Stale);
+    assert_eq!(manager.status().state, SetState::Stale);
     let confirmed = manager.status().unconfirmed_seconds.unwrap();
     let left = Duration::from_secs(7_200 - confirmed);
     time::sleep(left.saturating_sub(Duration::from_secs(2))).await;
@@ -244,11 +244,11 @@ async fn an_hour_without_the_source_costs_nothing_and_max_stale_is_kept_to_the_s
     time::sleep(Duration::from_secs(4)).await;
     let reason = manager.snapshot().unwrap_err();
     assert!(reason.detail().contains("away for too long"), "{reason}");
-    assert_eq!(manager.status().state, State::Expired);
+    assert_eq!(manager.status().state, SetState::Expired);
     // And it comes back without a restart.
     fs::rename(root.path().join("away"), root.path().join("..data")).unwrap();
     next(&mut manager.subscribe()).await;
-    assert_eq!(manager.status().state, State::Fresh);
+    assert_eq!(manager.status().state, SetState::Fresh);
     stop.cancel();
     run.await.unwrap();
 }
@@ -259,7 +259,7 @@ async fn callers_are_told_when_the_source_is_asked_next() {
     let manager = CredentialManager::new(settings(&root.path().join("nowhere")));
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
-    let begun = || manager.shared.begun.load(Ordering::SeqCst);
+    let begun = || manager.shared.reads_begun.load(Ordering::SeqCst);
     let told = || manager.snapshot().unwrap_err().retry_after();
     while manager.status().failures == 0 {
         tokio::task::yield_now().await;
@@ -306,7 +306,7 @@ async fn a_thousand_rotations_mix_nothing_and_fail_no_call() {
                         let value = headers[name.header()].to_str().unwrap();
                         assert_eq!(value, format!("{}-{name}", lease.version()));
                     }
-                    manager.report(&lease, Verdict::Accepted);
+                    manager.report(&lease, CredentialVerdict::Accepted);
                     calls += 1;
                     tokio::task::yield_now().await;
                 }

@@ -7,8 +7,8 @@ async fn a_refused_call_waits_for_the_newer_version_and_all_of_them_share_the_hu
     let root = TempDir::new().unwrap();
     let manager = loaded(&root).await;
     let old = manager.snapshot().unwrap();
-    manager.report(&old, Verdict::Accepted);
-    let begun = manager.shared.begun.load(Ordering::SeqCst);
+    manager.report(&old, CredentialVerdict::Accepted);
+    let begun = manager.shared.reads_begun.load(Ordering::SeqCst);
     let calls: Vec<_> = (0..100)
         .map(|_| {
             let (manager, old) = (manager.clone(), Arc::clone(&old));
@@ -21,8 +21,8 @@ async fn a_refused_call_waits_for_the_newer_version_and_all_of_them_share_the_hu
         let Next::Repeat(lease) = call.await.unwrap() else { panic!("not repeated") };
         assert_eq!(secret(&lease), "..2-client_secret");
     }
-    assert!(manager.shared.begun.load(Ordering::SeqCst) - begun <= 8);
-    assert_eq!(manager.status().state, State::Probation);
+    assert!(manager.shared.reads_begun.load(Ordering::SeqCst) - begun <= 8);
+    assert_eq!(manager.status().state, SetState::Probation);
 }
 
 #[tokio::test(start_paused = true)]
@@ -33,7 +33,7 @@ async fn a_set_that_stays_refused_holds_calls_once_and_is_then_passed_on() {
     let before = Instant::now();
     assert!(matches!(manager.after_unauthorized(&lease).await, Next::PassOn));
     assert!(before.elapsed() <= Duration::from_millis(1_700), "{:?}", before.elapsed());
-    assert_eq!(manager.status().state, State::Rejected);
+    assert_eq!(manager.status().state, SetState::Rejected);
     assert_eq!(manager.status().rejections, 1);
     let before = Instant::now();
     assert!(matches!(manager.after_unauthorized(&lease).await, Next::PassOn));
@@ -90,7 +90,7 @@ async fn a_refused_call_that_finds_no_place_is_not_sent_away_until_the_next_plai
     let Next::Unavailable(reason) = manager.after_unauthorized(&lease).await else {
         panic!("no 503")
     };
-    // A hunt asks the source long before.
+    // A on_demand asks the source long before.
     assert!(reason.retry_after() <= manager.settings().refresh.retry_cap, "{reason:?}");
     stop.cancel();
     run.await.unwrap();
@@ -101,13 +101,13 @@ async fn a_new_version_that_is_not_taken_yet_is_tried_by_one_call_a_second() {
     let root = TempDir::new().unwrap();
     let manager = loaded(&root).await;
     let old = manager.snapshot().unwrap();
-    manager.report(&old, Verdict::Accepted);
+    manager.report(&old, CredentialVerdict::Accepted);
     mount(root.path(), "..2");
     manager.refresh().await.unwrap();
     let new = manager.snapshot().unwrap();
     let Next::Repeat(again) = manager.after_unauthorized(&new).await else { panic!("no repeat") };
     assert!(Arc::ptr_eq(&again, &old));
-    manager.report(&old, Verdict::Accepted);
+    manager.report(&old, CredentialVerdict::Accepted);
     for _ in 0..3 {
         assert!(Arc::ptr_eq(&manager.snapshot_to_try().unwrap(), &old));
         time::advance(Duration::from_millis(1_001)).await;
@@ -116,7 +116,7 @@ async fn a_new_version_that_is_not_taken_yet_is_tried_by_one_call_a_second() {
         assert!(Arc::ptr_eq(&manager.snapshot_to_try().unwrap(), &new));
     }
     assert!(Arc::ptr_eq(&manager.snapshot_to_try().unwrap(), &old));
-    manager.report(&new, Verdict::Accepted);
+    manager.report(&new, CredentialVerdict::Accepted);
     assert!(Arc::ptr_eq(&manager.snapshot().unwrap(), &new));
     assert!(manager.status().accepted_at.is_some());
 }
@@ -131,10 +131,10 @@ async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     next(&mut manager.subscribe()).await;
     let lease = manager.snapshot().unwrap();
     assert!(matches!(manager.after_unauthorized(&lease).await, Next::PassOn));
-    let begun = manager.shared.begun.load(Ordering::SeqCst);
+    let begun = manager.shared.reads_begun.load(Ordering::SeqCst);
     time::sleep(Duration::from_secs(290)).await;
     manager.snapshot().unwrap();
-    let reads = manager.shared.begun.load(Ordering::SeqCst) - begun;
+    let reads = manager.shared.reads_begun.load(Ordering::SeqCst) - begun;
     assert!((10..60).contains(&reads), "{reads} reads");
     time::sleep(Duration::from_secs(20)).await;
     let reason = manager.snapshot().unwrap_err();
@@ -145,10 +145,10 @@ async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     assert_eq!(manager.generation(), None);
     let trial = manager.snapshot().unwrap();
     manager.snapshot().unwrap_err();
-    manager.report(&trial, Verdict::Accepted);
+    manager.report(&trial, CredentialVerdict::Accepted);
     manager.snapshot().unwrap();
     assert_eq!(manager.generation(), Some(trial.generation()));
-    assert_eq!(manager.status().state, State::Fresh);
+    assert_eq!(manager.status().state, SetState::Fresh);
     stop.cancel();
     run.await.unwrap();
 }

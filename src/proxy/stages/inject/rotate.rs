@@ -19,7 +19,7 @@ use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
-    credentials::{CredentialManager, Lease, Next, Verdict},
+    credentials::{CredentialManager, CredentialVerdict, Lease, Next},
     error::Error,
     proxy::call::{Head, Resolved, SharedService},
 };
@@ -99,7 +99,7 @@ where
                     let response = ready!(response.poll(cx))?;
                     match (verdict(response.status()), again.take()) {
                         (None, _) => return Poll::Ready(Ok(response)),
-                        (Some(Verdict::Refused), Some(attempts)) => {
+                        (Some(CredentialVerdict::Refused), Some(attempts)) => {
                             Box::pin(attempts.after(response, Arc::clone(lease)))
                         }
                         (Some(verdict), _) => {
@@ -122,11 +122,11 @@ impl<S: Service<Resolved>> fmt::Debug for RotateFuture<S> {
 }
 
 /// What a status says of the credentials. A server error says nothing.
-fn verdict(status: StatusCode) -> Option<Verdict> {
+fn verdict(status: StatusCode) -> Option<CredentialVerdict> {
     match status {
-        StatusCode::UNAUTHORIZED => Some(Verdict::Refused),
+        StatusCode::UNAUTHORIZED => Some(CredentialVerdict::Refused),
         status if status.is_server_error() => None,
-        _ => Some(Verdict::Accepted),
+        _ => Some(CredentialVerdict::Accepted),
     }
 }
 
@@ -161,7 +161,7 @@ where
             let resolved = Resolved { head, body, lease: lease_again };
             response = self.inner.call(resolved).await?;
             match verdict(response.status()) {
-                Some(Verdict::Refused) => {}
+                Some(CredentialVerdict::Refused) => {}
                 Some(verdict) => {
                     self.manager.report(&lease, verdict);
                     return Ok(response);
@@ -169,7 +169,7 @@ where
                 None => return Ok(response),
             }
         }
-        self.manager.report(&lease, Verdict::Refused);
+        self.manager.report(&lease, CredentialVerdict::Refused);
         Ok(response)
     }
 }

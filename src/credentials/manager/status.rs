@@ -1,0 +1,43 @@
+//! The status of a credential set, without its values.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::credentials::rotation::SetState;
+
+/// The status of one credential set, for `/status` and for metrics.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetStatus {
+    /// The name of its table in the configuration.
+    pub name: String,
+    /// The kind of its source.
+    pub source: &'static str,
+    /// Its state.
+    pub state: SetState,
+    /// The version in use.
+    pub version: Option<String>,
+    /// The version that is kept beside it: the one before, or a newer one that Pigello still refuses.
+    pub other_version: Option<String>,
+    /// The generation in use.
+    pub generation: Option<u64>,
+    /// When the version in use was first read.
+    pub loaded_at: Option<Timestamp>,
+    /// Seconds since then.
+    pub age_seconds: Option<u64>,
+    /// When the source last confirmed it.
+    pub confirmed_at: Option<Timestamp>,
+    /// Seconds since then.
+    pub unconfirmed_seconds: Option<u64>,
+    /// When Pigello last accepted the version in use.
+    pub accepted_at: Option<Timestamp>,
+    /// Seconds since then.
+    pub unaccepted_seconds: Option<u64>,
+    /// How often a version replaced another.
+    pub rotations: u64,
+    /// How often Pigello refused every version.
+    pub rejections: u64,
+    /// How often a read of the source failed.
+    pub failures: u64,
+    /// Why the last read failed, if it did.
+    pub last_error: Option<String>,
+}

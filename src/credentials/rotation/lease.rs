@@ -1,0 +1,73 @@
+//! A credential set in the hands of a request.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    credentials::set::{CredentialSet, ValueName},
+    secret::Needles,
+};
+
+/// One credential set with the number of its generation. A request keeps its lease to its end, also
+/// when the set is rotated meanwhile.
+pub struct Lease {
+    set: CredentialSet,
+    needles: Needles,
+    generation: u64,
+    /// When Pigello last accepted it, in seconds since 1970; 0 if it never did.
+    accepted: AtomicI64,
+}
+
+impl Lease {
+    /// A lease with the next number.
+    pub(in crate::credentials) fn new(set: CredentialSet) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let needles = set.value(ValueName::ClientSecret).needles();
+        let (generation, accepted) = (NEXT.fetch_add(1, Ordering::Relaxed), AtomicI64::new(0));
+        Self { set, needles, generation, accepted }
+    }
+
+    /// The forms of the secret that responses are searched for.
+    pub fn needles(&self) -> &Needles {
+        &self.needles
+    }
+
+    /// Unique in this process: sets with different values or versions have different numbers. Cached
+    /// responses of different sets are kept apart by it.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When Pigello last accepted it, to the second.
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        let seconds = self.accepted.load(Ordering::Relaxed);
+        (seconds > 0).then(|| Timestamp::from_second(seconds).ok()).flatten()
+    }
+
+    pub(in crate::credentials) fn note_accepted(&self) {
+        let now = Timestamp::now().as_second();
+        // Written at most once a second, so that cores do not contend for the cache line.
+        if self.accepted.load(Ordering::Relaxed) != now {
+            self.accepted.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = CredentialSet;
+
+    fn deref(&self) -> &CredentialSet {
+        &self.set
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({:?}, generation {})", self.set, self.generation)
+    }
+}

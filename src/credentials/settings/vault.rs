@@ -1,0 +1,168 @@
+//! The configuration of a vault. Where it leaves something open, the variables of the vault's own tools
+//! decide.
+
+use std::{fmt, path::PathBuf};
+
+use super::variables::VaultVariables;
+use crate::{domain::Origin, outbound::ClientCertificate};
+
+/// A credential set in a vault, and how to reach it. Where a field is `None`, a variable may decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultSettings {
+    /// The server.
+    pub address: Option<Origin>,
+    /// The roots to trust instead of the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate; the `cert` method needs one.
+    pub client_certificate: Option<ClientCertificate>,
+    /// The namespace, sent as `X-Vault-Namespace`.
+    pub namespace: Option<String>,
+    /// How to log in.
+    pub auth: Option<VaultAuth>,
+    /// Where the key-value engine is mounted: `secret`.
+    pub mount: String,
+    /// The secret below it: `pigello/production`.
+    pub path: String,
+    /// The key-value engine that is mounted there. It is never guessed, because a secret of the first
+    /// engine may look like one of the second.
+    pub kv_version: KvVersion,
+}
+
+impl VaultSettings {
+    /// Checks that the configuration or a variable says where the vault is, and how to log in.
+    pub fn check(&self) -> Result<(), IncompleteVault> {
+        self.address()?;
+        self.auth()?;
+        Ok(())
+    }
+
+    pub(in crate::credentials) fn address(&self) -> Result<Origin, IncompleteVault> {
+        match (&self.address, VaultVariables::read().address) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(text)) => text.parse().map_err(|_| IncompleteVault::VariableAddress),
+            (None, None) => Err(IncompleteVault::NoAddress),
+        }
+    }
+
+    pub(in crate::credentials) fn auth(&self) -> Result<VaultAuth, IncompleteVault> {
+        match &self.auth {
+            Some(auth) => Ok(auth.clone()),
+            None if VaultVariables::read().has_token => {
+                Ok(VaultAuth::Token(TokenSource::Environment))
+            }
+            None => Err(IncompleteVault::NoLogin),
+        }
+    }
+
+    pub(in crate::credentials) fn ca_file(&self) -> Option<PathBuf> {
+        self.ca_file.clone().or_else(|| VaultVariables::read().ca_file)
+    }
+
+    pub(in crate::credentials) fn namespace(&self) -> Option<String> {
+        self.namespace.clone().or_else(|| VaultVariables::read().namespace)
+    }
+}
+
+/// Neither the configuration nor a variable says how to use the vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IncompleteVault {
+    /// Nothing says where it is.
+    #[error("no vault is named: set `vault.address`, or the variable VAULT_ADDR or BAO_ADDR")]
+    NoAddress,
+    /// The variable is not an address.
+    #[error("the variable BAO_ADDR or VAULT_ADDR is not a URL with scheme and host")]
+    VariableAddress,
+    /// Nothing says how to log in.
+    #[error("no login to the vault: set `vault.auth`, or the variable VAULT_TOKEN or BAO_TOKEN")]
+    NoLogin,
+}
+
+/// A key-value engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvVersion {
+    /// The first, without versions.
+    V1,
+    /// The second, with versions.
+    V2,
+}
+
+impl fmt::Display for KvVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1 => "1",
+            Self::V2 => "2",
+        })
+    }
+}
+
+/// A login method. `mount` is its path below `auth/`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum VaultAuth {
+    /// A token that another program provides and renews.
+    Token(TokenSource),
+    /// A role and a secret id.
+    AppRole {
+        /// `approle`, by default.
+        mount: String,
+        /// The role's id.
+        role_id: String,
+        /// The file with the secret id.
+        secret_id_file: PathBuf,
+        /// Whether the file holds a wrapping token instead.
+        wrapped: bool,
+    },
+    /// The service account of a Kubernetes pod.
+    Kubernetes {
+        /// `kubernetes`, by default.
+        mount: String,
+        /// The role.
+        role: String,
+        /// The projected token.
+        token_file: PathBuf,
+    },
+    /// A signed token in a file.
+    Jwt {
+        /// `jwt`, by default.
+        mount: String,
+        /// The role.
+        role: String,
+        /// The file, read again for every login.
+        token_file: PathBuf,
+    },
+    /// The client certificate of the connection.
+    Cert {
+        /// `cert`, by default.
+        mount: String,
+        /// The role; without it the server tries all that match.
+        role: Option<String>,
+    },
+}
+
+impl VaultAuth {
+    /// The method's name, which is also its default mount.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::AppRole { .. } => "approle",
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Jwt { .. } => "jwt",
+            Self::Cert { .. } => "cert",
+        }
+    }
+}
+
+// A role's id is confidential.
+impl fmt::Debug for VaultAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The source of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file, read again when the server no longer accepts the token.
+    File(PathBuf),
+    /// `VAULT_TOKEN` or `BAO_TOKEN` of this process.
+    Environment,
+}

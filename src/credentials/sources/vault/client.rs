@@ -1,0 +1,129 @@
+//! One call to a vault's HTTP API.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::error::VaultError;
+use crate::{
+    credentials::settings::VaultSettings,
+    domain::Span,
+    outbound::{self, ClientError, Limits},
+    secret::SecretBuffer,
+};
+
+/// A healthy vault answers in milliseconds, and one that elects a leader within a few seconds. No
+/// answer that is used here comes near 1 MiB.
+const LIMITS: Limits = Limits { time: Duration::from_secs(5), body: 1024 * 1024 };
+/// All but the unreserved characters (RFC 3986 §2.3) and the slashes of a path.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A vault that can be called.
+pub(super) struct VaultClient {
+    http: outbound::Client,
+    address: String,
+    namespace: Option<HeaderValue>,
+}
+
+/// One call.
+pub(super) struct VaultCall<'a> {
+    /// Its name in messages.
+    pub(super) name: &'static str,
+    pub(super) method: Method,
+    /// Below `/v1/`, without outer slashes.
+    pub(super) path: &'a str,
+    pub(super) token: Option<&'a HeaderValue>,
+    pub(super) body: Option<SecretBuffer>,
+}
+
+/// A success, or a refusal that the caller understands.
+pub(super) struct VaultAnswer {
+    pub(super) status: StatusCode,
+    pub(super) body: SecretBuffer,
+}
+
+impl VaultClient {
+    /// Reads the certificate files. Opens no connection.
+    pub(super) fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
+        let address = settings.address()?;
+        if !address.is_tls() && !address.is_loopback() {
+            return Err(VaultError::Plaintext { address: address.to_string() });
+        }
+        let (ca_file, certificate) = (settings.ca_file(), settings.client_certificate.as_ref());
+        let http = outbound::Client::new(&address, ca_file.as_deref(), certificate, LIMITS)?;
+        let namespace = settings.namespace();
+        let namespace = namespace.as_deref().map(HeaderValue::from_str).transpose();
+        let namespace =
+            namespace.map_err(|source| VaultError::Namespace { source: source.into() })?;
+        Ok(Self { http, address: address.to_string(), namespace })
+    }
+
+    /// Calls the vault. Answers that say nothing about the call itself are errors: the vault is away,
+    /// sealed or busy, or points elsewhere.
+    pub(super) async fn call(&self, call: VaultCall<'_>) -> Result<VaultAnswer, VaultError> {
+        let name = call.name;
+        let failed = |error| self.error(error, name);
+        let answer = self.http.send(self.request(call)?).await.map_err(failed)?;
+        let status = answer.status;
+        if status.is_redirection() {
+            return Err(VaultError::Redirect { status });
+        }
+        if status.is_server_error() || matches!(status.as_u16(), 429 | 472..=474) {
+            return Err(VaultError::Unavailable { status });
+        }
+        Ok(VaultAnswer { status, body: answer.body().await.map_err(failed)? })
+    }
+
+    fn error(&self, error: ClientError, call: &'static str) -> VaultError {
+        let address = self.address.clone();
+        match error {
+            ClientError::Timeout => VaultError::Timeout { address, limit: Span(LIMITS.time) },
+            ClientError::TooLarge => VaultError::TooLarge { call },
+            ClientError::Connect(_) | ClientError::Exchange(_) => {
+                VaultError::Unreachable { address, source: error.into() }
+            }
+        }
+    }
+
+    fn request(&self, call: VaultCall<'_>) -> Result<Request<Bytes>, VaultError> {
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(format!("/v1/{}", utf8_percent_encode(call.path, ESCAPED)))
+            .header(header::ACCEPT, "application/json")
+            // An agent or a proxy may require it, so that a page in a browser cannot call it.
+            .header("x-vault-request", "true");
+        if let Some(namespace) = &self.namespace {
+            request = request.header("x-vault-namespace", namespace);
+        }
+        if let Some(token) = call.token {
+            // Marked as sensitive, so Debug does not print it.
+            request = request.header("x-vault-token", token);
+        }
+        if call.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = call.body.map_or_else(Bytes::new, Bytes::from_owner);
+        request.body(body).map_err(|source| VaultError::Unreachable {
+            address: self.address.clone(),
+            source: source.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_escaped_and_keeps_its_slashes() {
+        let escape = |path| utf8_percent_encode(path, ESCAPED).to_string();
+        assert_eq!(
+            escape("secret/data/pigello/a b?c#d%e"),
+            "secret/data/pigello/a%20b%3Fc%23d%25e"
+        );
+        assert_eq!(escape("ställe"), "st%C3%A4lle");
+    }
+}

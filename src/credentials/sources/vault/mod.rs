@@ -1,0 +1,216 @@
+//! Source `vault`: a key-value secret in HashiCorp Vault or OpenBao.
+//!
+//! The vault is called in the background, one call at a time. The source keeps these rules: it follows no
+//! redirect, and bounds every body and every wait. It takes a 403 for a withdrawal only if the vault
+//! still accepts the token. It never goes back to an older version on its own, and never quotes an
+//! answer of the vault.
+
+mod auth;
+mod client;
+mod error;
+mod kv;
+
+pub use error::VaultError;
+
+use std::fmt;
+
+use http::StatusCode;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use self::{
+    auth::{Renewal, Session, Wrapped},
+    client::VaultClient,
+    kv::{KvRead, Secret},
+};
+use super::reason::RefreshReason;
+use crate::{
+    credentials::{
+        set::{CredentialSet, Identifiers, SetVersion, ValueName},
+        settings::VaultSettings,
+    },
+    error::Chain,
+};
+
+/// Reads the seven values from a vault.
+pub(super) struct VaultSource {
+    settings: VaultSettings,
+    state: tokio::sync::Mutex<VaultState>,
+    wake_at: Mutex<Option<Instant>>,
+}
+
+/// The state that is kept from one read to the next.
+#[derive(Default)]
+struct VaultState {
+    client: Option<VaultClient>,
+    session: Option<Session>,
+    wrapped: Wrapped,
+    /// The method and status of the last login, if the vault refused it.
+    login_refused: Option<(&'static str, StatusCode)>,
+    /// The highest version that made a set.
+    newest: Option<u64>,
+}
+
+impl VaultSource {
+    pub(super) fn new(settings: VaultSettings) -> Self {
+        Self { settings, state: tokio::sync::Mutex::default(), wake_at: Mutex::default() }
+    }
+
+    /// The latest time for the next read, which renews the token.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        *self.wake_at.lock()
+    }
+
+    /// Renews the token if it is due, and reads all seven values.
+    pub(super) async fn read(
+        &self,
+        fixed: &Identifiers,
+        reason: RefreshReason,
+    ) -> Result<CredentialSet, VaultError> {
+        let mut state = self.state.lock().await;
+        let outcome = self.read_with(&mut state, fixed, reason).await;
+        if outcome.as_ref().is_err_and(VaultError::may_be_of_certificates) {
+            // The next attempt reads the certificate files again, because one may have expired.
+            state.client = None;
+        }
+        *self.wake_at.lock() = state.session.as_ref().and_then(Session::renew_at);
+        outcome
+    }
+
+    async fn read_with(
+        &self,
+        state: &mut VaultState,
+        fixed: &Identifiers,
+        reason: RefreshReason,
+    ) -> Result<CredentialSet, VaultError> {
+        let client = match &mut state.client {
+            Some(client) => client,
+            none => none.insert(VaultClient::new(&self.settings)?),
+        };
+        let mut is_new_login =
+            keep_alive(client, &self.settings, &mut state.session, &mut state.wrapped).await?;
+        let secret = loop {
+            let session = if let Some(session) = &state.session {
+                session
+            } else {
+                is_new_login = true;
+                let session =
+                    self.log_in(client, &mut state.wrapped, &mut state.login_refused, reason);
+                state.session.insert(session.await?)
+            };
+            match kv::read(client, session, &self.settings).await? {
+                KvRead::Found(secret) => break secret,
+                KvRead::Forbidden
+                    if is_new_login || auth::is_accepted(client, session.token()).await? =>
+                {
+                    return Err(VaultError::Denied { secret: kv::name(&self.settings) });
+                }
+                // The token is no longer valid: read again with a new one.
+                KvRead::Forbidden => state.session = None,
+            }
+        };
+        self.set(secret, &mut state.newest, fixed, reason)
+    }
+
+    /// Logs in. Reads for waiting calls do not repeat a login that the vault refused, because a vault
+    /// locks out clients that fail too often; scheduled reads and operators do.
+    async fn log_in(
+        &self,
+        client: &VaultClient,
+        wrapped: &mut Wrapped,
+        refused: &mut Option<(&'static str, StatusCode)>,
+        reason: RefreshReason,
+    ) -> Result<Session, VaultError> {
+        if let (RefreshReason::CallsWait, Some((method, status))) = (reason, *refused) {
+            return Err(VaultError::LoginRefused { method, status });
+        }
+        let outcome = auth::login(client, &self.settings.auth()?, wrapped).await;
+        *refused = match &outcome {
+            Err(VaultError::LoginRefused { method, status }) => Some((method, *status)),
+            _ => None,
+        };
+        outcome
+    }
+
+    fn set(
+        &self,
+        secret: Secret,
+        newest: &mut Option<u64>,
+        fixed: &Identifiers,
+        reason: RefreshReason,
+    ) -> Result<CredentialSet, VaultError> {
+        let name = kv::name(&self.settings);
+        let Secret { values, version } = secret;
+        // A standby that lags behind, or a secret that was created again, must not bring back an older
+        // version.
+        if let (Some(seen), Some(offered)) = (*newest, version)
+            && offered < seen
+            && reason != RefreshReason::Operator
+        {
+            return Err(VaultError::WentBack { secret: name, seen, offered });
+        }
+        let number = SetVersion::new(version.map(|number| number.to_string()).unwrap_or_default());
+        let mut set = values
+            .into_set(number, fixed)
+            .map_err(|problems| VaultError::Values { secret: name.clone(), problems })?;
+        if version.is_none() {
+            let digest = digest(&set, &name);
+            set = set.with_version(digest);
+        }
+        *newest = version;
+        Ok(set)
+    }
+}
+
+/// Renews the token if it is due, or logs in again if it can no longer be renewed. True if it logged in.
+async fn keep_alive(
+    client: &VaultClient,
+    settings: &VaultSettings,
+    session: &mut Option<Session>,
+    wrapped: &mut Wrapped,
+) -> Result<bool, VaultError> {
+    let now = Instant::now();
+    if session.as_ref().is_some_and(|session| session.is_expired(now)) {
+        *session = None;
+    }
+    let Some(held) = session.as_mut().filter(|session| session.is_due(now)) else {
+        return Ok(false);
+    };
+    let renewed = match held.renew(client).await {
+        Ok(Renewal::Renewed) => return Ok(false),
+        Ok(Renewal::Exhausted) => auth::login(client, &settings.auth()?, wrapped).await,
+        Err(error) => Err(error),
+    };
+    match renewed {
+        Ok(new) => {
+            *session = Some(new);
+            Ok(true)
+        }
+        // The token is still valid for a while.
+        Err(error) => {
+            tracing::warn!(
+                reason = %Chain(&error), "the vault token could not be renewed yet"
+            );
+            held.postpone(now);
+            Ok(false)
+        }
+    }
+}
+
+/// A version for the engine that has none: a digest of the secret's name and its values.
+fn digest(set: &CredentialSet, name: &str) -> SetVersion {
+    let mut key = name.to_owned();
+    for name in ValueName::ALL {
+        key = set.value(name).fingerprint(key.as_bytes()).to_string();
+    }
+    SetVersion::new(format!("digest-{key}"))
+}
+
+impl fmt::Debug for VaultSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
