@@ -47,7 +47,7 @@ use crate::{
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
     proxy::server::{BindError, Bound, Drain, Inherited},
-    telemetry::{Activity, Exporter, Metrics, Tracer},
+    telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
 /// A gateway with open sockets that serves nobody yet.
@@ -57,7 +57,7 @@ pub struct Gateway {
     shared: Shared,
     listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
-    traces: Option<Exporter>,
+    traces: Option<TraceExporter>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }

@@ -23,7 +23,7 @@ use crate::{
     domain::CredentialsName,
     error::Chain,
     proxy::{cache::Cache, server::Bound},
-    telemetry::Exporter,
+    telemetry::TraceExporter,
 };
 
 /// The tasks beside the workers.
@@ -205,7 +205,7 @@ impl Supervisor {
     }
 
     /// Exports the spans of traced calls.
-    pub(super) fn trace(&mut self, traces: Option<Exporter>) {
+    pub(super) fn trace(&mut self, traces: Option<TraceExporter>) {
         if let Some(exporter) = traces {
             self.tasks.spawn(exporter.run(self.ending.clone()));
         }

@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     directory::{TrailSegment, private},
     encode::Removal,
-    export::Progress,
+    export::ExportProgress,
     recover,
     settings::Settings,
 };
@@ -33,7 +33,7 @@ pub(super) struct RetentionRules {
     pub(super) retain_for: Option<Duration>,
     pub(super) retain_bytes: Option<u64>,
     /// The progress of the export, if there is one: a file stays until it is exported.
-    pub(super) exported: Option<Arc<Progress>>,
+    pub(super) exported: Option<Arc<ExportProgress>>,
 }
 
 impl RetentionRules {

@@ -12,7 +12,7 @@ use super::{ConfigFiles, Failure};
 use crate::{
     domain::Address,
     error::Chain,
-    outbound::{Client, ClientError, Limits},
+    outbound::{CallLimits, Client, ClientError},
 };
 
 /// Asks a running gateway how it is.
@@ -56,4 +56,4 @@ async fn ask(address: &Address, path: &'static str) -> Result<(StatusCode, Strin
 }
 
 /// Probes have a second or more.
-const LIMITS: Limits = Limits { time: Duration::from_millis(900), body: 64 * 1024 };
+const LIMITS: CallLimits = CallLimits { time: Duration::from_millis(900), body: 64 * 1024 };

@@ -1,4 +1,4 @@
-//! What the tests of the sources share.
+//! Shared by the tests of credentials.
 
 use std::{
     io::{self, Write},
@@ -17,15 +17,15 @@ pub(crate) fn skip(why: &str) {
     eprintln!("\n*** SKIPPED: {why} ***\n");
 }
 
-/// What was logged.
+/// The log of a test.
 #[derive(Clone, Default)]
 pub(in crate::credentials) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Listens to everything that this thread logs, down to the last detail.
+    /// Records everything that this thread logs, at every level.
     pub(in crate::credentials) fn listen() -> (Self, DefaultGuard) {
-        // With nobody who listens everywhere, what another test's thread comes past first is taken for
-        // something that nobody ever wants to hear of.
+        // Without a global subscriber, a call site that another test's thread reaches first would stay
+        // disabled.
         static EVERYWHERE: Once = Once::new();
         EVERYWHERE.call_once(|| {
             drop(tracing::subscriber::set_global_default(tracing_subscriber::registry()));
@@ -62,7 +62,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// A set with that secret, as a request holds it.
+/// A lease of a set with that secret.
 pub(crate) fn lease(secret: &str) -> Arc<super::Lease> {
     use super::{CredentialSet, Lease, PartialSet, SetVersion, ValueName};
     use crate::secret::SecretText;

@@ -1,8 +1,8 @@
 //! An HTTP/1.1 client for one server, over TCP, TLS or a Unix socket.
 //!
-//! A redirect is an answer like any other: a client that follows redirects takes its token along. One
-//! time limit covers connecting, the request and the answer. The answer's body has a size limit and is
-//! read into memory that is wiped, because a vault's answers hold secrets.
+//! Redirects are not followed: a client that follows them sends its token elsewhere. One time limit covers
+//! connecting, the request and the response. The body of a response has a size limit and is read into
+//! memory that is wiped, because a vault's responses hold secrets.
 
 use std::{
     fmt, io,
@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
-use super::{ClientCertificate, TlsError, client_tls};
+use super::tls::{ClientCertificate, TlsError, client_tls};
 use crate::{
     domain::{Address, Origin},
     secret::SecretBuffer,
@@ -38,76 +38,79 @@ use crate::{
 
 /// How long TCP connecting may take, over all addresses of a name.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an unused connection stays open: a login and the read behind it share one, two reads half a
-/// minute apart do not. A connection that was idle for long may be dead.
+/// How long an idle connection stays open: long enough for a login and the read after it. An old idle
+/// connection may be dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Calls one server. Connects when it has to, and keeps one idle connection.
 pub struct Client {
-    server: Server,
+    server: ServerAddress,
     host: HeaderValue,
-    limits: Limits,
-    idle: Arc<Mutex<Option<Idle>>>,
+    limits: CallLimits,
+    idle: Arc<Mutex<Option<IdleConnection>>>,
 }
 
 /// The bounds of one call.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From connecting to the last byte of the answer.
+pub struct CallLimits {
+    /// From connecting to the last byte of the response.
     pub time: Duration,
-    /// The answer's body, in bytes.
+    /// The body of the response, in bytes.
     pub body: usize,
 }
 
-enum Server {
+enum ServerAddress {
     Tcp { host: String, port: u16, tls: Option<TlsConnector> },
     Unix(PathBuf),
 }
 
 type Connection = SendRequest<Full<Bytes>>;
 
-struct Idle {
+struct IdleConnection {
     connection: Connection,
     /// Closes the connection at the end of its time.
     _timer: AbortOnDropHandle<()>,
 }
 
 impl Client {
-    /// A client for an origin; certificate files are read if it is `https`. Nothing is connected yet.
+    /// A client for an origin. Reads the certificate files for `https`, and opens no connection.
     pub fn new(
         origin: &Origin,
         ca_file: Option<&Path>,
         certificate: Option<&ClientCertificate>,
-        limits: Limits,
+        limits: CallLimits,
     ) -> Result<Self, TlsError> {
         let tls = origin.is_tls().then(|| client_tls(ca_file, certificate)).transpose()?;
         let tls = tls.map(|tls| TlsConnector::from(Arc::new(tls)));
-        let server = Server::Tcp { host: origin.host().to_owned(), port: origin.port(), tls };
+        let server =
+            ServerAddress::Tcp { host: origin.host().to_owned(), port: origin.port(), tls };
         Ok(Self::to(server, origin.host_header().clone(), limits))
     }
 
     /// A client without TLS for an address of this machine.
-    pub fn local(address: &Address, limits: Limits) -> Self {
+    pub fn local(address: &Address, limits: CallLimits) -> Self {
         let server = match address {
-            Address::Tcp(address) => {
-                Server::Tcp { host: address.ip().to_string(), port: address.port(), tls: None }
-            }
-            Address::Unix(path) => Server::Unix(path.clone()),
+            Address::Tcp(address) => ServerAddress::Tcp {
+                host: address.ip().to_string(),
+                port: address.port(),
+                tls: None,
+            },
+            Address::Unix(path) => ServerAddress::Unix(path.clone()),
         };
         Self::to(server, HeaderValue::from_static("localhost"), limits)
     }
 
-    fn to(server: Server, host: HeaderValue, limits: Limits) -> Self {
+    fn to(server: ServerAddress, host: HeaderValue, limits: CallLimits) -> Self {
         Self { server, host, limits, idle: Arc::default() }
     }
 
-    /// Sends a request to the path that it names, and waits for the head of the answer.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Answer<'_>, ClientError> {
+    /// Sends a request, whose URI is a path, and waits for the head of the response.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<PendingResponse<'_>, ClientError> {
         let end = Instant::now() + self.limits.time;
         let exchange = time::timeout_at(end, self.exchange(request.map(Full::new)));
         let (connection, response) = exchange.await??;
         let (head, body) = response.into_parts();
-        Ok(Answer {
+        Ok(PendingResponse {
             status: head.status,
             headers: head.headers,
             body,
@@ -142,9 +145,9 @@ impl Client {
 
     async fn connect(&self) -> Result<Connection, ClientError> {
         match &self.server {
-            Server::Unix(path) => start(UnixStream::connect(path).await?).await,
-            Server::Tcp { host, port, tls: None } => start(dial(host, *port).await?).await,
-            Server::Tcp { host, port, tls: Some(tls) } => {
+            ServerAddress::Unix(path) => start(UnixStream::connect(path).await?).await,
+            ServerAddress::Tcp { host, port, tls: None } => start(dial(host, *port).await?).await,
+            ServerAddress::Tcp { host, port, tls: Some(tls) } => {
                 let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
                 start(tls.connect(name, dial(host, *port).await?).await?).await
             }
@@ -157,7 +160,8 @@ impl Client {
             time::sleep(IDLE_TIMEOUT).await;
             drop(slot.upgrade().and_then(|slot| slot.lock().take()));
         });
-        *self.idle.lock() = Some(Idle { connection, _timer: AbortOnDropHandle::new(timer) });
+        *self.idle.lock() =
+            Some(IdleConnection { connection, _timer: AbortOnDropHandle::new(timer) });
     }
 }
 
@@ -187,8 +191,8 @@ where
     Ok(sender)
 }
 
-/// The head of an answer, and the way to its body.
-pub struct Answer<'a> {
+/// A response whose body is not read.
+pub struct PendingResponse<'a> {
     /// The status.
     pub status: StatusCode,
     /// The header fields.
@@ -199,7 +203,7 @@ pub struct Answer<'a> {
     client: &'a Client,
 }
 
-impl Answer<'_> {
+impl PendingResponse<'_> {
     /// Reads the body. The connection is used again only if it was read.
     pub async fn body(mut self) -> Result<SecretBuffer, ClientError> {
         let limit = self.client.limits.body;
@@ -228,16 +232,16 @@ impl fmt::Debug for Client {
     }
 }
 
-impl fmt::Debug for Answer<'_> {
+impl fmt::Debug for PendingResponse<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Answer({})", self.status)
     }
 }
 
-/// Why there is no answer, or no whole one.
+/// Why there is no whole response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is no connection: nothing was sent.
+    /// There is no connection, and nothing was sent.
     #[error("the connection failed")]
     Connect(#[from] io::Error),
     /// The connection broke while it was used.
@@ -246,7 +250,7 @@ pub enum ClientError {
     /// The body is over its limit.
     #[error("the answer is too large")]
     TooLarge,
-    /// The time is over.
+    /// The time limit is over.
     #[error("it does not answer")]
     Timeout,
 }
@@ -266,23 +270,23 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { time: Duration::from_secs(20), body: 10 };
+    const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(20), body: 10 };
 
-    /// A server that answers every connection with these texts, one a request, and then closes it.
-    async fn serve(answers: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<String>>>) {
+    /// A server that sends these responses on every connection, one for each request, and then closes it.
+    async fn serve(responses: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&heads);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                for answer in answers {
+                for response in responses {
                     let mut head = Vec::new();
                     while !head.ends_with(b"\r\n\r\n") {
                         head.push(stream.read_u8().await.unwrap());
                     }
                     noted.lock().push(String::from_utf8(head).unwrap());
-                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.write_all(response.as_bytes()).await.unwrap();
                 }
             }
         });
@@ -344,7 +348,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_is_away_is_told_from_one_that_does_not_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let limits = Limits { time: Duration::from_millis(100), ..LIMITS };
+        let limits = CallLimits { time: Duration::from_millis(100), ..LIMITS };
         let client = Client::local(&Address::Tcp(listener.local_addr().unwrap()), limits);
         assert!(matches!(get(&client).await, Err(ClientError::Timeout)));
         drop(listener);

@@ -9,6 +9,6 @@ pub mod otlp;
 pub mod backoff;
 
 pub use backoff::{Backoff, spread};
-pub use client::{Client, ClientError, Limits};
+pub use client::{CallLimits, Client, ClientError};
 pub use otlp::{Collector, CollectorError};
 pub use tls::{ClientCertificate, TlsError, client_tls};

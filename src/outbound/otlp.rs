@@ -1,7 +1,7 @@
-//! OTLP over HTTP with JSON bodies (OTLP 1.x; opentelemetry-proto, "JSON Protobuf Encoding"): encodes
-//! logs and spans, and hands them to a collector.
+//! Encodes logs and spans as OTLP, and sends them to a collector over HTTP.
 //!
-//! In this encoding identifiers are hexadecimal, and 64-bit integers are strings.
+//! The encoding is OTLP 1.x in JSON (opentelemetry-proto, "JSON Protobuf Encoding"): identifiers are
+//! hexadecimal, and 64-bit integers are strings.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,13 +9,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use super::{Client, ClientError, Limits, TlsError};
+use super::{
+    client::{CallLimits, Client, ClientError},
+    tls::TlsError,
+};
 use crate::domain::Origin;
 
-/// An answer is a few fields.
-const MAX_ANSWER: usize = 64 * 1024;
+/// A response has a few fields.
+const MAX_RESPONSE: usize = 64 * 1024;
 
-/// What is sent.
+/// A kind of telemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Log records.
@@ -79,9 +82,9 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector at that address, whose answers take no longer than `limit`.
+    /// A collector at that address, with a time limit for each request.
     pub fn new(address: &Origin, signal: Signal, limit: Duration) -> Result<Self, TlsError> {
-        let limits = Limits { time: limit, body: MAX_ANSWER };
+        let limits = CallLimits { time: limit, body: MAX_RESPONSE };
         // OTLP/HTTP, "default path".
         let path = Uri::from_static(match signal {
             Signal::Logs => "/v1/logs",
@@ -134,7 +137,7 @@ pub enum CollectorError {
         /// How long it asks to wait.
         retry_after: Option<Duration>,
     },
-    /// There was no whole answer.
+    /// There was no whole response.
     #[error("the collector cannot be reached")]
     Unreachable(#[from] ClientError),
 }

@@ -39,7 +39,7 @@ use crate::{
 
 /// How far the export has come.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct ExportProgress {
     /// The last line that the collector took.
     pub(super) seq: AtomicU64,
     pub(super) failing: AtomicBool,
@@ -50,7 +50,7 @@ pub(super) struct Progress {
 pub(super) struct TrailExporter {
     #[expect(dead_code, reason = "its end is the signal")]
     end: watch::Sender<()>,
-    progress: Arc<Progress>,
+    progress: Arc<ExportProgress>,
 }
 
 impl TrailExporter {
@@ -59,8 +59,8 @@ impl TrailExporter {
         collector: &Origin,
         shared: Arc<RecordQueue>,
     ) -> Result<Self, ExportError> {
-        let position = Position::open(directory)?;
-        let progress = Arc::new(Progress::default());
+        let position = Position::open(directory).map_err(ExportError::Position)?;
+        let progress = Arc::new(ExportProgress::default());
         progress.seq.store(position.seq(), Ordering::Relaxed);
         let mut export = Export {
             reader: BatchReader::new(directory, position.seq()),
@@ -101,7 +101,7 @@ impl TrailExporter {
         }
     }
 
-    pub(super) fn progress(&self) -> &Arc<Progress> {
+    pub(super) fn progress(&self) -> &Arc<ExportProgress> {
         &self.progress
     }
 }
@@ -111,7 +111,7 @@ struct Export {
     position: Position,
     collector: Collector,
     shared: Arc<RecordQueue>,
-    progress: Arc<Progress>,
+    progress: Arc<ExportProgress>,
     backoff: Backoff,
 }
 

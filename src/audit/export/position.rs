@@ -8,7 +8,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::ExportError;
 use crate::audit::directory::private;
 
 /// The last line that the collector took.
@@ -26,13 +25,12 @@ struct ExportedUpTo {
 
 impl Position {
     /// The position of the last process; the beginning of the log if there was none.
-    pub(super) fn open(directory: &Path) -> Result<Self, ExportError> {
+    pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let file = directory.join("export.json");
         let written = match fs::read(&file) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|error| ExportError::Position(error.into()))?,
+            Ok(text) => serde_json::from_slice(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => ExportedUpTo { seq: 0 },
-            Err(error) => return Err(ExportError::Position(error)),
+            Err(error) => return Err(error),
         };
         Ok(Self { file, written })
     }

@@ -14,7 +14,7 @@ use super::{
     checkpoint::{self, Checkpoint, Publisher},
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
-    export::{ExportError, Progress, TrailExporter},
+    export::{ExportError, ExportProgress, TrailExporter},
     keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
@@ -100,7 +100,10 @@ impl Trail {
         })))
     }
 
-    fn start_exporter(&self, settings: &Settings) -> Result<Option<Arc<Progress>>, TrailOpenError> {
+    fn start_exporter(
+        &self,
+        settings: &Settings,
+    ) -> Result<Option<Arc<ExportProgress>>, TrailOpenError> {
         let Some(collector) = &settings.export_to else { return Ok(None) };
         let queue = Arc::clone(&self.0.queue);
         let exporter = TrailExporter::start(&settings.directory, collector, queue)?;
@@ -112,7 +115,7 @@ impl Trail {
     fn start_retention(
         &self,
         settings: &Settings,
-        exported: Option<Arc<Progress>>,
+        exported: Option<Arc<ExportProgress>>,
     ) -> io::Result<()> {
         let queue = Arc::clone(&self.0.queue);
         let announce = move |removal| match queue.push_synced(Item::Retention(removal)) {

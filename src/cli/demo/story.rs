@@ -20,7 +20,7 @@ use crate::{
     cli::{Failure, audit},
     domain::Address,
     error::Chain,
-    outbound::{Client, Limits},
+    outbound::{CallLimits, Client},
     secret::SecretBuffer,
 };
 
@@ -294,4 +294,4 @@ fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
 }
 
 /// The body limit is above any response of the mock.
-const LIMITS: Limits = Limits { time: Duration::from_secs(30), body: 1024 * 1024 };
+const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(30), body: 1024 * 1024 };

@@ -1,4 +1,4 @@
-//! The table of transitions, as stories: what happens, and how the set stands after it.
+//! The table of transitions, as stories: each event, and the state of the set after it.
 
 use std::fmt::Write as _;
 
@@ -24,7 +24,7 @@ fn limits() -> RefreshSettings {
     RefreshSettings { max_stale: Some(100 * SECOND), ..RefreshSettings::default() }
 }
 
-/// A set of which things happen.
+/// A set and its events.
 struct Story {
     rotation: RotationState,
     start: Instant,
@@ -43,7 +43,7 @@ impl Story {
         self.leases.iter().rfind(|(known, _)| known == version).unwrap().1
     }
 
-    /// One line of a story: `at`, what happens, and how it stands afterwards.
+    /// One line of a story: an event, and the state after it.
     fn tell(&mut self, event: &str) -> String {
         let (word, rest) = event.split_once(' ').unwrap_or((event, ""));
         let name = |lease: &Arc<Lease>| lease.version().to_string();

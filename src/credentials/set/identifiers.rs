@@ -5,7 +5,7 @@ use std::fmt;
 use super::ValueName;
 use crate::secret::{SecretText, SecretTextError};
 
-/// Identifiers of a configuration. They are not secret, and still confidential.
+/// Identifiers of a configuration. They are not secrets, but confidential.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identifiers([Option<Box<str>>; 7]);
 
@@ -28,14 +28,14 @@ impl Identifiers {
         Ok(())
     }
 
+    /// The names of the identifiers that are there.
+    pub fn names(&self) -> impl Iterator<Item = ValueName> {
+        ValueName::ALL.into_iter().filter(|name| self.get(*name).is_some())
+    }
+
     /// The identifier of that name.
     pub fn get(&self, name: ValueName) -> Option<&str> {
         self.0.get(name as usize).and_then(Option::as_deref)
-    }
-
-    /// The names of the identifiers that are set.
-    pub fn names(&self) -> impl Iterator<Item = ValueName> {
-        ValueName::ALL.into_iter().filter(|name| self.get(*name).is_some())
     }
 }
 

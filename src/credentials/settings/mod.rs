@@ -48,7 +48,7 @@ pub enum SourceSettings {
 }
 
 impl SourceSettings {
-    /// Checks that the variables decide what the configuration leaves to them.
+    /// Checks that variables give all that the configuration leaves to them.
     pub fn check(&self) -> Result<(), IncompleteVault> {
         match self {
             Self::Vault(vault) => vault.check(),

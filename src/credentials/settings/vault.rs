@@ -1,12 +1,11 @@
-//! The configuration of a vault. Where it leaves something open, the variables of the vault's own tools
-//! decide.
+//! The checked configuration of a vault. The variables of the vault's own tools are its defaults.
 
 use std::{fmt, path::PathBuf};
 
 use super::variables::VaultVariables;
 use crate::{domain::Origin, outbound::ClientCertificate};
 
-/// A credential set in a vault, and how to reach it. Where a field is `None`, a variable may decide.
+/// A credential set in a vault, and how to reach it. A variable may stand in for a field that is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
     /// The server.
@@ -29,7 +28,7 @@ pub struct VaultSettings {
 }
 
 impl VaultSettings {
-    /// Checks that the configuration or a variable says where the vault is, and how to log in.
+    /// Checks that the configuration or a variable gives the address and the login.
     pub fn check(&self) -> Result<(), IncompleteVault> {
         self.address()?;
         self.auth()?;
@@ -63,16 +62,16 @@ impl VaultSettings {
     }
 }
 
-/// Neither the configuration nor a variable says how to use the vault.
+/// Neither the configuration nor a variable gives what a vault needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IncompleteVault {
-    /// Nothing says where it is.
+    /// There is no address.
     #[error("no vault is named: set `vault.address`, or the variable VAULT_ADDR or BAO_ADDR")]
     NoAddress,
-    /// The variable is not an address.
+    /// The variable's address is not one.
     #[error("the variable BAO_ADDR or VAULT_ADDR is not a URL with scheme and host")]
     VariableAddress,
-    /// Nothing says how to log in.
+    /// There is no login.
     #[error("no login to the vault: set `vault.auth`, or the variable VAULT_TOKEN or BAO_TOKEN")]
     NoLogin,
 }

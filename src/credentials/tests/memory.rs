@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// Writes a set of which every value ends in `canary`.
+    /// Writes a set whose values all end in `canary`.
     fn write(self, root: &Path, canary: &str) {
         match self {
             Self::Directory => {

@@ -1,4 +1,4 @@
-//! What holds for all sources together: a secret is found nowhere but where it is used.
+//! For all sources: a secret is found only where it is used.
 
 mod leaks;
 mod memory;

@@ -18,12 +18,12 @@ use crate::{
 
 /// Sends the spans of a [`Tracer`](super::Tracer).
 #[derive(Debug)]
-pub struct Exporter {
+pub struct TraceExporter {
     collector: Origin,
     traces: mpsc::Receiver<Trace>,
 }
 
-impl Exporter {
+impl TraceExporter {
     pub(super) fn new(collector: Origin, traces: mpsc::Receiver<Trace>) -> Self {
         Self { collector, traces }
     }

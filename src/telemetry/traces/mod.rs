@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-pub use export::Exporter;
+pub use export::TraceExporter;
 
 use crate::domain::Origin;
 
@@ -66,9 +66,9 @@ pub enum SpanKind {
 
 impl Tracer {
     /// A tracer, and the exporter that sends its spans to that collector.
-    pub fn to(collector: Origin) -> (Self, Exporter) {
+    pub fn to(collector: Origin) -> (Self, TraceExporter) {
         let (sender, receiver) = mpsc::channel(WAITING_TRACES);
-        (Self { spans: Some(sender) }, Exporter::new(collector, receiver))
+        (Self { spans: Some(sender) }, TraceExporter::new(collector, receiver))
     }
 
     /// Whether spans go anywhere.

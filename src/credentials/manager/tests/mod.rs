@@ -1,4 +1,4 @@
-//! A manager over real folders: what it holds, when it looks, and what it says when it cannot.
+//! A manager with real folders: what it holds, when it reads, and what callers are told when it cannot.
 
 mod refusals;
 
@@ -174,7 +174,7 @@ async fn half_a_value_is_not_read_however_long_its_writer_takes() {
     let Some(writers) = manager.shared.source.watched().map(|target| target.writers) else {
         panic!("no watch")
     };
-    // Truncated, half written, and left so for twenty quiet moments, while everybody asks.
+    // Truncated, half written, and left like that for twenty quiet times, while a refresh waits.
     let mut file = fs::File::create(root.path().join("client_secret")).unwrap();
     file.write_all(b"new-cli").unwrap();
     writers.busy().await;
@@ -264,7 +264,7 @@ async fn callers_are_told_when_the_source_is_asked_next() {
     while manager.status().failures == 0 {
         tokio::task::yield_now().await;
     }
-    // Until nobody has anything left to do: the pause after that failure has begun.
+    // Until all tasks wait: the pause after that failure has begun.
     time::sleep(Duration::from_millis(1)).await;
     let mut longest = Duration::ZERO;
     for _ in 0..20 {

@@ -1,9 +1,9 @@
-//! What becomes of calls that Pigello answered with 401, and of the set they were sent with.
+//! Calls that Pigello answered with 401, and the set that they used.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_call_waits_for_the_newer_version_and_all_of_them_share_the_hunt() {
+async fn a_refused_call_waits_for_the_newer_version_and_all_of_them_share_the_refresh() {
     let root = TempDir::new().unwrap();
     let manager = loaded(&root).await;
     let old = manager.snapshot().unwrap();
@@ -84,13 +84,13 @@ async fn a_refused_call_that_finds_no_place_is_not_sent_away_until_the_next_plai
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut manager.subscribe()).await;
-    // Until nobody has anything left to do: the hour to the next read has begun.
+    // Until all tasks wait: the hour to the next read has begun.
     time::sleep(Duration::from_millis(1)).await;
     let lease = manager.snapshot().unwrap();
     let Next::Unavailable(reason) = manager.after_unauthorized(&lease).await else {
         panic!("no 503")
     };
-    // A on_demand asks the source long before.
+    // A refresh on a 401 reads the source long before.
     assert!(reason.retry_after() <= manager.settings().refresh.retry_cap, "{reason:?}");
     stop.cancel();
     run.await.unwrap();
@@ -141,7 +141,7 @@ async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     assert!(reason.detail().contains("Pigello has refused"), "{reason}");
     // One call in a while is a trial, and its success opens the set again.
     time::sleep(Duration::from_secs(20)).await;
-    // Who only asks what is in use takes it from nobody.
+    // Asking for the generation in use takes no trial.
     assert_eq!(manager.generation(), None);
     let trial = manager.snapshot().unwrap();
     manager.snapshot().unwrap_err();

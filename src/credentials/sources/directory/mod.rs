@@ -38,7 +38,7 @@ use crate::{
 const GENERATION_LINK: &str = "..data";
 /// The variable that systemd sets for a unit with credentials. In a path it stands for that folder.
 const SYSTEMD_VARIABLE: &str = "$CREDENTIALS_DIRECTORY";
-/// A folder is opened to find files in it; on Linux that needs no permission to list them.
+/// How a folder is opened to find files in it. On Linux that needs no permission to list them.
 #[cfg(target_os = "linux")]
 const FOLDER: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]

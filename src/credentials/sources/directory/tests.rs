@@ -95,7 +95,7 @@ fn a_file_that_is_being_written_is_waited_for() {
     let root = TempDir::new().unwrap();
     write_all(root.path(), "old");
     let file = root.path().join("client_secret");
-    // Half a value stands there and the writer comes back within the quiet time.
+    // The file holds half a value, and the writer comes back within the quiet time.
     std_fs::write(&file, "new-val").unwrap();
     let writer = thread::spawn(move || {
         thread::sleep(Duration::from_millis(50));

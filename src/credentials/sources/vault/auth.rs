@@ -14,7 +14,7 @@ use tokio::{task, time::Instant};
 use zeroize::Zeroizing;
 
 use super::{
-    client::{VaultAnswer, VaultCall, VaultClient},
+    client::{VaultCall, VaultClient, VaultResponse},
     error::VaultError,
 };
 use crate::{
@@ -174,7 +174,7 @@ pub(super) async fn is_accepted(
     Ok(answer.status.is_success())
 }
 
-async fn lookup(client: &VaultClient, token: &HeaderValue) -> Result<VaultAnswer, VaultError> {
+async fn lookup(client: &VaultClient, token: &HeaderValue) -> Result<VaultResponse, VaultError> {
     client
         .call(VaultCall {
             name: "auth/token/lookup-self",
@@ -304,7 +304,7 @@ async fn post_login(
     Ok(Session { token, lifetime })
 }
 
-fn grant(answer: &VaultAnswer, call: &'static str) -> Result<Grant, VaultError> {
+fn grant(answer: &VaultResponse, call: &'static str) -> Result<Grant, VaultError> {
     let LoginBody { auth } = parse(&answer.body, call)?;
     // Some servers answer a wrong password with 200 and no token.
     auth.ok_or(VaultError::Malformed { call, line: 1, column: 1 })

@@ -10,13 +10,13 @@ use super::error::VaultError;
 use crate::{
     credentials::settings::VaultSettings,
     domain::Span,
-    outbound::{self, ClientError, Limits},
+    outbound::{self, CallLimits, ClientError},
     secret::SecretBuffer,
 };
 
-/// A healthy vault answers in milliseconds, and one that elects a leader within a few seconds. No
-/// answer that is used here comes near 1 MiB.
-const LIMITS: Limits = Limits { time: Duration::from_secs(5), body: 1024 * 1024 };
+/// A healthy vault responds in milliseconds, and one that elects a leader within a few seconds. No
+/// response that is used here comes near 1 MiB.
+const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(5), body: 1024 * 1024 };
 /// All but the unreserved characters (RFC 3986 §2.3) and the slashes of a path.
 const ESCAPED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -40,7 +40,7 @@ pub(super) struct VaultCall<'a> {
 }
 
 /// A success, or a refusal that the caller understands.
-pub(super) struct VaultAnswer {
+pub(super) struct VaultResponse {
     pub(super) status: StatusCode,
     pub(super) body: SecretBuffer,
 }
@@ -61,9 +61,9 @@ impl VaultClient {
         Ok(Self { http, address: address.to_string(), namespace })
     }
 
-    /// Calls the vault. Answers that say nothing about the call itself are errors: the vault is away,
-    /// sealed or busy, or points elsewhere.
-    pub(super) async fn call(&self, call: VaultCall<'_>) -> Result<VaultAnswer, VaultError> {
+    /// Calls the vault. A response that says nothing about the call itself is an error: the vault is
+    /// sealed or busy, or redirects.
+    pub(super) async fn call(&self, call: VaultCall<'_>) -> Result<VaultResponse, VaultError> {
         let name = call.name;
         let failed = |error| self.error(error, name);
         let answer = self.http.send(self.request(call)?).await.map_err(failed)?;
@@ -74,7 +74,7 @@ impl VaultClient {
         if status.is_server_error() || matches!(status.as_u16(), 429 | 472..=474) {
             return Err(VaultError::Unavailable { status });
         }
-        Ok(VaultAnswer { status, body: answer.body().await.map_err(failed)? })
+        Ok(VaultResponse { status, body: answer.body().await.map_err(failed)? })
     }
 
     fn error(&self, error: ClientError, call: &'static str) -> VaultError {

@@ -4,9 +4,8 @@ use std::{io, path::PathBuf};
 
 use http::StatusCode;
 
-use crate::credentials::settings::IncompleteVault;
 use crate::{
-    credentials::{set::ValueProblems, sources::reason::SourceFailure},
+    credentials::{set::ValueProblems, settings::IncompleteVault, sources::reason::SourceFailure},
     domain::Span,
     error::BoxError,
     outbound::TlsError,
@@ -78,7 +77,7 @@ pub enum VaultError {
         /// The vault.
         address: String,
     },
-    /// Nothing says where the vault is, or how to log in.
+    /// There is no address, or no login.
     #[error(transparent)]
     Incomplete(#[from] IncompleteVault),
     /// TLS cannot be set up.

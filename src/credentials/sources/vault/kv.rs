@@ -5,7 +5,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     auth::{Session, parse},
-    client::{VaultAnswer, VaultCall, VaultClient},
+    client::{VaultCall, VaultClient, VaultResponse},
     error::VaultError,
 };
 use crate::credentials::{
@@ -61,7 +61,7 @@ pub(super) async fn read(
     }
 }
 
-fn found(answer: &VaultAnswer, settings: &VaultSettings) -> Result<Secret, VaultError> {
+fn found(answer: &VaultResponse, settings: &VaultSettings) -> Result<Secret, VaultError> {
     match settings.kv_version {
         KvVersion::V1 => {
             let body: BodyV1 = parse(&answer.body, CALL)?;
@@ -79,7 +79,7 @@ fn found(answer: &VaultAnswer, settings: &VaultSettings) -> Result<Secret, Vault
 
 /// The meaning of a 404. For a deleted version the answer has a body, for an absent secret an empty list
 /// of errors, and for an absent mount a list with text.
-fn not_found(answer: &VaultAnswer, settings: &VaultSettings) -> VaultError {
+fn not_found(answer: &VaultResponse, settings: &VaultSettings) -> VaultError {
     let secret = name(settings);
     if parse::<BodyV2>(&answer.body, CALL).is_ok() {
         return VaultError::Deleted { secret };

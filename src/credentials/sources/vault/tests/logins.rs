@@ -157,8 +157,8 @@ async fn a_jwt_and_a_client_certificate_log_in() {
     assert_eq!(version(&VaultSource::new(settings.clone())).await, "1");
     let (_, text) = failure(&VaultSource::new(server.settings(auth))).await;
     assert!(text.starts_with("the vault refuses the certificate login"), "{text}");
-    // One that the vault does not know passes its handshake all the same. The right one, put in its
-    // place by whoever renews it, is found without a restart.
+    // The handshake accepts a certificate that the vault does not know. A file with the right one is
+    // read without a restart.
     let other = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
     fs::write(&certificate, other.cert.pem()).unwrap();
     fs::write(&private_key, other.signing_key.serialize_pem()).unwrap();
@@ -170,8 +170,8 @@ async fn a_jwt_and_a_client_certificate_log_in() {
     assert_eq!(version(&vault).await, "1");
 }
 
-/// A reviewer as the API server of a cluster has it: it says of every token that it belongs to
-/// the service account `gateway`.
+/// A token reviewer like that of a cluster's API server: every token belongs to the service account
+/// `gateway`.
 async fn reviewer() -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -221,7 +221,7 @@ async fn a_service_account_of_kubernetes_logs_in() {
         "bound_service_account_namespaces": "apps", "token_policies": "gateway",
         "audience": "" });
     server.post("auth/kubernetes/role/gateway", role).await;
-    // The token as a projected volume has it. The reviewer vouches for it, so anything signed does.
+    // The token of a projected volume. The reviewer accepts any signed token.
     let claims = json!({ "iss": "made-up", "sub": "system:serviceaccount:apps:gateway",
         "kubernetes.io": { "namespace": "apps",
             "serviceaccount": { "name": "gateway", "uid": "made-up" } } });

@@ -49,7 +49,7 @@ async fn a_secret_is_read_through_its_life() {
     assert_eq!(version(&vault).await, "2");
     server.post("secret/destroy/pigello", json!({ "versions": [2] })).await;
     assert_eq!(failure(&vault).await.0, SourceFailure::Withdrawn);
-    // Made anew, it counts from 1 again, and that is taken only on request.
+    // Created again, it counts from 1, and an older version is taken only on request.
     server.call(Method::DELETE, "secret/metadata/pigello", None).await;
     server.write("three").await;
     let (meaning, text) = failure(&vault).await;
@@ -118,7 +118,7 @@ async fn sealed_limited_hung_and_killed_are_told_and_survived() {
     time::timeout(Duration::from_secs(20), async {
         loop {
             match read(&vault).await {
-                // What an operator reads has the cause in it.
+                // The message for operators names the cause.
                 Err(error) if Chain(&error).to_string().contains("refused") => {
                     break;
                 }

@@ -63,7 +63,7 @@ impl Upstream {
     }
 }
 
-/// What became of the calls.
+/// The outcomes of the calls.
 #[derive(Debug, Default)]
 struct Tally {
     accepted: AtomicU64,

