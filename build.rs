@@ -13,7 +13,9 @@ fn main() {
     let commit = given(COMMIT).or_else(|| if profile == "release" { commit() } else { None });
     println!("cargo::rustc-env=BUILD_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=BUILD_TARGET={}", given("TARGET").unwrap_or_default());
-    println!("cargo::rustc-env=BUILD_FEATURES={}", given("CARGO_CFG_FEATURE").unwrap_or_default());
+    // A comma in a label's value would trip programs that split at commas.
+    let features = given("CARGO_CFG_FEATURE").unwrap_or_default().replace(',', " ");
+    println!("cargo::rustc-env=BUILD_FEATURES={features}");
     println!("cargo::rustc-env=BUILD_PROFILE={profile}");
     println!("cargo::rustc-env=BUILD_PGO={pgo}");
 }

@@ -1,8 +1,8 @@
-//! The one body type of the path.
+//! The body type of all stages.
 //!
-//! A body from memory costs no box, a body from the wire one only where it is wrapped. It is a type
-//! of its own and not an alias, because an alias of a boxed body over generic services is not
-//! `Send` "enough" for the compiler (rust-lang/rust#130596).
+//! A body in memory needs no box, and a body from a connection needs one only if a stage wraps it. It is
+//! not an alias of a boxed body, because the compiler does not see that an alias over generic services
+//! is `Send` (rust-lang/rust#130596).
 
 use std::{
     fmt,
@@ -17,15 +17,15 @@ use hyper::body::Incoming;
 
 use crate::error::BoxError;
 
-/// The largest body, in bytes, that is read whole before any of it is passed on: a request's so that a
-/// broken one never reaches Pigello in part, an answer's so that none is passed on before it was looked
-/// at. Larger ones are streamed.
+/// The largest body, in bytes, that is buffered whole before any of it is passed on. So an incomplete
+/// request never reaches Pigello in part, and a response is inspected before its caller gets any of it.
+/// Larger bodies are streamed.
 pub const SMALL_BODY: usize = 64 * 1024;
 
 /// A request's or a response's body.
-pub struct Body(Inner);
+pub struct Body(Content);
 
-enum Inner {
+enum Content {
     Empty,
     Full(Option<Bytes>),
     Incoming(Incoming),
@@ -35,13 +35,13 @@ enum Inner {
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self(Inner::Empty)
+        Self(Content::Empty)
     }
 
-    /// A body that is in memory.
+    /// A body in memory.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        if bytes.is_empty() { Self::empty() } else { Self(Inner::Full(Some(bytes))) }
+        if bytes.is_empty() { Self::empty() } else { Self(Content::Full(Some(bytes))) }
     }
 
     /// Any other body.
@@ -50,15 +50,15 @@ impl Body {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Inner::Boxed(Box::pin(body.map_err(Into::into))))
+        Self(Content::Boxed(Box::pin(body.map_err(Into::into))))
     }
 
     /// The whole body, if it is in memory.
     pub fn in_memory(&self) -> Option<Bytes> {
         match &self.0 {
-            Inner::Empty => Some(Bytes::new()),
-            Inner::Full(bytes) => bytes.clone(),
-            Inner::Incoming(_) | Inner::Boxed(_) => None,
+            Content::Empty => Some(Bytes::new()),
+            Content::Full(bytes) => bytes.clone(),
+            Content::Incoming(_) | Content::Boxed(_) => None,
         }
     }
 }
@@ -72,10 +72,10 @@ impl Default for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
-            Inner::Empty => "empty",
-            Inner::Full(_) => "in memory",
-            Inner::Incoming(_) => "from the wire",
-            Inner::Boxed(_) => "streamed",
+            Content::Empty => "empty",
+            Content::Full(_) => "in memory",
+            Content::Incoming(_) => "from a connection",
+            Content::Boxed(_) => "streamed",
         };
         write!(f, "Body({kind})")
     }
@@ -83,7 +83,7 @@ impl fmt::Debug for Body {
 
 impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self::empty() } else { Self(Inner::Incoming(incoming)) }
+        if incoming.is_end_stream() { Self::empty() } else { Self(Content::Incoming(incoming)) }
     }
 }
 
@@ -96,33 +96,33 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Inner::Empty => Poll::Ready(None),
-            Inner::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Inner::Incoming(body) => {
+            Content::Empty => Poll::Ready(None),
+            Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Incoming(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            Inner::Boxed(body) => body.as_mut().poll_frame(cx),
+            Content::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Empty => true,
-            Inner::Full(bytes) => bytes.is_none(),
-            Inner::Incoming(body) => body.is_end_stream(),
-            Inner::Boxed(body) => body.is_end_stream(),
+            Content::Empty => true,
+            Content::Full(bytes) => bytes.is_none(),
+            Content::Incoming(body) => body.is_end_stream(),
+            Content::Boxed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Inner::Empty => SizeHint::with_exact(0),
-            Inner::Full(bytes) => {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Inner::Incoming(body) => body.size_hint(),
-            Inner::Boxed(body) => body.size_hint(),
+            Content::Incoming(body) => body.size_hint(),
+            Content::Boxed(body) => body.size_hint(),
         }
     }
 }
@@ -137,7 +137,7 @@ pub fn hint_after(prefix: u64, rest: SizeHint) -> SizeHint {
     hint
 }
 
-/// Reads a whole body into memory, up to a limit. Trailers are dropped.
+/// Reads a whole body into memory, up to a limit in bytes. Trailers are dropped.
 pub async fn collect_limited<B>(body: B, limit: usize) -> Result<Bytes, CollectError>
 where
     B: HttpBody,
@@ -157,7 +157,7 @@ where
             return Err(CollectError::TooLarge);
         }
         let data = data.copy_to_bytes(length);
-        // Most bodies are one frame: those are handed on without a copy.
+        // Most bodies are one frame, which needs no copy.
         match first.take() {
             None if rest.is_empty() => first = Some(data),
             None => rest.extend_from_slice(&data),
@@ -177,7 +177,7 @@ pub enum CollectError {
     /// It is over the limit.
     #[error("the body is over the limit")]
     TooLarge,
-    /// It broke off.
+    /// It ended early.
     #[error("the body broke off")]
     Broken(#[source] BoxError),
 }

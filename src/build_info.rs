@@ -6,6 +6,7 @@ pub const BUILD: [(&str, &str); 6] = [
     // `unknown` in a development build, and where the source was no git checkout.
     ("commit", env!("BUILD_COMMIT")),
     ("target", env!("BUILD_TARGET")),
+    // Separated by spaces.
     ("features", env!("BUILD_FEATURES")),
     // cargo's: `debug` or `release`.
     ("profile", env!("BUILD_PROFILE")),

@@ -16,7 +16,7 @@ pub(super) struct Status {
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
     credentials: Vec<credentials::SetStatus>,
-    cache: cache::Stats,
+    cache: cache::CacheStats,
     audit: audit::TrailStats,
 }
 

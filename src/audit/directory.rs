@@ -51,13 +51,13 @@ impl TrailDirectory {
     }
 
     /// Creates an empty segment whose first line will be `first_seq`.
-    pub(super) fn create_segment(&self, first_seq: u64) -> io::Result<Segment> {
+    pub(super) fn create_segment(&self, first_seq: u64) -> io::Result<TrailSegment> {
         let begun = Timestamp::now();
         let name = format!("{PREFIX}{first_seq:020}-{}{PLAIN}", begun.strftime("%Y%m%dT%H%M%SZ"));
         let path = self.path.join(name);
         drop(private().create_new(true).open(&path)?);
         self.sync()?;
-        Ok(Segment { path, first_seq, begun, compressed: false })
+        Ok(TrailSegment { path, first_seq, begun, compressed: false })
     }
 
     /// Makes the names of the files durable.
@@ -75,7 +75,7 @@ impl TrailDirectory {
 
 /// One file of the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub struct TrailSegment {
     /// The path of the file.
     pub path: PathBuf,
     /// The `seq` of its first line, from its name.
@@ -86,7 +86,7 @@ pub struct Segment {
     pub compressed: bool,
 }
 
-impl Segment {
+impl TrailSegment {
     /// The files of a trail, in the order of writing.
     pub fn list(directory: &Path) -> io::Result<Vec<Self>> {
         let mut segments = Vec::new();

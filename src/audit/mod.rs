@@ -139,7 +139,7 @@ pub(crate) mod testing;
 
 pub use chain::{ChainFields, Hash, Tip};
 pub use checkpoint::Checkpoint;
-pub use directory::{Segment, TrailDirectoryError};
+pub use directory::{TrailDirectoryError, TrailSegment};
 pub use encode::SCHEMA;
 pub use export::ExportError;
 pub use handle::{Trail, TrailOpenError, TrailStats};

@@ -13,7 +13,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::directory::Segment;
+use super::directory::TrailSegment;
 
 /// Why a trail cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +27,9 @@ pub struct TrailReadError {
 }
 
 /// The files of a trail, in the order of writing.
-pub fn files(directory: &Path) -> Result<Vec<Segment>, TrailReadError> {
-    Segment::list(directory).map_err(|source| TrailReadError { path: directory.to_owned(), source })
+pub fn files(directory: &Path) -> Result<Vec<TrailSegment>, TrailReadError> {
+    TrailSegment::list(directory)
+        .map_err(|source| TrailReadError { path: directory.to_owned(), source })
 }
 
 /// The files that can hold calls that arrived from `since` to `until`.
@@ -39,7 +40,7 @@ pub fn files_between(
     directory: &Path,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
-) -> Result<Vec<Segment>, TrailReadError> {
+) -> Result<Vec<TrailSegment>, TrailReadError> {
     let files = files(directory)?;
     let ends: Vec<_> = files.iter().skip(1).map(|next| Some(next.begun)).chain([None]).collect();
     let plus = |time: Timestamp, by| time.checked_add(by).unwrap_or(Timestamp::MAX);
@@ -65,7 +66,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Opens the file at a position in its uncompressed text, also if the retention has compressed it in
     /// the meantime.
-    pub(super) fn open(file: &Segment, position: u64) -> Result<Self, TrailReadError> {
+    pub(super) fn open(file: &TrailSegment, position: u64) -> Result<Self, TrailReadError> {
         let opened = match Self::reader(file, position) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !file.compressed => {
                 Self::reader(&file.compressed(), position)
@@ -78,7 +79,7 @@ impl Lines {
         }
     }
 
-    fn reader(file: &Segment, position: u64) -> io::Result<Box<dyn BufRead + Send>> {
+    fn reader(file: &TrailSegment, position: u64) -> io::Result<Box<dyn BufRead + Send>> {
         let mut open = File::open(&file.path)?;
         if file.compressed {
             let decoder = zstd::Decoder::new(open)?;
@@ -122,7 +123,7 @@ impl fmt::Debug for Lines {
 #[derive(Debug)]
 pub enum ReadItem<'a> {
     /// The next file begins.
-    File(&'a Segment),
+    File(&'a TrailSegment),
     /// A complete line, without its newline.
     Line(&'a [u8]),
 }
@@ -130,7 +131,7 @@ pub enum ReadItem<'a> {
 /// Reads the files in order, and ends early when `visit` breaks. A thread reads and decompresses
 /// ahead.
 pub fn read_through<E: From<TrailReadError>>(
-    files: &[Segment],
+    files: &[TrailSegment],
     mut visit: impl FnMut(ReadItem<'_>) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
     thread::scope(|scope| {
@@ -167,14 +168,14 @@ pub fn read_through<E: From<TrailReadError>>(
 }
 
 enum Chunk<'a> {
-    File(&'a Segment),
+    File(&'a TrailSegment),
     Lines(Vec<u8>),
     Failed(TrailReadError),
 }
 
 /// Fails when the receiver has gone.
 fn send_file<'a>(
-    file: &'a Segment,
+    file: &'a TrailSegment,
     to: &SyncSender<Chunk<'a>>,
 ) -> Result<(), std::sync::mpsc::SendError<Chunk<'a>>> {
     to.send(Chunk::File(file))?;
@@ -206,7 +207,7 @@ const AHEAD: usize = 8;
 #[derive(Debug)]
 pub struct TrailFollower {
     directory: PathBuf,
-    current: Option<Segment>,
+    current: Option<TrailSegment>,
     position: u64,
 }
 

@@ -16,7 +16,7 @@ use jiff::SignedDuration;
 use super::{
     chain::{ChainFields, Hash, Tip},
     checkpoint,
-    directory::{Segment, TrailDirectory},
+    directory::{TrailDirectory, TrailSegment},
     line,
     read::{Lines, TrailReadError},
 };
@@ -26,7 +26,7 @@ use super::{
 pub(super) struct Recovered {
     pub(super) tip: Tip,
     /// The file to continue; `None` if a new one is needed.
-    pub(super) segment: Option<Segment>,
+    pub(super) segment: Option<TrailSegment>,
     pub(super) repair: Option<Repair>,
     /// The last checkpoint's line, if that line is missing.
     pub(super) cut_to: Option<u64>,
@@ -44,7 +44,7 @@ pub(super) enum Repair {
 /// Finds the end of the trail, and makes the last file end with a complete line.
 pub(super) fn recover(directory: &TrailDirectory) -> Result<Recovered, RecoverError> {
     let at = |path: PathBuf| move |source| RecoverError::Unreadable { path, source };
-    let segments = Segment::list(directory.path()).map_err(at(directory.path().to_owned()))?;
+    let segments = TrailSegment::list(directory.path()).map_err(at(directory.path().to_owned()))?;
     let checkpoint = checkpoint::latest(directory.path());
     let cut_to = |tip: Tip| checkpoint.map(|last| last.seq).filter(|seq| *seq > tip.seq);
     let Some((last, earlier)) = segments.split_last() else {
@@ -74,7 +74,7 @@ pub(super) fn recover(directory: &TrailDirectory) -> Result<Recovered, RecoverEr
 }
 
 /// The last line of a file that is complete.
-pub(super) fn tip_of_ended(segment: &Segment) -> Result<Tip, RecoverError> {
+pub(super) fn tip_of_ended(segment: &TrailSegment) -> Result<Tip, RecoverError> {
     let broken = || RecoverError::Broken { path: segment.path.clone() };
     if segment.compressed {
         let mut lines = Lines::open(segment, 0)?;
@@ -92,7 +92,7 @@ pub(super) fn tip_of_ended(segment: &Segment) -> Result<Tip, RecoverError> {
 }
 
 /// The end of the chain before the first line of a file, if the retention has deleted earlier files.
-fn tip_before(segment: &Segment) -> Result<Tip, RecoverError> {
+fn tip_before(segment: &TrailSegment) -> Result<Tip, RecoverError> {
     let mut lines = Lines::open(segment, 0)?;
     let fields = lines.next()?.and_then(ChainFields::read).filter(ChainFields::is_intact);
     fields
@@ -104,7 +104,7 @@ fn tip_before(segment: &Segment) -> Result<Tip, RecoverError> {
 ///
 /// A record can come before the intent of its call: a call that got a stale response may revalidate it
 /// in the background afterwards.
-fn calls_without_record(segments: &[Segment]) -> Result<Vec<String>, RecoverError> {
+fn calls_without_record(segments: &[TrailSegment]) -> Result<Vec<String>, RecoverError> {
     let recent = recent_segments(segments)?;
     let mut open: HashSet<String> = HashSet::new();
     for_each_line(recent, |line| {
@@ -130,7 +130,7 @@ fn calls_without_record(segments: &[Segment]) -> Result<Vec<String>, RecoverErro
 
 /// The files that can hold the intent of a call that was in progress at the end: the last two, and
 /// those before them within [`LONGEST_CALL`] and [`MAX_EARLIER_BYTES`].
-fn recent_segments(segments: &[Segment]) -> Result<&[Segment], RecoverError> {
+fn recent_segments(segments: &[TrailSegment]) -> Result<&[TrailSegment], RecoverError> {
     let (mut from, mut bytes) = (segments.len().saturating_sub(2), 0);
     while let Some(before) = from.checked_sub(1)
         && let (Some(earlier), Some(next), Some(last)) =
@@ -147,7 +147,10 @@ fn recent_segments(segments: &[Segment]) -> Result<&[Segment], RecoverError> {
     Ok(segments.get(from..).unwrap_or_default())
 }
 
-fn for_each_line(segments: &[Segment], mut visit: impl FnMut(&[u8])) -> Result<(), RecoverError> {
+fn for_each_line(
+    segments: &[TrailSegment],
+    mut visit: impl FnMut(&[u8]),
+) -> Result<(), RecoverError> {
     for segment in segments {
         let mut lines = Lines::open(segment, 0)?;
         while let Some(line) = lines.next()? {
@@ -181,7 +184,7 @@ enum ScanError {
 }
 
 impl ScanError {
-    fn in_file(self, segment: &Segment) -> RecoverError {
+    fn in_file(self, segment: &TrailSegment) -> RecoverError {
         match self {
             Self::Io(source) => RecoverError::Unreadable { path: segment.path.clone(), source },
             Self::Before(error) => error,

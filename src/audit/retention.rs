@@ -19,7 +19,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    directory::{Segment, private},
+    directory::{TrailSegment, private},
     encode::Removal,
     export::ExportProgress,
     recover,
@@ -108,8 +108,8 @@ fn run_once(
 }
 
 /// Every file with its successor. The last file is still being written.
-fn ended_segments(directory: &Path) -> io::Result<Vec<(Segment, Segment)>> {
-    let segments = Segment::list(directory)?;
+fn ended_segments(directory: &Path) -> io::Result<Vec<(TrailSegment, TrailSegment)>> {
+    let segments = TrailSegment::list(directory)?;
     let next: Vec<_> = segments.iter().skip(1).cloned().collect();
     Ok(segments.into_iter().zip(next).collect())
 }
@@ -130,7 +130,7 @@ fn compress_ended(
 }
 
 /// Removes the original only after the copy has been read back and compared.
-fn compress(segment: &Segment, stopped: &Receiver<()>) -> io::Result<()> {
+fn compress(segment: &TrailSegment, stopped: &Receiver<()>) -> io::Result<()> {
     let target = segment.compressed().path;
     let new = target.with_extension("zst.new");
     let mut original = File::open(&segment.path)?;
@@ -180,7 +180,7 @@ fn delete_old(
 ) -> io::Result<()> {
     let ended = ended_segments(directory)?;
     let mut total: u64 = 0;
-    for segment in Segment::list(directory)? {
+    for segment in TrailSegment::list(directory)? {
         total += segment.path.metadata()?.len();
     }
     let mut expired = Vec::new();
@@ -271,10 +271,10 @@ mod tests {
         trail(home.path()).close().unwrap();
         let before = check(home.path());
         run(home.path(), &RetentionRules { compress_after: Some(Duration::from_hours(1)), ..NONE });
-        assert!(Segment::list(home.path()).unwrap().iter().all(|segment| !segment.compressed));
+        assert!(TrailSegment::list(home.path()).unwrap().iter().all(|segment| !segment.compressed));
 
         run(home.path(), &RetentionRules { compress_after: Some(NOW), ..NONE });
-        let segments = Segment::list(home.path()).unwrap();
+        let segments = TrailSegment::list(home.path()).unwrap();
         let compressed: Vec<_> = segments.iter().map(|segment| segment.compressed).collect();
         let (last, ended) = compressed.split_last().unwrap();
         assert!(ended.len() >= 3 && ended.iter().all(|c| *c) && !last, "{compressed:?}");
@@ -286,18 +286,18 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
         assert_eq!(run(home.path(), &NONE), []);
-        let segments = Segment::list(home.path()).unwrap();
-        let size = |segments: &[Segment]| -> u64 {
+        let segments = TrailSegment::list(home.path()).unwrap();
+        let size = |segments: &[TrailSegment]| -> u64 {
             segments.iter().map(|segment| segment.path.metadata().unwrap().len()).sum()
         };
         let bound = size(&segments[2..]);
         let removals = run(home.path(), &RetentionRules { retain_bytes: Some(bound), ..NONE });
         let [removal] = removals[..] else { panic!("{removals:?}") };
         assert_eq!((removal.from, removal.to + 1), (1, segments[2].first_seq));
-        assert_eq!(Segment::list(home.path()).unwrap(), segments[2..]);
+        assert_eq!(TrailSegment::list(home.path()).unwrap(), segments[2..]);
 
         run(home.path(), &RetentionRules { retain_for: Some(NOW), ..NONE });
-        let left = Segment::list(home.path()).unwrap();
+        let left = TrailSegment::list(home.path()).unwrap();
         assert_eq!(left, segments[segments.len() - 1..], "the last file always stays");
     }
 
@@ -305,10 +305,10 @@ mod tests {
     fn nothing_is_deleted_without_an_announcement() {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
-        let before = Segment::list(home.path()).unwrap();
+        let before = TrailSegment::list(home.path()).unwrap();
         let (_sender, receiver) = channel();
         let rules = RetentionRules { retain_for: Some(NOW), ..NONE };
         run_once(home.path(), &rules, Timestamp::now(), &|_| false, &receiver);
-        assert_eq!(Segment::list(home.path()).unwrap(), before);
+        assert_eq!(TrailSegment::list(home.path()).unwrap(), before);
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::directory::{Segment, TrailDirectory, private, same_file};
+use super::directory::{TrailDirectory, TrailSegment, private, same_file};
 
 /// The disk, as the writer sees it. Tests have one that fails on demand.
 pub(super) trait Storage: Send + fmt::Debug {
@@ -43,7 +43,7 @@ pub(super) trait Syncable: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(super) struct FileStorage {
     directory: TrailDirectory,
-    segment: Segment,
+    segment: TrailSegment,
     file: Arc<SegmentFile>,
     length: u64,
     limit: u64,
@@ -54,7 +54,7 @@ pub(super) struct FileStorage {
 impl FileStorage {
     pub(super) fn open(
         directory: TrailDirectory,
-        segment: Segment,
+        segment: TrailSegment,
         limit: u64,
     ) -> io::Result<Self> {
         let file = SegmentFile::open(&segment)?;
@@ -71,7 +71,7 @@ impl FileStorage {
     }
 
     /// Makes a segment the current one and returns the old file.
-    fn switch_to(&mut self, segment: Segment) -> io::Result<Arc<SegmentFile>> {
+    fn switch_to(&mut self, segment: TrailSegment) -> io::Result<Arc<SegmentFile>> {
         let file = Arc::new(SegmentFile::open(&segment)?);
         self.length = 0;
         self.day = day_of(segment.begun);
@@ -172,7 +172,7 @@ struct SyncState {
 }
 
 impl SegmentFile {
-    fn open(segment: &Segment) -> io::Result<Self> {
+    fn open(segment: &TrailSegment) -> io::Result<Self> {
         let file = segment.append()?;
         let length = file.metadata()?.len();
         Ok(Self {
@@ -248,7 +248,7 @@ mod tests {
         files.append(b"1234567890").unwrap();
         assert!(files.rotate(3, now).is_some(), "full");
         let numbers: Vec<_> =
-            Segment::list(home.path()).unwrap().into_iter().map(|s| s.first_seq).collect();
+            TrailSegment::list(home.path()).unwrap().into_iter().map(|s| s.first_seq).collect();
         assert_eq!(numbers, [1, 2, 3]);
     }
 

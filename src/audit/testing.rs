@@ -1,4 +1,4 @@
-//! Records for the tests.
+//! Records and checks for tests.
 
 use std::{
     path::Path,
@@ -17,7 +17,7 @@ use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
 
 pub(super) const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
 
-/// A call that was forwarded; its query holds what must not be seen again.
+/// A forwarded call; its query holds a value that must not appear in the trail.
 pub(crate) fn record() -> Record {
     let target = format!("/accounts/users/customer/subtenant/{OBJECT}/?ssn=201701272394&_slim=1");
     Record {
@@ -50,12 +50,12 @@ pub(crate) fn record() -> Record {
     }
 }
 
-/// What a check with nothing but the directory finds.
+/// Checks the trail without outside evidence.
 pub(super) fn check(directory: &Path) -> VerifyReport {
     verify(directory, VerifyOptions::default(), |_| {}).unwrap()
 }
 
-/// Remembers the calls that it was shown.
+/// Remembers the observed calls.
 #[derive(Debug, Default)]
 pub(super) struct Seen(pub(super) Mutex<Vec<RequestId>>);
 

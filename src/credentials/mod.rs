@@ -22,7 +22,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use crate::{outbound::ClientCertificate, secret::Sighting};
+pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
 pub use manager::{CredentialManager, CredentialVerdict, Next, SetStatus, Unavailable};
 pub use rotation::{Lease, RefreshOutcome, SetState};
 pub use set::{

@@ -1,18 +1,18 @@
-//! Where a socket listens.
+//! The address of a listening socket.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 /// The address of a listener: `127.0.0.1:8080`, `[::1]:0` or `unix:/run/gateway.sock`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// A TCP address; port 0 takes a free one.
+    /// A TCP address. Port 0 takes a free port.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Whether only this host can reach it.
+    /// Whether only this host can connect to it.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
@@ -48,7 +48,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Neither `IP:port` nor `unix:`.

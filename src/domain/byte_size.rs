@@ -1,8 +1,8 @@
-//! Numbers of bytes as people write and read them: `64KiB`, `1MiB`.
+//! Sizes as text: `64KiB`, `1MiB`.
 
 use std::{fmt, str::FromStr};
 
-/// A number of bytes that prints the way the configuration writes it.
+/// A number of bytes that prints as the configuration writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
@@ -17,7 +17,7 @@ impl ByteSize {
         Self(count * 1024 * 1024)
     }
 
-    /// The number of bytes in memory: one that no address space holds becomes the largest.
+    /// The number as a `usize`, or the greatest one if it is too large.
     pub fn in_memory(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -27,7 +27,7 @@ impl FromStr for ByteSize {
     type Err = ByteSizeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A bare number is refused: nobody should have to guess its unit.
+        // A number without a unit is refused, because its unit would be a guess.
         match text.parse::<bytesize::ByteSize>() {
             Ok(size) if text.ends_with('B') && size.as_u64() < u64::MAX => Ok(Self(size.as_u64())),
             _ => Err(ByteSizeError),
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_read_what_they_print() {
+    fn a_printed_size_is_read_again() {
         for text in ["0B", "17B", "64KiB", "1MiB", "1536KiB", "2GiB", "3TiB"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }

@@ -1,4 +1,4 @@
-//! Who calls: a proved name, or nobody in particular.
+//! The caller of a request, by proof.
 
 use std::{
     fmt,
@@ -6,25 +6,24 @@ use std::{
     sync::Arc,
 };
 
-use super::{LabelValue, OperationPattern};
+use super::{label::LabelValue, pattern::OperationPattern};
 
-/// The caller of one request, as `identify` proved it.
-///
-/// A caller is proved, never claimed: no header makes one.
+/// The caller of one request, as the stage `identify` found it. Only the connection proves a caller; no
+/// header field does.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// The proof names an entry of `[[callers]]`, or the listener's own `caller`.
     Known {
-        /// The rule of `[[callers]]` with that name, if there is one.
+        /// The rule of `[[callers]]` with the name, if there is one.
         rule: Option<Arc<CallerRule>>,
         /// The name, as it appears in the audit trail and in metrics.
         name: LabelValue,
         /// How it was proved.
         proof: Proof,
     },
-    /// Nothing that the caller proved is named in the configuration.
+    /// The configuration names nothing that the connection proves.
     Unidentified {
-        /// What the connection itself shows.
+        /// The proof of the connection.
         proof: Proof,
     },
 }
@@ -38,7 +37,7 @@ impl Caller {
         }
     }
 
-    /// What proved the caller.
+    /// The proof.
     pub fn proof(&self) -> &Proof {
         match self {
             Self::Known { proof, .. } | Self::Unidentified { proof } => proof,
@@ -46,18 +45,18 @@ impl Caller {
     }
 }
 
-/// What stands behind a caller's name.
+/// The proof of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Whoever can reach this listener is this caller.
+    /// The listener: every client that reaches it is this caller.
     Listener,
-    /// The peer of a Unix socket, as the kernel names it.
+    /// The peer of a Unix socket, from the kernel.
     UnixPeer {
         /// Effective user id.
         uid: u32,
         /// Effective group id.
         gid: u32,
-        /// Process id, where the kernel tells.
+        /// Process id, if the kernel has it.
         pid: Option<i32>,
     },
     /// A name in a verified client certificate.
@@ -80,7 +79,7 @@ impl fmt::Display for Proof {
     }
 }
 
-/// One checked `[[callers]]` entry.
+/// A checked `[[callers]]` entry.
 #[derive(Debug)]
 pub struct CallerRule {
     /// The caller's name.
@@ -89,13 +88,13 @@ pub struct CallerRule {
     pub unix_uids: Vec<u32>,
     /// URI or DNS names in a verified client certificate that are this caller, matched exactly.
     pub tls_names: Vec<Arc<str>>,
-    /// What the caller may do.
+    /// The operations that the caller may use.
     pub allow: Vec<OperationPattern>,
-    /// How much of it.
+    /// The limits of the caller.
     pub limits: CallerLimits,
 }
 
-/// How much one caller may ask for; nothing is no limit.
+/// The limits of one caller. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallerLimits {
     /// Calls a second.
@@ -104,11 +103,11 @@ pub struct CallerLimits {
     pub concurrency: Option<NonZeroUsize>,
 }
 
-/// So many calls a second, after a burst.
+/// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In the long run.
+    /// Calls a second in the long run.
     pub per_second: NonZeroU32,
-    /// At once, after a pause.
+    /// Calls at once after a pause.
     pub burst: NonZeroU32,
 }

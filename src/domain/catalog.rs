@@ -1,12 +1,15 @@
-//! Every operation there is, found by method and canonical path.
+//! The catalog of operations, searched by method and canonical path.
 
 use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 
-use super::{Operation, builtin_operations, is_uuid};
+use super::{
+    operation::{Operation, builtin_operations},
+    uuid::is_uuid,
+};
 
-/// Every operation the gateway knows, matched by method and canonical path.
+/// All operations that the gateway knows.
 #[derive(Debug)]
 pub struct Catalog {
     operations: Vec<Arc<Operation>>,
@@ -14,7 +17,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The built-in operations and the configuration's own.
+    /// A catalog of the built-in operations and those of the configuration.
     pub fn new(own: impl IntoIterator<Item = Operation>) -> Result<Self, CatalogError> {
         let mut operations: Vec<Arc<Operation>> = Vec::new();
         let mut by_template: HashMap<Arc<str>, Vec<Arc<Operation>>> = HashMap::new();
@@ -47,7 +50,7 @@ impl Catalog {
         &self.operations
     }
 
-    /// The operation with that name.
+    /// The operation of a name.
     pub fn by_name(&self, name: &str) -> Option<&Arc<Operation>> {
         self.operations.iter().find(|operation| operation.name() == name)
     }
@@ -66,41 +69,35 @@ impl Catalog {
     }
 }
 
-/// What a method and a path are to the catalog.
+/// The result of a search by method and path.
 #[derive(Debug)]
 pub enum OperationMatch<'a> {
     /// This operation.
     Found(&'a Arc<Operation>),
-    /// The path is known, the method is not; these operations share the path.
+    /// The path belongs to these operations, which have other methods.
     OtherMethods(&'a [Arc<Operation>]),
-    /// No operation has this path.
+    /// The path belongs to no operation.
     Unknown,
 }
 
-/// Why an operation cannot be in the catalog.
+/// Why the catalog refuses an operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// The name has the wrong form.
-    #[error("an operation is named `entity.action`, in lower-case letters, digits and `_`")]
-    Name,
-    /// The path has the wrong form.
-    #[error("the path must begin with `/`; a variable segment is written `{{pk}}` and is a UUID")]
-    Template,
     /// Another operation has the name.
     #[error("there is an operation named `{0}` already")]
     NameTaken(Arc<str>),
     /// Another operation has the method and path.
     #[error("`{name}` has the same method and path as `{other}`")]
     PathTaken {
-        /// The operation that was to be added.
+        /// The refused operation.
         name: Arc<str>,
-        /// The one that is there.
+        /// The known operation.
         other: Arc<str>,
     },
-    /// The path cannot be told from another one's.
+    /// The router cannot tell the path from that of another operation.
     #[error("the path of `{name}` cannot be told from that of another operation")]
     PathConflict {
-        /// The operation that was to be added.
+        /// The refused operation.
         name: Arc<str>,
     },
 }
@@ -108,7 +105,7 @@ pub enum CatalogError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Action;
+    use crate::domain::operation::{Action, OperationError};
 
     const PK: &str = "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55/";
 
@@ -121,12 +118,12 @@ mod tests {
     }
 
     #[test]
-    fn there_are_63_operations() {
+    fn the_api_has_63_operations() {
         assert_eq!(builtin_operations().count(), 63);
     }
 
     #[test]
-    fn list_is_never_an_object() {
+    fn a_list_path_is_not_an_object() {
         let list = "/accounts/users/customer/subtenant/list/";
         assert_eq!(found(&Method::GET, list).as_deref(), Some("subtenant.list"));
         assert_eq!(found(&Method::POST, list).as_deref(), Some("subtenant.bulk_write"));
@@ -136,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_named_by_a_uuid() {
+    fn an_object_path_has_a_uuid() {
         for path in [
             "/accounts/users/customer/subtenant/7/",
             "/accounts/users/customer/subtenant/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e5g/",
@@ -150,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_path_with_another_method_is_told_apart() {
+    fn a_known_path_with_another_method_lists_its_operations() {
         let catalog = Catalog::new([]).unwrap();
         assert!(
             matches!(catalog.find(&Method::PUT, PK), OperationMatch::OtherMethods(known) if known.len() == 3)
@@ -175,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn own_operations_are_checked() {
+    fn configured_operations_are_checked() {
         let own = |name: &str, path: &str| Operation::new(name, Method::GET, path);
-        assert_eq!(own("Realestate.get", "/x/"), Err(CatalogError::Name));
-        assert_eq!(own("realestate.get", "x/"), Err(CatalogError::Template));
+        assert_eq!(own("Realestate.get", "/x/"), Err(OperationError::Name));
+        assert_eq!(own("realestate.get", "x/"), Err(OperationError::Template));
         let get = own("realestate.get", "/objects/structural/realestate/{pk}/").unwrap();
         assert!(Catalog::new([get.clone()]).is_ok());
         assert_eq!(

@@ -1,8 +1,8 @@
-//! Durations as people write and read them: `250ms`, `30s`, `10m`.
+//! Durations as text: `250ms`, `30s`, `10m`.
 
 use std::{fmt, ops::Deref, str::FromStr, time::Duration};
 
-/// A length of time that prints the way the configuration writes it.
+/// A duration that prints as the configuration writes it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
@@ -20,7 +20,7 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Only the units the configuration speaks, so that what is printed can be pasted back.
+        // Only units of the configuration, so that the text can be pasted into it.
         let millis = self.0.as_millis();
         match millis {
             0 => f.write_str("0s"),
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_prints() {
+    fn a_printed_duration_is_read_again() {
         for text in ["0s", "250ms", "30s", "10m", "1h", "1500ms"] {
             let span: Span = text.parse().unwrap();
             assert_eq!(span.to_string(), text);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_duration() {
+    fn other_texts_are_refused() {
         for text in ["", "30", "soon", "-3s", "3 parsecs"] {
             assert_eq!(text.parse::<Span>(), Err(SpanError), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! A name that metrics count calls by.
+//! Label values of metrics.
 
 use std::{
     cmp::Ordering,
@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 /// The name of a caller or an operation, with a small number for it.
 ///
-/// Equal names have equal numbers for the life of the process, also over a reload. So a time series is
-/// found by the number, without a look at the text.
+/// Equal names have equal numbers for the life of the process, also after a reload. So a time series is
+/// found by number, without a comparison of texts.
 #[derive(Clone)]
 pub struct LabelValue {
     id: u32,
@@ -27,7 +27,7 @@ impl LabelValue {
         self.id
     }
 
-    /// The name, shared.
+    /// The name as a shared text.
     pub fn shared(&self) -> &Arc<str> {
         &self.text
     }
@@ -89,7 +89,7 @@ impl fmt::Debug for LabelValue {
     }
 }
 
-/// The number of each name. Names come from the configuration, so there are few.
+/// The number of each name. There are few, because all names come from the configuration.
 static IDS: Mutex<BTreeMap<Arc<str>, u32>> = Mutex::new(BTreeMap::new());
 
 #[cfg(test)]

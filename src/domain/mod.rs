@@ -1,6 +1,6 @@
-//! What the gateway talks about: callers, operations, targets, identifiers.
+//! The values that all parts of the gateway share: callers, operations, targets, identifiers.
 //!
-//! Plain values with their invariants. Nothing here knows tokio or does I/O, so every stage of the
+//! Each type upholds its own invariants. Nothing here uses tokio or does I/O, so every stage of the
 //! path and every command may use it.
 
 mod address;
@@ -28,7 +28,7 @@ pub use catalog::{Catalog, CatalogError, OperationMatch};
 pub use duration::Span;
 pub use label::LabelValue;
 pub use names::{CredentialsName, ListenerName, ProfileName};
-pub use operation::{Action, Entity, Operation, builtin_operations};
+pub use operation::{Action, Entity, Operation, OperationError, builtin_operations};
 pub use origin::{Origin, OriginError};
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pattern::{OperationPattern, PatternError};

@@ -1,7 +1,7 @@
-//! Names that a configuration gives to its parts.
+//! The names that a configuration gives to its parts.
 //!
-//! They are cheap to clone (one shared allocation), printed in logs, metrics and the audit trail,
-//! and never hold anything a caller sent.
+//! A name is cheap to clone, appears in logs, metrics and the audit log, and never contains anything
+//! that a caller sent.
 
 use std::{fmt, sync::Arc};
 
@@ -15,12 +15,12 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the name as the configuration wrote it.
+            /// A name from the configuration.
             pub fn new(name: impl Into<Arc<str>>) -> Self {
                 Self(name.into())
             }
 
-            /// The name as text.
+            /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

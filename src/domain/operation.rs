@@ -1,14 +1,14 @@
-//! Operations: what a call does to Pigello, by name.
+//! Operations: the named calls of Pigello's API.
 //!
-//! The 63 operations of the Accounts API are built in (Pigello Core API reference, "Accounts");
-//! a configuration adds its own. A request belongs to an operation by its method and its canonical
-//! path alone, so what a policy matched is byte for byte what is sent.
+//! The 63 operations of the Accounts API are built in (Pigello Core API reference, "Accounts"). A
+//! configuration may add others. Only the method and the canonical path of a request decide its
+//! operation, so the target that a policy matched is byte for byte the target that is sent.
 
 use std::{fmt, sync::Arc};
 
 use http::Method;
 
-use super::{CatalogError, LabelValue};
+use super::label::LabelValue;
 
 /// A named operation: `subtenant.get` is `GET /accounts/users/customer/subtenant/{pk}/`.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,21 +21,21 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Makes an operation of the configuration.
+    /// An operation of the configuration.
     ///
-    /// `name` is `entity.action` in lower case, `template` an absolute path whose variable segments
-    /// are written `{pk}` (or another name in braces) and stand for a UUID.
-    pub fn new(name: &str, method: Method, template: &str) -> Result<Self, CatalogError> {
+    /// `name` is `entity.action` in lower case. `template` is an absolute path. A segment in braces, like
+    /// `{pk}`, matches a UUID.
+    pub fn new(name: &str, method: Method, template: &str) -> Result<Self, OperationError> {
         let word = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         };
         let dot = match name.split_once('.') {
             Some((entity, action)) if word(entity) && word(action) => entity.len(),
-            _ => return Err(CatalogError::Name),
+            _ => return Err(OperationError::Name),
         };
         if !template.starts_with('/') || template.contains(['*', '?', '#']) {
-            return Err(CatalogError::Template);
+            return Err(OperationError::Template);
         }
         Ok(Self {
             name: name.into(),
@@ -61,12 +61,12 @@ impl Operation {
         self.name.get(..self.dot).unwrap_or_default()
     }
 
-    /// The part behind the dot.
+    /// The part after the dot.
     pub fn action_name(&self) -> &str {
         self.name.get(self.dot + 1..).unwrap_or_default()
     }
 
-    /// The method; `HEAD` belongs to the `GET` operation.
+    /// The method. `HEAD` belongs to the `GET` operation.
     pub fn method(&self) -> &Method {
         &self.method
     }
@@ -76,13 +76,13 @@ impl Operation {
         &self.template
     }
 
-    /// The path of the entity itself, `/accounts/users/customer/subtenant/`, which every operation
-    /// on it shares. `None` where the path is no object, list or collection (an invitation).
+    /// The path that all operations on an entity share, like `/accounts/users/customer/subtenant/`.
+    /// `None` for an operation outside that path, like an invitation.
     pub fn collection(&self) -> Option<&str> {
         self.collection.as_deref()
     }
 
-    /// What the operation does, where its name says so.
+    /// The action, if the name has a known one.
     pub fn action(&self) -> Option<Action> {
         Action::from_name(self.action_name())
     }
@@ -92,8 +92,8 @@ impl Operation {
         self.action() == Some(Action::List) || self.template.ends_with("/list/")
     }
 
-    /// Whether this is about people whose whereabouts are legally shielded. Nothing about them may
-    /// be stored, whatever a rule says.
+    /// Whether the operation is about people with a protected identity. Their data is never stored,
+    /// whatever a cache rule covers.
     pub fn is_protected_identity(&self) -> bool {
         self.entity_name() == "protectedidentity"
     }
@@ -105,7 +105,7 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// `…/subtenant/{pk}/`, `…/subtenant/list/` and `…/subtenant/` all belong to `…/subtenant/`.
+/// The collection of `…/subtenant/{pk}/`, `…/subtenant/list/` and `…/subtenant/` is `…/subtenant/`.
 fn collection_of(template: &str) -> Option<Arc<str>> {
     let base = template.strip_suffix("list/").unwrap_or_else(|| {
         match template.strip_suffix("}/").and_then(|open| open.rsplit_once('{')) {
@@ -116,27 +116,27 @@ fn collection_of(template: &str) -> Option<Arc<str>> {
     (!base.contains('{') && !base.contains("/invite/")).then(|| base.into())
 }
 
-/// The seven things the Accounts API does with an entity.
+/// The seven actions of the Accounts API on an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Reads one object.
     Get,
     /// Reads many objects.
     List,
-    /// Makes one object.
+    /// Creates one object.
     Create,
     /// Changes one object.
     Update,
-    /// Removes one object.
+    /// Deletes one object.
     Delete,
-    /// Makes and changes many objects.
+    /// Creates and changes many objects.
     BulkWrite,
     /// Invites a person.
     Invite,
 }
 
 impl Action {
-    /// The action's name, the part of an operation's name behind the dot.
+    /// The name, as in an operation's name after the dot.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -179,12 +179,12 @@ pub struct Entity {
     pub name: &'static str,
     /// The sub-functionality, the path segment before the entity.
     pub area: &'static str,
-    /// Whether there is an invitation for it.
+    /// Whether a person can be invited as one.
     pub invite: bool,
 }
 
 impl Entity {
-    /// The ten, in the order of the reference.
+    /// All ten, in the order of the reference.
     pub const ALL: [Self; 10] = [
         Self::new("subtenantcontractconnection", "customer", false),
         Self::new("subtenanttenantconnection", "customer", false),
@@ -207,7 +207,7 @@ impl Entity {
         format!("/accounts/users/{}/{}/", self.area, self.name)
     }
 
-    /// `/accounts/users/auth/invite/customer/subtenant/`, where there is an invitation.
+    /// `/accounts/users/auth/invite/customer/subtenant/`, if there is an invitation.
     pub fn invite_path(&self) -> Option<String> {
         self.invite.then(|| format!("/accounts/users/auth/invite/{}/{}/", self.area, self.name))
     }
@@ -237,6 +237,17 @@ impl Entity {
             }
         })
     }
+}
+
+/// Why an operation of the configuration is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// The name has the wrong form.
+    #[error("an operation is named `entity.action`, in lower-case letters, digits and `_`")]
+    Name,
+    /// The path has the wrong form.
+    #[error("the path must begin with `/`; a variable segment is written `{{pk}}` and is a UUID")]
+    Template,
 }
 
 /// The 63 operations of the Accounts API.

@@ -1,4 +1,4 @@
-//! The upstream of a profile: scheme, host and port, and nothing else.
+//! The origin of a profile's upstream: scheme, host and port.
 
 use std::{fmt, str::FromStr};
 
@@ -7,9 +7,9 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use super::CanonicalTarget;
+use super::target::CanonicalTarget;
 
-/// Where a profile's calls go. Callers have no say in it.
+/// The destination of a profile's calls. Callers cannot change it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: Scheme,
@@ -18,17 +18,17 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Whether calls travel over TLS.
+    /// Whether calls use TLS.
     pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
 
-    /// The host: the name that TLS verifies. An IPv6 address is without its brackets.
+    /// The host, which is the name that TLS verifies. An IPv6 address has no brackets.
     pub fn host(&self) -> &str {
         self.authority.host().trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The port, the scheme's own if none is written.
+    /// The port, or the default of the scheme.
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
     }
@@ -38,7 +38,7 @@ impl Origin {
         &self.host_header
     }
 
-    /// Whether the host is an address of this machine, or `localhost`.
+    /// Whether the host is `localhost` or a loopback address.
     pub fn is_loopback(&self) -> bool {
         let host = self.host();
         host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
@@ -55,7 +55,7 @@ impl Origin {
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(target);
-        // All three parts are there and valid on their own, which is all the builder asks.
+        // The builder only requires all three parts, and each is valid.
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
@@ -101,7 +101,7 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// Why a text is no origin.
+/// Why a text is not an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
     /// Not a URL with scheme and host.
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_more_is_refused() {
+    fn other_parts_of_a_url_are_refused() {
         for (text, error) in [
             ("api.pigello.io", OriginError::NotAUrl),
             ("ftp://api.pigello.io", OriginError::Scheme),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_carried_byte_for_byte() {
+    fn a_target_is_kept_byte_for_byte() {
         let origin: Origin = "https://api.pigello.io".parse().unwrap();
         let target = CanonicalTarget::parse("/l/?category!=3&id__in!=a,b&&q=%2F".parse().unwrap());
         assert_eq!(

@@ -1,20 +1,20 @@
-//! Patterns over paths, for requests that match no operation.
+//! Path patterns, for requests that match no operation.
 
 use std::{fmt, str::FromStr};
 
 /// `/a/path` or `/a/prefix/*`.
 ///
-/// A pattern is compared with a canonical path byte for byte, so it has only one reading too.
+/// A pattern is compared byte for byte with a canonical path, so it has one reading only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathPattern {
-    /// This path and no other.
+    /// One path.
     Exactly(Box<str>),
-    /// Every path that begins so; kept with its last slash.
+    /// Every path with this prefix, which ends with a slash.
     Below(Box<str>),
 }
 
 impl PathPattern {
-    /// Whether the path is one of those the pattern stands for.
+    /// Whether the pattern matches a path.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exactly(exactly) => path == &**exactly,
@@ -50,7 +50,7 @@ impl fmt::Display for PathPattern {
     }
 }
 
-/// The text is not a pattern over paths.
+/// The text is not a path pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a path pattern; write `/a/path` or `/a/prefix/*`")]
 pub struct PathPatternError;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_select_what_they_say() {
+    fn a_pattern_matches_its_paths() {
         let below: PathPattern = "/docs/*".parse().unwrap();
         assert!(below.matches("/docs/") && below.matches("/docs/a/b"));
         assert!(!below.matches("/docs") && !below.matches("/docsx/a"));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_pattern() {
+    fn other_texts_are_refused() {
         for text in ["", "docs/*", "/docs*", "/a*/b", "/a/*/b", "/a?x", "/a b", "*"] {
             assert_eq!(text.parse::<PathPattern>(), Err(PathPatternError), "{text:?}");
         }

@@ -1,13 +1,13 @@
-//! Patterns over operation names, as `allow` lists and cache rules write them.
+//! Operation patterns, for `allow` lists and cache rules.
 
 use std::{fmt, str::FromStr};
 
-use super::Operation;
+use super::operation::Operation;
 
 /// `*`, `entity.*`, `*.action` or one operation's name.
 ///
-/// A pattern never matches a request that matched no operation: what has no name cannot be
-/// allowed by name, except by `*`, which the policy asks for separately.
+/// A pattern matches no request without an operation. For such a request the policy checks `*`
+/// separately.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum OperationPattern {
     /// `*`: every operation.
@@ -21,7 +21,7 @@ pub enum OperationPattern {
 }
 
 impl OperationPattern {
-    /// Whether the operation is one of those the pattern stands for.
+    /// Whether the pattern matches an operation.
     pub fn matches(&self, operation: &Operation) -> bool {
         match self {
             Self::Any => true,
@@ -64,7 +64,7 @@ impl fmt::Display for OperationPattern {
     }
 }
 
-/// The text is not a pattern over operations.
+/// The text is not an operation pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an operation pattern; write `*`, `entity.*`, `*.action` or `entity.action`")]
 pub struct PatternError;
@@ -75,7 +75,7 @@ mod tests {
     use crate::domain::builtin_operations;
 
     #[test]
-    fn patterns_select_what_they_say() {
+    fn a_pattern_matches_its_operations() {
         let operations: Vec<_> = builtin_operations().collect();
         let count = |text: &str| {
             let pattern: OperationPattern = text.parse().unwrap();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_pattern() {
+    fn other_texts_are_refused() {
         for text in ["", "subtenant", ".", "*.*", "sub*.get", "Subtenant.get", "a.b.c", "a b.get"] {
             assert_eq!(text.parse::<OperationPattern>(), Err(PatternError), "{text:?}");
         }

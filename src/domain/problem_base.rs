@@ -1,17 +1,16 @@
-//! What the `type` of a problem document begins with.
+//! The prefix of the `type` of problem documents.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// The beginning of a problem's `type` (RFC 9457 §3.1.1); the error's name follows.
+/// The prefix of a problem's `type` (RFC 9457 §3.1.1). The error's name follows it.
 ///
-/// Without a choice it is `urn:pigello-gateway:problem:`, which names an error for good and leads
-/// nowhere: a gateway does not know where its manual is published, and a link into its own network
-/// would mean something else to every caller. Where there is such a place, it stands here.
+/// The default, `urn:pigello-gateway:problem:`, identifies an error but is no link: a gateway does not
+/// know where its manual is published, and a link to itself would not work for every caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProblemBase(Option<Arc<str>>);
 
 impl ProblemBase {
-    /// The `type` of the error with that name.
+    /// The `type` of the error with a name.
     pub fn type_of(&self, name: &str) -> String {
         [self.as_str(), name].concat()
     }
@@ -46,7 +45,7 @@ impl fmt::Display for ProblemBase {
     }
 }
 
-/// The text is not what a link to an error can begin with.
+/// The text cannot be the prefix of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not what a link can begin with; write `https://docs.example.org/errors.html#`, with `/`, `#`, \
@@ -55,7 +54,7 @@ impl fmt::Display for ProblemBase {
 pub struct ProblemBaseError;
 
 const NAME_ONLY: &str = "urn:pigello-gateway:problem:";
-/// Longer than any address that people pass on.
+/// The greatest length in bytes, more than a usual URL has.
 const LONGEST: usize = 256;
 
 #[cfg(test)]

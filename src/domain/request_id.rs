@@ -1,4 +1,4 @@
-//! The identifiers of one call: ours always, and the W3C trace it belongs to.
+//! The identifiers of one call: its request identifier and its W3C trace context.
 
 use std::{
     fmt,
@@ -9,21 +9,20 @@ use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::hex;
 
-/// The gateway's identifier of one call: a UUID of version 7, so that it sorts by time.
+/// The gateway's identifier of one call: a UUID of version 7, which sorts by time.
 ///
-/// It is always the gateway's own; what a caller sends as `X-Request-Id` is not taken over,
-/// because two callers could send the same.
+/// The gateway does not use a caller's `X-Request-Id`, because two callers could send the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// A fresh identifier.
+    /// A new identifier.
     pub fn fresh() -> Self {
         Self::at(SystemTime::now())
     }
 
-    /// A fresh identifier of a call that came at that time. Those of one thread sort as they were made,
-    /// also within a millisecond; those of several threads are told apart by chance (RFC 9562 §6.2).
+    /// A new identifier of a call that arrived at that time. The identifiers of one thread sort in order,
+    /// also within a millisecond. Those of different threads differ by random bits (RFC 9562 §6.2).
     pub fn at(time: SystemTime) -> Self {
         thread_local! {
             static COUNTER: ContextV7 = const { ContextV7::new() };
@@ -52,7 +51,7 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// Where the call stands in a distributed trace (W3C Trace Context, `traceparent`).
+/// The position of the call in a distributed trace (W3C Trace Context, `traceparent`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace: u128,
@@ -64,8 +63,8 @@ pub struct TraceContext {
 impl TraceContext {
     /// Continues the caller's trace if `traceparent` is valid, or begins one.
     ///
-    /// A new trace takes its number from the request's identifier: its low 62 bits are random,
-    /// which is what the specification asks of the rightmost bytes.
+    /// A new trace identifier is the request identifier. Its low 62 bits are random, as the specification
+    /// requires of the rightmost bytes.
     pub fn continue_or_begin(traceparent: Option<&[u8]>, id: RequestId) -> Self {
         let (high, low) = id.0.as_u64_pair();
         let span = (high ^ low.rotate_left(32)).max(1);
@@ -75,7 +74,7 @@ impl TraceContext {
         }
     }
 
-    /// The trace's number: what `trace_id` in the audit trail holds, as 32 hexadecimal digits.
+    /// The trace identifier. The audit log has it as `trace_id`, in 32 hexadecimal digits.
     pub fn trace_id(&self) -> u128 {
         self.trace
     }
@@ -85,7 +84,7 @@ impl TraceContext {
         (self.parent != 0).then_some(self.parent)
     }
 
-    /// This call's own span.
+    /// The span of this call.
     pub fn span_id(&self) -> u64 {
         self.span
     }
@@ -105,8 +104,8 @@ impl TraceContext {
     }
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`, lower case, no all-zero parts (W3C Trace Context §3.2). A later
-/// version may carry more after the flags.
+/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case, without identifiers of zero (W3C Trace Context §3.2). A
+/// later version may have more after the flags.
 fn parse_traceparent(value: &[u8]) -> Option<(u128, u64, u8)> {
     let text = std::str::from_utf8(value).ok()?;
     let lower_hex =
@@ -150,9 +149,9 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_begin_with_the_time_and_sort_as_they_were_made() {
+    fn identifiers_begin_with_the_time_and_sort_in_order() {
         let time = UNIX_EPOCH + Duration::from_millis(0x0123_4567_89ab);
-        // On threads of their own: a counter that has seen a later time does not go back.
+        // On other threads, because a counter that has seen a later time does not go back.
         let made = move || (0..1000).map(|_| RequestId::at(time).to_string()).collect::<Vec<_>>();
         let [ids, others] = [made, made].map(|made| thread::spawn(made).join().unwrap());
         assert!(ids.iter().all(|id| id.starts_with("01234567-89ab-7")), "{}", ids[0]);
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_begins_a_new_trace() {
+    fn an_invalid_traceparent_begins_a_new_trace() {
         let nonsense: [&[u8]; 8] = [
             b"",
             b"00",

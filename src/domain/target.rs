@@ -1,8 +1,8 @@
-//! The request target in its one canonical reading.
+//! The canonical request target.
 //!
-//! What is matched is byte for byte what is sent ("policy path = wire path"). So a path that two
-//! servers could read differently is refused, not repaired: every bypass of a path rule began with
-//! a proxy that matched one reading and sent another.
+//! The path that the policy matches is byte for byte the path that is sent. A path that two servers
+//! could read differently is refused, not normalised: path rules are bypassed where a proxy matches one
+//! reading and sends another.
 
 use std::{fmt, ops::BitOr};
 
@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use percent_encoding::percent_decode_str;
 
-/// A path and query that have exactly one reading.
+/// A path and query with exactly one reading.
 ///
-/// The path begins with `/`, has only the characters of RFC 3986 §3.3 without `;`, no empty and no
-/// dot segments, and no percent-encoding of a character that needs none or that separates
-/// (`%2F`, `%5C`, `%2E`, `%3B`, `%25`, controls), or of bytes that are no UTF-8 (`%C0%AF` is a slash
-/// to a lenient decoder). The query is carried byte for byte.
+/// The path begins with `/` and has only the characters of RFC 3986 §3.3, without `;`. It has no empty
+/// segments and no dot segments. It does not percent-encode unreserved characters (`%2E`), separators
+/// (`%2F`, `%5C`, `%3B`, `%25`), control characters or invalid UTF-8 (some decoders read `%C0%AF` as a
+/// slash). The query is kept byte for byte.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalTarget(PathAndQuery);
 
@@ -31,42 +31,42 @@ impl CanonicalTarget {
         Ok(Self(target))
     }
 
-    /// The path, as it was received and will be sent.
+    /// The path, as received and sent.
     pub fn path(&self) -> &str {
         self.0.path()
     }
 
-    /// The query behind the `?`, as it was received and will be sent.
+    /// The query after the `?`, as received and sent.
     pub fn query(&self) -> Option<&str> {
         self.0.query()
     }
 
-    /// Path and query together, as on the wire.
+    /// Path and query, as received and sent.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Path and query in the form a URI is made of.
+    /// Path and query, for a URI.
     pub fn path_and_query(&self) -> &PathAndQuery {
         &self.0
     }
 
-    /// Moves it into memory of its own: it may be a part of a larger buffer.
+    /// Copies the target, which may be a slice of a larger buffer, into its own allocation.
     pub fn detach(&mut self) {
         let own = Bytes::copy_from_slice(self.0.as_str().as_bytes());
-        // What was a target is one.
+        // The bytes are a valid target.
         if let Ok(own) = PathAndQuery::from_maybe_shared(own) {
             self.0 = own;
         }
     }
 
-    /// The names of the query's parameters, in their order, each once. Never a value: filters and
-    /// searches put names, addresses and identity numbers there.
+    /// The names of the query's parameters, in order, each once. The values are left out, because they
+    /// have names, addresses and identity numbers.
     pub fn query_keys(&self) -> Vec<&str> {
         let mut keys: Vec<&str> = Vec::new();
         let pairs = self.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         for pair in pairs {
-            // Without `=` the whole text could be a value someone pasted, so only its place is told.
+            // Without `=` the whole text could be a value, so it has no name.
             let key = pair.split_once('=').map_or("(no name)", |(key, _)| key);
             if !keys.contains(&key) {
                 keys.push(key);
@@ -78,14 +78,14 @@ impl CanonicalTarget {
 
 impl fmt::Debug for CanonicalTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A query may hold personal data; a debug print ends in a log.
+        // A query may have personal data, and debug output ends in a log.
         write!(f, "{}{}", self.path(), if self.query().is_some() { "?…" } else { "" })
     }
 }
 
-/// Whether nothing about a path needs a second look, as with nearly every path: no byte but `pchar`
-/// and `/`, no empty segment and none that begins with a dot. Each byte is looked at without a way out
-/// in between, so that many are looked at at once.
+/// Whether a path is canonical at first sight, as nearly every path is: it has only `pchar` and `/`, no
+/// empty segment and no segment that begins with a dot. There is no early exit, so that the loop
+/// vectorises.
 fn is_plain(path: &[u8]) -> bool {
     let Some((b'/', rest)) = path.split_first() else { return false };
     let bytes = rest.iter().map(|byte| ODD.get(usize::from(*byte)).copied().unwrap_or(1));
@@ -94,8 +94,11 @@ fn is_plain(path: &[u8]) -> bool {
     (bytes.fold(0, BitOr::bitor) | segments.fold(0, BitOr::bitor)) == 0
 }
 
-/// 0 for `/` and what [`is_path_byte`] says, 1 for every other byte.
-#[expect(clippy::indexing_slicing, reason = "the compiler would say so")]
+/// 0 for `/` and the bytes of [`is_path_byte`], 1 for all others.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a constant is evaluated by the compiler, which checks the index"
+)]
 const ODD: [u8; 256] = {
     let mut odd = [1; 256];
     let mut byte = 0_u8;
@@ -108,13 +111,13 @@ const ODD: [u8; 256] = {
     odd
 };
 
-/// Finds out what is wrong with a path, if anything is.
+/// Checks a path, byte by byte.
 fn check_path(path: &str) -> Result<(), TargetError> {
     let Some(mut rest) = path.as_bytes().strip_prefix(b"/") else {
         return Err(TargetError::NotAbsolute);
     };
     let mut is_encoded = false;
-    // Of the segment so far.
+    // The bytes of the segment so far, and how many are dots.
     let (mut length, mut dots) = (0_usize, 0_usize);
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
@@ -169,7 +172,7 @@ fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
     match byte {
         b'/' | b'\\' | b'%' | b';' => Err(TargetError::EncodedSeparator),
         0..=0x1f | 0x7f => Err(TargetError::EncodedControl),
-        // RFC 3986 §6.2.2.2: these two spellings are one, so there are two ways to write the path.
+        // An unreserved character means the same with and without encoding (RFC 3986 §6.2.2.2).
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             Err(TargetError::EncodedUnreserved)
         }
@@ -177,7 +180,7 @@ fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
     }
 }
 
-/// A query is not matched against anything, so only what cannot stand on the wire is refused.
+/// No rule matches a query, so only bytes that a request line cannot have are refused.
 fn check_query(query: &str) -> Result<(), TargetError> {
     if query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         Ok(())
@@ -186,13 +189,13 @@ fn check_query(query: &str) -> Result<(), TargetError> {
     }
 }
 
-/// Why a target has no single reading.
+/// Why a target is not canonical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// `*`, or an authority.
+    /// `*` or an authority.
     #[error("the request target is not a path")]
     NotAbsolute,
-    /// A character that a path or a query may not hold.
+    /// A character that a path or a query may not have.
     #[error("the request target holds a character that RFC 3986 does not allow there")]
     Character,
     /// `%` without two hexadecimal digits.
@@ -201,13 +204,13 @@ pub enum TargetError {
     /// `%2F`, `%5C`, `%25`, `%3B`.
     #[error("the path holds an encoded separator (%2F, %5C, %25 or %3B)")]
     EncodedSeparator,
-    /// `%00` and its kin.
+    /// `%00` and the like.
     #[error("the path holds an encoded control character")]
     EncodedControl,
-    /// `%2E`, `%41`: an encoding that is not needed.
+    /// `%2E`, `%41`: an encoded unreserved character.
     #[error("the path encodes a character that must stand as it is")]
     EncodedUnreserved,
-    /// `%C0%AF`: bytes that are no UTF-8.
+    /// `%C0%AF`: invalid UTF-8.
     #[error("the path encodes bytes that are no UTF-8")]
     EncodedBytes,
     /// `;`.
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_two_readings_is_refused() {
+    fn a_path_with_two_readings_is_refused() {
         for (target, error) in [
             ("*", TargetError::NotAbsolute),
             ("/a/..%2fb/", TargetError::EncodedSeparator),
@@ -283,15 +286,15 @@ mod tests {
     }
 
     proptest! {
-        /// What passes at first sight would pass a second look.
+        /// A path that passes at first sight passes the full check.
         #[test]
-        fn plain_paths_are_right(path in "/([a-c/.;%\\\\#é]|%2[0-9f]){0,8}") {
+        fn plain_paths_pass_the_full_check(path in "/([a-c/.;%\\\\#é]|%2[0-9f]){0,8}") {
             prop_assert!(!is_plain(path.as_bytes()) || check_path(&path) == Ok(()), "{}", path);
         }
     }
 
     #[test]
-    fn every_byte_is_plain_or_is_not() {
+    fn each_byte_is_plain_or_not() {
         for byte in 0..=u8::MAX {
             let plain = is_plain(&[b'/', b'a', byte]);
             assert_eq!(plain, byte == b'/' || is_path_byte(byte), "{byte:#x}");
@@ -305,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn query_keys_are_names_only() {
+    fn query_keys_have_no_values() {
         let target = parse("/l/?ssn=199001012385&ssn__in!=a,b&&_page=1&ssn=x&canary").unwrap();
         assert_eq!(target.query_keys(), ["ssn", "ssn__in!", "_page", "(no name)"]);
         assert!(!format!("{target:?}").contains("199001012385"));

@@ -1,8 +1,7 @@
 //! Values that a configuration writes as text.
 //!
-//! A [`TextForm`] says once how such a value is written. The JSON schema, the check of a file and
-//! serde all use it, so they cannot disagree. No error quotes the text: it may be a secret in the
-//! wrong place.
+//! A [`TextForm`] defines the text of a type once, for the JSON schema, the check of a file and serde.
+//! No error quotes the text, which may be a secret in the wrong place.
 
 use std::{
     borrow::Cow, fmt::Display, marker::PhantomData, net::SocketAddr, path::PathBuf, str::FromStr,
@@ -12,24 +11,30 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
-    Address, ByteSize, CredentialsName, ListenerName, OperationPattern, Origin, PathPattern,
-    ProblemBase, ProfileName, Span,
+    address::Address,
+    byte_size::ByteSize,
+    duration::Span,
+    names::{CredentialsName, ListenerName, ProfileName},
+    origin::Origin,
+    path_pattern::PathPattern,
+    pattern::OperationPattern,
+    problem_base::ProblemBase,
 };
 
-/// How a value is written as text.
+/// The text of a type.
 pub trait TextForm {
-    /// The word for the form: the value of `x-kind` in the schema.
+    /// The name of the form, `x-kind` in the schema.
     const KIND: &'static str;
-    /// A text of this form, for a hint.
+    /// A valid text, for a hint.
     const EXAMPLE: &'static str;
     /// A regular expression, for editors that check a file with the schema.
     const PATTERN: Option<&'static str> = None;
 
-    /// Says what is wrong with a text, if anything. Never quotes the text.
+    /// Checks a text. The error never quotes it.
     fn check(text: &str) -> Result<(), String>;
 }
 
-/// The schema of a text whose type does not show its form: `#[schemars(with = "Text<PathBuf>")]`.
+/// A schema for a type with its text form elsewhere: `#[schemars(with = "Text<PathBuf>")]`.
 #[derive(Debug)]
 pub struct Text<T>(PhantomData<T>);
 
@@ -51,7 +56,7 @@ impl<T: TextForm> JsonSchema for Text<T> {
     }
 }
 
-/// The schema of these types is that of their text form.
+/// Gives types the schema of a text form.
 macro_rules! text_schema {
     ($($type:ty as $form:ty),+ $(,)?) => {$(
         impl JsonSchema for $type {
@@ -70,7 +75,7 @@ macro_rules! text_schema {
     )+};
 }
 
-/// Types that read what they print.
+/// Gives types that parse their `Display` text a text form, serde and a schema.
 macro_rules! text_forms {
     ($($type:ty { $kind:literal, $example:literal $(, $pattern:literal)? })+) => {$(
         impl TextForm for $type {
@@ -144,7 +149,7 @@ impl TextForm for Name {
     }
 }
 
-/// A file or a folder.
+/// The path of a file or a directory.
 impl TextForm for PathBuf {
     const KIND: &'static str = "path";
     const EXAMPLE: &'static str = "/path/to/file";

@@ -1,18 +1,18 @@
-//! The manual's page of errors: for every [`Kind`] what happened, why it matters and what to do.
+//! The manual's page of errors: what happened, why it matters and what to do, for every [`Kind`].
 //!
-//! It is the text behind a problem's `type`. The book and the admin listener's `/errors/…` both show
-//! it, so they cannot disagree with the code. A kind without an entry does not compile.
+//! The `type` of a problem links to this text. The book and the admin listener's `/errors/…` show it. A
+//! kind without an entry does not compile.
 
 use std::fmt::Write as _;
 
-use super::{Fault, Kind};
+use super::kind::{Fault, Kind};
 
-/// What the manual says of a kind. Plain sentences; keys, commands and fields stand in backticks.
+/// The manual's entry of a kind, in sentences with keys, commands and fields in backticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ManualEntry {
     /// What happened.
     pub meaning: &'static str,
-    /// Why it is not simply passed over.
+    /// Why the gateway does not ignore it.
     pub matters: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
@@ -21,10 +21,10 @@ pub struct Entry {
 macro_rules! manual {
     ($($kind:ident { $meaning:literal $matters:literal $remedy:literal })*) => {
         impl Kind {
-            /// What the manual says of it.
-            pub const fn manual(self) -> Entry {
+            /// The entry in the manual.
+            pub const fn manual(self) -> ManualEntry {
                 match self {
-                    $(Self::$kind => Entry { meaning: $meaning, matters: $matters, remedy: $remedy },)*
+                    $(Self::$kind => ManualEntry { meaning: $meaning, matters: $matters, remedy: $remedy },)*
                 }
             }
         }
@@ -33,18 +33,18 @@ macro_rules! manual {
 
 manual! {
     Malformed {
-        "The request breaks the rules of HTTP, or can be read in two ways. `detail` names the rule."
-        "Two servers that read one request differently can be made to answer one caller with another's data (request smuggling)."
+        "The request violates HTTP, or has two readings. `detail` names the rule."
+        "If two servers read one request differently, one caller can get another caller's data (request smuggling)."
         "Send it with an ordinary HTTP client, without hand-made `Content-Length`, `Transfer-Encoding` or `Host`. The connection is closed; open a new one."
     }
     TargetNotCanonical {
-        "The path can be read in more than one way: it has `..`, `//`, `;`, `\\`, or an encoded `/`, `.` or control character."
-        "What is matched against the policy has to be, byte for byte, what Pigello sees. A repaired path would be neither."
+        "The path has two readings: it contains `..`, `//`, `;`, `\\`, or an encoded `/`, `.` or control character."
+        "The path that the policy matches must be, byte for byte, the path that Pigello gets."
         "Build paths from the API's templates and put identifiers in as plain UUIDs. Encode values in the query, not in the path."
     }
     HostForbidden {
         "The `Host` is not one of the listener's names."
-        "A web page can point a name of its own at a loopback address (DNS rebinding); such requests carry that name."
+        "A web page can point its own name at a loopback address (DNS rebinding). Its requests have that name."
         "Call the gateway as `localhost`, `127.0.0.1` or by its own address. If callers use another name on purpose, add it to the listener's `allowed_hosts`."
     }
     CrossSite {
@@ -53,23 +53,23 @@ manual! {
         "Call from a program on the server side, not from a page. A program must not send `Origin` or `Sec-Fetch-Site: cross-site`."
     }
     Unidentified {
-        "The connection proved no name that a `[[callers]]` entry has, and only named callers are served."
-        "Nobody is allowed by omission: a forgotten entry must not open the API."
+        "No `[[callers]]` entry matches the connection, and only named callers are served."
+        "The default is to deny: a forgotten entry must not open the API."
         "Add a `[[callers]]` entry with the caller's `unix_uids` or `tls_names`, or give the listener a `caller`. `pigello-gateway check` prints who may call what."
     }
     CertificateRefused {
-        "The caller sent no client certificate, or one that the listener's `client_ca` does not vouch for, or that has expired."
-        "On a listener with mutual TLS the certificate is the caller's name."
+        "The caller sent no client certificate, or an expired one, or one that the listener's `client_ca` did not issue."
+        "On a listener with mutual TLS, the certificate proves the caller's name."
         "Look at the certificate's dates and issuer (`openssl x509 -noout -dates -issuer`), and at the listener's `client_ca`. The gateway's log names the reason."
     }
     NotAllowed {
         "The caller is known, and its `allow` does not list this operation."
-        "A caller that is taken over can do no more than its entry allows."
+        "A compromised caller can do no more than its entry allows."
         "If it should be allowed, add the operation to `allow` of the caller's `[[callers]]` entry and reload. `pigello-gateway explain --caller NAME METHOD PATH` names the deciding rule."
     }
     OperationUnknown {
-        "The method and path are none of the operations that the gateway knows."
-        "A permission is given by operation; what has no name cannot have been permitted."
+        "No operation that the gateway knows has this method and path."
+        "Permissions are given by operation, so a request without an operation has none."
         "Check method and path against the API; identifiers have to be UUIDs, and the last `/` counts. Operations beyond the Accounts API are added with `[[operations]]`."
     }
     MethodRefused {
@@ -78,79 +78,79 @@ manual! {
         "Use one of the methods in the answer's `Allow`."
     }
     VersionUnsupported {
-        "The request names a version of HTTP that the gateway does not speak."
-        "What follows cannot be read with certainty."
+        "The request has an HTTP version that the gateway does not support."
+        "The rest of the request has no certain meaning then."
         "Send HTTP/1.1, HTTP/1.0 or HTTP/2."
     }
     NotImplemented {
         "The request asks for an upgrade, or uses a transfer coding other than `chunked`."
-        "Behind an upgrade the gateway could no longer see, authorise or record anything."
+        "After an upgrade, the gateway could not see, authorise or record anything."
         "Send plain requests; Pigello's API needs no upgrade."
     }
     ExpectationFailed {
         "The request has an `Expect` other than `100-continue`."
-        "The caller relies on something that nobody here can promise."
+        "The gateway cannot meet the expectation."
         "Leave `Expect` out."
     }
     BodyTooLarge {
         "The request's body is larger than `limits.request_body`."
-        "Bodies take memory, and one caller must not take everybody's."
+        "Bodies take memory, and one caller must not take all of it."
         "Send less at a time, for example smaller bulk writes, or raise `limits.request_body`."
     }
     TargetTooLong {
-        "Path and query together are longer than the gateway takes."
+        "Path and query together are longer than the gateway accepts."
         "No query of the API needs as much, and servers disagree about what is too long."
         "Send fewer filters or identifiers in one request."
     }
     HeadersTooLarge {
         "The request has more header fields, or longer ones, than `limits.header_bytes` and `limits.header_count` allow."
-        "A head is held in memory before anyone is known."
+        "The header is in memory before the caller is known."
         "Find out which field grew (cookies and tracing baggage are the usual ones), or raise the limit."
     }
     BodyTimeout {
         "The caller stopped sending its body for longer than `timeouts.body_read`."
-        "A body that never ends would hold a place for ever."
+        "A body that never ends would count against `limits.in_flight` for ever."
         "Look for a caller that is stuck or a network that drops packets. Nothing was sent to Pigello if the body was small."
     }
     BodyBroken {
-        "The request's body broke off, or is not framed as it says."
-        "Half of a write must not be carried out."
-        "Send the call again; if it repeats, the client or something between it and the gateway cuts bodies."
+        "The request's body is incomplete or badly framed."
+        "Pigello must not carry out half of a write."
+        "Send the call again. If it fails again, the client or something between it and the gateway cuts bodies."
     }
     CallerGone {
         "The caller closed the connection before it had its answer."
-        "Pigello may have carried out the call all the same; the record says how far it came."
-        "Give the client a longer timeout than the gateway's `timeouts.request`. Before a write is sent again, read what is there."
+        "Pigello may have carried out the call. The audit record says how far it came."
+        "Give the client a longer timeout than the gateway's `timeouts.request`. Read the object before you repeat a write."
     }
     RateLimited {
-        "The caller is over the rate or the number of calls at a time that its `[[callers]]` entry gives it (`rate`, `concurrency`)."
-        "One caller in a loop must not use up what Pigello allows all of them."
+        "The caller is over the `rate` or `concurrency` of its `[[callers]]` entry."
+        "One caller in a loop must not use up the rate that Pigello allows all callers."
         "Wait as long as `Retry-After` says. If the caller needs more, raise `rate` or `concurrency`."
     }
     Overloaded {
-        "As many calls are under way as `limits.in_flight` allows."
-        "Refusing early keeps the calls that were taken fast."
-        "Try again after `Retry-After`. If it stays, look whether Pigello has become slow, then at `limits.in_flight`."
+        "The number of calls in flight is at `limits.in_flight`."
+        "An early refusal keeps the accepted calls fast."
+        "Try again after `Retry-After`. If it persists, check whether Pigello is slow, then raise `limits.in_flight`."
     }
     CredentialsUnavailable {
-        "There is no whole set of the seven values for this profile: the source is away, incomplete, expired, or Pigello refuses what it gave."
-        "A request goes out with all seven of one version or not at all."
-        "`/readyz` and the log name the source and what is missing; `pigello-gateway check --online` goes through it step by step. Calls work again by themselves once the source does."
+        "This profile has no complete set of the seven values: the source is unavailable or incomplete, the set has expired, or Pigello refuses it."
+        "A request is sent with all seven values of one version or not at all."
+        "`/readyz` and the log name the source and the missing values. `pigello-gateway check --online` tests each step. Calls work again when the source does."
     }
     AuditUnavailable {
         "The audit trail cannot be written, and `audit.on_failure` is `refuse`."
         "A call that leaves no record must not happen."
-        "Look at the disk under `audit.directory`: full, read-only, or not the gateway's. It is tried again twice a second; no restart is needed."
+        "Check the disk of `audit.directory`: it may be full, read-only or owned by another user. The gateway retries twice a second; no restart is needed."
     }
     Internal {
-        "The gateway met a defect of its own."
-        "The call was ended rather than served in a state that nobody understands."
+        "The gateway has a bug."
+        "Ending the call is safer than serving it in an unknown state."
         "Report it with the `request_id` and the log around it. Other calls are not affected."
     }
     UpstreamDns {
         "The host name of Pigello does not resolve."
         "Nothing was sent."
-        "Check the name in the profile's `upstream`, and the machine's resolver (`getent hosts NAME`). With `connect_to` an address can be set."
+        "Check the name in the profile's `upstream`, and the machine's resolver (`getent hosts NAME`). `connect_to` can set an address."
     }
     UpstreamRefused {
         "Pigello's address refused the connection."
@@ -158,79 +158,79 @@ manual! {
         "Check port and address in `upstream` and `connect_to`, and whether Pigello announces an outage."
     }
     UpstreamUnreachable {
-        "No route leads to Pigello's address, or the connection broke while it was opened."
+        "There is no route to Pigello's address, or the connection failed while it was opened."
         "Nothing was sent, so the call can be made again."
-        "Look at routes, firewalls and egress rules of the gateway's host. `pigello-gateway check --online` tries each step."
+        "Check routes, firewalls and egress rules of the gateway's host. `pigello-gateway check --online` tests each step."
     }
     UpstreamAddressRefused {
-        "Pigello's name resolves to an address that the gateway does not call: a loopback, private or link-local one."
-        "Whoever controls the name's resolution could have the secret sent to a machine inside."
-        "If Pigello is really reached over a private address, say so with the profile's `allow_private` or `connect_to`."
+        "Pigello's name resolves to a loopback, private or link-local address, which the gateway does not call."
+        "An attacker who controls the resolution of the name could have the secret sent to an internal machine."
+        "If Pigello has a private address in your network, set the profile's `allow_private` or `connect_to`."
     }
     UpstreamCertificate {
-        "Pigello's certificate is not valid for its name, has expired, or is issued by nobody who is trusted."
-        "The secret must not be sent to a server that cannot prove to be Pigello."
-        "Check the machine's clock first. Behind a proxy that opens TLS, set the profile's `ca_file` to its authority. `pigello-gateway check --online` names the reason and the dates."
+        "Pigello's certificate is not valid for its name, has expired, or has no trusted issuer."
+        "The secret must not be sent to a server that does not prove that it is Pigello."
+        "Check the machine's clock first. Behind a proxy that intercepts TLS, set the profile's `ca_file` to its authority. `pigello-gateway check --online` names the reason and the dates."
     }
     UpstreamTls {
-        "The TLS handshake with Pigello failed for another reason than the certificate."
-        "Nothing was sent: the secret leaves only over a finished handshake."
-        "See whether something between gateway and Pigello speaks no TLS 1.2 or 1.3. The log has the alert."
+        "The TLS handshake with Pigello failed, but not because of the certificate."
+        "Nothing was sent: the secret is only sent after the handshake."
+        "Check whether something between the gateway and Pigello does not support TLS 1.2 or 1.3. The log has the alert."
     }
     UpstreamClosed {
         "Pigello closed the connection without an answer."
-        "Whether it carried out the call is not known."
-        "Reads were tried again already. Before a write is sent again, read what is there."
+        "It is unknown whether Pigello carried out the call."
+        "The gateway has retried reads. Read the object before you repeat a write."
     }
     UpstreamIncomplete {
-        "Pigello's answer broke off before its end."
-        "Half an answer looks like a whole one to a lenient reader, so the connection is cut."
-        "Send reads again. Before a write is sent again, read what is there."
+        "Pigello's answer ended early."
+        "A lenient client could take half an answer for a whole one, so the gateway closes the connection."
+        "Repeat reads. Read the object before you repeat a write."
     }
     UpstreamProtocol {
-        "What came back is not HTTP that can be passed on."
-        "An answer that can be read in two ways could be taken for another caller's."
-        "See whether `upstream` leads to Pigello and not to something else on that port. The log names the rule."
+        "The answer is not valid HTTP."
+        "An answer with two readings could reach another caller."
+        "Check that `upstream` is Pigello and not another server on that port. The log names the rule."
     }
     UpstreamEchoedSecret {
-        "Pigello's answer held the client secret, plain or encoded, and was not passed on."
-        "A secret that reaches a caller, its log or its cache is no secret any more."
-        "Find out which request brings it back (the record has its path), tell Pigello, and rotate the secret if anyone else can have seen it."
+        "Pigello's answer contained the client secret, plain or encoded. The gateway did not pass it on."
+        "A secret in a caller, its log or its cache is not secret any more."
+        "Find the request that causes it (the audit record has its path), tell Pigello, and rotate the secret if anyone else may have seen it."
     }
     UpstreamConnectTimeout {
         "Resolving, connecting and the TLS handshake took longer than `timeouts.connect`."
         "Nothing was sent, so the call can be made again."
-        "Look at the network between gateway and Pigello; a firewall that drops packets shows like this."
+        "Check the network between the gateway and Pigello. A firewall that drops packets causes this."
     }
     UpstreamTimeout {
-        "The whole call, all attempts together, took longer than `timeouts.request`."
-        "Whether Pigello carried it out is not known."
-        "Before a write is sent again, read what is there. If such calls are slow by nature, raise `timeouts.request`."
+        "All attempts of the call together took longer than `timeouts.request`."
+        "It is unknown whether Pigello carried out the call."
+        "Read the object before you repeat a write. If such calls are always slow, raise `timeouts.request`."
     }
     UpstreamFirstByteTimeout {
         "The request was sent, and no answer began within `timeouts.first_byte`."
-        "Whether Pigello carried it out is not known."
-        "Before a write is sent again, read what is there. If Pigello is slow by nature here, raise `timeouts.first_byte`."
+        "It is unknown whether Pigello carried out the call."
+        "Read the object before you repeat a write. If such calls are always slow, raise `timeouts.first_byte`."
     }
     UpstreamStalled {
-        "Pigello's answer began, and its next piece did not come within `timeouts.upstream_read`."
-        "What has come is not the whole answer, so the connection is cut."
-        "Send reads again. If it repeats, look at the network, or raise `timeouts.upstream_read`."
+        "Pigello's answer began, and its next bytes did not come within `timeouts.upstream_read`."
+        "The answer is incomplete, so the gateway closes the connection."
+        "Repeat reads. If it fails again, check the network, or raise `timeouts.upstream_read`."
     }
     UpstreamSuspended {
-        "Pigello failed so often that it is left alone for a moment (the breaker is open)."
-        "Calls that would fail are answered at once, and Pigello gets room to recover."
-        "Wait as long as `Retry-After` says: one call at a time finds out whether it is back. The errors before this one say why it failed."
+        "The circuit breaker is open because Pigello failed repeatedly."
+        "Calls that would fail are refused at once, and Pigello can recover."
+        "Wait as long as `Retry-After` says. Then one call at a time tests whether Pigello works again. The earlier errors say why it failed."
     }
     UpstreamRateLimited {
-        "Pigello has said when it wants to be called again, and it is not yet time."
-        "Calling on would make the pause longer, for all callers."
+        "Pigello asked for a pause with `Retry-After`, and it is not over."
+        "More calls would make the pause longer for all callers."
         "Wait as long as `Retry-After` says. Fewer calls, a longer `ttl` in `[[cache.rules]]` or a `rate` for the busiest caller help."
     }
     OnlyIfCached {
-        "The caller asked for an answer from memory alone (`Cache-Control: only-if-cached`), and there is none."
-        "That is what the field asks for (RFC 9111 §5.2.1.7)."
-        "Leave the field out to have Pigello asked."
+        "The caller accepts only a stored response (`Cache-Control: only-if-cached`), and none can be used."
+        "The gateway must not ask Pigello then (RFC 9111 §5.2.1.7)."
+        "Remove the directive, so that the gateway asks Pigello."
     }
 }
 
@@ -238,9 +238,9 @@ manual! {
 pub fn errors_page() -> String {
     let mut page = String::from(
         "# Errors\n\n\
-         <!-- Made from src/error; `UPDATE_EXPECTED=1 cargo nextest run --test cli docs` writes it anew. -->\n\n\
-         What the gateway answers itself is a problem document (RFC 9457) with a `Proxy-Status` (RFC 9209),\n\
-         so that nobody takes it for Pigello's answer:\n\n\
+         <!-- Made from src/error; `UPDATE_EXPECTED=1 cargo nextest run --test cli docs` writes it. -->\n\n\
+         An error of the gateway is a problem document (RFC 9457) with a `Proxy-Status` (RFC 9209), so it\n\
+         cannot be mistaken for Pigello's answer:\n\n\
          ```json\n\
          {\n\
          \x20 \"type\": \"urn:pigello-gateway:problem:operation_not_allowed\",\n\
@@ -250,18 +250,17 @@ pub fn errors_page() -> String {
          \x20 \"request_id\": \"0190d1c2-9a4e-7cc3-8f00-1234567890ab\"\n\
          }\n\
          ```\n\n\
-         The last word of `type` is the error's name: it never changes its meaning, and it is the one that\n\
-         stands in the audit trail's `error`, in the metric `pigello_gateway_errors_total` and in the heading\n\
-         below. With `problems.base` in the configuration, `type` is a link to this page. Every gateway also has\n\
-         the page of its own version on the admin listener, under `/errors/NAME`. `detail` says what was the\n\
-         matter with this one call; the whole record is found with\n\
-         `pigello-gateway audit query --request-id REQUEST_ID`.\n",
+         The last word of `type` is the error's name. Its meaning never changes. It is also in the audit\n\
+         log's `error`, in the metric `pigello_gateway_errors_total` and in the headings below. With\n\
+         `problems.base` in the configuration, `type` is a link to this page. Each gateway also serves the page\n\
+         of its own version on the admin listener, under `/errors/NAME`. `detail` is about this one call.\n\
+         `pigello-gateway audit query --request-id REQUEST_ID` finds its audit record.\n",
     );
     for fault in Fault::ALL {
         // Writing to a string cannot fail.
         let _infallible = write!(page, "\n## {}\n", fault.heading());
         for kind in Kind::ALL.iter().filter(|kind| kind.fault() == fault) {
-            let Entry { meaning, matters, remedy } = kind.manual();
+            let ManualEntry { meaning, matters, remedy } = kind.manual();
             let _infallible = write!(
                 page,
                 "\n### {}\n\n\
@@ -286,7 +285,7 @@ mod tests {
     #[test]
     fn every_entry_is_whole_sentences_with_its_backticks_in_pairs() {
         for kind in Kind::ALL {
-            let Entry { meaning, matters, remedy } = kind.manual();
+            let ManualEntry { meaning, matters, remedy } = kind.manual();
             for text in [meaning, matters, remedy] {
                 assert!(text.ends_with('.'), "{kind:?}: {text}");
                 assert!(text.starts_with(|first: char| first.is_uppercase() || first == '`'));

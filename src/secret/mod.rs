@@ -1,8 +1,8 @@
-//! The only module that opens a secret.
+//! Secrets. Only this module reads their text.
 //!
-//! A [`SecretText`] cannot be printed, cloned, compared with `==` or serialised. It leaves this
-//! module only as a header value marked sensitive, as a keyed fingerprint, or, for the sealed store
-//! that has to write it down, through [`SecretText::expose_to`].
+//! A [`SecretText`] cannot be printed, cloned, compared with `==` or serialised. It leaves this module
+//! as a header value marked sensitive, as a keyed fingerprint or, for the sealed store that encrypts it,
+//! through [`SecretText::expose_to`].
 
 mod needles;
 
@@ -14,20 +14,20 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-pub use needles::{Needles, Sighting};
+pub use needles::{Needles, SecretMatch};
 
-/// One value of a credential set: never empty, printable ASCII, without spaces around it, so that
+/// One value of a credential set. It is not empty, has only printable ASCII and no spaces around it, so
 /// it is exactly one header value.
 pub struct SecretText(SecretString);
 
 impl SecretText {
-    /// The longest value taken; Pigello's are identifiers and one token.
+    /// The greatest length. Pigello's values are identifiers and one token.
     pub const MAX_BYTES: usize = 4096;
 
-    /// Takes a value as a file, a variable or a vault gave it.
+    /// Reads a value from a file, a variable or a vault.
     ///
-    /// One trailing line end is dropped, because editors and `echo` leave one; nothing else is
-    /// trimmed, because a space that was pasted along would be a different secret.
+    /// One line end is removed, because editors and `echo` add one. Nothing else is trimmed, because a
+    /// pasted space would make another secret.
     pub fn parse(raw: &[u8]) -> Result<Self, SecretTextError> {
         let text = raw.strip_suffix(b"\n").unwrap_or(raw);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -47,7 +47,7 @@ impl SecretText {
         Ok(Self(SecretString::from(text)))
     }
 
-    /// The value as a header value that no log prints and HPACK never indexes.
+    /// The header value, marked sensitive: logs do not print it, and HPACK does not index it.
     pub fn to_header_value(&self) -> Result<HeaderValue, SecretTextError> {
         let mut value =
             HeaderValue::from_str(self.open()).map_err(|_| SecretTextError::Character)?;
@@ -55,8 +55,8 @@ impl SecretText {
         Ok(value)
     }
 
-    /// A keyed digest: two hosts that use the same key can compare what they hold without showing
-    /// it. 12 hexadecimal digits of HMAC-SHA-256.
+    /// A keyed digest: the first 12 hexadecimal digits of HMAC-SHA-256. Two hosts with the same key can
+    /// compare their secrets by it.
     pub fn fingerprint(&self, key: &[u8]) -> Fingerprint {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let tag = hmac::sign(&key, self.open().as_bytes());
@@ -67,22 +67,22 @@ impl SecretText {
         Fingerprint(digest)
     }
 
-    /// Whether two secrets are the same, in a time that does not depend on where they differ.
+    /// Whether two secrets are equal, in constant time.
     pub fn same_as(&self, other: &Self) -> bool {
         self.open().as_bytes().ct_eq(other.open().as_bytes()).into()
     }
 
-    /// What to look for where the value must not appear.
+    /// The search for the value where it must not appear.
     pub fn needles(&self) -> Needles {
         Needles::of(self.open())
     }
 
-    /// Shows the value to a writer that must have it: the sealed store, which encrypts it.
+    /// Shows the value to the sealed store, which encrypts it.
     pub fn expose_to<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
         use_it(self.open())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the module that may")]
+    #[expect(clippy::disallowed_methods, reason = "only this module may")]
     fn open(&self) -> &str {
         self.0.expose_secret()
     }
@@ -94,16 +94,16 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// Shows a secret of another crate to a writer that must have it: the key file of a sealed store.
-#[expect(clippy::disallowed_methods, reason = "this is the module that may")]
+/// Shows a secret of another crate to the writer of a key file.
+#[expect(clippy::disallowed_methods, reason = "only this module may")]
 pub fn expose_to<T>(secret: &SecretString, use_it: impl FnOnce(&str) -> T) -> T {
     use_it(secret.expose_secret())
 }
 
-/// Bytes that hold a secret while they are read: wiped when dropped.
+/// A buffer for a secret while it is read. It is wiped when dropped.
 pub type SecretBuffer = Zeroizing<Vec<u8>>;
 
-/// A keyed digest of a secret, safe to print.
+/// A keyed digest of a secret. It may be printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 6]);
 
@@ -119,16 +119,16 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Why a text cannot be a credential value. Never quotes the text.
+/// Why a text is not a credential value. The message never quotes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretTextError {
-    /// Nothing there.
+    /// No text.
     #[error("is empty")]
     Empty,
     /// Over [`SecretText::MAX_BYTES`].
     #[error("is longer than 4096 bytes")]
     TooLong,
-    /// A space before or behind.
+    /// A space at the beginning or the end.
     #[error("begins or ends with a space")]
     OuterSpace,
     /// A line break, a control character, or anything outside ASCII.
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_end_is_dropped_and_nothing_else() {
+    fn one_line_end_is_removed_and_nothing_else() {
         let open = |raw: &[u8]| SecretText::parse(raw).map(|s| s.expose_to(str::to_owned));
         assert_eq!(open(b"made-up\n").as_deref(), Ok("made-up"));
         assert_eq!(open(b"made-up\r\n").as_deref(), Ok("made-up"));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_prints_it() {
+    fn a_secret_cannot_be_printed() {
         let secret = SecretText::parse(b"canary-made-up").unwrap();
         let header = secret.to_header_value().unwrap();
         assert!(header.is_sensitive());
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_compare_under_one_key() {
+    fn fingerprints_are_equal_under_one_key() {
         let (a, b) =
             (SecretText::parse(b"made-up").unwrap(), SecretText::parse(b"made-up").unwrap());
         assert_eq!(a.fingerprint(b"key"), b.fingerprint(b"key"));

@@ -1,9 +1,9 @@
-//! Finds a secret in what an upstream sends back.
+//! Searches a response for a secret.
 //!
-//! An error page repeats a request as it is, in JSON, in a link, in base64. Every such form of the
-//! secret is a needle. What is searched for are the first bytes of the needles, a few for each, in
-//! one pass; the rest is compared where they are found. So the copies that hold more than a few
-//! bytes of the secret are all here, and wiped when they are dropped.
+//! An error page may repeat a request verbatim, in JSON, in a link or in base64. Each of these forms of
+//! the secret is a needle. One pass searches for the first bytes of all needles; the rest is compared
+//! where they are found. So the searcher has only a few bytes of the secret, and all longer copies are
+//! here and wiped when dropped.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use aho_corasick::{AhoCorasick, Input, MatchKind};
 use base64::Engine as _;
 use zeroize::Zeroizing;
 
-/// The forms of one secret.
+/// The needles of one secret.
 pub struct Needles {
     starts: Option<AhoCorasick>,
     forms: Vec<Zeroizing<Vec<u8>>>,
@@ -19,20 +19,20 @@ pub struct Needles {
     shortest: usize,
 }
 
-/// What a text holds.
+/// The result of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sighting {
-    /// Nothing of the secret.
-    Nothing,
-    /// The secret.
-    Secret,
-    /// From there to its end the text could be the beginning of the secret.
+pub enum SecretMatch {
+    /// The text does not have the secret.
+    Absent,
+    /// The text has the secret.
+    Present,
+    /// From this position to its end, the text may be the beginning of the secret.
     Beginning(usize),
 }
 
 impl Needles {
-    /// The forms of a text. One that is shorter than [`Self::SHORTEST`] has none: it would be found
-    /// where it is not.
+    /// The needles of a secret. A secret shorter than [`Self::SHORTEST`] has none, because texts contain
+    /// short words by chance.
     pub(super) fn of(secret: &str) -> Self {
         let mut needles: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         let mut add = |needle: Vec<u8>| {
@@ -45,7 +45,7 @@ impl Needles {
             add(secret.as_bytes().to_vec());
             for skip in 0..3 {
                 let Some(aligned) = secret.as_bytes().get(skip..) else { continue };
-                // Only whole groups: the characters at the ends depend on what stands beside.
+                // Only whole groups, because the characters at the ends depend on the bytes beside them.
                 let groups = aligned.get(..aligned.len() / 3 * 3).unwrap_or_default();
                 add(base64::prelude::BASE64_STANDARD_NO_PAD.encode(groups).into_bytes());
                 add(base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(groups).into_bytes());
@@ -59,30 +59,30 @@ impl Needles {
         starts.sort_unstable();
         starts.dedup();
         let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&starts);
-        // A few patterns of a few bytes always make a searcher.
+        // The build of so few short patterns does not fail.
         let starts = searcher.ok().filter(|_| !starts.is_empty());
         let shortest = needles.iter().map(|needle| needle.len()).min().unwrap_or(usize::MAX);
         Self { starts, forms: needles, shortest }
     }
 
-    /// The shortest secret, and form of one, that is looked for.
+    /// The length of the shortest needle.
     pub const SHORTEST: usize = 8;
 
-    /// Looks at a text.
-    pub fn look(&self, text: &[u8]) -> Sighting {
+    /// Searches a text that may continue.
+    pub fn search(&self, text: &[u8]) -> SecretMatch {
         let mut beginning = None;
-        for at in self.sightings(text) {
+        for at in self.starts_in(text) {
             let rest = text.get(at..).unwrap_or_default();
             for needle in &self.forms {
                 if rest.starts_with(needle) {
-                    return Sighting::Secret;
+                    return SecretMatch::Present;
                 }
                 if needle.starts_with(rest) {
                     beginning.get_or_insert(at);
                 }
             }
         }
-        // What is shorter than a start was not looked at yet.
+        // The search misses an end that is shorter than a start.
         let last = text.len().saturating_sub(START - 1)..text.len();
         let beginning = beginning.or_else(|| {
             last.into_iter().find(|at| {
@@ -90,21 +90,21 @@ impl Needles {
                 self.forms.iter().any(|needle| needle.starts_with(rest))
             })
         });
-        beginning.map_or(Sighting::Nothing, Sighting::Beginning)
+        beginning.map_or(SecretMatch::Absent, SecretMatch::Beginning)
     }
 
-    /// Whether the secret is in a text that is whole.
+    /// Whether a complete text has the secret.
     pub fn are_in(&self, text: &[u8]) -> bool {
-        // Most header values are shorter than any needle.
+        // Most header values are shorter than all needles.
         text.len() >= self.shortest
-            && self.sightings(text).any(|at| {
+            && self.starts_in(text).any(|at| {
                 let rest = text.get(at..).unwrap_or_default();
                 self.forms.iter().any(|needle| rest.starts_with(needle))
             })
     }
 
-    /// Where a needle may begin.
-    fn sightings<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    /// The positions where a needle may begin.
+    fn starts_in<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
         let mut from = 0;
         std::iter::from_fn(move || {
             let found = self.starts.as_ref()?.find(Input::new(text).range(from..))?;
@@ -120,13 +120,13 @@ impl fmt::Debug for Needles {
     }
 }
 
-/// How a byte is written in some format.
+/// The text of a byte in some format.
 type Escape = fn(u8) -> Vec<u8>;
 
 const ESCAPES: [Escape; 10] = [
     |byte| percent(byte, is_unreserved(byte), false),
     |byte| percent(byte, is_unreserved(byte), true),
-    // Forms (x-www-form-urlencoded).
+    // application/x-www-form-urlencoded.
     |byte| if byte == b' ' { b"+".to_vec() } else { percent(byte, is_unreserved(byte), false) },
     |byte| percent(byte, false, false),
     |byte| percent(byte, false, true),
@@ -138,7 +138,7 @@ const ESCAPES: [Escape; 10] = [
         b'"' | b'\\' | b'/' => vec![b'\\', byte],
         _ => vec![byte],
     },
-    // What is safe inside HTML (Go's `encoding/json`, Django's `json_script`).
+    // JSON inside HTML (Go's `encoding/json`, Django's `json_script`).
     |byte| match byte {
         b'"' | b'\\' => vec![b'\\', byte],
         b'<' | b'>' | b'&' => format!("\\u00{byte:02x}").into_bytes(),
@@ -168,7 +168,7 @@ const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// So many bytes of a needle are searched for; more of them would be copies of the secret.
+/// The number of bytes of each needle in the searcher. More would be copies of the secret.
 const START: usize = 4;
 
 #[cfg(test)]
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_found_and_nothing_else() {
+    fn each_form_is_found_and_nothing_else() {
         let needles = Needles::of(SECRET);
         for form in forms() {
             assert!(needles.are_in(form.as_bytes()), "{form}");
@@ -211,28 +211,28 @@ mod tests {
         for text in ["", "made", "made-up", "made-up/secret+without", "made made made-up/secret"] {
             assert!(!needles.are_in(text.as_bytes()), "{text}");
         }
-        assert_eq!(needles.look(b"abc"), Sighting::Nothing);
-        assert_eq!(needles.look(b"abc made-up/se"), Sighting::Beginning(4));
-        assert_eq!(needles.look(b"abc m"), Sighting::Beginning(4));
+        assert_eq!(needles.search(b"abc"), SecretMatch::Absent);
+        assert_eq!(needles.search(b"abc made-up/se"), SecretMatch::Beginning(4));
+        assert_eq!(needles.search(b"abc m"), SecretMatch::Beginning(4));
         assert!(!format!("{needles:?}").contains("made"));
     }
 
     #[test]
-    fn a_short_secret_is_not_looked_for() {
+    fn a_short_secret_is_not_searched_for() {
         assert!(!Needles::of("short").are_in(b"a short text"));
     }
 
     proptest! {
-        /// Cut anywhere, the first part ends in a beginning or the second holds the secret.
+        /// The secret is found wherever the text is cut.
         #[test]
-        fn no_cut_hides_it(before in "[a-z ]{0,20}", cut in 0_usize..60, form in 0_usize..14) {
+        fn a_cut_does_not_hide_the_secret(before in "[a-z ]{0,20}", cut in 0_usize..60, form in 0_usize..14) {
             let needles = Needles::of(SECRET);
             let text = format!("{before}{}", forms()[form]);
             let (left, right) = text.as_bytes().split_at(cut.min(text.len()));
-            match needles.look(left) {
-                Sighting::Secret => {}
-                Sighting::Nothing => prop_assert!(needles.are_in(right)),
-                Sighting::Beginning(at) => {
+            match needles.search(left) {
+                SecretMatch::Present => {}
+                SecretMatch::Absent => prop_assert!(needles.are_in(right)),
+                SecretMatch::Beginning(at) => {
                     prop_assert!(needles.are_in(&[&left[at..], right].concat()));
                 }
             }

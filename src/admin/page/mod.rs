@@ -51,7 +51,7 @@ struct Facts<'a> {
     summary: Summary,
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::SetStatus>,
-    cache: cache::Stats,
+    cache: cache::CacheStats,
     trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,
     check: Check,

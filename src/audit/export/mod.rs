@@ -47,13 +47,13 @@ pub(super) struct ExportProgress {
 
 /// The exporter's thread, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct AuditExporter {
+pub(super) struct TrailExporter {
     #[expect(dead_code, reason = "its end is the signal")]
     end: watch::Sender<()>,
     progress: Arc<ExportProgress>,
 }
 
-impl AuditExporter {
+impl TrailExporter {
     pub(super) fn start(
         directory: &Path,
         collector: &Origin,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::audit::{
-    directory::Segment,
+    directory::TrailSegment,
     line,
     read::{self, Lines, TrailReadError},
 };
@@ -14,7 +14,7 @@ pub(super) struct BatchReader {
     directory: PathBuf,
     last_seq: u64,
     /// The file that is read, and the offset of the next line in its text.
-    current: Option<(Segment, u64)>,
+    current: Option<(TrailSegment, u64)>,
 }
 
 impl BatchReader {
@@ -60,7 +60,7 @@ impl BatchReader {
 
     fn read(
         &mut self,
-        file: &Segment,
+        file: &TrailSegment,
         position: u64,
         most: usize,
         stable: u64,
@@ -85,13 +85,13 @@ impl BatchReader {
     }
 
     /// The file with that line, or the first file if the line was deleted.
-    fn file_of(&self, seq: u64) -> Result<Option<Segment>, TrailReadError> {
+    fn file_of(&self, seq: u64) -> Result<Option<TrailSegment>, TrailReadError> {
         let files = read::files(&self.directory)?;
         let index = files.iter().rposition(|file| file.first_seq <= seq).unwrap_or(0);
         Ok(files.into_iter().nth(index))
     }
 
-    fn next_file(&self, file: &Segment) -> Result<Option<Segment>, TrailReadError> {
+    fn next_file(&self, file: &TrailSegment) -> Result<Option<TrailSegment>, TrailReadError> {
         let files = read::files(&self.directory)?;
         Ok(files.into_iter().find(|later| later.first_seq > file.first_seq))
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::{
-    audit::{Segment, Settings, Trail, testing::record},
+    audit::{Settings, Trail, TrailSegment, testing::record},
     body,
     domain::{ByteSize, Span},
 };
@@ -139,19 +139,19 @@ async fn old_files_stay_until_they_are_exported() {
         trail.submit_synced(record()).await.unwrap();
     }
     trail.close().unwrap();
-    let before = Segment::list(home.path()).unwrap();
+    let before = TrailSegment::list(home.path()).unwrap();
     assert!(before.len() >= 3);
 
     // The retention makes its first round at once, with everything old and nothing exported.
     let trail = Trail::open(&settings).unwrap();
     collector.until("it is asked again", |scene| scene.asked > 1).await;
     trail.close().unwrap();
-    assert!(Segment::list(home.path()).unwrap().starts_with(&before));
+    assert!(TrailSegment::list(home.path()).unwrap().starts_with(&before));
 
     fs::write(home.path().join("export.json"), "{\"seq\":1000}").unwrap();
     let _trail = Trail::open(&settings).unwrap();
     let gone = async {
-        while Segment::list(home.path()).unwrap().contains(&before[0]) {
+        while TrailSegment::list(home.path()).unwrap().contains(&before[0]) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -14,7 +14,7 @@ use super::{
     checkpoint::{self, Checkpoint, Publisher},
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
-    export::{AuditExporter, ExportError, ExportProgress},
+    export::{ExportError, ExportProgress, TrailExporter},
     keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
@@ -37,7 +37,7 @@ struct TrailInner {
     directory: PathBuf,
     writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
-    exporter: Mutex<Option<AuditExporter>>,
+    exporter: Mutex<Option<TrailExporter>>,
 }
 
 impl Trail {
@@ -106,7 +106,7 @@ impl Trail {
     ) -> Result<Option<Arc<ExportProgress>>, TrailOpenError> {
         let Some(collector) = &settings.export_to else { return Ok(None) };
         let queue = Arc::clone(&self.0.queue);
-        let exporter = AuditExporter::start(&settings.directory, collector, queue)?;
+        let exporter = TrailExporter::start(&settings.directory, collector, queue)?;
         let progress = Arc::clone(exporter.progress());
         *self.0.exporter.lock() = Some(exporter);
         Ok(Some(progress))

@@ -9,7 +9,7 @@ use parking_lot::Condvar;
 use super::*;
 use crate::{
     audit::{
-        Segment,
+        TrailSegment,
         storage::Syncable,
         testing::{Seen, check, record},
     },
@@ -22,7 +22,7 @@ fn open(directory: &Path) -> Trail {
 }
 
 fn lines(directory: &Path) -> Vec<serde_json::Value> {
-    Segment::list(directory)
+    TrailSegment::list(directory)
         .unwrap()
         .iter()
         .flat_map(|segment| {
@@ -36,7 +36,7 @@ fn kinds(directory: &Path) -> Vec<String> {
     lines(directory).iter().map(|line| line["kind"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits for something that another thread does, at most ten seconds.
+/// Waits up to ten seconds for another thread.
 fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !happened() {
@@ -117,7 +117,7 @@ fn a_trail_goes_on_where_it_stopped() {
 
 /// The only file of a trail, cut or added to as a crash would.
 fn damage(directory: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let [segment] = &Segment::list(directory).unwrap()[..] else { panic!("one file") };
+    let [segment] = &TrailSegment::list(directory).unwrap()[..] else { panic!("one file") };
     let mut bytes = fs::read(&segment.path).unwrap();
     change(&mut bytes);
     fs::write(&segment.path, bytes).unwrap();
@@ -129,12 +129,12 @@ fn a_trail_cut_off_at_any_byte_goes_on() {
     let trail = open(home.path());
     trail.submit(record());
     trail.close().unwrap();
-    let [segment] = &Segment::list(home.path()).unwrap()[..] else { panic!("one file") };
+    let [segment] = &TrailSegment::list(home.path()).unwrap()[..] else { panic!("one file") };
     let whole = fs::read(&segment.path).unwrap();
     let ends = memchr::memchr_iter(b'\n', &whole).flat_map(|end| [end, end + 1]);
     for length in (0..whole.len()).step_by(61).chain(ends).filter(|cut| *cut < whole.len()) {
         damage(home.path(), |bytes| *bytes = whole[..length].to_vec());
-        // A process that is cut off has not told of lines that are not there.
+        // A killed process has not published a checkpoint of unwritten lines.
         fs::remove_file(home.path().join("checkpoint.json")).unwrap();
         open(home.path()).close().unwrap();
         let report = check(home.path());
@@ -177,7 +177,7 @@ async fn a_call_that_lasted_for_many_files_is_unknown_after_a_crash() {
         trail.submit_synced(record()).await.unwrap();
     }
     trail.close().unwrap();
-    let files = Segment::list(home.path()).unwrap();
+    let files = TrailSegment::list(home.path()).unwrap();
     assert!(files.len() > 4);
     let end = &files.last().unwrap().path;
     let bytes = fs::read(end).unwrap();
@@ -231,12 +231,12 @@ fn a_damaged_end_is_set_aside_and_named() {
     let lines = lines(home.path());
     let aside = home.path().join(lines[4]["file"].as_str().unwrap());
     assert_eq!(fs::read(aside).unwrap(), [0; 4096]);
-    // A loss of power does this, but so does someone who spoils the end: a person must look.
+    // A power cut does this, but an attacker can too: a person must examine it.
     let [problem] = &check(home.path()).problems[..] else { panic!("one problem") };
     assert!(matches!(problem.kind, crate::audit::TrailProblemKind::Damaged { .. }));
 }
 
-/// A disk that can be told to be full, and to hold a sync back.
+/// A disk that can be made full or broken.
 #[derive(Clone, Debug, Default)]
 struct Disk(Arc<(Mutex<DiskState>, Condvar)>);
 
@@ -246,7 +246,7 @@ struct DiskState {
     room: Option<usize>,
     syncs: u32,
     sync_fails: bool,
-    /// Nothing can be written until the file is put on another disk, once there is one.
+    /// Writes fail until the file is restored on another disk.
     is_dead: bool,
     is_replaced: bool,
 }

@@ -10,7 +10,7 @@ use std::{ops::ControlFlow, path::Path};
 
 use super::{
     checkpoint::{self, Checkpoint},
-    directory::Segment,
+    directory::TrailSegment,
     keys::{KeyError, PUBLIC_KEY, PublicKey},
     read::{self, ReadItem, TrailReadError},
 };
@@ -30,7 +30,7 @@ pub struct VerifyOptions {
 pub fn verify(
     directory: &Path,
     options: VerifyOptions,
-    mut on_file: impl FnMut(&Segment),
+    mut on_file: impl FnMut(&TrailSegment),
 ) -> Result<VerifyReport, VerifyError> {
     let public_path = directory.join(PUBLIC_KEY);
     let key = match options.key {

@@ -34,7 +34,7 @@ impl Scene {
             }
         }
         trail.close().unwrap();
-        let files: Vec<_> = Segment::list(home.path())
+        let files: Vec<_> = TrailSegment::list(home.path())
             .unwrap()
             .into_iter()
             .map(|file| {
@@ -61,7 +61,7 @@ impl Scene {
         &mut self.files[file].1
     }
 
-    /// Where the calls of a file are.
+    /// The index of the nth call of a file.
     fn call_in(&self, file: usize, nth: usize) -> usize {
         let calls = self.files[file].1.iter().enumerate().filter(|(_, line)| is_call(line));
         calls.map(|(at, _)| at).nth(nth).unwrap()
@@ -71,7 +71,7 @@ impl Scene {
         fs::remove_file(self.home.path().join("checkpoint.json")).unwrap();
     }
 
-    /// Makes every hash from that line on fit again, as someone would who knows the format.
+    /// Computes all hashes from that line on again, as an attacker who knows the format would.
     fn rehash_from(&mut self, file: usize, line: usize) {
         let mut tip = None;
         for (f, (_, lines)) in self.files.iter_mut().enumerate() {
@@ -165,7 +165,7 @@ fn a_copied_record_is_named() {
 fn a_forged_record_is_named() {
     let mut scene = Scene::new();
     let at = scene.call_in(1, 0);
-    // Its own hash and its link to the record before are right.
+    // Its own hash and its `prev` are right.
     let mut forged = scene.lines(1)[at].split_once(",\"prev\"").unwrap().0.to_owned();
     forged = forged.replace("billing", "nobody");
     let fields = ChainFields::read(scene.lines(1)[at].as_bytes()).unwrap();
@@ -177,7 +177,7 @@ fn a_forged_record_is_named() {
     scene.lines(1).insert(at, forged.clone());
     assert_eq!(first(&scene.check()), Some((at as u64 + 2, K::Inserted)));
 
-    // In the place of the real one, it does not fit what follows.
+    // In the place of the original, it does not fit the next line.
     scene.lines(1).remove(at + 1);
     assert_eq!(first(&scene.check()), Some((at as u64 + 2, K::Replaced)));
 }
@@ -253,7 +253,7 @@ fn a_cut_tail_is_named_by_the_last_checkpoint() {
     scene.lines(end).truncate(kept);
     assert_eq!(first(&scene.check()).unwrap().1, K::CutTail { to: last });
 
-    // Whoever cuts may also remove the file beside the trail, but not what has left the host.
+    // An attacker can also remove `checkpoint.json`, but not the copies outside the host.
     let checkpoint = checkpoint::latest(scene.home.path()).unwrap();
     scene.forget_checkpoint_file();
     assert_eq!(scene.check().problems, []);
@@ -276,7 +276,7 @@ fn a_cut_tail_is_on_the_trail_itself_once_a_gateway_has_started() {
 
 #[test]
 fn a_trail_from_a_checkpoint_of_another_time_is_named() {
-    // The whole directory was put back to an earlier state, and the gateway went on from there.
+    // The directory was reset to an earlier state, and the gateway continued from there.
     let scene = Scene::new();
     let checkpoint = checkpoint::latest(scene.home.path()).unwrap();
     let mut scene = scene;
@@ -301,10 +301,10 @@ fn files_deleted_by_the_rules_are_no_problem() {
         compress_after: None,
         ..Settings::new(scene.home.path())
     };
-    let before = Segment::list(scene.home.path()).unwrap().len();
+    let before = TrailSegment::list(scene.home.path()).unwrap().len();
     let trail = Trail::open(&settings).unwrap();
     // The retention begins its first round at once.
-    while Segment::list(scene.home.path()).unwrap().len() == before {
+    while TrailSegment::list(scene.home.path()).unwrap().len() == before {
         std::thread::yield_now();
     }
     trail.close().unwrap();

@@ -9,7 +9,7 @@ use super::report::{TrailProblem, TrailProblemKind, VerifyReport};
 use crate::audit::{
     chain::{ChainFields, Hash},
     checkpoint::Checkpoint,
-    directory::Segment,
+    directory::TrailSegment,
     keys::PublicKey,
     line::{self, LineHead},
 };
@@ -60,7 +60,7 @@ impl Verifier {
         }
     }
 
-    pub(super) fn file(&mut self, segment: &Segment) {
+    pub(super) fn file(&mut self, segment: &TrailSegment) {
         self.report.files += 1;
         self.file.clone_from(&segment.path);
         self.line_number = 0;

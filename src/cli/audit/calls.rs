@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use super::{error::AuditError, filter::CallFilter, progress::ReadProgress};
+use super::{error::AuditError, filter::CallFilter, progress::ProgressLine};
 use crate::audit::{self, CallLine, ReadItem};
 
 /// Passes every matching call and its line to `visit`, until that breaks.
@@ -13,7 +13,7 @@ pub(super) fn for_each(
 ) -> Result<(), AuditError> {
     let (since, until) = filter.range();
     let files = audit::files_between(directory, since, until)?;
-    let mut progress = ReadProgress::over(&files);
+    let mut progress = ProgressLine::over(&files);
     let filter = filter.prepare(directory)?;
     audit::read_through(&files, |item| match item {
         ReadItem::File(file) => {

@@ -7,11 +7,11 @@ use std::{
 
 use bytesize::ByteSize;
 
-use crate::audit::Segment;
+use crate::audit::TrailSegment;
 
 /// Appears once the work has taken [`DELAY`], and disappears at its end.
 #[derive(Debug)]
-pub(super) struct ReadProgress {
+pub(super) struct ProgressLine {
     total: u64,
     done: u64,
     current: u64,
@@ -19,15 +19,15 @@ pub(super) struct ReadProgress {
     shown: bool,
 }
 
-impl ReadProgress {
-    pub(super) fn over(files: &[Segment]) -> Self {
+impl ProgressLine {
+    pub(super) fn over(files: &[TrailSegment]) -> Self {
         let total = files.iter().map(size).sum();
         let next = io::stderr().is_terminal().then(|| Instant::now() + DELAY);
         Self { total, done: 0, current: 0, next, shown: false }
     }
 
     /// The next file begins.
-    pub(super) fn file(&mut self, file: &Segment) {
+    pub(super) fn file(&mut self, file: &TrailSegment) {
         self.done += std::mem::replace(&mut self.current, size(file));
         if self.next.is_some_and(|next| next <= Instant::now()) {
             self.next = Some(Instant::now() + INTERVAL);
@@ -39,7 +39,7 @@ impl ReadProgress {
     }
 }
 
-impl Drop for ReadProgress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if self.shown {
             drop(write!(io::stderr(), "\r\x1b[K"));
@@ -47,7 +47,7 @@ impl Drop for ReadProgress {
     }
 }
 
-fn size(file: &Segment) -> u64 {
+fn size(file: &TrailSegment) -> u64 {
     file.path.metadata().map_or(0, |data| data.len())
 }
 

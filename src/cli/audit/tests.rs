@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    audit::{self, CacheResult, Outcome, Record, Segment, Settings, Trail},
+    audit::{self, CacheResult, Outcome, Record, Settings, Trail, TrailSegment},
     domain::{ListenerName, ProfileName, RequestId},
 };
 
@@ -146,7 +146,7 @@ fn verify_says_what_is_wrong_and_where() {
     assert_eq!(verdict.unwrap(), AuditExit::Success);
     assert!(out.contains("3 calls") && out.contains("ok"), "{out}");
 
-    let path = Segment::list(home.path()).unwrap().remove(0).path;
+    let path = TrailSegment::list(home.path()).unwrap().remove(0).path;
     let text = fs::read_to_string(&path).unwrap().replacen("\"status\":403", "\"status\":200", 1);
     fs::write(&path, text).unwrap();
     let (verdict, out) = run(home.path(), &["verify"]);
@@ -162,7 +162,7 @@ fn a_trail_is_held_against_what_was_kept_elsewhere() {
     fs::remove_file(home.path().join("checkpoint.json")).unwrap();
     let key = home.path().join("kept.pem");
     fs::copy(home.path().join(audit::PUBLIC_KEY), &key).unwrap();
-    let path = Segment::list(home.path()).unwrap().remove(0).path;
+    let path = TrailSegment::list(home.path()).unwrap().remove(0).path;
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.lines().take(3).collect::<Vec<_>>().join("\n") + "\n").unwrap();
 

@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-use super::{error::AuditError, location::TrailLocation, progress::ReadProgress};
+use super::{error::AuditError, location::TrailLocation, progress::ProgressLine};
 use crate::audit::{self, Checkpoint, PublicKey, VerifyOptions, VerifyReport};
 
 /// Checks the whole trail.
@@ -39,7 +39,7 @@ pub(super) fn run(
             .collect(),
         None => Vec::new(),
     };
-    let mut progress = ReadProgress::over(&audit::files(directory)?);
+    let mut progress = ProgressLine::over(&audit::files(directory)?);
     let report =
         audit::verify(directory, VerifyOptions { key, checkpoints }, |file| progress.file(file))?;
     drop(progress);

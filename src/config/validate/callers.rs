@@ -31,7 +31,7 @@ impl Checker<'_> {
                 Ok(_) => own.push(operation),
                 Err(error) => {
                     let key = match error {
-                        CatalogError::NameTaken(_) | CatalogError::Name => key.key("name"),
+                        CatalogError::NameTaken(_) => key.key("name"),
                         _ => key.key("path"),
                     };
                     let hint = "an operation is told by its method and path; \

@@ -23,23 +23,23 @@ pub(super) struct SingleFlight<K, T>(Flights<K, T>);
 type Flights<K, T> = Arc<Mutex<HashMap<K, watch::Receiver<Option<T>>>>>;
 
 /// The part of a call in a fetch.
-pub(super) enum Role<K: Eq + Hash, T> {
+pub(super) enum FlightRole<K: Eq + Hash, T> {
     /// It makes the fetch.
-    Lead(Leader<K, T>),
+    Lead(FlightLeader<K, T>),
     /// It waits for the fetch of another call.
-    Wait(Waiter<T>),
+    Wait(FlightWaiter<T>),
 }
 
 impl<K: Clone + Eq + Hash, T> SingleFlight<K, T> {
     /// Joins the fetch of a key, or begins it.
-    pub(super) fn join(&self, key: K) -> Role<K, T> {
+    pub(super) fn join(&self, key: K) -> FlightRole<K, T> {
         match self.0.lock().entry(key) {
-            Entry::Occupied(flight) => Role::Wait(Waiter(flight.get().clone())),
+            Entry::Occupied(flight) => FlightRole::Wait(FlightWaiter(flight.get().clone())),
             Entry::Vacant(vacant) => {
                 let (sender, outcome) = watch::channel(None);
                 let key = vacant.key().clone();
                 vacant.insert(outcome);
-                Role::Lead(Leader { flights: Arc::clone(&self.0), key, sender })
+                FlightRole::Lead(FlightLeader { flights: Arc::clone(&self.0), key, sender })
             }
         }
     }
@@ -56,13 +56,13 @@ impl<K, T> Default for SingleFlight<K, T> {
 }
 
 /// The obligation to tell the waiters. To drop it ends the flight.
-pub(super) struct Leader<K: Eq + Hash, T> {
+pub(super) struct FlightLeader<K: Eq + Hash, T> {
     flights: Flights<K, T>,
     key: K,
     sender: watch::Sender<Option<T>>,
 }
 
-impl<K: Eq + Hash, T> Leader<K, T> {
+impl<K: Eq + Hash, T> FlightLeader<K, T> {
     /// Tells the waiters how the fetch ended. A stored response must be in the store by now: a later
     /// call does not find the flight.
     pub(super) fn finish(self, outcome: T) {
@@ -70,16 +70,16 @@ impl<K: Eq + Hash, T> Leader<K, T> {
     }
 }
 
-impl<K: Eq + Hash, T> Drop for Leader<K, T> {
+impl<K: Eq + Hash, T> Drop for FlightLeader<K, T> {
     fn drop(&mut self) {
         self.flights.lock().remove(&self.key);
     }
 }
 
 /// Waits for the fetch of another call.
-pub(super) struct Waiter<T>(watch::Receiver<Option<T>>);
+pub(super) struct FlightWaiter<T>(watch::Receiver<Option<T>>);
 
-impl<T: Clone> Waiter<T> {
+impl<T: Clone> FlightWaiter<T> {
     /// How the fetch ended. `None` if there is no outcome in time.
     pub(super) async fn outcome(mut self, longest: Duration) -> Option<T> {
         let outcome = self.0.wait_for(Option::is_some);

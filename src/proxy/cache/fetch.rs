@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::{
-    coalesce::Leader,
+    coalesce::FlightLeader,
     handle::Cache,
     outcome::{CallResult, FetchOutcome, Reply, SharedError},
     policy::{
@@ -57,7 +57,7 @@ pub(super) struct FetchJob {
     /// Whether a generation of credentials is in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Tells the calls that wait for this fetch.
-    pub(super) leader: Option<Leader<(CacheKey, EpochStamp), FetchOutcome>>,
+    pub(super) leader: Option<FlightLeader<(CacheKey, EpochStamp), FetchOutcome>>,
     /// The stored response that needs validation.
     pub(super) previous: Option<Arc<StoredResponse>>,
     pub(super) reason: ForwardReason,

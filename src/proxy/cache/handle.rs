@@ -9,7 +9,7 @@ use super::{
     storage::{
         epochs::EpochStamp,
         key::CacheKey,
-        store::{ResponseStore, Stats},
+        store::{CacheStats, ResponseStore},
     },
 };
 use crate::domain::{Operation, ProfileName};
@@ -94,7 +94,7 @@ impl Cache {
     }
 
     /// The state of the cache.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> CacheStats {
         self.0.store.stats(self.0.settings.max_bytes.0, self.0.in_flight.count())
     }
 

@@ -7,7 +7,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::{
-    coalesce::{Role, Waiter},
+    coalesce::{FlightRole, FlightWaiter},
     fetch::{ClientRequest, FetchJob},
     handle::Cache,
     invalidate,
@@ -53,7 +53,7 @@ pub(super) enum Lookup {
     /// With the response that the job fetches.
     Fetch(Box<FetchJob>),
     /// With the outcome of another call's fetch. The job is for an outcome that does not suit.
-    Collapse(Box<FetchJob>, Waiter<FetchOutcome>),
+    Collapse(Box<FetchJob>, FlightWaiter<FetchOutcome>),
     /// With the upstream's response to a HEAD, which also freshens the stored response.
     FreshenByHead(Box<FetchJob>),
     /// With the upstream's response, which is not stored.
@@ -157,8 +157,8 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             return Lookup::Fetch(job);
         }
         match self.cache.in_flight().join(job.flight()) {
-            Role::Wait(waiter) => Lookup::Collapse(job, waiter),
-            Role::Lead(leader) => {
+            FlightRole::Wait(waiter) => Lookup::Collapse(job, waiter),
+            FlightRole::Lead(leader) => {
                 // The fetch before this one may have ended after the lookup.
                 let headers = &self.head.headers;
                 let selected = self.cache.store().select(&key, headers, false, self.now);
@@ -186,8 +186,8 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         }
         let mut job = Box::new(self.job(key, ForwardReason::Stale));
         match self.cache.in_flight().join(job.flight()) {
-            Role::Wait(_) => None,
-            Role::Lead(leader) => {
+            FlightRole::Wait(_) => None,
+            FlightRole::Lead(leader) => {
                 job.leader = Some(leader);
                 job.previous = Some(Arc::clone(stored));
                 job.request.context = None;

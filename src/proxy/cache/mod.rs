@@ -40,7 +40,7 @@ pub use handle::{Cache, SystemClock, WallClock};
 pub use partition::{CredentialGeneration, Partition};
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings};
-pub use storage::store::{OperationUsage, Stats};
+pub use storage::store::{CacheStats, OperationUsage};
 
 #[cfg(test)]
 mod tests;

@@ -36,15 +36,15 @@ pub(super) async fn record(
     // Most bodies have arrived with the head. They need no channel.
     let mut arrived = loop {
         match copy.read().now_or_never() {
-            Some(Progress::Data(_)) => {}
+            Some(CopyStep::Data(_)) => {}
             other => break other,
         }
     };
-    if let Some(Progress::Last(..) | Progress::End(_)) = arrived {
+    if let Some(CopyStep::Last(..) | CopyStep::End(_)) = arrived {
         let bytes = copy.take();
         finish(Some(bytes.clone()));
         let body = match arrived {
-            Some(Progress::Last(_, Some(trailers)) | Progress::End(Some(trailers))) => {
+            Some(CopyStep::Last(_, Some(trailers)) | CopyStep::End(Some(trailers))) => {
                 let trailers = std::future::ready(Some(Ok(trailers)));
                 Body::wrap(Full::new(bytes).with_trailers(trailers))
             }
@@ -58,11 +58,11 @@ pub(super) async fn record(
     let send = |item| drop(sender.send(item));
     let end = |trailers: Option<HeaderMap>| {
         if let Some(trailers) = trailers {
-            send(Item::Frame(Frame::trailers(trailers)));
+            send(BodyItem::Frame(Frame::trailers(trailers)));
         }
-        send(Item::End);
+        send(BodyItem::End);
     };
-    send(Item::Frame(Frame::data(Bytes::copy_from_slice(&copy.bytes))));
+    send(BodyItem::Frame(Frame::data(Bytes::copy_from_slice(&copy.bytes))));
     let body = Body::wrap(Streamed { items, rest: None, left: hint.exact() });
     drop(reply.send(Ok(Response::from_parts(parts, body))));
     loop {
@@ -71,24 +71,24 @@ pub(super) async fn record(
             None => copy.read().await,
         };
         match progress {
-            Progress::Data(data) => send(Item::Frame(Frame::data(data))),
-            Progress::Last(data, trailers) => {
+            CopyStep::Data(data) => send(BodyItem::Frame(Frame::data(data))),
+            CopyStep::Last(data, trailers) => {
                 finish(Some(copy.take()));
-                send(Item::Frame(Frame::data(data)));
+                send(BodyItem::Frame(Frame::data(data)));
                 return end(trailers);
             }
-            Progress::End(trailers) => {
+            CopyStep::End(trailers) => {
                 finish(Some(copy.take()));
                 return end(trailers);
             }
-            Progress::TooLarge(data) => {
+            CopyStep::TooLarge(data) => {
                 finish(None);
-                send(Item::Frame(Frame::data(data)));
-                return send(Item::Rest(copy.body));
+                send(BodyItem::Frame(Frame::data(data)));
+                return send(BodyItem::Rest(copy.body));
             }
-            Progress::Failed(error) => {
+            CopyStep::Failed(error) => {
                 finish(None);
-                return send(Item::Failed(error));
+                return send(BodyItem::Failed(error));
             }
         }
     }
@@ -102,7 +102,7 @@ struct BodyCopy {
     expected: Option<u64>,
 }
 
-enum Progress {
+enum CopyStep {
     /// These bytes, and more will come.
     Data(Bytes),
     /// These bytes, the last ones.
@@ -121,28 +121,28 @@ impl BodyCopy {
         Self { bytes: BytesMut::with_capacity(length.min(limit)), body, limit, expected }
     }
 
-    async fn read(&mut self) -> Progress {
+    async fn read(&mut self) -> CopyStep {
         let data = match self.body.frame().await {
-            None => return Progress::End(None),
-            Some(Err(error)) => return Progress::Failed(error),
+            None => return CopyStep::End(None),
+            Some(Err(error)) => return CopyStep::Failed(error),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => data,
-                Err(frame) => return Progress::End(frame.into_trailers().ok()),
+                Err(frame) => return CopyStep::End(frame.into_trailers().ok()),
             },
         };
         if self.bytes.len() + data.len() > self.limit {
-            return Progress::TooLarge(data);
+            return CopyStep::TooLarge(data);
         }
         self.bytes.extend_from_slice(&data);
         if self.body.is_end_stream() {
-            return Progress::Last(data, None);
+            return CopyStep::Last(data, None);
         }
         if self.expected != Some(self.bytes.len() as u64) {
-            return Progress::Data(data);
+            return CopyStep::Data(data);
         }
         // All announced bytes have come. Only the end is missing, which may have trailers.
         let end = self.body.frame().await.and_then(Result::ok);
-        Progress::Last(data, end.and_then(|frame| frame.into_trailers().ok()))
+        CopyStep::Last(data, end.and_then(|frame| frame.into_trailers().ok()))
     }
 
     /// The whole body, without spare capacity.
@@ -156,7 +156,7 @@ impl BodyCopy {
     }
 }
 
-enum Item {
+enum BodyItem {
     Frame(Frame<Bytes>),
     /// The body itself. The caller reads it from here on.
     Rest(Body),
@@ -166,7 +166,7 @@ enum Item {
 
 /// The caller's end of a body that is being recorded.
 struct Streamed {
-    items: mpsc::UnboundedReceiver<Item>,
+    items: mpsc::UnboundedReceiver<BodyItem>,
     rest: Option<Body>,
     /// The number of bytes to come, if it is known.
     left: Option<u64>,
@@ -186,11 +186,11 @@ impl HttpBody for Streamed {
             }
             match ready!(self.items.poll_recv(cx)) {
                 // An empty frame carries nothing.
-                Some(Item::Frame(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                Some(Item::Frame(frame)) => break Some(Ok(frame)),
-                Some(Item::Rest(body)) => self.rest = Some(body),
-                Some(Item::End) => break None,
-                Some(Item::Failed(error)) => break Some(Err(error)),
+                Some(BodyItem::Frame(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Some(BodyItem::Frame(frame)) => break Some(Ok(frame)),
+                Some(BodyItem::Rest(body)) => self.rest = Some(body),
+                Some(BodyItem::End) => break None,
+                Some(BodyItem::Failed(error)) => break Some(Err(error)),
                 None => break Some(Err(lost().into())),
             }
         };

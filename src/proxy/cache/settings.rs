@@ -1,4 +1,4 @@
-//! `[cache]`: what may be cached, and for how long; and the rule for one request.
+//! `[cache]`: the settings of the cache, and the rule for a request.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -44,14 +44,14 @@ impl Default for Settings {
     }
 }
 
-/// One rule of the cache.
+/// A rule of the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "CacheRule")]
 pub struct Rule {
-    /// Operations the rule is for. Only reads are stored, and `protectedidentity` never is.
+    /// The operations under the rule. Only reads are stored, and `protectedidentity` never.
     pub operations: Vec<OperationPattern>,
-    /// Paths the rule is for, of requests that match no operation: `/a/path` or `/a/prefix/*`.
+    /// The paths under the rule, for requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
     /// How long a response is fresh that does not say so itself.
     pub ttl: Span,
@@ -59,7 +59,7 @@ pub struct Rule {
     pub stale_while_revalidate: Span,
     /// How much longer a stale response is served while Pigello fails (RFC 5861 §4).
     pub stale_if_error: Span,
-    /// How long a 404 or 410 is fresh that does not say so itself.
+    /// How long a 404 or 410 is fresh if it states no lifetime.
     pub negative_ttl: Span,
     /// Whether a response with `Last-Modified` that states no freshness is fresh for a tenth of its
     /// age, if `ttl` is zero (RFC 9111 §4.2.2). Default: true for a rule over `paths`, false for one

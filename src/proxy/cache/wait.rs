@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tower::Service;
 
 use super::{
-    coalesce::Waiter,
+    coalesce::FlightWaiter,
     fetch::FetchJob,
     invalidate::{self, Invalidation},
     outcome::{CallResult, FetchOutcome},
@@ -28,7 +28,7 @@ pub(super) async fn fetch<S>(
     head: Arc<Head>,
     body: Body,
     job: Box<FetchJob>,
-    waiter: Option<Waiter<FetchOutcome>>,
+    waiter: Option<FlightWaiter<FetchOutcome>>,
 ) -> CallResult
 where
     S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,

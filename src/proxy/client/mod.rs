@@ -12,6 +12,7 @@ mod exchange_waker;
 mod http1;
 mod permit_debt;
 mod pool;
+mod response_body;
 
 use std::{
     mem,
@@ -32,8 +33,8 @@ pub use connect::{ConnectError, Connector, UpstreamStream, upstream_tls};
 
 use self::{
     classify::RequestError,
-    http1::ResponseBody,
     pool::{Checkout, Pool},
+    response_body::ResponseBody,
 };
 use super::call::Outbound;
 use crate::{audit::UpstreamTls, body::Body, domain::Origin, error::Error};

@@ -203,7 +203,7 @@ impl ResponseStore {
         removed
     }
 
-    pub(in crate::proxy::cache) fn stats(&self, max_bytes: u64, in_flight: u64) -> Stats {
+    pub(in crate::proxy::cache) fn stats(&self, max_bytes: u64, in_flight: u64) -> CacheStats {
         let mut by_operation: BTreeMap<Arc<str>, OperationUsage> = BTreeMap::new();
         for (_, variants) in &self.responses {
             for response in variants.iter() {
@@ -217,7 +217,7 @@ impl ResponseStore {
             }
         }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
+        CacheStats {
             responses: by_operation.values().map(|usage| usage.responses).sum(),
             bytes: self.bytes(),
             max_bytes,
@@ -238,7 +238,7 @@ impl ResponseStore {
 
 /// The state of the cache, for `/status` and `/metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Stats {
+pub struct CacheStats {
     /// Responses in memory.
     pub responses: u64,
     /// Bytes that they take, keys and header fields included.

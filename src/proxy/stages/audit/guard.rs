@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use http::{Method, StatusCode};
 
-use super::open::ListenerContext;
+use super::listener::ListenerContext;
 use crate::{
     audit::{Durability, Record, Target, Unwritable},
     domain::TraceContext,

@@ -18,6 +18,7 @@ mod admit;
 mod body;
 mod guard;
 mod intend;
+mod listener;
 mod open;
 
 use std::time::Duration;
@@ -26,7 +27,8 @@ pub use self::{
     admit::admit,
     body::RecordedBody,
     intend::{Intend, intend},
-    open::{ListenerContext, MakeRefusal, OpenRecord, open},
+    listener::ListenerContext,
+    open::{MakeRefusal, OpenRecord, open},
 };
 use crate::{
     audit::Unwritable,

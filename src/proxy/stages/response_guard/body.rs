@@ -14,7 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::decode::{Decoder, UnknownCoding};
 use crate::{
     body::{Body, hint_after},
-    credentials::{Lease, Sighting},
+    credentials::{Lease, SecretMatch},
     error::{BoxError, Error, Kind},
     proxy::http_policy::strip_reserved,
 };
@@ -42,16 +42,16 @@ impl Search {
             joined = [&self.prefix, piece].concat();
             &joined
         };
-        match needles.look(text) {
-            Sighting::Nothing => {
+        match needles.search(text) {
+            SecretMatch::Absent => {
                 self.prefix.clear();
                 0
             }
-            Sighting::Secret => {
+            SecretMatch::Present => {
                 self.found = true;
                 0
             }
-            Sighting::Beginning(at) => {
+            SecretMatch::Beginning(at) => {
                 let prefix = text.get(at..).unwrap_or_default().to_vec();
                 self.prefix = prefix;
                 self.prefix.len()
