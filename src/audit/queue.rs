@@ -131,7 +131,10 @@ impl RecordQueue {
     // ===== the request path's side =====
 
     pub(super) fn admit(&self) -> Result<(), Unwritable> {
-        if self.admitting.load(Ordering::Relaxed) { Ok(()) } else { Err(self.refusal()) }
+        if self.admitting.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(self.unwritable().unwrap_or_else(|| Unwritable::new(QUEUE_FULL)))
     }
 
     pub(super) fn push(&self, item: Item) {
@@ -199,10 +202,6 @@ impl RecordQueue {
     pub(super) fn close(&self) {
         self.state.lock().batch.closing = true;
         self.work.notify_one();
-    }
-
-    fn refusal(&self) -> Unwritable {
-        self.unwritable().unwrap_or_else(|| Unwritable::new(QUEUE_FULL))
     }
 
     fn high_water(&self) -> usize {

@@ -62,7 +62,7 @@ pub(super) fn recover(directory: &TrailDirectory) -> Result<Recovered, RecoverEr
         (ValidEnd { tip, length: 0, torn: false, stopped: false }, None)
     } else {
         let mut file = last.append().map_err(at(last.path.clone()))?;
-        let mut end = find_end(&file, before).map_err(|error| error.in_file(last))?;
+        let mut end = find_end(&file, last, before)?;
         let repair = repair_end(directory, &mut file, &mut end).map_err(at(last.path.clone()))?;
         (end, repair)
     };
@@ -178,36 +178,24 @@ struct ValidEnd {
     stopped: bool,
 }
 
-enum ScanError {
-    Io(io::Error),
-    Before(RecoverError),
-}
-
-impl ScanError {
-    fn in_file(self, segment: &TrailSegment) -> RecoverError {
-        match self {
-            Self::Io(source) => RecoverError::Unreadable { path: segment.path.clone(), source },
-            Self::Before(error) => error,
-        }
-    }
-}
-
 fn find_end(
     file: &File,
+    segment: &TrailSegment,
     before: impl FnOnce() -> Result<Tip, RecoverError>,
-) -> Result<ValidEnd, ScanError> {
+) -> Result<ValidEnd, RecoverError> {
+    let unreadable = |source| RecoverError::Unreadable { path: segment.path.clone(), source };
     // Usually the last line is enough: its hash covers everything before it.
-    let tail = read_tail(file).map_err(ScanError::Io)?;
+    let tail = read_tail(file).map_err(unreadable)?;
     if let Some(tip) = tail.tip {
         return Ok(ValidEnd { tip, length: tail.length, torn: true, stopped: tail.stopped });
     }
     // Otherwise scan from the front, as far as the chain is intact.
-    let tip = before().map_err(ScanError::Before)?;
+    let tip = before()?;
     let mut end = ValidEnd { tip, length: 0, torn: true, stopped: false };
     let mut reader = BufReader::new(file);
-    reader.rewind().map_err(ScanError::Io)?;
+    reader.rewind().map_err(unreadable)?;
     let mut bytes = Vec::new();
-    while reader.read_until(b'\n', &mut bytes).map_err(ScanError::Io)? > 0 {
+    while reader.read_until(b'\n', &mut bytes).map_err(unreadable)? > 0 {
         let Some(line) = bytes.strip_suffix(b"\n") else { break };
         let follows = |prev: Hash, seq| prev == end.tip.hash && seq == end.tip.seq + 1;
         let Some((_, tip)) = parse_tip(line).filter(|(prev, tip)| follows(*prev, tip.seq)) else {

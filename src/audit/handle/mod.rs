@@ -152,11 +152,8 @@ impl Trail {
     ///
     /// Fails if the trail is not writable and the setting is to refuse calls; the call must not
     /// continue then. The intent itself stays queued, and the record will tell how the call ended.
-    pub fn intent(
-        &self,
-        intent: Intent,
-    ) -> impl Future<Output = Result<(), Unwritable>> + Send + 'static + use<> {
-        self.submit_item_synced(Item::Intent(intent))
+    pub async fn intent(&self, intent: Intent) -> Result<(), Unwritable> {
+        self.submit_item_synced(Item::Intent(intent)).await
     }
 
     /// Queues the record of a finished call, and returns when it is in stable storage.
@@ -347,5 +344,7 @@ pub enum TrailOpenError {
     Thread(#[source] io::Error),
 }
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests;
