@@ -6,7 +6,7 @@ use std::{env, path::Path, process::Command};
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={COMMIT}");
-    let given = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let given = |name| env::var_os(name)?.into_string().ok().filter(|value| !value.is_empty());
     let profile = given("PROFILE").unwrap_or_default();
     let flags = given("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let pgo = if flags.contains("profile-use=") { "yes" } else { "no" };

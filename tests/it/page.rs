@@ -253,7 +253,7 @@ async fn it_says_what_is_wrong_when_everything_is() {
         "Calls are refused",
         "The audit trail cannot be written",
         "is left alone after failures",
-        "Look at the disk under <code>audit.directory</code>",
+        "Check the disk of <code>audit.directory</code>",
         "in use, though the last read failed",
         "Calls to Pigello are suspended after failures",
         "Pigello answered 503",
