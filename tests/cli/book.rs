@@ -270,11 +270,6 @@ fn identifying_a_build() {
     works("reference/platforms.md");
 }
 
-#[test]
-fn telling_which_build_it_is() {
-    works("reference/platforms.md");
-}
-
 /// A page with commands has a test here.
 #[test]
 fn no_page_is_forgotten() {

@@ -73,7 +73,7 @@ fn the_rooms_of_the_path_use_only_what_they_may() {
             }
             None => room_of_target == **name,
         };
-        from != room_of_target && !may_use.iter().any(|name| allowed(name))
+        from != room_of_target && !may_use.iter().any(allowed)
     });
     assert_none(wrong, "an import between rooms of the path");
 }
