@@ -34,7 +34,8 @@ impl ExchangeWaker {
         self.task.register(cx.waker());
         let inner = &mut Context::from_waker(waker);
         loop {
-            self.state.store(POLLING, Ordering::Release);
+            // Reads, too: what the wakers wrote before their wake-ups is visible to this poll.
+            self.state.swap(POLLING, Ordering::AcqRel);
             if let Poll::Ready(found) = response(inner) {
                 return Poll::Ready(found);
             }
