@@ -5,14 +5,11 @@
 //! when both are idle, wakes the task.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
-use futures_util::task::AtomicWaker;
+use super::sync::{AtomicU8, AtomicWaker, Ordering};
 
 /// Wakes the task that polls an exchange, unless that task is polling it.
 #[derive(Default)]

@@ -10,8 +10,9 @@ mod classify;
 mod connect;
 mod exchange_waker;
 mod http1;
-mod permit_debt;
+mod in_flight;
 mod pool;
+mod sync;
 
 use std::{
     mem,
