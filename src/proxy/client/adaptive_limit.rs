@@ -13,18 +13,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, Semaphore, SemaphorePermit},
-};
+use tokio::{runtime::Handle, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::permit_debt::PermitDebt;
+use super::in_flight::{InFlight, InFlightPermit};
 
 /// The limit of one worker for one upstream.
 #[derive(Debug)]
@@ -36,13 +33,7 @@ pub(super) struct AdaptiveLimit {
 /// The requests of one worker to one upstream.
 #[derive(Debug)]
 struct Load {
-    /// As many permits as the limit and the debt together.
-    permits: Semaphore,
-    debt: PermitDebt,
-    /// Requests in flight or waiting.
-    requests: AtomicUsize,
-    /// There are more than [`MIN_IN_FLIGHT`] requests.
-    is_crowded: Notify,
+    in_flight: InFlight,
     /// A request has waited for [`MAX_WAIT`].
     is_overdue: AtomicBool,
 }
@@ -55,76 +46,34 @@ impl AdaptiveLimit {
         Self { load, _adjusting: adjusting }
     }
 
-    /// Waits until a request may be sent. The permit is to be dropped when the response is there.
+    /// Waits until a request may be sent, in the order of arrival; after [`MAX_WAIT`] it goes without a
+    /// permit. The result is to be dropped when the response is there.
     pub(super) async fn acquire(&self) -> InFlightPermit<'_> {
-        let load = &*self.load;
-        if load.requests.fetch_add(1, Ordering::AcqRel) == MIN_IN_FLIGHT {
-            load.is_crowded.notify_one();
+        let mut request = self.load.in_flight.enter();
+        if !request.try_start() && timeout(MAX_WAIT, request.start()).await.is_err() {
+            self.load.is_overdue.store(true, Ordering::Release);
         }
-        let mut in_flight = InFlightPermit { permit: None, load };
-        in_flight.permit = match load.permits.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) => load.wait().await,
-        };
-        in_flight
+        request
     }
 
     /// The number of requests in flight or waiting.
     pub(super) fn requests(&self) -> usize {
-        self.load.requests.load(Ordering::Acquire)
-    }
-}
-
-/// Counts a request while it waits and while it is in flight.
-#[derive(Debug)]
-pub(super) struct InFlightPermit<'a> {
-    permit: Option<SemaphorePermit<'a>>,
-    load: &'a Load,
-}
-
-impl Drop for InFlightPermit<'_> {
-    fn drop(&mut self) {
-        self.load.requests.fetch_sub(1, Ordering::AcqRel);
-        if let Some(permit) = self.permit.take()
-            && self.load.debt.pay(1) == 1
-        {
-            permit.forget();
-        }
+        self.load.in_flight.requests()
     }
 }
 
 impl Load {
     fn new() -> Self {
-        Self {
-            permits: Semaphore::new(UNLIMITED),
-            debt: PermitDebt::new(UNLIMITED),
-            requests: AtomicUsize::new(0),
-            is_crowded: Notify::new(),
-            is_overdue: AtomicBool::new(false),
-        }
-    }
-
-    /// Waits for a permit, in the order of arrival. After [`MAX_WAIT`] the request goes without one.
-    async fn wait(&self) -> Option<SemaphorePermit<'_>> {
-        let Ok(permit) = tokio::time::timeout(MAX_WAIT, self.permits.acquire()).await else {
-            self.is_overdue.store(true, Ordering::Release);
-            return None;
-        };
-        // The semaphore is never closed.
-        permit.ok()
-    }
-
-    fn set_limit(&self, limit: usize) {
-        let retire = |permits| self.permits.forget_permits(permits);
-        self.debt.set_limit(limit, retire, |permits| self.permits.add_permits(permits));
+        let in_flight = InFlight::new(UNLIMITED, MIN_IN_FLIGHT);
+        Self { in_flight, is_overdue: AtomicBool::new(false) }
     }
 
     /// Lowers or raises the limit after a time in which the worker was busy for this share of it.
     fn adjust(&self, busy: f64) {
-        let limit = self.debt.limit();
+        let limit = self.in_flight.limit();
         let is_overdue = self.is_overdue.swap(false, Ordering::AcqRel);
-        self.set_limit(if busy > SATURATED && !is_overdue {
-            (limit.min(self.requests.load(Ordering::Acquire)) / 4 * 3).max(MIN_IN_FLIGHT)
+        self.in_flight.set_limit(if busy > SATURATED && !is_overdue {
+            (limit.min(self.in_flight.requests()) / 4 * 3).max(MIN_IN_FLIGHT)
         } else {
             (limit / 2 * 3).min(UNLIMITED)
         });
@@ -135,14 +84,14 @@ impl Load {
 async fn keep_adjusting(load: Arc<Load>) {
     let runtime = Handle::current().metrics();
     loop {
-        load.is_crowded.notified().await;
-        while load.requests.load(Ordering::Acquire) > MIN_IN_FLIGHT {
+        load.in_flight.crowded().await;
+        while load.in_flight.requests() > MIN_IN_FLIGHT {
             let (began, before) = (Instant::now(), runtime.worker_total_busy_duration(0));
             tokio::time::sleep(INTERVAL).await;
             let busy = runtime.worker_total_busy_duration(0).saturating_sub(before);
             load.adjust(busy.as_secs_f64() / began.elapsed().as_secs_f64());
         }
-        load.set_limit(UNLIMITED);
+        load.in_flight.set_limit(UNLIMITED);
     }
 }
 
@@ -186,7 +135,7 @@ mod tests {
         let mut before = permits.len();
         while before > MIN_IN_FLIGHT {
             limit.load.adjust(1.0);
-            let now = limit.load.debt.limit();
+            let now = limit.load.in_flight.limit();
             assert!(now < before && now >= MIN_IN_FLIGHT, "{now} after {before}");
             before = now;
         }
@@ -199,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn a_released_permit_goes_to_the_request_that_waited_longest() {
         let limit = AdaptiveLimit::new();
-        limit.load.set_limit(MIN_IN_FLIGHT);
+        limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
         let mut permits = take_free(&limit);
         let mut first = Box::pin(limit.acquire());
         let mut second = Box::pin(limit.acquire());
@@ -214,18 +163,18 @@ mod tests {
     async fn a_raised_limit_cancels_the_debt() {
         let limit = AdaptiveLimit::new();
         let permits = take_free(&limit);
-        limit.load.set_limit(MIN_IN_FLIGHT);
-        limit.load.set_limit(MIN_IN_FLIGHT * 2);
+        limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
+        limit.load.in_flight.set_limit(MIN_IN_FLIGHT * 2);
         drop(permits);
         assert_eq!(take_free(&limit).len(), MIN_IN_FLIGHT * 2);
-        limit.load.set_limit(UNLIMITED);
-        assert_eq!(limit.load.permits.available_permits(), UNLIMITED);
+        limit.load.in_flight.set_limit(UNLIMITED);
+        assert_eq!(limit.load.in_flight.available_permits(), UNLIMITED);
     }
 
     #[tokio::test]
     async fn a_request_that_stops_waiting_does_not_change_the_limit() {
         let limit = AdaptiveLimit::new();
-        limit.load.set_limit(MIN_IN_FLIGHT);
+        limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
         let permits = take_free(&limit);
         assert!(limit.acquire().now_or_never().is_none());
         drop(permits);
@@ -240,7 +189,7 @@ mod tests {
             load: Arc::new(Load::new()),
             _adjusting: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
         };
-        limit.load.set_limit(MIN_IN_FLIGHT);
+        limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
         let _open = take_free(&limit);
         let began = tokio::time::Instant::now();
         let _overdue = limit.acquire().await;
@@ -255,7 +204,7 @@ mod tests {
     async fn the_limit_falls_while_the_worker_is_busy_and_rises_when_it_is_not() {
         let limit: &'static AdaptiveLimit = Box::leak(Box::new(AdaptiveLimit::new()));
         let permits = take_free(limit);
-        while limit.load.debt.limit() > MIN_IN_FLIGHT {
+        while limit.load.in_flight.limit() > MIN_IN_FLIGHT {
             // Work that takes as long as the time between two adjustments.
             let began = Instant::now();
             while began.elapsed() < INTERVAL {

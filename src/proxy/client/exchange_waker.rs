@@ -5,14 +5,11 @@
 //! when both are idle, wakes the task.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
-use futures_util::task::AtomicWaker;
+use super::sync::{AtomicU8, AtomicWaker, Ordering};
 
 /// Wakes the task that polls an exchange, unless that task is polling it.
 #[derive(Default)]
@@ -34,7 +31,8 @@ impl ExchangeWaker {
         self.task.register(cx.waker());
         let inner = &mut Context::from_waker(waker);
         loop {
-            self.state.store(POLLING, Ordering::Release);
+            // Reads, too: what the wakers wrote before their wake-ups is visible to this poll.
+            self.state.swap(POLLING, Ordering::AcqRel);
             if let Poll::Ready(found) = response(inner) {
                 return Poll::Ready(found);
             }

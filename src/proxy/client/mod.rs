@@ -10,9 +10,10 @@ mod classify;
 mod connect;
 mod exchange_waker;
 mod http1;
-mod permit_debt;
+mod in_flight;
 mod pool;
 mod response_body;
+mod sync;
 
 use std::{
     mem,
