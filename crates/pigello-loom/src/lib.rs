@@ -6,9 +6,9 @@
 
 #![cfg(test)]
 
-#[path = "../../src/proxy/client/exchange_waker.rs"]
+#[path = "../../../src/proxy/client/exchange_waker.rs"]
 mod exchange_waker;
-#[path = "../../src/proxy/client/in_flight.rs"]
+#[path = "../../../src/proxy/client/in_flight.rs"]
 mod in_flight;
 mod sync;
 
