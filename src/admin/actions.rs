@@ -12,7 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, View};
+use super::{AdminState, GatewayView};
 use crate::error::Chain;
 
 /// Selects stored responses to purge: all, an operation's, an object's, or one operation's of one
@@ -30,11 +30,14 @@ pub(super) struct Purged {
 }
 
 /// `DELETE /cache`.
-pub(super) async fn purge(State(view): State<Arc<View>>, Query(what): Query<What>) -> Json<Purged> {
+pub(super) async fn purge(
+    State(view): State<Arc<GatewayView>>,
+    Query(what): Query<What>,
+) -> Json<Purged> {
     Json(Purged { purged: empty(&view, what.operation.as_deref(), what.pk.as_deref()) })
 }
 
-fn empty(view: &View, operation: Option<&str>, pk: Option<&str>) -> u64 {
+fn empty(view: &GatewayView, operation: Option<&str>, pk: Option<&str>) -> u64 {
     let purged = match (operation, pk) {
         (None, None) => view.cache.purge_all(),
         (operation, pk) => view.cache.purge(operation, pk),
@@ -95,7 +98,9 @@ pub(super) struct Refreshed {
 }
 
 /// `POST /credentials/refresh`: reloads every set now. 200 when all could be loaded, else 502.
-pub(super) async fn refresh(State(view): State<Arc<View>>) -> (StatusCode, Json<Vec<Refreshed>>) {
+pub(super) async fn refresh(
+    State(view): State<Arc<GatewayView>>,
+) -> (StatusCode, Json<Vec<Refreshed>>) {
     let mut sets = Vec::with_capacity(view.managers.len());
     for (name, manager) in &view.managers {
         let error = manager.refresh().await.err().map(|error| Chain(&*error).to_string());

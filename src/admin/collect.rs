@@ -8,12 +8,12 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-use super::{View, Window, health::reasons};
+use super::{GatewayView, SharedView, health::reasons};
 use crate::{credentials, proxy::stages::upstream_health::CircuitBreakerState, telemetry::meaning};
 
 /// All state of the gateway, as metrics.
 #[derive(Debug)]
-pub(super) struct Parts(pub(super) Window);
+pub(super) struct Parts(pub(super) SharedView);
 
 impl Collector for Parts {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -78,7 +78,7 @@ impl Sheet<'_> {
     }
 }
 
-fn process(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+fn process(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauge("ready", flag(reasons(view).is_empty()))?;
     let started = view.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     sheet.gauge("start_timestamp_seconds", started.as_secs_f64())?;
@@ -99,14 +99,14 @@ fn resident_bytes() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-fn load(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+fn load(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let limits = &view.limits;
     sheet.gauge("connections_limit", count(limits.connections_limit as u64))?;
     sheet.gauge("in_flight_calls", count(limits.under_way() as u64))?;
     sheet.gauge("in_flight_limit", count(limits.in_flight_limit as u64))
 }
 
-fn upstreams(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+fn upstreams(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let states = view.upstreams.iter().flat_map(|(profile, health)| {
         let current = health.breaker.state();
         CircuitBreakerState::ALL.map(|state| {
@@ -123,7 +123,7 @@ fn upstreams(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     sheet.gauges("upstream_pause_seconds", pauses)
 }
 
-fn cache(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+fn cache(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let stats = view.cache.stats();
     sheet.gauge("cache_responses", count(stats.responses))?;
     sheet.gauge("cache_bytes", count(stats.bytes))?;
@@ -133,7 +133,7 @@ fn cache(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     sheet.counter("cache_invalidations", stats.invalidations)
 }
 
-fn credentials(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let sets: Vec<_> = view.managers.values().map(credentials::CredentialManager::status).collect();
     let set = |status: &credentials::SetStatus| [("set", status.name.clone())];
     let states = sets.iter().flat_map(|status| {
@@ -167,7 +167,7 @@ fn credentials(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
     sheet.counters("credentials_failures", sets.iter().map(|status| (set(status), status.failures)))
 }
 
-fn audit(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
+fn audit(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let stats = view.trail.stats();
     sheet.gauge("audit_writable", flag(view.trail.admit().is_ok()))?;
     sheet.gauge("audit_queued_records", count(stats.queued as u64))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
-use super::View;
+use super::GatewayView;
 use crate::error::Kind;
 
 /// Liveness: the process responds. Nothing outside the process counts: a vault outage is no reason
@@ -53,7 +53,7 @@ impl Reason {
 
 /// 200 when every credential set is loaded, the trail is writable and the gateway is not draining;
 /// else 503 with the reasons.
-pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Readiness>) {
+pub(super) async fn ready(State(view): State<Arc<GatewayView>>) -> (StatusCode, Json<Readiness>) {
     let reasons = reasons(&view);
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -61,7 +61,7 @@ pub(super) async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Re
 }
 
 /// The reasons why calls cannot be served; empty when they can.
-pub(super) fn reasons(view: &View) -> Vec<Reason> {
+pub(super) fn reasons(view: &GatewayView) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (name, manager) in &view.managers {
         if let Err(unavailable) = manager.snapshot() {

@@ -43,7 +43,7 @@ use crate::{
 
 /// Everything the admin listener shows.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct GatewayView {
     /// Start time of the gateway.
     pub started: SystemTime,
     /// The listeners.
@@ -116,23 +116,23 @@ pub struct ProfileView {
 
 /// The current view; a reload replaces it.
 #[derive(Clone, Debug)]
-pub struct Window(Arc<ArcSwap<View>>);
+pub struct SharedView(Arc<ArcSwap<GatewayView>>);
 
-impl Window {
+impl SharedView {
     /// Starts with a first view. Its metrics follow the current view from here on.
-    pub fn new(view: View) -> Self {
+    pub fn new(view: GatewayView) -> Self {
         let metrics = Arc::clone(&view.metrics);
         let window = Self(Arc::new(ArcSwap::from_pointee(view)));
         metrics.register(Box::new(collect::Parts(window.clone())));
         window
     }
 
-    fn view(&self) -> Arc<View> {
+    fn view(&self) -> Arc<GatewayView> {
         self.0.load_full()
     }
 
     /// Replaces the view.
-    pub fn show(&self, view: View) {
+    pub fn show(&self, view: GatewayView) {
         self.0.store(Arc::new(view));
     }
 }
@@ -140,19 +140,19 @@ impl Window {
 /// State of the handlers: the current view, and what survives a reload.
 #[derive(Clone, Debug)]
 struct AdminState {
-    window: Window,
+    window: SharedView,
     token: Arc<Token>,
     checks: Checks,
 }
 
-impl FromRef<AdminState> for Arc<View> {
+impl FromRef<AdminState> for Arc<GatewayView> {
     fn from_ref(state: &AdminState) -> Self {
         state.window.view()
     }
 }
 
 /// Serves until it is cancelled.
-pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> io::Result<()> {
+pub async fn serve(socket: Bound, window: SharedView, ending: CancellationToken) -> io::Result<()> {
     let router = router(window);
     let ended = async move { ending.cancelled().await };
     match socket.into_tokio()? {
@@ -165,7 +165,7 @@ pub async fn serve(socket: Bound, window: Window, ending: CancellationToken) -> 
     }
 }
 
-fn router(window: Window) -> Router {
+fn router(window: SharedView) -> Router {
     let state = AdminState { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
     Router::new()
         .route("/", get(page::page))
@@ -193,7 +193,7 @@ fn router(window: Window) -> Router {
 }
 
 /// `GET /metrics`: all metrics, in the `OpenMetrics` text format.
-async fn metrics(State(view): State<Arc<View>>) -> Response {
+async fn metrics(State(view): State<Arc<GatewayView>>) -> Response {
     match view.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

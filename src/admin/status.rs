@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Serialize;
 
-use super::{ListenerView, ProfileView, View};
+use super::{GatewayView, ListenerView, ProfileView};
 use crate::{audit, credentials, proxy::cache};
 
 #[derive(Debug, Serialize)]
@@ -20,7 +20,7 @@ pub(super) struct Status {
     audit: audit::TrailStats,
 }
 
-pub(super) async fn status(State(view): State<Arc<View>>) -> Json<Status> {
+pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status> {
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.started.elapsed().unwrap_or_default().as_secs(),

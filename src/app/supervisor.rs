@@ -32,7 +32,7 @@ pub(super) struct Supervisor {
     ending: CancellationToken,
     draining: CancellationToken,
     started: SystemTime,
-    window: Option<admin::Window>,
+    window: Option<admin::SharedView>,
     /// Stops the refresh of one credential set.
     keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
     watching: CancellationToken,
@@ -75,9 +75,9 @@ impl Supervisor {
 
     /// Waits until every credential set has been loaded once, with or without success, at most for
     /// `limit`.
-    pub(super) async fn first_read(&self, patience: Duration) {
+    pub(super) async fn first_read(&self, limit: Duration) {
         let reads = self.keeping.values().map(|(manager, _)| manager.refresh());
-        if tokio::time::timeout(patience, join_all(reads)).await.is_err() {
+        if tokio::time::timeout(limit, join_all(reads)).await.is_err() {
             tracing::warn!("credentials are not there yet; calls are refused until they are");
         }
     }
@@ -164,7 +164,7 @@ impl Supervisor {
             upstream: profile.upstream.to_string(),
             credentials: profile.credentials.to_string(),
         });
-        let view = admin::View {
+        let view = admin::GatewayView {
             started: self.started,
             listeners: listeners.collect(),
             profiles: profiles.collect(),
@@ -189,7 +189,7 @@ impl Supervisor {
         };
         match &self.window {
             Some(window) => window.show(view),
-            None => self.window = Some(admin::Window::new(view)),
+            None => self.window = Some(admin::SharedView::new(view)),
         }
     }
 

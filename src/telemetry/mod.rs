@@ -14,4 +14,4 @@ pub use activity::{
 pub use logs::{LogFormat, LogSettings, init as init_logs};
 pub use metrics::Metrics;
 pub use table::{Described, METRICS, meaning, metrics_page};
-pub use traces::{ATTEMPT, Span, SpanKind, Stages, Trace, TraceExporter, Tracer};
+pub use traces::{ATTEMPT, SpanKind, Stages, Trace, TraceExporter, TraceSpan, Tracer};

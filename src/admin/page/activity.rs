@@ -5,19 +5,19 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use maud::{Markup, html};
 
 use super::{
-    Facts, chart,
+    PageData, chart,
     format::{many, share, thousands, took},
 };
 use crate::telemetry::{Counts, Period, chart::legend};
 
-pub(super) fn render(facts: &Facts<'_>) -> Markup {
-    let summary = &facts.summary;
+pub(super) fn render(data: &PageData<'_>) -> Markup {
+    let summary = &data.summary;
     html! {
         div class="heading" {
             h2 { "Calls" }
             nav aria-label="Period" {
                 @for (period, word, name) in PERIODS {
-                    @let current = (facts.period == period).then_some("true");
+                    @let current = (data.period == period).then_some("true");
                     a href=(format!("/?over={word}")) aria-current=[current] { (name) }
                 }
             }
@@ -26,7 +26,7 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
         @if summary.total.calls() == 0 {
             p class="empty" {
                 "No calls in this time."
-                @if let Some(listener) = facts.view.listeners.first() {
+                @if let Some(listener) = data.view.listeners.first() {
                     " Callers are served on " code { (listener.address) } "."
                 }
             }
@@ -34,7 +34,7 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
             div class="charts" {
                 figure {
                     figcaption {
-                        (each(facts.period))
+                        (each(data.period))
                         span class="legend" { (legend()) }
                     }
                     (chart::calls(&summary.stretches))
@@ -55,7 +55,7 @@ pub(super) fn render(facts: &Facts<'_>) -> Markup {
                     (chart::table(&summary.stretches))
                 }
             }
-            (pairs(facts))
+            (pairs(data))
         }
     }
 }
@@ -84,16 +84,16 @@ fn cards(total: &Counts) -> Markup {
 
 /// One caller's calls: in total, and by operation.
 #[derive(Default)]
-struct Caller<'a> {
+struct CallerRows<'a> {
     sum: Counts,
     operations: Vec<(Option<&'a str>, &'a Counts)>,
 }
 
 /// One table body a caller: its totals, then its operations.
-fn pairs(facts: &Facts<'_>) -> Markup {
-    let mut callers: BTreeMap<Option<&str>, Caller<'_>> = BTreeMap::new();
+fn pairs(data: &PageData<'_>) -> Markup {
+    let mut callers: BTreeMap<Option<&str>, CallerRows<'_>> = BTreeMap::new();
     let mut counted = Counts::default();
-    for (pair, counts) in &facts.summary.pairs {
+    for (pair, counts) in &data.summary.pairs {
         let caller = callers.entry(pair.caller.as_deref()).or_default();
         caller.sum.merge(counts);
         counted.merge(counts);
@@ -104,7 +104,7 @@ fn pairs(facts: &Facts<'_>) -> Markup {
     for (_, caller) in &mut callers {
         caller.operations.sort_by_key(|(_, counts)| Reverse(counts.calls()));
     }
-    let without_room = facts.summary.total.calls().saturating_sub(counted.calls());
+    let without_room = data.summary.total.calls().saturating_sub(counted.calls());
     html! {
         div class="wide" tabindex="0" role="region" aria-labelledby="who" {
             table class="who" {
@@ -114,7 +114,7 @@ fn pairs(facts: &Facts<'_>) -> Markup {
                         @for name in COLUMNS { th scope="col" { (name) } }
                     }
                 }
-                @for (name, Caller { sum, operations }) in callers {
+                @for (name, CallerRows { sum, operations }) in callers {
                     tbody {
                         (row(name.unwrap_or("nobody in particular"), "caller", sum_of(&sum)))
                         @for (operation, counts) in operations.iter().take(MOST_ROWS) {

@@ -26,9 +26,9 @@ use serde::Deserialize;
 
 use self::{
     format::{moment, span},
-    summary::Standing,
+    summary::GatewayState,
 };
-use super::{AdminState, View, check::Check};
+use super::{AdminState, GatewayView, check::Check};
 use crate::{
     audit::{self, Checkpoint},
     credentials,
@@ -38,15 +38,15 @@ use crate::{
 
 /// Query parameters of the page.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct PageQuery {
     #[serde(default)]
     over: Period,
     purged: Option<u64>,
 }
 
 /// All data for one rendering, read once.
-struct Facts<'a> {
-    view: &'a View,
+struct PageData<'a> {
+    view: &'a GatewayView,
     period: Period,
     summary: Summary,
     troubles: Vec<Trouble>,
@@ -60,10 +60,13 @@ struct Facts<'a> {
 }
 
 /// `GET /`.
-pub(super) async fn page(State(state): State<AdminState>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn page(
+    State(state): State<AdminState>,
+    Query(asked): Query<PageQuery>,
+) -> Response {
     let view = state.window.view();
     let now = SystemTime::now();
-    let facts = Facts {
+    let data = PageData {
         view: &view,
         period: asked.over,
         summary: view.activity.summary(asked.over, now),
@@ -76,11 +79,11 @@ pub(super) async fn page(State(state): State<AdminState>, Query(asked): Query<As
         token: state.token.text(),
         purged: asked.purged,
     };
-    let standing = Standing::of(&facts);
-    let title = standing.words();
+    let state = GatewayState::of(&data);
+    let title = state.words();
     shell::with_policy(shell::document(
         &title,
-        standing.class(),
+        state.class(),
         &html! {
             a class="skip" href="#activity" { "Skip to the calls" }
             header class="top" {
@@ -98,15 +101,15 @@ pub(super) async fn page(State(state): State<AdminState>, Query(asked): Query<As
             }
             p id="contact" role="alert" {}
             main {
-                section id="standing" data-live aria-live="polite" { (standing.render()) }
-                section id="activity" data-live tabindex="-1" { (activity::render(&facts)) }
+                section id="standing" data-live aria-live="polite" { (state.render()) }
+                section id="activity" data-live tabindex="-1" { (activity::render(&data)) }
                 div class="grid" {
-                    section id="upstreams" data-live { (state::upstreams(&facts)) }
-                    section id="credentials" data-live { (state::credentials(&facts)) }
-                    section id="cache" data-live { (state::cache(&facts)) }
-                    section id="trail" data-live { (state::trail(&facts)) }
+                    section id="upstreams" data-live { (state::upstreams(&data)) }
+                    section id="credentials" data-live { (state::credentials(&data)) }
+                    section id="cache" data-live { (state::cache(&data)) }
+                    section id="trail" data-live { (state::trail(&data)) }
                 }
-                section id="refusals" data-live { (refusals::render(&facts)) }
+                section id="refusals" data-live { (refusals::render(&data)) }
             }
             footer {
                 nav aria-label="More" {

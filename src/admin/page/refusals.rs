@@ -6,32 +6,32 @@
 use maud::{Markup, html};
 
 use super::{
-    Facts,
+    PageData,
     format::{item, many, moment, prose},
 };
 use crate::{
-    admin::View,
+    admin::GatewayView,
     domain::{OperationMatch, Proof},
     error::Kind,
     telemetry::{Cause, Trouble},
 };
 
-pub(super) fn render(facts: &Facts<'_>) -> Markup {
+pub(super) fn render(data: &PageData<'_>) -> Markup {
     html! {
         h2 { "Recent refusals and failures" }
-        @if facts.troubles.is_empty() {
+        @if data.troubles.is_empty() {
             p class="empty" { "None since the start." }
         } @else {
             p class="quiet" {
                 "The latest first, alike ones as one. Of a path only the words are shown; the audit trail has "
                 "all of it."
             }
-            @for trouble in &facts.troubles { (one(facts.view, trouble)) }
+            @for trouble in &data.troubles { (one(data.view, trouble)) }
         }
     }
 }
 
-fn one(view: &View, trouble: &Trouble) -> Markup {
+fn one(view: &GatewayView, trouble: &Trouble) -> Markup {
     let kind = match trouble.cause {
         Cause::Error(label) => Kind::by_label(label),
         Cause::Answer(_) => None,
@@ -102,7 +102,7 @@ fn key(trouble: &Trouble) -> String {
 }
 
 /// The deciding rule of the current policy.
-fn why(view: &View, trouble: &Trouble, kind: Kind) -> Markup {
+fn why(view: &GatewayView, trouble: &Trouble, kind: Kind) -> Markup {
     match kind {
         Kind::NotAllowed => not_allowed(view, trouble),
         Kind::Unidentified => unidentified(trouble),
@@ -111,7 +111,7 @@ fn why(view: &View, trouble: &Trouble, kind: Kind) -> Markup {
     }
 }
 
-fn not_allowed(view: &View, trouble: &Trouble) -> Markup {
+fn not_allowed(view: &GatewayView, trouble: &Trouble) -> Markup {
     let name = trouble.caller.as_deref().unwrap_or_default();
     let Some(rule) = view.callers.iter().find(|rule| &*rule.name == name) else {
         return html! {
@@ -158,7 +158,7 @@ fn unidentified(trouble: &Trouble) -> Markup {
     }
 }
 
-fn unknown(view: &View, trouble: &Trouble) -> Markup {
+fn unknown(view: &GatewayView, trouble: &Trouble) -> Markup {
     let path = trouble.outline.as_deref().unwrap_or_default().replace("{pk}", SOME_ID);
     match view.policy.catalog.find(&trouble.method, &path) {
         OperationMatch::Found(operation) => html! {

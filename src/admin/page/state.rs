@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use maud::{Markup, html};
 
 use super::{
-    Facts,
+    PageData,
     format::{item, many, moment, prose, share, span, thousands, took},
 };
 use crate::{
@@ -15,17 +15,17 @@ use crate::{
     proxy::stages::upstream_health::CircuitBreakerState,
 };
 
-pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
+pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
     html! {
         h2 { "Pigello" }
-        @for profile in &facts.view.profiles {
-            @let health = facts.view.upstreams.iter().find(|(name, _)| name.as_str() == profile.name);
-            @let answers = facts.summary.upstreams.iter().find(|(name, _)| name.as_str() == profile.name);
+        @for profile in &data.view.profiles {
+            @let health = data.view.upstreams.iter().find(|(name, _)| name.as_str() == profile.name);
+            @let answers = data.summary.upstreams.iter().find(|(name, _)| name.as_str() == profile.name);
             h3 { (profile.name) }
             dl {
                 (item("Address", html! { code { (profile.upstream) } }))
                 (item("Called through", html! {
-                    @for listener in facts.view.listeners.iter().filter(|l| l.profile == profile.name) {
+                    @for listener in data.view.listeners.iter().filter(|l| l.profile == profile.name) {
                         div { (listener.name) " " code { (listener.address) } }
                     }
                 }))
@@ -56,13 +56,13 @@ pub(super) fn upstreams(facts: &Facts<'_>) -> Markup {
     }
 }
 
-pub(super) fn credentials(facts: &Facts<'_>) -> Markup {
+pub(super) fn credentials(data: &PageData<'_>) -> Markup {
     html! {
         h2 { "Credentials" }
-        @for set in &facts.credentials {
+        @for set in &data.credentials {
             h3 { (set.name) }
             dl {
-                @let (class, words) = standing(set);
+                @let (class, words) = in_words(set);
                 (item("State", mark(class, words)))
                 (item("Source", set.source))
                 @if let Some(version) = &set.version { (item("Version", html! { code { (version) } })) }
@@ -87,7 +87,7 @@ pub(super) fn credentials(facts: &Facts<'_>) -> Markup {
     }
 }
 
-fn standing(set: &SetStatus) -> (&'static str, &'static str) {
+fn in_words(set: &SetStatus) -> (&'static str, &'static str) {
     match set.state {
         SetState::Fresh => ("ok", "fresh"),
         SetState::Probation => ("ok", "new, with the version before it kept"),
@@ -98,12 +98,12 @@ fn standing(set: &SetStatus) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn cache(facts: &Facts<'_>) -> Markup {
-    let stats = &facts.cache;
-    let total = &facts.summary.total;
+pub(super) fn cache(data: &PageData<'_>) -> Markup {
+    let stats = &data.cache;
+    let total = &data.summary.total;
     html! {
         h2 { "Cache" }
-        @if let Some(purged) = facts.purged {
+        @if let Some(purged) = data.purged {
             p class="done" role="status" { (many(purged, "answer")) " dropped from memory." }
         }
         dl {
@@ -119,7 +119,7 @@ pub(super) fn cache(facts: &Facts<'_>) -> Markup {
             (item("Stored", html! { (thousands(stats.stored)) " since the start" }))
             (item("Dropped by writes", html! { (thousands(stats.invalidations)) " times" }))
         }
-        @if let Some(token) = facts.token {
+        @if let Some(token) = data.token {
             form method="post" action="/page/purge" {
                 input type="hidden" name="token" value=(token);
                 label for="operation" { "Drop" }
@@ -135,8 +135,8 @@ pub(super) fn cache(facts: &Facts<'_>) -> Markup {
     }
 }
 
-pub(super) fn trail(facts: &Facts<'_>) -> Markup {
-    let stats = &facts.trail;
+pub(super) fn trail(data: &PageData<'_>) -> Markup {
+    let stats = &data.trail;
     html! {
         h2 { "Audit trail" }
         dl {
@@ -154,7 +154,7 @@ pub(super) fn trail(facts: &Facts<'_>) -> Markup {
             (item("In stable storage", html! { "up to " (thousands(stats.synced_seq)) }))
             @if stats.lost > 0 { (item("Without a record", mark("bad", &many(stats.lost, "call")))) }
             (item("Last checkpoint", html! {
-                @match &facts.checkpoint {
+                @match &data.checkpoint {
                     Some(checkpoint) => {
                         @match checkpoint.time.parse::<jiff::Timestamp>() {
                             Ok(time) => (moment(time)),
@@ -165,9 +165,9 @@ pub(super) fn trail(facts: &Facts<'_>) -> Markup {
                     None => "none yet",
                 }
             }))
-            (item("Verified", verified(&facts.check)))
+            (item("Verified", verified(&data.check)))
         }
-        @if let Some(token) = facts.token.filter(|_| !facts.check.is_running()) {
+        @if let Some(token) = data.token.filter(|_| !data.check.is_running()) {
             form method="post" action="/page/verify" {
                 input type="hidden" name="token" value=(token);
                 button type="submit" { "Verify now" }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    Facts,
+    PageData,
     format::{prose, span, thousands},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// The state of the gateway.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct GatewayState {
     /// Whether calls are served.
     pub(super) serving: bool,
     findings: Vec<Finding>,
@@ -29,22 +29,22 @@ struct Finding {
     remedy: &'static str,
 }
 
-impl Standing {
-    pub(super) fn of(facts: &Facts<'_>) -> Self {
-        let mut findings: Vec<_> = reasons(facts.view)
+impl GatewayState {
+    pub(super) fn of(data: &PageData<'_>) -> Self {
+        let mut findings: Vec<_> = reasons(data.view)
             .into_iter()
             .map(|reason| Finding {
                 keeps_from_serving: true,
-                what: credentials_error(facts, &reason).unwrap_or_else(|| reason.sentence()),
+                what: credentials_error(data, &reason).unwrap_or_else(|| reason.sentence()),
                 remedy: reason.remedy(),
             })
             .collect();
         let serving = findings.is_empty();
         let look = |what: String, remedy| Finding { keeps_from_serving: false, what, remedy };
-        findings.extend(upstreams(facts, look));
-        findings.extend(credentials(facts, look));
-        findings.extend(trail(facts, look));
-        findings.extend(load(facts, look));
+        findings.extend(upstreams(data, look));
+        findings.extend(credentials(data, look));
+        findings.extend(trail(data, look));
+        findings.extend(load(data, look));
         Self { serving, findings }
     }
 
@@ -86,17 +86,17 @@ impl Standing {
 }
 
 /// The source's error, which callers never see.
-fn credentials_error(facts: &Facts<'_>, reason: &Reason) -> Option<String> {
-    let set = facts.credentials.iter().find(|set| Some(&*set.name) == reason.name())?;
+fn credentials_error(data: &PageData<'_>, reason: &Reason) -> Option<String> {
+    let set = data.credentials.iter().find(|set| Some(&*set.name) == reason.name())?;
     let error = set.last_error.as_ref()?;
     Some(format!("The credentials `{}` are not there: {error}.", set.name))
 }
 
-type Look = fn(String, &'static str) -> Finding;
+type NewFinding = fn(String, &'static str) -> Finding;
 
-fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
+fn upstreams(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (profile, health) in &facts.view.upstreams {
+    for (profile, health) in &data.view.upstreams {
         let breaker = match health.breaker.state() {
             CircuitBreakerState::Closed => None,
             CircuitBreakerState::Open => Some("is left alone after failures"),
@@ -124,7 +124,7 @@ fn upstreams(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
     findings
 }
 
-fn credentials(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
+fn credentials(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
     let stands = |status: &crate::credentials::SetStatus| {
         let name = &status.name;
         match status.state {
@@ -143,13 +143,13 @@ fn credentials(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
             SetState::Empty | SetState::Expired | SetState::Fresh | SetState::Probation => None,
         }
     };
-    facts.credentials.iter().filter_map(stands).collect()
+    data.credentials.iter().filter_map(stands).collect()
 }
 
-fn trail(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
-    let stats = &facts.trail;
+fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
+    let stats = &data.trail;
     let mut findings = Vec::new();
-    if !stats.writable && facts.view.trail.admit().is_ok() {
+    if !stats.writable && data.view.trail.admit().is_ok() {
         findings.push(look(
             "The audit trail cannot be written, and calls go on without a record.".to_owned(),
             "Look at the disk under `audit.directory`. That calls go on is what `audit.on_failure` says.",
@@ -172,7 +172,7 @@ fn trail(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
             "Look at `telemetry.otlp_endpoint`. Nothing is lost: it is sent from the files once it can be.",
         ));
     }
-    if facts.check.found_problems() {
+    if data.check.found_problems() {
         findings.push(look(
             "The last check of the audit trail found something wrong with it.".to_owned(),
             "`pigello-gateway audit verify` names every place. Secure the files before anything else.",
@@ -181,8 +181,8 @@ fn trail(facts: &Facts<'_>, look: Look) -> Vec<Finding> {
     findings
 }
 
-fn load(facts: &Facts<'_>, look: Look) -> Option<Finding> {
-    let limits = &facts.view.limits;
+fn load(data: &PageData<'_>, look: NewFinding) -> Option<Finding> {
+    let limits = &data.view.limits;
     let under_way = limits.under_way();
     (under_way * 10 >= limits.in_flight_limit * 9).then(|| {
         look(

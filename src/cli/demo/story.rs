@@ -54,7 +54,7 @@ pub(super) fn opening(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
 
 /// Makes the calls, one after another.
 pub(super) async fn calls(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
-    let caller = Caller::new(stage);
+    let caller = Application::new(stage);
     let subtenant = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
 
     scene(out, 1, "A plain call, with a forged secret that must not get through")?;
@@ -219,7 +219,7 @@ struct AuditCommand {
 }
 
 /// The application beside the gateway: it knows one address and no credentials.
-struct Caller {
+struct Application {
     client: Client,
 }
 
@@ -237,7 +237,7 @@ impl Answer {
     }
 }
 
-impl Caller {
+impl Application {
     fn new(stage: &Stage) -> Self {
         Self { client: Client::local(&Address::Tcp(stage.gateway), LIMITS) }
     }

@@ -27,11 +27,11 @@ pub(super) fn stopping() {
 /// Notifies the watchdog while every worker is alive; without a watchdog it waits for ever. Returns
 /// when the gateway stops responding; the manager then restarts the service.
 pub(super) async fn watchdog(reloader: Reloader) {
-    let Some(patience) = sd_notify::watchdog_enabled() else {
+    let Some(period) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
     // Twice a period, so that one late notification is harmless.
-    let mut tick = tokio::time::interval((patience / 2).max(Duration::from_millis(10)));
+    let mut tick = tokio::time::interval((period / 2).max(Duration::from_millis(10)));
     loop {
         tick.tick().await;
         if !reloader.all_alive().await {

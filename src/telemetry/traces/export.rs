@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Span, SpanKind, Trace};
+use super::{SpanKind, Trace, TraceSpan};
 use crate::{
     domain::Origin,
     error::Chain,
@@ -78,7 +78,7 @@ impl TraceExporter {
 /// The spans of a call as OTLP has them.
 fn encode(trace: &Trace) -> impl Iterator<Item = Value> {
     trace.spans.iter().map(|span| {
-        let Span { id, parent, name, kind, began, ended, attributes, error } = span;
+        let TraceSpan { id, parent, name, kind, began, ended, attributes, error } = span;
         let attributes = attributes.iter().map(|(key, value)| attribute(key, &text(value)));
         let attributes = attributes.chain(error.map(|error| attribute("error.type", &text(error))));
         json!({

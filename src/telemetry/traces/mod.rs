@@ -29,12 +29,12 @@ pub struct Trace {
     /// The trace's number.
     pub trace_id: u128,
     /// The call's own span first.
-    pub spans: Vec<Span>,
+    pub spans: Vec<TraceSpan>,
 }
 
 /// One part of a call.
 #[derive(Clone, Debug)]
-pub struct Span {
+pub struct TraceSpan {
     /// Its number; never 0.
     pub id: u64,
     /// The span it is part of.
@@ -93,7 +93,7 @@ pub struct Stages {
     time: SystemTime,
     root: u64,
     open: Vec<u64>,
-    done: Vec<Span>,
+    done: Vec<TraceSpan>,
 }
 
 impl Stages {
@@ -122,7 +122,7 @@ impl Stages {
             self.open.truncate(at);
         }
         let kind = if stage == ATTEMPT { SpanKind::Client } else { SpanKind::Internal };
-        self.done.push(Span {
+        self.done.push(TraceSpan {
             id,
             parent: Some(self.open.last().copied().unwrap_or(self.root)),
             name: stage.into(),
@@ -135,7 +135,7 @@ impl Stages {
     }
 
     /// The spans of the stages that were left.
-    pub fn take(&mut self) -> Vec<Span> {
+    pub fn take(&mut self) -> Vec<TraceSpan> {
         std::mem::take(&mut self.done)
     }
 }

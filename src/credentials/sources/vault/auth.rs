@@ -9,19 +9,18 @@ use std::{
 };
 
 use http::{HeaderValue, Method, StatusCode};
-use serde::{Deserialize, Serialize};
 use tokio::{task, time::Instant};
 use zeroize::Zeroizing;
 
 use super::{
     client::{VaultCall, VaultClient, VaultResponse},
     error::VaultError,
+    messages::{
+        AppRoleLogin, CertLogin, JwtLogin, LookupBody, UnwrapBody, grant, json, malformed, parse,
+    },
 };
 use crate::{
-    credentials::{
-        set::ValueFromJson,
-        settings::{TokenSource, VaultAuth},
-    },
+    credentials::settings::{TokenSource, VaultAuth},
     outbound::ClientError,
     secret::{SecretBuffer, SecretText},
 };
@@ -302,85 +301,6 @@ async fn post_login(
     let lifetime = TokenLifetime::new(grant.lease_duration, grant.renewable, Instant::now());
     tracing::info!(method, "logged in to the vault");
     Ok(Session { token, lifetime })
-}
-
-fn grant(answer: &VaultResponse, call: &'static str) -> Result<Grant, VaultError> {
-    let LoginBody { auth } = parse(&answer.body, call)?;
-    // Some servers answer a wrong password with 200 and no token.
-    auth.ok_or(VaultError::Malformed { call, line: 1, column: 1 })
-}
-
-pub(super) fn parse<'de, T: Deserialize<'de>>(
-    body: &'de [u8],
-    call: &'static str,
-) -> Result<T, VaultError> {
-    serde_json::from_slice(body).map_err(|error| malformed(call, &error))
-}
-
-fn malformed(call: &'static str, error: &serde_json::Error) -> VaultError {
-    VaultError::Malformed { call, line: error.line(), column: error.column() }
-}
-
-#[derive(Deserialize)]
-struct LoginBody {
-    auth: Option<Grant>,
-}
-
-#[derive(Deserialize)]
-struct Grant {
-    client_token: ValueFromJson,
-    #[serde(default)]
-    lease_duration: u64,
-    #[serde(default)]
-    renewable: bool,
-}
-
-#[derive(Deserialize)]
-struct LookupBody {
-    data: TokenLookup,
-}
-
-#[derive(Deserialize)]
-struct TokenLookup {
-    #[serde(default)]
-    ttl: u64,
-    #[serde(default)]
-    renewable: bool,
-}
-
-#[derive(Deserialize)]
-struct UnwrapBody {
-    data: Unwrapped,
-}
-
-#[derive(Deserialize)]
-struct Unwrapped {
-    secret_id: ValueFromJson,
-}
-
-#[derive(Serialize)]
-struct AppRoleLogin<'a> {
-    role_id: &'a str,
-    secret_id: &'a str,
-}
-
-#[derive(Serialize)]
-struct JwtLogin<'a> {
-    role: &'a str,
-    jwt: &'a str,
-}
-
-#[derive(Serialize)]
-struct CertLogin<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-}
-
-/// JSON in a buffer that is wiped and never grown.
-fn json(body: &impl Serialize) -> Result<SecretBuffer, serde_json::Error> {
-    let mut buffer = Zeroizing::new(Vec::with_capacity(2 * MAX_FILE + 8192));
-    serde_json::to_writer(&mut *buffer, body)?;
-    Ok(buffer)
 }
 
 /// The text of a file. [`read_text`] makes sure that it is UTF-8.

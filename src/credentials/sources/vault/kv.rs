@@ -4,9 +4,10 @@ use http::{Method, StatusCode};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    auth::{Session, parse},
+    auth::Session,
     client::{VaultCall, VaultClient, VaultResponse},
     error::VaultError,
+    messages::parse,
 };
 use crate::credentials::{
     set::{SetBuilder, ValuesFromJson},

@@ -9,6 +9,7 @@ mod auth;
 mod client;
 mod error;
 mod kv;
+mod messages;
 
 pub use error::VaultError;
 

@@ -10,7 +10,7 @@ use crate::{
     domain::TraceContext,
     error::Kind,
     proxy::call::{ActiveCall, CallContext, CallEnd},
-    telemetry::{Span, SpanKind, Trace},
+    telemetry::{SpanKind, Trace, TraceSpan},
 };
 
 /// An open record. Dropping the guard closes the record, if it is still open.
@@ -85,7 +85,7 @@ impl Drop for RecordGuard {
 }
 
 /// The trace of a call: its own span, which says what the record says, and the spans of its stages.
-fn trace(context: TraceContext, record: &Record, stages: Vec<Span>) -> Trace {
+fn trace(context: TraceContext, record: &Record, stages: Vec<TraceSpan>) -> Trace {
     let mut attributes = vec![
         ("http.request.method", record.method.to_string()),
         ("pigello.request_id", record.request_id.to_string()),
@@ -99,7 +99,7 @@ fn trace(context: TraceContext, record: &Record, stages: Vec<Span>) -> Trace {
     );
     attributes.extend(record.caller.as_ref().map(|caller| ("pigello.caller", caller.to_string())));
     attributes.extend(record.cache.map(|cache| ("pigello.cache", cache.label().to_owned())));
-    let call = Span {
+    let call = TraceSpan {
         id: context.span_id(),
         parent: context.parent_id(),
         name: match &record.operation {
