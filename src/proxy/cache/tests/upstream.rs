@@ -25,18 +25,18 @@ pub(super) struct Upstream(Arc<Mutex<Script>>);
 #[derive(Debug, Default)]
 struct Script {
     turns: VecDeque<Turn>,
-    asked: Vec<Asked>,
+    asked: Vec<SeenRequest>,
 }
 
 /// A request at the upstream.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct SeenRequest {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) headers: HeaderMap,
 }
 
-impl Asked {
+impl SeenRequest {
     pub(super) fn field(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -114,7 +114,7 @@ impl Upstream {
         self.0.lock().asked.len()
     }
 
-    pub(super) fn last(&self) -> Asked {
+    pub(super) fn last(&self) -> SeenRequest {
         self.0.lock().asked.last().unwrap().clone()
     }
 }
@@ -132,7 +132,7 @@ impl Service<Fetch> for Upstream {
         let (turn, number) = {
             let mut script = self.0.lock();
             let Head { method, target, headers, .. } = Arc::unwrap_or_clone(fetch.head);
-            script.asked.push(Asked { method, target: target.as_str().to_owned(), headers });
+            script.asked.push(SeenRequest { method, target: target.as_str().to_owned(), headers });
             (script.turns.pop_front().unwrap_or_else(|| reply(200)), script.asked.len() as u64)
         };
         Box::pin(async move {
