@@ -121,7 +121,7 @@ impl Supervisor {
         let answers = async move {
             while let Some(look) = probes.recv().await {
                 for worker in &workers {
-                    if worker.look_up().await.is_err() {
+                    if worker.ping().await.is_err() {
                         return;
                     }
                 }

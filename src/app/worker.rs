@@ -28,7 +28,7 @@ use crate::{
 /// A running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pulse: Heartbeat,
+    heartbeat: Heartbeat,
     done: oneshot::Receiver<()>,
 }
 
@@ -54,24 +54,24 @@ impl Worker {
     /// Starts the thread. It accepts connections until the drain begins.
     pub(super) fn spawn(number: usize, first: Generation, drain: Drain) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (orders, received) = mpsc::unbounded_channel();
+        let (commands, received) = mpsc::unbounded_channel();
         let (finished, done) = oneshot::channel();
         drop(thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             runtime.block_on(work(first, received, drain));
             // The receiver is gone only when the gateway has stopped waiting.
             let _not_awaited = finished.send(());
         })?);
-        Ok(Self { pulse: Heartbeat(orders), done })
+        Ok(Self { heartbeat: Heartbeat(commands), done })
     }
 
     /// Applies a new generation; returns when the worker serves it.
     pub(super) async fn apply(&self, generation: Generation) -> Result<(), ServeError> {
-        self.pulse.order(Some(generation)).await
+        self.heartbeat.command(Some(generation)).await
     }
 
     /// A probe that can be used beside reloads.
     pub(super) fn heartbeat(&self) -> Heartbeat {
-        self.pulse.clone()
+        self.heartbeat.clone()
     }
 
     /// Waits until the worker has ended.
@@ -82,26 +82,26 @@ impl Worker {
 
 impl Heartbeat {
     /// Pings the worker; resolves when its event loop responds, including during the drain.
-    pub(super) async fn look_up(&self) -> Result<(), ServeError> {
-        self.order(None).await
+    pub(super) async fn ping(&self) -> Result<(), ServeError> {
+        self.command(None).await
     }
 
-    async fn order(&self, generation: Option<Generation>) -> Result<(), ServeError> {
+    async fn command(&self, generation: Option<Generation>) -> Result<(), ServeError> {
         let (done, confirmed) = oneshot::channel();
         self.0.send(Command { generation, done }).map_err(|_| ServeError::Worker)?;
         confirmed.await.map_err(|_| ServeError::Worker)
     }
 }
 
-async fn work(first: Generation, orders: mpsc::UnboundedReceiver<Command>, drain: Drain) {
+async fn work(first: Generation, commands: mpsc::UnboundedReceiver<Command>, drain: Drain) {
     let turns = tokio::spawn(flush_loop());
-    LocalSet::new().run_until(run(first, orders, drain)).await;
+    LocalSet::new().run_until(run(first, commands, drain)).await;
     turns.abort();
     // Flushes the last responses before anybody learns that the worker has ended.
     let Err(_aborted) = turns.await;
 }
 
-async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Command>, drain: Drain) {
+async fn run(first: Generation, mut commands: mpsc::UnboundedReceiver<Command>, drain: Drain) {
     let mut floor =
         WorkerListeners { open: HashMap::new(), accepting: JoinSet::new(), drain: drain.clone() };
     let build = |shared: &Shared, parts: &ListenerParts, upstream| shared.path(parts, upstream);
@@ -109,12 +109,12 @@ async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Command>, dr
     loop {
         tokio::select! {
             () = drain.stop.cancelled() => break,
-            Some(order) = orders.recv() => {
-                if let Some(generation) = order.generation {
+            Some(command) = commands.recv() => {
+                if let Some(generation) = command.generation {
                     floor.apply(generation, build);
                 }
                 // The requester may be gone.
-                let _not_awaited = order.done.send(());
+                let _not_awaited = command.done.send(());
             }
             Some(_) = floor.accepting.join_next() => {}
         }
@@ -124,8 +124,8 @@ async fn run(first: Generation, mut orders: mpsc::UnboundedReceiver<Command>, dr
         tokio::select! {
             () = &mut last => return,
             // The drain has begun: only liveness probes are still answered.
-            Some(order) = orders.recv() => {
-                let _not_awaited = order.done.send(());
+            Some(command) = commands.recv() => {
+                let _not_awaited = command.done.send(());
             }
         }
     }
