@@ -13,7 +13,6 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
-use hyper::body::Incoming;
 
 use super::{CallContext, Connection};
 use crate::{
@@ -22,11 +21,11 @@ use crate::{
     domain::{Caller, CanonicalTarget, Operation},
 };
 
-/// A request from hyper, and the connection it came on.
+/// A request from the server, and the connection it came on.
 #[derive(Debug)]
 pub struct Arrival {
     /// The request.
-    pub request: http::Request<Incoming>,
+    pub request: http::Request<Body>,
     /// Its connection.
     pub connection: Arc<Connection>,
 }

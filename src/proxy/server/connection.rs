@@ -35,6 +35,7 @@ use super::{
     tls::{AcceptedTls, Protocol, ServerTls},
 };
 use crate::{
+    body::Body,
     error::{BoxError, Chain},
     proxy::{
         batched_io::{BatchedWriter, PeerProbe},
@@ -326,6 +327,7 @@ impl<P: Path> hyper::service::Service<Request<Incoming>> for Handler<P> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // HTTP/2 has GOAWAY for it, and forbids `Connection`.
         let is_last = self.leaving.load(Ordering::Relaxed) && request.version() < Version::HTTP_2;
+        let request = request.map(Body::from);
         let arrival = Arrival { request, connection: Arc::clone(&self.connection) };
         HandlerFuture { response: self.path.call(arrival), is_last }
     }

@@ -8,6 +8,7 @@
 //! (time limits) → `strict` (refuses what is ambiguous) → hyper (`connection`).
 
 mod connection;
+pub mod http2;
 mod inherited;
 mod socket;
 pub mod strict;

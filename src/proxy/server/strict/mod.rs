@@ -9,11 +9,10 @@
 //! takes the path like any other: a problem document, a record, and the end of the connection. A refused
 //! body breaks off before the wrong byte.
 //!
-//! HTTP/2 is hyper's. [`frame_budget`] ends connections that abuse it.
+//! HTTP/2 is hyper's. [`super::http2::frame_budget`] ends connections that abuse it.
 
 pub mod chunked;
 mod detect;
-pub mod frame_budget;
 pub mod head;
 mod lingering_close;
 
@@ -31,9 +30,9 @@ use tokio::{
     time::Instant,
 };
 
-use self::{chunked::Chunked, frame_budget::FrameBudget, head::Framing, lingering_close::Linger};
+use self::{chunked::Chunked, head::Framing, lingering_close::Linger};
 pub(super) use self::{detect::HttpVersion, lingering_close::CloseMode};
-use super::tls::Protocol;
+use super::{http2::frame_budget::FrameBudget, tls::Protocol};
 use crate::proxy::call::{Connection, ParseError};
 
 /// The limits of a head.

@@ -80,7 +80,6 @@ where
             closed: false,
             _active: ActiveCall::begin(Arc::clone(&connection)),
         };
-        let request = request.map(Body::from);
         OpenFuture {
             inner: self.inner.call(Opened { request, connection, context }),
             guard: Some(guard),

@@ -1,0 +1,3 @@
+//! HTTP/2 of a listener.
+
+pub mod frame_budget;
