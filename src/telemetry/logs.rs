@@ -29,7 +29,7 @@ pub struct LogSettings {
 pub fn init(settings: &LogSettings) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into())
-        .parse_lossy(&settings.level);
+        .parse_lossy(QUIET.to_owned() + &settings.level);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let result = match settings.format {
@@ -42,3 +42,6 @@ pub fn init(settings: &LogSettings) {
         tracing::debug!("logging was started before");
     }
 }
+
+/// h2 warns of each `PING` acknowledgement that it did not ask for, so a caller could fill the log.
+const QUIET: &str = "h2::proto::ping_pong=error,";

@@ -28,6 +28,9 @@ pub struct Timeouts {
     pub header_read: Span,
     /// For more of a request body.
     pub body_read: Span,
+    /// For a caller to take the next 16 KiB of a response, or all that is left of it. Then its stream
+    /// (HTTP/2) or its connection ends. The time that a response waits for the upstream does not count.
+    pub write: Span,
     /// For open calls, once the gateway is told to stop.
     pub drain: Span,
     /// How long the gateway still accepts connections once it is told to stop. For a sidecar: as
@@ -47,6 +50,7 @@ impl Default for Timeouts {
             idle: Span::from_secs(60),
             header_read: Span::from_secs(10),
             body_read: Span::from_secs(30),
+            write: Span::from_secs(30),
             drain: Span::from_secs(30),
             drain_delay: Span::from_secs(0),
             upstream_idle: Span::from_secs(30),
@@ -72,6 +76,9 @@ pub struct Limits {
     /// a 503.
     #[schemars(with = "u32", range(min = 1))]
     pub in_flight: usize,
+    /// The age at which an HTTP/2 connection of a caller is ended, more or less a tenth: its calls
+    /// finish, and further ones need a new connection. Default: never.
+    pub connection_age: Option<Span>,
 }
 
 impl Default for Limits {
@@ -82,6 +89,7 @@ impl Default for Limits {
             header_count: 100,
             connections: 10_000,
             in_flight: 1024,
+            connection_age: None,
         }
     }
 }

@@ -13,14 +13,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
 use pin_project_lite::pin_project;
@@ -28,15 +24,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
-    Drain, OnRefused, Settings,
+    Drain, OnRefused, Settings, http2,
     socket::CallerStream,
     strict::{CloseMode, HeadLimits, HttpVersion, StrictReader},
     timeout_io::TimeoutIo,
     tls::{AcceptedTls, Protocol, ServerTls},
 };
 use crate::{
-    body::Body,
-    error::{BoxError, Chain},
+    body::{Body, Outgoing},
+    error::Chain,
     proxy::{
         batched_io::{BatchedWriter, PeerProbe},
         call::{Arrival, Connection, Peer, SharedService, wake_filter::WakeFilter},
@@ -56,7 +52,7 @@ pub trait Path:
     + 'static
 {
     /// The body of its responses.
-    type Body: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static;
+    type Body: Outgoing + Send + 'static;
 }
 
 impl<P, B> Path for P
@@ -66,7 +62,7 @@ where
         + Send
         + Sync
         + 'static,
-    B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    B: Outgoing + Send + 'static,
 {
     type Body = B;
 }
@@ -75,7 +71,6 @@ where
 pub(super) struct Server<P> {
     http1: http1::Builder,
     http1_over_tls: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
     /// All connections share it, because no stage has state for one of them.
     path: SharedService<P>,
     settings: Settings,
@@ -108,17 +103,8 @@ impl<P: Path> Server<P> {
         }
         let mut http1_over_tls = http1.clone();
         http1_over_tls.half_close(false);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(settings.concurrent_streams)
-            .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(Some(PENDING_RESETS))
-            .max_local_error_reset_streams(Some(LOCAL_RESETS))
-            .keep_alive_interval(Some(settings.timeouts.idle))
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         let path = SharedService::new(path);
-        Self { http1, http1_over_tls, http2, path, settings, tls, refused, drain }
+        Self { http1, http1_over_tls, path, settings, tls, refused, drain }
     }
 
     /// Serves a connection until it ends.
@@ -218,8 +204,25 @@ impl<P: Path> Server<P> {
                 ended
             }
             Ok(HttpVersion::Http2) => {
-                let serving = self.http2.serve_connection(TokioIo::new(io), handler);
-                self.serve_until(Box::pin(serving).as_mut(), draining).await
+                let (stream, read) = io.into_parts();
+                let serving = http2::serve(
+                    stream.into_inner(),
+                    read,
+                    &self.settings,
+                    self.path.clone(),
+                    Arc::clone(&connection),
+                    Arc::clone(&self.refused),
+                    draining,
+                );
+                let ended = tokio::select! {
+                    ended = Box::pin(serving) => ended,
+                    () = self.drain.cut.cancelled() => Ok(()),
+                };
+                if let Err(error) = ended {
+                    let peer = connection.peer();
+                    tracing::debug!(?peer, error = %Chain(&error), "a connection broke off");
+                }
+                return;
             }
             Err(error) => {
                 let peer = connection.peer();
@@ -370,9 +373,3 @@ const FIRST_REQUEST: Duration = Duration::from_millis(500);
 const HYPER_HEADERS: usize = 100;
 /// The smallest read buffer that hyper accepts.
 const MIN_BUFFER: usize = 8192;
-/// Streams that a peer opens and resets before they are accepted ("rapid reset").
-const PENDING_RESETS: usize = 20;
-/// Streams that are reset because the peer broke the protocol.
-const LOCAL_RESETS: usize = 100;
-/// The time for the answer to a PING.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

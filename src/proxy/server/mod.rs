@@ -7,7 +7,9 @@
 //! The bytes of a connection pass, from the inside out: `socket` → `batched_io` → `tls` → `timeout_io`
 //! (time limits) → `strict` (refuses what is ambiguous) → hyper (`connection`).
 
+mod alarm;
 mod connection;
+mod date;
 pub mod http2;
 mod inherited;
 mod socket;
@@ -38,7 +40,7 @@ pub use self::{
 };
 use crate::{domain::ListenerName, error::Kind};
 
-/// Called for a connection that is refused before it has a request.
+/// Called for a connection or an HTTP/2 stream that is refused before it is a request.
 pub type OnRefused = Arc<dyn Fn(Kind) + Send + Sync>;
 
 /// The limits of one connection.
@@ -52,6 +54,8 @@ pub struct Settings {
     pub header_count: usize,
     /// Most concurrent streams of an HTTP/2 connection.
     pub concurrent_streams: u32,
+    /// The age at which an HTTP/2 connection ends, more or less a tenth.
+    pub connection_age: Option<Duration>,
 }
 
 /// A listener on one worker.

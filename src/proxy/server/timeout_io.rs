@@ -27,6 +27,8 @@ pub struct ConnectionTimeouts {
     pub head: Duration,
     /// Between two requests, and for a caller that does not read its response.
     pub idle: Duration,
+    /// For a caller to take the next 16 KiB of a response, or all that is left of it.
+    pub write: Duration,
 }
 
 /// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
@@ -99,6 +101,10 @@ impl<S> TimeoutIo<S> {
         let waiting = WaitingFor::Request(Instant::now() + timeouts.idle);
         let protocol = DetectedProtocol::Preface(0);
         Self { stream, connection, timeouts, waiting, timer: None, protocol }
+    }
+
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 
     fn is_idle(&self) -> bool {
@@ -227,8 +233,11 @@ mod tests {
         call::{ActiveCall, Peer},
     };
 
-    const TIMEOUTS: ConnectionTimeouts =
-        ConnectionTimeouts { head: Duration::from_secs(10), idle: Duration::from_mins(1) };
+    const TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
+        head: Duration::from_secs(10),
+        idle: Duration::from_mins(1),
+        write: Duration::from_secs(30),
+    };
 
     fn connection() -> Arc<Connection> {
         Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new())

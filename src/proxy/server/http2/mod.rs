@@ -1,3 +1,96 @@
-//! HTTP/2 of a listener.
+//! HTTP/2 of a listener: one connection of a caller, on the `h2` crate.
+//!
+//! hyper's server cannot end one stream that its caller does not read, and does not say when bytes have
+//! left. Here each stream is a call of its own ([`call`]) whose answer has a time limit towards the
+//! caller ([`answer`]); the connection ([`connection`]) accepts, waits and ends; and the stream of bytes
+//! under h2 ([`transport`]) limits what a caller can do with frames and with time.
 
+mod answer;
+mod call;
+mod connection;
 pub mod frame_budget;
+mod frames;
+mod outbox;
+mod request_body;
+mod transport;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::{call::Calls, connection::Open, outbox::Outbox, transport::Transport};
+use super::{OnRefused, Path, Settings};
+use crate::proxy::call::{Connection, SharedService};
+
+/// Why a connection broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller broke the protocol, took too long, or left.
+    #[error("HTTP/2 failed")]
+    Http2(#[from] h2::Error),
+    /// The caller does not answer a `PING`.
+    #[error("the caller does not answer")]
+    Unresponsive,
+}
+
+/// Serves a connection until it ends. `read` are the bytes that were read from it before, from the
+/// beginning of the preface. `refused` is called for requests that h2 refuses before they are calls.
+/// `closing` begins the graceful end. When the future is dropped, the calls are.
+pub(super) async fn serve<S, P>(
+    stream: S,
+    read: Bytes,
+    settings: &Settings,
+    path: SharedService<P>,
+    connection: Arc<Connection>,
+    refused: OnRefused,
+    closing: impl Future<Output = ()>,
+) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    P: Path,
+{
+    let outbox = Outbox::default();
+    let timeouts = settings.timeouts;
+    let transport = Transport::new(stream, read, timeouts, outbox.clone());
+    let mut closing = std::pin::pin!(closing);
+    let h2 = tokio::select! {
+        h2 = builder(settings).handshake(transport) => h2?,
+        // Nothing was asked yet.
+        () = closing.as_mut() => return Ok(()),
+    };
+    let calls = Calls { path, connection, outbox: outbox.clone(), write: timeouts.write };
+    // A panic ends its own stream alone. The panic hook has reported it.
+    let begin = |request, respond| {
+        AssertUnwindSafe(calls.serve(request, respond)).catch_unwind().map(|_panicked| ())
+    };
+    Open::new(h2, outbox, refused, timeouts.idle, settings.connection_age).run(begin, closing).await
+}
+
+fn builder(settings: &Settings) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(settings.concurrent_streams)
+        .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS));
+    builder
+}
+
+/// The bytes of a request body that a caller may send before they are read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all streams of a connection. Both are what Envoy advises for callers on the internet.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The bytes of an answer that h2 keeps for one stream.
+const SEND_BUFFER: usize = 16 * 1024;
+/// Streams that a peer opens and resets before they are accepted ("rapid reset").
+const PENDING_RESETS: usize = 20;
+/// Streams that are reset because the peer broke the protocol.
+const LOCAL_RESETS: usize = 100;
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{ParserState, StrictReader};
@@ -28,6 +29,11 @@ impl<S: AsyncRead + Unpin> StrictReader<S> {
         } else {
             HttpVersion::Http1
         })
+    }
+
+    /// The stream, and the bytes that were read from it and not passed on.
+    pub(in super::super) fn into_parts(self) -> (S, Bytes) {
+        (self.stream, self.held.freeze())
     }
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,97 @@
+//! One stream: its request goes down the path, and the answer goes to the caller.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, server::SendResponse};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::Body as _;
+
+use super::{answer::Answer, outbox::Outbox, request_body::request_body};
+use crate::proxy::{
+    call::{Arrival, Connection, SharedService},
+    server::{Path, date},
+};
+
+/// What the calls of a connection have in common.
+pub(super) struct Calls<P> {
+    pub(super) path: SharedService<P>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) outbox: Outbox,
+    /// The time a caller has for each piece of an answer.
+    pub(super) write: Duration,
+}
+
+impl<P: Path> Calls<P> {
+    /// Serves one request. When the caller resets the stream, the call is dropped.
+    pub(super) fn serve(
+        &self,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) -> impl Future<Output = ()> + Send + use<P> {
+        let (path, connection) = (self.path.clone(), Arc::clone(&self.connection));
+        let (outbox, write) = (self.outbox.clone(), self.write);
+        async move {
+            let is_head = request.method() == Method::HEAD;
+            let (parts, body) = request.into_parts();
+            let body = request_body(body, &parts.headers);
+            let arrival = Arrival { request: Request::from_parts(parts, body), connection };
+            let Some(response) = response(path.call(arrival), &mut respond).await else { return };
+            let (head, body) = response.into_parts();
+            let mut head = Response::from_parts(head, ());
+            let has_no_body = is_head || body.is_end_stream();
+            prepare(head.headers_mut(), body.size_hint().exact().filter(|_| !has_no_body));
+            let sent = match respond.send_response(head, has_no_body) {
+                Ok(stream) if !has_no_body => {
+                    Answer::new(body, stream, outbox, write).await.err().map(|why| why.to_string())
+                }
+                Ok(_) => None,
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(error) = sent {
+                tracing::debug!(%error, "an answer is not complete");
+            }
+        }
+    }
+}
+
+/// The response of a call; `None` if its caller leaves before.
+async fn response<B>(
+    call: impl Future<Output = Result<Response<B>, Infallible>>,
+    respond: &mut SendResponse<Bytes>,
+) -> Option<Response<B>> {
+    let mut call = pin!(call);
+    poll_fn(|cx: &mut Context<'_>| match call.as_mut().poll(cx) {
+        Poll::Ready(Ok(response)) => Poll::Ready(Some(response)),
+        Poll::Pending => respond.poll_reset(cx).map(|_reason| None),
+    })
+    .await
+}
+
+/// Makes the fields of a response those of HTTP/2.
+fn prepare(headers: &mut HeaderMap, length: Option<u64>) {
+    for of_the_connection in &OF_A_CONNECTION {
+        headers.remove(of_the_connection);
+    }
+    headers.entry(header::DATE).or_insert_with(date::now);
+    if let Some(length) = length {
+        headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+}
+
+/// Fields that HTTP/2 has none of (RFC 9113 §8.2.2).
+static OF_A_CONNECTION: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];

@@ -1,0 +1,187 @@
+//! The stream of bytes under h2.
+//!
+//! Inwards it ends a connection that abuses the protocol ([`super::frame_budget`]) or that does not
+//! complete a frame in time. Outwards it ends one that takes no bytes in time, and tells the calls what
+//! has left ([`super::outbox`]).
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use super::{
+    frame_budget::FrameBudget,
+    frames::{FrameScanner, FrameStart, kind},
+    outbox::Outbox,
+};
+use crate::proxy::server::{ConnectionTimeouts, alarm::Alarm};
+
+/// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
+pub(super) struct Transport<S> {
+    stream: S,
+    /// Bytes that were read before h2 had the stream.
+    read: Bytes,
+    inbound: FrameBudget,
+    outbound: FrameScanner,
+    /// The `DATA` frame that is being written.
+    sending: Option<FrameStart>,
+    outbox: Outbox,
+    /// The incomplete frame, by its number.
+    incomplete: Wait<u32>,
+    /// The bytes that the peer does not take.
+    unwritten: Wait<()>,
+}
+
+impl<S> Transport<S> {
+    pub(super) fn new(
+        stream: S,
+        read: Bytes,
+        timeouts: ConnectionTimeouts,
+        outbox: Outbox,
+    ) -> Self {
+        Self {
+            stream,
+            read,
+            inbound: FrameBudget::new(Instant::now(), PREFACE),
+            outbound: FrameScanner::new(0),
+            sending: None,
+            outbox,
+            incomplete: Wait::new(timeouts.head),
+            unwritten: Wait::new(timeouts.write),
+        }
+    }
+
+    /// Follows the frames in what was written, and limits the wait for more.
+    fn written(
+        &mut self,
+        data: &[IoSlice<'_>],
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(written) = written else {
+            return self.unwritten.poll_expired((), cx).map(Err);
+        };
+        self.unwritten.end();
+        let mut left = *written.as_ref().unwrap_or(&0);
+        for part in data {
+            let mut bytes = part.get(..left.min(part.len())).unwrap_or_default();
+            left -= bytes.len();
+            while let Some(frame) = self.outbound.next(&mut bytes) {
+                self.sent();
+                match frame.kind {
+                    kind::DATA => self.sending = Some(frame),
+                    _ => self.outbox.note_refusal(frame),
+                }
+            }
+        }
+        if !self.outbound.is_in_payload() {
+            self.sent();
+        }
+        Poll::Ready(written)
+    }
+
+    /// Notes that the last `DATA` frame is complete.
+    fn sent(&mut self) {
+        if let Some(frame) = self.sending.take() {
+            self.outbox.sent(frame.stream, frame.length);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Transport<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        if this.read.is_empty() {
+            if Pin::new(&mut this.stream).poll_read(cx, buffer)?.is_pending() {
+                return match this.inbound.incomplete() {
+                    Some(frame) => this.incomplete.poll_expired(frame, cx).map(Err),
+                    None => Poll::Pending,
+                };
+            }
+        } else {
+            let length = this.read.len().min(buffer.remaining());
+            buffer.put_slice(&this.read.split_to(length));
+        }
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        Poll::Ready(this.inbound.advance(read, Instant::now).map_err(io::Error::other))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, data);
+        self.written(&[IoSlice::new(data)], written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
+        self.written(data, written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            return self.unwritten.poll_expired((), cx).map(Err);
+        }
+        self.unwritten.end();
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The wait for one thing, and its limit.
+struct Wait<T> {
+    limit: Duration,
+    waiting: Option<(T, Instant)>,
+    alarm: Alarm,
+}
+
+impl<T: PartialEq> Wait<T> {
+    fn new(limit: Duration) -> Self {
+        Self { limit, waiting: None, alarm: Alarm::default() }
+    }
+
+    /// Waits until the time for this thing is over.
+    fn poll_expired(&mut self, thing: T, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let until = match &self.waiting {
+            Some((same, until)) if *same == thing => *until,
+            _ => self.waiting.insert((thing, Instant::now() + self.limit)).1,
+        };
+        self.alarm.poll(until, cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+
+    fn end(&mut self) {
+        self.waiting = None;
+    }
+}
+
+/// The length of what a caller sends first (RFC 9113 §3.4).
+const PREFACE: usize = 24;
