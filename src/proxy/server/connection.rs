@@ -24,48 +24,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
-    Drain, OnRefused, Settings, http2,
+    Drain, OnRefused, Path, Settings, http2,
     socket::CallerStream,
     strict::{CloseMode, HeadLimits, HttpVersion, StrictReader},
     timeout_io::TimeoutIo,
     tls::{AcceptedTls, Protocol, ServerTls},
 };
 use crate::{
-    body::{Body, Outgoing},
+    body::Body,
     error::Chain,
     proxy::{
         batched_io::{BatchedWriter, PeerProbe},
         call::{Arrival, Connection, Peer, SharedService, wake_filter::WakeFilter},
     },
 };
-
-/// The path of one listener's requests, as hyper needs it.
-pub trait Path:
-    tower::Service<
-        Arrival,
-        Response = Response<Self::Body>,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + Clone
-    + Send
-    + Sync
-    + 'static
-{
-    /// The body of its responses.
-    type Body: Outgoing + Send + 'static;
-}
-
-impl<P, B> Path for P
-where
-    P: tower::Service<Arrival, Response = Response<B>, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    B: Outgoing + Send + 'static,
-{
-    type Body = B;
-}
 
 /// Serves the connections of one listener on one worker.
 pub(super) struct Server<P> {

@@ -12,6 +12,7 @@ mod connection;
 mod date;
 pub mod http2;
 mod inherited;
+mod path;
 mod socket;
 pub mod strict;
 mod swap;
@@ -31,8 +32,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::Server;
 pub use self::{
-    connection::Path,
     inherited::Inherited,
+    path::Path,
     socket::{BindError, Bound, TokioSocket},
     swap::{Swap, Swapped},
     timeout_io::ConnectionTimeouts,

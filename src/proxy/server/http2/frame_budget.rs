@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::frames::{END_HEADERS, END_STREAM, FrameScanner, FrameStart, RecentStreams, kind};
+use super::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameScanner, FrameStart, HEADERS, RST_STREAM,
+    RecentStreams, WINDOW_UPDATE,
+};
 
 /// The frame budget of one connection.
 #[derive(Debug)]
@@ -85,24 +88,24 @@ impl FrameBudget {
         if !self.is_in_block {
             self.frames = self.frames.wrapping_add(1);
         }
-        self.is_data = frame.kind == kind::DATA;
+        self.is_data = frame.kind == DATA;
         self.is_in_block = match frame.kind {
-            kind::HEADERS | kind::CONTINUATION => !frame.has(END_HEADERS),
+            HEADERS | CONTINUATION => !frame.has(END_HEADERS),
             _ => false,
         };
         if self.is_data && self.ended.has(frame.stream) == Some(true) {
             return Err(ProtocolAbuse::AfterTheEnd);
         }
-        let ends = frame.has(END_STREAM) && matches!(frame.kind, kind::DATA | kind::HEADERS);
+        let ends = frame.has(END_STREAM) && matches!(frame.kind, DATA | HEADERS);
         if ends {
             self.ended.add(frame.stream);
         }
         let cost = match frame.kind {
             // Flow control of a large response needs many of them, and none needs an answer.
-            kind::HEADERS | kind::WINDOW_UPDATE => return Ok(()),
+            HEADERS | WINDOW_UPDATE => return Ok(()),
             // The last frame of a body may be empty.
-            kind::DATA if frame.length > 0 || ends => return Ok(()),
-            kind::RST_STREAM => RESET_COST,
+            DATA if frame.length > 0 || ends => return Ok(()),
+            RST_STREAM => RESET_COST,
             _ => 1,
         };
         if self.budget < cost {
@@ -131,7 +134,6 @@ const RESET_COST: u32 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::server::http2::frames::kind::{DATA, HEADERS, RST_STREAM};
 
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![0, 0, u8::try_from(payload.len()).unwrap(), kind, 0, 0, 0, 0, 0];
@@ -224,8 +226,8 @@ mod tests {
         assert_eq!(step(&[&ping[8..], &ping[..1]].concat()), Some(4), "the next one");
         assert_eq!(step(&ping[1..]), None);
         assert_eq!(step(&frame(HEADERS, &[0; 5])), Some(5), "its field block goes on");
-        assert_eq!(step(&frame(kind::CONTINUATION, &[0; 5])), Some(5));
-        let mut last = frame(kind::CONTINUATION, &[0; 5]);
+        assert_eq!(step(&frame(CONTINUATION, &[0; 5])), Some(5));
+        let mut last = frame(CONTINUATION, &[0; 5]);
         last[4] = END_HEADERS;
         assert_eq!(step(&last[..10]), Some(5));
         assert_eq!(step(&last[10..]), None);

@@ -71,7 +71,7 @@ impl FrameScanner {
         }
         let frame = self.frame();
         match frame.kind {
-            kind::RST_STREAM | kind::GOAWAY => HEADER + frame.length.min(PAYLOAD),
+            RST_STREAM | GOAWAY => HEADER + frame.length.min(PAYLOAD),
             _ => HEADER,
         }
     }
@@ -97,19 +97,17 @@ impl FrameStart {
     /// The error code of a `RST_STREAM` or `GOAWAY`.
     pub(super) fn error_code(&self) -> u32 {
         let [a, b, c, d, e, f, g, h] = self.payload;
-        u32::from_be_bytes(if self.kind == kind::GOAWAY { [e, f, g, h] } else { [a, b, c, d] })
+        u32::from_be_bytes(if self.kind == GOAWAY { [e, f, g, h] } else { [a, b, c, d] })
     }
 }
 
-/// Types of frames (RFC 9113 §6).
-pub(super) mod kind {
-    pub(in super::super) const DATA: u8 = 0;
-    pub(in super::super) const HEADERS: u8 = 1;
-    pub(in super::super) const RST_STREAM: u8 = 3;
-    pub(in super::super) const GOAWAY: u8 = 7;
-    pub(in super::super) const WINDOW_UPDATE: u8 = 8;
-    pub(in super::super) const CONTINUATION: u8 = 9;
-}
+// The types of frames (RFC 9113 §6).
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 
 /// Of `DATA` and `HEADERS`: nothing of the stream follows.
 pub(super) const END_STREAM: u8 = 1;
@@ -159,11 +157,11 @@ mod tests {
     #[test]
     fn frames_are_found_wherever_the_bytes_are_cut() {
         let bytes = [
-            frame(kind::DATA, 1, &[9; 40]),
-            frame(kind::RST_STREAM, 3, &[0, 0, 0, 1]),
-            frame(kind::GOAWAY, 0, &[0, 0, 0, 9, 0, 0, 0, 7, 1, 1, 1]),
-            frame(kind::GOAWAY, 0, &[]),
-            frame(kind::HEADERS, 0x8000_0005, &[]),
+            frame(DATA, 1, &[9; 40]),
+            frame(RST_STREAM, 3, &[0, 0, 0, 1]),
+            frame(GOAWAY, 0, &[0, 0, 0, 9, 0, 0, 0, 7, 1, 1, 1]),
+            frame(GOAWAY, 0, &[]),
+            frame(HEADERS, 0x8000_0005, &[]),
         ]
         .concat();
         for length in 1..bytes.len() {
@@ -171,18 +169,18 @@ mod tests {
             let mut found = Vec::new();
             for mut piece in bytes.chunks(length) {
                 while let Some(frame) = scanner.next(&mut piece) {
-                    let code = matches!(frame.kind, kind::RST_STREAM | kind::GOAWAY)
+                    let code = matches!(frame.kind, RST_STREAM | GOAWAY)
                         .then(|| frame.error_code())
                         .filter(|_| frame.length > 0);
                     found.push((frame.kind, frame.stream, frame.length, code));
                 }
             }
             let expected = [
-                (kind::DATA, 1, 40, None),
-                (kind::RST_STREAM, 3, 4, Some(1)),
-                (kind::GOAWAY, 0, 11, Some(7)),
-                (kind::GOAWAY, 0, 0, None),
-                (kind::HEADERS, 5, 0, None),
+                (DATA, 1, 40, None),
+                (RST_STREAM, 3, 4, Some(1)),
+                (GOAWAY, 0, 11, Some(7)),
+                (GOAWAY, 0, 0, None),
+                (HEADERS, 5, 0, None),
             ];
             assert_eq!(found, expected, "in pieces of {length}");
             assert!(!scanner.is_in_header() && !scanner.is_in_payload());

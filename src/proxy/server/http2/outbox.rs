@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::frames::{FrameStart, kind};
+use super::frames::{FrameStart, GOAWAY, HEADERS, RST_STREAM};
 use crate::error::Kind;
 
 /// The bytes on their way to one caller. Clones share them.
@@ -87,10 +87,8 @@ impl Outbox {
     pub(super) fn note_refusal(&self, frame: FrameStart) {
         let refusal = match frame.kind {
             // h2 answers a head over its limit with a 431, which no call knows of.
-            kind::HEADERS => Kind::HeadersTooLarge,
-            kind::RST_STREAM | kind::GOAWAY if is_protocol_error(frame.error_code()) => {
-                Kind::Malformed
-            }
+            HEADERS => Kind::HeadersTooLarge,
+            RST_STREAM | GOAWAY if is_protocol_error(frame.error_code()) => Kind::Malformed,
             _ => return,
         };
         self.0.lock().refused.push((frame.stream, refusal));

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     frame_budget::FrameBudget,
-    frames::{FrameScanner, FrameStart, kind},
+    frames::{DATA, FrameScanner, FrameStart},
     outbox::Outbox,
 };
 use crate::proxy::server::{ConnectionTimeouts, alarm::Alarm};
@@ -77,7 +77,7 @@ impl<S> Transport<S> {
             while let Some(frame) = self.outbound.next(&mut bytes) {
                 self.sent();
                 match frame.kind {
-                    kind::DATA => self.sending = Some(frame),
+                    DATA => self.sending = Some(frame),
                     _ => self.outbox.note_refusal(frame),
                 }
             }
