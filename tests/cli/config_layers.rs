@@ -359,6 +359,7 @@ fn show_tells_where_each_value_came_from() {
     idle = "1m"  # default
     header_read = "10s"  # default
     body_read = "30s"  # default
+    write = "30s"  # default
     drain = "30s"  # default
     drain_delay = "0s"  # default
     upstream_idle = "30s"  # default
