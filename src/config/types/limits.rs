@@ -22,15 +22,16 @@ pub struct Timeouts {
     pub first_byte: Span,
     /// For more of a response body.
     pub upstream_read: Span,
-    /// For the next request on a caller's connection.
+    /// For the next request on a caller's connection. Callers are told to use it a few seconds less
+    /// (`Keep-Alive`).
     pub idle: Span,
+    /// For a caller to take more of its response; then the response is cut off. Over HTTP/2 for the
+    /// next 16 KiB of it, or all that is left; the time that it waits for the upstream does not count.
+    pub write: Span,
     /// For a complete request head.
     pub header_read: Span,
     /// For more of a request body.
     pub body_read: Span,
-    /// For a caller to take the next 16 KiB of a response, or all that is left of it. Then its stream
-    /// (HTTP/2) or its connection ends. The time that a response waits for the upstream does not count.
-    pub write: Span,
     /// For open calls, once the gateway is told to stop.
     pub drain: Span,
     /// How long the gateway still accepts connections once it is told to stop. For a sidecar: as
@@ -47,10 +48,10 @@ impl Default for Timeouts {
             request: Span::from_secs(30),
             first_byte: Span::from_secs(20),
             upstream_read: Span::from_secs(15),
-            idle: Span::from_secs(60),
+            idle: Span::from_secs(120),
+            write: Span::from_secs(30),
             header_read: Span::from_secs(10),
             body_read: Span::from_secs(30),
-            write: Span::from_secs(30),
             drain: Span::from_secs(30),
             drain_delay: Span::from_secs(0),
             upstream_idle: Span::from_secs(30),

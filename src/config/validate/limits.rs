@@ -14,9 +14,9 @@ impl Checker<'_> {
             ("first_byte", timeouts.first_byte),
             ("upstream_read", timeouts.upstream_read),
             ("idle", timeouts.idle),
+            ("write", timeouts.write),
             ("header_read", timeouts.header_read),
             ("body_read", timeouts.body_read),
-            ("write", timeouts.write),
             ("upstream_idle", timeouts.upstream_idle),
         ] {
             self.above_zero(&table.key(key), span);

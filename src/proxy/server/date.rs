@@ -1,4 +1,4 @@
-//! The `Date` of answers (RFC 9110 §6.6.1).
+//! The `Date` of responses (RFC 9110 §6.6.1).
 
 use std::{
     cell::RefCell,
@@ -7,30 +7,22 @@ use std::{
 
 use http::HeaderValue;
 
-/// The present time as a field value. It is written once a second.
-pub(super) fn now() -> HeaderValue {
+/// Uses the present time as a field value, whose text is made once a second.
+pub(super) fn with_now<T>(act: impl FnOnce(&HeaderValue) -> T) -> T {
+    thread_local! {
+        static DATE: RefCell<(u64, HeaderValue)> =
+            const { RefCell::new((0, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))) };
+    }
     let now = SystemTime::now();
-    WRITTEN.with_borrow_mut(|written| match written {
-        // A clock that was set back gives an error here.
-        Some((time, value))
-            if now.duration_since(*time).is_ok_and(|age| age < Duration::from_secs(1)) =>
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    DATE.with_borrow_mut(|(at, text)| {
+        if *at != second
+            && let Ok(date) = HeaderValue::try_from(httpdate::HttpDate::from(now).to_string())
         {
-            value.clone()
+            (*at, *text) = (second, date);
         }
-        _ => {
-            let second = now
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(now, |since| SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()));
-            let text = httpdate::fmt_http_date(second);
-            let value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
-            written.insert((second, value)).1.clone()
-        }
+        act(text)
     })
-}
-
-thread_local! {
-    /// The last second that was written, and its text.
-    static WRITTEN: RefCell<Option<(SystemTime, HeaderValue)>> = const { RefCell::new(None) };
 }
 
 #[cfg(test)]
@@ -41,8 +33,9 @@ mod tests {
     fn it_is_the_present_second() {
         let before = SystemTime::now() - Duration::from_secs(1);
         for _ in 0..2 {
-            let written = httpdate::parse_http_date(now().to_str().unwrap()).unwrap();
-            assert!(written > before && written <= SystemTime::now());
+            let date = with_now(HeaderValue::clone);
+            let date = httpdate::parse_http_date(date.to_str().unwrap()).unwrap();
+            assert!(date > before && date <= SystemTime::now());
         }
     }
 }

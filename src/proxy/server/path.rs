@@ -1,4 +1,4 @@
-//! What a server needs of the path of its requests.
+//! The service that a listener calls with each request.
 
 use std::convert::Infallible;
 
@@ -6,7 +6,7 @@ use http::Response;
 
 use crate::{body::Outgoing, proxy::call::Arrival};
 
-/// A service that takes the requests of one listener.
+/// The path of one listener's requests, as the server needs it.
 pub trait Path:
     tower::Service<
         Arrival,

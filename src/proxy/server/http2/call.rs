@@ -21,28 +21,29 @@ use crate::proxy::{
 };
 
 /// What the calls of a connection have in common.
-pub(super) struct Calls<P> {
-    pub(super) path: SharedService<P>,
-    pub(super) connection: Arc<Connection>,
-    pub(super) outbox: Outbox,
+pub(super) struct Calls<'a, P> {
+    pub(super) path: &'a SharedService<P>,
+    pub(super) connection: &'a Arc<Connection>,
+    pub(super) outbox: &'a Outbox,
     /// The time a caller has for each piece of an answer.
     pub(super) write: Duration,
 }
 
-impl<P: Path> Calls<P> {
+impl<P: Path> Calls<'_, P> {
     /// Serves one request. When the caller resets the stream, the call is dropped.
     pub(super) fn serve(
         &self,
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
     ) -> impl Future<Output = ()> + Send + use<P> {
-        let (path, connection) = (self.path.clone(), Arc::clone(&self.connection));
+        let (path, connection) = (self.path.clone(), Arc::clone(self.connection));
+        connection.begin_call();
         let (outbox, write) = (self.outbox.clone(), self.write);
         async move {
             let is_head = request.method() == Method::HEAD;
             let (parts, body) = request.into_parts();
             let body = request_body(body, &parts.headers);
-            let arrival = Arrival { request: Request::from_parts(parts, body), connection };
+            let arrival = Arrival { request: Ok(Request::from_parts(parts, body)), connection };
             let Some(response) = response(path.call(arrival), &mut respond).await else { return };
             let (head, body) = response.into_parts();
             let mut head = Response::from_parts(head, ());
@@ -80,7 +81,7 @@ fn prepare(headers: &mut HeaderMap, length: Option<u64>) {
     for of_the_connection in &OF_A_CONNECTION {
         headers.remove(of_the_connection);
     }
-    headers.entry(header::DATE).or_insert_with(date::now);
+    headers.entry(header::DATE).or_insert_with(|| date::with_now(HeaderValue::clone));
     if let Some(length) = length {
         headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }

@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,15 +16,16 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Error, frames::RecentStreams, outbox::Outbox, transport::Transport};
-use crate::proxy::server::{OnRefused, alarm::Alarm};
+use super::{Error, alarm::Alarm, frame_io::FrameIo, frames::RecentStreams, outbox::Outbox};
+use crate::proxy::{call::Connection, server::OnRefused};
 
 /// An open connection, whose calls have futures of the type `F`.
-pub(super) struct Open<S, F> {
-    h2: h2::server::Connection<Transport<S>, Bytes>,
+pub(super) struct Open<'a, S, F> {
+    h2: h2::server::Connection<FrameIo<S>, Bytes>,
     calls: FuturesUnordered<F>,
+    connection: &'a Connection,
     outbox: Outbox,
-    refused: OnRefused,
+    refused: &'a OnRefused,
     /// The streams that have become calls.
     accepted: RecentStreams,
     /// Since when there are calls, or are none.
@@ -39,23 +40,24 @@ pub(super) struct Open<S, F> {
     alarm: Alarm,
 }
 
-impl<S, F> Open<S, F>
+impl<'a, S, F> Open<'a, S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()>,
 {
     pub(super) fn new(
-        mut h2: h2::server::Connection<Transport<S>, Bytes>,
+        mut h2: h2::server::Connection<FrameIo<S>, Bytes>,
+        connection: &'a Connection,
         outbox: Outbox,
-        refused: OnRefused,
-        idle: Duration,
-        age: Option<Duration>,
+        refused: &'a OnRefused,
+        (idle, age): (Duration, Option<Duration>),
     ) -> Self {
         let now = Instant::now();
         let keep_alive = KeepAlive { pings: h2.ping_pong(), sent: None, heard: now };
         Self {
             h2,
             calls: FuturesUnordered::new(),
+            connection,
             outbox,
             refused,
             accepted: RecentStreams::default(),
@@ -69,15 +71,13 @@ where
         }
     }
 
-    /// Serves calls until the connection ends. `closing` begins its graceful end.
+    /// Serves calls until the connection ends.
     pub(super) async fn run(
         mut self,
         begin: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F,
-        closing: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let mut closing = pin!(closing);
         poll_fn(|cx| {
-            if self.ending.is_none() && closing.as_mut().poll(cx).is_ready() {
+            if self.ending.is_none() && self.connection.is_closing() {
                 self.end();
             }
             self.poll(&begin, cx)

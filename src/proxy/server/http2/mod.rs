@@ -3,16 +3,17 @@
 //! hyper's server cannot end one stream that its caller does not read, and does not say when bytes have
 //! left. Here each stream is a call of its own ([`call`]) whose answer has a time limit towards the
 //! caller ([`answer`]); the connection ([`connection`]) accepts, waits and ends; and the stream of bytes
-//! under h2 ([`transport`]) limits what a caller can do with frames and with time.
+//! under h2 ([`frame_io`]) limits what a caller can do with frames and with time.
 
+mod alarm;
 mod answer;
 mod call;
 mod connection;
 pub mod frame_budget;
+mod frame_io;
 mod frames;
 mod outbox;
 mod request_body;
-mod transport;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use self::{call::Calls, connection::Open, outbox::Outbox, transport::Transport};
+use self::{call::Calls, connection::Open, frame_io::FrameIo, outbox::Outbox};
 use super::{OnRefused, Path, Settings};
 use crate::proxy::call::{Connection, SharedService};
 
@@ -36,16 +37,15 @@ pub enum Error {
 }
 
 /// Serves a connection until it ends. `read` are the bytes that were read from it before, from the
-/// beginning of the preface. `refused` is called for requests that h2 refuses before they are calls.
-/// `closing` begins the graceful end. When the future is dropped, the calls are.
+/// beginning of the preface. `refused` is called for requests that h2 refuses before they are calls. The
+/// connection ends gracefully once it is closing. When the future is dropped, its calls are.
 pub(super) async fn serve<S, P>(
     stream: S,
     read: Bytes,
     settings: &Settings,
-    path: SharedService<P>,
+    path: &SharedService<P>,
     connection: Arc<Connection>,
-    refused: OnRefused,
-    closing: impl Future<Output = ()>,
+    refused: &OnRefused,
 ) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -53,19 +53,15 @@ where
 {
     let outbox = Outbox::default();
     let timeouts = settings.timeouts;
-    let transport = Transport::new(stream, read, timeouts, outbox.clone());
-    let mut closing = std::pin::pin!(closing);
-    let h2 = tokio::select! {
-        h2 = builder(settings).handshake(transport) => h2?,
-        // Nothing was asked yet.
-        () = closing.as_mut() => return Ok(()),
-    };
-    let calls = Calls { path, connection, outbox: outbox.clone(), write: timeouts.write };
+    let stream = FrameIo::new(stream, read, timeouts, outbox.clone());
+    let h2 = builder(settings).handshake(stream).await?;
+    let calls = Calls { path, connection: &connection, outbox: &outbox, write: timeouts.write };
     // A panic ends its own stream alone. The panic hook has reported it.
     let begin = |request, respond| {
         AssertUnwindSafe(calls.serve(request, respond)).catch_unwind().map(|_panicked| ())
     };
-    Open::new(h2, outbox, refused, timeouts.idle, settings.connection_age).run(begin, closing).await
+    let limits = (timeouts.idle, settings.connection_age);
+    Open::new(h2, &connection, outbox.clone(), refused, limits).run(begin).await
 }
 
 fn builder(settings: &Settings) -> h2::server::Builder {

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -26,7 +26,7 @@ use crate::{
     error::{BoxError, Kind},
     proxy::{
         call::{Arrival, Connection, Peer, SharedService},
-        server::{ConnectionTimeouts, Settings, http2},
+        server::{ConnectionTimeouts, OnRefused, Settings, http2},
     },
 };
 
@@ -99,6 +99,7 @@ pub(super) const SETTINGS: Settings = Settings {
     },
     head_bytes: 16 * 1024,
     header_count: 100,
+    keep_alive_fields: String::new(),
     concurrent_streams: 100,
     connection_age: None,
 };
@@ -112,12 +113,14 @@ impl Caller {
         let (mut stream, server) = duplex(capacity);
         stream.write_all(preface).await.unwrap();
         let (ended, refused) = (Ended::default(), Arc::<Mutex<Vec<Kind>>>::default());
+        let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
         let (close, closing) = oneshot::channel();
         let (ends, refusals) = (Arc::clone(&ended), Arc::clone(&refused));
         let path = service_fn(move |arrival: Arrival| {
             let ended = Arc::clone(&ends);
             async move {
-                let path = arrival.request.uri().path();
+                let request = arrival.request.unwrap();
+                let path = request.uri().path();
                 let mut body =
                     TestBody { frames: VecDeque::new(), given: 0, is_endless: true, ended };
                 match path {
@@ -133,22 +136,17 @@ impl Caller {
                 Ok::<_, Infallible>(Response::new(body))
             }
         });
-        let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
         let serving = tokio::spawn(async move {
-            http2::serve(
-                server,
-                Bytes::new(),
-                &settings,
-                SharedService::new(path),
-                connection,
-                Arc::new(move |kind| refusals.lock().push(kind)),
-                async {
-                    if closing.await.is_err() {
-                        std::future::pending().await
-                    }
-                },
-            )
-            .await
+            let path = SharedService::new(path);
+            let refused: OnRefused = Arc::new(move |kind| refusals.lock().push(kind));
+            let read = Bytes::new();
+            let known = Arc::clone(&connection);
+            let mut serving = pin!(http2::serve(server, read, &settings, &path, known, &refused));
+            tokio::select! {
+                ended = serving.as_mut() => return ended,
+                Ok(()) = closing => connection.begin_closing(),
+            }
+            serving.await
         });
         let (unread, began) = (Vec::new(), Instant::now());
         Self { stream, unread, ended, refused, close: Some(close), serving, began }

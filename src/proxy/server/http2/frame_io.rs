@@ -18,14 +18,15 @@ use tokio::{
 };
 
 use super::{
+    alarm::Alarm,
     frame_budget::FrameBudget,
     frames::{DATA, FrameScanner, FrameStart},
     outbox::Outbox,
 };
-use crate::proxy::server::{ConnectionTimeouts, alarm::Alarm};
+use crate::proxy::server::ConnectionTimeouts;
 
 /// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
-pub(super) struct Transport<S> {
+pub(super) struct FrameIo<S> {
     stream: S,
     /// Bytes that were read before h2 had the stream.
     read: Bytes,
@@ -40,7 +41,7 @@ pub(super) struct Transport<S> {
     unwritten: Wait<()>,
 }
 
-impl<S> Transport<S> {
+impl<S> FrameIo<S> {
     pub(super) fn new(
         stream: S,
         read: Bytes,
@@ -96,7 +97,7 @@ impl<S> Transport<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Transport<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FrameIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -120,7 +121,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Transport<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FrameIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
