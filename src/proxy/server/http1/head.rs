@@ -203,10 +203,7 @@ fn parse_method(method: &[u8]) -> Option<Method> {
 }
 
 fn parse_target(method: &Method, target: Bytes) -> Result<Uri, ParseError> {
-    // A fragment is never sent (RFC 9110 §4.2.5), and no URI has the other characters.
-    let is_plain =
-        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"');
-    if !all(&target, is_plain) {
+    if !all(&target, is_target_byte) {
         return Err(ParseError::Target);
     }
     let uri = match target.first() {
@@ -222,6 +219,12 @@ fn parse_target(method: &Method, target: Bytes) -> Result<Uri, ParseError> {
         _ => return Err(ParseError::Target),
     };
     uri.map_err(|_| ParseError::Target)
+}
+
+/// Whether a byte may be in a target. A fragment is never sent (RFC 9110 §4.2.5), and no URI has the other
+/// characters.
+pub(in crate::proxy::server) const fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"')
 }
 
 fn has_http_scheme(target: &[u8]) -> bool {
@@ -356,7 +359,7 @@ fn all(bytes: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
-pub(super) fn is_tchar(byte: u8) -> bool {
+pub(in crate::proxy::server) fn is_tchar(byte: u8) -> bool {
     TCHARS.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
@@ -378,7 +381,7 @@ const fn stands_in_a_token(byte: u8) -> bool {
 }
 
 /// Whether a byte may be in a field value (RFC 9110 §5.5): the tab is the only control character.
-pub(super) const fn is_field_byte(byte: u8) -> bool {
+pub(in crate::proxy::server) const fn is_field_byte(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 

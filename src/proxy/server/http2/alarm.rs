@@ -48,7 +48,7 @@ mod tests {
             alarm.poll(began + second * asked.min(3), cx)
         })
         .await;
-        assert_eq!((asked, began.elapsed()), (3, second * 3));
+        assert_eq!(began.elapsed(), second * 3);
         // An earlier time counts as well.
         let earlier = began + second * 4;
         poll_fn(|cx| match alarm.poll(began + second * 9, cx) {

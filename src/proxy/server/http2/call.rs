@@ -10,14 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{RecvStream, server::SendResponse};
+use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 
-use super::{answer::Answer, outbox::Outbox, request_body::request_body};
+use super::{answer::Answer, field_check::Malformed, outbox::Outbox, request_body::request_body};
 use crate::proxy::{
-    call::{Arrival, Connection, SharedService},
-    server::{Path, date},
+    call::{Arrival, Connection, SharedService, Unreadable},
+    server::{Path, date, http1::ParseError},
 };
 
 /// What the calls of a connection have in common.
@@ -41,10 +41,25 @@ impl<P: Path> Calls<'_, P> {
         let (outbox, write) = (self.outbox.clone(), self.write);
         async move {
             let is_head = request.method() == Method::HEAD;
-            let (parts, body) = request.into_parts();
-            let body = request_body(body, &parts.headers);
-            let arrival = Arrival { request: Ok(Request::from_parts(parts, body)), connection };
+            let malformed = outbox.take_malformed(respond.stream_id().as_u32());
+            let is_no_http2 =
+                malformed.as_ref().is_some_and(|request| request.error == ParseError::FieldName);
+            let request = match malformed {
+                Some(Malformed { method, path, error }) => {
+                    Err(Unreadable::new(method, path.as_deref(), error.into_error()))
+                }
+                None => {
+                    let (parts, body) = request.into_parts();
+                    let body = request_body(body, &parts.headers);
+                    Ok(Request::from_parts(parts, body))
+                }
+            };
+            let arrival = Arrival { request, connection };
             let Some(response) = response(path.call(arrival), &mut respond).await else { return };
+            if is_no_http2 {
+                // Such a name is an error of the stream (RFC 9113 §8.2.1).
+                return respond.send_reset(Reason::PROTOCOL_ERROR);
+            }
             let (head, body) = response.into_parts();
             let mut head = Response::from_parts(head, ());
             let has_no_body = is_head || body.is_end_stream();

@@ -1,7 +1,7 @@
 //! The stream of bytes under h2.
 //!
 //! Inwards it ends a connection that abuses the protocol ([`super::frame_budget`]) or that does not
-//! complete a frame in time. Outwards it ends one that takes no bytes in time, and tells the calls what
+//! complete a frame in time, and replaces what h2 must not see ([`super::field_check`]). Outwards it ends one that takes no bytes in time, and tells the calls what
 //! has left ([`super::outbox`]).
 
 use std::{
@@ -19,11 +19,12 @@ use tokio::{
 
 use super::{
     alarm::Alarm,
+    field_blocks::FieldBlocks,
     frame_budget::FrameBudget,
     frames::{DATA, FrameScanner, FrameStart},
     outbox::Outbox,
 };
-use crate::proxy::server::ConnectionTimeouts;
+use crate::proxy::server::Settings;
 
 /// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
 pub(super) struct FrameIo<S> {
@@ -31,6 +32,7 @@ pub(super) struct FrameIo<S> {
     /// Bytes that were read before h2 had the stream.
     read: Bytes,
     inbound: FrameBudget,
+    blocks: FieldBlocks,
     outbound: FrameScanner,
     /// The `DATA` frame that is being written.
     sending: Option<FrameStart>,
@@ -42,16 +44,13 @@ pub(super) struct FrameIo<S> {
 }
 
 impl<S> FrameIo<S> {
-    pub(super) fn new(
-        stream: S,
-        read: Bytes,
-        timeouts: ConnectionTimeouts,
-        outbox: Outbox,
-    ) -> Self {
+    pub(super) fn new(stream: S, read: Bytes, settings: &Settings, outbox: Outbox) -> Self {
+        let timeouts = settings.timeouts;
         Self {
             stream,
             read,
             inbound: FrameBudget::new(Instant::now(), PREFACE),
+            blocks: FieldBlocks::new(PREFACE, settings.head_bytes),
             outbound: FrameScanner::new(0),
             sending: None,
             outbox,
@@ -105,19 +104,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameIo<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        if this.read.is_empty() {
-            if Pin::new(&mut this.stream).poll_read(cx, buffer)?.is_pending() {
+        while !this.blocks.pass_on(buffer) {
+            if !this.read.is_empty() {
+                let length = this.read.len().min(buffer.remaining());
+                buffer.put_slice(&this.read.split_to(length));
+            } else if Pin::new(&mut this.stream).poll_read(cx, buffer)?.is_pending() {
                 return match this.inbound.incomplete() {
                     Some(frame) => this.incomplete.poll_expired(frame, cx).map(Err),
                     None => Poll::Pending,
                 };
             }
-        } else {
-            let length = this.read.len().min(buffer.remaining());
-            buffer.put_slice(&this.read.split_to(length));
+            let read = buffer.filled().get(before..).unwrap_or_default();
+            if read.is_empty() {
+                break;
+            }
+            this.inbound.advance(read, Instant::now).map_err(io::Error::other)?;
+            this.blocks.take(read, |stream, request| this.outbox.note_malformed(stream, request));
+            buffer.set_filled(before);
         }
-        let read = buffer.filled().get(before..).unwrap_or_default();
-        Poll::Ready(this.inbound.advance(read, Instant::now).map_err(io::Error::other))
+        Poll::Ready(Ok(()))
     }
 }
 

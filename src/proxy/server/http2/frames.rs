@@ -1,5 +1,7 @@
 //! Finds the frames in the bytes of a connection, wherever the bytes are cut (RFC 9113 §4.1).
 
+use bytes::{BufMut as _, BytesMut};
+
 /// Follows the frames of one direction.
 #[derive(Debug)]
 pub(super) struct FrameScanner {
@@ -77,8 +79,21 @@ impl FrameScanner {
     }
 
     fn frame(&self) -> FrameStart {
-        let [high, middle, low, kind, flags, a, b, c, d, payload @ ..] = self.start;
-        FrameStart {
+        FrameStart::new(self.start)
+    }
+}
+
+impl FrameStart {
+    /// The frame at the beginning of these bytes, if its header is complete.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut start = [0; START];
+        start.get_mut(..HEADER)?.copy_from_slice(bytes.get(..HEADER)?);
+        Some(Self::new(start))
+    }
+
+    fn new(start: [u8; START]) -> Self {
+        let [high, middle, low, kind, flags, a, b, c, d, payload @ ..] = start;
+        Self {
             length: usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low),
             kind,
             flags,
@@ -87,9 +102,7 @@ impl FrameScanner {
             payload,
         }
     }
-}
 
-impl FrameStart {
     pub(super) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -114,7 +127,21 @@ pub(super) const END_STREAM: u8 = 1;
 /// Of `HEADERS` and `CONTINUATION`: the field block is complete.
 pub(super) const END_HEADERS: u8 = 4;
 
-const HEADER: usize = 9;
+/// Of `HEADERS` and `DATA`: a byte with the length of the padding comes first.
+pub(super) const PADDED: u8 = 8;
+/// Of `HEADERS`: the priority comes before the block.
+pub(super) const PRIORITY: u8 = 0x20;
+
+/// Writes the header of a frame.
+pub(super) fn write_header(to: &mut BytesMut, length: usize, kind: u8, flags: u8, stream: u32) {
+    let length = u32::try_from(length).unwrap_or_default();
+    to.put_uint(length.into(), 3);
+    to.extend_from_slice(&[kind, flags]);
+    to.put_u32(stream);
+}
+
+/// The length of a frame's header.
+pub(super) const HEADER: usize = 9;
 /// As much as a `GOAWAY` has up to its error code.
 const PAYLOAD: usize = 8;
 const START: usize = HEADER + PAYLOAD;

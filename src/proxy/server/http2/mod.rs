@@ -10,8 +10,12 @@ mod answer;
 mod call;
 mod connection;
 pub mod frame_budget;
+mod field_blocks;
+mod field_check;
 mod frame_io;
 mod frames;
+mod hpack;
+mod huffman;
 mod outbox;
 mod request_body;
 
@@ -53,7 +57,7 @@ where
 {
     let outbox = Outbox::default();
     let timeouts = settings.timeouts;
-    let stream = FrameIo::new(stream, read, timeouts, outbox.clone());
+    let stream = FrameIo::new(stream, read, settings, outbox.clone());
     let h2 = builder(settings).handshake(stream).await?;
     let calls = Calls { path, connection: &connection, outbox: &outbox, write: timeouts.write };
     // A panic ends its own stream alone. The panic hook has reported it.

@@ -13,7 +13,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::frames::{FrameStart, GOAWAY, HEADERS, RST_STREAM};
+use super::{
+    field_check::Malformed,
+    frames::{FrameStart, GOAWAY, HEADERS, RST_STREAM},
+};
 use crate::error::Kind;
 
 /// The bytes on their way to one caller. Clones share them.
@@ -30,6 +33,8 @@ struct State {
     waiting: Vec<Waker>,
     /// The streams that h2 may have refused, as far as its frames tell.
     refused: Vec<(u32, Kind)>,
+    /// The requests that are malformed although h2 does not see it.
+    malformed: HashMap<u32, Malformed>,
 }
 
 /// The bytes of one stream.
@@ -91,7 +96,19 @@ impl Outbox {
             RST_STREAM | GOAWAY if is_protocol_error(frame.error_code()) => Kind::Malformed,
             _ => return,
         };
-        self.0.lock().refused.push((frame.stream, refusal));
+        let mut state = self.0.lock();
+        state.refused.push((frame.stream, refusal));
+        state.malformed.remove(&frame.stream);
+    }
+
+    /// Notes that the request of a stream is malformed.
+    pub(super) fn note_malformed(&self, stream: u32, request: Malformed) {
+        self.0.lock().malformed.insert(stream, request);
+    }
+
+    /// What is wrong with the request of a stream.
+    pub(super) fn take_malformed(&self, stream: u32) -> Option<Malformed> {
+        self.0.lock().malformed.remove(&stream)
     }
 
     /// The streams that h2 may have refused since the last call.

@@ -25,7 +25,7 @@ use crate::{
     body::Outgoing,
     error::{BoxError, Kind},
     proxy::{
-        call::{Arrival, Connection, Peer, SharedService},
+        call::{Arrival, Connection, Peer, SharedService, Unreadable},
         server::{ConnectionTimeouts, OnRefused, Settings, http2},
     },
 };
@@ -85,6 +85,8 @@ pub(super) struct Caller {
     unread: Vec<u8>,
     pub(super) ended: Ended,
     pub(super) refused: Arc<Mutex<Vec<Kind>>>,
+    /// The requests that could not be read: method, target and error.
+    pub(super) unreadable: Arc<Mutex<Vec<String>>>,
     /// Begins the graceful end.
     pub(super) close: Option<oneshot::Sender<()>>,
     pub(super) serving: JoinHandle<Result<(), http2::Error>>,
@@ -115,15 +117,26 @@ impl Caller {
         let (ended, refused) = (Ended::default(), Arc::<Mutex<Vec<Kind>>>::default());
         let connection = Connection::new(Peer::Unix { uid: 0, gid: 0, pid: None }, Vec::new());
         let (close, closing) = oneshot::channel();
+        let unreadable = Arc::<Mutex<Vec<String>>>::default();
         let (ends, refusals) = (Arc::clone(&ended), Arc::clone(&refused));
+        let unread = Arc::clone(&unreadable);
         let path = service_fn(move |arrival: Arrival| {
-            let ended = Arc::clone(&ends);
+            let (ended, refusals) = (Arc::clone(&ends), Arc::clone(&unread));
             async move {
-                let request = arrival.request.unwrap();
-                let path = request.uri().path();
+                let path = match arrival.request {
+                    Ok(request) => request.uri().path().to_owned(),
+                    Err(Unreadable { method, target, error }) => {
+                        let target = target.map(|target| target.path().to_owned());
+                        let kind = error.kind().label();
+                        refusals
+                            .lock()
+                            .push(format!("{method} {} {kind}", target.unwrap_or_default()));
+                        "/0".to_owned()
+                    }
+                };
                 let mut body =
                     TestBody { frames: VecDeque::new(), given: 0, is_endless: true, ended };
-                match path {
+                match &*path {
                     "/never" => std::future::pending().await,
                     "/panic" => panic!("as the test wants it"),
                     "/open" => body.frames.push_back(Bytes::from_static(b"x")),
@@ -149,7 +162,8 @@ impl Caller {
             serving.await
         });
         let (unread, began) = (Vec::new(), Instant::now());
-        Self { stream, unread, ended, refused, close: Some(close), serving, began }
+        let close = Some(close);
+        Self { stream, unread, ended, refused, unreadable, close, serving, began }
     }
 
     /// Connects with a first window of that many bytes.
