@@ -135,15 +135,12 @@ impl<B: Outgoing> Future for Answer<B> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let sent = self.as_mut().poll_send(cx);
         let this = self.project();
-        match sent {
+        match &sent {
+            // A reset wakes a call that waits for the upstream, too.
+            Poll::Pending => return this.stream.poll_reset(cx).map(|_reason| Err(Incomplete::Reset)),
             Poll::Ready(Err(Incomplete::TooSlow)) => this.stream.send_reset(Reason::CANCEL),
             Poll::Ready(Err(Incomplete::Broken)) => this.stream.send_reset(Reason::INTERNAL_ERROR),
             Poll::Ready(_) => {}
-            // A reset wakes a call that waits for the upstream, too.
-            Poll::Pending if this.stream.poll_reset(cx).is_ready() => {
-                return Poll::Ready(Err(Incomplete::Reset));
-            }
-            Poll::Pending => {}
         }
         sent
     }

@@ -44,15 +44,12 @@ impl<P: Path> Calls<'_, P> {
             let malformed = outbox.take_malformed(respond.stream_id().as_u32());
             let is_no_http2 =
                 malformed.as_ref().is_some_and(|request| request.error == ParseError::FieldName);
-            let request = match malformed {
-                Some(Malformed { method, path, error }) => {
-                    Err(Unreadable::new(method, path.as_deref(), error.into_error()))
-                }
-                None => {
-                    let (parts, body) = request.into_parts();
-                    let body = request_body(body, &parts.headers);
-                    Ok(Request::from_parts(parts, body))
-                }
+            let request = if let Some(Malformed { method, path, error }) = malformed {
+                Err(Unreadable::new(method, path.as_deref(), error.into_error()))
+            } else {
+                let (parts, body) = request.into_parts();
+                let body = request_body(body, &parts.headers);
+                Ok(Request::from_parts(parts, body))
             };
             let arrival = Arrival { request, connection };
             let Some(response) = response(path.call(arrival), &mut respond).await else { return };

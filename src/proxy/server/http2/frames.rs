@@ -109,8 +109,10 @@ impl FrameStart {
 
     /// The error code of a `RST_STREAM` or `GOAWAY`.
     pub(super) fn error_code(&self) -> u32 {
-        let [a, b, c, d, e, f, g, h] = self.payload;
-        u32::from_be_bytes(if self.kind == GOAWAY { [e, f, g, h] } else { [a, b, c, d] })
+        // A `GOAWAY` has the last stream in front of it.
+        let at = if self.kind == GOAWAY { 4 } else { 0 };
+        let code = self.payload.get(at..).and_then(|code| code.first_chunk());
+        code.map_or(0, |code| u32::from_be_bytes(*code))
     }
 }
 

@@ -141,7 +141,7 @@ impl Caller {
                     "/panic" => panic!("as the test wants it"),
                     "/open" => body.frames.push_back(Bytes::from_static(b"x")),
                     length => {
-                        let length = length[1..].parse().unwrap();
+                        let length = length.trim_start_matches('/').parse().unwrap();
                         body.frames.push_back(vec![b'x'; length].into());
                         body.is_endless = false;
                     }
