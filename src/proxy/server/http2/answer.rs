@@ -137,7 +137,9 @@ impl<B: Outgoing> Future for Answer<B> {
         let this = self.project();
         match &sent {
             // A reset wakes a call that waits for the upstream, too.
-            Poll::Pending => return this.stream.poll_reset(cx).map(|_reason| Err(Incomplete::Reset)),
+            Poll::Pending => {
+                return this.stream.poll_reset(cx).map(|_reason| Err(Incomplete::Reset));
+            }
             Poll::Ready(Err(Incomplete::TooSlow)) => this.stream.send_reset(Reason::CANCEL),
             Poll::Ready(Err(Incomplete::Broken)) => this.stream.send_reset(Reason::INTERNAL_ERROR),
             Poll::Ready(_) => {}
