@@ -20,6 +20,7 @@ mod inherited;
 mod path;
 mod socket;
 mod swap;
+mod timer;
 mod tls;
 mod transport;
 

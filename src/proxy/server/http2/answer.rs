@@ -19,8 +19,8 @@ use http_body::Frame;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{alarm::Alarm, outbox::Outbox};
-use crate::body::Outgoing;
+use super::outbox::Outbox;
+use crate::{body::Outgoing, proxy::server::timer::Alarm};
 
 pin_project! {
     /// The body of an answer on its way.

@@ -16,8 +16,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Error, alarm::Alarm, frame_io::FrameIo, frames::RecentStreams, outbox::Outbox};
-use crate::proxy::{call::Connection, server::OnRefused};
+use super::{Error, frame_io::FrameIo, frames::RecentStreams, outbox::Outbox};
+use crate::proxy::{
+    call::Connection,
+    server::{OnRefused, timer::Alarm},
+};
 
 /// An open connection, whose calls have futures of the type `F`.
 pub(super) struct Open<'a, S, F> {
@@ -50,7 +53,8 @@ where
         connection: &'a Connection,
         outbox: Outbox,
         refused: &'a OnRefused,
-        (idle, age): (Duration, Option<Duration>),
+        idle: Duration,
+        age: Option<Duration>,
     ) -> Self {
         let now = Instant::now();
         let keep_alive = KeepAlive { pings: h2.ping_pong(), sent: None, heard: now };

@@ -84,6 +84,8 @@ impl FieldBlocks {
     fn advance(&mut self, report: &mut impl FnMut(u32, Malformed)) {
         let Some(frame) = self.last_frame() else { return };
         let is_of_block = match frame.kind {
+            // h2 ends the connection for a longer one.
+            HEADERS | CONTINUATION if frame.length > FRAME => false,
             HEADERS => self.frame == 0,
             CONTINUATION => self.frame > 0,
             _ => false,

@@ -8,7 +8,6 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,13 +17,12 @@ use tokio::{
 };
 
 use super::{
-    alarm::Alarm,
     field_blocks::FieldBlocks,
     frame_budget::FrameBudget,
     frames::{DATA, FrameScanner, FrameStart},
     outbox::Outbox,
 };
-use crate::proxy::server::Settings;
+use crate::proxy::server::{ConnectionTimeouts, Settings, timer::Timer};
 
 /// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
 pub(super) struct FrameIo<S> {
@@ -37,15 +35,15 @@ pub(super) struct FrameIo<S> {
     /// The `DATA` frame that is being written.
     sending: Option<FrameStart>,
     outbox: Outbox,
-    /// The incomplete frame, by its number.
-    incomplete: Wait<u32>,
-    /// The bytes that the peer does not take.
-    unwritten: Wait<()>,
+    timeouts: ConnectionTimeouts,
+    /// For an incomplete frame, by its number.
+    incomplete: Timer<u32>,
+    /// For a peer that takes no bytes.
+    unwritten: Timer<()>,
 }
 
 impl<S> FrameIo<S> {
     pub(super) fn new(stream: S, read: Bytes, settings: &Settings, outbox: Outbox) -> Self {
-        let timeouts = settings.timeouts;
         Self {
             stream,
             read,
@@ -54,8 +52,9 @@ impl<S> FrameIo<S> {
             outbound: FrameScanner::new(0),
             sending: None,
             outbox,
-            incomplete: Wait::new(timeouts.head),
-            unwritten: Wait::new(timeouts.write),
+            timeouts: settings.timeouts,
+            incomplete: Timer::new(),
+            unwritten: Timer::new(),
         }
     }
 
@@ -67,9 +66,9 @@ impl<S> FrameIo<S> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let Poll::Ready(written) = written else {
-            return self.unwritten.poll_expired((), cx).map(Err);
+            return self.poll_unwritten(cx).map(Err);
         };
-        self.unwritten.end();
+        self.unwritten.stop();
         let mut left = *written.as_ref().unwrap_or(&0);
         for part in data {
             let mut bytes = part.get(..left.min(part.len())).unwrap_or_default();
@@ -86,6 +85,11 @@ impl<S> FrameIo<S> {
             self.sent();
         }
         Poll::Ready(written)
+    }
+
+    /// Waits until the peer has taken no bytes for too long.
+    fn poll_unwritten(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.unwritten.poll((), self.timeouts.write, cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 
     /// Notes that the last `DATA` frame is complete.
@@ -110,7 +114,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameIo<S> {
                 buffer.put_slice(&this.read.split_to(length));
             } else if Pin::new(&mut this.stream).poll_read(cx, buffer)?.is_pending() {
                 return match this.inbound.incomplete() {
-                    Some(frame) => this.incomplete.poll_expired(frame, cx).map(Err),
+                    Some(frame) => {
+                        let expired = this.incomplete.poll(frame, this.timeouts.head, cx);
+                        expired.map(|()| Err(io::ErrorKind::TimedOut.into()))
+                    }
                     None => Poll::Pending,
                 };
             }
@@ -152,40 +159,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FrameIo<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_pending() {
-            return self.unwritten.poll_expired((), cx).map(Err);
+            return self.poll_unwritten(cx).map(Err);
         }
-        self.unwritten.end();
+        self.unwritten.stop();
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// The wait for one thing, and its limit.
-struct Wait<T> {
-    limit: Duration,
-    waiting: Option<(T, Instant)>,
-    alarm: Alarm,
-}
-
-impl<T: PartialEq> Wait<T> {
-    fn new(limit: Duration) -> Self {
-        Self { limit, waiting: None, alarm: Alarm::default() }
-    }
-
-    /// Waits until the time for this thing is over.
-    fn poll_expired(&mut self, thing: T, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let until = match &self.waiting {
-            Some((same, until)) if *same == thing => *until,
-            _ => self.waiting.insert((thing, Instant::now() + self.limit)).1,
-        };
-        self.alarm.poll(until, cx).map(|()| io::ErrorKind::TimedOut.into())
-    }
-
-    fn end(&mut self) {
-        self.waiting = None;
     }
 }
 

@@ -39,6 +39,11 @@ impl FieldTable {
         Fields { table: self, block, at: 0 }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     fn get(&self, index: usize) -> Option<(Bytes, Bytes)> {
         if let Some((name, value)) = index.checked_sub(1).and_then(|index| STATIC.get(index)) {
             let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());

@@ -1,11 +1,19 @@
-//! HTTP/2 of a listener: one connection of a caller, on the `h2` crate.
+//! HTTP/2 of a listener: one connection of a caller, on the `h2` crate (RFC 9113).
 //!
-//! hyper's server cannot end one stream that its caller does not read, and does not say when bytes have
-//! left. Here each stream is a call of its own ([`call`]) whose answer has a time limit towards the
-//! caller ([`answer`]); the connection ([`connection`]) accepts, waits and ends; and the stream of bytes
-//! under h2 ([`frame_io`]) limits what a caller can do with frames and with time.
+//! hyper's server cannot end one stream that its caller does not read, does not say when bytes have left,
+//! and does not show requests that are malformed. So h2 is used directly.
+//!
+//! | file | its part |
+//! | --- | --- |
+//! | `connection` | accepts calls, waits, and ends the connection |
+//! | `call`, `request_body` | one stream: its request goes down the path |
+//! | `answer` | its answer goes to the caller, as fast as the caller takes it |
+//! | `frame_io`, `frames` | the bytes under h2, in both directions, with their time limits |
+//! | [`frame_budget`] | ends a connection that abuses the protocol |
+//! | `field_blocks`, `field_check` | find the requests that are malformed |
+//! | `hpack`, `huffman` | read field blocks (RFC 7541) |
+//! | `outbox` | what calls and `frame_io` tell each other |
 
-mod alarm;
 mod answer;
 mod call;
 mod connection;
@@ -64,8 +72,8 @@ where
     let begin = |request, respond| {
         AssertUnwindSafe(calls.serve(request, respond)).catch_unwind().map(|_panicked| ())
     };
-    let limits = (timeouts.idle, settings.connection_age);
-    Open::new(h2, &connection, outbox.clone(), refused, limits).run(begin).await
+    let age = settings.connection_age;
+    Open::new(h2, &connection, outbox.clone(), refused, timeouts.idle, age).run(begin).await
 }
 
 fn builder(settings: &Settings) -> h2::server::Builder {

@@ -4,3 +4,4 @@ mod answers;
 mod lifetimes;
 mod refusals;
 mod support;
+mod tables;
