@@ -65,9 +65,7 @@ fn wrong(field: &Field) -> Option<ParseError> {
     let value = &*field.value;
     let (is_right, error) = match &*field.name {
         b":path" => (value.iter().all(|byte| is_target_byte(*byte)), ParseError::Target),
-        b":method" => {
-            (!value.is_empty() && value.iter().all(|byte| is_tchar(*byte)), ParseError::Method)
-        }
+        b":method" => (value.iter().all(|byte| is_tchar(*byte)), ParseError::Method),
         b":scheme" | b":authority" => {
             (value.iter().all(u8::is_ascii_graphic), ParseError::FieldValue)
         }

@@ -22,6 +22,8 @@ mod field_blocks;
 mod field_check;
 mod frame_io;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod hpack;
 mod huffman;
 mod outbox;
