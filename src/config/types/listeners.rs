@@ -29,7 +29,9 @@ pub struct Listener {
     /// The name of every caller on this socket, if only one application can reach it.
     #[schemars(with = "Option<Text<Name>>")]
     pub caller: Option<Arc<str>>,
-    /// Accepted values of `Host`, in addition to loopback names and the listener's own address.
+    /// Accepted values of `Host`, in addition to loopback names and the listener's own address. A final
+    /// dot makes no difference. A Unix socket accepts any value, because no browser and no DNS leads to
+    /// it.
     #[serde(default)]
     #[schemars(with = "Vec<Text<HostName>>")]
     pub allowed_hosts: Vec<String>,

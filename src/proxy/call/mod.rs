@@ -7,6 +7,7 @@ mod parse_error;
 mod permits;
 mod shared_service;
 mod states;
+mod target_error;
 pub(in crate::proxy) mod wake_filter;
 
 pub use self::{

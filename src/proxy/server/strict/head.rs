@@ -5,7 +5,12 @@
 //! the difference. So nothing is repaired, and a framing field has one spelling: `Content-Length: 5`, not
 //! ` 5 `, `05` or `5, 5`.
 
-use crate::proxy::call::ParseError;
+use http::uri::PathAndQuery;
+
+use crate::{
+    domain::{TargetError, check_target_bytes, escaped_target},
+    proxy::call::ParseError,
+};
 
 /// How a request's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +50,14 @@ pub fn check_request_line(head: &[u8]) -> Option<Result<(), ParseError>> {
     Some(request_line(line).map(|_| ()))
 }
 
-/// The method and target of a head with a valid request line.
-pub fn method_and_target(head: &[u8]) -> Option<(&str, &str)> {
+/// The method and the escaped target of a head, for the record of its refusal.
+pub fn method_and_target(head: &[u8]) -> Option<(&str, PathAndQuery)> {
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let line = line(&mut rest).ok()?;
-    request_line(line).ok()?;
-    let (method, line) = split_at(line, b' ')?;
-    let (target, _) = split_at(line, b' ')?;
-    Some((std::str::from_utf8(method).ok()?, std::str::from_utf8(target).ok()?))
+    let (method, line) = split_at(line, b' ').filter(|(method, _)| is_method(method))?;
+    let (target, version) = split_at_last_space(line)?;
+    let target = escaped_target(target).filter(|target| target.as_str().starts_with('/'))?;
+    version.starts_with(b"HTTP/").then_some((std::str::from_utf8(method).ok()?, target))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,15 +79,28 @@ fn request_line(line: &[u8]) -> Result<Version, ParseError> {
     }
     let (method, line) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
     let (target, version) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
-    let version = check_version(version)?;
-    if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(|b| is_tchar(*b)) {
+    let version = check_version(version).map_err(|error| space_in_target(line).unwrap_or(error))?;
+    if !is_method(method) {
         return Err(ParseError::Method);
     }
     check_target(method, target)?;
     Ok(version)
 }
 
+/// The error for a path with a space in it, which is not encoded.
+fn space_in_target(line: &[u8]) -> Option<ParseError> {
+    let (target, version) = split_at_last_space(line)?;
+    let is_path = target.starts_with(b"/") && check_version(version).is_ok();
+    let error = check_target_bytes(target).err().filter(|_| is_path)?;
+    Some(ParseError::Target(error))
+}
+
+fn is_method(method: &[u8]) -> bool {
+    !method.is_empty() && method.len() <= MAX_METHOD && method.iter().all(|byte| is_tchar(*byte))
+}
+
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), ParseError> {
+    check_target_bytes(target).map_err(ParseError::Target)?;
     let form_is_known = match target.first() {
         Some(b'/') => true,
         // The server as a whole (RFC 9112 §3.2.4).
@@ -94,10 +112,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), ParseError> {
         }
         None => false,
     };
-    // A fragment is never sent (RFC 9110 §4.2.5), and no URI has the other characters.
-    let is_plain =
-        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"');
-    if form_is_known && all(target, is_plain) { Ok(()) } else { Err(ParseError::Target) }
+    if form_is_known { Ok(()) } else { Err(ParseError::Target(TargetError::NotAbsolute)) }
 }
 
 fn has_http_scheme(target: &[u8]) -> bool {
@@ -216,6 +231,11 @@ pub(super) fn split_at(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((left, right.get(1..)?))
 }
 
+fn split_at_last_space(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (left, right) = line.split_at_checked(memchr::memrchr(b' ', line)?)?;
+    Some((left, right.get(1..)?))
+}
+
 /// No early exit, so that the loop vectorises.
 fn all(bytes: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |right, byte| right & is_right(*byte))
@@ -263,6 +283,10 @@ mod tests {
         check(head.as_bytes(), 10)
     }
 
+    fn unencoded(target: &str) -> ParseError {
+        ParseError::Target(check_target_bytes(target.as_bytes()).unwrap_err())
+    }
+
     #[test]
     fn plain_requests_pass() {
         for (head, framing) in [
@@ -277,7 +301,14 @@ mod tests {
         ] {
             assert_eq!(checked(head), Ok(framing), "{head:?}");
         }
-        assert_eq!(method_and_target(b"\r\nGET /a HTTP/1.1\r\n\r\n"), Some(("GET", "/a")));
+        let known = |head: &[u8]| {
+            let (method, target) = method_and_target(head)?;
+            Some(format!("{method} {target}"))
+        };
+        assert_eq!(known(b"\r\nGET /a HTTP/1.1\r\n\r\n").as_deref(), Some("GET /a"));
+        assert_eq!(known(b"GET /a b HTTP/1.1\r\n\r\n").as_deref(), Some("GET /a%20b"));
+        assert_eq!(known(b"GET http://x/\xe5 HTTP/1.1\r\n\r\n").as_deref(), Some("GET /%E5"));
+        assert_eq!(known(b"G@T / HTTP/1.1\r\n\r\n"), None);
     }
 
     #[test]
@@ -289,13 +320,14 @@ mod tests {
             ("GET  / HTTP/1.1\r\n\r\n", ParseError::RequestLine),
             ("GET\t/ HTTP/1.1\r\n\r\n", ParseError::RequestLine),
             ("GET HTTP/1.1\r\n\r\n", ParseError::RequestLine),
-            ("GET /a b HTTP/1.1\r\n\r\n", ParseError::RequestLine),
-            ("GET /#f HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET * HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET /\u{e9} HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET ftp://x/ HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET /a b HTTP/1.1\r\n\r\n", unencoded("/a b")),
+            ("GET /#f HTTP/1.1\r\n\r\n", unencoded("/#f")),
+            ("GET * HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
+            ("GET /\u{e9} HTTP/1.1\r\n\r\n", unencoded("/\u{e9}")),
+            ("GET / /x HTTP/1.1 \r\n\r\n", ParseError::RequestLine),
+            ("GET ftp://x/ HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
+            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
+            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
             ("GET / HTTP/1.2\r\n\r\n", ParseError::VersionUnsupported),
             ("GET / HTTP/1\r\n\r\n", ParseError::Version),
             ("GET / http/1.1\r\n\r\n", ParseError::Version),

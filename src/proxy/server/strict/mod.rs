@@ -244,8 +244,8 @@ impl<S> StrictReader<S> {
     fn refuse(&mut self, error: ParseError) {
         self.connection.refuse(error);
         let known = head::method_and_target(&self.held)
-            .filter(|(_, target)| target.starts_with('/') && target.len() <= MAX_TARGET)
-            .map(|(method, target)| (method.to_owned(), target.to_owned()));
+            .filter(|(_, target)| target.as_str().len() <= MAX_TARGET)
+            .map(|(method, target)| (method.to_owned(), target.to_string()));
         self.held.clear();
         let (method, target) = known.unwrap_or_else(|| ("-".to_owned(), "*".to_owned()));
         let head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n\r\n");

@@ -1,0 +1,218 @@
+//! What honest clients send, although a stricter reading could refuse it: offers of another protocol, hosts in
+//! many spellings; and what they get told when they forget to encode a character.
+
+use http::{Method, StatusCode};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, UnixStream},
+};
+
+use crate::support::{Frames, Gateway, Heard, Recorder, Setup, frame, headers, raw};
+
+async fn gateway() -> (Recorder, Gateway) {
+    let recorder = Recorder::start().await;
+    let gateway = Setup::plain(&recorder.origin())
+        .with_unix()
+        .listener("allowed_hosts = [\"gw.example.internal\", \"dotted.internal.:81\"]\n")
+        .with(
+            "[policy]\nunmatched = \"forward\"\n[[operations]]\nname = \"search.get\"\nmethod = \"GET\"\n\
+             path = \"/search/\"\nbody = true\n",
+        )
+        .start()
+        .await;
+    (recorder, gateway)
+}
+
+/// The fields of every common offer to leave HTTP/1.1, or to change something about the connection.
+const OFFERS: [&str; 9] = [
+    "Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n",
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAA\r\n",
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+    "Connection: upgrade\r\nUpgrade:\r\n",
+    "Upgrade: h2c\r\n",
+    "HTTP2-Settings: AAEAAEAAAAIAAAAA\r\n",
+    "Keep-Alive: timeout=5\r\n",
+    "Proxy-Connection: keep-alive\r\n",
+    "Connection: TE\r\nTE: trailers\r\n",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_is_ignored_and_the_connection_goes_on() {
+    let (recorder, gateway) = gateway().await;
+    let mut stream = TcpStream::connect(gateway.caller().address()).await.unwrap();
+    for offer in OFFERS {
+        for (method, length, body) in [("GET", "", ""), ("POST", "Content-Length: 5\r\n", "hello")]
+        {
+            let request =
+                format!("{method} /a/ HTTP/1.1\r\nHost: localhost\r\n{length}{offer}\r\n{body}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\nok") && !answer.starts_with(b"HTTP/1.1 5") {
+                assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{request}");
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 200 "), "{request}");
+            let seen = recorder.take().to_ascii_lowercase();
+            assert!(seen.ends_with(&format!("\r\n\r\n{body}")), "{seen}");
+            for gone in ["upgrade", "http2-settings", "connection:", "keep-alive", "\r\nte:"] {
+                assert!(!seen.contains(gone), "{request}: {gone} in {seen}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_one_final_dot_is_the_same_host() {
+    let (recorder, gateway) = gateway().await;
+    let address = gateway.caller().address();
+    let status = async |target: &str, host: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        raw(address, request.as_bytes()).await[9..12].to_owned()
+    };
+    for (target, host, expected) in [
+        ("/a/", "gw.example.internal.", "200"),
+        ("/a/", "GW.example.internal.:443", "200"),
+        ("/a/", "dotted.internal:81", "200"),
+        ("/a/", "dotted.internal.:81", "200"),
+        ("/a/", "localhost.", "200"),
+        ("/a/", "localhost.:8080", "200"),
+        ("http://gw.example.internal./a/", "gw.example.internal", "200"),
+        ("http://gw.example.internal/a/", "gw.example.internal.", "200"),
+        ("/a/", "127.0.0.1.", "400"),
+        ("/a/", "localhost..", "400"),
+        ("/a/", ".", "400"),
+        ("/a/", "", "400"),
+        ("/a/", "gw.example.internal.evil.test", "403"),
+        ("/a/", "dotted.internal.", "403"),
+        ("http://gw.example.internal./a/", "localhost", "400"),
+    ] {
+        assert_eq!(status(target, host).await, expected, "{target} {host}");
+        assert_eq!(recorder.take().is_empty(), expected != "200", "{target} {host}");
+    }
+    let mut frames = Frames::connect(address).await;
+    let get = headers(
+        1,
+        true,
+        &[
+            (b":method", b"GET"),
+            (b":scheme", b"http"),
+            (b":authority", b"gw.example.internal."),
+            (b":path", b"/a/"),
+        ],
+    );
+    assert!(frames.send(&get).await);
+    assert!(matches!(frames.hear(1).await, Heard::Status(200)));
+}
+
+/// Sends a request whose connection ends behind it, over a Unix socket.
+async fn over_unix(path: &std::path::Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer).await);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_serves_whatever_its_clients_call_it() {
+    let (_recorder, gateway) = gateway().await;
+    let socket = gateway.path("gateway.sock");
+    for (line, fields, expected) in [
+        ("/a/ HTTP/1.1", "Host:\r\n", "200"),
+        ("/a/ HTTP/1.1", "Host:  \r\n", "200"),
+        ("/a/ HTTP/1.1", "Host: %2Frun%2Fg.sock\r\n", "200"),
+        ("/a/ HTTP/1.1", "Host: docker\r\n", "200"),
+        ("/a/ HTTP/1.1", "Host: _\r\n", "200"),
+        ("/a/ HTTP/1.1", "Host: localhost:80\r\n", "200"),
+        ("/a/ HTTP/1.0", "", "200"),
+        ("http://docker/a/ HTTP/1.1", "Host: docker\r\n", "200"),
+        ("/a/ HTTP/1.1", "", "400"),
+        ("/a/ HTTP/1.1", "Host: /run/g.sock\r\n", "400"),
+        ("/a/ HTTP/1.1", "Host: docker\r\nHost: docker\r\n", "400"),
+        ("http://docker/a/ HTTP/1.1", "Host: podman\r\n", "400"),
+        ("/a/ HTTP/1.1", "Host: docker\r\nOrigin: http://docker\r\n", "403"),
+        ("/a/ HTTP/1.1", "Host: docker\r\nSec-Fetch-Site: cross-site\r\n", "403"),
+    ] {
+        let request = format!("GET {line}\r\n{fields}Connection: close\r\n\r\n");
+        let answer = over_unix(&socket, &request).await;
+        assert_eq!(answer.get(9..12), Some(expected), "{request}: {answer}");
+    }
+}
+
+/// Targets with a character that must be encoded, what the caller is told, and the recorded path.
+const UNENCODED: [(&[u8], &str, &str); 9] = [
+    ("/l/?n=Åkesson".as_bytes(), "`Å` at byte 6; write it as `%C3%85`", "/l/"),
+    ("/Ö/".as_bytes(), "`Ö` at byte 1; write it as `%C3%96`", "/%C3%96/"),
+    (b"/l/?n=\xc5kesson", "the byte C5 at byte 6, which is no UTF-8; write it as `%C5`", "/l/"),
+    (b"/l/?q=\"x\"", "`\\\"` at byte 6; write it as `%22`", "/l/"),
+    (b"/<x>", "`<` at byte 1; write it as `%3C`", "/%3Cx%3E"),
+    (b"/l/?q=`", "a backtick at byte 6; write it as `%60`", "/l/"),
+    (b"/l/?q=a b", "a space at byte 7; write it as `%20`", "/l/"),
+    (b"/l/#top", "`#` at byte 3; write it as `%23`", "/l/%23top"),
+    (b"/l/\x01", "the character U+0001 at byte 3; write it as `%01`", "/l/%01"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_character_that_must_be_encoded_is_named() {
+    let (recorder, gateway) = gateway().await;
+    let address = gateway.caller().address();
+    for (target, told, _) in UNENCODED {
+        let request = [&b"GET "[..], target, b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat();
+        let answer = raw(address, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("malformed_request") && answer.contains(told), "{answer}");
+    }
+    let broken = gateway.caller().get("/l/?q=100%").await;
+    assert_eq!(
+        (broken.status, broken.problem()),
+        (StatusCode::BAD_REQUEST, "target_not_canonical".to_owned())
+    );
+    assert_eq!(recorder.take(), "");
+    let records = gateway.into_records().await;
+    assert_eq!(records.len(), UNENCODED.len() + 1);
+    for (record, (_, _, path)) in records.iter().zip(UNENCODED) {
+        assert_eq!((&record["method"], &record["path"]), (&"GET".into(), &path.into()));
+        assert_eq!(record["error"], "malformed_request");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_the_method_does_not_define_is_refused_unless_the_operation_takes_it() {
+    let (recorder, gateway) = gateway().await;
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
+        for (fields, body) in [
+            ("Content-Length: 5\r\n", "hello"),
+            ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        ] {
+            let request = format!("{method} /a/ HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}");
+            let request = format!(
+                "{request}GET /a/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            );
+            let answer = raw(gateway.caller().address(), request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
+            assert!(method == "HEAD" || answer.contains("takes no body"), "{answer}");
+            assert!(!recorder.take().contains("hello"), "{request}");
+        }
+        let empty = format!(
+            "{method} /a/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let answer = raw(gateway.caller().address(), empty.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{empty}: {answer}");
+        recorder.take();
+    }
+    for method in [Method::GET, Method::HEAD] {
+        let answer = gateway.caller().send(method, "/search/", "{}").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert!(recorder.take().ends_with("\r\n\r\n{}"));
+    }
+    // Over HTTP/2 the body is a DATA frame.
+    let mut frames = Frames::connect(gateway.caller().address()).await;
+    let fields = [
+        (&b":method"[..], &b"DELETE"[..]),
+        (b":scheme", b"http"),
+        (b":authority", b"localhost"),
+        (b":path", b"/a/"),
+    ];
+    frames.send(&[headers(1, false, &fields), frame(0, 1, 1, b"hello")].concat()).await;
+    assert!(matches!(frames.hear(1).await, Heard::Status(400)));
+    assert_eq!(recorder.take(), "");
+}
