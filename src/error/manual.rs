@@ -58,9 +58,9 @@ manual! {
         "Add a `[[callers]]` entry with the caller's `unix_uids` or `tls_names`, or give the listener a `caller`. `pigello-gateway check` prints who may call what."
     }
     CertificateRefused {
-        "The caller sent no client certificate, or an expired one, or one that the listener's `client_ca` did not issue."
+        "The caller sent no client certificate, or an expired one, or one that the listener's `client_ca` did not issue, or one that its `client_crl` revokes or says nothing about."
         "On a listener with mutual TLS, the certificate proves the caller's name."
-        "Look at the certificate's dates and issuer (`openssl x509 -noout -dates -issuer`), and at the listener's `client_ca`. The gateway's log names the reason."
+        "Look at the certificate's dates and issuer (`openssl x509 -noout -dates -issuer`), and at the listener's `client_ca` and `client_crl`. The gateway's log names the reason."
     }
     NotAllowed {
         "The caller is known, and its `allow` does not list this operation."

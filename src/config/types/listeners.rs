@@ -47,6 +47,11 @@ impl Listener {
     pub fn asks_for_certificates(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
+
+    /// Whether a caller's certificate is looked up in revocation lists.
+    pub fn checks_revocation(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.client_crl.is_empty())
+    }
 }
 
 /// The admin socket.

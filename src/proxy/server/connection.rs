@@ -32,7 +32,7 @@ use super::{
     socket::CallerStream,
     strict::{CloseMode, HeadLimits, HttpVersion, StrictReader},
     timeout_io::TimeoutIo,
-    tls::{AcceptedTls, Protocol, ServerTls},
+    tls::{AcceptedTls, Admission, Protocol, ServerTls},
 };
 use crate::{
     body::Body,
@@ -144,9 +144,9 @@ impl<P: Path> Server<P> {
             () = drained(&self.drain, None) => return,
         };
         match accepted {
-            Ok(Ok(AcceptedTls { stream, revoked, names, protocol })) => {
+            Ok(Ok(AcceptedTls { stream, admission, names, protocol })) => {
                 let connection = Connection::new(peer, names);
-                Box::pin(self.run(stream, connection, protocol, Channel::Tls(revoked))).await;
+                Box::pin(self.run(stream, connection, protocol, Channel::Tls(admission))).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, error = %Chain(&error), "a handshake failed");
@@ -178,9 +178,9 @@ impl<P: Path> Server<P> {
         let mut draining = pin!(async {
             match &channel {
                 Channel::Plain(_) => drained(&self.drain, Some(&connection)).await,
-                Channel::Tls(revoked) => tokio::select! {
+                Channel::Tls(admission) => tokio::select! {
                     () = drained(&self.drain, Some(&connection)) => {}
-                    () = revoked.cancelled() => {}
+                    () = admission.ended() => {}
                 },
             }
         });
@@ -255,8 +255,8 @@ impl<P: Path> Server<P> {
 /// The transport of a connection.
 enum Channel {
     Plain(PeerProbe<CallerStream>),
-    /// TLS, and the token that is cancelled when its listener does not accept the handshake any more.
-    Tls(CancellationToken),
+    /// TLS, and until when the caller's certificate is accepted.
+    Tls(Admission),
 }
 
 impl Channel {
