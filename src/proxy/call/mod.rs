@@ -3,21 +3,18 @@
 
 mod connection;
 mod context;
-mod parse_error;
 mod permits;
 mod shared_service;
 mod states;
 mod target_error;
-pub(in crate::proxy) mod wake_filter;
 
 pub use self::{
     connection::{ActiveCall, Connection, Peer},
     context::{CallContext, CallFacts},
-    parse_error::ParseError,
     permits::{CallPermit, CallerPermit, ConcurrencyLimits},
     states::{
         Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,
-        Received, Recorded, Resolved,
+        Received, Recorded, Resolved, Unreadable,
     },
 };
 pub(in crate::proxy) use self::{context::CallEnd, shared_service::SharedService};

@@ -90,9 +90,7 @@ impl ListenerRules {
     /// §9.3.7).
     fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
         let Opened { request, connection, context } = opened;
-        if let Some(error) = connection.parse_error() {
-            return Err(error.into_error());
-        }
+        let request = request.map_err(|unreadable| unreadable.error)?;
         context.hold(self.concurrency.acquire(request.body().is_end_stream())?);
         let (parts, body) = request.into_parts();
         self.check_size(&parts.uri, &parts.headers)?;
