@@ -7,7 +7,9 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::support::{Frames, Gateway, Heard, Recorder, Setup, frame, headers, raw};
+use crate::support::{
+    Frames, Gateway, Heard, Recorder, Setup, Waiting, frame, headers, raw, until_blank_line,
+};
 
 async fn gateway() -> (Recorder, Gateway) {
     let recorder = Recorder::start().await;
@@ -215,4 +217,90 @@ async fn a_body_that_the_method_does_not_define_is_refused_unless_the_operation_
     frames.send(&[headers(1, false, &fields), frame(0, 1, 1, b"hello")].concat()).await;
     assert!(matches!(frames.hear(1).await, Heard::Status(400)));
     assert_eq!(recorder.take(), "");
+}
+
+/// Reads until the answer ends like that.
+async fn read_to(stream: &mut TcpStream, end: &str) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{end}");
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interim_responses_are_passed_on_when_they_come() {
+    let upstream = Waiting::listen().await;
+    let gateway = upstream.setup().start().await;
+    let mut caller = TcpStream::connect(gateway.caller().address()).await.unwrap();
+    let request = "GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut answering = upstream.ask(&mut caller, request).await;
+    let secret = pigello_mock::MADE_UP_VALUES
+        .iter()
+        .find_map(|(name, value)| (name.key() == "client_secret").then_some(*value))
+        .unwrap();
+    for (interim, passed_on) in [
+        ("100 Continue\r\n\r\n".to_owned(), ""),
+        ("102 Processing\r\n\r\n".to_owned(), "HTTP/1.1 102 Processing\r\n\r\n"),
+        (format!("103 Early Hints\r\nlink: <{secret}>\r\n\r\n"), ""),
+        (
+            "103 Early Hints\r\nlink: </a>\r\nconnection: x-hop\r\nx-hop: 1\r\nkeep-alive: x\r\n\
+             x-pigello-client-secret: x\r\n\r\n"
+                .to_owned(),
+            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n",
+        ),
+    ] {
+        answering.write_all(format!("HTTP/1.1 {interim}").as_bytes()).await.unwrap();
+        // Before the final response is there.
+        if !passed_on.is_empty() {
+            assert_eq!(read_to(&mut caller, "\r\n\r\n").await, passed_on);
+        }
+    }
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    answering.write_all(answer).await.unwrap();
+    let read = read_to(&mut caller, "\r\n\r\nok").await;
+    assert!(read.starts_with("HTTP/1.1 200 OK\r\n"), "{read}");
+
+    // HTTP/1.0 has none.
+    let mut caller = TcpStream::connect(gateway.caller().address()).await.unwrap();
+    caller.write_all(b"GET /a/ HTTP/1.0\r\nHost: localhost\r\n\r\n").await.unwrap();
+    until_blank_line(&mut answering).await;
+    answering.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.unwrap();
+    answering.write_all(answer).await.unwrap();
+    let read = read_to(&mut caller, "\r\n\r\nok").await;
+    assert!(read.starts_with("HTTP/1.1 200 OK\r\n"), "{read}");
+    assert!(!format!("{:?}", gateway.into_records().await).contains(secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_switches_protocols_unasked_has_failed() {
+    let response =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
+    let recorder = Recorder::answering(response.into()).await;
+    let gateway =
+        Setup::plain(&recorder.origin()).with("[policy]\nunmatched = \"forward\"\n").start().await;
+    let upgrade = [("connection", "upgrade"), ("upgrade", "h2c")];
+    let answer = gateway.caller().get_with("/a/", &upgrade).await;
+    assert_eq!(
+        (answer.status, answer.problem()),
+        (StatusCode::BAD_GATEWAY, "upstream_protocol".to_owned())
+    );
+    let records = gateway.into_records().await;
+    assert_eq!((records.len(), &records[0]["error"]), (1, &"upstream_protocol".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_an_http_1_0_upstream_has_our_version_and_framing() {
+    let upstream = Waiting::listen().await;
+    let gateway = upstream.setup().start().await;
+    let mut caller = TcpStream::connect(gateway.caller().address()).await.unwrap();
+    let request = "GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for _ in 0..2 {
+        let mut answering = upstream.ask(&mut caller, request).await;
+        answering.write_all(b"HTTP/1.0 200 OK\r\n\r\nhello").await.unwrap();
+        drop(answering);
+        let answer = read_to(&mut caller, "5\r\nhello\r\n0\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("transfer-encoding: chunked\r\n"), "{answer}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod connection;
 mod context;
+mod interim;
 mod permits;
 mod shared_service;
 mod states;
@@ -11,6 +12,7 @@ mod target_error;
 pub use self::{
     connection::{ActiveCall, Connection, Peer},
     context::{CallContext, CallFacts},
+    interim::{Interim, InterimQueue},
     permits::{CallPermit, CallerPermit, ConcurrencyLimits},
     states::{
         Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,

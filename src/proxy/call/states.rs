@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
 
-use super::{CallContext, Connection};
+use super::{CallContext, Connection, InterimQueue};
 use crate::{
     audit::Target,
     body::Body,
@@ -30,6 +30,8 @@ pub struct Arrival {
     pub request: Result<http::Request<Body>, Unreadable>,
     /// Its connection.
     pub connection: Arc<Connection>,
+    /// Where interim responses go; `None` if the caller's protocol has none.
+    pub interim: Option<InterimQueue>,
 }
 
 /// A message that is malformed or ambiguous. It takes the path like a request, so that it has a record
@@ -132,6 +134,7 @@ pub struct Resolved {
 #[derive(Debug)]
 pub struct Outbound {
     pub(in crate::proxy) request: http::Request<Body>,
+    pub(in crate::proxy) lease: Arc<Lease>,
     pub(in crate::proxy) context: CallContext,
 }
 

@@ -16,7 +16,7 @@ pub use self::{browser::refuse_browsers, host::HostRules, reserved::is_reserved}
 pub(in crate::proxy) use self::{
     fields::join_cookies,
     method::PROXIED_METHODS,
-    reserved::{strip_reserved, without_spoofed},
+    reserved::{holds_secret, strip_reserved, without_spoofed},
 };
 use crate::error::Error;
 
