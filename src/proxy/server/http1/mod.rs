@@ -13,6 +13,8 @@
 //! | `timer` | the time limits |
 
 pub mod chunked;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod head;
 mod parse_error;
 mod request_body;

@@ -1,9 +1,14 @@
+#[path = "../../../../fuzz/src/connection.rs"]
+#[expect(unreachable_pub, reason = "the fuzzer's package uses it too")]
+mod law;
+
 use std::convert::Infallible;
 
 use futures_util::stream;
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::StreamBody;
+use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     task::JoinHandle,
@@ -433,4 +438,27 @@ async fn a_new_connection_has_time_for_its_first_request_when_the_gateway_drains
     let began = Instant::now();
     assert_eq!(caller.rest().await, "");
     assert_eq!(began.elapsed(), FIRST_REQUEST);
+}
+
+/// The law of `fuzz/src/connection.rs`.
+fn law_holds(bytes: &[u8], piece: usize) {
+    let (served, answers) = fuzzing::connection(bytes, piece);
+    let seen = |(request, body): (Request<()>, Option<Bytes>)| law::SeenRequest {
+        method: request.method().to_string(),
+        target: request.uri().to_string(),
+        fields: request.headers().len(),
+        body: body.map(|body| body.to_vec()),
+    };
+    let seen: Vec<_> = served.into_iter().map_while(|request| request.map(seen)).collect();
+    law::holds(bytes, &seen, &answers);
+}
+
+proptest! {
+    #[test]
+    fn another_parser_reads_the_same_requests(
+        bytes in "((GET|POST|HEAD|OPTIONS) (/a|/b\\?c=d|\\*|http://x/) HTTP/1\\.[01]\r\n(Host: x\r\n|Connection: (close|keep-alive)\r\n|Expect: 100-continue\r\n|Content-Length: ?[03] ?\r\n|Transfer-Encoding: chunked\r\n|X: y\n|){0,4}\r\n(abc|3;x=y\r\nabc\r\n|0\r\n(X: y\r\n)?\r\n|\r\n|){0,3}){1,4}",
+        piece in 1_usize..200,
+    ) {
+        law_holds(bytes.as_bytes(), piece);
+    }
 }
