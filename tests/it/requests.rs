@@ -140,6 +140,19 @@ async fn a_unix_socket_serves_whatever_its_clients_call_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_at_a_unix_socket_serves_the_same_hosts() {
+    let recorder = Recorder::start().await;
+    let gateway = Setup::plain(&recorder.origin()).with_unix_admin().start().await;
+    let admin = gateway.admin();
+    for host in ["", "localhost", "admin", "%2Frun%2Fadmin.sock"] {
+        assert_eq!(admin.get_with("/livez", &[("host", host)]).await.status, 200, "{host}");
+    }
+    let page = [("host", "admin"), ("origin", "http://admin")];
+    assert_eq!(admin.get_with("/livez", &page).await.status, 403);
+    assert_eq!(admin.get_with("/livez", &[("host", "/run/admin.sock")]).await.status, 400);
+}
+
 /// Targets with a character that must be encoded, what the caller is told, and the recorded path.
 const UNENCODED: [(&[u8], &str, &str); 9] = [
     ("/l/?n=Åkesson".as_bytes(), "`Å` at byte 6; write it as `%C3%85`", "/l/"),
@@ -163,6 +176,26 @@ async fn a_character_that_must_be_encoded_is_named() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         assert!(answer.contains("malformed_request") && answer.contains(told), "{answer}");
     }
+    // Over HTTP/2 the other streams go on.
+    let get = |stream, path| {
+        headers(
+            stream,
+            true,
+            &[
+                (b":method", b"GET"),
+                (b":scheme", b"http"),
+                (b":authority", b"localhost"),
+                (b":path", path),
+            ],
+        )
+    };
+    let mut frames = Frames::connect(address).await;
+    frames.send(&get(1, "/Ö/".as_bytes())).await;
+    assert!(matches!(frames.hear(1).await, Heard::Status(400)));
+    assert!(frames.send(&get(3, b"/l/")).await);
+    assert!(matches!(frames.hear(3).await, Heard::Status(200)));
+    drop(frames);
+    assert!(recorder.take().starts_with("GET /l/ "));
     let broken = gateway.caller().get("/l/?q=100%").await;
     assert_eq!(
         (broken.status, broken.problem()),
@@ -170,7 +203,8 @@ async fn a_character_that_must_be_encoded_is_named() {
     );
     assert_eq!(recorder.take(), "");
     let records = gateway.into_records().await;
-    assert_eq!(records.len(), UNENCODED.len() + 1);
+    assert_eq!(records.len(), UNENCODED.len() + 3);
+    assert_eq!(records[UNENCODED.len()]["error"], "malformed_request");
     for (record, (_, _, path)) in records.iter().zip(UNENCODED) {
         assert_eq!((&record["method"], &record["path"]), (&"GET".into(), &path.into()));
         assert_eq!(record["error"], "malformed_request");
