@@ -295,6 +295,13 @@ async fn interim_responses_are_passed_on_when_they_come() {
     let read = read_to(&mut caller, "\r\n\r\nok").await;
     assert!(read.starts_with("HTTP/1.1 200 OK\r\n"), "{read}");
 
+    // In one piece with the final response.
+    caller.write_all(request.as_bytes()).await.unwrap();
+    until_blank_line(&mut answering).await;
+    answering.write_all(&[&b"HTTP/1.1 102 Processing\r\n\r\n"[..], answer].concat()).await.unwrap();
+    let read = read_to(&mut caller, "\r\n\r\nok").await;
+    assert!(read.starts_with("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n"), "{read}");
+
     // HTTP/1.0 has none.
     let mut caller = TcpStream::connect(gateway.caller().address()).await.unwrap();
     caller.write_all(b"GET /a/ HTTP/1.0\r\nHost: localhost\r\n\r\n").await.unwrap();

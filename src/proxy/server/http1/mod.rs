@@ -219,12 +219,14 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
         let arrival = Arrival { request, connection: Arc::clone(&self.connection), interim };
         let mut call = pin!(self.path.call(arrival));
         poll_fn(|cx| {
-            if let Poll::Ready(Ok(answer)) = call.as_mut().poll(cx) {
-                return Poll::Ready(Ok(answer));
-            }
+            let answer = call.as_mut().poll(cx);
+            // Before the answer: both can come at once.
             while let Poll::Ready(Interim { status, headers }) = self.interim.poll_next(cx) {
                 response_head::write_interim(self.wire.lock().buffer(), status, &headers);
                 batch(self.wire, cx);
+            }
+            if let Poll::Ready(Ok(answer)) = answer {
+                return Poll::Ready(Ok(answer));
             }
             self.poll_failed(cx).map(Err)
         })
