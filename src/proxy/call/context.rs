@@ -16,7 +16,7 @@ use std::{
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 
-use super::{CallPermit, CallerPermit};
+use super::{CallPermit, CallerPermit, Interim, InterimQueue};
 use crate::{
     audit::{CacheResult, Outcome, Record, Target, UpstreamTls},
     credentials::Lease,
@@ -49,6 +49,7 @@ struct OpenCall {
     facts: CallFacts,
     call_permit: Option<CallPermit>,
     caller_permit: Option<CallerPermit>,
+    interim: Option<InterimQueue>,
 }
 
 /// The facts for the record of a call. Stages write them; only the record reads them.
@@ -142,6 +143,23 @@ impl CallContext {
     /// Holds the permit of the caller's own limit until the answer has left.
     pub(in crate::proxy) fn hold_for_caller(&self, permit: CallerPermit) {
         self.0.open.lock().caller_permit = Some(permit);
+    }
+
+    /// Passes interim responses on to that queue until the record closes.
+    pub(in crate::proxy) fn pass_interim_to(&self, queue: InterimQueue) {
+        self.0.open.lock().interim = Some(queue);
+    }
+
+    /// Whether somebody takes interim responses.
+    pub(in crate::proxy) fn takes_interim(&self) -> bool {
+        self.0.open.lock().interim.is_some()
+    }
+
+    /// Passes an interim response on.
+    pub(in crate::proxy) fn pass_interim(&self, interim: Interim) {
+        if let Some(queue) = &self.0.open.lock().interim {
+            queue.push(interim);
+        }
     }
 
     /// Why the request body could not be read to its end. Over HTTP/2 the client's error does not say.

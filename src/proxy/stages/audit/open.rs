@@ -63,7 +63,7 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let Arrival { request, connection } = arrival;
+        let Arrival { request, connection, interim } = arrival;
         let time = SystemTime::now();
         let id = RequestId::at(time);
         let (method, target, traceparent) = match &request {
@@ -77,6 +77,9 @@ where
         let trace = TraceContext::continue_or_begin(traceparent, id);
         let is_traced = self.listener.tracer.is_on() && trace.sampled();
         let context = CallContext::begin(time, id, trace, is_traced);
+        if let Some(queue) = interim {
+            context.pass_interim_to(queue);
+        }
         let guard = RecordGuard {
             context: context.clone(),
             listener: Arc::clone(&self.listener),
