@@ -35,6 +35,7 @@ use crate::{
     proxy::{
         cache::Cache,
         call::ConcurrencyLimits,
+        http_policy::HostRules,
         server::Bound,
         stages::{authorize::Policy, upstream_health::UpstreamHealth},
     },
@@ -153,7 +154,7 @@ impl FromRef<AdminState> for Arc<GatewayView> {
 
 /// Serves until it is cancelled.
 pub async fn serve(socket: Bound, window: SharedView, ending: CancellationToken) -> io::Result<()> {
-    let router = router(window);
+    let router = router(window, HostRules::new(socket.address(), &[]));
     let ended = async move { ending.cancelled().await };
     match socket.into_tokio()? {
         crate::proxy::server::TokioSocket::Tcp(listener) => {
@@ -165,7 +166,7 @@ pub async fn serve(socket: Bound, window: SharedView, ending: CancellationToken)
     }
 }
 
-fn router(window: SharedView) -> Router {
+fn router(window: SharedView, hosts: HostRules) -> Router {
     let state = AdminState { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
     Router::new()
         .route("/", get(page::page))
@@ -179,7 +180,7 @@ fn router(window: SharedView) -> Router {
         .route("/status", get(status::status))
         .route("/cache", delete(actions::purge))
         .route("/credentials/refresh", post(actions::refresh))
-        .layer(axum::middleware::from_fn(guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(hosts), guard::guard))
         // Responses describe one moment and must not be stored.
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,

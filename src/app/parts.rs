@@ -16,7 +16,7 @@ use crate::{
         types::{Listener, Profile},
     },
     credentials::{CredentialManager, IncompleteVault},
-    domain::{Address, CallerRule, CredentialsName, ProblemBase, ProfileName},
+    domain::{CallerRule, CredentialsName, ProblemBase, ProfileName},
     outbound::TlsError,
     proxy::{
         self, PathParts,
@@ -152,14 +152,10 @@ impl Shared {
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
-        let own = match parts.socket.address() {
-            Address::Tcp(address) => Some(*address),
-            Address::Unix(_) => None,
-        };
         Some(proxy::build(PathParts {
             listener: self.edges(listener),
             rules: receive::ListenerRules {
-                hosts: HostRules::new(own, &listener.allowed_hosts),
+                hosts: HostRules::new(parts.socket.address(), &listener.allowed_hosts),
                 limits: self.limits.clone(),
                 concurrency: self.places.clone(),
             },

@@ -3,13 +3,16 @@
 
 mod connection;
 mod context;
+mod interim;
 mod permits;
 mod shared_service;
 mod states;
+mod target_error;
 
 pub use self::{
     connection::{ActiveCall, Connection, Peer},
     context::{CallContext, CallFacts},
+    interim::{Interim, InterimQueue},
     permits::{CallPermit, CallerPermit, ConcurrencyLimits},
     states::{
         Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,

@@ -16,7 +16,7 @@ use http_body::Body as _;
 
 use super::{answer::Answer, field_check::Malformed, outbox::Outbox, request_body::request_body};
 use crate::proxy::{
-    call::{Arrival, Connection, SharedService, Unreadable},
+    call::{Arrival, Connection, Interim, InterimQueue, SharedService, Unreadable},
     server::{Path, date, http1::ParseError},
 };
 
@@ -51,8 +51,10 @@ impl<P: Path> Calls<'_, P> {
                 let body = request_body(body, &parts.headers);
                 Ok(Request::from_parts(parts, body))
             };
-            let arrival = Arrival { request, connection };
-            let Some(response) = response(path.call(arrival), &mut respond).await else { return };
+            let interim = InterimQueue::default();
+            let arrival = Arrival { request, connection, interim: Some(interim.clone()) };
+            let call = path.call(arrival);
+            let Some(response) = response(call, &interim, &mut respond).await else { return };
             if is_no_http2 {
                 // Such a name is an error of the stream (RFC 9113 §8.2.1).
                 return respond.send_reset(Reason::PROTOCOL_ERROR);
@@ -75,15 +77,27 @@ impl<P: Path> Calls<'_, P> {
     }
 }
 
-/// The response of a call; `None` if its caller leaves before.
+/// The response of a call, after its interim responses; `None` if its caller leaves before.
 async fn response<B>(
     call: impl Future<Output = Result<Response<B>, Infallible>>,
+    interim: &InterimQueue,
     respond: &mut SendResponse<Bytes>,
 ) -> Option<Response<B>> {
     let mut call = pin!(call);
-    poll_fn(|cx: &mut Context<'_>| match call.as_mut().poll(cx) {
-        Poll::Ready(Ok(response)) => Poll::Ready(Some(response)),
-        Poll::Pending => respond.poll_reset(cx).map(|_reason| None),
+    poll_fn(|cx: &mut Context<'_>| {
+        let response = call.as_mut().poll(cx);
+        // Before the response: both can come at once.
+        while let Poll::Ready(Interim { status, headers }) = interim.poll_next(cx) {
+            let mut head = Response::new(());
+            (*head.status_mut(), *head.headers_mut()) = (status, headers);
+            if let Err(error) = respond.send_informational(head) {
+                tracing::debug!(%error, "an interim response is not sent");
+            }
+        }
+        match response {
+            Poll::Ready(Ok(response)) => Poll::Ready(Some(response)),
+            Poll::Pending => respond.poll_reset(cx).map(|_reason| None),
+        }
     })
     .await
 }

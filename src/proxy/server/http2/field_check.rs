@@ -11,9 +11,12 @@ use bytes::Bytes;
 use http::Method;
 
 use super::hpack::{Field, FieldTable, Invalid, write_text};
-use crate::proxy::server::http1::{
-    ParseError,
-    head::{is_field_byte, is_target_byte, is_tchar},
+use crate::{
+    domain::check_target_bytes,
+    proxy::server::http1::{
+        ParseError,
+        head::{is_field_byte, is_tchar},
+    },
 };
 
 /// A request that is malformed.
@@ -40,7 +43,7 @@ pub(super) fn check(
             if wrong == ParseError::FieldName {
                 harmless.extend(field.name_at.clone().map(|at| (at, vec![b'x'; field.name.len()])));
             }
-            let byte = if wrong == ParseError::Target { b'/' } else { b'x' };
+            let byte = if matches!(wrong, ParseError::Target(_)) { b'/' } else { b'x' };
             harmless.extend(field.value_at.clone().map(|at| (at, vec![byte; field.value.len()])));
         }
         match &*field.name {
@@ -64,7 +67,7 @@ pub(super) fn check(
 fn wrong(field: &Field) -> Option<ParseError> {
     let value = &*field.value;
     let (is_right, error) = match &*field.name {
-        b":path" => (value.iter().all(|byte| is_target_byte(*byte)), ParseError::Target),
+        b":path" => return check_target_bytes(value).err().map(ParseError::Target),
         b":method" => (value.iter().all(|byte| is_tchar(*byte)), ParseError::Method),
         b":scheme" | b":authority" => {
             (value.iter().all(u8::is_ascii_graphic), ParseError::FieldValue)

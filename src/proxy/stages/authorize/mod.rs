@@ -12,13 +12,17 @@ mod policy;
 
 use std::sync::Arc;
 
+use http::Method;
+use http_body::Body as _;
+
 pub use self::{
     limit::CallerLimiters,
     policy::{Access, Decision, Mode, Policy, Refusal, Unmatched},
 };
 use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
-    error::Error,
+    domain::{Operation, defines_body},
+    error::{Error, Kind},
     proxy::call::{Authorized, Identified, Received},
 };
 
@@ -42,9 +46,24 @@ impl Transition<Identified> for Policy {
             }
             context.note(|facts| facts.would_refuse = Some(error.kind()));
         }
+        if !received.body.is_end_stream() {
+            refuse_body(&received.method, operation.as_deref())?;
+        }
         if let Some(permit) = self.limits.admit(&caller)? {
             context.hold_for_caller(permit);
         }
         Ok(Authorized { received, caller, operation })
     }
+}
+
+/// Refuses a body that neither the method nor the operation defines. An upstream that ignores such a body
+/// takes it for the next request on its connection, and another caller would get that answer.
+fn refuse_body(method: &Method, operation: Option<&Operation>) -> Result<(), Error> {
+    if operation.map_or_else(|| defines_body(method), Operation::takes_body) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Malformed,
+        "this method takes no body; send the request without, or let its operation take one with `body = true` in `[[operations]]`",
+    ))
 }

@@ -131,3 +131,16 @@ async fn a_reset_ends_a_call_and_frees_its_stream() {
     caller.send(&[frame_of(RESET, 0, 1, &[0, 0, 0, 8]), get(3, "/5")].concat()).await;
     assert_eq!(caller.wait_for(DATA, 3).await, b"xxxxx");
 }
+
+#[tokio::test(start_paused = true)]
+async fn interim_responses_come_before_the_answer() {
+    let mut caller = Caller::connect(100).await;
+    caller.send(&get(1, "/hints")).await;
+    // The status is the first field, a literal that begins with the index of `:status`.
+    let (kind, flags, _, interim) = caller.frame().await.unwrap();
+    assert_eq!((kind, flags & 1, caller.elapsed()), (HEADERS, 0, 0));
+    assert!(!interim.starts_with(&[0x88]), "no 200 so far");
+    let (kind, flags, _, answer) = caller.frame().await.unwrap();
+    assert_eq!((kind, flags & 1, caller.elapsed()), (HEADERS, 1, 1));
+    assert!(answer.starts_with(&[0x88]), "200");
+}

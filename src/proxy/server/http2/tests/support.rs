@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use parking_lot::Mutex;
 use tokio::{
@@ -25,7 +25,7 @@ use crate::{
     body::Outgoing,
     error::{BoxError, Kind},
     proxy::{
-        call::{Arrival, Connection, Peer, SharedService, Unreadable},
+        call::{Arrival, Connection, Interim, Peer, SharedService, Unreadable},
         server::{ConnectionTimeouts, OnRefused, Settings, http2},
     },
 };
@@ -110,7 +110,7 @@ impl Caller {
     /// Connects over a stream that takes `capacity` bytes, and sends `preface`.
     ///
     /// `/N` is answered with N bytes, `/never` is not, `/panic` panics, `/open` sends one byte and leaves
-    /// the answer open.
+    /// the answer open, `/hints` sends a 103 and a second later an empty answer.
     pub(super) async fn begin(capacity: usize, settings: Settings, preface: &[u8]) -> Self {
         let (mut stream, server) = duplex(capacity);
         stream.write_all(preface).await.unwrap();
@@ -138,6 +138,13 @@ impl Caller {
                     TestBody { frames: VecDeque::new(), given: 0, is_endless: true, ended };
                 match &*path {
                     "/never" => std::future::pending().await,
+                    "/hints" => {
+                        let headers = HeaderMap::new();
+                        let hints = Interim { status: StatusCode::EARLY_HINTS, headers };
+                        arrival.interim.unwrap().push(hints);
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        body.is_endless = false;
+                    }
                     "/panic" => panic!("as the test wants it"),
                     "/open" => body.frames.push_back(Bytes::from_static(b"x")),
                     length => {
