@@ -31,7 +31,7 @@ async fn calls_that_nobody_reads_end_and_give_their_places_back() {
     for (more, error, bytes) in [(forward, "caller_gone", 0), ("", "operation_unknown", 0)] {
         let gateway = Setup::plain(&recorder.origin())
             .with(more)
-            .with("[limits]\nin_flight = 10\n[timeouts]\nwrite = \"500ms\"\n")
+            .with("[limits]\nin_flight = 10\n[timeouts]\nwrite = \"3s\"\n")
             .start()
             .await;
         let mut unread = Frames::connect(gateway.caller().address()).await;
