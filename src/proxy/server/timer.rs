@@ -25,7 +25,7 @@ impl Alarm {
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if sleep.deadline() >= until {
+            if sleep.deadline() >= until || Instant::now() >= until {
                 return Poll::Ready(());
             }
             // It was set for an earlier time.
@@ -80,6 +80,9 @@ mod tests {
         })
         .await;
         assert_eq!(began.elapsed(), second * 3);
+        // A time that is over is over at once.
+        let over = poll_fn(|cx| Poll::Ready(alarm.poll(Instant::now(), cx))).await;
+        assert!(over.is_ready());
         // An earlier time counts as well.
         let earlier = began + second * 4;
         poll_fn(|cx| {

@@ -84,10 +84,13 @@ impl<B: Outgoing> Answer<B> {
                 return this.patience.poll_wait(out, cx)?.map(|()| Ok(()));
             }
             if !this.rest.is_empty() {
-                let room = this.outbox.poll_room(cx);
-                ready!(this.patience.poll_wait(room, cx)?);
-                this.stream.reserve_capacity(this.rest.len().min(PIECE));
-                let capacity = poll_capacity(this.stream, cx);
+                let capacity = match this.outbox.poll_room(cx) {
+                    Poll::Ready(()) => {
+                        this.stream.reserve_capacity(this.rest.len().min(PIECE));
+                        poll_capacity(this.stream, cx)
+                    }
+                    Poll::Pending => Poll::Pending,
+                };
                 let capacity = ready!(this.patience.poll_wait(capacity, cx)?)?;
                 let piece = this.rest.split_to(capacity.min(this.rest.len()));
                 this.patience.took(piece.len());

@@ -22,6 +22,17 @@ async fn an_answer_goes_out_and_its_body_ends() {
     assert_eq!(*caller.ended.lock(), [(50_000, true)]);
 }
 
+/// Timers fire late on a busy machine.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_is_reset_by_a_late_timer() {
+    let mut caller = Caller::connect(0).await;
+    caller.send(&get(1, "/20000")).await;
+    caller.wait_for(HEADERS, 1).await;
+    tokio::time::advance(Duration::from_millis(30_123)).await;
+    assert_eq!(caller.wait_for(RESET, 1).await, [0, 0, 0, 8]);
+    assert_eq!(caller.elapsed(), 30);
+}
+
 /// However many `PING`s a caller answers: an answer that it does not read ends, and it alone.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_reads_is_reset() {
