@@ -5,18 +5,21 @@ mod law;
 use std::convert::Infallible;
 
 use futures_util::stream;
-use http::StatusCode;
+use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tower::service_fn;
 
-use super::*;
+use super::{
+    close::{CLOSE, CLOSE_SILENT},
+    *,
+};
 use crate::{
     body::collect_limited,
     error::{BoxError, Chain},
