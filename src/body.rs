@@ -127,6 +127,17 @@ impl HttpBody for Body {
     }
 }
 
+/// The body of an answer, which is told what became of its bytes.
+pub trait Outgoing: HttpBody<Data = Bytes, Error = BoxError> {
+    /// Notes that the caller left before the last `bytes` of the frames it was given were sent.
+    fn unsent(self: Pin<&mut Self>, bytes: u64);
+}
+
+impl Outgoing for Body {
+    /// Nobody counts them.
+    fn unsent(self: Pin<&mut Self>, _bytes: u64) {}
+}
+
 /// The size of a body with `prefix` bytes in front of the rest.
 pub fn hint_after(prefix: u64, rest: SizeHint) -> SizeHint {
     let mut hint = SizeHint::new();

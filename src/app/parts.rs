@@ -299,6 +299,7 @@ fn listener_settings(settings: &Settings) -> server::Settings {
         head_bytes: settings.limits.header_bytes.in_memory() * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,
         concurrent_streams: CONCURRENT_STREAMS,
+        connection_age: settings.limits.connection_age.map(|age| *age),
     }
 }
 
@@ -342,5 +343,5 @@ impl StartError {
 
 /// Longer targets than any query of the API needs, shorter than what servers choke on.
 const TARGET_BYTES: usize = 8 * 1024;
-/// hyper's own default; a caller with more in flight opens another connection.
-const CONCURRENT_STREAMS: u32 = 200;
+/// The least that RFC 9113 §6.5.2 advises; a caller with more in flight opens another connection.
+const CONCURRENT_STREAMS: u32 = 100;

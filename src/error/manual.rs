@@ -123,7 +123,7 @@ manual! {
         "Send the call again. If it fails again, the client or something between it and the gateway cuts bodies."
     }
     CallerGone {
-        "The caller closed the connection before it had its answer."
+        "The caller closed the connection before it had its answer, or did not take the answer within `timeouts.write`."
         "Pigello may have carried out the call. The audit record says how far it came."
         "Give the client a longer timeout than the gateway's `timeouts.request`. Read the object before you repeat a write."
     }

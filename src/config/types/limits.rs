@@ -25,7 +25,8 @@ pub struct Timeouts {
     /// For the next request on a caller's connection. Callers are told to use it a few seconds less
     /// (`Keep-Alive`).
     pub idle: Span,
-    /// For a caller to take more of its response; then the response is cut off.
+    /// For a caller to take more of its response; then the response is cut off. Over HTTP/2 for the
+    /// next 16 KiB of it, or all that is left; the time that it waits for the upstream does not count.
     pub write: Span,
     /// For a complete request head.
     pub header_read: Span,
@@ -76,6 +77,9 @@ pub struct Limits {
     /// a 503.
     #[schemars(with = "u32", range(min = 1))]
     pub in_flight: usize,
+    /// The age at which an HTTP/2 connection of a caller is ended, more or less a tenth: its calls
+    /// finish, and further ones need a new connection. Default: never.
+    pub connection_age: Option<Span>,
 }
 
 impl Default for Limits {
@@ -86,6 +90,7 @@ impl Default for Limits {
             header_count: 100,
             connections: 10_000,
             in_flight: 1024,
+            connection_age: None,
         }
     }
 }

@@ -36,8 +36,11 @@ impl Checker<'_> {
     }
 
     pub(super) fn limits(&mut self) {
-        let key = KeyPath::root().key("limits").key("header_bytes");
-        self.more_than_none(&key, self.config.limits.header_bytes, "32KiB");
+        let table = KeyPath::root().key("limits");
+        self.more_than_none(&table.key("header_bytes"), self.config.limits.header_bytes, "32KiB");
+        if let Some(age) = self.config.limits.connection_age {
+            self.above_zero(&table.key("connection_age"), age);
+        }
     }
 
     pub(super) fn breaker(&mut self) {

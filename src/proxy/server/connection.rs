@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     error::{BoxError, Chain},
-    proxy::call::{Connection, Peer, SharedService},
+    proxy::{
+        batched_io::BatchedWriter,
+        call::{Connection, Peer, SharedService},
+    },
 };
 
 /// Serves the connections of one listener on one worker.
@@ -128,7 +131,9 @@ impl<P: Path> Server<P> {
                 }
             }
         };
-        Box::pin(http2::serve(stream, read, settings, path, connection)).await?;
+        let stream = BatchedWriter::new(stream);
+        let refused = &self.refused;
+        Box::pin(http2::serve(stream, read, settings, path, connection, refused)).await?;
         Ok(())
     }
 }

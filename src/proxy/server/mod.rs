@@ -13,12 +13,14 @@
 //! | `path`, `swap` | the service that is called with each request; a reload replaces it |
 
 mod connection;
+mod date;
 pub mod http1;
 pub mod http2;
 mod inherited;
 mod path;
 mod socket;
 mod swap;
+mod timer;
 mod tls;
 mod transport;
 
@@ -47,7 +49,7 @@ pub use self::{
 };
 use crate::{domain::ListenerName, error::Kind};
 
-/// Called for a connection that is refused before it has a request.
+/// Called for a connection, or a stream of HTTP/2, that is refused before it is a request.
 pub type OnRefused = Arc<dyn Fn(Kind) + Send + Sync>;
 
 /// The time limits of a connection.
@@ -74,6 +76,8 @@ pub struct Settings {
     pub keep_alive_fields: String,
     /// Most concurrent streams of an HTTP/2 connection.
     pub concurrent_streams: u32,
+    /// The age at which an HTTP/2 connection ends, more or less a tenth.
+    pub connection_age: Option<Duration>,
 }
 
 /// A listener on one worker.

@@ -2,10 +2,9 @@
 
 use std::convert::Infallible;
 
-use bytes::Bytes;
 use http::Response;
 
-use crate::{error::BoxError, proxy::call::Arrival};
+use crate::{body::Outgoing, proxy::call::Arrival};
 
 /// The path of one listener's requests, as the server needs it.
 pub trait Path:
@@ -20,7 +19,7 @@ pub trait Path:
     + 'static
 {
     /// The body of its responses.
-    type Body: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static;
+    type Body: Outgoing + Send + 'static;
 }
 
 impl<P, B> Path for P
@@ -30,7 +29,7 @@ where
         + Send
         + Sync
         + 'static,
-    B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    B: Outgoing + Send + 'static,
 {
     type Body = B;
 }

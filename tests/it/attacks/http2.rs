@@ -77,6 +77,9 @@ async fn what_is_malformed_is_not_translated() {
         ("a path with a space", path(b"/a b/")),
         ("a path with CR LF", path(b"/a/ HTTP/1.1\r\nx-evil: a")),
         ("a path with a tab", path(b"/a\tb/")),
+        ("a path with a fragment", path(b"/a/#evil")),
+        ("a path with a quote", path(b"/a\"b/")),
+        ("a path that is no UTF-8", path(b"/\xe5/")),
         ("a path with a NUL", path(b"/a\0b/")),
         ("a path with raw UTF-8", path("/\u{e5}/".as_bytes())),
         ("a path with dot segments", path(b"/a/../b/")),
@@ -138,15 +141,18 @@ async fn what_is_malformed_is_not_translated() {
         ("an expectation", post(&[(b"expect", b"evil")], b"hello")),
     ];
     assert!(rows.len() >= 60);
-    for (name, bytes) in rows {
+    for (name, bytes) in &rows {
         let mut connection = Frames::connect(gateway.caller().address()).await;
-        assert!(connection.send(&bytes).await);
+        assert!(connection.send(bytes).await);
         match connection.hear(1).await {
             Heard::Status(400..=417 | 501) | Heard::Reset | Heard::GoAway => {}
             other => panic!("{name}: {other:?}"),
         }
         assert_eq!(recorder.take(), "", "{name}");
     }
+    let records = gateway.into_records().await;
+    assert!(records.iter().all(|record| !record["error"].is_null()), "{records:?}");
+    assert_eq!(records.len(), rows.len(), "one record a request, also of those that h2 refuses");
 }
 
 /// `200`, and exactly the sanitised request upstream.
@@ -155,7 +161,6 @@ async fn what_is_well_formed_is_sanitised() {
     let (recorder, gateway) = gateway().await;
     for (name, bytes, start, end) in [
         ("a plain request", get(&[]), "GET /a/ HTTP/1.1\r\n", "\r\n\r\n"),
-        ("a fragment is gone", path(b"/a/#evil"), "GET /a/ HTTP/1.1\r\n", "\r\n\r\n"),
         ("te: trailers", get(&[(b"te", b"trailers")]), "GET /a/ HTTP/1.1\r\n", "\r\n\r\n"),
         (
             "a host that is the authority",
@@ -191,6 +196,45 @@ async fn what_is_well_formed_is_sanitised() {
     connection.send(&get(&[(b"cookie", b"a=1"), (b"cookie", b"b=2")])).await;
     assert_eq!(connection.hear(1).await, Heard::Status(200));
     assert!(recorder.take().contains("cookie: a=1; b=2\r\n"), "crumbs are one field again");
+}
+
+/// A request with bytes that no request has is a 400 with a record, and its neighbours live.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_request_ends_alone() {
+    let (recorder, gateway) = gateway().await;
+    let mut connection = Frames::connect(gateway.caller().address()).await;
+    let on = |stream, fields: &[Field]| {
+        headers(stream, true, &[&[METHOD, SCHEME, AUTHORITY], fields].concat())
+    };
+    let bad_path = on(3, &[(b":path", "/a \u{e5}\"#b?c=<d>".as_bytes())]);
+    let bad_value = on(5, &[PATH, (b"x", b"a\r\nx-evil: b")]);
+    let bytes = [get(&[]), bad_path, bad_value, on(7, &[PATH])].concat();
+    assert!(connection.send(&bytes).await);
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        heard.push(connection.answer().await);
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, [(1, 200), (3, 400), (5, 400), (7, 200)]);
+    assert_eq!(recorder.take().matches("GET /a/ HTTP/1.1").count(), 2);
+    let mut told: Vec<_> = gateway
+        .into_records()
+        .await
+        .iter()
+        .map(|record| (record["path"].to_string(), record["error"].to_string()))
+        .collect();
+    told.sort_unstable();
+    let row = |path: &str, error: &str| (format!("\"{path}\""), error.to_owned());
+    let malformed = "\"malformed_request\"";
+    assert_eq!(
+        told,
+        [
+            row("/a%20%C3%A5%22%23b", malformed),
+            row("/a/", malformed),
+            row("/a/", "null"),
+            row("/a/", "null"),
+        ]
+    );
 }
 
 /// Trailers that would be fields of a request.

@@ -7,6 +7,7 @@
 mod http1;
 mod http2;
 mod floods;
+mod unread;
 
 use crate::support::{Gateway, Recorder, Setup};
 

@@ -106,6 +106,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         tokio::time::timeout(Duration::from_secs(10), self.next(stream)).await.expect("an answer")
     }
 
+    /// Waits for the head of any answer: its stream and its status.
+    pub async fn answer(&mut self) -> (u32, u16) {
+        let answer = async {
+            loop {
+                let (kind, flags, stream, payload) =
+                    self.frame().await.expect("an open connection");
+                match kind {
+                    1 => return (stream, status(&payload)),
+                    _ => self.acknowledge(kind, flags).await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer")
+    }
+
     async fn next(&mut self, wanted: u32) -> Heard {
         loop {
             let Some((kind, flags, stream, payload)) = self.frame().await else {

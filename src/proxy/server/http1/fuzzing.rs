@@ -67,6 +67,7 @@ fn settings() -> Settings {
         header_count: 100,
         keep_alive_fields: response_head::keep_alive_fields(long),
         concurrent_streams: 1,
+        connection_age: None,
     }
 }
 

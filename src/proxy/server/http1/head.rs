@@ -355,7 +355,7 @@ pub(super) fn split_at(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
-pub(super) fn is_tchar(byte: u8) -> bool {
+pub(in crate::proxy::server) fn is_tchar(byte: u8) -> bool {
     TCHARS.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
@@ -377,7 +377,7 @@ const fn stands_in_a_token(byte: u8) -> bool {
 }
 
 /// Whether a byte may be in a field value (RFC 9110 §5.5): the tab is the only control character.
-pub(super) const fn is_field_byte(byte: u8) -> bool {
+pub(in crate::proxy::server) const fn is_field_byte(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 

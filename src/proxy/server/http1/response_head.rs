@@ -1,13 +1,11 @@
 //! Writes the head of an answer, and decides how its body is framed.
 
-use std::{
-    cell::RefCell,
-    io::Write as _,
-    time::{Duration, SystemTime},
-};
+use std::{io::Write as _, time::Duration};
 
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header};
 use http_body::Body;
+
+use crate::proxy::server::date;
 
 /// How the body of an answer is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ pub fn write(
         AnswerFraming::Empty(None) | AnswerFraming::UntilClose => {}
     }
     if !fields.contains_key(header::DATE) {
-        write_date(buffer);
+        date::with_now(|date| write_field(buffer, "date", date.as_bytes()));
     }
     buffer.extend_from_slice(persistence.unwrap_or(CLOSE).as_bytes());
     buffer.extend_from_slice(b"\r\n");
@@ -96,24 +94,6 @@ fn write_field(buffer: &mut Vec<u8>, name: &str, value: &[u8]) {
     buffer.extend_from_slice(b": ");
     buffer.extend_from_slice(value);
     buffer.extend_from_slice(b"\r\n");
-}
-
-/// Writes `Date` (RFC 9110 §6.6.1), whose text is made once a second.
-fn write_date(buffer: &mut Vec<u8>) {
-    thread_local! {
-        static DATE: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
-    }
-    let now = SystemTime::now();
-    let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    DATE.with_borrow_mut(|(at, text)| {
-        if *at != second {
-            text.clear();
-            // A vector takes all bytes.
-            let _written = write!(text, "date: {}\r\n", httpdate::HttpDate::from(now));
-            *at = second;
-        }
-        buffer.extend_from_slice(text);
-    });
 }
 
 /// The fields that say that a connection is kept, and for how long the caller may use it. A caller that

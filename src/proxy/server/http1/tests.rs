@@ -38,6 +38,7 @@ fn settings() -> Settings {
         header_count: 20,
         keep_alive_fields: response_head::keep_alive_fields(seconds(60)),
         concurrent_streams: 1,
+        connection_age: None,
     }
 }
 

@@ -1,24 +1,32 @@
-//! Ends an HTTP/2 connection that abuses the protocol, before hyper reads its frames.
+//! Ends an HTTP/2 connection that abuses the protocol, before h2 reads its frames.
 //!
 //! The first abuse is a flood. `PING` and `SETTINGS` need an answer each, `RST_STREAM` wastes work,
 //! `PRIORITY`, empty `DATA` and unknown frames do nothing, and HTTP/2 limits none of them (RFC 9113
 //! §10.5). A peer has a budget of such frames that time refills, so a flood ends the connection, and a
 //! caller that measures its connection or cancels calls does not. The second is `DATA` after the end of
-//! its stream, a connection error (RFC 9113 §5.1) that hyper treats as an error of the stream.
+//! its stream, a connection error (RFC 9113 §5.1) that h2 treats as an error of the stream.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameScanner, FrameStart, HEADERS, RST_STREAM,
+    RecentStreams, WINDOW_UPDATE,
+};
+
 /// The frame budget of one connection.
 #[derive(Debug)]
 pub struct FrameBudget {
-    header: [u8; HEADER],
-    /// The number of header bytes so far.
-    seen: usize,
-    /// The number of payload bytes left.
-    payload: usize,
-    ended: EndedStreams,
+    scanner: FrameScanner,
+    /// Whether the last frame was `DATA`.
+    is_data: bool,
+    /// Whether a field block has begun and has not ended.
+    is_in_block: bool,
+    /// The number of frames, where a whole field block counts as one.
+    frames: u32,
+    /// The latest streams that the caller has ended. h2 detects frames of older ones.
+    ended: RecentStreams,
     budget: u32,
     refilled: Instant,
 }
@@ -38,10 +46,11 @@ impl FrameBudget {
     /// A full budget. The first `skip` bytes are no frames: the preface.
     pub fn new(now: Instant, skip: usize) -> Self {
         Self {
-            header: [0; HEADER],
-            seen: 0,
-            payload: skip,
-            ended: EndedStreams { highest: 0, latest: 0 },
+            scanner: FrameScanner::new(skip),
+            is_data: false,
+            is_in_block: false,
+            frames: 0,
+            ended: RecentStreams::default(),
             budget: BUDGET,
             refilled: now,
         }
@@ -50,46 +59,52 @@ impl FrameBudget {
     /// Parses the next bytes.
     pub fn advance(
         &mut self,
-        bytes: &[u8],
+        mut bytes: &[u8],
         now: impl Fn() -> Instant,
     ) -> Result<(), ProtocolAbuse> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let skip = self.payload.min(rest.len());
-            self.payload -= skip;
-            rest = rest.get(skip..).unwrap_or_default();
-            let Some(empty) = self.header.get_mut(self.seen..) else { return Ok(()) };
-            let take = if self.payload == 0 { empty.len().min(rest.len()) } else { 0 };
-            let (head, tail) = rest.split_at_checked(take).unwrap_or((&[], rest));
-            for (to, from) in empty.iter_mut().zip(head) {
-                *to = *from;
-            }
-            rest = tail;
-            self.seen += take;
-            if self.seen == HEADER {
-                self.seen = 0;
-                self.frame(&now)?;
-            }
+        while let Some(frame) = self.scanner.next(&mut bytes) {
+            self.frame(frame, &now)?;
         }
         Ok(())
     }
 
-    fn frame(&mut self, now: &impl Fn() -> Instant) -> Result<(), ProtocolAbuse> {
-        let [high, middle, low, kind, flags, stream @ ..] = self.header;
-        self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        let stream = u32::from_be_bytes(stream) & STREAM;
-        if kind == DATA && self.ended.has(stream) {
+    /// The number of the frame that is incomplete, if one is. A field block counts as one frame, and so
+    /// does the preface. The payload of `DATA` belongs to a call, which has its own time limits.
+    pub(super) fn incomplete(&self) -> Option<u32> {
+        if self.is_in_block {
+            Some(self.frames)
+        } else if self.scanner.is_in_payload() {
+            (!self.is_data).then_some(self.frames)
+        } else {
+            self.scanner.is_in_header().then_some(self.frames.wrapping_add(1))
+        }
+    }
+
+    fn frame(
+        &mut self,
+        frame: FrameStart,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), ProtocolAbuse> {
+        if !self.is_in_block {
+            self.frames = self.frames.wrapping_add(1);
+        }
+        self.is_data = frame.kind == DATA;
+        self.is_in_block = match frame.kind {
+            HEADERS | CONTINUATION => !frame.has(END_HEADERS),
+            _ => false,
+        };
+        if self.is_data && self.ended.has(frame.stream) == Some(true) {
             return Err(ProtocolAbuse::AfterTheEnd);
         }
-        let ends = flags & END_STREAM != 0;
-        if ends && matches!(kind, DATA | HEADERS) {
-            self.ended.add(stream);
+        let ends = frame.has(END_STREAM) && matches!(frame.kind, DATA | HEADERS);
+        if ends {
+            self.ended.add(frame.stream);
         }
-        let cost = match kind {
+        let cost = match frame.kind {
             // Flow control of a large response needs many of them, and none needs an answer.
             HEADERS | WINDOW_UPDATE => return Ok(()),
             // The last frame of a body may be empty.
-            DATA if self.payload > 0 || ends => return Ok(()),
+            DATA if frame.length > 0 || ends => return Ok(()),
             RST_STREAM => RESET_COST,
             _ => 1,
         };
@@ -108,39 +123,6 @@ impl FrameBudget {
         self.refilled = now;
     }
 }
-
-/// The latest streams that the caller has ended. hyper detects frames of older ones.
-#[derive(Debug)]
-struct EndedStreams {
-    /// The highest stream that was ended.
-    highest: u32,
-    /// Bit `n` is the stream `2 * n` below it, because a caller's streams have odd numbers.
-    latest: u128,
-}
-
-impl EndedStreams {
-    fn add(&mut self, stream: u32) {
-        if stream > self.highest {
-            self.latest = self.latest.checked_shl((stream - self.highest) / 2).unwrap_or(0);
-            self.highest = stream;
-        }
-        self.latest |= 1_u128.checked_shl((self.highest - stream) / 2).unwrap_or(0);
-    }
-
-    fn has(&self, stream: u32) -> bool {
-        let below = self.highest.checked_sub(stream).map(|distance| distance / 2);
-        below.and_then(|below| self.latest.checked_shr(below)).is_some_and(|bits| bits & 1 == 1)
-    }
-}
-
-const HEADER: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
-/// The bits of a stream's number, without the reserved one.
-const STREAM: u32 = 0x7fff_ffff;
 
 /// The most frames at once.
 const BUDGET: u32 = 1000;
@@ -214,12 +196,40 @@ mod tests {
             (vec![on(1, HEADERS, 0)], Ok(())),
             (vec![on(1, HEADERS, 0), on(3, HEADERS, END_STREAM)], Ok(())),
             (vec![on(3, HEADERS, END_STREAM)], Ok(())),
-            // Too long ago; hyper detects it.
+            // Too long ago; h2 detects it.
             (vec![on(1, HEADERS, END_STREAM), on(301, HEADERS, END_STREAM)], Ok(())),
         ] {
             let mut frames = FrameBudget::new(began, 0);
             assert_eq!(frames.advance(&before.concat(), || began), Ok(()), "{before:?}");
             assert_eq!(frames.advance(&on(1, DATA, 0), || began), expected, "{before:?}");
         }
+    }
+
+    #[test]
+    fn an_incomplete_frame_is_known_unless_it_is_a_body() {
+        let began = Instant::now();
+        let mut frames = FrameBudget::new(began, 24);
+        let mut step = |bytes: &[u8]| {
+            frames.advance(bytes, || began).unwrap();
+            frames.incomplete()
+        };
+        assert_eq!(step(&[0; 23]), Some(0), "the preface");
+        assert_eq!(step(&[0]), None);
+        let ping = frame(6, &[0; 8]);
+        assert_eq!(step(&ping[..3]), Some(1), "half a header");
+        assert_eq!(step(&ping[3..12]), Some(1), "half a frame");
+        assert_eq!(step(&ping[12..]), None);
+        let data = frame(DATA, &[1; 20]);
+        assert_eq!(step(&data[..9]), None, "a body may take its time");
+        assert_eq!(step(&data[9..]), None);
+        assert_eq!(step(&ping[..8]), Some(3));
+        assert_eq!(step(&[&ping[8..], &ping[..1]].concat()), Some(4), "the next one");
+        assert_eq!(step(&ping[1..]), None);
+        assert_eq!(step(&frame(HEADERS, &[0; 5])), Some(5), "its field block goes on");
+        assert_eq!(step(&frame(CONTINUATION, &[0; 5])), Some(5));
+        let mut last = frame(CONTINUATION, &[0; 5]);
+        last[4] = END_HEADERS;
+        assert_eq!(step(&last[..10]), Some(5));
+        assert_eq!(step(&last[10..]), None);
     }
 }

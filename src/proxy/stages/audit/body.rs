@@ -15,7 +15,7 @@ use super::{
     unavailable,
 };
 use crate::{
-    body::{Body, hint_after},
+    body::{Body, Outgoing, hint_after},
     error::{BoxError, Kind},
 };
 
@@ -158,6 +158,14 @@ impl HttpBody for RecordedBody {
     fn size_hint(&self) -> SizeHint {
         let held = self.end.as_ref().map_or(0, |end| end.bytes());
         hint_after(held, self.body.size_hint())
+    }
+}
+
+impl Outgoing for RecordedBody {
+    fn unsent(mut self: Pin<&mut Self>, bytes: u64) {
+        self.guard.response_bytes = self.guard.response_bytes.saturating_sub(bytes);
+        // A record of a synced trail is closed before the last bytes leave, and stays as it is.
+        self.guard.fail(Kind::CallerGone);
     }
 }
 
