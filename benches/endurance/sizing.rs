@@ -4,7 +4,13 @@
 
 use std::time::Duration;
 
-use tokio::{net::TcpStream, task::JoinSet};
+use bytes::Bytes;
+use http::Request;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+};
 
 use super::{
     Common,
@@ -45,6 +51,15 @@ pub async fn run(common: &Common, options: &Options) -> Report {
         let what = format!("a stored answer with a body of {body} bytes");
         holds(what, 2_500 + body + body / 4, rig.stored(body).await);
     }
+    for protocol in ["http/1.1", "h2"] {
+        let upstream = Upstream::speaking(&[protocol]).await;
+        upstream.forget_ids();
+        let rig = Rig { common, upstream: &upstream, options };
+        let what = format!("a call whose caller does not read, HTTP/1.1, upstream {protocol}");
+        holds(what, UNREAD, rig.unread_http1().await);
+        let what = format!("a call whose caller does not read, HTTP/2, upstream {protocol}");
+        holds(what, UNREAD, rig.unread_http2().await);
+    }
     report
 }
 
@@ -65,6 +80,7 @@ impl Rig<'_> {
             .set("TIMEOUTS__FIRST_BYTE", "2m")
             .set("TIMEOUTS__REQUEST", "2m")
             .set("TIMEOUTS__CONNECT", "1m")
+            .set("TIMEOUTS__WRITE", "5m")
             .set("CACHE__MAX_BYTES", "1GiB")
             .start()
             .await;
@@ -125,6 +141,51 @@ impl Rig<'_> {
         (each(before, with_callers, callers.len()), each(with_callers, with_both, callers.len()))
     }
 
+    /// What a call takes whose caller reads nothing of a large answer, over HTTP/1.1.
+    async fn unread_http1(&self) -> usize {
+        let gateway = self.start().await;
+        let (before, seen) = (gateway.process().anonymous(), self.upstream.requests());
+        let mut open = Vec::new();
+        for _ in 0..self.options.connections {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            let mut stream = socket.connect(gateway.address("main")).await.unwrap();
+            let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", large());
+            stream.write_all(request.as_bytes()).await.unwrap();
+            open.push(stream);
+        }
+        self.until(seen + open.len() as u64).await;
+        each(before, settled(&gateway).await, open.len())
+    }
+
+    /// The same over HTTP/2: a hundred streams on each connection, whose windows are closed.
+    async fn unread_http2(&self) -> usize {
+        let gateway = self.start().await;
+        let (before, seen) = (gateway.process().anonymous(), self.upstream.requests());
+        let (mut open, mut tasks) = (Vec::new(), JoinSet::new());
+        for _ in 0..self.options.connections.div_ceil(STREAMS) {
+            let stream = TcpStream::connect(gateway.address("main")).await.unwrap();
+            let mut builder = h2::client::Builder::new();
+            let (mut sender, connection) =
+                builder.initial_window_size(1).handshake::<_, Bytes>(stream).await.unwrap();
+            tasks.spawn(connection);
+            for _ in 0..STREAMS {
+                sender = sender.ready().await.unwrap();
+                let request = Request::get(format!("http://localhost{}", large()));
+                open.push(sender.send_request(request.body(()).unwrap(), true).unwrap().0);
+            }
+        }
+        self.until(seen + open.len() as u64).await;
+        each(before, settled(&gateway).await, open.len())
+    }
+
+    /// Waits until the upstream has seen so many requests.
+    async fn until(&self, requests: u64) {
+        while self.upstream.requests() < requests {
+            tokio::time::sleep(SHORT).await;
+        }
+    }
+
     async fn stored(&self, body: usize) -> usize {
         let gateway = self.start().await;
         let process = gateway.process();
@@ -143,6 +204,24 @@ impl Rig<'_> {
     }
 }
 
+/// A target whose answer fits into no buffer.
+fn large() -> String {
+    format!("{LIST}?size={}", 16 << 20)
+}
+
+/// The private memory once it no longer grows.
+async fn settled(gateway: &Gateway) -> u64 {
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(SETTLED).await;
+        let now = gateway.process().anonymous();
+        if now <= before + before / 100 {
+            return now;
+        }
+        before = now;
+    }
+}
+
 async fn succeed(caller: &mut Caller, target: &str) {
     let answer = caller.get(target).await.unwrap();
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
@@ -153,6 +232,10 @@ fn each(before: u64, after: u64, count: usize) -> usize {
     after.saturating_sub(before) as usize * 1024 / count
 }
 
+/// The documented memory of a call whose caller does not read: `docs/src/how-to/size.md`.
+const UNREAD: usize = 208 * 1024;
+/// Streams on an HTTP/2 connection.
+const STREAMS: usize = 100;
 /// Calls of each kind before anything is measured.
 const WARM: u64 = 500;
 /// Between two looks.

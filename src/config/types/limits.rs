@@ -25,8 +25,8 @@ pub struct Timeouts {
     /// For the next request on a caller's connection. Callers are told to use it a few seconds less
     /// (`Keep-Alive`).
     pub idle: Span,
-    /// For a caller to take more of its response; then the response is cut off. Over HTTP/2 for the
-    /// next 16 KiB of it, or all that is left; the time that it waits for the upstream does not count.
+    /// For a caller to take the next 16 KiB of its response, or all that is left; then the response is
+    /// cut off. Over HTTP/2 the time that it waits for the upstream does not count.
     pub write: Span,
     /// For a complete request head.
     pub header_read: Span,

@@ -49,7 +49,9 @@ impl Http1Conn {
         let (tls, probe) = (stream.tls().cloned(), stream.probe());
         let exchange = Arc::new(ExchangeWaker::default());
         let waker = Waker::from(Arc::clone(&exchange));
-        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(READ_BUFFER);
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         Ok(Box::new(Self { sender, driver: Some(driver), exchange, waker, probe, tls, epoch }))
     }
 
@@ -137,3 +139,7 @@ impl fmt::Debug for Http1Conn {
         write!(f, "Http1Conn({})", if self.driver.is_some() { "open" } else { "closed" })
     }
 }
+
+/// The most bytes that are read and not used: the largest head of a response, and what is held of one
+/// whose caller reads slowly.
+const READ_BUFFER: usize = 64 * 1024;

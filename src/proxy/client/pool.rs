@@ -231,8 +231,8 @@ pub(super) enum CheckoutError {
 }
 
 /// Bytes of a response that the upstream may send before they are read.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all responses of a connection together.
-const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// The interval of HTTP/2 PINGs.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

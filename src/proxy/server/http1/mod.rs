@@ -8,11 +8,14 @@
 //! | [`head`] | parses a head |
 //! | `request_body` | reads a body that did not come with its head |
 //! | [`chunked`] | decodes chunks |
-//! | [`response_head`] | writes the head of an answer |
+//! | [`response_head`], `answer` | write an answer |
+//! | `close` | closes in stages |
 //! | `wire` | the bytes in both directions |
 //! | `timer` | the time limits |
 
+mod answer;
 pub mod chunked;
+mod close;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod head;
@@ -32,16 +35,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version, header};
-use http_body::Body as _;
+use http::{Method, Request, Response, Version};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 pub use self::parse_error::ParseError;
 use self::{
     head::{Head, HeadFinder},
     request_body::request_body,
-    response_head::AnswerFraming,
     timer::{Timer, Wait},
     wire::{Wire, batch},
 };
@@ -233,104 +233,6 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
         .await
     }
 
-    /// Writes an answer. Returns whether the connection goes on.
-    async fn answer(&mut self, answer: Response<P::Body>, exchange: &Exchange) -> io::Result<bool> {
-        let framing = response_head::framing(&exchange.method, exchange.version, &answer);
-        let keep_alive = exchange.keep_alive
-            && framing != AnswerFraming::UntilClose
-            && !self.is_late
-            && !self.connection.is_closing()
-            && !self.drain.is_leaving()
-            && !answer.headers().contains_key(header::CONNECTION)
-            && self.wire.lock().is_complete();
-        let persistence = keep_alive.then_some(self.settings.keep_alive_fields.as_str());
-        let (parts, body) = answer.into_parts();
-        response_head::write(
-            self.wire.lock().buffer(),
-            parts.status,
-            &parts.headers,
-            framing,
-            persistence,
-        );
-        if let AnswerFraming::Empty(_) = framing {
-            drop(body);
-        } else {
-            self.write_body(body, framing).await?;
-        }
-        poll_fn(|cx| {
-            batch(self.wire, cx);
-            Poll::Ready(())
-        })
-        .await;
-        Ok(keep_alive)
-    }
-
-    async fn write_body(&mut self, body: P::Body, framing: AnswerFraming) -> io::Result<()> {
-        let mut body = pin!(body);
-        let mut left = match framing {
-            AnswerFraming::Length(length) => length,
-            _ => u64::MAX,
-        };
-        let is_chunked = framing == AnswerFraming::Chunked;
-        while !body.is_end_stream() {
-            let frame = poll_fn(|cx| {
-                if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
-                    return Poll::Ready(Ok(frame));
-                }
-                batch(self.wire, cx);
-                self.poll_failed(cx).map(Err)
-            });
-            let Some(frame) = frame.await? else { break };
-            // HTTP/1 answers have no trailers: callers do not ask for them.
-            let Ok(data) = frame.map_err(io::Error::other)?.into_data() else { continue };
-            left = left.checked_sub(data.len() as u64).ok_or_else(wrong_length)?;
-            if !data.is_empty() {
-                self.write_data(data, is_chunked).await?;
-            }
-        }
-        match framing {
-            AnswerFraming::Length(_) if left > 0 => return Err(wrong_length()),
-            AnswerFraming::Chunked => self.wire.lock().buffer().extend_from_slice(LAST_CHUNK),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    async fn write_data(&mut self, mut data: Bytes, is_chunked: bool) -> io::Result<()> {
-        if is_chunked {
-            response_head::write_chunk_size(self.wire.lock().buffer(), data.len());
-        }
-        let is_small = {
-            let mut wire = self.wire.lock();
-            let is_small = wire.unwritten() + data.len() <= BATCHED;
-            if is_small {
-                wire.buffer().extend_from_slice(&data);
-            }
-            is_small
-        };
-        if !is_small {
-            self.write(&mut data).await?;
-        }
-        if is_chunked {
-            self.wire.lock().buffer().extend_from_slice(b"\r\n");
-        }
-        Ok(())
-    }
-
-    /// Writes the bytes that wait and then these. Fails if the caller takes none of them for too long.
-    async fn write(&mut self, data: &mut Bytes) -> io::Result<()> {
-        poll_fn(|cx| {
-            let mut wire = self.wire.lock();
-            if let Poll::Ready(written) = wire.poll_write(cx, data) {
-                return Poll::Ready(written);
-            }
-            let wait = Wait::Write(wire.progress());
-            ready!(self.timer.poll(wait, self.settings.timeouts.write, cx));
-            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-        })
-        .await
-    }
-
     /// Waits until the connection has failed, during a call.
     fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let mut wire = self.wire.lock();
@@ -346,41 +248,6 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
                 Poll::Ready(io::ErrorKind::TimedOut.into())
             }
         }
-    }
-
-    /// Closes the connection so that the last answer arrives (RFC 9112 §9.6).
-    ///
-    /// A socket that is closed with unread bytes is reset, and the reset can overtake the answer. So if
-    /// the caller may still be sending, its bytes are read for a while after the end is signalled.
-    async fn close(&mut self) -> io::Result<()> {
-        self.write(&mut Bytes::new()).await?;
-        let may_send = {
-            let mut wire = self.wire.lock();
-            let may_send = !wire.is_complete() || !wire.read.is_empty();
-            wire.take_back();
-            may_send
-        };
-        if !may_send && !S::HAS_END {
-            // The stream is dropped next, which saves a system call.
-            return Ok(());
-        }
-        poll_fn(|cx| self.wire.lock().poll_shutdown(cx)).await?;
-        if !may_send {
-            return Ok(());
-        }
-        let (mut discarded, ends) = (0, Instant::now() + CLOSE);
-        poll_fn(|cx| {
-            while let Poll::Ready(read) = self.wire.lock().poll_discard(cx) {
-                match read {
-                    Ok(1..) if Instant::now() >= ends => return Poll::Ready(()),
-                    Ok(length @ 1..) => discarded += length as u64,
-                    Ok(0) | Err(_) => return Poll::Ready(()),
-                }
-            }
-            self.timer.poll(Wait::Close(discarded), CLOSE_SILENT, cx)
-        })
-        .await;
-        Ok(())
     }
 }
 
@@ -401,23 +268,12 @@ fn late_head() -> Error {
     Error::new(Kind::HeadTimeout, "the request's head did not arrive within `timeouts.header_read`")
 }
 
-fn wrong_length() -> io::Error {
-    io::Error::other("the answer has another length than it states")
-}
-
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// The most bytes that wait for the end of the worker's pass. To copy more costs as much as to write
-/// them.
-const BATCHED: usize = 16 * 1024;
 /// How long after the idle time a request is still answered.
 const GRACE: Duration = Duration::from_secs(1);
 /// The time for the first request of a connection when the gateway drains.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
-/// How long the bytes of a caller are read after the last answer, and how long the caller may be silent.
-const CLOSE: Duration = Duration::from_secs(30);
-const CLOSE_SILENT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

@@ -5,18 +5,21 @@ mod law;
 use std::convert::Infallible;
 
 use futures_util::stream;
-use http::StatusCode;
+use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tower::service_fn;
 
-use super::*;
+use super::{
+    close::{CLOSE, CLOSE_SILENT},
+    *,
+};
 use crate::{
     body::collect_limited,
     error::{BoxError, Chain},
@@ -320,13 +323,22 @@ async fn a_caller_that_takes_no_bytes_is_cut_off() {
     let began = Instant::now();
     assert_eq!(caller.served.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     assert_eq!(began.elapsed().as_secs(), 30);
+    // So is one that takes a byte now and then.
+    let mut caller = call(1000, large);
+    caller.send("GET / HTTP/1.1\r\n\r\n").await;
+    let began = Instant::now();
+    while caller.stream.read_u8().await.is_ok() {
+        sleep(Duration::from_secs(5)).await;
+    }
+    assert!(began.elapsed() < Duration::from_hours(2), "it reads what had been sent");
+    assert_eq!(caller.served.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     // A slow one is not.
     let mut caller = call(1000, large);
     caller.send("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await;
     let mut read = 0;
     while let Ok(length @ 1..) = caller.stream.read(&mut [0; 10_000]).await {
         read += length;
-        if read % 10_000 < 1000 {
+        if read % 20_000 < 1000 {
             sleep(Duration::from_secs(20)).await;
         }
     }

@@ -11,7 +11,7 @@ pub(super) enum Wait {
     FirstRequest,
     /// The rest of a head.
     Head,
-    /// The caller, which takes no bytes. It has taken this many.
+    /// The caller, which takes too little. It has taken this many pieces.
     Write(u64),
     /// More bytes from a caller whose connection closes. It has sent this many.
     Close(u64),

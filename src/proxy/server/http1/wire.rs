@@ -129,9 +129,10 @@ impl<S> Wire<S> {
         self.unwritten.len() - self.written
     }
 
-    /// The number of bytes that the caller's socket has taken so far.
+    /// The number of whole pieces that the caller has taken so far. A caller that takes a few bytes now and
+    /// then makes no progress.
     pub(super) fn progress(&self) -> u64 {
-        self.progress
+        self.progress / PIECE
     }
 
     /// The buffer to which small writes are added. [`batch`] sends them.
@@ -266,5 +267,7 @@ impl<S: Transport> PendingWrite for Mutex<Wire<S>> {
     }
 }
 
+/// The bytes that a caller must take within its time.
+const PIECE: u64 = 16 * 1024;
 /// The most bytes that are read at once.
 pub(super) const READ: usize = 16 * 1024;
