@@ -161,8 +161,8 @@ impl Shared {
             rules: receive::ListenerRules {
                 hosts: HostRules::new(own, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                concurrency: self.places.clone(),
             },
+            concurrency: self.places.clone(),
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
             cache: self.cache.clone(),

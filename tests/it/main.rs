@@ -33,6 +33,7 @@ mod rotation;
 mod permission;
 mod service;
 mod shared_connection;
+mod shares;
 mod support;
 mod telemetry;
 mod upstream_tls;

@@ -6,11 +6,16 @@
 //!
 //! With `mode = "report"` the audit trail says what would have been refused and the call passes, so
 //! that a policy can be tried first. The limits of callers hold in both modes: they protect the others.
+//!
+//! Only here, behind the decision, does a call take its permit of `limits.in_flight`, and its connection
+//! has proved itself. So nobody who is refused keeps out anybody who is not.
 
 mod limit;
 mod policy;
 
 use std::sync::Arc;
+
+use http_body::Body as _;
 
 pub use self::{
     limit::CallerLimiters,
@@ -19,32 +24,43 @@ pub use self::{
 use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
     error::Error,
-    proxy::call::{Authorized, Identified, Received},
+    proxy::call::{Authorized, ConcurrencyLimits, Identified, Received},
 };
 
-/// Refuses a call that the policy does not allow or that is over a limit of its caller.
-pub fn authorize(policy: Arc<Policy>) -> TransitionLayer<Arc<Policy>> {
-    TransitionLayer(policy)
+/// Refuses a call that the policy does not allow, or that is over a limit of its caller or of the gateway.
+pub fn authorize(
+    policy: Arc<Policy>,
+    concurrency: ConcurrencyLimits,
+) -> TransitionLayer<Arc<Authorize>> {
+    TransitionLayer(Arc::new(Authorize { policy, concurrency }))
 }
 
-impl Transition<Identified> for Policy {
+/// See [`authorize`].
+#[derive(Debug)]
+pub struct Authorize {
+    policy: Arc<Policy>,
+    concurrency: ConcurrencyLimits,
+}
+
+impl Transition<Identified> for Authorize {
     type Next = Authorized;
 
     fn advance(&self, Identified { received, caller }: Identified) -> Result<Authorized, Error> {
-        let Received { method, target, context, .. } = &received;
-        let decision = self.decide(&caller, method, target.path());
+        let Received { method, target, body, context, .. } = &received;
+        let decision = self.policy.decide(&caller, method, target.path());
         let operation = decision.operation().cloned();
         context.note(|facts| facts.operation.clone_from(&operation));
         if let Decision::Refuse { refusal, .. } = decision {
             let error = refusal.into_error();
-            if self.mode == Mode::Enforce {
+            if self.policy.mode == Mode::Enforce {
                 return Err(error);
             }
             context.note(|facts| facts.would_refuse = Some(error.kind()));
         }
-        if let Some(permit) = self.limits.admit(&caller)? {
+        if let Some(permit) = self.policy.limits.admit(&caller)? {
             context.hold_for_caller(permit);
         }
+        context.hold(self.concurrency.acquire(body.is_end_stream())?);
         Ok(Authorized { received, caller, operation })
     }
 }

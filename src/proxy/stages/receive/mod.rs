@@ -23,7 +23,7 @@ use crate::{
     domain::{CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
-        call::{ConcurrencyLimits, Opened, Received},
+        call::{Opened, Received},
         http_policy::{HostRules, PROXIED_METHODS, hop_by_hop, refuse_browsers, refuse_methods},
     },
 };
@@ -48,8 +48,6 @@ pub struct ListenerRules {
     pub hosts: HostRules,
     /// The size limits of a request.
     pub limits: RequestLimits,
-    /// The limits of calls in flight.
-    pub concurrency: ConcurrencyLimits,
 }
 
 /// Refuses requests that are malformed, ambiguous or not addressed to this listener.
@@ -94,7 +92,6 @@ impl ListenerRules {
         if let Some(error) = connection.parse_error() {
             return Err(error.into_error());
         }
-        context.hold(self.concurrency.acquire(request.body().is_end_stream())?);
         let (parts, body) = request.into_parts();
         let (uri, mut headers) = (parts.uri, parts.headers);
         refuse_methods(&parts.method)?;
