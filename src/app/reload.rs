@@ -1,13 +1,14 @@
 //! Replaces the configuration of a serving gateway, all of it or nothing.
 //!
 //! Everything that can fail happens first: certificates are read, sockets bound, new credential
-//! sets loaded. Then every worker applies the new generation, connection by connection and request
-//! by request. Calls in flight finish under the rules they began with.
+//! sets loaded. Then the acceptors pause, every worker applies the new generation, connection by connection
+//! and request by request, and new acceptors continue. Meanwhile connections wait in the kernel's queue.
+//! Calls in flight finish under the rules they began with.
 
 use std::time::Duration;
 
 use super::{
-    Running, SOCKET_MODE,
+    Running, SOCKET_MODE, acceptors,
     certificates::warn_if_anyone_can_call,
     generation,
     parts::Shared,
@@ -45,14 +46,13 @@ impl Running {
         let shared = self.shared.renew(&self.settings, &settings)?;
         let listeners = self.sockets(&settings.listeners)?;
         self.load_new(&shared).await?;
-        let mut generations = Vec::with_capacity(self.workers.len());
-        for _ in &self.workers {
-            generations.push(generation(&shared, &listeners)?);
-        }
+        let acceptors = acceptors(&settings, &shared, &listeners, &self.workers)?;
         // From here on only a dead worker can fail the reload, and then nothing can be saved.
-        for (worker, generation) in self.workers.iter().zip(generations) {
-            worker.apply(generation).await?;
+        self.end_acceptors(&listeners).await;
+        for worker in &self.workers {
+            worker.apply(generation(&shared, &listeners)).await?;
         }
+        self.accept(acceptors)?;
         for listener in &settings.listeners {
             if !self.settings.listeners.contains(listener) {
                 warn_if_anyone_can_call(listener);
@@ -62,11 +62,6 @@ impl Running {
         supervisor.watch(&shared.certificates);
         supervisor.maintain(shared.cache.clone());
         supervisor.show(&settings, &shared, &listeners);
-        for (listener, bound) in &self.listeners {
-            if !settings.listeners.iter().any(|new| new.address == listener.address) {
-                bound.unlink();
-            }
-        }
         (self.settings, self.shared, self.listeners) = (settings, shared, listeners);
         Ok(())
     }

@@ -39,7 +39,7 @@ use crate::{
     error::{BoxError, Chain},
     proxy::{
         batched_io::{BatchedWriter, PeerProbe},
-        call::{Arrival, Connection, Peer, SharedService, wake_filter::WakeFilter},
+        call::{Arrival, Connection, Peer, SharedService, Standing, wake_filter::WakeFilter},
     },
 };
 
@@ -122,22 +122,33 @@ impl<P: Path> Server<P> {
     }
 
     /// Serves a connection until it ends.
-    pub(super) async fn serve(self: Arc<Self>, stream: CallerStream, peer: Peer) {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: CallerStream,
+        peer: Peer,
+        standing: Standing,
+    ) {
         let stream = BatchedWriter::new(stream);
         match &self.tls {
             None => {
-                let connection = Connection::new(peer, Vec::new());
+                let connection = Connection::with_standing(peer, Vec::new(), Some(standing));
                 let channel = Channel::Plain(stream.probe());
                 self.run(stream, connection, Protocol::Unknown, channel).await;
             }
             // Boxed, like everything that only some connections need: each connection has the size of
             // its largest state.
-            Some(tls) => Box::pin(self.handshake(stream, peer, tls)).await,
+            Some(tls) => Box::pin(self.handshake(stream, peer, standing, tls)).await,
         }
     }
 
     /// Does the TLS handshake first, within the time limit of a head.
-    async fn handshake(&self, stream: BatchedWriter<CallerStream>, peer: Peer, tls: &ServerTls) {
+    async fn handshake(
+        &self,
+        stream: BatchedWriter<CallerStream>,
+        peer: Peer,
+        standing: Standing,
+        tls: &ServerTls,
+    ) {
         let limit = self.settings.timeouts.head;
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(limit, tls.accept(stream)) => accepted,
@@ -145,7 +156,7 @@ impl<P: Path> Server<P> {
         };
         match accepted {
             Ok(Ok(AcceptedTls { stream, revoked, names, protocol })) => {
-                let connection = Connection::new(peer, names);
+                let connection = Connection::with_standing(peer, names, Some(standing));
                 Box::pin(self.run(stream, connection, protocol, Channel::Tls(revoked))).await;
             }
             Ok(Err(error)) => {

@@ -46,7 +46,7 @@ impl Transition<Identified> for Authorize {
     type Next = Authorized;
 
     fn advance(&self, Identified { received, caller }: Identified) -> Result<Authorized, Error> {
-        let Received { method, target, body, context, .. } = &received;
+        let Received { method, target, body, context, connection, .. } = &received;
         let decision = self.policy.decide(&caller, method, target.path());
         let operation = decision.operation().cloned();
         context.note(|facts| facts.operation.clone_from(&operation));
@@ -57,6 +57,7 @@ impl Transition<Identified> for Authorize {
             }
             context.note(|facts| facts.would_refuse = Some(error.kind()));
         }
+        connection.prove();
         if let Some(permit) = self.policy.limits.admit(&caller)? {
             context.hold_for_caller(permit);
         }

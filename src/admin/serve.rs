@@ -1,0 +1,97 @@
+//! Serves the admin listener with the server of callers' listeners: the same limits on heads, idle time and
+//! connections, on a small number of its own.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::{Router, response::IntoResponse as _};
+use http::Response;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use super::{SharedView, router};
+use crate::{
+    body::Body,
+    domain::ListenerName,
+    proxy::{
+        call::{ActiveCall, Arrival, ConnectionLimiter, ConnectionLimits},
+        server::{Acceptor, Bound, Drain, Listener, Settings, WorkerQueue},
+    },
+    telemetry::ConnectionMetrics,
+};
+
+/// Serves until it is cancelled. It has at most `connections`, none of which counts as one of callers.
+pub async fn serve(
+    socket: Bound,
+    connections: usize,
+    settings: Settings,
+    window: SharedView,
+    ending: CancellationToken,
+) -> io::Result<()> {
+    let listener = ListenerName::new("admin");
+    let (queue, mut accepted) = WorkerQueue::new();
+    let acceptor = Acceptor {
+        listener: listener.clone(),
+        socket,
+        limiter: ConnectionLimiter::new(listener, ConnectionMetrics::default()),
+        // Nobody proves anything here, so the oldest connection always gives way.
+        limits: ConnectionLimits {
+            total: connections,
+            unproven: connections,
+            per_peer: connections,
+        },
+        workers: vec![queue],
+        own: 0,
+    };
+    let drain = Drain { stop: ending.clone(), ..Drain::new() };
+    let path = AdminPath(router(window));
+    let listener = Listener::new(path, settings, None, Arc::new(|_| {}), drain.clone());
+    let (_running, end) = oneshot::channel();
+    let serving = async {
+        while let Some(accepted) = accepted.recv().await {
+            listener.serve(accepted);
+        }
+    };
+    tokio::select! {
+        () = ending.cancelled() => {}
+        ended = acceptor.run(end) => return ended,
+        () = serving => {}
+    }
+    drain.tracker.close();
+    drain.tracker.wait().await;
+    Ok(())
+}
+
+/// The router as the path of a listener.
+#[derive(Clone, Debug)]
+struct AdminPath(Router);
+
+impl Service<Arrival> for AdminPath {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<axum::extract::Request>::poll_ready(&mut self.0, cx)
+    }
+
+    fn call(&mut self, Arrival { request, connection }: Arrival) -> Self::Future {
+        let refused = connection.parse_error().map(crate::proxy::call::ParseError::into_error);
+        let active = ActiveCall::begin(connection);
+        if let Some(error) = refused {
+            let answer = (error.kind().status(), format!("{}\n", error.detail())).into_response();
+            return Box::pin(std::future::ready(Ok(answer.map(Body::wrap))));
+        }
+        let answer = self.0.call(request.map(axum::body::Body::new));
+        Box::pin(async move {
+            let _active = active;
+            Ok(answer.await?.map(Body::wrap))
+        })
+    }
+}
