@@ -44,7 +44,7 @@ pub async fn serve(
         limits: ConnectionLimits {
             total: connections,
             unproven: connections,
-            per_peer: connections,
+            per_peer: usize::MAX,
         },
         workers: vec![queue],
         own: 0,

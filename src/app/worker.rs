@@ -62,7 +62,7 @@ struct Command {
 #[derive(Debug)]
 enum Order {
     /// Applies a new generation.
-    Apply(Generation),
+    Apply(Box<Generation>),
     /// Runs an acceptor until the receiver has its end.
     Accept(Acceptor, oneshot::Receiver<AcceptorEnd>),
     /// A liveness probe.
@@ -100,7 +100,7 @@ impl Worker {
 
     /// Applies a new generation; returns when the worker serves it.
     pub(super) async fn apply(&self, generation: Generation) -> Result<(), ServeError> {
-        self.heartbeat.command(Order::Apply(generation)).await
+        self.heartbeat.command(Order::Apply(Box::new(generation))).await
     }
 
     /// A probe that can be used beside reloads.
@@ -172,7 +172,7 @@ async fn run(
                 Order::Apply(generation) => {
                     // What was accepted before is served by the listener that it came to.
                     floor.serve_queued(&mut accepted);
-                    floor.apply(generation, build);
+                    floor.apply(*generation, build);
                     answer(done);
                 }
                 Order::Accept(acceptor, end) => drop(tokio::spawn(accept(acceptor, end, done))),

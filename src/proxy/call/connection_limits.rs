@@ -55,13 +55,20 @@ pub struct ConnectionLimiter {
 struct Counts {
     open: usize,
     by_peer: HashMap<PeerKey, usize>,
-    /// Unproven connections by age, and what closes them once they are served.
-    unproven: BTreeMap<u64, Option<AbortHandle>>,
+    /// Unproven connections by age.
+    unproven: BTreeMap<u64, Unproven>,
     /// Open connections that were closed for a new one and have not ended yet.
     leaving: usize,
     next: u64,
     warned_of_peer: Option<Instant>,
     warned_of_unproven: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Unproven {
+    peer: PeerKey,
+    /// The task that ends with it; `None` until it is served.
+    served_by: Option<AbortHandle>,
 }
 
 /// The peers that count as one: an IPv4 address, an IPv6 network, or a user.
@@ -80,6 +87,17 @@ impl From<Peer> for PeerKey {
                 IpAddr::V6(address) => IpAddr::from((address.to_bits() & NETWORK).to_be_bytes()),
             }),
             Peer::Unix { uid, .. } => Self::User(uid),
+        }
+    }
+}
+
+impl Counts {
+    fn remove_from(&mut self, peer: PeerKey) {
+        if let Some(open) = self.by_peer.get_mut(&peer) {
+            *open -= 1;
+            if *open == 0 {
+                self.by_peer.remove(&peer);
+            }
         }
     }
 }
@@ -128,7 +146,7 @@ impl ConnectionLimiter {
         counts.next += 1;
         counts.open += 1;
         *counts.by_peer.entry(key).or_default() += 1;
-        counts.unproven.insert(number, None);
+        counts.unproven.insert(number, Unproven { peer: key, served_by: None });
         drop(counts);
         self.metrics.open.inc();
         let limiter = Arc::clone(self);
@@ -137,9 +155,10 @@ impl ConnectionLimiter {
     }
 
     fn close_oldest(&self, counts: &mut Counts) {
-        let Some((_, task)) = counts.unproven.pop_first() else { return };
+        let Some((_, Unproven { peer, served_by })) = counts.unproven.pop_first() else { return };
         counts.leaving += 1;
-        if let Some(task) = task {
+        counts.remove_from(peer);
+        if let Some(task) = served_by {
             task.abort();
         }
         self.metrics.gave_way.inc();
@@ -188,13 +207,9 @@ impl Drop for ConnectionPermit {
         let Admitted { limiter, number, key, is_proven } = &*self.0.0;
         let mut counts = limiter.counts.lock();
         counts.open -= 1;
-        if let Some(open) = counts.by_peer.get_mut(key) {
-            *open -= 1;
-            if *open == 0 {
-                counts.by_peer.remove(key);
-            }
-        }
-        if counts.unproven.remove(number).is_none() && !is_proven.load(Ordering::Relaxed) {
+        if counts.unproven.remove(number).is_some() || is_proven.load(Ordering::Relaxed) {
+            counts.remove_from(*key);
+        } else {
             counts.leaving -= 1;
         }
         drop(counts);
@@ -221,7 +236,7 @@ impl Standing {
     pub(in crate::proxy) fn is_served_by(&self, task: AbortHandle) {
         let mut counts = self.0.limiter.counts.lock();
         match counts.unproven.get_mut(&self.0.number) {
-            Some(served_by) => *served_by = Some(task),
+            Some(unproven) => unproven.served_by = Some(task),
             None if self.0.is_proven.load(Ordering::Relaxed) => {}
             None => task.abort(),
         }

@@ -174,3 +174,101 @@ impl Drop for Counted {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::ErrorKind,
+        net::TcpStream,
+        os::{fd::OwnedFd, unix::net::UnixStream},
+    };
+
+    use super::*;
+    use crate::{domain::Address, telemetry::ConnectionMetrics};
+
+    type Queue = mpsc::UnboundedReceiver<Accepted>;
+
+    fn acceptor(socket: Bound, workers: usize) -> (Acceptor, Vec<Queue>) {
+        let listener = ListenerName::new("main");
+        let limiter = ConnectionLimiter::new(listener.clone(), ConnectionMetrics::default());
+        let limits = ConnectionLimits { total: 100, unproven: 100, per_peer: 100 };
+        let (workers, queues) = (0..workers).map(|_| WorkerQueue::new()).unzip();
+        (Acceptor { listener, socket, limiter, limits, workers, own: 1 }, queues)
+    }
+
+    /// A socket, and a way to connect to it.
+    fn sockets(folder: &tempfile::TempDir) -> Vec<(Bound, Box<dyn Fn() -> io::Result<OwnedFd>>)> {
+        let tcp = Bound::bind(&"127.0.0.1:0".parse().unwrap(), 0o600).unwrap();
+        let Address::Tcp(address) = tcp.address().clone() else { panic!("TCP") };
+        let path = folder.path().join("socket");
+        let unix = Bound::bind(&Address::Unix(path.clone()), 0o600).unwrap();
+        vec![
+            (tcp, Box::new(move || TcpStream::connect(address).map(OwnedFd::from))),
+            (unix, Box::new(move || UnixStream::connect(&path).map(OwnedFd::from))),
+        ]
+    }
+
+    #[tokio::test]
+    async fn kept_connections_are_spread_evenly() {
+        let folder = tempfile::tempdir().unwrap();
+        for (socket, connect) in sockets(&folder) {
+            let (acceptor, mut queues) = acceptor(socket, 16);
+            let (end, ending) = oneshot::channel();
+            let running = tokio::spawn(acceptor.run(ending));
+            let callers: Vec<_> = (0..64).map(|_| connect().unwrap()).collect();
+            let mut kept = Vec::new();
+            for queue in &mut queues {
+                for _ in 0..4 {
+                    kept.push(queue.recv().await.unwrap().attach().unwrap());
+                }
+            }
+            end.send(AcceptorEnd::Pause).unwrap();
+            running.await.unwrap().unwrap();
+            assert!(queues.iter_mut().all(|queue| queue.try_recv().is_err()), "that was all");
+            drop((callers, kept));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_has_died_gets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, connect) = sockets(&folder).swap_remove(0);
+        let (acceptor, mut queues) = acceptor(socket, 2);
+        queues.pop();
+        let (_end, ending) = oneshot::channel();
+        let _running = tokio::spawn(acceptor.run(ending));
+        let _callers = [(); 3].map(|()| connect().unwrap());
+        for _ in 0..3 {
+            queues[0].recv().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_socket_serves_its_queue_and_refuses_what_comes_later() {
+        let folder = tempfile::tempdir().unwrap();
+        for (socket, connect) in sockets(&folder) {
+            let (acceptor, mut queues) = acceptor(socket, 2);
+            let _waiting = [(); 3].map(|()| connect().unwrap());
+            let (end, ending) = oneshot::channel();
+            end.send(AcceptorEnd::Close).unwrap();
+            acceptor.run(ending).await.unwrap();
+            let handed: usize = queues.iter_mut().map(|queue| queue.len()).sum();
+            assert_eq!(handed, 3);
+            let refused = connect().unwrap_err().kind();
+            assert!(matches!(refused, ErrorKind::ConnectionRefused | ErrorKind::NotFound));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_inherited_socket_keeps_its_queue_for_the_next_process() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let inherited = Bound::inherit_tcp(listener.try_clone().unwrap()).unwrap();
+        let (acceptor, mut queues) = acceptor(inherited, 1);
+        let _waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (end, ending) = oneshot::channel();
+        end.send(AcceptorEnd::Close).unwrap();
+        acceptor.run(ending).await.unwrap();
+        assert!(queues[0].try_recv().is_err());
+        assert!(listener.accept().is_ok(), "the next process serves it");
+    }
+}
