@@ -54,7 +54,7 @@ pub struct ConnectionLimiter {
 #[derive(Default)]
 struct Counts {
     open: usize,
-    by_peer: HashMap<PeerKey, usize>,
+    by_peer: HashMap<PeerKey, usize, ahash::RandomState>,
     /// Unproven connections by age.
     unproven: BTreeMap<u64, Unproven>,
     /// Open connections that were closed for a new one and have not ended yet.
