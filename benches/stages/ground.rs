@@ -269,7 +269,7 @@ impl Ground {
         let connection = Connection::new(Peer::Tcp((Ipv4Addr::LOCALHOST, 1).into()), Vec::new());
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let request = request.map(Body::from);
-            path.clone().call(Arrival { request, connection: Arc::clone(&connection) })
+            path.clone().call(Arrival { request: Ok(request), connection: Arc::clone(&connection) })
         });
         self.runtime.block_on(async {
             let (mut caller, gateway) = tokio::io::duplex(16 * 1024);

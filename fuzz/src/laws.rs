@@ -8,8 +8,9 @@ use pigello_gateway::{
     audit, config,
     credentials::sealed::values_from_json,
     domain::CanonicalTarget,
-    proxy::server::strict::{
-        chunked::Chunked,
+    proxy::server::http1::{
+        ParseError,
+        chunked::{ChunkPart, Chunked},
         head::{self, Framing},
     },
 };
@@ -30,7 +31,7 @@ pub const ALL: &[(&str, Law)] = &[
 /// A head that passes means the same to another parser: as many fields, the same lengths, and no
 /// length beside a coding.
 pub fn request_head(bytes: &[u8]) {
-    let Ok(framing) = head::check(bytes, 100) else { return };
+    let Ok(head) = head::parse(&bytes.to_vec().into(), 100) else { return };
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut request = httparse::Request::new(&mut fields);
     let parsed = request.parse(bytes).expect("what passes here, httparse takes");
@@ -47,7 +48,8 @@ pub fn request_head(bytes: &[u8]) {
     };
     let lengths = named("content-length");
     let codings = named("transfer-encoding");
-    match framing {
+    assert_eq!(head.request.headers().len(), request.headers.len(), "as many fields");
+    match head.framing {
         Framing::Empty => {
             assert!(codings.is_empty() && lengths.iter().all(|length| *length == b"0"));
         }
@@ -66,11 +68,11 @@ pub fn request_head(bytes: &[u8]) {
 /// httparse finds the last chunk.
 pub fn chunked_body(bytes: &[u8]) {
     let mut whole = Chunked::new();
-    let verdict = whole.advance(bytes);
+    let verdict = decode(&mut whole, bytes);
     let mut by_byte = Chunked::new();
     let mut taken = 0;
     let piecewise = bytes.chunks(1).try_for_each(|byte| {
-        taken += by_byte.advance(byte)?;
+        taken += decode(&mut by_byte, byte)?;
         Ok(())
     });
     match (verdict, piecewise) {
@@ -87,12 +89,23 @@ pub fn chunked_body(bytes: &[u8]) {
         // What we take, httparse reads as the same size.
         let mut first = Chunked::new();
         let line = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
-        if first.advance(&bytes[..line]).is_ok() && size > 0 && size < 1 << 20 {
+        if decode(&mut first, &bytes[..line]).is_ok() && size > 0 && size < 1 << 20 {
             let data = vec![b'x'; usize::try_from(size).expect("small")];
-            assert_eq!(first.advance(&data), Ok(data.len()));
-            assert!(first.advance(b"\r\n").is_ok());
+            assert_eq!(first.next(&data), Ok(ChunkPart::Data(data.len())));
+            assert!(decode(&mut first, b"\r\n").is_ok());
         }
     }
+}
+
+/// Decodes as much as there is. Returns the number of bytes used.
+fn decode(chunked: &mut Chunked, bytes: &[u8]) -> Result<usize, ParseError> {
+    let mut used = 0;
+    while used < bytes.len() && !chunked.is_over() {
+        let (ChunkPart::Framing(length) | ChunkPart::Data(length)) =
+            chunked.next(&bytes[used..])?;
+        used += length;
+    }
+    Ok(used)
 }
 
 /// What is matched is what is sent, and reads as itself again.

@@ -2,3 +2,4 @@
 //! gateway runs the same functions over `tests/corpora`.
 
 pub mod laws;
+pub mod connection;

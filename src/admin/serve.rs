@@ -3,19 +3,20 @@
 
 use std::{
     convert::Infallible,
+    future::ready,
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use axum::{Router, response::IntoResponse as _};
+use axum::Router;
 use http::Response;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::{SharedView, router};
+use super::{SharedView, guard, router};
 use crate::{
     body::Body,
     domain::ListenerName,
@@ -82,13 +83,15 @@ impl Service<Arrival> for AdminPath {
     }
 
     fn call(&mut self, Arrival { request, connection }: Arrival) -> Self::Future {
-        let refused = connection.parse_error().map(crate::proxy::call::ParseError::into_error);
         let active = ActiveCall::begin(connection);
-        if let Some(error) = refused {
-            let answer = (error.kind().status(), format!("{}\n", error.detail())).into_response();
-            return Box::pin(std::future::ready(Ok(answer.map(Body::wrap))));
-        }
-        let answer = self.0.call(request.map(axum::body::Body::new));
+        let request = match request {
+            Ok(request) => request.map(axum::body::Body::new),
+            Err(unreadable) => {
+                let answer = guard::refusal(&unreadable.into_error());
+                return Box::pin(ready(Ok(answer.map(Body::wrap))));
+            }
+        };
+        let answer = self.0.call(request);
         Box::pin(async move {
             let _active = active;
             Ok(answer.await?.map(Body::wrap))

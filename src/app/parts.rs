@@ -311,7 +311,9 @@ fn listener_settings(settings: &Settings) -> server::Settings {
         timeouts: ConnectionTimeouts {
             head: *settings.timeouts.header_read,
             idle: *settings.timeouts.idle,
+            write: *settings.timeouts.write,
         },
+        keep_alive_fields: server::keep_alive_fields(*settings.timeouts.idle),
         // Room above the limit, so that the path refuses what is over it, with a record.
         head_bytes: settings.limits.header_bytes.in_memory() * 2 + TARGET_BYTES,
         header_count: settings.limits.header_count,

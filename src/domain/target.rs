@@ -6,7 +6,6 @@
 
 use std::{fmt, ops::BitOr};
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use percent_encoding::percent_decode_str;
 
@@ -49,15 +48,6 @@ impl CanonicalTarget {
     /// Path and query, for a URI.
     pub fn path_and_query(&self) -> &PathAndQuery {
         &self.0
-    }
-
-    /// Copies the target, which may be a slice of a larger buffer, into its own allocation.
-    pub fn detach(&mut self) {
-        let own = Bytes::copy_from_slice(self.0.as_str().as_bytes());
-        // The bytes are a valid target.
-        if let Ok(own) = PathAndQuery::from_maybe_shared(own) {
-            self.0 = own;
-        }
     }
 
     /// The names of the query's parameters, in order, each once. The values are left out, because they

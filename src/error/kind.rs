@@ -103,6 +103,8 @@ kinds! {
     TargetTooLong = URI_TOO_LONG, "target_too_long", "The request target is over the limit", "http_request_denied", Caller;
     /// The header fields are over the limit.
     HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request header is over the limit", "http_request_denied", Caller;
+    /// The head of a request did not come to its end.
+    HeadTimeout = REQUEST_TIMEOUT, "head_timeout", "The request head did not arrive in time", "http_request_error", Caller;
     /// The caller stopped sending its body.
     BodyTimeout = REQUEST_TIMEOUT, "body_timeout", "The request body did not arrive in time", "http_request_error", Caller;
     /// The request body is incomplete or badly framed.

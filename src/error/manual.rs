@@ -107,6 +107,11 @@ manual! {
         "The header is in memory before the caller is known."
         "Find out which field grew (cookies and tracing baggage are the usual ones), or raise the limit."
     }
+    HeadTimeout {
+        "The caller began a request and did not complete its head within `timeouts.header_read`."
+        "A head that never ends would hold a connection for ever."
+        "Look for a caller that is stuck or a network that drops packets. Nothing was sent to Pigello."
+    }
     BodyTimeout {
         "The caller stopped sending its body for longer than `timeouts.body_read`."
         "A body that never ends would count against `limits.in_flight` for ever."

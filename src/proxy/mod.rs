@@ -3,7 +3,7 @@
 //! ```text
 //! caller ─ server ─ audit ─ respond ─ receive ─ identify ─ authorize ─ buffer_request ─ audit ─ cache ─┐
 //!                  (opens)                                                            (admits)         │
-//!                                                                          ┌─ resolve ─ audit ─ detach ┘
+//!                                                                          ┌─ resolve ─ audit ─────────┘
 //!                                                                          │          (intends)
 //!             Pigello ─ client ─ apply ─ circuit_breaker ─ retry ─ read_timeout ─ guard ─ rotate ─ deadline
 //! ```
@@ -63,8 +63,8 @@ use self::{
     call::ConcurrencyLimits,
     stages::{
         audit::{self, ListenerContext},
-        authorize, buffer_request, circuit_breaker, deadline, detach, identify, inject,
-        read_timeout, receive, respond, response_guard, retry,
+        authorize, buffer_request, circuit_breaker, deadline, identify, inject, read_timeout,
+        receive, respond, response_guard, retry,
         trace::span,
         upstream_health::UpstreamHealth,
     },
@@ -124,8 +124,6 @@ pub fn build(parts: PathParts) -> impl server::Path {
         .layer(span("write_ahead", audit::admit(trail.clone())))
         // Before the credentials: a hit uses no secret.
         .layer(span("cache", cache::cache(parts.cache, parts.partition)))
-        // After the cache: a hit is over before hyper reads into its buffer again.
-        .layer(detach::detach())
         // Before the credentials: on a synced trail, the intent is stored before a secret leaves.
         .layer(span("intend", audit::intend(trail, profile)))
         // Outside the attempts: all of them use one credential set.

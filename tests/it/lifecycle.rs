@@ -212,7 +212,7 @@ async fn connections_are_not_kept_for_the_drain_delay() {
     let caller = gateway.caller().clone();
     let mut before = kept(&caller).await;
     assert_eq!(send(&mut before, Method::GET, TENANT, "").await, StatusCode::OK);
-    assert_eq!(caller.get(TENANT).await.header("connection"), "");
+    assert_eq!(caller.get(TENANT).await.header("connection"), "keep-alive");
     gateway.drain();
     // Every one of these is answered; from some moment on with the word that it was the last.
     loop {

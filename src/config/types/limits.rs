@@ -23,8 +23,11 @@ pub struct Timeouts {
     pub first_byte: Span,
     /// For more of a response body.
     pub upstream_read: Span,
-    /// For the next request on a caller's connection.
+    /// For the next request on a caller's connection. Callers are told to use it a few seconds less
+    /// (`Keep-Alive`).
     pub idle: Span,
+    /// For a caller to take more of its response; then the response is cut off.
+    pub write: Span,
     /// For a complete request head.
     pub header_read: Span,
     /// For more of a request body.
@@ -45,7 +48,8 @@ impl Default for Timeouts {
             request: Span::from_secs(30),
             first_byte: Span::from_secs(20),
             upstream_read: Span::from_secs(15),
-            idle: Span::from_secs(60),
+            idle: Span::from_secs(120),
+            write: Span::from_secs(30),
             header_read: Span::from_secs(10),
             body_read: Span::from_secs(30),
             drain: Span::from_secs(30),

@@ -14,6 +14,7 @@ impl Checker<'_> {
             ("first_byte", timeouts.first_byte),
             ("upstream_read", timeouts.upstream_read),
             ("idle", timeouts.idle),
+            ("write", timeouts.write),
             ("header_read", timeouts.header_read),
             ("body_read", timeouts.body_read),
             ("upstream_idle", timeouts.upstream_idle),

@@ -62,8 +62,30 @@ struct WriteBatch {
 }
 
 /// A connection with a pending write.
-trait PendingWrite {
+pub(in crate::proxy) trait PendingWrite {
+    /// Writes as much as its peer takes.
     fn flush(&self);
+}
+
+/// Flushes a connection at the end of this thread's pass. Returns whether the thread has passes.
+pub(in crate::proxy) fn flush_at_end_of_pass(connection: Arc<dyn PendingWrite>) -> bool {
+    let Some(is_full) = BATCH.with_borrow(|batch| {
+        batch.flusher.as_ref().map(|_| batch.pending.len() == MAX_CONNECTIONS)
+    }) else {
+        return false;
+    };
+    if is_full {
+        flush_all();
+    }
+    BATCH.with_borrow_mut(|batch| {
+        if batch.pending.is_empty()
+            && let Some(flusher) = &batch.flusher
+        {
+            flusher.wake_by_ref();
+        }
+        batch.pending.push(connection);
+    });
+    true
 }
 
 /// Flushes all pending writes of this thread.
@@ -174,25 +196,12 @@ impl<S: AsyncWrite + Unpin + Send + 'static> BatchedWriter<S> {
 
     /// Adds this connection to the batch of its thread, if the thread has a flush loop.
     fn join_batch(&self, shared: &mut SharedStream<S>, writer: &Waker) -> bool {
-        let Some(is_full) = BATCH.with_borrow(|batch| {
-            batch.flusher.as_ref().map(|_| batch.pending.len() == MAX_CONNECTIONS)
-        }) else {
+        let this: Arc<Mutex<SharedStream<S>>> = Arc::clone(&self.shared);
+        if !flush_at_end_of_pass(this) {
             return false;
-        };
-        if is_full {
-            flush_all();
         }
-        BATCH.with_borrow_mut(|batch| {
-            if batch.pending.is_empty()
-                && let Some(flusher) = &batch.flusher
-            {
-                flusher.wake_by_ref();
-            }
-            let this: Arc<Mutex<SharedStream<S>>> = Arc::clone(&self.shared);
-            batch.pending.push(this);
-            shared.bytes = batch.spare.pop().unwrap_or_default();
-            shared.bytes.clear();
-        });
+        shared.bytes = BATCH.with_borrow_mut(|batch| batch.spare.pop()).unwrap_or_default();
+        shared.bytes.clear();
         shared.is_pending = true;
         match &mut shared.writer {
             Some(known) => known.clone_from(writer),

@@ -3,14 +3,14 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
-use super::{ParseError, Peer, Standing};
+use super::{Peer, Standing};
 use crate::domain::Caller;
 
 /// One connection of a caller.
@@ -22,10 +22,9 @@ pub struct Connection {
     /// The caller, and the number of the rules that identified it. The calls of a connection run on one
     /// thread, so the lock is never contended.
     caller: Mutex<Option<(u64, Arc<Caller>)>>,
-    parse_error: OnceLock<ParseError>,
     active: AtomicU32,
     used: AtomicBool,
-    read_ahead: AtomicBool,
+    closing: AtomicBool,
 }
 
 impl Connection {
@@ -45,10 +44,9 @@ impl Connection {
             tls_names,
             standing,
             caller: Mutex::default(),
-            parse_error: OnceLock::new(),
             active: AtomicU32::new(0),
             used: AtomicBool::new(false),
-            read_ahead: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -75,15 +73,9 @@ impl Connection {
         }
     }
 
-    /// Stores why the last message cannot be read. No message follows it.
-    pub fn refuse(&self, error: ParseError) {
-        // The first error ends the connection.
-        let _first = self.parse_error.set(error);
-    }
-
-    /// Why the last message cannot be read, if it cannot.
-    pub fn parse_error(&self) -> Option<ParseError> {
-        self.parse_error.get().copied()
+    /// Notes that a call begins.
+    pub fn begin_call(&self) {
+        self.used.store(true, Ordering::Release);
     }
 
     /// Whether a call has ever begun on it.
@@ -98,14 +90,14 @@ impl Connection {
         }
     }
 
-    /// Notes that hyper reads from it during a call.
-    pub fn read_ahead(&self) {
-        self.read_ahead.store(true, Ordering::Relaxed);
+    /// Lets the calls in flight end and no other begin.
+    pub fn begin_closing(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 
-    /// Whether hyper reads from it during a call.
-    pub fn is_read_ahead(&self) -> bool {
-        self.read_ahead.load(Ordering::Relaxed)
+    /// Whether it closes when its calls in flight have ended.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// The number of calls in flight on it.

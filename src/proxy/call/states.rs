@@ -13,27 +13,56 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::{CallContext, Connection};
 use crate::{
+    audit::Target,
     body::Body,
     credentials::Lease,
     domain::{Caller, CanonicalTarget, Operation},
+    error::Error,
 };
 
 /// A request from the server, and the connection it came on.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The request.
-    pub request: http::Request<Body>,
+    /// The request, or why it cannot be read.
+    pub request: Result<http::Request<Body>, Unreadable>,
     /// Its connection.
     pub connection: Arc<Connection>,
+}
+
+/// A message that is malformed or ambiguous. It takes the path like a request, so that it has a record
+/// and an answer like any other refusal.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub(in crate::proxy) method: Method,
+    pub(in crate::proxy) target: Option<Target>,
+    pub(in crate::proxy) error: Error,
+}
+
+impl Unreadable {
+    /// A message with its method and the bytes of its target, as far as they can be told.
+    pub fn new(method: Option<Method>, target: Option<&[u8]>, error: Error) -> Self {
+        let escaped = |target| percent_encode(target, NO_TARGET).to_string().parse().ok();
+        Self {
+            method: method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default(),
+            target: target.and_then(escaped),
+            error,
+        }
+    }
+
+    /// Why it is refused.
+    pub fn into_error(self) -> Error {
+        self.error
+    }
 }
 
 /// A request whose audit record is open.
 #[derive(Debug)]
 pub struct Opened {
-    pub(in crate::proxy) request: http::Request<Body>,
+    pub(in crate::proxy) request: Result<http::Request<Body>, Unreadable>,
     pub(in crate::proxy) connection: Arc<Connection>,
     pub(in crate::proxy) context: CallContext,
 }
@@ -79,7 +108,6 @@ pub struct Head {
     pub(in crate::proxy) method: Method,
     pub(in crate::proxy) target: CanonicalTarget,
     pub(in crate::proxy) headers: HeaderMap,
-    pub(in crate::proxy) connection: Arc<Connection>,
     pub(in crate::proxy) caller: Arc<Caller>,
     pub(in crate::proxy) operation: Option<Arc<Operation>>,
     pub(in crate::proxy) context: CallContext,
@@ -113,6 +141,9 @@ pub struct Outbound {
     pub(in crate::proxy) request: http::Request<Body>,
     pub(in crate::proxy) context: CallContext,
 }
+
+/// Bytes that no target may hold (RFC 9112 §3.2).
+const NO_TARGET: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'`');
 
 /// The header field that carries a call's identifier in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -4,22 +4,33 @@
 //! each request. It limits what a caller can take before there is a request: connections, bytes of a head,
 //! the time for a head, idle time.
 //!
-//! The bytes of a connection pass, from the inside out: `socket` → `batched_io` → `tls` → `timeout_io`
-//! (time limits) → `strict` (refuses what is ambiguous) → hyper (`connection`).
+//! | part | |
+//! | --- | --- |
+//! | `socket`, `inherited` | listening sockets and accepted connections |
+//! | `acceptor` | hands accepted connections to workers |
+//! | `tls` | TLS, and the names in callers' certificates |
+//! | `connection` | one connection: TLS, then HTTP until it ends |
+//! | [`http1`], [`http2`] | the two protocols |
+//! | `path`, `swap` | the service that is called with each request; a reload replaces it |
 
 mod acceptor;
 mod connection;
+pub mod http1;
 pub mod http2;
 mod inherited;
+mod path;
 mod socket;
-pub mod strict;
 mod swap;
-mod timeout_io;
 mod tls;
+mod transport;
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,17 +38,28 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::connection::Server;
 pub use self::{
     acceptor::{Accepted, Acceptor, AcceptorEnd, WorkerQueue},
-    connection::Path,
+    http1::response_head::keep_alive_fields,
     inherited::Inherited,
+    path::Path,
     socket::{BindError, Bound},
     swap::{Swap, Swapped},
-    timeout_io::ConnectionTimeouts,
     tls::{ServerTls, ServerTlsError, TlsFiles},
 };
 use crate::error::Kind;
 
 /// Called for a connection that is refused before it has a request.
 pub type OnRefused = Arc<dyn Fn(Kind) + Send + Sync>;
+
+/// The time limits of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionTimeouts {
+    /// From the first byte of a head to its last byte.
+    pub head: Duration,
+    /// For the next request.
+    pub idle: Duration,
+    /// For the caller to take more bytes of its response.
+    pub write: Duration,
+}
 
 /// The limits of one connection.
 #[derive(Clone, Debug)]
@@ -48,6 +70,8 @@ pub struct Settings {
     pub head_bytes: usize,
     /// Most header fields.
     pub header_count: usize,
+    /// The fields of a response over HTTP/1 whose connection is kept.
+    pub keep_alive_fields: String,
     /// Most concurrent streams of an HTTP/2 connection.
     pub concurrent_streams: u32,
 }
@@ -73,6 +97,11 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// Whether the gateway will stop soon.
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     /// No drain.
     pub fn new() -> Self {
         Self {

@@ -8,7 +8,6 @@
 //! The stage follows the permission, so it reads nothing for a caller that is refused.
 
 use std::{
-    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -18,12 +17,13 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::Either;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::{Body, SMALL_BODY, hint_after},
     error::{BoxError, Error, Kind, find_kind},
-    proxy::call::{Authorized, ConcurrencyLimits, SharedService, wake_filter::filtered},
+    proxy::call::{Authorized, ConcurrencyLimits, SharedService},
 };
 
 /// Reads small bodies to their end within `limit`. After that the call counts as complete in
@@ -81,7 +81,7 @@ async fn read(mut body: Body) -> Result<Body, Error> {
     let mut start = BytesMut::new();
     let mut first = Bytes::new();
     while first.len() + start.len() <= SMALL_BODY {
-        let Some(frame) = poll_fn(|cx| poll_frame(&mut body, cx)).await else {
+        let Some(frame) = body.frame().await else {
             return Ok(Body::full(join(first, &start)));
         };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
@@ -96,18 +96,6 @@ async fn read(mut body: Body) -> Result<Body, Error> {
         }
     }
     Ok(Body::wrap(PartlyRead { start: Some(join(first, &start)), rest: body }))
-}
-
-/// Takes a frame, and wakes the connection's task only if the body has more of them.
-fn poll_frame(
-    body: &mut Body,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-    let (frame, was_woken) = filtered(|| Pin::new(&mut *body).poll_frame(cx));
-    if was_woken && (frame.is_pending() || !body.is_end_stream()) {
-        cx.waker().wake_by_ref();
-    }
-    frame
 }
 
 fn join(first: Bytes, rest: &BytesMut) -> Bytes {
@@ -166,13 +154,10 @@ impl HttpBody for PartlyRead {
 
 #[cfg(test)]
 mod tests {
-    use std::{pin::pin, sync::Arc, task::Waker};
-
     use futures_util::stream;
     use http_body_util::StreamBody;
 
     use super::*;
-    use crate::proxy::call::wake_filter::{WakeCounter, WakeFilter};
 
     fn frames(frames: Vec<Result<Bytes, &'static str>>) -> Body {
         let frames = frames.into_iter().map(|frame| frame.map(Frame::data).map_err(BoxError::from));
@@ -183,38 +168,6 @@ mod tests {
     async fn a_small_body_is_in_memory() {
         let body = read(frames(vec![Ok("ab".into()), Ok("cd".into()), Ok("e".into())])).await;
         assert_eq!(body.unwrap().in_memory().unwrap(), "abcde");
-    }
-
-    /// Wakes its reader for each frame, as hyper does.
-    struct Waking(usize);
-
-    impl HttpBody for Waking {
-        type Data = Bytes;
-        type Error = BoxError;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            cx.waker().wake_by_ref();
-            self.0 = self.0.saturating_sub(1);
-            Poll::Ready(Some(Ok(Frame::data("x".into()))))
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.0 == 0
-        }
-    }
-
-    #[test]
-    fn a_connection_is_woken_for_each_frame_but_the_last() {
-        for frames in 1..=3 {
-            let connection = Arc::new(WakeCounter::default());
-            let waker = Waker::from(Arc::clone(&connection));
-            let reading = pin!(WakeFilter::new(read(Body::wrap(Waking(frames)))));
-            assert!(reading.poll(&mut Context::from_waker(&waker)).is_ready());
-            assert_eq!(connection.woken() + 1, frames);
-        }
     }
 
     #[tokio::test]

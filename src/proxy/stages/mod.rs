@@ -20,7 +20,6 @@ pub mod receive;
 pub mod identify;
 pub mod authorize;
 pub mod buffer_request;
-pub mod detach;
 pub mod inject;
 pub mod deadline;
 pub mod response_guard;

@@ -266,7 +266,7 @@ mod tests {
         let id = RequestId::at(time);
         let trace = TraceContext::continue_or_begin(None, id);
         Opened {
-            request: Request::new(Body::empty()),
+            request: Ok(Request::new(Body::empty())),
             connection: Connection::new(Peer::Tcp((Ipv4Addr::LOCALHOST, 1).into()), Vec::new()),
             context: CallContext::begin(time, id, trace, false),
         }

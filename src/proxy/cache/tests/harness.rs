@@ -27,7 +27,7 @@ use crate::{
     error::Error,
     proxy::{
         cache::policy::http_date,
-        call::{CallContext, CallFacts, Connection, Fetch, Head, Peer, Recorded},
+        call::{CallContext, CallFacts, Fetch, Head, Recorded},
     },
 };
 
@@ -178,7 +178,6 @@ pub(super) fn recorded(target: &str) -> Recorded {
         method: Method::GET,
         target: CanonicalTarget::parse(target.parse().unwrap()).unwrap(),
         headers: HeaderMap::new(),
-        connection: Connection::new(Peer::Tcp(([127, 0, 0, 1], 1).into()), Vec::new()),
         caller: Arc::new(Caller::Unidentified { proof: Proof::Listener }),
         operation: None,
         context: CallContext::begin(SystemTime::now(), id, trace, false),

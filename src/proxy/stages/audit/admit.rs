@@ -23,8 +23,8 @@ impl Transition<Authorized> for Trail {
     fn advance(&self, authorized: Authorized) -> Result<Recorded, Error> {
         self.admit().map_err(unavailable)?;
         let Authorized { received, caller, operation } = authorized;
-        let Received { method, target, headers, body, connection, context } = received;
-        let head = Head { method, target, headers, connection, caller, operation, context };
+        let Received { method, target, headers, body, context, .. } = received;
+        let head = Head { method, target, headers, caller, operation, context };
         Ok(Recorded { head: Arc::new(head), body })
     }
 }

@@ -65,15 +65,22 @@ where
         let Arrival { request, connection } = arrival;
         let time = SystemTime::now();
         let id = RequestId::at(time);
-        let traceparent = request.headers().get("traceparent").map(http::HeaderValue::as_bytes);
+        let (method, target, traceparent) = match &request {
+            Ok(request) => (
+                request.method().clone(),
+                request.uri().path_and_query().map(Target::from),
+                request.headers().get("traceparent").map(http::HeaderValue::as_bytes),
+            ),
+            Err(unreadable) => (unreadable.method.clone(), unreadable.target.clone(), None),
+        };
         let trace = TraceContext::continue_or_begin(traceparent, id);
         let is_traced = self.listener.tracer.is_on() && trace.sampled();
         let context = CallContext::begin(time, id, trace, is_traced);
         let guard = RecordGuard {
             context: context.clone(),
             listener: Arc::clone(&self.listener),
-            method: request.method().clone(),
-            target: request.uri().path_and_query().map(Target::from),
+            method,
+            target,
             status: None,
             response_bytes: 0,
             complete: false,

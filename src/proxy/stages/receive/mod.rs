@@ -23,7 +23,7 @@ use crate::{
     domain::{CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
-        call::{Opened, Received},
+        call::{Opened, Received, Unreadable},
         http_policy::{HostRules, PROXIED_METHODS, hop_by_hop, refuse_browsers, refuse_methods},
     },
 };
@@ -89,9 +89,7 @@ impl ListenerRules {
     /// §9.3.7).
     fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
         let Opened { request, connection, context } = opened;
-        if let Some(error) = connection.parse_error() {
-            return Err(error.into_error());
-        }
+        let request = request.map_err(Unreadable::into_error)?;
         let (parts, body) = request.into_parts();
         let (uri, mut headers) = (parts.uri, parts.headers);
         refuse_methods(&parts.method)?;

@@ -1,12 +1,14 @@
-//! Parses a chunked body strictly (RFC 9112 §7.1). hyper decodes the bytes that pass.
+//! Decodes a chunked body strictly (RFC 9112 §7.1).
 //!
 //! Extensions must be well formed. Trailer fields must be well formed and must not frame, route or
 //! authenticate a message (RFC 9110 §6.5.1).
 
-use super::head::{field, is_tchar, split_at};
-use crate::proxy::call::ParseError;
+use super::{
+    ParseError,
+    head::{field, is_field_byte, is_tchar, split_at},
+};
 
-/// The parser of one chunked body.
+/// The decoder of one chunked body.
 #[derive(Debug)]
 pub struct Chunked {
     state: ChunkState,
@@ -14,6 +16,15 @@ pub struct Chunked {
     line: Vec<u8>,
     /// Bytes of trailer lines so far.
     trailer: usize,
+}
+
+/// The length of the next part of a chunked body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkPart {
+    /// Bytes that belong to no data.
+    Framing(usize),
+    /// Bytes of the body.
+    Data(usize),
 }
 
 /// What the next byte belongs to.
@@ -44,25 +55,24 @@ impl Chunked {
         matches!(self.state, ChunkState::Over)
     }
 
-    /// Parses the next bytes. Returns how many of them belong to the body.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
+    /// Decodes the next bytes: framing up to the next data, or data up to the end of its chunk.
+    pub fn next(&mut self, bytes: &[u8]) -> Result<ChunkPart, ParseError> {
+        if let ChunkState::Data(left) = self.state {
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+            let left = left - take as u64;
+            self.state = if left == 0 { ChunkState::DataCr } else { ChunkState::Data(left) };
+            return Ok(ChunkPart::Data(take));
+        }
         let mut rest = bytes;
-        while !rest.is_empty() && !self.is_over() {
+        while !rest.is_empty() {
             rest = match self.state {
-                ChunkState::Data(left) => {
-                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
-                    let left = left - take as u64;
-                    self.state =
-                        if left == 0 { ChunkState::DataCr } else { ChunkState::Data(left) };
-                    rest.get(take..).unwrap_or_default()
-                }
                 ChunkState::DataCr => self.expect(b'\r', ChunkState::DataLf, rest)?,
                 ChunkState::DataLf => self.expect(b'\n', ChunkState::SizeLine, rest)?,
                 ChunkState::SizeLine | ChunkState::TrailerLine => self.line(rest)?,
-                ChunkState::Over => rest,
+                ChunkState::Data(_) | ChunkState::Over => break,
             };
         }
-        Ok(bytes.len() - rest.len())
+        Ok(ChunkPart::Framing(bytes.len() - rest.len()))
     }
 
     fn expect<'a>(
@@ -116,9 +126,12 @@ impl Chunked {
             return Ok(ChunkState::Over);
         }
         self.trailer += line.len();
-        let (name, _) = field(line).map_err(|_| ParseError::Trailer)?;
+        let (name, value) = field(line).map_err(|_| ParseError::Trailer)?;
+        let is_field = !name.is_empty()
+            && name.iter().all(|byte| is_tchar(*byte))
+            && value.iter().all(|byte| is_field_byte(*byte));
         let forbidden = FORBIDDEN_TRAILERS.iter().any(|field| name.eq_ignore_ascii_case(field));
-        if forbidden || self.trailer > MAX_TRAILER {
+        if !is_field || forbidden || self.trailer > MAX_TRAILER {
             return Err(ParseError::Trailer);
         }
         Ok(ChunkState::TrailerLine)
@@ -236,9 +249,20 @@ mod tests {
 
     use super::*;
 
+    /// Decodes as much as there is. Returns the number of bytes used.
+    fn decode(chunked: &mut Chunked, bytes: &[u8]) -> Result<usize, ParseError> {
+        let mut used = 0;
+        while used < bytes.len() && !chunked.is_over() {
+            let (ChunkPart::Framing(length) | ChunkPart::Data(length)) =
+                chunked.next(&bytes[used..])?;
+            used += length;
+        }
+        Ok(used)
+    }
+
     fn whole(body: &str) -> Result<(usize, bool), ParseError> {
         let mut chunked = Chunked::new();
-        chunked.advance(body.as_bytes()).map(|length| (length, chunked.is_over()))
+        decode(&mut chunked, body.as_bytes()).map(|length| (length, chunked.is_over()))
     }
 
     #[test]
@@ -302,11 +326,11 @@ mod tests {
         ) {
             let bytes = body.as_bytes();
             let mut at_once = Chunked::new();
-            let result = at_once.advance(bytes);
+            let result = decode(&mut at_once, bytes);
             let (left, right) = bytes.split_at(cut.min(bytes.len()));
             let mut in_two = Chunked::new();
-            let second = in_two.advance(left).and_then(|first| {
-                if in_two.is_over() { Ok(first) } else { Ok(first + in_two.advance(right)?) }
+            let second = decode(&mut in_two, left).and_then(|first| {
+                if in_two.is_over() { Ok(first) } else { Ok(first + decode(&mut in_two, right)?) }
             });
             prop_assert_eq!(result, second);
         }

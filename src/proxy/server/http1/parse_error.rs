@@ -1,7 +1,4 @@
-//! Errors in the bytes of a connection, before there is a request.
-//!
-//! The server finds them and the receive stage answers them, so that an unreadable message has a problem
-//! document and a record like any other refusal.
+//! Errors in the bytes of a connection.
 
 use crate::error::{Error, Kind};
 
@@ -45,8 +42,6 @@ pub enum ParseError {
     ChunkEnd,
     /// A trailer section that is malformed, too long, or frames a message (RFC 9110 §6.5.1).
     Trailer,
-    /// Bytes that are not HTTP. The peer would not understand a response.
-    NotHttp,
 }
 
 impl ParseError {
@@ -54,7 +49,7 @@ impl ParseError {
     pub fn into_error(self) -> Error {
         let (kind, detail) = match self {
             Self::LineEnd => (Kind::Malformed, "every line of a head ends with CR LF"),
-            Self::RequestLine | Self::NotHttp => {
+            Self::RequestLine => {
                 (Kind::Malformed, "a request begins with `METHOD target HTTP/1.1`")
             }
             Self::Method => (Kind::Malformed, "the method is not one"),
