@@ -196,8 +196,10 @@ mod tests {
         (Acceptor { listener, socket, limiter, limits, workers, own: 1 }, queues)
     }
 
-    /// A socket, and a way to connect to it.
-    fn sockets(folder: &tempfile::TempDir) -> Vec<(Bound, Box<dyn Fn() -> io::Result<OwnedFd>>)> {
+    type Connect = Box<dyn Fn() -> io::Result<OwnedFd>>;
+
+    /// A socket of each kind, and a way to connect to it.
+    fn sockets(folder: &tempfile::TempDir) -> Vec<(Bound, Connect)> {
         let tcp = Bound::bind(&"127.0.0.1:0".parse().unwrap(), 0o600).unwrap();
         let Address::Tcp(address) = tcp.address().clone() else { panic!("TCP") };
         let path = folder.path().join("socket");
