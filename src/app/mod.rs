@@ -245,12 +245,7 @@ impl Running {
                 () = ending.drain.cancelled() => return,
                 Some(request) = self.requests.recv() => request,
             };
-            tokio::select! {
-                biased;
-                () = ending.now.cancelled() => return,
-                () = ending.drain.cancelled() => return,
-                () = self.carry_out(request, supervisor) => {}
-            }
+            self.carry_out(request, supervisor, ending).await;
         }
     }
 

@@ -101,6 +101,27 @@ async fn a_listener_that_a_reload_takes_away_refuses_new_callers_and_finishes_it
     assert!(received.starts_with("HTTP/1.1 200 "), "{received}");
 }
 
+/// Wherever a drain meets a reload, the sockets are closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_in_the_middle_of_a_reload_closes_the_sockets() {
+    let pigello = pigello().await;
+    for turns in 0..12 {
+        let gateway = Setup::new(&pigello).with_unix().start().await;
+        let socket = gateway.path("gateway.sock");
+        let reload = gateway.reload(|text| text + "[limits]\nrequest_body = \"1B\"\n");
+        let drain = async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            gateway.drain();
+        };
+        // The reload may be given up.
+        let (_maybe_refused, ()) = tokio::join!(reload, drain);
+        let (_stopped, _) = gateway.stop().await;
+        assert!(!socket.exists(), "after {turns} turns");
+    }
+}
+
 /// The file of another process that has taken the path in the meantime stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_gateways_own_socket_file_is_removed() {
