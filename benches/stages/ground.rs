@@ -22,7 +22,9 @@ use pigello_gateway::{
     body::{Body, collect_limited},
     config::{self, settings::Settings},
     credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
-    domain::{CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId},
+    domain::{
+        Address, CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId,
+    },
     error::Error as Refused,
     proxy::{
         cache::{self, Cache, Partition, cache},
@@ -122,7 +124,7 @@ impl Ground {
     /// What the listener takes.
     pub fn rules(&self) -> ListenerRules {
         ListenerRules {
-            hosts: HostRules::new(None, &[]),
+            hosts: HostRules::new(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), &[]),
             limits: RequestLimits {
                 request_body: self.settings.limits.request_body.0,
                 header_bytes: self.settings.limits.header_bytes.in_memory(),
@@ -269,7 +271,8 @@ impl Ground {
         let connection = Connection::new(Peer::Tcp((Ipv4Addr::LOCALHOST, 1).into()), Vec::new());
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let request = request.map(Body::from);
-            path.clone().call(Arrival { request: Ok(request), connection: Arc::clone(&connection) })
+            let connection = Arc::clone(&connection);
+            path.clone().call(Arrival { request: Ok(request), connection, interim: None })
         });
         self.runtime.block_on(async {
             let (mut caller, gateway) = tokio::io::duplex(16 * 1024);

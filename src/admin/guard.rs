@@ -1,7 +1,9 @@
 //! Refuses browsers on the admin listener, except for the status page's own requests.
 
+use std::sync::Arc;
+
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, Method, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -16,11 +18,15 @@ use crate::{
 ///
 /// Of all requests with an `Origin`, only the forms of the status page itself pass. Their handlers
 /// also check a token.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(hosts): State<Arc<HostRules>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers();
     let is_form = request.method() == Method::POST && request.uri().path().starts_with(FORMS);
-    let checked = HostRules::new(None, &[])
-        .check(request.uri(), headers)
+    let checked = hosts
+        .check(request.version(), request.uri(), headers)
         .and_then(|()| if is_form { same_origin(headers) } else { refuse_browsers(headers) });
     match checked {
         Ok(()) => next.run(request).await,

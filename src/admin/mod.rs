@@ -37,6 +37,7 @@ use crate::{
     proxy::{
         cache::Cache,
         call::ConcurrencyLimits,
+        http_policy::HostRules,
         stages::{authorize::Policy, upstream_health::UpstreamHealth},
     },
     telemetry::{Activity, Metrics},
@@ -152,7 +153,7 @@ impl FromRef<AdminState> for Arc<GatewayView> {
     }
 }
 
-fn router(window: SharedView) -> Router {
+fn router(window: SharedView, hosts: HostRules) -> Router {
     let state = AdminState { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
     Router::new()
         .route("/", get(page::page))
@@ -166,7 +167,7 @@ fn router(window: SharedView) -> Router {
         .route("/status", get(status::status))
         .route("/cache", delete(actions::purge))
         .route("/credentials/refresh", post(actions::refresh))
-        .layer(axum::middleware::from_fn(guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(hosts), guard::guard))
         // Responses describe one moment and must not be stored.
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,

@@ -22,6 +22,7 @@ use crate::{
     domain::ListenerName,
     proxy::{
         call::{ActiveCall, Arrival, ConnectionLimiter, ConnectionLimits},
+        http_policy::HostRules,
         server::{Acceptor, Bound, Drain, Listener, Settings, WorkerQueue},
     },
     telemetry::ConnectionMetrics,
@@ -36,6 +37,7 @@ pub async fn serve(
     ending: CancellationToken,
 ) -> io::Result<()> {
     let listener = ListenerName::new("admin");
+    let path = AdminPath(router(window, HostRules::new(socket.address(), &[])));
     let (queue, mut accepted) = WorkerQueue::new();
     let acceptor = Acceptor {
         listener: listener.clone(),
@@ -51,7 +53,6 @@ pub async fn serve(
         own: 0,
     };
     let drain = Drain { stop: ending.clone(), ..Drain::new() };
-    let path = AdminPath(router(window));
     let listener = Listener::new(path, settings, None, Arc::new(|_| {}), drain.clone());
     let (_running, end) = oneshot::channel();
     let serving = async {
@@ -82,7 +83,7 @@ impl Service<Arrival> for AdminPath {
         Service::<axum::extract::Request>::poll_ready(&mut self.0, cx)
     }
 
-    fn call(&mut self, Arrival { request, connection }: Arrival) -> Self::Future {
+    fn call(&mut self, Arrival { request, connection, .. }: Arrival) -> Self::Future {
         let active = ActiveCall::begin(connection);
         let request = match request {
             Ok(request) => request.map(axum::body::Body::new),

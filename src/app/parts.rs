@@ -160,14 +160,10 @@ impl Shared {
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
         let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
-        let own = match &parts.address {
-            Address::Tcp(address) => Some(*address),
-            Address::Unix(_) => None,
-        };
         Some(proxy::build(PathParts {
             listener: self.edges(listener),
             rules: receive::ListenerRules {
-                hosts: HostRules::new(own, &listener.allowed_hosts),
+                hosts: HostRules::new(&parts.address, &listener.allowed_hosts),
                 limits: self.limits.clone(),
             },
             concurrency: self.places.clone(),

@@ -42,7 +42,12 @@ fn listener(error: &ServerTlsError) -> &'static str {
         }
         ServerTlsError::Pem { .. } | ServerTlsError::Empty { .. } => {
             "[listeners.tls] wants PEM: `-----BEGIN CERTIFICATE-----` in `certificate` and `client_ca`, \
-             `-----BEGIN PRIVATE KEY-----` without a passphrase in `private_key`"
+             `-----BEGIN PRIVATE KEY-----` without a passphrase in `private_key`, \
+             `-----BEGIN X509 CRL-----` in `client_crl`"
+        }
+        ServerTlsError::Crl { .. } => {
+            "`client_crl` holds version 2 revocation lists of the authorities in `client_ca` or below them: \
+             `openssl crl -noout -text -in FILE` shows one"
         }
         ServerTlsError::Root { .. } => {
             "`client_ca` holds the authorities that sign callers' certificates, not the callers' own"

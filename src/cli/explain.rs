@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request};
 use serde::Serialize;
 
 use super::{ConfigFiles, Failure, failure::Styled};
@@ -18,7 +18,7 @@ use crate::{
     error::Kind,
     proxy::{
         cache::Rule,
-        http_policy,
+        http_policy::{self, HostRules},
         stages::authorize::{Decision, Mode, Refusal},
     },
 };
@@ -135,20 +135,13 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         cacheable: false,
         cache: "the call is refused".to_owned(),
     };
-    let refused =
-        http_policy::refuse_methods(&method).and_then(|()| http_policy::refuse_browsers(&headers));
-    if let Err(error) = refused {
-        explanation.refuse(error.kind().label(), error.detail());
-        return Ok(explanation);
-    }
-    let target = match args.target.parse::<PathAndQuery>().map(CanonicalTarget::parse) {
-        Ok(Ok(target)) if !args.target.contains('#') => target,
-        Ok(Err(error)) => {
-            explanation.refuse("target_not_canonical", &error.to_string());
-            return Ok(explanation);
-        }
-        Ok(Ok(_)) | Err(_) => {
-            explanation.refuse("malformed_request", "the target is not a path of URI characters");
+    let hosts = HostRules::new(&listener.address, &listener.allowed_hosts);
+    let checked = http_policy::check_head(&hosts, &head(&method, &headers), true)
+        .and_then(|()| Ok(args.target.parse::<CanonicalTarget>()?));
+    let target = match checked {
+        Ok(target) => target,
+        Err(error) => {
+            explanation.refuse(error.kind().label(), error.detail());
             return Ok(explanation);
         }
     };
@@ -242,6 +235,15 @@ fn fields(texts: &[String]) -> Result<HeaderMap, Failure> {
         fields.append(name, value);
     }
     Ok(fields)
+}
+
+/// The head of the request, with a host that every listener serves if it has none.
+fn head(method: &Method, headers: &HeaderMap) -> request::Parts {
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = method.clone();
+    head.headers = headers.clone();
+    head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
+    head
 }
 
 fn listener<'a>(args: &Args, settings: &'a Settings) -> Result<&'a Listener, Failure> {

@@ -18,6 +18,7 @@ pub struct Operation {
     pub(super) method: Method,
     pub(super) template: Arc<str>,
     collection: Option<Arc<str>>,
+    takes_body: bool,
 }
 
 impl Operation {
@@ -40,10 +41,23 @@ impl Operation {
         Ok(Self {
             name: name.into(),
             dot,
-            method,
             template: template.into(),
             collection: collection_of(template),
+            takes_body: defines_body(&method),
+            method,
         })
+    }
+
+    /// The same operation, whose requests may have a body although their method defines none.
+    #[must_use]
+    pub fn with_body(mut self) -> Self {
+        self.takes_body = true;
+        self
+    }
+
+    /// Whether its requests may have a body.
+    pub fn takes_body(&self) -> bool {
+        self.takes_body
     }
 
     /// `entity.action`.
@@ -103,6 +117,11 @@ impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {} {}", self.name, self.method, self.template)
     }
+}
+
+/// Whether a method gives a request body a meaning (RFC 9110 §9.3).
+pub fn defines_body(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS)
 }
 
 /// The collection of `…/subtenant/{pk}/`, `…/subtenant/list/` and `…/subtenant/` is `…/subtenant/`.
@@ -231,6 +250,7 @@ impl Entity {
             Operation {
                 name,
                 dot: self.name.len(),
+                takes_body: defines_body(&action.method()),
                 method: action.method(),
                 template: template.into(),
                 collection,

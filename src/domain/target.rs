@@ -4,17 +4,19 @@
 //! could read differently is refused, not normalised: path rules are bypassed where a proxy matches one
 //! reading and sends another.
 
-use std::{fmt, ops::BitOr};
+use std::{fmt, ops::BitOr, str::FromStr};
 
 use http::uri::PathAndQuery;
 use percent_encoding::percent_decode_str;
+
+use super::target_bytes::{Unencoded, is_target_byte};
 
 /// A path and query with exactly one reading.
 ///
 /// The path begins with `/` and has only the characters of RFC 3986 §3.3, without `;`. It has no empty
 /// segments and no dot segments. It does not percent-encode unreserved characters (`%2E`), separators
 /// (`%2F`, `%5C`, `%3B`, `%25`), control characters or invalid UTF-8 (some decoders read `%C0%AF` as a
-/// slash). The query is kept byte for byte.
+/// slash). The query is kept byte for byte, and a `%` in it begins a percent-encoding.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalTarget(PathAndQuery);
 
@@ -24,8 +26,8 @@ impl CanonicalTarget {
         if !is_plain(target.path().as_bytes()) {
             check_path(target.path())?;
         }
-        if let Some(query) = target.query() {
-            check_query(query)?;
+        if target.query().is_some() {
+            check_query(&target)?;
         }
         Ok(Self(target))
     }
@@ -66,6 +68,19 @@ impl CanonicalTarget {
     }
 }
 
+impl FromStr for CanonicalTarget {
+    type Err = TargetError;
+
+    /// Checks a target in the form of a path (RFC 9112 §3.2.1).
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        check_target_bytes(text.as_bytes())?;
+        if !text.starts_with('/') {
+            return Err(TargetError::NotAbsolute);
+        }
+        Self::parse(text.parse().map_err(|_| TargetError::NotAbsolute)?)
+    }
+}
+
 impl fmt::Debug for CanonicalTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A query may have personal data, and debug output ends in a log.
@@ -101,6 +116,15 @@ const ODD: [u8; 256] = {
     odd
 };
 
+/// Refuses a target that has bytes which must be encoded. There is no early exit, so that the loop
+/// vectorises.
+pub fn check_target_bytes(target: &[u8]) -> Result<(), TargetError> {
+    if target.iter().fold(true, |all, byte| all & is_target_byte(*byte)) {
+        return Ok(());
+    }
+    Unencoded::find(target).map_or(Ok(()), |unencoded| Err(TargetError::Unencoded(unencoded)))
+}
+
 /// Checks a path, byte by byte.
 fn check_path(path: &str) -> Result<(), TargetError> {
     let Some(mut rest) = path.as_bytes().strip_prefix(b"/") else {
@@ -110,6 +134,7 @@ fn check_path(path: &str) -> Result<(), TargetError> {
     // The bytes of the segment so far, and how many are dots.
     let (mut length, mut dots) = (0_usize, 0_usize);
     while let Some((&byte, tail)) = rest.split_first() {
+        let at = path.len() - rest.len();
         rest = tail;
         match byte {
             b'/' if length == 0 => return Err(TargetError::EmptySegment),
@@ -117,8 +142,8 @@ fn check_path(path: &str) -> Result<(), TargetError> {
             b'/' => (length, dots) = (0, 0),
             b'%' => {
                 let (digits, tail) =
-                    tail.split_at_checked(2).ok_or(TargetError::PercentEncoding)?;
-                check_encoded(digits)?;
+                    tail.split_at_checked(2).ok_or(TargetError::PercentEncoding(at))?;
+                check_encoded(hex_byte(digits).ok_or(TargetError::PercentEncoding(at))?)?;
                 is_encoded = true;
                 length += 1;
                 rest = tail;
@@ -129,7 +154,10 @@ fn check_path(path: &str) -> Result<(), TargetError> {
                 length += 1;
                 dots += usize::from(byte == b'.');
             }
-            _ => return Err(TargetError::Character),
+            _ => {
+                let unencoded = Unencoded::at(path.as_bytes(), at);
+                return Err(unencoded.map_or(TargetError::NotAbsolute, TargetError::Unencoded));
+            }
         }
     }
     if is_dots(length, dots) {
@@ -153,12 +181,14 @@ const fn is_path_byte(byte: u8) -> bool {
         | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
 }
 
-fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
-    let byte = std::str::from_utf8(digits)
-        .ok()
-        .filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))
-        .and_then(|text| u8::from_str_radix(text, 16).ok())
-        .ok_or(TargetError::PercentEncoding)?;
+/// The byte that two hexadecimal digits encode.
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(digits).ok()?;
+    let all_are_digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    all_are_digits.then(|| u8::from_str_radix(text, 16).ok())?
+}
+
+fn check_encoded(byte: u8) -> Result<(), TargetError> {
     match byte {
         b'/' | b'\\' | b'%' | b';' => Err(TargetError::EncodedSeparator),
         0..=0x1f | 0x7f => Err(TargetError::EncodedControl),
@@ -170,27 +200,28 @@ fn check_encoded(digits: &[u8]) -> Result<(), TargetError> {
     }
 }
 
-/// No rule matches a query, so only bytes that a request line cannot have are refused.
-fn check_query(query: &str) -> Result<(), TargetError> {
-    if query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        Ok(())
-    } else {
-        Err(TargetError::Character)
-    }
+/// No rule matches a query. It has no byte that must be encoded, and no `%` that decoders read in
+/// different ways.
+fn check_query(target: &PathAndQuery) -> Result<(), TargetError> {
+    let bytes = target.as_str().as_bytes();
+    check_target_bytes(bytes)?;
+    let broken = memchr::memchr_iter(b'%', bytes)
+        .find(|at| bytes.get(at + 1..at + 3).and_then(hex_byte).is_none());
+    broken.map_or(Ok(()), |at| Err(TargetError::PercentEncoding(at)))
 }
 
 /// Why a target is not canonical.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum TargetError {
     /// `*` or an authority.
     #[error("the request target is not a path")]
     NotAbsolute,
-    /// A character that a path or a query may not have.
-    #[error("the request target holds a character that RFC 3986 does not allow there")]
-    Character,
-    /// `%` without two hexadecimal digits.
-    #[error("the path holds a broken percent-encoding")]
-    PercentEncoding,
+    /// A character that must be percent-encoded.
+    #[error("{0}")]
+    Unencoded(Unencoded),
+    /// `%` without two hexadecimal digits, at this byte.
+    #[error("the target holds `%` without two hexadecimal digits at byte {0}; write it as `%25`")]
+    PercentEncoding(usize),
     /// `%2F`, `%5C`, `%25`, `%3B`.
     #[error("the path holds an encoded separator (%2F, %5C, %25 or %3B)")]
     EncodedSeparator,
@@ -262,8 +293,11 @@ mod tests {
             ("/r%E4kning", TargetError::EncodedBytes),
             ("/r%C3/%A4kning", TargetError::EncodedBytes),
             ("/r%C3", TargetError::EncodedBytes),
-            ("/a%zz", TargetError::PercentEncoding),
-            ("/a%2", TargetError::PercentEncoding),
+            ("/a%zz", TargetError::PercentEncoding(2)),
+            ("/a%2", TargetError::PercentEncoding(2)),
+            ("/a%+1", TargetError::PercentEncoding(2)),
+            ("/a?q=100%", TargetError::PercentEncoding(8)),
+            ("/a?q=%2f%4g", TargetError::PercentEncoding(8)),
             ("/a;x=1/", TargetError::PathParameter),
             ("/a//b", TargetError::EmptySegment),
             ("//a", TargetError::EmptySegment),
@@ -273,6 +307,19 @@ mod tests {
         ] {
             assert_eq!(parse(target).err(), Some(error), "{target}");
         }
+    }
+
+    #[test]
+    fn a_character_that_must_be_encoded_is_named_in_path_and_query() {
+        for target in ["/aÅ", "/a{", "/a?q=Å", "/a?q=\"x\"", "/a#f", "/a b"] {
+            let error = target.parse::<CanonicalTarget>().unwrap_err();
+            assert!(matches!(error, TargetError::Unencoded(_)), "{target}: {error:?}");
+        }
+        assert_eq!("a".parse::<CanonicalTarget>(), Err(TargetError::NotAbsolute));
+        assert_eq!("http://x/".parse::<CanonicalTarget>(), Err(TargetError::NotAbsolute));
+        // Browsers and Node.js send these as they are.
+        assert!("/a?filter={\"x\"}".parse::<CanonicalTarget>().is_err());
+        assert!("/a?filter[x]={1|2}^".parse::<CanonicalTarget>().is_ok());
     }
 
     proptest! {

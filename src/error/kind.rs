@@ -93,7 +93,7 @@ kinds! {
     MethodRefused = METHOD_NOT_ALLOWED, "method_refused", "The method is not proxied", "http_request_denied", Caller;
     /// An HTTP version that the gateway does not support.
     VersionUnsupported = HTTP_VERSION_NOT_SUPPORTED, "version_unsupported", "This version of HTTP is not spoken here", "http_request_error", Caller;
-    /// A method, an upgrade or a transfer coding that the gateway does not implement.
+    /// A method or a transfer coding that the gateway does not implement.
     NotImplemented = NOT_IMPLEMENTED, "not_implemented", "The gateway does not implement this", "http_request_denied", Caller;
     /// An `Expect` that is not `100-continue`.
     ExpectationFailed = EXPECTATION_FAILED, "expectation_failed", "The expectation cannot be met", "http_request_error", Caller;

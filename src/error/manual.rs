@@ -33,14 +33,14 @@ macro_rules! manual {
 
 manual! {
     Malformed {
-        "The request violates HTTP, or has two readings. `detail` names the rule."
+        "The request violates HTTP, or has two readings. `detail` names the rule. For a character that must be encoded, it names the character, its place in the target (the first byte is 0) and its encoded form."
         "If two servers read one request differently, one caller can get another caller's data (request smuggling)."
-        "Send it with an ordinary HTTP client, without hand-made `Content-Length`, `Transfer-Encoding` or `Host`. The connection is closed; open a new one."
+        "Send it with an ordinary HTTP client, without hand-made `Content-Length`, `Transfer-Encoding` or `Host`. Encode what stands in a URL. Send no body with `GET`, `HEAD`, `DELETE` or `OPTIONS`; if the API defines one, add `body = true` to the operation's `[[operations]]` entry. The connection may be closed; then open a new one."
     }
     TargetNotCanonical {
-        "The path has two readings: it contains `..`, `//`, `;`, `\\`, or an encoded `/`, `.` or control character."
+        "The path has two readings: it contains `..`, `//`, `;`, `\\`, or an encoded `/`, `.` or control character. Or a `%` in the target is not followed by two hexadecimal digits."
         "The path that the policy matches must be, byte for byte, the path that Pigello gets."
-        "Build paths from the API's templates and put identifiers in as plain UUIDs. Encode values in the query, not in the path."
+        "Build paths from the API's templates and put identifiers in as plain UUIDs. Encode values in the query, not in the path, and write `%` itself as `%25`."
     }
     HostForbidden {
         "The `Host` is not one of the listener's names."
@@ -58,9 +58,9 @@ manual! {
         "Add a `[[callers]]` entry with the caller's `unix_uids` or `tls_names`, or give the listener a `caller`. `pigello-gateway check` prints who may call what."
     }
     CertificateRefused {
-        "The caller sent no client certificate, or an expired one, or one that the listener's `client_ca` did not issue."
+        "The caller sent no client certificate, or an expired one, or one that the listener's `client_ca` did not issue, or one that its `client_crl` revokes or says nothing about."
         "On a listener with mutual TLS, the certificate proves the caller's name."
-        "Look at the certificate's dates and issuer (`openssl x509 -noout -dates -issuer`), and at the listener's `client_ca`. The gateway's log names the reason."
+        "Look at the certificate's dates and issuer (`openssl x509 -noout -dates -issuer`), and at the listener's `client_ca` and `client_crl`. The gateway's log names the reason."
     }
     NotAllowed {
         "The caller is known, and its `allow` does not list this operation."
@@ -83,9 +83,9 @@ manual! {
         "Send HTTP/1.1, HTTP/1.0 or HTTP/2."
     }
     NotImplemented {
-        "The request asks for an upgrade, or uses a transfer coding other than `chunked`."
-        "After an upgrade, the gateway could not see, authorise or record anything."
-        "Send plain requests; Pigello's API needs no upgrade."
+        "The method is not in IANA's registry, or the transfer coding is not `chunked`."
+        "What nobody has defined cannot be authorised, and a body in an unknown coding has no certain end."
+        "Use a method of the API, and send bodies with a `Content-Length` or chunked."
     }
     ExpectationFailed {
         "The request has an `Expect` other than `100-continue`."

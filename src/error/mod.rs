@@ -25,8 +25,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with a sentence for the caller. The sentence quotes neither a caller nor an upstream, and
-    /// never a secret.
+    /// An error with a sentence for the caller. The sentence quotes neither a caller nor an upstream, but
+    /// for one character of a target, and never a secret.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into(), retry_after: None, source: None }
     }

@@ -40,7 +40,7 @@ fn run(served: &Served, program: &str, arguments: &[&str]) -> (Option<i32>, Stri
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-fn is_there(program: &str, arguments: &[&str]) -> bool {
+pub(crate) fn is_there(program: &str, arguments: &[&str]) -> bool {
     let there = Command::new(program).args(arguments).output();
     let there = there.is_ok_and(|output| output.status.success());
     if !there {

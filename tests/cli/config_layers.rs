@@ -357,7 +357,8 @@ fn show_tells_where_each_value_came_from() {
     request = "30s"  # default
     first_byte = "20s"  # default
     upstream_read = "15s"  # default
-    idle = "1m"  # default
+    idle = "2m"  # default
+    write = "30s"  # default
     header_read = "10s"  # default
     body_read = "30s"  # default
     drain = "30s"  # default

@@ -95,7 +95,18 @@ fn a_refusal_names_what_decided() {
         (vec!["GET", "/admin/"], "operation_unknown", "no operation has this path"),
         (vec!["PUT", SUBTENANT], "operation_unknown", "no operation has this method"),
         (vec!["GET", "/a/%2e%2e/b"], "target_not_canonical", "must stand as it is"),
-        (vec!["GET", "/a/#b"], "malformed_request", "URI"),
+        (vec!["GET", "/a/#b"], "malformed_request", "`#` at byte 3; write it as `%23`"),
+        (vec!["GET", "/?name=Åkesson"], "malformed_request", "`Å` at byte 7; write it as `%C3%85`"),
+        (vec!["GET", "/?q=a b"], "malformed_request", "a space at byte 5; write it as `%20`"),
+        (vec!["GET", "/?q=\"x\""], "malformed_request", "`\"` at byte 4; write it as `%22`"),
+        (vec!["GET", "/?q=100%"], "target_not_canonical", "write it as `%25`"),
+        (vec!["-H", "Host: evil.test", "GET", SUBTENANT], "host_forbidden", "allowed_hosts"),
+        (vec!["-H", "Expect: 200-ok", "GET", SUBTENANT], "expectation_failed", "100-continue"),
+        (
+            vec!["-H", "Content_Length: 5", "GET", SUBTENANT],
+            "malformed_request",
+            "frames a message",
+        ),
         (vec!["-H", "Origin: https://x.test", "GET", SUBTENANT], "cross_site", "browser"),
         (
             vec!["--listener", "anyone", "GET", SUBTENANT],
@@ -111,6 +122,13 @@ fn a_refusal_names_what_decided() {
         let told = said["why"].as_str().unwrap();
         assert!(told.contains(why), "{arguments:?}: {told}");
     }
+}
+
+#[test]
+fn an_upgrade_is_not_sent_and_refuses_nothing() {
+    let said = explain(&["-H", "Connection: Upgrade", "-H", "Upgrade: TLS/1.2", "GET", SUBTENANT]);
+    let said = said.unwrap();
+    assert!(said.contains("allowed:") && said.contains("not sent     upgrade:"), "{said}");
 }
 
 #[test]

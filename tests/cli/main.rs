@@ -10,6 +10,7 @@
 
 mod bao;
 mod book;
+mod callers;
 mod clients;
 mod config;
 mod config_commands;

@@ -79,10 +79,11 @@ impl Trouble {
         // Its end is seen before the call is sent, or by sending it: the moment decides.
         let is_stale = matches!(self, Self::Stale);
         let (gateway, _alive) = self.arrange().await;
+        let body: &[u8] = if method == Method::GET { b"" } else { b"{}" };
         let request = Request::builder().method(method).uri(target);
         let request =
             request.header("host", "localhost").header("content-type", "application/json");
-        let request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
         let seen = match gateway.caller().request(request).await {
             Ok(answer) if answer.header("proxy-status").is_empty() => {
                 answer.status.as_u16().to_string()

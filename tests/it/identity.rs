@@ -1,10 +1,20 @@
 //! Callers with certificates: who is let in, who is refused, and that both are on the trail.
 
-use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -43,17 +53,59 @@ impl Authority {
     }
 
     fn issue(&self, names: Vec<SanType>, expired: bool) -> Pair {
+        self.issue_with(names, |params| {
+            if expired {
+                params.not_before = date_time_ymd(2001, 1, 1);
+                params.not_after = date_time_ymd(2002, 1, 1);
+            }
+        })
+    }
+
+    fn issue_with(&self, names: Vec<SanType>, change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = names;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        if expired {
-            params.not_before = date_time_ymd(2001, 1, 1);
-            params.not_after = date_time_ymd(2002, 1, 1);
-        }
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair { certificate, key: key.serialize_pem() }
+    }
+}
+
+impl Authority {
+    /// A list of revoked serial numbers, which says something until then.
+    fn revocation_list(&self, revoked: &[u64], next_update: i32) -> String {
+        let revoked = revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(next_update, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        }
+        .signed_by(&self.issuer)
+        .unwrap()
+        .pem()
+        .unwrap()
+    }
+
+    /// A certificate with this serial number.
+    fn issue_numbered(&self, serial: u64) -> Pair {
+        self.issue_with(uri(SPIFFE), |params| params.serial_number = Some(serial.into()))
+    }
+
+    /// A certificate that ends that long after now, in whole seconds.
+    fn issue_for(&self, life: Duration) -> Pair {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let end = date_time_ymd(1970, 1, 1) + now + life;
+        self.issue_with(uri(SPIFFE), |params| params.not_after = end)
     }
 }
 
@@ -313,4 +365,78 @@ async fn who_was_let_in_without_a_certificate_does_not_stay_when_one_is_asked_fo
     office.gateway.reload(|_| before).await.unwrap();
     let mut rest = Vec::new();
     kept.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_refused_and_does_not_stay() {
+    let office = Office::open().await;
+    let (authority, address) = (&office.authority, office.gateway.caller().address());
+    let (first, second) = (authority.issue_numbered(1), authority.issue_numbered(2));
+    let list = office.files.path().join("revoked.pem");
+    let publish = |text: &str| fs::write(&list, text).unwrap();
+    publish(&authority.revocation_list(&[], 4000));
+    let keys = format!("client_crl = [\"{}\"]\nclient_ca =", list.display());
+    office.gateway.reload(|text| text.replace("client_ca =", &keys)).await.unwrap();
+    let mut kept = connect(address, &authority.pem, Some(&first)).await.unwrap();
+    kept.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert!(kept.read(&mut [0; 4096]).await.unwrap() > 0);
+
+    publish(&authority.revocation_list(&[1], 4000));
+    office.gateway.reread().await.unwrap();
+    let mut rest = Vec::new();
+    kept.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(
+        (office.call(Some(&first)).await, office.call(Some(&second)).await),
+        (None, Some(200))
+    );
+
+    // What cannot be used changes nothing, and a list that has ended says nothing about anybody.
+    publish("no list");
+    assert!(office.gateway.reread().await.is_err());
+    assert_eq!(office.call(Some(&second)).await, Some(200));
+    publish(&authority.revocation_list(&[1], 2021));
+    office.gateway.reread().await.unwrap();
+    assert_eq!(office.call(Some(&second)).await, None);
+    // Nor does the list of another authority.
+    publish(&Authority::new().revocation_list(&[], 4000));
+    office.gateway.reread().await.unwrap();
+    assert_eq!(office.call(Some(&second)).await, None);
+
+    let records = office.gateway.into_records().await;
+    let errors: Vec<_> = records.iter().map(|record| record["error"].as_str()).collect();
+    let refused = Some("certificate_refused");
+    assert_eq!(errors, [None, refused, None, None, refused, refused]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_certificate() {
+    let office = Office::open().await;
+    let pair = office.authority.issue_for(Duration::from_secs(3));
+    let address = office.gateway.caller().address();
+    let ask = b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut http1 = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    http1.write_all(ask).await.unwrap();
+    assert!(http1.read(&mut [0; 4096]).await.unwrap() > 0);
+    let http2 = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(http2))
+            .await
+            .unwrap();
+    let http2_ended = tokio::spawn(connection);
+    let request = http::Request::get("https://localhost/a/").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+
+    let ended = async {
+        let mut rest = Vec::new();
+        http1.read_to_end(&mut rest).await.unwrap();
+        http2_ended.await.unwrap().unwrap();
+        rest
+    };
+    let rest = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("both end");
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(office.call(Some(&pair)).await, None);
+    let records = office.gateway.into_records().await;
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[2]["error"], "certificate_refused");
 }

@@ -29,6 +29,7 @@ mod lifecycle;
 mod page;
 mod path;
 mod refusals;
+mod requests;
 mod rotation;
 mod permission;
 mod service;

@@ -162,12 +162,6 @@ async fn methods_that_are_never_proxied_are_refused() {
         );
         assert!(answer.header("allow").contains("GET"));
     }
-    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
-    let answer = gateway.caller().get_with(&subtenant(), &upgrade).await;
-    assert_eq!(
-        (answer.status, answer.problem().as_str()),
-        (StatusCode::NOT_IMPLEMENTED, "not_implemented")
-    );
     assert_eq!(pigello.handle().request_count(), 0);
 }
 

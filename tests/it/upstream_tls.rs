@@ -81,6 +81,21 @@ async fn the_name_verified_is_the_upstreams_wherever_it_is_dialled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_final_dot_of_the_upstreams_name_is_no_part_of_its_certificate() {
+    let pigello =
+        with_certificate(|authority| authority.server(&["api.pigello.test".to_owned()]).unwrap())
+            .await;
+    let gateway = Setup::new(&pigello)
+        .upstream("https://api.pigello.test.")
+        .profile(&format!("connect_to = \"{}\"\n", pigello.address()))
+        .start()
+        .await;
+    let answer = gateway.caller().get(&target()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(pigello.handle().requests()[0].sni.as_deref(), Some("api.pigello.test"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_is_not_there_or_speaks_no_tls_is_told_apart() {
     let pigello = pigello().await;
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

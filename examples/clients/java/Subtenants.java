@@ -10,9 +10,8 @@ public class Subtenants {
     public static void main(String[] arguments) throws Exception {
         String base = System.getenv().getOrDefault("PIGELLO_URL", "http://127.0.0.1:8080");
 
-        // One client for all calls: it keeps its connections open. HTTP/1.1, because a plain HTTP/2
-        // connection would begin with an upgrade, which the gateway does not take.
-        HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+        // One client for all calls: it keeps its connections open.
+        HttpClient client = HttpClient.newHttpClient();
         HttpRequest request = HttpRequest.newBuilder()
                 .uri(URI.create(base + "/accounts/users/customer/subtenant/list/?_page=1&_page_size=10"))
                 // Longer than the gateway's own limit, so that it is the one that tells why.

@@ -90,6 +90,9 @@ fn listeners(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result
 fn who(listener: &Listener) -> String {
     let reach = match &listener.address {
         Address::Unix(_) => "processes that may open the socket",
+        Address::Tcp(_) if listener.checks_revocation() => {
+            "machines that reach it, with a certificate from `client_ca` that `client_crl` does not revoke"
+        }
         Address::Tcp(_) if listener.asks_for_certificates() => {
             "machines that reach it, with a certificate from `client_ca`"
         }

@@ -83,4 +83,9 @@ pub struct OperationEntry {
     pub method: String,
     /// The path. A variable segment is written `{pk}` and is a UUID.
     pub path: String,
+    /// Whether a `GET`, `HEAD`, `DELETE` or `OPTIONS` may have a body. HTTP defines none for them, and an
+    /// upstream that ignores it reads it as another request, so it is refused with a 400. Requests with
+    /// other methods may always have one.
+    #[serde(default)]
+    pub body: bool,
 }

@@ -29,7 +29,9 @@ pub struct Listener {
     /// The name of every caller on this socket, if only one application can reach it.
     #[schemars(with = "Option<Text<Name>>")]
     pub caller: Option<Arc<str>>,
-    /// Accepted values of `Host`, in addition to loopback names and the listener's own address.
+    /// Accepted values of `Host`, in addition to loopback names and the listener's own address. A final
+    /// dot makes no difference. A Unix socket accepts any value, because no browser and no DNS leads to
+    /// it.
     #[serde(default)]
     #[schemars(with = "Vec<Text<HostName>>")]
     pub allowed_hosts: Vec<String>,
@@ -47,6 +49,11 @@ impl Listener {
     /// Whether every caller must show a certificate.
     pub fn asks_for_certificates(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+
+    /// Whether a caller's certificate is looked up in revocation lists.
+    pub fn checks_revocation(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.client_crl.is_empty())
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use http::uri::Authority;
-
 use crate::{
     domain::{
-        Address, ByteSize, Name, OperationPattern, Origin, PathPattern, ProblemBase, Span, TextForm,
+        Address, ByteSize, Host, Name, OperationPattern, Origin, PathPattern, ProblemBase, Span,
+        TextForm,
     },
     secret::SecretText,
 };
@@ -57,13 +56,8 @@ impl TextForm for HostName {
     const EXAMPLE: &'static str = "pigello.local";
 
     fn check(text: &str) -> Result<(), String> {
-        let authority = text.parse::<Authority>().ok().filter(|authority| {
-            let port = text.strip_prefix(authority.host()).unwrap_or_default();
-            !text.contains(['@', '*'])
-                && !authority.host().is_empty()
-                && (port.is_empty() || authority.port_u16().is_some())
-        });
-        match authority {
+        let host = Host::parse(text.as_bytes()).filter(|_| !text.contains(['*', '%']));
+        match host {
             Some(_) => Ok(()),
             None => Err("not a host; write a name or an address, perhaps with a port, like \
                          `pigello.local` or `[::1]:8080`"

@@ -48,7 +48,7 @@ impl Checker<'_> {
     }
 
     fn operation(&mut self, key: &KeyPath, entry: &OperationEntry) -> Option<Operation> {
-        let OperationEntry { name, method, path } = entry;
+        let OperationEntry { name, method, path, body } = entry;
         // One by one, because the first that is wrong would hide the others.
         if let Err(error) = Operation::new(name, Method::GET, "/") {
             self.problem(&key.key("name"), error.to_string(), "like `realestate.get`");
@@ -58,7 +58,8 @@ impl Checker<'_> {
             self.problem(&key.key("path"), error.to_string(), hint);
         }
         let method = Method::from_bytes(method.as_bytes()).ok()?;
-        Operation::new(name, method, path).ok()
+        let operation = Operation::new(name, method, path).ok()?;
+        Some(if *body { operation.with_body() } else { operation })
     }
 
     pub(super) fn callers(&mut self, catalog: &Catalog) -> Vec<Arc<CallerRule>> {

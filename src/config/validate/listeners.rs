@@ -22,6 +22,7 @@ impl Checker<'_> {
             }
             self.socket_path(&key.key("address"), &listener.address);
             self.reach(&key, listener);
+            self.revocation(&key.key("tls"), listener);
         }
     }
 
@@ -63,6 +64,16 @@ impl Checker<'_> {
                 "other machines reach this address, and nothing asks who they are",
                 "listen on 127.0.0.1 or a Unix socket, ask for client certificates with \
                  [listeners.tls] and `client_ca`, or say `allow_remote = true`",
+            );
+        }
+    }
+
+    fn revocation(&mut self, key: &KeyPath, listener: &Listener) {
+        if listener.checks_revocation() && !listener.asks_for_certificates() {
+            self.problem(
+                &key.key("client_crl"),
+                "no caller shows a certificate that could be revoked",
+                "ask for client certificates with `client_ca`, or remove it",
             );
         }
     }

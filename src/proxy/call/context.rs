@@ -16,7 +16,7 @@ use std::{
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 
-use super::{CallPermit, CallerPermit};
+use super::{CallPermit, CallerPermit, Interim, InterimQueue};
 use crate::{
     audit::{CacheResult, Outcome, Record, Target, UpstreamTls},
     credentials::Lease,
@@ -43,12 +43,13 @@ struct ContextData {
     spans: Option<Mutex<Stages>>,
 }
 
-/// The part of a call that ends when its record closes.
+/// The part of a call that ends before its context.
 #[derive(Default)]
 struct OpenCall {
     facts: CallFacts,
     call_permit: Option<CallPermit>,
     caller_permit: Option<CallerPermit>,
+    interim: Option<InterimQueue>,
 }
 
 /// The facts for the record of a call. Stages write them; only the record reads them.
@@ -134,7 +135,7 @@ impl CallContext {
         note(&mut self.0.open.lock().facts);
     }
 
-    /// Holds a permit until the record closes, and releases the one it replaces.
+    /// Holds a permit until the answer has left, and releases the one it replaces.
     pub(in crate::proxy) fn hold(&self, permit: CallPermit) {
         self.0.open.lock().call_permit = Some(permit);
     }
@@ -144,9 +145,26 @@ impl CallContext {
         self.0.open.lock().call_permit.is_some()
     }
 
-    /// Holds the permit of the caller's own limit until the record closes.
+    /// Holds the permit of the caller's own limit until the answer has left.
     pub(in crate::proxy) fn hold_for_caller(&self, permit: CallerPermit) {
         self.0.open.lock().caller_permit = Some(permit);
+    }
+
+    /// Passes interim responses on to that queue until the record closes.
+    pub(in crate::proxy) fn pass_interim_to(&self, queue: InterimQueue) {
+        self.0.open.lock().interim = Some(queue);
+    }
+
+    /// Whether somebody takes interim responses.
+    pub(in crate::proxy) fn takes_interim(&self) -> bool {
+        self.0.open.lock().interim.is_some()
+    }
+
+    /// Passes an interim response on.
+    pub(in crate::proxy) fn pass_interim(&self, interim: Interim) {
+        if let Some(queue) = &self.0.open.lock().interim {
+            queue.push(interim);
+        }
     }
 
     /// Why the request body could not be read to its end. Over HTTP/2 the client's error does not say.
@@ -176,9 +194,9 @@ impl CallContext {
         self.0.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Makes the record of the call and releases its permits.
+    /// Makes the record of the call.
     pub(in crate::proxy) fn close(&self, end: CallEnd) -> Record {
-        let OpenCall { facts, .. } = std::mem::take(&mut *self.0.open.lock());
+        let facts = std::mem::take(&mut self.0.open.lock().facts);
         let outcome = outcome(&facts);
         Record {
             time: self.0.time,
@@ -208,6 +226,12 @@ impl CallContext {
             error: facts.error.map(Kind::label),
             masked_fields: facts.masked_fields,
         }
+    }
+
+    /// Releases the permits of the call: its caller has the answer, or never gets it.
+    pub(in crate::proxy) fn release(&self) {
+        let mut open = self.0.open.lock();
+        drop((open.call_permit.take(), open.caller_permit.take()));
     }
 }
 

@@ -4,15 +4,18 @@
 mod connection;
 mod connection_limits;
 mod context;
+mod interim;
 mod peer;
 mod permits;
 mod shared_service;
 mod states;
+mod target_error;
 
 pub use self::{
     connection::{ActiveCall, Connection},
     connection_limits::{ConnectionLimiter, ConnectionLimits, ConnectionPermit, Standing},
     context::{CallContext, CallFacts},
+    interim::{Interim, InterimQueue},
     peer::Peer,
     permits::{CallPermit, CallerPermit, ConcurrencyLimits},
     states::{

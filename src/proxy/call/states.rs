@@ -13,14 +13,13 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-use super::{CallContext, Connection};
+use super::{CallContext, Connection, InterimQueue};
 use crate::{
     audit::Target,
     body::Body,
     credentials::Lease,
-    domain::{Caller, CanonicalTarget, Operation},
+    domain::{Caller, CanonicalTarget, Operation, escaped_target},
     error::Error,
 };
 
@@ -31,6 +30,8 @@ pub struct Arrival {
     pub request: Result<http::Request<Body>, Unreadable>,
     /// Its connection.
     pub connection: Arc<Connection>,
+    /// Where interim responses go; `None` if the caller's protocol has none.
+    pub interim: Option<InterimQueue>,
 }
 
 /// A message that is malformed or ambiguous. It takes the path like a request, so that it has a record
@@ -45,10 +46,9 @@ pub struct Unreadable {
 impl Unreadable {
     /// A message with its method and the bytes of its target, as far as they can be told.
     pub fn new(method: Option<Method>, target: Option<&[u8]>, error: Error) -> Self {
-        let escaped = |target| percent_encode(target, NO_TARGET).to_string().parse().ok();
         Self {
             method: method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default(),
-            target: target.and_then(escaped),
+            target: target.and_then(escaped_target).as_ref().map(Target::from),
             error,
         }
     }
@@ -139,11 +139,9 @@ pub struct Resolved {
 #[derive(Debug)]
 pub struct Outbound {
     pub(in crate::proxy) request: http::Request<Body>,
+    pub(in crate::proxy) lease: Arc<Lease>,
     pub(in crate::proxy) context: CallContext,
 }
-
-/// Bytes that no target may hold (RFC 9112 §3.2).
-const NO_TARGET: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'`');
 
 /// The header field that carries a call's identifier in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -16,6 +16,9 @@ pub(super) enum RequestError {
     /// The exchange failed.
     #[error(transparent)]
     Exchange(#[from] hyper::Error),
+    /// The answer is a 101.
+    #[error("the upstream switches to another protocol")]
+    Switched,
 }
 
 /// The gateway's error for a request without a response.
@@ -34,6 +37,10 @@ pub(super) fn classify(failure: RequestError, body_error: Option<Kind>) -> Error
         RequestError::Open(CheckoutError::Handshake(error)) | RequestError::Exchange(error) => {
             from_exchange(error)
         }
+        RequestError::Switched => (
+            Kind::UpstreamProtocol,
+            "the upstream switches to another protocol, and nobody asked for that",
+        ),
     };
     Error::new(kind, detail).because(failure)
 }

@@ -11,6 +11,7 @@ mod connect;
 mod exchange_waker;
 mod http1;
 mod in_flight;
+mod interim;
 mod pool;
 mod response_body;
 mod sync;
@@ -24,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 use hyper::client::conn::TrySendError;
 use tokio::{sync::watch, time::Instant};
 use tower::Service;
@@ -97,6 +98,11 @@ impl UpstreamClient {
                 tokio::task::yield_now().await;
             }
             let mut failure = match self.send_over(checkout, request).await {
+                Ok(Sent { response, .. })
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
+                {
+                    return Err(RequestError::Switched);
+                }
                 Ok(sent) => return Ok(sent),
                 Err(failure) => failure,
             };
@@ -175,7 +181,8 @@ impl Service<Outbound> for UpstreamClient {
     }
 
     fn call(&mut self, outbound: Outbound) -> Self::Future {
-        let Outbound { mut request, context } = outbound;
+        let Outbound { mut request, lease, context } = outbound;
+        interim::pass_on(&mut request, &context, &lease);
         let upstream = self.clone();
         Box::pin(async move {
             let _permit = upstream.pool.limit().acquire().await;

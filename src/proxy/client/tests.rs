@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::Method;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     body::{CollectError, collect_limited},
+    credentials,
     domain::{RequestId, TraceContext},
     error::Kind,
     proxy::call::CallContext,
@@ -78,7 +79,8 @@ async fn send(upstream: &UpstreamClient, method: Method) -> Result<Response<Body
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
-    upstream.clone().oneshot(Outbound { request, context }).await
+    let lease = credentials::testing::lease("made-up-secret-of-a-test");
+    upstream.clone().oneshot(Outbound { request, lease, context }).await
 }
 
 async fn read(response: Response<Body>) -> Result<Bytes, CollectError> {

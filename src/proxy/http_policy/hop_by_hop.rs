@@ -41,7 +41,7 @@ fn remove_where(headers: &mut HeaderMap, is_removed: fn(&str) -> bool) {
 
 /// Refuses any expectation but `100-continue`, which hyper answers when the body is first read
 /// (RFC 9110 §10.1.1).
-pub(in crate::proxy) fn refuse_expectations(headers: &HeaderMap) -> Result<(), Error> {
+pub(super) fn refuse_expectations(headers: &HeaderMap) -> Result<(), Error> {
     match headers.get(header::EXPECT) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
             Err(Error::new(Kind::ExpectationFailed, "only `Expect: 100-continue` is understood"))

@@ -5,55 +5,72 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Uri, Version, header};
 
-use crate::error::{Error, Kind};
+use crate::{
+    domain::{Address, Host},
+    error::{Error, Kind},
+};
 
-/// The names of one listener: loopback names, its own address, and the configured names.
+/// The hosts of one listener.
 #[derive(Clone, Debug)]
 pub struct HostRules {
     /// The values that most callers send, byte for byte. They need no parsing.
     common: Vec<Box<[u8]>>,
-    own: Option<IpAddr>,
-    allowed: Vec<Box<str>>,
+    served: Served,
+}
+
+#[derive(Clone, Debug)]
+enum Served {
+    /// Those of a TCP listener: loopback names, its own address, and the configured names.
+    Tcp { own: Option<IpAddr>, allowed: Vec<Box<str>> },
+    /// Any one name. No browser and no DNS leads to a Unix socket, and its clients send what they like:
+    /// nothing, the socket's path percent-encoded, or an invented name.
+    Any,
 }
 
 impl HostRules {
-    /// `own` is the address of a TCP listener. A name in `allowed` that has a port matches that port
+    /// The hosts of a listener at this address. A name in `allowed` that has a port matches that port
     /// alone.
-    pub fn new(own: Option<SocketAddr>, allowed: &[String]) -> Self {
-        let common = common(own, allowed);
-        let own = own.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
-        let allowed: Vec<_> = allowed.iter().map(|name| name.to_ascii_lowercase().into()).collect();
-        Self { common, own, allowed }
+    pub fn new(address: &Address, allowed: &[String]) -> Self {
+        match address {
+            Address::Tcp(own) => {
+                let ip = Some(own.ip()).filter(|ip| !ip.is_unspecified());
+                let names = allowed.iter().map(|name| name.as_str().into()).collect();
+                Self {
+                    common: common(*own, allowed),
+                    served: Served::Tcp { own: ip, allowed: names },
+                }
+            }
+            Address::Unix(_) => {
+                Self { common: vec![b"localhost".as_slice().into()], served: Served::Any }
+            }
+        }
     }
 
     /// Accepts a request that names exactly one host, the same in target and field (RFC 9112 §3.2,
     /// RFC 9113 §8.3.1), if it is a host of this listener.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+    pub fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         let mut fields = headers.get_all(header::HOST).iter();
-        let field = fields.next();
+        let field = fields.next().map(HeaderValue::as_bytes);
         if fields.next().is_some() {
-            return Err(Error::new(Kind::Malformed, "the request names its host twice"));
-        }
-        if let (None, Some(field)) = (uri.authority(), field)
-            && self.common.iter().any(|common| **common == *field.as_bytes())
-        {
-            return Ok(());
+            return Err(malformed("the request names its host twice"));
         }
         let host = match (uri.authority(), field) {
-            (None, None) => {
-                return Err(Error::new(Kind::Malformed, "the request does not name its host"));
+            (None, Some(field)) if self.common.iter().any(|common| **common == *field) => {
+                return Ok(());
             }
+            (None, None | Some(b"")) if self.needs_no_host(version, field) => return Ok(()),
+            (None, None) => return Err(malformed("the request does not name its host")),
             (None, Some(field)) => parse(field)?,
-            (Some(authority), None) => plain(authority.clone())?,
+            (Some(authority), None) => parse(authority.as_str().as_bytes())?,
             (Some(authority), Some(field)) => {
-                let authority = plain(authority.clone())?;
-                if !parse(field)?.as_str().eq_ignore_ascii_case(authority.as_str()) {
+                let host = parse(authority.as_str().as_bytes())?;
+                if parse(field)? != host {
                     let detail = "the request target and the host field name different hosts";
-                    return Err(Error::new(Kind::Malformed, detail));
+                    return Err(malformed(detail));
                 }
-                authority
+                host
             }
         };
         if self.accepts(&host) {
@@ -66,21 +83,24 @@ impl HostRules {
         }
     }
 
-    fn accepts(&self, host: &Authority) -> bool {
-        let name = host.host();
-        let address: Option<IpAddr> =
-            name.trim_start_matches('[').trim_end_matches(']').parse().ok();
-        name.eq_ignore_ascii_case("localhost")
-            || address.is_some_and(|ip| ip.is_loopback() || Some(ip) == self.own)
-            || self.allowed.iter().any(|allowed| {
-                allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host.as_str())
+    /// Whether the field may be empty, or missing in a version that does not require it.
+    fn needs_no_host(&self, version: Version, field: Option<&[u8]>) -> bool {
+        matches!(self.served, Served::Any) && (field.is_some() || version == Version::HTTP_10)
+    }
+
+    fn accepts(&self, host: &Host<'_>) -> bool {
+        let Served::Tcp { own, allowed } = &self.served else { return true };
+        host.name().eq_ignore_ascii_case("localhost")
+            || host.ip().is_some_and(|ip| ip.is_loopback() || Some(ip) == *own)
+            || allowed.iter().filter_map(|name| Host::parse(name.as_bytes())).any(|allowed| {
+                allowed == *host || (allowed.port().is_none() && allowed.has_name_of(host))
             })
     }
 }
 
-fn common(own: Option<SocketAddr>, allowed: &[String]) -> Vec<Box<[u8]>> {
+fn common(own: SocketAddr, allowed: &[String]) -> Vec<Box<[u8]>> {
     let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    if let Some(own) = own.filter(|own| own.port() != 0) {
+    if own.port() != 0 {
         hosts.push(format!("localhost:{}", own.port()));
         hosts.push(format!("127.0.0.1:{}", own.port()));
         if !own.ip().is_unspecified() {
@@ -91,41 +111,79 @@ fn common(own: Option<SocketAddr>, allowed: &[String]) -> Vec<Box<[u8]>> {
     hosts.into_iter().map(|host| host.into_bytes().into()).collect()
 }
 
-fn parse(field: &HeaderValue) -> Result<Authority, Error> {
-    let malformed = || Error::new(Kind::Malformed, "the host is not a name with an optional port");
-    let authority = Authority::try_from(field.as_bytes()).map_err(|_| malformed())?;
-    plain(authority)
+fn parse(host: &[u8]) -> Result<Host<'_>, Error> {
+    Host::parse(host).ok_or_else(|| malformed("the host is not a name with an optional port"))
 }
 
-fn plain(authority: Authority) -> Result<Authority, Error> {
-    let port = authority.as_str().strip_prefix(authority.host());
-    let port_is_plain = match port.map(|port| port.strip_prefix(':')) {
-        Some(Some(digits)) => !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()),
-        Some(None) => port == Some(""),
-        None => false,
-    };
-    let name_is_plain = !authority.host().is_empty()
-        && !authority.host().contains([',', '@', '/', '%', '\\'])
-        && !authority.as_str().contains('@');
-    if name_is_plain && port_is_plain && (port == Some("") || authority.port_u16().is_some()) {
-        Ok(authority)
-    } else {
-        Err(Error::new(Kind::Malformed, "the host is not a name with an optional port"))
-    }
+fn malformed(detail: &'static str) -> Error {
+    Error::new(Kind::Malformed, detail)
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
-    fn check(uri: &str, hosts: &[&str]) -> Result<(), Kind> {
-        let rules =
-            HostRules::new("10.1.2.3:80".parse().ok(), &["pigello.local".into(), "gw:81".into()]);
+    fn check_at(address: &str, version: Version, uri: &str, hosts: &[&str]) -> Result<(), Kind> {
+        let allowed = ["pigello.local".into(), "gw:81".into(), "dotted.internal.".into()];
+        let rules = HostRules::new(&address.parse().unwrap(), &allowed);
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
         }
-        rules.check(&uri.parse().unwrap(), &headers).map_err(|error| error.kind())
+        rules.check(version, &uri.parse().unwrap(), &headers).map_err(|error| error.kind())
+    }
+
+    fn check(uri: &str, hosts: &[&str]) -> Result<(), Kind> {
+        check_at("10.1.2.3:80", Version::HTTP_11, uri, hosts)
+    }
+
+    #[test]
+    fn one_final_dot_makes_no_difference() {
+        for host in [
+            "localhost.",
+            "localhost.:8080",
+            "Pigello.Local.",
+            "pigello.local.:443",
+            "gw.:81",
+            "dotted.internal",
+            "dotted.internal.",
+            "dotted.internal:9",
+        ] {
+            assert_eq!(check("/", &[host]), Ok(()), "{host}");
+        }
+        assert_eq!(check("http://pigello.local./", &["pigello.local"]), Ok(()));
+        assert_eq!(check("http://pigello.local/", &["pigello.local."]), Ok(()));
+        assert_eq!(check("http://pigello.local./", &[]), Ok(()));
+        for host in ["127.0.0.1.", "pigello.local..", ".", "10.1.2.3.:80"] {
+            assert_eq!(check("/", &[host]), Err(Kind::Malformed), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_serves_any_one_host() {
+        let check =
+            |version, uri: &str, hosts: &[&str]| check_at("unix:/run/g.sock", version, uri, hosts);
+        for host in ["", "localhost", "docker", "_", "a.example:80", "%2Frun%2Fg.sock", "[::1]"] {
+            assert_eq!(check(Version::HTTP_11, "/", &[host]), Ok(()), "{host}");
+        }
+        assert_eq!(check(Version::HTTP_10, "/", &[]), Ok(()));
+        assert_eq!(check(Version::HTTP_11, "http://a.example./", &["a.example"]), Ok(()));
+        assert_eq!(check(Version::HTTP_2, "http://a.example/", &[]), Ok(()));
+        for (version, uri, hosts) in [
+            (Version::HTTP_11, "/", &[][..]),
+            (Version::HTTP_11, "/", &["localhost", "localhost"]),
+            (Version::HTTP_11, "/", &["", ""]),
+            (Version::HTTP_11, "/", &["/run/g.sock"]),
+            (Version::HTTP_11, "/", &["unix:/run/g.sock"]),
+            (Version::HTTP_11, "/", &["a, b"]),
+            (Version::HTTP_11, "/", &["user@a"]),
+            (Version::HTTP_11, "/", &["127.0.0.1."]),
+            (Version::HTTP_11, "http://a.example/", &["b.example"]),
+            (Version::HTTP_11, "http://a.example/", &[""]),
+        ] {
+            assert_eq!(check(version, uri, hosts), Err(Kind::Malformed), "{uri} {hosts:?}");
+        }
     }
 
     #[test]

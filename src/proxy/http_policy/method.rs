@@ -10,7 +10,7 @@ use http::Method;
 use crate::error::{Error, Kind};
 
 /// Refuses methods that are never forwarded and methods that no standard or server defines.
-pub fn refuse_methods(method: &Method) -> Result<(), Error> {
+pub(super) fn refuse_methods(method: &Method) -> Result<(), Error> {
     match method.as_str() {
         "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => Ok(()),
         // `TRACE` and `TRACK` would echo the secret (RFC 9110 §9.3.8), `CONNECT` would open a tunnel,

@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::credentials::Lease;
+
 /// A copy of a request's fields without those that are, or that a server could take for, one of
 /// Pigello's own: any `X-PIGELLO-*`, in any case, with `_` for `-`. WSGI servers fold both spellings
 /// into one variable (RFC 9110 §17.10 warns of it), so a caller's `X_PIGELLO_CLIENT_SECRET` would
@@ -35,6 +37,11 @@ pub(in crate::proxy) fn strip_reserved(fields: &mut HeaderMap) -> u32 {
         removed += 1;
     }
     removed
+}
+
+/// Whether the value of a field has the secret of a lease.
+pub(in crate::proxy) fn holds_secret(fields: &HeaderMap, lease: &Lease) -> bool {
+    fields.values().any(|value| lease.needles().are_in(value.as_bytes()))
 }
 
 const PREFIX: &str = "x-pigello-";

@@ -76,12 +76,12 @@ impl<P: Path> Server<P> {
             () = self.drain.cut.cancelled() => return,
         };
         match accepted {
-            Ok(Ok(AcceptedTls { stream, revoked, names, protocol })) => {
+            Ok(Ok(AcceptedTls { stream, admission, names, protocol })) => {
                 let connection = Connection::with_standing(peer, names, Some(standing));
                 let ends = async {
                     tokio::select! {
                         () = Cancelled::new(&self.drain.stop) => {}
-                        () = revoked.cancelled() => {}
+                        () = admission.ended() => {}
                     }
                 };
                 Box::pin(self.run(stream, connection, protocol, ends)).await;

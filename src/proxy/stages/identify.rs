@@ -60,13 +60,18 @@ impl Schemes {
         if let Some(bound) = &self.bound {
             return Arc::clone(bound);
         }
-        let by_certificate = connection
+        let mut by_certificate = connection
             .tls_names()
             .iter()
-            .find_map(|name| Some((name, self.by_certificate.get(name)?)));
-        if let Some((name, rule)) = by_certificate {
+            .filter_map(|name| Some((name, self.by_certificate.get(name)?)));
+        if let Some((name, rule)) = by_certificate.next() {
             let proof = Proof::Certificate { name: Arc::clone(name) };
-            return known(rule, proof);
+            // A certificate with the names of two callers proves neither of them.
+            return if by_certificate.all(|(_, other)| Arc::ptr_eq(rule, other)) {
+                known(rule, proof)
+            } else {
+                Arc::new(Caller::Unidentified { proof })
+            };
         }
         let proof = match connection.peer() {
             Peer::Unix { uid, gid, pid } => {
@@ -151,6 +156,12 @@ mod tests {
                 certificate("portal.corp"),
             ),
             (identify(None, tcp, &["portal.corp.evil"]), None, certificate("portal.corp.evil")),
+            // A certificate of two callers is nobody's.
+            (
+                identify(None, tcp, &["portal.corp", "spiffe://corp/billing"]),
+                None,
+                certificate("portal.corp"),
+            ),
         ] {
             assert_eq!(found, (caller.map(ToOwned::to_owned), proof));
         }

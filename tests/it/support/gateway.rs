@@ -30,6 +30,7 @@ pub struct Setup {
     listener: String,
     more: String,
     unix: bool,
+    admin_unix: bool,
     variables: Vec<String>,
     ca: Option<String>,
     values: Vec<(&'static str, String)>,
@@ -55,6 +56,7 @@ impl Setup {
             listener: String::new(),
             more: String::new(),
             unix: false,
+            admin_unix: false,
             variables: Vec::new(),
             ca: ca_pem.map(str::to_owned),
             values: values.collect(),
@@ -103,6 +105,12 @@ impl Setup {
         self
     }
 
+    /// The admin listener on a Unix socket instead of TCP.
+    pub fn with_unix_admin(mut self) -> Self {
+        self.admin_unix = true;
+        self
+    }
+
     /// Leaves one of the seven values out.
     pub fn without_value(mut self, name: &str) -> Self {
         self.values.retain(|(known, _)| *known != name);
@@ -131,7 +139,10 @@ impl Setup {
                 Address::Unix(_) => None,
             })
             .unwrap();
-        let Some(Address::Tcp(admin)) = gateway.admin_address().cloned() else { panic!("admin") };
+        let admin = match gateway.admin_address().cloned().expect("an admin listener") {
+            Address::Tcp(address) => Caller::tcp(address),
+            Address::Unix(path) => Caller::unix(path),
+        };
         let managers: Vec<_> = gateway.managers().values().cloned().collect();
         let (ending, reloader) = (Ending::default(), gateway.reloader());
         let activity = Arc::clone(gateway.activity());
@@ -142,7 +153,7 @@ impl Setup {
         }
         Gateway {
             caller: Caller::tcp(address),
-            admin: Caller::tcp(admin),
+            admin,
             unix: path("gateway.sock"),
             folder,
             ending,
@@ -156,6 +167,11 @@ impl Setup {
         let path = |name: &str| folder.path().join(name);
         let mut text = String::new();
         let (profile, listener) = (&self.profile, &self.listener);
+        let admin = if self.admin_unix {
+            format!("unix:{}", path("admin.sock").display())
+        } else {
+            "127.0.0.1:0".to_owned()
+        };
         write!(
             text,
             r#"
@@ -165,7 +181,7 @@ impl Setup {
             profile = "test"
             {listener}
             [admin]
-            address = "127.0.0.1:0"
+            address = "{admin}"
             [profiles.test]
             upstream = "{}"
             credentials = "test"

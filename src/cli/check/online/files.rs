@@ -86,6 +86,9 @@ fn named(loaded: &Loaded) -> Vec<Named> {
         if let Some(path) = &tls.client_ca {
             file(path, key("client_ca"), false);
         }
+        for path in &tls.client_crl {
+            file(path, key("client_crl"), false);
+        }
     }
     for (name, profile) in &settings.profiles {
         if let Some(path) = &profile.ca_file {

@@ -14,6 +14,7 @@ use http::{
 use memchr::memmem::Finder;
 
 use super::ParseError;
+use crate::domain::{TargetError, check_target_bytes};
 
 /// How a request's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,9 +194,16 @@ fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), ParseError> {
     }
     let (method, line) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
     let (target, version) = split_at(line, b' ').ok_or(ParseError::RequestLine)?;
-    let version = parse_version(version)?;
+    let version = parse_version(version).map_err(|error| space_in_path(line).unwrap_or(error))?;
     let method = parse_method(method).ok_or(ParseError::Method)?;
     Ok((method, target, version))
+}
+
+/// The error for a path with a space in it, which is not encoded.
+fn space_in_path(line: &[u8]) -> Option<ParseError> {
+    let (path, version) = line.split_at_checked(memchr::memrchr(b' ', line)?)?;
+    let is_path = path.starts_with(b"/") && parse_version(version.trim_ascii_start()).is_ok();
+    check_target_bytes(path).err().filter(|_| is_path).map(ParseError::Target)
 }
 
 fn parse_method(method: &[u8]) -> Option<Method> {
@@ -203,12 +211,8 @@ fn parse_method(method: &[u8]) -> Option<Method> {
 }
 
 fn parse_target(method: &Method, target: Bytes) -> Result<Uri, ParseError> {
-    // A fragment is never sent (RFC 9110 §4.2.5), and no URI has the other characters.
-    let is_plain =
-        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'"');
-    if !all(&target, is_plain) {
-        return Err(ParseError::Target);
-    }
+    check_target_bytes(&target).map_err(ParseError::Target)?;
+    let not_a_path = ParseError::Target(TargetError::NotAbsolute);
     let uri = match target.first() {
         Some(b'/') => PathAndQuery::from_maybe_shared(target).map(Uri::from),
         // The server as a whole (RFC 9112 §3.2.4).
@@ -219,9 +223,9 @@ fn parse_target(method: &Method, target: Bytes) -> Result<Uri, ParseError> {
         Some(_) if method == Method::CONNECT || has_http_scheme(&target) => {
             Uri::from_maybe_shared(target)
         }
-        _ => return Err(ParseError::Target),
+        _ => return Err(not_a_path),
     };
-    uri.map_err(|_| ParseError::Target)
+    uri.map_err(|_| not_a_path)
 }
 
 fn has_http_scheme(target: &[u8]) -> bool {
@@ -350,11 +354,6 @@ pub(super) fn split_at(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((left, right.get(1..)?))
 }
 
-/// No early exit, so that the loop vectorises.
-fn all(bytes: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(true, |right, byte| right & is_right(*byte))
-}
-
 /// `tchar` of RFC 9110 §5.6.2.
 pub(super) fn is_tchar(byte: u8) -> bool {
     TCHARS.get(usize::from(byte)).copied().unwrap_or(false)
@@ -400,6 +399,10 @@ mod tests {
 
     fn checked(head: &str) -> Result<Framing, ParseError> {
         parse(&Bytes::copy_from_slice(head.as_bytes()), 10).map(|head| head.framing)
+    }
+
+    fn unencoded(target: &str) -> ParseError {
+        ParseError::Target(check_target_bytes(target.as_bytes()).unwrap_err())
     }
 
     #[test]
@@ -505,13 +508,14 @@ mod tests {
             ("GET  / HTTP/1.1\r\n\r\n", ParseError::RequestLine),
             ("GET\t/ HTTP/1.1\r\n\r\n", ParseError::RequestLine),
             ("GET HTTP/1.1\r\n\r\n", ParseError::RequestLine),
-            ("GET /a b HTTP/1.1\r\n\r\n", ParseError::RequestLine),
-            ("GET /#f HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET * HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET /\u{e9} HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET ftp://x/ HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", ParseError::Target),
-            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", ParseError::Target),
+            ("GET /a b HTTP/1.1\r\n\r\n", unencoded("/a b")),
+            ("GET /#f HTTP/1.1\r\n\r\n", unencoded("/#f")),
+            ("GET * HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
+            ("GET /\u{e9} HTTP/1.1\r\n\r\n", unencoded("/\u{e9}")),
+            ("GET / /x HTTP/1.1 \r\n\r\n", ParseError::RequestLine),
+            ("GET ftp://x/ HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
+            ("GET http:///\\x//x/a HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
+            ("CONNECT a\\b:443 HTTP/1.1\r\n\r\n", ParseError::Target(TargetError::NotAbsolute)),
             ("GET / HTTP/1.2\r\n\r\n", ParseError::VersionUnsupported),
             ("GET / HTTP/1\r\n\r\n", ParseError::Version),
             ("GET / http/1.1\r\n\r\n", ParseError::Version),

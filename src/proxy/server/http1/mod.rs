@@ -49,7 +49,7 @@ use super::{Drain, Path, Settings, transport::Transport};
 use crate::{
     body::Body,
     error::{Error, Kind},
-    proxy::call::{Arrival, Connection, SharedService, Unreadable},
+    proxy::call::{Arrival, Connection, Interim, InterimQueue, SharedService, Unreadable},
 };
 
 /// Serves a connection until it ends. Returns the stream and the bytes that were read from it if the
@@ -64,7 +64,9 @@ pub(super) async fn serve<P: Path, S: Transport>(
     let wire = Arc::new(Mutex::new(Wire::new(stream)));
     let loan = EndOfLoan(&wire);
     let timer = Timer::new();
-    let http1 = Http1 { wire: &wire, timer, settings, drain, path, connection, is_late: false };
+    let interim = InterimQueue::default();
+    let http1 =
+        Http1 { wire: &wire, timer, settings, drain, path, connection, interim, is_late: false };
     let end = http1.run().await?;
     drop(loan);
     Ok(match end {
@@ -90,6 +92,8 @@ struct Http1<'a, P, S> {
     drain: &'a Drain,
     path: &'a SharedService<P>,
     connection: Arc<Connection>,
+    /// The interim responses to the current request.
+    interim: InterimQueue,
     /// Whether the current request came after the idle time, so that none may follow it.
     is_late: bool,
 }
@@ -128,7 +132,7 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
                 Message::None => break,
             };
             self.connection.begin_call();
-            let answer = self.call(request).await?;
+            let answer = self.call(request, &exchange).await?;
             if !self.answer(answer, &exchange).await? {
                 break;
             }
@@ -207,11 +211,21 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
     async fn call(
         &mut self,
         request: Result<Request<Body>, Unreadable>,
+        exchange: &Exchange,
     ) -> io::Result<Response<P::Body>> {
-        let arrival = Arrival { request, connection: Arc::clone(&self.connection) };
+        // HTTP/1.0 has no interim responses (RFC 9110 §15.2).
+        let interim = (exchange.version == Version::HTTP_11).then(|| self.interim.clone());
+        self.interim.clear();
+        let arrival = Arrival { request, connection: Arc::clone(&self.connection), interim };
         let mut call = pin!(self.path.call(arrival));
         poll_fn(|cx| {
-            if let Poll::Ready(Ok(answer)) = call.as_mut().poll(cx) {
+            let answer = call.as_mut().poll(cx);
+            // Before the answer: both can come at once.
+            while let Poll::Ready(Interim { status, headers }) = self.interim.poll_next(cx) {
+                response_head::write_interim(self.wire.lock().buffer(), status, &headers);
+                batch(self.wire, cx);
+            }
+            if let Poll::Ready(Ok(answer)) = answer {
                 return Poll::Ready(Ok(answer));
             }
             self.poll_failed(cx).map(Err)

@@ -1,6 +1,9 @@
 //! Errors in the bytes of a connection.
 
-use crate::error::{Error, Kind};
+use crate::{
+    domain::TargetError,
+    error::{Error, Kind},
+};
 
 /// Why a message is malformed or ambiguous. After each of these errors the beginning of the next message
 /// is unknown, so the connection ends.
@@ -13,7 +16,7 @@ pub enum ParseError {
     /// The method is no token, or longer than any method is (RFC 9110 §9.1).
     Method,
     /// The target has a forbidden character or form (RFC 9112 §3.2).
-    Target,
+    Target(TargetError),
     /// The version has the wrong form (RFC 9112 §2.3).
     Version,
     /// A version that the gateway does not support.
@@ -53,9 +56,7 @@ impl ParseError {
                 (Kind::Malformed, "a request begins with `METHOD target HTTP/1.1`")
             }
             Self::Method => (Kind::Malformed, "the method is not one"),
-            Self::Target => {
-                (Kind::Malformed, "the request target is not a path of printable ASCII characters")
-            }
+            Self::Target(error) => return error.into(),
             Self::Version => (Kind::Malformed, "the version is not written as `HTTP/1.1`"),
             Self::VersionUnsupported => {
                 (Kind::VersionUnsupported, "send HTTP/1.1, HTTP/1.0 or HTTP/2")

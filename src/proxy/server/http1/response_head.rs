@@ -48,19 +48,7 @@ pub fn write(
     framing: AnswerFraming,
     persistence: Option<&str>,
 ) {
-    let length: usize =
-        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    buffer.reserve(length + REST);
-    buffer.extend_from_slice(b"HTTP/1.1 ");
-    buffer.extend_from_slice(status.as_str().as_bytes());
-    buffer.push(b' ');
-    buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    buffer.extend_from_slice(b"\r\n");
-    for (name, value) in fields {
-        if !is_of_the_connection(name) {
-            write_field(buffer, name.as_str(), value.as_bytes());
-        }
-    }
+    write_status_and_fields(buffer, status, fields);
     match framing {
         AnswerFraming::Length(length) | AnswerFraming::Empty(Some(length)) => {
             let mut digits = itoa::Buffer::new();
@@ -74,6 +62,28 @@ pub fn write(
     }
     buffer.extend_from_slice(persistence.unwrap_or(CLOSE).as_bytes());
     buffer.extend_from_slice(b"\r\n");
+}
+
+/// Writes an interim response, which is a head alone (RFC 9110 §15.2).
+pub fn write_interim(buffer: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap) {
+    write_status_and_fields(buffer, status, fields);
+    buffer.extend_from_slice(b"\r\n");
+}
+
+fn write_status_and_fields(buffer: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap) {
+    let length: usize =
+        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    buffer.reserve(length + REST);
+    buffer.extend_from_slice(b"HTTP/1.1 ");
+    buffer.extend_from_slice(status.as_str().as_bytes());
+    buffer.push(b' ');
+    buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    buffer.extend_from_slice(b"\r\n");
+    for (name, value) in fields {
+        if !is_of_the_connection(name) {
+            write_field(buffer, name.as_str(), value.as_bytes());
+        }
+    }
 }
 
 /// Fields that the server writes by itself.

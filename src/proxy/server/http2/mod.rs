@@ -49,7 +49,7 @@ pub(super) async fn serve<P: Path, S: Transport>(
     let service = service_fn(move |request: Request<Incoming>| {
         known.begin_call();
         let request = Ok(request.map(Body::from));
-        let call = path.call(Arrival { request, connection: Arc::clone(&known) });
+        let call = path.call(Arrival { request, connection: Arc::clone(&known), interim: None });
         async move {
             Ok::<Response<P::Body>, Infallible>(call.await.unwrap_or_else(|never| match never {}))
         }

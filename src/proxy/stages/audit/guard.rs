@@ -13,7 +13,8 @@ use crate::{
     telemetry::{SpanKind, Trace, TraceSpan},
 };
 
-/// An open record. Dropping the guard closes the record, if it is still open.
+/// An open record. Dropping the guard closes the record, if it is still open, and releases the permits
+/// of the call.
 pub(super) struct RecordGuard {
     pub(super) context: CallContext,
     pub(super) listener: Arc<ListenerContext>,
@@ -51,6 +52,13 @@ impl RecordGuard {
         Box::pin(self.listener.trail.submit_synced(record))
     }
 
+    /// Closes the record of a decided response, which the caller may never read.
+    pub(super) fn submit(&mut self) {
+        self.complete = true;
+        let record = self.close();
+        self.listener.trail.submit(record);
+    }
+
     fn close(&mut self) -> Record {
         self.closed = true;
         let record = self.context.close(CallEnd {
@@ -72,6 +80,7 @@ impl RecordGuard {
 
 impl Drop for RecordGuard {
     fn drop(&mut self) {
+        self.context.release();
         if self.closed {
             return;
         }

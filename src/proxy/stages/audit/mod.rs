@@ -2,7 +2,9 @@
 //!
 //! - [`open()`] is the first stage. It opens a record for each request and closes it exactly once: at
 //!   the last byte of the response, or when the response, its future or the connection is dropped
-//!   before that. So refusals, callers that leave and panics have records too.
+//!   before that. So refusals, callers that leave and panics have records too. The record of a write
+//!   whose answer is in memory closes when the answer is decided: Pigello has carried it out, whether
+//!   or not the caller reads.
 //! - [`admit()`] follows the permission: no call is served whose record the trail could not take.
 //! - [`intend()`] follows the cache: on a synced trail, the intent is stored before a secret leaves.
 //!

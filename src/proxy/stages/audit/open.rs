@@ -1,4 +1,5 @@
-//! The first stage: opens the record of a call. On a synced trail it holds a response in memory back
+//! The first stage: opens the record of a call, and closes the record of a write when its answer is
+//! decided. On a synced trail it holds a response in memory back
 //! until the record is in stable storage.
 
 use std::{
@@ -62,7 +63,7 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let Arrival { request, connection } = arrival;
+        let Arrival { request, connection, interim } = arrival;
         let time = SystemTime::now();
         let id = RequestId::at(time);
         let (method, target, traceparent) = match &request {
@@ -76,6 +77,9 @@ where
         let trace = TraceContext::continue_or_begin(traceparent, id);
         let is_traced = self.listener.tracer.is_on() && trace.sampled();
         let context = CallContext::begin(time, id, trace, is_traced);
+        if let Some(queue) = interim {
+            context.pass_interim_to(queue);
+        }
         let guard = RecordGuard {
             context: context.clone(),
             listener: Arc::clone(&self.listener),
@@ -120,6 +124,13 @@ where
             let Some(mut guard) = this.guard.take() else { return Poll::Pending };
             guard.status = Some(response.status());
             if !guard.is_synced() {
+                // Whether a write was carried out must not depend on a caller that reads.
+                if !guard.method.is_safe()
+                    && let Some(length) = length_in_memory(&response, &guard.method)
+                {
+                    guard.response_bytes = length;
+                    guard.submit();
+                }
                 return Poll::Ready(Ok(response.map(|body| RecordedBody::new(body, guard))));
             }
             match hold_back(response, guard, *this.refusal) {

@@ -15,6 +15,7 @@ mod policy;
 
 use std::sync::Arc;
 
+use http::Method;
 use http_body::Body as _;
 
 pub use self::{
@@ -23,7 +24,8 @@ pub use self::{
 };
 use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
-    error::Error,
+    domain::{Operation, defines_body},
+    error::{Error, Kind},
     proxy::call::{Authorized, ConcurrencyLimits, Identified, Received},
 };
 
@@ -58,10 +60,25 @@ impl Transition<Identified> for Authorize {
             context.note(|facts| facts.would_refuse = Some(error.kind()));
         }
         connection.prove();
+        if !body.is_end_stream() {
+            refuse_body(method, operation.as_deref())?;
+        }
         if let Some(permit) = self.policy.limits.admit(&caller)? {
             context.hold_for_caller(permit);
         }
         context.hold(self.concurrency.acquire(body.is_end_stream())?);
         Ok(Authorized { received, caller, operation })
     }
+}
+
+/// Refuses a body that neither the method nor the operation defines. An upstream that ignores such a body
+/// takes it for the next request on its connection, and another caller would get that answer.
+fn refuse_body(method: &Method, operation: Option<&Operation>) -> Result<(), Error> {
+    if operation.map_or_else(|| defines_body(method), Operation::takes_body) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Malformed,
+        "this method takes no body; send the request without, or let its operation take one with `body = true` in `[[operations]]`",
+    ))
 }

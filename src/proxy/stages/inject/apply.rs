@@ -40,7 +40,7 @@ impl Transition<Resolved> for Apply {
         headers.append(header::VIA, HeaderValue::from_static("1.1 pigello-gateway"));
         lease.write_to(headers);
         context.note(|facts| facts.attempts += 1);
-        Ok(Outbound { request, context: context.clone() })
+        Ok(Outbound { request, lease, context: context.clone() })
     }
 }
 

@@ -6,7 +6,6 @@
 //! ambiguous request is refused.
 
 mod body;
-mod fields;
 
 use std::{
     sync::Arc,
@@ -24,7 +23,7 @@ use crate::{
     error::{Error, Kind},
     proxy::{
         call::{Opened, Received, Unreadable},
-        http_policy::{HostRules, PROXIED_METHODS, hop_by_hop, refuse_browsers, refuse_methods},
+        http_policy::{HostRules, PROXIED_METHODS, check_head, hop_by_hop, join_cookies},
     },
 };
 
@@ -91,24 +90,17 @@ impl ListenerRules {
         let Opened { request, connection, context } = opened;
         let request = request.map_err(Unreadable::into_error)?;
         let (parts, body) = request.into_parts();
+        self.check_size(&parts.uri, &parts.headers)?;
+        check_head(&self.hosts, &parts, body.is_end_stream())?;
         let (uri, mut headers) = (parts.uri, parts.headers);
-        refuse_methods(&parts.method)?;
-        self.check_size(&uri, &headers)?;
-        if headers.contains_key(header::UPGRADE) && parts.version < Version::HTTP_2 {
-            return Err(Error::new(Kind::NotImplemented, "send the request without `Upgrade`"));
-        }
-        self.hosts.check(&uri, &headers)?;
-        fields::check(parts.version, &uri, &headers, body.is_end_stream())?;
-        refuse_browsers(&headers)?;
-        hop_by_hop::refuse_expectations(&headers)?;
         if parts.method == Method::OPTIONS && uri.path() == "*" {
             return Ok(None);
         }
         if parts.version == Version::HTTP_2 {
-            fields::join_cookies(&mut headers);
+            join_cookies(&mut headers);
         }
-        let target = canonical(uri)
-            .map_err(|error| Error::new(Kind::TargetNotCanonical, error.to_string()))?;
+        let target = canonical(uri)?;
+        // An offer like `Upgrade` is ignored (RFC 9110 §7.8): the request is served without it.
         hop_by_hop::strip(&mut headers);
         hop_by_hop::strip_request_only(&mut headers);
         let body = body::limited(body, self.limits.request_body, &context)?;

@@ -16,7 +16,7 @@ use crate::{
     body::{Body, hint_after},
     credentials::{Lease, SecretMatch},
     error::{BoxError, Error, Kind},
-    proxy::http_policy::strip_reserved,
+    proxy::http_policy::{holds_secret, strip_reserved},
 };
 
 /// Searches for the secret in a text that comes in pieces.
@@ -150,7 +150,8 @@ impl HttpBody for InspectedBody {
                         let trailers = trailers.into_trailers().ok();
                         let echo = trailers
                             .as_ref()
-                            .is_some_and(|fields| super::is_in_fields(fields, this.lease()));
+                            .zip(this.lease())
+                            .is_some_and(|(fields, lease)| holds_secret(fields, lease));
                         if echo {
                             return Poll::Ready(Some(Err(echoed().into())));
                         }

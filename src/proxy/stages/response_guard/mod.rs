@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Kind, find_kind},
     proxy::{
         call::{CallContext, Resolved},
-        http_policy::strip_reserved,
+        http_policy::{holds_secret, strip_reserved},
     },
 };
 
@@ -125,7 +125,7 @@ fn inspect_head(
     lease: &Lease,
     context: &CallContext,
 ) -> Result<(), Error> {
-    if is_in_fields(response.headers(), Some(lease)) {
+    if holds_secret(response.headers(), lease) {
         return Err(echoed());
     }
     let removed = strip_reserved(response.headers_mut());
@@ -199,11 +199,6 @@ fn incomplete(error: CollectError) -> Error {
 fn unknown_coding() -> Error {
     let detail = "the upstream's answer has a content coding that cannot be looked into";
     Error::new(Kind::UpstreamProtocol, detail)
-}
-
-/// Whether the value of a field contains the secret.
-fn is_in_fields(fields: &HeaderMap, lease: Option<&Lease>) -> bool {
-    lease.is_some_and(|lease| fields.values().any(|value| lease.needles().are_in(value.as_bytes())))
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) fn check(
 }
 
 /// Joins the `Cookie` fields of an HTTP/2 request (RFC 9113 §8.2.3): HTTP/1.1 allows one.
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
+pub(in crate::proxy) fn join_cookies(headers: &mut HeaderMap) {
     let cookies: Vec<&[u8]> =
         headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if cookies.len() > 1

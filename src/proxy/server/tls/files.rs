@@ -1,0 +1,219 @@
+//! The files of a listener's TLS, and the rustls configuration that is made of them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Text;
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ListenerTls")]
+pub struct TlsFiles {
+    /// The certificate chain shown to callers, a PEM file.
+    #[schemars(with = "Text<PathBuf>")]
+    pub certificate: PathBuf,
+    /// Its private key, a PEM file.
+    #[schemars(with = "Text<PathBuf>")]
+    pub private_key: PathBuf,
+    /// Authorities that callers' certificates must come from, a PEM file. With it, every caller
+    /// must show a certificate.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub client_ca: Option<PathBuf>,
+    /// Revocation lists (RFC 5280) of the authorities in `client_ca` and of those below them, PEM files
+    /// that may have several lists each. A revoked certificate is refused, and so is one whose issuer
+    /// has no list here or only one whose `nextUpdate` has passed.
+    #[serde(default)]
+    #[schemars(with = "Vec<Text<PathBuf>>")]
+    pub client_crl: Vec<PathBuf>,
+}
+
+/// The contents of the files.
+#[derive(PartialEq, Eq)]
+pub(super) struct TlsContents {
+    certificate: Vec<u8>,
+    private_key: zeroize::Zeroizing<Vec<u8>>,
+    client_ca: Option<Vec<u8>>,
+    client_crl: Vec<Vec<u8>>,
+}
+
+impl TlsContents {
+    pub(super) fn read(files: &TlsFiles) -> Result<Self, ServerTlsError> {
+        let read = |path: &PathBuf| {
+            fs::read(path).map_err(|source| ServerTlsError::Read { path: path.clone(), source })
+        };
+        Ok(Self {
+            certificate: read(&files.certificate)?,
+            private_key: zeroize::Zeroizing::new(read(&files.private_key)?),
+            client_ca: files.client_ca.as_ref().map(read).transpose()?,
+            client_crl: files.client_crl.iter().map(read).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether both accept the same certificates of callers.
+    pub(super) fn accepts_as(&self, other: &Self) -> bool {
+        self.client_ca == other.client_ca && self.client_crl == other.client_crl
+    }
+
+    pub(super) fn config(&self, files: &TlsFiles) -> Result<ServerConfig, ServerTlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chain = every(&files.certificate, &self.certificate, CERTIFICATE)?;
+        let key = PrivateKeyDer::from_pem_slice(&self.private_key)
+            .map_err(|source| ServerTlsError::Pem { path: files.private_key.clone(), source })?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|source| ServerTlsError::pair(files, source))?;
+        let builder = match (&files.client_ca, &self.client_ca) {
+            (Some(path), Some(pem)) => {
+                let revoked = self.revocation_lists(files)?;
+                builder.with_client_cert_verifier(verifier(path, pem, revoked, provider)?)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|source| ServerTlsError::pair(files, source))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if self.client_ca.is_some() {
+            // A resumed session would skip the check of the certificate.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(config)
+    }
+
+    fn revocation_lists(
+        &self,
+        files: &TlsFiles,
+    ) -> Result<Vec<CertificateRevocationListDer<'static>>, ServerTlsError> {
+        let mut all = Vec::new();
+        for (path, pem) in files.client_crl.iter().zip(&self.client_crl) {
+            let lists: Vec<CertificateRevocationListDer<'static>> =
+                every(path, pem, "revocation list")?;
+            for list in &lists {
+                // Here the error has the name of the file.
+                webpki::BorrowedCertRevocationList::from_der(list)
+                    .map_err(|source| ServerTlsError::Crl { path: path.clone(), source })?;
+            }
+            all.extend(lists);
+        }
+        Ok(all)
+    }
+}
+
+fn verifier(
+    path: &Path,
+    pem: &[u8],
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerTlsError> {
+    let path = path.to_owned();
+    let mut roots = RootCertStore::empty();
+    for certificate in every::<CertificateDer<'_>>(&path, pem, CERTIFICATE)? {
+        roots
+            .add(certificate)
+            .map_err(|source| ServerTlsError::Root { path: path.clone(), source })?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .with_crls(revoked)
+        // As OpenSSL does: an old list says nothing about what was revoked since.
+        .enforce_revocation_expiration()
+        .build()
+        .map_err(|_| ServerTlsError::Empty { path, what: CERTIFICATE })
+}
+
+/// Everything of one kind in a PEM file, and at least one.
+fn every<T: PemObject>(
+    path: &Path,
+    pem: &[u8],
+    what: &'static str,
+) -> Result<Vec<T>, ServerTlsError> {
+    let found: Vec<_> = T::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|source| ServerTlsError::Pem { path: path.to_owned(), source })?;
+    if found.is_empty() {
+        return Err(ServerTlsError::Empty { path: path.to_owned(), what });
+    }
+    Ok(found)
+}
+
+/// Why a listener has no TLS. It never shows the contents of a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is not PEM, or has not what it should.
+    #[error("{} does not hold what it should in PEM", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// A file has nothing of what it is for.
+    #[error("{} holds no {what}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What it is for.
+        what: &'static str,
+    },
+    /// A certificate in the file cannot be an authority.
+    #[error("{} holds a certificate that cannot be an authority", path.display())]
+    Root {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A revocation list in the file cannot be used.
+    #[error("{} holds a revocation list that cannot be used", path.display())]
+    Crl {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: webpki::Error,
+    },
+    /// Certificate and key do not match, or cannot be used.
+    #[error("{} and {} cannot be used together", certificate.display(), private_key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's.
+        private_key: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+impl ServerTlsError {
+    fn pair(files: &TlsFiles, source: rustls::Error) -> Self {
+        let (certificate, private_key) = (files.certificate.clone(), files.private_key.clone());
+        Self::Pair { certificate, private_key, source }
+    }
+}
+
+const CERTIFICATE: &str = "certificate";

@@ -1,0 +1,186 @@
+//! TLS of a listener, and the certificates of callers.
+//!
+//! With a `client_ca` each caller must have a certificate from one of its authorities, whose URI and DNS
+//! names identify it. A failed handshake is a refusal, never a caller without a name. A connection ends with
+//! the certificate that it was accepted with.
+//!
+//! The files are reread while the gateway runs: a renewed certificate counts from the next connection on, a
+//! changed `client_ca` or `client_crl` ends the connections that the old one accepted, and unusable files
+//! change nothing.
+
+mod admission;
+mod files;
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::admission::Admission;
+pub use self::files::{ServerTlsError, TlsFiles};
+use self::{admission::CallerCertificate, files::TlsContents};
+use crate::error::{Chain, Kind};
+
+/// The TLS of one listener, shared by its workers.
+pub struct ServerTls {
+    files: TlsFiles,
+    current: ArcSwap<TlsVersion>,
+    /// The files that `current` was made of.
+    contents: parking_lot::Mutex<TlsContents>,
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerTls({})", self.files.certificate.display())
+    }
+}
+
+/// The configuration from one version of the files.
+struct TlsVersion {
+    config: Arc<ServerConfig>,
+    /// Cancelled when `client_ca` or `client_crl` changes.
+    revoked: CancellationToken,
+}
+
+/// A connection whose handshake is done.
+pub(super) struct AcceptedTls<S> {
+    pub(super) stream: TlsStream<S>,
+    /// Until when its certificate is accepted.
+    pub(super) admission: Admission,
+    /// The URI and DNS names in the caller's certificate, unchanged.
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) protocol: Protocol,
+}
+
+/// The protocol that ALPN chose (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http2,
+    Http1,
+    /// None. The first bytes tell it.
+    Unknown,
+}
+
+impl ServerTls {
+    /// Reads the files.
+    pub fn open(files: TlsFiles) -> Result<Self, ServerTlsError> {
+        let contents = TlsContents::read(&files)?;
+        let config = Arc::new(contents.config(&files)?);
+        let first = TlsVersion { config, revoked: CancellationToken::new() };
+        Ok(Self {
+            files,
+            current: ArcSwap::from_pointee(first),
+            contents: parking_lot::Mutex::new(contents),
+        })
+    }
+
+    /// The files.
+    pub fn files(&self) -> &TlsFiles {
+        &self.files
+    }
+
+    /// Rereads the files. Returns whether they changed. Unusable files change nothing.
+    pub fn reload(&self) -> Result<bool, ServerTlsError> {
+        let contents = TlsContents::read(&self.files)?;
+        let mut known = self.contents.lock();
+        if *known == contents {
+            return Ok(false);
+        }
+        let config = Arc::new(contents.config(&self.files)?);
+        let before = self.current.load_full();
+        if known.accepts_as(&contents) {
+            let revoked = before.revoked.clone();
+            self.current.store(Arc::new(TlsVersion { config, revoked }));
+        } else {
+            let revoked = CancellationToken::new();
+            self.current.store(Arc::new(TlsVersion { config, revoked }));
+            before.revoked.cancel();
+        }
+        *known = contents;
+        Ok(true)
+    }
+
+    /// Rereads the files at intervals, until it is dropped.
+    pub async fn watch(self: Arc<Self>) {
+        let mut warned = false;
+        loop {
+            tokio::time::sleep(REREAD).await;
+            let tls = Arc::clone(&self);
+            let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else {
+                continue;
+            };
+            match reloaded {
+                Ok(true) => {
+                    warned = false;
+                    let certificate = self.files.certificate.display();
+                    tracing::info!(%certificate, "the listener's certificates are read again");
+                }
+                Ok(false) => warned = false,
+                Err(error) if !warned => {
+                    // Once, and not at each interval.
+                    warned = true;
+                    tracing::warn!(error = %Chain(&error), "the listener's certificates cannot be used; the old ones stay");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Does the handshake.
+    pub(super) async fn accept<S>(&self, stream: S) -> Result<AcceptedTls<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let current = self.current.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
+        let stream = acceptor.accept(stream).await.map_err(HandshakeError::from_io)?;
+        let connection = stream.get_ref().1;
+        let protocol = match connection.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            Some(_) => Protocol::Http1,
+            None => Protocol::Unknown,
+        };
+        let CallerCertificate { names, end } =
+            CallerCertificate::of(connection).ok_or(HandshakeError::Certificate(None))?;
+        let admission = Admission::new(current.revoked.clone(), end);
+        Ok(AcceptedTls { stream, admission, names, protocol })
+    }
+}
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// The caller's certificate is missing or not valid.
+    #[error("the caller's certificate was refused")]
+    Certificate(#[source] Option<rustls::Error>),
+    /// The handshake failed for another reason.
+    #[error("the handshake failed")]
+    Other(#[source] io::Error),
+}
+
+impl HandshakeError {
+    fn from_io(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(
+                tls @ (rustls::Error::InvalidCertificate(_)
+                | rustls::Error::NoCertificatesPresented
+                | rustls::Error::InvalidCertRevocationList(_)),
+            ) => Self::Certificate(Some(tls.clone())),
+            _ => Self::Other(error),
+        }
+    }
+
+    /// Its kind in the record. Only a refused certificate has a record.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Certificate(_) => Some(Kind::CertificateRefused),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// The interval: a renewed certificate can wait for days, a removed authority only for seconds.
+const REREAD: Duration = Duration::from_secs(5);
