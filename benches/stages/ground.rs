@@ -131,7 +131,6 @@ impl Ground {
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },
-            concurrency: ConcurrencyLimits::new(usize::MAX),
         }
     }
 
@@ -229,7 +228,8 @@ impl Ground {
 
     fn receiving<S>(&self, inner: S) -> OpenRecord<Respond<Receive<S>>> {
         let received = receive(self.rules()).layer(inner);
-        self.opening().layer(respond(ProblemBase::default()).layer(received))
+        let concurrency = ConcurrencyLimits::new(usize::MAX);
+        self.opening().layer(respond(ProblemBase::default(), concurrency).layer(received))
     }
 
     fn recording<S>(&self, inner: S) -> impl Path + use<S>
@@ -241,8 +241,9 @@ impl Ground {
             + 'static,
     {
         let admitted = admit(self.edges.trail.clone()).layer(inner);
-        let buffered = buffer_request(TIME, ConcurrencyLimits::new(usize::MAX)).layer(admitted);
-        let authorized = authorize(self.policy()).layer(buffered);
+        let concurrency = ConcurrencyLimits::new(usize::MAX);
+        let buffered = buffer_request(TIME, concurrency.clone()).layer(admitted);
+        let authorized = authorize(self.policy(), concurrency).layer(buffered);
         self.receiving(identify(self.schemes()).layer(authorized))
     }
 

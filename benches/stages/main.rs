@@ -25,6 +25,7 @@ use pigello_gateway::{
     domain::{CanonicalTarget, Catalog},
     proxy::{
         cache::cache,
+        call::ConcurrencyLimits,
         stages::{
             audit::open,
             authorize::authorize,
@@ -90,7 +91,7 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     stage(criterion, ground, "receive", receive, || ground.opened())?;
     let identify = identify(ground.schemes()).layer(nothing());
     stage(criterion, ground, "identify", identify, || ground.received())?;
-    let authorize = authorize(ground.policy()).layer(nothing());
+    let authorize = authorize(ground.policy(), ConcurrencyLimits::new(usize::MAX)).layer(nothing());
     stage(criterion, ground, "authorize", authorize, || ground.identified())?;
     let memory = cache(ground.cache(), ground.partition()).layer(answering());
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;

@@ -30,8 +30,13 @@ pub(super) async fn guard(
         .and_then(|()| if is_form { same_origin(headers) } else { refuse_browsers(headers) });
     match checked {
         Ok(()) => next.run(request).await,
-        Err(error) => (error.kind().status(), format!("{}\n", error.detail())).into_response(),
+        Err(error) => refusal(&error),
     }
+}
+
+/// The answer to a request that is refused.
+pub(super) fn refusal(error: &Error) -> Response {
+    (error.kind().status(), format!("{}\n", error.detail())).into_response()
 }
 
 /// Browsers name the origin of a form in `Origin` (Fetch standard) and, since 2020, in

@@ -9,11 +9,12 @@ mod collect;
 mod guard;
 mod health;
 mod page;
+mod serve;
 mod status;
 mod actions;
 mod token;
 
-use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -27,6 +28,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub use self::serve::serve;
 use self::{check::Checks, token::Token};
 use crate::{
     audit::Trail,
@@ -36,7 +38,6 @@ use crate::{
         cache::Cache,
         call::ConcurrencyLimits,
         http_policy::HostRules,
-        server::Bound,
         stages::{authorize::Policy, upstream_health::UpstreamHealth},
     },
     telemetry::{Activity, Metrics},
@@ -149,20 +150,6 @@ struct AdminState {
 impl FromRef<AdminState> for Arc<GatewayView> {
     fn from_ref(state: &AdminState) -> Self {
         state.window.view()
-    }
-}
-
-/// Serves until it is cancelled.
-pub async fn serve(socket: Bound, window: SharedView, ending: CancellationToken) -> io::Result<()> {
-    let router = router(window, HostRules::new(socket.address(), &[]));
-    let ended = async move { ending.cancelled().await };
-    match socket.into_tokio()? {
-        crate::proxy::server::TokioSocket::Tcp(listener) => {
-            axum::serve(listener, router).with_graceful_shutdown(ended).await
-        }
-        crate::proxy::server::TokioSocket::Unix(listener) => {
-            axum::serve(listener, router).with_graceful_shutdown(ended).await
-        }
     }
 }
 

@@ -6,9 +6,13 @@
 //! carries out reloads ([`reload`]) and supervises the drain:
 //!
 //! ```text
-//! stop requested ── /readyz says so; connections are still accepted ── drain_delay ──▶ listeners close;
+//! stop requested ── /readyz says so; connections are still accepted ── drain_delay ──▶ sockets close;
 //! open connections finish (HTTP/2: GOAWAY) ── last call, or `drain` ──▶ the rest is aborted ──▶ trail closed
 //! ```
+//!
+//! A listener's socket closes before anything else ends: the kernel refuses new callers at once, and what it
+//! accepted before is served. Inherited sockets stay open for the next process, and the admin listener's
+//! until the end, for its health checks.
 
 mod certificates;
 mod supervisor;
@@ -40,13 +44,13 @@ use self::{
     parts::{ListenerParts, Shared},
     reloader::{ControlRequest, LivenessProbe},
     supervisor::Supervisor,
-    worker::{Generation, Worker},
+    worker::{Accepting, Generation, Worker},
 };
 use crate::{
     config::{Settings, types::Listener},
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
-    proxy::server::{BindError, Bound, Drain, Inherited},
+    proxy::server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited},
     telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
@@ -159,6 +163,7 @@ impl Gateway {
         if !ending.now.is_cancelled() {
             running.linger(&drain, &ending).await;
         }
+        running.end_acceptors(&[]).await;
         drain.stop.cancel();
         let cut_off = running.join(&drain, &ending).await?;
         running.finish(supervisor, cut_off).await
@@ -172,6 +177,8 @@ struct Running {
     listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     workers: Vec<Worker>,
+    /// The acceptors, by the addresses of their listeners.
+    accepting: Vec<(Address, Accepting)>,
     requests: mpsc::Receiver<ControlRequest>,
 }
 
@@ -185,20 +192,48 @@ impl Running {
         let (requests, probes) = (requests.1, probes.1);
         supervisor.trace(traces);
         supervisor.show(&settings, &shared, &listeners);
-        if let Some(admin) = &admin {
-            supervisor.admin(admin.share().map_err(ServeError::Socket)?);
+        if let (Some(bound), Some(admin)) = (&admin, &settings.admin) {
+            let socket = bound.share().map_err(ServeError::Socket)?;
+            supervisor.admin(socket, admin.connections, shared.listener.clone());
         }
         let count = NonZero::new(settings.runtime.workers)
             .or_else(|| thread::available_parallelism().ok())
             .map_or(1, NonZero::get);
         let workers = (0..count)
             .map(|number| {
-                let first = generation(&shared, &listeners).map_err(ServeError::Socket)?;
-                Worker::spawn(number, first, drain.clone()).map_err(ServeError::Thread)
+                Worker::spawn(number, generation(&shared, &listeners), drain.clone())
+                    .map_err(ServeError::Thread)
             })
             .collect::<Result<Vec<_>, _>>()?;
         supervisor.supervise(workers.iter().map(Worker::heartbeat).collect(), probes);
-        Ok(Self { settings, shared, listeners, admin, workers, requests })
+        let acceptors =
+            acceptors(&settings, &shared, &listeners, &workers).map_err(ServeError::Socket)?;
+        let accepting = Vec::new();
+        let mut running = Self { settings, shared, listeners, admin, workers, accepting, requests };
+        running.accept(acceptors)?;
+        Ok(running)
+    }
+
+    /// Starts the acceptors, each on its worker.
+    fn accept(&mut self, acceptors: Vec<Acceptor>) -> Result<(), ServeError> {
+        for acceptor in acceptors {
+            let Some(worker) = self.workers.get(acceptor.own) else { continue };
+            let address = acceptor.socket.address().clone();
+            self.accepting.push((address, worker.accept(acceptor)?));
+        }
+        Ok(())
+    }
+
+    /// Ends all acceptors. Sockets whose listener is not among `kept` are closed.
+    async fn end_acceptors(&mut self, kept: &[(Listener, Bound)]) {
+        let stays = |address: &Address| kept.iter().any(|(_, bound)| bound.address() == address);
+        // They are closed only when nobody holds them.
+        self.listeners.retain(|(_, bound)| bound.is_inherited() || stays(bound.address()));
+        let ends = self.accepting.drain(..).map(|(address, accepting)| {
+            let end = if stays(&address) { AcceptorEnd::Pause } else { AcceptorEnd::Close };
+            accepting.end(end)
+        });
+        join_all(ends).await;
     }
 
     /// Carries out reloads until it is told to stop.
@@ -210,12 +245,7 @@ impl Running {
                 () = ending.drain.cancelled() => return,
                 Some(request) = self.requests.recv() => request,
             };
-            tokio::select! {
-                biased;
-                () = ending.now.cancelled() => return,
-                () = ending.drain.cancelled() => return,
-                () = self.carry_out(request, supervisor) => {}
-            }
+            self.carry_out(request, supervisor, ending).await;
         }
     }
 
@@ -255,9 +285,7 @@ impl Running {
     /// Stops everything else and closes the trail last.
     async fn finish(self, supervisor: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
         supervisor.end().await;
-        for bound in self.listeners.iter().map(|(_, bound)| bound).chain(&self.admin) {
-            bound.unlink();
-        }
+        self.admin.iter().for_each(Bound::unlink);
         let trail = self.shared.trail.clone();
         let closed = tokio::task::spawn_blocking(move || trail.close()).await;
         match closed.map_err(|_| ServeError::Worker)? {
@@ -271,11 +299,28 @@ impl Running {
 }
 
 /// The parts of one worker.
-fn generation(shared: &Shared, listeners: &[(Listener, Bound)]) -> Result<Generation, BindError> {
-    let parts = listeners.iter().map(|(settings, bound)| {
-        Ok(ListenerParts { settings: settings.clone(), socket: bound.share()? })
+fn generation(shared: &Shared, listeners: &[(Listener, Bound)]) -> Generation {
+    let parts = listeners.iter().map(|(settings, bound)| ListenerParts {
+        settings: settings.clone(),
+        address: bound.address().clone(),
     });
-    Ok(Generation { shared: shared.clone(), listeners: parts.collect::<Result<_, _>>()? })
+    Generation { shared: shared.clone(), listeners: parts.collect() }
+}
+
+/// The acceptor of each listener, on one worker after another.
+fn acceptors(
+    settings: &Settings,
+    shared: &Shared,
+    listeners: &[(Listener, Bound)],
+    workers: &[Worker],
+) -> Result<Vec<Acceptor>, BindError> {
+    let queues: Vec<_> = workers.iter().map(Worker::queue).collect();
+    let numbers = (0..workers.len()).cycle();
+    let acceptors = listeners
+        .iter()
+        .zip(numbers)
+        .map(|(listener, own)| shared.acceptor(listener, settings, queues.clone(), own));
+    acceptors.filter_map(Result::transpose).collect()
 }
 
 /// Why a gateway stopped serving.

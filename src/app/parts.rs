@@ -6,8 +6,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
-
 use super::certificates::{Certificates, CertificatesError};
 use crate::{
     audit::{self, Trail},
@@ -16,15 +14,15 @@ use crate::{
         types::{Listener, Profile},
     },
     credentials::{CredentialManager, IncompleteVault},
-    domain::{CallerRule, CredentialsName, ProblemBase, ProfileName},
+    domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
     outbound::TlsError,
     proxy::{
         self, PathParts,
         cache::{self, Cache, Partition},
-        call::ConcurrencyLimits,
+        call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
         client::{self, UpstreamClient, upstream_tls},
         http_policy::HostRules,
-        server::{self, BindError, Bound, ConnectionTimeouts},
+        server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
             audit::ListenerContext,
             authorize::{self, Policy},
@@ -48,8 +46,8 @@ pub(super) struct Shared {
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
-    /// How many more connections are taken.
-    pub(super) connections: Arc<Semaphore>,
+    /// The connections of each listener. A reload keeps the counts.
+    pub(super) connections: HashMap<ListenerName, Arc<ConnectionLimiter>>,
     pub(super) places: ConcurrencyLimits,
     credentials_of: HashMap<ProfileName, CredentialsName>,
     pub(super) activity: Arc<Activity>,
@@ -67,7 +65,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct ListenerParts {
     pub(super) settings: Listener,
-    pub(super) socket: Bound,
+    /// The actual address.
+    pub(super) address: Address,
 }
 
 impl Shared {
@@ -100,7 +99,10 @@ impl Shared {
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
         }
-        let (connections, places) = places(settings, kept);
+        let places = kept.filter(|(before, _)| before.limits == settings.limits).map_or_else(
+            || ConcurrencyLimits::new(settings.limits.in_flight),
+            |(_, kept)| kept.places.clone(),
+        );
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = if let Some((_, kept)) = kept {
             (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
@@ -110,7 +112,14 @@ impl Shared {
             trail.set_observer(Arc::<Activity>::clone(&activity));
             (trail, Metrics::new(), activity)
         };
+        let connections = settings.listeners.iter().map(|listener| {
+            let name = listener.name.clone();
+            let known = kept.and_then(|(_, kept)| kept.connections.get(&name).cloned());
+            let new = || ConnectionLimiter::new(name.clone(), metrics.connections());
+            (name.clone(), known.unwrap_or_else(new))
+        });
         Ok(Self {
+            connections: connections.collect(),
             trail,
             activity,
             metrics,
@@ -118,7 +127,6 @@ impl Shared {
             cache: cache(settings, kept),
             managers,
             upstreams,
-            connections,
             places,
             listener: listener_settings(settings),
             certificates,
@@ -155,10 +163,10 @@ impl Shared {
         Some(proxy::build(PathParts {
             listener: self.edges(listener),
             rules: receive::ListenerRules {
-                hosts: HostRules::new(parts.socket.address(), &listener.allowed_hosts),
+                hosts: HostRules::new(&parts.address, &listener.allowed_hosts),
                 limits: self.limits.clone(),
-                concurrency: self.places.clone(),
             },
+            concurrency: self.places.clone(),
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
             cache: self.cache.clone(),
@@ -178,6 +186,27 @@ impl Shared {
 }
 
 impl Shared {
+    /// The acceptor of a listener, to run on the worker with that number.
+    pub(super) fn acceptor(
+        &self,
+        (listener, bound): &(Listener, Bound),
+        settings: &Settings,
+        workers: Vec<WorkerQueue>,
+        own: usize,
+    ) -> Result<Option<Acceptor>, BindError> {
+        let Some(limiter) = self.connections.get(&listener.name) else { return Ok(None) };
+        let part = listener.connections;
+        let part = part.unwrap_or_else(|| settings.limits.part(&settings.listeners));
+        Ok(Some(Acceptor {
+            listener: listener.name.clone(),
+            socket: bound.share()?,
+            limiter: Arc::clone(limiter),
+            limits: ConnectionLimits::of(part, settings.limits.connections_per_peer),
+            workers,
+            own,
+        }))
+    }
+
     /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
     /// which checked settings rule out.
     pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
@@ -241,20 +270,6 @@ fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
     .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
-}
-
-/// How many more connections, and how many more calls, are taken.
-fn places(
-    settings: &Settings,
-    kept: Option<(&Settings, &Shared)>,
-) -> (Arc<Semaphore>, ConcurrencyLimits) {
-    match kept.filter(|(before, _)| before.limits == settings.limits) {
-        Some((_, kept)) => (Arc::clone(&kept.connections), kept.places.clone()),
-        None => (
-            Arc::new(Semaphore::new(settings.limits.connections)),
-            ConcurrencyLimits::new(settings.limits.in_flight),
-        ),
-    }
 }
 
 /// The health of each upstream.

@@ -1,13 +1,14 @@
 //! Replaces the configuration of a serving gateway, all of it or nothing.
 //!
-//! Everything that can fail happens first: certificates are read, sockets bound, new credential
-//! sets loaded. Then every worker applies the new generation, connection by connection and request
-//! by request. Calls in flight finish under the rules they began with.
+//! Everything that can fail happens first: certificates are read, new credential sets loaded, sockets
+//! bound. Then the acceptors pause, every worker applies the new generation, connection by connection
+//! and request by request, and new acceptors continue. Meanwhile connections wait in the kernel's queue.
+//! Calls in flight finish under the rules they began with.
 
 use std::time::Duration;
 
 use super::{
-    Running, SOCKET_MODE,
+    Ending, Running, SOCKET_MODE, acceptors,
     certificates::warn_if_anyone_can_call,
     generation,
     parts::Shared,
@@ -18,41 +19,69 @@ use crate::{
     config::{Settings, types::Listener},
     credentials::CredentialManager,
     error::Chain,
-    proxy::server::{BindError, Bound},
+    proxy::server::{Acceptor, BindError, Bound},
 };
 
+/// Everything that another configuration needs.
+struct Prepared {
+    settings: Settings,
+    shared: Shared,
+    listeners: Vec<(Listener, Bound)>,
+    acceptors: Vec<Acceptor>,
+}
+
 impl Running {
-    pub(super) async fn carry_out(&mut self, request: ControlRequest, supervisor: &mut Supervisor) {
-        match request {
-            ControlRequest::Reload { settings, done } => {
-                let result = self.reload(*settings, supervisor).await;
-                // The requester may be gone.
-                let _not_awaited = done.send(result);
-            }
-            ControlRequest::Reread { done } => supervisor.reread(&self.shared, done),
-        }
+    /// Carries out a request. A reload is given up when the gateway is told to stop, unless it has begun to
+    /// take effect.
+    pub(super) async fn carry_out(
+        &mut self,
+        request: ControlRequest,
+        supervisor: &mut Supervisor,
+        ending: &Ending,
+    ) {
+        let (settings, done) = match request {
+            ControlRequest::Reload { settings, done } => (settings, done),
+            ControlRequest::Reread { done } => return supervisor.reread(&self.shared, done),
+        };
+        let prepared = tokio::select! {
+            biased;
+            () = ending.now.cancelled() => return,
+            () = ending.drain.cancelled() => return,
+            prepared = self.prepare(*settings) => prepared,
+        };
+        let result = match prepared {
+            Ok(prepared) => self.apply(prepared, supervisor).await,
+            Err(error) => Err(error),
+        };
+        // The requester may be gone.
+        let _not_awaited = done.send(result);
     }
 
-    async fn reload(
-        &mut self,
-        settings: Settings,
-        supervisor: &mut Supervisor,
-    ) -> Result<(), ReloadError> {
+    async fn prepare(&self, settings: Settings) -> Result<Prepared, ReloadError> {
         let keys = needs_restart(&self.settings, &settings);
         if !keys.is_empty() {
             return Err(ReloadError::Restart { keys });
         }
         let shared = self.shared.renew(&self.settings, &settings)?;
-        let listeners = self.sockets(&settings.listeners)?;
         self.load_new(&shared).await?;
-        let mut generations = Vec::with_capacity(self.workers.len());
-        for _ in &self.workers {
-            generations.push(generation(&shared, &listeners)?);
+        // Last, because callers can connect from here on.
+        let listeners = self.sockets(&settings.listeners)?;
+        let acceptors = acceptors(&settings, &shared, &listeners, &self.workers)?;
+        Ok(Prepared { settings, shared, listeners, acceptors })
+    }
+
+    /// Only a dead worker can make it fail, and then nothing can be saved.
+    async fn apply(
+        &mut self,
+        prepared: Prepared,
+        supervisor: &mut Supervisor,
+    ) -> Result<(), ReloadError> {
+        let Prepared { settings, shared, listeners, acceptors } = prepared;
+        self.end_acceptors(&listeners).await;
+        for worker in &self.workers {
+            worker.apply(generation(&shared, &listeners)).await?;
         }
-        // From here on only a dead worker can fail the reload, and then nothing can be saved.
-        for (worker, generation) in self.workers.iter().zip(generations) {
-            worker.apply(generation).await?;
-        }
+        self.accept(acceptors)?;
         for listener in &settings.listeners {
             if !self.settings.listeners.contains(listener) {
                 warn_if_anyone_can_call(listener);
@@ -62,11 +91,6 @@ impl Running {
         supervisor.watch(&shared.certificates);
         supervisor.maintain(shared.cache.clone());
         supervisor.show(&settings, &shared, &listeners);
-        for (listener, bound) in &self.listeners {
-            if !settings.listeners.iter().any(|new| new.address == listener.address) {
-                bound.unlink();
-            }
-        }
         (self.settings, self.shared, self.listeners) = (settings, shared, listeners);
         Ok(())
     }

@@ -22,7 +22,10 @@ use crate::{
     credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    proxy::{cache::Cache, server::Bound},
+    proxy::{
+        cache::Cache,
+        server::{self, Bound},
+    },
     telemetry::TraceExporter,
 };
 
@@ -194,11 +197,11 @@ impl Supervisor {
     }
 
     /// Serves the admin listener.
-    pub(super) fn admin(&mut self, socket: Bound) {
+    pub(super) fn admin(&mut self, socket: Bound, connections: usize, limits: server::Settings) {
         let Some(window) = self.window.clone() else { return };
         let ending = self.ending.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = admin::serve(socket, window, ending).await {
+            if let Err(error) = admin::serve(socket, connections, limits, window, ending).await {
                 tracing::error!(error = %Chain(&error), "the admin listener ended");
             }
         });

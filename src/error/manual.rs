@@ -133,7 +133,7 @@ manual! {
         "Wait as long as `Retry-After` says. If the caller needs more, raise `rate` or `concurrency`."
     }
     Overloaded {
-        "The number of calls in flight is at `limits.in_flight`."
+        "The number of allowed calls in flight is at `limits.in_flight`."
         "An early refusal keeps the accepted calls fast."
         "Try again after `Retry-After`. If it persists, check whether Pigello is slow, then raise `limits.in_flight`."
     }

@@ -28,7 +28,7 @@
 //! fn in_order(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
 //!         .layer(identify::identify(parts.schemes))
-//!         .layer(authorize::authorize(parts.policy))
+//!         .layer(authorize::authorize(parts.policy, parts.concurrency))
 //!         .service_fn(|_: Authorized| async { Ok::<_, Error>(http::Response::new(Body::empty())) })
 //! }
 //! ```
@@ -41,7 +41,7 @@
 //! # use tower::{Service, ServiceBuilder};
 //! fn swapped(parts: PathParts) -> impl Service<Received> {
 //!     ServiceBuilder::new()
-//!         .layer(authorize::authorize(parts.policy))
+//!         .layer(authorize::authorize(parts.policy, parts.concurrency))
 //!         .layer(identify::identify(parts.schemes))
 //!         .service_fn(|_: Authorized| async { Ok::<_, Error>(http::Response::new(Body::empty())) })
 //! }
@@ -59,12 +59,15 @@ use std::{sync::Arc, time::Duration};
 
 use tower::ServiceBuilder;
 
-use self::stages::{
-    audit::{self, ListenerContext},
-    authorize, buffer_request, circuit_breaker, deadline, identify, inject, read_timeout, receive,
-    respond, response_guard, retry,
-    trace::span,
-    upstream_health::UpstreamHealth,
+use self::{
+    call::ConcurrencyLimits,
+    stages::{
+        audit::{self, ListenerContext},
+        authorize, buffer_request, circuit_breaker, deadline, identify, inject, read_timeout,
+        receive, respond, response_guard, retry,
+        trace::span,
+        upstream_health::UpstreamHealth,
+    },
 };
 use crate::{credentials::CredentialManager, telemetry::ATTEMPT};
 
@@ -79,6 +82,8 @@ pub struct PathParts {
     pub schemes: identify::Schemes,
     /// What each caller may do.
     pub policy: Arc<authorize::Policy>,
+    /// The limits of calls in flight.
+    pub concurrency: ConcurrencyLimits,
     /// The cache of all listeners.
     pub cache: cache::Cache,
     /// The part of the cache that this listener uses.
@@ -100,19 +105,19 @@ pub struct PathParts {
 /// Builds the path of one listener.
 pub fn build(parts: PathParts) -> impl server::Path {
     let (trail, profile) = (parts.listener.trail.clone(), parts.listener.profile.clone());
-    let concurrency = parts.rules.concurrency.clone();
+    let concurrency = parts.concurrency;
     let problem_base = parts.listener.problem_base.clone();
     ServiceBuilder::new()
         // First: whatever an inner stage does, the call has exactly one record.
         .layer(audit::open(parts.listener, respond::refusal))
         // Errors and panics become responses here alone, where the record sees them.
-        .layer(respond::respond(problem_base))
+        .layer(respond::respond(problem_base, concurrency.clone()))
         // Before any stage uses the request: it must be unambiguous and addressed to us.
         .layer(span("receive", receive::receive(parts.rules)))
         // The connection proves the caller. No header field counts.
         .layer(span("identify", identify::identify(parts.schemes)))
         // On the canonical path, which is byte for byte the one that is sent.
-        .layer(span("authorize", authorize::authorize(parts.policy)))
+        .layer(span("authorize", authorize::authorize(parts.policy, concurrency.clone())))
         // After the permission, before a byte is sent: a small body is complete or refused.
         .layer(span("gather", buffer_request::buffer_request(parts.request_timeout, concurrency)))
         // Before any response: no call is served whose record the trail cannot take.

@@ -39,6 +39,7 @@ pub struct Metrics {
     request_bytes: Counter,
     response_bytes: Counter,
     connections: Gauge,
+    connections_limited: Family<LimitedLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
     config_loaded: Gauge,
     /// The series of the calls seen so far.
@@ -61,6 +62,7 @@ impl Metrics {
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
             connections: Gauge::default(),
+            connections_limited: Family::default(),
             reloads: Family::default(),
             config_loaded: Gauge::default(),
             series: RwLock::default(),
@@ -78,6 +80,7 @@ impl Metrics {
         register(&mut registry, "request_bytes", metrics.request_bytes.clone());
         register(&mut registry, "response_bytes", metrics.response_bytes.clone());
         register(&mut registry, "connections", metrics.connections.clone());
+        register(&mut registry, "connections_limited", metrics.connections_limited.clone());
         register(&mut registry, "config_reloads", metrics.reloads.clone());
         register(&mut registry, "config_loaded_timestamp_seconds", metrics.config_loaded.clone());
         metrics.config_loaded.set(seconds_since_1970());
@@ -147,9 +150,15 @@ impl Metrics {
         }
     }
 
-    /// The gauge of open connections.
-    pub fn connections(&self) -> &Gauge {
-        &self.connections
+    /// What callers' connections are counted with.
+    pub fn connections(&self) -> ConnectionMetrics {
+        let limited =
+            |limit| self.connections_limited.get_or_create_owned(&LimitedLabels { limit });
+        ConnectionMetrics {
+            open: self.connections.clone(),
+            over_peer_limit: limited("peer"),
+            gave_way: limited("unproven"),
+        }
     }
 
     /// Registers metrics that are collected at each scrape.
@@ -163,6 +172,17 @@ impl Metrics {
         encode(&mut text, &self.registry.lock())?;
         Ok(text)
     }
+}
+
+/// What the connections of a listener are counted with.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    /// Open connections.
+    pub open: Gauge,
+    /// Connections closed at once, because their peer has too many.
+    pub over_peer_limit: Counter,
+    /// Unproven connections closed for a new one.
+    pub gave_way: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -225,6 +245,11 @@ struct ErrorLabels {
 struct CacheLabels {
     operation: Arc<str>,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitedLabels {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -12,6 +12,6 @@ pub use activity::{
     Activity, Answers, Cause, Counts, Pair, Period, Stretch, Summary, Times, Trouble,
 };
 pub use logs::{LogFormat, LogSettings, init as init_logs};
-pub use metrics::Metrics;
+pub use metrics::{ConnectionMetrics, Metrics};
 pub use table::{Described, METRICS, meaning, metrics_page};
 pub use traces::{ATTEMPT, SpanKind, Stages, Trace, TraceExporter, TraceSpan, Tracer};

@@ -43,6 +43,7 @@ metrics! {
     "response_bytes_total" counter [] "Bytes of answers' bodies";
     "connections" gauge [] "Open connections of callers";
     "connections_limit" gauge [] "How many there may be (`limits.connections`)";
+    "connections_limited_total" counter ["limit"] "Connections that a limit closed: `peer` (at once, over `limits.connections_per_peer`) or `unproven` (without an allowed call, the oldest one, for a new one)";
     "in_flight_calls" gauge [] "Calls under way";
     "in_flight_limit" gauge [] "How many there may be (`limits.in_flight`)";
     "upstream_duration_seconds" histogram ["operation"] "From sending a request upstream to the head of the answer";

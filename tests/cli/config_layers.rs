@@ -306,6 +306,7 @@ fn show_tells_where_each_value_came_from() {
     [admin]
     enabled = true  # default
     address = "127.0.0.1:9901"  # default
+    connections = 64  # default
 
     [profiles.my-profile]
     upstream = "https://api.pigello.io"  # one.toml:8

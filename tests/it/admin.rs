@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 
-use crate::support::{Setup, pigello};
+use crate::support::{Setup, pigello, raw};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_status_and_metrics_tell_the_state_and_no_secret() {
@@ -67,4 +67,26 @@ async fn pages_in_a_browser_cannot_use_it() {
         StatusCode::BAD_REQUEST
     );
     assert_eq!(admin.get("/nothing").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_connections_have_the_limits_of_a_callers() {
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello)
+        .with(
+            "[timeouts]\nheader_read = \"100ms\"\nidle = \"100ms\"\n[limits]\nheader_count = 10\n",
+        )
+        .start()
+        .await;
+    let admin = gateway.admin().address();
+    // Each returns when the gateway closes the connection.
+    assert!(raw(admin, b"GET /livez HT").await.starts_with("HTTP/1.1 408 "), "half a head");
+    assert_eq!(raw(admin, b"").await, "", "nothing");
+    let idle = raw(admin, b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(idle.starts_with("HTTP/1.1 200 ") && idle.ends_with("ok\n"), "{idle}");
+    let large = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "a: b\r\n".repeat(20));
+    let refused = raw(admin, large.as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
+    let refused = raw(admin, b"GET /livez HTTP/1.1\nhost: localhost\n\n").await;
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
 }

@@ -201,6 +201,18 @@ async fn connect(
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
+/// Before its certificate a stranger has proved nothing: it gives way to a caller with one.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_without_a_certificate_keep_no_caller_out() {
+    let office = Office::open().await;
+    office.gateway.reload(|text| text + "[limits]\nconnections = 8\n").await.unwrap();
+    let address = office.gateway.caller().address();
+    let _strangers: Vec<_> =
+        (0..40).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let billing = office.authority.issue(uri(SPIFFE), false);
+    assert_eq!(office.call(Some(&billing)).await, Some(200));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_names_its_caller_exactly() {
     let office = Office::open().await;

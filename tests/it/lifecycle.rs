@@ -20,10 +20,10 @@ pub fn times(usual: u32, long: u32) -> u32 {
     if std::env::var_os("LONG").is_some() { long } else { usual }
 }
 
-type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+pub type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
 
 /// A connection that is kept.
-async fn kept(caller: &Caller) -> Sender {
+pub async fn kept(caller: &Caller) -> Sender {
     let stream = TcpStream::connect(caller.address()).await.unwrap();
     let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -31,7 +31,7 @@ async fn kept(caller: &Caller) -> Sender {
     sender
 }
 
-async fn send(sender: &mut Sender, method: Method, target: &str, body: &str) -> StatusCode {
+pub async fn send(sender: &mut Sender, method: Method, target: &str, body: &str) -> StatusCode {
     let request = Request::builder().method(method).uri(target).header("host", "localhost");
     let request = request.body(Full::from(body.to_owned())).unwrap();
     sender.ready().await.unwrap();

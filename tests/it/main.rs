@@ -34,6 +34,8 @@ mod rotation;
 mod permission;
 mod service;
 mod shared_connection;
+mod shares;
+mod sockets;
 mod support;
 mod telemetry;
 mod upstream_tls;

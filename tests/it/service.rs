@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A folder with a configuration of its own.
-fn written(pigello: &MockPigello, listener: &str) -> tempfile::TempDir {
+pub fn written(pigello: &MockPigello, listener: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("credentials")).unwrap();

@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Listener;
 use crate::{
     domain::{ByteSize, Origin, Span},
     telemetry::LogFormat,
@@ -70,11 +71,19 @@ pub struct Limits {
     /// The number of a request's header fields.
     #[schemars(with = "u32", range(min = 1, max = 1000))]
     pub header_count: usize,
-    /// Connections of callers at the same time.
+    /// Connections of callers at the same time, on all listeners. Each listener has a part of its own
+    /// (its `connections`), so that one cannot take those of another. A quarter of a part is for
+    /// connections on which no call was allowed yet: when it is full, the oldest of them is closed for
+    /// a new one.
     #[schemars(with = "u32", range(min = 1))]
     pub connections: usize,
-    /// Calls at the same time, and as many more whose body is still arriving. More are refused with
-    /// a 503.
+    /// Connections of one peer on a listener: of an IP address (an IPv6 network of 64 bits counts as
+    /// one), or of the user at a Unix socket. More are closed at once. Default: three quarters of the
+    /// listener's part.
+    #[schemars(with = "Option<u32>", range(min = 1))]
+    pub connections_per_peer: Option<usize>,
+    /// Allowed calls at the same time, and as many more whose body is still arriving. More are refused
+    /// with a 503.
     #[schemars(with = "u32", range(min = 1))]
     pub in_flight: usize,
     /// The age at which an HTTP/2 connection of a caller is ended, more or less a tenth: its calls
@@ -89,9 +98,20 @@ impl Default for Limits {
             header_bytes: ByteSize::kibi(32),
             header_count: 100,
             connections: 10_000,
+            connections_per_peer: None,
             in_flight: 1024,
             connection_age: None,
         }
+    }
+}
+
+impl Limits {
+    /// The part of a listener without `connections` of its own: an equal one of what the others leave.
+    pub fn part(&self, listeners: &[Listener]) -> usize {
+        let named = listeners.iter().filter_map(|listener| listener.connections);
+        let (sum, count) =
+            named.fold((0_usize, 0), |(sum, count), part| (sum.saturating_add(part), count + 1));
+        self.connections.saturating_sub(sum) / (listeners.len() - count).max(1)
     }
 }
 

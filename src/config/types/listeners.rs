@@ -38,6 +38,9 @@ pub struct Listener {
     /// Allows a TCP address that other machines can reach without client certificates.
     #[serde(default)]
     pub allow_remote: bool,
+    /// Its part of `limits.connections`. Default: an equal part of what the other listeners leave.
+    #[schemars(with = "Option<u32>", range(min = 1))]
+    pub connections: Option<usize>,
     /// TLS for callers; with `client_ca`, mutual TLS.
     pub tls: Option<TlsFiles>,
 }
@@ -63,12 +66,16 @@ pub struct Admin {
     /// The address: a loopback TCP address or `unix:/path`. The socket asks for no credentials, so
     /// other machines can never reach it.
     pub address: Address,
+    /// Connections at the same time, which are no part of `limits.connections`. Over it, the oldest one
+    /// is closed for a new one.
+    #[schemars(with = "u32", range(min = 1))]
+    pub connections: usize,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
-        Self { enabled: true, address: Address::Tcp(address) }
+        Self { enabled: true, address: Address::Tcp(address), connections: 64 }
     }
 }
 

@@ -36,10 +36,35 @@ impl Checker<'_> {
     }
 
     pub(super) fn limits(&mut self) {
-        let table = KeyPath::root().key("limits");
-        self.more_than_none(&table.key("header_bytes"), self.config.limits.header_bytes, "32KiB");
+        let key = KeyPath::root().key("limits").key("header_bytes");
+        self.more_than_none(&key, self.config.limits.header_bytes, "32KiB");
         if let Some(age) = self.config.limits.connection_age {
-            self.above_zero(&table.key("connection_age"), age);
+            self.above_zero(&KeyPath::root().key("limits").key("connection_age"), age);
+        }
+        self.parts_of_connections();
+    }
+
+    /// Every listener has a part, and together the parts are no more than the whole.
+    fn parts_of_connections(&mut self) {
+        let (limits, listeners) = (&self.config.limits, &self.config.listeners);
+        let own = listeners.iter().filter_map(|listener| listener.connections);
+        let own = own.fold(0_usize, usize::saturating_add);
+        let without = listeners.iter().filter(|listener| listener.connections.is_none()).count();
+        let least = own.saturating_add(without);
+        let table = KeyPath::root().key("limits");
+        if least > limits.connections {
+            self.problem(
+                &table.key("connections"),
+                "is less than the listeners' own `connections` and one for each other listener",
+                format!("set it to {least} or more, or lower the `connections` of a listener"),
+            );
+        }
+        if limits.connections_per_peer.is_some_and(|most| most > limits.connections) {
+            self.warning(
+                &table.key("connections_per_peer"),
+                "is more than `limits.connections`, so it has no effect",
+                "lower it, or remove it",
+            );
         }
     }
 

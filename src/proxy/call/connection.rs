@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -11,12 +10,15 @@ use std::{
 
 use parking_lot::Mutex;
 
+use super::{Peer, Standing};
 use crate::domain::Caller;
 
 /// One connection of a caller.
 pub struct Connection {
     peer: Peer,
     tls_names: Vec<Arc<str>>,
+    /// `None` if nobody counts it.
+    standing: Option<Standing>,
     /// The caller, and the number of the rules that identified it. The calls of a connection run on one
     /// thread, so the lock is never contended.
     caller: Mutex<Option<(u64, Arc<Caller>)>>,
@@ -25,28 +27,22 @@ pub struct Connection {
     closing: AtomicBool,
 }
 
-/// The other end of a connection, as the kernel reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A TCP peer.
-    Tcp(SocketAddr),
-    /// A peer of a Unix socket.
-    Unix {
-        /// Effective user id.
-        uid: u32,
-        /// Effective group id.
-        gid: u32,
-        /// Process id, if the kernel tells it.
-        pid: Option<i32>,
-    },
-}
-
 impl Connection {
     /// A connection of that peer, with the URI and DNS names of its verified certificate.
     pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
+        Self::with_standing(peer, tls_names, None)
+    }
+
+    /// The same, for a connection that a listener counts.
+    pub(in crate::proxy) fn with_standing(
+        peer: Peer,
+        tls_names: Vec<Arc<str>>,
+        standing: Option<Standing>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             peer,
             tls_names,
+            standing,
             caller: Mutex::default(),
             active: AtomicU32::new(0),
             used: AtomicBool::new(false),
@@ -85,6 +81,13 @@ impl Connection {
     /// Whether a call has ever begun on it.
     pub fn is_used(&self) -> bool {
         self.used.load(Ordering::Acquire)
+    }
+
+    /// Notes that a call on it was allowed, so that it is not closed for a new connection.
+    pub(in crate::proxy) fn prove(&self) {
+        if let Some(standing) = &self.standing {
+            standing.prove();
+        }
     }
 
     /// Lets the calls in flight end and no other begin.

@@ -140,6 +140,11 @@ impl CallContext {
         self.0.open.lock().call_permit = Some(permit);
     }
 
+    /// Whether it holds a permit of the gateway's limits.
+    pub(in crate::proxy) fn holds_permit(&self) -> bool {
+        self.0.open.lock().call_permit.is_some()
+    }
+
     /// Holds the permit of the caller's own limit until the answer has left.
     pub(in crate::proxy) fn hold_for_caller(&self, permit: CallerPermit) {
         self.0.open.lock().caller_permit = Some(permit);

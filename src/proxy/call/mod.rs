@@ -2,17 +2,21 @@
 //! way to call the next stage.
 
 mod connection;
+mod connection_limits;
 mod context;
 mod interim;
+mod peer;
 mod permits;
 mod shared_service;
 mod states;
 mod target_error;
 
 pub use self::{
-    connection::{ActiveCall, Connection, Peer},
+    connection::{ActiveCall, Connection},
+    connection_limits::{ConnectionLimiter, ConnectionLimits, ConnectionPermit, Standing},
     context::{CallContext, CallFacts},
     interim::{Interim, InterimQueue},
+    peer::Peer,
     permits::{CallPermit, CallerPermit, ConcurrencyLimits},
     states::{
         Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,

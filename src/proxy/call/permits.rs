@@ -1,7 +1,12 @@
 //! The limits of calls in flight, and the permits that a call holds until its record closes.
 //!
-//! A call whose request body is still arriving counts against a limit of its own. So callers that send
-//! slowly, in good faith or not, take permits from each other and from nobody else.
+//! Only a call that the policy allows counts against `limits.in_flight`. One whose request body is still
+//! arriving counts against a limit of its own. So callers that send slowly, in good faith or not, take
+//! permits from each other and from nobody else.
+//!
+//! A refusal counts against a small limit of its own until its problem document has left. Over that
+//! limit a refusal is a status without a document, which leaves with its head and waits for nobody. So
+//! a caller that is refused, and reads nothing, costs the others nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +21,11 @@ pub struct ConcurrencyLimits {
     complete: Arc<Semaphore>,
     /// Calls whose request body is arriving.
     arriving: Arc<Semaphore>,
+    /// Refusals with a document.
+    refused: Arc<Semaphore>,
 }
 
-/// Counts a call against [`ConcurrencyLimits`] until it is dropped.
+/// Counts a call, or its refusal, against [`ConcurrencyLimits`] until it is dropped.
 #[derive(Debug)]
 pub struct CallPermit {
     _permit: OwnedSemaphorePermit,
@@ -33,8 +40,12 @@ pub struct CallerPermit {
 impl ConcurrencyLimits {
     /// Allows `limit` calls with a complete request, and as many whose body is arriving.
     pub fn new(limit: usize) -> Self {
-        let semaphore = || Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-        Self { complete: semaphore(), arriving: semaphore() }
+        let semaphore = |limit: usize| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Self {
+            complete: semaphore(limit),
+            arriving: semaphore(limit),
+            refused: semaphore(REFUSALS),
+        }
     }
 
     /// The number of further calls with a complete request that are allowed now.
@@ -51,6 +62,12 @@ impl ConcurrencyLimits {
         })?;
         Ok(CallPermit { _permit: permit })
     }
+
+    /// Takes a permit for a refusal with a document; `None` if too many of them have not left.
+    pub(in crate::proxy) fn refuse(&self) -> Option<CallPermit> {
+        let permit = Arc::clone(&self.refused).try_acquire_owned().ok()?;
+        Some(CallPermit { _permit: permit })
+    }
 }
 
 impl From<OwnedSemaphorePermit> for CallerPermit {
@@ -58,3 +75,7 @@ impl From<OwnedSemaphorePermit> for CallerPermit {
         Self { _permit: permit }
     }
 }
+
+/// Refusals whose document has not left, at most: a few kilobytes each, and callers that read have
+/// theirs at once.
+const REFUSALS: usize = 256;

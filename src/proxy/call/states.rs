@@ -52,6 +52,11 @@ impl Unreadable {
             error,
         }
     }
+
+    /// Why it is refused.
+    pub fn into_error(self) -> Error {
+        self.error
+    }
 }
 
 /// A request whose audit record is open.

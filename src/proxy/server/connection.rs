@@ -21,7 +21,7 @@ use crate::{
     error::{BoxError, Chain},
     proxy::{
         batched_io::BatchedWriter,
-        call::{Connection, Peer, SharedService},
+        call::{Connection, Peer, SharedService, Standing},
     },
 };
 
@@ -47,21 +47,32 @@ impl<P: Path> Server<P> {
     }
 
     /// Serves a connection until it ends.
-    pub(super) async fn serve(self: Arc<Self>, stream: CallerStream, peer: Peer) {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: CallerStream,
+        peer: Peer,
+        standing: Standing,
+    ) {
         match &self.tls {
             None => {
-                let connection = Connection::new(peer, Vec::new());
+                let connection = Connection::with_standing(peer, Vec::new(), Some(standing));
                 let drained = Cancelled::new(&self.drain.stop);
                 self.run(stream, connection, Protocol::Unknown, drained).await;
             }
             // Boxed, like everything that only some connections need: each connection has the size of
             // its largest state.
-            Some(tls) => Box::pin(self.handshake(stream, peer, tls)).await,
+            Some(tls) => Box::pin(self.handshake(stream, peer, standing, tls)).await,
         }
     }
 
     /// Does the TLS handshake first, within the time limit of a head.
-    async fn handshake(&self, stream: CallerStream, peer: Peer, tls: &ServerTls) {
+    async fn handshake(
+        &self,
+        stream: CallerStream,
+        peer: Peer,
+        standing: Standing,
+        tls: &ServerTls,
+    ) {
         let limit = self.settings.timeouts.head;
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(limit, tls.accept(stream)) => accepted,
@@ -69,7 +80,7 @@ impl<P: Path> Server<P> {
         };
         match accepted {
             Ok(Ok(AcceptedTls { stream, admission, names, protocol })) => {
-                let connection = Connection::new(peer, names);
+                let connection = Connection::with_standing(peer, names, Some(standing));
                 let ends = async {
                     tokio::select! {
                         () = Cancelled::new(&self.drain.stop) => {}

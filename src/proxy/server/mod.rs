@@ -1,17 +1,19 @@
 //! The beginning of the path: accepts callers' connections and serves HTTP on them.
 //!
-//! A listener owns a socket and calls its path with each request. It limits what a caller can take
-//! before there is a request: connections, bytes of a head, the time for a head, idle time. All workers
-//! accept from the same socket, so a caller is not bound to one of them.
+//! A listener has a socket, and one acceptor that hands each connection to a worker, and calls its path with
+//! each request. It limits what a caller can take before there is a request: connections, bytes of a head,
+//! the time for a head, idle time.
 //!
 //! | part | |
 //! | --- | --- |
 //! | `socket`, `inherited` | listening sockets and accepted connections |
+//! | `acceptor` | hands accepted connections to workers |
 //! | `tls` | TLS, and the names in callers' certificates |
 //! | `connection` | one connection: TLS, then HTTP until it ends |
 //! | [`http1`], [`http2`] | the two protocols |
 //! | `path`, `swap` | the service that is called with each request; a reload replaces it |
 
+mod acceptor;
 mod connection;
 mod date;
 pub mod http1;
@@ -25,8 +27,7 @@ mod tls;
 mod transport;
 
 use std::{
-    fmt, io,
-    pin::pin,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,20 +35,19 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::Server;
 pub use self::{
+    acceptor::{Accepted, Acceptor, AcceptorEnd, WorkerQueue},
     http1::response_head::keep_alive_fields,
     inherited::Inherited,
     path::Path,
-    socket::{BindError, Bound, TokioSocket},
+    socket::{BindError, Bound},
     swap::{Swap, Swapped},
     tls::{ServerTls, ServerTlsError, TlsFiles},
 };
-use crate::{domain::ListenerName, error::Kind};
+use crate::error::Kind;
 
 /// Called for a connection, or a stream of HTTP/2, that is refused before it is a request.
 pub type OnRefused = Arc<dyn Fn(Kind) + Send + Sync>;
@@ -80,24 +80,10 @@ pub struct Settings {
     pub connection_age: Option<Duration>,
 }
 
-/// A listener on one worker.
+/// A listener on one worker: serves the connections that its acceptor hands to the worker.
 pub struct Listener<P> {
-    /// Its name.
-    pub name: ListenerName,
-    /// The path of its requests.
-    pub path: P,
-    /// The limits of its connections.
-    pub settings: Settings,
-    /// TLS towards callers.
-    pub tls: Option<Arc<ServerTls>>,
-    /// Called for connections whose handshake fails.
-    pub refused: OnRefused,
-    /// The permits for further connections of the gateway.
-    pub connections: Arc<Semaphore>,
-    /// The gauge of open connections.
-    pub open: Gauge,
-    /// Cancelled when it must accept no more. Open connections continue.
-    pub closing: CancellationToken,
+    server: Arc<Server<P>>,
+    tracker: TaskTracker,
 }
 
 /// When a listener stops, and how its connections end.
@@ -137,74 +123,42 @@ impl Default for Drain {
     }
 }
 
+impl<P: Path> Listener<P> {
+    /// Serves `path`, with TLS if it has settings for that. `refused` is called for connections whose
+    /// handshake fails.
+    pub fn new(
+        path: P,
+        settings: Settings,
+        tls: Option<Arc<ServerTls>>,
+        refused: OnRefused,
+        drain: Drain,
+    ) -> Self {
+        let tracker = drain.tracker.clone();
+        Self { server: Arc::new(Server::new(path, settings, tls, refused, drain)), tracker }
+    }
+
+    /// Serves a connection on the runtime that this is called on, until it ends.
+    pub fn serve(&self, accepted: Accepted) {
+        let (stream, peer, counted) = match accepted.attach() {
+            Ok(attached) => attached,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be served");
+                return;
+            }
+        };
+        let server = Arc::clone(&self.server);
+        let standing = counted.permit.standing();
+        let connection = standing.clone();
+        let task = self.tracker.spawn(async move {
+            let _counted = counted;
+            server.serve(stream, peer, standing).await;
+        });
+        connection.is_served_by(task.abort_handle());
+    }
+}
+
 impl<P> fmt::Debug for Listener<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listener({})", self.name)
+        write!(f, "Listener({:?})", self.server)
     }
 }
-
-impl<P: Path> Listener<P> {
-    /// Accepts connections until it is closed or the drain begins.
-    pub async fn serve(self, socket: Bound, drain: Drain) -> io::Result<()> {
-        let acceptor = socket.into_tokio()?;
-        let Self { name, path, settings, tls, refused, connections, open, closing } = self;
-        let server = Arc::new(Server::new(path, settings, tls, refused, drain.clone()));
-        let mut stopping = pin!(async {
-            tokio::select! {
-                () = drain.stop.cancelled() => {}
-                () = closing.cancelled() => {}
-            }
-        });
-        loop {
-            let next = async {
-                // The permit comes first: over the limit, connections wait in the kernel's queue and
-                // cost this process no memory.
-                let permit = Arc::clone(&connections).acquire_owned().await.ok()?;
-                Some((permit, acceptor.accept().await))
-            };
-            // In this order: no connection is accepted by settings that a reload has just replaced.
-            let next = tokio::select! {
-                biased;
-                () = stopping.as_mut() => return Ok(()),
-                next = next => next,
-            };
-            let Some((permit, accepted)) = next else { return Ok(()) };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let permit = ConnectionPermit::new(open.clone(), permit);
-                    let server = Arc::clone(&server);
-                    drop(drain.tracker.spawn(async move {
-                        let _permit = permit;
-                        server.serve(stream, peer).await;
-                    }));
-                }
-                Err(error) => {
-                    // Probably out of file descriptors. Connections that end will free some.
-                    tracing::warn!(listener = %name, %error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
-/// Counts a connection until it is dropped.
-struct ConnectionPermit {
-    open: Gauge,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl ConnectionPermit {
-    fn new(open: Gauge, permit: OwnedSemaphorePermit) -> Self {
-        open.inc();
-        Self { open, _permit: permit }
-    }
-}
-
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
-}
-
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,20 +1,24 @@
-//! Listening sockets, which are bound once and shared by all workers, and the connections they accept.
+//! Listening sockets, and the connections they accept.
+//!
+//! A socket belongs to no runtime. A connection belongs to the one that accepted it, until it is detached
+//! for another.
 
 use std::{
     fs, io,
-    net::TcpListener as StdTcpListener,
+    net::{TcpListener as StdTcpListener, TcpStream as StdTcpStream},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{
-            fs::{FileTypeExt as _, PermissionsExt as _},
+            fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
             net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -25,19 +29,37 @@ use crate::{
     proxy::{batched_io, call::Peer},
 };
 
-/// A bound socket outside a runtime.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Bound {
     socket: BoundSocket,
     address: Address,
-    /// Opened by another process, which owns its file.
-    inherited: bool,
+    owner: Owner,
 }
 
 #[derive(Debug)]
 enum BoundSocket {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
+}
+
+/// Who opened a socket.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    /// Another process, which keeps it open and owns its file.
+    Other,
+    /// This process, with the file of a Unix socket.
+    Own(Option<FileId>),
+}
+
+/// A file, whatever its name: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|file| Self(file.dev(), file.ino()))
+    }
 }
 
 impl Bound {
@@ -51,12 +73,12 @@ impl Bound {
                 prepare(&listener).map_err(failed)?;
                 let actual = listener.local_addr().map_err(failed)?;
                 let socket = BoundSocket::Tcp(listener);
-                Ok(Self { socket, address: Address::Tcp(actual), inherited: false })
+                Ok(Self { socket, address: Address::Tcp(actual), owner: Owner::Own(None) })
             }
             Address::Unix(path) => {
-                let listener = bind_unix(path, mode).map_err(failed)?;
+                let (listener, file) = bind_unix(path, mode).map_err(failed)?;
                 let socket = BoundSocket::Unix(listener);
-                Ok(Self { socket, address: address.clone(), inherited: false })
+                Ok(Self { socket, address: address.clone(), owner: Owner::Own(Some(file)) })
             }
         }
     }
@@ -65,7 +87,7 @@ impl Bound {
     pub(super) fn inherit_tcp(listener: StdTcpListener) -> io::Result<Self> {
         prepare(&listener)?;
         let address = Address::Tcp(listener.local_addr()?);
-        Ok(Self { socket: BoundSocket::Tcp(listener), address, inherited: true })
+        Ok(Self { socket: BoundSocket::Tcp(listener), address, owner: Owner::Other })
     }
 
     /// A Unix socket that another process opened.
@@ -73,11 +95,8 @@ impl Bound {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
-        Ok(Self {
-            socket: BoundSocket::Unix(listener),
-            address: Address::Unix(path),
-            inherited: true,
-        })
+        let address = Address::Unix(path);
+        Ok(Self { socket: BoundSocket::Unix(listener), address, owner: Owner::Other })
     }
 
     /// The address, with the port that the kernel chose.
@@ -85,31 +104,59 @@ impl Bound {
         &self.address
     }
 
-    /// The same socket for another worker.
+    /// Whether another process opened it, and serves the connections in its queue after this one.
+    pub fn is_inherited(&self) -> bool {
+        matches!(self.owner, Owner::Other)
+    }
+
+    /// The same socket once more. It stays open until each of them is dropped.
     pub fn share(&self) -> Result<Self, BindError> {
         let failed = |source| BindError { address: self.address.clone(), source };
         let socket = match &self.socket {
             BoundSocket::Tcp(listener) => BoundSocket::Tcp(listener.try_clone().map_err(failed)?),
             BoundSocket::Unix(listener) => BoundSocket::Unix(listener.try_clone().map_err(failed)?),
         };
-        Ok(Self { socket, address: self.address.clone(), inherited: self.inherited })
+        Ok(Self { socket, address: self.address.clone(), owner: self.owner })
     }
 
-    /// The socket on the runtime that this is called on.
-    pub fn into_tokio(self) -> io::Result<TokioSocket> {
-        match self.socket {
-            BoundSocket::Tcp(listener) => TcpListener::from_std(listener).map(TokioSocket::Tcp),
-            BoundSocket::Unix(listener) => UnixListener::from_std(listener).map(TokioSocket::Unix),
+    /// The socket once more, on the runtime that this is called on.
+    pub(super) fn to_tokio(&self) -> io::Result<TokioSocket> {
+        match &self.socket {
+            BoundSocket::Tcp(listener) => {
+                TcpListener::from_std(listener.try_clone()?).map(TokioSocket::Tcp)
+            }
+            BoundSocket::Unix(listener) => {
+                UnixListener::from_std(listener.try_clone()?).map(TokioSocket::Unix)
+            }
         }
     }
 
-    /// Removes the file of a Unix socket, so that no caller connects to a dead one.
+    /// Takes a connection that is in the kernel's queue already.
+    pub(super) fn accept_queued(&self) -> io::Result<(CallerStream, Peer)> {
+        match &self.socket {
+            BoundSocket::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((DetachedStream::Tcp(stream).attach()?, Peer::Tcp(address)))
+            }
+            BoundSocket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                let stream = UnixStream::from_std(stream)?;
+                let user = user(&stream)?;
+                Ok((CallerStream::Unix(stream), user))
+            }
+        }
+    }
+
+    /// Removes the file of a Unix socket of this process, so that no caller connects to a dead one. A file
+    /// that another process has put in its place stays.
     pub fn unlink(&self) {
-        if let Address::Unix(path) = &self.address
-            && !self.inherited
+        if let (Address::Unix(path), Owner::Own(Some(file))) = (&self.address, self.owner)
+            && FileId::of(path).is_ok_and(|now| now == file)
             && let Err(error) = fs::remove_file(path)
         {
-            tracing::debug!(path = %path.display(), %error, "the socket's file is gone already");
+            tracing::debug!(path = %path.display(), %error, "the socket's file cannot be removed");
         }
     }
 }
@@ -122,7 +169,7 @@ fn prepare(listener: &StdTcpListener) -> io::Result<()> {
     Ok(())
 }
 
-fn bind_unix(path: &PathBuf, mode: u32) -> io::Result<StdUnixListener> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<(StdUnixListener, FileId)> {
     if let Ok(metadata) = fs::symlink_metadata(path) {
         if !metadata.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is no socket"));
@@ -132,21 +179,16 @@ fn bind_unix(path: &PathBuf, mode: u32) -> io::Result<StdUnixListener> {
         }
         fs::remove_file(path)?;
     }
-    // Bound under another name and moved into place when its mode is set, so that no caller can connect
-    // with a wider mode.
-    let staging = staging_path(path);
-    drop(fs::remove_file(&staging));
-    let listener = StdUnixListener::bind(&staging)?;
-    fs::set_permissions(&staging, fs::Permissions::from_mode(mode))?;
-    fs::rename(&staging, path)?;
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // Nobody can connect before the socket listens, and then it has its mode.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    let file = FileId::of(path)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    let listener = StdUnixListener::from(socket);
     listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-fn staging_path(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    path.with_file_name(name)
+    Ok((listener, file))
 }
 
 /// A socket that cannot be bound.
@@ -160,14 +202,13 @@ pub struct BindError {
 
 /// A socket on one runtime.
 #[derive(Debug)]
-pub enum TokioSocket {
-    /// TCP.
+pub(super) enum TokioSocket {
     Tcp(TcpListener),
-    /// A Unix socket.
     Unix(UnixListener),
 }
 
 impl TokioSocket {
+    /// Waits for a connection.
     pub(super) async fn accept(&self) -> io::Result<(CallerStream, Peer)> {
         match self {
             Self::Tcp(listener) => {
@@ -176,10 +217,31 @@ impl TokioSocket {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let peer = stream.peer_cred()?;
-                let peer = Peer::Unix { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
-                Ok((CallerStream::Unix(stream), peer))
+                let user = user(&stream)?;
+                Ok((CallerStream::Unix(stream), user))
             }
+        }
+    }
+}
+
+fn user(stream: &UnixStream) -> io::Result<Peer> {
+    let user = stream.peer_cred()?;
+    Ok(Peer::Unix { uid: user.uid(), gid: user.gid(), pid: user.pid() })
+}
+
+/// A connection between two runtimes.
+#[derive(Debug)]
+pub(super) enum DetachedStream {
+    Tcp(StdTcpStream),
+    Unix(StdUnixStream),
+}
+
+impl DetachedStream {
+    /// The connection on the runtime that this is called on.
+    pub(super) fn attach(self) -> io::Result<CallerStream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(CallerStream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(CallerStream::Unix),
         }
     }
 }
@@ -189,6 +251,16 @@ impl TokioSocket {
 pub(super) enum CallerStream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl CallerStream {
+    /// The connection without a runtime.
+    pub(super) fn detach(self) -> io::Result<DetachedStream> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(DetachedStream::Tcp),
+            Self::Unix(stream) => stream.into_std().map(DetachedStream::Unix),
+        }
+    }
 }
 
 impl AsFd for CallerStream {
@@ -271,20 +343,71 @@ impl AsyncWrite for CallerStream {
     }
 }
 
+/// Connections that may wait in the kernel's queue; `net.core.somaxconn` bounds it as well.
+pub(super) const BACKLOG: i32 = 4096;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MODE: u32 = 0o660;
+
+    fn unix(path: &Path) -> Address {
+        Address::Unix(path.to_owned())
+    }
+
     #[tokio::test]
     async fn accepted_connections_have_nodelay() {
         let inherited = StdTcpListener::bind("127.0.0.1:0").unwrap();
-        let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 0o600).unwrap();
+        let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), MODE).unwrap();
         for bound in [bound, Bound::inherit_tcp(inherited).unwrap()] {
             let Address::Tcp(address) = bound.address().clone() else { panic!("TCP") };
-            let socket = bound.into_tokio().unwrap();
-            let (accepted, _caller) = tokio::join!(socket.accept(), TcpStream::connect(address));
-            let (CallerStream::Tcp(stream), _) = accepted.unwrap() else { panic!("TCP") };
+            let _caller = StdTcpStream::connect(address).unwrap();
+            let CallerStream::Tcp(stream) = bound.accept_queued().unwrap().0 else { panic!("TCP") };
             assert!(stream.nodelay().unwrap());
         }
+    }
+
+    #[tokio::test]
+    async fn a_path_of_any_length_that_the_kernel_takes_is_bound_under_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = 107 - folder.path().as_os_str().len() - 1;
+        for length in [1, room - 7, room - 1, room] {
+            let path = folder.path().join("s".repeat(length));
+            let bound = Bound::bind(&unix(&path), MODE).unwrap();
+            let BoundSocket::Unix(listener) = &bound.socket else { panic!("Unix") };
+            assert_eq!(listener.local_addr().unwrap().as_pathname(), Some(&*path));
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+            let _caller = StdUnixStream::connect(&path).unwrap();
+            let uid = rustix::process::geteuid().as_raw();
+            assert!(
+                matches!(bound.accept_queued().unwrap().1, Peer::Unix { uid: user, .. } if user == uid)
+            );
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no other name");
+            bound.unlink();
+        }
+    }
+
+    #[test]
+    fn a_live_socket_stays_and_a_dead_one_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let first = Bound::bind(&unix(&path), MODE).unwrap();
+        assert!(Bound::bind(&unix(&path), MODE).is_err());
+        drop(first);
+        Bound::bind(&unix(&path), MODE).unwrap();
+    }
+
+    #[test]
+    fn only_the_file_of_its_own_socket_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let first = Bound::bind(&unix(&path), MODE).unwrap();
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        let second = Bound::bind(&unix(&path), MODE).unwrap();
+        first.unlink();
+        assert!(path.exists());
+        second.unlink();
+        assert!(!path.exists());
     }
 }

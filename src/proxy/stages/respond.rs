@@ -3,6 +3,9 @@
 //! A response of the gateway itself is a problem document (RFC 9457) with a `Proxy-Status` (RFC 9209),
 //! so that a caller can tell it from Pigello's. The caller gets the kind and one sentence; the cause
 //! goes to the log. A panic in an inner stage fails its call alone, and the call has a record.
+//!
+//! A refused call, which has no permit, takes one for its document. If there is none left, the answer is a
+//! status without a document, and an HTTP/1 connection closes after it.
 
 use std::{
     any::Any,
@@ -10,6 +13,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -23,21 +27,31 @@ use crate::{
     domain::{ProblemBase, RequestId},
     error::{Chain, Error, Fault, Kind},
     proxy::{
-        call::{CallContext, Opened, REQUEST_ID},
+        call::{CallContext, ConcurrencyLimits, Opened, REQUEST_ID},
         http_policy::PROXIED_METHODS,
     },
 };
 
-/// Makes responses of errors and panics.
-pub fn respond<S>(problem_base: ProblemBase) -> impl Layer<S, Service = Respond<S>> + Clone {
-    layer_fn(move |inner| Respond { inner, problem_base: problem_base.clone() })
+/// Makes responses of errors and panics. `concurrency` limits refusals with a document.
+pub fn respond<S>(
+    problem_base: ProblemBase,
+    concurrency: ConcurrencyLimits,
+) -> impl Layer<S, Service = Respond<S>> + Clone {
+    let rules = Arc::new(Rules { problem_base, concurrency });
+    layer_fn(move |inner| Respond { inner, rules: Arc::clone(&rules) })
+}
+
+#[derive(Debug)]
+struct Rules {
+    problem_base: ProblemBase,
+    concurrency: ConcurrencyLimits,
 }
 
 /// See [`respond`].
 #[derive(Clone, Debug)]
 pub struct Respond<S> {
     inner: S,
-    problem_base: ProblemBase,
+    rules: Arc<Rules>,
 }
 
 impl<S> Service<Opened> for Respond<S>
@@ -57,14 +71,12 @@ where
     }
 
     fn call(&mut self, opened: Opened) -> Self::Future {
-        let (context, problem_base) = (opened.context.clone(), self.problem_base.clone());
+        let (context, rules) = (opened.context.clone(), Arc::clone(&self.rules));
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(opened))) {
-            Ok(inner) => {
-                RespondFuture { inner: Some(inner), panicked: None, context, problem_base }
-            }
+            Ok(inner) => RespondFuture { inner: Some(inner), panicked: None, context, rules },
             Err(panic) => {
                 let panicked = Some(panicked(panic.as_ref()));
-                RespondFuture { inner: None, panicked, context, problem_base }
+                RespondFuture { inner: None, panicked, context, rules }
             }
         }
     }
@@ -77,7 +89,7 @@ pin_project! {
         inner: Option<F>,
         panicked: Option<Error>,
         context: CallContext,
-        problem_base: ProblemBase,
+        rules: Arc<Rules>,
     }
 }
 
@@ -105,7 +117,7 @@ where
             }
             Err(error) => {
                 this.context.note(|facts| facts.error = Some(error.kind()));
-                refusal(&error, id, this.problem_base)
+                this.rules.answer(&error, this.context)
             }
         };
         Poll::Ready(Ok(response))
@@ -115,6 +127,19 @@ where
 impl<F> fmt::Debug for RespondFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RespondFuture({:?})", self.context)
+    }
+}
+
+impl Rules {
+    /// The response for an error: a document, or for one refusal too many its status.
+    fn answer(&self, error: &Error, context: &CallContext) -> Response<Body> {
+        if !context.holds_permit() {
+            match self.concurrency.refuse() {
+                Some(permit) => context.hold(permit),
+                None => return bare(error, context.id()),
+            }
+        }
+        refusal(error, context.id(), &self.problem_base)
     }
 }
 
@@ -142,6 +167,16 @@ pub(in crate::proxy) fn refusal(
 ) -> Response<Body> {
     log(error, id);
     let mut response = problem(error, id, base);
+    set_request_id(response.headers_mut(), id);
+    response
+}
+
+/// The status for an error, without a document. It has no part that could wait for the caller.
+fn bare(error: &Error, id: RequestId) -> Response<Body> {
+    log(error, id);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = error.kind().status();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     set_request_id(response.headers_mut(), id);
     response
 }
@@ -211,3 +246,54 @@ struct ProblemDocument<'a> {
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::SystemTime};
+
+    use http::Request;
+    use http_body::Body as _;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::{
+        domain::TraceContext,
+        proxy::call::{Connection, Peer},
+    };
+
+    fn opened() -> Opened {
+        let time = SystemTime::now();
+        let id = RequestId::at(time);
+        let trace = TraceContext::continue_or_begin(None, id);
+        Opened {
+            request: Ok(Request::new(Body::empty())),
+            connection: Connection::new(Peer::Tcp((Ipv4Addr::LOCALHOST, 1).into()), Vec::new()),
+            context: CallContext::begin(time, id, trace, false),
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_that_do_not_leave_lose_their_documents_and_take_no_permit_of_a_call() {
+        let concurrency = ConcurrencyLimits::new(1);
+        let refuse =
+            service_fn(|_: Opened| async { Err(Error::new(Kind::OperationUnknown, "unknown")) });
+        let mut stage = respond(ProblemBase::default(), concurrency.clone()).layer(refuse);
+        let mut waiting = Vec::new();
+        let bare = loop {
+            let opened = opened();
+            let context = opened.context.clone();
+            let Ok(response) = stage.call(opened).await;
+            assert_eq!(response.status(), Kind::OperationUnknown.status());
+            if response.body().is_end_stream() {
+                break response;
+            }
+            waiting.push(context);
+            assert!(waiting.len() < 1000, "there is a limit");
+        };
+        assert_eq!(bare.headers()[header::CONNECTION], "close");
+        assert!(concurrency.acquire(true).is_ok(), "a call is served");
+        drop(waiting.pop());
+        let Ok(response) = stage.call(opened()).await;
+        assert!(!response.body().is_end_stream(), "a permit is free again");
+    }
+}

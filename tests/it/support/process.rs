@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     io::{BufRead as _, BufReader, Read as _},
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
@@ -9,13 +10,14 @@ use std::{
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
 };
 
+use pigello_gateway::domain::Address;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A gateway that runs on its own. Dropping it kills it.
 pub struct Process {
     child: Child,
     log: Option<BufReader<ChildStderr>>,
-    listening: HashMap<String, SocketAddr>,
+    listening: HashMap<String, Address>,
 }
 
 impl Process {
@@ -93,7 +95,27 @@ impl Process {
 
     /// A listener's address.
     pub fn address(&self, name: &str) -> SocketAddr {
-        self.listening[name]
+        let Address::Tcp(address) = &self.listening[name] else {
+            panic!("{name} is a Unix socket")
+        };
+        *address
+    }
+
+    /// Its open files and sockets.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// How often its threads have waited for something.
+    pub fn voluntary_switches(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let switches = tasks.map(|task| {
+            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.unwrap().trim().parse::<u64>().unwrap()
+        });
+        switches.sum()
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -6,6 +6,9 @@
 //!
 //! With `mode = "report"` the audit trail says what would have been refused and the call passes, so
 //! that a policy can be tried first. The limits of callers hold in both modes: they protect the others.
+//!
+//! Only here, behind the decision, does a call take its permit of `limits.in_flight`, and its connection
+//! has proved itself. So nobody who is refused keeps out anybody who is not.
 
 mod limit;
 mod policy;
@@ -23,35 +26,47 @@ use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
     domain::{Operation, defines_body},
     error::{Error, Kind},
-    proxy::call::{Authorized, Identified, Received},
+    proxy::call::{Authorized, ConcurrencyLimits, Identified, Received},
 };
 
-/// Refuses a call that the policy does not allow or that is over a limit of its caller.
-pub fn authorize(policy: Arc<Policy>) -> TransitionLayer<Arc<Policy>> {
-    TransitionLayer(policy)
+/// Refuses a call that the policy does not allow, or that is over a limit of its caller or of the gateway.
+pub fn authorize(
+    policy: Arc<Policy>,
+    concurrency: ConcurrencyLimits,
+) -> TransitionLayer<Arc<Authorize>> {
+    TransitionLayer(Arc::new(Authorize { policy, concurrency }))
 }
 
-impl Transition<Identified> for Policy {
+/// See [`authorize`].
+#[derive(Debug)]
+pub struct Authorize {
+    policy: Arc<Policy>,
+    concurrency: ConcurrencyLimits,
+}
+
+impl Transition<Identified> for Authorize {
     type Next = Authorized;
 
     fn advance(&self, Identified { received, caller }: Identified) -> Result<Authorized, Error> {
-        let Received { method, target, context, .. } = &received;
-        let decision = self.decide(&caller, method, target.path());
+        let Received { method, target, body, context, connection, .. } = &received;
+        let decision = self.policy.decide(&caller, method, target.path());
         let operation = decision.operation().cloned();
         context.note(|facts| facts.operation.clone_from(&operation));
         if let Decision::Refuse { refusal, .. } = decision {
             let error = refusal.into_error();
-            if self.mode == Mode::Enforce {
+            if self.policy.mode == Mode::Enforce {
                 return Err(error);
             }
             context.note(|facts| facts.would_refuse = Some(error.kind()));
         }
-        if !received.body.is_end_stream() {
-            refuse_body(&received.method, operation.as_deref())?;
+        connection.prove();
+        if !body.is_end_stream() {
+            refuse_body(method, operation.as_deref())?;
         }
-        if let Some(permit) = self.limits.admit(&caller)? {
+        if let Some(permit) = self.policy.limits.admit(&caller)? {
             context.hold_for_caller(permit);
         }
+        context.hold(self.concurrency.acquire(body.is_end_stream())?);
         Ok(Authorized { received, caller, operation })
     }
 }

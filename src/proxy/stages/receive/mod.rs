@@ -22,7 +22,7 @@ use crate::{
     domain::{CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
-        call::{ConcurrencyLimits, Opened, Received},
+        call::{Opened, Received, Unreadable},
         http_policy::{HostRules, PROXIED_METHODS, check_head, hop_by_hop, join_cookies},
     },
 };
@@ -47,8 +47,6 @@ pub struct ListenerRules {
     pub hosts: HostRules,
     /// The size limits of a request.
     pub limits: RequestLimits,
-    /// The limits of calls in flight.
-    pub concurrency: ConcurrencyLimits,
 }
 
 /// Refuses requests that are malformed, ambiguous or not addressed to this listener.
@@ -90,8 +88,7 @@ impl ListenerRules {
     /// §9.3.7).
     fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
         let Opened { request, connection, context } = opened;
-        let request = request.map_err(|unreadable| unreadable.error)?;
-        context.hold(self.concurrency.acquire(request.body().is_end_stream())?);
+        let request = request.map_err(Unreadable::into_error)?;
         let (parts, body) = request.into_parts();
         self.check_size(&parts.uri, &parts.headers)?;
         check_head(&self.hosts, &parts, body.is_end_stream())?;
