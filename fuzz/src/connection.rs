@@ -50,7 +50,8 @@ fn parse_request(bytes: &[u8]) -> (SeenRequest, usize) {
     };
     let seen = SeenRequest {
         method: request.method.expect("a method").to_owned(),
-        target: request.path.expect("a target").to_owned(),
+        // `http` completes an absolute target.
+        target: request.path.expect("a target").parse::<http::Uri>().expect("a URI").to_string(),
         fields: request.headers.len(),
         body,
     };
