@@ -72,7 +72,8 @@ struct Rig<'a> {
 impl Rig<'_> {
     /// A gateway that has made a few calls of each kind.
     async fn start(&self) -> Gateway {
-        let most = (2 * self.options.connections).to_string();
+        // A quarter of a listener's part is for connections without an allowed call.
+        let most = (8 * self.options.connections).to_string();
         let gateway = Setup::new(self.common, self.upstream)
             .set("RUNTIME__WORKERS", "1")
             .set("LIMITS__CONNECTIONS", &most)

@@ -21,7 +21,7 @@ use crate::{
     body::Body,
     domain::ListenerName,
     proxy::{
-        call::{ActiveCall, Arrival, ConnectionLimiter, ConnectionLimits},
+        call::{Arrival, ConnectionLimiter, ConnectionLimits},
         http_policy::HostRules,
         server::{Acceptor, Bound, Drain, Listener, Settings, WorkerQueue},
     },
@@ -83,8 +83,7 @@ impl Service<Arrival> for AdminPath {
         Service::<axum::extract::Request>::poll_ready(&mut self.0, cx)
     }
 
-    fn call(&mut self, Arrival { request, connection, .. }: Arrival) -> Self::Future {
-        let active = ActiveCall::begin(connection);
+    fn call(&mut self, Arrival { request, .. }: Arrival) -> Self::Future {
         let request = match request {
             Ok(request) => request.map(axum::body::Body::new),
             Err(unreadable) => {
@@ -93,9 +92,6 @@ impl Service<Arrival> for AdminPath {
             }
         };
         let answer = self.0.call(request);
-        Box::pin(async move {
-            let _active = active;
-            Ok(answer.await?.map(Body::wrap))
-        })
+        Box::pin(async move { Ok(answer.await?.map(Body::wrap)) })
     }
 }

@@ -23,7 +23,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub use self::peer_probe::{PeerProbe, Socket};
+pub use self::peer_probe::PeerProbe;
 
 /// Flushes the pending writes of this thread at the end of each pass. It runs as a task of its own, on a
 /// runtime that polls tasks in the order in which they were woken. When it is dropped, it flushes once

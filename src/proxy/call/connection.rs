@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -22,7 +22,6 @@ pub struct Connection {
     /// The caller, and the number of the rules that identified it. The calls of a connection run on one
     /// thread, so the lock is never contended.
     caller: Mutex<Option<(u64, Arc<Caller>)>>,
-    active: AtomicU32,
     used: AtomicBool,
     closing: AtomicBool,
 }
@@ -44,7 +43,6 @@ impl Connection {
             tls_names,
             standing,
             caller: Mutex::default(),
-            active: AtomicU32::new(0),
             used: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         })
@@ -99,34 +97,10 @@ impl Connection {
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
-
-    /// The number of calls in flight on it.
-    pub fn active_calls(&self) -> u32 {
-        self.active.load(Ordering::Acquire)
-    }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
-    }
-}
-
-/// Counts a call on its connection until it is dropped.
-#[derive(Debug)]
-pub struct ActiveCall(Arc<Connection>);
-
-impl ActiveCall {
-    /// Begins a call.
-    pub fn begin(connection: Arc<Connection>) -> Self {
-        connection.active.fetch_add(1, Ordering::AcqRel);
-        connection.used.store(true, Ordering::Release);
-        Self(connection)
-    }
-}
-
-impl Drop for ActiveCall {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::AcqRel);
     }
 }

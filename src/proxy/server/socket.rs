@@ -6,12 +6,9 @@
 use std::{
     fs, io,
     net::{TcpListener as StdTcpListener, TcpStream as StdTcpStream},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::{
-            fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
-            net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
-        },
+    os::unix::{
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
     },
     path::Path,
     pin::Pin,
@@ -20,14 +17,11 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use crate::{
-    domain::Address,
-    proxy::{batched_io, call::Peer},
-};
+use crate::{domain::Address, proxy::call::Peer};
 
 /// A listening socket.
 #[derive(Debug)]
@@ -259,31 +253,6 @@ impl CallerStream {
         match self {
             Self::Tcp(stream) => stream.into_std().map(DetachedStream::Tcp),
             Self::Unix(stream) => stream.into_std().map(DetachedStream::Unix),
-        }
-    }
-}
-
-impl AsFd for CallerStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-impl batched_io::Socket for CallerStream {
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            Self::Unix(stream) => stream.poll_read_ready(cx),
-        }
-    }
-
-    fn try_read<R>(&self, read: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        match self {
-            Self::Tcp(stream) => stream.try_io(Interest::READABLE, read),
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, read),
         }
     }
 }

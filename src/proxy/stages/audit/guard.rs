@@ -9,7 +9,7 @@ use crate::{
     audit::{Durability, Record, Target, Unwritable},
     domain::TraceContext,
     error::Kind,
-    proxy::call::{ActiveCall, CallContext, CallEnd},
+    proxy::call::{CallContext, CallEnd},
     telemetry::{SpanKind, Trace, TraceSpan},
 };
 
@@ -24,8 +24,6 @@ pub(super) struct RecordGuard {
     pub(super) response_bytes: u64,
     pub(super) complete: bool,
     pub(super) closed: bool,
-    /// The connection is in use until the response is handed over.
-    pub(super) _active: ActiveCall,
 }
 
 /// Completes when a record is in stable storage, or cannot be stored.

@@ -27,7 +27,7 @@ use crate::{
     body::Body,
     domain::{ProblemBase, RequestId, TraceContext},
     error::{Error, Kind},
-    proxy::call::{ActiveCall, Arrival, CallContext, Opened},
+    proxy::call::{Arrival, CallContext, Opened},
 };
 
 /// Makes the response for an error, and logs its cause.
@@ -89,7 +89,6 @@ where
             response_bytes: 0,
             complete: false,
             closed: false,
-            _active: ActiveCall::begin(Arc::clone(&connection)),
         };
         OpenFuture {
             inner: self.inner.call(Opened { request, connection, context }),
