@@ -45,7 +45,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     };
     holds("a caller's connection that has said nothing".into(), 4_000, rig.silent().await);
     let (used, to_upstream) = rig.used().await;
-    holds("a caller's idle connection".into(), 20_000, used);
+    holds("a caller's idle connection".into(), 8_192, used);
     holds("an idle connection to the upstream, TLS, HTTP/1.1".into(), 48_000, to_upstream);
     for body in [100, 1_000, 10_000] {
         let what = format!("a stored answer with a body of {body} bytes");
@@ -234,7 +234,7 @@ fn each(before: u64, after: u64, count: usize) -> usize {
 }
 
 /// The documented memory of a call whose caller does not read: `docs/src/how-to/size.md`.
-const UNREAD: usize = 208 * 1024;
+const UNREAD: usize = 176 * 1024;
 /// Streams on an HTTP/2 connection.
 const STREAMS: usize = 100;
 /// Calls of each kind before anything is measured.
