@@ -46,5 +46,5 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
 }
 
 /// How long the bytes of a caller are read after the last answer, and how long the caller may be silent.
-pub(super) const CLOSE: Duration = Duration::from_secs(30);
-pub(super) const CLOSE_SILENT: Duration = Duration::from_secs(5);
+pub(in crate::proxy::server) const CLOSE: Duration = Duration::from_secs(30);
+pub(in crate::proxy::server) const CLOSE_SILENT: Duration = Duration::from_secs(5);

@@ -38,6 +38,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, Version};
 use parking_lot::Mutex;
 
+pub(super) use self::close::{CLOSE, CLOSE_SILENT};
 pub use self::parse_error::ParseError;
 use self::{
     head::{Head, HeadFinder},

@@ -16,10 +16,7 @@ use tokio::{
 };
 use tower::service_fn;
 
-use super::{
-    close::{CLOSE, CLOSE_SILENT},
-    *,
-};
+use super::*;
 use crate::{
     body::collect_limited,
     error::{BoxError, Chain},

@@ -14,7 +14,12 @@ use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 
-use super::{answer::Answer, field_check::Malformed, outbox::Outbox, request_body::request_body};
+use super::{
+    answer::Answer,
+    field_check::Malformed,
+    outbox::Outbox,
+    request_body::{Unread, request_body},
+};
 use crate::proxy::{
     call::{Arrival, Connection, Interim, InterimQueue, SharedService, Unreadable},
     server::{Path, date, http1::ParseError},
@@ -44,11 +49,13 @@ impl<P: Path> Calls<'_, P> {
             let malformed = outbox.take_malformed(respond.stream_id().as_u32());
             let is_no_http2 =
                 malformed.as_ref().is_some_and(|request| request.error == ParseError::FieldName);
+            let mut unread = Unread::default();
             let request = if let Some(Malformed { method, path, error }) = malformed {
                 Err(Unreadable::new(method, path.as_deref(), error.into_error()))
             } else {
-                let (parts, body) = request.into_parts();
-                let body = request_body(body, &parts.headers);
+                let (parts, stream) = request.into_parts();
+                let body;
+                (body, unread) = request_body(stream, &parts.headers);
                 Ok(Request::from_parts(parts, body))
             };
             let interim = InterimQueue::default();
@@ -70,8 +77,9 @@ impl<P: Path> Calls<'_, P> {
                 Ok(_) => None,
                 Err(error) => Some(error.to_string()),
             };
-            if let Some(error) = sent {
-                tracing::debug!(%error, "an answer is not complete");
+            match sent {
+                Some(error) => tracing::debug!(%error, "an answer is not complete"),
+                None => unread.discard().await,
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::support::{Caller, SETTINGS, frame_of, get, preface, window_update};
+use super::support::{Caller, SETTINGS, block, frame_of, get, preface, window_update};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -154,4 +154,37 @@ async fn interim_responses_come_before_the_answer() {
     let (kind, flags, _, answer) = caller.frame().await.unwrap();
     assert_eq!((kind, flags & 1, caller.elapsed()), (HEADERS, 1, 1));
     assert!(answer.starts_with(&[0x88]), "200");
+}
+
+/// A reset while the caller sends can cost it the answer.
+#[tokio::test(start_paused = true)]
+async fn a_refused_upload_is_read_for_a_while() {
+    let post = |stream| {
+        let fields = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", "localhost"),
+            (":path", "/5"),
+        ];
+        frame_of(HEADERS, 4, stream, &block(&fields))
+    };
+    let mut caller = Caller::connect(100_000).await;
+    caller.send(&post(1)).await;
+    assert_eq!(caller.wait_for(DATA, 1).await, b"xxxxx");
+    for _ in 0..10 {
+        sleep(Duration::from_secs(2)).await;
+        caller.send(&frame_of(DATA, 0, 1, &[0; 1000])).await;
+    }
+    caller.send(&frame_of(DATA, 1, 1, b"")).await;
+    // It is over without a reset, and the next one's caller is silent.
+    caller.send(&post(3)).await;
+    loop {
+        let (kind, _, stream, payload) = caller.frame().await.unwrap();
+        assert_ne!((kind, stream), (RESET, 1));
+        if (kind, stream) == (RESET, 3) {
+            assert_eq!(payload, [0; 4], "NO_ERROR (RFC 9113 §8.1)");
+            break;
+        }
+    }
+    assert_eq!(caller.elapsed(), 25);
 }
