@@ -1,7 +1,10 @@
 //! Callers' own HTTP clients, at the edges where a server's manners decide: uploads that are refused
 //! early (RFC 9112 §9.6), and requests at the end of the idle time.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use crate::{
     clients::is_there,
@@ -26,7 +29,9 @@ impl Gateway {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(place.path("cert.pem"), made.cert.pem()).unwrap();
         std::fs::write(place.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        let mut running = Running::start(&["serve", "--config", &place.config()]);
+        // Nobody reads the log, and each refusal of the mock may be a line.
+        let mut running =
+            Running::start_logging(&["serve", "--config", &place.config()], Stdio::null());
         let tcp = running.address_of("tcp");
         let tls = running.address_of("tls").replace("127.0.0.1", "localhost");
         let admin = running.address_of("admin");
@@ -97,5 +102,26 @@ fn a_post_at_the_edge_of_the_idle_time_is_answered() {
         let answered = answered.filter(|(what, _)| what.parse::<u16>().is_ok());
         let count: u32 = answered.map(|(_, times)| times.parse::<u32>().unwrap()).sum();
         assert_eq!(count, 500, "{}: {seen}", client.0);
+    }
+}
+
+#[test]
+fn curl_has_the_status_of_a_refused_upload_over_http2() {
+    if !is_there("curl", &["--version"]) {
+        return;
+    }
+    let gateway = Gateway::start("");
+    let body = gateway.place.path("body");
+    std::fs::write(&body, vec![b'x'; 20 << 20]).unwrap();
+    let url = format!("{}{LIST}", gateway.addresses[0]);
+    for _ in 0..5 {
+        let output = Command::new("curl")
+            .args(["--silent", "--http2-prior-knowledge", "--output", "/dev/null"])
+            .args(["--write-out", "%{http_code}", "--data-binary"])
+            .arg(format!("@{}", body.display()))
+            .args(["--header", "content-type: application/json", &url])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "413");
     }
 }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::{Setup, gateway};
-use crate::support::{Frames, Recorder, frame, headers};
+use crate::support::{Frames, Recorder, frame, headers, trail_lines};
 
 /// `SETTINGS` with a first window of nothing.
 fn no_window() -> Vec<u8> {
@@ -57,6 +57,35 @@ async fn calls_that_nobody_reads_end_and_give_their_places_back() {
         });
         assert_eq!(ended.count(), 10, "{records:?}");
     }
+}
+
+/// Whether a write was carried out does not depend on a caller that reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_on_the_trail_though_its_caller_reads_nothing() {
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngone".to_vec();
+    let recorder = Recorder::answering(answer).await;
+    let gateway =
+        Setup::plain(&recorder.origin()).with("[policy]\nunmatched = \"forward\"\n").start().await;
+    let mut unread = Frames::connect(gateway.caller().address()).await;
+    let delete: [(&[u8], &[u8]); 4] = [
+        (b":method", b"DELETE"),
+        (b":scheme", b"http"),
+        (b":authority", b"localhost"),
+        (b":path", b"/a/"),
+    ];
+    assert!(unread.send(&[no_window(), headers(1, true, &delete)].concat()).await);
+    unread.receive(1).await;
+    // The caller still holds its connection.
+    let audit = gateway.path("audit");
+    let call = loop {
+        tokio::task::yield_now().await;
+        let lines = trail_lines(&audit);
+        if let Some(call) = lines.into_iter().find(|line| line["kind"] == "call") {
+            break call;
+        }
+    };
+    let told = (&call["method"], &call["status"], &call["outcome"], &call["attempts"]);
+    assert_eq!(told, (&"DELETE".into(), &200.into(), &"forwarded".into(), &1.into()));
 }
 
 /// The first bytes of an answer that its caller has room for, and no more.
