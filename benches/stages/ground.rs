@@ -88,6 +88,7 @@ impl Ground {
         let folder = tempfile::tempdir_in("/dev/shm").during("cannot make a folder in memory")?;
         let trail = Trail::open(&audit::Settings::new(folder.path())).during("no trail")?;
         let manager = CredentialManager::new(credentials::Settings {
+            keep: None,
             name: CredentialsName::new("bench"),
             source: SourceSettings::Directory { path: place.path("credentials") },
             fixed: Identifiers::new(),

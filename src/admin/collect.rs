@@ -149,6 +149,8 @@ fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
         Some(([("set", status.name.clone()), ("source", source), ("version", version)], 1.0))
     });
     sheet.gauges("credentials_info", versions)?;
+    let refused = sets.iter().map(|status| (set(status), flag(status.refused_version.is_some())));
+    sheet.gauges("credentials_refused_version", refused)?;
     let some = |value: fn(&credentials::SetStatus) -> Option<u64>| {
         sets.iter().filter_map(move |status| Some((set(status), count(value(status)?))))
     };

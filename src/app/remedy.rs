@@ -6,7 +6,7 @@ use super::StartError;
 use crate::{
     audit::{TrailDirectoryError, TrailOpenError},
     outbound::TlsError,
-    proxy::server::{BindError, ServerTlsError},
+    proxy::server::BindError,
 };
 
 impl StartError {
@@ -14,7 +14,7 @@ impl StartError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
-            Self::ListenerTls(error) => Some(listener(&error.source)),
+            Self::ListenerTls(error) => Some(error.source.remedy()),
             Self::Credentials(_) => None,
             Self::Trail(error) => trail(error),
             Self::Bind(error) => Some(bind(error)),
@@ -24,38 +24,12 @@ impl StartError {
 
 fn upstream(error: &TlsError) -> Option<&'static str> {
     match error {
-        TlsError::Read { .. } | TlsError::Empty { .. } | TlsError::Unusable { .. } => Some(
+        TlsError::Read { .. } | TlsError::Roots(_) | TlsError::Unusable { .. } => Some(
             "a profile's `ca_file` is a PEM file with the roots that may vouch for Pigello, readable for \
              the gateway's user; without the key, the platform's roots do. The secret is sent to nobody \
              else, so without roots nothing can be served",
         ),
         TlsError::Setup(_) => None,
-    }
-}
-
-fn listener(error: &ServerTlsError) -> &'static str {
-    match error {
-        ServerTlsError::Read { .. } => {
-            "[listeners.tls] names it; give the gateway's user the right to read it (`namei -l FILE` shows \
-             every folder's mode on the way). The listener would not be what callers were told it is, so it \
-             is not opened"
-        }
-        ServerTlsError::Pem { .. } | ServerTlsError::Empty { .. } => {
-            "[listeners.tls] wants PEM: `-----BEGIN CERTIFICATE-----` in `certificate` and `client_ca`, \
-             `-----BEGIN PRIVATE KEY-----` without a passphrase in `private_key`, \
-             `-----BEGIN X509 CRL-----` in `client_crl`"
-        }
-        ServerTlsError::Crl { .. } => {
-            "`client_crl` holds version 2 revocation lists of the authorities in `client_ca` or below them: \
-             `openssl crl -noout -text -in FILE` shows one"
-        }
-        ServerTlsError::Root { .. } => {
-            "`client_ca` holds the authorities that sign callers' certificates, not the callers' own"
-        }
-        ServerTlsError::Pair { .. } => {
-            "the key has to be that of the first certificate in the file: `openssl x509 -noout -pubkey -in \
-             CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same if it is"
-        }
     }
 }
 
@@ -66,6 +40,10 @@ fn trail(error: &TrailOpenError) -> Option<&'static str> {
             "`audit.directory` is a folder that the gateway's user owns, with mode 0700, on a file system \
              that can be written; if it is not there, the folder above it has to let the gateway make it. \
              No call is served that could leave no record, so nothing was started",
+        ),
+        TrailOpenError::Directory(TrailDirectoryError::Exposed(_)) => Some(
+            "whoever may write into it can replace files of the trail: `chmod go-w` it, or name a folder in \
+             it, which the gateway makes for itself with mode 0700",
         ),
         // These errors say it themselves, or a person can do nothing.
         TrailOpenError::Directory(TrailDirectoryError::InUse { .. })

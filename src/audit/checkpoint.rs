@@ -6,8 +6,7 @@
 //! kept elsewhere proves later that the trail was rewritten or cut.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +16,7 @@ use super::{
     chain::Hash,
     keys::{PublicKey, SigningKey},
 };
+use crate::process::files;
 
 /// A signed checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,12 +85,9 @@ impl Publisher {
     }
 
     fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let new = self.path.with_extension("json.new");
-        let mut file = super::directory::private().create(true).truncate(true).open(&new)?;
-        serde_json::to_writer(&mut file, checkpoint)?;
-        file.write_all(b"\n")?;
-        file.sync_data()?;
-        fs::rename(new, &self.path)
+        let mut line = serde_json::to_vec(checkpoint)?;
+        line.push(b'\n');
+        files::replace(&self.path, &line)
     }
 }
 

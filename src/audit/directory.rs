@@ -1,13 +1,16 @@
-//! The trail's directory: its lock, and the names of its files.
+//! The trail's directory: its lock, and the names of its files. Nobody else may write into it, and no file
+//! in it is opened through a link.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
+
+use crate::process::files::{WritableByOthers, keep_writers_out_of_folder, own};
 
 /// The directory of a trail, locked for this process.
 #[derive(Debug)]
@@ -22,7 +25,8 @@ impl TrailDirectory {
     pub(super) fn lock(path: &Path) -> Result<Self, TrailDirectoryError> {
         let at = |source| TrailDirectoryError::Unusable { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at)?;
-        let lock = private().create(true).open(path.join(LOCK)).map_err(at)?;
+        keep_writers_out_of_folder(path)?;
+        let lock = own().create(true).open(path.join(LOCK)).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => {
@@ -55,7 +59,7 @@ impl TrailDirectory {
         let begun = Timestamp::now();
         let name = format!("{PREFIX}{first_seq:020}-{}{PLAIN}", begun.strftime("%Y%m%dT%H%M%SZ"));
         let path = self.path.join(name);
-        drop(private().create_new(true).open(&path)?);
+        drop(own().create_new(true).open(&path)?);
         self.sync()?;
         Ok(TrailSegment { path, first_seq, begun, compressed: false })
     }
@@ -68,7 +72,7 @@ impl TrailDirectory {
     /// Creates a file for a damaged end of the trail, and returns it with its name.
     pub(super) fn create_damaged(&self, first_seq: u64) -> io::Result<(String, File)> {
         let name = format!("damaged-{first_seq:020}-{}.bin", Timestamp::now().strftime(MICROS));
-        let file = private().create_new(true).open(self.path.join(&name))?;
+        let file = own().create_new(true).open(self.path.join(&name))?;
         Ok((name, file))
     }
 }
@@ -127,15 +131,8 @@ impl TrailSegment {
 
     /// Opens the file for appending.
     pub(super) fn append(&self) -> io::Result<File> {
-        private().append(true).open(&self.path)
+        own().append(true).open(&self.path)
     }
-}
-
-/// Options that create a file with mode 0600.
-pub(super) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options
 }
 
 /// Whether a path still names an open file.
@@ -165,6 +162,9 @@ pub enum TrailDirectoryError {
         #[source]
         source: io::Error,
     },
+    /// Others may put files into the directory, or take some away.
+    #[error("the audit directory {0}")]
+    Exposed(#[from] WritableByOthers),
     /// Another gateway has locked the directory.
     #[error(
         "the audit directory {} is in use by another gateway; give each its own [audit].directory",

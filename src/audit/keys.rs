@@ -20,8 +20,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
-use super::{chain::Hash, directory::private};
-use crate::domain::hex::digits;
+use super::chain::Hash;
+use crate::{
+    domain::hex::digits,
+    process::files::{self, WritableByOthers},
+};
 
 /// The file name of the signing key.
 pub(super) const SIGNING_KEY: &str = "signing-key.pem";
@@ -39,31 +42,34 @@ pub(super) struct SigningKey {
 impl SigningKey {
     /// Reads the key, or creates one, and writes its public half into the trail's directory.
     pub(super) fn open(path: &Path, directory: &Path) -> Result<Self, KeyError> {
-        let at = |source| KeyError::Unusable { path: path.to_owned(), source };
+        if !path.try_exists().unwrap_or(true) {
+            let pem = generate().ok_or(KeyError::NoEntropy)?;
+            write_new(path, &pem)
+                .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
+        }
+        let key = Self::read(path)?;
+        let public_path = directory.join(PUBLIC_KEY);
+        let der = key.pair.public_key().as_der();
+        let der = der.map_err(|_| KeyError::NotAKey { path: path.to_owned() })?;
+        let pem = pem_of("PUBLIC KEY", der.as_ref());
+        if files::read_own(&public_path).ok().as_deref() != Some(pem.as_bytes()) {
+            files::replace(&public_path, pem.as_bytes())
+                .map_err(|source| KeyError::Unusable { path: public_path, source })?;
+        }
+        Ok(key)
+    }
+
+    /// Reads the key.
+    pub(super) fn read(path: &Path) -> Result<Self, KeyError> {
+        files::keep_writers_out(path)?;
         let invalid = || KeyError::NotAKey { path: path.to_owned() };
-        let pem = match fs::read(path) {
-            Ok(pem) => Zeroizing::new(pem),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let pem = generate().ok_or(KeyError::NoEntropy)?;
-                write_new(path, &pem).map_err(at)?;
-                pem
-            }
-            Err(error) => return Err(at(error)),
-        };
+        let pem = fs::read(path)
+            .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
+        let pem = Zeroizing::new(pem);
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| invalid())?;
         let pair = Ed25519KeyPair::from_pkcs8(key.secret_der()).map_err(|_| invalid())?;
         let der = pair.public_key().as_der().map_err(|_| invalid())?;
         let public = PublicKey::from_der(der.as_ref()).ok_or_else(invalid)?;
-        let public_path = directory.join(PUBLIC_KEY);
-        let pem = pem_of("PUBLIC KEY", der.as_ref());
-        if fs::read(&public_path).ok().as_deref() != Some(pem.as_bytes()) {
-            let write = || -> io::Result<()> {
-                let mut file = private().create(true).truncate(true).open(&public_path)?;
-                file.write_all(pem.as_bytes())?;
-                file.sync_all()
-            };
-            write().map_err(|source| KeyError::Unusable { path: public_path.clone(), source })?;
-        }
         Ok(Self { pair, public })
     }
 
@@ -145,6 +151,7 @@ impl ObjectKey {
 
     /// Reads the key, or creates one.
     pub(super) fn open(path: &Path) -> Result<Self, KeyError> {
+        files::keep_writers_out(path)?;
         if !path.try_exists().unwrap_or(true) {
             let mut bytes = Zeroizing::new([0; Self::BYTES]);
             rand::SystemRandom::new().fill(&mut *bytes).map_err(|_| KeyError::NoEntropy)?;
@@ -193,7 +200,7 @@ fn pem_of(label: &str, der: &[u8]) -> Zeroizing<String> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = private().create_new(true).open(path)?;
+    let mut file = files::own().create_new(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -210,6 +217,9 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
+    /// Others may write the file.
+    #[error("the key file {0}")]
+    Exposed(#[from] WritableByOthers),
     /// The file does not hold such a key.
     #[error(
         "{} is not a key of the expected kind; move it away to let the gateway create one, or name another file",

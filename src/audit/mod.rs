@@ -37,7 +37,7 @@
 //! | `trace_id` | the W3C trace id, 32 hexadecimal digits |
 //! | `listener`, `profile` | the listener that accepted the call, and the profile it leads to |
 //! | `caller` | the caller's name, or `null` |
-//! | `caller_proof` | `listener`, `uid=… gid=… pid=…` or `certificate=…`, or `null` if the call ended before identification |
+//! | `caller_proof` | `listener`, `uid=… gid=… pid=…`, `unmapped uid=… gid=… pid=…` (the user namespace of the gateway does not map the caller's user), `certificate=…`, `nameless certificate serial=… subject=…`, or `null` if the call ended before identification |
 //! | `operation` | `subtenant.get`, or `null` if the request matched none |
 //! | `method`, `path` | as received; a path over 2048 bytes is cut and ends in `…` |
 //! | `object_id` | the last UUID in the path, or `null` |
@@ -142,7 +142,7 @@ pub use checkpoint::Checkpoint;
 pub use directory::{TrailDirectoryError, TrailSegment};
 pub use encode::SCHEMA;
 pub use export::ExportError;
-pub use handle::{Trail, TrailOpenError, TrailStats};
+pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
 pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
 pub use observer::RecordObserver;

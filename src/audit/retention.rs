@@ -19,12 +19,9 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    directory::{TrailSegment, private},
-    encode::Removal,
-    export::ExportProgress,
-    recover,
-    settings::Settings,
+    directory::TrailSegment, encode::Removal, export::ExportProgress, recover, settings::Settings,
 };
+use crate::process::files::create_anew;
 
 /// When files are compressed and deleted.
 #[derive(Clone, Debug)]
@@ -134,7 +131,7 @@ fn compress(segment: &TrailSegment, stopped: &Receiver<()>) -> io::Result<()> {
     let target = segment.compressed().path;
     let new = target.with_extension("zst.new");
     let mut original = File::open(&segment.path)?;
-    let file = private().create(true).truncate(true).open(&new)?;
+    let file = create_anew(&new)?;
     let mut encoder = zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
     encoder.include_checksum(true)?;
     let mut chunk = Vec::new();

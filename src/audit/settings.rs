@@ -7,6 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::keys::{OBJECT_KEY, SIGNING_KEY};
 use crate::domain::{ByteSize, Origin, Span, Text};
 
 /// The audit trail.
@@ -74,6 +75,16 @@ impl Settings {
     pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
     /// Short, so that calls are served soon after the disk has room again.
     pub const DEFAULT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+    /// The file of the key that signs checkpoints.
+    pub fn signing_key_path(&self) -> PathBuf {
+        self.signing_key.clone().unwrap_or_else(|| self.directory.join(SIGNING_KEY))
+    }
+
+    /// The file of the key that hashes object ids.
+    pub fn object_key_path(&self) -> PathBuf {
+        self.object_key.clone().unwrap_or_else(|| self.directory.join(OBJECT_KEY))
+    }
 
     /// The default settings for a trail in this directory.
     pub fn new(directory: impl Into<PathBuf>) -> Self {

@@ -16,7 +16,8 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::directory::{TrailDirectory, TrailSegment, private, same_file};
+use super::directory::{TrailDirectory, TrailSegment, same_file};
+use crate::process::files::own;
 
 /// The disk, as the writer sees it. Tests have one that fails on demand.
 pub(super) trait Storage: Send + fmt::Debug {
@@ -86,7 +87,7 @@ impl FileStorage {
         if path.try_exists()? {
             std::fs::rename(path, self.directory.foreign_path())?;
         }
-        let mut copy = private().create_new(true).open(path)?;
+        let mut copy = own().create_new(true).open(path)?;
         let mut chunk = vec![0; 1 << 20];
         let mut at = 0;
         loop {
@@ -186,7 +187,7 @@ impl SegmentFile {
     /// Writes bytes over themselves to make their pages dirty again. Without that, the kernel reports
     /// success for the sync after a failed one although it has written nothing.
     fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
-        let over = private().open(&self.path)?;
+        let over = own().open(&self.path)?;
         let mut chunk = vec![0; 1 << 20];
         let mut at = from;
         while at < to {

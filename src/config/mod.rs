@@ -7,12 +7,15 @@
 //!   │
 //! validate  structure (keys, types, forms) → checks (does it make sense?) → Settings
 //!   │
+//! files     who else may write or read the files that the settings name
+//!   │
 //! report    the effective configuration with its origins; the manual
 //! ```
 //!
 //! Every step goes on past a mistake, so that one run reports all of them. No report quotes a value.
 //! With a [`Settings`], each part of the gateway can start.
 
+mod files;
 mod key;
 mod problem;
 mod read;
@@ -27,6 +30,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use files::{FileRole, NamedFile};
 pub use key::{KeyPath, Segment};
 pub use problem::{Location, Problem, Problems};
 pub use read::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
@@ -34,7 +38,7 @@ pub use report::{Effective, manual};
 pub use schema::schema;
 pub use settings::Settings;
 
-use self::{schema::Shape, types::Config};
+use self::{files::FileFindings, schema::Shape, types::Config};
 
 /// The configuration file, unless another one is named.
 pub const DEFAULT_PATH: &str = "/etc/pigello-gateway/gateway.toml";
@@ -50,13 +54,18 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The files it was read from, in order.
     pub files: Vec<PathBuf>,
+    /// Whom the files are open to.
+    exposed: FileFindings,
 }
 
 impl Loaded {
-    /// Checks what only `serve` needs: a listener.
-    pub fn for_serving(self) -> Result<Self, Problems> {
+    /// Checks what only `serve` needs: a listener, and files that nobody else may write.
+    pub fn for_serving(mut self) -> Result<Self, Problems> {
         if !self.settings.listeners.is_empty() {
-            return Ok(self);
+            self.warnings.append(&mut self.exposed.warnings);
+            self.warnings.sort();
+            let problems = std::mem::take(&mut self.exposed.problems);
+            return Problems::unless(problems, Some(self));
         }
         let location = self.files.last().map_or(Location::Default, |path| Location::File {
             path: path.as_path().into(),
@@ -106,5 +115,6 @@ pub fn load(
     let settings = Problems::unless(problems, settings)?;
     warnings.sort();
     let effective = Effective::new(&config, &locations);
-    Ok(Loaded { settings, effective, warnings, files: paths.to_vec() })
+    let exposed = files::examine(paths, &settings, &locations);
+    Ok(Loaded { settings, effective, warnings, files: paths.to_vec(), exposed })
 }

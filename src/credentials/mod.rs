@@ -30,7 +30,9 @@ pub use set::{
     ValueProblem, ValueProblems, ValueTrouble,
 };
 pub use settings::{
-    IncompleteVault, KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource, VaultAuth,
-    VaultSettings,
+    IncompleteVault, Keep, KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource,
+    UnusedVariable, VaultAuth, VaultSettings, unused_vault_variables,
 };
-pub use sources::{DirectoryError, EnvironmentError, LoadError, VaultError, load, sealed};
+pub use sources::{
+    DirectoryError, EnvironmentError, KeptError, LoadError, VaultError, expanded, load, sealed,
+};

@@ -59,10 +59,25 @@ pub enum Proof {
         /// Process id, if the kernel has it.
         pid: Option<i32>,
     },
+    /// The peer of a Unix socket whose user id is the kernel's overflow id: any user that the gateway's
+    /// user namespace does not map. It proves nobody.
+    UnmappedPeer {
+        /// The overflow id.
+        uid: u32,
+        /// Effective group id.
+        gid: u32,
+        /// Process id, if the kernel has it.
+        pid: Option<i32>,
+    },
     /// A name in a verified client certificate.
     Certificate {
         /// The URI or DNS name that matched.
         name: Arc<str>,
+    },
+    /// A verified client certificate without a URI or DNS name. It proves nobody.
+    NamelessCertificate {
+        /// Its serial number and subject.
+        certificate: Arc<str>,
     },
 }
 
@@ -70,13 +85,22 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listener => f.write_str("listener"),
-            Self::UnixPeer { uid, gid, pid: Some(pid) } => {
-                write!(f, "uid={uid} gid={gid} pid={pid}")
+            Self::UnixPeer { uid, gid, pid } => write_peer(f, *uid, *gid, *pid),
+            Self::UnmappedPeer { uid, gid, pid } => {
+                f.write_str("unmapped ")?;
+                write_peer(f, *uid, *gid, *pid)
             }
-            Self::UnixPeer { uid, gid, pid: None } => write!(f, "uid={uid} gid={gid}"),
             Self::Certificate { name } => write!(f, "certificate={name}"),
+            Self::NamelessCertificate { certificate } => {
+                write!(f, "nameless certificate {certificate}")
+            }
         }
     }
+}
+
+fn write_peer(f: &mut fmt::Formatter<'_>, uid: u32, gid: u32, pid: Option<i32>) -> fmt::Result {
+    write!(f, "uid={uid} gid={gid}")?;
+    pid.map_or(Ok(()), |pid| write!(f, " pid={pid}"))
 }
 
 /// A checked `[[callers]]` entry.

@@ -3,12 +3,14 @@
 //!
 //! The connections to Pigello are in [`crate::proxy::client`]; they share [`tls`] with these.
 
-pub mod client;
+pub mod roots;
 pub mod tls;
+pub mod client;
 pub mod otlp;
 pub mod backoff;
 
 pub use backoff::{Backoff, spread};
 pub use client::{CallLimits, Client, ClientError};
 pub use otlp::{Collector, CollectorError};
+pub use roots::{LeftOut, NoRoots, Roots, RootsError, without_mark};
 pub use tls::{ClientCertificate, TlsError, client_tls};

@@ -2,14 +2,16 @@
 //! and name verified.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _};
+use rustls::{ClientConfig, crypto::aws_lc_rs};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
+use super::roots::{Roots, RootsError, without_mark};
 use crate::error::BoxError;
 
 /// A client certificate and its private key, both PEM.
@@ -32,7 +34,7 @@ pub fn client_tls(
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;
     let builder = match ca_file {
-        Some(path) => builder.with_root_certificates(roots(path)?),
+        Some(path) => builder.with_root_certificates(Roots::read(path)?.store),
         None => builder.with_platform_verifier().map_err(TlsError::Setup)?,
     };
     let Some(ClientCertificate { certificate, private_key }) = certificate else {
@@ -44,20 +46,14 @@ pub fn client_tls(
     builder.with_client_auth_cert(chain, key).map_err(|source| unusable(certificate, source))
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|source| unusable(path, source))?;
-    }
-    Ok(roots)
-}
-
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
+    let failed = |source: BoxError| TlsError::Read { path: path.to_owned(), source };
+    let pem = fs::read(path).map_err(|error| failed(error.into()))?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(without_mark(&pem))
+        .collect::<Result<_, _>>()
+        .map_err(|error| failed(error.into()))?;
     if certificates.is_empty() {
-        return Err(TlsError::Empty { path: path.to_owned() });
+        return Err(unusable(path, "holds no certificate"));
     }
     Ok(certificates)
 }
@@ -76,14 +72,11 @@ pub enum TlsError {
         path: PathBuf,
         /// The reason.
         #[source]
-        source: pem::Error,
+        source: BoxError,
     },
-    /// The file holds no certificate.
-    #[error("{} holds no certificate", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    /// There are no roots.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The certificate or key in the file cannot be used.
     #[error("cannot use {}", path.display())]
     Unusable {

@@ -61,6 +61,7 @@ metrics! {
     "cache_invalidations_total" counter [] "Writes that made something in memory unreachable";
     "credentials_state" gauge ["set", "state"] "1 for the state the credential set is in, as in `/status`";
     "credentials_info" gauge ["set", "source", "version"] "The version in use; always 1";
+    "credentials_refused_version" gauge ["set"] "1 while Pigello refuses a new version and the one before it stays in use, else 0";
     "credentials_generation" gauge ["set"] "The number of the set in use; another number is another version";
     "credentials_age_seconds" gauge ["set"] "Since the version in use was first read";
     "credentials_unconfirmed_seconds" gauge ["set"] "Since the source last confirmed it";

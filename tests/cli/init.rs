@@ -344,6 +344,29 @@ fn values_are_sealed_at_once_and_shown_nowhere() {
     }
 }
 
+/// A port on loopback is every user's; a machine with systemd has more than one.
+#[test]
+fn a_machine_with_systemd_gets_a_socket_and_no_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let told = init(&["--directory", place, "--deploy", "systemd", "--defaults"], None).unwrap();
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let (text, socket) = (read("gateway.toml"), read("pigello-gateway.socket"));
+    assert!(text.contains("address = \"unix:/run/pigello-gateway/gateway.sock\""), "{text}");
+    assert!(text.contains("mode 0660") && text.contains("group pigello-callers"), "{text}");
+    for line in [
+        "ListenStream=/run/pigello-gateway/gateway.sock",
+        "SocketMode=0660",
+        "SocketGroup=pigello-callers",
+    ] {
+        assert!(socket.contains(line), "{line} in\n{socket}");
+    }
+    assert!(told.contains("groupadd -f --system pigello-callers && "), "{told}");
+    assert!(told.contains("usermod -aG pigello-callers USER"), "{told}");
+    let unit = read("pigello-gateway.service");
+    assert!(unit.lines().all(|line| !line.starts_with("PrivateUsers=")), "{unit}");
+}
+
 /// The unit that `init` writes and the one in `deploy` protect the machine alike.
 #[test]
 fn the_unit_is_as_hardened_as_the_one_in_deploy() {
@@ -361,7 +384,9 @@ fn the_unit_is_as_hardened_as_the_one_in_deploy() {
     let written = fs::read_to_string(place.join("pigello-gateway.service")).unwrap();
     let deployed =
         fs::read_to_string(crate::config::root().join("deploy/systemd/pigello-gateway.service"));
-    for line in deployed.unwrap().lines() {
+    let deployed = deployed.unwrap();
+    assert!(deployed.lines().all(|line| !line.starts_with("PrivateUsers=")), "{deployed}");
+    for line in deployed.lines() {
         let own = ["#", "Exec", "LoadCredential"].iter().any(|start| line.starts_with(start));
         assert!(own || written.contains(line), "{line:?} in src/cli/init/pigello-gateway.service");
     }

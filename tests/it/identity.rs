@@ -227,6 +227,7 @@ async fn a_certificate_names_its_caller_exactly() {
         (dns("portal.corp.evil.test"), 403),
         (vec![SanType::Rfc822Name("billing@corp".try_into().unwrap())], 403),
         (vec![SanType::IpAddress([127, 0, 0, 1].into())], 403),
+        (Vec::new(), 403),
     ] {
         let pair = office.authority.issue(names.clone(), false);
         assert_eq!(office.call(Some(&pair)).await, Some(status), "{names:?}");
@@ -240,6 +241,10 @@ async fn a_certificate_names_its_caller_exactly() {
         assert!(record["caller"].is_null() && record["outcome"] == "refused", "{record}");
         assert_eq!(record["error"], "caller_unidentified");
     }
+    // Without a name, the record tells it by serial number and subject.
+    let proof = records.last().unwrap()["caller_proof"].as_str().unwrap();
+    assert!(proof.starts_with("nameless certificate serial="), "{proof}");
+    assert!(proof.contains(" subject=CN="), "{proof}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

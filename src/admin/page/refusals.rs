@@ -146,6 +146,19 @@ fn unidentified(trouble: &Trouble) -> Markup {
         Some(Proof::Certificate { name }) => {
             (format!("a certificate for {name}"), format!("tls_names = [\"{name}\"]"))
         }
+        Some(Proof::UnmappedPeer { .. }) => {
+            return html! {
+                "The gateway's user namespace does not map the caller's user, so the kernel shows the same "
+                "id for many users, and none of them can be told from the others. Run the gateway without "
+                "that namespace (systemd: no " code { "PrivateUsers=yes" } ")."
+            };
+        }
+        Some(Proof::NamelessCertificate { certificate }) => {
+            return html! {
+                "The connection shows a certificate without a URI or DNS name (" (certificate)
+                "), and only such names identify a caller."
+            };
+        }
         Some(Proof::Listener) | None => {
             return html! {
                 "The connection shows nothing of the caller, and the listener "

@@ -79,6 +79,11 @@ pub(super) fn credentials(data: &PageData<'_>) -> Markup {
                 @if let Some(other) = &set.other_version {
                     (item("Kept beside it", html! { code { (other) } }))
                 }
+                @if let Some(refused) = &set.refused_version {
+                    (item("Refused", mark("bad", &format!(
+                        "Pigello refuses the new version {refused}; the one before it is in use"
+                    ))))
+                }
                 @if let Some(error) = &set.last_error {
                     (item("Last error", html! { span class="error" { (prose(error)) } }))
                 }

@@ -1,14 +1,13 @@
 //! The position of the export, in a file beside the audit log.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::directory::private;
+use crate::process::files;
 
 /// The last line that the collector took.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl Position {
     /// The position of the last process; the beginning of the log if there was none.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let file = directory.join("export.json");
-        let written = match fs::read(&file) {
+        let written = match files::read_own(&file) {
             Ok(text) => serde_json::from_slice(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => ExportedUpTo { seq: 0 },
             Err(error) => return Err(error),
@@ -42,11 +41,8 @@ impl Position {
     /// Replaces the file, so that a crash leaves the old position or the new one.
     pub(super) fn write(&mut self, seq: u64) -> io::Result<()> {
         self.written.seq = seq;
-        let new = self.file.with_extension("json.new");
-        let mut file = private().create(true).truncate(true).open(&new)?;
-        serde_json::to_writer(&mut file, &self.written)?;
-        file.write_all(b"\n")?;
-        file.sync_data()?;
-        fs::rename(new, &self.file)
+        let mut line = serde_json::to_vec(&self.written)?;
+        line.push(b'\n');
+        files::replace(&self.file, &line)
     }
 }

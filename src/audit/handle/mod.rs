@@ -15,7 +15,7 @@ use super::{
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
     export::{ExportError, ExportProgress, TrailExporter},
-    keys::{KeyError, OBJECT_KEY, ObjectKey, SIGNING_KEY, SigningKey},
+    keys::{KeyError, ObjectKey, SigningKey},
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
     record::{Intent, Record},
@@ -40,6 +40,19 @@ struct TrailInner {
     exporter: Mutex<Option<TrailExporter>>,
 }
 
+/// Checks the keys of a trail, as far as they are there.
+pub fn check_keys(settings: &Settings) -> Result<(), KeyError> {
+    let signing_key = settings.signing_key_path();
+    if signing_key.exists() {
+        SigningKey::read(&signing_key)?;
+    }
+    let object_key = settings.object_key_path();
+    if settings.object_ids == ObjectIds::Hashed && object_key.exists() {
+        ObjectKey::read(&object_key)?;
+    }
+    Ok(())
+}
+
 impl Trail {
     /// Opens the trail in the directory of the settings, or begins a new one.
     ///
@@ -47,16 +60,10 @@ impl Trail {
     /// minutes.
     pub fn open(settings: &Settings) -> Result<Self, TrailOpenError> {
         let directory = TrailDirectory::lock(&settings.directory)?;
-        let key_path = |named: &Option<PathBuf>, name| {
-            named.clone().unwrap_or_else(|| settings.directory.join(name))
-        };
-        let signing_key =
-            SigningKey::open(&key_path(&settings.signing_key, SIGNING_KEY), directory.path())?;
+        let signing_key = SigningKey::open(&settings.signing_key_path(), directory.path())?;
         let object_key = match settings.object_ids {
             ObjectIds::Plain => None,
-            ObjectIds::Hashed => {
-                Some(ObjectKey::open(&key_path(&settings.object_key, OBJECT_KEY))?)
-            }
+            ObjectIds::Hashed => Some(ObjectKey::open(&settings.object_key_path())?),
         };
         let recovered = recover(&directory)?;
         let last_seq = recovered.tip.seq;

@@ -13,7 +13,7 @@ use std::{
 use clap::Args;
 
 use super::{calls, error::AuditError, filter::CallFilter, location::TrailLocation};
-use crate::audit::CallLine;
+use crate::{audit::CallLine, process::users};
 
 /// Suggests a policy.
 #[derive(Debug, Args)]
@@ -41,6 +41,8 @@ struct CallerUsage {
 enum CallerKey {
     Named(String),
     Proof(String),
+    /// A user whom the gateway's user namespace does not map.
+    Unmapped,
     Unproven,
 }
 
@@ -63,13 +65,17 @@ pub(super) fn run(
 
 fn note(callers: &mut BTreeMap<CallerKey, CallerUsage>, call: &CallLine<'_>, operation: &str) {
     let proof = call.caller_proof.as_deref().unwrap_or_default();
-    let uid: Option<u32> =
+    let seen: Option<u32> =
         proof.strip_prefix("uid=").and_then(|rest| rest.split(' ').next()?.parse().ok());
+    // Older trails have the overflow id like any other.
+    let uid = seen.filter(|uid| !users::is_overflow(*uid));
+    let is_unmapped = proof.starts_with("unmapped ") || seen != uid;
     let certificate = proof.strip_prefix("certificate=");
     let key = match (call.caller.as_deref(), uid) {
         (Some(name), _) => CallerKey::Named(name.to_owned()),
         // Without the process id, which differs each time.
         (None, Some(uid)) => CallerKey::Proof(format!("uid {uid}")),
+        (None, None) if is_unmapped => CallerKey::Unmapped,
         (None, None) => {
             certificate.map_or(CallerKey::Unproven, |name| CallerKey::Proof(name.to_owned()))
         }
@@ -101,6 +107,16 @@ fn print(
             CallerKey::Proof(proof) => {
                 writeln!(out, "# This caller has no name. Its proof: {}", comment(proof))?;
                 name_for(proof)
+            }
+            CallerKey::Unmapped => {
+                let count: u64 = usage.allowed.values().chain(usage.refused.values()).sum();
+                writeln!(
+                    out,
+                    "# {count} calls came from users that the gateway's user namespace does not map. Their id\n\
+                     # stands for many users, so no entry can be for one of them. Run the gateway without that\n\
+                     # namespace (systemd: no PrivateUsers=yes), and they are told apart."
+                )?;
+                continue;
             }
             CallerKey::Unproven => {
                 let listeners: Vec<_> = usage.listeners.iter().map(|name| toml(name)).collect();

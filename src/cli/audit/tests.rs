@@ -240,6 +240,12 @@ fn a_suggested_policy_allows_what_was_called_and_no_more() {
     });
     trail.submit(Record { caller: None, caller_proof: peer(2002), ..call("tenant.get") });
     trail.submit(Record { caller: None, ..call("tenant.get") });
+    // The overflow id, also as an older trail has it, is nobody's.
+    let unmapped = crate::domain::Proof::UnmappedPeer { uid: 65534, gid: 65534, pid: Some(9) };
+    for caller_proof in [peer(65534), Some(unmapped)] {
+        trail.submit(Record { caller: None, caller_proof, ..call("tenant.delete") });
+    }
+    trail.submit(Record { caller_proof: peer(65534), ..call("tenant.list") });
     trail.submit(record(0, 403, None, "/unknown/"));
     trail.close().unwrap();
     let (_, out) = run(home.path(), &["suggest-policy"]);
@@ -252,6 +258,7 @@ fn a_suggested_policy_allows_what_was_called_and_no_more() {
             { "name": "anyone", "allow": ["tenant.get"] },
         ])
     );
+    assert!(!out.contains("65534") && out.contains("# 2 calls came from users that"), "{out}");
     assert!(out.contains("# \"tenant.delete\",") && out.contains("1 calls matched no operation"));
 }
 

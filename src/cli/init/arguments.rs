@@ -1,6 +1,6 @@
 //! The options of `init`. What is not given is asked for on a terminal, and has a default elsewhere.
 
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 use clap::ValueEnum;
 
@@ -34,8 +34,9 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN")]
     pub(super) allow: Vec<OperationPattern>,
     /// Where it calls: an address of this machine, or `unix:/path`
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = local)]
-    pub(super) listen: Address,
+    /// [default: 127.0.0.1:8080; with systemd <unix:/run/pigello-gateway/gateway.sock>]
+    #[arg(long, value_name = "ADDRESS", value_parser = local)]
+    pub(super) listen: Option<Address>,
     /// Where health, metrics and status are asked for: an address of this machine, or `unix:/path`
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901", value_parser = local)]
     pub(super) admin: Address,
@@ -139,6 +140,17 @@ pub(super) enum Deployment {
     Systemd,
     /// A sidecar of one application.
     Kubernetes,
+}
+
+impl Deployment {
+    /// Where the application calls. A machine with systemd has other users, who would reach a port on
+    /// loopback; a pod has none.
+    pub(super) fn usual_address(self) -> Address {
+        match self {
+            Self::None | Self::Kubernetes => Address::Tcp((Ipv4Addr::LOCALHOST, 8080).into()),
+            Self::Systemd => Address::Unix("/run/pigello-gateway/gateway.sock".into()),
+        }
+    }
 }
 
 /// How the gateway logs in to the vault.

@@ -32,6 +32,11 @@ pub(super) fn text(plan: &Plan) -> String {
 fn listener(plan: &Plan) -> String {
     let reach = match &plan.listen {
         Address::Tcp(_) => "every process of this machine (or pod) can",
+        Address::Unix(_) if plan.deployment == Deployment::Systemd => {
+            "root and the members of the group pigello-callers can, because the socket\n\
+             # has mode 0660 and that group (pigello-gateway.socket). `unix_uids = [1001]` in [[callers]],\n\
+             # in place of `caller` here, lets in single users of the group and tells them apart"
+        }
         Address::Unix(_) => {
             "whoever may open the socket can; \"unix_uids\" below could tell them apart"
         }

@@ -144,7 +144,8 @@ fn socket(plan: &Plan) -> String {
         Address::Tcp(address) => (address.to_string(), ""),
         Address::Unix(path) => (
             path.display().to_string(),
-            "# Members of this group may connect.\n\
+            "# Only root and the members of this group may connect:\n\
+             #   groupadd --system pigello-callers && usermod -aG pigello-callers USER\n\
              SocketUser=root\nSocketGroup=pigello-callers\nSocketMode=0660\nDirectoryMode=0755\n",
         ),
     };

@@ -25,6 +25,7 @@ use self::{
     plan::Plan,
 };
 use super::Failure;
+use crate::domain::Address;
 
 /// Asks for missing answers, writes the files, and prints the next commands.
 pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
@@ -119,6 +120,10 @@ fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failu
         }
         Deployment::Systemd => {
             let units = [deployment::SERVICE, deployment::SOCKET].map(|unit| place.path(unit));
+            let group = match plan.listen {
+                Address::Unix(_) => "groupadd -f --system pigello-callers && ",
+                Address::Tcp(_) => "",
+            };
             let own = if plan.keeps_a_store() {
                 format!(
                     "useradd --system pigello-gateway && chown -R pigello-gateway: {} && ",
@@ -129,7 +134,7 @@ fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failu
             };
             command(
                 format!(
-                    "{own}cp {} /etc/systemd/system/ && systemctl enable --now {} {}",
+                    "{group}{own}cp {} /etc/systemd/system/ && systemctl enable --now {} {}",
                     units.join(" "),
                     deployment::SOCKET,
                     deployment::SERVICE
@@ -153,12 +158,20 @@ fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failu
     if let Some(note) = deployment::out_of_reach(plan) {
         writeln!(person.out, "\nnote: {note}")?;
     }
-    if let Some(address) = plan.tcp() {
-        writeln!(
+    let upstream = &plan.upstream;
+    match &plan.listen {
+        Address::Tcp(address) => writeln!(
             person.out,
-            "\nThen calls go to http://{address} instead of {}, without the X-PIGELLO-* headers.",
-            plan.upstream
-        )?;
+            "\nThen calls go to http://{address} instead of {upstream}, without the X-PIGELLO-* headers."
+        )?,
+        Address::Unix(path) if plan.deployment == Deployment::Systemd => writeln!(
+            person.out,
+            "\nThen calls go to the socket {} instead of {upstream}, without the X-PIGELLO-* headers. \
+             The application's user has to be in the group pigello-callers (`usermod -aG pigello-callers \
+             USER`); no other user reaches it.",
+            path.display()
+        )?,
+        Address::Unix(_) => {}
     }
     Ok(())
 }

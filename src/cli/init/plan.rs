@@ -1,6 +1,6 @@
 //! The plan: all answers, before anything is written.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use pigello_mock::MADE_UP_VALUES;
 
@@ -108,7 +108,7 @@ impl Plan {
             deployment,
             caller,
             allow,
-            listen: args.listen.clone(),
+            listen: args.listen.clone().unwrap_or_else(|| deployment.usual_address()),
             admin: args.admin.clone(),
             vault,
             values,
@@ -129,14 +129,6 @@ impl Plan {
     /// Whether the deployment provides the directory of the seven files.
     pub(super) fn mounts(&self) -> bool {
         self.deployment == Deployment::Kubernetes
-    }
-
-    /// The listener's address, if it is TCP.
-    pub(super) fn tcp(&self) -> Option<SocketAddr> {
-        match &self.listen {
-            Address::Tcp(address) => Some(*address),
-            Address::Unix(_) => None,
-        }
     }
 }
 
@@ -182,7 +174,7 @@ fn consistent(args: &Args, source: Source, deployment: Deployment) -> Result<(),
         )
         .hint("use --secret-from vault, or directory with a Secret of Kubernetes"));
     }
-    if deployment == Deployment::Kubernetes && matches!(args.listen, Address::Unix(_)) {
+    if deployment == Deployment::Kubernetes && matches!(args.listen, Some(Address::Unix(_))) {
         return Err(Failure::usage(
             "a sidecar listens on the pod's loopback, not on a Unix socket",
         )

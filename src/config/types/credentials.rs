@@ -52,7 +52,8 @@ pub struct Credentials {
     /// With `source = "sealed"`: the encrypted store, made by `credentials init`.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub file: Option<PathBuf>,
-    /// With `source = "sealed"`: the key that opens the store, a file that nobody else can read.
+    /// With `source = "sealed"`: the key that opens the store, a file that nobody else can read. With
+    /// `keep`: the key of that file, made if it is not there.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub key_file: Option<PathBuf>,
     /// With `source = "vault"`: where the key-value engine is mounted. Default: `secret`.
@@ -60,6 +61,11 @@ pub struct Credentials {
     /// With `source = "vault"`: the version of the key-value engine, 1 or 2. Default: 2.
     #[schemars(range(min = 1, max = 2))]
     pub kv_version: Option<u8>,
+    /// With `source = "vault"` or `"directory"`: a file that keeps the last set, encrypted with the key in
+    /// `key_file`, for a restart while the source cannot be read. The set is used for up to `max_stale`
+    /// from when its source last confirmed it. Without it, nothing is kept.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub keep: Option<PathBuf>,
     /// How often the source is read again.
     pub refresh: Span,
     /// How long a set may be used after its source was last read. Without it, there is no limit.
@@ -89,6 +95,7 @@ impl Default for Credentials {
             prefix: None,
             file: None,
             key_file: None,
+            keep: None,
             mount: None,
             kv_version: None,
             refresh: Span(RefreshSettings::INTERVAL),
@@ -145,8 +152,9 @@ impl SourceKind {
 
 /// The vault.
 ///
-/// Absent keys are taken from `VAULT_ADDR`, `VAULT_CACERT` and `VAULT_NAMESPACE`, or from the same
-/// names with `BAO_`.
+/// Absent keys are taken from `VAULT_ADDR`, `VAULT_CACERT`, `VAULT_CLIENT_CERT`, `VAULT_CLIENT_KEY` and
+/// `VAULT_NAMESPACE`, or from the same names with `BAO_`. `check` names the other variables of the vault's
+/// tools that are set and not used.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vault {
@@ -194,6 +202,9 @@ pub struct VaultLogin {
     pub method: Option<VaultMethod>,
     /// Where the auth method is mounted. Default: the method's name.
     pub mount: Option<String>,
+    /// The namespace of the login, if it is not that of the secret; `""` for the root namespace. Default:
+    /// `vault.namespace`.
+    pub namespace: Option<String>,
     /// With `method = "token"`: the file with the token. It is read again when it changes.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub token_file: Option<PathBuf>,

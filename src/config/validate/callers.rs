@@ -15,6 +15,7 @@ use crate::{
     domain::{
         Address, CallerLimits, CallerRule, Catalog, CatalogError, Operation, OperationPattern, Rate,
     },
+    process::users,
     proxy::stages::authorize::{Access, Mode},
 };
 
@@ -67,6 +68,8 @@ impl Checker<'_> {
         entries
             .map(|(at, caller)| {
                 self.claims_of_others(at, caller);
+                self.real_users(at, caller);
+                self.visible_users(at, caller);
                 self.exact_names(at, caller);
                 self.can_be_known(at, caller);
                 self.patterns(&key(at).key("allow"), &caller.allow, catalog);
@@ -149,6 +152,33 @@ impl Checker<'_> {
                     "a certificate name stands for one caller",
                 );
             }
+        }
+    }
+
+    /// The overflow id stands for every user that a user namespace does not map.
+    fn real_users(&mut self, at: usize, caller: &CallerEntry) {
+        for uid in caller.unix_uids.iter().filter(|uid| users::is_overflow(**uid)) {
+            self.problem(
+                &key(at).key("unix_uids"),
+                format!(
+                    "user id {uid} is the kernel's overflow id: in a user namespace every user that is \
+                     not mapped has it, so it proves nobody"
+                ),
+                "run the application as a user of its own, and the gateway where that user is seen \
+                 (systemd: no PrivateUsers=yes)",
+            );
+        }
+    }
+
+    /// An id that is not mapped here is seen as the overflow id.
+    fn visible_users(&mut self, at: usize, caller: &CallerEntry) {
+        let hidden = |uid: &&u32| !users::is_mapped(**uid) && !users::is_overflow(**uid);
+        for uid in caller.unix_uids.iter().filter(hidden) {
+            self.warning(
+                &key(at).key("unix_uids"),
+                format!("the user namespace of this process does not map the user id {uid}, so it is never seen"),
+                "run the gateway where that user is seen (systemd: no PrivateUsers=yes)",
+            );
         }
     }
 

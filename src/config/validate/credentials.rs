@@ -10,7 +10,9 @@ use crate::{
         read::PREFIX,
         types::{Credentials, SourceKind},
     },
-    credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, ValueName, VaultAuth},
+    credentials::{
+        Identifiers, Keep, RefreshSettings, Settings, SourceSettings, ValueName, VaultAuth,
+    },
     domain::CredentialsName,
 };
 
@@ -43,10 +45,13 @@ impl Checker<'_> {
         }
         let kind = set.source?;
         self.foreign_keys(key, kind, set);
+        let source = self.source(key, kind, set, auth)?;
+        self.variables(&key.key("source"), &source);
         Some(Settings {
             name: name.clone(),
             fixed: identifiers(set),
-            source: self.source(key, kind, set, auth)?,
+            source,
+            keep: self.keep(key, kind, set),
             refresh: RefreshSettings {
                 interval: *set.refresh,
                 max_stale: set.max_stale.map(Into::into),
@@ -56,6 +61,37 @@ impl Checker<'_> {
                 ..RefreshSettings::default()
             },
         })
+    }
+
+    /// What the configuration leaves to variables. One that is absent here may be set where the gateway
+    /// runs, but without it `serve` does not start.
+    fn variables(&mut self, key: &KeyPath, source: &SourceSettings) {
+        match source.check() {
+            Ok(()) => {}
+            Err(error) if error.is_absent() => {
+                let hint = "`serve` does not start without it";
+                self.warning(key, error.to_string(), hint);
+            }
+            Err(error) => self.problem(key, error.to_string(), "correct or unset the variable"),
+        }
+    }
+
+    /// Where the last set is kept, if the keys say so. What is wrong with them is reported.
+    fn keep(&mut self, key: &KeyPath, kind: SourceKind, set: &Credentials) -> Option<Keep> {
+        let file = set.keep.as_ref()?;
+        if !matches!(kind, SourceKind::Vault | SourceKind::Directory) {
+            // It has been reported.
+            return None;
+        }
+        if set.max_stale.is_none() {
+            self.problem(
+                &key.key("keep"),
+                "is of no use without `max_stale`, which says how old the kept set may be",
+                "add `max_stale = \"24h\"`",
+            );
+        }
+        let key_file = self.needed(key, "key_file", "keep", set.key_file.as_ref())?;
+        Some(Keep { file: file.clone(), key_file: key_file.clone() })
     }
 
     fn source(
@@ -115,11 +151,14 @@ impl Checker<'_> {
     /// A key of another source means that the wrong source is chosen, or that an old key is left.
     fn foreign_keys(&mut self, key: &KeyPath, kind: SourceKind, set: &Credentials) {
         use SourceKind::{Directory, Environment, Sealed, Vault};
-        let keys: [(&str, bool, &[SourceKind]); 6] = [
+        // `keep` has a key as well.
+        let sealed_key = set.key_file.is_some() && set.keep.is_none();
+        let keys: [(&str, bool, &[SourceKind]); 7] = [
             ("path", set.path.is_some(), &[Directory, Vault]),
             ("prefix", set.prefix.is_some(), &[Environment]),
             ("file", set.file.is_some(), &[Sealed]),
-            ("key_file", set.key_file.is_some(), &[Sealed]),
+            ("key_file", sealed_key, &[Sealed]),
+            ("keep", set.keep.is_some(), &[Directory, Vault]),
             ("mount", set.mount.is_some(), &[Vault]),
             ("kv_version", set.kv_version.is_some(), &[Vault]),
         ];

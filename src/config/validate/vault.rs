@@ -7,13 +7,17 @@ use crate::{
         problem::listed,
         types::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod},
     },
-    credentials::{ClientCertificate, KvVersion, TokenSource, VaultAuth, VaultSettings},
+    credentials::{
+        ClientCertificate, KvVersion, TokenSource, UnusedVariable, VaultAuth, VaultSettings,
+        unused_vault_variables,
+    },
 };
 
 impl Checker<'_> {
     /// Checks the section, and returns the login.
     pub(super) fn vault(&mut self) -> Option<VaultAuth> {
         let config = self.config;
+        self.unused_variables();
         let vault = config.vault.as_ref()?;
         let table = KeyPath::root().key("vault");
         if !config.credentials.values().any(|set| set.source == Some(SourceKind::Vault)) {
@@ -63,11 +67,24 @@ impl Checker<'_> {
             client_certificate: certificate
                 .map(|(certificate, private_key)| ClientCertificate { certificate, private_key }),
             namespace: vault.namespace,
+            login_namespace: vault.auth.and_then(|auth| auth.namespace),
             auth: auth.cloned(),
             mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
             path: path.trim_matches('/').to_owned(),
             kv_version: if set.kv_version? == 1 { KvVersion::V1 } else { KvVersion::V2 },
         })
+    }
+
+    /// Variables that people set for the vault's own tools, in the belief that they count here.
+    fn unused_variables(&mut self) {
+        let mut sets = self.config.credentials.values();
+        if !sets.any(|set| set.source == Some(SourceKind::Vault)) {
+            return;
+        }
+        for UnusedVariable { name, instead } in unused_vault_variables() {
+            let key = KeyPath::root().key("vault");
+            self.warning(&key, format!("the variable {name} is set and not used"), instead);
+        }
     }
 
     fn vault_auth(&mut self, key: &KeyPath, auth: &VaultLogin, vault: &Vault) -> Option<VaultAuth> {

@@ -9,7 +9,7 @@ use crate::{
     credentials::{
         rotation::RefreshOutcome,
         set::CredentialSet,
-        sources::{LoadError, RefreshReason},
+        sources::{LoadError, RefreshReason, SourceFailure},
     },
     error::Chain,
 };
@@ -34,8 +34,18 @@ impl ManagerShared {
         }
         last.number = self.reads_begun.fetch_add(1, Ordering::SeqCst) + 1;
         let result = match self.source.read(&self.settings, reason).await {
-            Ok(set) => Ok(self.loaded(set)),
-            Err(error) => Err(self.failed(error)),
+            Ok(set) => {
+                let outcome = self.loaded(set);
+                self.keep().await;
+                Ok(outcome)
+            }
+            Err(error) => {
+                match error.meaning() {
+                    SourceFailure::Unavailable => self.restore().await,
+                    SourceFailure::Withdrawn => self.forget().await,
+                }
+                Err(self.failed(error))
+            }
         };
         last.result = Some((reason, result.clone()));
         result

@@ -7,6 +7,7 @@
 //!
 //! [`rotation`]: super::rotation
 
+mod keep;
 mod load;
 mod refresh;
 mod shared;
@@ -187,11 +188,16 @@ impl CredentialManager {
             state: record.rotation.state(),
             version: used.as_ref().map(|lease| lease.version().to_string()),
             other_version: other.map(|lease| lease.version().to_string()),
+            refused_version: record
+                .rotation
+                .refused_version()
+                .map(|(refused, _)| refused.to_string()),
             generation: used.as_ref().map(|lease| lease.generation()),
             loaded_at: record.loaded_at.map(|moment| moment.date),
             age_seconds: seconds(record.loaded_at),
             confirmed_at: record.confirmed_at.map(|moment| moment.date),
             unconfirmed_seconds: seconds(record.confirmed_at),
+            kept_at: record.kept.as_ref().map(|copy| copy.at.date),
             accepted_at,
             unaccepted_seconds: accepted_at.map(|date| {
                 u64::try_from(Timestamp::now().duration_since(date).as_secs()).unwrap_or_default()

@@ -20,12 +20,13 @@ use super::{unavailable::Unavailable, view::RequestView};
 use crate::credentials::{
     rotation::{AfterRefusal, Lease, RefreshOutcome, RotationState, UnavailableReason},
     settings::Settings,
-    sources::{CredentialSource, LoadError, RefreshReason},
+    sources::{CredentialSource, KeptFile, LoadError, RefreshReason},
 };
 
 pub(super) struct ManagerShared {
     pub(super) settings: Settings,
     pub(super) source: CredentialSource,
+    pub(super) kept_file: Option<Arc<KeptFile>>,
     start: Instant,
     view: ArcSwap<RequestView>,
     /// The number in `generation`. It needs no lock, because every cache hit reads it.
@@ -49,8 +50,19 @@ pub(super) struct SetRecord {
     pub(super) confirmed_at: Option<Timepoint>,
     pub(super) failures: u64,
     pub(super) last_error: Option<LastFailure>,
+    /// The last copy that was written to `keep`.
+    pub(super) kept: Option<KeptCopy>,
+    /// The last write to `keep` failed.
+    pub(super) keep_fails: bool,
     /// The last refresh on a 401 ended without an answer of the source, which has not answered since.
     pub(super) refresh_unanswered: bool,
+}
+
+/// A copy in `keep`.
+pub(super) struct KeptCopy {
+    pub(super) at: Timepoint,
+    /// The generations in it.
+    pub(super) generations: Vec<u64>,
 }
 
 pub(super) struct LastFailure {
@@ -101,10 +113,13 @@ impl ManagerShared {
             confirmed_at: None,
             failures: 0,
             last_error: None,
+            kept: None,
+            keep_fails: false,
             refresh_unanswered: false,
         };
         Self {
             source: CredentialSource::new(&settings),
+            kept_file: KeptFile::of(&settings).map(Arc::new),
             start,
             view: ArcSwap::from_pointee(view(&settings, &record, start)),
             in_use: AtomicU64::new(0),
@@ -137,7 +152,18 @@ impl ManagerShared {
     }
 
     pub(super) fn refused(&self, generation: u64) -> AfterRefusal {
-        self.change(|rotation, now| rotation.refused(generation, now))
+        self.change(|rotation, now| {
+            let was_refused = rotation.refused_version().is_some();
+            let next = rotation.refused(generation, now);
+            if let Some((refused, used)) = rotation.refused_version().filter(|_| !was_refused) {
+                tracing::warn!(
+                    credentials = %self.settings.name, %refused, %used,
+                    "Pigello refuses the new version of the credential set (401); the version before it \
+                     stays in use"
+                );
+            }
+            next
+        })
     }
 
     pub(super) fn refresh_found_nothing(&self) {

@@ -18,6 +18,8 @@ pub struct SetStatus {
     pub version: Option<String>,
     /// The version that is kept beside it: the one before, or a newer one that Pigello still refuses.
     pub other_version: Option<String>,
+    /// The new version that Pigello refuses, while the one before it stays in use.
+    pub refused_version: Option<String>,
     /// The generation in use.
     pub generation: Option<u64>,
     /// When the version in use was first read.
@@ -28,6 +30,8 @@ pub struct SetStatus {
     pub confirmed_at: Option<Timestamp>,
     /// Seconds since then.
     pub unconfirmed_seconds: Option<u64>,
+    /// When the set was last written to `keep`.
+    pub kept_at: Option<Timestamp>,
     /// When Pigello last accepted the version in use.
     pub accepted_at: Option<Timestamp>,
     /// Seconds since then.

@@ -13,14 +13,18 @@
 //! Time is an argument, and nothing here waits, locks or does I/O.
 
 mod lease;
+mod outcome;
 mod state;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-pub(super) use self::state::UnavailableReason;
-pub use self::{lease::Lease, state::SetState};
+pub use self::{lease::Lease, outcome::RefreshOutcome, state::SetState};
+pub(super) use self::{
+    outcome::{AfterRefusal, Selection},
+    state::UnavailableReason,
+};
 use super::{
     set::{CredentialSet, SetVersion},
     settings::RefreshSettings,
@@ -81,53 +85,6 @@ struct Rejection {
     closed: bool,
 }
 
-/// The effect of a read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefreshOutcome {
-    /// None: the source has the version that is held.
-    Unchanged {
-        /// That version.
-        version: SetVersion,
-    },
-    /// Another version is current now.
-    Replaced {
-        /// The version before, if there was one.
-        from: Option<SetVersion>,
-        /// The new version.
-        to: SetVersion,
-    },
-}
-
-/// The version for a request.
-#[derive(Clone, Debug)]
-pub(super) enum Selection {
-    /// This version.
-    Use {
-        lease: Arc<Lease>,
-        /// To try now and then, with a call that can be repeated with `lease`.
-        trial: Option<Arc<Lease>>,
-        /// Whether another accepted answer would change nothing.
-        settled: bool,
-    },
-    /// Nothing.
-    Nothing {
-        reason: UnavailableReason,
-        /// To try now and then, because Pigello may accept it by now.
-        trial: Option<Arc<Lease>>,
-    },
-}
-
-/// What to do with a call that Pigello answered with 401.
-#[derive(Clone, Debug)]
-pub(super) enum AfterRefusal {
-    /// Repeat it with this version.
-    Try(Arc<Lease>),
-    /// Read the source for a newer version.
-    Refresh,
-    /// Give up: every version is refused, and the source was read a moment ago.
-    GiveUp,
-}
-
 impl RotationState {
     pub(super) fn new(limits: RefreshSettings) -> Self {
         Self { limits, held: None, reason: UnavailableReason::NotYet, rotations: 0, rejections: 0 }
@@ -157,6 +114,14 @@ impl RotationState {
             self.held = Some(HeldVersions::new(HeldVersion::new(set), Some(previous), now));
         }
         RefreshOutcome::Replaced { from, to: version }
+    }
+
+    /// Sets of an earlier process, the oldest first, and when their source confirmed the newest.
+    pub(super) fn restored(&mut self, sets: Vec<CredentialSet>, confirmed: Instant) {
+        for set in sets {
+            self.loaded(set, confirmed);
+        }
+        self.rotations = 0;
     }
 
     /// The source could not be read.
@@ -339,6 +304,12 @@ impl RotationState {
     /// Whether the source should be read again soon, though the last read succeeded.
     pub(super) fn needs_new_version(&self) -> bool {
         self.held.as_ref().is_none_or(|held| held.rejection.is_some())
+    }
+
+    /// The new version that Pigello refuses, and the one before it, which is used meanwhile.
+    pub(super) fn refused_version(&self) -> Option<(&SetVersion, &SetVersion)> {
+        let held = self.held.as_ref().filter(|held| held.prefers_previous)?;
+        Some((held.current.lease.version(), held.previous.as_ref()?.lease.version()))
     }
 
     /// The current version and the previous one.

@@ -5,6 +5,7 @@ mod vault;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use self::variables::{UnusedVariable, unused_vault_variables};
 pub use self::vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
 use super::set::Identifiers;
 use crate::domain::CredentialsName;
@@ -20,6 +21,17 @@ pub struct Settings {
     pub fixed: Identifiers,
     /// When the source is read, and how long a set stays in use.
     pub refresh: RefreshSettings,
+    /// Where the last set is kept for a restart while the source is away; needs `max_stale`.
+    pub keep: Option<Keep>,
+}
+
+/// A sealed copy of the last set that a source gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The copy, an age file.
+    pub file: PathBuf,
+    /// Its key, which is made if it is not there.
+    pub key_file: PathBuf,
 }
 
 /// The source of values.
@@ -53,6 +65,17 @@ impl SourceSettings {
         match self {
             Self::Vault(vault) => vault.check(),
             Self::Directory { .. } | Self::Environment { .. } | Self::Sealed { .. } => Ok(()),
+        }
+    }
+
+    /// Names the source and where in it the set lies, without a secret.
+    pub(super) fn identity(&self) -> String {
+        match self {
+            Self::Vault(vault) => vault.identity(),
+            Self::Directory { path } | Self::Sealed { file: path, .. } => {
+                format!("{} {}", self.kind(), path.display())
+            }
+            Self::Environment { prefix } => format!("{} {prefix}", self.kind()),
         }
     }
 

@@ -16,6 +16,8 @@ pub struct VaultSettings {
     pub client_certificate: Option<ClientCertificate>,
     /// The namespace, sent as `X-Vault-Namespace`.
     pub namespace: Option<String>,
+    /// The namespace of the login, if it is another one; empty for the root namespace.
+    pub login_namespace: Option<String>,
     /// How to log in.
     pub auth: Option<VaultAuth>,
     /// Where the key-value engine is mounted: `secret`.
@@ -35,10 +37,21 @@ impl VaultSettings {
         Ok(())
     }
 
+    /// Names the secret and its vault.
+    pub(super) fn identity(&self) -> String {
+        let address = self.address().map_or_else(|_| String::new(), |address| address.to_string());
+        let namespace = self.namespace().unwrap_or_default();
+        let Self { mount, path, kv_version, .. } = self;
+        format!("vault {address} {namespace} {mount} {path} {kv_version}")
+    }
+
     pub(in crate::credentials) fn address(&self) -> Result<Origin, IncompleteVault> {
         match (&self.address, VaultVariables::read().address) {
             (Some(address), _) => Ok(address.clone()),
-            (None, Some(text)) => text.parse().map_err(|_| IncompleteVault::VariableAddress),
+            (None, Some((name, text))) => match text.parse() {
+                Ok(address) => Ok(address),
+                Err(_) => Err(IncompleteVault::address(name, &text)),
+            },
             (None, None) => Err(IncompleteVault::NoAddress),
         }
     }
@@ -60,6 +73,16 @@ impl VaultSettings {
     pub(in crate::credentials) fn namespace(&self) -> Option<String> {
         self.namespace.clone().or_else(|| VaultVariables::read().namespace)
     }
+
+    /// The namespace of the login and of its token.
+    pub(in crate::credentials) fn login_namespace(&self) -> Option<String> {
+        let own = self.login_namespace.clone();
+        own.or_else(|| self.namespace()).filter(|namespace| !namespace.is_empty())
+    }
+
+    pub(in crate::credentials) fn client_certificate(&self) -> Option<ClientCertificate> {
+        self.client_certificate.clone().or_else(|| VaultVariables::read().client_certificate)
+    }
 }
 
 /// Neither the configuration nor a variable gives what a vault needs.
@@ -68,12 +91,55 @@ pub enum IncompleteVault {
     /// There is no address.
     #[error("no vault is named: set `vault.address`, or the variable VAULT_ADDR or BAO_ADDR")]
     NoAddress,
+    /// The variable's address leads to a Unix socket.
+    #[error(
+        "the variable {name} names a Unix socket, and the gateway reaches a vault over TCP: set `vault.address` \
+         to its URL"
+    )]
+    VariableSocket {
+        /// The variable.
+        name: &'static str,
+    },
+    /// The variable's address has a path.
+    #[error(
+        "the variable {name} has a path behind the host, and the vault's API is expected at `/v1/`: set \
+         `vault.address` to scheme, host and port of the vault itself"
+    )]
+    VariablePath {
+        /// The variable.
+        name: &'static str,
+    },
     /// The variable's address is not one.
-    #[error("the variable BAO_ADDR or VAULT_ADDR is not a URL with scheme and host")]
-    VariableAddress,
+    #[error(
+        "the variable {name} is not scheme, host and port, like `https://vault.internal:8200`: correct it, or \
+         set `vault.address`"
+    )]
+    VariableAddress {
+        /// The variable.
+        name: &'static str,
+    },
     /// There is no login.
     #[error("no login to the vault: set `vault.auth`, or the variable VAULT_TOKEN or BAO_TOKEN")]
     NoLogin,
+}
+
+impl IncompleteVault {
+    /// Whether something is not set, rather than wrong.
+    pub fn is_absent(self) -> bool {
+        matches!(self, Self::NoAddress | Self::NoLogin)
+    }
+
+    /// Says what is wrong with an address.
+    fn address(name: &'static str, text: &str) -> Self {
+        let host_and_path = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/'));
+        if text.starts_with("unix:") {
+            Self::VariableSocket { name }
+        } else if host_and_path.is_some_and(|rest| rest.contains('/')) {
+            Self::VariablePath { name }
+        } else {
+            Self::VariableAddress { name }
+        }
+    }
 }
 
 /// A key-value engine.
@@ -164,4 +230,23 @@ pub enum TokenSource {
     File(PathBuf),
     /// `VAULT_TOKEN` or `BAO_TOKEN` of this process.
     Environment,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_an_address_is_told() {
+        for (text, said) in [
+            ("http://127.0.0.1:8200/vault", "VAULT_ADDR has a path behind the host"),
+            ("http://127.0.0.1:8200/vault/", "VAULT_ADDR has a path behind the host"),
+            ("unix:///run/vault.sock", "VAULT_ADDR names a Unix socket"),
+            ("127.0.0.1:8200", "VAULT_ADDR is not scheme, host and port"),
+        ] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+            let error = IncompleteVault::address("VAULT_ADDR", text);
+            assert!(error.to_string().contains(said) && !error.is_absent(), "{error}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod directory;
 mod environment;
+mod kept;
 mod reason;
 pub mod sealed;
 mod vault;
@@ -16,7 +17,6 @@ use tokio::{
     time::{self, Instant},
 };
 
-pub use self::{directory::DirectoryError, environment::EnvironmentError, vault::VaultError};
 use self::{
     directory::DirectorySource,
     environment::EnvironmentSource,
@@ -25,12 +25,19 @@ use self::{
     watch::WatchTarget,
     write_tracker::WriteTracker,
 };
+pub use self::{
+    directory::{DirectoryError, expanded},
+    environment::EnvironmentError,
+    kept::KeptError,
+    vault::VaultError,
+};
 pub(super) use self::{
+    kept::{KeptFile, KeptSets},
     reason::{RefreshReason, SourceFailure},
     watch::{ChangeSignal, FolderWatch},
 };
 use super::{
-    set::CredentialSet,
+    set::{CredentialSet, SetVersion},
     settings::{Settings, SourceSettings},
 };
 use crate::domain::{CredentialsName, Span};
@@ -115,6 +122,13 @@ impl CredentialSource {
                 Some(WatchTarget::file(source.store().file(), WriteTracker::default()))
             }
             AnySource::Environment(_) | AnySource::Vault(_) => None,
+        }
+    }
+
+    /// A set of that version was in use before this process began.
+    pub(super) async fn remember(&self, version: &SetVersion) {
+        if let AnySource::Vault(source) = &self.source {
+            source.remember(version).await;
         }
     }
 

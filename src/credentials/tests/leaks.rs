@@ -49,6 +49,7 @@ async fn no_failure_of_a_source_shows_a_value() {
         name: CredentialsName::new("production"),
         source: SourceSettings::Directory { path: root.path().to_owned() },
         fixed,
+        keep: None,
         refresh: RefreshSettings { quiet: Duration::from_millis(5), ..RefreshSettings::default() },
     });
     let write = |text: &str| {

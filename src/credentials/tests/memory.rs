@@ -94,6 +94,7 @@ fn child() {
             name: CredentialsName::new("production"),
             source: kind.settings(&root),
             fixed: Identifiers::new(),
+            keep: None,
             refresh: RefreshSettings {
                 quiet: Duration::from_millis(10),
                 overlap: Duration::ZERO,

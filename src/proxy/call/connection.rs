@@ -16,7 +16,7 @@ use crate::domain::Caller;
 /// One connection of a caller.
 pub struct Connection {
     peer: Peer,
-    tls_names: Vec<Arc<str>>,
+    certificate: PeerCertificate,
     /// `None` if nobody counts it.
     standing: Option<Standing>,
     /// The caller, and the number of the rules that identified it. The calls of a connection run on one
@@ -26,21 +26,36 @@ pub struct Connection {
     closing: AtomicBool,
 }
 
+/// What the verified certificate of a connection says; nothing without one.
+#[derive(Debug, Default)]
+pub struct PeerCertificate {
+    /// Its URI and DNS names, which can identify a caller.
+    pub names: Vec<Arc<str>>,
+    /// Its serial number and subject, for the record.
+    pub described: Option<Arc<str>>,
+}
+
+impl From<Vec<Arc<str>>> for PeerCertificate {
+    fn from(names: Vec<Arc<str>>) -> Self {
+        Self { names, described: None }
+    }
+}
+
 impl Connection {
-    /// A connection of that peer, with the URI and DNS names of its verified certificate.
-    pub fn new(peer: Peer, tls_names: Vec<Arc<str>>) -> Arc<Self> {
-        Self::with_standing(peer, tls_names, None)
+    /// A connection of that peer, with its verified certificate.
+    pub fn new(peer: Peer, certificate: impl Into<PeerCertificate>) -> Arc<Self> {
+        Self::with_standing(peer, certificate, None)
     }
 
     /// The same, for a connection that a listener counts.
     pub(in crate::proxy) fn with_standing(
         peer: Peer,
-        tls_names: Vec<Arc<str>>,
+        certificate: impl Into<PeerCertificate>,
         standing: Option<Standing>,
     ) -> Arc<Self> {
         Arc::new(Self {
             peer,
-            tls_names,
+            certificate: certificate.into(),
             standing,
             caller: Mutex::default(),
             used: AtomicBool::new(false),
@@ -55,7 +70,12 @@ impl Connection {
 
     /// The names in the peer's verified certificate; empty without one.
     pub fn tls_names(&self) -> &[Arc<str>] {
-        &self.tls_names
+        &self.certificate.names
+    }
+
+    /// The serial number and the subject of the peer's verified certificate. They prove nobody.
+    pub fn certificate(&self) -> Option<&Arc<str>> {
+        self.certificate.described.as_ref()
     }
 
     /// The caller. It is identified once a connection, and again after a reload of the rules.

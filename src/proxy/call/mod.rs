@@ -12,7 +12,7 @@ mod states;
 mod target_error;
 
 pub use self::{
-    connection::Connection,
+    connection::{Connection, PeerCertificate},
     connection_limits::{ConnectionLimiter, ConnectionLimits, ConnectionPermit, Standing},
     context::{CallContext, CallFacts},
     interim::{Interim, InterimQueue},

@@ -79,8 +79,8 @@ impl<P: Path> Server<P> {
             () = self.drain.cut.cancelled() => return,
         };
         match accepted {
-            Ok(Ok(AcceptedTls { stream, admission, names, protocol })) => {
-                let connection = Connection::with_standing(peer, names, Some(standing));
+            Ok(Ok(AcceptedTls { stream, admission, certificate, protocol })) => {
+                let connection = Connection::with_standing(peer, certificate, Some(standing));
                 let ends = async {
                     tokio::select! {
                         () = Cancelled::new(&self.drain.stop) => {}

@@ -2,12 +2,13 @@
 //!
 //! The connection proves the caller: a listener can be bound to one, the peer of a Unix socket has a
 //! user id, the owner of a client certificate has a name in it. No header field counts. A peer that
-//! the configuration does not name is [`Caller::Unidentified`], and the policy decides about it.
+//! the configuration does not name is [`Caller::Unidentified`], and the policy decides about it. So is
+//! a peer with the kernel's overflow id, which stands for many users, whatever the configuration says.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Once,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,6 +17,7 @@ use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
     domain::{Caller, CallerRule, LabelValue, Proof},
     error::Error,
+    process::users,
     proxy::call::{Connection, Identified, Peer, Received},
 };
 
@@ -74,6 +76,10 @@ impl Schemes {
             };
         }
         let proof = match connection.peer() {
+            Peer::Unix { uid, gid, pid } if users::is_overflow(uid) => {
+                warn_of_unmapped_peers(uid);
+                Proof::UnmappedPeer { uid, gid, pid }
+            }
             Peer::Unix { uid, gid, pid } => {
                 let proof = Proof::UnixPeer { uid, gid, pid };
                 match self.by_uid.get(&uid) {
@@ -81,13 +87,29 @@ impl Schemes {
                     None => proof,
                 }
             }
-            Peer::Tcp(_) => match connection.tls_names().first() {
-                Some(name) => Proof::Certificate { name: Arc::clone(name) },
-                None => Proof::Listener,
+            Peer::Tcp(_) => match (connection.tls_names().first(), connection.certificate()) {
+                (Some(name), _) => Proof::Certificate { name: Arc::clone(name) },
+                (None, Some(certificate)) => {
+                    Proof::NamelessCertificate { certificate: Arc::clone(certificate) }
+                }
+                (None, None) => Proof::Listener,
             },
         };
         Arc::new(Caller::Unidentified { proof })
     }
+}
+
+/// Says once why such callers are not identified: each of their calls has its record.
+fn warn_of_unmapped_peers(uid: u32) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            uid,
+            "a caller on a Unix socket has the kernel's overflow user id: the gateway runs in a user \
+             namespace that does not map the caller's user, so it cannot tell who calls; run the gateway \
+             without that namespace (systemd: no PrivateUsers=yes; containers: the host's user namespace)"
+        );
+    });
 }
 
 fn known(rule: &Arc<CallerRule>, proof: Proof) -> Arc<Caller> {
@@ -112,7 +134,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::CallerLimits;
+    use crate::{domain::CallerLimits, proxy::call::PeerCertificate};
 
     fn rules() -> Vec<Arc<CallerRule>> {
         let rule = |name: &str, unix_uids: Vec<u32>, tls_names: &[&str]| {
@@ -126,13 +148,14 @@ mod tests {
             })
         };
         vec![
-            rule("billing", vec![1001, 1002], &["spiffe://corp/billing"]),
+            // The configuration refuses the overflow id; here it is, and still proves nobody.
+            rule("billing", vec![1001, 1002, 65534], &["spiffe://corp/billing"]),
             rule("portal", vec![1003], &["portal.corp"]),
         ]
     }
 
     fn identify(bound: Option<&str>, peer: Peer, names: &[&str]) -> (Option<String>, Proof) {
-        let names = names.iter().map(|name| Arc::from(*name)).collect();
+        let names: Vec<_> = names.iter().map(|name| Arc::from(*name)).collect();
         let caller =
             Schemes::new(bound.map(Into::into), &rules()).identify(&Connection::new(peer, names));
         (caller.name().map(ToString::to_string), caller.proof().clone())
@@ -149,6 +172,11 @@ mod tests {
             (identify(None, unix(1002), &[]), Some("billing"), unix_proof(1002)),
             (identify(None, unix(1003), &[]), Some("portal"), unix_proof(1003)),
             (identify(None, unix(0), &[]), None, unix_proof(0)),
+            (
+                identify(None, unix(65534), &[]),
+                None,
+                Proof::UnmappedPeer { uid: 65534, gid: 5, pid: Some(7) },
+            ),
             (identify(None, tcp, &[]), None, Proof::Listener),
             (
                 identify(None, tcp, &["x", "portal.corp"]),
@@ -165,5 +193,19 @@ mod tests {
         ] {
             assert_eq!(found, (caller.map(ToOwned::to_owned), proof));
         }
+    }
+
+    #[test]
+    fn a_certificate_without_a_name_is_told_by_serial_and_subject() {
+        let tcp = Peer::Tcp("127.0.0.1:5".parse().unwrap());
+        let certificate: Arc<str> = "serial=0a subject=CN=app".into();
+        let connection = Connection::new(
+            tcp,
+            PeerCertificate { names: Vec::new(), described: Some(Arc::clone(&certificate)) },
+        );
+        let caller = Schemes::new(None, &rules()).identify(&connection);
+        assert!(caller.name().is_none());
+        assert_eq!(*caller.proof(), Proof::NamelessCertificate { certificate });
+        assert_eq!(caller.proof().to_string(), "nameless certificate serial=0a subject=CN=app");
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn for_credentials(error: &LoadError, set: &Settings) -> Option<Strin
             path.display(),
             ValueName::ALL.map(ValueName::key).join(", ")
         )),
+        LoadError::Directory(DirectoryError::Writable(error)) => Some(error.hint()),
         LoadError::Directory(_) => {
             Some(format!("change `credentials.{}.path`, or make the folder", set.name))
         }
@@ -59,6 +60,17 @@ fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
             "unseal it (`bao operator unseal`, `vault operator unseal`); the gateway goes on by itself"
                 .to_owned(),
         ),
+        VaultError::Writable(error) => Some(error.hint()),
+        VaultError::LoginRefused { .. }
+            if vault.namespace.is_some() && vault.login_namespace.is_none() =>
+        {
+            Some(
+                "the login was sent to `vault.namespace`; if the role is in another one, name that with \
+                 `vault.auth.namespace` (\"\" is the root namespace); else compare `vault.auth` with `bao read \
+                 auth/METHOD/role/NAME`"
+                    .to_owned(),
+            )
+        }
         VaultError::LoginRefused { .. } => Some(
             "compare `vault.auth` with `bao read auth/METHOD/role/NAME`: role, audience, validity"
                 .to_owned(),
@@ -151,9 +163,12 @@ pub(super) fn for_certificate(
             format!("this machine's clock says {}: set the clock", now())
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the name in the address has to be one that is in the certificate; to dial another \
-             address, keep the name and use `connect_to`"
-                .to_owned()
+            let name = "the name in the address has to be one that is in the certificate";
+            // The vault has no such key.
+            match key {
+                "vault.ca_file" => format!("{name}: `getent hosts NAME` has to lead to the vault"),
+                _ => format!("{name}; to dial another address, keep the name and use `connect_to`"),
+            }
         }
         _ => format!("see what `openssl s_client -connect` says of {whose} certificate"),
     }

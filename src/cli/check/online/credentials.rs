@@ -64,6 +64,7 @@ fn obstacle(error: &VaultError) -> Obstacle {
         | VaultError::Tls(_)
         | VaultError::Namespace { .. } => Obstacle::Vault,
         VaultError::SecretFile { .. }
+        | VaultError::Writable(_)
         | VaultError::NoToken { .. }
         | VaultError::LoginRefused { .. }
         | VaultError::TokenRefused { .. }
@@ -104,7 +105,9 @@ fn on_the_way(
     // A file that cannot be read is found before anything is sent.
     let unseen = matches!(
         read,
-        Err(LoadError::Vault(VaultError::SecretFile { .. } | VaultError::NoToken { .. }))
+        Err(LoadError::Vault(
+            VaultError::SecretFile { .. } | VaultError::Writable(_) | VaultError::NoToken { .. }
+        ))
     );
     let mut steps: Vec<_> = steps.map(step).into();
     if let (true, Some(first)) = (unseen, steps.first_mut()) {
@@ -128,6 +131,7 @@ mod tests {
             name: CredentialsName::new("test"),
             fixed: Identifiers::new(),
             source: SourceSettings::Environment { prefix: String::new() },
+            keep: None,
             refresh: RefreshSettings::default(),
         };
         let mut report = Report::default();

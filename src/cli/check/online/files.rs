@@ -1,60 +1,74 @@
-//! Tests the files and folders that a configuration names: existence and permissions.
+//! Tests the files and folders that a configuration names: they are there and can be read.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use super::Step;
 use crate::{
-    config::{Loaded, types::Vault},
-    credentials::{self, SourceSettings, ValueName},
+    audit,
+    config::{FileRole, KeyPath, Loaded, NamedFile, Settings},
+    error::Chain,
+    proxy::server::ServerTls,
 };
 
 /// One step for each file with a finding, or one for all.
 pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
-    let named = named(loaded);
-    let steps: Vec<_> = named.iter().filter_map(Named::look).collect();
+    let own = loaded.files.iter().map(|path| NamedFile {
+        path: path.clone(),
+        key: KeyPath::root().key("--config"),
+        role: FileRole::Public,
+    });
+    // The gateway makes its own files and folders.
+    let is_needed = |file: &NamedFile| {
+        matches!(file.role, FileRole::Public | FileRole::Roots | FileRole::Secret)
+    };
+    let named: Vec<_> = own.chain(loaded.settings.files()).filter(is_needed).collect();
+    let steps: Vec<_> = named.iter().filter_map(look_at).collect();
     if steps.is_empty() {
-        let found = format!("{} named, and nobody else may read what is secret", named.len());
-        return vec![Step::good("files", found)];
+        return vec![Step::good("files", format!("{} named, and all can be read", named.len()))];
     }
     steps
 }
 
-/// A file that a key names.
-struct Named {
-    path: PathBuf,
-    /// The key.
-    key: String,
-    /// Whether only the owner should be able to read it.
-    secret: bool,
+/// Whether each listener's certificates and key can be used, together.
+pub(super) fn certificates(settings: &Settings) -> impl Iterator<Item = Step> {
+    settings.listeners.iter().filter_map(|listener| {
+        let what = format!("certificate {}", listener.name);
+        Some(match ServerTls::open(listener.tls.clone()?) {
+            Ok(_) => {
+                Step::good(what, "and key belong together, and callers are checked as configured")
+            }
+            Err(error) => Step::bad(what, Chain(&error).to_string()).advise(Some(error.remedy())),
+        })
+    })
 }
 
-impl Named {
-    fn look(&self) -> Option<Step> {
-        let path = self.path.display();
-        let metadata = match fs::metadata(&self.path) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                let step = Step::bad("files", format!("{path}: {}", why(&error)));
-                return Some(step.advise(Some(format!("put it there, or change `{}`", self.key))));
-            }
-        };
-        if let Err(error) = readable(&self.path, metadata.is_dir()) {
+/// Whether the trail's keys can be used. Those that are not there will be made.
+pub(super) fn trail_keys(settings: &audit::Settings) -> impl Iterator<Item = Step> {
+    audit::check_keys(settings)
+        .err()
+        .map(|error| {
+            let hint = "move the file away to let the gateway make a key, or name another file";
+            Step::bad("audit key", Chain(&error).to_string()).advise(Some(hint))
+        })
+        .into_iter()
+}
+
+/// The finding of one file. Who else may write or read it, loading the configuration has told.
+fn look_at(file: &NamedFile) -> Option<Step> {
+    let path = file.path.display();
+    let metadata = match fs::metadata(&file.path) {
+        Ok(metadata) => metadata,
+        Err(error) => {
             let step = Step::bad("files", format!("{path}: {}", why(&error)));
-            let hint = "let the user that runs the gateway read it, or check as that user";
-            return Some(step.advise(Some(hint)));
+            return Some(step.advise(Some(format!("put it there, or change `{}`", file.key))));
         }
-        let others = metadata.permissions().mode() & 0o077;
-        if self.secret && others != 0 && metadata.is_file() {
-            let mode = metadata.permissions().mode() & 0o7777;
-            let found = format!("{path} may be read by others than its owner (mode {mode:04o})");
-            return Some(Step::doubtful("files", found).advise(Some(format!("chmod 600 {path}"))));
-        }
-        None
+    };
+    if let Err(error) = readable(&file.path, metadata.is_dir()) {
+        let step = Step::bad("files", format!("{path}: {}", why(&error)));
+        let hint = "let the user that runs the gateway read it, or check as that user";
+        return Some(step.advise(Some(hint)));
     }
+    None
 }
 
 fn why(error: &std::io::Error) -> String {
@@ -67,75 +81,4 @@ fn why(error: &std::io::Error) -> String {
 
 fn readable(path: &Path, folder: bool) -> std::io::Result<()> {
     if folder { fs::read_dir(path).map(drop) } else { fs::File::open(path).map(drop) }
-}
-
-fn named(loaded: &Loaded) -> Vec<Named> {
-    let mut all = Vec::new();
-    let mut file = |path: &Path, key: String, secret: bool| {
-        all.push(Named { path: path.to_owned(), key, secret });
-    };
-    let settings = &loaded.settings;
-    for path in &loaded.files {
-        file(path, "--config".to_owned(), false);
-    }
-    for listener in &settings.listeners {
-        let Some(tls) = &listener.tls else { continue };
-        let key = |name: &str| format!("listeners.tls.{name} of `{}`", listener.name);
-        file(&tls.certificate, key("certificate"), false);
-        file(&tls.private_key, key("private_key"), true);
-        if let Some(path) = &tls.client_ca {
-            file(path, key("client_ca"), false);
-        }
-        for path in &tls.client_crl {
-            file(path, key("client_crl"), false);
-        }
-    }
-    for (name, profile) in &settings.profiles {
-        if let Some(path) = &profile.ca_file {
-            file(path, format!("profiles.{name}.ca_file"), false);
-        }
-    }
-    for set in settings.credentials.values() {
-        credentials(set, &mut file);
-    }
-    if let Some(settings) = &settings.vault {
-        vault(settings, &mut file);
-    }
-    all
-}
-
-fn credentials(set: &credentials::Settings, file: &mut impl FnMut(&Path, String, bool)) {
-    let key = |key: &str| format!("credentials.{}.{key}", set.name);
-    match &set.source {
-        SourceSettings::Directory { path } => {
-            file(path, key("path"), false);
-            let secret = path.join(ValueName::ClientSecret.key());
-            // A missing file is reported by the step that loads all seven.
-            if secret.exists() {
-                file(&secret, key("path"), true);
-            }
-        }
-        SourceSettings::Sealed { file: store, key_file } => {
-            file(store, key("file"), false);
-            file(key_file, key("key_file"), true);
-        }
-        SourceSettings::Environment { .. } | SourceSettings::Vault(_) => {}
-    }
-}
-
-fn vault(vault: &Vault, file: &mut impl FnMut(&Path, String, bool)) {
-    let auth = vault.auth.as_ref();
-    for (path, key, secret) in [
-        (&vault.ca_file, "ca_file", false),
-        (&vault.certificate, "certificate", false),
-        (&vault.private_key, "private_key", true),
-        (auth.map_or(&None, |auth| &auth.token_file), "auth.token_file", true),
-        (auth.map_or(&None, |auth| &auth.secret_id_file), "auth.secret_id_file", true),
-        // A token of Kubernetes may be read by everyone in its container.
-        (auth.map_or(&None, |auth| &auth.jwt_file), "auth.jwt_file", false),
-    ] {
-        if let Some(path) = path {
-            file(path, format!("vault.{key}"), secret);
-        }
-    }
 }

@@ -3,7 +3,6 @@
 //! The steps use the parts that `serve` uses, so they find what `serve` would meet. They write
 //! nothing. The one request to an upstream reads one subtenant with the seven values, and it can be
 //! left out. No value is shown.
-//! be left out. No value is shown.
 
 mod advice;
 mod credentials;
@@ -23,6 +22,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     let settings = &loaded.settings;
     let mut report = Report::default();
     report.extend(files::look(loaded));
+    report.extend(files::certificates(settings));
     report.extend(machine::listeners(settings));
     let mut sets = BTreeMap::new();
     for (name, set) in &settings.credentials {
@@ -37,6 +37,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
         clock = clock.or(told);
     }
     report.push(machine::audit_directory(&settings.audit.directory));
+    report.extend(files::trail_keys(&settings.audit));
     report.push(machine::clock(clock));
     report
 }

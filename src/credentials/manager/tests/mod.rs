@@ -1,5 +1,6 @@
 //! A manager with real folders: what it holds, when it reads, and what callers are told when it cannot.
 
+mod keep;
 mod refusals;
 
 use std::{fs, io::Write as _, os::unix::fs::symlink, path::Path, sync::atomic::Ordering};
@@ -18,6 +19,7 @@ fn settings(folder: &Path) -> Settings {
         name: CredentialsName::new("production"),
         source: SourceSettings::Directory { path: folder.to_owned() },
         fixed: Identifiers::new(),
+        keep: None,
         refresh: RefreshSettings {
             quiet: Duration::from_millis(10),
             // Long, so that a test that passes has been woken by the watch.

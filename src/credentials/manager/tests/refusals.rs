@@ -1,6 +1,7 @@
 //! Calls that Pigello answered with 401, and the set that they used.
 
 use super::*;
+use crate::credentials::testing::Log;
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_call_waits_for_the_newer_version_and_all_of_them_share_the_refresh() {
@@ -151,4 +152,31 @@ async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     assert_eq!(manager.status().state, SetState::Fresh);
     stop.cancel();
     run.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_version_that_pigello_refuses_is_told_while_the_old_one_serves() {
+    let (log, _guard) = Log::listen();
+    let root = TempDir::new().unwrap();
+    let manager = loaded(&root).await;
+    manager.report(&manager.snapshot().unwrap(), CredentialVerdict::Accepted);
+    mount(root.path(), "..2");
+    manager.refresh().await.unwrap();
+    assert_eq!(manager.status().refused_version, None);
+    let new = manager.snapshot().unwrap();
+    for _ in 0..2 {
+        let Next::Repeat(old) = manager.after_unauthorized(&new).await else {
+            panic!("not repeated")
+        };
+        manager.report(&old, CredentialVerdict::Accepted);
+        assert_eq!(old.version().as_str(), "..1");
+    }
+    let status = manager.status();
+    assert_eq!(status.refused_version.as_deref(), Some("..2"));
+    assert_eq!(status.version.as_deref(), Some("..1"));
+    let text = log.text();
+    let told = text.matches("the version before it stays in use").count();
+    assert!(text.contains("WARN") && told == 1, "{text}");
+    manager.report(&new, CredentialVerdict::Accepted);
+    assert_eq!(manager.status().refused_version, None);
 }

@@ -31,6 +31,7 @@ use crate::{
         CredentialSet, Identifiers, SetBuilder, SetVersion, ValueName, ValueProblems, ValueTrouble,
     },
     domain::Span,
+    process::files::{self, WritableByOthers},
     secret::{SecretBuffer, SecretText},
 };
 
@@ -59,9 +60,7 @@ pub(super) struct DirectorySource {
 
 impl DirectorySource {
     pub(super) fn new(path: &Path, quiet: Duration) -> Self {
-        let systemd = env::var_os("CREDENTIALS_DIRECTORY");
-        let writers = WriteTracker::default();
-        Self { path: expand(path, systemd.as_deref()), quiet, writers }
+        Self { path: expanded(path), quiet, writers: WriteTracker::default() }
     }
 
     /// The folder.
@@ -102,6 +101,7 @@ impl DirectorySource {
     }
 
     fn read_once(&self) -> Result<FolderGeneration, DirectoryError> {
+        files::keep_writers_out(&self.path)?;
         let open_error = |errno: Errno| match errno {
             Errno::NOENT => DirectoryError::Absent { path: self.path.clone() },
             _ => DirectoryError::Open { path: self.path.clone(), source: errno.into() },
@@ -129,6 +129,7 @@ impl DirectorySource {
         let mut builder = SetBuilder::default();
         let mut stamps = FileStamps::default();
         for name in ValueName::ALL {
+            files::keep_writers_out(&self.path.join(name.key()))?;
             match read_value(folder, name.key()) {
                 Ok((value, stamp)) => {
                     builder.offer(name, &value);
@@ -152,6 +153,11 @@ impl DirectorySource {
 
 /// Replaces systemd's variable in a path, and all before it, which a relative path was resolved
 /// against.
+/// The folder of a configuration: a leading `$CREDENTIALS_DIRECTORY` stands for the one that systemd names.
+pub fn expanded(path: &Path) -> PathBuf {
+    expand(path, env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+}
+
 fn expand(path: &Path, systemd: Option<&OsStr>) -> PathBuf {
     let mut rest = path.components();
     let named = rest.any(|component| component.as_os_str() == SYSTEMD_VARIABLE);
@@ -290,6 +296,9 @@ pub enum DirectoryError {
         /// The link.
         path: PathBuf,
     },
+    /// Others can write the folder, or a file in it.
+    #[error(transparent)]
+    Writable(#[from] WritableByOthers),
     /// The files keep changing.
     #[error("{path} was never left alone for {quiet}", path = path.display())]
     Restless {

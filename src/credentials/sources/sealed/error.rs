@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::document::Misfit;
+use crate::process::files::WritableByOthers;
 
 /// Why a sealed store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum StoreError {
         /// Its permissions.
         mode: u32,
     },
+    /// Others can write the store or its key.
+    #[error(transparent)]
+    Writable(#[from] WritableByOthers),
     /// The key file holds no key.
     #[error("{path} is no key file: it should hold one line AGE-SECRET-KEY-1…", path = path.display())]
     NoKey {
@@ -90,6 +94,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::KeyExposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::Writable(error) => Some(error.hint()),
             Self::KeyUnreadable { source, .. } | Self::Read { source, .. }
                 if source.kind() == io::ErrorKind::NotFound =>
             {

@@ -13,13 +13,13 @@ use rustix::{fs::FlockOperation, io::Errno};
 use zeroize::Zeroizing;
 
 use super::error::StoreError;
-use crate::secret;
+use crate::{process::files, secret};
 
 /// A key file is a few lines; age's own are under 200 bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The open key file with the identity in it.
-pub(super) struct StoreKey {
+pub(in crate::credentials::sources) struct StoreKey {
     file: File,
     path: PathBuf,
     identity: Identity,
@@ -27,7 +27,7 @@ pub(super) struct StoreKey {
 
 impl StoreKey {
     /// Writes a new key. Never overwrites a file, which may hold the only key of a store.
-    pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
+    pub(in crate::credentials::sources) fn create(path: &Path) -> Result<Self, StoreError> {
         let identity = Identity::generate();
         let mut text = Zeroizing::new(Vec::with_capacity(512));
         let created =
@@ -53,8 +53,9 @@ impl StoreKey {
     }
 
     /// Reads a key. Refuses a file that others can read.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(in crate::credentials::sources) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::KeyUnreadable { path: path.to_owned(), source };
+        files::keep_writers_out(path)?;
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {

@@ -8,13 +8,16 @@ mod document;
 mod error;
 mod import;
 mod key;
-mod replace;
 mod store;
 
 pub use document::{Document, Misfit, StoredSet, StoredValues, StoredVersion};
 pub use error::StoreError;
 pub use import::{ImportError, values_from_directory, values_from_json};
 pub use store::{Created, SealedStore};
+pub(super) use {
+    key::StoreKey,
+    store::{seal, unseal_file},
+};
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The sealed store as a file: an age file that one key opens.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     iter,
     os::unix::fs::OpenOptionsExt as _,
@@ -11,8 +11,8 @@ use std::{
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient};
 use zeroize::Zeroizing;
 
-use super::{document::Document, error::StoreError, key::StoreKey, replace::replace};
-use crate::secret::SecretBuffer;
+use super::{document::Document, error::StoreError, key::StoreKey};
+use crate::{process::files, secret::SecretBuffer};
 
 /// A store holds a few sets of a few hundred bytes; a larger file is not a store.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -52,7 +52,8 @@ impl SealedStore {
             Err(error) => return Err(error),
         };
         let failed = |source| StoreError::Write { path: self.file.clone(), source };
-        let sealed = seal(&key, &Document::empty()).map_err(failed)?;
+        let text = Document::empty().to_bytes().map_err(|error| failed(error.into()))?;
+        let sealed = seal(&key, &text).map_err(failed)?;
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
         match opened {
             Ok(mut file) => {
@@ -82,26 +83,16 @@ impl SealedStore {
         let mut document = self.read_with(&key)?;
         let answer = change(&mut document)?;
         let failed = |source| StoreError::Write { path: self.file.clone(), source };
-        let sealed = seal(&key, &document).map_err(failed)?;
-        replace(&self.file, &sealed).map_err(failed)?;
+        let text = document.to_bytes().map_err(|error| failed(error.into()))?;
+        let sealed = seal(&key, &text).map_err(failed)?;
+        // Of a link, the target is replaced.
+        let target = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
+        files::replace(&target, &sealed).map_err(failed)?;
         Ok(answer)
     }
 
     fn read_with(&self, key: &StoreKey) -> Result<Document, StoreError> {
-        let failed = |source| StoreError::Read { path: self.file.clone(), source };
-        let file = File::open(&self.file).map_err(failed)?;
-        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
-        let mut sealed = Vec::new();
-        file.take(limit.saturating_add(1)).read_to_end(&mut sealed).map_err(failed)?;
-        if sealed.len() > MAX_BYTES {
-            return Err(StoreError::TooLarge { path: self.file.clone() });
-        }
-        let text = unseal(key, &sealed).map_err(|error| match error {
-            DecryptError::NoMatchingKeys => {
-                StoreError::WrongKey { path: self.file.clone(), key_file: self.key_file.clone() }
-            }
-            _ => StoreError::Damaged { path: self.file.clone() },
-        })?;
+        let text = unseal_file(key, &self.file, &self.key_file)?;
         Document::from_bytes(&text)
             .map_err(|source| StoreError::Misfit { path: self.file.clone(), source })
     }
@@ -116,16 +107,39 @@ pub enum Created {
     Store,
 }
 
-fn seal(key: &StoreKey, document: &Document) -> io::Result<Vec<u8>> {
-    let text = document.to_bytes()?;
+/// Encrypts a text for the key.
+pub(in crate::credentials::sources) fn seal(key: &StoreKey, text: &[u8]) -> io::Result<Vec<u8>> {
     let recipient = key.recipient();
     let encryptor = Encryptor::with_recipients(iter::once(&recipient as &dyn Recipient))
         .map_err(io::Error::other)?;
     let mut sealed = Vec::with_capacity(text.len() + 1024);
     let mut writer = encryptor.wrap_output(&mut sealed)?;
-    writer.write_all(&text)?;
+    writer.write_all(text)?;
     writer.finish()?;
     Ok(sealed)
+}
+
+/// Decrypts a file. `key_file` is for messages.
+pub(in crate::credentials::sources) fn unseal_file(
+    key: &StoreKey,
+    path: &Path,
+    key_file: &Path,
+) -> Result<SecretBuffer, StoreError> {
+    files::keep_writers_out(path)?;
+    let failed = |source| StoreError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    let mut sealed = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut sealed).map_err(failed)?;
+    if sealed.len() > MAX_BYTES {
+        return Err(StoreError::TooLarge { path: path.to_owned() });
+    }
+    unseal(key, &sealed).map_err(|error| match error {
+        DecryptError::NoMatchingKeys => {
+            StoreError::WrongKey { path: path.to_owned(), key_file: key_file.to_owned() }
+        }
+        _ => StoreError::Damaged { path: path.to_owned() },
+    })
 }
 
 fn unseal(key: &StoreKey, sealed: &[u8]) -> Result<SecretBuffer, DecryptError> {

@@ -4,7 +4,7 @@ use std::{
     env,
     fs::File,
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tokio::{task, time::Instant};
 use zeroize::Zeroizing;
 
 use super::{
-    client::{VaultCall, VaultClient, VaultResponse},
+    client::{About, VaultCall, VaultClient, VaultResponse},
     error::VaultError,
     messages::{
         AppRoleLogin, CertLogin, JwtLogin, LookupBody, UnwrapBody, grant, json, malformed, parse,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     credentials::settings::{TokenSource, VaultAuth},
     outbound::ClientError,
+    process::files::{self, WritableByOthers},
     secret::{SecretBuffer, SecretText},
 };
 
@@ -90,6 +91,7 @@ impl Session {
         let answer = client
             .call(VaultCall {
                 name: "auth/token/renew-self",
+                about: About::Login,
                 method: Method::POST,
                 path: "auth/token/renew-self",
                 token: Some(&self.token),
@@ -177,6 +179,7 @@ async fn lookup(client: &VaultClient, token: &HeaderValue) -> Result<VaultRespon
     client
         .call(VaultCall {
             name: "auth/token/lookup-self",
+            about: About::Login,
             method: Method::GET,
             path: "auth/token/lookup-self",
             token: Some(token),
@@ -228,6 +231,7 @@ async fn unwrapped(
         let sent = client
             .call(VaultCall {
                 name: "sys/wrapping/unwrap",
+                about: About::Login,
                 method: Method::POST,
                 path: "sys/wrapping/unwrap",
                 token: Some(&token),
@@ -278,6 +282,7 @@ async fn post_login(
     let answer = client
         .call(VaultCall {
             name: CALL,
+            about: About::Login,
             method: Method::POST,
             path: &path,
             token: None,
@@ -317,7 +322,7 @@ async fn read_text(path: &Path) -> Result<SecretBuffer, VaultError> {
 }
 
 async fn read_file(path: &Path) -> Result<SecretBuffer, VaultError> {
-    fn read(path: &PathBuf) -> io::Result<SecretBuffer> {
+    fn read(path: &Path) -> io::Result<SecretBuffer> {
         let mut buffer = Zeroizing::new(Vec::with_capacity(MAX_FILE));
         let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
         File::open(path)?.take(limit).read_to_end(&mut buffer)?;
@@ -325,8 +330,9 @@ async fn read_file(path: &Path) -> Result<SecretBuffer, VaultError> {
     }
     let owned = path.to_owned();
     let failed = |source| VaultError::SecretFile { path: path.to_owned(), source };
-    task::spawn_blocking(move || read(&owned))
-        .await
-        .map_err(|error| failed(io::Error::other(error)))?
-        .map_err(failed)
+    let checked = task::spawn_blocking(move || {
+        files::keep_writers_out(&owned)?;
+        Ok::<_, WritableByOthers>(read(&owned))
+    });
+    checked.await.map_err(|error| failed(io::Error::other(error)))??.map_err(failed)
 }

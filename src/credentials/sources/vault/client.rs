@@ -25,18 +25,29 @@ const ESCAPED: &AsciiSet =
 pub(super) struct VaultClient {
     http: outbound::Client,
     address: String,
+    /// The namespace of the secret.
     namespace: Option<HeaderValue>,
+    /// The namespace of the login and its token.
+    login_namespace: Option<HeaderValue>,
 }
 
 /// One call.
 pub(super) struct VaultCall<'a> {
     /// Its name in messages.
     pub(super) name: &'static str,
+    pub(super) about: About,
     pub(super) method: Method,
     /// Below `/v1/`, without outer slashes.
     pub(super) path: &'a str,
     pub(super) token: Option<&'a HeaderValue>,
     pub(super) body: Option<SecretBuffer>,
+}
+
+/// What a call is about, which may be in different namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    Login,
+    Secret,
 }
 
 /// A success, or a refusal that the caller understands.
@@ -52,13 +63,16 @@ impl VaultClient {
         if !address.is_tls() && !address.is_loopback() {
             return Err(VaultError::Plaintext { address: address.to_string() });
         }
-        let (ca_file, certificate) = (settings.ca_file(), settings.client_certificate.as_ref());
-        let http = outbound::Client::new(&address, ca_file.as_deref(), certificate, LIMITS)?;
-        let namespace = settings.namespace();
-        let namespace = namespace.as_deref().map(HeaderValue::from_str).transpose();
-        let namespace =
-            namespace.map_err(|source| VaultError::Namespace { source: source.into() })?;
-        Ok(Self { http, address: address.to_string(), namespace })
+        let (ca_file, certificate) = (settings.ca_file(), settings.client_certificate());
+        let http =
+            outbound::Client::new(&address, ca_file.as_deref(), certificate.as_ref(), LIMITS)?;
+        let header = |namespace: Option<String>| {
+            let value = namespace.as_deref().map(HeaderValue::from_str).transpose();
+            value.map_err(|source| VaultError::Namespace { source: source.into() })
+        };
+        let namespace = header(settings.namespace())?;
+        let login_namespace = header(settings.login_namespace())?;
+        Ok(Self { http, address: address.to_string(), namespace, login_namespace })
     }
 
     /// Calls the vault. A response that says nothing about the call itself is an error: the vault is
@@ -95,7 +109,11 @@ impl VaultClient {
             .header(header::ACCEPT, "application/json")
             // An agent or a proxy may require it, so that a page in a browser cannot call it.
             .header("x-vault-request", "true");
-        if let Some(namespace) = &self.namespace {
+        let namespace = match call.about {
+            About::Login => &self.login_namespace,
+            About::Secret => &self.namespace,
+        };
+        if let Some(namespace) = namespace {
             request = request.header("x-vault-namespace", namespace);
         }
         if let Some(token) = call.token {

@@ -9,6 +9,7 @@ use crate::{
     domain::Span,
     error::BoxError,
     outbound::TlsError,
+    process::files::WritableByOthers,
 };
 
 /// Why a vault gives no set. Never quotes an answer, which may repeat a secret that was sent.
@@ -99,6 +100,9 @@ pub enum VaultError {
         #[source]
         source: io::Error,
     },
+    /// Others can write a file with a token or a secret id.
+    #[error(transparent)]
+    Writable(#[from] WritableByOthers),
     /// There is no token.
     #[error("{location} holds no token: it is empty, too long or not printable")]
     NoToken {

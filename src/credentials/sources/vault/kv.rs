@@ -5,7 +5,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     auth::Session,
-    client::{VaultCall, VaultClient, VaultResponse},
+    client::{About, VaultCall, VaultClient, VaultResponse},
     error::VaultError,
     messages::parse,
 };
@@ -48,6 +48,7 @@ pub(super) async fn read(
     };
     let call = VaultCall {
         name: CALL,
+        about: About::Secret,
         method: Method::GET,
         path: &full,
         token: Some(session.token()),

@@ -62,6 +62,12 @@ impl VaultSource {
         *self.wake_at.lock()
     }
 
+    /// A set of that version was in use before this process began, so an older one is not taken.
+    pub(super) async fn remember(&self, version: &SetVersion) {
+        let mut state = self.state.lock().await;
+        state.newest = state.newest.max(version.as_str().parse().ok());
+    }
+
     /// Renews the token if it is due, and reads all seven values.
     pub(super) async fn read(
         &self,

@@ -8,12 +8,14 @@ use std::{
 
 use rustls::ServerConnection;
 use tokio_util::sync::CancellationToken;
-use x509_parser::parse_x509_certificate;
+use x509_parser::{certificate::X509Certificate, parse_x509_certificate};
+
+use crate::proxy::call::PeerCertificate;
 
 /// A caller's verified certificate.
 pub(super) struct CallerCertificate {
-    /// Its URI and DNS names. Common names (RFC 9525 §2) and addresses do not count.
-    pub(super) names: Vec<Arc<str>>,
+    /// What it says. Common names (RFC 9525 §2) and addresses are no names of a caller.
+    pub(super) certificate: PeerCertificate,
     /// Its end, the second behind `notAfter` (RFC 5280 §4.1.2.5); `None` without a certificate.
     pub(super) end: Option<SystemTime>,
 }
@@ -22,15 +24,27 @@ impl CallerCertificate {
     /// The certificate of a connection; `None` if it cannot be read.
     pub(super) fn of(connection: &ServerConnection) -> Option<Self> {
         let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) else {
-            return Some(Self { names: Vec::new(), end: None });
+            return Some(Self { certificate: PeerCertificate::default(), end: None });
         };
         let names = webpki::EndEntityCert::try_from(certificate).ok()?;
         let names = names.valid_uri_names().chain(names.valid_dns_names()).map(Arc::from).collect();
         let (_, certificate) = parse_x509_certificate(certificate).ok()?;
         let end = u64::try_from(certificate.validity().not_after.timestamp()).ok()? + 1;
-        Some(Self { names, end: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)) })
+        let described = Some(describe(&certificate).into());
+        let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end));
+        Some(Self { certificate: PeerCertificate { names, described }, end })
     }
 }
+
+/// `serial=0a:1b subject=CN=app`, as short as a record can hold.
+fn describe(certificate: &X509Certificate<'_>) -> String {
+    let (serial, subject) = (certificate.raw_serial_as_string(), certificate.subject().to_string());
+    let subject: String = subject.chars().take(MAX_SUBJECT).collect();
+    format!("serial={serial} subject={subject}")
+}
+
+/// The characters of a subject that a record holds.
+const MAX_SUBJECT: usize = 200;
 
 /// Until when a connection may go on.
 #[derive(Debug)]

@@ -7,15 +7,19 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Text;
+use crate::{
+    domain::Text,
+    outbound::{NoRoots, Roots, without_mark},
+    process::files::{WritableByOthers, keep_writers_out},
+};
 
 /// TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +56,7 @@ pub(super) struct TlsContents {
 impl TlsContents {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, ServerTlsError> {
         let read = |path: &PathBuf| {
+            keep_writers_out(path)?;
             fs::read(path).map_err(|source| ServerTlsError::Read { path: path.clone(), source })
         };
         Ok(Self {
@@ -67,10 +72,20 @@ impl TlsContents {
         self.client_ca == other.client_ca && self.client_crl == other.client_crl
     }
 
+    /// Warns of authorities that cannot be used. At a start, loading the configuration does.
+    pub(super) fn warn_of_unusable_authorities(&self, files: &TlsFiles) {
+        let Some((path, pem)) = files.client_ca.as_ref().zip(self.client_ca.as_ref()) else {
+            return;
+        };
+        for left_out in Roots::parse(pem).map(|roots| roots.left_out).unwrap_or_default() {
+            tracing::warn!(file = %path.display(), %left_out, "an authority is left out");
+        }
+    }
+
     pub(super) fn config(&self, files: &TlsFiles) -> Result<ServerConfig, ServerTlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let chain = every(&files.certificate, &self.certificate, CERTIFICATE)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.private_key)
+        let key = PrivateKeyDer::from_pem_slice(without_mark(&self.private_key))
             .map_err(|source| ServerTlsError::Pem { path: files.private_key.clone(), source })?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -119,19 +134,14 @@ fn verifier(
     revoked: Vec<CertificateRevocationListDer<'static>>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerTlsError> {
-    let path = path.to_owned();
-    let mut roots = RootCertStore::empty();
-    for certificate in every::<CertificateDer<'_>>(&path, pem, CERTIFICATE)? {
-        roots
-            .add(certificate)
-            .map_err(|source| ServerTlsError::Root { path: path.clone(), source })?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+    let roots = Roots::parse(pem)
+        .map_err(|why| ServerTlsError::Authorities { path: path.to_owned(), why })?;
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots.store), provider)
         .with_crls(revoked)
         // As OpenSSL does: an old list says nothing about what was revoked since.
         .enforce_revocation_expiration()
         .build()
-        .map_err(|_| ServerTlsError::Empty { path, what: CERTIFICATE })
+        .map_err(|_| ServerTlsError::Empty { path: path.to_owned(), what: CERTIFICATE })
 }
 
 /// Everything of one kind in a PEM file, and at least one.
@@ -140,7 +150,7 @@ fn every<T: PemObject>(
     pem: &[u8],
     what: &'static str,
 ) -> Result<Vec<T>, ServerTlsError> {
-    let found: Vec<_> = T::pem_slice_iter(pem)
+    let found: Vec<_> = T::pem_slice_iter(without_mark(pem))
         .collect::<Result<_, _>>()
         .map_err(|source| ServerTlsError::Pem { path: path.to_owned(), source })?;
     if found.is_empty() {
@@ -161,6 +171,9 @@ pub enum ServerTlsError {
         #[source]
         source: io::Error,
     },
+    /// Others may write a file.
+    #[error(transparent)]
+    Writable(#[from] WritableByOthers),
     /// A file is not PEM, or has not what it should.
     #[error("{} does not hold what it should in PEM", path.display())]
     Pem {
@@ -178,14 +191,13 @@ pub enum ServerTlsError {
         /// What it is for.
         what: &'static str,
     },
-    /// A certificate in the file cannot be an authority.
-    #[error("{} holds a certificate that cannot be an authority", path.display())]
-    Root {
+    /// No certificate in the file can be an authority.
+    #[error("{} {why}", path.display())]
+    Authorities {
         /// The file.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: rustls::Error,
+        /// What is wrong with those in it.
+        why: NoRoots,
     },
     /// A revocation list in the file cannot be used.
     #[error("{} holds a revocation list that cannot be used", path.display())]
@@ -210,6 +222,36 @@ pub enum ServerTlsError {
 }
 
 impl ServerTlsError {
+    /// What to do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Writable(_) => {
+                "whoever may write it decides who is let in and what callers see: `chmod go-w` it"
+            }
+            Self::Read { .. } => {
+                "[listeners.tls] names it; give the gateway's user the right to read it (`namei -l FILE` shows \
+                 every folder's mode on the way). The listener would not be what callers were told it is, so it \
+                 is not opened"
+            }
+            Self::Pem { .. } | Self::Empty { .. } => {
+                "[listeners.tls] wants PEM: `-----BEGIN CERTIFICATE-----` in `certificate` and `client_ca`, \
+                 `-----BEGIN PRIVATE KEY-----` without a passphrase in `private_key`, \
+                 `-----BEGIN X509 CRL-----` in `client_crl`"
+            }
+            Self::Crl { .. } => {
+                "`client_crl` holds version 2 revocation lists of the authorities in `client_ca` or below them: \
+                 `openssl crl -noout -text -in FILE` shows one"
+            }
+            Self::Authorities { .. } => {
+                "`client_ca` holds the authorities that sign callers' certificates, not the callers' own"
+            }
+            Self::Pair { .. } => {
+                "the key has to be that of the first certificate in the file: `openssl x509 -noout -pubkey -in \
+                 CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same if it is"
+            }
+        }
+    }
+
     fn pair(files: &TlsFiles, source: rustls::Error) -> Self {
         let (certificate, private_key) = (files.certificate.clone(), files.private_key.clone());
         Self::Pair { certificate, private_key, source }

@@ -22,7 +22,10 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::admission::Admission;
 pub use self::files::{ServerTlsError, TlsFiles};
 use self::{admission::CallerCertificate, files::TlsContents};
-use crate::error::{Chain, Kind};
+use crate::{
+    error::{Chain, Kind},
+    proxy::call::PeerCertificate,
+};
 
 /// The TLS of one listener, shared by its workers.
 pub struct ServerTls {
@@ -50,8 +53,8 @@ pub(super) struct AcceptedTls<S> {
     pub(super) stream: TlsStream<S>,
     /// Until when its certificate is accepted.
     pub(super) admission: Admission,
-    /// The URI and DNS names in the caller's certificate, unchanged.
-    pub(super) names: Vec<Arc<str>>,
+    /// The caller's certificate.
+    pub(super) certificate: PeerCertificate,
     pub(super) protocol: Protocol,
 }
 
@@ -90,6 +93,7 @@ impl ServerTls {
             return Ok(false);
         }
         let config = Arc::new(contents.config(&self.files)?);
+        contents.warn_of_unusable_authorities(&self.files);
         let before = self.current.load_full();
         if known.accepts_as(&contents) {
             let revoked = before.revoked.clone();
@@ -143,10 +147,10 @@ impl ServerTls {
             Some(_) => Protocol::Http1,
             None => Protocol::Unknown,
         };
-        let CallerCertificate { names, end } =
+        let CallerCertificate { certificate, end } =
             CallerCertificate::of(connection).ok_or(HandshakeError::Certificate(None))?;
         let admission = Admission::new(current.revoked.clone(), end);
-        Ok(AcceptedTls { stream, admission, names, protocol })
+        Ok(AcceptedTls { stream, admission, certificate, protocol })
     }
 }
 

@@ -67,6 +67,25 @@ async fn a_read_says_who_it_is_and_takes_the_newest_version() {
 }
 
 #[tokio::test]
+async fn the_login_and_its_token_may_be_in_another_namespace() {
+    for (login, header) in [(Some(""), None), (Some("ops"), Some("ops")), (None, Some("team/a"))] {
+        let change = |settings: &mut VaultSettings| {
+            settings.login_namespace = login.map(ToOwned::to_owned);
+        };
+        let setup = Setup::with(change).await;
+        setup.stub.on(READ, "200 OK", secret(7, "made-up"));
+        setup.read().await.unwrap();
+        let requests = setup.stub.requests();
+        let namespace = |request: &str| {
+            let mut lines = request.lines();
+            lines.find_map(|line| line.strip_prefix("x-vault-namespace: ").map(ToOwned::to_owned))
+        };
+        assert_eq!(namespace(&requests[0]).as_deref(), header, "{requests:?}");
+        assert_eq!(namespace(&requests[1]).as_deref(), Some("team/a"), "{requests:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_and_the_token_goes_nowhere() {
     let (setup, other) = (Setup::new().await, Stub::start().await);
     setup.stub.reply(READ, Reply::Redirect(format!("{}/v1/{READ}", other.address)));

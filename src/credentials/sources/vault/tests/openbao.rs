@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     credentials::{
-        CredentialManager, Identifiers, RefreshSettings, Settings, SourceSettings, ValueName,
+        CredentialManager, Identifiers, Keep, RefreshSettings, SetState, Settings, SourceSettings,
+        ValueName,
         settings::{KvVersion, VaultAuth, VaultSettings},
         sources::{RefreshReason, SourceFailure},
     },
@@ -179,6 +180,7 @@ async fn what_an_agent_renders_is_read_and_followed() {
         name: CredentialsName::new("production"),
         source: SourceSettings::Directory { path: folder },
         fixed: Identifiers::new(),
+        keep: None,
         refresh: RefreshSettings::default(),
     });
     let stop = CancellationToken::new();
@@ -208,4 +210,82 @@ async fn what_an_agent_renders_is_read_and_followed() {
     until("two").await;
     stop.cancel();
     run.await.unwrap();
+}
+
+/// A restart of the gateway in an outage of the vault, and the end of the outage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_kept_serves_a_restart_while_the_vault_is_away() {
+    let Some(mut server) = Server::start().await else { return };
+    server.write("one").await;
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("production.kept");
+    let settings = Settings {
+        name: CredentialsName::new("production"),
+        source: SourceSettings::Vault(Box::new(server.settings(token(&server)))),
+        fixed: Identifiers::new(),
+        keep: Some(Keep { file: kept.clone(), key_file: folder.path().join("kept.key") }),
+        refresh: RefreshSettings {
+            max_stale: Some(Duration::from_hours(1)),
+            retry_cap: Duration::from_millis(100),
+            ..RefreshSettings::default()
+        },
+    };
+    let secret = |manager: &CredentialManager| {
+        let lease = manager.snapshot().ok()?;
+        Some(lease.value(ValueName::ClientSecret).expose_to(str::to_owned))
+    };
+    let first = CredentialManager::new(settings.clone());
+    first.refresh().await.unwrap();
+    drop(first);
+    server.kill();
+
+    let second = CredentialManager::new(settings.clone());
+    second.refresh().await.unwrap_err();
+    assert_eq!(secret(&second).as_deref(), Some("one-client_secret"));
+    let status = second.status();
+    assert_eq!((status.state, status.version.as_deref()), (SetState::Stale, Some("1")));
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(second.clone().run(stop.clone()));
+    server.restart().await;
+    server.write("two").await;
+    time::timeout(Duration::from_mins(1), async {
+        while secret(&second).as_deref() != Some("two-client_secret") || !kept.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+
+    // A secret that was withdrawn is not kept.
+    server.call(Method::DELETE, "secret/data/pigello", None).await;
+    second.refresh().await.unwrap_err();
+    assert!(!kept.exists());
+    stop.cancel();
+    run.await.unwrap();
+    let third = CredentialManager::new(settings);
+    server.kill();
+    third.refresh().await.unwrap_err();
+    assert_eq!(secret(&third), None);
+}
+
+#[tokio::test]
+async fn a_login_in_one_namespace_reads_a_secret_in_another() {
+    let Some(server) = Server::start().await else { return };
+    server.tool(&["namespace", "create", "team-a"]);
+    server.tool(&["secrets", "enable", "-namespace=team-a", "-path=secret", "-version=2", "kv"]);
+    let values = ValueName::ALL.map(|name| format!("{name}=made-up-{name}"));
+    let put = ["kv", "put", "-namespace=team-a", "-mount=secret", "pigello"];
+    let put: Vec<_> = put.into_iter().chain(values.iter().map(String::as_str)).collect();
+    server.tool(&put);
+    let auth = server.approle(json!({ "token_policies": "gateway" })).await;
+    let rule = r#"path "team-a/secret/data/pigello" { capabilities = ["read"] }"#;
+    server.post("sys/policies/acl/gateway", json!({ "policy": rule })).await;
+    let settings = |login_namespace: Option<&str>| VaultSettings {
+        namespace: Some("team-a".to_owned()),
+        login_namespace: login_namespace.map(ToOwned::to_owned),
+        ..server.settings(auth.clone())
+    };
+    let (_, text) = failure(&VaultSource::new(settings(None))).await;
+    assert!(text.contains("refuses the AppRole login"), "{text}");
+    assert_eq!(version(&VaultSource::new(settings(Some("")))).await, "1");
 }

@@ -98,6 +98,7 @@ impl Trial {
             name: CredentialsName::new("production"),
             source: SourceSettings::Vault(Box::new(vault)),
             fixed: Identifiers::new(),
+            keep: None,
             refresh: RefreshSettings {
                 interval: Duration::from_secs(1),
                 retry_cap: Duration::from_secs(1),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::super::client::{VaultCall, VaultClient};
+use super::super::client::{About, VaultCall, VaultClient};
 use crate::credentials::{
     ValueName,
     settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
@@ -41,42 +41,25 @@ impl Server {
             return None;
         };
         let root = TempDir::new().unwrap();
-        // The server ends with the test, however that ends.
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(program)
-            .args(["server", "-dev", "-dev-no-store-token", "-dev-tls"])
-            .args(["-dev-listen-address=127.0.0.1:0", "-dev-root-token-id", ROOT_TOKEN])
-            .arg(format!("-dev-tls-cert-dir={}", root.path().display()))
-            .env_clear()
-            .env("HOME", root.path())
-            .env("PATH", "/usr/bin:/bin")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (lines, heard) = mpsc::channel();
-        let stdout = child.stdout.take().unwrap();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                lines.send(line).ok();
-            }
-        });
-        let find = |mark: &str| loop {
-            let line = heard.recv_timeout(Duration::from_secs(30)).unwrap();
-            if let Some((_, rest)) = line.split_once(mark) {
-                return rest.to_owned();
-            }
-        };
-        // With port 0 it takes a free port and the one after it, and tells only the latter.
-        let cluster = find("cluster address: \"127.0.0.1:");
-        let port: u16 = cluster.split('"').next().unwrap().parse().unwrap();
-        let unseal_key = find("Unseal Key: ");
-        find("Root Token: ");
-        let address = format!("https://127.0.0.1:{}", port - 1);
+        let (child, address, unseal_key) = spawn(&program, &root, 0);
         let server = Self { child, root, address, unseal_key };
         server.until_ready().await;
         Some(server)
+    }
+
+    /// Kills the server.
+    pub(super) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts a server at the same address, with nothing in it.
+    pub(super) async fn restart(&mut self) {
+        let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
+        let (child, address, unseal_key) = spawn(&program().unwrap(), &self.root, port);
+        assert_eq!(address, self.address);
+        (self.child, self.unseal_key) = (child, unseal_key);
+        self.until_ready().await;
     }
 
     async fn until_ready(&self) {
@@ -100,7 +83,9 @@ impl Server {
             VaultClient::new(&self.settings(VaultAuth::Token(TokenSource::Environment))).unwrap();
         let token = HeaderValue::from_static(ROOT_TOKEN);
         let body = body.map(|body| Zeroizing::new(body.to_string().into_bytes()));
-        let call = VaultCall { name: "a test's call", method, path, token: Some(&token), body };
+        let about = About::Secret;
+        let call =
+            VaultCall { name: "a test's call", about, method, path, token: Some(&token), body };
         match client.call(call).await {
             Ok(answer) => {
                 let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
@@ -128,6 +113,7 @@ impl Server {
             ca_file: Some(self.root.path().join("vault-ca.pem")),
             client_certificate: None,
             namespace: None,
+            login_namespace: None,
             auth: Some(auth),
             mount: "secret".to_owned(),
             path: "pigello".to_owned(),
@@ -200,6 +186,45 @@ impl Server {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
+}
+
+/// Starts a server in memory; with its address and the key that unseals it.
+fn spawn(program: &Path, root: &TempDir, port: u16) -> (Child, String, String) {
+    // The server ends with the test, however that ends.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(program)
+        .args(["server", "-dev", "-dev-no-store-token", "-dev-tls"])
+        .arg(format!("-dev-listen-address=127.0.0.1:{port}"))
+        .args(["-dev-root-token-id", ROOT_TOKEN])
+        .arg(format!("-dev-tls-cert-dir={}", root.path().display()))
+        .env_clear()
+        .env("HOME", root.path())
+        .env("PATH", "/usr/bin:/bin")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (lines, heard) = mpsc::channel();
+    let stdout = child.stdout.take().unwrap();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            lines.send(line).ok();
+        }
+    });
+    let find = |mark: &str| loop {
+        let line = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+        if let Some((_, rest)) = line.split_once(mark) {
+            return rest.to_owned();
+        }
+    };
+    // With port 0 it takes a free port and the one after it, and tells only the latter.
+    let cluster = find("cluster address: \"127.0.0.1:");
+    let port: u16 = cluster.split('"').next().unwrap().parse().unwrap();
+    let unseal_key = find("Unseal Key: ");
+    find("Root Token: ");
+    let address = format!("https://127.0.0.1:{}", port - 1);
+    (child, address, unseal_key)
 }
 
 pub(super) struct Agent(Child);

@@ -71,6 +71,7 @@ impl Stub {
             ca_file: None,
             client_certificate: None,
             namespace: Some("team/a".to_owned()),
+            login_namespace: None,
             auth: Some(VaultAuth::Token(TokenSource::File(token_file.to_owned()))),
             mount: "secret".to_owned(),
             path: "pigello".to_owned(),

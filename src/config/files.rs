@@ -1,0 +1,201 @@
+//! The files that a configuration names, and who else may write or read them.
+//!
+//! A file of trusted roots needs a certificate that can be one; others in it are told.
+//!
+//! What others may write, they decide: such a configuration is refused. Of a secret that others may read,
+//! the operator is warned. [`files`](crate::process::files) says who others are.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    key::KeyPath,
+    problem::{Location, Problem},
+    read::Locations,
+    settings::Settings,
+    types::Vault,
+};
+use crate::{
+    audit,
+    credentials::{self, Keep, SourceSettings, ValueName},
+    outbound::{Roots, RootsError},
+    process::files,
+};
+
+/// A file or folder that a key names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// The key.
+    pub key: KeyPath,
+    /// What it is for.
+    pub role: FileRole,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileRole {
+    /// A file to read, which anybody may read.
+    Public,
+    /// Trusted roots in PEM, which anybody may read.
+    Roots,
+    /// A file to read, which only the gateway should read.
+    Secret,
+    /// A file that the gateway makes if it is not there, and that only the gateway should read.
+    OwnSecret,
+    /// A folder that the gateway writes.
+    OwnFolder,
+}
+
+/// What was found, by severity.
+#[derive(Debug, Default)]
+pub(super) struct FileFindings {
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Looks at the configuration's own files, and at those that it names. What is not there is no finding.
+pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Locations) -> FileFindings {
+    let mut findings = FileFindings::default();
+    for path in own {
+        if let Err(error) = files::keep_writers_out(path) {
+            let location = Location::File { path: path.as_path().into(), line: None, column: None };
+            let problem = Problem::new(location, KeyPath::root(), error.to_string());
+            findings.problems.push(problem.hint(error.hint()));
+        }
+    }
+    for file in settings.files() {
+        let at = |message: String| Problem::new(locations.of(&file.key), file.key.clone(), message);
+        let writers = match file.role {
+            FileRole::OwnFolder => files::keep_writers_out_of_folder(&file.path),
+            FileRole::Public | FileRole::Roots | FileRole::Secret | FileRole::OwnSecret => {
+                files::keep_writers_out(&file.path)
+            }
+        };
+        if let Err(error) = writers {
+            let hint = match file.role {
+                FileRole::OwnFolder => format!(
+                    "{}, or name a folder in it: the gateway makes it for itself",
+                    error.hint()
+                ),
+                _ => error.hint(),
+            };
+            findings.problems.push(at(error.to_string()).hint(hint));
+        }
+        if matches!(file.role, FileRole::Secret | FileRole::OwnSecret)
+            && let Err(error) = files::keep_readers_out(&file.path)
+        {
+            findings.warnings.push(at(error.to_string()).hint(error.hint()));
+        }
+        if file.role == FileRole::Roots {
+            // A file that cannot be read here may be readable where the gateway runs.
+            match Roots::read(&file.path) {
+                Ok(roots) => findings.warnings.extend(roots.left_out.iter().map(|left_out| {
+                    let path = file.path.display();
+                    at(format!("{path}: {left_out}"))
+                        .hint("the others are used; replace or remove it")
+                })),
+                Err(error @ RootsError::None { .. }) => findings.problems.push(
+                    at(error.to_string())
+                        .hint("put PEM certificates into it: `-----BEGIN CERTIFICATE-----`"),
+                ),
+                Err(_) => {}
+            }
+        }
+    }
+    findings
+}
+
+impl Settings {
+    /// All files and folders that the keys name.
+    pub fn files(&self) -> Vec<NamedFile> {
+        let mut all = Vec::new();
+        let mut add = |path: &Path, key: KeyPath, role: FileRole| {
+            all.push(NamedFile { path: path.to_owned(), key, role });
+        };
+        let root = KeyPath::root();
+        for (at, listener) in self.listeners.iter().enumerate() {
+            let Some(tls) = &listener.tls else { continue };
+            let key = |name: &str| root.key("listeners").index(at).key("tls").key(name);
+            add(&tls.certificate, key("certificate"), FileRole::Public);
+            add(&tls.private_key, key("private_key"), FileRole::Secret);
+            if let Some(path) = &tls.client_ca {
+                add(path, key("client_ca"), FileRole::Roots);
+            }
+            for path in &tls.client_crl {
+                add(path, key("client_crl"), FileRole::Public);
+            }
+        }
+        for (name, profile) in &self.profiles {
+            if let Some(path) = &profile.ca_file {
+                let key = root.key("profiles").key(name.as_str()).key("ca_file");
+                add(path, key, FileRole::Roots);
+            }
+        }
+        for set in self.credentials.values() {
+            of_credentials(set, &mut add);
+        }
+        if let Some(settings) = &self.vault {
+            of_vault(settings, &mut add);
+        }
+        of_trail(&self.audit, &mut add);
+        all
+    }
+}
+
+fn of_credentials(set: &credentials::Settings, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
+    let key = |key: &str| KeyPath::root().key("credentials").key(set.name.as_str()).key(key);
+    match &set.source {
+        SourceSettings::Directory { path } => {
+            let folder = credentials::expanded(path);
+            add(&folder, key("path"), FileRole::Public);
+            for name in ValueName::ALL {
+                let value = folder.join(name.key());
+                let role = if name.is_secret() { FileRole::Secret } else { FileRole::Public };
+                // Reading the set reports those that are missing.
+                if value.exists() {
+                    add(&value, key("path"), role);
+                }
+            }
+        }
+        SourceSettings::Sealed { file, key_file } => {
+            add(file, key("file"), FileRole::Public);
+            add(key_file, key("key_file"), FileRole::Secret);
+        }
+        SourceSettings::Environment { .. } | SourceSettings::Vault(_) => {}
+    }
+    if let Some(Keep { file, key_file }) = &set.keep {
+        add(file, key("keep"), FileRole::OwnSecret);
+        add(key_file, key("key_file"), FileRole::OwnSecret);
+    }
+}
+
+fn of_vault(vault: &Vault, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
+    let table = KeyPath::root().key("vault");
+    let auth = vault.auth.as_ref();
+    let login = table.key("auth");
+    for (path, key, role) in [
+        (&vault.ca_file, table.key("ca_file"), FileRole::Roots),
+        (&vault.certificate, table.key("certificate"), FileRole::Public),
+        (&vault.private_key, table.key("private_key"), FileRole::Secret),
+        (auth.map_or(&None, |auth| &auth.token_file), login.key("token_file"), FileRole::Secret),
+        (
+            auth.map_or(&None, |auth| &auth.secret_id_file),
+            login.key("secret_id_file"),
+            FileRole::Secret,
+        ),
+        // A token of Kubernetes may be read by everyone in its container.
+        (auth.map_or(&None, |auth| &auth.jwt_file), login.key("jwt_file"), FileRole::Public),
+    ] {
+        if let Some(path) = path {
+            add(path, key, role);
+        }
+    }
+}
+
+fn of_trail(audit: &audit::Settings, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
+    let table = KeyPath::root().key("audit");
+    add(&audit.directory, table.key("directory"), FileRole::OwnFolder);
+    add(&audit.signing_key_path(), table.key("signing_key"), FileRole::OwnSecret);
+    add(&audit.object_key_path(), table.key("object_key"), FileRole::OwnSecret);
+}

@@ -1,0 +1,317 @@
+//! Who else may write or read a file, and how a file of the gateway's own is written.
+//!
+//! *Others* are all users but the file's owner and the members of a group that is not others: one of this
+//! process's groups, or the owner's private group, which has the owner's number. The owner is whom the
+//! operator chose, and root may do everything. In a folder that only its owner may enter, nothing is open
+//! to others. A folder that others may write lets them replace what is in it, unless it is sticky (`/tmp`,
+//! a Secret that Kubernetes mounts). On a read-only mount (a `ConfigMap` of Kubernetes) nobody writes.
+//!
+//! A file that the operator names may be a link, as Kubernetes (`..data`) and certificate tools make them:
+//! its target is judged, and the folders of both. In the gateway's own folders no link is followed.
+
+use std::{
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{OFlags, StatVfsMountFlags, statvfs},
+    process::{getegid, getgroups},
+};
+
+/// Checks that others cannot write the file or folder, or replace it. What is not there is not judged.
+pub fn keep_writers_out(path: &Path) -> Result<(), WritableByOthers> {
+    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
+    let groups = Groups::own();
+    let folders = [path.parent(), target.parent()].into_iter().flatten();
+    for folder in folders.filter(|folder| !folder.as_os_str().is_empty()) {
+        groups.check(folder, Stickiness::Protects)?;
+    }
+    groups.check(&target, Stickiness::Protects).map_err(|error| error.named(path))
+}
+
+/// Checks a folder whose every file is used: that others cannot put one there either. What is not there is
+/// not judged.
+pub fn keep_writers_out_of_folder(path: &Path) -> Result<(), WritableByOthers> {
+    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
+    Groups::own().check(&target, Stickiness::Ignored).map_err(|error| error.named(path))
+}
+
+/// Checks that others cannot read the file. What is not there is not judged.
+pub fn keep_readers_out(path: &Path) -> Result<(), ReadableByOthers> {
+    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
+    let Ok(metadata) = fs::metadata(&target) else { return Ok(()) };
+    if Groups::own().may(&metadata, READ) && !is_closed_above(&target) {
+        let mode = metadata.mode() & MODE;
+        return Err(ReadableByOthers { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// Options that open a file of the gateway's own folder for reading and writing, with mode 0600 if it is
+/// created. A link is an error (`ELOOP`).
+pub fn own() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(no_follow());
+    options
+}
+
+/// Reads a file of the gateway's own folder, which is no link.
+pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(no_follow()).open(path)?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Creates a file of mode 0600. One with the name, which a crash left or somebody planted, is removed.
+pub fn create_anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => own().create_new(true).open(path),
+    }
+}
+
+/// Replaces a file in one step, with mode 0600: a reader or a crash finds the old file or the new one. A
+/// link at `path` is replaced, not followed.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = Unfinished(path.with_file_name(name));
+    let mut file = create_anew(&new.0)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&new.0, path)?;
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// A file that is removed on drop, unless it was renamed.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Fails after the rename, as it should.
+        fs::remove_file(&self.0).ok();
+    }
+}
+
+fn no_follow() -> i32 {
+    OFlags::NOFOLLOW.bits().cast_signed()
+}
+
+/// The groups of this process.
+struct Groups(Vec<u32>);
+
+/// Whether the sticky bit keeps others from replacing what is in a folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stickiness {
+    Protects,
+    Ignored,
+}
+
+impl Groups {
+    fn own() -> Self {
+        let others = getgroups().unwrap_or_default();
+        Self(others.into_iter().chain([getegid()]).map(rustix::fs::Gid::as_raw).collect())
+    }
+
+    /// Whether others have a permission, given as its bit for all users.
+    fn may(&self, metadata: &Metadata, permission: u32) -> bool {
+        let is_strange = !self.0.contains(&metadata.gid()) && metadata.gid() != metadata.uid();
+        let of_group = metadata.mode() & permission << 3 != 0;
+        metadata.mode() & permission != 0 || (is_strange && of_group)
+    }
+
+    fn check(&self, path: &Path, stickiness: Stickiness) -> Result<(), WritableByOthers> {
+        let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+        let protected = stickiness == Stickiness::Protects
+            && metadata.is_dir()
+            && metadata.mode() & STICKY != 0;
+        if protected
+            || !self.may(&metadata, WRITE)
+            || is_closed_above(path)
+            || is_mounted_read_only(path)
+        {
+            return Ok(());
+        }
+        Err(WritableByOthers { path: path.to_owned(), mode: metadata.mode() & MODE })
+    }
+}
+
+/// Whether a folder above the path can be entered by its owner alone.
+fn is_closed_above(path: &Path) -> bool {
+    let Ok(path) = fs::canonicalize(path) else { return false };
+    let mut above = path.ancestors().skip(1);
+    above.any(|folder| fs::metadata(folder).is_ok_and(|folder| folder.mode() & ENTER_OTHERS == 0))
+}
+
+fn is_mounted_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Others than the owner may write a file or a folder.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} may be written by others than its owner (mode {mode:04o})", path = path.display())]
+pub struct WritableByOthers {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl WritableByOthers {
+    fn named(self, path: &Path) -> Self {
+        Self { path: path.to_owned(), ..self }
+    }
+
+    /// The remedy: a command.
+    pub fn hint(&self) -> String {
+        format!("chmod go-w {}", self.path.display())
+    }
+}
+
+/// Others than the owner may read a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} may be read by others than its owner (mode {mode:04o})", path = path.display())]
+pub struct ReadableByOthers {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl ReadableByOthers {
+    /// The remedy: a command.
+    pub fn hint(&self) -> String {
+        format!("chmod 600 {}", self.path.display())
+    }
+}
+
+/// The permissions in a mode.
+const MODE: u32 = 0o7777;
+const STICKY: u32 = 0o1000;
+const READ: u32 = 0o004;
+const WRITE: u32 = 0o002;
+/// Entering, for the group and for all users.
+const ENTER_OTHERS: u32 = 0o011;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    use super::*;
+
+    /// A folder that others may enter.
+    fn open_folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        set(folder.path(), 0o755);
+        folder
+    }
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn file(folder: &Path, name: &str, mode: u32) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, "made up").unwrap();
+        set(&path, mode);
+        path
+    }
+
+    #[test]
+    fn what_others_may_write_is_refused_and_what_they_may_read_is_told() {
+        let folder = open_folder();
+        for (mode, writable, readable) in [
+            (0o600, false, false),
+            (0o640, false, false),
+            (0o660, false, false),
+            (0o644, false, true),
+            (0o602, true, false),
+            (0o666, true, true),
+        ] {
+            let path = file(folder.path(), "value", mode);
+            assert_eq!(keep_writers_out(&path).is_err(), writable, "{mode:o}");
+            assert_eq!(keep_readers_out(&path).is_err(), readable, "{mode:o}");
+        }
+        let path = file(folder.path(), "value", 0o666);
+        let error = keep_writers_out(&path).unwrap_err();
+        let shown = path.display();
+        assert_eq!(
+            error.to_string(),
+            format!("{shown} may be written by others than its owner (mode 0666)")
+        );
+        assert_eq!(error.hint(), format!("chmod go-w {shown}"));
+        assert_eq!(keep_writers_out(&folder.path().join("absent")), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_open_in_a_folder_that_only_its_owner_enters() {
+        let folder = open_folder();
+        let path = file(folder.path(), "value", 0o666);
+        set(folder.path(), 0o700);
+        assert_eq!((keep_writers_out(&path), keep_readers_out(&path)), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_lets_them_replace_what_is_in_it() {
+        let folder = open_folder();
+        let path = file(folder.path(), "value", 0o600);
+        for (mode, refused) in [(0o777, true), (0o1777, false), (0o775, false)] {
+            set(folder.path(), mode);
+            assert_eq!(keep_writers_out(&path).is_err(), refused, "{mode:o}");
+        }
+        // Where every file counts, others may not even add one.
+        for (mode, refused) in [(0o777, true), (0o1777, true), (0o755, false)] {
+            set(folder.path(), mode);
+            assert_eq!(keep_writers_out_of_folder(folder.path()).is_err(), refused, "{mode:o}");
+        }
+    }
+
+    /// As Kubernetes mounts a Secret: `..data` in a sticky folder is swapped as a whole.
+    #[test]
+    fn links_of_the_operator_are_judged_by_their_target() {
+        let mount = open_folder();
+        set(mount.path(), 0o1777);
+        let generation = mount.path().join("..2026_03_01");
+        fs::create_dir(&generation).unwrap();
+        let target = file(&generation, "client_secret", 0o440);
+        symlink("..2026_03_01", mount.path().join("..data")).unwrap();
+        let named = mount.path().join("client_secret");
+        symlink("..data/client_secret", &named).unwrap();
+        assert_eq!((keep_writers_out(&named), keep_readers_out(&named)), (Ok(()), Ok(())));
+        set(&target, 0o446);
+        assert!(keep_writers_out(&named).is_err() && keep_readers_out(&named).is_err());
+        set(&target, 0o440);
+        set(&generation, 0o777);
+        assert!(keep_writers_out(&named).is_err());
+    }
+
+    #[test]
+    fn a_strange_group_is_others_and_the_owners_own_group_is_not() {
+        let folder = open_folder();
+        let path = file(folder.path(), "value", 0o660);
+        if chown(&path, Some(4242), Some(4343)).is_err() {
+            // Only root may give a file away.
+            return;
+        }
+        assert!(keep_writers_out(&path).is_err() && keep_readers_out(&path).is_err());
+        chown(&path, None, Some(4242)).unwrap();
+        assert_eq!((keep_writers_out(&path), keep_readers_out(&path)), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_not_followed() {
+        let folder = open_folder();
+        let (target, link) = (file(folder.path(), "target", 0o600), folder.path().join("link"));
+        symlink(&target, &link).unwrap();
+        assert!(own().open(&link).is_err() && read_own(&link).is_err());
+        // Neither is one under the name of the unfinished file.
+        symlink(&target, folder.path().join("link.new")).unwrap();
+        replace(&link, b"new").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"made up");
+        assert_eq!(read_own(&link).unwrap(), b"new");
+        assert_eq!(fs::metadata(&link).unwrap().mode() & MODE, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}
