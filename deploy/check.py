@@ -37,8 +37,15 @@ for manifests in sorted((HERE / "kubernetes").glob("*/*.yaml")):
 chart = helm_python.Chart.load(HERE / "helm/pigello-gateway")
 values = {"config": (HERE / "kubernetes/shared/gateway.toml").read_text()}
 chart.validate_schema(values)
+rendered = "\n---\n".join(chart.render(values).values())
 for path, text in chart.render(values).items():
     validate(f"helm {path}", text)
+if "kind: NetworkPolicy" not in rendered:
+    wrong.append("helm: the chart has no network policy")
+pinned = values | {"image": {"digest": "sha256:" + "0" * 64}}
+chart.validate_schema(pinned)
+if "pigello-gateway@sha256:0" not in "".join(chart.render(pinned).values()):
+    wrong.append("helm: the image's digest is not used")
 for bad in [{"config": ""}, {"config": "x", "replicas": {"min": 0}}, {"config": "x", "unknown": 1}]:
     try:
         chart.validate_schema(bad)

@@ -41,7 +41,9 @@
 //! | `operation` | `subtenant.get`, or `null` if the request matched none |
 //! | `method`, `path` | as received; a path over 2048 bytes is cut and ends in `…` |
 //! | `object_id` | the last UUID in the path, or `null` |
+//! | `path_bytes_omitted` | number of bytes that are left out at the end of `path` |
 //! | `query_keys` | the names of the query parameters, never their values; `(no name)` and `(odd name)` replace names that could be a value |
+//! | `query_keys_omitted` | number of query parameters behind the first 64 names whose names are left out |
 //! | `status` | the status sent to the caller; `null` if the caller left before |
 //! | `outcome` | `forwarded`, `cached`, `refused`, `failed` |
 //! | `cache` | `hit`, `miss`, `stale`, `revalidated`, `collapsed`, `bypass`, or `null` |

@@ -67,22 +67,29 @@ impl fmt::Debug for Target {
 
 /// The path, cut to [`MAX_PATH`].
 pub(super) fn path(target: &Target) -> Cow<'_, str> {
-    // A request target has no fragment (RFC 9112, section 3.2). A caller's may hold anything.
+    bounded(without_fragment(target.path()), MAX_PATH)
+}
+
+/// The number of bytes of the path that [`path`] leaves out.
+pub(super) fn path_bytes_omitted(target: &Target) -> usize {
     let path = target.path();
-    let end = memchr::memchr(b'#', path.as_bytes()).unwrap_or(path.len());
-    bounded(path.get(..end).unwrap_or_default(), MAX_PATH)
+    path.len().saturating_sub(cut(without_fragment(path), MAX_PATH).len())
+}
+
+/// A request target has no fragment (RFC 9112 §3.2). A caller's may hold anything.
+fn without_fragment(path: &str) -> &str {
+    path.split('#').next().unwrap_or_default()
 }
 
 /// Cuts a text to a number of bytes, and marks the cut with an ellipsis.
 pub(super) fn bounded(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.len() <= limit {
-        return Cow::Borrowed(text);
-    }
-    let mut end = limit;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
+    let kept = cut(text, limit);
+    if kept.len() == text.len() { Cow::Borrowed(text) } else { Cow::Owned(format!("{kept}…")) }
+}
+
+/// The beginning of a text, up to a number of bytes.
+fn cut(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or_default()
 }
 
 /// The object of the path: the last segment that is a UUID.
@@ -113,17 +120,27 @@ pub(super) fn hash_objects<'a>(path: Cow<'a, str>, key: &ObjectKey) -> Cow<'a, s
     Cow::Owned(hashed)
 }
 
-/// The distinct names of the query parameters, in their order.
-pub(super) fn query_keys(target: &Target) -> Vec<&str> {
-    let mut keys: Vec<&str> = Vec::new();
+/// The distinct names of the query parameters, in their order, up to [`MAX_KEYS`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct QueryKeys<'a> {
+    pub(super) names: Vec<&'a str>,
+    /// The number of parameters behind the limit whose names are not among these.
+    pub(super) omitted: usize,
+}
+
+/// The names of the query parameters.
+pub(super) fn query_keys(target: &Target) -> QueryKeys<'_> {
+    let mut keys = QueryKeys::default();
     let query = target.query().unwrap_or_default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let key = name_of(pair);
-        if !keys.contains(&key) {
-            keys.push(key);
+        let name = name_of(pair);
+        if keys.names.contains(&name) {
+            continue;
         }
-        if keys.len() == MAX_KEYS {
-            break;
+        if keys.names.len() < MAX_KEYS {
+            keys.names.push(name);
+        } else {
+            keys.omitted = keys.omitted.saturating_add(1);
         }
     }
     keys
@@ -155,6 +172,9 @@ mod tests {
         let kept = path(&target(&long)).into_owned();
         assert!(kept.len() <= MAX_PATH + 3, "{}", kept.len());
         assert!(kept.ends_with('…'));
+        let whole = kept.len() - '…'.len_utf8() + path_bytes_omitted(&target(&long));
+        assert_eq!(whole, long.len());
+        assert_eq!(path_bytes_omitted(&target("/a/..%2fb//?ssn=201701272394")), 0);
     }
 
     #[test]
@@ -180,7 +200,10 @@ mod tests {
     #[test]
     fn a_query_is_reduced_to_its_names() {
         let keys = |text: &str| {
-            query_keys(&target(text)).into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
+            let target = target(text);
+            let keys = query_keys(&target);
+            assert_eq!(keys.omitted, 0);
+            keys.names.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(
             keys("/l/?_page=1&category!=3&id__in!=a,b&ids[]=1&&category!=4&ssn=201701272394"),
@@ -199,7 +222,10 @@ mod tests {
             let keys = keys(hidden);
             assert!(keys == [NO_NAME] || keys == [ODD_NAME], "{hidden}: {keys:?}");
         }
+        // Made-up names do not hide the rest: it is counted.
         let many = (0..1000).map(|n| format!("a{n}=1")).collect::<Vec<_>>().join("&");
-        assert_eq!(keys(&format!("/?{many}")).len(), MAX_KEYS);
+        let many = target(&format!("/?{many}&a0=2&_jsonl=true&_jsonl=false"));
+        let keys = query_keys(&many);
+        assert_eq!((keys.names.len(), keys.omitted), (MAX_KEYS, 1000 - MAX_KEYS + 2));
     }
 }

@@ -14,7 +14,7 @@ use super::{ConfigFiles, Failure, failure::Styled};
 use crate::{
     app,
     config::{Settings, types::Listener},
-    domain::{Caller, CanonicalTarget, Operation, OperationPattern, Proof},
+    domain::{Caller, CallerCredential, CanonicalTarget, Operation, OperationPattern, Proof},
     error::Kind,
     proxy::{
         cache::Rule,
@@ -128,7 +128,7 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         error: None,
         why: String::new(),
         hint: None,
-        stripped: stripped(&headers),
+        stripped: stripped(&headers, &caller),
         profile: listener.profile.to_string(),
         upstream: profile.upstream.to_string(),
         credentials: profile.credentials.to_string(),
@@ -168,7 +168,7 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
     if explanation.verdict != "refused" {
         let operation = decision.operation().map(AsRef::as_ref);
         (explanation.cacheable, explanation.cache) =
-            cacheable(settings, &method, operation, target.path(), &headers);
+            cacheable(settings, &method, operation, target.path(), &headers, &caller);
     }
     Ok(explanation)
 }
@@ -324,28 +324,11 @@ fn to_allow(kind: Kind, caller: &Caller, operation: Option<&str>) -> String {
     }
 }
 
-fn stripped(headers: &HeaderMap) -> Vec<Stripped> {
-    let left = http_policy::end_to_end(headers);
-    let named_by_connection = |name: &HeaderName| {
-        headers.get_all(header::CONNECTION).iter().any(|value| {
-            value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .any(|named| named.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
-        })
-    };
-    let gone = headers.keys().filter(|name| !left.contains_key(*name));
-    gone.map(|name| Stripped {
-        field: name.to_string(),
-        why: if http_policy::is_reserved(name) {
-            "it is, or could be taken for, one of Pigello's own"
-        } else if named_by_connection(name) {
-            "`Connection` names it"
-        } else {
-            "it is for this hop alone, or would change the method"
-        },
-    })
-    .collect()
+fn stripped(headers: &HeaderMap, caller: &Caller) -> Vec<Stripped> {
+    http_policy::withheld_fields(headers, caller)
+        .into_iter()
+        .map(|(name, withheld)| Stripped { field: name.to_string(), why: withheld.why() })
+        .collect()
 }
 
 fn cacheable(
@@ -354,6 +337,7 @@ fn cacheable(
     operation: Option<&Operation>,
     path: &str,
     headers: &HeaderMap,
+    caller: &Caller,
 ) -> (bool, String) {
     if !settings.cache.enabled {
         return (false, "the cache is switched off".to_owned());
@@ -364,10 +348,13 @@ fn cacheable(
     if operation.is_some_and(Operation::is_protected_identity) {
         return (false, "people under protection are never in memory".to_owned());
     }
-    if let Some(name) =
-        [header::AUTHORIZATION, header::RANGE].into_iter().find(|name| headers.contains_key(name))
-    {
-        return (false, format!("the request has `{name}`"));
+    let goes_up =
+        |own: &CallerCredential| headers.contains_key(own.field()) && caller.forwards(*own);
+    if CallerCredential::ALL.iter().any(goes_up) {
+        return (false, "a credential of the caller's own goes up".to_owned());
+    }
+    if headers.contains_key(header::RANGE) {
+        return (false, "the request has `range`".to_owned());
     }
     let rule = settings.cache.rules.iter().enumerate().find(|(_, rule)| match operation {
         Some(operation) => rule.operations.iter().any(|pattern| pattern.matches(operation)),

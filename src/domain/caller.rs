@@ -6,6 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use http::{HeaderName, header};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{label::LabelValue, pattern::OperationPattern};
 
 /// The caller of one request, as the stage `identify` found it. Only the connection proves a caller; no
@@ -35,6 +39,11 @@ impl Caller {
             Self::Known { name, .. } => Some(name),
             Self::Unidentified { .. } => None,
         }
+    }
+
+    /// Whether a credential of the caller's own goes up.
+    pub fn forwards(&self, credential: CallerCredential) -> bool {
+        matches!(self, Self::Known { rule: Some(rule), .. } if rule.forward.contains(&credential))
     }
 
     /// The proof.
@@ -114,8 +123,33 @@ pub struct CallerRule {
     pub tls_names: Vec<Arc<str>>,
     /// The operations that the caller may use.
     pub allow: Vec<OperationPattern>,
+    /// The credentials of its own that go up.
+    pub forward: Vec<CallerCredential>,
     /// The limits of the caller.
     pub limits: CallerLimits,
+}
+
+/// A header field in which a caller proves itself to Pigello, besides the seven values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CallerCredential {
+    /// `Authorization`.
+    Authorization,
+    /// `Cookie`.
+    Cookie,
+}
+
+impl CallerCredential {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Authorization, Self::Cookie];
+
+    /// The field's name.
+    pub const fn field(self) -> HeaderName {
+        match self {
+            Self::Authorization => header::AUTHORIZATION,
+            Self::Cookie => header::COOKIE,
+        }
+    }
 }
 
 /// The limits of one caller. `None` is no limit.

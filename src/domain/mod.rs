@@ -25,7 +25,7 @@ mod uuid;
 
 pub use address::{Address, AddressError};
 pub use byte_size::{ByteSize, ByteSizeError};
-pub use caller::{Caller, CallerLimits, CallerRule, Proof, Rate};
+pub use caller::{Caller, CallerCredential, CallerLimits, CallerRule, Proof, Rate};
 pub use catalog::{Catalog, CatalogError, OperationMatch};
 pub use duration::Span;
 pub use host::Host;

@@ -48,9 +48,9 @@ manual! {
         "Call the gateway as `localhost`, `127.0.0.1` or by its own address. If callers use another name on purpose, add it to the listener's `allowed_hosts`."
     }
     CrossSite {
-        "The request was made by a page in a browser."
-        "The gateway adds a secret to whatever reaches it. Any page open on the machine could use it."
-        "Call from a program on the server side, not from a page. A program must not send `Origin` or `Sec-Fetch-Site: cross-site`."
+        "The request was made by a page in a browser, or by opening a link in one."
+        "The gateway adds a secret to whatever reaches it. Any page open on the machine could use it, and a page of Pigello opened through it could read everything."
+        "Call from a program on the server side, such as curl. A program must not send `Origin`, `Sec-Fetch-Site` (except `none`), `Sec-Fetch-Mode: navigate`, `Sec-Fetch-Dest` (except `empty`) or `Upgrade-Insecure-Requests`."
     }
     Unidentified {
         "No `[[callers]]` entry matches the connection, and only named callers are served."

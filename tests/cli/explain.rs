@@ -61,6 +61,10 @@ fn an_allowed_read_is_explained_to_its_cache_rule() {
         "-H",
         "X_Pigello_Client_Secret: forged",
         "-H",
+        "X.Forwarded.Host: forged",
+        "-H",
+        "Cookie: forged",
+        "-H",
         "Accept: */*",
         "GET",
         &target,
@@ -77,6 +81,8 @@ fn an_allowed_read_is_explained_to_its_cache_rule() {
         "not sent     connection: it is for this hop alone",
         "not sent     x-hop: `Connection` names it",
         "not sent     x_pigello_client_secret: it is, or could be taken for, one of Pigello's own",
+        "not sent     x.forwarded.host: it could change who calls",
+        "not sent     cookie: it is the caller's own credential, and `forward` of [[callers]] does not list it",
         "cacheable    yes: [[cache.rules]] number 1, fresh for",
     ] {
         assert!(said.contains(line), "{line}\n{said}");
@@ -107,6 +113,7 @@ fn a_refusal_names_what_decided() {
             "malformed_request",
             "frames a message",
         ),
+        (vec!["-H", "Sec-Fetch-Dest: document", "GET", SUBTENANT], "cross_site", "browser"),
         (vec!["-H", "Origin: https://x.test", "GET", SUBTENANT], "cross_site", "browser"),
         (
             vec!["--listener", "anyone", "GET", SUBTENANT],

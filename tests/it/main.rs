@@ -38,4 +38,5 @@ mod shares;
 mod sockets;
 mod support;
 mod telemetry;
+mod upward;
 mod upstream_tls;

@@ -123,10 +123,23 @@ async fn forged_headers_and_hop_by_hop_fields_never_reach_the_upstream() {
         ("Connection".into(), "close, X-Pigello-Client-Secret, x-pigello-customer-id, X-Hop"),
         ("X-Hop".into(), "mine"),
         ("Proxy-Authorization".into(), "mine"),
-        ("X-HTTP-Method-Override".into(), "DELETE"),
+        ("X-HTTP-Method-Override".into(), "mine"),
+        ("X_HTTP_Method_Override".into(), "mine"),
+        ("X-Http_Method-Override".into(), "mine"),
+        ("X-Original-URL".into(), "/mine/"),
+        ("X_Rewrite_URL".into(), "/mine/"),
+        ("SCRIPT_NAME".into(), "/mine"),
+        ("Forwarded".into(), "host=mine"),
+        ("X-Forwarded-Host".into(), "mine"),
+        ("X.Forwarded.Proto".into(), "mine"),
+        ("X-Forwarded-Prefix".into(), "/mine"),
+        ("X-Real-IP".into(), "mine"),
+        ("Remote_User".into(), "mine"),
+        ("X_Request_Id".into(), "mine"),
+        ("Cookie".into(), "sessionid=mine"),
         ("X-Pigello-Unknown".into(), "forged"),
         ("X-Kept".into(), "kept"),
-        ("Authorization".into(), "Bearer kept"),
+        ("Authorization".into(), "Bearer mine"),
         ("X-Request-Id".into(), "mine"),
         ("traceparent".into(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ];
@@ -134,6 +147,7 @@ async fn forged_headers_and_hop_by_hop_fields_never_reach_the_upstream() {
         let name = name.header().as_str().to_owned();
         forged.push((name.to_uppercase(), "forged"));
         forged.push((name.replace('-', "_"), "forged"));
+        forged.push((name.replace('-', "."), "forged"));
         forged.push((name, "forged twice"));
     }
     let headers: Vec<_> = forged.iter().map(|(name, value)| (name.as_str(), *value)).collect();
@@ -146,11 +160,10 @@ async fn forged_headers_and_hop_by_hop_fields_never_reach_the_upstream() {
         assert_eq!(request.values(name.header().as_str()), [value]);
     }
     let text = format!("{:?}", request.headers);
-    for gone in ["forged", "mine", "x_pigello", "proxy-authorization", "method-override", "x-hop"] {
+    for gone in ["forged", "mine", "x_pigello", "x.pigello", "proxy-authorization", "x-hop"] {
         assert!(!text.contains(gone), "{gone} in {text}");
     }
     assert_eq!(request.values("x-kept"), ["kept"]);
-    assert_eq!(request.values("authorization"), ["Bearer kept"]);
     assert_eq!(request.values("via"), ["1.1 pigello-gateway"]);
     assert_eq!(request.values("x-request-id"), [answer.header("x-request-id")]);
     let traceparent = request.values("traceparent");

@@ -60,6 +60,7 @@ impl Encoder {
         let path = record.target.as_ref().map(target::path);
         let (path, object) = self.object_names(path.as_deref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
+        let path_omitted = record.target.as_ref().map_or(0, target::path_bytes_omitted);
         self.line("call", record.time, |line| {
             line.word(key!("request_id"), record.request_id.encode(&mut id))
                 .hex(key!("trace_id"), &record.trace_id.to_be_bytes())
@@ -74,7 +75,9 @@ impl Encoder {
                 .text(key!("method"), &target::bounded(record.method.as_str(), MAX_METHOD))
                 .text_or_null(key!("path"), path.as_deref())
                 .text_or_null(key!("object_id"), object.as_deref())
-                .list(key!("query_keys"), keys)
+                .number(key!("path_bytes_omitted"), path_omitted)
+                .list(key!("query_keys"), keys.names)
+                .number(key!("query_keys_omitted"), keys.omitted)
                 .number_or_null(key!("status"), record.status.map(|status| status.as_u16()))
                 .word(key!("outcome"), record.outcome.label())
                 .word_or_null(key!("cache"), record.cache.map(CacheResult::label))

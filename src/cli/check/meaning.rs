@@ -170,6 +170,13 @@ fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<(
     for caller in &settings.callers {
         page.line(&caller.name, proofs(caller, settings))?;
         page.more(allowed(caller, settings))?;
+        if !caller.forward.is_empty() {
+            let names: Vec<_> = caller.forward.iter().map(|own| own.field().to_string()).collect();
+            page.more(format_args!(
+                "its own {} goes to Pigello, past the cache",
+                names.join(" and ")
+            ))?;
+        }
         if let Some(limits) = limited(&caller.limits) {
             page.more(limits)?;
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::Method;
 use crate::{
-    domain::{Name, OperationPattern, ProblemBase, Text},
+    domain::{CallerCredential, Name, OperationPattern, ProblemBase, Text},
     proxy::stages::authorize::{Access, Mode, Unmatched},
 };
 
@@ -29,6 +29,11 @@ pub struct CallerEntry {
     pub tls_names: Vec<Arc<str>>,
     /// Operations that it may use: `subtenant.get`, `subtenant.*`, `*.get`, or `*` for all.
     pub allow: Vec<OperationPattern>,
+    /// Credentials of the caller's own that go up to Pigello beside the seven values: `"authorization"`,
+    /// `"cookie"`. All others are removed. An answer to a request that has one is for this caller alone:
+    /// it is not cached, and a 401 says nothing of the seven values.
+    #[serde(default)]
+    pub forward: Vec<CallerCredential>,
     /// Calls a second; more are refused with a 429. Without it, no limit.
     pub rate: Option<u32>,
     /// Calls at once before `rate` applies. Default: the value of `rate`.

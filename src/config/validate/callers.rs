@@ -78,6 +78,7 @@ impl Checker<'_> {
                     unix_uids: caller.unix_uids.clone(),
                     tls_names: caller.tls_names.clone(),
                     allow: caller.allow.clone(),
+                    forward: caller.forward.clone(),
                     limits: self.limits_of(at, caller),
                 })
             })

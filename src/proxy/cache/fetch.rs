@@ -166,7 +166,7 @@ impl FetchJob {
         reply: Reply,
     ) {
         hop_by_hop::strip(response.headers_mut());
-        let (policy, selection) = match self.decide(&response, times) {
+        let (policy, (variant, range)) = match self.decide(&response, times) {
             Ok(decided) => decided,
             Err(detail) => return self.pass_on(response, detail, reply),
         };
@@ -181,14 +181,20 @@ impl FetchJob {
         response.headers_mut().append(CACHE_STATUS, cache_status.value());
         let limit = self.cache.settings().max_entry_bytes.in_memory();
         let finish = move |body: Option<bytes::Bytes>| match body {
-            Some(body) => {
+            Some(body) if range.as_ref().is_none_or(|range| range.can_hold(body.len())) => {
                 let provenance = self.provenance.clone();
-                let stored =
-                    StoredResponse::new(status, &headers, body, policy, selection, provenance);
+                let stored = StoredResponse::new(
+                    status,
+                    &headers,
+                    body,
+                    policy,
+                    (variant, range),
+                    provenance,
+                );
                 self.store(Arc::new(stored));
             }
-            // The body is incomplete or too large.
-            None => self.not_shared(false),
+            // The body is incomplete, too large, or not the range that it says.
+            _ => self.not_shared(false),
         };
         record::record(response, limit, finish, reply).await;
     }
@@ -206,8 +212,12 @@ impl FetchJob {
         if is_partial && range.is_none() {
             return Err("partial");
         }
-        let authorized = self.request.fields.has_authorization();
-        let policy = storable::decide(status, headers, authorized, &self.rule, times)?;
+        let policy = storable::decide(status, headers, &self.rule, times)?;
+        // An upstream may know one spelling of a name alone. What it says of another one, such as that
+        // there is no such object, is not said of the object.
+        if !status.is_success() && !self.key.is_spelled(&self.request.head.target) {
+            return Err("spelling");
+        }
         let length = http_body::Body::size_hint(response.body()).lower();
         if length > self.cache.settings().max_entry_bytes.0 {
             return Err("too-large");
@@ -297,8 +307,7 @@ impl FetchJob {
         storable::date_if_missing(&mut later, times.wall);
         let headers = updated_fields(&previous.headers, &later);
         let (status, body) = (previous.status, previous.body.clone());
-        let authorized = self.request.fields.has_authorization();
-        let policy = storable::decide(status, &headers, authorized, &self.rule, times).ok()?;
+        let policy = storable::decide(status, &headers, &self.rule, times).ok()?;
         let vary = VaryFields::read(&headers)?;
         let selection = (Variant::new(vary, &self.request.head.headers, &headers), None);
         let request_id = previous.provenance.request_id;

@@ -125,10 +125,11 @@ pub(super) fn stamp(cache: &Cache, path: &str, operation: Option<&Operation>) ->
 
 fn reach(method: &Method, path: &str, operation: Option<&Operation>) -> Reach {
     let Some(operation) = operation else {
-        // The path may belong to an entity all the same.
+        // The path may belong to an entity all the same, and name its object in any spelling that the
+        // upstream takes, such as a UUID without hyphens.
         let collection = parent(path).unwrap_or(path);
         return match *method {
-            Method::PUT | Method::PATCH | Method::DELETE => Reach::Lists(collection.into()),
+            Method::PUT | Method::PATCH | Method::DELETE => Reach::All(collection.into()),
             _ if path.ends_with("/list/") => Reach::All(collection.into()),
             _ => Reach::Lists(path.into()),
         };
@@ -210,10 +211,10 @@ mod tests {
     #[test]
     fn the_reach_of_a_write_without_an_operation() {
         let reach = |method, path| reach(&method, path, None);
-        assert_eq!(reach(Method::PUT, "/a/b/"), Reach::Lists("/a/".into()));
+        assert_eq!(reach(Method::PUT, "/a/b/"), Reach::All("/a/".into()));
         assert_eq!(reach(Method::POST, "/a/list/"), Reach::All("/a/".into()));
         assert_eq!(reach(Method::POST, "/a/"), Reach::Lists("/a/".into()));
-        assert_eq!(reach(Method::DELETE, "/"), Reach::Lists("/".into()));
+        assert_eq!(reach(Method::DELETE, "/"), Reach::All("/".into()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     settings::Rule,
     status::{ForwardReason, hit, stale_hit},
     storage::{
-        key::CacheKeyRef,
+        key::{CacheKeyRef, TargetName},
         response::{Provenance, StoredResponse},
         store::Selected,
     },
@@ -37,6 +37,7 @@ pub(super) struct CacheableRequest<'a, G> {
     rule: &'a Arc<Rule>,
     operation: Option<&'a Arc<Operation>>,
     head: &'a Arc<Head>,
+    name: TargetName<'a>,
     fields: RequestFieldSet,
     directives: RequestDirectives,
     now: Instant,
@@ -75,14 +76,15 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         } else {
             RequestDirectives::default()
         };
-        let now = Instant::now();
-        Some(Self { cache, partition, rule, operation, head, fields, directives, now })
+        let (name, now) = (TargetName::of(&head.target), Instant::now());
+        Some(Self { cache, partition, rule, operation, head, name, fields, directives, now })
     }
 
     pub(super) fn lookup(&self, body: &Body) -> Lookup {
         if self.directives.no_store
             || !body.is_end_stream()
             || self.fields.has_condition_for_upstream()
+            || self.fields.has_credentials()
         {
             return Lookup::PassThrough(ForwardReason::Bypass);
         }
@@ -96,9 +98,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         let is_head = self.head.method == Method::HEAD;
         let selected = self.cache.store().select(&key, &self.head.headers, is_head, self.now);
         let stored = selected.as_ref().and_then(Selected::response);
-        let authorized = self.fields.has_authorization();
-        let reuse =
-            stored.map(|stored| (stored, stored.reuse(&self.directives, authorized, self.now)));
+        let reuse = stored.map(|stored| (stored, stored.reuse(&self.directives, self.now)));
         let (reason, previous) = match reuse {
             Some((stored, Reuse::Fresh(left))) => return Lookup::Hit(self.fresh(stored, left)),
             Some((stored, Reuse::Stale(detail))) => return Lookup::Hit(self.stale(stored, detail)),
@@ -111,7 +111,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             }
             Some((stored, Reuse::ValidateOnRequest)) => (ForwardReason::Request, Some(stored)),
             Some((stored, Reuse::Validate)) => (ForwardReason::Stale, Some(stored)),
-            Some((_, Reuse::NotShared)) | None => (ForwardReason::Miss, None),
+            None => (ForwardReason::Miss, None),
         };
         if self.directives.only_if_cached {
             return Lookup::OnlyIfCached;
@@ -129,11 +129,14 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
 
     /// The job that stores the response to a POST.
     pub(super) fn job_for_post(&self) -> Option<FetchJob> {
+        if self.fields.has_credentials() {
+            return None;
+        }
         Some(self.job(self.key()?, ForwardReason::Miss))
     }
 
     fn key(&self) -> Option<CacheKeyRef<'_>> {
-        self.partition.key(self.cache, &self.head.target)
+        self.partition.key(self.cache, &self.name)
     }
 
     /// Makes a fetch, or joins another call's.
@@ -148,7 +151,6 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         // Other calls may not use the response, or this call needs a newer one than they wait for.
         let is_alone = wants_range
             || (self.fields.has_condition() && !can_validate)
-            || self.fields.has_authorization()
             || reason == ForwardReason::Request
             || self.cache.hit_for_miss().is_marked(&key);
         let mut job = Box::new(self.job(key, reason));
@@ -163,7 +165,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
                 let headers = &self.head.headers;
                 let selected = self.cache.store().select(&key, headers, false, self.now);
                 if let Some(stored) = selected.as_ref().and_then(Selected::response)
-                    && let Reuse::Fresh(left) = stored.reuse(&self.directives, false, self.now)
+                    && let Reuse::Fresh(left) = stored.reuse(&self.directives, self.now)
                 {
                     leader.finish(FetchOutcome::Stored(Arc::clone(stored)));
                     return Lookup::Hit(self.fresh(stored, left));

@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{handle::Cache, storage::key::CacheKeyRef};
+use super::{
+    handle::Cache,
+    storage::key::{CacheKeyRef, TargetName},
+};
 use crate::{
     credentials::CredentialManager,
-    domain::{CanonicalTarget, Origin, ProfileName},
+    domain::{Origin, ProfileName},
 };
 
 /// The part of the credentials that the cache knows: a number above zero that changes with each new
@@ -47,7 +50,7 @@ impl<G: CredentialGeneration> Partition<G> {
     pub(super) fn key<'a>(
         &'a self,
         cache: &Cache,
-        target: &'a CanonicalTarget,
+        target: &'a TargetName<'_>,
     ) -> Option<CacheKeyRef<'a>> {
         let generation = self.manager.generation();
         let number = generation.unwrap_or_default();

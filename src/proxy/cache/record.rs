@@ -130,7 +130,7 @@ impl BodyCopy {
                 Err(frame) => return CopyStep::End(frame.into_trailers().ok()),
             },
         };
-        if self.bytes.len() + data.len() > self.limit {
+        if self.bytes.len().saturating_add(data.len()) > self.limit {
             return CopyStep::TooLarge(data);
         }
         self.bytes.extend_from_slice(&data);

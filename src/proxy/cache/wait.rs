@@ -51,8 +51,7 @@ fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
     let suits = |stored: &StoredResponse| stored.answers(&request.head.headers, false);
     match outcome {
         FetchOutcome::Stored(stored) if suits(&stored) => {
-            let authorized = request.fields.has_authorization();
-            let Reuse::Fresh(left) = stored.reuse(&request.directives, authorized, now) else {
+            let Reuse::Fresh(left) = stored.reuse(&request.directives, now) else {
                 return None;
             };
             request.note(CacheResult::Collapsed, Some(stored.provenance.request_id));

@@ -11,7 +11,7 @@ use crate::{
     credentials::Lease,
     proxy::{
         call::{CallContext, Interim},
-        http_policy::{holds_secret, hop_by_hop, strip_reserved},
+        http_policy::{holds_secret, hop_by_hop, strip_grants, strip_reserved},
     },
 };
 
@@ -36,6 +36,7 @@ pub(super) fn pass_on(request: &mut Request<Body>, context: &CallContext, lease:
         let mut headers = response.headers().clone();
         hop_by_hop::strip(&mut headers);
         strip_reserved(&mut headers);
+        strip_grants(&mut headers);
         context.pass_interim(Interim { status: response.status(), headers });
     });
 }

@@ -7,6 +7,7 @@ use std::mem;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
+use super::upward::folds_to;
 use crate::error::{Error, Kind};
 
 /// Refuses fields with more than one reading.
@@ -56,17 +57,9 @@ pub(in crate::proxy) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a server that takes `_` for `-` would read a framing field here.
+/// Whether a server could read a framing field from a name that is not one.
 fn is_spoofed_framing(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.contains('_')
-        && FRAMING.iter().any(|framing| {
-            framing.len() == name.len()
-                && framing
-                    .bytes()
-                    .zip(name.bytes())
-                    .all(|(framing, byte)| framing == byte || (framing == b'-' && byte == b'_'))
-        })
+    FRAMING.iter().any(|framing| name != framing && folds_to(name, framing))
 }
 
 fn has_outer_space(value: &HeaderValue) -> bool {
@@ -103,6 +96,7 @@ mod tests {
         for fields in [
             &[("content_length", "5")][..],
             &[("Transfer_Encoding", "chunked")],
+            &[("Content.Length", "5")],
             &[("content-type", "text/plain"), ("content-type", "text/html")],
             &[("authorization", "a"), ("authorization", "b")],
         ] {

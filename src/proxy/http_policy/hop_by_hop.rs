@@ -27,14 +27,9 @@ pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
     remove_where(headers, is_hop_by_hop);
 }
 
-/// Removes the request fields that are for this hop alone and those that would change the method.
-pub(in crate::proxy) fn strip_request_only(headers: &mut HeaderMap) {
-    remove_where(headers, is_request_only);
-}
-
 /// Scans the names that are present, which is cheaper than a lookup for each name in a list.
-fn remove_where(headers: &mut HeaderMap, is_removed: fn(&str) -> bool) {
-    while let Some(name) = headers.keys().find(|name| is_removed(name.as_str())).cloned() {
+pub(super) fn remove_where(headers: &mut HeaderMap, is_removed: fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_removed(name)).cloned() {
         headers.remove(name);
     }
 }
@@ -50,9 +45,9 @@ pub(super) fn refuse_expectations(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-fn is_hop_by_hop(name: &str) -> bool {
+fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
-        name,
+        name.as_str(),
         "keep-alive"
             | "proxy-connection"
             | "proxy-authenticate"
@@ -62,19 +57,6 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "transfer-encoding"
             | "upgrade"
             | "http2-settings"
-    )
-}
-
-/// Frameworks take the value of the last four for the method, so they would evade the policy.
-fn is_request_only(name: &str) -> bool {
-    matches!(
-        name,
-        "host"
-            | "expect"
-            | "x-http-method-override"
-            | "x-http-method"
-            | "x-method-override"
-            | "x-original-method"
     )
 }
 

@@ -1,7 +1,10 @@
 //! The rules about requests and fields that stages, the admin listener and `explain` share: host
-//! names, browsers, methods, hop-by-hop fields, and the fields that are Pigello's own.
+//! names, browsers, methods, hop-by-hop fields, and which of a caller's fields go up.
 //!
 //! They are functions of a message alone. A stage decides when a rule applies.
+
+// Its numbers are those of callers and upstreams.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod browser;
 mod fields;
@@ -9,14 +12,21 @@ pub(in crate::proxy) mod hop_by_hop;
 mod host;
 mod method;
 mod reserved;
+mod upward;
 
-use http::{HeaderMap, request};
+use http::request;
 
-pub use self::{browser::refuse_browsers, host::HostRules, reserved::is_reserved};
+pub use self::{
+    browser::refuse_browsers,
+    host::HostRules,
+    upward::{Withheld, withheld_fields},
+};
 pub(in crate::proxy) use self::{
+    browser::{close_to_pages, strip_grants},
     fields::join_cookies,
     method::PROXIED_METHODS,
     reserved::{holds_secret, strip_reserved, without_spoofed},
+    upward::{has_credentials, strip as strip_request, strip_credentials},
 };
 use crate::error::Error;
 
@@ -31,13 +41,6 @@ pub fn check_head(
     hosts.check(head.version, &head.uri, &head.headers)?;
     fields::check(head.version, &head.uri, &head.headers, body_is_empty)?;
     refuse_browsers(&head.headers)?;
+    browser::refuse_navigation(&head.headers)?;
     hop_by_hop::refuse_expectations(&head.headers)
-}
-
-/// The fields of a request that reach the upstream, without those that the gateway adds.
-pub fn end_to_end(fields: &HeaderMap) -> HeaderMap {
-    let mut fields = fields.clone();
-    hop_by_hop::strip(&mut fields);
-    hop_by_hop::strip_request_only(&mut fields);
-    without_spoofed(&fields, 0)
 }

@@ -7,6 +7,9 @@
 //!
 //! The stage follows the permission, so it reads nothing for a caller that is refused.
 
+// Its numbers are those of callers and upstreams.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -80,7 +83,7 @@ where
 async fn read(mut body: Body) -> Result<Body, Error> {
     let mut start = BytesMut::new();
     let mut first = Bytes::new();
-    while first.len() + start.len() <= SMALL_BODY {
+    while first.len().saturating_add(start.len()) <= SMALL_BODY {
         let Some(frame) = body.frame().await else {
             return Ok(Body::full(join(first, &start)));
         };
@@ -102,7 +105,7 @@ fn join(first: Bytes, rest: &BytesMut) -> Bytes {
     if rest.is_empty() {
         return first;
     }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    let mut whole = BytesMut::with_capacity(first.len().saturating_add(rest.len()));
     whole.extend_from_slice(&first);
     whole.extend_from_slice(rest);
     whole.freeze()

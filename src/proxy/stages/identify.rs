@@ -144,6 +144,7 @@ mod tests {
                 unix_uids,
                 tls_names,
                 allow: Vec::new(),
+                forward: Vec::new(),
                 limits: CallerLimits::default(),
             })
         };

@@ -4,6 +4,8 @@
 //! so that a caller can tell it from Pigello's. The caller gets the kind and one sentence; the cause
 //! goes to the log. A panic in an inner stage fails its call alone, and the call has a record.
 //!
+//! An answer of Pigello leaves here as a program reads it: closed to pages in a browser.
+//!
 //! A refused call, which has no permit, takes one for its document. If there is none left, the answer is a
 //! status without a document, and an HTTP/1 connection closes after it.
 
@@ -28,7 +30,7 @@ use crate::{
     error::{Chain, Error, Fault, Kind},
     proxy::{
         call::{CallContext, ConcurrencyLimits, Opened, REQUEST_ID},
-        http_policy::PROXIED_METHODS,
+        http_policy::{PROXIED_METHODS, close_to_pages},
     },
 };
 
@@ -112,6 +114,7 @@ where
         let id = this.context.id();
         let response = match result {
             Ok(mut response) => {
+                close_to_pages(&mut response);
                 set_request_id(response.headers_mut(), id);
                 response
             }

@@ -1,7 +1,7 @@
 //! HTTP/2: what would become another request when it is written as HTTP/1.1.
 
 use super::{assert_sanitised, gateway};
-use crate::support::{Frames, Heard, frame, headers};
+use crate::support::{Frames, Heard, Recorder, Setup, frame, headers};
 
 type Field = (&'static [u8], &'static [u8]);
 
@@ -192,6 +192,17 @@ async fn what_is_well_formed_is_sanitised() {
         assert!(seen.starts_with(start) && seen.ends_with(end), "{name}: {seen:?}");
         assert_sanitised(name, &seen);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crumbs_of_a_cookie_are_joined() {
+    let recorder = Recorder::start().await;
+    let gateway = Setup::plain(&recorder.origin())
+        .listener("caller = \"portal\"\n")
+        .with("[policy]\nunmatched = \"forward\"\n")
+        .with("[[callers]]\nname = \"portal\"\nallow = [\"*\"]\nforward = [\"cookie\"]\n")
+        .start()
+        .await;
     let mut connection = Frames::connect(gateway.caller().address()).await;
     connection.send(&get(&[(b"cookie", b"a=1"), (b"cookie", b"b=2")])).await;
     assert_eq!(connection.hear(1).await, Heard::Status(200));

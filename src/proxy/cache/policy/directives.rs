@@ -135,11 +135,6 @@ impl ResponseDirectives {
     pub(in crate::proxy::cache) fn never_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
     }
-
-    /// Whether the response to a request with `Authorization` may serve other callers (RFC 9111 §3.5).
-    pub(in crate::proxy::cache) fn shares_authorized(&self) -> bool {
-        self.public || self.must_revalidate || self.s_maxage.is_some()
-    }
 }
 
 /// One directive. Its name is in lower case.
@@ -175,7 +170,7 @@ impl<'a> Directive<'a> {
             return Duration::ZERO;
         }
         let seconds = digits.iter().fold(0u64, |seconds, digit| {
-            seconds.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+            seconds.saturating_mul(10).saturating_add(u64::from(digit.saturating_sub(b'0')))
         });
         Duration::from_secs(seconds).min(FOREVER)
     }

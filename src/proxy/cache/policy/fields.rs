@@ -15,7 +15,7 @@ impl RequestFieldSet {
             found
                 | match name.as_str() {
                     "cache-control" => CACHE_CONTROL,
-                    "authorization" => AUTHORIZATION,
+                    "authorization" | "cookie" => CREDENTIALS,
                     "range" => RANGE,
                     "if-none-match" | "if-modified-since" => CONDITION,
                     "if-match" | "if-unmodified-since" => CONDITION_FOR_UPSTREAM,
@@ -30,9 +30,10 @@ impl RequestFieldSet {
         self.has(CACHE_CONTROL)
     }
 
-    /// `Authorization`: the response may be for this caller alone (RFC 9111 §3.5).
-    pub(in crate::proxy::cache) fn has_authorization(self) -> bool {
-        self.has(AUTHORIZATION)
+    /// `Authorization` or `Cookie`: the response is for this caller alone. RFC 9111 §3.5 lets some
+    /// such responses be shared, but no field says that a response does not depend on a session.
+    pub(in crate::proxy::cache) fn has_credentials(self) -> bool {
+        self.has(CREDENTIALS)
     }
 
     /// `Range`.
@@ -56,7 +57,7 @@ impl RequestFieldSet {
 }
 
 const CACHE_CONTROL: u8 = 1;
-const AUTHORIZATION: u8 = 2;
+const CREDENTIALS: u8 = 2;
 const RANGE: u8 = 4;
 const CONDITION: u8 = 8;
 const CONDITION_FOR_UPSTREAM: u8 = 16;
@@ -72,7 +73,7 @@ mod tests {
         type Question = fn(RequestFieldSet) -> bool;
         let questions: [Question; 5] = [
             RequestFieldSet::has_cache_control,
-            RequestFieldSet::has_authorization,
+            RequestFieldSet::has_credentials,
             RequestFieldSet::has_range,
             RequestFieldSet::has_condition,
             RequestFieldSet::has_condition_for_upstream,
@@ -80,6 +81,7 @@ mod tests {
         for (name, found) in [
             ("cache-control", 0),
             ("authorization", 1),
+            ("cookie", 1),
             ("range", 2),
             ("if-none-match", 3),
             ("if-modified-since", 3),

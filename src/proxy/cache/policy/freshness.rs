@@ -127,7 +127,9 @@ pub(in crate::proxy::cache) fn lifetime(
     if rule.is_heuristic() && (is_heuristically_cacheable(status) || directives.public) {
         let changed = http_date::read(headers, &header::LAST_MODIFIED);
         if let Some(since) = changed.and_then(|changed| date().duration_since(changed).ok()) {
-            return Lifetime::Heuristic((since / 10).min(LONGEST_HEURISTIC));
+            return Lifetime::Heuristic(
+                since.checked_div(10).unwrap_or_default().min(LONGEST_HEURISTIC),
+            );
         }
     }
     Lifetime::Unknown

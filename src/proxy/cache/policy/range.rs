@@ -69,6 +69,11 @@ impl StoredRange {
         is_valid.then_some(Self { first, end, complete, asked })
     }
 
+    /// Whether a body has no more bytes than `Content-Range` announced. It may have fewer.
+    pub(in crate::proxy::cache) fn can_hold(&self, length: usize) -> bool {
+        self.end.checked_sub(self.first).is_some_and(|announced| length <= announced)
+    }
+
     /// Which of the `length` stored bytes answer a request, and the position of the first of them in the
     /// complete response. The same `Range` as before gets all bytes.
     ///
@@ -86,8 +91,8 @@ impl StoredRange {
         let complete = self.complete?;
         let has_end = self.end == complete;
         if let (true, Some(wanted), Some(sent)) = (has_end, suffix(line), suffix(&self.asked)) {
-            let is_held = wanted <= sent.min(length);
-            return is_held.then(|| (length - wanted..length, self.end - wanted));
+            let (first, at) = (length.checked_sub(wanted)?, self.end.checked_sub(wanted)?);
+            return (wanted <= sent).then_some((first..length, at));
         }
         let RequestedRange::Bytes(range) = RequestedRange::of(request, complete) else {
             return None;
@@ -106,7 +111,7 @@ impl StoredRange {
         at: usize,
         length: usize,
     ) -> Option<HeaderValue> {
-        content_range(Some(&(at..at + length)), self.complete?)
+        content_range(Some(&(at..at.checked_add(length)?)), self.complete?)
     }
 
     /// The bytes that it takes in memory.
@@ -212,6 +217,10 @@ mod tests {
         assert_eq!(bytes("bytes=-1"), Some((3..4, 9)));
         assert_eq!(bytes("bytes=-5"), Some((0..4, 5)));
         assert_eq!(bytes("bytes=-6"), None);
+        // A body that is longer than it says is not stored, and would do no harm.
+        assert!(tail.can_hold(5) && tail.can_hold(0) && !tail.can_hold(6));
+        let short = stored("bytes 0-1/2").unwrap();
+        assert_eq!(short.bytes_for(&headers(header::RANGE, "bytes=-4"), 9), None);
         // A range in the middle does not have the end.
         let middle = stored("bytes 2-5/10").unwrap();
         assert_eq!(middle.bytes_for(&headers(header::RANGE, "bytes=3-"), 4), None);

@@ -19,8 +19,6 @@ pub(in crate::proxy::cache) enum Reuse {
     Validate,
     /// Validate it: it is fresh, but the request's own directives want validation.
     ValidateOnRequest,
-    /// Ignore it: it may not be shared with this caller.
-    NotShared,
 }
 
 /// How the upstream answered the last attempt to revalidate a stored response.
@@ -38,13 +36,9 @@ impl CachePolicy {
     pub(in crate::proxy::cache) fn reuse(
         &self,
         request: &RequestDirectives,
-        authorized: bool,
         last_attempt: LastAttempt,
         now: Instant,
     ) -> Reuse {
-        if authorized && !self.shares_authorized {
-            return Reuse::NotShared;
-        }
         if self.no_cache {
             return Reuse::Validate;
         }

@@ -1,6 +1,7 @@
 //! Whether a response may be stored, and under which policy (RFC 9111 §3).
 //!
-//! Every request leaves the gateway with Pigello's secret, although it has no `Authorization`. So only
+//! Every request leaves the gateway with Pigello's secret, although it has no `Authorization`; one that has its own
+//! does not come here. So only
 //! responses under one of the operator's rules are considered, and a directive of the upstream against
 //! storing wins over the rule.
 
@@ -22,8 +23,6 @@ pub(in crate::proxy::cache) struct CachePolicy {
     pub(in crate::proxy::cache) freshness: Freshness,
     /// It may not be used without validation.
     pub(in crate::proxy::cache) no_cache: bool,
-    /// It may answer a request with `Authorization`.
-    pub(in crate::proxy::cache) shares_authorized: bool,
     /// How long it may be served stale while it is revalidated.
     pub(in crate::proxy::cache) stale_while_revalidate: Duration,
     /// How long it may be served stale while the upstream fails.
@@ -40,13 +39,15 @@ pub(in crate::proxy::cache) struct CachePolicy {
 pub(in crate::proxy::cache) fn decide(
     status: StatusCode,
     headers: &HeaderMap,
-    authorized: bool,
     rule: &Rule,
     times: ResponseTimes,
 ) -> Result<CachePolicy, &'static str> {
     let directives = ResponseDirectives::read(headers);
     if status == StatusCode::NOT_MODIFIED {
         return Err("not-modified");
+    }
+    if is_for_one_request(status) {
+        return Err("status");
     }
     if directives.must_understand {
         if !is_understood(status) {
@@ -61,16 +62,18 @@ pub(in crate::proxy::cache) fn decide(
     if !VaryFields::read(headers).is_some_and(|fields| fields.is_selectable()) {
         return Err("vary");
     }
-    if authorized && !directives.shares_authorized() {
-        return Err("authorization");
+    // Without the field it would be another response, unless the upstream says that it is not
+    // (RFC 9111 §5.2.2.4, §5.2.2.7).
+    if headers.contains_key(header::SET_COOKIE)
+        && !directives.not_stored.contains(&header::SET_COOKIE)
+    {
+        return Err("set-cookie");
     }
     let initial_age = freshness::initial_age(headers, times);
     let lifetime = match freshness::lifetime(status, headers, &directives, rule, times.wall) {
         Lifetime::Stated(lifetime) | Lifetime::Heuristic(lifetime) => lifetime,
         // Only the upstream itself can give a partial response a lifetime.
         _ if status == StatusCode::PARTIAL_CONTENT => return Err("partial"),
-        // A session belongs to one caller, unless the upstream states a lifetime.
-        _ if headers.contains_key(header::SET_COOKIE) => return Err("set-cookie"),
         Lifetime::FromRule(lifetime) => initial_age.saturating_add(lifetime),
         Lifetime::Unknown if status.as_u16() >= 400 => return Err("no-freshness"),
         Lifetime::Unknown
@@ -126,7 +129,6 @@ fn policy(
     Ok(CachePolicy {
         freshness,
         no_cache: directives.no_cache,
-        shares_authorized: directives.shares_authorized(),
         stale_while_revalidate,
         stale_if_error,
         never_stale,
@@ -142,6 +144,26 @@ pub(in crate::proxy::cache) fn date_if_missing(headers: &mut HeaderMap, wall: Sy
     {
         headers.insert(header::DATE, date);
     }
+}
+
+/// Whether a status is about one request, one caller or one moment, and no answer to others whatever its
+/// lifetime is. RFC 6585 forbids to store 428, 429, 431 and 511, RFC 8470 to reuse 425.
+fn is_for_one_request(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::PRECONDITION_FAILED
+            | StatusCode::RANGE_NOT_SATISFIABLE
+            | StatusCode::EXPECTATION_FAILED
+            | StatusCode::MISDIRECTED_REQUEST
+            | StatusCode::TOO_EARLY
+            | StatusCode::PRECONDITION_REQUIRED
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            | StatusCode::NETWORK_AUTHENTICATION_REQUIRED
+    )
 }
 
 /// Whether this cache implements the caching requirements of a status code (RFC 9111 §5.2.2.3).

@@ -8,7 +8,6 @@ use crate::domain::Span;
 
 fn decided(
     status: u16,
-    authorized: bool,
     rule: &Rule,
     lines: &[(&'static str, &str)],
 ) -> Result<CachePolicy, &'static str> {
@@ -18,7 +17,7 @@ fn decided(
     }
     let now = Instant::now();
     let times = ResponseTimes { request: now, response: now, wall: SystemTime::UNIX_EPOCH };
-    decide(StatusCode::from_u16(status).unwrap(), &headers, authorized, rule, times)
+    decide(StatusCode::from_u16(status).unwrap(), &headers, rule, times)
 }
 
 /// Gives no freshness and allows no staleness.
@@ -29,49 +28,54 @@ fn strict() -> Rule {
 #[tokio::test(start_paused = true)]
 async fn the_upstream_may_forbid_storing() {
     let fresh = ("cache-control", "max-age=60");
-    for (status, authorized, lines, reason) in [
-        (200, false, &[fresh][..], None),
-        (200, false, &[fresh, ("cache-control", "no-store")], Some("no-store")),
-        (200, false, &[fresh, ("cache-control", "private")], Some("private")),
-        (200, false, &[fresh, ("cache-control", "private=\"a\"")], None),
-        (200, false, &[fresh, ("vary", "*")], Some("vary")),
-        (200, false, &[fresh, ("vary", "cookie")], Some("vary")),
-        (200, false, &[fresh, ("cdn-cache-control", "private")], Some("private")),
-        (200, false, &[("cache-control", "no-store"), ("cdn-cache-control", "max-age=9")], None),
-        (206, false, &[fresh], None),
-        (206, false, &[("etag", "\"a\"")], Some("partial")),
-        (304, false, &[fresh], Some("not-modified")),
+    for (status, lines, reason) in [
+        (200, &[fresh][..], None),
+        (200, &[fresh, ("cache-control", "no-store")], Some("no-store")),
+        (200, &[fresh, ("cache-control", "private")], Some("private")),
+        (200, &[fresh, ("cache-control", "private=\"a\"")], None),
+        (200, &[fresh, ("vary", "*")], Some("vary")),
+        (200, &[fresh, ("vary", "cookie")], Some("vary")),
+        (200, &[fresh, ("cdn-cache-control", "private")], Some("private")),
+        (200, &[("cache-control", "no-store"), ("cdn-cache-control", "max-age=9")], None),
+        (206, &[fresh], None),
+        (206, &[("etag", "\"a\"")], Some("partial")),
+        (304, &[fresh], Some("not-modified")),
         // Any status with a stated lifetime.
-        (299, false, &[fresh], None),
-        (404, false, &[fresh], None),
-        (500, false, &[fresh], None),
-        (599, false, &[fresh], None),
+        (299, &[fresh], None),
+        (404, &[fresh], None),
+        (500, &[fresh], None),
+        (599, &[fresh], None),
         // RFC 9111 §5.2.2.3.
-        (200, false, &[fresh, ("cache-control", "no-store, must-understand")], None),
-        (
-            599,
-            false,
-            &[fresh, ("cache-control", "no-store, must-understand")],
-            Some("not-understood"),
-        ),
-        // RFC 9111 §3.5.
-        (200, true, &[fresh], Some("authorization")),
-        (200, true, &[fresh, ("cache-control", "public")], None),
-        (200, true, &[fresh, ("cache-control", "must-revalidate")], None),
-        (200, true, &[("cache-control", "s-maxage=60")], None),
-        (200, true, &[fresh, ("cache-control", "proxy-revalidate")], Some("authorization")),
+        (200, &[fresh, ("cache-control", "no-store, must-understand")], None),
+        (599, &[fresh, ("cache-control", "no-store, must-understand")], Some("not-understood")),
         // Never fresh, and no validator.
-        (200, false, &[], Some("no-freshness")),
-        (200, false, &[("cache-control", "max-age=0")], Some("no-freshness")),
-        (200, false, &[("cache-control", "no-cache, max-age=60")], Some("no-cache")),
-        (200, false, &[("cache-control", "no-cache"), ("etag", "\"a\"")], None),
-        (200, false, &[("etag", "\"a\"")], None),
-        (201, false, &[("etag", "\"a\"")], Some("status")),
-        (404, false, &[("etag", "\"a\"")], Some("no-freshness")),
-        (200, false, &[fresh, ("set-cookie", "a=b")], None),
+        (200, &[], Some("no-freshness")),
+        (200, &[("cache-control", "max-age=0")], Some("no-freshness")),
+        (200, &[("cache-control", "no-cache, max-age=60")], Some("no-cache")),
+        (200, &[("cache-control", "no-cache"), ("etag", "\"a\"")], None),
+        (200, &[("etag", "\"a\"")], None),
+        (201, &[("etag", "\"a\"")], Some("status")),
+        (404, &[("etag", "\"a\"")], Some("no-freshness")),
+        // A cookie belongs to one caller, also if the upstream states a lifetime.
+        (200, &[fresh, ("set-cookie", "a=b")], Some("set-cookie")),
+        (
+            200,
+            &[("cache-control", "public, s-maxage=60"), ("set-cookie", "a=b")],
+            Some("set-cookie"),
+        ),
+        (200, &[fresh, ("set-cookie", "a=b"), ("cache-control", "no-cache=\"set-cookie\"")], None),
+        // So does what is said of one request.
+        (401, &[fresh], Some("status")),
+        (407, &[fresh], Some("status")),
+        (416, &[fresh], Some("status")),
+        (428, &[fresh], Some("status")),
+        (429, &[("cache-control", "public, s-maxage=60")], Some("status")),
+        (431, &[fresh, ("cache-control", "must-understand")], Some("status")),
+        (511, &[fresh], Some("status")),
+        (403, &[fresh], None),
     ] {
-        let result = decided(status, authorized, &strict(), lines);
-        assert_eq!(result.err(), reason, "{status} {authorized} {lines:?}");
+        let result = decided(status, &strict(), lines);
+        assert_eq!(result.err(), reason, "{status} {lines:?}");
     }
 }
 
@@ -79,7 +83,7 @@ async fn the_upstream_may_forbid_storing() {
 async fn the_rule_gives_a_lifetime_where_the_response_states_none() {
     let rule = Rule { negative_ttl: Span::from_secs(5), ..Rule::default() };
     let left = |status, lines: &[(&'static str, &str)]| {
-        let policy = decided(status, false, &rule, lines)?;
+        let policy = decided(status, &rule, lines)?;
         Ok(policy.freshness.left(Instant::now()).map_or(0, |left| left.as_secs()))
     };
     assert_eq!(left(200, &[]), Ok(60));
@@ -92,7 +96,7 @@ async fn the_rule_gives_a_lifetime_where_the_response_states_none() {
     // A session belongs to one caller.
     assert_eq!(left(200, &[("set-cookie", "a=b")]), Err("set-cookie"));
     // The rule counts from the arrival: a slow upstream clock does not cancel it.
-    let policy = decided(200, false, &rule, &[("age", "3600")]).unwrap();
+    let policy = decided(200, &rule, &[("age", "3600")]).unwrap();
     assert_eq!(policy.freshness.left(Instant::now()), Some(Duration::from_mins(1)));
     assert_eq!(policy.freshness.age(Instant::now()), Duration::from_hours(1));
 }
@@ -104,7 +108,7 @@ async fn retention_covers_freshness_and_every_use_while_stale() {
         let validator = ("etag", "\"a\"");
         let lines = [("cache-control", value), validator];
         let lines = if value.contains("x-bare") { &lines[..1] } else { &lines };
-        decided(200, false, rule, lines).unwrap()
+        decided(200, rule, lines).unwrap()
     };
     let of = |rule: &Rule, value: &str| {
         let policy = policy(rule, value);
@@ -126,7 +130,7 @@ async fn retention_covers_freshness_and_every_use_while_stale() {
         );
     }
     // A stored error is not kept beyond its freshness.
-    let error = decided(500, false, &rule, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+    let error = decided(500, &rule, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
     assert_eq!(error.unwrap().retention, Duration::from_mins(1));
     assert_eq!(of(&rule, "max-age=99999999999").2, FOREVER.as_secs());
 }

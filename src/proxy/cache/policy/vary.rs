@@ -100,9 +100,11 @@ impl Variant {
     /// The bytes that it takes in memory.
     pub(in crate::proxy::cache) fn heap_bytes(&self) -> usize {
         let values = self.fields.iter().map(|field| {
-            size_of::<SelectingField>() + field.value.as_ref().map_or(0, |value| value.len())
+            let length = field.value.as_ref().map_or(0, |value| value.len());
+            size_of::<SelectingField>().saturating_add(length)
         });
-        values.sum::<usize>() + self.language.as_ref().map_or(0, |language| language.len())
+        let language = self.language.as_ref().map_or(0, |language| language.len());
+        values.fold(language, usize::saturating_add)
     }
 
     /// Whether the response is in the language that the request prefers to all others. The upstream,

@@ -10,9 +10,12 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hash, Hasher, RandomState},
+    mem,
     sync::atomic::{AtomicU32, Ordering},
 };
+
+use percent_encoding::percent_decode_str;
 
 /// The counters.
 pub(in crate::proxy::cache) struct Epochs {
@@ -21,7 +24,7 @@ pub(in crate::proxy::cache) struct Epochs {
 }
 
 /// A set of responses that a write invalidates together.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::proxy::cache) enum EpochScope<'a> {
     /// A path with any query.
     Path(&'a str),
@@ -29,6 +32,18 @@ pub(in crate::proxy::cache) enum EpochScope<'a> {
     Collection(&'a str),
     /// The lists of a collection.
     Lists(&'a str),
+}
+
+/// Paths that a server may take for one path share a counter: in either case, with and without
+/// percent-encoding.
+impl Hash for EpochScope<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (Self::Path(path) | Self::Collection(path) | Self::Lists(path)) = self;
+        mem::discriminant(self).hash(state);
+        for byte in percent_decode_str(path) {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+    }
 }
 
 /// The counters of a response and their values when its fetch began.
@@ -75,10 +90,9 @@ impl Epochs {
     }
 
     fn slot(&self, scope: EpochScope<'_>) -> u32 {
-        let slot = self.hasher.hash_one(scope) % u64::from(COUNTERS);
-        #[expect(clippy::cast_possible_truncation, reason = "the number of counters is a u32")]
-        let slot = slot as u32;
-        slot
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is a hash")]
+        let hash = self.hasher.hash_one(scope) as u32;
+        hash & (COUNTERS - 1)
     }
 }
 
@@ -92,6 +106,7 @@ impl fmt::Debug for Epochs {
 /// responses in a hundred are fetched again without need. A counter returns to an earlier value after
 /// four billion writes.
 const COUNTERS: u32 = 65_536;
+const _: () = assert!(COUNTERS.is_power_of_two());
 
 #[cfg(test)]
 mod tests {
@@ -111,6 +126,15 @@ mod tests {
         let object = epochs.stamp("/e/1/", Some("/e/"), false);
         epochs.advance(EpochScope::Collection("/e/"));
         assert!(!epochs.is_current(&object) && !epochs.is_current(&list));
+    }
+
+    #[test]
+    fn a_write_outdates_every_spelling_of_a_path() {
+        let epochs = Epochs::new();
+        let stamps =
+            ["/a/0F@x/", "/a/0f%40x/", "/A/0f@x/"].map(|path| epochs.stamp(path, None, false));
+        epochs.advance(EpochScope::Path("/a/0f@X/"));
+        assert!(stamps.iter().all(|stamp| !epochs.is_current(stamp)));
     }
 
     #[test]

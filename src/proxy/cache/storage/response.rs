@@ -73,7 +73,8 @@ impl StoredResponse {
         let headers = compact(headers, &policy, status, body.len());
         // Read from the copy: the original values would keep their read buffer alive.
         let validators = Validators::read(&headers);
-        let extra = variant.heap_bytes() + range.as_ref().map_or(0, StoredRange::heap_bytes);
+        let range_bytes = range.as_ref().map_or(0, StoredRange::heap_bytes);
+        let extra = variant.heap_bytes().saturating_add(range_bytes);
         let weight = weight(&headers, &body, extra);
         let retry_at = AtomicU64::new(0);
         Self {
@@ -115,7 +116,6 @@ impl StoredResponse {
     pub(in crate::proxy::cache) fn reuse(
         &self,
         request: &RequestDirectives,
-        authorized: bool,
         now: Instant,
     ) -> Reuse {
         let last_attempt = match self.retry_at.load(Ordering::Relaxed) {
@@ -125,12 +125,12 @@ impl StoredResponse {
             }
             _ => LastAttempt::Failed,
         };
-        self.policy.reuse(request, authorized, last_attempt, now)
+        self.policy.reuse(request, last_attempt, now)
     }
 
     /// Notes that the upstream failed: for a moment callers get this response without an attempt.
     pub(in crate::proxy::cache) fn upstream_failed(&self, now: Instant) {
-        let retry_at = self.policy.freshness.resident(now) + RETRY_AFTER;
+        let retry_at = self.policy.freshness.resident(now).saturating_add(RETRY_AFTER);
         self.retry_at.store(millis(retry_at), Ordering::Relaxed);
     }
 }
@@ -157,7 +157,9 @@ fn compact(
         bytes.extend_from_slice(value.as_bytes());
     }
     let mut bytes = bytes.freeze();
-    let mut compact = HeaderMap::with_capacity(headers.len() + SET_BY_ANSWER.len() + 1);
+    let mut compact = HeaderMap::with_capacity(
+        headers.len().saturating_add(SET_BY_ANSWER.len()).saturating_add(1),
+    );
     for (name, value) in stored() {
         if let Some(known) = frequent(value) {
             compact.append(name.clone(), known);
@@ -184,9 +186,9 @@ fn frequent(value: &HeaderValue) -> Option<HeaderValue> {
 
 /// The bytes that a stored response takes in memory.
 fn weight(headers: &HeaderMap, body: &Bytes, extra: usize) -> u32 {
-    let fields: usize =
-        headers.iter().map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum();
-    let bytes = RESPONSE_BYTES + fields + body.len() + extra;
+    let fields =
+        headers.iter().flat_map(|(name, value)| [FIELD_BYTES, name.as_str().len(), value.len()]);
+    let bytes = fields.chain([body.len(), extra]).fold(RESPONSE_BYTES, usize::saturating_add);
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 

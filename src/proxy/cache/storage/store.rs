@@ -190,7 +190,7 @@ impl ResponseStore {
                 let Some(known) = known.map(moka::Entry::into_value) else { return Op::Nop };
                 let kept: Variants =
                     known.iter().filter(|response| !is_removed(&key, response)).cloned().collect();
-                here = (known.len() - kept.len()) as u64;
+                here = known.len().saturating_sub(kept.len()) as u64;
                 match (here, kept.is_empty()) {
                     (0, _) => Op::Nop,
                     (_, true) => Op::Remove,
@@ -198,7 +198,7 @@ impl ResponseStore {
                 }
             });
             drop(done);
-            removed += here;
+            removed = here.saturating_add(removed);
         }
         removed
     }
@@ -212,8 +212,8 @@ impl ResponseStore {
                     |operation| Arc::clone(operation.label().shared()),
                 );
                 let usage = by_operation.entry(name).or_default();
-                usage.responses += 1;
-                usage.bytes += u64::from(response.weight());
+                usage.responses = usage.responses.saturating_add(1);
+                usage.bytes = usage.bytes.saturating_add(u64::from(response.weight()));
             }
         }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

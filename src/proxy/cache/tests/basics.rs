@@ -123,6 +123,49 @@ async fn a_write_invalidates_what_it_changes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_has_one_name_in_either_case() {
+    let upper = PK.replace(ID, &ID.to_uppercase());
+    for (read, write) in [(PK, &*upper), (&*upper, PK)] {
+        for method in [Method::DELETE, Method::PATCH] {
+            let bench = lists_too();
+            bench.get(read).send().await;
+            bench.get(LIST).send().await;
+            // Both spellings share one response.
+            for spelling in [read, write] {
+                assert_eq!(bench.get(spelling).send().await.result, Some(CacheResult::Hit));
+            }
+            bench.request(method.clone(), write).send().await;
+            for target in [read, write, LIST] {
+                let answer = bench.get(target).send().await;
+                assert!(answer.number() > 2, "{method} {write} {target}");
+            }
+        }
+    }
+    let bench = default_bench();
+    bench.get(&upper).send().await;
+    assert_eq!(bench.cache.purge(None, Some(ID)), 1);
+    // A `Location` is in the upstream's own spelling.
+    bench.get(PK).send().await;
+    bench.upstream.then(reply(201).header("location", &upper));
+    bench.request(Method::POST, BASE).send().await;
+    assert_eq!(bench.get(PK).send().await.result, Some(CacheResult::Miss));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_upstream_says_of_another_spelling_is_not_said_of_the_object() {
+    let upper = PK.replace(ID, &ID.to_uppercase());
+    let bench = default_bench();
+    for status in [301, 404] {
+        let other = reply(status).cache_control("max-age=60").header("location", PK);
+        bench.upstream.then(other);
+        let answer = bench.get(&upper).send().await;
+        assert_eq!(answer.field("cache-status"), "pigello-gateway; fwd=miss; detail=spelling");
+        assert_eq!(bench.get(PK).send().await.status, 200, "{status}");
+        bench.cache.purge_all();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_write_invalidates_nothing() {
     let bench = default_bench();
     bench.get(PK).send().await;

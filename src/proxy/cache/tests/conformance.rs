@@ -171,8 +171,8 @@ async fn hop_by_hop_fields_and_named_fields_are_not_stored() {
         .header("x-mine", "1")
         .header("x-yours", "2")
         .header("x-all", "3")
-        .header("set-cookie", "a=b")
-        .header("set-cookie", "c=d");
+        .header("x-twice", "a=b")
+        .header("x-twice", "c=d");
     bench.upstream.then(stored);
     let first = get(&bench, &[]).await;
     assert_eq!((first.field("x-hop"), first.field("x-mine")), (String::new(), "1".into()));
@@ -188,7 +188,7 @@ async fn hop_by_hop_fields_and_named_fields_are_not_stored() {
     ] {
         assert_eq!(again.field(name), "", "{name}");
     }
-    assert_eq!((again.field("x-all"), again.field("set-cookie")), ("3".into(), "a=b, c=d".into()));
+    assert_eq!((again.field("x-all"), again.field("x-twice")), ("3".into(), "a=b, c=d".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,8 +217,8 @@ async fn each_variant_is_stored_up_to_a_bound() {
     let stored = || reply(200).cache_control("max-age=5000").header("vary", "Foo");
     bench.upstream.then(stored()).then(stored());
     assert_eq!(get(&bench, &[("foo", "1")]).await.number(), 1);
-    assert_eq!(get(&bench, &[("foo", "2"), ("cookie", "x")]).await.number(), 2);
-    assert_eq!(get(&bench, &[("foo", "1"), ("cookie", "y")]).await.number(), 1);
+    assert_eq!(get(&bench, &[("foo", "2"), ("bar", "x")]).await.number(), 2);
+    assert_eq!(get(&bench, &[("foo", "1"), ("bar", "y")]).await.number(), 1);
     assert_eq!(get(&bench, &[("foo", "2")]).await.number(), 2);
     bench.upstream.then(stored());
     assert_eq!(get(&bench, &[]).await.number(), 3);

@@ -56,7 +56,7 @@ async fn freshness_by_cache_control() {
         (false, &[("cache-control", "No-StOrE, max-age=3600"), ("expires", "@3600"), NOW]),
         (false, &[("cache-control", "No-CaChE, max-age=3600"), ("expires", "@3600"), NOW]),
         (true, &[("cache-control", "max-age=3600, no-store, must-understand")]),
-        (true, &[("cache-control", "max-age=3600"), ("set-cookie", "a=b")]),
+        (false, &[("cache-control", "max-age=3600"), ("set-cookie", "a=b")]),
         (true, &[("cache-control", "max-age=3600"), ("pragma", "no-cache")]),
     ] {
         assert_eq!(is_reused(200, lines).await, reused, "{lines:?}");
@@ -145,24 +145,57 @@ async fn freshness_by_targeted_cache_control() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_with_authorization_shares_only_what_the_response_allows() {
-    for (reused, value) in [
-        (false, "max-age=3600"),
-        (true, "max-age=3600, public"),
-        (true, "max-age=3600, must-revalidate"),
-        (true, "s-maxage=3600"),
-    ] {
-        let bench = Bench::free();
-        bench.upstream.then(reply(200).cache_control(value));
-        get(&bench, &[("authorization", "FOO")]).await;
-        assert_eq!(bench.upstream.last().field("authorization"), "FOO");
-        assert_eq!(get(&bench, &[]).await.number() == 1, reused, "{value}");
+async fn a_request_with_a_credential_of_its_own_goes_past_the_cache() {
+    for field in ["authorization", "cookie"] {
+        for value in ["max-age=3600", "public, s-maxage=3600", "max-age=3600, must-revalidate"] {
+            let bench = Bench::free();
+            bench.upstream.then(reply(200).cache_control(value));
+            let first = get(&bench, &[(field, "FOO")]).await;
+            assert_eq!(bench.upstream.last().field(field), "FOO");
+            assert_eq!(first.result, Some(CacheResult::Bypass), "{field} {value}");
+            bench.upstream.then(reply(200).cache_control(value));
+            assert_eq!(get(&bench, &[]).await.number(), 2, "{field} {value}");
+            // What others got does not answer it either.
+            assert_eq!(get(&bench, &[(field, "FOO")]).await.number(), 3, "{field} {value}");
+            assert_eq!(get(&bench, &[]).await.number(), 2, "{field} {value}");
+        }
     }
-    // A response to others does not answer a request with authorization either.
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_stored_response_has_a_cookie() {
+    let cookie = |value: &str| reply(200).cache_control(value).header("set-cookie", "sessionid=A");
+    for value in ["max-age=60", "public, max-age=60", "s-maxage=60"] {
+        let bench = Bench::free();
+        bench.upstream.then(cookie(value));
+        assert_eq!(get(&bench, &[]).await.field("set-cookie"), "sessionid=A");
+        let again = get(&bench, &[]).await;
+        assert_eq!((again.number(), again.field("set-cookie")), (2, String::new()), "{value}");
+    }
+    // The upstream may say that the response is the same without it.
     let bench = Bench::free();
-    bench.upstream.then(reply(200).cache_control("max-age=3600"));
+    bench.upstream.then(cookie("max-age=60, no-cache=\"Set-Cookie\""));
     get(&bench, &[]).await;
-    assert_eq!(get(&bench, &[("authorization", "FOO")]).await.number(), 2);
+    let again = get(&bench, &[]).await;
+    assert_eq!((again.number(), again.field("set-cookie")), (1, String::new()));
+    // A validation that sets one does not hand it on to the next caller.
+    let bench = Bench::free();
+    bench.upstream.then(reply(200).cache_control("max-age=1").header("etag", "\"a\""));
+    get(&bench, &[]).await;
+    pause().await;
+    bench.upstream.then(reply(304).header("etag", "\"a\"").header("set-cookie", "sessionid=A"));
+    get(&bench, &[]).await;
+    assert_eq!(get(&bench, &[]).await.field("set-cookie"), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_one_request_is_not_stored() {
+    for status in [401, 407, 416, 425, 428, 429, 431, 511] {
+        let bench = Bench::free();
+        bench.upstream.then(reply(status).cache_control("public, max-age=60"));
+        assert_eq!(get(&bench, &[]).await.status, status);
+        assert_eq!(get(&bench, &[]).await.status, 200, "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

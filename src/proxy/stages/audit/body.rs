@@ -64,7 +64,10 @@ impl RecordedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) => self.guard.response_bytes += length(frame),
+            Some(Ok(frame)) => {
+                let bytes = &mut self.guard.response_bytes;
+                *bytes = bytes.saturating_add(length(frame));
+            }
             Some(Err(error)) => {
                 let kind = crate::error::find_kind(error.as_ref());
                 self.guard.fail(kind.unwrap_or(Kind::UpstreamIncomplete));
@@ -175,7 +178,10 @@ impl Drop for RecordedBody {
             // hyper does not poll an empty body, nor one that has reached its end.
             None => self.guard.complete |= self.body.is_end_stream(),
             // The held frames were not sent.
-            Some(end) => self.guard.response_bytes -= end.bytes(),
+            Some(end) => {
+                let bytes = &mut self.guard.response_bytes;
+                *bytes = bytes.saturating_sub(end.bytes());
+            }
         }
     }
 }

@@ -115,7 +115,7 @@ fn trace(context: TraceContext, record: &Record, stages: Vec<TraceSpan>) -> Trac
         },
         kind: SpanKind::Server,
         began: record.time,
-        ended: record.time + record.duration,
+        ended: record.time.checked_add(record.duration).unwrap_or(record.time),
         attributes,
         error: record.error,
     };

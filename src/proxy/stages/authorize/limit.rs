@@ -104,6 +104,7 @@ mod tests {
             unix_uids: Vec::new(),
             tls_names: Vec::new(),
             allow: Vec::new(),
+            forward: Vec::new(),
             limits,
         })]
     }

@@ -7,6 +7,8 @@
 //! With `mode = "report"` the audit trail says what would have been refused and the call passes, so
 //! that a policy can be tried first. The limits of callers hold in both modes: they protect the others.
 //!
+//! The caller's own `Authorization` and `Cookie` end here, unless its rule forwards them.
+//!
 //! Only here, behind the decision, does a call take its permit of `limits.in_flight`, and its connection
 //! has proved itself. So nobody who is refused keeps out anybody who is not.
 
@@ -26,7 +28,10 @@ use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
     domain::{Operation, defines_body},
     error::{Error, Kind},
-    proxy::call::{Authorized, ConcurrencyLimits, Identified, Received},
+    proxy::{
+        call::{Authorized, ConcurrencyLimits, Identified, Received},
+        http_policy::strip_credentials,
+    },
 };
 
 /// Refuses a call that the policy does not allow, or that is over a limit of its caller or of the gateway.
@@ -47,7 +52,8 @@ pub struct Authorize {
 impl Transition<Identified> for Authorize {
     type Next = Authorized;
 
-    fn advance(&self, Identified { received, caller }: Identified) -> Result<Authorized, Error> {
+    fn advance(&self, identified: Identified) -> Result<Authorized, Error> {
+        let Identified { mut received, caller } = identified;
         let Received { method, target, body, context, connection, .. } = &received;
         let decision = self.policy.decide(&caller, method, target.path());
         let operation = decision.operation().cloned();
@@ -67,6 +73,7 @@ impl Transition<Identified> for Authorize {
             context.hold_for_caller(permit);
         }
         context.hold(self.concurrency.acquire(body.is_end_stream())?);
+        strip_credentials(&mut received.headers, &caller);
         Ok(Authorized { received, caller, operation })
     }
 }

@@ -193,6 +193,7 @@ mod tests {
             unix_uids: Vec::new(),
             tls_names: Vec::new(),
             allow: allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            forward: Vec::new(),
             limits: CallerLimits::default(),
         };
         let proof = Proof::Listener;

@@ -5,6 +5,7 @@ use crate::{
     error::Error,
     proxy::{
         call::{Intended, Resolved},
+        http_policy::has_credentials,
         stages::shared::transition::{Transition, TransitionLayer},
     },
 };
@@ -18,11 +19,10 @@ impl Transition<Intended> for CredentialManager {
     type Next = Resolved;
 
     fn advance(&self, Intended { head, body }: Intended) -> Result<Resolved, Error> {
-        // Only a call that can be sent again may try out a version that Pigello may not know.
-        let lease = match body.in_memory() {
-            Some(_) => self.snapshot_to_try(),
-            None => self.snapshot(),
-        }?;
+        // Only a call that can be sent again may try out a version that Pigello may not know, and only one
+        // whose answer says something about it.
+        let may_try = body.in_memory().is_some() && !has_credentials(&head.headers);
+        let lease = if may_try { self.snapshot_to_try() } else { self.snapshot() }?;
         head.context.sends_with(&lease);
         Ok(Resolved { head, body, lease })
     }

@@ -4,6 +4,9 @@
 //! During a rotation the gateway and Pigello can have different secrets for a moment. A 401 says that
 //! Pigello did nothing, so a call whose body is in memory is sent again: with the other version, or
 //! with a newer one if the source has it. The manager chooses, and bounds the wait.
+//!
+//! An answer to a request that carries a credential of its caller's own is about that one. It is passed
+//! on and says nothing of the set: else one caller could take the credentials away from all.
 
 use std::{
     fmt,
@@ -21,7 +24,10 @@ use crate::{
     body::Body,
     credentials::{CredentialManager, CredentialVerdict, Lease, Next},
     error::Error,
-    proxy::call::{Head, Resolved, SharedService},
+    proxy::{
+        call::{Head, Resolved, SharedService},
+        http_policy::has_credentials,
+    },
 };
 
 /// Reports whether Pigello accepts each set, and repeats calls that a rotation would fail.
@@ -51,6 +57,11 @@ where
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
         let lease = Arc::clone(&resolved.lease);
+        if has_credentials(&resolved.head.headers) {
+            return RotateFuture {
+                state: RotateState::PassOn { response: self.inner.call(resolved) },
+            };
+        }
         let again = resolved.body.in_memory().map(|body| {
             let head = Arc::clone(&resolved.head);
             Attempts { inner: self.inner.clone(), manager: self.manager.clone(), head, body }
@@ -72,6 +83,8 @@ pin_project! {
 pin_project! {
     #[project = RotateProjection]
     enum RotateState<S: Service<Resolved>> {
+        /// The response says nothing of the credentials.
+        PassOn { #[pin] response: S::Future },
         First {
             #[pin]
             response: S::Future,
@@ -95,6 +108,7 @@ where
         let mut state = self.project().state;
         loop {
             let response = match state.as_mut().project() {
+                RotateProjection::PassOn { response } => return response.poll(cx),
                 RotateProjection::First { response, lease, manager, again } => {
                     let response = ready!(response.poll(cx))?;
                     match (verdict(response.status()), again.take()) {

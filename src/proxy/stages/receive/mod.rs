@@ -2,8 +2,11 @@
 //!
 //! hyper accepts more than the later stages may see: two `Host` fields, absolute targets, a raw
 //! `..%2f`, `TRACE`. After this stage a request is well formed, names a host of this listener, is not
-//! from a browser, and has a canonical target and end-to-end fields only. Nothing is repaired: an
+//! from a browser, and has a canonical target and only fields that a caller may send. Nothing is repaired: an
 //! ambiguous request is refused.
+
+// Its numbers are those of callers and upstreams.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod body;
 
@@ -23,7 +26,7 @@ use crate::{
     error::{Error, Kind},
     proxy::{
         call::{Opened, Received, Unreadable},
-        http_policy::{HostRules, PROXIED_METHODS, check_head, hop_by_hop, join_cookies},
+        http_policy::{HostRules, PROXIED_METHODS, check_head, join_cookies, strip_request},
     },
 };
 
@@ -101,8 +104,7 @@ impl ListenerRules {
         }
         let target = canonical(uri)?;
         // An offer like `Upgrade` is ignored (RFC 9110 §7.8): the request is served without it.
-        hop_by_hop::strip(&mut headers);
-        hop_by_hop::strip_request_only(&mut headers);
+        strip_request(&mut headers);
         let body = body::limited(body, self.limits.request_body, &context)?;
         let method = parts.method;
         Ok(Some(Received { method, target, headers, body, connection, context }))
@@ -116,8 +118,10 @@ impl ListenerRules {
                 format!("the target may have {} bytes", self.limits.target_bytes),
             ));
         }
-        let bytes: usize =
-            headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        // With the separators of each line: `: ` and the line's end.
+        let lengths =
+            headers.iter().flat_map(|(name, value)| [name.as_str().len(), value.len(), 4]);
+        let bytes = lengths.fold(0, usize::saturating_add);
         if bytes > self.limits.header_bytes || headers.len() > self.limits.header_count {
             return Err(Error::new(
                 Kind::HeadersTooLarge,

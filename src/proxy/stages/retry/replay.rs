@@ -4,6 +4,9 @@
 //! the same bytes and continues with the rest. Over the limit none are kept and the body can be sent
 //! once. Each read has a time limit, for a caller that stops sending.
 
+// Its numbers are those of callers and upstreams.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{
     fmt,
     pin::Pin,
@@ -120,7 +123,7 @@ impl ReadProgress {
     }
 
     fn keep(&mut self, data: &Bytes) {
-        self.kept_bytes += data.len();
+        self.kept_bytes = self.kept_bytes.saturating_add(data.len());
         if self.kept_bytes > self.keep {
             self.kept = None;
         } else if let Some(kept) = &mut self.kept {
@@ -162,7 +165,7 @@ impl AttemptBody {
     fn new(streamed: Arc<StreamedBody>) -> Self {
         let attempt = {
             let mut progress = streamed.progress.lock();
-            progress.attempt += 1;
+            progress.attempt = progress.attempt.saturating_add(1);
             progress.sent = progress.is_at_end(0).then(Instant::now);
             progress.attempt
         };
@@ -212,7 +215,7 @@ impl HttpBody for AttemptBody {
                 }
             },
         };
-        this.position += 1;
+        this.position = this.position.saturating_add(1);
         this.timer.stop();
         if progress.is_at_end(this.position) {
             progress.sent.get_or_insert_with(Instant::now);

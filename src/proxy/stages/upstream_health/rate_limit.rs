@@ -5,6 +5,9 @@
 //! and the rate rises while no further 429 comes. Callers share that rate fairly: one that needs little
 //! gets it, whatever the others need.
 
+// Its numbers are those of callers and upstreams.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
@@ -100,11 +103,12 @@ impl UpstreamRateLimit {
         state.roll(now);
         // Responses to calls that were in flight together count once.
         let known = state.paused_until.is_some_and(|until| now < until);
-        let until = now + pause;
+        // No clock ends that early, so there is no pause to note.
+        let Some(until) = now.checked_add(pause) else { return };
         state.paused_until = Some(state.paused_until.map_or(until, |known| known.max(until)));
         if too_many && !known {
             let seen = state.window.used.max(state.before);
-            state.rate = Some((seen - seen / 5).max(1));
+            state.rate = Some(seen.saturating_sub(seen / 5).max(1));
             state.raised = until;
             tracing::warn!(?pause, rate = state.rate, "Pigello asks for fewer calls");
         }
@@ -128,10 +132,10 @@ impl RateState {
     fn roll(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.window.began);
         if age >= WINDOW {
-            self.before = if age < WINDOW * 2 { self.window.used } else { 0 };
+            self.before = if age < TWO_WINDOWS { self.window.used } else { 0 };
             // A caller keeps its share until it has not called for a whole window.
             let mut callers = std::mem::take(&mut self.window.by_caller);
-            callers.retain(|_, used| *used > 0 && age < WINDOW * 2);
+            callers.retain(|_, used| *used > 0 && age < TWO_WINDOWS);
             for used in callers.values_mut() {
                 *used = 0;
             }
@@ -144,7 +148,7 @@ impl RateState {
             if now < until {
                 let detail = "Pigello has asked for a pause (its `Retry-After`)";
                 let error = Error::new(Kind::UpstreamRateLimited, detail);
-                return Err(error.retry_after(until - now));
+                return Err(error.retry_after(until.saturating_duration_since(now)));
             }
             self.paused_until = None;
         }
@@ -156,7 +160,7 @@ impl RateState {
         };
         let mine = *self.window.by_caller.entry(caller.clone()).or_insert(0);
         let callers = u32::try_from(self.window.by_caller.len()).unwrap_or(u32::MAX).max(1);
-        let share = (rate / callers).max(1);
+        let share = rate.checked_div(callers).unwrap_or(rate).max(1);
         // The unused shares of the others are reserved until the window ends.
         let reserved: u32 =
             self.window.by_caller.values().map(|used| share.saturating_sub(*used)).sum();
@@ -166,8 +170,8 @@ impl RateState {
             let wait = WINDOW.saturating_sub(now.saturating_duration_since(self.window.began));
             return Err(Error::new(Kind::RateLimited, detail).retry_after(wait));
         }
-        self.window.used += 1;
-        self.window.by_caller.insert(caller, mine + 1);
+        self.window.used = self.window.used.saturating_add(1);
+        self.window.by_caller.insert(caller, mine.saturating_add(1));
         Ok(())
     }
 
@@ -196,6 +200,8 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// The time over which a rate is counted.
 const WINDOW: Duration = Duration::from_secs(1);
+/// After it, an earlier window says nothing.
+const TWO_WINDOWS: Duration = WINDOW.saturating_mul(2);
 /// The longest pause, whatever the header says.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// How long no 429 must come before the rate rises.
