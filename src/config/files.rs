@@ -3,7 +3,7 @@
 //! A file of trusted roots needs a certificate that can be one; others in it are told.
 //!
 //! What others may write, they decide: such a configuration is refused. Of a secret that others may read,
-//! the operator is warned. [`files`](crate::process::files) says who others are.
+//! the operator is warned. [`crate::process::files`] says who others are.
 
 use std::path::{Path, PathBuf};
 

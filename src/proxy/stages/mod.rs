@@ -1,6 +1,6 @@
 //! The stages between a caller's connection and the client, in the order in which a request passes them.
 //!
-//! The cache stands between [`audit::admit`] and [`detach`]; it has a folder of its own. No stage imports
+//! The cache stands between [`audit::admit`] and [`audit::intend`]; it has a folder of its own. No stage imports
 //! another. `shared` has what stages are made of, `trace` puts spans around them, and the `retry` and
 //! `circuit_breaker` stages share the state in [`upstream_health`].
 //!
