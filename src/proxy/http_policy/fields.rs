@@ -32,7 +32,7 @@ pub(super) fn check(
     }
     if version == Version::HTTP_2 {
         let length = headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
-        // hyper compares the number with the body; the text is sent as it is.
+        // h2 compares the number with the body; the text is sent as it is.
         if length.is_some_and(|length| length.len() > 1 && length.starts_with(b"0")) {
             return Err(malformed("`content-length` must be one plain decimal number"));
         }

@@ -9,6 +9,12 @@ use crate::error::{Error, Kind};
 /// This must happen before injection: a caller's `Connection: X-PIGELLO-CLIENT-SECRET` must not
 /// delete an injected field, and `Connection` itself must not reach the next hop.
 pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
+    strip_named(headers);
+    remove_where(headers, is_hop_by_hop);
+}
+
+/// Removes every field that `Connection` names, and `Connection`.
+pub(super) fn strip_named(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -17,24 +23,25 @@ pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .collect();
         for name in named {
-            // hyper has read these two for framing and routing. A caller cannot remove them.
+            // The server has read these two for framing and routing. A caller cannot remove them.
             if name != header::CONTENT_LENGTH && name != header::HOST {
                 headers.remove(name);
             }
         }
         headers.remove(header::CONNECTION);
     }
-    remove_where(headers, is_hop_by_hop);
 }
 
 /// Scans the names that are present, which is cheaper than a lookup for each name in a list.
 pub(super) fn remove_where(headers: &mut HeaderMap, is_removed: fn(&HeaderName) -> bool) {
-    while let Some(name) = headers.keys().find(|name| is_removed(name)).cloned() {
+    let removed: Vec<HeaderName> =
+        headers.keys().filter(|name| is_removed(name)).cloned().collect();
+    for name in removed {
         headers.remove(name);
     }
 }
 
-/// Refuses any expectation but `100-continue`, which hyper answers when the body is first read
+/// Refuses any expectation but `100-continue`, which the server answers when the body is first read
 /// (RFC 9110 §10.1.1).
 pub(super) fn refuse_expectations(headers: &HeaderMap) -> Result<(), Error> {
     match headers.get(header::EXPECT) {

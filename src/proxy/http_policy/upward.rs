@@ -57,7 +57,8 @@ impl Withheld {
 
 /// Removes what no caller may send up. Its own credentials are left: the caller is not known yet.
 pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
-    hop_by_hop::strip(headers);
+    hop_by_hop::strip_named(headers);
+    // The table has the fields of this hop, too.
     hop_by_hop::remove_where(headers, |name| withheld(name).is_some());
 }
 

@@ -175,7 +175,7 @@ impl Outgoing for RecordedBody {
 impl Drop for RecordedBody {
     fn drop(&mut self) {
         match &self.end {
-            // hyper does not poll an empty body, nor one that has reached its end.
+            // The server does not poll an empty body, nor one that has reached its end.
             None => self.guard.complete |= self.body.is_end_stream(),
             // The held frames were not sent.
             Some(end) => {

@@ -1,9 +1,9 @@
 //! Accepts only requests that are unambiguous and addressed to this listener.
 //!
-//! hyper accepts more than the later stages may see: two `Host` fields, absolute targets, a raw
+//! The server accepts more than the later stages may see: two `Host` fields, absolute targets, a raw
 //! `..%2f`, `TRACE`. After this stage a request is well formed, names a host of this listener, is not
-//! from a browser, and has a canonical target and only fields that a caller may send. Nothing is repaired: an
-//! ambiguous request is refused.
+//! from a browser, and has a canonical target and only fields that a caller may send. Nothing is
+//! repaired: an ambiguous request is refused.
 
 // Its numbers are those of callers and upstreams.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
