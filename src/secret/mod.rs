@@ -4,7 +4,7 @@
 //! as a header value marked sensitive, as a keyed fingerprint or, for the sealed store that encrypts it,
 //! through [`SecretText::expose_to`].
 
-mod needles;
+mod search;
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-pub use needles::{Needles, SecretMatch};
+pub use search::{SecretMatch, SecretSearch};
 
 /// One value of a credential set. It is not empty, has only printable ASCII and no spaces around it, so
 /// it is exactly one header value.
@@ -73,8 +73,8 @@ impl SecretText {
     }
 
     /// The search for the value where it must not appear.
-    pub fn needles(&self) -> Needles {
-        Needles::of(self.open())
+    pub fn search(&self) -> SecretSearch {
+        SecretSearch::new(self.open())
     }
 
     /// Shows the value to the sealed store, which encrypts it.

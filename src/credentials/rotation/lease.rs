@@ -10,14 +10,14 @@ use jiff::Timestamp;
 
 use crate::{
     credentials::set::{CredentialSet, ValueName},
-    secret::Needles,
+    secret::SecretSearch,
 };
 
 /// One credential set with the number of its generation. A request keeps its lease to its end, also
 /// when the set is rotated meanwhile.
 pub struct Lease {
     set: CredentialSet,
-    needles: Needles,
+    search: SecretSearch,
     generation: u64,
     /// When Pigello last accepted it, in seconds since 1970; 0 if it never did.
     accepted: AtomicI64,
@@ -27,14 +27,14 @@ impl Lease {
     /// A lease with the next number.
     pub(in crate::credentials) fn new(set: CredentialSet) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let needles = set.value(ValueName::ClientSecret).needles();
+        let search = set.value(ValueName::ClientSecret).search();
         let (generation, accepted) = (NEXT.fetch_add(1, Ordering::Relaxed), AtomicI64::new(0));
-        Self { set, needles, generation, accepted }
+        Self { set, search, generation, accepted }
     }
 
-    /// The forms of the secret that responses are searched for.
-    pub fn needles(&self) -> &Needles {
-        &self.needles
+    /// The search for the client secret in responses.
+    pub fn secret_search(&self) -> &SecretSearch {
+        &self.search
     }
 
     /// Unique in this process: sets with different values or versions have different numbers. Cached

@@ -27,9 +27,11 @@ pub(in crate::proxy) fn strip_reserved(fields: &mut HeaderMap) -> u32 {
     removed
 }
 
-/// Whether the value of a field has the secret of a lease.
+/// Whether the name or the value of a field has the secret of a lease.
 pub(in crate::proxy) fn holds_secret(fields: &HeaderMap, lease: &Lease) -> bool {
-    fields.values().any(|value| lease.needles().are_in(value.as_bytes()))
+    let search = lease.secret_search();
+    fields.keys().any(|name| search.is_in_name(name.as_str()))
+        || fields.values().any(|value| search.is_in(value.as_bytes()))
 }
 
 const PREFIX: &str = "x-pigello";

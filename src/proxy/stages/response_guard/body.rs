@@ -1,7 +1,6 @@
-//! Searches a response body for the secret as it streams.
+//! Holds back what may be a part of the secret as a body streams.
 
 use std::{
-    io::{self, Write},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,125 +10,81 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::decode::{Decoder, UnknownCoding};
+use super::{
+    decode::Coding,
+    inspection::{Inspection, echoed},
+};
 use crate::{
     body::{Body, hint_after},
-    credentials::{Lease, SecretMatch},
+    credentials::Lease,
     error::{BoxError, Error, Kind},
     proxy::http_policy::{holds_secret, strip_reserved},
 };
 
-/// Searches for the secret in a text that comes in pieces.
-pub(super) struct Search {
-    lease: Arc<Lease>,
-    /// The end of the text so far, if the secret could begin there.
-    prefix: Vec<u8>,
-    found: bool,
-}
-
-impl Search {
-    pub(super) fn new(lease: Arc<Lease>) -> Self {
-        Self { lease, prefix: Vec::new(), found: false }
-    }
-
-    /// Searches the next piece. Returns how many bytes at its end could begin the secret.
-    fn push(&mut self, piece: &[u8]) -> usize {
-        let needles = self.lease.needles();
-        let joined;
-        let text = if self.prefix.is_empty() {
-            piece
-        } else {
-            joined = [&self.prefix, piece].concat();
-            &joined
-        };
-        match needles.search(text) {
-            SecretMatch::Absent => {
-                self.prefix.clear();
-                0
-            }
-            SecretMatch::Present => {
-                self.found = true;
-                0
-            }
-            SecretMatch::Beginning(at) => {
-                let prefix = text.get(at..).unwrap_or_default().to_vec();
-                self.prefix = prefix;
-                self.prefix.len()
-            }
-        }
-    }
-}
-
-impl Write for Search {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.push(bytes);
-        if self.found { Err(io::Error::other("found")) } else { Ok(bytes.len()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A body that breaks off before the secret.
 pub(super) struct InspectedBody {
     body: Body,
-    decoder: Decoder<Search>,
-    /// Bytes that could be a part of the secret.
+    is_coded: bool,
+    inspection: Inspection,
+    /// The newest piece, while it is inspected.
+    piece: Option<Bytes>,
+    /// What came before it and is not sent yet.
     held: Vec<u8>,
-    over: bool,
+    end: End,
+}
+
+/// What is left of the inner body.
+enum End {
+    Open,
+    /// What is held, and trailers.
+    Over(Option<HeaderMap>),
+    /// Nothing, because it was refused.
+    Refused,
 }
 
 impl InspectedBody {
     pub(super) fn new(
         body: Body,
-        headers: &HeaderMap,
+        coding: Option<Coding>,
         lease: Arc<Lease>,
-    ) -> Result<Self, UnknownCoding> {
-        let decoder = Decoder::new(headers, Search::new(lease))?;
-        Ok(Self { body, decoder, held: Vec::new(), over: false })
+    ) -> Result<Self, Error> {
+        let inspection = Inspection::new(lease, coding)?;
+        let is_coded = coding.is_some();
+        Ok(Self { body, is_coded, inspection, piece: None, held: Vec::new(), end: End::Open })
     }
 
-    /// Searches the next piece. Returns the bytes that may be sent.
-    fn take(&mut self, piece: Bytes) -> Result<Bytes, Error> {
-        if let Decoder::Plain(search) = &mut self.decoder {
-            let doubtful = search.push(&piece);
-            if search.found {
-                return Err(echoed());
-            }
-            if self.held.is_empty() && doubtful == 0 {
-                return Ok(piece);
-            }
-            self.held.extend_from_slice(&piece);
-            let clear = self.held.len().saturating_sub(doubtful);
-            let rest = self.held.split_off(clear);
-            return Ok(std::mem::replace(&mut self.held, rest).into());
+    /// The bytes that may be sent after a piece was inspected.
+    fn release(&mut self, piece: Bytes) -> Result<Bytes, Error> {
+        let doubtful = self.inspection.doubtful();
+        if self.held.is_empty() && doubtful == Some(0) {
+            return Ok(piece);
         }
-        self.decoder.push(&piece).map_err(|error| self.refusal(error))?;
-        // A coded piece is sent one piece late: its last bytes may begin the secret.
-        Ok(std::mem::replace(&mut self.held, piece.into()).into())
-    }
-
-    fn finish(&mut self) -> Result<Bytes, Error> {
-        self.decoder.finish().map_err(|error| self.refusal(error))?;
-        Ok(std::mem::take(&mut self.held).into())
-    }
-
-    fn refusal(&self, error: io::Error) -> Error {
-        if self.decoder.sink().is_none_or(|search| search.found) {
-            return echoed();
+        self.held.extend_from_slice(&piece);
+        if self.held.len() > MOST_HELD {
+            let detail = "too much of the upstream's answer may be a part of the client secret";
+            return Err(Error::new(Kind::UpstreamProtocol, detail));
         }
-        Error::new(Kind::UpstreamProtocol, "the upstream's answer is not coded as it says")
-            .because(error)
+        let clear = self.held.len().saturating_sub(doubtful.unwrap_or(usize::MAX));
+        let rest = self.held.split_off(clear);
+        Ok(std::mem::replace(&mut self.held, rest).into())
     }
-}
 
-/// The error of a response that contains the secret.
-pub(super) fn echoed() -> Error {
-    Error::new(
-        Kind::UpstreamEchoedSecret,
-        "the upstream's answer holds the client secret and is not passed on",
-    )
+    /// Ends with the inner body.
+    fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Error> {
+        if trailers.as_ref().is_some_and(|fields| holds_secret(fields, self.inspection.lease())) {
+            return Err(echoed());
+        }
+        self.inspection.finish()?;
+        self.end = End::Over(trailers);
+        Ok(())
+    }
+
+    fn refuse(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.end = End::Refused;
+        self.piece = None;
+        self.held = Vec::new();
+        Poll::Ready(Some(Err(error.into())))
+    }
 }
 
 impl HttpBody for InspectedBody {
@@ -141,65 +96,78 @@ impl HttpBody for InspectedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        while !this.over {
-            let data = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(piece) => this.take(piece),
-                    Err(trailers) => {
-                        let trailers = trailers.into_trailers().ok();
-                        let echo = trailers
-                            .as_ref()
-                            .zip(this.lease())
-                            .is_some_and(|(fields, lease)| holds_secret(fields, lease));
-                        if echo {
-                            return Poll::Ready(Some(Err(echoed().into())));
-                        }
-                        let last = match this.finish() {
-                            Ok(last) => last,
-                            Err(error) => return Poll::Ready(Some(Err(error.into()))),
-                        };
-                        this.held = last.into();
-                        if this.held.is_empty() {
-                            return Poll::Ready(trailers.map(|mut fields| {
-                                strip_reserved(&mut fields);
-                                Ok(Frame::trailers(fields))
-                            }));
-                        }
-                        // The held bytes come first, and these trailers are dropped.
-                        this.over = true;
-                        let last = std::mem::take(&mut this.held);
-                        return Poll::Ready(Some(Ok(Frame::data(last.into()))));
+        loop {
+            if let Some(piece) = this.piece.take() {
+                let mut budget = DECODED_A_POLL;
+                let data = match this.inspection.advance(&mut budget) {
+                    Ok(true) => this.release(piece),
+                    Ok(false) => {
+                        this.piece = Some(piece);
+                        return yield_now(cx);
                     }
-                },
-                None => {
-                    this.over = true;
-                    this.finish()
-                }
-            };
-            match data {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(error) => {
-                    this.over = true;
-                    return Poll::Ready(Some(Err(error.into())));
+                    Err(error) => Err(error),
+                };
+                match data {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(error) => return this.refuse(error),
                 }
             }
+            let done = match &mut this.end {
+                End::Open => match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => this.finish(None),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(piece) => {
+                            let pushed = this.inspection.push(&piece);
+                            this.piece = Some(piece);
+                            pushed
+                        }
+                        Err(frame) => this.finish(frame.into_trailers().ok()),
+                    },
+                },
+                End::Over(_) if !this.held.is_empty() => {
+                    let last = std::mem::take(&mut this.held);
+                    return Poll::Ready(Some(Ok(Frame::data(last.into()))));
+                }
+                End::Over(trailers) => {
+                    return Poll::Ready(trailers.take().map(|mut fields| {
+                        strip_reserved(&mut fields);
+                        Ok(Frame::trailers(fields))
+                    }));
+                }
+                End::Refused => return Poll::Ready(None),
+            };
+            if let Err(error) = done {
+                return this.refuse(error);
+            }
         }
-        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || (self.held.is_empty() && self.decoder.is_plain() && self.body.is_end_stream())
+        let is_empty = self.held.is_empty() && self.piece.is_none();
+        match &self.end {
+            // The end of a coded body is still to be checked.
+            End::Open => is_empty && !self.is_coded && self.body.is_end_stream(),
+            End::Over(trailers) => is_empty && trailers.is_none(),
+            End::Refused => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        hint_after(self.held.len() as u64, self.body.size_hint())
+        let held = self.held.len() + self.piece.as_ref().map_or(0, Bytes::len);
+        hint_after(held as u64, self.body.size_hint())
     }
 }
 
-impl InspectedBody {
-    fn lease(&self) -> Option<&Lease> {
-        self.decoder.sink().map(|search| search.lease.as_ref())
-    }
+/// Lets the other calls of the worker go on, and comes back.
+fn yield_now<T>(cx: &mut Context<'_>) -> Poll<T> {
+    // The first poll is never ready. It has the task woken after those that are ready now.
+    let _pending = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+    Poll::Pending
 }
+
+/// The most bytes that are decoded at a time, which takes a fraction of a millisecond.
+const DECODED_A_POLL: usize = 64 * 1024;
+/// The most bytes that are held back. The longest block of zstd is 128 KiB, and pieces come at its ends.
+const MOST_HELD: usize = 1024 * 1024;

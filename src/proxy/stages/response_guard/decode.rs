@@ -1,124 +1,243 @@
-//! Decodes content codings, so that a body can be searched (RFC 9110 §8.4.1).
+//! Decodes content codings as streams, so that a body can be searched (RFC 9110 §8.4.1).
 //!
-//! The decoders are pure Rust, because the upstream's bytes are not trusted.
+//! Each call decodes as much as its buffer takes, so a few bytes that stand for millions cannot hold up
+//! the worker. A body that decodes to far more than any honest one is an error.
 
-use std::io::{self, Read as _, Write};
+use std::io;
 
-use brotli_decompressor::DecompressorWriter;
-use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use bytes::{Buf as _, Bytes};
+use flate2::{Decompress, FlushDecompress, Status};
 use http::{HeaderMap, header};
+use zstd::stream::raw::{DParameter, Operation as _};
 
-/// Decodes a body piece by piece into `W`.
-pub(super) enum Decoder<W: Write> {
-    /// No coding.
-    Plain(W),
-    Gzip(Box<MultiGzDecoder<W>>),
-    /// `deflate` before its first byte: some servers omit the zlib header.
-    DeflateUnknown(Option<W>),
-    Zlib(Box<ZlibDecoder<W>>),
-    Deflate(Box<DeflateDecoder<W>>),
-    Brotli(Box<DecompressorWriter<W>>),
-    /// Decoded when it is complete.
-    Zstd(Vec<u8>, W),
+/// A content coding with a decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// RFC 1952, any number of members.
+    Gzip,
+    /// RFC 1950, or RFC 1951 alone: some servers omit the zlib header.
+    Deflate,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878, any number of frames.
+    Zstd,
 }
 
-/// A coding without a decoder.
+/// A coding without a decoder, or several codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UnknownCoding;
 
-impl<W: Write> Decoder<W> {
-    /// For a body with those header fields.
-    pub(super) fn new(headers: &HeaderMap, sink: W) -> Result<Self, UnknownCoding> {
+impl Coding {
+    /// The coding that `Content-Encoding` names.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, UnknownCoding> {
         let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
         let coding = match (codings.next(), codings.next()) {
-            (None, _) => return Ok(Self::Plain(sink)),
+            (None, _) => return Ok(None),
             (Some(coding), None) => coding.as_bytes().trim_ascii().to_ascii_lowercase(),
-            // Nested codings could hide the secret, and no server needs them.
+            // No server needs them.
             (Some(_), Some(_)) => return Err(UnknownCoding),
         };
         match coding.as_slice() {
-            b"" | b"identity" => Ok(Self::Plain(sink)),
-            b"gzip" | b"x-gzip" => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(sink)))),
-            b"deflate" => Ok(Self::DeflateUnknown(Some(sink))),
-            b"br" => Ok(Self::Brotli(Box::new(DecompressorWriter::new(sink, BUFFER)))),
-            b"zstd" => Ok(Self::Zstd(Vec::new(), sink)),
+            b"" | b"identity" => Ok(None),
+            b"gzip" | b"x-gzip" => Ok(Some(Self::Gzip)),
+            b"deflate" => Ok(Some(Self::Deflate)),
+            b"br" => Ok(Some(Self::Brotli)),
+            b"zstd" => Ok(Some(Self::Zstd)),
             _ => Err(UnknownCoding),
         }
     }
 
-    /// Whether the decoded bytes are the sent bytes.
-    pub(super) fn is_plain(&self) -> bool {
-        matches!(self, Self::Plain(_))
+    /// The coding whose first bytes a text begins with. Brotli has none.
+    pub(super) fn guess(text: &[u8]) -> Option<Self> {
+        match text {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Some(Self::Deflate),
+            _ => None,
+        }
     }
 
-    /// Decodes the next piece.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// The number of bytes that [`Self::guess`] looks at.
+    pub(super) const GUESSED_BY: usize = 4;
+}
+
+/// Decodes one body.
+pub(super) struct Decoder {
+    stream: Stream,
+    /// The number of bytes so far.
+    coded: u64,
+    decoded: u64,
+    /// Whether the last call filled its buffer, so that there may be more without more input.
+    has_more: bool,
+    has_ended: bool,
+}
+
+enum Stream {
+    Gzip(Decompress),
+    /// Before the first byte, which says whether there is a zlib header.
+    Deflate(Option<Decompress>),
+    Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
+    Zstd {
+        decoder: zstd::stream::raw::Decoder<'static>,
+        /// The number of bytes that it wants next.
+        wanted: usize,
+    },
+}
+
+/// Why a body cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DecodeError {
+    /// It is not coded so.
+    #[error(transparent)]
+    Invalid(#[from] io::Error),
+    /// It decodes to too much.
+    #[error("a compressed answer stands for more bytes than any honest one")]
+    Bomb,
+}
+
+impl Decoder {
+    pub(super) fn new(coding: Coding) -> io::Result<Self> {
+        let stream = match coding {
+            Coding::Gzip => Stream::Gzip(Decompress::new_gzip(DEFLATE_WINDOW)),
+            Coding::Deflate => Stream::Deflate(None),
+            Coding::Brotli => {
+                let alloc = StandardAlloc::default;
+                Stream::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())))
+            }
+            Coding::Zstd => {
+                let mut decoder = zstd::stream::raw::Decoder::new()?;
+                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))?;
+                Stream::Zstd { decoder, wanted: 0 }
+            }
+        };
+        Ok(Self { stream, coded: 0, decoded: 0, has_more: false, has_ended: true })
+    }
+
+    /// Decodes into a buffer, and takes from the input what it used. No byte means that it needs more input.
+    pub(super) fn decode(
+        &mut self,
+        input: &mut Bytes,
+        output: &mut [u8],
+    ) -> Result<usize, DecodeError> {
+        while self.has_more || !input.is_empty() {
+            let (used, made) = self.stream.step(&mut self.has_ended, input, output)?;
+            if used == 0 && made == 0 {
+                self.has_more = false;
+                return if input.is_empty() { Ok(0) } else { Err(stuck()) };
+            }
+            input.advance(used);
+            self.has_more = made == output.len();
+            self.coded = self.coded.saturating_add(used as u64);
+            self.decoded = self.decoded.saturating_add(made as u64);
+            if self.decoded > MOST_DECODED.max(self.coded.saturating_mul(MOST_TIMES)) {
+                return Err(DecodeError::Bomb);
+            }
+            if made > 0 {
+                return Ok(made);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Whether all the input so far is decoded. zstd decodes a block when it is complete, and what has come of
+    /// the block can be read by anyone.
+    pub(super) fn is_even(&self) -> bool {
+        match &self.stream {
+            Stream::Zstd { wanted, .. } => *wanted <= ZSTD_BLOCK_HEADER,
+            _ => true,
+        }
+    }
+
+    /// Checks that the body ends where its coding does. An empty body has no coding.
+    pub(super) fn finish(&self) -> Result<(), DecodeError> {
+        if self.has_ended {
+            Ok(())
+        } else {
+            Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+        }
+    }
+}
+
+impl Stream {
+    /// Returns how many bytes were used and made. `has_ended` is whether the coding ends after them.
+    fn step(
+        &mut self,
+        has_ended: &mut bool,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> io::Result<(usize, usize)> {
         match self {
-            Self::Plain(sink) => sink.write_all(bytes),
-            Self::Gzip(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Self::Zlib(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Self::Deflate(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Self::Brotli(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Self::DeflateUnknown(sink) => {
-                let Some(first) = bytes.first() else { return Ok(()) };
-                let Some(sink) = sink.take() else { return Ok(()) };
+            Self::Gzip(decompress) => {
+                if *has_ended && !input.is_empty() && decompress.total_in() > 0 {
+                    // The next member.
+                    *decompress = Decompress::new_gzip(DEFLATE_WINDOW);
+                }
+                inflate(decompress, has_ended, input, output)
+            }
+            Self::Deflate(decompress) => {
                 // RFC 1950 §2.2: the method, 8, is the low half of the first byte.
-                *self = if first & 0x0f == 8 {
-                    Self::Zlib(Box::new(ZlibDecoder::new(sink)))
-                } else {
-                    Self::Deflate(Box::new(DeflateDecoder::new(sink)))
-                };
-                self.push(bytes)
+                let has_header = input.first().is_some_and(|first| first & 0x0f == 8);
+                let decompress = decompress.get_or_insert_with(|| Decompress::new(has_header));
+                inflate(decompress, has_ended, input, output)
             }
-            Self::Zstd(held, _) => {
-                held.extend_from_slice(bytes);
-                if held.len() > MAX_HELD { Err(too_much()) } else { Ok(()) }
+            Self::Brotli(state) => {
+                let (mut used, mut made) = (0, 0);
+                let (mut to_use, mut to_make) = (input.len(), output.len());
+                let result = BrotliDecompressStream(
+                    &mut to_use,
+                    &mut used,
+                    input,
+                    &mut to_make,
+                    &mut made,
+                    output,
+                    &mut 0,
+                    state,
+                );
+                *has_ended = matches!(result, BrotliResult::ResultSuccess);
+                match result {
+                    BrotliResult::ResultFailure => Err(io::ErrorKind::InvalidData.into()),
+                    _ => Ok((used, made)),
+                }
             }
-        }
-    }
-
-    /// Decodes the rest after the last piece.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
-        let Self::Zstd(held, sink) = self else { return Ok(()) };
-        if held.is_empty() {
-            return Ok(());
-        }
-        let mut decoder =
-            ruzstd::decoding::StreamingDecoder::new(held.as_slice()).map_err(io::Error::other)?;
-        let mut buffer = vec![0; BUFFER];
-        let mut total = 0;
-        loop {
-            let length = decoder.read(&mut buffer)?;
-            if length == 0 {
-                return Ok(());
+            Self::Zstd { decoder, wanted } => {
+                let status = decoder.run_on_buffers(input, output)?;
+                if (status.bytes_read, status.bytes_written) != (0, 0) {
+                    *wanted = status.remaining;
+                    *has_ended = *wanted == 0;
+                }
+                Ok((status.bytes_read, status.bytes_written))
             }
-            total += length;
-            if total > MAX_DECODED {
-                return Err(too_much());
-            }
-            sink.write_all(buffer.get(..length).unwrap_or_default())?;
-        }
-    }
-
-    /// The sink of the decoded bytes.
-    pub(super) fn sink(&self) -> Option<&W> {
-        match self {
-            Self::Plain(sink) | Self::Zstd(_, sink) => Some(sink),
-            Self::Gzip(decoder) => Some(decoder.get_ref()),
-            Self::Zlib(decoder) => Some(decoder.get_ref()),
-            Self::Deflate(decoder) => Some(decoder.get_ref()),
-            Self::Brotli(decoder) => Some(decoder.get_ref()),
-            Self::DeflateUnknown(sink) => sink.as_ref(),
         }
     }
 }
 
-fn too_much() -> io::Error {
-    io::Error::other("a compressed answer is too large to look into")
+fn inflate(
+    decompress: &mut Decompress,
+    has_ended: &mut bool,
+    input: &[u8],
+    output: &mut [u8],
+) -> io::Result<(usize, usize)> {
+    let (used, made) = (decompress.total_in(), decompress.total_out());
+    let status = decompress.decompress(input, output, FlushDecompress::None)?;
+    let length = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
+    let (used, made) = (length(decompress.total_in(), used), length(decompress.total_out(), made));
+    *has_ended = status == Status::StreamEnd || (*has_ended && used == 0);
+    Ok((used, made))
 }
 
-const BUFFER: usize = 16 * 1024;
-/// Most compressed bytes of a zstd body.
-const MAX_HELD: usize = 1024 * 1024;
-/// Most decoded bytes of a zstd body.
-const MAX_DECODED: usize = 64 * 1024 * 1024;
+/// Something follows the end of the coding.
+fn stuck() -> DecodeError {
+    io::Error::new(io::ErrorKind::InvalidData, "bytes follow the end of a compressed answer").into()
+}
+
+/// The bits of the window (RFC 1950 §2.2).
+const DEFLATE_WINDOW: u8 = 15;
+/// The bits of the largest window, 8 MiB. No sender may use a larger one (RFC 9659 §3).
+const ZSTD_WINDOW: u32 = 23;
+/// In bytes (RFC 8878 §3.1.1.2).
+const ZSTD_BLOCK_HEADER: usize = 3;
+/// The most bytes that a short body may decode to: what Pigello's longest lists take, many times over.
+const MOST_DECODED: u64 = 64 * 1024 * 1024;
+/// The most times its own length that a long body may decode to. JSON that repeats itself comes to 50.
+const MOST_TIMES: u64 = 200;

@@ -2,15 +2,22 @@
 //!
 //! An upstream that repeats a request (an error page, a debug view, a header echo) would give the
 //! caller what the gateway keeps from it. So the stage searches for the secret in each form that such
-//! a page can have ([`Lease::needles`]): in fields and trailers, in the body across frames, and inside
-//! gzip, deflate, brotli and zstd. It refuses a response that contains the secret, and one that it
-//! cannot decode. A small body is searched as a whole, so that the refusal is a `502`; a larger one
-//! breaks off before the secret. The cache stands outside and stores neither.
+//! a page can have ([`Lease::secret_search`]):
+//!
+//! - in names and values of fields and trailers;
+//! - in the body across frames, as it is and decoded from gzip, deflate, brotli or zstd ([`decode`],
+//!   [`inspection`]). What is not searched yet is held back ([`body`]).
+//!
+//! It refuses a response that contains the secret, one that it cannot decode, and a part of a response
+//! (206), because two parts can have a half of the secret each. A small body is searched as a whole, so
+//! that the refusal is a `502`; a larger one breaks off before the secret. The cache stands outside and
+//! stores neither.
 //!
 //! The stage also removes fields under Pigello's own prefix.
 
 mod body;
 mod decode;
+mod inspection;
 
 use std::{
     fmt,
@@ -20,12 +27,16 @@ use std::{
 };
 
 use futures_util::future::Either;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, layer::layer_fn};
 
-use self::body::{InspectedBody, echoed};
+use self::{
+    body::InspectedBody,
+    decode::{Coding, UnknownCoding},
+    inspection::echoed,
+};
 use crate::{
     body::{Body, CollectError, SMALL_BODY, collect_limited},
     credentials::Lease,
@@ -128,6 +139,11 @@ fn inspect_head(
     if holds_secret(response.headers(), lease) {
         return Err(echoed());
     }
+    // `Range` and `A-IM` do not go up, so nobody asked for it.
+    if matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED) {
+        let detail = "the upstream's answer is a part of one, and nobody asked for that";
+        return Err(Error::new(Kind::UpstreamProtocol, detail));
+    }
     let removed = strip_reserved(response.headers_mut());
     if removed > 0 {
         context.note(|facts| facts.masked_fields = removed);
@@ -148,39 +164,41 @@ fn inspect_body(
     if body.is_end_stream() || parts.status == StatusCode::NOT_MODIFIED {
         return Ok(Either::Left(Response::from_parts(parts, body)));
     }
-    if let Some(bytes) = body.in_memory().filter(|_| is_plain(&parts.headers)) {
-        let is_echo = lease.needles().are_in(&bytes);
+    let coding = Coding::of(&parts.headers).map_err(unknown_coding)?;
+    if let Some(bytes) = body.in_memory().filter(|bytes| is_plain(coding, bytes)) {
+        let is_echo = lease.secret_search().is_in(&bytes);
         let response = Response::from_parts(parts, body);
         return if is_echo { Err(echoed()) } else { Ok(Either::Left(response)) };
     }
     let lease = Arc::clone(lease);
     match body.size_hint().exact() {
         Some(length) if length <= SMALL_BODY as u64 => Ok(Either::Right(Box::pin(async move {
-            let body = read_small(&parts.headers, body, lease).await?;
+            let body = read_small(coding, body, lease).await?;
             Ok(Response::from_parts(parts, body))
         }))),
         _ => {
-            let inspected =
-                InspectedBody::new(body, &parts.headers, lease).map_err(|_| unknown_coding())?;
+            let inspected = InspectedBody::new(body, coding, lease)?;
             Ok(Either::Left(Response::from_parts(parts, Body::wrap(inspected))))
         }
     }
 }
 
 /// Reads and searches a small body.
-async fn read_small(headers: &HeaderMap, body: Body, lease: Arc<Lease>) -> Result<Body, Error> {
-    if is_plain(headers) {
-        // Most such bodies are one frame, which is searched without a copy.
-        let bytes = collect_limited(body, SMALL_BODY).await.map_err(incomplete)?;
-        return if lease.needles().are_in(&bytes) { Err(echoed()) } else { Ok(Body::full(bytes)) };
+async fn read_small(coding: Option<Coding>, body: Body, lease: Arc<Lease>) -> Result<Body, Error> {
+    // Most such bodies are one frame, which is searched without a copy.
+    let bytes = collect_limited(body, SMALL_BODY).await.map_err(incomplete)?;
+    if is_plain(coding, &bytes) {
+        let is_echo = lease.secret_search().is_in(&bytes);
+        return if is_echo { Err(echoed()) } else { Ok(Body::full(bytes)) };
     }
-    let inspected = InspectedBody::new(body, headers, lease).map_err(|_| unknown_coding())?;
-    collect_limited(inspected, SMALL_BODY).await.map(Body::full).map_err(incomplete)
+    let inspected = InspectedBody::new(Body::full(bytes.clone()), coding, lease)?;
+    collect_limited(inspected, SMALL_BODY).await.map_err(incomplete)?;
+    Ok(Body::full(bytes))
 }
 
-/// Whether a body has no content coding.
-fn is_plain(headers: &HeaderMap) -> bool {
-    !headers.contains_key(http::header::CONTENT_ENCODING)
+/// Whether a body stands for nothing but itself.
+fn is_plain(coding: Option<Coding>, bytes: &[u8]) -> bool {
+    coding.or_else(|| Coding::guess(bytes)).is_none()
 }
 
 fn incomplete(error: CollectError) -> Error {
@@ -196,7 +214,7 @@ fn incomplete(error: CollectError) -> Error {
     }
 }
 
-fn unknown_coding() -> Error {
+fn unknown_coding(_: UnknownCoding) -> Error {
     let detail = "the upstream's answer has a content coding that cannot be looked into";
     Error::new(Kind::UpstreamProtocol, detail)
 }

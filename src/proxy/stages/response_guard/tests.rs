@@ -3,7 +3,7 @@ use std::{io::Write as _, time::SystemTime};
 use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 
@@ -82,7 +82,7 @@ fn raw_deflate(text: &[u8]) -> Vec<u8> {
 }
 
 fn zstd(text: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest)
+    ::zstd::encode_all(text, 0).unwrap()
 }
 
 /// Brotli's uncompressed meta-blocks (RFC 7932 §9.2): window of 16 bits, one block, the end.

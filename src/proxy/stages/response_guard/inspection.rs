@@ -1,0 +1,189 @@
+//! Searches a text that comes in pieces, and what it decodes to.
+
+use std::{mem, sync::Arc};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::decode::{Coding, DecodeError, Decoder};
+use crate::{
+    credentials::{Lease, SecretMatch},
+    error::{Error, Kind},
+};
+
+/// The search in one text.
+///
+/// A text that has a coding is searched as it is, too: a comment in gzip and a skippable frame in zstd are
+/// not in what it decodes to. One that has none, but begins as one that has, may be a file.
+pub(super) struct Inspection {
+    lease: Arc<Lease>,
+    /// The end of the text so far, which is searched again with what follows.
+    kept: Zeroizing<Vec<u8>>,
+    /// How many bytes at the end of the text begin like the secret.
+    doubtful: usize,
+    content: Content,
+    /// How many codings may be found inside it.
+    nesting: usize,
+}
+
+/// What a text stands for.
+enum Content {
+    /// Itself, as far as its first bytes tell.
+    Start(Vec<u8>),
+    /// Itself.
+    Plain,
+    Coded(Box<Coded>),
+}
+
+struct Coded {
+    decoder: Decoder,
+    /// Whether the first bytes alone say that there is a coding, so that it may be none.
+    is_guess: bool,
+    input: Bytes,
+    text: Inspection,
+}
+
+impl Inspection {
+    /// The search in a body with that coding.
+    pub(super) fn new(lease: Arc<Lease>, coding: Option<Coding>) -> Result<Self, Error> {
+        let mut inspection = Self::inside(lease, NESTING);
+        if let Some(coding) = coding {
+            inspection.decode(coding, false).map_err(undecodable)?;
+        }
+        Ok(inspection)
+    }
+
+    fn inside(lease: Arc<Lease>, nesting: usize) -> Self {
+        let content = if nesting == 0 { Content::Plain } else { Content::Start(Vec::new()) };
+        Self { lease, kept: Zeroizing::default(), doubtful: 0, content, nesting }
+    }
+
+    fn decode(&mut self, coding: Coding, is_guess: bool) -> Result<(), DecodeError> {
+        let decoder = Decoder::new(coding)?;
+        let text = Self::inside(Arc::clone(&self.lease), self.nesting.saturating_sub(1));
+        self.content =
+            Content::Coded(Box::new(Coded { decoder, is_guess, input: Bytes::new(), text }));
+        Ok(())
+    }
+
+    /// Searches the next piece. What it decodes to is left to [`Self::advance`].
+    pub(super) fn push(&mut self, piece: &Bytes) -> Result<(), Error> {
+        let joined;
+        let text: &[u8] = if self.kept.is_empty() {
+            piece
+        } else {
+            joined = Zeroizing::new([&self.kept, &piece[..]].concat());
+            &joined
+        };
+        let (keep, hold) = match self.lease.secret_search().search(text) {
+            SecretMatch::Present => return Err(echoed()),
+            SecretMatch::Absent => (text.len(), text.len()),
+            SecretMatch::Beginning { keep, hold } => (keep, hold),
+        };
+        self.doubtful = text.len().saturating_sub(hold);
+        self.kept = Zeroizing::new(text.get(keep..).unwrap_or_default().to_vec());
+        match &mut self.content {
+            Content::Plain => Ok(()),
+            Content::Coded(coded) => {
+                coded.input = piece.clone();
+                Ok(())
+            }
+            Content::Start(start) => {
+                let missing = Coding::GUESSED_BY.saturating_sub(start.len());
+                let (first, rest) = piece.split_at_checked(missing).unwrap_or((piece, &[]));
+                start.extend_from_slice(first);
+                match Coding::guess(start) {
+                    Some(coding) => {
+                        let input = Bytes::from([start, rest].concat());
+                        self.decode(coding, true).map_err(undecodable)?;
+                        if let Content::Coded(coded) = &mut self.content {
+                            coded.input = input;
+                        }
+                    }
+                    None if start.len() < Coding::GUESSED_BY => {}
+                    None => self.content = Content::Plain,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Decodes and searches on, as long as there is something left of `budget`, in bytes. Returns whether all
+    /// pieces so far are decoded.
+    pub(super) fn advance(&mut self, budget: &mut usize) -> Result<bool, Error> {
+        let Content::Coded(coded) = &mut self.content else { return Ok(true) };
+        let mut buffer = Zeroizing::new(vec![0; SLICE]);
+        loop {
+            if !coded.text.advance(budget)? || *budget == 0 {
+                return Ok(false);
+            }
+            match coded.decoder.decode(&mut coded.input, &mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(length) => {
+                    *budget = budget.saturating_sub(length.max(LEAST_COST));
+                    let decoded = buffer.get(..length).unwrap_or_default();
+                    coded.text.push(&Bytes::copy_from_slice(decoded))?;
+                }
+                // It was something else.
+                Err(DecodeError::Invalid(_)) if coded.is_guess => {
+                    self.content = Content::Plain;
+                    return Ok(true);
+                }
+                Err(error) => return Err(undecodable(error)),
+            }
+        }
+    }
+
+    /// How many bytes at the end of the text may not be sent yet. `None` if it is not known, because they decode
+    /// to what begins like the secret.
+    pub(super) fn doubtful(&self) -> Option<usize> {
+        match &self.content {
+            Content::Coded(coded)
+                if !coded.decoder.is_even() || coded.text.doubtful() != Some(0) =>
+            {
+                None
+            }
+            // By chance, a coded text often ends with the first byte of the secret.
+            Content::Coded(_) if self.doubtful < LIKELY => Some(0),
+            _ => Some(self.doubtful),
+        }
+    }
+
+    /// Checks that the text ends where its coding does.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        match mem::replace(&mut self.content, Content::Plain) {
+            Content::Coded(coded) if !coded.is_guess => coded.decoder.finish().map_err(undecodable),
+            _ => Ok(()),
+        }
+    }
+
+    /// The credentials whose secret is searched for.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+}
+
+/// The error of a response that contains the secret.
+pub(super) fn echoed() -> Error {
+    Error::new(
+        Kind::UpstreamEchoedSecret,
+        "the upstream's answer holds the client secret and is not passed on",
+    )
+}
+
+fn undecodable(error: DecodeError) -> Error {
+    let detail = match error {
+        DecodeError::Invalid(_) => "the upstream's answer is not coded as it says",
+        DecodeError::Bomb => "the upstream's answer is compressed too much to look into",
+    };
+    Error::new(Kind::UpstreamProtocol, detail).because(error)
+}
+
+/// A coding inside a coding: a compressed file that is compressed again on its way.
+const NESTING: usize = 2;
+/// The bytes that are decoded at a time.
+const SLICE: usize = 16 * 1024;
+/// What a call of a decoder costs at least: a gzip member may be empty.
+const LEAST_COST: usize = 256;
+/// How many bytes of a coded text are like the secret, and not by chance.
+const LIKELY: usize = 4;
