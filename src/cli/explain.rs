@@ -353,9 +353,6 @@ fn cacheable(
     if CallerCredential::ALL.iter().any(goes_up) {
         return (false, "a credential of the caller's own goes up".to_owned());
     }
-    if headers.contains_key(header::RANGE) {
-        return (false, "the request has `range`".to_owned());
-    }
     let rule = settings.cache.rules.iter().enumerate().find(|(_, rule)| match operation {
         Some(operation) => rule.operations.iter().any(|pattern| pattern.matches(operation)),
         None => rule.paths.iter().any(|pattern| pattern.matches(path)),

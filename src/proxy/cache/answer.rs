@@ -57,13 +57,6 @@ impl StoredResponse {
             if self.validators.not_modified_for(request) {
                 return (StatusCode::NOT_MODIFIED, Bytes::new(), None);
             }
-        } else if let Some(stored) = &self.range {
-            if let Some((range, at)) = stored.bytes_for(request, length)
-                && range.len() < length
-            {
-                let content_range = stored.content_range(at, range.len());
-                return (self.status, self.body.slice(range), content_range);
-            }
         } else if self.status == StatusCode::OK
             && fields.has_range()
             && !is_head

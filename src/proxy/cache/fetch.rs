@@ -18,7 +18,6 @@ use super::{
         directives::RequestDirectives,
         fields::RequestFieldSet,
         freshness::ResponseTimes,
-        range::StoredRange,
         reuse::UPSTREAM_ERROR,
         storable::{self, CachePolicy},
         validation::updated_fields,
@@ -166,7 +165,7 @@ impl FetchJob {
         reply: Reply,
     ) {
         hop_by_hop::strip(response.headers_mut());
-        let (policy, (variant, range)) = match self.decide(&response, times) {
+        let (policy, variant) = match self.decide(&response, times) {
             Ok(decided) => decided,
             Err(detail) => return self.pass_on(response, detail, reply),
         };
@@ -181,20 +180,14 @@ impl FetchJob {
         response.headers_mut().append(CACHE_STATUS, cache_status.value());
         let limit = self.cache.settings().max_entry_bytes.in_memory();
         let finish = move |body: Option<bytes::Bytes>| match body {
-            Some(body) if range.as_ref().is_none_or(|range| range.can_hold(body.len())) => {
+            Some(body) => {
                 let provenance = self.provenance.clone();
-                let stored = StoredResponse::new(
-                    status,
-                    &headers,
-                    body,
-                    policy,
-                    (variant, range),
-                    provenance,
-                );
+                let stored =
+                    StoredResponse::new(status, &headers, body, policy, variant, provenance);
                 self.store(Arc::new(stored));
             }
-            // The body is incomplete, too large, or not the range that it says.
-            _ => self.not_shared(false),
+            // The body is incomplete or too large.
+            None => self.not_shared(false),
         };
         record::record(response, limit, finish, reply).await;
     }
@@ -204,14 +197,9 @@ impl FetchJob {
         &self,
         response: &Response<Body>,
         times: ResponseTimes,
-    ) -> Result<(CachePolicy, (Variant, Option<StoredRange>)), &'static str> {
+    ) -> Result<(CachePolicy, Variant), &'static str> {
         let request = &self.request.head.headers;
         let (status, headers) = (response.status(), response.headers());
-        let is_partial = status == StatusCode::PARTIAL_CONTENT;
-        let range = StoredRange::read(request, headers).filter(|_| is_partial);
-        if is_partial && range.is_none() {
-            return Err("partial");
-        }
         let policy = storable::decide(status, headers, &self.rule, times)?;
         // An upstream may know one spelling of a name alone. What it says of another one, such as that
         // there is no such object, is not said of the object.
@@ -223,7 +211,7 @@ impl FetchJob {
             return Err("too-large");
         }
         let vary = VaryFields::read(headers).ok_or("vary")?;
-        Ok((policy, (Variant::new(vary, request, headers), range)))
+        Ok((policy, Variant::new(vary, request, headers)))
     }
 
     /// Answers with a response that is not stored.
@@ -283,8 +271,7 @@ impl FetchJob {
                 ResponseTimes { request: asked, response: response_time, wall: self.cache.wall() };
             let mut headers = response.headers().clone();
             hop_by_hop::strip(&mut headers);
-            let is_same = previous.range.is_none()
-                && previous.validators.match_head(&headers, previous.body.len());
+            let is_same = previous.validators.match_head(&headers, previous.body.len());
             let freshened = is_same.then(|| self.freshened(&previous, headers, times)).flatten();
             match freshened {
                 Some(stored) if self.has_key_credentials() => {
@@ -309,10 +296,10 @@ impl FetchJob {
         let (status, body) = (previous.status, previous.body.clone());
         let policy = storable::decide(status, &headers, &self.rule, times).ok()?;
         let vary = VaryFields::read(&headers)?;
-        let selection = (Variant::new(vary, &self.request.head.headers, &headers), None);
+        let variant = Variant::new(vary, &self.request.head.headers, &headers);
         let request_id = previous.provenance.request_id;
         let provenance = Provenance { request_id, ..self.provenance.clone() };
-        let stored = StoredResponse::new(status, &headers, body, policy, selection, provenance);
+        let stored = StoredResponse::new(status, &headers, body, policy, variant, provenance);
         Some(Arc::new(stored))
     }
 

@@ -96,7 +96,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             };
         };
         let is_head = self.head.method == Method::HEAD;
-        let selected = self.cache.store().select(&key, &self.head.headers, is_head, self.now);
+        let selected = self.cache.store().select(&key, &self.head.headers, self.now);
         let stored = selected.as_ref().and_then(Selected::response);
         let reuse = stored.map(|stored| (stored, stored.reuse(&self.directives, self.now)));
         let (reason, previous) = match reuse {
@@ -146,15 +146,13 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         reason: ForwardReason,
         previous: Option<&Arc<StoredResponse>>,
     ) -> Lookup {
-        let wants_range = self.fields.has_range();
         let can_validate = previous.is_some_and(|previous| previous.validators.can_validate());
         // Other calls may not use the response, or this call needs a newer one than they wait for.
-        let is_alone = wants_range
-            || (self.fields.has_condition() && !can_validate)
+        let is_alone = (self.fields.has_condition() && !can_validate)
             || reason == ForwardReason::Request
             || self.cache.hit_for_miss().is_marked(&key);
         let mut job = Box::new(self.job(key, reason));
-        job.previous = previous.filter(|_| !wants_range).cloned();
+        job.previous = previous.cloned();
         if is_alone {
             return Lookup::Fetch(job);
         }
@@ -163,7 +161,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             FlightRole::Lead(leader) => {
                 // The fetch before this one may have ended after the lookup.
                 let headers = &self.head.headers;
-                let selected = self.cache.store().select(&key, headers, false, self.now);
+                let selected = self.cache.store().select(&key, headers, self.now);
                 if let Some(stored) = selected.as_ref().and_then(Selected::response)
                     && let Reuse::Fresh(left) = stored.reuse(&self.directives, self.now)
                 {
@@ -182,8 +180,9 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         key: CacheKeyRef<'_>,
         stored: &Arc<StoredResponse>,
     ) -> Option<Box<FetchJob>> {
-        let is_whole = self.head.method == Method::GET && !self.fields.has_range();
-        if !is_whole || (self.fields.has_condition() && !stored.validators.can_validate()) {
+        if self.head.method != Method::GET
+            || (self.fields.has_condition() && !stored.validators.can_validate())
+        {
             return None;
         }
         let mut job = Box::new(self.job(key, ForwardReason::Stale));

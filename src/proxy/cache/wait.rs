@@ -48,7 +48,7 @@ where
 /// The answer from another call's fetch, if its outcome suits this call.
 fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
     let (request, now) = (&job.request, Instant::now());
-    let suits = |stored: &StoredResponse| stored.answers(&request.head.headers, false);
+    let suits = |stored: &StoredResponse| stored.variant.answers(&request.head.headers);
     match outcome {
         FetchOutcome::Stored(stored) if suits(&stored) => {
             let Reuse::Fresh(left) = stored.reuse(&request.directives, now) else {

@@ -19,6 +19,9 @@ pub(super) enum RequestError {
     /// The answer is a 101.
     #[error("the upstream switches to another protocol")]
     Switched,
+    /// The answer has a transfer coding besides `chunked`, which hyper does not undo.
+    #[error("the upstream uses a transfer coding that nobody asked for")]
+    TransferCoding,
 }
 
 /// The gateway's error for a request without a response.
@@ -40,6 +43,10 @@ pub(super) fn classify(failure: RequestError, body_error: Option<Kind>) -> Error
         RequestError::Switched => (
             Kind::UpstreamProtocol,
             "the upstream switches to another protocol, and nobody asked for that",
+        ),
+        RequestError::TransferCoding => (
+            Kind::UpstreamProtocol,
+            "the upstream's answer has a transfer coding besides `chunked`, and nobody asked for that",
         ),
     };
     Error::new(kind, detail).because(failure)

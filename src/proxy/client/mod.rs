@@ -38,7 +38,7 @@ use self::{
     pool::{Checkout, Pool},
     response_body::ResponseBody,
 };
-use super::call::Outbound;
+use super::{call::Outbound, http_policy::hop_by_hop};
 use crate::{audit::UpstreamTls, body::Body, domain::Origin, error::Error};
 
 /// How to reach one upstream.
@@ -102,6 +102,9 @@ impl UpstreamClient {
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
                 {
                     return Err(RequestError::Switched);
+                }
+                Ok(sent) if hop_by_hop::has_transfer_coding(sent.response.headers()) => {
+                    return Err(RequestError::TransferCoding);
                 }
                 Ok(sent) => return Ok(sent),
                 Err(failure) => failure,
@@ -198,7 +201,7 @@ impl Service<Outbound> for UpstreamClient {
                 facts.upstream_status = Some(response.status());
                 facts.upstream_tls = tls;
             });
-            super::http_policy::hop_by_hop::strip(response.headers_mut());
+            hop_by_hop::strip(response.headers_mut());
             Ok(response)
         })
     }

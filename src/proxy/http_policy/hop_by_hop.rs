@@ -1,6 +1,6 @@
 //! Fields that belong to one connection and are not forwarded (RFC 9110 §7.6.1).
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::error::{Error, Kind};
 
@@ -41,6 +41,15 @@ pub(super) fn remove_where(headers: &mut HeaderMap, is_removed: fn(&HeaderName) 
     }
 }
 
+/// Whether a response is coded on its way other than by `chunked` (RFC 9112 §7). Nobody asks for that: `TE` does
+/// not go up.
+pub(in crate::proxy) fn has_transfer_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked =
+        |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_some_and(|coding| !is_chunked(coding)) || codings.next().is_some()
+}
+
 /// Refuses any expectation but `100-continue`, which the server answers when the body is first read
 /// (RFC 9110 §10.1.1).
 pub(super) fn refuse_expectations(headers: &HeaderMap) -> Result<(), Error> {
@@ -69,8 +78,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -93,6 +100,26 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length"]);
+    }
+
+    #[test]
+    fn chunked_is_the_only_transfer_coding() {
+        for (lines, is_coded) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["Chunked "], false),
+            (&["gzip, chunked"], true),
+            (&["gzip"], true),
+            (&["chunked, chunked"], true),
+            (&["gzip", "chunked"], true),
+            (&["chunked", "chunked"], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("transfer-encoding", HeaderValue::from_static(line));
+            }
+            assert_eq!(has_transfer_coding(&headers), is_coded, "{lines:?}");
+        }
     }
 
     #[test]

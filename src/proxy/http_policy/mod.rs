@@ -25,7 +25,7 @@ pub(in crate::proxy) use self::{
     browser::{close_to_pages, strip_grants},
     fields::join_cookies,
     method::PROXIED_METHODS,
-    reserved::{holds_secret, strip_reserved, without_spoofed},
+    reserved::{holds_secret, strip_reserved, to_send},
     upward::{has_credentials, strip as strip_request, strip_credentials},
 };
 use crate::error::Error;

@@ -2,17 +2,18 @@
 
 use http::HeaderMap;
 
-use super::upward::folds_to_prefix;
+use super::upward::{folds_to_prefix, is_for_cache};
 use crate::credentials::Lease;
 
-/// A copy of a request's fields without those that are, or that a server could take for, one of
-/// Pigello's own. The server would have two values for one name. No such field should have come this
-/// far (`upward`), but here the seven are added.
+/// A copy of a request's fields without those for the cache alone, and without those that are, or that a
+/// server could take for, one of Pigello's own. The server would have two values for one name. No such
+/// field should have come this far (`upward`), but here the seven are added.
 ///
 /// It is a copy because another attempt may need the original. It has room for `added` more fields.
-pub(in crate::proxy) fn without_spoofed(headers: &HeaderMap, added: usize) -> HeaderMap {
+pub(in crate::proxy) fn to_send(headers: &HeaderMap, added: usize) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len().saturating_add(added));
-    let others = headers.iter().filter(|(name, _)| !folds_to_prefix(name, PREFIX));
+    let goes_up = |name| !folds_to_prefix(name, PREFIX) && !is_for_cache(name);
+    let others = headers.iter().filter(|(name, _)| goes_up(name));
     kept.extend(others.map(|(name, value)| (name.clone(), value.clone())));
     kept
 }
@@ -60,7 +61,7 @@ mod tests {
             headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("forged"));
         }
         headers.append("accept", HeaderValue::from_static("again"));
-        let headers = without_spoofed(&headers, 0);
+        let headers = to_send(&headers, 0);
         assert_eq!(headers.get_all("accept").iter().collect::<Vec<_>>(), ["forged", "again"]);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();

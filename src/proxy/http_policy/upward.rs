@@ -8,7 +8,7 @@
 //! A name counts in every spelling. CGI, WSGI and PHP make one variable of `X-Real-IP`, `x_real_ip` and
 //! `X.Real.IP` (RFC 9110 §17.10 warns of it), so each character but letters and digits is read as `-`.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 use super::hop_by_hop;
 use crate::domain::{Caller, CallerCredential};
@@ -34,6 +34,8 @@ pub enum Withheld {
     Identity,
     /// It is the caller's own credential, and no `forward` lists it.
     Credential,
+    /// It asks for a part of a response, in which the response guard could miss the secret.
+    Part,
 }
 
 impl Withheld {
@@ -51,15 +53,25 @@ impl Withheld {
             Self::Credential => {
                 "it is the caller's own credential, and `forward` of [[callers]] does not list it"
             }
+            Self::Part => {
+                "a part of a response could have a part of the secret; stored responses answer it"
+            }
         }
     }
 }
 
-/// Removes what no caller may send up. Its own credentials are left: the caller is not known yet.
+/// Removes what no caller may send up. Its own credentials are left, because the caller is not known yet, and
+/// so is what only the cache uses.
 pub(in crate::proxy) fn strip(headers: &mut HeaderMap) {
     hop_by_hop::strip_named(headers);
     // The table has the fields of this hop, too.
-    hop_by_hop::remove_where(headers, |name| withheld(name).is_some());
+    hop_by_hop::remove_where(headers, |name| withheld(name).is_some() && !is_for_cache(name));
+}
+
+/// Whether a field is for the cache alone: a stored response answers for a part of it (RFC 9110 §14.2 lets
+/// a server send the whole response).
+pub(super) fn is_for_cache(name: &HeaderName) -> bool {
+    *name == header::RANGE || *name == header::IF_RANGE
 }
 
 /// Removes the caller's own credentials, except those that its rule forwards.
@@ -85,6 +97,7 @@ pub fn withheld_fields<'a>(
     let mut left = headers.clone();
     strip(&mut left);
     strip_credentials(&mut left, caller);
+    hop_by_hop::remove_where(&mut left, is_for_cache);
     let gone = headers.keys().filter(|name| !left.contains_key(*name));
     gone.map(|name| {
         let is_withheld = |own: &CallerCredential| own.field() == name && !caller.forwards(*own);
@@ -141,8 +154,10 @@ const LONGEST: usize = 32;
 
 /// The names that no caller's field may have, folded and sorted. A `*` stands for any end.
 const TABLE: &[(&str, Withheld)] = {
-    use Withheld::{Hop, Host, Identity, Method, Path, Reserved, Set};
+    use Withheld::{Hop, Host, Identity, Method, Part, Path, Reserved, Set};
     &[
+        // RFC 3229: a difference to another response.
+        ("a-im", Part),
         // Keys that APIs take in place of `Authorization`.
         ("api-key", Identity),
         // CGI variables (RFC 3875 §4.1). gunicorn took some of them from fields of the same name.
@@ -176,6 +191,7 @@ const TABLE: &[(&str, Withheld)] = {
         ("http-*", Identity),
         ("http2-settings", Hop),
         ("https", Host),
+        ("if-range", Part),
         ("keep-alive", Hop),
         ("method-override", Method),
         ("path-info", Path),
@@ -189,10 +205,13 @@ const TABLE: &[(&str, Withheld)] = {
         ("proxy-host", Host),
         ("proxy-url", Path),
         ("query-string", Path),
+        ("range", Part),
         ("real-ip", Identity),
         ("redirect-*", Path),
         ("remote-*", Identity),
         ("request-method", Method),
+        // Netscape's name of `Range`, which servers knew long after.
+        ("request-range", Part),
         ("request-uri", Path),
         ("script-filename", Path),
         ("script-name", Path),
@@ -327,6 +346,10 @@ mod tests {
             ("X_Request_Id", Withheld::Set),
             ("X.PIGELLO.CLIENT.SECRET", Withheld::Reserved),
             ("x-pigello", Withheld::Reserved),
+            ("Range", Withheld::Part),
+            ("If_Range", Withheld::Part),
+            ("Request-Range", Withheld::Part),
+            ("A-IM", Withheld::Part),
         ] {
             assert_eq!(of(name), Some(why), "{name}");
         }
@@ -336,8 +359,8 @@ mod tests {
             "content-type",
             "content-length",
             "user-agent",
-            "range",
             "if-none-match",
+            "accept-ranges",
             "cache-control",
             "authorization",
             "cookie",

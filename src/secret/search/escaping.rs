@@ -62,7 +62,10 @@ const QUOTED_PRINTABLE: Escaping = Escaping {
 };
 
 /// The NULs of ASCII characters in UTF-16 and UTF-32, in either order of bytes.
-const WIDE: Escaping = Escaping { find: |text| memchr(0, text), read: |_| Unit::Nothing(1) };
+const WIDE: Escaping = Escaping {
+    find: |text| memchr(0, text),
+    read: |text| Unit::Nothing(text.iter().take_while(|byte| **byte == 0).count()),
+};
 
 impl Escaping {
     /// The text without its escapes. `None` if it has none.

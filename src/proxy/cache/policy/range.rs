@@ -1,4 +1,4 @@
-//! Ranges of stored responses, and stored 206 responses (RFC 9110 §14, RFC 9111 §3.3).
+//! Ranges of stored responses (RFC 9110 §14). The upstream is never asked for one.
 
 use std::ops::Range;
 
@@ -41,94 +41,6 @@ impl RequestedRange {
         };
         Some(if range.is_empty() { Self::Unsatisfiable } else { Self::Bytes(range) })
     }
-}
-
-/// Which bytes of the complete response a stored 206 has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy::cache) struct StoredRange {
-    first: usize,
-    /// The end that `Content-Range` announced, exclusive.
-    end: usize,
-    /// The complete length, if it is known.
-    complete: Option<usize>,
-    /// The `Range` of the request that it answered.
-    asked: Box<[u8]>,
-}
-
-impl StoredRange {
-    /// Reads the `Content-Range` of a 206. `None` for several ranges in one response.
-    pub(in crate::proxy::cache) fn read(request: &HeaderMap, response: &HeaderMap) -> Option<Self> {
-        let asked = only(request, &header::RANGE)?.as_bytes().into();
-        let line = only(response, &header::CONTENT_RANGE)?.to_str().ok()?;
-        let (range, complete) = line.trim().strip_prefix("bytes ")?.split_once('/')?;
-        let (first, last) = range.split_once('-')?;
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        let complete = if complete == "*" { None } else { Some(complete.parse().ok()?) };
-        let is_valid = first <= last && complete.is_none_or(|complete| last < complete);
-        let end = last.checked_add(1)?;
-        is_valid.then_some(Self { first, end, complete, asked })
-    }
-
-    /// Whether a body has no more bytes than `Content-Range` announced. It may have fewer.
-    pub(in crate::proxy::cache) fn can_hold(&self, length: usize) -> bool {
-        self.end.checked_sub(self.first).is_some_and(|announced| length <= announced)
-    }
-
-    /// Which of the `length` stored bytes answer a request, and the position of the first of them in the
-    /// complete response. The same `Range` as before gets all bytes.
-    ///
-    /// `Content-Range` may have announced more bytes than came. A stored suffix still ends with the last
-    /// byte, and a request for all bytes from some position may get fewer (RFC 9110 §15.3.7).
-    pub(in crate::proxy::cache) fn bytes_for(
-        &self,
-        request: &HeaderMap,
-        length: usize,
-    ) -> Option<(Range<usize>, usize)> {
-        let line = only(request, &header::RANGE)?.as_bytes();
-        if line == &*self.asked {
-            return Some((0..length, self.first));
-        }
-        let complete = self.complete?;
-        let has_end = self.end == complete;
-        if let (true, Some(wanted), Some(sent)) = (has_end, suffix(line), suffix(&self.asked)) {
-            let (first, at) = (length.checked_sub(wanted)?, self.end.checked_sub(wanted)?);
-            return (wanted <= sent).then_some((first..length, at));
-        }
-        let RequestedRange::Bytes(range) = RequestedRange::of(request, complete) else {
-            return None;
-        };
-        let start = range.start.checked_sub(self.first)?;
-        let mut end = range.end.checked_sub(self.first)?;
-        if has_end && line.ends_with(b"-") {
-            end = end.min(length);
-        }
-        (start < end && end <= length).then_some((start..end, range.start))
-    }
-
-    /// `Content-Range` of `length` bytes from position `at` of the complete response.
-    pub(in crate::proxy::cache) fn content_range(
-        &self,
-        at: usize,
-        length: usize,
-    ) -> Option<HeaderValue> {
-        content_range(Some(&(at..at.checked_add(length)?)), self.complete?)
-    }
-
-    /// The bytes that it takes in memory.
-    pub(in crate::proxy::cache) fn heap_bytes(&self) -> usize {
-        self.asked.len()
-    }
-}
-
-/// The number of last bytes that a `Range` like `bytes=-5` asks for.
-fn suffix(range: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(range).ok()?;
-    let (unit, spec) = text.split_once('=')?;
-    let digits = spec.trim().strip_prefix('-')?;
-    let is_suffix = unit.trim().eq_ignore_ascii_case("bytes")
-        && !digits.is_empty()
-        && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_suffix.then(|| digits.parse().ok()).flatten().filter(|count| *count > 0)
 }
 
 /// The value of a field that is not repeated.
@@ -182,71 +94,7 @@ mod tests {
         assert_eq!(content_range(None, 11).unwrap(), "bytes */11");
     }
 
-    fn headers(name: HeaderName, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
-    }
-
-    #[test]
-    fn a_stored_range_answers_requests_for_its_bytes() {
-        let asked = headers(header::RANGE, "bytes=-5");
-        let stored = |line| StoredRange::read(&asked, &headers(header::CONTENT_RANGE, line));
-        for line in ["bytes 5-4/10", "bytes 0-10/10", "bytes */10", "lines 1-2/3", "bytes 0-1", "x"]
-        {
-            assert_eq!(stored(line), None, "{line}");
-        }
-        assert_eq!(
-            StoredRange::read(&HeaderMap::new(), &headers(header::CONTENT_RANGE, "bytes 0-1/2")),
-            None
-        );
-        let tail = stored("bytes 5-9/10").unwrap();
-        let bytes = |line| tail.bytes_for(&headers(header::RANGE, line), 5).map(|(bytes, _)| bytes);
-        assert_eq!(bytes("bytes=-5"), Some(0..5));
-        assert_eq!(bytes("bytes=6-8"), Some(1..4));
-        assert_eq!(bytes("bytes=6-"), Some(1..5));
-        assert_eq!(bytes("bytes=-1"), Some(4..5));
-        assert_eq!(bytes("bytes=4-8"), None);
-        assert_eq!(bytes("bytes=20-"), None);
-        assert_eq!(tail.content_range(6, 3).unwrap(), "bytes 6-8/10");
-        // One byte did not come. It answers no request for that byte.
-        let bytes = |line| tail.bytes_for(&headers(header::RANGE, line), 4);
-        assert_eq!(bytes("bytes=6-9"), None);
-        assert_eq!(bytes("bytes=9-"), None);
-        assert_eq!(bytes("bytes=6-8"), Some((1..4, 6)));
-        // A request for all bytes from some position gets fewer. A suffix is still the suffix.
-        assert_eq!(bytes("bytes=6-"), Some((1..4, 6)));
-        assert_eq!(bytes("bytes=-1"), Some((3..4, 9)));
-        assert_eq!(bytes("bytes=-5"), Some((0..4, 5)));
-        assert_eq!(bytes("bytes=-6"), None);
-        // A body that is longer than it says is not stored, and would do no harm.
-        assert!(tail.can_hold(5) && tail.can_hold(0) && !tail.can_hold(6));
-        let short = stored("bytes 0-1/2").unwrap();
-        assert_eq!(short.bytes_for(&headers(header::RANGE, "bytes=-4"), 9), None);
-        // A range in the middle does not have the end.
-        let middle = stored("bytes 2-5/10").unwrap();
-        assert_eq!(middle.bytes_for(&headers(header::RANGE, "bytes=3-"), 4), None);
-        assert_eq!(middle.bytes_for(&headers(header::RANGE, "bytes=-1"), 4), None);
-        // Without the complete length it answers only the same `Range`.
-        let unknown = stored("bytes 5-9/*").unwrap();
-        assert_eq!(unknown.bytes_for(&headers(header::RANGE, "bytes=6-8"), 5), None);
-        assert_eq!(unknown.bytes_for(&headers(header::RANGE, "bytes=-1"), 5), None);
-        assert_eq!(unknown.bytes_for(&asked, 5), Some((0..5, 5)));
-    }
-
     proptest::proptest! {
-        /// A stored range answers with the bytes of the complete response.
-        #[test]
-        fn a_stored_range_answers_as_the_complete_response(first in 0usize..20, count in 1usize..20, line in "bytes=[0-9]{0,2}-[0-9]{0,2}") {
-            let whole: Vec<usize> = (0..40).collect();
-            let response = headers(header::CONTENT_RANGE, &format!("bytes {first}-{}/40", first + count - 1));
-            let stored = StoredRange::read(&headers(header::RANGE, "bytes=x"), &response).unwrap();
-            let request = headers(header::RANGE, &line);
-            if let Some((bytes, at)) = stored.bytes_for(&request, count) {
-                let RequestedRange::Bytes(range) = RequestedRange::of(&request, 40) else { panic!("{line}") };
-                proptest::prop_assert_eq!(at, range.start);
-                proptest::prop_assert_eq!(&whole[first..first + count][bytes], &whole[range]);
-            }
-        }
-
         #[test]
         fn a_requested_range_is_inside(line in "bytes=[0-9]{0,3}-[0-9]{0,3}", length in 0usize..500) {
             let mut request = HeaderMap::new();

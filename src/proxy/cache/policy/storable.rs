@@ -72,8 +72,6 @@ pub(in crate::proxy::cache) fn decide(
     let initial_age = freshness::initial_age(headers, times);
     let lifetime = match freshness::lifetime(status, headers, &directives, rule, times.wall) {
         Lifetime::Stated(lifetime) | Lifetime::Heuristic(lifetime) => lifetime,
-        // Only the upstream itself can give a partial response a lifetime.
-        _ if status == StatusCode::PARTIAL_CONTENT => return Err("partial"),
         Lifetime::FromRule(lifetime) => initial_age.saturating_add(lifetime),
         Lifetime::Unknown if status.as_u16() >= 400 => return Err("no-freshness"),
         Lifetime::Unknown
@@ -147,11 +145,12 @@ pub(in crate::proxy::cache) fn date_if_missing(headers: &mut HeaderMap, wall: Sy
 }
 
 /// Whether a status is about one request, one caller or one moment, and no answer to others whatever its
-/// lifetime is. RFC 6585 forbids to store 428, 429, 431 and 511, RFC 8470 to reuse 425.
+/// lifetime is. A part of a response (206) answers nobody, because nobody asks the upstream for one. RFC 6585 forbids to store 428, 429, 431 and 511, RFC 8470 to reuse 425.
 fn is_for_one_request(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::UNAUTHORIZED
+        StatusCode::PARTIAL_CONTENT
+            | StatusCode::UNAUTHORIZED
             | StatusCode::PROXY_AUTHENTICATION_REQUIRED
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::PRECONDITION_FAILED
@@ -170,7 +169,7 @@ fn is_for_one_request(status: StatusCode) -> bool {
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        200..=204 | 206 | 300 | 301 | 302 | 303 | 307 | 308 | 400..=417 | 500..=505
+        200..=204 | 300 | 301 | 302 | 303 | 307 | 308 | 400..=417 | 500..=505
     )
 }
 

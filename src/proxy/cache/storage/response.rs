@@ -22,7 +22,6 @@ use crate::{
         cache::{
             policy::{
                 directives::RequestDirectives,
-                range::StoredRange,
                 reuse::{LastAttempt, Reuse},
                 storable::CachePolicy,
                 validation::Validators,
@@ -43,8 +42,6 @@ pub(in crate::proxy::cache) struct StoredResponse {
     pub(in crate::proxy::cache) policy: CachePolicy,
     pub(in crate::proxy::cache) validators: Validators,
     pub(in crate::proxy::cache) variant: Variant,
-    /// The bytes that it has, if it is a 206.
-    pub(in crate::proxy::cache) range: Option<StoredRange>,
     pub(in crate::proxy::cache) provenance: Provenance,
     weight: u32,
     /// When the upstream is asked again after a failure, in milliseconds since the response arrived.
@@ -67,49 +64,20 @@ impl StoredResponse {
         headers: &HeaderMap,
         body: Bytes,
         policy: CachePolicy,
-        (variant, range): (Variant, Option<StoredRange>),
+        variant: Variant,
         provenance: Provenance,
     ) -> Self {
         let headers = compact(headers, &policy, status, body.len());
         // Read from the copy: the original values would keep their read buffer alive.
         let validators = Validators::read(&headers);
-        let range_bytes = range.as_ref().map_or(0, StoredRange::heap_bytes);
-        let extra = variant.heap_bytes().saturating_add(range_bytes);
-        let weight = weight(&headers, &body, extra);
+        let weight = weight(&headers, &body, variant.heap_bytes());
         let retry_at = AtomicU64::new(0);
-        Self {
-            status,
-            headers,
-            body,
-            policy,
-            validators,
-            variant,
-            range,
-            provenance,
-            weight,
-            retry_at,
-        }
+        Self { status, headers, body, policy, validators, variant, provenance, weight, retry_at }
     }
 
     /// The bytes that it takes in memory.
     pub(in crate::proxy::cache) fn weight(&self) -> u32 {
         self.weight
-    }
-
-    /// Whether it is the variant that a request selects, and has the bytes that it asks for.
-    pub(in crate::proxy::cache) fn answers(&self, request: &HeaderMap, is_head: bool) -> bool {
-        let has_bytes = self.range.as_ref().is_none_or(|range| {
-            !is_head
-                && self.validators.allow_range(request)
-                && range.bytes_for(request, self.body.len()).is_some()
-        });
-        has_bytes && self.variant.answers(request)
-    }
-
-    /// Whether it replaces another: it is the same variant and has no fewer bytes.
-    pub(in crate::proxy::cache) fn replaces(&self, other: &Self) -> bool {
-        let has_as_much = self.range.is_none() || self.range == other.range;
-        has_as_much && self.variant.is_same(&other.variant)
     }
 
     /// Whether it may answer a request (RFC 9111 §4).

@@ -78,12 +78,11 @@ impl ResponseStore {
         &self,
         key: &CacheKeyRef<'_>,
         request: &HeaderMap,
-        is_head: bool,
         now: Instant,
     ) -> Option<Selected> {
         let variants = self.responses.get(key)?;
         let at = variants.iter().position(|response| {
-            response.answers(request, is_head)
+            response.variant.answers(request)
                 && response.policy.is_useful(now)
                 && self.epochs.is_current(&response.provenance.stamp)
         })?;
@@ -105,7 +104,8 @@ impl ResponseStore {
         let entry = self.responses.entry(key).and_upsert_with(|known| {
             let known = known.map(moka::Entry::into_value).unwrap_or_default();
             let others = known.iter().filter(|other| {
-                !response.replaces(other) && self.epochs.is_current(&other.provenance.stamp)
+                !response.variant.is_same(&other.variant)
+                    && self.epochs.is_current(&other.provenance.stamp)
             });
             std::iter::once(response).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
         });

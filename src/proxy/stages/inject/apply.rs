@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     proxy::{
         call::{Head, Outbound, REQUEST_ID, Resolved},
-        http_policy::without_spoofed,
+        http_policy::to_send,
         stages::shared::transition::{Transition, TransitionLayer},
     },
 };
@@ -28,7 +28,7 @@ impl Transition<Resolved> for Apply {
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.uri_mut() = target.path_and_query().clone().into();
-        *request.headers_mut() = without_spoofed(headers, ADDED);
+        *request.headers_mut() = to_send(headers, ADDED);
         let headers = request.headers_mut();
         let mut buffer = [0; 36];
         if let Ok(id) = HeaderValue::from_str(context.id().encode(&mut buffer)) {

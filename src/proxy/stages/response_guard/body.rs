@@ -56,7 +56,7 @@ impl InspectedBody {
     /// The bytes that may be sent after a piece was inspected.
     fn release(&mut self, piece: Bytes) -> Result<Bytes, Error> {
         let doubtful = self.inspection.doubtful();
-        if self.held.is_empty() && doubtful == Some(0) {
+        if self.held.is_empty() && doubtful == 0 {
             return Ok(piece);
         }
         self.held.extend_from_slice(&piece);
@@ -64,7 +64,7 @@ impl InspectedBody {
             let detail = "too much of the upstream's answer may be a part of the client secret";
             return Err(Error::new(Kind::UpstreamProtocol, detail));
         }
-        let clear = self.held.len().saturating_sub(doubtful.unwrap_or(usize::MAX));
+        let clear = self.held.len().saturating_sub(doubtful);
         let rest = self.held.split_off(clear);
         Ok(std::mem::replace(&mut self.held, rest).into())
     }

@@ -68,7 +68,7 @@ pub(super) struct Decoder {
     /// The number of bytes so far.
     coded: u64,
     decoded: u64,
-    /// Whether the last call filled its buffer, so that there may be more without more input.
+    /// Whether the last step filled its buffer.
     has_more: bool,
     has_ended: bool,
 }
@@ -80,7 +80,7 @@ enum Stream {
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
     Zstd {
         decoder: zstd::stream::raw::Decoder<'static>,
-        /// The number of bytes that it wants next.
+        /// The number of bytes that it wants next, with the header of the next block.
         wanted: usize,
     },
 }
@@ -114,39 +114,45 @@ impl Decoder {
         Ok(Self { stream, coded: 0, decoded: 0, has_more: false, has_ended: true })
     }
 
-    /// Decodes into a buffer, and takes from the input what it used. No byte means that it needs more input.
+    /// Takes a step: uses some of the input, and fills some of the buffer. Returns how much of the buffer.
     pub(super) fn decode(
         &mut self,
         input: &mut Bytes,
         output: &mut [u8],
     ) -> Result<usize, DecodeError> {
-        while self.has_more || !input.is_empty() {
-            let (used, made) = self.stream.step(&mut self.has_ended, input, output)?;
-            if used == 0 && made == 0 {
-                self.has_more = false;
-                return if input.is_empty() { Ok(0) } else { Err(stuck()) };
-            }
-            input.advance(used);
-            self.has_more = made == output.len();
-            self.coded = self.coded.saturating_add(used as u64);
-            self.decoded = self.decoded.saturating_add(made as u64);
-            if self.decoded > MOST_DECODED.max(self.coded.saturating_mul(MOST_TIMES)) {
-                return Err(DecodeError::Bomb);
-            }
-            if made > 0 {
-                return Ok(made);
-            }
+        let portion = if self.has_more { 0 } else { self.stream.portion().min(input.len()) };
+        let offered = input.get(..portion).unwrap_or_default();
+        let (used, made) = self.stream.step(&mut self.has_ended, offered, output)?;
+        if used == 0 && made == 0 && portion > 0 {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "bytes follow the end");
+            return Err(error.into());
         }
-        Ok(0)
+        input.advance(used);
+        self.has_more = made == output.len();
+        self.coded = self.coded.saturating_add(used as u64);
+        self.decoded = self.decoded.saturating_add(made as u64);
+        if self.decoded > MOST_DECODED.max(self.coded.saturating_mul(MOST_TIMES)) {
+            return Err(DecodeError::Bomb);
+        }
+        Ok(made)
     }
 
-    /// Whether all the input so far is decoded. zstd decodes a block when it is complete, and what has come of
+    /// Whether there may be more without more input.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Whether all that was used is decoded. zstd decodes a block when it is complete, and what has come of
     /// the block can be read by anyone.
     pub(super) fn is_even(&self) -> bool {
-        match &self.stream {
-            Stream::Zstd { wanted, .. } => *wanted <= ZSTD_BLOCK_HEADER,
-            _ => true,
-        }
+        let is_inside =
+            matches!(self.stream, Stream::Zstd { wanted, .. } if wanted > ZSTD_BLOCK_HEADER);
+        !self.has_more && !is_inside
+    }
+
+    /// The number of bytes that were used.
+    pub(super) fn coded(&self) -> u64 {
+        self.coded
     }
 
     /// Checks that the body ends where its coding does. An empty body has no coding.
@@ -160,6 +166,16 @@ impl Decoder {
 }
 
 impl Stream {
+    /// The most bytes that a step takes. zstd stops at the end of each block: there it is even.
+    fn portion(&self) -> usize {
+        match self {
+            Self::Zstd { wanted: 0, .. } => ZSTD_SHORTEST_HEADER,
+            Self::Zstd { wanted, .. } if *wanted > ZSTD_BLOCK_HEADER => *wanted - ZSTD_BLOCK_HEADER,
+            Self::Zstd { wanted, .. } => *wanted,
+            _ => usize::MAX,
+        }
+    }
+
     /// Returns how many bytes were used and made. `has_ended` is whether the coding ends after them.
     fn step(
         &mut self,
@@ -226,17 +242,14 @@ fn inflate(
     Ok((used, made))
 }
 
-/// Something follows the end of the coding.
-fn stuck() -> DecodeError {
-    io::Error::new(io::ErrorKind::InvalidData, "bytes follow the end of a compressed answer").into()
-}
-
 /// The bits of the window (RFC 1950 §2.2).
 const DEFLATE_WINDOW: u8 = 15;
 /// The bits of the largest window, 8 MiB. No sender may use a larger one (RFC 9659 §3).
 const ZSTD_WINDOW: u32 = 23;
 /// In bytes (RFC 8878 §3.1.1.2).
 const ZSTD_BLOCK_HEADER: usize = 3;
+/// In bytes: magic number and descriptor (RFC 8878 §3.1.1).
+const ZSTD_SHORTEST_HEADER: usize = 5;
 /// The most bytes that a short body may decode to: what Pigello's longest lists take, many times over.
 const MOST_DECODED: u64 = 64 * 1024 * 1024;
 /// The most times its own length that a long body may decode to. JSON that repeats itself comes to 50.

@@ -41,6 +41,14 @@ struct Coded {
     is_guess: bool,
     input: Bytes,
     text: Inspection,
+    /// How many bytes were used when the decoded text last was clear of a beginning of the secret.
+    clear_at: u64,
+}
+
+/// Why decoding ends early.
+enum Stop {
+    Undecodable(DecodeError),
+    Refused(Error),
 }
 
 impl Inspection {
@@ -61,8 +69,8 @@ impl Inspection {
     fn decode(&mut self, coding: Coding, is_guess: bool) -> Result<(), DecodeError> {
         let decoder = Decoder::new(coding)?;
         let text = Self::inside(Arc::clone(&self.lease), self.nesting.saturating_sub(1));
-        self.content =
-            Content::Coded(Box::new(Coded { decoder, is_guess, input: Bytes::new(), text }));
+        let coded = Coded { decoder, is_guess, input: Bytes::new(), text, clear_at: 0 };
+        self.content = Content::Coded(Box::new(coded));
         Ok(())
     }
 
@@ -112,40 +120,27 @@ impl Inspection {
     /// pieces so far are decoded.
     pub(super) fn advance(&mut self, budget: &mut usize) -> Result<bool, Error> {
         let Content::Coded(coded) = &mut self.content else { return Ok(true) };
-        let mut buffer = Zeroizing::new(vec![0; SLICE]);
-        loop {
-            if !coded.text.advance(budget)? || *budget == 0 {
-                return Ok(false);
+        match coded.advance(budget) {
+            // It was something else.
+            Err(Stop::Undecodable(DecodeError::Invalid(_))) if coded.is_guess => {
+                self.content = Content::Plain;
+                Ok(true)
             }
-            match coded.decoder.decode(&mut coded.input, &mut buffer) {
-                Ok(0) => return Ok(true),
-                Ok(length) => {
-                    *budget = budget.saturating_sub(length.max(LEAST_COST));
-                    let decoded = buffer.get(..length).unwrap_or_default();
-                    coded.text.push(&Bytes::copy_from_slice(decoded))?;
-                }
-                // It was something else.
-                Err(DecodeError::Invalid(_)) if coded.is_guess => {
-                    self.content = Content::Plain;
-                    return Ok(true);
-                }
-                Err(error) => return Err(undecodable(error)),
-            }
+            Err(Stop::Undecodable(error)) => Err(undecodable(error)),
+            Err(Stop::Refused(error)) => Err(error),
+            Ok(is_done) => Ok(is_done),
         }
     }
 
-    /// How many bytes at the end of the text may not be sent yet. `None` if it is not known, because they decode
-    /// to what begins like the secret.
-    pub(super) fn doubtful(&self) -> Option<usize> {
+    /// How many bytes at the end of the text may not be sent yet.
+    pub(super) fn doubtful(&self) -> usize {
         match &self.content {
-            Content::Coded(coded)
-                if !coded.decoder.is_even() || coded.text.doubtful() != Some(0) =>
-            {
-                None
+            Content::Coded(coded) => {
+                // By chance, a coded text often ends with the first byte of the secret.
+                let by_chance = self.doubtful < LIKELY;
+                coded.unclear().max(if by_chance { 0 } else { self.doubtful })
             }
-            // By chance, a coded text often ends with the first byte of the secret.
-            Content::Coded(_) if self.doubtful < LIKELY => Some(0),
-            _ => Some(self.doubtful),
+            _ => self.doubtful,
         }
     }
 
@@ -160,6 +155,40 @@ impl Inspection {
     /// The credentials whose secret is searched for.
     pub(super) fn lease(&self) -> &Lease {
         &self.lease
+    }
+}
+
+impl Coded {
+    /// See [`Inspection::advance`].
+    fn advance(&mut self, budget: &mut usize) -> Result<bool, Stop> {
+        let mut buffer = Zeroizing::new(vec![0; SLICE]);
+        loop {
+            if !self.text.advance(budget).map_err(Stop::Refused)? {
+                return Ok(false);
+            }
+            if self.decoder.is_even() && self.text.doubtful() == 0 {
+                self.clear_at = self.decoder.coded();
+            }
+            if self.input.is_empty() && !self.decoder.has_more() {
+                return Ok(true);
+            }
+            if *budget == 0 {
+                return Ok(false);
+            }
+            let length =
+                self.decoder.decode(&mut self.input, &mut buffer).map_err(Stop::Undecodable)?;
+            *budget = budget.saturating_sub(length.max(LEAST_COST));
+            if length > 0 {
+                let decoded = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
+                self.text.push(&decoded).map_err(Stop::Refused)?;
+            }
+        }
+    }
+
+    /// How many bytes came since the decoded text last was clear.
+    fn unclear(&self) -> usize {
+        let used = self.decoder.coded().saturating_sub(self.clear_at);
+        usize::try_from(used).unwrap_or(usize::MAX).saturating_add(self.input.len())
     }
 }
 
