@@ -17,6 +17,7 @@
 mod escaping;
 mod needle;
 mod radix;
+mod runs;
 
 use std::{cmp::min, fmt};
 
@@ -26,6 +27,7 @@ use self::{
     escaping::{ESCAPES, ESCAPINGS, Undone},
     needle::Needle,
     radix::RADIXES,
+    runs::runs,
 };
 
 /// The search for one secret.
@@ -132,7 +134,7 @@ impl SecretSearch {
         }
         for radix in &RADIXES {
             let fewest = radix.digits_of(self.shortest);
-            for run in radix.runs(text, fewest, is_open) {
+            for run in runs(text, fewest, is_open, |byte| radix.has(byte)) {
                 let is_open = is_open && run.end == text.len();
                 let (start, run) = (run.start, text.get(run).unwrap_or_default());
                 let digits = radix.digits(run);
@@ -167,20 +169,18 @@ impl SecretSearch {
         depth: usize,
     ) -> Result<Tail, Found> {
         let mut tail = Tail::none(bytes.len());
-        let mut end = 0;
-        for text in bytes.split(|byte| !is_text(*byte)) {
-            let start = end;
-            end = start + text.len();
-            let is_open = is_open && end == bytes.len();
-            if is_open && text.len() < LIKELY {
+        for run in runs(bytes, self.shortest, is_open, is_text) {
+            let is_open = is_open && run.end == bytes.len();
+            let start = run.start;
+            if is_open && run.len() < LIKELY {
                 tail.keep = start;
-            } else if is_open || text.len() >= self.shortest {
-                let inner = self.look_into(needles, text, is_open, depth)?;
-                if is_open {
-                    tail = Tail { keep: start + inner.keep, hold: start + inner.hold };
-                }
+                continue;
             }
-            end += 1;
+            let text = bytes.get(run).unwrap_or_default();
+            let inner = self.look_into(needles, text, is_open, depth)?;
+            if is_open {
+                tail = Tail { keep: start + inner.keep, hold: start + inner.hold };
+            }
         }
         Ok(tail)
     }

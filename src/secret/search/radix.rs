@@ -3,8 +3,6 @@
 //! A text in such digits may begin anywhere in a run of them, so each alignment is decoded. It may be cut
 //! into lines, and it may have any alphabet and padding.
 
-use std::ops::Range;
-
 use zeroize::Zeroizing;
 
 /// A way to write bytes as digits.
@@ -76,41 +74,9 @@ impl Radix {
         bytes.saturating_mul(8).div_ceil(self.bits)
     }
 
-    /// The runs of digits and what may stand between them that have at least so many bytes, and if the text is
-    /// open, the one that reaches its end.
-    pub(super) fn runs<'a>(
-        &'a self,
-        text: &'a [u8],
-        fewest: usize,
-        is_open: bool,
-    ) -> impl Iterator<Item = Range<usize>> + 'a {
-        let mut from = 0;
-        std::iter::from_fn(move || {
-            let run = self.next_run(text, from, fewest).or_else(|| {
-                let inside = |byte: &&u8| self.class_of(**byte) != OUTSIDE;
-                let last = text.get(from..)?.iter().rev().take_while(inside).count();
-                Some(text.len() - last..text.len()).filter(|run| is_open && !run.is_empty())
-            })?;
-            from = run.end;
-            Some(run)
-        })
-    }
-
-    /// The next run that is long enough. It looks at the byte where the run would have to end and goes back from
-    /// there, so it skips most of a text.
-    fn next_run(&self, text: &[u8], from: usize, fewest: usize) -> Option<Range<usize>> {
-        let is_outside = |byte: &u8| self.class_of(*byte) == OUTSIDE;
-        let mut start = from;
-        loop {
-            let rest = text.get(start..)?;
-            match rest.get(..fewest)?.iter().rposition(is_outside) {
-                Some(gap) => start += gap + 1,
-                None => {
-                    let end = rest.iter().position(is_outside).unwrap_or(rest.len());
-                    return Some(start..start + end);
-                }
-            }
-        }
+    /// Whether a byte is a digit or may stand between digits.
+    pub(super) fn has(&self, byte: u8) -> bool {
+        self.class_of(byte) != OUTSIDE
     }
 
     /// The values of the digits of a run.
