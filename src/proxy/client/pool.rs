@@ -144,7 +144,7 @@ impl Pool {
     /// Stops using the open connections for further requests. Their exchanges continue.
     fn renew(&self) {
         let mut state = self.state.lock();
-        state.epoch += 1;
+        state.epoch = state.epoch.wrapping_add(1);
         state.http2 = None;
         let idle = mem::take(&mut state.idle);
         drop(state);

@@ -118,7 +118,7 @@ where
                 lease,
                 idempotent,
                 health: Arc::clone(&self.health),
-                left: self.settings.attempts - 1,
+                left: self.settings.attempts.saturating_sub(1),
                 ceiling: FIRST_PAUSE,
             }),
             body,
@@ -168,10 +168,10 @@ impl<S> Again<S> {
         {
             return None;
         }
-        self.left -= 1;
+        self.left = self.left.saturating_sub(1);
         // Full jitter: calls that failed together must not be retried together.
         let pause = self.ceiling.mul_f64(fastrand::f64());
-        self.ceiling = (self.ceiling * 4).min(LONGEST_PAUSE);
+        self.ceiling = self.ceiling.saturating_mul(4).min(LONGEST_PAUSE);
         self.head.context.note(|facts| facts.retries.push(kind.label()));
         Some(pause)
     }
