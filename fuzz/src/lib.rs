@@ -3,3 +3,4 @@
 
 pub mod laws;
 pub mod connection;
+pub mod response_guard;

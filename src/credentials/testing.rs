@@ -61,15 +61,3 @@ impl<'a> MakeWriter<'a> for Log {
         self.clone()
     }
 }
-
-/// A lease of a set with that secret.
-pub(crate) fn lease(secret: &str) -> Arc<super::Lease> {
-    use super::{CredentialSet, Lease, PartialSet, SetVersion, ValueName};
-    use crate::secret::SecretText;
-    let mut values = PartialSet::new();
-    for name in ValueName::ALL {
-        let value = if name.is_secret() { secret } else { "an-identifier" };
-        values.insert(name, SecretText::parse(value.as_bytes()).unwrap());
-    }
-    Arc::new(Lease::new(CredentialSet::new(SetVersion::new("1"), values).unwrap()))
-}

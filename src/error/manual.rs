@@ -187,14 +187,19 @@ manual! {
         "It is unknown whether Pigello carried out the call."
         "The gateway has retried reads. Read the object before you repeat a write."
     }
+    UpstreamUnprocessed {
+        "Pigello ended the HTTP/2 connection, or refused the stream, before it looked at the request."
+        "The call was not carried out. The gateway has repeated it on other connections, with no more luck."
+        "Repeat the call later. Watch whether Pigello's load balancer is being replaced, or set `http = \"1.1\"` in the profile."
+    }
     UpstreamIncomplete {
         "Pigello's answer ended early."
         "A lenient client could take half an answer for a whole one, so the gateway closes the connection."
         "Repeat reads. Read the object before you repeat a write."
     }
     UpstreamProtocol {
-        "The answer is not valid HTTP."
-        "An answer with two readings could reach another caller."
+        "The answer is not valid HTTP, has a coding that cannot be decoded, or is a part (206) that nobody asked for."
+        "An answer with two readings could reach another caller, and one that cannot be read could hold the client secret."
         "Check that `upstream` is Pigello and not another server on that port. The log names the rule."
     }
     UpstreamEchoedSecret {

@@ -12,6 +12,11 @@ use crate::{
     credentials::set::{CredentialSet, ValueName},
     secret::SecretSearch,
 };
+#[cfg(any(test, fuzzing))]
+use crate::{
+    credentials::set::{PartialSet, SetVersion},
+    secret::SecretText,
+};
 
 /// One credential set with the number of its generation. A request keeps its lease to its end, also
 /// when the set is rotated meanwhile.
@@ -30,6 +35,18 @@ impl Lease {
         let search = set.value(ValueName::ClientSecret).search();
         let (generation, accepted) = (NEXT.fetch_add(1, Ordering::Relaxed), AtomicI64::new(0));
         Self { set, search, generation, accepted }
+    }
+
+    /// A lease of a set with that secret.
+    #[cfg(any(test, fuzzing))]
+    #[expect(clippy::unwrap_used, reason = "only tests and the fuzzer make it")]
+    pub(crate) fn made_up(secret: &str) -> Self {
+        let mut values = PartialSet::new();
+        for name in ValueName::ALL {
+            let value = if name.is_secret() { secret } else { "an-identifier" };
+            values.insert(name, SecretText::parse(value.as_bytes()).unwrap());
+        }
+        Self::new(CredentialSet::new(SetVersion::new("1"), values).unwrap())
     }
 
     /// The search for the client secret in responses.

@@ -27,7 +27,7 @@ pub fn fields(data: &[u8]) {
     let times = ResponseTimes { request: now, response: now, wall: SystemTime::UNIX_EPOCH };
     let rule = Rule { heuristic: Some(true), ..Rule::default() };
     for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::MOVED_PERMANENTLY] {
-        if let Ok(policy) = storable::decide(status, &response, false, &rule, times) {
+        if let Ok(policy) = storable::decide(status, &response, &rule, times) {
             assert!(!policy.retention.is_zero(), "a stored response is useful");
             assert!(!(policy.never_stale && !policy.stale_if_error.is_zero()));
         }

@@ -213,6 +213,7 @@ impl fmt::Debug for SecretSearch {
 struct Found;
 
 /// The positions of [`SecretMatch::Beginning`]. Without a beginning, both are the length of the text.
+#[derive(Clone, Copy)]
 struct Tail {
     keep: usize,
     hold: usize,

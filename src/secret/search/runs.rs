@@ -33,12 +33,10 @@ fn next_run(
     let mut start = from;
     loop {
         let rest = text.get(start..)?;
-        match rest.get(..fewest)?.iter().rposition(is_other) {
-            Some(gap) => start += gap + 1,
-            None => {
-                let end = rest.iter().position(is_other).unwrap_or(rest.len());
-                return Some(start..start + end);
-            }
-        }
+        let Some(gap) = rest.get(..fewest)?.iter().rposition(is_other) else {
+            let end = rest.iter().position(is_other).unwrap_or(rest.len());
+            return Some(start..start + end);
+        };
+        start += gap + 1;
     }
 }

@@ -303,7 +303,7 @@ fn innocent_texts_are_neither_refused_nor_held() {
 #[test]
 fn a_text_that_comes_byte_by_byte_takes_linear_time() {
     let search = SecretSearch::new(SECRETS[0]);
-    let almost = &SECRETS[0][..30];
+    let almost = "made-up/secret+with \"all\\ & <so";
     for text in [base64(almost.repeat(100)), almost.repeat(100), "&#x6d;\\\\\\".repeat(500)] {
         let text = text.repeat(256 * 1024 / 8 / text.len());
         let (found, left) = in_pieces(&search, text.as_bytes().chunks(1));

@@ -155,7 +155,7 @@ impl HttpBody for InspectedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.len() + self.piece.as_ref().map_or(0, Bytes::len);
+        let held = self.held.len().saturating_add(self.piece.as_ref().map_or(0, Bytes::len));
         hint_after(held as u64, self.body.size_hint())
     }
 }

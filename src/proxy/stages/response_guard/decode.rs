@@ -170,8 +170,10 @@ impl Stream {
     fn portion(&self) -> usize {
         match self {
             Self::Zstd { wanted: 0, .. } => ZSTD_SHORTEST_HEADER,
-            Self::Zstd { wanted, .. } if *wanted > ZSTD_BLOCK_HEADER => *wanted - ZSTD_BLOCK_HEADER,
-            Self::Zstd { wanted, .. } => *wanted,
+            Self::Zstd { wanted, .. } => match wanted.saturating_sub(ZSTD_BLOCK_HEADER) {
+                0 => *wanted,
+                left_of_block => left_of_block,
+            },
             _ => usize::MAX,
         }
     }
@@ -236,7 +238,8 @@ fn inflate(
 ) -> io::Result<(usize, usize)> {
     let (used, made) = (decompress.total_in(), decompress.total_out());
     let status = decompress.decompress(input, output, FlushDecompress::None)?;
-    let length = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
+    let length =
+        |now: u64, before: u64| usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX);
     let (used, made) = (length(decompress.total_in(), used), length(decompress.total_out(), made));
     *has_ended = status == Status::StreamEnd || (*has_ended && used == 0);
     Ok((used, made))

@@ -17,6 +17,8 @@
 
 mod body;
 mod decode;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod inspection;
 
 use std::{

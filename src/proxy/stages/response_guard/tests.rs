@@ -1,4 +1,4 @@
-use std::{io::Write as _, time::SystemTime};
+use std::{fmt::Write as _, io::Write as _, time::SystemTime};
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -6,10 +6,10 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    credentials,
     domain::{RequestId, TraceContext},
     error::BoxError,
 };
@@ -17,7 +17,7 @@ use crate::{
 const SECRET: &str = "made-up/secret that \"nobody\" has";
 
 fn lease() -> Arc<Lease> {
-    credentials::testing::lease(SECRET)
+    Arc::new(Lease::made_up(SECRET))
 }
 
 fn context() -> CallContext {
@@ -440,14 +440,12 @@ async fn a_coded_block_is_held_until_it_can_be_read() {
 #[tokio::test]
 async fn a_long_honest_answer_passes_in_each_coding() {
     // 6 MB, of which no part repeats exactly.
-    let text: String = (0..100_000_u32)
-        .map(|n| {
-            format!(
-                "{{\"id\": {n}, \"hash\": \"{:08x}\", \"name\": \"made-up/name\"}},\n",
-                n.wrapping_mul(2_654_435_761)
-            )
-        })
-        .collect();
+    let mut text = String::new();
+    for n in 0..100_000_u32 {
+        let hash = n.wrapping_mul(2_654_435_761);
+        writeln!(text, "{{\"id\": {n}, \"hash\": \"{hash:08x}\", \"name\": \"made-up/name\"}},")
+            .unwrap();
+    }
     let text = text.as_bytes();
     for (coding, bytes) in [
         ("gzip", gzip(text)),
@@ -544,14 +542,43 @@ async fn trailers_follow_what_was_held() {
         [Ok(Frame::data(Bytes::from("ends like it: made-up"))), Ok(Frame::trailers(trailers))];
     let body = Body::wrap(StreamBody::new(stream::iter(frames)));
     let body = inspect(response(body, &[]), lease(), &context()).await.unwrap().into_body();
-    let collected = http_body_util::BodyExt::collect(body).await.unwrap();
-    assert_eq!(collected.trailers().unwrap()["x-checksum"], "abc");
-    assert_eq!(collected.to_bytes(), "ends like it: made-up");
+    let mut body = std::pin::pin!(body);
+    let mut data = Vec::new();
+    while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+        match frame.unwrap().into_data() {
+            Ok(piece) => data.extend_from_slice(&piece),
+            Err(frame) => {
+                assert_eq!(data, b"ends like it: made-up");
+                assert_eq!(frame.into_trailers().unwrap()["x-checksum"], "abc");
+                return;
+            }
+        }
+    }
+    panic!("no trailers");
 }
 
 #[tokio::test]
 async fn a_field_name_with_the_secret_is_refused() {
-    let lease = credentials::testing::lease("Made-Up-Secret-42");
+    let lease = Arc::new(Lease::made_up("Made-Up-Secret-42"));
     let answer = response(Body::full("text"), &[("x-made-up-secret-42", "1")]);
     assert!(inspect(answer, lease, &context()).await.is_err());
+}
+
+#[path = "../../../../fuzz/src/response_guard.rs"]
+#[expect(unreachable_pub, reason = "the fuzzer's package uses it too")]
+mod law;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// The law of `fuzz/src/response_guard.rs`.
+    #[test]
+    fn what_passes_never_has_the_secret(mut bytes in prop::collection::vec(any::<u8>(), 4..200), at in any::<u8>()) {
+        let at = 4 + usize::from(at) % (bytes.len() - 3).max(1);
+        law::holds(&bytes, fuzzing::SECRET, fuzzing::pass);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = law::SECRET_HERE;
+        }
+        law::holds(&bytes, fuzzing::SECRET, fuzzing::pass);
+    }
 }

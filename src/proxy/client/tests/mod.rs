@@ -15,13 +15,16 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     body::{CollectError, collect_limited},
-    credentials,
+    credentials::Lease,
     domain::{RequestId, TraceContext},
     error::Kind,
     proxy::call::CallContext,
 };
 
+mod http2;
+
 const IDLE: Duration = Duration::from_mins(1);
+const AGE: Duration = Duration::from_mins(10);
 
 struct Scene {
     listener: TcpListener,
@@ -31,14 +34,24 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::speaking(HttpVersions::Http1).await
+    }
+
+    async fn speaking(http: HttpVersions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let settings = Settings {
             origin: format!("http://{address}").parse().unwrap(),
             connect_to: None,
             allow_private: false,
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: IDLE,
+            local_address: None,
+            resolver: Resolver::system(),
+            connect: ConnectTimeouts {
+                resolve: Duration::from_secs(10),
+                connect: Duration::from_secs(5),
+            },
+            keep: KeepLimits { idle: IDLE, age: AGE },
+            http,
             tls: None,
         };
         let (rotate, rotations) = watch::channel(0);
@@ -79,7 +92,7 @@ async fn send(upstream: &UpstreamClient, method: Method) -> Result<Response<Body
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
-    let lease = credentials::testing::lease("made-up-secret-of-a-test");
+    let lease = Arc::new(Lease::made_up("made-up-secret-of-a-test"));
     upstream.clone().oneshot(Outbound { request, lease, context }).await
 }
 
