@@ -292,10 +292,11 @@ fn healths(
             .filter(|(before, _)| {
                 before.profiles.get(name) == Some(profile)
                     && before.breaker == settings.breaker
+                    && before.quota == settings.quota
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        let new = || UpstreamHealth::new(settings.breaker, settings.retry.budget);
+        let new = || UpstreamHealth::new(settings.breaker, settings.quota, settings.retry.budget);
         (name.clone(), known.unwrap_or_else(new))
     };
     settings.profiles.iter().map(health).collect()

@@ -233,9 +233,14 @@ manual! {
         "Wait as long as `Retry-After` says. Then one call at a time tests whether Pigello works again. The earlier errors say why it failed."
     }
     UpstreamRateLimited {
-        "Pigello asked for a pause with `Retry-After`, and it is not over."
+        "Pigello asked for a pause of this operation, or of several, with `Retry-After` or a 429. It is not over."
         "More calls would make the pause longer for all callers."
         "Wait as long as `Retry-After` says. Fewer calls, a longer `ttl` in `[[cache.rules]]` or a `rate` for the busiest caller help."
+    }
+    UpstreamQuota {
+        "Pigello answered 429 while there were many calls. The gateway has learnt a rate from that, and this caller's share of it is used up."
+        "The callers of a profile share Pigello's limit. One of them must not use it up."
+        "Wait as long as `Retry-After` says. The rate rises by itself. `[quota]` sets the rate below which nobody is slowed down, or switches it off."
     }
     OnlyIfCached {
         "The caller accepts only a stored response (`Cache-Control: only-if-cached`), and none can be used."

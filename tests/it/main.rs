@@ -25,6 +25,7 @@ mod echo;
 mod fault_table;
 mod faults;
 mod identity;
+mod judging;
 mod lifecycle;
 mod networks;
 mod page;

@@ -252,7 +252,7 @@ async fn it_says_what_is_wrong_when_everything_is() {
     let told = [
         "Calls are refused",
         "The audit trail cannot be written",
-        "is left alone after failures",
+        "these operations are left alone after failures",
         "Check the disk of <code>audit.directory</code>",
         "in use, though the last read failed",
         "Calls to Pigello are suspended after failures",
