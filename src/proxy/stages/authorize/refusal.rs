@@ -1,0 +1,217 @@
+//! Why the policy refuses a request, in words.
+//!
+//! The caller's problem document, `explain` and the status page all have this text. It tells a caller about
+//! itself and about operations, and nothing about other callers. It quotes nothing of the path.
+
+use std::fmt::Write as _;
+
+use http::Method;
+
+use super::{Decision, Policy};
+use crate::{
+    domain::{Caller, CallerRule, Operation, Proof},
+    error::{Error, Kind},
+};
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No operation has this method and path.
+    NoOperation,
+    /// The caller is not identified, and only named callers are served.
+    Unidentified,
+    /// The caller's rule does not list the operation.
+    NotListed,
+    /// The listener identifies the caller, but the caller has no `[[callers]]` entry.
+    NoRule,
+}
+
+impl Refusal {
+    /// The kind of the error.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::NoOperation => Kind::OperationUnknown,
+            Self::Unidentified => Kind::Unidentified,
+            Self::NotListed | Self::NoRule => Kind::NotAllowed,
+        }
+    }
+}
+
+impl Policy {
+    /// The error for a request, if the policy refuses it.
+    pub fn refusal(&self, caller: &Caller, method: &Method, path: &str) -> Option<Error> {
+        match self.decide(caller, method, path) {
+            Decision::Allow { .. } => None,
+            Decision::Refuse { operation, refusal } => {
+                Some(self.error(refusal, caller, method, path, operation.as_deref()))
+            }
+        }
+    }
+
+    /// The error for a request that [`Policy::decide`] refuses. `operation` is the one it matched.
+    pub(super) fn error(
+        &self,
+        refusal: Refusal,
+        caller: &Caller,
+        method: &Method,
+        path: &str,
+        operation: Option<&Operation>,
+    ) -> Error {
+        let name = caller.name().map_or("", |name| &**name);
+        let detail = match (refusal, caller) {
+            (Refusal::NotListed, Caller::Known { rule: Some(rule), .. }) => {
+                let mut text = not_listed(rule, operation);
+                if operation.is_none() {
+                    text = format!("{text}; {}", self.catalog.why_unknown(method, path));
+                }
+                text
+            }
+            (Refusal::NotListed | Refusal::NoRule, _) => {
+                format!("no `[[callers]]` entry is named `{name}`, so nothing says what it may do")
+            }
+            (Refusal::NoOperation, _) => self.catalog.why_unknown(method, path),
+            (Refusal::Unidentified, _) => unidentified(caller.proof()),
+        };
+        Error::new(refusal.kind(), detail)
+    }
+}
+
+fn not_listed(rule: &CallerRule, operation: Option<&Operation>) -> String {
+    let mut text = format!("`allow` of the caller `{}` lists ", &*rule.name);
+    let shown: Vec<_> =
+        rule.allow.iter().take(MOST_PATTERNS).map(|pattern| format!("`{pattern}`")).collect();
+    text.push_str(if shown.is_empty() { "nothing" } else { "" });
+    text.push_str(&shown.join(", "));
+    let more = rule.allow.len() - shown.len();
+    // Writing to a string cannot fail.
+    let _infallible = match more {
+        0 => Ok(()),
+        more => write!(text, " and {more} more"),
+    };
+    match operation {
+        Some(operation) => format!("{text}; `{}` is not among them", operation.name()),
+        None => format!("{text}; what matches no operation needs `*`"),
+    }
+}
+
+fn unidentified(proof: &Proof) -> String {
+    match proof {
+        Proof::UnixPeer { uid, .. } => format!(
+            "the connection shows the uid {uid}, and no `[[callers]]` entry has `unix_uids = [{uid}]`"
+        ),
+        Proof::UnmappedPeer { uid, .. } => format!(
+            "the connection shows the uid {uid}, which stands for every user whom the gateway's user namespace \
+             does not map; run the gateway without that namespace (systemd: no `PrivateUsers=yes`)"
+        ),
+        Proof::Certificate { name } => format!(
+            "the connection shows a certificate for `{name}`, and no single `[[callers]]` entry has the names \
+             of the certificate in `tls_names`"
+        ),
+        Proof::NamelessCertificate { certificate } => format!(
+            "the connection shows a certificate without a URI or DNS name ({certificate}), and only such names \
+             identify a caller"
+        ),
+        Proof::Listener => {
+            "the connection shows nothing of the caller, and its listener gives it no name \
+             (`caller`)"
+                .to_owned()
+        }
+    }
+}
+
+/// More of a long `allow` does not help.
+const MOST_PATTERNS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        domain::{CallerLimits, Catalog},
+        proxy::stages::authorize::{Access, CallerLimiters, Mode, Unmatched},
+    };
+
+    const LIST: &str = "/accounts/users/customer/tenant/list/";
+
+    fn caller(allow: &[&str]) -> Caller {
+        let rule = CallerRule {
+            name: "app".into(),
+            unix_uids: Vec::new(),
+            tls_names: Vec::new(),
+            allow: allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            forward: Vec::new(),
+            limits: CallerLimits::default(),
+        };
+        Caller::Known { rule: Some(Arc::new(rule)), name: "app".into(), proof: Proof::Listener }
+    }
+
+    fn told(unmatched: Unmatched, caller: &Caller, path: &str) -> (Kind, String) {
+        let policy = Policy {
+            catalog: Arc::new(Catalog::new([]).unwrap()),
+            unidentified: Access::Deny,
+            unmatched,
+            mode: Mode::Enforce,
+            limits: CallerLimiters::default(),
+        };
+        let error = policy.refusal(caller, &Method::GET, path).unwrap();
+        (error.kind(), error.detail().to_owned())
+    }
+
+    #[test]
+    fn a_caller_learns_what_it_may_do_and_what_it_asked_for() {
+        let many: Vec<_> = (0..10).map(|number| format!("entity{number}.get")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        let eight = (0..8).map(|number| format!("`entity{number}.get`")).collect::<Vec<_>>();
+        for (allow, text) in [
+            (
+                &["subtenant.*", "*.get"][..],
+                "lists `subtenant.*`, `*.get`; `tenant.list` is not among them",
+            ),
+            (&[], "lists nothing; `tenant.list` is not among them"),
+            (
+                &many,
+                &*format!("lists {} and 2 more; `tenant.list` is not among them", eight.join(", ")),
+            ),
+        ] {
+            let said = told(Unmatched::Deny, &caller(allow), LIST);
+            assert_eq!(said, (Kind::NotAllowed, format!("`allow` of the caller `app` {text}")));
+        }
+        let unruled = Caller::Known { rule: None, name: "edge".into(), proof: Proof::Listener };
+        let (kind, said) = told(Unmatched::Deny, &unruled, LIST);
+        assert_eq!(kind, Kind::NotAllowed);
+        assert_eq!(said, "no `[[callers]]` entry is named `edge`, so nothing says what it may do");
+    }
+
+    #[test]
+    fn a_request_without_an_operation_is_told_the_nearest() {
+        let missing = LIST.trim_end_matches('/');
+        let near = "no operation has this path; did you mean `/accounts/users/customer/tenant/list/` \
+                    (`tenant.list`)? The last `/` counts";
+        let said = told(Unmatched::Deny, &caller(&[]), missing);
+        assert_eq!(said, (Kind::OperationUnknown, near.to_owned()));
+        let (kind, said) = told(Unmatched::Forward, &caller(&["tenant.*"]), missing);
+        assert_eq!(kind, Kind::NotAllowed);
+        let own =
+            "`allow` of the caller `app` lists `tenant.*`; what matches no operation needs `*`";
+        assert_eq!(said, format!("{own}; {near}"));
+    }
+
+    #[test]
+    fn an_unidentified_caller_is_told_what_was_seen() {
+        for (proof, seen) in [
+            (Proof::UnixPeer { uid: 1000, gid: 5, pid: None }, "the uid 1000, and no"),
+            (
+                Proof::UnmappedPeer { uid: 65534, gid: 5, pid: None },
+                "the uid 65534, which stands for",
+            ),
+            (Proof::Certificate { name: "spiffe://corp/evil".into() }, "for `spiffe://corp/evil`"),
+            (Proof::NamelessCertificate { certificate: "serial=7".into() }, "(serial=7)"),
+            (Proof::Listener, "nothing of the caller"),
+        ] {
+            let (kind, said) = told(Unmatched::Deny, &Caller::Unidentified { proof }, LIST);
+            assert_eq!(kind, Kind::Unidentified);
+            assert!(said.starts_with("the connection shows ") && said.contains(seen), "{said}");
+        }
+    }
+}
