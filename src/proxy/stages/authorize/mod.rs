@@ -62,8 +62,9 @@ impl Transition<Identified> for Authorize {
         context.note(|facts| facts.operation.clone_from(&operation));
         if let Decision::Refuse { refusal, .. } = decision {
             if self.policy.mode == Mode::Enforce {
+                let (catalog, path) = (&self.policy.catalog, target.path());
                 let operation = operation.as_deref();
-                return Err(self.policy.error(refusal, &caller, method, target.path(), operation));
+                return Err(refusal.into_error(catalog, &caller, method, path, operation));
             }
             context.note(|facts| facts.would_refuse = Some(refusal.kind()));
         }

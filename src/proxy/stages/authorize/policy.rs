@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CallerLimiters, Refusal};
-use crate::domain::{Caller, Catalog, Operation, OperationMatch};
+use crate::{
+    domain::{Caller, Catalog, Operation, OperationMatch},
+    error::Error,
+};
 
 /// What each caller may do.
 #[derive(Debug)]
@@ -100,6 +103,17 @@ impl Policy {
         match self.permits(caller, operation.as_deref()) {
             Ok(()) => Decision::Allow { operation },
             Err(refusal) => refuse(operation, refusal),
+        }
+    }
+
+    /// The error for a request, if the policy refuses it. `path` is canonical.
+    pub fn refusal(&self, caller: &Caller, method: &Method, path: &str) -> Option<Error> {
+        match self.decide(caller, method, path) {
+            Decision::Allow { .. } => None,
+            Decision::Refuse { operation, refusal } => {
+                let operation = operation.as_deref();
+                Some(refusal.into_error(&self.catalog, caller, method, path, operation))
+            }
         }
     }
 

@@ -3,13 +3,10 @@
 //! The caller's problem document, `explain` and the status page all have this text. It tells a caller about
 //! itself and about operations, and nothing about other callers. It quotes nothing of the path.
 
-use std::fmt::Write as _;
-
 use http::Method;
 
-use super::{Decision, Policy};
 use crate::{
-    domain::{Caller, CallerRule, Operation, Proof},
+    domain::{Caller, CallerRule, Catalog, Operation, Proof},
     error::{Error, Kind},
 };
 
@@ -35,63 +32,51 @@ impl Refusal {
             Self::NotListed | Self::NoRule => Kind::NotAllowed,
         }
     }
-}
 
-impl Policy {
-    /// The error for a request, if the policy refuses it.
-    pub fn refusal(&self, caller: &Caller, method: &Method, path: &str) -> Option<Error> {
-        match self.decide(caller, method, path) {
-            Decision::Allow { .. } => None,
-            Decision::Refuse { operation, refusal } => {
-                Some(self.error(refusal, caller, method, path, operation.as_deref()))
-            }
-        }
-    }
-
-    /// The error for a request that [`Policy::decide`] refuses. `operation` is the one it matched.
-    pub(super) fn error(
-        &self,
-        refusal: Refusal,
+    /// The error that the caller gets. `operation` is the one that the request matched.
+    pub(super) fn into_error(
+        self,
+        catalog: &Catalog,
         caller: &Caller,
         method: &Method,
         path: &str,
         operation: Option<&Operation>,
     ) -> Error {
-        let name = caller.name().map_or("", |name| &**name);
-        let detail = match (refusal, caller) {
-            (Refusal::NotListed, Caller::Known { rule: Some(rule), .. }) => {
-                let mut text = not_listed(rule, operation);
-                if operation.is_none() {
-                    text = format!("{text}; {}", self.catalog.why_unknown(method, path));
-                }
-                text
-            }
-            (Refusal::NotListed | Refusal::NoRule, _) => {
+        let detail = match (self, caller) {
+            (Self::NoOperation, _) => catalog.why_unknown(method, path),
+            (Self::Unidentified, _) => unidentified(caller.proof()),
+            (Self::NotListed, Caller::Known { rule: Some(rule), .. }) => match operation {
+                Some(operation) => not_listed(rule, operation),
+                None => no_operation(rule, &catalog.why_unknown(method, path)),
+            },
+            (Self::NotListed | Self::NoRule, _) => {
+                let name = caller.name().map_or("", |name| &**name);
                 format!("no `[[callers]]` entry is named `{name}`, so nothing says what it may do")
             }
-            (Refusal::NoOperation, _) => self.catalog.why_unknown(method, path),
-            (Refusal::Unidentified, _) => unidentified(caller.proof()),
         };
-        Error::new(refusal.kind(), detail)
+        Error::new(self.kind(), detail)
     }
 }
 
-fn not_listed(rule: &CallerRule, operation: Option<&Operation>) -> String {
-    let mut text = format!("`allow` of the caller `{}` lists ", &*rule.name);
+fn not_listed(rule: &CallerRule, operation: &Operation) -> String {
+    format!("{}; `{}` is not among them", listed(rule), operation.name())
+}
+
+fn no_operation(rule: &CallerRule, why: &str) -> String {
+    format!("{}; what matches no operation needs `*`; {why}", listed(rule))
+}
+
+/// `` `allow` of the caller `app` lists `subtenant.*`, `*.get` ``
+fn listed(rule: &CallerRule) -> String {
     let shown: Vec<_> =
         rule.allow.iter().take(MOST_PATTERNS).map(|pattern| format!("`{pattern}`")).collect();
-    text.push_str(if shown.is_empty() { "nothing" } else { "" });
-    text.push_str(&shown.join(", "));
-    let more = rule.allow.len() - shown.len();
-    // Writing to a string cannot fail.
-    let _infallible = match more {
-        0 => Ok(()),
-        more => write!(text, " and {more} more"),
+    let more = rule.allow.len().saturating_sub(shown.len());
+    let patterns = match (shown.is_empty(), more) {
+        (true, _) => "nothing".to_owned(),
+        (false, 0) => shown.join(", "),
+        (false, more) => format!("{} and {more} more", shown.join(", ")),
     };
-    match operation {
-        Some(operation) => format!("{text}; `{}` is not among them", operation.name()),
-        None => format!("{text}; what matches no operation needs `*`"),
-    }
+    format!("`allow` of the caller `{}` lists {patterns}", rule.name)
 }
 
 fn unidentified(proof: &Proof) -> String {
@@ -128,8 +113,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{CallerLimits, Catalog},
-        proxy::stages::authorize::{Access, CallerLimiters, Mode, Unmatched},
+        domain::CallerLimits,
+        proxy::stages::authorize::{Access, CallerLimiters, Mode, Policy, Unmatched},
     };
 
     const LIST: &str = "/accounts/users/customer/tenant/list/";
