@@ -288,7 +288,7 @@ fn healths(
 }
 
 /// The policy of a configuration, with fresh counters.
-fn policy(settings: &Settings) -> Policy {
+pub fn policy(settings: &Settings) -> Policy {
     Policy {
         catalog: Arc::clone(&settings.catalog),
         unidentified: settings.policy.unidentified(),

@@ -1,7 +1,7 @@
 //! `explain` and a running gateway agree: on verdict, error, operation and caller of each request, over TCP
 //! with a bound listener, on a Unix socket by uid, and over TLS by the name in a certificate.
 
-use std::{collections::HashMap, fs, path::Path, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, fs, path::Path, time::Duration};
 
 use clap::Parser;
 use pigello_gateway::{
@@ -63,10 +63,10 @@ impl Request {
         if self.values("host").next().is_none() {
             let authority = target.split_once("://").map(|(_, rest)| rest.split(['/', '?']).next());
             let host = authority.flatten().unwrap_or("localhost");
-            text += &format!("Host: {host}\r\n");
+            write!(text, "Host: {host}\r\n").unwrap();
         }
         for (name, value) in &self.fields {
-            text += &format!("{name}: {value}\r\n");
+            write!(text, "{name}: {value}\r\n").unwrap();
         }
         text += "\r\n";
         let announced: Vec<_> =

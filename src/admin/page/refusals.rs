@@ -12,7 +12,7 @@ use super::{
 use crate::{
     admin::GatewayView,
     domain::{Caller, Proof},
-    error::Kind,
+    error::{Error, Kind},
     telemetry::{Cause, Trouble},
 };
 
@@ -114,10 +114,9 @@ fn why(view: &GatewayView, trouble: &Trouble, kind: Kind) -> Markup {
         }
         None => Caller::Unidentified { proof },
     };
-    match view.policy.refusal(&caller, &trouble.method, &path(view, trouble)) {
-        Some(error) => prose(error.detail()),
-        None => html! { "It would be allowed now: the configuration has changed since." },
-    }
+    let refusal = view.policy.refusal(&caller, &trouble.method, &path(view, trouble));
+    let allowed_now = "It would be allowed now: the configuration has changed since.";
+    prose(refusal.as_ref().map_or(allowed_now, Error::detail))
 }
 
 /// A path like the call's, with a placeholder for each object.

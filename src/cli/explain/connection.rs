@@ -75,8 +75,9 @@ fn local() -> Peer {
 fn find_listener<'a>(settings: &'a Settings, name: &str) -> Result<&'a Listener, Failure> {
     let found = settings.listeners.iter().find(|listener| listener.name.as_str() == name);
     found.ok_or_else(|| {
-        let known = settings.listeners.iter().map(|listener| listener.name.as_str());
-        unknown("listener", name, known.collect())
+        let known: Vec<_> =
+            settings.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        unknown("listener", name, &known)
     })
 }
 
@@ -89,11 +90,11 @@ fn find_caller<'a>(settings: &'a Settings, name: &str) -> Result<Option<&'a Call
             known.push(bound);
         }
     }
-    if known.contains(&name) { Ok(rule) } else { Err(unknown("caller", name, known)) }
+    if known.contains(&name) { Ok(rule) } else { Err(unknown("caller", name, &known)) }
 }
 
-fn unknown(what: &str, name: &str, known: Vec<&str>) -> Failure {
-    let meant = suggestion(name, &known, "there are").filter(|text| text.starts_with("did you"));
+fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
+    let meant = suggestion(name, known, "there are").filter(|text| text.starts_with("did you"));
     let all = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let all = format!("its {what}s are: {all}");
     let hint = meant.map_or(all.clone(), |meant| format!("{meant} {all}"));

@@ -132,12 +132,11 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
             "Pigello is not asked".clone_into(&mut explanation.cache);
         }
         PreviewEnd::Allowed { would_refuse, cache } => {
-            match would_refuse {
-                Some(error) => explanation.refuse(Verdict::Reported, &error),
-                None => {
-                    explanation.verdict = Verdict::Allowed;
-                    explanation.why = allowed_by(caller.as_deref(), operation.as_deref());
-                }
+            if let Some(error) = would_refuse {
+                explanation.refuse(Verdict::Reported, &error);
+            } else {
+                explanation.verdict = Verdict::Allowed;
+                explanation.why = allowed_by(caller.as_deref(), operation.as_deref());
             }
             (explanation.cacheable, explanation.cache) = cacheable(settings, cache);
         }

@@ -63,11 +63,10 @@ impl Cache {
         if !is_read(method) {
             return Err(Bypass::Method);
         }
-        let rule =
-            self.rule(operation, path).ok_or_else(|| match is_protected(operation, path) {
-                true => Bypass::Protected,
-                false => Bypass::NoRule,
-            })?;
+        if is_protected(operation, path) {
+            return Err(Bypass::Protected);
+        }
+        let rule = self.rule(operation, path).ok_or(Bypass::NoRule)?;
         let fields = RequestFieldSet::of(headers);
         let directives = RequestDirectives::of(fields, headers);
         bypass(fields, &directives, body_is_empty).map_or(Ok(rule), Err)

@@ -81,7 +81,7 @@ impl HttpBody for Announced {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.clone()
+        self.0
     }
 }
 
