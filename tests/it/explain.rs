@@ -148,6 +148,8 @@ async fn agree(
         let explained =
             (told("verdict").unwrap(), told("error"), told("operation"), told("caller"));
         assert_eq!(explained, is, "{request:?}\n{said}\n{record}");
+        let is_considered = record["cache"].as_str().is_some_and(|result| result != "bypass");
+        assert_eq!(said["cacheable"], is_considered, "{request:?}\n{said}\n{record}");
         if let Some(kind) = error.and_then(Kind::by_label) {
             let status = format!("HTTP/1.1 {} ", kind.status().as_u16());
             assert!(answer.starts_with(&status), "{request:?}: {answer}");

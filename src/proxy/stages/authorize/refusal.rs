@@ -89,12 +89,14 @@ fn unidentified(proof: &Proof) -> String {
              does not map; run the gateway without that namespace (systemd: no `PrivateUsers=yes`)"
         ),
         Proof::Certificate { name } => format!(
-            "the connection shows a certificate for `{name}`, and no single `[[callers]]` entry has the names \
-             of the certificate in `tls_names`"
+            "the connection shows a certificate for `{}`, and no single `[[callers]]` entry has the names of the \
+             certificate in `tls_names`",
+            shown(name)
         ),
         Proof::NamelessCertificate { certificate } => format!(
-            "the connection shows a certificate without a URI or DNS name ({certificate}), and only such names \
-             identify a caller"
+            "the connection shows a certificate without a URI or DNS name ({}), and only such names identify a \
+             caller",
+            shown(certificate)
         ),
         Proof::Listener => {
             "the connection shows nothing of the caller, and its listener gives it no name \
@@ -104,6 +106,13 @@ fn unidentified(proof: &Proof) -> String {
     }
 }
 
+/// A text of a certificate, whose issuer may have let anything into it. The log is read on terminals.
+fn shown(text: &str) -> String {
+    text.chars().take(LONGEST_NAME).flat_map(char::escape_debug).collect()
+}
+
+/// The characters of a name that are shown.
+const LONGEST_NAME: usize = 256;
 /// More of a long `allow` does not help.
 const MOST_PATTERNS: usize = 8;
 
@@ -192,6 +201,7 @@ mod tests {
             ),
             (Proof::Certificate { name: "spiffe://corp/evil".into() }, "for `spiffe://corp/evil`"),
             (Proof::NamelessCertificate { certificate: "serial=7".into() }, "(serial=7)"),
+            (Proof::Certificate { name: "a\n\u{1b}[2J".into() }, "for `a\\n\\u{1b}[2J`"),
             (Proof::Listener, "nothing of the caller"),
         ] {
             let (kind, said) = told(Unmatched::Deny, &Caller::Unidentified { proof }, LIST);
