@@ -131,6 +131,37 @@ fn a_refusal_names_what_decided() {
             "frames a message",
         ),
         (vec!["-H", "Sec-Fetch-Dest: document", "GET", SUBTENANT], "cross_site", "browser"),
+        // Of two wrong fields the first decides.
+        (
+            vec![
+                "-H",
+                "Content-Length: 05",
+                "-H",
+                "Transfer-Encoding: gzip, chunked",
+                "POST",
+                SUBTENANT,
+            ],
+            "malformed_request",
+            "`Content-Length`",
+        ),
+        (
+            vec![
+                "-H",
+                "Transfer-Encoding: gzip, chunked",
+                "-H",
+                "Content-Length: 05",
+                "POST",
+                SUBTENANT,
+            ],
+            "not_implemented",
+            "transfer coding",
+        ),
+        (
+            vec!["-H", "Content-Length: 9000000", "POST", "/accounts/users/customer/subtenant/"],
+            "body_too_large",
+            "at most 8 MiB (`limits.request_body`)",
+        ),
+        (vec!["-H", "Content-Length: 5", "GET", SUBTENANT], "malformed_request", "takes no body"),
         (vec!["-H", "Origin: https://x.test", "GET", SUBTENANT], "cross_site", "browser"),
         (
             vec!["--listener", "anyone", "GET", SUBTENANT],

@@ -85,7 +85,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
 fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
     let method = Method::from_bytes(args.method.as_bytes())
         .map_err(|_| Failure::usage(format!("`{}` is no method", args.method.escape_debug())))?;
-    let headers = fields(&args.headers)?;
+    let fields = fields(&args.headers)?;
     let Chosen { listener, connection } =
         connection::choose(settings, args.listener.as_deref(), args.caller.as_deref())?;
     let Some(profile) = settings.profiles.get(&listener.profile) else {
@@ -93,7 +93,7 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
     };
     let Preview { caller, operation, end } = match check_line(&args.target) {
         Ok(()) => {
-            let head = head(&method, &args.target, &headers);
+            let head = head(&method, &args.target, &fields);
             preview(app::preview_parts(settings, listener), connection, &head)
         }
         Err(error) => Preview { caller: None, operation: None, end: PreviewEnd::Refused(error) },
@@ -115,7 +115,7 @@ fn explain(args: &Args, settings: &Settings) -> Result<Explanation, Failure> {
         error: None,
         why: String::new(),
         hint: to_path(&args.target),
-        stripped: caller.as_deref().map_or_else(Vec::new, |caller| not_sent(&headers, caller)),
+        stripped: caller.as_deref().map_or_else(Vec::new, |caller| not_sent(fields, caller)),
         profile: listener.profile.to_string(),
         upstream: profile.upstream.to_string(),
         credentials: profile.credentials.to_string(),
@@ -151,14 +151,14 @@ fn check_line(target: &str) -> Result<(), Error> {
 
 /// The bytes of the request, as a client sends them. Without a `Host` it names the target's host, or one
 /// that every listener serves.
-fn head(method: &Method, target: &str, headers: &HeaderMap) -> Vec<u8> {
+fn head(method: &Method, target: &str, fields: &[Field]) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
-    if !headers.contains_key(header::HOST) {
+    if !fields.iter().any(|(name, _)| name == header::HOST) {
         let uri = target.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
         let host = uri.as_ref().and_then(Uri::authority).map_or("localhost", |host| host.as_str());
         head.extend_from_slice(format!("host: {host}\r\n").as_bytes());
     }
-    for (name, value) in headers {
+    for (name, value) in fields {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             head.extend_from_slice(part);
         }
@@ -167,17 +167,23 @@ fn head(method: &Method, target: &str, headers: &HeaderMap) -> Vec<u8> {
     head
 }
 
-fn fields(texts: &[String]) -> Result<HeaderMap, Failure> {
-    let mut fields = HeaderMap::new();
+/// The name and the value of a header field.
+type Field = (HeaderName, HeaderValue);
+
+/// The fields in their order: of two that are wrong, the gateway names the first.
+fn fields(texts: &[String]) -> Result<Vec<Field>, Failure> {
+    let mut fields = Vec::new();
     for text in texts {
         let parsed = text.split_once(':').and_then(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_bytes(value.trim().as_bytes()).ok()?))
         });
         // The value may be a pasted secret, so it is not quoted.
-        let (name, value) = parsed
-            .ok_or_else(|| Failure::usage("a header is not one").hint("write -H 'Name: value'"))?;
-        fields.append(name, value);
+        fields.push(
+            parsed.ok_or_else(|| {
+                Failure::usage("a header is not one").hint("write -H 'Name: value'")
+            })?,
+        );
     }
     Ok(fields)
 }
@@ -231,8 +237,12 @@ fn to_allow(kind: Kind, caller: Option<&str>, operation: Option<&str>) -> Option
     }
 }
 
-fn not_sent(headers: &HeaderMap, caller: &Caller) -> Vec<NotSent> {
-    http_policy::withheld_fields(headers, caller)
+fn not_sent(fields: Vec<Field>, caller: &Caller) -> Vec<NotSent> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(name, value);
+    }
+    http_policy::withheld_fields(&headers, caller)
         .into_iter()
         .map(|(name, withheld)| NotSent { field: name.to_string(), why: withheld.why() })
         .collect()
