@@ -22,6 +22,7 @@ mod claims;
 mod cache;
 mod corpora;
 mod echo;
+mod explain;
 mod fault_table;
 mod faults;
 mod identity;

@@ -212,7 +212,8 @@ where
                     };
                     let Err(error) = result else { return Poll::Ready(result) };
                     let error = match this.body.failure() {
-                        Some(kind) if kind != error.kind() => body_failed(kind).because(error),
+                        // The client does not know that the gateway has ended the body.
+                        Some(Kind::BodyTimeout) => slow_body().because(error),
                         _ => error,
                     };
                     let Some(pause) = this.again.after(error.kind(), this.body) else {
@@ -257,13 +258,8 @@ fn is_before_sending(kind: Kind) -> bool {
     )
 }
 
-fn body_failed(kind: Kind) -> Error {
-    let detail = match kind {
-        Kind::BodyTooLarge => "the request body is over the limit",
-        Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
-        _ => "the request body broke off or is not well framed",
-    };
-    Error::new(kind, detail)
+fn slow_body() -> Error {
+    Error::new(Kind::BodyTimeout, "the caller stopped sending its body (`timeouts.body_read`)")
 }
 
 fn no_first_byte() -> Error {
