@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     certificates::CertificatesError,
-    parts::{StartError, policy, upstream_settings},
+    parts::{StartError, policy, preview_parts, upstream_settings},
     reloader::{ReloadError, Reloader},
 };
 use self::{

@@ -22,6 +22,7 @@ use crate::{
         call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
         client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, upstream_tls},
         http_policy::HostRules,
+        preview::PreviewParts,
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
             audit::ListenerContext,
@@ -134,12 +135,7 @@ impl Shared {
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
             problem_base: settings.problem_base.clone(),
-            limits: receive::RequestLimits {
-                request_body: settings.limits.request_body.0,
-                header_bytes: settings.limits.header_bytes.in_memory(),
-                header_count: settings.limits.header_count,
-                target_bytes: TARGET_BYTES,
-            },
+            limits: request_limits(settings),
             request_timeout: *settings.timeouts.request,
             upstream_read: *settings.timeouts.upstream_read,
             retry: RetrySettings {
@@ -292,10 +288,11 @@ fn healths(
             .filter(|(before, _)| {
                 before.profiles.get(name) == Some(profile)
                     && before.breaker == settings.breaker
+                    && before.quota == settings.quota
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        let new = || UpstreamHealth::new(settings.breaker, settings.retry.budget);
+        let new = || UpstreamHealth::new(settings.breaker, settings.quota, settings.retry.budget);
         (name.clone(), known.unwrap_or_else(new))
     };
     settings.profiles.iter().map(health).collect()
@@ -309,6 +306,30 @@ pub fn policy(settings: &Settings) -> Policy {
         unmatched: settings.policy.unmatched,
         mode: settings.policy.mode,
         limits: authorize::CallerLimiters::new(&settings.callers),
+    }
+}
+
+/// The parts of a listener's path that decide about a request, for `explain`.
+pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
+    PreviewParts {
+        server: listener_settings(settings),
+        rules: receive::ListenerRules {
+            hosts: HostRules::new(&listener.address, &listener.allowed_hosts),
+            limits: request_limits(settings),
+        },
+        schemes: Schemes::new(listener.caller.clone(), &settings.callers),
+        policy: Arc::new(policy(settings)),
+        concurrency: ConcurrencyLimits::new(settings.limits.in_flight),
+        cache: Cache::new(cache_settings(settings)),
+    }
+}
+
+fn request_limits(settings: &Settings) -> receive::RequestLimits {
+    receive::RequestLimits {
+        request_body: settings.limits.request_body.0,
+        header_bytes: settings.limits.header_bytes.in_memory(),
+        header_count: settings.limits.header_count,
+        target_bytes: TARGET_BYTES,
     }
 }
 

@@ -109,7 +109,7 @@ pub(super) fn find<'a>(
 
 /// Checks the operation's name and the path, because neither a configured operation nor a rule for
 /// paths may open the protected data.
-fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
+pub(super) fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
     operation.is_some_and(Operation::is_protected_identity)
         || PROTECTED.find(path.as_bytes()).is_some()
 }

@@ -49,15 +49,10 @@ impl From<Http2Error> for RequestError {
 }
 
 /// The gateway's error for a request without a response.
-pub(super) fn classify(failure: RequestError, body_error: Option<Kind>) -> Error {
+pub(super) fn classify(failure: RequestError, body_error: Option<Error>) -> Error {
     // A request body that fails ends the exchange. That is not Pigello's fault.
-    if let Some(kind) = body_error {
-        let detail = match kind {
-            Kind::BodyTooLarge => "the request body is over the limit",
-            Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
-            _ => "the request body broke off or is not well framed",
-        };
-        return Error::new(kind, detail).because(failure);
+    if let Some(error) = body_error {
+        return error.because(failure);
     }
     let (kind, detail) = match &failure {
         RequestError::Open(error) => from_checkout(error),
