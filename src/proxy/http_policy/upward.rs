@@ -424,6 +424,23 @@ mod tests {
         assert_eq!(gone(&rule(&[CallerCredential::Authorization, CallerCredential::Cookie])), 0);
     }
 
+    #[test]
+    fn a_range_is_left_for_the_cache_and_does_not_go_up() {
+        let mut headers = HeaderMap::new();
+        for name in ["range", "if-range", "request-range", "if_range", "accept"] {
+            headers.insert(name, HeaderValue::from_static("x"));
+        }
+        let nobody = Caller::Unidentified { proof: Proof::Listener };
+        let told = withheld_fields(&headers, &nobody);
+        assert_eq!(told.len(), 4);
+        assert!(told.iter().all(|(_, why)| *why == Withheld::Part));
+        strip(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["range", "if-range", "accept"]);
+        let sent = super::super::to_send(&headers, 0);
+        assert_eq!(sent.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+
     proptest! {
         /// Whatever a caller sends, nothing that is left folds to one of the seven or to an entry.
         #[test]
