@@ -438,6 +438,15 @@ async fn a_coded_block_is_held_until_it_can_be_read() {
 }
 
 #[tokio::test]
+async fn what_is_held_back_is_bounded() {
+    // A frame that stands for nothing, and says that it goes on.
+    let frame = [&[0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 1][..], &vec![b'.'; 2 << 20]].concat();
+    let fields = [("content-encoding", "zstd")];
+    let (passed, kind) = passed_before_the_end(streamed(&frame, 16_384), &fields).await;
+    assert_eq!((passed.len(), kind), (0, Some(Kind::UpstreamProtocol)));
+}
+
+#[tokio::test]
 async fn a_long_honest_answer_passes_in_each_coding() {
     // 6 MB, of which no part repeats exactly.
     let mut text = String::new();
