@@ -16,6 +16,7 @@ use crate::{
     credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
     outbound::{Resolver, TlsError},
+    process::open_files,
     proxy::{
         self, PathParts,
         cache::{self, Cache, Partition},
@@ -197,7 +198,10 @@ impl Shared {
             listener: listener.name.clone(),
             socket: bound.share()?,
             limiter: Arc::clone(limiter),
-            limits: ConnectionLimits::of(part, settings.limits.connections_per_peer),
+            limits: ConnectionLimits::of(
+                open_files::fitting(part, settings.limits.connections),
+                settings.limits.connections_per_peer,
+            ),
             workers,
             own,
         }))
