@@ -354,7 +354,8 @@ fn listener_settings(settings: &Settings) -> server::Settings {
 }
 
 fn cache_settings(settings: &Settings) -> cache::Settings {
-    cache::Settings { collapse_wait: *settings.timeouts.request, ..settings.cache.clone() }
+    let wait = settings.cache.collapse_wait.min(*settings.timeouts.request);
+    cache::Settings { collapse_wait: wait, ..settings.cache.clone() }
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
