@@ -16,6 +16,7 @@ use crate::{
     credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
     outbound::{Resolver, TlsError},
+    process::open_files,
     proxy::{
         self, PathParts,
         cache::{self, Cache, Partition},
@@ -197,7 +198,10 @@ impl Shared {
             listener: listener.name.clone(),
             socket: bound.share()?,
             limiter: Arc::clone(limiter),
-            limits: ConnectionLimits::of(part, settings.limits.connections_per_peer),
+            limits: ConnectionLimits::of(
+                open_files::fitting(part, settings.limits.connections),
+                settings.limits.connections_per_peer,
+            ),
             workers,
             own,
         }))
@@ -350,7 +354,8 @@ fn listener_settings(settings: &Settings) -> server::Settings {
 }
 
 fn cache_settings(settings: &Settings) -> cache::Settings {
-    cache::Settings { collapse_wait: *settings.timeouts.request, ..settings.cache.clone() }
+    let wait = settings.cache.collapse_wait.min(*settings.timeouts.request);
+    cache::Settings { collapse_wait: wait, ..settings.cache.clone() }
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {

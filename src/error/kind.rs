@@ -161,6 +161,21 @@ kinds! {
     OnlyIfCached = GATEWAY_TIMEOUT, "not_cached", "Nothing usable is stored for this request", "http_request_denied", Caller;
 }
 
+impl Kind {
+    /// Whether the upstream has certainly not processed the request.
+    pub const fn is_before_sending(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamDns
+                | Self::UpstreamRefused
+                | Self::UpstreamUnreachable
+                | Self::UpstreamConnectTimeout
+                | Self::UpstreamTls
+                | Self::UpstreamUnprocessed
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use rustls::CertificateError;
 
 use super::{AddressRefused, ConnectError, connect::CheckoutError, http2::Http2Error};
@@ -105,9 +106,10 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
             Kind::UpstreamDns,
             "the name service did not answer within the time limit (`timeouts.resolve`)",
         ),
-        ConnectError::Resolve(ResolveError::Failed(_)) | ConnectError::NoAddress => {
-            (Kind::UpstreamDns, "the upstream's name does not resolve")
+        ConnectError::Resolve(ResolveError::Failed(error)) => {
+            own_limit(error).unwrap_or((Kind::UpstreamDns, "the upstream's name does not resolve"))
         }
+        ConnectError::NoAddress => (Kind::UpstreamDns, "the upstream's name does not resolve"),
         ConnectError::Address(AddressRefused::Private) => (
             Kind::UpstreamAddressRefused,
             "the upstream's name leads to a private address; `allow_private` in its profile allows that",
@@ -134,6 +136,9 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
 }
 
 fn from_io(error: &io::Error) -> (Kind, &'static str) {
+    if let Some(own) = own_limit(error) {
+        return own;
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
             (Kind::UpstreamRefused, "nothing accepts connections at the upstream's address")
@@ -146,6 +151,23 @@ fn from_io(error: &io::Error) -> (Kind, &'static str) {
         }
         _ => (Kind::UpstreamUnreachable, "the upstream's address cannot be reached"),
     }
+}
+
+/// The error of a limit of this machine, which says nothing of the upstream.
+fn own_limit(error: &io::Error) -> Option<(Kind, &'static str)> {
+    let detail = match Errno::from_io_error(error)? {
+        Errno::MFILE | Errno::NFILE => {
+            "the gateway has no more open files (`LimitNOFILE`, `ulimit -n`), and so no connection to Pigello"
+        }
+        Errno::NOMEM | Errno::NOBUFS => "the machine has no memory for a connection to Pigello",
+        Errno::ADDRNOTAVAIL => {
+            "the machine has no free port, or not the address of `local_address`"
+        }
+        Errno::AGAIN => "the machine allows no more threads, and the name service needs one",
+        Errno::PERM | Errno::ACCESS => "a rule of this machine forbids the connection to Pigello",
+        _ => return None,
+    };
+    Some((Kind::Overloaded, detail))
 }
 
 fn certificate(error: &rustls::Error) -> &'static str {
@@ -185,3 +207,26 @@ fn from_exchange(error: &hyper::Error) -> (Kind, &'static str) {
 
 const HEAD_TOO_LARGE: &str =
     "the head of the upstream's answer is over 64 KiB, or has more than 100 fields";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_this_machine_is_not_the_upstreams_fault() {
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+            Errno::PERM,
+            Errno::ACCESS,
+        ] {
+            assert_eq!(from_io(&errno.into()).0, Kind::Overloaded, "{errno}");
+        }
+        let failed = ResolveError::Failed(std::sync::Arc::new(Errno::MFILE.into()));
+        assert_eq!(from_connect(&failed.into()).0, Kind::Overloaded);
+        assert_eq!(from_io(&Errno::CONNREFUSED.into()).0, Kind::UpstreamRefused);
+    }
+}

@@ -163,7 +163,7 @@ struct Again<S> {
 impl<S> Again<S> {
     /// The pause before another attempt, if this failure may be retried.
     fn after(&mut self, kind: Kind, body: &ReplayBody) -> Option<Duration> {
-        let safe = is_before_sending(kind) || (self.idempotent && kind == Kind::UpstreamClosed);
+        let safe = kind.is_before_sending() || (self.idempotent && kind == Kind::UpstreamClosed);
         // The upstream is well, and has asked for another connection.
         let is_free = kind == Kind::UpstreamUnprocessed;
         if self.left == 0
@@ -243,19 +243,6 @@ impl<S: Service<Resolved>> fmt::Debug for RetryFuture<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RetryFuture")
     }
-}
-
-/// Failures before a part of the request was sent.
-fn is_before_sending(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::UpstreamDns
-            | Kind::UpstreamRefused
-            | Kind::UpstreamUnreachable
-            | Kind::UpstreamConnectTimeout
-            | Kind::UpstreamTls
-            | Kind::UpstreamUnprocessed
-    )
 }
 
 fn slow_body() -> Error {
