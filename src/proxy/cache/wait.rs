@@ -74,9 +74,11 @@ fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
             request.note(CacheResult::Collapsed, None);
             Some(Err(failure.into()))
         }
-        // It may be that call's own trouble.
-        FetchOutcome::Failed(_) => None,
-        FetchOutcome::Stored(_) | FetchOutcome::Stale(..) | FetchOutcome::NotShared => None,
+        // A failure may be that call's own trouble.
+        FetchOutcome::Failed(_)
+        | FetchOutcome::Stored(_)
+        | FetchOutcome::Stale(..)
+        | FetchOutcome::NotShared => None,
     }
 }
 
