@@ -334,6 +334,19 @@ fn what_the_machine_refuses_is_exit_code_1() {
 }
 
 #[test]
+fn a_proxy_that_is_set_and_not_used_is_named_without_its_password() {
+    let config = crate::config::root().join("config/examples/sidecar-directory.toml");
+    let mut check = program();
+    check.args(["check", "--config"]).arg(&config);
+    check.env("HTTPS_PROXY", "http://made-up:password@proxy.test:3128");
+    let (code, out, err) = told(check.output().unwrap());
+    assert_eq!(code, Some(0), "{err}");
+    let told = format!("{out}{err}");
+    assert!(told.contains("the variable HTTPS_PROXY is set and not used"), "{told}");
+    assert!(!told.contains("password@"), "{told}");
+}
+
+#[test]
 fn a_missing_certificate_file_is_a_mistake_in_the_configuration() {
     let place = Place::new("");
     fs::remove_file(place.path("ca.pem")).unwrap();

@@ -1,6 +1,8 @@
 //! Checks `[profiles.…]`: the secret never travels in clear to another machine, and each name leads
 //! to an entry.
 
+use std::env;
+
 use super::checker::Checker;
 use crate::{
     config::{key::KeyPath, types::Profile},
@@ -11,6 +13,23 @@ impl Checker<'_> {
     pub(super) fn profiles(&mut self) {
         for (name, profile) in &self.config.profiles {
             self.profile(&KeyPath::root().key("profiles").key(name.as_str()), profile);
+        }
+        if self.config.profiles.values().any(|profile| !profile.upstream.is_loopback()) {
+            self.proxy_variables();
+        }
+    }
+
+    /// Variables that people set for other programs, in the belief that they count here. Their values may
+    /// hold a password.
+    fn proxy_variables(&mut self) {
+        for name in PROXY_VARIABLES {
+            if env::var_os(name).is_some_and(|value| !value.is_empty()) {
+                self.warning(
+                    &KeyPath::root().key("profiles"),
+                    format!("the variable {name} is set and not used"),
+                    "the gateway connects to Pigello itself; let it through the firewall",
+                );
+            }
         }
     }
 
@@ -82,3 +101,6 @@ impl Checker<'_> {
         }
     }
 }
+
+/// The variables for `https` of curl and most other clients.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
