@@ -47,7 +47,7 @@ pub struct Options {
 
 /// What callers who mean harm do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Flood {
+pub enum Flood {
     /// None: what it is like in peace.
     None,
     /// As many calls as they can make.
@@ -62,12 +62,14 @@ enum Flood {
     RapidReset,
     /// HTTP/2 heads without an end (CVE-2024-27316).
     Continuation,
+    /// HTTP/2 requests whose answers may not be sent, for ever.
+    ClosedWindows,
     /// Connections that do nothing.
     Idle,
 }
 
 impl Flood {
-    const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::None,
         Self::Requests,
         Self::SlowHeads,
@@ -75,6 +77,7 @@ impl Flood {
         Self::SlowReaders,
         Self::RapidReset,
         Self::Continuation,
+        Self::ClosedWindows,
         Self::Idle,
     ];
 
@@ -84,7 +87,7 @@ impl Flood {
             Self::Requests => 4 * common.callers,
             Self::SlowHeads | Self::SlowBodies => options.connections,
             Self::SlowReaders => options.connections.min(MOST_READERS),
-            Self::RapidReset | Self::Continuation => 32,
+            Self::RapidReset | Self::Continuation | Self::ClosedWindows => 32,
             Self::Idle => options.idle,
         }
     }
@@ -167,7 +170,7 @@ async fn one(
 }
 
 /// One connection after the other, until it is cancelled; counts those that the gateway ended.
-async fn attack(flood: Flood, address: SocketAddr, ended: &AtomicU64) {
+pub async fn attack(flood: Flood, address: SocketAddr, ended: &AtomicU64) {
     loop {
         let outcome = match flood {
             Flood::None => return,
@@ -185,6 +188,7 @@ async fn attack(flood: Flood, address: SocketAddr, ended: &AtomicU64) {
             Flood::SlowReaders => unread(address).await,
             Flood::RapidReset => frames::flood(address, frames::reset).await,
             Flood::Continuation => frames::flood(address, frames::continuation).await,
+            Flood::ClosedWindows => frames::closed_windows(address).await,
             Flood::Idle => idle(address).await,
         };
         ended.fetch_add(1, Ordering::Relaxed);

@@ -65,6 +65,26 @@ impl Setup {
         setup
     }
 
+    /// The same, where everybody on `main` is `good`, everybody on `rude` is `rude` and has few calls at
+    /// once, and nobody on `strangers` is anybody.
+    pub fn with_strangers(common: &Common, upstream: &Upstream) -> Self {
+        let mut setup = Self::new(common, upstream);
+        for listener in ["rude", "strangers"] {
+            let line = format!("[[listeners]]\nname = \"{listener}\"\naddress = \"127.0.0.1:0\"\n");
+            setup.text.push_str(&line);
+            setup.text.push_str("profile = \"a\"\n");
+            if listener == "rude" {
+                setup.text.push_str("caller = \"rude\"\n");
+            }
+        }
+        setup.text = setup.text.replace("name = \"main\"", "name = \"main\"\ncaller = \"good\"");
+        setup.text.push_str(
+            "[[callers]]\nname = \"good\"\nallow = [\"*\"]\n\
+             [[callers]]\nname = \"rude\"\nallow = [\"*\"]\nconcurrency = 64\n",
+        );
+        setup
+    }
+
     fn bare(common: &Common, upstream: &Upstream) -> Self {
         let folder = tempfile::Builder::new().prefix("endurance-").tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), &*upstream.authority).unwrap();

@@ -33,6 +33,7 @@ mod vault;
 
 mod disk;
 mod floods;
+mod hostile;
 mod kill;
 mod million;
 mod rotations;
@@ -103,6 +104,8 @@ enum Scenario {
     Soak(soak::Options),
     /// Floods, and those who behave
     Floods(floods::Options),
+    /// All floods at once, from callers who may little or nothing, beside those who behave
+    Hostile(hostile::Options),
     /// What a connection and a stored answer take of memory
     Sizing(sizing::Options),
 }
@@ -131,6 +134,7 @@ fn main() -> ExitCode {
             Scenario::Disk(options) => disk::run_all(&common, &options).await,
             Scenario::Soak(options) => soak::run(&common, &options).await,
             Scenario::Floods(options) => floods::run(&common, &options).await,
+            Scenario::Hostile(options) => hostile::run(&common, &options).await,
             Scenario::Sizing(options) => sizing::run(&common, &options).await,
         }
     });

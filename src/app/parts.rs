@@ -17,12 +17,12 @@ use crate::{
     },
     credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
-    outbound::TlsError,
+    outbound::{Resolver, TlsError},
     proxy::{
         self, PathParts,
         cache::{self, Cache, Partition},
         call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
-        client::{self, UpstreamClient, upstream_tls},
+        client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, upstream_tls},
         http_policy::HostRules,
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
@@ -239,13 +239,23 @@ pub fn upstream_settings(
     profile: &Profile,
     settings: &Settings,
 ) -> Result<client::Settings, StartError> {
-    let tls = profile.upstream.is_tls().then(|| upstream_tls(profile.ca_file.as_deref()));
+    let tls =
+        profile.upstream.is_tls().then(|| upstream_tls(profile.ca_file.as_deref(), profile.http));
     Ok(client::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
-        connect_timeout: *settings.timeouts.connect,
-        idle_timeout: *settings.timeouts.upstream_idle,
+        local_address: profile.local_address,
+        resolver: Resolver::system(),
+        connect: ConnectTimeouts {
+            resolve: *settings.timeouts.resolve,
+            connect: *settings.timeouts.connect,
+        },
+        keep: KeepLimits {
+            idle: *settings.timeouts.upstream_idle,
+            age: *settings.timeouts.connection_age,
+        },
+        http: profile.http,
         tls: tls.transpose().map_err(StartError::Tls)?,
     })
 }

@@ -42,8 +42,12 @@ impl FromStr for Span {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let signed: jiff::SignedDuration = text.parse().map_err(|_| SpanError)?;
-        Duration::try_from(signed).map(Self).map_err(|_| SpanError)
+        let signed: jiff::SignedDuration = text.parse().map_err(|_| SpanError::Unreadable)?;
+        let duration = Duration::try_from(signed).map_err(|_| SpanError::Unreadable)?;
+        if duration > LONGEST {
+            return Err(SpanError::TooLong);
+        }
+        Ok(Self(duration))
     }
 }
 
@@ -67,10 +71,19 @@ impl Deref for Span {
     }
 }
 
-/// The text is not a duration.
+/// Why a text is not a duration of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a duration; write it with a unit, like \"250ms\", \"30s\", \"10m\" or \"1h\"")]
-pub struct SpanError;
+pub enum SpanError {
+    /// It cannot be read.
+    #[error("not a duration; write it with a unit, like \"250ms\", \"30s\", \"10m\" or \"1h\"")]
+    Unreadable,
+    /// It is more than a hundred years.
+    #[error("longer than a hundred years; give a shorter duration")]
+    TooLong,
+}
+
+/// A hundred years: an instant that is so far away is still an instant.
+const LONGEST: Duration = Duration::from_hours(24 * 36_525);
 
 #[cfg(test)]
 mod tests {
@@ -87,7 +100,11 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         for text in ["", "30", "soon", "-3s", "3 parsecs"] {
-            assert_eq!(text.parse::<Span>(), Err(SpanError), "{text:?}");
+            assert_eq!(text.parse::<Span>(), Err(SpanError::Unreadable), "{text:?}");
+        }
+        assert!("876600h".parse::<Span>().is_ok());
+        for text in ["876601h", "9223372036854775807s"] {
+            assert_eq!(text.parse::<Span>(), Err(SpanError::TooLong), "{text:?}");
         }
     }
 }

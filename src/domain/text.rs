@@ -4,7 +4,12 @@
 //! No error quotes the text, which may be a secret in the wrong place.
 
 use std::{
-    borrow::Cow, fmt::Display, marker::PhantomData, net::SocketAddr, path::PathBuf, str::FromStr,
+    borrow::Cow,
+    fmt::Display,
+    marker::PhantomData,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -164,6 +169,16 @@ impl TextForm for PathBuf {
 }
 
 /// An address to connect to, without a name.
+impl TextForm for IpAddr {
+    const KIND: &'static str = "ip";
+    const EXAMPLE: &'static str = "10.0.0.7";
+
+    fn check(text: &str) -> Result<(), String> {
+        let hint = "not an address; write `10.0.0.7` or `fd00::7`, without a name or port";
+        parses::<Self>(text).map_err(|_| hint.to_owned())
+    }
+}
+
 impl TextForm for SocketAddr {
     const KIND: &'static str = "ip-and-port";
     const EXAMPLE: &'static str = "10.0.0.7:443";

@@ -135,6 +135,8 @@ kinds! {
     UpstreamTls = BAD_GATEWAY, "upstream_tls", "The TLS handshake with Pigello failed", "tls_protocol_error", Upstream;
     /// The upstream closed the connection before it answered.
     UpstreamClosed = BAD_GATEWAY, "upstream_closed", "Pigello closed the connection", "connection_terminated", Upstream;
+    /// The upstream refused the stream or went away before it processed the request.
+    UpstreamUnprocessed = SERVICE_UNAVAILABLE, "upstream_unprocessed", "Pigello did not process the request", "connection_terminated", Upstream;
     /// The response ended early.
     UpstreamIncomplete = BAD_GATEWAY, "upstream_incomplete", "Pigello's answer is incomplete", "http_response_incomplete", Upstream;
     /// The response is not valid HTTP.

@@ -187,6 +187,11 @@ manual! {
         "It is unknown whether Pigello carried out the call."
         "The gateway has retried reads. Read the object before you repeat a write."
     }
+    UpstreamUnprocessed {
+        "Pigello ended the HTTP/2 connection, or refused the stream, before it looked at the request."
+        "The call was not carried out. The gateway has repeated it on other connections, with no more luck."
+        "Repeat the call later. Watch whether Pigello's load balancer is being replaced, or set `http = \"1.1\"` in the profile."
+    }
     UpstreamIncomplete {
         "Pigello's answer ended early."
         "A lenient client could take half an answer for a whole one, so the gateway closes the connection."

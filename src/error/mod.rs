@@ -21,6 +21,7 @@ pub struct Error {
     kind: Kind,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
+    is_repeated: bool,
     source: Option<BoxError>,
 }
 
@@ -28,7 +29,7 @@ impl Error {
     /// An error with a sentence for the caller. The sentence quotes neither a caller nor an upstream, but
     /// for one character of a target, and never a secret.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: None, source: None }
+        Self { kind, detail: detail.into(), retry_after: None, is_repeated: false, source: None }
     }
 
     /// Adds the cause, for the log.
@@ -45,6 +46,19 @@ impl Error {
         let rounded_up = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         self.retry_after = Some(Duration::from_secs(rounded_up));
         self
+    }
+
+    /// Marks the failure of a connection that another call has reported: for the upstream's health it is one
+    /// failure.
+    #[must_use]
+    pub fn repeated(mut self) -> Self {
+        self.is_repeated = true;
+        self
+    }
+
+    /// Whether another call has reported the same failure.
+    pub fn is_repeated(&self) -> bool {
+        self.is_repeated
     }
 
     /// The kind of the failure.

@@ -6,6 +6,7 @@
 
 use std::{
     fmt, io,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,13 +31,17 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
-use super::tls::{ClientCertificate, TlsError, client_tls};
+use super::{
+    race::{Dial, Finish, race},
+    resolve::{ResolveError, Resolver},
+    tls::{ClientCertificate, TlsError, client_tls},
+};
 use crate::{
     domain::{Address, Origin},
     secret::SecretBuffer,
 };
 
-/// How long TCP connecting may take, over all addresses of a name.
+/// How long TCP and TLS of one address may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an idle connection stays open: long enough for a login and the read after it. An old idle
 /// connection may be dead.
@@ -146,10 +151,21 @@ impl Client {
     async fn connect(&self) -> Result<Connection, ClientError> {
         match &self.server {
             ServerAddress::Unix(path) => start(UnixStream::connect(path).await?).await,
-            ServerAddress::Tcp { host, port, tls: None } => start(dial(host, *port).await?).await,
-            ServerAddress::Tcp { host, port, tls: Some(tls) } => {
-                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                start(tls.connect(name, dial(host, *port).await?).await?).await
+            ServerAddress::Tcp { host, port, tls } => {
+                let resolver = Resolver::system();
+                // The time limit of the call is the one for the name service.
+                let addresses = resolver.resolve(host, self.limits.time).await?;
+                let addresses: Vec<_> =
+                    addresses.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect();
+                let dial = HttpDial { host, tls: tls.as_ref() };
+                let Finish { winner, losers } = race(&dial, &addresses, CONNECT_TIMEOUT).await;
+                for loser in losers {
+                    resolver.demote(host, loser.ip());
+                }
+                let winner = winner.unwrap_or(Err(ClientError::NoAddress));
+                let (connection, address) = winner.inspect_err(|_| resolver.expire(host))?;
+                resolver.promote(host, address.ip());
+                Ok(connection)
             }
         }
     }
@@ -165,19 +181,36 @@ impl Client {
     }
 }
 
-/// Connects to the addresses of a name in turn; each has its share of the time.
-async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
-    let share = CONNECT_TIMEOUT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-    let mut failure = io::Error::other("the name has no address");
-    for address in addresses {
-        match time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return stream.set_nodelay(true).map(|()| stream),
-            Ok(Err(error)) => failure = error,
-            Err(elapsed) => failure = elapsed.into(),
+/// Connects to one address of a server: TCP, TLS if there is some, HTTP.
+struct HttpDial<'a> {
+    host: &'a str,
+    tls: Option<&'a TlsConnector>,
+}
+
+impl Dial for HttpDial<'_> {
+    type Stream = TcpStream;
+    type Connection = Connection;
+    type Error = ClientError;
+
+    async fn open(&self, address: SocketAddr) -> Result<TcpStream, ClientError> {
+        if self.tls.is_none() && !address.ip().is_loopback() {
+            return Err(ClientError::Plain(address.ip()));
         }
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
-    Err(failure)
+
+    async fn secure(&self, stream: TcpStream) -> Result<Connection, ClientError> {
+        let Some(tls) = self.tls else { return start(stream).await };
+        let name = ServerName::try_from(self.host.to_owned()).map_err(io::Error::other)?;
+        start(tls.connect(name, stream).await?).await
+    }
+
+    fn too_slow(address: SocketAddr) -> ClientError {
+        let text = format!("connecting to {address} took too long");
+        io::Error::new(io::ErrorKind::TimedOut, text).into()
+    }
 }
 
 /// Starts HTTP on a connection.
@@ -244,6 +277,17 @@ pub enum ClientError {
     /// There is no connection, and nothing was sent.
     #[error("the connection failed")]
     Connect(#[from] io::Error),
+    /// The name has no address, or the name service does not answer.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The name has no address.
+    #[error("the name has no address")]
+    NoAddress,
+    /// Without TLS, the name leads to another machine.
+    #[error(
+        "the name leads to another machine ({_0}), and nothing would encrypt what is sent there"
+    )]
+    Plain(IpAddr),
     /// The connection broke while it was used.
     #[error("the exchange broke off")]
     Exchange(#[from] hyper::Error),
@@ -253,6 +297,16 @@ pub enum ClientError {
     /// The time limit is over.
     #[error("it does not answer")]
     Timeout,
+}
+
+impl ClientError {
+    /// Whether the server has certainly seen nothing.
+    pub fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Resolve(_) | Self::NoAddress | Self::Plain(_) => true,
+            Self::Exchange(_) | Self::TooLarge | Self::Timeout => false,
+        }
+    }
 }
 
 impl From<Elapsed> for ClientError {

@@ -3,6 +3,8 @@
 //!
 //! The connections to Pigello are in [`crate::proxy::client`]; they share [`tls`] with these.
 
+pub mod resolve;
+pub mod race;
 pub mod roots;
 pub mod tls;
 pub mod client;
@@ -12,5 +14,6 @@ pub mod backoff;
 pub use backoff::{Backoff, spread};
 pub use client::{CallLimits, Client, ClientError};
 pub use otlp::{Collector, CollectorError};
+pub use resolve::{ResolveError, Resolver};
 pub use roots::{LeftOut, NoRoots, Roots, RootsError, without_mark};
 pub use tls::{ClientCertificate, TlsError, client_tls};

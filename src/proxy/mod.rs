@@ -47,6 +47,9 @@
 //! }
 //! ```
 
+// Peers choose most numbers here, and one that overflows would panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod server;
 pub mod stages;
 pub mod cache;

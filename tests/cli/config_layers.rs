@@ -314,6 +314,7 @@ fn show_tells_where_each_value_came_from() {
     [profiles.my-profile]
     upstream = "https://api.pigello.io"  # one.toml:8
     credentials = "production"  # one.toml:9
+    http = "auto"  # default
     allow_private = false  # default
     insecure_http = false  # default
 
@@ -357,6 +358,7 @@ fn show_tells_where_each_value_came_from() {
 
     [timeouts]
     connect = "2s"  # PIGELLO_GATEWAY_TIMEOUTS__CONNECT
+    resolve = "10s"  # default
     request = "30s"  # default
     first_byte = "20s"  # default
     upstream_read = "15s"  # default
@@ -367,6 +369,7 @@ fn show_tells_where_each_value_came_from() {
     drain = "30s"  # default
     drain_delay = "0s"  # default
     upstream_idle = "30s"  # default
+    connection_age = "10m"  # default
 
     [limits]
     request_body = "8MiB"  # default

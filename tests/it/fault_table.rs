@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
 use pigello_mock::{Authority, Fault, Interruption, MADE_UP_VALUES, MockPigello, Options};
 
-use crate::support::{BreakingProxy, Caller, Gateway, Process, Setup, Weather};
+use crate::support::{BreakingProxy, Caller, Gateway, Process, Setup, Weather, skip};
 
 const READ: &str = "/accounts/users/customer/tenant/list/";
 const WRITE: &str = "/accounts/users/auth/invite/customer/subtenant/";
@@ -232,14 +232,6 @@ async fn a_name_that_leads_elsewhere_is_followed_without_a_failed_read() {
     assert!(new.handle().request_count() > 0, "the name was looked up again");
     let (status, log) = process.terminate();
     assert!(status.success(), "{log}");
-}
-
-/// Says loudly what is left out, and fails where nothing may be.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn skip(what: &str) {
-    let required = std::env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "{what}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
-    eprintln!("\n*** SKIPPED: {what} ***\n");
 }
 
 /// Long enough for a machine that is busy with other tests; the rows wait side by side.

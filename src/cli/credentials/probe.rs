@@ -13,7 +13,8 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, Span},
     error::Chain,
-    proxy::client::{self, upstream_tls},
+    outbound::Resolver,
+    proxy::client::{self, ConnectTimeouts, HttpVersions, KeepLimits, upstream_tls},
 };
 
 /// A safe request: one page with one entry. The body is ignored.
@@ -94,14 +95,19 @@ impl ProbeArgs {
     /// Reaches the upstream as calls do, but also at private addresses, since the operator typed
     /// this one.
     fn settings(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
-        let tls =
-            upstream.is_tls().then(|| upstream_tls(self.probe_ca_file.as_deref())).transpose();
+        let tls = upstream
+            .is_tls()
+            .then(|| upstream_tls(self.probe_ca_file.as_deref(), HttpVersions::Auto))
+            .transpose();
         Ok(client::Settings {
             origin: upstream.clone(),
             connect_to: None,
             allow_private: true,
-            connect_timeout: TIMEOUT,
-            idle_timeout: TIMEOUT,
+            local_address: None,
+            resolver: Resolver::system(),
+            connect: ConnectTimeouts { resolve: TIMEOUT, connect: TIMEOUT },
+            keep: KeepLimits { idle: TIMEOUT, age: TIMEOUT },
+            http: HttpVersions::Auto,
             tls: tls.map_err(|error| Failure::usage(Chain(&error).to_string()))?,
         })
     }

@@ -15,8 +15,12 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// For a connection to the upstream, including TLS.
+    /// For a connection to one address of the upstream, including TLS. A name's addresses are tried a
+    /// quarter of a second apart.
     pub connect: Span,
+    /// For the name service, when an upstream's name has no address that is known. Its last good answer
+    /// is used while it is away.
+    pub resolve: Span,
     /// For a whole call with all its attempts, until the last byte of the response.
     pub request: Span,
     /// For the first byte of a response, after the request was sent.
@@ -40,12 +44,16 @@ pub struct Timeouts {
     pub drain_delay: Span,
     /// For the next request on an upstream connection; then it is closed.
     pub upstream_idle: Span,
+    /// The age at which a connection to the upstream takes no further request, give or take a tenth.
+    /// So calls follow a name that moves.
+    pub connection_age: Span,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Span::from_secs(3),
+            resolve: Span::from_secs(10),
             request: Span::from_secs(30),
             first_byte: Span::from_secs(20),
             upstream_read: Span::from_secs(15),
@@ -56,6 +64,7 @@ impl Default for Timeouts {
             drain: Span::from_secs(30),
             drain_delay: Span::from_secs(0),
             upstream_idle: Span::from_secs(30),
+            connection_age: Span::from_secs(600),
         }
     }
 }

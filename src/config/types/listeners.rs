@@ -1,7 +1,7 @@
 //! `[[listeners]]`, `[admin]`, `[metrics]` and `[profiles.…]`: the gateway's sockets, and where calls go.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::text::HostName;
 use crate::{
     domain::{Address, CredentialsName, ListenerName, Name, Origin, ProfileName, Text},
-    proxy::server::TlsFiles,
+    proxy::{client::HttpVersions, server::TlsFiles},
 };
 
 /// A socket that callers use.
@@ -155,6 +155,13 @@ pub struct Profile {
     /// Dial this `IP:port`. The TLS name and `Host` remain those of the upstream.
     #[schemars(with = "Option<Text<SocketAddr>>")]
     pub connect_to: Option<SocketAddr>,
+    /// The source address of connections to the upstream, one of this machine's. Pigello can be told the
+    /// source addresses of an integration.
+    #[schemars(with = "Option<Text<IpAddr>>")]
+    pub local_address: Option<IpAddr>,
+    /// The versions of HTTP towards the upstream.
+    #[serde(default)]
+    pub http: HttpVersions,
     /// Allows the upstream's name to resolve to a private address (`10.0.0.0/8`, `fc00::/7` and so
     /// on). Link-local addresses and metadata services are always refused.
     #[serde(default)]

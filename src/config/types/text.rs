@@ -1,6 +1,9 @@
 //! The kinds of text that the configuration knows, by the word that the schema has in `x-kind`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use crate::{
     domain::{
@@ -21,12 +24,13 @@ pub(in crate::config) struct Kind {
     pub(in crate::config) check: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     of::<Span>(),
     of::<ByteSize>(),
     of::<Address>(),
     of::<Origin>(),
     of::<SocketAddr>(),
+    of::<IpAddr>(),
     of::<OperationPattern>(),
     of::<PathPattern>(),
     of::<ProblemBase>(),
@@ -137,6 +141,7 @@ mod tests {
             "address",
             "origin",
             "ip-and-port",
+            "ip",
             "operation-pattern",
             "path-pattern",
             "name",

@@ -10,6 +10,7 @@ impl Checker<'_> {
         let table = KeyPath::root().key("timeouts");
         for (key, span) in [
             ("connect", timeouts.connect),
+            ("resolve", timeouts.resolve),
             ("request", timeouts.request),
             ("first_byte", timeouts.first_byte),
             ("upstream_read", timeouts.upstream_read),
@@ -18,6 +19,7 @@ impl Checker<'_> {
             ("header_read", timeouts.header_read),
             ("body_read", timeouts.body_read),
             ("upstream_idle", timeouts.upstream_idle),
+            ("connection_age", timeouts.connection_age),
         ] {
             self.above_zero(&table.key(key), span);
         }

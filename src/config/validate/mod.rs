@@ -12,6 +12,7 @@ mod limits;
 mod listeners;
 mod profiles;
 mod structure;
+mod telemetry;
 mod vault;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub(super) fn check(
     checker.timeouts();
     checker.limits();
     checker.breaker();
+    checker.telemetry();
     Some(Settings {
         listeners: config.listeners.clone(),
         admin: checker.admin(),

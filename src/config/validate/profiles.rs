@@ -21,6 +21,7 @@ impl Checker<'_> {
             let name = profile.credentials.as_str();
             self.dangling(&key.key("credentials"), name, &known, "credential set", "credentials");
         }
+        self.local_address(key, profile);
         if profile.upstream.is_tls() {
             return;
         }
@@ -41,6 +42,18 @@ impl Checker<'_> {
                 &key.key("connect_to"),
                 "leads to another machine over plain `http://`",
                 "use an `https://` upstream, or dial a loopback address",
+            );
+        }
+    }
+
+    fn local_address(&mut self, key: &KeyPath, profile: &Profile) {
+        if let (Some(from), Some(to)) = (profile.local_address, profile.connect_to)
+            && from.is_ipv4() != to.is_ipv4()
+        {
+            self.problem(
+                &key.key("local_address"),
+                "is of another family than `connect_to`, so no connection can be made",
+                "use two IPv4 or two IPv6 addresses",
             );
         }
     }

@@ -156,7 +156,7 @@ impl<S: AsyncWrite + Unpin> SharedStream<S> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                taken => self.sent += taken,
+                taken => self.sent = self.sent.saturating_add(taken),
             }
         }
         self.sent = 0;
@@ -181,7 +181,7 @@ impl<S: AsyncWrite + Unpin + Send + 'static> BatchedWriter<S> {
         self.is_flushed = false;
         let shared = &mut *self.shared.lock();
         let length = data.iter().map(|part| part.len()).sum();
-        if !shared.is_pending || shared.bytes.len() + length > MAX_BYTES {
+        if !shared.is_pending || shared.bytes.len().saturating_add(length) > MAX_BYTES {
             // Bytes leave in the order in which they were written.
             ready!(shared.poll_drain(cx))?;
         }

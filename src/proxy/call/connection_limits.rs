@@ -37,7 +37,7 @@ impl ConnectionLimits {
     /// The limits of a part: a quarter of it for unproven connections, and three quarters for one peer
     /// unless there is a limit for that.
     pub fn of(total: usize, per_peer: Option<usize>) -> Self {
-        let most = total - total / 4;
+        let most = total.saturating_sub(total / 4);
         Self { total, unproven: total.div_ceil(4), per_peer: per_peer.unwrap_or(most).min(total) }
     }
 }
@@ -94,7 +94,7 @@ impl From<Peer> for PeerKey {
 impl Counts {
     fn remove_from(&mut self, peer: PeerKey) {
         if let Some(open) = self.by_peer.get_mut(&peer) {
-            *open -= 1;
+            *open = open.saturating_sub(1);
             if *open == 0 {
                 self.by_peer.remove(&peer);
             }
@@ -143,9 +143,10 @@ impl ConnectionLimiter {
             self.close_oldest(&mut counts);
         }
         let number = counts.next;
-        counts.next += 1;
-        counts.open += 1;
-        *counts.by_peer.entry(key).or_default() += 1;
+        counts.next = counts.next.wrapping_add(1);
+        counts.open = counts.open.saturating_add(1);
+        let of_peer = counts.by_peer.entry(key).or_default();
+        *of_peer = of_peer.saturating_add(1);
         counts.unproven.insert(number, Unproven { peer: key, served_by: None });
         drop(counts);
         self.metrics.open.inc();
@@ -156,7 +157,7 @@ impl ConnectionLimiter {
 
     fn close_oldest(&self, counts: &mut Counts) {
         let Some((_, Unproven { peer, served_by })) = counts.unproven.pop_first() else { return };
-        counts.leaving += 1;
+        counts.leaving = counts.leaving.saturating_add(1);
         counts.remove_from(peer);
         if let Some(task) = served_by {
             task.abort();
@@ -206,11 +207,11 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Admitted { limiter, number, key, is_proven } = &*self.0.0;
         let mut counts = limiter.counts.lock();
-        counts.open -= 1;
+        counts.open = counts.open.saturating_sub(1);
         if counts.unproven.remove(number).is_some() || is_proven.load(Ordering::Relaxed) {
             counts.remove_from(*key);
         } else {
-            counts.leaving -= 1;
+            counts.leaving = counts.leaving.saturating_sub(1);
         }
         drop(counts);
         limiter.metrics.open.dec();

@@ -73,9 +73,9 @@ impl Load {
         let limit = self.in_flight.limit();
         let is_overdue = self.is_overdue.swap(false, Ordering::AcqRel);
         self.in_flight.set_limit(if busy > SATURATED && !is_overdue {
-            (limit.min(self.in_flight.requests()) / 4 * 3).max(MIN_IN_FLIGHT)
+            (limit.min(self.in_flight.requests()) / 4).saturating_mul(3).max(MIN_IN_FLIGHT)
         } else {
-            (limit / 2 * 3).min(UNLIMITED)
+            (limit / 2).saturating_mul(3).min(UNLIMITED)
         });
     }
 }

@@ -19,6 +19,9 @@ pub enum AddressRefused {
     /// An unspecified, multicast or broadcast address.
     #[error("the name leads to an address that is no host's")]
     NoHost,
+    /// Not a loopback address, for an upstream without TLS.
+    #[error("the name leads to another machine, and nothing would encrypt what is sent there")]
+    Plain,
     /// A private address that the profile does not allow (RFC 1918, RFC 4193, RFC 6598).
     #[error("the name leads to a private address")]
     Private,

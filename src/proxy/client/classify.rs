@@ -4,8 +4,11 @@ use std::io;
 
 use rustls::CertificateError;
 
-use super::{AddressRefused, ConnectError, pool::CheckoutError};
-use crate::error::{Error, Kind};
+use super::{AddressRefused, ConnectError, connect::CheckoutError, http2::Http2Error};
+use crate::{
+    error::{Error, Kind},
+    outbound::ResolveError,
+};
 
 /// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +19,30 @@ pub(super) enum RequestError {
     /// The exchange failed.
     #[error(transparent)]
     Exchange(#[from] hyper::Error),
+    /// The exchange failed over HTTP/2.
+    #[error("{error}")]
+    Http2 {
+        /// What failed.
+        #[source]
+        error: hyper::Error,
+        /// The upstream has certainly not processed the request.
+        is_unprocessed: bool,
+        /// Another call has failed with the same connection.
+        is_repeated: bool,
+    },
+    /// The head of the answer is over the limits.
+    #[error("the head of the answer is too large")]
+    HeadTooLarge,
     /// The answer is a 101.
     #[error("the upstream switches to another protocol")]
     Switched,
+}
+
+impl From<Http2Error> for RequestError {
+    fn from(failure: Http2Error) -> Self {
+        let Http2Error { error, is_unprocessed, is_repeated, .. } = failure;
+        Self::Http2 { error, is_unprocessed, is_repeated }
+    }
 }
 
 /// The gateway's error for a request without a response.
@@ -33,30 +57,62 @@ pub(super) fn classify(failure: RequestError, body_error: Option<Kind>) -> Error
         return Error::new(kind, detail).because(failure);
     }
     let (kind, detail) = match &failure {
-        RequestError::Open(CheckoutError::Connect(error)) => from_connect(error),
-        RequestError::Open(CheckoutError::Handshake(error)) | RequestError::Exchange(error) => {
-            from_exchange(error)
+        RequestError::Open(error) => from_checkout(error),
+        RequestError::Http2 { is_unprocessed: true, .. } => (
+            Kind::UpstreamUnprocessed,
+            "the upstream ended the connection or refused the stream before it looked at the request",
+        ),
+        // hyper gives up a connection whose PING is not answered.
+        RequestError::Http2 { error, .. } if error.is_timeout() => {
+            (Kind::UpstreamClosed, "the connection to the upstream was lost")
         }
+        RequestError::Exchange(error) | RequestError::Http2 { error, .. } => from_exchange(error),
+        RequestError::HeadTooLarge => (Kind::UpstreamProtocol, HEAD_TOO_LARGE),
         RequestError::Switched => (
             Kind::UpstreamProtocol,
             "the upstream switches to another protocol, and nobody asked for that",
         ),
     };
-    Error::new(kind, detail).because(failure)
+    let is_repeated = matches!(
+        failure,
+        RequestError::Http2 { is_repeated: true, .. }
+            | RequestError::Open(CheckoutError::Shared(_))
+    );
+    let error = Error::new(kind, detail).because(failure);
+    if is_repeated { error.repeated() } else { error }
+}
+
+fn from_checkout(error: &CheckoutError) -> (Kind, &'static str) {
+    match error {
+        CheckoutError::Connect(error) => from_connect(error),
+        CheckoutError::Handshake(error) => from_exchange(error),
+        CheckoutError::NoStream => {
+            (Kind::UpstreamClosed, "the upstream accepts no request on a new HTTP/2 connection")
+        }
+        CheckoutError::First(error) | CheckoutError::Shared(error) => from_checkout(error),
+    }
 }
 
 fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
     match error {
-        ConnectError::Timeout => (
+        ConnectError::Timeout(_) => (
             Kind::UpstreamConnectTimeout,
             "no connection within the time limit (`timeouts.connect`)",
         ),
-        ConnectError::Resolve(_) | ConnectError::NoAddress => {
+        ConnectError::Resolve(ResolveError::Silent) => (
+            Kind::UpstreamDns,
+            "the name service did not answer within the time limit (`timeouts.resolve`)",
+        ),
+        ConnectError::Resolve(ResolveError::Failed(_)) | ConnectError::NoAddress => {
             (Kind::UpstreamDns, "the upstream's name does not resolve")
         }
         ConnectError::Address(AddressRefused::Private) => (
             Kind::UpstreamAddressRefused,
             "the upstream's name leads to a private address; `allow_private` in its profile allows that",
+        ),
+        ConnectError::Address(AddressRefused::Plain) => (
+            Kind::UpstreamAddressRefused,
+            "the upstream is `http`, and its name leads to another machine",
         ),
         ConnectError::Address(_) => (
             Kind::UpstreamAddressRefused,
@@ -65,9 +121,13 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
         ConnectError::Name => {
             (Kind::UpstreamDns, "the upstream's host is not a name TLS can verify")
         }
-        ConnectError::Io(error) => from_io(error),
+        ConnectError::Io(_, error) => from_io(error),
         ConnectError::Certificate(error) => (Kind::UpstreamCertificate, certificate(error)),
         ConnectError::Handshake(_) => (Kind::UpstreamTls, "the TLS handshake failed"),
+        ConnectError::NoHttp2 => (
+            Kind::UpstreamTls,
+            "the upstream does not offer HTTP/2, and `http` of its profile asks for it",
+        ),
     }
 }
 
@@ -112,8 +172,14 @@ fn from_exchange(error: &hyper::Error) -> (Kind, &'static str) {
     if error.is_timeout() {
         return (Kind::UpstreamTimeout, "the upstream took too long");
     }
+    if error.is_parse_too_large() {
+        return (Kind::UpstreamProtocol, HEAD_TOO_LARGE);
+    }
     if error.is_parse() {
         return (Kind::UpstreamProtocol, "what the upstream sent is not an HTTP response");
     }
     (Kind::UpstreamClosed, "the upstream closed the connection before it answered")
 }
+
+const HEAD_TOO_LARGE: &str =
+    "the head of the upstream's answer is over 64 KiB, or has more than 100 fields";

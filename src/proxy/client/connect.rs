@@ -1,4 +1,4 @@
-//! Opens a connection to the upstream: DNS, TCP and TLS, with one time limit for the three.
+//! Opens a connection to the upstream: a name's addresses are raced, each through TCP and TLS.
 
 use std::{
     io,
@@ -12,9 +12,11 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{ClientConfig, ProtocolVersion, pki_types::ServerName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -25,16 +27,44 @@ use super::{
 use crate::{
     audit::UpstreamTls,
     domain::Origin,
-    outbound::{TlsError, client_tls},
+    outbound::{
+        ResolveError, Resolver, TlsError, client_tls,
+        race::{Dial, Finish, race},
+    },
     proxy::batched_io::{BatchedWriter, PeerProbe},
 };
 
-/// TLS settings for the upstream, which offer HTTP/2 and HTTP/1.1.
-pub fn upstream_tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+/// The versions of HTTP for an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersions {
+    /// HTTP/2 if the upstream offers it in the TLS handshake, else HTTP/1.1.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1 alone.
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2 alone; without TLS with prior knowledge (RFC 9113 §3.3).
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// TLS settings for the upstream, which offer those versions of HTTP.
+pub fn upstream_tls(
+    ca_file: Option<&Path>,
+    http: HttpVersions,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let mut config = client_tls(ca_file, None)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let offered: &[&[u8]] = match http {
+        HttpVersions::Auto => &[H2, b"http/1.1"],
+        HttpVersions::Http1 => &[b"http/1.1"],
+        HttpVersions::Http2 => &[H2],
+    };
+    config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
 }
+
+const H2: &[u8] = b"h2";
 
 /// Opens connections to one upstream.
 #[derive(Clone)]
@@ -45,9 +75,21 @@ pub struct Connector {
 struct ConnectTarget {
     origin: Origin,
     connect_to: Option<SocketAddr>,
+    local_address: Option<IpAddr>,
     allow_private: bool,
-    timeout: Duration,
+    resolver: Resolver,
+    timeouts: ConnectTimeouts,
     tls: Option<TlsConnector>,
+    http: HttpVersions,
+}
+
+/// The time limits of a new connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectTimeouts {
+    /// For the name service.
+    pub resolve: Duration,
+    /// For TCP and TLS of one address.
+    pub connect: Duration,
 }
 
 impl Connector {
@@ -56,9 +98,12 @@ impl Connector {
         let target = ConnectTarget {
             origin: settings.origin,
             connect_to: settings.connect_to,
+            local_address: settings.local_address,
             allow_private: settings.allow_private,
-            timeout: settings.connect_timeout,
+            resolver: settings.resolver,
+            timeouts: settings.connect,
             tls: settings.tls.map(TlsConnector::from),
+            http: settings.http,
         };
         Self { target: Arc::new(target) }
     }
@@ -68,11 +113,19 @@ impl Connector {
         &self.target.origin
     }
 
-    /// Opens a connection.
+    /// Opens a connection to the address that answers first.
     pub async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
-        let connect = self.target.connect();
-        let opened = tokio::time::timeout(self.target.timeout, connect).await;
-        opened.unwrap_or(Err(ConnectError::Timeout))
+        let target = &*self.target;
+        let host = target.origin.host();
+        let addresses = target.addresses().await?;
+        let Finish { winner, losers } = race(target, &addresses, target.timeouts.connect).await;
+        for loser in losers {
+            target.resolver.demote(host, loser.ip());
+        }
+        let winner = winner.unwrap_or(Err(ConnectError::NoAddress));
+        let (stream, address) = winner.inspect_err(|_| target.resolver.expire(host))?;
+        target.resolver.promote(host, address.ip());
+        Ok(stream)
     }
 }
 
@@ -83,67 +136,98 @@ impl std::fmt::Debug for Connector {
 }
 
 impl ConnectTarget {
-    async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
-        let tcp = self.dial().await?;
-        tcp.set_nodelay(true).map_err(ConnectError::Io)?;
-        let tcp = BatchedWriter::new(tcp);
-        let Some(tls) = &self.tls else { return Ok(UpstreamStream::Plain(tcp)) };
+    /// The addresses to try. Each was checked, and no name is resolved a second time.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, ConnectError> {
+        if let Some(address) = self.connect_to {
+            return Ok(vec![address]);
+        }
+        let host = self.origin.host();
+        let is_literal = host.parse::<IpAddr>().is_ok();
+        let resolved = self.resolver.resolve(host, self.timeouts.resolve).await?;
+        let mut refused = None;
+        let mut addresses = Vec::with_capacity(resolved.len());
+        for address in resolved {
+            match if is_literal { Ok(()) } else { self.check(address) } {
+                Ok(()) => addresses.push(SocketAddr::new(address, self.origin.port())),
+                Err(reason) => refused = Some(ConnectError::Address(reason)),
+            }
+        }
+        if let Some(local) = self.local_address {
+            addresses.retain(|address| address.is_ipv4() == local.is_ipv4());
+        }
+        match refused {
+            Some(refused) if addresses.is_empty() => Err(refused),
+            _ => Ok(addresses),
+        }
+    }
+
+    fn check(&self, address: IpAddr) -> Result<(), AddressRefused> {
+        if self.tls.is_none() && !address.is_loopback() {
+            return Err(AddressRefused::Plain);
+        }
+        address::check(address, self.allow_private || self.origin.is_loopback())
+    }
+}
+
+impl Dial for ConnectTarget {
+    type Stream = TcpStream;
+    type Connection = UpstreamStream;
+    type Error = ConnectError;
+
+    async fn open(&self, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+        let failed = |error| ConnectError::Io(address, error);
+        let stream = tcp(address, self.local_address).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        Ok(stream)
+    }
+
+    async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ConnectError> {
+        let stream = BatchedWriter::new(stream);
+        let is_http2 = self.http == HttpVersions::Http2;
+        let Some(tls) = &self.tls else { return Ok(UpstreamStream::Plain(stream, is_http2)) };
         let name =
             ServerName::try_from(self.origin.host().to_owned()).map_err(|_| ConnectError::Name)?;
-        let stream = tls.connect(name, tcp).await.map_err(ConnectError::from_handshake)?;
+        let stream = tls.connect(name, stream).await.map_err(ConnectError::from_handshake)?;
+        if is_http2 && stream.get_ref().1.alpn_protocol() != Some(H2) {
+            return Err(ConnectError::NoHttp2);
+        }
         let session = tls_session(&stream).map(Arc::new);
         Ok(UpstreamStream::Tls(Box::new(stream), session))
     }
 
-    async fn dial(&self) -> Result<TcpStream, ConnectError> {
-        if let Some(address) = self.connect_to {
-            return TcpStream::connect(address).await.map_err(ConnectError::Io);
-        }
-        let addresses = tokio::net::lookup_host((self.origin.host(), self.origin.port()))
-            .await
-            .map_err(ConnectError::Resolve)?;
-        let mut last = ConnectError::NoAddress;
-        for address in addresses {
-            // Only a checked address is dialled. The name is not resolved a second time.
-            if let Err(refused) = self.check(address) {
-                last = ConnectError::Address(refused);
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = ConnectError::Io(error),
-            }
-        }
-        Err(last)
+    fn too_slow(address: SocketAddr) -> ConnectError {
+        ConnectError::Timeout(address)
     }
+}
 
-    fn check(&self, address: SocketAddr) -> Result<(), AddressRefused> {
-        let is_literal = self.origin.host().parse::<IpAddr>().is_ok();
-        if is_literal {
-            return Ok(());
-        }
-        address::check(address.ip(), self.allow_private || self.origin.is_loopback())
-    }
+async fn tcp(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(local) = local else { return TcpStream::connect(address).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(address).await
 }
 
 /// A connection to the upstream.
 pub enum UpstreamStream {
-    /// Plain, to a loopback address.
-    Plain(BatchedWriter<TcpStream>),
+    /// Plain, to a loopback address, and whether it is HTTP/2.
+    Plain(BatchedWriter<TcpStream>, bool),
     /// Verified TLS, and its session for the record.
     Tls(Box<TlsStream<BatchedWriter<TcpStream>>>, Option<Arc<UpstreamTls>>),
 }
 
 impl UpstreamStream {
-    /// Whether ALPN chose HTTP/2. Without ALPN the protocol is HTTP/1.1.
+    /// Whether it is HTTP/2. Without ALPN the protocol is HTTP/1.1.
     pub(super) fn is_http2(&self) -> bool {
-        matches!(self, Self::Tls(stream, _) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+        match self {
+            Self::Plain(_, is_http2) => *is_http2,
+            Self::Tls(stream, _) => stream.get_ref().1.alpn_protocol() == Some(H2),
+        }
     }
 
     /// Its TLS session, for the record.
     pub(super) fn tls(&self) -> Option<&Arc<UpstreamTls>> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(..) => None,
             Self::Tls(_, session) => session.as_ref(),
         }
     }
@@ -151,7 +235,7 @@ impl UpstreamStream {
     /// A probe of the socket.
     pub(super) fn probe(&self) -> PeerProbe<TcpStream> {
         match self {
-            Self::Plain(stream) => stream.probe(),
+            Self::Plain(stream, _) => stream.probe(),
             Self::Tls(stream, _) => stream.get_ref().0.probe(),
         }
     }
@@ -173,7 +257,7 @@ impl UpstreamStream {
 impl std::fmt::Debug for UpstreamStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Plain(_) => "UpstreamStream(plain)",
+            Self::Plain(..) => "UpstreamStream(plain)",
             Self::Tls(..) => "UpstreamStream(TLS)",
         })
     }
@@ -200,7 +284,7 @@ impl AsyncRead for UpstreamStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream, _) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream, _) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -213,7 +297,7 @@ impl AsyncWrite for UpstreamStream {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Plain(stream, _) => Pin::new(stream).poll_write(cx, data),
             Self::Tls(stream, _) => Pin::new(stream).poll_write(cx, data),
         }
     }
@@ -224,28 +308,28 @@ impl AsyncWrite for UpstreamStream {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+            Self::Plain(stream, _) => Pin::new(stream).poll_write_vectored(cx, data),
             Self::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, data),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Plain(stream, _) => stream.is_write_vectored(),
             Self::Tls(stream, _) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(stream, _) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream, _) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -254,12 +338,12 @@ impl AsyncWrite for UpstreamStream {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// DNS, TCP and TLS took longer than the limit.
-    #[error("connecting took too long")]
-    Timeout,
+    /// TCP and TLS of an address took longer than the limit.
+    #[error("connecting to {_0} took too long")]
+    Timeout(SocketAddr),
     /// The name could not be resolved.
-    #[error("the name cannot be resolved")]
-    Resolve(#[source] io::Error),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     /// The name has no address.
     #[error("the name has no address")]
     NoAddress,
@@ -270,8 +354,11 @@ pub enum ConnectError {
     #[error("the host is not a name that TLS can verify")]
     Name,
     /// TCP failed.
-    #[error("the connection failed")]
-    Io(#[source] io::Error),
+    #[error("the connection to {_0} failed")]
+    Io(SocketAddr, #[source] io::Error),
+    /// The upstream does not choose HTTP/2, and nothing else is wanted.
+    #[error("the upstream does not speak HTTP/2")]
+    NoHttp2,
     /// The upstream's certificate is not valid for its name.
     #[error("the certificate was refused")]
     Certificate(#[source] rustls::Error),
@@ -290,4 +377,24 @@ impl ConnectError {
             _ => Self::Handshake(error),
         }
     }
+}
+
+/// Why a request has no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckoutError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It was opened and ended before HTTP started.
+    #[error("the connection ended before it could be used")]
+    Handshake(#[from] hyper::Error),
+    /// The upstream allows no stream on a new HTTP/2 connection.
+    #[error("the upstream accepts no request on a new connection")]
+    NoStream,
+    /// It failed, and other calls may have waited for it.
+    #[error(transparent)]
+    First(Arc<Self>),
+    /// Another call could not open it, while this one waited.
+    #[error(transparent)]
+    Shared(Arc<Self>),
 }

@@ -23,7 +23,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{connect::UpstreamStream, exchange_waker::ExchangeWaker};
 use crate::{audit::UpstreamTls, body::Body, proxy::batched_io::PeerProbe};
@@ -41,18 +41,24 @@ pub(super) struct Http1Conn {
     probe: PeerProbe<TcpStream>,
     tls: Option<Arc<UpstreamTls>>,
     epoch: u64,
+    ends: Instant,
 }
 
 impl Http1Conn {
-    /// Starts HTTP/1.1 on an open stream, in an epoch of the pool.
-    pub(super) async fn open(stream: UpstreamStream, epoch: u64) -> hyper::Result<Box<Self>> {
+    /// Starts HTTP/1.1 on an open stream, in an epoch of the pool. The connection is old when it `ends`.
+    pub(super) async fn open(
+        stream: UpstreamStream,
+        epoch: u64,
+        ends: Instant,
+    ) -> hyper::Result<Box<Self>> {
         let (tls, probe) = (stream.tls().cloned(), stream.probe());
         let exchange = Arc::new(ExchangeWaker::default());
         let waker = Waker::from(Arc::clone(&exchange));
         let mut builder = http1::Builder::new();
         builder.max_buf_size(READ_BUFFER);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Box::new(Self { sender, driver: Some(driver), exchange, waker, probe, tls, epoch }))
+        let driver = Some(driver);
+        Ok(Box::new(Self { sender, driver, exchange, waker, probe, tls, epoch, ends }))
     }
 
     /// Its TLS session, for the record.
@@ -63,6 +69,11 @@ impl Http1Conn {
     /// The epoch of the pool in which it was opened.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// When it is old.
+    pub(super) fn ends(&self) -> Instant {
+        self.ends
     }
 
     /// Whether the upstream has sent nothing since the last response and has not closed it.

@@ -58,11 +58,11 @@ impl InFlight {
     pub(super) fn set_limit(&self, limit: usize) {
         let before = self.limit.swap(limit, Ordering::AcqRel);
         if let Some(fewer) = before.checked_sub(limit) {
-            let debt = fewer - self.permits.forget_permits(fewer);
+            let debt = fewer.saturating_sub(self.permits.forget_permits(fewer));
             self.debt.fetch_add(debt, Ordering::AcqRel);
         } else {
-            let more = limit - before;
-            self.permits.add_permits(more - self.pay(more));
+            let more = limit.saturating_sub(before);
+            self.permits.add_permits(more.saturating_sub(self.pay(more)));
         }
     }
 

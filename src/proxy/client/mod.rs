@@ -10,6 +10,7 @@ mod classify;
 mod connect;
 mod exchange_waker;
 mod http1;
+mod http2;
 mod in_flight;
 mod interim;
 mod pool;
@@ -18,20 +19,22 @@ mod sync;
 
 use std::{
     mem,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, header};
-use hyper::client::conn::TrySendError;
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use tokio::{sync::watch, time::Instant};
 use tower::Service;
 
 pub use address::AddressRefused;
-pub use connect::{ConnectError, Connector, UpstreamStream, upstream_tls};
+pub use connect::{
+    ConnectError, ConnectTimeouts, Connector, HttpVersions, UpstreamStream, upstream_tls,
+};
+pub use pool::KeepLimits;
 
 use self::{
     classify::RequestError,
@@ -39,7 +42,7 @@ use self::{
     response_body::ResponseBody,
 };
 use super::call::Outbound;
-use crate::{audit::UpstreamTls, body::Body, domain::Origin, error::Error};
+use crate::{audit::UpstreamTls, body::Body, domain::Origin, error::Error, outbound::Resolver};
 
 /// How to reach one upstream.
 #[derive(Clone, Debug)]
@@ -50,10 +53,16 @@ pub struct Settings {
     pub connect_to: Option<SocketAddr>,
     /// Whether the host's name may resolve to a private address.
     pub allow_private: bool,
-    /// The time limit for DNS, TCP and TLS together.
-    pub connect_timeout: Duration,
-    /// How long an idle connection is kept.
-    pub idle_timeout: Duration,
+    /// The source address of connections, if it is set.
+    pub local_address: Option<IpAddr>,
+    /// Resolves the host.
+    pub resolver: Resolver,
+    /// The time limits of a new connection.
+    pub connect: ConnectTimeouts,
+    /// How long connections are kept.
+    pub keep: KeepLimits,
+    /// The versions of HTTP, which the TLS settings offer.
+    pub http: HttpVersions,
     /// The TLS settings; `None` for plain HTTP.
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -68,8 +77,8 @@ impl UpstreamClient {
     /// A client without a connection, for the runtime that this is called on. Each of `rotations` closes
     /// the connections that carried the old credentials: idle ones at once, others after their calls.
     pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
-        let idle_timeout = settings.idle_timeout;
-        Self { pool: Pool::new(Connector::new(settings), idle_timeout, rotations) }
+        let keep = settings.keep;
+        Self { pool: Pool::new(Connector::new(settings), keep, rotations) }
     }
 
     /// Sends a request over a pooled connection or a new one. If a pooled connection is dead before a byte
@@ -84,10 +93,10 @@ impl UpstreamClient {
     ) -> Result<Sent, RequestError> {
         let is_repeatable = request.method().is_idempotent();
         loop {
-            let (checkout, is_new) = match self.pool.take() {
+            let (checkout, is_new) = match self.pool.take(began) {
                 Some(checkout) => (checkout, false),
                 // Boxed, because few calls need it.
-                None => (Box::pin(self.pool.open()).await?, true),
+                None => Box::pin(self.pool.open()).await?,
             };
             if let Checkout::Http1(conn, since) = &checkout
                 && !is_new
@@ -97,18 +106,16 @@ impl UpstreamClient {
                 // The upstream has probably closed it. hyper notices that when the runtime has polled.
                 tokio::task::yield_now().await;
             }
-            let mut failure = match self.send_over(checkout, request).await {
-                Ok(Sent { response, .. })
-                    if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
-                {
+            match self.send_over(checkout, request).await {
+                Ok(sent) if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(RequestError::Switched);
                 }
+                Ok(sent) if !head_fits(sent.response.headers()) => {
+                    return Err(RequestError::HeadTooLarge);
+                }
                 Ok(sent) => return Ok(sent),
-                Err(failure) => failure,
-            };
-            match failure.take_message() {
-                Some(unsent) if !is_new => *request = unsent,
-                _ => return Err(failure.into_error().into()),
+                Err(Unsent { request: Some(unsent), .. }) if !is_new => *request = unsent,
+                Err(Unsent { error, .. }) => return Err(error),
             }
         }
     }
@@ -117,23 +124,50 @@ impl UpstreamClient {
         &self,
         checkout: Checkout,
         request: &mut Request<Body>,
-    ) -> Result<Sent, TrySendError<Request<Body>>> {
+    ) -> Result<Sent, Unsent> {
         match checkout {
             Checkout::Http1(mut conn, _) => {
                 let request = as_http1(mem::take(request), self.pool.origin());
-                let (head, body) = conn.send(request).await?.into_parts();
+                let response = conn.send(request).await.map_err(|mut failure| Unsent {
+                    request: failure.take_message(),
+                    error: failure.into_error().into(),
+                })?;
+                let (head, body) = response.into_parts();
                 let tls = conn.tls().cloned();
                 let body = ResponseBody::read(body, conn, &self.pool).await;
                 Ok(Sent { response: Response::from_parts(head, body), tls })
             }
-            Checkout::Http2(mut conn) => {
+            Checkout::Http2(stream) => {
                 let request = as_http2(mem::take(request), self.pool.origin());
-                let response = conn.sender.try_send_request(request).await?;
-                Ok(Sent { response: response.map(Body::from), tls: conn.tls })
+                let tls = stream.tls().cloned();
+                let response = stream.send(request).await.map_err(|mut failure| Unsent {
+                    request: failure.unsent.take(),
+                    error: failure.into(),
+                })?;
+                Ok(Sent { response, tls })
             }
         }
     }
 }
+
+/// A request without a response. It is given back if none of it was sent.
+struct Unsent {
+    request: Option<Request<Body>>,
+    error: RequestError,
+}
+
+/// Whether the head of a response is within the limits, which are the same over both protocols.
+fn head_fits(fields: &HeaderMap) -> bool {
+    let bytes = fields.iter().fold(0_usize, |sum, (name, value)| {
+        sum.saturating_add(name.as_str().len()).saturating_add(value.len())
+    });
+    fields.len() <= MOST_FIELDS && bytes <= MOST_HEAD_BYTES
+}
+
+/// The most fields of a response, which is hyper's limit for HTTP/1.1.
+const MOST_FIELDS: usize = 100;
+/// The most bytes of their names and values.
+const MOST_HEAD_BYTES: usize = 64 * 1024;
 
 fn as_http1(mut request: Request<Body>, origin: &Origin) -> Request<Body> {
     if request.uri().authority().is_some()

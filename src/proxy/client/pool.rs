@@ -1,33 +1,54 @@
-//! The connections of one worker to one upstream: the idle ones over HTTP/1.1, or the one over HTTP/2 that
-//! all calls share.
+//! The connections of one worker to one upstream: idle ones over HTTP/1.1, and those over HTTP/2, which
+//! calls share.
 
 use std::{
     fmt, mem,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     adaptive_limit::AdaptiveLimit,
-    connect::{ConnectError, Connector, UpstreamStream},
+    connect::{CheckoutError, Connector},
     http1::Http1Conn,
+    http2::{Http2Conn, Http2Stream},
 };
-use crate::{audit::UpstreamTls, body::Body, domain::Origin};
+use crate::domain::Origin;
+
+/// How long connections are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepLimits {
+    /// Without a call.
+    pub idle: Duration,
+    /// Since they were opened, give or take a tenth. A call that is under way then is finished.
+    pub age: Duration,
+}
+
+impl KeepLimits {
+    /// When a connection that is opened now is old. Connections that were opened together do not end
+    /// together.
+    fn ends(&self) -> Instant {
+        Instant::now() + self.age.mul_f64(0.9 + 0.2 * fastrand::f64())
+    }
+}
 
 /// Connections to one upstream.
 pub(super) struct Pool {
     connector: Connector,
-    idle_timeout: Duration,
+    keep: KeepLimits,
     limit: AdaptiveLimit,
     state: Mutex<PoolState>,
-    /// Held while an HTTP/2 connection is opened, so that all waiting calls share it.
-    opening: tokio::sync::Mutex<()>,
+    /// Held while a connection is opened that calls could share: all that wait get it, or its failure.
+    opening: tokio::sync::Mutex<Opening>,
+    /// The number of times that such a connection was opened or failed.
+    openings: AtomicU64,
     _renewing: AbortOnDropHandle<()>,
 }
 
@@ -35,13 +56,20 @@ pub(super) struct Pool {
 struct PoolState {
     /// The connection that was used last is at the end and is taken first, so the others can expire.
     idle: Vec<IdleConn>,
-    http2: Option<Http2Conn>,
-    /// Whether the last connection was HTTP/2.
-    is_http2: bool,
-    /// Whether a task closes idle connections.
+    /// More than one if calls need more streams than the upstream lets one connection have.
+    http2: Vec<Arc<Http2Conn>>,
+    /// Whether the last connection was HTTP/1.1, of which each call needs one of its own.
+    is_http1: bool,
+    /// Whether a task closes connections that are idle or old.
     has_reaper: bool,
     /// Increases when the open connections must not be used any more.
     epoch: u64,
+}
+
+#[derive(Default)]
+struct Opening {
+    /// Why the last one failed.
+    failure: Option<Arc<CheckoutError>>,
 }
 
 struct IdleConn {
@@ -49,33 +77,27 @@ struct IdleConn {
     since: Instant,
 }
 
-/// An HTTP/2 connection. Clones share it.
-#[derive(Clone)]
-pub(super) struct Http2Conn {
-    pub(super) sender: http2::SendRequest<Body>,
-    pub(super) tls: Option<Arc<UpstreamTls>>,
-}
-
 /// A connection for one request.
 pub(super) enum Checkout {
     /// An HTTP/1.1 connection for this request alone, and since when it was idle.
     Http1(Box<Http1Conn>, Instant),
-    /// A shared HTTP/2 connection.
-    Http2(Http2Conn),
+    /// A stream of a shared HTTP/2 connection.
+    Http2(Http2Stream),
 }
 
 impl Pool {
     pub(super) fn new(
         connector: Connector,
-        idle_timeout: Duration,
+        keep: KeepLimits,
         rotations: watch::Receiver<u64>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|pool| Self {
             connector,
-            idle_timeout,
+            keep,
             limit: AdaptiveLimit::new(),
             state: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
+            openings: AtomicU64::new(0),
             _renewing: AbortOnDropHandle::new(tokio::spawn(renew(Weak::clone(pool), rotations))),
         })
     }
@@ -90,40 +112,77 @@ impl Pool {
         &self.limit
     }
 
-    /// Takes an open connection.
-    pub(super) fn take(&self) -> Option<Checkout> {
+    /// Takes an open connection that is not old.
+    pub(super) fn take(&self, now: Instant) -> Option<Checkout> {
         let mut state = self.state.lock();
-        if let Some(conn) = &state.http2 {
-            if !conn.sender.is_closed() {
-                return Some(Checkout::Http2(conn.clone()));
+        if !state.http2.is_empty() {
+            state.http2.retain(|conn| conn.is_usable(now));
+            if let Some(stream) = state.http2.iter().find_map(Http2Conn::stream) {
+                return Some(Checkout::Http2(stream));
             }
-            state.http2 = None;
         }
-        let idle = state.idle.pop()?;
-        Some(Checkout::Http1(idle.conn, idle.since))
+        while let Some(IdleConn { conn, since }) = state.idle.pop() {
+            if now < conn.ends() {
+                return Some(Checkout::Http1(conn, since));
+            }
+        }
+        None
     }
 
-    /// Opens a connection, or takes the HTTP/2 connection that another call has opened meanwhile.
-    pub(super) async fn open(&self) -> Result<Checkout, CheckoutError> {
-        let is_http2 = self.state.lock().is_http2;
-        let _opening = if is_http2 { Some(self.opening.lock().await) } else { None };
-        if is_http2 && let Some(checkout) = self.take() {
-            return Ok(checkout);
+    /// Opens a connection, or takes an HTTP/2 connection that another call has opened meanwhile. Returns
+    /// whether it is new.
+    pub(super) async fn open(self: &Arc<Self>) -> Result<(Checkout, bool), CheckoutError> {
+        if self.state.lock().is_http1 {
+            return self.open_one().await;
         }
+        let before = self.openings.load(Ordering::Acquire);
+        let mut opening = self.opening.lock().await;
+        if before != self.openings.load(Ordering::Acquire) {
+            if let Some(checkout) = self.take(Instant::now()) {
+                return Ok((checkout, false));
+            }
+            if let Some(failure) = &opening.failure {
+                return Err(CheckoutError::Shared(Arc::clone(failure)));
+            }
+            if self.state.lock().is_http1 {
+                drop(opening);
+                return self.open_one().await;
+            }
+        }
+        let opened = self.open_one().await;
+        self.openings.fetch_add(1, Ordering::AcqRel);
+        match opened {
+            Ok(opened) => {
+                opening.failure = None;
+                Ok(opened)
+            }
+            Err(failure) => {
+                let failure = Arc::new(failure);
+                opening.failure = Some(Arc::clone(&failure));
+                Err(CheckoutError::First(failure))
+            }
+        }
+    }
+
+    async fn open_one(self: &Arc<Self>) -> Result<(Checkout, bool), CheckoutError> {
         let epoch = self.state.lock().epoch;
         let stream = self.connector.connect().await?;
+        let ends = self.keep.ends();
         if !stream.is_http2() {
-            let conn = Http1Conn::open(stream, epoch).await?;
-            self.state.lock().is_http2 = false;
-            return Ok(Checkout::Http1(conn, Instant::now()));
+            let conn = Http1Conn::open(stream, epoch, ends).await?;
+            self.state.lock().is_http1 = true;
+            return Ok((Checkout::Http1(conn, Instant::now()), true));
         }
-        let conn = open_http2(stream).await?;
+        let conn = Http2Conn::open(stream, ends).await?;
+        // It has taken no call, so there is room for one.
+        let stream = Http2Conn::stream(&conn).ok_or(CheckoutError::NoStream)?;
         let mut state = self.state.lock();
-        state.is_http2 = true;
+        state.is_http1 = false;
         if state.epoch == epoch {
-            state.http2 = Some(conn.clone());
+            state.http2.push(conn);
+            self.reap(&mut state);
         }
-        Ok(Checkout::Http2(conn))
+        Ok((Checkout::Http2(stream), true))
     }
 
     /// Takes back a connection whose response has been read to its end.
@@ -131,37 +190,49 @@ impl Pool {
         if !conn.finish() {
             return;
         }
+        let since = Instant::now();
         let mut state = self.state.lock();
-        if conn.epoch() != state.epoch {
+        if conn.epoch() != state.epoch || conn.ends() <= since {
             return;
         }
-        state.idle.push(IdleConn { conn, since: Instant::now() });
+        state.idle.push(IdleConn { conn, since });
+        self.reap(&mut state);
+    }
+
+    /// Has idle and old connections closed from now on.
+    fn reap(self: &Arc<Self>, state: &mut PoolState) {
         if !mem::replace(&mut state.has_reaper, true) {
-            drop(tokio::spawn(close_idle(Arc::downgrade(self), self.idle_timeout)));
+            drop(tokio::spawn(close_old(Arc::downgrade(self), self.keep.idle)));
         }
     }
 
     /// Stops using the open connections for further requests. Their exchanges continue.
     fn renew(&self) {
         let mut state = self.state.lock();
-        state.epoch += 1;
-        state.http2 = None;
-        let idle = mem::take(&mut state.idle);
+        state.epoch = state.epoch.wrapping_add(1);
+        let unused = (mem::take(&mut state.http2), mem::take(&mut state.idle));
         drop(state);
-        drop(idle);
+        drop(unused);
     }
 
-    /// Closes the connections that were idle for too long. Returns when the next one expires.
+    /// Closes the connections that were idle for too long or are old. Returns when to look again.
     fn close_old(&self) -> Option<Instant> {
-        let mut state = self.state.lock();
         let now = Instant::now();
-        let fresh = state.idle.iter().position(|idle| idle.since + self.idle_timeout > now);
-        let old = fresh.unwrap_or(state.idle.len());
-        let closed: Vec<_> = state.idle.drain(..old).collect();
-        let next = state.idle.first().map(|idle| idle.since + self.idle_timeout);
+        let idle = self.keep.idle;
+        let mut state = self.state.lock();
+        let idle_ends = |conn: &IdleConn| (conn.since + idle).min(conn.conn.ends());
+        let old: Vec<_> = state.idle.extract_if(.., |conn| idle_ends(conn) <= now).collect();
+        let http2_ends = |conn: &Arc<Http2Conn>| match conn.idle_since() {
+            Some(since) => (since + idle).min(conn.ends()),
+            // It may be idle at any moment.
+            None => now + BUSY_RECHECK.min(idle),
+        };
+        let old_http2: Vec<_> =
+            state.http2.extract_if(.., |conn| http2_ends(conn) <= now).collect();
+        let next = state.idle.iter().map(idle_ends).chain(state.http2.iter().map(http2_ends)).min();
         state.has_reaper = next.is_some();
         drop(state);
-        drop(closed);
+        drop((old, old_http2));
         next
     }
 }
@@ -172,7 +243,7 @@ impl fmt::Debug for Pool {
         f.debug_struct("Pool")
             .field("idle", &state.idle.len())
             .field("requests", &self.limit.requests())
-            .field("http2", &state.http2.is_some())
+            .field("http2", &state.http2.len())
             .finish_non_exhaustive()
     }
 }
@@ -185,54 +256,16 @@ async fn renew(pool: Weak<Pool>, mut rotations: watch::Receiver<u64>) {
     }
 }
 
-/// Closes idle connections as they expire, while there are any.
-async fn close_idle(pool: Weak<Pool>, idle_timeout: Duration) {
-    let mut next = Instant::now() + idle_timeout;
+/// Closes connections as their time ends, while there are any.
+async fn close_old(pool: Weak<Pool>, idle: Duration) {
+    let mut next = Instant::now() + BUSY_RECHECK.min(idle);
     loop {
         tokio::time::sleep_until(next).await;
         let Some(pool) = pool.upgrade() else { return };
-        let Some(oldest) = pool.close_old() else { return };
-        next = oldest;
+        let Some(soonest) = pool.close_old() else { return };
+        next = soonest;
     }
 }
 
-/// Starts HTTP/2. A task of its own polls the connection, because many calls use it.
-async fn open_http2(stream: UpstreamStream) -> hyper::Result<Http2Conn> {
-    let tls = stream.tls().cloned();
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE)
-        // The connection's window has room for a thousand full streams, so that a slow caller does not
-        // block the others.
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        // A caller that leaves resets its stream. h2 would count a thousand resets as an attack of the
-        // peer and end the connection with all its calls; these are our own.
-        .max_local_error_reset_streams(None)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    drop(tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an HTTP/2 connection to the upstream ended");
-        }
-    }));
-    Ok(Http2Conn { sender, tls })
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CheckoutError {
-    /// It could not be opened.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// It was opened and ended before HTTP started.
-    #[error("the connection ended before it could be used")]
-    Handshake(#[from] hyper::Error),
-}
-
-/// Bytes of a response that the upstream may send before they are read.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all responses of a connection together.
-const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
-/// The interval of HTTP/2 PINGs.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How often a connection with calls is looked at.
+const BUSY_RECHECK: Duration = Duration::from_secs(1);

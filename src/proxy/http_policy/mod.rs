@@ -3,9 +3,6 @@
 //!
 //! They are functions of a message alone. A stage decides when a rule applies.
 
-// Its numbers are those of callers and upstreams.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
-
 mod browser;
 mod fields;
 pub(in crate::proxy) mod hop_by_hop;

@@ -107,6 +107,13 @@ fn failed(result: &Result<Response<Body>, Error>) -> Option<bool> {
             response.status(),
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
         )),
-        Err(error) => (error.kind().fault() == Fault::Upstream).then_some(true),
+        Err(error) => {
+            let is_told = match error.kind() {
+                // One resource has an answer that is too large or odd, or a connection ends in order.
+                Kind::UpstreamProtocol | Kind::UpstreamUnprocessed => true,
+                kind => kind.fault() != Fault::Upstream || error.is_repeated(),
+            };
+            (!is_told).then_some(true)
+        }
     }
 }

@@ -22,3 +22,11 @@ use pigello_mock::{MockPigello, Options};
 pub async fn pigello() -> MockPigello {
     MockPigello::start(Options::new()).await.expect("the mock starts")
 }
+
+/// Says loudly what is left out, and fails where nothing may be.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub fn skip(what: &str) {
+    let required = std::env::var_os("PIGELLO_TEST_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    assert!(!required, "{what}, and PIGELLO_TEST_REQUIRE_TOOLS=1 allows no skipping");
+    eprintln!("\n*** SKIPPED: {what} ***\n");
+}

@@ -51,6 +51,34 @@ impl Process {
         })
     }
 
+    /// The same in a network namespace of its own, which a script sets up. The script has the folder of the
+    /// configuration as `$FOLDER` and the program as `$GATEWAY`. `None` where the kernel allows none.
+    pub fn serve_in_network(folder: &Path, script: &str) -> Option<Self> {
+        let in_own = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-ec", script]);
+            command
+        };
+        let allowed = in_own("ip link set lo up").stderr(Stdio::null()).status().ok()?.success();
+        allowed.then(|| {
+            let serve = "exec \"$GATEWAY\" serve --config \"$FOLDER/gateway.toml\"";
+            let mut command = in_own(&format!("{script}\n{serve}"));
+            command.stdin(Stdio::null());
+            let folder = folder.to_str().unwrap();
+            let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+            Self::start_in(command, &[("FOLDER", folder), ("GATEWAY", BINARY), ("PATH", path)])
+        })
+    }
+
+    /// The number of its threads with that name.
+    pub fn threads(&self, name: &str) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end meanwhile.
+        let names =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|comm| comm.trim() == name).count()
+    }
+
     /// The same, with a listening socket handed over as systemd does it.
     pub fn serve_on(config: &Path, socket: &TcpListener) -> Self {
         let mut command = Command::new("sh");

@@ -115,14 +115,12 @@ fn failed(
             let dns = Step::bad(&steps.dns, format!("{}: {text}", upstream.host()));
             (Some(dns.advise(Some(hint))), Some(unseen(&steps.tcp)), unseen(&steps.tls))
         }
-        ConnectError::Io(_) | ConnectError::Timeout => {
-            let at = profile.connect_to.map_or_else(|| authority(upstream), |at| at.to_string());
+        ConnectError::Io(..) | ConnectError::Timeout(_) => {
             let hint = format!(
                 "is {upstream} up, and may this machine reach it (firewall, proxy)? \
-                 `curl -v {upstream}/` shows it without the gateway"
+                 `curl --noproxy '*' -v {upstream}/` shows it without the gateway"
             );
-            let tcp = Step::bad(&steps.tcp, format!("{at}: {text}")).advise(Some(hint));
-            (None, Some(tcp), unseen(&steps.tls))
+            (None, Some(Step::bad(&steps.tcp, text).advise(Some(hint))), unseen(&steps.tls))
         }
         ConnectError::Certificate(source) => {
             let wrong = advice::certificate_error(source);
@@ -134,7 +132,7 @@ fn failed(
             });
             (None, None, Step::bad(&steps.tls, text).advise(hint))
         }
-        ConnectError::Name | ConnectError::Handshake(_) => {
+        ConnectError::Name | ConnectError::NoHttp2 | ConnectError::Handshake(_) => {
             let hint = "does that port speak TLS? the gateway speaks TLS 1.3 and 1.2";
             (None, None, Step::bad(&steps.tls, text).advise(Some(hint)))
         }

@@ -263,7 +263,7 @@ async fn unwrapped(
 fn may_have_arrived(error: &VaultError) -> bool {
     match error {
         VaultError::Unreachable { source, .. } => {
-            !matches!(source.downcast_ref(), Some(ClientError::Connect(_)))
+            source.downcast_ref().is_none_or(|error: &ClientError| !error.is_before_sending())
         }
         VaultError::Unavailable { .. } | VaultError::Redirect { .. } => false,
         _ => true,

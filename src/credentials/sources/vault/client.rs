@@ -96,9 +96,7 @@ impl VaultClient {
         match error {
             ClientError::Timeout => VaultError::Timeout { address, limit: Span(LIMITS.time) },
             ClientError::TooLarge => VaultError::TooLarge { call },
-            ClientError::Connect(_) | ClientError::Exchange(_) => {
-                VaultError::Unreachable { address, source: error.into() }
-            }
+            error => VaultError::Unreachable { address, source: error.into() },
         }
     }
 

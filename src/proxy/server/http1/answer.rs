@@ -93,7 +93,7 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
         }
         let is_small = {
             let mut wire = self.wire.lock();
-            let is_small = wire.unwritten() + data.len() <= BATCHED;
+            let is_small = wire.unwritten().saturating_add(data.len()) <= BATCHED;
             if is_small {
                 wire.buffer().extend_from_slice(&data);
             }

@@ -59,7 +59,7 @@ impl Chunked {
     pub fn next(&mut self, bytes: &[u8]) -> Result<ChunkPart, ParseError> {
         if let ChunkState::Data(left) = self.state {
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            let left = left - take as u64;
+            let left = left.saturating_sub(take as u64);
             self.state = if left == 0 { ChunkState::DataCr } else { ChunkState::Data(left) };
             return Ok(ChunkPart::Data(take));
         }
@@ -72,7 +72,7 @@ impl Chunked {
                 ChunkState::Data(_) | ChunkState::Over => break,
             };
         }
-        Ok(ChunkPart::Framing(bytes.len() - rest.len()))
+        Ok(ChunkPart::Framing(bytes.len().saturating_sub(rest.len())))
     }
 
     fn expect<'a>(
@@ -97,7 +97,8 @@ impl Chunked {
         };
         let Some((end, tail)) = split_at(rest, b'\n') else {
             // Only LF may follow CR.
-            let bare = memchr::memchr(b'\r', rest).is_some_and(|at| at + 1 < rest.len())
+            let bare = memchr::memchr(b'\r', rest)
+                .is_some_and(|at| at.saturating_add(1) < rest.len())
                 || self.line.last() == Some(&b'\r');
             self.line.extend_from_slice(rest);
             let too_long = self.line.len() > MAX_LINE;
@@ -125,7 +126,7 @@ impl Chunked {
         if line.is_empty() {
             return Ok(ChunkState::Over);
         }
-        self.trailer += line.len();
+        self.trailer = self.trailer.saturating_add(line.len());
         let (name, value) = field(line).map_err(|_| ParseError::Trailer)?;
         let is_field = !name.is_empty()
             && name.iter().all(|byte| is_tchar(*byte))

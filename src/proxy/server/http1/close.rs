@@ -29,12 +29,14 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
         if !may_send {
             return Ok(());
         }
-        let (mut discarded, ends) = (0, Instant::now() + CLOSE);
+        let (mut discarded, ends) = (0_u64, Instant::now() + CLOSE);
         poll_fn(|cx| {
             while let Poll::Ready(read) = self.wire.lock().poll_discard(cx) {
                 match read {
                     Ok(1..) if Instant::now() >= ends => return Poll::Ready(()),
-                    Ok(length @ 1..) => discarded += length as u64,
+                    Ok(length @ 1..) => {
+                        discarded = discarded.saturating_add(length as u64);
+                    }
                     Ok(0) | Err(_) => return Poll::Ready(()),
                 }
             }

@@ -63,7 +63,7 @@ impl HeadFinder {
             self.searched = read.len().saturating_sub(END_LENGTH - 1);
             return self.check_incomplete(read).map(|()| None);
         };
-        let end = self.searched + end + END_LENGTH;
+        let end = self.searched.saturating_add(end).saturating_add(END_LENGTH);
         if end > self.max_bytes {
             return Err(too_large(read));
         }
@@ -76,7 +76,8 @@ impl HeadFinder {
 
     /// Finds what stays wrong whatever follows.
     fn check_incomplete(&self, head: &[u8]) -> Result<(), ParseError> {
-        let is_bare = |at: usize| at == 0 || head.get(at - 1) != Some(&b'\r');
+        let is_bare =
+            |at: usize| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r');
         if memchr::memchr_iter(b'\n', head).any(is_bare) {
             return Err(ParseError::LineEnd);
         }
@@ -183,7 +184,7 @@ impl<'a> Lines<'a> {
     fn next(&mut self) -> Result<&'a [u8], ParseError> {
         let rest = self.head.get(self.at..).unwrap_or_default();
         let (line, _) = split_at(rest, b'\n').ok_or(ParseError::LineEnd)?;
-        self.at += line.len() + 1;
+        self.at = self.at.saturating_add(line.len()).saturating_add(1);
         line.strip_suffix(b"\r").ok_or(ParseError::LineEnd)
     }
 }
@@ -326,7 +327,8 @@ fn plain_number(digits: &[u8]) -> Result<u64, ParseError> {
     {
         return Err(ParseError::ContentLength);
     }
-    Ok(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    let digits = digits.iter().map(|digit| u64::from(digit & 0x0f));
+    Ok(digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(digit)))
 }
 
 fn check_coding(value: &[u8]) -> Result<(), ParseError> {

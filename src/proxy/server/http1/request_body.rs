@@ -69,7 +69,7 @@ impl Left {
             Self::Chunks(chunked) => chunked.next(bytes),
             Self::Bytes(left) => {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= take as u64;
+                *left = left.saturating_sub(take as u64);
                 Ok(ChunkPart::Data(take))
             }
         }

@@ -69,9 +69,10 @@ pub fn write_interim(buffer: &mut Vec<u8>, status: StatusCode, fields: &HeaderMa
 }
 
 fn write_status_and_fields(buffer: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap) {
-    let length: usize =
-        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    buffer.reserve(length + REST);
+    let length: usize = fields.iter().fold(REST, |length, (name, value)| {
+        length.saturating_add(name.as_str().len()).saturating_add(value.len()).saturating_add(FIELD)
+    });
+    buffer.reserve(length);
     buffer.extend_from_slice(b"HTTP/1.1 ");
     buffer.extend_from_slice(status.as_str().as_bytes());
     buffer.push(b' ');
@@ -99,7 +100,7 @@ fn write_field(buffer: &mut Vec<u8>, name: &str, value: &[u8]) {
 /// The fields that say that a connection is kept, and for how long the caller may use it. A caller that
 /// stops some seconds before the idle time never sends a request on a connection that is being closed.
 pub fn keep_alive_fields(idle: Duration) -> String {
-    let margin = MARGIN.min(idle / 2);
+    let margin = MARGIN.min(idle.mul_f64(0.5));
     match idle.saturating_sub(margin).as_secs() {
         0 => String::new(),
         seconds => format!("connection: keep-alive\r\nkeep-alive: timeout={seconds}\r\n"),
@@ -117,3 +118,5 @@ const MARGIN: Duration = Duration::from_secs(5);
 const CLOSE: &str = "connection: close\r\n";
 /// More bytes than the status line and the fields of the connection have.
 const REST: usize = 256;
+/// What a field has beside its name and value.
+const FIELD: usize = 4;

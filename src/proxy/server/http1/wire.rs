@@ -126,7 +126,7 @@ impl<S> Wire<S> {
 
     /// The number of bytes that wait to be written.
     pub(super) fn unwritten(&self) -> usize {
-        self.unwritten.len() - self.written
+        self.unwritten.len().saturating_sub(self.written)
     }
 
     /// The number of whole pieces that the caller has taken so far. A caller that takes a few bytes now and
@@ -206,7 +206,7 @@ impl<S: Transport> Wire<S> {
         if self.unwritten.is_empty() && data.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while self.unwritten() + data.len() > 0 {
+        while self.unwritten() > 0 || !data.is_empty() {
             let waiting = self.unwritten.get(self.written..).unwrap_or_default();
             let waits = waiting.len();
             let taken = if waits == 0 {
@@ -220,8 +220,8 @@ impl<S: Transport> Wire<S> {
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.progress += taken as u64;
-            self.written += taken.min(waits);
+            self.progress = self.progress.saturating_add(taken as u64);
+            self.written = self.written.saturating_add(taken.min(waits));
             data.advance(taken.saturating_sub(waits));
         }
         // A kept connection has no buffer while it waits.

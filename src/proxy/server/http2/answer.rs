@@ -47,7 +47,8 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            let unsent = this.rest.len() + this.outbox.give_up(this.stream.stream_id().as_u32());
+            let given_up = this.outbox.give_up(this.stream.stream_id().as_u32());
+            let unsent = this.rest.len().saturating_add(given_up);
             if unsent > 0 {
                 this.body.unsent(unsent as u64);
             }
@@ -206,7 +207,7 @@ impl Patience {
 
     /// Notes bytes that the caller takes. After a whole piece, its time begins again.
     fn took(&mut self, bytes: usize) {
-        self.taken += bytes;
+        self.taken = self.taken.saturating_add(bytes);
         if self.taken >= PIECE {
             (self.taken, self.left) = (0, self.limit);
         }

@@ -65,12 +65,13 @@ impl FieldBlocks {
             if self.pass > 0 {
                 let length = self.pass.min(bytes.len());
                 self.ready.extend_from_slice(bytes.get(..length).unwrap_or_default());
-                self.pass -= length;
+                self.pass = self.pass.saturating_sub(length);
                 bytes = bytes.get(length..).unwrap_or_default();
                 continue;
             }
-            let wanted = HEADER + self.last_frame().map_or(0, |frame| frame.length);
-            let length = (self.frame + wanted - self.held.len()).min(bytes.len());
+            let wanted = self.last_frame().map_or(HEADER, |frame| frame.end());
+            let missing = self.frame.saturating_add(wanted).saturating_sub(self.held.len());
+            let length = missing.min(bytes.len());
             self.held.extend_from_slice(bytes.get(..length).unwrap_or_default());
             bytes = bytes.get(length..).unwrap_or_default();
             self.advance(&mut report);
@@ -90,7 +91,7 @@ impl FieldBlocks {
             CONTINUATION => self.frame > 0,
             _ => false,
         };
-        let end = self.frame + HEADER + frame.length;
+        let end = self.frame.saturating_add(frame.end());
         if !is_of_block {
             // h2 ends the connection if a block is not complete.
             self.pass = frame.length;

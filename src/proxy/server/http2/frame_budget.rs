@@ -117,9 +117,9 @@ impl FrameBudget {
 
     fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.refilled);
-        let steps = elapsed.as_nanos() / REFILL.as_nanos();
+        let steps = elapsed.as_nanos().checked_div(REFILL.as_nanos()).unwrap_or_default();
         let steps = u32::try_from(steps).unwrap_or(BUDGET).min(BUDGET);
-        self.budget = (self.budget + steps).min(BUDGET);
+        self.budget = self.budget.saturating_add(steps).min(BUDGET);
         self.refilled = now;
     }
 }

@@ -72,7 +72,7 @@ impl<S> FrameIo<S> {
         let mut left = *written.as_ref().unwrap_or(&0);
         for part in data {
             let mut bytes = part.get(..left.min(part.len())).unwrap_or_default();
-            left -= bytes.len();
+            left = left.saturating_sub(bytes.len());
             while let Some(frame) = self.outbound.next(&mut bytes) {
                 self.sent();
                 match frame.kind {

@@ -34,7 +34,7 @@ impl FrameScanner {
     pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<FrameStart> {
         loop {
             let skip = self.skip.min(bytes.len());
-            self.skip -= skip;
+            self.skip = self.skip.saturating_sub(skip);
             *bytes = bytes.get(skip..)?;
             if bytes.is_empty() {
                 return None;
@@ -45,11 +45,11 @@ impl FrameScanner {
             let (head, rest) = bytes.split_at_checked(take)?;
             missing.get_mut(..take)?.copy_from_slice(head);
             *bytes = rest;
-            self.seen += take;
+            self.seen = self.seen.saturating_add(take);
             // The last byte of the header can make the start longer.
             if self.seen == self.wanted() {
                 let frame = self.frame();
-                self.skip = frame.length - (self.seen - HEADER);
+                self.skip = frame.end().saturating_sub(self.seen);
                 (self.start, self.seen) = ([0; START], 0);
                 return Some(frame);
             }
@@ -73,7 +73,7 @@ impl FrameScanner {
         }
         let frame = self.frame();
         match frame.kind {
-            RST_STREAM | GOAWAY => HEADER + frame.length.min(PAYLOAD),
+            RST_STREAM | GOAWAY => frame.end().min(START),
             _ => HEADER,
         }
     }
@@ -101,6 +101,11 @@ impl FrameStart {
             stream: u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff,
             payload,
         }
+    }
+
+    /// The length of the frame with its header.
+    pub(super) fn end(&self) -> usize {
+        HEADER.saturating_add(self.length)
     }
 
     pub(super) fn has(&self, flag: u8) -> bool {
@@ -159,10 +164,12 @@ pub(super) struct RecentStreams {
 impl RecentStreams {
     pub(super) fn add(&mut self, stream: u32) {
         if stream > self.highest {
-            self.latest = self.latest.checked_shl((stream - self.highest) / 2).unwrap_or(0);
+            let above = stream.saturating_sub(self.highest);
+            self.latest = self.latest.checked_shl(above / 2).unwrap_or(0);
             self.highest = stream;
         }
-        self.latest |= 1_u128.checked_shl((self.highest - stream) / 2).unwrap_or(0);
+        let below = self.highest.saturating_sub(stream);
+        self.latest |= 1_u128.checked_shl(below / 2).unwrap_or(0);
     }
 
     /// Whether a stream was added; `None` for one that is too far below the highest to know.

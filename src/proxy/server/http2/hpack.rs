@@ -49,11 +49,11 @@ impl FieldTable {
             let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
             return Some((bytes(name), bytes(value)));
         }
-        self.entries.get(index.checked_sub(STATIC.len() + 1)?).cloned()
+        self.entries.get(index.checked_sub(FIRST_DYNAMIC)?).cloned()
     }
 
     fn insert(&mut self, name: Bytes, value: Bytes) {
-        self.size += size(&name, &value);
+        self.size = self.size.saturating_add(size(&name, &value));
         self.entries.push_front((name, value));
         self.evict();
     }
@@ -62,7 +62,7 @@ impl FieldTable {
         while self.size > self.limit
             && let Some((name, value)) = self.entries.pop_back()
         {
-            self.size -= size(&name, &value);
+            self.size = self.size.saturating_sub(size(&name, &value));
         }
     }
 }
@@ -106,7 +106,7 @@ impl Fields<'_> {
         let (name, name_at) = if is_named {
             (self.entry(mask)?.0, None)
         } else {
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
             let (name, at) = self.text()?;
             (name, Some(at))
         };
@@ -128,7 +128,7 @@ impl Fields<'_> {
         }
         for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;
-            number += usize::from(byte & 0x7f) << shift;
+            number = number.saturating_add(usize::from(byte & 0x7f) << shift);
             if byte < 0x80 {
                 return Ok(number);
             }
@@ -141,8 +141,9 @@ impl Fields<'_> {
         let start = self.at;
         let is_huffman = self.block.get(start).is_some_and(|first| first & 0x80 != 0);
         let length = self.number(0x7f)?;
-        let text = self.block.get(self.at..self.at + length).ok_or(Invalid)?;
-        self.at += length;
+        let end = self.at.saturating_add(length);
+        let text = self.block.get(self.at..end).ok_or(Invalid)?;
+        self.at = end;
         let text = if is_huffman {
             huffman::decode(text).ok_or(Invalid)?.into()
         } else {
@@ -153,7 +154,7 @@ impl Fields<'_> {
 
     fn byte(&mut self) -> Result<u8, Invalid> {
         let byte = self.block.get(self.at).copied().ok_or(Invalid)?;
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         Ok(byte)
     }
 }
@@ -166,7 +167,7 @@ pub(super) fn write_text(block: &mut Vec<u8>, text: &[u8]) {
             block.extend_from_slice(text);
             return;
         }
-        _ => text.len() - 0x7f,
+        _ => text.len().saturating_sub(0x7f),
     };
     block.push(0x7f);
     while rest >= 0x80 {
@@ -183,9 +184,11 @@ fn low_bits(number: usize) -> u8 {
 
 /// The size of an entry (RFC 7541 §4.1).
 fn size(name: &Bytes, value: &Bytes) -> usize {
-    name.len() + value.len() + 32
+    name.len().saturating_add(value.len()).saturating_add(32)
 }
 
+/// The index of the first entry behind the static table (RFC 7541 §2.3.3).
+const FIRST_DYNAMIC: usize = 62;
 /// The largest size of the table, which h2 does not change.
 const LIMIT: usize = 4096;
 

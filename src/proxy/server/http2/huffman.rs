@@ -7,12 +7,12 @@ use std::sync::LazyLock;
 
 /// Decodes a text; `None` if it is not one.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(text.len() * 8 / 5);
+    let mut decoded = Vec::with_capacity(text.len().saturating_mul(8) / SHORTEST);
     let (mut code, mut length) = (0, 0);
     for byte in text {
         for bit in (0..8).rev() {
             code = code << 1 | usize::from(byte >> bit & 1);
-            length += 1;
+            length = usize::saturating_add(length, 1);
             let group = GROUPS.get(length)?;
             if let Some(byte) = code.checked_sub(group.first).and_then(|n| group.bytes.get(n)) {
                 decoded.push(*byte);
@@ -21,7 +21,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     // The rest of the last byte is the beginning of the longest code, which has only ones.
-    (length < 8 && code == (1 << length) - 1).then_some(decoded)
+    (length < 8 && code == !(!0 << length)).then_some(decoded)
 }
 
 /// The codes of one length.
@@ -47,6 +47,8 @@ static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
 });
 
 const LONGEST: u8 = 30;
+/// The bits of the shortest code.
+const SHORTEST: usize = 5;
 
 /// The length of each byte's code, in bits.
 const LENGTHS: [u8; 256] = [

@@ -59,8 +59,9 @@ impl Outbox {
     /// Notes that h2 gets this many bytes of a stream.
     pub(super) fn hand_over(&self, stream: u32, bytes: usize) {
         let mut state = self.0.lock();
-        state.pending += bytes;
-        state.streams.entry(stream).or_default().bytes += bytes;
+        state.pending = state.pending.saturating_add(bytes);
+        let of_stream = state.streams.entry(stream).or_default();
+        of_stream.bytes = of_stream.bytes.saturating_add(bytes);
     }
 
     /// Waits until all bytes of a stream are out.
@@ -121,9 +122,9 @@ impl State {
     fn take(&mut self, stream: u32, bytes: usize) {
         let Some(pending) = self.streams.get_mut(&stream) else { return };
         let bytes = bytes.min(pending.bytes);
-        pending.bytes -= bytes;
+        pending.bytes = pending.bytes.saturating_sub(bytes);
         let was_full = self.pending >= MAX_PENDING;
-        self.pending -= bytes;
+        self.pending = self.pending.saturating_sub(bytes);
         if pending.bytes == 0
             && let Some(pending) = self.streams.remove(&stream)
             && let Some(waiting) = pending.waiting

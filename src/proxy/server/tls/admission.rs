@@ -29,7 +29,8 @@ impl CallerCertificate {
         let names = webpki::EndEntityCert::try_from(certificate).ok()?;
         let names = names.valid_uri_names().chain(names.valid_dns_names()).map(Arc::from).collect();
         let (_, certificate) = parse_x509_certificate(certificate).ok()?;
-        let end = u64::try_from(certificate.validity().not_after.timestamp()).ok()? + 1;
+        let end =
+            u64::try_from(certificate.validity().not_after.timestamp()).ok()?.saturating_add(1);
         let described = Some(describe(&certificate).into());
         let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end));
         Some(Self { certificate: PeerCertificate { names, described }, end })

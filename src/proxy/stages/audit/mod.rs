@@ -16,9 +16,6 @@
 //! handed to the connection, with the sizes it will have, and does not say whether the caller read it.
 //! If the record cannot be kept, the caller gets a 503 or an incomplete body.
 
-// Its numbers are those of callers and upstreams.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
-
 mod admit;
 mod body;
 mod guard;

@@ -39,7 +39,7 @@ impl Transition<Resolved> for Apply {
         }
         headers.append(header::VIA, HeaderValue::from_static("1.1 pigello-gateway"));
         lease.write_to(headers);
-        context.note(|facts| facts.attempts += 1);
+        context.note(|facts| facts.attempts = facts.attempts.saturating_add(1));
         Ok(Outbound { request, lease, context: context.clone() })
     }
 }

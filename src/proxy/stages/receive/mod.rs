@@ -5,9 +5,6 @@
 //! from a browser, and has a canonical target and only fields that a caller may send. Nothing is
 //! repaired: an ambiguous request is refused.
 
-// Its numbers are those of callers and upstreams.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
-
 mod body;
 
 use std::{

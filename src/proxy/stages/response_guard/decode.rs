@@ -92,7 +92,7 @@ impl<W: Write> Decoder<W> {
             if length == 0 {
                 return Ok(());
             }
-            total += length;
+            total = usize::saturating_add(total, length);
             if total > MAX_DECODED {
                 return Err(too_much());
             }

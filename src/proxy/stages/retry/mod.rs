@@ -103,7 +103,7 @@ where
         self.health.retry_budget.deposit();
         let Resolved { head, body, lease } = resolved;
         let idempotent = head.method.is_idempotent();
-        let keep = if idempotent { self.settings.body_bytes.in_memory() } else { 0 };
+        let keep = self.settings.body_bytes.in_memory();
         let body = ReplayBody::new(body, ReplayLimits { keep, read: self.settings.body_read });
         let began = Instant::now();
         let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));
@@ -118,7 +118,7 @@ where
                 lease,
                 idempotent,
                 health: Arc::clone(&self.health),
-                left: self.settings.attempts - 1,
+                left: self.settings.attempts.saturating_sub(1),
                 ceiling: FIRST_PAUSE,
             }),
             body,
@@ -164,15 +164,23 @@ impl<S> Again<S> {
     /// The pause before another attempt, if this failure may be retried.
     fn after(&mut self, kind: Kind, body: &ReplayBody) -> Option<Duration> {
         let safe = is_before_sending(kind) || (self.idempotent && kind == Kind::UpstreamClosed);
-        if self.left == 0 || !safe || !body.is_repeatable() || !self.health.retry_budget.withdraw()
+        // The upstream is well, and has asked for another connection.
+        let is_free = kind == Kind::UpstreamUnprocessed;
+        if self.left == 0
+            || !safe
+            || !body.is_repeatable()
+            || !(is_free || self.health.retry_budget.withdraw())
         {
             return None;
         }
-        self.left -= 1;
+        self.left = self.left.saturating_sub(1);
+        self.head.context.note(|facts| facts.retries.push(kind.label()));
+        if is_free {
+            return Some(Duration::ZERO);
+        }
         // Full jitter: calls that failed together must not be retried together.
         let pause = self.ceiling.mul_f64(fastrand::f64());
-        self.ceiling = (self.ceiling * 4).min(LONGEST_PAUSE);
-        self.head.context.note(|facts| facts.retries.push(kind.label()));
+        self.ceiling = self.ceiling.saturating_mul(4).min(LONGEST_PAUSE);
         Some(pause)
     }
 }
@@ -244,6 +252,7 @@ fn is_before_sending(kind: Kind) -> bool {
             | Kind::UpstreamUnreachable
             | Kind::UpstreamConnectTimeout
             | Kind::UpstreamTls
+            | Kind::UpstreamUnprocessed
     )
 }
 

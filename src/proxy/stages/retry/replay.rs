@@ -4,9 +4,6 @@
 //! the same bytes and continues with the rest. Over the limit none are kept and the body can be sent
 //! once. Each read has a time limit, for a caller that stops sending.
 
-// Its numbers are those of callers and upstreams.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
-
 use std::{
     fmt,
     pin::Pin,

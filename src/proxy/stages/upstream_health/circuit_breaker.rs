@@ -145,8 +145,9 @@ impl CircuitBreaker {
         let at = Instant::now();
         match &mut *state {
             Phase::Closed { now, before } => {
-                if at - now.began >= WINDOW / 2 {
-                    let old = at - now.began >= WINDOW;
+                let age = at.saturating_duration_since(now.began);
+                if age >= HALF_WINDOW {
+                    let old = age >= WINDOW;
                     *before = if old { Bucket::begin(at) } else { *now };
                     *now = Bucket::begin(at);
                 }
@@ -211,6 +212,7 @@ impl Drop for BreakerPermit {
 
 /// The time in which failures count.
 const WINDOW: Duration = Duration::from_secs(10);
+const HALF_WINDOW: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// When to retry while a probe is under way.

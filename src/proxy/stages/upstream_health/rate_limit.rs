@@ -5,9 +5,6 @@
 //! and the rate rises while no further 429 comes. Callers share that rate fairly: one that needs little
 //! gets it, whatever the others need.
 
-// Its numbers are those of callers and upstreams.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
-
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},

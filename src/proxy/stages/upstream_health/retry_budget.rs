@@ -32,7 +32,7 @@ impl RetryBudget {
 
     /// Takes a retry, if the budget has one.
     pub fn withdraw(&self) -> bool {
-        let take = |balance: i64| (balance >= 1000).then_some(balance - 1000);
+        let take = |balance: i64| balance.checked_sub(1000).filter(|left| *left >= 0);
         self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }

@@ -21,7 +21,10 @@ use crate::{
     proxy::call::CallContext,
 };
 
+mod http2;
+
 const IDLE: Duration = Duration::from_mins(1);
+const AGE: Duration = Duration::from_mins(10);
 
 struct Scene {
     listener: TcpListener,
@@ -31,14 +34,24 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::speaking(HttpVersions::Http1).await
+    }
+
+    async fn speaking(http: HttpVersions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let settings = Settings {
             origin: format!("http://{address}").parse().unwrap(),
             connect_to: None,
             allow_private: false,
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: IDLE,
+            local_address: None,
+            resolver: Resolver::system(),
+            connect: ConnectTimeouts {
+                resolve: Duration::from_secs(10),
+                connect: Duration::from_secs(5),
+            },
+            keep: KeepLimits { idle: IDLE, age: AGE },
+            http,
             tls: None,
         };
         let (rotate, rotations) = watch::channel(0);
