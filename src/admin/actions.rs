@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AdminState, GatewayView, access::Actor};
 use crate::{
-    audit::AdminAction,
+    audit::{AdminAction, Trail},
     credentials::{CredentialManager, NotRefreshed, OlderVersion, RefreshOutcome},
     domain::{CredentialsName, is_uuid},
     error::Chain,
@@ -150,14 +150,17 @@ pub(super) async fn refresh(
     Query(which): Query<Which>,
 ) -> Response {
     let older = if which.accept_older { OlderVersion::Accept } else { OlderVersion::Refuse };
-    let mut sets = Vec::new();
-    for (name, manager) in &view.managers {
-        if which.name.as_deref().is_none_or(|wanted| wanted == name.as_str()) {
-            let (set, action) = refresh_one(name, manager, older, &actor).await;
-            view.trail.admin(action);
-            sets.push(set);
+    // A task of its own: a read goes on if whoever asked for it goes away, and then it is on the trail, too.
+    let reads = tokio::spawn(async move {
+        let mut sets = Vec::new();
+        for (name, manager) in &view.managers {
+            if which.name.as_deref().is_none_or(|wanted| wanted == name.as_str()) {
+                sets.push(refresh_one(name, manager, older, &actor, &view.trail).await);
+            }
         }
-    }
+        sets
+    });
+    let Ok(sets) = reads.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     if sets.is_empty() {
         return (StatusCode::NOT_FOUND, "there is no credential set of this name\n")
             .into_response();
@@ -178,7 +181,8 @@ async fn refresh_one(
     manager: &CredentialManager,
     older: OlderVersion,
     actor: &Actor,
-) -> (Refreshed, AdminAction) {
+    trail: &Trail,
+) -> Refreshed {
     let outcome = manager.refresh_for_operator(older).await;
     let mut set = Refreshed {
         name: name.to_string(),
@@ -189,18 +193,19 @@ async fn refresh_one(
         older: false,
         retry_after: None,
     };
-    match &outcome {
-        Err(NotRefreshed::TooSoon { retry_after }) => {
-            set.retry_after = Some(retry_after.as_secs() + 1);
-        }
-        Err(NotRefreshed::Failed(error)) => set.older = error.is_older_version(),
-        Ok(_) => {}
-    }
     let result = match &outcome {
         Ok(RefreshOutcome::Replaced { to, .. }) => format!("refreshed version={to}"),
         Ok(RefreshOutcome::Unchanged { version }) => format!("unchanged version={version}"),
-        Err(error) => format!("failed: {}", Chain(error)),
+        Err(NotRefreshed::Failed(error)) => {
+            set.older = error.is_older_version();
+            format!("failed: {}", Chain(&**error))
+        }
+        // Nothing was done, and a loop of it would fill the trail.
+        Err(NotRefreshed::TooSoon { retry_after }) => {
+            set.retry_after = Some(retry_after.as_secs() + 1);
+            return set;
+        }
     };
-    let action = actor.did("refresh", result);
-    (set, AdminAction { credentials: Some(name.clone()), ..action })
+    trail.admin(AdminAction { credentials: Some(name.clone()), ..actor.did("refresh", result) });
+    set
 }
