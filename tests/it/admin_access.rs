@@ -99,7 +99,9 @@ async fn every_route_is_open_to_those_who_may_use_it_and_nobody_else() {
     assert_eq!(twice.status, StatusCode::UNAUTHORIZED);
     let (reads, operates) = (Some(Role::Read), Some(Role::Operate));
     assert_rules("unix", unix.admin(), &[], operates).await;
-    assert_rules("unix, forwarded", unix.admin(), &[forwarded], None).await;
+    for mark in ["forwarded", "via", "x-forwarded-for", "x-real-ip"] {
+        assert_rules("unix, forwarded", unix.admin(), &[(mark, "1.1 proxy")], None).await;
+    }
     let cookie = [forwarded, ("cookie", &*of_unix)];
     assert_rules("unix, forwarded, session", unix.admin(), &cookie, operates).await;
     assert_rules("tcp, no token file", bare.admin(), &[], None).await;

@@ -6,8 +6,9 @@
 //! | a program on TCP | a token of `[admin] token_file` | the token's |
 //! | a person in a browser | a session, from a one-time link of `pigello-gateway page` | that of who made the link |
 //!
-//! A request on the Unix socket that carries `Forwarded` (RFC 7239) comes from somebody else than the peer
-//! of the socket: it needs a token or a session, like one on TCP. So does what [`relay`](super::relay) sends.
+//! A request on the Unix socket that a proxy has marked (`Forwarded` of RFC 7239, or one of its like) comes from
+//! somebody else than the peer of the socket: it needs a token or a session, like one on TCP. So does what
+//! [`relay`](super::relay) sends.
 
 mod enter;
 mod sessions;
@@ -17,7 +18,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::SystemTime};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -130,7 +131,7 @@ impl Gate {
 
     /// Who sent the request.
     fn identify(&self, tokens: &Tokens, peer: Peer, headers: &HeaderMap) -> Result<Actor, Refused> {
-        if matches!(peer, Peer::Unix { .. }) && !headers.contains_key(header::FORWARDED) {
+        if matches!(peer, Peer::Unix { .. }) && !is_forwarded(headers) {
             return Ok(Actor { role: Role::Operate, proof: Proof::Peer(peer) });
         }
         if headers.contains_key(header::AUTHORIZATION) {
@@ -166,6 +167,15 @@ impl fmt::Debug for Gate {
         f.debug_struct("Gate").finish_non_exhaustive()
     }
 }
+
+/// Whether a proxy says that it passes the request on.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    let marks = [header::FORWARDED, header::VIA, X_FORWARDED_FOR, X_REAL_IP];
+    marks.iter().any(|mark| headers.contains_key(mark))
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The one bearer token of a request (RFC 6750 §2.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! Finds a running gateway's admin listener, and asks it.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, io::ErrorKind, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -11,7 +11,7 @@ use crate::{
     config::Settings,
     domain::Address,
     error::Chain,
-    outbound::{CallLimits, Client},
+    outbound::{CallLimits, Client, ClientError},
 };
 
 /// Where the gateway is asked.
@@ -131,10 +131,15 @@ impl AdminClient {
             let text = String::from_utf8_lossy(&pending.body().await?).into_owned();
             Ok(Answer { status, text })
         };
-        answer.await.map_err(|error: crate::outbound::ClientError| {
+        answer.await.map_err(|error: ClientError| {
+            let hint = match &error {
+                ClientError::Connect(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    "the socket is for the gateway's user, root, and the group of `admin.socket_group`"
+                }
+                _ => "is it running, with this configuration? `serve` says the addresses it has",
+            };
             let error = Chain(&error);
             let text = format!("the gateway cannot be asked at {}: {error}", self.address);
-            let hint = "is it running, with this configuration? `serve` says the addresses it has";
             Failure::failed(text).hint(hint)
         })
     }
