@@ -120,7 +120,17 @@ fn upstreams(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let pauses = view.upstreams.iter().map(|(profile, health)| {
         ([("profile", profile.to_string())], health.rate_limit.pause().as_secs_f64())
     });
-    sheet.gauges("upstream_pause_seconds", pauses)
+    sheet.gauges("upstream_pause_seconds", pauses)?;
+    let profiles = || view.upstreams.iter();
+    let suspended = profiles().map(|(profile, health)| {
+        let operations = health.suspended_operations().len();
+        ([("profile", profile.to_string())], count(operations as u64))
+    });
+    sheet.gauges("upstream_suspended_operations", suspended)?;
+    let rates = profiles().filter_map(|(profile, health)| {
+        Some(([("profile", profile.to_string())], f64::from(health.rate_limit.rate()?)))
+    });
+    sheet.gauges("upstream_learnt_rate", rates)
 }
 
 fn cache(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {

@@ -15,9 +15,38 @@ pub(super) struct Status {
     draining: bool,
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
+    upstreams: Vec<UpstreamStatus>,
     credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
     audit: audit::TrailStats,
+}
+
+/// What is known of the upstream of a profile.
+#[derive(Debug, Serialize)]
+struct UpstreamStatus {
+    profile: String,
+    /// The state of its circuit breaker.
+    breaker: &'static str,
+    /// Operations that are paused or whose own breaker is open.
+    suspended_operations: Vec<String>,
+    /// The rest of the pause that several operations were asked for.
+    pause_seconds: u64,
+    /// The rate that its 429 responses have taught, in calls a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u32>,
+}
+
+fn upstreams(view: &GatewayView) -> Vec<UpstreamStatus> {
+    let upstreams = view.upstreams.iter();
+    upstreams
+        .map(|(profile, health)| UpstreamStatus {
+            profile: profile.to_string(),
+            breaker: health.breaker.state().label(),
+            suspended_operations: health.suspended_operations(),
+            pause_seconds: health.rate_limit.pause().as_secs(),
+            rate: health.rate_limit.rate(),
+        })
+        .collect()
 }
 
 pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status> {
@@ -27,6 +56,7 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         draining: view.draining.is_cancelled(),
         listeners: view.listeners.clone(),
         profiles: view.profiles.clone(),
+        upstreams: upstreams(&view),
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
         audit: view.trail.stats(),

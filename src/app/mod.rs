@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     certificates::CertificatesError,
-    parts::{StartError, policy, upstream_settings},
+    parts::{StartError, policy, preview_parts, upstream_settings},
     reloader::{ReloadError, Reloader},
 };
 use self::{
@@ -221,9 +221,7 @@ impl Running {
             let settings = shared.listener.clone();
             supervisor.admin(AdminServer { socket, connections, settings, routes });
         }
-        let count = NonZero::new(settings.runtime.workers)
-            .or_else(|| thread::available_parallelism().ok())
-            .map_or(1, NonZero::get);
+        let count = NonZero::new(settings.runtime.workers).unwrap_or_else(default_workers).get();
         let workers = (0..count)
             .map(|number| {
                 Worker::spawn(number, generation(&shared, &listeners), drain.clone())
@@ -332,6 +330,26 @@ fn generation(shared: &Shared, listeners: &[(Listener, Bound)]) -> Generation {
     });
     Generation { shared: shared.clone(), listeners: parts.collect() }
 }
+
+/// A worker for each processor, and at most four unless this process has a quota or a set of processors of
+/// its own: a sidecar on a large machine needs one or two.
+fn default_workers() -> NonZero<usize> {
+    let available = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let is_own = all_processors().is_some_and(|all| available.get() < all);
+    if is_own { available } else { available.min(MOST_DEFAULT_WORKERS) }
+}
+
+fn all_processors() -> Option<usize> {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let counts = online.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    });
+    counts.sum()
+}
+
+const MOST_DEFAULT_WORKERS: NonZero<usize> = NonZero::new(4).unwrap();
 
 /// The acceptor of each listener, on one worker after another.
 fn acceptors(

@@ -18,12 +18,14 @@ use crate::{
     credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
     outbound::{Resolver, TlsError},
+    process::open_files,
     proxy::{
         self, PathParts,
         cache::{self, Cache, Partition},
         call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
         client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, upstream_tls},
         http_policy::HostRules,
+        preview::PreviewParts,
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
             audit::ListenerContext,
@@ -140,12 +142,7 @@ impl Shared {
             callers: settings.callers.clone().into(),
             tokens: Arc::new(tokens.unwrap_or_default()),
             problem_base: settings.problem_base.clone(),
-            limits: receive::RequestLimits {
-                request_body: settings.limits.request_body.0,
-                header_bytes: settings.limits.header_bytes.in_memory(),
-                header_count: settings.limits.header_count,
-                target_bytes: TARGET_BYTES,
-            },
+            limits: request_limits(settings),
             request_timeout: *settings.timeouts.request,
             upstream_read: *settings.timeouts.upstream_read,
             retry: RetrySettings {
@@ -207,7 +204,10 @@ impl Shared {
             listener: listener.name.clone(),
             socket: bound.share()?,
             limiter: Arc::clone(limiter),
-            limits: ConnectionLimits::of(part, settings.limits.connections_per_peer),
+            limits: ConnectionLimits::of(
+                open_files::fitting(part, settings.limits.connections),
+                settings.limits.connections_per_peer,
+            ),
             workers,
             own,
         }))
@@ -298,10 +298,11 @@ fn healths(
             .filter(|(before, _)| {
                 before.profiles.get(name) == Some(profile)
                     && before.breaker == settings.breaker
+                    && before.quota == settings.quota
                     && before.retry == settings.retry
             })
             .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        let new = || UpstreamHealth::new(settings.breaker, settings.retry.budget);
+        let new = || UpstreamHealth::new(settings.breaker, settings.quota, settings.retry.budget);
         (name.clone(), known.unwrap_or_else(new))
     };
     settings.profiles.iter().map(health).collect()
@@ -315,6 +316,30 @@ pub fn policy(settings: &Settings) -> Policy {
         unmatched: settings.policy.unmatched,
         mode: settings.policy.mode,
         limits: authorize::CallerLimiters::new(&settings.callers),
+    }
+}
+
+/// The parts of a listener's path that decide about a request, for `explain`.
+pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
+    PreviewParts {
+        server: listener_settings(settings),
+        rules: receive::ListenerRules {
+            hosts: HostRules::new(&listener.address, &listener.allowed_hosts),
+            limits: request_limits(settings),
+        },
+        schemes: Schemes::new(listener.caller.clone(), &settings.callers),
+        policy: Arc::new(policy(settings)),
+        concurrency: ConcurrencyLimits::new(settings.limits.in_flight),
+        cache: Cache::new(cache_settings(settings)),
+    }
+}
+
+fn request_limits(settings: &Settings) -> receive::RequestLimits {
+    receive::RequestLimits {
+        request_body: settings.limits.request_body.0,
+        header_bytes: settings.limits.header_bytes.in_memory(),
+        header_count: settings.limits.header_count,
+        target_bytes: TARGET_BYTES,
     }
 }
 
@@ -335,7 +360,8 @@ fn listener_settings(settings: &Settings) -> server::Settings {
 }
 
 fn cache_settings(settings: &Settings) -> cache::Settings {
-    cache::Settings { collapse_wait: *settings.timeouts.request, ..settings.cache.clone() }
+    let wait = settings.cache.collapse_wait.min(*settings.timeouts.request);
+    cache::Settings { collapse_wait: wait, ..settings.cache.clone() }
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {

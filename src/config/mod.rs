@@ -32,6 +32,7 @@ use std::{
 
 pub use files::{FileRole, NamedFile};
 pub use key::{KeyPath, Segment};
+pub(crate) use problem::suggestion;
 pub use problem::{Location, Problem, Problems};
 pub use read::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
 pub use report::{Effective, manual};

@@ -163,7 +163,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// Makes a hint about an unknown word: `did you mean …?`, or all known words if they are few.
-pub(super) fn suggestion(word: &str, known: &[&str], what: &str) -> Option<String> {
+pub(crate) fn suggestion(word: &str, known: &[&str], what: &str) -> Option<String> {
     const FEW: usize = 20;
     if let Some(nearest) = nearest(word, known.iter().copied()) {
         return Some(format!("did you mean `{nearest}`?"));

@@ -14,7 +14,10 @@ use crate::{
     domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
     proxy::{
         cache,
-        stages::{retry::RetrySettings, upstream_health::CircuitBreakerSettings},
+        stages::{
+            retry::RetrySettings,
+            upstream_health::{CircuitBreakerSettings, QuotaSettings},
+        },
     },
 };
 
@@ -56,6 +59,8 @@ pub struct Settings {
     pub retry: RetrySettings,
     /// The circuit breaker.
     pub breaker: CircuitBreakerSettings,
+    /// What is learnt of Pigello's rate limit.
+    pub quota: QuotaSettings,
     /// Threads.
     pub runtime: Runtime,
     /// Logs, traces, and copies of the audit trail.

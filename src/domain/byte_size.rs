@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// A number of bytes that prints as the configuration writes it.
+/// A number of bytes that prints as the configuration writes it, or with `{:#}` as a sentence has it: `8 MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
@@ -39,10 +39,9 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
         let whole = |shift: u32| self.0 != 0 && self.0.trailing_zeros() >= shift;
-        match UNITS.into_iter().find(|(_, shift)| whole(*shift)) {
-            Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
-            None => write!(f, "{}B", self.0),
-        }
+        let (unit, shift) = UNITS.into_iter().find(|(_, shift)| whole(*shift)).unwrap_or(("B", 0));
+        let space = if f.alternate() { " " } else { "" };
+        write!(f, "{}{space}{unit}", self.0 >> shift)
     }
 }
 
@@ -57,6 +56,7 @@ mod tests {
 
     #[test]
     fn a_printed_size_is_read_again() {
+        assert_eq!(format!("{0} {0:#}", ByteSize::mebi(8)), "8MiB 8 MiB");
         for text in ["0B", "17B", "64KiB", "1MiB", "1536KiB", "2GiB", "3TiB"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }

@@ -10,7 +10,7 @@ use http::{HeaderName, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{label::LabelValue, pattern::OperationPattern};
+use super::{label::LabelValue, operation::Operation, pattern::OperationPattern};
 
 /// The caller of one request, as the stage `identify` found it. Only the connection proves a caller; no
 /// header field does.
@@ -127,6 +127,16 @@ pub struct CallerRule {
     pub forward: Vec<CallerCredential>,
     /// The limits of the caller.
     pub limits: CallerLimits,
+}
+
+impl CallerRule {
+    /// The pattern that allows a request. One without an operation needs `*`.
+    pub fn allowing(&self, operation: Option<&Operation>) -> Option<&OperationPattern> {
+        self.allow.iter().find(|pattern| match operation {
+            Some(operation) => pattern.matches(operation),
+            None => **pattern == OperationPattern::Any,
+        })
+    }
 }
 
 /// A header field in which a caller proves itself to Pigello, besides the seven values.

@@ -61,8 +61,7 @@ impl Catalog {
         if !found.params.iter().all(|(_, value)| is_uuid(value)) {
             return OperationMatch::Unknown;
         }
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        match found.value.iter().find(|operation| operation.method == *method) {
+        match found.value.iter().find(|operation| operation.has_method(method)) {
             Some(operation) => OperationMatch::Found(operation),
             None => OperationMatch::OtherMethods(found.value),
         }

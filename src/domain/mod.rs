@@ -12,6 +12,7 @@ pub mod hex;
 mod host;
 mod label;
 mod names;
+mod nearest;
 mod operation;
 mod origin;
 mod path_pattern;

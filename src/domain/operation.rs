@@ -85,6 +85,11 @@ impl Operation {
         &self.method
     }
 
+    /// Whether a request with this method can be the operation.
+    pub fn has_method(&self, method: &Method) -> bool {
+        self.method == if method == Method::HEAD { &Method::GET } else { method }
+    }
+
     /// The path with its variable segments in braces.
     pub fn template(&self) -> &str {
         &self.template

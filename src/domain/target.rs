@@ -241,7 +241,7 @@ pub enum TargetError {
     #[error("the path holds a backslash")]
     Backslash,
     /// `//`.
-    #[error("the path holds an empty segment (//)")]
+    #[error("the path holds an empty segment (//); write one `/`")]
     EmptySegment,
     /// `.` or `..`.
     #[error("the path holds a dot segment")]

@@ -155,8 +155,25 @@ kinds! {
     UpstreamSuspended = SERVICE_UNAVAILABLE, "upstream_suspended", "Calls to Pigello are suspended after failures", "destination_unavailable", Upstream;
     /// The time that the upstream set with `Retry-After` has not come.
     UpstreamRateLimited = SERVICE_UNAVAILABLE, "upstream_rate_limited", "Pigello asks for a pause", "destination_unavailable", Upstream;
+    /// Over the rate that was learnt from the upstream's 429 responses.
+    UpstreamQuota = SERVICE_UNAVAILABLE, "upstream_quota", "Pigello's rate limit is used up", "destination_unavailable", Upstream;
     /// `only-if-cached` without a usable stored response (RFC 9111 §5.2.1.7).
     OnlyIfCached = GATEWAY_TIMEOUT, "not_cached", "Nothing usable is stored for this request", "http_request_denied", Caller;
+}
+
+impl Kind {
+    /// Whether the upstream has certainly not processed the request.
+    pub const fn is_before_sending(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamDns
+                | Self::UpstreamRefused
+                | Self::UpstreamUnreachable
+                | Self::UpstreamConnectTimeout
+                | Self::UpstreamTls
+                | Self::UpstreamUnprocessed
+        )
+    }
 }
 
 #[cfg(test)]

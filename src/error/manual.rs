@@ -53,7 +53,7 @@ manual! {
         "Call from a program on the server side, such as curl. A program must not send `Origin`, `Sec-Fetch-Site` (except `none`), `Sec-Fetch-Mode: navigate`, `Sec-Fetch-Dest` (except `empty`) or `Upgrade-Insecure-Requests`."
     }
     Unidentified {
-        "No `[[callers]]` entry matches the connection, and only named callers are served."
+        "No `[[callers]]` entry matches the connection, and only named callers are served. `detail` and `proof` say what the connection shows: a user id, a certificate, or nothing."
         "The default is to deny: a forgotten entry must not open the API."
         "Add a `[[callers]]` entry with the caller's `unix_uids` or `tls_names`, or give the listener a `caller`. `pigello-gateway check` prints who may call what."
     }
@@ -63,12 +63,12 @@ manual! {
         "Look at the certificate's dates and issuer (`openssl x509 -noout -dates -issuer`), and at the listener's `client_ca` and `client_crl`. The gateway's log names the reason."
     }
     NotAllowed {
-        "The caller is known, and its `allow` does not list this operation."
+        "The caller is known, and its `allow` does not list this operation. `detail` says what it lists."
         "A compromised caller can do no more than its entry allows."
         "If it should be allowed, add the operation to `allow` of the caller's `[[callers]]` entry and reload. `pigello-gateway explain --caller NAME METHOD PATH` names the deciding rule."
     }
     OperationUnknown {
-        "No operation that the gateway knows has this method and path."
+        "No operation that the gateway knows has this method and path. `detail` names the nearest path, or the methods of this one."
         "Permissions are given by operation, so a request without an operation has none."
         "Check method and path against the API; identifiers have to be UUIDs, and the last `/` counts. Operations beyond the Accounts API are added with `[[operations]]`."
     }
@@ -233,9 +233,14 @@ manual! {
         "Wait as long as `Retry-After` says. Then one call at a time tests whether Pigello works again. The earlier errors say why it failed."
     }
     UpstreamRateLimited {
-        "Pigello asked for a pause with `Retry-After`, and it is not over."
+        "Pigello asked for a pause of this operation, or of several, with `Retry-After` or a 429. It is not over."
         "More calls would make the pause longer for all callers."
         "Wait as long as `Retry-After` says. Fewer calls, a longer `ttl` in `[[cache.rules]]` or a `rate` for the busiest caller help."
+    }
+    UpstreamQuota {
+        "Pigello answered 429 while there were many calls. The gateway has learnt a rate from that, and this caller's share of it is used up."
+        "The callers of a profile share Pigello's limit. One of them must not use it up."
+        "Wait as long as `Retry-After` says. The rate rises by itself. `[quota]` sets the rate below which nobody is slowed down, or switches it off."
     }
     OnlyIfCached {
         "The caller accepts only a stored response (`Cache-Control: only-if-cached`), and none can be used."
@@ -256,14 +261,20 @@ pub fn errors_page() -> String {
          \x20 \"type\": \"urn:pigello-gateway:problem:operation_not_allowed\",\n\
          \x20 \"title\": \"The caller may not use this operation\",\n\
          \x20 \"status\": 403,\n\
-         \x20 \"detail\": \"the caller's `allow` does not list this operation\",\n\
-         \x20 \"request_id\": \"0190d1c2-9a4e-7cc3-8f00-1234567890ab\"\n\
+         \x20 \"detail\": \"`allow` of the caller `app` lists `subtenant.*`; `tenant.list` is not among them\",\n\
+         \x20 \"request_id\": \"0190d1c2-9a4e-7cc3-8f00-1234567890ab\",\n\
+         \x20 \"caller\": \"app\",\n\
+         \x20 \"proof\": \"listener\",\n\
+         \x20 \"operation\": \"tenant.list\"\n\
          }\n\
          ```\n\n\
          The last word of `type` is the error's name. Its meaning never changes. It is also in the audit\n\
          log's `error`, in the metric `pigello_gateway_errors_total` and in the headings below. With\n\
          `problems.base` in the configuration, `type` is a link to this page. Each gateway also serves the page\n\
          of its own version on the admin listener, under `/errors/NAME`. `detail` is about this one call.\n\
+         `caller`, `proof` and `operation` say who called, how the gateway knows, and what was asked for. Each is\n\
+         missing while it is not known. A caller learns about itself and about the API, and never about\n\
+         other callers.\n\
          `pigello-gateway audit query --request-id REQUEST_ID` finds its audit record.\n",
     );
     for fault in Fault::ALL {

@@ -26,8 +26,9 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with a sentence for the caller. The sentence quotes neither a caller nor an upstream, but
-    /// for one character of a target, and never a secret.
+    /// An error with a sentence for the caller. The sentence may name the caller itself, its proof and
+    /// operations. It quotes nothing that a caller or an upstream sent, but for a method and one character
+    /// of a target, and never a secret.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into(), retry_after: None, is_repeated: false, source: None }
     }

@@ -400,6 +400,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_tls_only_a_loopback_address_is_dialled() {
+        let dial = HttpDial { host: "localhost", tls: None };
+        let refused = dial.open("192.0.2.2:80".parse().unwrap()).await;
+        assert!(matches!(refused, Err(ClientError::Plain(_))));
+    }
+
+    #[tokio::test]
     async fn a_server_that_is_away_is_told_from_one_that_does_not_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let limits = CallLimits { time: Duration::from_millis(100), ..LIMITS };

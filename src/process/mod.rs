@@ -1,7 +1,8 @@
-//! The process as a whole: allocator, memory protection, panics, files, users.
+//! The process as a whole: allocator, memory protection, open files, panics, file modes, users.
 
 mod allocator;
 pub mod files;
 pub mod hardening;
+pub mod open_files;
 pub mod panics;
 pub mod users;

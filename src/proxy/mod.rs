@@ -17,6 +17,7 @@
 //! | [`call`] | what belongs to one call: connection, context, permits, request states |
 //! | [`http_policy`] | rules about requests and fields that stages and tools share |
 //! | [`batched_io`] | connections whose writes leave together |
+//! | [`preview`](mod@preview) | the stages that decide, for `explain` |
 //!
 //! The stages are one `tower` stack. Each takes the request state that the stage before it makes
 //! ([`call`]), so the compiler checks the order: two swapped lines do not compile.
@@ -57,6 +58,7 @@ pub mod client;
 pub mod call;
 pub mod http_policy;
 pub mod batched_io;
+pub mod preview;
 
 use std::{sync::Arc, time::Duration};
 

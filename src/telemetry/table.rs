@@ -51,6 +51,8 @@ metrics! {
     "upstream_attempts_total" counter [] "Requests sent upstream, repeats included";
     "upstream_retries_total" counter ["kind"] "Attempts that were given up and made again, by why";
     "upstream_breaker_state" gauge ["profile", "state"] "1 for the state the breaker is in: `closed`, `half_open` or `open`";
+    "upstream_suspended_operations" gauge ["profile"] "Operations that are left alone: their breaker is open, or Pigello asked for a pause of them";
+    "upstream_learnt_rate" gauge ["profile"] "Calls a second that Pigello's 429 responses have taught; absent while there is no such rate";
     "upstream_pause_seconds" gauge ["profile"] "How long Pigello still wants to be left alone (its `Retry-After`)";
     "cache_requests_total" counter ["operation", "result"] "Calls the cache had a say in, by the word that the audit trail has in `cache`";
     "cache_responses" gauge [] "Answers in memory";

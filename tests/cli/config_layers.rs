@@ -388,6 +388,10 @@ fn show_tells_where_each_value_came_from() {
     failures = 10  # default
     pause = "2s"  # default
 
+    [quota]
+    enabled = true  # default
+    minimum = 10  # default
+
     [runtime]
     workers = 0  # default
 

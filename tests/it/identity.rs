@@ -1,121 +1,15 @@
 //! Callers with certificates: who is let in, who is refused, and that both are on the trail.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
-};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-};
+use rcgen::SanType;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Gateway, Recorder, Setup};
-
-const SPIFFE: &str = "spiffe://corp/billing";
-
-/// An authority made for one test.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key.
-struct Pair {
-    certificate: String,
-    key: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    fn issue(&self, names: Vec<SanType>, expired: bool) -> Pair {
-        self.issue_with(names, |params| {
-            if expired {
-                params.not_before = date_time_ymd(2001, 1, 1);
-                params.not_after = date_time_ymd(2002, 1, 1);
-            }
-        })
-    }
-
-    fn issue_with(&self, names: Vec<SanType>, change: impl FnOnce(&mut CertificateParams)) -> Pair {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.subject_alt_names = names;
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Pair { certificate, key: key.serialize_pem() }
-    }
-}
-
-impl Authority {
-    /// A list of revoked serial numbers, which says something until then.
-    fn revocation_list(&self, revoked: &[u64], next_update: i32) -> String {
-        let revoked = revoked.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2020, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        CertificateRevocationListParams {
-            this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(next_update, 1, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        }
-        .signed_by(&self.issuer)
-        .unwrap()
-        .pem()
-        .unwrap()
-    }
-
-    /// A certificate with this serial number.
-    fn issue_numbered(&self, serial: u64) -> Pair {
-        self.issue_with(uri(SPIFFE), |params| params.serial_number = Some(serial.into()))
-    }
-
-    /// A certificate that ends that long after now, in whole seconds.
-    fn issue_for(&self, life: Duration) -> Pair {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let end = date_time_ymd(1970, 1, 1) + now + life;
-        self.issue_with(uri(SPIFFE), |params| params.not_after = end)
-    }
-}
-
-fn uri(name: &str) -> Vec<SanType> {
-    vec![SanType::URI(name.try_into().unwrap())]
-}
-
-fn dns(name: &str) -> Vec<SanType> {
-    vec![SanType::DnsName(name.try_into().unwrap())]
-}
+use crate::support::{Authority, Gateway, Pair, Recorder, SPIFFE, Setup, connect_tls, dns, uri};
 
 struct Office {
     authority: Authority,
@@ -168,37 +62,11 @@ async fn call(address: SocketAddr, roots: &str, pair: Option<&Pair>) -> Option<u
 }
 
 async fn exchange(address: SocketAddr, roots: &str, pair: Option<&Pair>) -> io::Result<String> {
-    let mut stream = connect(address, roots, pair).await?;
+    let mut stream = connect_tls(address, roots, pair).await?;
     stream.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
-}
-
-async fn connect(
-    address: SocketAddr,
-    roots: &str,
-    pair: Option<&Pair>,
-) -> io::Result<TlsStream<TcpStream>> {
-    let mut store = RootCertStore::empty();
-    store.add(CertificateDer::from_pem_slice(roots.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(store);
-    let config = match pair {
-        None => builder.with_no_client_auth(),
-        Some(pair) => builder
-            .with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap(),
-            )
-            .unwrap(),
-    };
-    let stream = TcpStream::connect(address).await?;
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 /// Before its certificate a stranger has proved nothing: it gives way to a caller with one.
@@ -252,7 +120,7 @@ async fn a_caller_that_leaves_over_tls_while_it_waits_ends_its_call() {
     let office = Office::before(Recorder::answering(Vec::new()).await).await;
     let pair = office.authority.issue(uri(SPIFFE), false);
     let address = office.gateway.caller().address();
-    let mut stream = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    let mut stream = connect_tls(address, &office.authority.pem, Some(&pair)).await.unwrap();
     stream.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     while office.recorder.take().is_empty() {
         tokio::task::yield_now().await;
@@ -308,7 +176,7 @@ async fn who_was_let_in_by_an_authority_that_is_gone_does_not_stay() {
     let office = Office::open().await;
     let (other, pair) = (Authority::new(), office.authority.issue(uri(SPIFFE), false));
     let address = office.gateway.caller().address();
-    let mut kept = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    let mut kept = connect_tls(address, &office.authority.pem, Some(&pair)).await.unwrap();
     let mut ask = async || {
         kept.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
         kept.read(&mut [0; 4096]).await
@@ -363,7 +231,7 @@ async fn who_was_let_in_without_a_certificate_does_not_stay_when_one_is_asked_fo
     let before = fs::read_to_string(office.gateway.path("gateway.toml")).unwrap();
     office.gateway.reload(without).await.unwrap();
     let mut kept =
-        connect(office.gateway.caller().address(), &office.authority.pem, None).await.unwrap();
+        connect_tls(office.gateway.caller().address(), &office.authority.pem, None).await.unwrap();
     kept.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     // Nobody by name: it has a certificate of nobody.
     assert!(kept.read(&mut [0; 4096]).await.unwrap() > 0);
@@ -382,7 +250,7 @@ async fn a_revoked_certificate_is_refused_and_does_not_stay() {
     publish(&authority.revocation_list(&[], 4000));
     let keys = format!("client_crl = [\"{}\"]\nclient_ca =", list.display());
     office.gateway.reload(|text| text.replace("client_ca =", &keys)).await.unwrap();
-    let mut kept = connect(address, &authority.pem, Some(&first)).await.unwrap();
+    let mut kept = connect_tls(address, &authority.pem, Some(&first)).await.unwrap();
     kept.write_all(b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     assert!(kept.read(&mut [0; 4096]).await.unwrap() > 0);
 
@@ -420,10 +288,10 @@ async fn a_connection_ends_with_its_certificate() {
     let pair = office.authority.issue_for(Duration::from_secs(3));
     let address = office.gateway.caller().address();
     let ask = b"GET /a/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let mut http1 = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    let mut http1 = connect_tls(address, &office.authority.pem, Some(&pair)).await.unwrap();
     http1.write_all(ask).await.unwrap();
     assert!(http1.read(&mut [0; 4096]).await.unwrap() > 0);
-    let http2 = connect(address, &office.authority.pem, Some(&pair)).await.unwrap();
+    let http2 = connect_tls(address, &office.authority.pem, Some(&pair)).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(http2))
             .await

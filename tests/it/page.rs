@@ -73,9 +73,9 @@ async fn it_tells_who_called_what_and_why_calls_were_refused() {
         "<th scope=\"row\">subtenant.get</th>",
         // The reason, and the rule behind it.
         "The caller may not use this operation",
-        "<code>subtenant.list</code>; <code>subtenant.update</code> is not among them.",
-        "This path takes <code>GET</code> (subtenant.get)",
-        "No operation has this path",
+        "<code>subtenant.list</code>; <code>subtenant.update</code> is not among them",
+        "this path takes <code>GET</code> (<code>subtenant.get</code>)",
+        "no operation has this path",
         "/people/{…}/",
         "pigello-gateway explain --listener main --caller billing PATCH \
          /accounts/users/customer/subtenant/00000000-0000-0000-0000-000000000000/",
@@ -258,7 +258,7 @@ async fn it_says_what_is_wrong_when_everything_is() {
     let told = [
         "Calls are refused",
         "The audit trail cannot be written",
-        "is left alone after failures",
+        "these operations are left alone after failures",
         "Check the disk of <code>audit.directory</code>",
         "in use, though the last read failed",
         "Calls to Pigello are suspended after failures",

@@ -1,15 +1,18 @@
 //! What is refused, with which words; the upstream sees nothing and the trail has all of it.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{convert::Infallible, fmt::Write as _, time::Duration};
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use pigello_mock::{EXAMPLE_SUBTENANT, Fault, Interruption};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::support::{Setup, pigello, raw};
+use crate::support::{Caller, Setup, pigello, raw};
 
 fn subtenant() -> String {
     format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
@@ -128,6 +131,9 @@ async fn what_is_over_a_limit_is_refused_with_the_limit() {
     let answer = caller.get_with(&subtenant(), &[("x-large", &large)]).await;
     assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     assert_eq!(answer.problem(), "headers_too_large");
+    let detail = answer.json()["detail"].clone();
+    let told = "a header may have at most 2 KiB (`limits.header_bytes`) in 10 fields (`limits.header_count`)";
+    assert_eq!(detail, told);
     let names: Vec<_> = (0..11).map(|number| format!("x-{number}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
     assert_eq!(caller.get_with(&subtenant(), &many).await.problem(), "headers_too_large");
@@ -137,16 +143,104 @@ async fn what_is_over_a_limit_is_refused_with_the_limit() {
         (answer.status, answer.problem().as_str()),
         (StatusCode::URI_TOO_LONG, "target_too_long")
     );
-    // A body that does not say how long it is is cut off at the limit.
+    let records = gateway.into_records().await;
+    assert!(records.iter().all(|record| record["error"].is_string()));
+}
+
+/// Announced or cut off, gathered or streamed: the limit is told with its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_its_limit_is_told_the_limit_however_it_is_framed() {
+    let pigello = pigello().await;
+    let told =
+        |limit: &str| format!("a request body may have at most {limit} (`limits.request_body`)");
+    for (limit, shown, bytes) in [("1KiB", "1 KiB", 1025), ("100KiB", "100 KiB", 100 * 1024 + 1)] {
+        let limits = format!("[limits]\nrequest_body = \"{limit}\"\n");
+        let gateway = Setup::new(&pigello).with(&limits).start().await;
+        let body = "x".repeat(bytes);
+        let answer = gateway.caller().send(Method::PATCH, &subtenant(), body.clone()).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(answer.problem(), "body_too_large");
+        assert_eq!(answer.json()["detail"], told(shown));
+        for http2 in [false, true] {
+            let caller = if http2 { gateway.caller().http2() } else { gateway.caller().clone() };
+            let answer = chunked(&caller, &body, http2).await;
+            assert!(answer.contains("413 ") || http2, "{answer}");
+            assert!(answer.contains(&told(shown)), "{limit} {answer}");
+        }
+        let records = gateway.into_records().await;
+        assert!(records.iter().all(|record| record["error"] == "body_too_large"), "{records:?}");
+    }
+}
+
+/// A body that does not say how long it is; the answer as text.
+async fn chunked(caller: &Caller, body: &str, http2: bool) -> String {
+    if http2 {
+        let pieces = body
+            .as_bytes()
+            .chunks(8 * 1024)
+            .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))));
+        let body = StreamBody::new(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
+        let request = Request::patch(format!("http://localhost{}", subtenant()));
+        let answer = caller.stream(request.body(body).unwrap()).await.unwrap();
+        return String::from_utf8_lossy(&answer.body).into_owned();
+    }
     let mut chunked = format!(
         "PATCH {} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
         subtenant()
     );
     write!(chunked, "{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).unwrap();
-    let answer = raw(caller.address(), chunked.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    let records = gateway.into_records().await;
-    assert!(records.iter().all(|record| record["error"].is_string()));
+    raw(caller.address(), chunked.as_bytes()).await
+}
+
+/// A caller learns what the gateway knows of it, and nothing of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_who_was_refused_and_what_it_asked_for() {
+    let pigello = pigello().await;
+    let uid = rustix_uid();
+    let rules = format!(
+        "[[callers]]\nname = \"main\"\nallow = [\"tenant.*\"]\n\
+         [[callers]]\nname = \"somebody-else\"\nunix_uids = [{}]\nallow = [\"work*\"]\n",
+        uid + 1
+    )
+    .replace("work*", "workengagement.*");
+    let gateway =
+        Setup::new(&pigello).listener("caller = \"main\"\n").with_unix().with(&rules).start().await;
+    let list = "/accounts/users/customer/subtenant/list";
+    let near = "no operation has this path; did you mean `/accounts/users/customer/subtenant/list/` \
+                (`subtenant.list`)? The last `/` counts";
+    let stranger = format!(
+        "the connection shows the uid {uid}, and no `[[callers]]` entry has `unix_uids = [{uid}]`"
+    );
+    let proof = format!("uid={uid} ");
+    for (caller, target, detail, name, proof, operation) in [
+        (
+            gateway.caller(),
+            &*subtenant(),
+            "`allow` of the caller `main` lists `tenant.*`; `subtenant.get` is not among them",
+            Some("main"),
+            "listener",
+            Some("subtenant.get"),
+        ),
+        (gateway.caller(), list, near, Some("main"), "listener", None),
+        (&gateway.unix_caller(), &subtenant(), &stranger, None, &*proof, Some("subtenant.get")),
+        (&gateway.unix_caller(), list, near, None, &proof, None),
+    ] {
+        let answer = caller.get(target).await;
+        let problem = answer.json();
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert_eq!(problem["detail"], detail);
+        assert_eq!(problem["caller"].as_str(), name);
+        assert_eq!(problem["operation"].as_str(), operation);
+        assert!(problem["proof"].as_str().unwrap().starts_with(proof), "{problem}");
+        let text = problem.to_string();
+        assert!(!text.contains("somebody-else") && !text.contains("workengagement"), "{text}");
+    }
+    // Before the caller is identified, nothing is known of it.
+    let early = gateway.caller().get_with(&subtenant(), &[("origin", "https://evil.test")]).await;
+    let problem = early.json();
+    for member in ["caller", "proof", "operation"] {
+        assert!(problem.get(member).is_none(), "{problem}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,25 @@ async fn a_new_connection_wakes_few_threads_whatever_the_number_of_workers() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn few_open_files_shut_neither_callers_nor_probes_out() {
+    let pigello = pigello().await;
+    let folder = written(&pigello, "127.0.0.1:0");
+    let config = folder.path().join("gateway.toml");
+    let mut process = Process::serve_with_files(&config, 200, 256);
+    assert_eq!(process.open_files_limit(), 256, "the soft limit is raised");
+    process.log_line("the hard limit of open files is low");
+    let address = process.address("main");
+    let (caller, admin) = (Caller::tcp(address), Caller::tcp(process.address("admin")));
+    let silent: Vec<_> = (0..300).map_while(|_| TcpStream::connect(address).ok()).collect();
+    for _ in 0..5 {
+        assert_eq!(caller.get(TENANT).await.status, StatusCode::OK);
+        assert_eq!(admin.get("/readyz").await.status, StatusCode::OK);
+    }
+    assert_eq!(silent.len(), 300);
+    assert!(process.open_files() < 256);
+}
+
 /// Connects again and again until the kernel refuses it.
 async fn until_refused<T>(connect: impl Fn() -> std::io::Result<T>) -> ErrorKind {
     loop {

@@ -1,7 +1,7 @@
 //! The last calls that were refused or failed: the reason, and what would change it.
 //!
-//! For a refusal by the policy the current policy is asked again, so the reason is the one
-//! `explain` gives. For every other error the reason is the manual's.
+//! For a refusal by the policy the current policy is asked again, so the reason is the one that `explain`
+//! gives and the caller got. For every other error the reason is the manual's.
 
 use maud::{Markup, html};
 
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     admin::GatewayView,
-    domain::{OperationMatch, Proof},
-    error::Kind,
+    domain::{Caller, Proof},
+    error::{Error, Kind},
     telemetry::{Cause, Trouble},
 };
 
@@ -101,100 +101,46 @@ fn key(trouble: &Trouble) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// The deciding rule of the current policy.
+/// The deciding rule of the current policy, in the words that the caller got.
 fn why(view: &GatewayView, trouble: &Trouble, kind: Kind) -> Markup {
-    match kind {
-        Kind::NotAllowed => not_allowed(view, trouble),
-        Kind::Unidentified => unidentified(trouble),
-        Kind::OperationUnknown => unknown(view, trouble),
-        _ => prose(kind.manual().meaning),
+    if !is_of_policy(kind) {
+        return prose(kind.manual().meaning);
     }
+    let proof = trouble.proof.clone().unwrap_or(Proof::Listener);
+    let caller = match trouble.caller.clone() {
+        Some(name) => {
+            let rule = view.callers.iter().find(|rule| rule.name == name).cloned();
+            Caller::Known { rule, name, proof }
+        }
+        None => Caller::Unidentified { proof },
+    };
+    let refusal = view.policy.refusal(&caller, &trouble.method, &path(view, trouble));
+    let allowed_now = "It would be allowed now: the configuration has changed since.";
+    prose(refusal.as_ref().map_or(allowed_now, Error::detail))
 }
 
-fn not_allowed(view: &GatewayView, trouble: &Trouble) -> Markup {
-    let name = trouble.caller.as_deref().unwrap_or_default();
-    let Some(rule) = view.callers.iter().find(|rule| &*rule.name == name) else {
-        return html! {
-            "No " code { "[[callers]]" } " entry is named " code { (name) }
-            ", so nothing says what it may do."
-        };
-    };
+/// A path like the call's, with a placeholder for each object.
+fn path(view: &GatewayView, trouble: &Trouble) -> String {
+    let outline = trouble.outline.as_deref().unwrap_or_default();
     let operation = trouble.operation.as_deref();
     let known = operation.and_then(|operation| view.policy.catalog.by_name(operation));
-    if known.is_some_and(|known| rule.allow.iter().any(|pattern| pattern.matches(known))) {
-        return html! { "It would be allowed now: the configuration has changed since." };
-    }
-    html! {
-        code { "allow" } " of the caller " code { (name) } " lists "
-        @if rule.allow.is_empty() { "nothing" }
-        @for (place, pattern) in rule.allow.iter().enumerate() {
-            @if place > 0 { ", " }
-            code { (pattern) }
-        }
-        @match operation {
-            Some(operation) => { "; " code { (operation) } " is not among them." }
-            None => { "; what matches no operation needs " code { "*" } "." }
-        }
-    }
-}
-
-fn unidentified(trouble: &Trouble) -> Markup {
-    let (shown, key) = match &trouble.proof {
-        Some(Proof::UnixPeer { uid, .. }) => {
-            (format!("the user {uid}"), format!("unix_uids = [{uid}]"))
-        }
-        Some(Proof::Certificate { name }) => {
-            (format!("a certificate for {name}"), format!("tls_names = [\"{name}\"]"))
-        }
-        Some(Proof::UnmappedPeer { .. }) => {
-            return html! {
-                "The gateway's user namespace does not map the caller's user, so the kernel shows the same "
-                "id for many users, and none of them can be told from the others. Run the gateway without "
-                "that namespace (systemd: no " code { "PrivateUsers=yes" } ")."
-            };
-        }
-        Some(Proof::NamelessCertificate { certificate }) => {
-            return html! {
-                "The connection shows a certificate without a URI or DNS name (" (certificate)
-                "), and only such names identify a caller."
-            };
-        }
-        Some(Proof::Listener) | None => {
-            return html! {
-                "The connection shows nothing of the caller, and the listener "
-                code { (trouble.listener.as_str()) } " gives it no name (" code { "caller" } ")."
-            };
-        }
+    let segments = known.map_or(outline, |known| known.template()).split('/');
+    let placed = |segment| match segment {
+        "{…}" => segment,
+        _ if segment.starts_with('{') => SOME_ID,
+        _ => segment,
     };
-    html! {
-        "The connection shows " (shown) ", and no " code { "[[callers]]" } " entry has " code { (key) } "."
-    }
+    segments.map(placed).collect::<Vec<_>>().join("/")
 }
 
-fn unknown(view: &GatewayView, trouble: &Trouble) -> Markup {
-    let path = trouble.outline.as_deref().unwrap_or_default().replace("{pk}", SOME_ID);
-    match view.policy.catalog.find(&trouble.method, &path) {
-        OperationMatch::Found(operation) => html! {
-            "It is " code { (operation.name()) } " now: the configuration has changed since."
-        },
-        OperationMatch::OtherMethods(operations) => html! {
-            "This path takes "
-            @for (place, operation) in operations.iter().enumerate() {
-                @if place > 0 { ", " }
-                code { (operation.method()) } " (" (operation.name()) ")"
-            }
-            ", and not " code { (trouble.method) } "."
-        },
-        OperationMatch::Unknown => html! {
-            "No operation has this path, neither one of the Accounts API nor one of your "
-            code { "[[operations]]" } "."
-        },
-    }
+/// Whether the policy decided.
+fn is_of_policy(kind: Kind) -> bool {
+    matches!(kind, Kind::NotAllowed | Kind::Unidentified | Kind::OperationUnknown)
 }
 
 /// The `explain` command for this call, where the policy was involved.
 fn explain(trouble: &Trouble, kind: Kind) -> Option<String> {
-    if !matches!(kind, Kind::NotAllowed | Kind::Unidentified | Kind::OperationUnknown) {
+    if !is_of_policy(kind) {
         return None;
     }
     let outline = trouble.outline.as_deref().filter(|outline| !outline.contains('…'))?;

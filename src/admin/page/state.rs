@@ -36,6 +36,11 @@ pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
                         CircuitBreakerState::Open => ("open: calls are refused", "bad"),
                     };
                     (item("Breaker", mark(class, state)))
+                    @let suspended = health.suspended_operations();
+                    @if !suspended.is_empty() { (item("Left alone", mark("look", &suspended.join(", ")))) }
+                    @if let Some(rate) = health.rate_limit.rate() {
+                        (item("Learnt rate", mark("look", &format!("{rate} calls a second"))))
+                    }
                     @let pause = health.rate_limit.pause().as_secs();
                     @if pause > 0 { (item("Pause", mark("look", &format!("for {} more", span(pause))))) }
                 }

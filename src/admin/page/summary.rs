@@ -110,6 +110,17 @@ fn upstreams(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
                 "It is tried again by itself. Why it failed stands among the refusals and failures below.",
             ));
         }
+        let suspended = health.suspended_operations();
+        if !suspended.is_empty() {
+            findings.push(look(
+                format!(
+                    "Of Pigello (profile `{profile}`), these operations are left alone after failures, or \
+                     because it asks for a pause: {}.",
+                    suspended.join(", ")
+                ),
+                "Other operations are called. Why they failed stands among the refusals and failures below.",
+            ));
+        }
         let pause = health.rate_limit.pause().as_secs();
         if pause > 0 {
             let what =

@@ -25,6 +25,7 @@ pub(super) fn text(plan: &Plan) -> String {
         plan.vault.as_ref().map(vault).unwrap_or_default(),
         caller(plan),
         audit(plan),
+        runtime(plan).to_owned(),
     ]
     .concat()
 }
@@ -210,6 +211,15 @@ fn audit(plan: &Plan) -> String {
          directory = \"{directory}\"\n\
          durability = \"batched\"    # \"synced\": no answer leaves before its record is on disk\n"
     )
+}
+
+fn runtime(plan: &Plan) -> &'static str {
+    match plan.deployment {
+        Deployment::Kubernetes => {
+            "\n# A sidecar needs one; each has connections of its own.\n[runtime]\nworkers = 1\n"
+        }
+        Deployment::None | Deployment::Systemd => "",
+    }
 }
 
 /// The vault policy for the gateway's login.

@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{
     app::{Ending, Gateway, Reloader, StartError},
-    config::Loaded,
+    config::{Loaded, Settings},
     error::Chain,
+    process::open_files,
     proxy::server::Inherited,
     telemetry::{LogSettings, init_logs},
 };
@@ -39,6 +40,8 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     let inherited = Inherited::from_environment().map_err(|error| {
         Failure::failed(format!("a socket that was handed over cannot be used: {error}"))
     })?;
+    open_files::raise_limit();
+    warn_of_few_files(&loaded.settings);
     block_on(async {
         let watch = Watch::begin(files.paths()).await;
         let gateway =
@@ -63,6 +66,18 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
             Err(error) => Err(Failure::failed(Chain(&error).to_string())),
         }
     })?
+}
+
+fn warn_of_few_files(settings: &Settings) {
+    let needed = open_files::needed(settings.limits.connections);
+    if let Some(limit) = open_files::limit().filter(|limit| *limit < needed) {
+        tracing::warn!(
+            limit,
+            needed,
+            "fewer connections than `limits.connections` are accepted, because the hard limit of open files \
+             is low (`ulimit -Hn`, `LimitNOFILE`)"
+        );
+    }
 }
 
 fn cannot_start(error: &StartError) -> Failure {

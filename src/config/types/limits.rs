@@ -128,7 +128,8 @@ impl Limits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
-    /// Worker threads; 0 means one for each core.
+    /// Worker threads. 0 means one for each core, and at most four unless the process has a quota or a set of
+    /// processors of its own. A sidecar needs one.
     #[schemars(with = "u32", range(max = 1024))]
     pub workers: usize,
 }

@@ -27,7 +27,9 @@ use crate::{
     proxy::{
         cache,
         stages::{
-            authorize::Access, retry::RetrySettings, upstream_health::CircuitBreakerSettings,
+            authorize::Access,
+            retry::RetrySettings,
+            upstream_health::{CircuitBreakerSettings, QuotaSettings},
         },
     },
 };
@@ -76,6 +78,8 @@ pub struct Config {
     /// The circuit breaker: stops requests to an upstream that keeps failing. Meanwhile the cache
     /// serves the reads that it can.
     pub breaker: CircuitBreakerSettings,
+    /// What is learnt of Pigello's rate limit.
+    pub quota: QuotaSettings,
     /// Threads.
     pub runtime: Runtime,
     /// Logs, traces, and copies of the audit trail.

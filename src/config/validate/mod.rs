@@ -57,6 +57,7 @@ pub(super) fn check(
         limits: config.limits,
         retry: config.retry,
         breaker: config.breaker,
+        quota: config.quota,
         runtime: config.runtime,
         telemetry: config.telemetry.clone(),
         catalog: Arc::new(catalog),

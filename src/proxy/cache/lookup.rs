@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     coalesce::{FlightRole, FlightWaiter},
+    eligibility::bypass,
     fetch::{ClientRequest, FetchJob},
     handle::Cache,
     invalidate,
@@ -71,21 +72,13 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
     ) -> Option<Self> {
         let rule = cache.rule(operation.map(AsRef::as_ref), head.target.path())?;
         let fields = RequestFieldSet::of(&head.headers);
-        let directives = if fields.has_cache_control() {
-            RequestDirectives::read(&head.headers)
-        } else {
-            RequestDirectives::default()
-        };
+        let directives = RequestDirectives::of(fields, &head.headers);
         let (name, now) = (TargetName::of(&head.target), Instant::now());
         Some(Self { cache, partition, rule, operation, head, name, fields, directives, now })
     }
 
     pub(super) fn lookup(&self, body: &Body) -> Lookup {
-        if self.directives.no_store
-            || !body.is_end_stream()
-            || self.fields.has_condition_for_upstream()
-            || self.fields.has_credentials()
-        {
+        if bypass(self.fields, &self.directives, body.is_end_stream()).is_some() {
             return Lookup::PassThrough(ForwardReason::Bypass);
         }
         let Some(key) = self.key() else {

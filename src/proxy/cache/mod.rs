@@ -15,11 +15,12 @@
 //! write ─ upstream ─ invalidate ───────────────────────▶ answer
 //! ```
 //!
-//! `policy` has the decisions of the RFC, `storage` the responses in memory, `coalesce` the shared
+//! `eligibility` says which requests it has a part in, `policy` has the decisions of the RFC, `storage` the responses in memory, `coalesce` the shared
 //! fetches.
 
 mod answer;
 mod coalesce;
+mod eligibility;
 mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -36,6 +37,7 @@ mod status;
 mod storage;
 mod wait;
 
+pub use eligibility::Bypass;
 pub use handle::{Cache, SystemClock, WallClock};
 pub use partition::{CredentialGeneration, Partition};
 pub use service::{CacheFuture, CacheLayer, Cached, cache};

@@ -38,6 +38,12 @@ pub(super) struct SharedError {
     retry_after: Option<Duration>,
 }
 
+impl SharedError {
+    pub(super) fn is_before_sending(&self) -> bool {
+        self.kind.is_before_sending()
+    }
+}
+
 impl From<&Error> for SharedError {
     fn from(error: &Error) -> Self {
         let (kind, retry_after) = (error.kind(), error.retry_after_hint());

@@ -14,6 +14,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tower::{Layer, Service};
 
 use super::{
+    eligibility::is_read,
     handle::Cache,
     invalidate::Invalidation,
     lookup::{CacheableRequest, Lookup, not_cached},
@@ -90,7 +91,7 @@ where
         if !self.cache.settings().enabled {
             return later(inner.call(Fetch { head, body }));
         }
-        let is_read = matches!(head.method, Method::GET | Method::HEAD);
+        let is_read = is_read(&head.method);
         // The response to a POST may be stored for later reads (RFC 9110 §9.3.3). Pigello's own
         // operations never have such a response.
         let may_store = is_read || (head.method == Method::POST && operation.is_none());

@@ -26,7 +26,7 @@ pub struct Settings {
     /// not stored.
     pub rules: Vec<Rule>,
     /// How long a call waits for another call that fetches the same response; then it fetches for
-    /// itself. It is `timeouts.request`, the deadline of the other call.
+    /// itself. Five seconds, or `timeouts.request` if that is less.
     #[serde(skip)]
     pub collapse_wait: Duration,
 }
@@ -39,7 +39,7 @@ impl Default for Settings {
             max_bytes: ByteSize::mebi(64),
             max_entry_bytes: ByteSize::mebi(1),
             rules: vec![Rule { operations: vec![subtenant], ..Rule::default() }],
-            collapse_wait: Duration::from_secs(30),
+            collapse_wait: Duration::from_secs(5),
         }
     }
 }
@@ -109,7 +109,7 @@ pub(super) fn find<'a>(
 
 /// Checks the operation's name and the path, because neither a configured operation nor a rule for
 /// paths may open the protected data.
-fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
+pub(super) fn is_protected(operation: Option<&Operation>, path: &str) -> bool {
     operation.is_some_and(Operation::is_protected_identity)
         || PROTECTED.find(path.as_bytes()).is_some()
 }

@@ -69,10 +69,13 @@ fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
                 Err(failure.into())
             })
         }
-        FetchOutcome::Failed(failure) => {
+        // Nobody gets a connection.
+        FetchOutcome::Failed(failure) if failure.is_before_sending() => {
             request.note(CacheResult::Collapsed, None);
             Some(Err(failure.into()))
         }
+        // It may be that call's own trouble.
+        FetchOutcome::Failed(_) => None,
         FetchOutcome::Stored(_) | FetchOutcome::Stale(..) | FetchOutcome::NotShared => None,
     }
 }

@@ -5,6 +5,7 @@
 //! returned, and a fetch of the cache can outlive its caller, so neither side owns the context alone.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -21,7 +22,7 @@ use crate::{
     audit::{CacheResult, Outcome, Record, Target, UpstreamTls},
     credentials::Lease,
     domain::{Caller, ListenerName, Operation, ProfileName, RequestId, TraceContext},
-    error::{Fault, Kind},
+    error::{Error, Fault, Kind},
     telemetry::Stages,
 };
 
@@ -79,8 +80,8 @@ pub struct CallFacts {
     pub would_refuse: Option<Kind>,
     /// Why the call failed or was refused.
     pub error: Option<Kind>,
-    /// Why the request body could not be read to its end.
-    pub body_error: Option<Kind>,
+    /// Why the request body could not be read to its end: the kind, and the sentence for the caller.
+    pub body_error: Option<(Kind, Cow<'static, str>)>,
     /// The number of response fields that were removed because Pigello's own names are reserved.
     pub masked_fields: u32,
 }
@@ -130,6 +131,11 @@ impl CallContext {
         self.0.began
     }
 
+    /// Reads the facts.
+    pub fn facts<R>(&self, read: impl FnOnce(&CallFacts) -> R) -> R {
+        read(&self.0.open.lock().facts)
+    }
+
     /// Adds to the facts.
     pub fn note(&self, note: impl FnOnce(&mut CallFacts)) {
         note(&mut self.0.open.lock().facts);
@@ -168,8 +174,9 @@ impl CallContext {
     }
 
     /// Why the request body could not be read to its end. Over HTTP/2 the client's error does not say.
-    pub fn body_error(&self) -> Option<Kind> {
-        self.0.open.lock().facts.body_error
+    pub fn body_error(&self) -> Option<Error> {
+        let (kind, detail) = self.facts(|facts| facts.body_error.clone())?;
+        Some(Error::new(kind, detail))
     }
 
     /// Notes the credentials that the call is about to be sent with.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use rustls::CertificateError;
 
 use super::{AddressRefused, ConnectError, connect::CheckoutError, http2::Http2Error};
@@ -46,15 +47,10 @@ impl From<Http2Error> for RequestError {
 }
 
 /// The gateway's error for a request without a response.
-pub(super) fn classify(failure: RequestError, body_error: Option<Kind>) -> Error {
+pub(super) fn classify(failure: RequestError, body_error: Option<Error>) -> Error {
     // A request body that fails ends the exchange. That is not Pigello's fault.
-    if let Some(kind) = body_error {
-        let detail = match kind {
-            Kind::BodyTooLarge => "the request body is over the limit",
-            Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
-            _ => "the request body broke off or is not well framed",
-        };
-        return Error::new(kind, detail).because(failure);
+    if let Some(error) = body_error {
+        return error.because(failure);
     }
     let (kind, detail) = match &failure {
         RequestError::Open(error) => from_checkout(error),
@@ -103,9 +99,10 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
             Kind::UpstreamDns,
             "the name service did not answer within the time limit (`timeouts.resolve`)",
         ),
-        ConnectError::Resolve(ResolveError::Failed(_)) | ConnectError::NoAddress => {
-            (Kind::UpstreamDns, "the upstream's name does not resolve")
+        ConnectError::Resolve(ResolveError::Failed(error)) => {
+            own_limit(error).unwrap_or((Kind::UpstreamDns, "the upstream's name does not resolve"))
         }
+        ConnectError::NoAddress => (Kind::UpstreamDns, "the upstream's name does not resolve"),
         ConnectError::Address(AddressRefused::Private) => (
             Kind::UpstreamAddressRefused,
             "the upstream's name leads to a private address; `allow_private` in its profile allows that",
@@ -132,6 +129,9 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
 }
 
 fn from_io(error: &io::Error) -> (Kind, &'static str) {
+    if let Some(own) = own_limit(error) {
+        return own;
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
             (Kind::UpstreamRefused, "nothing accepts connections at the upstream's address")
@@ -144,6 +144,23 @@ fn from_io(error: &io::Error) -> (Kind, &'static str) {
         }
         _ => (Kind::UpstreamUnreachable, "the upstream's address cannot be reached"),
     }
+}
+
+/// The error of a limit of this machine, which says nothing of the upstream.
+fn own_limit(error: &io::Error) -> Option<(Kind, &'static str)> {
+    let detail = match Errno::from_io_error(error)? {
+        Errno::MFILE | Errno::NFILE => {
+            "the gateway has no more open files (`LimitNOFILE`, `ulimit -n`), and so no connection to Pigello"
+        }
+        Errno::NOMEM | Errno::NOBUFS => "the machine has no memory for a connection to Pigello",
+        Errno::ADDRNOTAVAIL => {
+            "the machine has no free port, or not the address of `local_address`"
+        }
+        Errno::AGAIN => "the machine allows no more threads, and the name service needs one",
+        Errno::PERM | Errno::ACCESS => "a rule of this machine forbids the connection to Pigello",
+        _ => return None,
+    };
+    Some((Kind::Overloaded, detail))
 }
 
 fn certificate(error: &rustls::Error) -> &'static str {
@@ -183,3 +200,26 @@ fn from_exchange(error: &hyper::Error) -> (Kind, &'static str) {
 
 const HEAD_TOO_LARGE: &str =
     "the head of the upstream's answer is over 64 KiB, or has more than 100 fields";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_this_machine_is_not_the_upstreams_fault() {
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+            Errno::PERM,
+            Errno::ACCESS,
+        ] {
+            assert_eq!(from_io(&errno.into()).0, Kind::Overloaded, "{errno}");
+        }
+        let failed = ResolveError::Failed(std::sync::Arc::new(Errno::MFILE.into()));
+        assert_eq!(from_connect(&failed.into()).0, Kind::Overloaded);
+        assert_eq!(from_io(&Errno::CONNREFUSED.into()).0, Kind::UpstreamRefused);
+    }
+}

@@ -5,6 +5,8 @@
 //! remainder of another request (`XGET`) or a different case (`get`) is a token too, and two servers
 //! may read it in two ways.
 
+use std::borrow::Cow;
+
 use http::Method;
 
 use crate::error::{Error, Kind};
@@ -12,15 +14,28 @@ use crate::error::{Error, Kind};
 /// Refuses methods that are never forwarded and methods that no standard or server defines.
 pub(super) fn refuse_methods(method: &Method) -> Result<(), Error> {
     match method.as_str() {
-        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => Ok(()),
         // `TRACE` and `TRACK` would echo the secret (RFC 9110 §9.3.8), `CONNECT` would open a tunnel,
         // `PURGE` is for a cache in front of the upstream, `PRI` is HTTP/2's preface (RFC 9113 §11.6).
         "TRACE" | "TRACK" | "CONNECT" | "PURGE" | "PRI" => {
             Err(Error::new(Kind::MethodRefused, "the gateway does not proxy this method"))
         }
-        method if EXTENSIONS.contains(&method) => Ok(()),
-        // RFC 9110 §9.1.
-        _ => Err(Error::new(Kind::NotImplemented, "nobody has defined this method")),
+        method if is_defined(method) => Ok(()),
+        // RFC 9110 §9.1: methods are case-sensitive.
+        method => Err(Error::new(Kind::NotImplemented, upper_case(method))),
+    }
+}
+
+fn is_defined(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS")
+        || EXTENSIONS.contains(&method)
+}
+
+fn upper_case(method: &str) -> Cow<'static, str> {
+    let upper = method.to_ascii_uppercase();
+    if is_defined(&upper) {
+        format!("methods are upper case: `{upper}`").into()
+    } else {
+        "nobody has defined this method".into()
     }
 }
 

@@ -9,15 +9,15 @@ use std::{
 };
 
 use futures_util::future::{Either, Ready, ready};
-use http::{Response, StatusCode};
+use http::Response;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, layer::layer_fn};
 
-use super::upstream_health::{BreakerPermit, UpstreamHealth};
+use super::upstream_health::{AttemptPermit, UpstreamHealth};
 use crate::{
     body::Body,
-    error::{Error, Fault, Kind},
-    proxy::call::Resolved,
+    error::Error,
+    proxy::call::{Head, Resolved},
 };
 
 /// Refuses attempts while the upstream keeps failing or has asked for a pause.
@@ -45,24 +45,15 @@ where
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
-        match admit_attempt(&self.health, &resolved) {
+        match self.health.admit(&resolved.head) {
             Ok(permit) => {
-                let health = Arc::clone(&self.health);
+                let (health, head) = (Arc::clone(&self.health), Arc::clone(&resolved.head));
                 let inner = self.inner.call(resolved);
-                Either::Left(AttemptFuture { inner, permit: Some(permit), health })
+                Either::Left(AttemptFuture { inner, permit: Some(permit), health, head })
             }
             Err(error) => Either::Right(ready(Err(error))),
         }
     }
-}
-
-fn admit_attempt(health: &UpstreamHealth, resolved: &Resolved) -> Result<BreakerPermit, Error> {
-    let permit = health.breaker.admit().map_err(|wait| {
-        let detail = "the upstream kept failing and is left alone for a moment";
-        Error::new(Kind::UpstreamSuspended, detail).retry_after(wait)
-    })?;
-    health.rate_limit.admit(resolved.head.caller.name())?;
-    Ok(permit)
 }
 
 pin_project! {
@@ -70,8 +61,9 @@ pin_project! {
     pub struct AttemptFuture<F> {
         #[pin]
         inner: F,
-        permit: Option<BreakerPermit>,
+        permit: Option<AttemptPermit>,
         health: Arc<UpstreamHealth>,
+        head: Arc<Head>,
     }
 }
 
@@ -84,11 +76,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(cx));
-        if let Ok(response) = &result {
-            this.health.rate_limit.learn(response.status(), response.headers());
-        }
-        if let (Some(permit), Some(failed)) = (this.permit.take(), failed(&result)) {
-            permit.report(failed);
+        if let Some(permit) = this.permit.take() {
+            this.health.learn(permit, this.head.operation.as_deref(), &result);
         }
         Poll::Ready(result)
     }
@@ -97,23 +86,5 @@ where
 impl<F> fmt::Debug for AttemptFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AttemptFuture")
-    }
-}
-
-/// Whether an attempt counts as a failure of the upstream; `None` if it says nothing about it.
-fn failed(result: &Result<Response<Body>, Error>) -> Option<bool> {
-    match result {
-        Ok(response) => Some(matches!(
-            response.status(),
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        )),
-        Err(error) => {
-            let is_told = match error.kind() {
-                // One resource has an answer that is too large or odd, or a connection ends in order.
-                Kind::UpstreamProtocol | Kind::UpstreamUnprocessed => true,
-                kind => kind.fault() != Fault::Upstream || error.is_repeated(),
-            };
-            (!is_told).then_some(true)
-        }
     }
 }

@@ -26,7 +26,7 @@ use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
-    domain::{ProblemBase, RequestId},
+    domain::{Caller, Operation, ProblemBase, RequestId},
     error::{Chain, Error, Fault, Kind},
     proxy::{
         call::{CallContext, ConcurrencyLimits, Opened, REQUEST_ID},
@@ -142,8 +142,19 @@ impl Rules {
                 None => return bare(error, context.id()),
             }
         }
-        refusal(error, context.id(), &self.problem_base)
+        let identity = context.facts(|facts| Identity {
+            caller: facts.caller.clone(),
+            operation: facts.operation.clone(),
+        });
+        answer(error, context.id(), &self.problem_base, &identity)
     }
+}
+
+/// What a problem document tells a caller about itself and its request, as far as it is known.
+#[derive(Default)]
+struct Identity {
+    caller: Option<Arc<Caller>>,
+    operation: Option<Arc<Operation>>,
 }
 
 /// The error for a panic. Its message can have data of the call, so the error does not repeat it.
@@ -168,8 +179,12 @@ pub(in crate::proxy) fn refusal(
     id: RequestId,
     base: &ProblemBase,
 ) -> Response<Body> {
+    answer(error, id, base, &Identity::default())
+}
+
+fn answer(error: &Error, id: RequestId, base: &ProblemBase, identity: &Identity) -> Response<Body> {
     log(error, id);
-    let mut response = problem(error, id, base);
+    let mut response = problem(error, id, base, identity);
     set_request_id(response.headers_mut(), id);
     response
 }
@@ -185,15 +200,24 @@ fn bare(error: &Error, id: RequestId) -> Response<Body> {
 }
 
 /// The problem document for an error.
-fn problem(error: &Error, id: RequestId, base: &ProblemBase) -> Response<Body> {
+fn problem(
+    error: &Error,
+    id: RequestId,
+    base: &ProblemBase,
+    identity: &Identity,
+) -> Response<Body> {
     let kind = error.kind();
     let mut buffer = [0; 36];
+    let caller = identity.caller.as_deref();
     let body = ProblemDocument {
         kind: base.type_of(kind.label()),
         title: kind.title(),
         status: kind.status().as_u16(),
         detail: error.detail(),
         request_id: id.encode(&mut buffer),
+        caller: caller.and_then(Caller::name).map(|name| &**name),
+        proof: caller.map(|caller| caller.proof().to_string()),
+        operation: identity.operation.as_deref().map(Operation::name),
     };
     let mut response = Response::new(Body::full(serde_json::to_vec(&body).unwrap_or_default()));
     *response.status_mut() = kind.status();
@@ -237,7 +261,7 @@ fn set_request_id(headers: &mut HeaderMap, id: RequestId) {
     }
 }
 
-/// The members of a problem document (RFC 9457 §3.1).
+/// The members of a problem document (RFC 9457 §3.1), and three of the gateway's own (§3.2).
 #[derive(Serialize)]
 struct ProblemDocument<'a> {
     #[serde(rename = "type")]
@@ -246,6 +270,15 @@ struct ProblemDocument<'a> {
     status: u16,
     detail: &'a str,
     request_id: &'a str,
+    /// Who calls, by the gateway's configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<&'a str>,
+    /// What the connection shows of the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
+    /// What the caller asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<&'a str>,
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -34,6 +34,7 @@ const PATH: &[(&str, &[&str])] = &[
     ("call", &[]),
     ("http_policy", &[]),
     ("batched_io", &[]),
+    ("preview", &["cache", "call", "server", "stages"]),
 ];
 
 /// Modules of `stages` that are no stage: what stages share.

@@ -1,9 +1,10 @@
 //! Callers: an HTTP client over TCP or a Unix socket, and one that sends raw bytes.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
@@ -122,6 +123,14 @@ impl Caller {
 
     /// One request on a connection of its own; an error is a connection that broke off.
     pub async fn request(&self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+        self.stream(request).await
+    }
+
+    /// The same, with any body.
+    pub async fn stream<B>(&self, request: Request<B>) -> Result<Answer, hyper::Error>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    {
         match &self.place {
             Place::Tcp(address) => {
                 self.exchange(TcpStream::connect(address).await.unwrap(), request).await
@@ -132,12 +141,9 @@ impl Caller {
         }
     }
 
-    async fn exchange<S>(
-        &self,
-        stream: S,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, hyper::Error>
+    async fn exchange<S, B>(&self, stream: S, request: Request<B>) -> Result<Answer, hyper::Error>
     where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let io = TokioIo::new(stream);

@@ -1,5 +1,6 @@
 //! What the tests share: a gateway in the process, its upstream, and callers.
 
+mod authority;
 mod caller;
 mod frames;
 mod gateway;
@@ -8,6 +9,7 @@ mod proxy;
 mod recorder;
 mod waiting;
 
+pub use authority::{Authority, Pair, SPIFFE, connect_tls, dns, uri};
 pub use caller::{Answer, Caller, raw};
 pub use frames::{Frames, Heard, frame, headers};
 pub use gateway::{Gateway, OPERATE_TOKEN, READ_TOKEN, Setup, trail_lines};

@@ -79,6 +79,21 @@ impl Process {
         names.filter(|comm| comm.trim() == name).count()
     }
 
+    /// The same with limits of open files: soft and hard.
+    pub fn serve_with_files(config: &Path, soft: u64, hard: u64) -> Self {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={soft}:{hard}")).arg(BINARY).args(["serve", "--config"]);
+        command.arg(config).stdin(Stdio::null());
+        Self::start(command)
+    }
+
+    /// Its limit of open files.
+    pub fn open_files_limit(&self) -> u64 {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().nth(3).unwrap().parse().unwrap()
+    }
+
     /// The same, with a listening socket handed over as systemd does it.
     pub fn serve_on(config: &Path, socket: &TcpListener) -> Self {
         let mut command = Command::new("sh");

@@ -7,7 +7,7 @@ use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::list;
+use super::{fields::RequestFieldSet, list};
 
 /// The `Cache-Control` of a request (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,11 @@ pub(in crate::proxy::cache) struct RequestDirectives {
 }
 
 impl RequestDirectives {
+    /// Those of a request that has these fields.
+    pub(in crate::proxy::cache) fn of(fields: RequestFieldSet, headers: &HeaderMap) -> Self {
+        if fields.has_cache_control() { Self::read(headers) } else { Self::default() }
+    }
+
     pub(in crate::proxy::cache) fn read(headers: &HeaderMap) -> Self {
         let mut request = Self::default();
         for directive in directives(headers) {

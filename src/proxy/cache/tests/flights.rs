@@ -138,7 +138,7 @@ async fn a_response_for_one_caller_releases_the_others_to_fetch_in_parallel() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_waiting_callers_get_the_failure() {
+async fn all_waiting_callers_get_the_failure_of_a_connection() {
     let bench = Bench::free();
     let (turn, gate) = failure(Kind::UpstreamConnectTimeout).gated();
     bench.upstream.then(turn);
@@ -149,6 +149,21 @@ async fn all_waiting_callers_get_the_failure() {
         assert_eq!(answer.unwrap().unwrap_err().kind(), Kind::UpstreamConnectTimeout);
     }
     assert_eq!(bench.upstream.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_callers_fetch_for_themselves_after_another_failure() {
+    let bench = Bench::free();
+    let (turn, gate) = failure(Kind::UpstreamFirstByteTimeout).gated();
+    bench.upstream.then(turn);
+    let leader = tokio::spawn(bench.get("/object").begin());
+    settle().await;
+    let waiter = waiting(&bench).await;
+    bench.upstream.then(reply(200).cache_control("max-age=60"));
+    drop(gate);
+    assert_eq!(leader.await.unwrap().unwrap_err().kind(), Kind::UpstreamFirstByteTimeout);
+    assert_eq!(finished(waiter).await.result, Some(CacheResult::Miss));
+    assert_eq!(bench.upstream.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -144,6 +144,31 @@ async fn a_request_names_the_origin_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn without_tls_only_a_loopback_address_is_dialled() {
+    let settings = |resolver| Settings {
+        origin: "http://localhost:9".parse().unwrap(),
+        connect_to: None,
+        allow_private: true,
+        local_address: None,
+        resolver,
+        connect: ConnectTimeouts {
+            resolve: Duration::from_secs(10),
+            connect: Duration::from_secs(5),
+        },
+        keep: KeepLimits { idle: IDLE, age: AGE },
+        http: HttpVersions::Auto,
+        tls: None,
+    };
+    for address in ["192.0.2.2", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.2"] {
+        let leads_to = Resolver::new(move |_| Ok(vec![address.parse().unwrap()]));
+        let (_rotate, rotations) = watch::channel(0);
+        let upstream = UpstreamClient::new(settings(leads_to), rotations);
+        let refused = get(&upstream).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::UpstreamAddressRefused, "{address}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_the_upstream_closed_costs_no_call() {
     let scene = Scene::new().await;
     for _ in 0..20 {

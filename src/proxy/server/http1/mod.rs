@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, Version};
 use parking_lot::Mutex;
 
@@ -42,7 +42,7 @@ pub(super) use self::close::{CLOSE, CLOSE_SILENT};
 pub use self::parse_error::ParseError;
 use self::{
     head::{Head, HeadFinder},
-    request_body::request_body,
+    request_body::{Announced, request_body},
     timer::{Timer, Wait},
     wire::{Wire, batch},
 };
@@ -255,6 +255,24 @@ impl<P: Path, S: Transport> Http1<'_, P, S> {
 impl Exchange {
     /// After a message that cannot be read, the beginning of the next one is unknown.
     const LAST: Self = Self { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
+}
+
+/// Reads a head as the first one of a connection, for a preview of its call. Its body has the announced
+/// size and never comes.
+pub(in crate::proxy) fn read_head(
+    head: &[u8],
+    max_bytes: usize,
+    max_fields: usize,
+) -> Result<Request<Body>, Unreadable> {
+    let mut read = BytesMut::from(head);
+    let found = HeadFinder::new(max_bytes, max_fields).find(&mut read);
+    match found.and_then(|head| head.ok_or(ParseError::LineEnd)) {
+        Ok(Head { request, framing, .. }) => Ok(request.map(|()| Announced::body(framing))),
+        Err(error) => {
+            let (method, target) = head::method_and_target(head);
+            Err(Unreadable::new(method, target, error.into_error()))
+        }
+    }
 }
 
 /// A message that is refused before it is a request.

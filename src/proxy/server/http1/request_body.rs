@@ -56,6 +56,35 @@ struct RequestBody<S: Transport> {
     expects_continue: bool,
 }
 
+/// A body of which only the framing is known.
+pub(super) struct Announced(SizeHint);
+
+impl Announced {
+    pub(super) fn body(framing: Framing) -> Body {
+        match framing {
+            Framing::Empty => Body::empty(),
+            Framing::Length(length) => Body::wrap(Self(SizeHint::with_exact(length))),
+            Framing::Chunked => Body::wrap(Self(SizeHint::new())),
+        }
+    }
+}
+
+impl HttpBody for Announced {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+    }
+}
+
 /// The part of a body that was not read.
 enum Left {
     Bytes(u64),

@@ -14,6 +14,7 @@
 
 mod limit;
 mod policy;
+mod refusal;
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ use http_body::Body as _;
 
 pub use self::{
     limit::CallerLimiters,
-    policy::{Access, Decision, Mode, Policy, Refusal, Unmatched},
+    policy::{Access, Decision, Mode, Policy, Unmatched},
+    refusal::Refusal,
 };
 use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
@@ -59,11 +61,12 @@ impl Transition<Identified> for Authorize {
         let operation = decision.operation().cloned();
         context.note(|facts| facts.operation.clone_from(&operation));
         if let Decision::Refuse { refusal, .. } = decision {
-            let error = refusal.into_error();
             if self.policy.mode == Mode::Enforce {
-                return Err(error);
+                let (catalog, path) = (&self.policy.catalog, target.path());
+                let operation = operation.as_deref();
+                return Err(refusal.into_error(catalog, &caller, method, path, operation));
             }
-            context.note(|facts| facts.would_refuse = Some(error.kind()));
+            context.note(|facts| facts.would_refuse = Some(refusal.kind()));
         }
         connection.prove();
         if !body.is_end_stream() {

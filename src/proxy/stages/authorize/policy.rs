@@ -6,10 +6,10 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::CallerLimiters;
+use super::{CallerLimiters, Refusal};
 use crate::{
-    domain::{Caller, Catalog, Operation, OperationMatch, OperationPattern},
-    error::{Error, Kind},
+    domain::{Caller, Catalog, Operation, OperationMatch},
+    error::Error,
 };
 
 /// What each caller may do.
@@ -86,45 +86,6 @@ impl Decision {
     }
 }
 
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No operation has this path.
-    UnknownPath,
-    /// Operations have this path, but not with this method.
-    UnknownMethod,
-    /// The caller is not identified, and only named callers are served.
-    Unidentified,
-    /// The caller's rule does not list the operation.
-    NotListed,
-    /// The listener identifies the caller, but the caller has no `[[callers]]` entry.
-    NoRule,
-}
-
-impl Refusal {
-    /// The error the caller gets.
-    pub fn into_error(self) -> Error {
-        let (kind, detail) = match self {
-            Self::UnknownPath => {
-                (Kind::OperationUnknown, "no operation has this path; `[[operations]]` can add one")
-            }
-            Self::UnknownMethod => {
-                (Kind::OperationUnknown, "no operation has this method on this path")
-            }
-            Self::Unidentified => {
-                (Kind::Unidentified, "only the callers named in `[[callers]]` are served here")
-            }
-            Self::NotListed => {
-                (Kind::NotAllowed, "the caller's `allow` does not list this operation")
-            }
-            Self::NoRule => {
-                (Kind::NotAllowed, "no `[[callers]]` entry says what this caller may do")
-            }
-        };
-        Error::new(kind, detail)
-    }
-}
-
 impl Policy {
     /// Decides about one request. `path` is canonical.
     pub fn decide(&self, caller: &Caller, method: &Method, path: &str) -> Decision {
@@ -135,8 +96,9 @@ impl Policy {
             {
                 None
             }
-            OperationMatch::OtherMethods(_) => return refuse(None, Refusal::UnknownMethod),
-            OperationMatch::Unknown => return refuse(None, Refusal::UnknownPath),
+            OperationMatch::OtherMethods(_) | OperationMatch::Unknown => {
+                return refuse(None, Refusal::NoOperation);
+            }
         };
         match self.permits(caller, operation.as_deref()) {
             Ok(()) => Decision::Allow { operation },
@@ -144,14 +106,21 @@ impl Policy {
         }
     }
 
+    /// The error for a request, if the policy refuses it. `path` is canonical.
+    pub fn refusal(&self, caller: &Caller, method: &Method, path: &str) -> Option<Error> {
+        match self.decide(caller, method, path) {
+            Decision::Allow { .. } => None,
+            Decision::Refuse { operation, refusal } => {
+                let operation = operation.as_deref();
+                Some(refusal.into_error(&self.catalog, caller, method, path, operation))
+            }
+        }
+    }
+
     fn permits(&self, caller: &Caller, operation: Option<&Operation>) -> Result<(), Refusal> {
         match caller {
             Caller::Known { rule: Some(rule), .. } => {
-                let listed = rule.allow.iter().any(|pattern| match operation {
-                    Some(operation) => pattern.matches(operation),
-                    None => *pattern == OperationPattern::Any,
-                });
-                if listed { Ok(()) } else { Err(Refusal::NotListed) }
+                rule.allowing(operation).map(|_| ()).ok_or(Refusal::NotListed)
             }
             Caller::Known { rule: None, .. } if self.unidentified == Access::Deny => {
                 Err(Refusal::NoRule)
@@ -216,11 +185,8 @@ mod tests {
         assert_eq!(refusal(&policy, &caller, &Method::PATCH, SUBTENANT), None);
         let tenants = "/accounts/users/customer/tenant/list/";
         assert_eq!(refusal(&policy, &caller, &Method::GET, tenants), Some(Refusal::NotListed));
-        assert_eq!(
-            refusal(&policy, &caller, &Method::PUT, SUBTENANT),
-            Some(Refusal::UnknownMethod)
-        );
-        assert_eq!(refusal(&policy, &caller, &Method::GET, "/admin/"), Some(Refusal::UnknownPath));
+        assert_eq!(refusal(&policy, &caller, &Method::PUT, SUBTENANT), Some(Refusal::NoOperation));
+        assert_eq!(refusal(&policy, &caller, &Method::GET, "/admin/"), Some(Refusal::NoOperation));
         assert_eq!(
             refusal(&policy, &billing(&[]), &Method::GET, SUBTENANT),
             Some(Refusal::NotListed)

@@ -10,6 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
     body::Body,
+    domain::ByteSize,
     error::{BoxError, Error, Kind},
     proxy::call::CallContext,
 };
@@ -26,7 +27,11 @@ pub(super) fn limited(body: Body, limit: u64, context: &CallContext) -> Result<B
 }
 
 fn too_large(limit: u64) -> Error {
-    Error::new(Kind::BodyTooLarge, format!("a request body may have {limit} bytes"))
+    let limit = ByteSize(limit);
+    Error::new(
+        Kind::BodyTooLarge,
+        format!("a request body may have at most {limit:#} (`limits.request_body`)"),
+    )
 }
 
 struct LimitedBody {
@@ -38,7 +43,9 @@ struct LimitedBody {
 
 impl LimitedBody {
     fn fail(&self, error: Error) -> BoxError {
-        self.context.note(|facts| facts.body_error = Some(error.kind()));
+        self.context.note(|facts| {
+            facts.body_error = Some((error.kind(), error.detail().to_owned().into()));
+        });
         error.into()
     }
 }

@@ -19,7 +19,7 @@ use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
-    domain::{CanonicalTarget, TargetError},
+    domain::{ByteSize, CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
         call::{Opened, Received, Unreadable},
@@ -86,7 +86,7 @@ where
 impl ListenerRules {
     /// The received request, or `None` for `OPTIONS *`, which asks about the server itself (RFC 9110
     /// §9.3.7).
-    fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
+    pub(in crate::proxy) fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
         let Opened { request, connection, context } = opened;
         let request = request.map_err(Unreadable::into_error)?;
         let (parts, body) = request.into_parts();
@@ -112,7 +112,7 @@ impl ListenerRules {
         if target > self.limits.target_bytes {
             return Err(Error::new(
                 Kind::TargetTooLong,
-                format!("the target may have {} bytes", self.limits.target_bytes),
+                format!("a target may have at most {:#}", byte_size(self.limits.target_bytes)),
             ));
         }
         // With the separators of each line: `: ` and the line's end.
@@ -123,13 +123,19 @@ impl ListenerRules {
             return Err(Error::new(
                 Kind::HeadersTooLarge,
                 format!(
-                    "the header may have {} bytes in {} fields",
-                    self.limits.header_bytes, self.limits.header_count
+                    "a header may have at most {:#} (`limits.header_bytes`) in {} fields \
+                     (`limits.header_count`)",
+                    byte_size(self.limits.header_bytes),
+                    self.limits.header_count
                 ),
             ));
         }
         Ok(())
     }
+}
+
+fn byte_size(bytes: usize) -> ByteSize {
+    ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
 fn canonical(uri: Uri) -> Result<CanonicalTarget, TargetError> {

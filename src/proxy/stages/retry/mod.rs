@@ -106,21 +106,21 @@ where
         let keep = self.settings.body_bytes.in_memory();
         let body = ReplayBody::new(body, ReplayLimits { keep, read: self.settings.body_read });
         let began = Instant::now();
-        let copy = (self.settings.attempts > 1).then(|| Arc::clone(&head));
+        let copy = Arc::clone(&head);
         let call =
             self.inner.call(Resolved { head, body: body.attempt(), lease: Arc::clone(&lease) });
         RetryFuture {
             state: RetryState::Attempt { call, began },
             timer: sleep_until(began + self.settings.first_byte),
-            again: copy.map(|head| Again {
+            again: Again {
                 inner: self.inner.clone(),
-                head,
+                head: copy,
                 lease,
                 idempotent,
                 health: Arc::clone(&self.health),
                 left: self.settings.attempts.saturating_sub(1),
                 ceiling: FIRST_PAUSE,
-            }),
+            },
             body,
             first_byte: self.settings.first_byte,
         }
@@ -135,7 +135,7 @@ pin_project! {
         // For the first byte during an attempt, for the pause between two.
         #[pin]
         timer: Sleep,
-        again: Option<Again<S>>,
+        again: Again<S>,
         body: ReplayBody,
         first_byte: Duration,
     }
@@ -163,7 +163,7 @@ struct Again<S> {
 impl<S> Again<S> {
     /// The pause before another attempt, if this failure may be retried.
     fn after(&mut self, kind: Kind, body: &ReplayBody) -> Option<Duration> {
-        let safe = is_before_sending(kind) || (self.idempotent && kind == Kind::UpstreamClosed);
+        let safe = kind.is_before_sending() || (self.idempotent && kind == Kind::UpstreamClosed);
         // The upstream is well, and has asked for another connection.
         let is_free = kind == Kind::UpstreamUnprocessed;
         if self.left == 0
@@ -200,6 +200,8 @@ where
                         ready!(this.timer.as_mut().poll(cx));
                         match this.body.sent_since(*began).map(|sent| sent + *this.first_byte) {
                             Some(ends) if ends <= Instant::now() => {
+                                let Again { health, head, .. } = &*this.again;
+                                health.hung(head.operation.as_deref());
                                 return Poll::Ready(Err(no_first_byte()));
                             }
                             Some(ends) => this.timer.as_mut().reset(ends),
@@ -210,19 +212,19 @@ where
                     };
                     let Err(error) = result else { return Poll::Ready(result) };
                     let error = match this.body.failure() {
-                        Some(kind) if kind != error.kind() => body_failed(kind).because(error),
+                        // The client does not know that the gateway has ended the body.
+                        Some(Kind::BodyTimeout) => slow_body().because(error),
                         _ => error,
                     };
-                    let pause =
-                        this.again.as_mut().and_then(|again| again.after(error.kind(), this.body));
-                    let Some(pause) = pause else { return Poll::Ready(Err(error)) };
+                    let Some(pause) = this.again.after(error.kind(), this.body) else {
+                        return Poll::Ready(Err(error));
+                    };
                     this.timer.set(sleep(pause));
                     this.state.set(RetryState::Pause);
                 }
                 RetryProjection::Pause => {
                     ready!(this.timer.as_mut().poll(cx));
-                    // Only `again` leads to a pause.
-                    let Some(again) = &*this.again else { return Poll::Pending };
+                    let again = &*this.again;
                     let began = Instant::now();
                     let call = again.inner.call(Resolved {
                         head: Arc::clone(&again.head),
@@ -243,26 +245,8 @@ impl<S: Service<Resolved>> fmt::Debug for RetryFuture<S> {
     }
 }
 
-/// Failures before a part of the request was sent.
-fn is_before_sending(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::UpstreamDns
-            | Kind::UpstreamRefused
-            | Kind::UpstreamUnreachable
-            | Kind::UpstreamConnectTimeout
-            | Kind::UpstreamTls
-            | Kind::UpstreamUnprocessed
-    )
-}
-
-fn body_failed(kind: Kind) -> Error {
-    let detail = match kind {
-        Kind::BodyTooLarge => "the request body is over the limit",
-        Kind::BodyTimeout => "the caller stopped sending its body (`timeouts.body_read`)",
-        _ => "the request body broke off or is not well framed",
-    };
-    Error::new(kind, detail)
+fn slow_body() -> Error {
+    Error::new(Kind::BodyTimeout, "the caller stopped sending its body (`timeouts.body_read`)")
 }
 
 fn no_first_byte() -> Error {

@@ -1,4 +1,5 @@
-//! A circuit breaker: stops calls to an upstream that keeps failing, and probes whether it is back.
+//! A circuit breaker: stops calls to an upstream, or of one operation, that keeps failing, and probes
+//! whether it is back.
 //!
 //! ```text
 //! closed ── failures, and at least half of the calls ──▶ open ── pause is over ──▶ half-open
@@ -22,13 +23,14 @@ use crate::domain::Span;
 pub struct CircuitBreakerSettings {
     /// Whether the breaker ever opens.
     pub enabled: bool,
-    /// Failures within ten seconds that open the breaker, if they are at least half of the requests.
-    /// A failure is a connection that fails or breaks off, a response that takes too long, or a 502,
-    /// 503 or 504.
+    /// Failures within ten seconds that open the breaker, if they are at least half of the requests. A
+    /// failed connection, or one that breaks off, counts for the upstream. A response that does not begin
+    /// in time, and a 502, 503 or 504, count for their operation; they open the upstream's breaker only if
+    /// two operations or more fail and no call succeeds.
     #[schemars(range(min = 1))]
     pub failures: u32,
-    /// How long the breaker stays open; then one request probes the upstream. Each failed probe
-    /// doubles the pause, up to a minute.
+    /// How long the breaker stays open; then one request probes the upstream, an idempotent one if there is
+    /// one. Each failed probe doubles the pause, up to a minute.
     pub pause: Span,
 }
 
@@ -83,12 +85,28 @@ struct Bucket {
     began: Instant,
     calls: u32,
     failures: u32,
+    /// The failures that are a connection's.
+    connections: u32,
 }
 
 impl Bucket {
     fn begin(began: Instant) -> Self {
-        Self { began, calls: 0, failures: 0 }
+        Self { began, calls: 0, failures: 0, connections: 0 }
     }
+}
+
+/// What an attempt says of the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is well.
+    Success,
+    /// The connection failed.
+    Connection,
+    /// The operation failed, and perhaps several do.
+    Operation {
+        /// Another operation has failed in the window, too.
+        several: bool,
+    },
 }
 
 impl Phase {
@@ -112,8 +130,9 @@ impl CircuitBreaker {
         }
     }
 
-    /// Lets a call pass, or returns the time after which to retry.
-    pub(in crate::proxy::stages) fn admit(self: &Arc<Self>) -> Result<BreakerPermit, Duration> {
+    /// Lets a call pass, or returns the time after which to retry. A call that may be a probe is idempotent;
+    /// others are probes if no such call has come for as long as the breaker was open.
+    pub(super) fn admit(self: &Arc<Self>, may_probe: bool) -> Result<BreakerPermit, Duration> {
         let mut state = self.state.lock();
         let probe = match &mut *state {
             Phase::Closed { .. } => false,
@@ -121,6 +140,9 @@ impl CircuitBreaker {
                 let left = until.saturating_duration_since(Instant::now());
                 if !left.is_zero() {
                     return Err(left);
+                }
+                if !may_probe && Instant::now() < *until + *pause {
+                    return Err(PROBE_RETRY);
                 }
                 *state = Phase::HalfOpen { probing: true, pause: *pause };
                 tracing::info!(
@@ -137,7 +159,13 @@ impl CircuitBreaker {
         Ok(BreakerPermit { breaker: Arc::clone(self), probe, reported: false })
     }
 
-    fn record(&self, failed: bool, probe: bool) {
+    /// Records the outcome of a call that is no probe.
+    pub(super) fn record(&self, outcome: Outcome) {
+        self.note(outcome, false);
+    }
+
+    fn note(&self, outcome: Outcome, probe: bool) {
+        let failed = outcome != Outcome::Success;
         if !self.settings.enabled {
             return;
         }
@@ -156,9 +184,20 @@ impl CircuitBreaker {
                     return;
                 }
                 now.failures = now.failures.saturating_add(1);
+                let is_connection = outcome == Outcome::Connection;
+                now.connections = now.connections.saturating_add(u32::from(is_connection));
                 let failures = now.failures.saturating_add(before.failures);
                 let calls = now.calls.saturating_add(before.calls);
-                if failures >= self.settings.failures && failures.saturating_mul(2) >= calls {
+                let is_down = match outcome {
+                    Outcome::Operation { several } => several && failures == calls,
+                    _ => {
+                        now.connections.saturating_add(before.connections) >= self.settings.failures
+                    }
+                };
+                if is_down
+                    && failures >= self.settings.failures
+                    && failures.saturating_mul(2) >= calls
+                {
                     tracing::warn!(failures, calls, "breaker open: the upstream keeps failing");
                     let pause = *self.settings.pause;
                     *state = Phase::Open { until: at + pause, pause };
@@ -188,7 +227,7 @@ impl CircuitBreaker {
 
 /// Permission for one call. Dropped before [`Self::report`], it counts nothing.
 #[derive(Debug)]
-pub(in crate::proxy::stages) struct BreakerPermit {
+pub(super) struct BreakerPermit {
     breaker: Arc<CircuitBreaker>,
     /// Whether the call is the probe.
     probe: bool,
@@ -196,9 +235,9 @@ pub(in crate::proxy::stages) struct BreakerPermit {
 }
 
 impl BreakerPermit {
-    pub(in crate::proxy::stages) fn report(mut self, failed: bool) {
+    pub(super) fn report(mut self, outcome: Outcome) {
         self.reported = true;
-        self.breaker.record(failed, self.probe);
+        self.breaker.note(outcome, self.probe);
     }
 }
 
@@ -211,7 +250,7 @@ impl Drop for BreakerPermit {
 }
 
 /// The time in which failures count.
-const WINDOW: Duration = Duration::from_secs(10);
+pub(super) const WINDOW: Duration = Duration::from_secs(10);
 const HALF_WINDOW: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -233,7 +272,7 @@ mod tests {
 
     fn fail(breaker: &Arc<CircuitBreaker>, times: u32) {
         for _ in 0..times {
-            breaker.admit().unwrap().report(true);
+            breaker.admit(true).unwrap().report(Outcome::Connection);
         }
     }
 
@@ -244,12 +283,12 @@ mod tests {
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
         fail(&breaker, 1);
         assert_eq!(breaker.state(), CircuitBreakerState::Open);
-        assert_eq!(breaker.admit().unwrap_err(), PAUSE);
+        assert_eq!(breaker.admit(true).unwrap_err(), PAUSE);
         advance(PAUSE).await;
         assert_eq!(breaker.state(), CircuitBreakerState::HalfOpen);
-        let probe = breaker.admit().unwrap();
-        assert!(breaker.admit().is_err(), "one at a time");
-        probe.report(false);
+        let probe = breaker.admit(true).unwrap();
+        assert!(breaker.admit(true).is_err(), "one at a time");
+        probe.report(Outcome::Success);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
         fail(&breaker, 4);
         assert_eq!(
@@ -264,11 +303,11 @@ mod tests {
         let breaker = breaker();
         fail(&breaker, 5);
         advance(PAUSE).await;
-        breaker.admit().unwrap().report(true);
-        assert_eq!(breaker.admit().unwrap_err(), PAUSE * 2);
+        breaker.admit(true).unwrap().report(Outcome::Connection);
+        assert_eq!(breaker.admit(true).unwrap_err(), PAUSE * 2);
         advance(PAUSE * 2).await;
-        drop(breaker.admit().unwrap());
-        breaker.admit().unwrap().report(false);
+        drop(breaker.admit(true).unwrap());
+        breaker.admit(true).unwrap().report(Outcome::Success);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
     }
 
@@ -276,7 +315,7 @@ mod tests {
     async fn it_stays_closed_while_most_calls_succeed_or_failures_are_old() {
         let breaker = breaker();
         for _ in 0..50 {
-            breaker.admit().unwrap().report(false);
+            breaker.admit(true).unwrap().report(Outcome::Success);
         }
         fail(&breaker, 10);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
@@ -285,6 +324,36 @@ mod tests {
             fail(&breaker, 4);
             advance(WINDOW + WINDOW / 2).await;
         }
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn operations_that_fail_do_not_open_it_while_others_succeed() {
+        let breaker = breaker();
+        let report = |outcome| breaker.admit(true).unwrap().report(outcome);
+        for _ in 0..50 {
+            report(Outcome::Operation { several: false });
+        }
+        report(Outcome::Success);
+        for _ in 0..50 {
+            report(Outcome::Operation { several: true });
+        }
+        assert_eq!(breaker.state(), CircuitBreakerState::Closed);
+        advance(WINDOW * 2).await;
+        for _ in 0..5 {
+            report(Outcome::Operation { several: true });
+        }
+        assert_eq!(breaker.state(), CircuitBreakerState::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_idempotent_probes_only_if_no_other_comes() {
+        let breaker = breaker();
+        fail(&breaker, 5);
+        advance(PAUSE).await;
+        assert_eq!(breaker.admit(false).unwrap_err(), PROBE_RETRY);
+        advance(PAUSE).await;
+        breaker.admit(false).unwrap().report(Outcome::Success);
         assert_eq!(breaker.state(), CircuitBreakerState::Closed);
     }
 }

@@ -1,17 +1,33 @@
 //! What the gateway has learnt of one profile's upstream. The `retry` and `circuit_breaker` stages share
 //! it.
+//!
+//! A response is judged by its operation first: one that fails, or that asks for a pause, says nothing of
+//! the others. When several say the same, and when connections fail, it is the upstream.
 
 mod circuit_breaker;
+mod operations;
 mod rate_limit;
 mod retry_budget;
 
 use std::sync::Arc;
 
-pub(super) use self::circuit_breaker::BreakerPermit;
+use http::{Response, StatusCode};
+use tokio::time::Instant;
+
+use self::{
+    circuit_breaker::{BreakerPermit, Outcome},
+    operations::TroubledOperations,
+};
 pub use self::{
     circuit_breaker::{CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState},
-    rate_limit::UpstreamRateLimit,
+    rate_limit::{QuotaSettings, UpstreamRateLimit},
     retry_budget::RetryBudget,
+};
+use crate::{
+    body::Body,
+    domain::Operation,
+    error::{Error, Fault, Kind},
+    proxy::call::Head,
 };
 
 /// The state of one profile's upstream. All workers share it, and it survives a reload.
@@ -23,16 +39,113 @@ pub struct UpstreamHealth {
     pub rate_limit: UpstreamRateLimit,
     /// How many retries are allowed.
     pub retry_budget: RetryBudget,
+    operations: TroubledOperations,
 }
 
 impl UpstreamHealth {
     /// The state of an upstream that was never called. Retries may add `retry_share` to the load,
     /// 0 to 1.
-    pub fn new(breaker: CircuitBreakerSettings, retry_share: f64) -> Arc<Self> {
+    pub fn new(
+        breaker: CircuitBreakerSettings,
+        quota: QuotaSettings,
+        retry_share: f64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             breaker: Arc::new(CircuitBreaker::new(breaker)),
-            rate_limit: UpstreamRateLimit::new(),
+            rate_limit: UpstreamRateLimit::new(quota),
             retry_budget: RetryBudget::new(retry_share),
+            operations: TroubledOperations::new(breaker),
         })
+    }
+
+    /// The operations that are paused or whose breaker is open, by name.
+    pub fn suspended_operations(&self) -> Vec<String> {
+        self.operations.suspended()
+    }
+
+    /// Lets an attempt pass, or says when to retry.
+    pub(super) fn admit(&self, head: &Head) -> Result<AttemptPermit, Error> {
+        let upstream = self.breaker.admit(head.method.is_idempotent()).map_err(|wait| {
+            let detail = "the upstream kept failing and is left alone for a moment";
+            Error::new(Kind::UpstreamSuspended, detail).retry_after(wait)
+        })?;
+        let operation = self.operations.admit(head.operation.as_deref())?;
+        self.rate_limit.admit(head.caller.name())?;
+        Ok(AttemptPermit { upstream, operation })
+    }
+
+    /// Learns from the result of an attempt.
+    pub(super) fn learn(
+        &self,
+        permit: AttemptPermit,
+        operation: Option<&Operation>,
+        result: &Result<Response<Body>, Error>,
+    ) {
+        if let Ok(response) = result
+            && let Some(pause) = rate_limit::told_pause(response.status(), response.headers())
+            // No clock ends that early, so there is no pause to note.
+            && let Some(until) = Instant::now().checked_add(pause)
+        {
+            let is_for_all = self.operations.pause(operation, until);
+            let is_too_many = response.status() == StatusCode::TOO_MANY_REQUESTS;
+            self.rate_limit.learn(is_too_many, until, is_for_all);
+        }
+        match judge(result) {
+            Judgement::Well => {
+                permit.upstream.report(Outcome::Success);
+                if let Some(permit) = permit.operation {
+                    permit.report(Outcome::Success);
+                }
+            }
+            Judgement::OperationFailed => {
+                let several = self.operations.fail(operation, permit.operation);
+                permit.upstream.report(Outcome::Operation { several });
+            }
+            Judgement::ConnectionFailed => permit.upstream.report(Outcome::Connection),
+            Judgement::Nothing => {}
+        }
+    }
+
+    /// Learns that an operation did not answer in time. The attempt was given up and has told nothing.
+    pub(super) fn hung(&self, operation: Option<&Operation>) {
+        let several = self.operations.fail(operation, None);
+        self.breaker.record(Outcome::Operation { several });
+    }
+}
+
+/// Permission for one attempt. Dropped, it counts nothing.
+#[derive(Debug)]
+pub(super) struct AttemptPermit {
+    upstream: BreakerPermit,
+    operation: Option<BreakerPermit>,
+}
+
+/// What a result says of the upstream.
+enum Judgement {
+    Well,
+    OperationFailed,
+    ConnectionFailed,
+    Nothing,
+}
+
+fn judge(result: &Result<Response<Body>, Error>) -> Judgement {
+    match result {
+        Ok(response) => match response.status() {
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Judgement::OperationFailed,
+            _ => Judgement::Well,
+        },
+        Err(error) => match error.kind() {
+            // An answer is too large or odd, or a connection ends in order.
+            Kind::UpstreamProtocol | Kind::UpstreamUnprocessed => Judgement::Nothing,
+            Kind::UpstreamFirstByteTimeout | Kind::UpstreamTimeout | Kind::UpstreamEchoedSecret => {
+                Judgement::OperationFailed
+            }
+            kind if kind.fault() == Fault::Upstream && !error.is_repeated() => {
+                Judgement::ConnectionFailed
+            }
+            _ => Judgement::Nothing,
+        },
     }
 }

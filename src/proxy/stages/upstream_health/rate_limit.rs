@@ -1,9 +1,9 @@
 //! The upstream's rate limit, learnt from its responses.
 //!
-//! `Retry-After` on a 429 or 503 pauses the whole profile, because an earlier call would only cost
-//! Pigello work. After the pause of a 429, calls continue at a little under the rate that was too high,
+//! When several operations ask for a pause, it is the whole profile's, because an earlier call would only
+//! cost Pigello work. After a 429 under load, calls continue at a little under the rate that was too high,
 //! and the rate rises while no further 429 comes. Callers share that rate fairly: one that needs little
-//! gets it, whatever the others need.
+//! gets it, whatever the others need. A 429 in a quiet moment is about that call, and teaches no rate.
 
 use std::{
     collections::HashMap,
@@ -13,6 +13,8 @@ use std::{
 
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::{
@@ -20,9 +22,28 @@ use crate::{
     error::{Error, Kind},
 };
 
+/// What is learnt of Pigello's rate limit from its `429` responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Quota")]
+pub struct QuotaSettings {
+    /// Whether a rate is learnt. `Retry-After` is obeyed in any case.
+    pub enabled: bool,
+    /// Calls a second of a profile up to which nothing is learnt and nobody is slowed down.
+    #[schemars(range(min = 1))]
+    pub minimum: u32,
+}
+
+impl Default for QuotaSettings {
+    fn default() -> Self {
+        Self { enabled: true, minimum: 10 }
+    }
+}
+
 /// The known rate limit of one profile's upstream, shared by all workers.
 #[derive(Debug)]
 pub struct UpstreamRateLimit {
+    settings: QuotaSettings,
     /// Whether there is a pause or a rate. False until a 429 or 503.
     limited: AtomicBool,
     state: Mutex<RateState>,
@@ -31,6 +52,8 @@ pub struct UpstreamRateLimit {
 #[derive(Debug)]
 struct RateState {
     paused_until: Option<Instant>,
+    /// Until then, a 429 may be of a call that was in flight with the one that taught the rate.
+    learnt_until: Option<Instant>,
     /// Calls in a [`WINDOW`]; `None` is no limit.
     rate: Option<u32>,
     raised: Instant,
@@ -54,16 +77,17 @@ impl RateWindow {
 
 impl UpstreamRateLimit {
     /// No limit is known.
-    pub fn new() -> Self {
+    pub fn new(settings: QuotaSettings) -> Self {
         let now = Instant::now();
         let state = RateState {
             paused_until: None,
+            learnt_until: None,
             rate: None,
             raised: now,
             window: RateWindow::begin(now),
             before: 0,
         };
-        Self { limited: AtomicBool::new(false), state: Mutex::new(state) }
+        Self { settings, limited: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
     /// Lets a call pass, or says when to retry.
@@ -83,45 +107,37 @@ impl UpstreamRateLimit {
         admitted
     }
 
-    /// Learns from a response.
-    pub(in crate::proxy::stages) fn learn(&self, status: StatusCode, headers: &HeaderMap) {
-        let too_many = status == StatusCode::TOO_MANY_REQUESTS;
-        if !too_many && status != StatusCode::SERVICE_UNAVAILABLE {
-            return;
-        }
-        let told = retry_after(headers, SystemTime::now());
-        let pause = match told {
-            Some(pause) => pause.min(LONGEST_PAUSE),
-            None if too_many => WINDOW,
-            None => return,
-        };
+    /// Learns from a response that asks for a pause. The pause is the profile's if it is `is_for_all`.
+    pub(super) fn learn(&self, is_too_many: bool, until: Instant, is_for_all: bool) {
         let mut state = self.state.lock();
         let now = Instant::now();
         state.roll(now);
-        // Responses to calls that were in flight together count once.
-        let known = state.paused_until.is_some_and(|until| now < until);
-        // No clock ends that early, so there is no pause to note.
-        let Some(until) = now.checked_add(pause) else { return };
-        state.paused_until = Some(state.paused_until.map_or(until, |known| known.max(until)));
-        if too_many && !known {
-            let seen = state.window.used.max(state.before);
-            state.rate = Some(seen.saturating_sub(seen / 5).max(1));
-            state.raised = until;
-            tracing::warn!(?pause, rate = state.rate, "Pigello asks for fewer calls");
+        if is_for_all {
+            state.paused_until = Some(state.paused_until.map_or(until, |known| known.max(until)));
         }
-        self.limited.store(true, Ordering::Relaxed);
+        // Responses to calls that were in flight together count once.
+        let is_known = state.learnt_until.is_some_and(|until| now < until);
+        let seen = state.window.used.max(state.before);
+        if is_too_many && !is_known && self.settings.enabled && seen > self.settings.minimum {
+            state.rate = Some(seen.saturating_sub(seen / 5).max(self.settings.minimum));
+            state.raised = until;
+            state.learnt_until = Some(until);
+            tracing::warn!(rate = state.rate, "Pigello asks for fewer calls");
+        }
+        if state.paused_until.is_some() || state.rate.is_some() {
+            self.limited.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The learnt rate, in calls a second; `None` if there is none.
+    pub fn rate(&self) -> Option<u32> {
+        self.state.lock().rate
     }
 
     /// The rest of the pause.
     pub fn pause(&self) -> Duration {
         let until = self.state.lock().paused_until;
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
-    }
-}
-
-impl Default for UpstreamRateLimit {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -143,7 +159,7 @@ impl RateState {
     fn admit(&mut self, now: Instant, caller: Option<LabelValue>) -> Result<(), Error> {
         if let Some(until) = self.paused_until {
             if now < until {
-                let detail = "Pigello has asked for a pause (its `Retry-After`)";
+                let detail = "Pigello has asked for a pause (its `Retry-After`, or a 429) of several operations";
                 let error = Error::new(Kind::UpstreamRateLimited, detail);
                 return Err(error.retry_after(until.saturating_duration_since(now)));
             }
@@ -163,9 +179,9 @@ impl RateState {
             self.window.by_caller.values().map(|used| share.saturating_sub(*used)).sum();
         let spare = rate.saturating_sub(self.window.used).saturating_sub(reserved);
         if self.window.used >= rate || (mine >= share && spare == 0) {
-            let detail = "Pigello's rate limit is shared, and this caller's share is used up";
+            let detail = "Pigello has answered 429 under load, and this caller's share of the rate that was learnt is used up";
             let wait = WINDOW.saturating_sub(now.saturating_duration_since(self.window.began));
-            return Err(Error::new(Kind::RateLimited, detail).retry_after(wait));
+            return Err(Error::new(Kind::UpstreamQuota, detail).retry_after(wait));
         }
         self.window.used = self.window.used.saturating_add(1);
         self.window.by_caller.insert(caller, mine.saturating_add(1));
@@ -182,6 +198,18 @@ impl RateState {
             self.rate = (!unlimited).then_some(raised);
             tracing::info!(rate = self.rate, "Pigello is called more often again");
         }
+    }
+}
+
+/// The pause that a response asks for. A 429 without `Retry-After` means a moment.
+pub(super) fn told_pause(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let is_too_many = status == StatusCode::TOO_MANY_REQUESTS;
+    if !is_too_many && status != StatusCode::SERVICE_UNAVAILABLE {
+        return None;
+    }
+    match retry_after(headers, SystemTime::now()) {
+        Some(pause) => Some(pause.min(LONGEST_PAUSE)),
+        None => is_too_many.then_some(WINDOW),
     }
 }
 
@@ -219,11 +247,37 @@ mod tests {
         quota.admit(Some(&caller.into()))
     }
 
+    fn learn(quota: &UpstreamRateLimit, status: StatusCode, headers: &HeaderMap, is_for_all: bool) {
+        let until = Instant::now() + told_pause(status, headers).unwrap();
+        quota.learn(status == StatusCode::TOO_MANY_REQUESTS, until, is_for_all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_in_a_quiet_moment_or_of_a_quota_that_is_off_slows_nobody_down() {
+        for (enabled, calls) in [(true, 10), (false, 100)] {
+            let quota = UpstreamRateLimit::new(QuotaSettings { enabled, minimum: 10 });
+            for _ in 0..calls {
+                admit(&quota, "a").unwrap();
+            }
+            learn(&quota, StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), false);
+            assert_eq!(quota.rate(), None);
+            for _ in 0..100 {
+                admit(&quota, "a").unwrap();
+            }
+        }
+        let quota = UpstreamRateLimit::new(QuotaSettings { enabled: true, minimum: 10 });
+        for _ in 0..11 {
+            admit(&quota, "a").unwrap();
+        }
+        learn(&quota, StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), false);
+        assert_eq!(quota.rate(), Some(10), "never less than the minimum");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_for_all_callers_and_tells_when_it_ends() {
-        let quota = UpstreamRateLimit::new();
+        let quota = UpstreamRateLimit::new(QuotaSettings::default());
         admit(&quota, "billing").unwrap();
-        quota.learn(StatusCode::SERVICE_UNAVAILABLE, &headers("7"));
+        learn(&quota, StatusCode::SERVICE_UNAVAILABLE, &headers("7"), true);
         advance(Duration::from_millis(2500)).await;
         let error = admit(&quota, "reports").unwrap_err();
         assert_eq!(error.kind(), Kind::UpstreamRateLimited);
@@ -239,11 +293,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hot_caller_leaves_the_others_their_share() {
-        let quota = UpstreamRateLimit::new();
+        let quota = UpstreamRateLimit::new(QuotaSettings::default());
         for _ in 0..100 {
             admit(&quota, "hot").unwrap();
         }
-        quota.learn(StatusCode::TOO_MANY_REQUESTS, &headers("1"));
+        learn(&quota, StatusCode::TOO_MANY_REQUESTS, &headers("1"), false);
         advance(Duration::from_secs(1)).await;
         admit(&quota, "quiet").unwrap();
         let hot = |calls: u32| (0..calls).filter(|_| admit(&quota, "hot").is_ok()).count();
@@ -253,7 +307,7 @@ mod tests {
             "half of 80, because the other half is reserved for the quiet one"
         );
         let error = admit(&quota, "hot").unwrap_err();
-        assert_eq!(error.kind(), Kind::RateLimited);
+        assert_eq!(error.kind(), Kind::UpstreamQuota);
         assert_eq!(error.retry_after_hint(), Some(Duration::from_secs(1)));
         for _ in 0..39 {
             admit(&quota, "quiet").unwrap();
@@ -267,15 +321,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_rises_until_there_is_no_limit() {
-        let quota = UpstreamRateLimit::new();
-        for _ in 0..10 {
+        let quota = UpstreamRateLimit::new(QuotaSettings::default());
+        for _ in 0..20 {
             admit(&quota, "a").unwrap();
         }
-        quota.learn(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new());
+        learn(&quota, StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), false);
         let mut seconds = 0;
         while quota.limited.load(Ordering::Relaxed) {
             advance(WINDOW).await;
-            for _ in 0..10 {
+            for _ in 0..20 {
                 drop(admit(&quota, "a"));
             }
             seconds += 1;
