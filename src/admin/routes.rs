@@ -9,10 +9,11 @@ use axum::{
     extract::State,
     handler::Handler,
     http::{HeaderValue, Method, StatusCode, header},
-    middleware::{from_fn_with_state, map_response},
+    middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
     AdminState, GatewayView,
@@ -110,16 +111,16 @@ pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Rou
     });
     router
         .layer(from_fn_with_state(Arc::new(hosts), guard::guard))
-        .layer(map_response(harden))
+        // Responses describe one moment and must not be stored.
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
         .with_state(state)
-}
-
-/// Responses describe one moment and must not be stored, and are what they say.
-async fn harden(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 /// `GET /metrics`: all metrics, in the `OpenMetrics` text format.
