@@ -39,11 +39,18 @@ pub struct Answer {
 pub struct Caller {
     address: SocketAddr,
     sender: Option<SendRequest<Full<Bytes>>>,
+    /// For the admin listener.
+    token: Option<&'static str>,
 }
 
 impl Caller {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, sender: None }
+        Self { address, sender: None, token: None }
+    }
+
+    /// One who asks the admin listener.
+    pub fn of_admin(address: SocketAddr, token: &'static str) -> Self {
+        Self { token: Some(token), ..Self::new(address) }
     }
 
     /// Makes a `GET` call and reads the whole answer.
@@ -67,7 +74,11 @@ impl Caller {
         body: Bytes,
     ) -> Result<http::Response<Incoming>, Broken> {
         let request = Request::builder().method(method).uri(target).header("host", "localhost");
-        let request = request.body(Full::new(body)).unwrap();
+        let mut request = request.body(Full::new(body)).unwrap();
+        if let Some(token) = self.token {
+            let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+            request.headers_mut().insert("authorization", value);
+        }
         if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
             self.connect().await?;
         }

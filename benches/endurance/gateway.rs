@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -87,9 +88,11 @@ impl Setup {
     fn bare(common: &Common, upstream: &Upstream) -> Self {
         let folder = tempfile::Builder::new().prefix("endurance-").tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), &*upstream.authority).unwrap();
-        let audit = folder.path().join("audit");
+        let (audit, tokens) = (folder.path().join("audit"), folder.path().join("tokens"));
+        fs::write(&tokens, format!("read {ADMIN_TOKEN}\n")).unwrap();
+        fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600)).unwrap();
         let text = format!(
-            "[admin]\naddress = \"127.0.0.1:0\"\n[telemetry]\nlog_level = \"warn\"\n\
+            "[admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"tokens\"\n[telemetry]\nlog_level = \"warn\"\n\
              [audit]\ndirectory = \"{}\"\n",
             audit.display()
         );
@@ -216,7 +219,7 @@ impl Gateway {
 
     /// Asks the admin listener; a status of 0 is no answer.
     pub async fn admin(&self, method: Method, target: &str) -> (u16, Bytes) {
-        let mut caller = Caller::new(self.address("admin"));
+        let mut caller = Caller::of_admin(self.address("admin"), ADMIN_TOKEN);
         let Ok(response) = caller.head(method, target, Bytes::new()).await else {
             return (0, Bytes::new());
         };
@@ -229,7 +232,23 @@ impl Gateway {
 
     /// Has the credentials read again, and waits for that.
     pub async fn refresh(&self) -> bool {
-        self.admin(Method::POST, "/credentials/refresh").await.0 == 200
+        let before = self.confirmed().await;
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(10) {
+            let now = self.confirmed().await;
+            if now.len() == before.len() && now.iter().zip(&before).all(|(now, then)| now != then) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// When each credential set was last read.
+    async fn confirmed(&self) -> Vec<Value> {
+        let status = self.status().await;
+        let sets = status["credentials"].as_array().into_iter().flatten();
+        sets.map(|set| set["confirmed_at"].clone()).collect()
     }
 
     /// What `/status` says.
@@ -237,6 +256,9 @@ impl Gateway {
         serde_json::from_slice(&self.admin(Method::GET, "/status").await.1).unwrap_or_default()
     }
 }
+
+/// A made-up token for the admin listener.
+const ADMIN_TOKEN: &str = "made-up-token-of-the-endurance-bench";
 
 impl Drop for Gateway {
     fn drop(&mut self) {

@@ -5,7 +5,7 @@
 //! Some change the upstream first, to the new one alone, and the source a moment later; some the
 //! source first. The next rotation begins once the calls have ended that were under way when the last
 //! one was done, so that none lives through more than two. After most writes the gateway is told
-//! to look (`POST /credentials/refresh`), after some it has to notice by itself.
+//! to look (SIGHUP), after some it has to notice by itself.
 
 use std::time::{Duration, Instant};
 

@@ -1,19 +1,25 @@
 //! Actions of an operator on a running gateway: purge the cache, reload credentials, verify the
-//! audit trail. Programs send `DELETE` and `POST`. The forms of the status page have routes of
-//! their own, behind a check of their origin (see [`guard`](super::guard)) and a token.
+//! audit trail. Each is on the trail, with who did it. Programs send `DELETE` and `POST`. The forms of the
+//! status page have routes of their own, behind a check of their origin (see [`guard`](super::guard)) and a
+//! token.
 
 use std::sync::Arc;
 
 use axum::{
     Form, Json,
     extract::{Query, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, GatewayView};
-use crate::error::Chain;
+use super::{AdminState, GatewayView, access::Actor};
+use crate::{
+    audit::{AdminAction, Trail},
+    credentials::{CredentialManager, NotRefreshed, OlderVersion, RefreshOutcome},
+    domain::{CredentialsName, is_uuid},
+    error::Chain,
+};
 
 /// Selects stored responses to purge: all, an operation's, an object's, or one operation's of one
 /// object.
@@ -24,6 +30,9 @@ pub(super) struct What {
     pk: Option<String>,
 }
 
+/// Why an action is refused.
+type Refusal = (StatusCode, &'static str);
+
 #[derive(Debug, Serialize)]
 pub(super) struct Purged {
     purged: u64,
@@ -32,18 +41,32 @@ pub(super) struct Purged {
 /// `DELETE /cache`.
 pub(super) async fn purge(
     State(view): State<Arc<GatewayView>>,
+    actor: Actor,
     Query(what): Query<What>,
-) -> Json<Purged> {
-    Json(Purged { purged: empty(&view, what.operation.as_deref(), what.pk.as_deref()) })
+) -> Result<Json<Purged>, Refusal> {
+    Ok(Json(Purged { purged: empty(&view, &actor, what)? }))
 }
 
-fn empty(view: &GatewayView, operation: Option<&str>, pk: Option<&str>) -> u64 {
-    let purged = match (operation, pk) {
+/// What is no operation and no UUID is refused: it would purge nothing, and could be anything on the trail.
+fn empty(view: &GatewayView, actor: &Actor, what: What) -> Result<u64, Refusal> {
+    let What { operation, pk } = what;
+    let refused = |text: &'static str| (StatusCode::BAD_REQUEST, text);
+    let is_known =
+        |name: &String| view.policy.catalog.operations().iter().any(|o| o.name() == name);
+    if !operation.as_ref().is_none_or(is_known) {
+        return Err(refused("there is no such operation; `pigello-gateway check` counts them\n"));
+    }
+    if !pk.as_deref().is_none_or(is_uuid) {
+        return Err(refused("`pk` is a UUID\n"));
+    }
+    let purged = match (&operation, &pk) {
         (None, None) => view.cache.purge_all(),
-        (operation, pk) => view.cache.purge(operation, pk),
+        (operation, pk) => view.cache.purge(operation.as_deref(), pk.as_deref()),
     };
     tracing::info!(purged, "cache emptied");
-    purged
+    let action = actor.did("purge", format!("purged={purged}"));
+    view.trail.admin(AdminAction { operation, object: pk, ..action });
+    Ok(purged)
 }
 
 /// The fields of a form on the status page.
@@ -58,31 +81,44 @@ pub(super) struct Brought {
 /// purged.
 pub(super) async fn purge_form(
     State(state): State<AdminState>,
+    actor: Actor,
     Form(brought): Form<Brought>,
-) -> Response {
+) -> Result<Redirect, Refusal> {
     if !state.token.is(&brought.token) {
-        return stale_form();
+        return Err(stale_form());
     }
-    let operation = Some(brought.operation.as_str()).filter(|operation| !operation.is_empty());
-    let purged = empty(&state.window.view(), operation, None);
-    Redirect::to(&format!("/?purged={purged}#cache")).into_response()
+    let operation = Some(brought.operation).filter(|operation| !operation.is_empty());
+    let purged = empty(&state.window.view(), &actor, What { operation, pk: None })?;
+    Ok(Redirect::to(&format!("/?purged={purged}#cache")))
 }
 
 /// `POST /page/verify`: starts a verification of the trail and redirects to the page.
 pub(super) async fn verify_form(
     State(state): State<AdminState>,
+    actor: Actor,
     Form(brought): Form<Brought>,
-) -> Response {
+) -> Result<Redirect, Refusal> {
     if !state.token.is(&brought.token) {
-        return stale_form();
+        return Err(stale_form());
     }
-    state.checks.begin(&state.window.view().trail);
-    Redirect::to("/#trail").into_response()
+    let trail = &state.window.view().trail;
+    let result = if state.checks.begin(trail) { "started" } else { "running" };
+    trail.admin(actor.did("verify", result));
+    Ok(Redirect::to("/#trail"))
 }
 
-fn stale_form() -> Response {
+fn stale_form() -> Refusal {
     let text = "the page is from before the gateway's last start: load it again, and then press\n";
-    (StatusCode::FORBIDDEN, text).into_response()
+    (StatusCode::FORBIDDEN, text)
+}
+
+/// Which credential sets to read: all, or one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    name: Option<String>,
+    #[serde(default)]
+    accept_older: bool,
 }
 
 /// The result of reloading one credential set.
@@ -91,22 +127,85 @@ pub(super) struct Refreshed {
     name: String,
     #[serde(rename = "refreshed")]
     done: bool,
+    /// Whether there is another version than before.
+    changed: bool,
+    /// The version in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Whether the source has an older version, which is used only with `accept_older`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    older: bool,
+    /// When the source may be read again, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
-/// `POST /credentials/refresh`: reloads every set now. 200 when all could be loaded, else 502.
+/// `POST /credentials/refresh`: reloads every set now, or one. 200 when all could be loaded, else 502; 429
+/// for a set that was reloaded a moment ago.
 pub(super) async fn refresh(
     State(view): State<Arc<GatewayView>>,
-) -> (StatusCode, Json<Vec<Refreshed>>) {
-    let mut sets = Vec::with_capacity(view.managers.len());
-    for (name, manager) in &view.managers {
-        let error = manager.refresh().await.err().map(|error| Chain(&*error).to_string());
-        let version = manager.snapshot().ok().map(|lease| lease.version().to_string());
-        sets.push(Refreshed { name: name.to_string(), done: error.is_none(), version, error });
+    actor: Actor,
+    Query(which): Query<Which>,
+) -> Response {
+    let older = if which.accept_older { OlderVersion::Accept } else { OlderVersion::Refuse };
+    // A task of its own: a read goes on if whoever asked for it goes away, and then it is on the trail, too.
+    let reads = tokio::spawn(async move {
+        let mut sets = Vec::new();
+        for (name, manager) in &view.managers {
+            if which.name.as_deref().is_none_or(|wanted| wanted == name.as_str()) {
+                sets.push(refresh_one(name, manager, older, &actor, &view.trail).await);
+            }
+        }
+        sets
+    });
+    let Ok(sets) = reads.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    if sets.is_empty() {
+        return (StatusCode::NOT_FOUND, "there is no credential set of this name\n")
+            .into_response();
     }
-    let all = sets.iter().all(|set| set.done);
-    (if all { StatusCode::OK } else { StatusCode::BAD_GATEWAY }, Json(sets))
+    let retry_after = sets.iter().filter_map(|set| set.retry_after).max();
+    let failed = sets.iter().any(|set| !set.done && set.retry_after.is_none());
+    let status = match (failed, retry_after) {
+        (true, _) => StatusCode::BAD_GATEWAY,
+        (false, Some(_)) => StatusCode::TOO_MANY_REQUESTS,
+        (false, None) => StatusCode::OK,
+    };
+    let retry_after = retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+    (status, retry_after, Json(sets)).into_response()
+}
+
+async fn refresh_one(
+    name: &CredentialsName,
+    manager: &CredentialManager,
+    older: OlderVersion,
+    actor: &Actor,
+    trail: &Trail,
+) -> Refreshed {
+    let outcome = manager.refresh_for_operator(older).await;
+    let mut set = Refreshed {
+        name: name.to_string(),
+        done: outcome.is_ok(),
+        changed: matches!(outcome, Ok(RefreshOutcome::Replaced { .. })),
+        version: manager.snapshot().ok().map(|lease| lease.version().to_string()),
+        error: outcome.as_ref().err().map(|error| Chain(error).to_string()),
+        older: false,
+        retry_after: None,
+    };
+    let result = match &outcome {
+        Ok(RefreshOutcome::Replaced { to, .. }) => format!("refreshed version={to}"),
+        Ok(RefreshOutcome::Unchanged { version }) => format!("unchanged version={version}"),
+        Err(NotRefreshed::Failed(error)) => {
+            set.older = error.is_older_version();
+            format!("failed: {}", Chain(&**error))
+        }
+        // Nothing was done, and a loop of it would fill the trail.
+        Err(NotRefreshed::TooSoon { retry_after }) => {
+            set.retry_after = Some(retry_after.as_secs() + 1);
+            return set;
+        }
+    };
+    trail.admin(AdminAction { credentials: Some(name.clone()), ..actor.did("refresh", result) });
+    set
 }

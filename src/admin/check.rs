@@ -41,12 +41,12 @@ impl Checks {
         self.0.lock().clone()
     }
 
-    /// Starts a verification, unless one is running.
-    pub(super) fn begin(&self, trail: &Trail) {
+    /// Starts a verification, unless one is running. Returns whether it did.
+    pub(super) fn begin(&self, trail: &Trail) -> bool {
         {
             let mut last = self.0.lock();
             if last.is_running() {
-                return;
+                return false;
             }
             *last = Check::Running { since: SystemTime::now() };
         }
@@ -61,6 +61,7 @@ impl Checks {
             let result = Err(error.to_string());
             *self.0.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
         }
+        true
     }
 }
 

@@ -64,7 +64,7 @@ fn same_origin(headers: &HeaderMap) -> Result<(), Error> {
 
 /// The targets of the status page's forms.
 const FORMS: &str = "/page/";
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 #[cfg(test)]
 mod tests {

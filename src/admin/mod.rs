@@ -1,14 +1,19 @@
 //! The admin listener: health, metrics, state, and the few actions of an operator.
 //!
-//! It has its own socket, on loopback or a Unix socket, and read-only views of the other parts; it
-//! never sees a credential. Foreign host names and cross-site requests are refused as on the path,
-//! so the status page served here is the only page in a browser that can use it.
+//! It has its own socket and read-only views of the other parts; it never sees a credential. [`routes`]
+//! lists what it serves, and [`access`] says who may use it. Foreign host names and cross-site requests are
+//! refused as on the path, so the status page served here is the only page in a browser that can use it.
+//!
+//! The metrics listener serves the routes for probes and scrapers, and nothing else.
 
+mod access;
 mod check;
 mod collect;
 mod guard;
 mod health;
 mod page;
+mod relay;
+mod routes;
 mod serve;
 mod status;
 mod actions;
@@ -17,19 +22,17 @@ mod token;
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
-use axum::{
-    Router,
-    extract::{FromRef, State},
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
-    routing::{delete, get, post},
-};
+use axum::extract::FromRef;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tower_http::set_header::SetResponseHeaderLayer;
 
-pub use self::serve::serve;
-use self::{check::Checks, token::Token};
+use self::{access::Gate, check::Checks, token::Token};
+pub use self::{
+    access::{Access, Role, Tokens, TokensError},
+    relay::Relay,
+    routes::{Routes, routes},
+    serve::AdminServer,
+};
 use crate::{
     audit::Trail,
     credentials::CredentialManager,
@@ -37,7 +40,6 @@ use crate::{
     proxy::{
         cache::Cache,
         call::ConcurrencyLimits,
-        http_policy::HostRules,
         stages::{authorize::Policy, upstream_health::UpstreamHealth},
     },
     telemetry::{Activity, Metrics},
@@ -70,6 +72,8 @@ pub struct GatewayView {
     pub activity: Arc<Activity>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The tokens that are accepted.
+    pub tokens: Arc<Tokens>,
     /// Cancelled when the drain begins.
     pub draining: CancellationToken,
 }
@@ -145,6 +149,14 @@ struct AdminState {
     window: SharedView,
     token: Arc<Token>,
     checks: Checks,
+    gate: Arc<Gate>,
+}
+
+impl AdminState {
+    fn new(window: SharedView) -> Self {
+        let (token, gate) = (Arc::new(Token::fresh()), Arc::new(Gate::new()));
+        Self { window, token, checks: Checks::default(), gate }
+    }
 }
 
 impl FromRef<AdminState> for Arc<GatewayView> {
@@ -152,40 +164,3 @@ impl FromRef<AdminState> for Arc<GatewayView> {
         state.window.view()
     }
 }
-
-fn router(window: SharedView, hosts: HostRules) -> Router {
-    let state = AdminState { window, token: Arc::new(Token::fresh()), checks: Checks::default() };
-    Router::new()
-        .route("/", get(page::page))
-        .route("/page/purge", post(actions::purge_form))
-        .route("/page/verify", post(actions::verify_form))
-        .route("/errors", get(page::errors::index))
-        .route("/errors/{label}", get(page::errors::one))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics))
-        .route("/status", get(status::status))
-        .route("/cache", delete(actions::purge))
-        .route("/credentials/refresh", post(actions::refresh))
-        .layer(axum::middleware::from_fn_with_state(Arc::new(hosts), guard::guard))
-        // Responses describe one moment and must not be stored.
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("no-store"),
-        ))
-        .layer(SetResponseHeaderLayer::overriding(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
-        .with_state(state)
-}
-
-/// `GET /metrics`: all metrics, in the `OpenMetrics` text format.
-async fn metrics(State(view): State<Arc<GatewayView>>) -> Response {
-    match view.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,5 +1,5 @@
-//! Serves the admin listener with the server of callers' listeners: the same limits on heads, idle time and
-//! connections, on a small number of its own.
+//! Serves the admin and the metrics listener with the server of callers' listeners: the same limits on heads,
+//! idle time and connections, on a small number of their own.
 
 use std::{
     convert::Infallible,
@@ -16,33 +16,62 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::{SharedView, guard, router};
+use super::{
+    AdminState, SharedView, guard,
+    routes::{Routes, router},
+};
 use crate::{
     body::Body,
-    domain::ListenerName,
+    domain::{Address, ListenerName},
     proxy::{
         call::{Arrival, ConnectionLimiter, ConnectionLimits},
         http_policy::HostRules,
-        server::{Acceptor, Bound, Drain, Listener, Settings, WorkerQueue},
+        server::{Acceptor, Bound, Drain, Listener, Path, Settings, WorkerQueue},
     },
     telemetry::ConnectionMetrics,
 };
 
-/// Serves until it is cancelled. It has at most `connections`, none of which counts as one of callers.
-pub async fn serve(
+/// One listener for operators or scrapers.
+#[derive(Debug)]
+pub struct AdminServer {
+    /// Its socket.
+    pub socket: Bound,
+    /// Connections at the same time, none of which counts as one of callers.
+    pub connections: usize,
+    /// The limits of a connection.
+    pub settings: Settings,
+    /// What it serves.
+    pub routes: Routes,
+}
+
+impl AdminServer {
+    /// Serves until it is cancelled.
+    pub async fn serve(self, window: SharedView, ending: CancellationToken) -> io::Result<()> {
+        let address = self.socket.address();
+        let hosts = match (self.routes, address) {
+            // Other machines reach it by addresses and names that it does not know.
+            (Routes::Health, Address::Tcp(_)) if !address.is_local() => HostRules::any(),
+            _ => HostRules::new(address, &[]),
+        };
+        let path = AdminPath(router(AdminState::new(window), self.routes, hosts));
+        serve(self.socket, self.connections, self.settings, path, ending).await
+    }
+}
+
+/// Serves a path on a socket until it is cancelled. Over the limit, the oldest connection is closed.
+pub(super) async fn serve(
     socket: Bound,
     connections: usize,
     settings: Settings,
-    window: SharedView,
+    path: impl Path,
     ending: CancellationToken,
 ) -> io::Result<()> {
-    let listener = ListenerName::new("admin");
-    let path = AdminPath(router(window, HostRules::new(socket.address(), &[])));
+    let name = ListenerName::new("admin");
     let (queue, mut accepted) = WorkerQueue::new();
     let acceptor = Acceptor {
-        listener: listener.clone(),
+        listener: name.clone(),
         socket,
-        limiter: ConnectionLimiter::new(listener, ConnectionMetrics::default()),
+        limiter: ConnectionLimiter::new(name, ConnectionMetrics::default()),
         // Nobody proves anything here, so the oldest connection always gives way.
         limits: ConnectionLimits {
             total: connections,
@@ -70,7 +99,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The router as the path of a listener.
+/// The router as the path of a listener. It learns the peer of the connection.
 #[derive(Clone, Debug)]
 struct AdminPath(Router);
 
@@ -83,14 +112,15 @@ impl Service<Arrival> for AdminPath {
         Service::<axum::extract::Request>::poll_ready(&mut self.0, cx)
     }
 
-    fn call(&mut self, Arrival { request, .. }: Arrival) -> Self::Future {
-        let request = match request {
+    fn call(&mut self, Arrival { request, connection, .. }: Arrival) -> Self::Future {
+        let mut request = match request {
             Ok(request) => request.map(axum::body::Body::new),
             Err(unreadable) => {
                 let answer = guard::refusal(&unreadable.into_error());
                 return Box::pin(ready(Ok(answer.map(Body::wrap))));
             }
         };
+        request.extensions_mut().insert(connection.peer());
         let answer = self.0.call(request);
         Box::pin(async move { Ok(answer.await?.map(Body::wrap)) })
     }

@@ -1,8 +1,7 @@
-//! The token in the status page's forms: it proves that this process rendered the form.
+//! Random texts, and the one in the status page's forms: it proves that this process rendered the form.
 //!
 //! Each process makes a new one. Together with the origin check it prevents cross-site request
 //! forgery.
-//! in the same browser from sending the form.
 
 use std::fmt::{self, Write as _};
 
@@ -14,14 +13,7 @@ pub(super) struct Token(Option<String>);
 
 impl Token {
     pub(super) fn fresh() -> Self {
-        let mut bytes = [0_u8; 32];
-        Self(rand::fill(&mut bytes).is_ok().then(|| {
-            bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-                // Writing to a string cannot fail.
-                let _infallible = write!(text, "{byte:02x}");
-                text
-            })
-        }))
+        Self(random_text())
     }
 
     /// The value for the form.
@@ -33,6 +25,17 @@ impl Token {
     pub(super) fn is(&self, brought: &str) -> bool {
         self.0.as_deref().is_some_and(|token| token.as_bytes().ct_eq(brought.as_bytes()).into())
     }
+}
+
+/// 256 random bits as text; `None` if the system has no randomness.
+pub(super) fn random_text() -> Option<String> {
+    let mut bytes = [0_u8; 32];
+    rand::fill(&mut bytes).ok()?;
+    Some(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    }))
 }
 
 impl fmt::Debug for Token {

@@ -24,7 +24,9 @@ mod worker;
 
 use std::{
     collections::BTreeMap,
+    fs::DirBuilder,
     num::NonZero,
+    os::unix::fs::DirBuilderExt as _,
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -47,10 +49,12 @@ use self::{
     worker::{Accepting, Generation, Worker},
 };
 use crate::{
-    config::{Settings, types::Listener},
+    admin::{AdminServer, Routes},
+    config::{AdminListener, Settings, types::Listener},
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
-    proxy::server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited},
+    process::users::group_id,
+    proxy::server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited, SocketAccess},
     telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
@@ -61,6 +65,7 @@ pub struct Gateway {
     shared: Shared,
     listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
+    metrics: Option<Bound>,
     traces: Option<TraceExporter>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
@@ -95,24 +100,31 @@ impl Gateway {
     pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
         let (tracer, traces) = settings.telemetry.otlp_endpoint.clone().map(Tracer::to).unzip();
         let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
-        let mut open = |address: &Address| match inherited.take(address) {
+        let mut open = |address: &Address, access: SocketAccess| match inherited.take(address) {
             Some(bound) => Ok(bound),
-            None => Bound::bind(address, SOCKET_MODE),
+            None => Bound::bind(address, access),
         };
         let mut listeners = Vec::with_capacity(settings.listeners.len());
         for listener in &settings.listeners {
             warn_if_anyone_can_call(listener);
-            listeners.push((listener.clone(), open(&listener.address)?));
+            listeners.push((listener.clone(), open(&listener.address, CALLERS)?));
         }
         let admin = match &settings.admin {
-            Some(admin) => Some(open(&admin.address)?),
+            Some(admin) => {
+                let access = operators(admin)?;
+                make_folder(&admin.address)?;
+                Some(open(&admin.address, access)?)
+            }
             None => None,
         };
+        // Whoever may scrape it is nobody in particular: as callers may.
+        let metrics = settings.metrics.as_ref();
+        let metrics = metrics.map(|metrics| open(&metrics.address, CALLERS)).transpose()?;
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no listener has as its address");
         }
         let (requests, probes) = (mpsc::channel(1), mpsc::channel(1));
-        Ok(Self { settings, shared, listeners, admin, traces, requests, probes })
+        Ok(Self { settings, shared, listeners, admin, metrics, traces, requests, probes })
     }
 
     /// Actual addresses of the listeners.
@@ -123,6 +135,11 @@ impl Gateway {
     /// Actual address of the admin listener.
     pub fn admin_address(&self) -> Option<&Address> {
         self.admin.as_ref().map(Bound::address)
+    }
+
+    /// Actual address of the metrics listener.
+    pub fn metrics_address(&self) -> Option<&Address> {
+        self.metrics.as_ref().map(Bound::address)
     }
 
     /// The credential sets, by name.
@@ -176,6 +193,7 @@ struct Running {
     shared: Shared,
     listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
+    metrics: Option<Bound>,
     workers: Vec<Worker>,
     /// The acceptors, by the addresses of their listeners.
     accepting: Vec<(Address, Accepting)>,
@@ -188,13 +206,20 @@ impl Running {
         drain: &Drain,
         supervisor: &mut Supervisor,
     ) -> Result<Self, ServeError> {
-        let Gateway { settings, shared, listeners, admin, traces, requests, probes } = gateway;
+        let Gateway { settings, shared, listeners, admin, metrics, traces, requests, probes } =
+            gateway;
         let (requests, probes) = (requests.1, probes.1);
         supervisor.trace(traces);
         supervisor.show(&settings, &shared, &listeners);
-        if let (Some(bound), Some(admin)) = (&admin, &settings.admin) {
+        let of_admin = settings.admin.as_ref().map(|admin| (admin.connections, Routes::All));
+        let of_metrics = settings.metrics.as_ref().map(|it| (it.connections, Routes::Health));
+        for (bound, settings) in [(&admin, of_admin), (&metrics, of_metrics)] {
+            let Some((bound, (connections, routes))) = bound.as_ref().zip(settings) else {
+                continue;
+            };
             let socket = bound.share().map_err(ServeError::Socket)?;
-            supervisor.admin(socket, admin.connections, shared.listener.clone());
+            let settings = shared.listener.clone();
+            supervisor.admin(AdminServer { socket, connections, settings, routes });
         }
         let count = NonZero::new(settings.runtime.workers).unwrap_or_else(default_workers).get();
         let workers = (0..count)
@@ -207,7 +232,8 @@ impl Running {
         let acceptors =
             acceptors(&settings, &shared, &listeners, &workers).map_err(ServeError::Socket)?;
         let accepting = Vec::new();
-        let mut running = Self { settings, shared, listeners, admin, workers, accepting, requests };
+        let mut running =
+            Self { settings, shared, listeners, admin, metrics, workers, accepting, requests };
         running.accept(acceptors)?;
         Ok(running)
     }
@@ -283,7 +309,7 @@ impl Running {
     /// Stops everything else and closes the trail last.
     async fn finish(self, supervisor: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
         supervisor.end().await;
-        self.admin.iter().for_each(Bound::unlink);
+        self.admin.iter().chain(&self.metrics).for_each(Bound::unlink);
         let trail = self.shared.trail.clone();
         let closed = tokio::task::spawn_blocking(move || trail.close()).await;
         match closed.map_err(|_| ServeError::Worker)? {
@@ -341,6 +367,25 @@ fn acceptors(
     acceptors.filter_map(Result::transpose).collect()
 }
 
+/// Who may connect to the admin listener's Unix socket: its owner, and the group that the configuration names.
+fn operators(admin: &AdminListener) -> Result<SocketAccess, StartError> {
+    match admin.socket_group.as_deref() {
+        None => Ok(SocketAccess::Owner),
+        Some(group) => {
+            let group = group_id(group).map_err(StartError::SocketGroup)?;
+            Ok(SocketAccess::Group(Some(group)))
+        }
+    }
+}
+
+/// Makes the folder of a Unix socket, for its owner alone, if it is not there.
+fn make_folder(address: &Address) -> Result<(), StartError> {
+    let Address::Unix(path) = address else { return Ok(()) };
+    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
+    let failed = |source| StartError::SocketFolder { path: folder.to_owned(), source };
+    DirBuilder::new().mode(0o700).create(folder).map_err(failed)
+}
+
 /// Why a gateway stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -365,8 +410,8 @@ pub type CredentialsStatus = credentials::SetStatus;
 /// milliseconds, so that callers do not notice a restart. A source that is down delays the start by
 /// no more than this.
 const FIRST_READ: Duration = Duration::from_secs(2);
-/// Mode of callers' Unix sockets: owner and group may connect.
-const SOCKET_MODE: u32 = 0o660;
+/// Who may connect to a caller's Unix socket: its owner and group.
+const CALLERS: SocketAccess = SocketAccess::Group(None);
 
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use super::certificates::{Certificates, CertificatesError};
 use crate::{
+    admin::{Tokens, TokensError},
     audit::{self, Trail},
     config::{
         Settings,
@@ -55,6 +57,8 @@ pub(super) struct Shared {
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
+    /// The tokens of the admin listener. A reload reads them again.
+    pub(super) tokens: Arc<Tokens>,
     problem_base: ProblemBase,
     limits: receive::RequestLimits,
     request_timeout: Duration,
@@ -97,6 +101,7 @@ impl Shared {
         }
         let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))?;
         let managers = managers(settings, kept)?;
+        let tokens = settings.admin_tokens.as_deref().map(Tokens::read).transpose()?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
@@ -135,6 +140,7 @@ impl Shared {
             credentials_of,
             policy: Arc::new(policy),
             callers: settings.callers.clone().into(),
+            tokens: Arc::new(tokens.unwrap_or_default()),
             problem_base: settings.problem_base.clone(),
             limits: request_limits(settings),
             request_timeout: *settings.timeouts.request,
@@ -374,6 +380,9 @@ pub enum StartError {
     /// A listener's certificates are missing or wrong: the configuration's fault as well.
     #[error(transparent)]
     ListenerTls(#[from] CertificatesError),
+    /// The token file of the admin listener cannot be used: the configuration's fault, too.
+    #[error("the tokens of the admin listener cannot be used")]
+    Tokens(#[from] TokensError),
     /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]
     Credentials(#[from] IncompleteVault),
@@ -383,12 +392,31 @@ pub enum StartError {
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The Unix socket of the admin listener cannot be given to the group.
+    #[error("`admin.socket_group` cannot be used")]
+    SocketGroup(#[source] std::io::Error),
+    /// The folder of the admin listener's Unix socket cannot be made.
+    #[error("the folder {} for the admin listener's socket cannot be made", path.display())]
+    SocketFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl StartError {
     /// Whether the configuration has to change; otherwise the machine's state has to.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::ListenerTls(_) | Self::Credentials(_))
+        matches!(
+            self,
+            Self::Tls(_)
+                | Self::ListenerTls(_)
+                | Self::Tokens(_)
+                | Self::Credentials(_)
+                | Self::SocketGroup(_)
+        )
     }
 }
 

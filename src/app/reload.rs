@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{
-    Ending, Running, SOCKET_MODE, acceptors,
+    CALLERS, Ending, Running, acceptors,
     certificates::warn_if_anyone_can_call,
     generation,
     parts::Shared,
@@ -102,7 +102,7 @@ impl Running {
             let same = self.listeners.iter().find(|(old, _)| old.address == listener.address);
             match same {
                 Some((_, bound)) => bound.share(),
-                None => Bound::bind(&listener.address, SOCKET_MODE),
+                None => Bound::bind(&listener.address, CALLERS),
             }
         };
         wanted.iter().map(|listener| Ok((listener.clone(), open(listener)?))).collect()
@@ -129,6 +129,7 @@ impl Running {
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changed = [
         ("admin", old.admin != new.admin),
+        ("metrics", old.metrics != new.metrics),
         ("audit", old.audit != new.audit),
         ("runtime", old.runtime != new.runtime),
         ("telemetry", old.telemetry != new.telemetry),

@@ -16,6 +16,13 @@ impl StartError {
             Self::Tls(error) => upstream(error),
             Self::ListenerTls(error) => Some(error.source.remedy()),
             Self::Credentials(_) => None,
+            Self::Tokens(_) => Some(
+                "`admin.token_file` is a file of mode 0600, no link, with lines `read TOKEN` or `operate TOKEN`",
+            ),
+            Self::SocketGroup(_) => Some("name a group of this machine, or its number"),
+            Self::SocketFolder { .. } => Some(
+                "make it for the gateway's user, or name another place with `address = …` in [admin]",
+            ),
             Self::Trail(error) => trail(error),
             Self::Bind(error) => Some(bind(error)),
         }

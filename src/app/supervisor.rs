@@ -17,15 +17,12 @@ use super::{
     worker::Heartbeat,
 };
 use crate::{
-    admin,
+    admin::{self, AdminServer},
     config::{Settings, types::Listener},
     credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    proxy::{
-        cache::Cache,
-        server::{self, Bound},
-    },
+    proxy::{cache::Cache, server::Bound},
     telemetry::TraceExporter,
 };
 
@@ -188,6 +185,7 @@ impl Supervisor {
             callers: Arc::clone(&shared.callers),
             activity: Arc::clone(&shared.activity),
             metrics: Arc::clone(&shared.metrics),
+            tokens: Arc::clone(&shared.tokens),
             draining: self.draining.clone(),
         };
         match &self.window {
@@ -196,13 +194,13 @@ impl Supervisor {
         }
     }
 
-    /// Serves the admin listener.
-    pub(super) fn admin(&mut self, socket: Bound, connections: usize, limits: server::Settings) {
+    /// Serves the admin or the metrics listener.
+    pub(super) fn admin(&mut self, server: AdminServer) {
         let Some(window) = self.window.clone() else { return };
-        let ending = self.ending.clone();
+        let (ending, address) = (self.ending.clone(), server.socket.address().clone());
         self.tasks.spawn(async move {
-            if let Err(error) = admin::serve(socket, connections, limits, window, ending).await {
-                tracing::error!(error = %Chain(&error), "the admin listener ended");
+            if let Err(error) = server.serve(window, ending).await {
+                tracing::error!(%address, error = %Chain(&error), "the admin listener ended");
             }
         });
     }

@@ -68,6 +68,7 @@
 //! | `start`, `stop` | a gateway opened or closed the trail; a `start` without a `stop` before it means a crash |
 //! | `intent` | synced trails only: a call is about to use a credential |
 //! | `unknown` | written at a start: a call had a credential when the last process was killed, and has no record |
+//! | `admin` | somebody did something over the admin listener (below) |
 //! | `checkpoint` | a signature over everything before it, after a number of lines or seconds and at a stop |
 //! | `gap` | `lost` records were dropped because the queue was full while the trail was not writable |
 //! | `torn` | a crash left half a line; the marker has its text |
@@ -75,6 +76,16 @@
 //! | `cut` | written at a start: the last checkpoint vouches for lines that are missing |
 //! | `restored` | the current file was removed or replaced, and has been restored |
 //! | `retention` | old files are deleted, as the settings ask |
+//!
+//! The fields of `admin`:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `action` | `purge`, `refresh`, `verify`; `page_link`: a link to the status page was made; `page`: it was used |
+//! | `who` | `uid=… gid=… pid=…` of the Unix socket's peer; `token=… role=…` with the first 12 digits of the token's SHA-256; `session=N` with who made its link |
+//! | `operation`, `object_id` | what a purge was limited to, or `null`; `object_id` as in a call |
+//! | `credentials` | the set that was read again, or `null` |
+//! | `result` | `purged=N`; `refreshed version=…`, `unchanged version=…` or `failed: …`; `started` or `running`; `made`; `entered` |
 //!
 //! A line never holds a header value, a body, a query value or a credential.
 //!
@@ -150,7 +161,7 @@ pub use line::{CallLine, LineHead, call_line, line_head};
 pub use observer::RecordObserver;
 pub use queue::Unwritable;
 pub use read::{ReadItem, TrailFollower, TrailReadError, files, files_between, read_through};
-pub use record::{CacheResult, Intent, Outcome, Record, UpstreamTls};
+pub use record::{AdminAction, CacheResult, Intent, Outcome, Record, UpstreamTls};
 pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use target::Target;

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     encode::Removal,
     observer::RecordObserver,
-    record::{Intent, Record},
+    record::{AdminAction, Intent, Record},
     settings::{OnFailure, Settings},
 };
 
@@ -46,6 +46,7 @@ pub(super) enum Item {
     Call(Record),
     Intent(Intent),
     Retention(Removal),
+    Admin(AdminAction),
 }
 
 /// Gets the result of the sync that covers everything queued before it.
@@ -68,7 +69,7 @@ impl Batch {
     fn show(&mut self, observer: &dyn RecordObserver) {
         let unseen = self.items.iter().skip(self.seen).filter_map(|item| match item {
             Item::Call(record) => Some(record),
-            Item::Intent(_) | Item::Retention(_) => None,
+            Item::Intent(_) | Item::Retention(_) | Item::Admin(_) => None,
         });
         let mut unseen = unseen.peekable();
         if unseen.peek().is_some() {

@@ -11,7 +11,7 @@ use std::{
 use http::{Method, StatusCode};
 
 use super::target::Target;
-use crate::domain::{LabelValue, ListenerName, ProfileName, Proof, RequestId};
+use crate::domain::{CredentialsName, LabelValue, ListenerName, ProfileName, Proof, RequestId};
 
 /// One finished call.
 #[derive(Clone, Debug)]
@@ -90,6 +90,25 @@ pub struct Intent {
     pub method: Method,
     /// Path and query as received.
     pub target: Option<Target>,
+}
+
+/// Something that an operator did over the admin listener.
+#[derive(Clone, Debug)]
+pub struct AdminAction {
+    /// When it was done.
+    pub time: SystemTime,
+    /// What was done: `purge`, `refresh`, `verify`, `page_link`, `page`.
+    pub action: &'static str,
+    /// Who did it: the user of a Unix socket, a token's role and fingerprint, or a session of the page.
+    pub who: String,
+    /// The operation that it was limited to.
+    pub operation: Option<String>,
+    /// The UUID of the object that it was limited to.
+    pub object: Option<String>,
+    /// The credential set that it was about.
+    pub credentials: Option<CredentialsName>,
+    /// What came of it, in a few words.
+    pub result: String,
 }
 
 /// The TLS parameters of an upstream connection.

@@ -166,6 +166,7 @@ impl<S: Storage> Writer<S> {
             match item {
                 Item::Call(record) => self.encoder.call(&record),
                 Item::Intent(intent) => self.encoder.intent(&intent),
+                Item::Admin(action) => self.encoder.admin(&action),
                 Item::Retention(removal) => self.encoder.retention(SystemTime::now(), &removal),
             }
         }

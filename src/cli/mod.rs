@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 it failed while running, 2 bad usage or bad configuration.
 
+pub mod admin;
 pub mod audit;
 pub mod check;
 pub mod config;
@@ -11,7 +12,6 @@ pub mod credentials;
 mod demo;
 pub mod explain;
 mod failure;
-pub mod health;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
@@ -66,7 +66,15 @@ enum Command {
     /// Run the gateway
     Serve(ConfigFiles),
     /// Ask a running gateway whether it is ready, for probes
-    Health(health::Args),
+    Health(admin::HealthArgs),
+    /// Show the state of a running gateway
+    Status(admin::StatusArgs),
+    /// Drop cached responses of a running gateway
+    Purge(admin::PurgeArgs),
+    /// Have a running gateway read its credentials now
+    Refresh(admin::RefreshArgs),
+    /// Open the status page of a running gateway in a browser
+    Page(admin::PageArgs),
     /// Validate the configuration and print what it means
     Check(check::Args),
     /// Write a first configuration and what goes with it
@@ -122,7 +130,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(files) => serve::run(&files)?,
-        Command::Health(args) => block_on(health::run(&args))??,
+        Command::Health(args) => block_on(admin::health(&args))??,
+        Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
+        Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
+        Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
+        Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
         Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
         Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,
         Command::Demo(args) => demo::run(&args)?,

@@ -18,7 +18,7 @@ use crate::{
     audit,
     credentials::{self, Keep, SourceSettings, ValueName},
     outbound::{Roots, RootsError},
-    process::files,
+    process::files::{self, PrivateFileError},
 };
 
 /// A file or folder that a key names.
@@ -41,6 +41,8 @@ pub enum FileRole {
     Roots,
     /// A file to read, which only the gateway should read.
     Secret,
+    /// A file to read, which must be no link and closed to everybody but its owner.
+    Private,
     /// A file that the gateway makes if it is not there, and that only the gateway should read.
     OwnSecret,
     /// A folder that the gateway writes.
@@ -71,6 +73,8 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
             FileRole::Public | FileRole::Roots | FileRole::Secret | FileRole::OwnSecret => {
                 files::keep_writers_out(&file.path)
             }
+            // It is judged as a whole, below.
+            FileRole::Private => Ok(()),
         };
         if let Err(error) = writers {
             let hint = match file.role {
@@ -86,6 +90,19 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
             && let Err(error) = files::keep_readers_out(&file.path)
         {
             findings.warnings.push(at(error.to_string()).hint(error.hint()));
+        }
+        if file.role == FileRole::Private {
+            match files::open_private(&file.path) {
+                // A file that cannot be read here may be readable where the gateway runs.
+                Ok(_) | Err(PrivateFileError::Unreadable { .. }) => {}
+                Err(error) => {
+                    let problem = at(error.to_string());
+                    findings.problems.push(match error.hint() {
+                        Some(hint) => problem.hint(hint),
+                        None => problem,
+                    });
+                }
+            }
         }
         if file.role == FileRole::Roots {
             // A file that cannot be read here may be readable where the gateway runs.
@@ -125,6 +142,9 @@ impl Settings {
             for path in &tls.client_crl {
                 add(path, key("client_crl"), FileRole::Public);
             }
+        }
+        if let Some(path) = &self.admin_tokens {
+            add(path, root.key("admin").key("token_file"), FileRole::Private);
         }
         for (name, profile) in &self.profiles {
             if let Some(path) = &profile.ca_file {

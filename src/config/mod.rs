@@ -37,7 +37,7 @@ pub use problem::{Location, Problem, Problems};
 pub use read::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
 pub use report::{Effective, manual};
 pub use schema::schema;
-pub use settings::Settings;
+pub use settings::{AdminListener, MetricsListener, Settings};
 
 use self::{files::FileFindings, schema::Shape, types::Config};
 
@@ -90,6 +90,9 @@ pub fn config_paths(named: &[PathBuf], variable: Option<OsString>) -> Vec<PathBu
     }
 }
 
+/// The variable that names the folder of a user's session for sockets.
+const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
+
 /// Reads and checks a configuration. Later files win over earlier ones, the environment over all.
 pub fn load(
     paths: &[PathBuf],
@@ -97,6 +100,10 @@ pub fn load(
 ) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let shape = Shape::of_schema(&schema());
+    let environment: Vec<_> = environment.collect();
+    let runtime = environment.iter().find(|(name, _)| name == RUNTIME_FOLDER);
+    let runtime = runtime.map(|(_, value)| PathBuf::from(value));
+    let environment = environment.into_iter();
     let Some((tree, locations)) = read::read(paths, environment, &shape, &mut problems) else {
         return Problems::unless(problems, None);
     };
@@ -110,7 +117,7 @@ pub fn load(
             Config::default()
         }
     };
-    config.derive_defaults();
+    config.derive_defaults(runtime.as_deref());
     let mut warnings = Vec::new();
     let settings = validate::check(&config, &locations, &mut problems, &mut warnings);
     let settings = Problems::unless(problems, settings)?;

@@ -4,14 +4,14 @@
 //! operation, and what must be above zero is. Sections that checking does not change are the ones
 //! of [`super::types`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::types::{
-    Admin, Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault,
+    Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault,
 };
 use crate::{
     audit, credentials,
-    domain::{CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
+    domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
     proxy::{
         cache,
         stages::{
@@ -27,9 +27,12 @@ pub struct Settings {
     /// The sockets of callers, in the order of the file. Other machines reach one only with
     /// `allow_remote`, or with `tls` that asks for client certificates.
     pub listeners: Vec<Listener>,
-    /// The socket of health checks and metrics, always local to this machine; `None` if it is
-    /// switched off.
-    pub admin: Option<Admin>,
+    /// The socket of operators, always local to this machine; `None` if it is switched off.
+    pub admin: Option<AdminListener>,
+    /// `admin.token_file`.
+    pub admin_tokens: Option<PathBuf>,
+    /// The socket of scrapers and probes, if there is one.
+    pub metrics: Option<MetricsListener>,
     /// Upstreams by name. `http` leads only to loopback, and only with `insecure_http`.
     pub profiles: BTreeMap<ProfileName, Profile>,
     /// Credential sets by name.
@@ -62,4 +65,24 @@ pub struct Settings {
     pub runtime: Runtime,
     /// Logs, traces, and copies of the audit trail.
     pub telemetry: Telemetry,
+}
+
+/// The socket of operators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminListener {
+    /// Its address.
+    pub address: Address,
+    /// The group that may open the Unix socket besides its owner.
+    pub socket_group: Option<String>,
+    /// The limit of its connections.
+    pub connections: usize,
+}
+
+/// The socket of scrapers and probes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsListener {
+    /// Its address; other machines may reach it.
+    pub address: Address,
+    /// The limit of its connections.
+    pub connections: usize,
 }

@@ -23,7 +23,9 @@ pub(crate) mod testing;
 mod tests;
 
 pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
-pub use manager::{CredentialManager, CredentialVerdict, Next, SetStatus, Unavailable};
+pub use manager::{
+    CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetStatus, Unavailable,
+};
 pub use rotation::{Lease, RefreshOutcome, SetState};
 pub use set::{
     CredentialSet, IdentifierError, Identifiers, IncompleteSet, PartialSet, SetVersion, ValueName,

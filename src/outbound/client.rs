@@ -109,7 +109,7 @@ impl Client {
         Self { server, host, limits, idle: Arc::default() }
     }
 
-    /// Sends a request, whose URI is a path, and waits for the head of the response.
+    /// Sends a request, whose URI is a path and whose `Host` is the server unless it says another, and waits for the head of the response.
     pub async fn send(&self, request: Request<Bytes>) -> Result<PendingResponse<'_>, ClientError> {
         let end = Instant::now() + self.limits.time;
         let exchange = time::timeout_at(end, self.exchange(request.map(Full::new)));
@@ -129,7 +129,7 @@ impl Client {
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<(Connection, http::Response<Incoming>), ClientError> {
-        request.headers_mut().insert(header::HOST, self.host.clone());
+        request.headers_mut().entry(header::HOST).or_insert_with(|| self.host.clone());
         let idle = self.idle.lock().take().map(|idle| idle.connection);
         if let Some(mut connection) = idle
             && connection.ready().await.is_ok()

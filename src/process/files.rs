@@ -50,6 +50,26 @@ pub fn keep_readers_out(path: &Path) -> Result<(), ReadableByOthers> {
     Ok(())
 }
 
+/// Opens a secret that the operator wrote for the gateway: a file, no link, of mode 0600 or less.
+pub fn open_private(path: &Path) -> Result<File, PrivateFileError> {
+    let failed = |source| PrivateFileError::Unreadable { path: path.to_owned(), source };
+    keep_writers_out(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(no_follow() | no_wait()).open(path);
+    let file = file.map_err(|source| match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => PrivateFileError::NoFile { path: path.to_owned() },
+        _ => failed(source),
+    })?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(PrivateFileError::NoFile { path: path.to_owned() });
+    }
+    if metadata.mode() & OF_OTHERS != 0 {
+        let mode = metadata.mode() & MODE;
+        return Err(ReadableByOthers { path: path.to_owned(), mode }.into());
+    }
+    Ok(file)
+}
+
 /// Options that open a file of the gateway's own folder for reading and writing, with mode 0600 if it is
 /// created. A link is an error (`ELOOP`).
 pub fn own() -> OpenOptions {
@@ -101,6 +121,11 @@ impl Drop for Unfinished {
 
 fn no_follow() -> i32 {
     OFlags::NOFOLLOW.bits().cast_signed()
+}
+
+/// A pipe without a writer is no reason to wait.
+fn no_wait() -> i32 {
+    OFlags::NONBLOCK.bits().cast_signed()
 }
 
 /// The groups of this process.
@@ -187,9 +212,49 @@ impl ReadableByOthers {
     }
 }
 
+/// Why a secret that must be private is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivateFileError {
+    /// It cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
+    /// It is a link, a folder or a device.
+    #[error("{} is no plain file (a link, perhaps)", path.display())]
+    NoFile {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Others may write it.
+    #[error(transparent)]
+    Writable(#[from] WritableByOthers),
+    /// Others may read it.
+    #[error(transparent)]
+    Readable(#[from] ReadableByOthers),
+}
+
+impl PrivateFileError {
+    /// The remedy, if there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } => None,
+            Self::NoFile { .. } => Some("name the file itself".to_owned()),
+            Self::Writable(error) => Some(error.hint()),
+            Self::Readable(error) => Some(error.hint()),
+        }
+    }
+}
+
 /// The permissions in a mode.
 const MODE: u32 = 0o7777;
 const STICKY: u32 = 0o1000;
+/// Everything that the group and all other users may do.
+const OF_OTHERS: u32 = 0o077;
 const READ: u32 = 0o004;
 const WRITE: u32 = 0o002;
 /// Entering, for the group and for all users.
@@ -243,6 +308,33 @@ mod tests {
         );
         assert_eq!(error.hint(), format!("chmod go-w {shown}"));
         assert_eq!(keep_writers_out(&folder.path().join("absent")), Ok(()));
+    }
+
+    #[test]
+    fn a_private_file_is_open_to_its_owner_alone_and_no_link() {
+        let folder = open_folder();
+        for (mode, opens) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, false),
+            (0o604, false),
+            (0o620, false),
+            (0o602, false),
+            (0o610, false),
+        ] {
+            let path = file(folder.path(), "private", mode);
+            assert_eq!(open_private(&path).is_ok(), opens, "{mode:o}");
+            fs::remove_file(path).unwrap();
+        }
+        let path = file(folder.path(), "private", 0o600);
+        let link = folder.path().join("link");
+        symlink(&path, &link).unwrap();
+        for no_file in [&link, folder.path()] {
+            let error = open_private(no_file).unwrap_err();
+            assert!(matches!(error, PrivateFileError::NoFile { .. }), "{error}");
+        }
+        set(folder.path(), 0o777);
+        assert!(matches!(open_private(&path), Err(PrivateFileError::Writable(_))));
     }
 
     #[test]

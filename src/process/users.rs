@@ -1,9 +1,11 @@
-//! User ids that stand for nobody.
+//! User ids that stand for nobody, and the numbers of groups.
 //!
 //! In a user namespace the kernel shows one id, the overflow id, for every user that the namespace does not
 //! map (`user_namespaces(7)`). It is then the id of many users at once, so it never proves a caller.
 
-use std::{fs, sync::LazyLock};
+use std::{fs, io, sync::LazyLock};
+
+use nix::unistd::Group;
 
 /// Whether a user id is the overflow id: the usual one, or the one that this kernel is set to.
 pub fn is_overflow(uid: u32) -> bool {
@@ -14,6 +16,16 @@ pub fn is_overflow(uid: u32) -> bool {
 pub fn is_mapped(uid: u32) -> bool {
     // Other systems have no such namespaces.
     fs::read_to_string("/proc/self/uid_map").map_or(true, |map| maps(&map, uid))
+}
+
+/// The number of a group, given by name or as a number. A name that the system does not know is an error.
+pub fn group_id(group: &str) -> io::Result<u32> {
+    // The greatest number stands for "no change" in chown(2).
+    if let Some(number) = group.parse().ok().filter(|number| *number != u32::MAX) {
+        return Ok(number);
+    }
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, "the system has no such group");
+    Ok(Group::from_name(group)?.ok_or_else(unknown)?.gid.as_raw())
 }
 
 /// Lines of the first id inside, the first outside, and how many (`user_namespaces(7)`).
@@ -46,6 +58,16 @@ mod tests {
         assert!(maps(whole, 0) && maps(whole, 1001));
         assert!(maps(unit, 0) && maps(unit, 65122) && !maps(unit, 1001) && !maps(unit, 65123));
         assert!(!maps("", 0));
+    }
+
+    #[test]
+    fn a_group_has_a_name_or_a_number() {
+        assert_eq!(group_id("0").unwrap(), 0);
+        assert_eq!(group_id("4242").unwrap(), 4242);
+        assert_eq!(group_id("root").unwrap(), 0);
+        for unknown in ["no-such-group", "", "-1", "4294967295"] {
+            assert!(group_id(unknown).is_err(), "{unknown}");
+        }
     }
 
     #[test]

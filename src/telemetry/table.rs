@@ -96,7 +96,7 @@ pub fn metrics_page() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          <!-- Made from src/telemetry/table.rs; `UPDATE_EXPECTED=1 cargo nextest run --test cli docs` writes it anew. -->\n\n\
-         `GET /metrics` on the admin listener. Every name begins with `pigello_gateway_`. Label values come\n\
+         `GET /metrics` on the admin or the metrics listener. Every name begins with `pigello_gateway_`. Label values come\n\
          from the configuration and from closed sets, never from what a caller sent, so there is a bound to\n\
          their number.\n\n\
          | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",

@@ -1,4 +1,4 @@
-// Looks at the pages in a real browser: node look.mjs CHROMIUM [pictures=FOLDER] NAME=URL…
+// Looks at the pages in a real browser: node look.mjs CHROMIUM [pictures=FOLDER] NAME=URL[ COOKIE]… [enter=LINK]
 //
 // For each page: a picture in light, dark and narrow, axe-core's findings, complaints of the console
 // (a violated policy is one), requests that leave the origin, sideways scrolling. On the page `data`
@@ -11,7 +11,8 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const [executablePath, ...rest] = process.argv.slice(2);
 const given = rest.map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]);
 const pictures = given.find(([name]) => name === "pictures")?.[1];
-const pages = given.filter(([name]) => name !== "pictures");
+const link = given.find(([name]) => name === "enter")?.[1];
+const pages = given.filter(([name]) => !["pictures", "enter"].includes(name));
 if (pictures) mkdirSync(pictures, { recursive: true });
 
 const wrong = [];
@@ -24,8 +25,13 @@ const looks = [
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 
 /// A page that notes what it should not do.
-async function open(name, url, options) {
+async function open(name, target, options) {
+  const [url, cookie] = target.split(" ");
   const context = await browser.newContext(options);
+  if (cookie) {
+    const [name, value] = cookie.split("=");
+    await context.addCookies([{ name, value, url, httpOnly: true, sameSite: "Strict" }]);
+  }
   const page = await context.newPage();
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) wrong.push(`${name}: console: ${message.text()}`);
@@ -106,6 +112,24 @@ if (data) {
   }
   if (!(await verify.locator("#trail").textContent()).includes("as it was written")) wrong.push("verify: it does not end");
   await verify.context().close();
+}
+
+if (link) {
+  // The link leads to the page, once; its session is out of the scripts' reach, and the button works.
+  const page = await open("enter", link, looks[0]);
+  if (new URL(page.url()).pathname !== "/") wrong.push(`enter: it leads to ${page.url()}`);
+  if ((await page.evaluate(() => document.cookie)) !== "") wrong.push("enter: a script can read the session");
+  const [cookie] = await page.context().cookies();
+  if (!cookie?.httpOnly || cookie.sameSite !== "Strict") wrong.push(`enter: the cookie is ${JSON.stringify(cookie)}`);
+  await page.locator("#cache button").click();
+  await page.waitForLoadState();
+  const said = await page.locator("#cache .done").textContent().catch(() => "nothing");
+  console.log(`enter: ${said}`);
+  if (!/ dropped from memory\.$/.test(said)) wrong.push(`enter: it says "${said}"`);
+  await page.context().close();
+  const again = await (await browser.newContext()).newPage();
+  const refused = await again.goto(link);
+  if (refused.status() !== 403) wrong.push(`enter: the link works again: ${refused.status()}`);
 }
 
 await browser.close();

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     clients::is_there,
-    program::{Place, Running, get, over_tcp},
+    program::{Place, Running, exchange, get},
 };
 
 const LIST: &str = "/accounts/users/customer/subtenant/list/";
@@ -35,7 +35,7 @@ impl Gateway {
         let tcp = running.address_of("tcp");
         let tls = running.address_of("tls").replace("127.0.0.1", "localhost");
         let admin = running.address_of("admin");
-        while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+        while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
         let unix = format!("unix:{}", place.path("gateway.sock").display());
         let addresses = vec![format!("http://{tcp}"), unix, format!("https://{tls}")];
         Self { place, addresses, _running: running }

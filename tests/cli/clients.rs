@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use crate::{
     bao::skip,
-    program::{Place, Running, get, over_tcp},
+    program::{Place, Running, exchange, get},
 };
 
 /// A gateway that lets everybody list, and one more caller that may not.
@@ -20,7 +20,7 @@ impl Served {
         let mut gateway = Running::start(&["serve", "--config", &place.config()]);
         let address = gateway.address_of("tcp");
         let admin = gateway.address_of("admin");
-        while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+        while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
         Self { place, address, _gateway: gateway }
     }
 }

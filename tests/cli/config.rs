@@ -103,9 +103,18 @@ fn the_annotated_default_has_every_key_with_its_default() {
     let written = load(&path).unwrap().effective.to_json();
     let empty = tempfile::NamedTempFile::new().unwrap();
     let built_in = load(empty.path()).unwrap().effective.to_json();
-    for table in
-        ["admin", "policy", "cache", "audit", "timeouts", "limits", "retry", "runtime", "telemetry"]
-    {
+    for table in [
+        "admin",
+        "metrics",
+        "policy",
+        "cache",
+        "audit",
+        "timeouts",
+        "limits",
+        "retry",
+        "runtime",
+        "telemetry",
+    ] {
         assert_eq!(
             written["configuration"][table], built_in["configuration"][table],
             "[{table}] in config/gateway.toml"
@@ -155,7 +164,9 @@ fn what_check_says_of_a_sidecar() {
       not writable        calls are refused
 
     Admin
-      127.0.0.1:9901      health, metrics, status
+      unix:/var/lib/pigello-gateway/audit/admin.sock
+                          health, metrics, status, the page, purge and refresh
+                          for the gateway's user and root
     ");
 }
 
@@ -195,7 +206,9 @@ fn what_check_says_of_a_shared_gateway() {
       not writable        calls are refused
 
     Admin
-      127.0.0.1:9901      health, metrics, status
+      unix:/var/lib/pigello-gateway/audit/admin.sock
+                          health, metrics, status, the page, purge and refresh
+                          for the gateway's user and root
     ");
 }
 

@@ -205,7 +205,9 @@ fn check_says_what_it_understood_and_what_looks_wrong() {
       not writable        calls are refused
 
     Admin
-      127.0.0.1:9901      health, metrics, status
+      unix:/var/lib/pigello-gateway/audit/admin.sock
+                          health, metrics, status, the page, purge and refresh
+                          for the gateway's user and root
 
     Worth a second look
     warning: gateway.toml:6: listeners[0].allow_remote: every machine that reaches this address uses Pigello with the gateway's secret

@@ -305,7 +305,10 @@ fn show_tells_where_each_value_came_from() {
 
     [admin]
     enabled = true  # default
-    address = "127.0.0.1:9901"  # default
+    address = "unix:/var/lib/pigello-gateway/audit/admin.sock"  # default
+    connections = 64  # default
+
+    [metrics]
     connections = 64  # default
 
     [profiles.my-profile]

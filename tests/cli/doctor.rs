@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use crate::{
     bao::Bao,
     docs::is_as_made,
-    program::{Place, Running, get, output, over_tcp},
+    program::{Place, Running, exchange, get, output},
 };
 
 /// What a user reads must be as it was when somebody last judged it.
@@ -94,7 +94,7 @@ fn problem(place: &Place) -> (String, String) {
     let mut gateway = Running::start(&["serve", "--config", &place.config()]);
     let address = gateway.address_of("tcp");
     let target = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
-    let answer = over_tcp(&address, &get(&target));
+    let answer = exchange(&address, &get(&target));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let problem: serde_json::Value = serde_json::from_str(body).unwrap();
     let status = head.lines().next().unwrap();

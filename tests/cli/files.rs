@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::program::{Place, Running, get, output, over_tcp};
+use crate::program::{Place, Running, exchange, get, output};
 
 /// A place that others may enter.
 fn open_place(more: &str) -> Place {
@@ -89,12 +89,12 @@ fn a_reload_and_a_new_secret_are_held_to_the_same_rules() {
     let place = open_place("");
     let mut gateway = Running::start(&["serve", "--config", &place.config()]);
     let admin = gateway.address_of("admin");
-    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
     let secret = place.path("credentials/client_secret");
     set(&secret, 0o666);
     fs::write(&secret, "made-up-by-somebody-else").unwrap();
     let status = loop {
-        let status = over_tcp(&admin, &get("/status"));
+        let status = exchange(&admin, &get("/status"));
         if status.contains("may be written by others") {
             break status;
         }
@@ -105,7 +105,7 @@ fn a_reload_and_a_new_secret_are_held_to_the_same_rules() {
     let mut file = fs::OpenOptions::new().append(true).open(place.config()).unwrap();
     file.write_all(b"\n[policy]\nunmatched = \"forward\"\n").unwrap();
     let refused = "config_reloads_total{result=\"refused\"} 1";
-    while !over_tcp(&admin, &get("/metrics")).contains(refused) {}
+    while !exchange(&admin, &get("/metrics")).contains(refused) {}
     let (code, errors) = gateway.end();
     assert_eq!(code, Some(0));
     assert!(errors.contains("configuration refused; the old one stays in use"), "{errors}");

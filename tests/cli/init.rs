@@ -9,7 +9,7 @@ use pigello_gateway::{
 };
 use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 
-use crate::program::{Running, get, output, over_tcp};
+use crate::program::{Running, exchange, get, output};
 
 #[derive(clap::Parser)]
 struct Command {
@@ -315,9 +315,9 @@ fn the_next_three_commands_lead_to_a_gateway_that_answers() {
     let mut gateway = Running::start(&serve);
     let address = gateway.address_of("app");
     let admin = gateway.address_of("admin");
-    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
     let target = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
-    let answer = over_tcp(&address, &get(&target));
+    let answer = exchange(&address, &get(&target));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(gateway.end().0, Some(0));
 }

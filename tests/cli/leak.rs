@@ -18,7 +18,7 @@ use pigello_mock::EXAMPLE_SUBTENANT;
 use rustix::process::Signal;
 
 use crate::{
-    program::{Place, Running, get, output, over_tcp},
+    program::{Place, Running, exchange, get, output},
     sources::Source,
 };
 
@@ -105,6 +105,13 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// How often the source could not be read.
+fn failures(admin: &str) -> u64 {
+    let status = exchange(admin, &get("/status"));
+    let (_, count) = status.split_once("\"failures\":").unwrap();
+    count.split(',').next().unwrap().parse().unwrap()
+}
+
 /// Everything that a caller and an operator may ask for.
 fn everything(address: &str, admin: &str) -> Vec<String> {
     let subtenant = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
@@ -113,17 +120,17 @@ fn everything(address: &str, admin: &str) -> Vec<String> {
             "GET {subtenant} HTTP/1.1\r\nHost: localhost\r\n{field}\r\nConnection: close\r\n\r\n"
         )
     };
-    let mut answers = vec![over_tcp(address, &get(&subtenant))];
+    let mut answers = vec![exchange(address, &get(&subtenant))];
     // Upstreams that echo what they got, fail, and break off; callers that probe.
     for fault in ["echo=everything", "status=401", "status=500", "cut-body", "close-unanswered"] {
         let fault = format!("X-Mock-Fault: {fault}\r\nCache-Control: no-cache");
-        answers.push(over_tcp(address, &with(&fault)));
+        answers.push(exchange(address, &with(&fault)));
     }
-    answers.push(over_tcp(address, &with("X-PIGELLO-CLIENT-SECRET: forged")));
-    answers.push(over_tcp(address, &get("/nowhere/")));
-    answers.push(over_tcp(address, "NONSENSE\r\n\r\n"));
+    answers.push(exchange(address, &with("X-PIGELLO-CLIENT-SECRET: forged")));
+    answers.push(exchange(address, &get("/nowhere/")));
+    answers.push(exchange(address, "NONSENSE\r\n\r\n"));
     for page in ["/", "/status", "/metrics", "/readyz", "/livez", "/nothing"] {
-        answers.push(over_tcp(admin, &get(page)));
+        answers.push(exchange(admin, &get(page)));
     }
     answers
 }
@@ -135,7 +142,7 @@ fn leaves_nothing(source: &Source) {
     let variables = source.variables(CANARY);
     let mut gateway = serve(&place, &variables);
     let (address, admin) = (gateway.address_of("tcp"), gateway.address_of("admin"));
-    wait_for("ready", || over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 "));
+    wait_for("ready", || exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 "));
     for answer in everything(&address, &admin) {
         assert_clean(&format!("{name}: an answer"), answer.as_bytes());
     }
@@ -157,7 +164,7 @@ fn leaves_nothing(source: &Source) {
     if source.rotates() {
         source.write(&place, ROTATED);
         gateway.signal(Signal::HUP);
-        let rotated = || over_tcp(&admin, &get("/status")).contains("\"rotations\":1");
+        let rotated = || exchange(&admin, &get("/status")).contains("\"rotations\":1");
         wait_for("rotated", rotated);
         for answer in everything(&address, &admin) {
             assert_clean(&format!("{name}: an answer after the rotation"), answer.as_bytes());
@@ -189,7 +196,7 @@ fn a_broken_credential_file_is_told_without_its_text() {
     let place = talkative();
     let mut gateway = serve(&place, &[]);
     let (address, admin) = (gateway.address_of("tcp"), gateway.address_of("admin"));
-    wait_for("ready", || over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 "));
+    wait_for("ready", || exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 "));
     for (failures, text) in (1..).zip(broken) {
         Source::Directory.write(&place, &text);
         let (code, out, errors) = output(&["check", "--online", "--config", &place.config()]);
@@ -198,7 +205,7 @@ fn a_broken_credential_file_is_told_without_its_text() {
         assert_clean("the output", (out + &errors).as_bytes());
         let before = format!("\"failures\":{},", failures - 1);
         let failed = |page: &str| !page.contains(&before);
-        wait_for("a failed read", || failed(&over_tcp(&admin, &get("/status"))));
+        wait_for("a failed read", || failed(&exchange(&admin, &get("/status"))));
         for answer in everything(&address, &admin) {
             assert_clean("an answer", answer.as_bytes());
         }
@@ -315,12 +322,11 @@ fn a_vault_that_answers_nonsense_is_told_without_what_it_said() {
         assert_eq!(code, Some(1), "{status}: {out}{problems}");
         assert!(out.contains("credentials test"), "{out}");
         assert_clean(status, (out + &problems).as_bytes());
-        over_tcp(
-            &admin,
-            "POST /credentials/refresh HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        );
-        assert_clean(status, over_tcp(&admin, &get("/status")).as_bytes());
-        assert_clean(status, over_tcp(&admin, &get("/readyz")).as_bytes());
+        let before = failures(&admin);
+        gateway.signal(Signal::HUP);
+        wait_for("a read", || failures(&admin) > before);
+        assert_clean(status, exchange(&admin, &get("/status")).as_bytes());
+        assert_clean(status, exchange(&admin, &get("/readyz")).as_bytes());
         seen += 1;
     }
     assert_eq!(seen, 13);

@@ -20,7 +20,7 @@ use rustix::process::Signal;
 
 use crate::{
     bao::say_skipped,
-    program::{Place, Running, get, over_tcp},
+    program::{Place, Running, exchange, get},
     sources::Source,
 };
 
@@ -60,7 +60,7 @@ fn call(address: &str) {
         "/accounts/users/customer/tenant/list/".to_owned(),
     ] {
         for _ in 0..4 {
-            let answer = over_tcp(address, &get(&target));
+            let answer = exchange(address, &get(&target));
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         }
     }
@@ -69,7 +69,7 @@ fn call(address: &str) {
 fn wait_for(admin: &str, page: &str, text: &str) {
     let before = Instant::now();
     loop {
-        let answer = over_tcp(admin, &get(page));
+        let answer = exchange(admin, &get(page));
         if answer.contains(text) {
             return;
         }
@@ -95,7 +95,7 @@ fn the_old_one_goes(source: &Source, place: &Place) {
     assert_eq!(count(gateway.id(), &new), (0, 0), "{name}");
 
     source.write(place, &new);
-    over_tcp(
+    exchange(
         &admin,
         "POST /credentials/refresh HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     );

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     docs::is_as_made,
-    program::{Running, get, output, over_tcp},
+    program::{Running, exchange, get, output},
 };
 
 /// A folder with a configuration that starts, until something in it is broken.
@@ -74,10 +74,11 @@ impl Place {
         let Self { listener, profile, credentials, more, .. } = self;
         let text = format!(
             "[[listeners]]\nname = \"main\"\nprofile = \"test\"\n{listener}\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n\
+             [admin]\naddress = \"unix:{}\"\n\
              [profiles.test]\nupstream = \"https://api.pigello.test\"\ncredentials = \"test\"\n{profile}\n\
              [credentials.test]\n{credentials}\n\
-             [audit]\ndirectory = \"audit\"\n{more}\n"
+             [audit]\ndirectory = \"audit\"\n{more}\n",
+            self.path("admin.sock").display(),
         );
         let file = self.path("gateway.toml");
         fs::write(&file, text).unwrap();
@@ -97,7 +98,7 @@ impl Place {
         let mut gateway = Running::start(&["serve", "--config", &self.config()]);
         let admin = gateway.address_of("admin");
         let ask = |path: &str| -> Value {
-            let answer = over_tcp(&admin, &get(path));
+            let answer = exchange(&admin, &get(path));
             let (_, body) = answer.split_once("\r\n\r\n").unwrap();
             serde_json::from_str(body).unwrap()
         };

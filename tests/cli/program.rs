@@ -5,7 +5,6 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     os::unix::net::UnixStream,
-    path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
@@ -149,7 +148,7 @@ impl Place {
             address = "unix:{socket}"
             profile = "test"
             [admin]
-            address = "127.0.0.1:0"
+            address = "unix:{admin}"
             [profiles.test]
             upstream = "{origin}"
             credentials = "test"
@@ -162,6 +161,7 @@ impl Place {
             {more}
             "#,
             socket = path("gateway.sock").display(),
+            admin = path("admin.sock").display(),
         );
         fs::write(path("gateway.toml"), configuration).unwrap();
         Self { folder, pigello }
@@ -180,19 +180,18 @@ pub(crate) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
-pub(crate) fn over_tcp(address: &str, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
+/// Sends a request to an address as `serve` says it, and returns the answer.
+pub(crate) fn exchange(address: &str, request: &str) -> String {
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn over_unix(path: &Path, request: &str) -> String {
-    let mut stream = UnixStream::connect(path).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    if let Some(path) = address.strip_prefix("unix:") {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+    } else {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+    }
     answer
 }
 
@@ -203,11 +202,12 @@ fn serve_announces_its_addresses_serves_and_drains_on_sigterm() {
     let address = gateway.address_of("tcp");
     let admin = gateway.address_of("admin");
     // The credentials are read in the background; readiness tells when they are there.
-    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
     let target = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
-    for answer in
-        [over_tcp(&address, &get(&target)), over_unix(&place.path("gateway.sock"), &get(&target))]
-    {
+    for answer in [
+        exchange(&address, &get(&target)),
+        exchange(&format!("unix:{}", place.path("gateway.sock").display()), &get(&target)),
+    ] {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains(EXAMPLE_SUBTENANT));
     }
@@ -234,7 +234,7 @@ fn what_was_answered_is_on_a_synced_trail_after_a_kill() {
     let mut gateway = Running::start(&["serve", "--config", &config]);
     let address = gateway.address_of("tcp");
     let admin = gateway.address_of("admin");
-    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
     let (answered, answers) = std::sync::mpsc::channel();
     let caller = std::thread::spawn(move || {
         let list = get("/accounts/users/customer/tenant/list/");
@@ -391,7 +391,7 @@ fn the_demo_stays_for_calls_of_ones_own_until_it_is_interrupted() {
         let line = demo.line_with("curl -i http://");
         let (_, url) = line.trim_end().split_once("http://").unwrap();
         let (address, target) = url.split_once('/').unwrap();
-        let answer = over_tcp(address, &get(&format!("/{target}")));
+        let answer = exchange(address, &get(&format!("/{target}")));
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         demo.signal(end);
         demo.line_with("Everything is removed again");
@@ -434,7 +434,7 @@ fn a_tail_goes_on_with_calls_as_they_come() {
     let address = gateway.address_of("tcp");
     let list = get("/accounts/users/customer/tenant/list/");
     let admin = gateway.address_of("admin");
-    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
     let before = id_of(&address, &list).unwrap();
     let query = ["audit", "query", "--format", "csv", "--config", &config];
     while !output(&query).1.contains(&before) {}
@@ -531,9 +531,9 @@ fn the_laptop_example_works_as_it_says() {
     let mut gateway = Running::start(&["serve", "--config", &file]);
     let address = gateway.address_of("laptop");
     let admin = gateway.address_of("admin");
-    while !over_tcp(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
+    while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
     let list = "/accounts/users/customer/subtenant/list/?_page=1&_page_size=10";
-    let answer = over_tcp(&address, &get(list));
+    let answer = exchange(&address, &get(list));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(gateway.end().0, Some(0));
 }

@@ -48,7 +48,7 @@ async fn health_status_and_metrics_tell_the_state_and_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_in_a_browser_cannot_use_it() {
     let pigello = pigello().await;
-    let gateway = Setup::new(&pigello).start().await;
+    let gateway = Setup::new(&pigello).with_tcp_admin().start().await;
     let admin = gateway.admin();
     for headers in [
         &[("host", "evil.test")][..],
@@ -62,10 +62,10 @@ async fn pages_in_a_browser_cannot_use_it() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
     }
     assert_eq!(admin.send(Method::DELETE, "/cache", "").await.status, StatusCode::OK);
-    assert_eq!(
-        admin.send(Method::DELETE, "/cache?unknown=1", "").await.status,
-        StatusCode::BAD_REQUEST
-    );
+    for query in ["unknown=1", "operation=no.such", "operation=199001012385", "pk=199001012385"] {
+        let refused = admin.send(Method::DELETE, &format!("/cache?{query}"), "").await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{query}");
+    }
     assert_eq!(admin.get("/nothing").await.status, StatusCode::NOT_FOUND);
 }
 
@@ -73,6 +73,7 @@ async fn pages_in_a_browser_cannot_use_it() {
 async fn its_connections_have_the_limits_of_a_callers() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello)
+        .with_tcp_admin()
         .with(
             "[timeouts]\nheader_read = \"100ms\"\nidle = \"100ms\"\n[limits]\nheader_count = 10\n",
         )

@@ -18,8 +18,11 @@ use pigello_gateway::{
 };
 use pigello_mock::EXAMPLE_SUBTENANT;
 
-use super::page::{failing, gateway, page_after, subtenant};
-use crate::support::{Gateway, pigello};
+use super::{
+    admin_access::{relay, session},
+    page::{failing, gateway, page_after, subtenant},
+};
+use crate::support::{Caller, Gateway, Setup, pigello};
 
 /// A day of calls as a landlord's systems make them, with a bad quarter of an hour in it.
 fn invent_a_past(gateway: &Gateway) {
@@ -152,20 +155,35 @@ async fn it_looks_right_in_a_browser() {
     page_after(&data, 6).await;
     let failing = failing(&pigello).await;
     let home = |gateway: &Gateway| format!("http://{}/", gateway.admin().address());
+    let mut cookies = Vec::new();
+    for gateway in [&data, &empty, &failing] {
+        let browser = Caller::tcp(gateway.admin().address());
+        cookies.push(session(gateway.admin(), &browser).await);
+    }
+    let [of_data, of_empty, of_failing] = &*cookies else { panic!("three gateways") };
+    // A gateway on a Unix socket, through the relay of `pigello-gateway page`.
+    let unix = Setup::new(&pigello).start().await;
+    unix.caller().get(&subtenant()).await;
+    let (relay, _running) = relay(&unix).await;
+    let link = unix.admin().send(Method::POST, "/session/link", "").await.json();
+    let link = format!("http://{}{}", relay.address(), link["path"].as_str().unwrap());
 
     let pictures = env::var_os("PIGELLO_PICTURES").map(PathBuf::from);
     let mut look = Command::new("node");
     look.arg(folder.join("look.mjs"))
         .arg(chromium)
         .args(pictures.as_ref().map(|folder| format!("pictures={}", folder.display())))
-        .arg(format!("data={}", home(&data)))
-        .arg(format!("day={}?over=day", home(&data)))
-        .arg(format!("empty={}", home(&empty)))
-        .arg(format!("failing={}", home(&failing)))
-        .arg(format!("error={}errors/operation_not_allowed", home(&empty)));
+        .arg(format!("data={} {of_data}", home(&data)))
+        .arg(format!("day={}?over=day {of_data}", home(&data)))
+        .arg(format!("empty={} {of_empty}", home(&empty)))
+        .arg(format!("failing={} {of_failing}", home(&failing)))
+        .arg(format!("error={}errors/operation_not_allowed", home(&empty)))
+        .arg(format!("enter={link}"));
     let looked = tokio::task::spawn_blocking(move || look.output().unwrap()).await.unwrap();
     let (out, err) =
         (String::from_utf8_lossy(&looked.stdout), String::from_utf8_lossy(&looked.stderr));
     assert!(looked.status.success(), "{out}\n{err}");
-    assert_eq!(data.admin().get("/status").await.json()["cache"]["responses"], 0, "{out}");
+    for gateway in [&data, &unix] {
+        assert_eq!(gateway.admin().get("/status").await.json()["cache"]["responses"], 0, "{out}");
+    }
 }

@@ -13,6 +13,8 @@
 #![expect(unreachable_pub, reason = "the binary has no outside")]
 
 mod admin;
+mod admin_access;
+mod admin_trail;
 mod architecture;
 mod attacks;
 mod audit;

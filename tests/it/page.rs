@@ -27,7 +27,12 @@ pub(super) fn subtenant() -> String {
 }
 
 pub(super) async fn gateway(pigello: &MockPigello) -> Gateway {
-    Setup::new(pigello).listener("caller = \"billing\"\n").with(CALLERS).start().await
+    Setup::new(pigello)
+        .listener("caller = \"billing\"\n")
+        .with(CALLERS)
+        .with_tcp_admin()
+        .start()
+        .await
 }
 
 fn text(answer: &Answer) -> String {
@@ -210,6 +215,7 @@ async fn a_problems_type_leads_to_its_page_where_the_configuration_says_so() {
 /// A gateway for which everything goes wrong.
 pub(super) async fn failing(pigello: &MockPigello) -> Gateway {
     let gateway = Setup::new(pigello)
+        .with_tcp_admin()
         .with("[retry]\nattempts = 1\n[breaker]\nfailures = 3\npause = \"60s\"\n")
         .with(CALLERS)
         .start()

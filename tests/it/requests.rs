@@ -143,7 +143,7 @@ async fn a_unix_socket_serves_whatever_its_clients_call_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_listener_at_a_unix_socket_serves_the_same_hosts() {
     let recorder = Recorder::start().await;
-    let gateway = Setup::plain(&recorder.origin()).with_unix_admin().start().await;
+    let gateway = Setup::plain(&recorder.origin()).start().await;
     let admin = gateway.admin();
     for host in ["", "localhost", "admin", "%2Frun%2Fadmin.sock"] {
         assert_eq!(admin.get_with("/livez", &[("host", host)]).await.status, 200, "{host}");

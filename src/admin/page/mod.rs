@@ -28,7 +28,11 @@ use self::{
     format::{moment, span},
     summary::GatewayState,
 };
-use super::{AdminState, GatewayView, check::Check};
+use super::{
+    AdminState, GatewayView,
+    access::{Actor, Role},
+    check::Check,
+};
 use crate::{
     audit::{self, Checkpoint},
     credentials,
@@ -62,6 +66,7 @@ struct PageData<'a> {
 /// `GET /`.
 pub(super) async fn page(
     State(state): State<AdminState>,
+    actor: Actor,
     Query(asked): Query<PageQuery>,
 ) -> Response {
     let view = state.window.view();
@@ -76,7 +81,8 @@ pub(super) async fn page(
         trail: view.trail.stats(),
         checkpoint: view.trail.last_checkpoint(),
         check: state.checks.last(),
-        token: state.token.text(),
+        // Without it there are no forms.
+        token: state.token.text().filter(|_| actor.role >= Role::Operate),
         purged: asked.purged,
     };
     let state = GatewayState::of(&data);

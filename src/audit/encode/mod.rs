@@ -9,14 +9,17 @@ use super::{
     checkpoint::Checkpoint,
     json::{JsonObject, TimestampWriter, key, time_text},
     keys::{ObjectKey, SigningKey},
-    record::{CacheResult, Intent, Record},
+    record::{AdminAction, CacheResult, Intent, Record},
     target,
 };
+use crate::domain::CredentialsName;
 
 /// The version of the line format. It rises when a field changes its meaning or is removed, not when
 /// one is added.
 pub const SCHEMA: u32 = 1;
 
+/// The limit for the words of an action, in bytes.
+const MAX_WORDS: usize = 256;
 /// The limit for a method, in bytes; the longest registered one has 17.
 const MAX_METHOD: usize = 32;
 
@@ -123,6 +126,25 @@ impl Encoder {
                 .text(key!("method"), &target::bounded(intent.method.as_str(), MAX_METHOD))
                 .text_or_null(key!("path"), path.as_deref())
                 .text_or_null(key!("object_id"), object.as_deref());
+        });
+    }
+
+    /// An operator did something over the admin listener.
+    pub(super) fn admin(&mut self, action: &AdminAction) {
+        let object = action.object.as_deref().map(|object| match &self.object_key {
+            None => Cow::Borrowed(object),
+            Some(key) => Cow::Owned(key.name(object)),
+        });
+        self.line("admin", action.time, |line| {
+            line.word(key!("action"), action.action)
+                .text(key!("who"), &target::bounded(&action.who, MAX_WORDS))
+                .text_or_null(key!("operation"), action.operation.as_deref())
+                .text_or_null(key!("object_id"), object.as_deref())
+                .text_or_null(
+                    key!("credentials"),
+                    action.credentials.as_ref().map(CredentialsName::as_str),
+                )
+                .text(key!("result"), &target::bounded(&action.result, MAX_WORDS));
         });
     }
 

@@ -120,12 +120,51 @@ fn objects_can_be_followed_without_being_named() {
     assert!(!String::from_utf8_lossy(encoder.lines()).contains(OBJECT));
 }
 
+fn purge() -> AdminAction {
+    AdminAction {
+        time: SystemTime::UNIX_EPOCH,
+        action: "purge",
+        who: "uid=1001 gid=1001 pid=42".to_owned(),
+        operation: Some("subtenant.get".to_owned()),
+        object: Some(OBJECT.to_owned()),
+        credentials: None,
+        result: "purged=3".to_owned(),
+    }
+}
+
+#[test]
+fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    encoder.admin(&purge());
+    let mut line = parse(&encoder).remove(0);
+    let fields = line.as_object_mut().unwrap();
+    fields.remove("prev");
+    fields.remove("hash");
+    assert_eq!(
+        line,
+        json!({
+            "kind": "admin", "schema": 1, "seq": 1, "time": "1970-01-01T00:00:00.000000Z",
+            "action": "purge", "who": "uid=1001 gid=1001 pid=42", "operation": "subtenant.get",
+            "object_id": OBJECT, "credentials": null, "result": "purged=3",
+        })
+    );
+    let home = tempfile::tempdir().unwrap();
+    let key = ObjectKey::open(&home.path().join("key")).unwrap();
+    let mut encoder = Encoder::new(Tip::START, Some(key));
+    encoder.call(&record());
+    encoder.admin(&purge());
+    let lines = parse(&encoder);
+    assert_eq!(lines[0]["object_id"], lines[1]["object_id"]);
+    assert!(!String::from_utf8_lossy(encoder.lines()).contains(OBJECT));
+}
+
 #[test]
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
     encoder.start(now);
     encoder.call(&record());
+    encoder.admin(&purge());
     encoder.gap(now, 3);
     encoder.torn(now, b"{\"kind\":\"ca\xff");
     encoder.damaged(now, 9, Hash::ZERO, "damaged-1.bin");
@@ -141,6 +180,7 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
         [
             "start",
             "call",
+            "admin",
             "gap",
             "torn",
             "damaged",

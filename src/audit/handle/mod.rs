@@ -18,7 +18,7 @@ use super::{
     keys::{KeyError, ObjectKey, SigningKey},
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
-    record::{Intent, Record},
+    record::{AdminAction, Intent, Record},
     recover::{RecoverError, Recovered, Repair, recover},
     retention::{Retention, RetentionRules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
@@ -153,6 +153,11 @@ impl Trail {
     /// Queues the record of a finished call. Never waits for the disk.
     pub fn submit(&self, record: Record) {
         self.0.queue.push(Item::Call(record));
+    }
+
+    /// Queues the marker of an operator's action. Never waits for the disk.
+    pub fn admin(&self, action: AdminAction) {
+        self.0.queue.push(Item::Admin(action));
     }
 
     /// Queues the intent of a call to use a credential, and returns when it is in stable storage.

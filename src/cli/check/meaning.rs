@@ -12,7 +12,7 @@ use crate::{
     audit::{Durability, OnFailure},
     cli::failure::tell,
     config::{
-        Loaded, Settings,
+        AdminListener, Loaded, Settings,
         types::{Listener, Profile},
     },
     credentials::{self, SourceSettings, ValueName, VaultAuth, VaultSettings},
@@ -303,8 +303,35 @@ fn audit(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
 fn admin(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
     page.section("Admin")?;
     match &settings.admin {
-        Some(admin) => page.line(&admin.address, "health, metrics, status"),
-        None => page.line("off", "no health checks and no metrics"),
+        Some(admin) => {
+            page.line(&admin.address, "health, metrics, status, the page, purge and refresh")?;
+            page.more(operators(admin, settings.admin_tokens.is_some()))?;
+        }
+        None => page.line("off", "nobody can ask or purge a running gateway")?,
+    }
+    match &settings.metrics {
+        Some(metrics) if metrics.address.is_local() => {
+            page.line(&metrics.address, "health and metrics, for this machine")
+        }
+        Some(metrics) => page.line(&metrics.address, "health and metrics, for whoever reaches it"),
+        None => Ok(()),
+    }
+}
+
+/// Who may use the admin listener for more than health and metrics.
+fn operators(admin: &AdminListener, tokens: bool) -> String {
+    let who = match (&admin.address, &admin.socket_group) {
+        (Address::Unix(_), None) => "for the gateway's user and root".to_owned(),
+        (Address::Unix(_), Some(group)) => {
+            format!("for the gateway's user, root and the group {}", group.escape_debug())
+        }
+        (Address::Tcp(_), _) if tokens => "with a token of `token_file`; without one".to_owned(),
+        (Address::Tcp(_), _) => "for nobody: there is no `token_file`".to_owned(),
+    };
+    match &admin.address {
+        Address::Unix(_) => who,
+        Address::Tcp(_) if tokens => format!("{who}, health and metrics only"),
+        Address::Tcp(_) => format!("{who}, so it serves health and metrics only"),
     }
 }
 

@@ -24,7 +24,8 @@ use crate::{
 pub(super) struct Stage {
     pub(super) pigello: MockPigello,
     pub(super) gateway: SocketAddr,
-    pub(super) admin: SocketAddr,
+    pub(super) admin: Address,
+    pub(super) metrics: SocketAddr,
     folder: Folder,
     ending: Ending,
     serving: JoinHandle<Result<app::Summary, app::ServeError>>,
@@ -43,17 +44,17 @@ impl Stage {
             .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
         seal_credentials(&folder)?;
         folder.write("pigello-ca.pem", pigello.ca_pem().unwrap_or_default())?;
-        folder.write("gateway.toml", &configuration(&pigello))?;
+        folder.write("gateway.toml", &configuration(&pigello, &folder))?;
         let loaded = config::load(&[folder.path("gateway.toml")], std::iter::empty())?;
         let gateway = Gateway::open(loaded.settings)
             .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
-        let (address, admin) = addresses(&gateway)?;
+        let (address, admin, metrics) = addresses(&gateway)?;
         for manager in gateway.managers().values() {
             manager.refresh().await.map_err(|error| Failure::failed(Chain(&*error).to_string()))?;
         }
         let ending = Ending::default();
         let serving = tokio::spawn(gateway.serve(ending.clone()));
-        Ok(Self { pigello, gateway: address, admin, folder, ending, serving })
+        Ok(Self { pigello, gateway: address, admin, metrics, folder, ending, serving })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -82,14 +83,17 @@ impl Curtain {
     }
 }
 
-fn addresses(gateway: &Gateway) -> Result<(SocketAddr, SocketAddr), Failure> {
+fn addresses(gateway: &Gateway) -> Result<(SocketAddr, Address, SocketAddr), Failure> {
     let tcp = |address: &Address| match address {
         Address::Tcp(address) => Some(*address),
         Address::Unix(_) => None,
     };
     let listener = gateway.addresses().find_map(|(_, address)| tcp(address));
-    let admin = gateway.admin_address().and_then(tcp);
-    listener.zip(admin).ok_or_else(|| Failure::failed("the demo's listeners are not TCP"))
+    let metrics = gateway.metrics_address().and_then(tcp);
+    match (listener, gateway.admin_address().cloned(), metrics) {
+        (Some(listener), Some(admin), Some(metrics)) => Ok((listener, admin, metrics)),
+        _ => Err(Failure::failed("the demo's listeners are not as configured")),
+    }
 }
 
 /// Makes the store as a person would: `credentials init`, then `credentials set`.
@@ -125,7 +129,7 @@ struct CredentialsCommand {
     args: credentials::CredentialsArgs,
 }
 
-fn configuration(pigello: &MockPigello) -> String {
+fn configuration(pigello: &MockPigello, folder: &Folder) -> String {
     format!(
         r#"[[listeners]]
 name = "demo"
@@ -134,6 +138,9 @@ profile = "demo"
 caller = "billing"
 
 [admin]
+address = "unix:{admin}"
+
+[metrics]
 address = "127.0.0.1:0"
 
 [profiles.demo]
@@ -157,6 +164,7 @@ directory = "audit"
 workers = 1
 "#,
         origin = pigello.origin(),
+        admin = folder.path("admin.sock").display(),
     )
 }
 

@@ -126,8 +126,10 @@ pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()
     writeln!(out, "\n{BOLD}Still running{BOLD:#}; try calls of your own, Ctrl-C ends it:\n")?;
     let object = format!("accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
     writeln!(out, "  curl -i http://{}/{object}", stage.gateway)?;
-    writeln!(out, "  curl -s http://{}/status", stage.admin)?;
-    writeln!(out, "  curl -s http://{}/metrics", stage.admin)?;
+    for command in ["status", "page"] {
+        writeln!(out, "  pigello-gateway {command} --address {}", stage.admin)?;
+    }
+    writeln!(out, "  curl -s http://{}/metrics", stage.metrics)?;
     out.flush()
 }
 

@@ -37,9 +37,10 @@ pub struct Args {
     /// [default: 127.0.0.1:8080; with systemd <unix:/run/pigello-gateway/gateway.sock>]
     #[arg(long, value_name = "ADDRESS", value_parser = local)]
     pub(super) listen: Option<Address>,
-    /// Where health, metrics and status are asked for: an address of this machine, or `unix:/path`
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901", value_parser = local)]
-    pub(super) admin: Address,
+    /// Where operators ask: `unix:/path`, or an address of this machine, which needs a token for all but
+    /// health and metrics [default: a Unix socket; `admin.address` in the manual has its place]
+    #[arg(long, value_name = "ADDRESS", value_parser = local)]
+    pub(super) admin: Option<Address>,
     /// How the gateway is run [default: none]
     #[arg(long, value_name = "HOW")]
     pub(super) deploy: Option<Deployment>,
@@ -149,6 +150,16 @@ impl Deployment {
         match self {
             Self::None | Self::Kubernetes => Address::Tcp((Ipv4Addr::LOCALHOST, 8080).into()),
             Self::Systemd => Address::Unix("/run/pigello-gateway/gateway.sock".into()),
+        }
+    }
+
+    /// Where operators ask, if it is not the usual place. systemd makes the folder of the callers' socket, so
+    /// the service has another one; a pod has a volume.
+    pub(super) fn usual_admin(self) -> Option<Address> {
+        match self {
+            Self::None => None,
+            Self::Systemd => Some(Address::Unix("/run/pigello-gateway-admin/admin.sock".into())),
+            Self::Kubernetes => Some(Address::Unix("/run/pigello-gateway/admin.sock".into())),
         }
     }
 }

@@ -58,11 +58,27 @@ fn listener(plan: &Plan) -> String {
 }
 
 fn admin(plan: &Plan) -> String {
+    let address = match &plan.admin {
+        Some(address) => format!("[admin]\naddress = {}\n", quoted(&address.to_string())),
+        None => "# [admin]\n# address = \"unix:/…\"    # `pigello-gateway config show` says where it is\n".to_owned(),
+    };
+    let tokens = match plan.admin {
+        Some(Address::Tcp(_)) => {
+            "# token_file = \"…\"       # without one, only health and metrics are served here\n"
+        }
+        _ => "",
+    };
+    let metrics = match plan.deployment {
+        Deployment::Kubernetes => {
+            "# Metrics and health, for Prometheus and the kubelet.\n\
+             [metrics]\naddress = \"0.0.0.0:9902\"\n\n"
+        }
+        Deployment::None | Deployment::Systemd => "",
+    };
     format!(
-        "# Health (/livez, /readyz), metrics, status and a page for people; for this machine alone.\n\
-         [admin]\n\
-         address = {}\n\n",
-        quoted(&plan.admin.to_string())
+        "# For operators: `pigello-gateway status`, `purge`, `refresh` and `page`. Only the gateway's user and root may\n\
+         # open the socket.\n\
+         {address}{tokens}\n{metrics}"
     )
 }
 

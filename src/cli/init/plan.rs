@@ -30,7 +30,7 @@ pub(super) struct Plan {
     pub(super) caller: String,
     pub(super) allow: Vec<OperationPattern>,
     pub(super) listen: Address,
-    pub(super) admin: Address,
+    pub(super) admin: Option<Address>,
     pub(super) vault: Option<Vault>,
     /// The values to seal.
     pub(super) values: Option<StoredValues>,
@@ -109,7 +109,7 @@ impl Plan {
             caller,
             allow,
             listen: args.listen.clone().unwrap_or_else(|| deployment.usual_address()),
-            admin: args.admin.clone(),
+            admin: args.admin.clone().or_else(|| deployment.usual_admin()),
             vault,
             values,
             directory: std::path::absolute(args.directory.as_deref().unwrap_or(usual))?,

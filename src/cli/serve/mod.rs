@@ -98,9 +98,12 @@ fn announce(gateway: &Gateway) {
         // A closed standard output is no reason to stop.
         let _closed = writeln!(out, "listening listener={name} address={address}");
     }
-    if let Some(address) = gateway.admin_address() {
-        tracing::info!(listener = "admin", %address, "listening");
-        let _closed = writeln!(out, "listening listener=admin address={address}");
+    let operators = [("admin", gateway.admin_address()), ("metrics", gateway.metrics_address())];
+    for (name, address) in operators {
+        if let Some(address) = address {
+            tracing::info!(listener = name, %address, "listening");
+            let _closed = writeln!(out, "listening listener={name} address={address}");
+        }
     }
     let _closed = out.flush();
 }

@@ -1,11 +1,12 @@
-//! `[[listeners]]`, `[admin]` and `[profiles.…]`: the gateway's sockets, and where calls go.
+//! `[[listeners]]`, `[admin]`, `[metrics]` and `[profiles.…]`: the gateway's sockets, and where calls go.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::fs::{Access, access};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,9 +64,20 @@ impl Listener {
 pub struct Admin {
     /// Whether there is an admin socket.
     pub enabled: bool,
-    /// The address: a loopback TCP address or `unix:/path`. The socket asks for no credentials, so
-    /// other machines can never reach it.
-    pub address: Address,
+    /// The address: `unix:/path`, or a loopback TCP address. Default: `admin.sock` in
+    /// `/run/pigello-gateway` if this user may write there, else in `pigello-gateway` of
+    /// `$XDG_RUNTIME_DIR` if that is a folder, else in `audit.directory`; a socket that is there already comes
+    /// first. The Unix socket has mode 0600, and whoever may open it may do everything. On TCP, what is not
+    /// health, metrics or the texts of errors needs a token.
+    pub address: Option<Address>,
+    /// Gives the Unix socket to this group, by name or number, with mode 0660: its members may do everything
+    /// too. They must be able to enter the socket's folder.
+    pub socket_group: Option<String>,
+    /// A file of tokens, one a line: `read TOKEN` (the state and the page) or `operate TOKEN` (purge, refresh
+    /// and verify as well). A token has at least 32 characters. The file has mode 0600 and is no link. It is
+    /// read at the start and at each reload. Programs send `Authorization: Bearer TOKEN`.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub token_file: Option<PathBuf>,
     /// Connections at the same time, which are no part of `limits.connections`. Over it, the oldest one
     /// is closed for a new one.
     #[schemars(with = "u32", range(min = 1))]
@@ -74,8 +86,58 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
-        Self { enabled: true, address: Address::Tcp(address), connections: 64 }
+        let (address, socket_group, token_file) = (None, None, None);
+        Self { enabled: true, address, socket_group, token_file, connections: 64 }
+    }
+}
+
+impl Admin {
+    /// Fills in the address, from `$XDG_RUNTIME_DIR` and the folder of the audit trail.
+    pub(in crate::config) fn derive_address(&mut self, runtime: Option<&Path>, audit: &Path) {
+        self.address.get_or_insert_with(|| Address::Unix(usual_socket(runtime, audit)));
+    }
+}
+
+/// The socket in the folder that systemd makes for a service, in one of the user's session, or beside the
+/// trail, whose folder every gateway has: the first that is there and that this user may open, so that commands
+/// find a gateway; else the first whose folder can be used.
+fn usual_socket(runtime: Option<&Path>, audit: &Path) -> PathBuf {
+    const SERVICE: &str = "/run/pigello-gateway";
+    let runtime = runtime.filter(|folder| folder.is_absolute() && folder.is_dir());
+    let of_service = Path::new(SERVICE).join(SOCKET);
+    let of_session = runtime.map(|folder| folder.join("pigello-gateway").join(SOCKET));
+    let of_trail = std::path::absolute(audit).unwrap_or_else(|_| audit.to_owned()).join(SOCKET);
+
+    let all = [Some(&of_service), of_session.as_ref(), Some(&of_trail)];
+    let there = all.into_iter().flatten().find(|path| access(*path, Access::WRITE_OK).is_ok());
+    if let Some(path) = there {
+        return path.clone();
+    }
+    if access(SERVICE, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
+        return of_service;
+    }
+    of_session.unwrap_or(of_trail)
+}
+
+/// The name of the admin socket.
+const SOCKET: &str = "admin.sock";
+
+/// The socket of scrapers and probes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// The address. It serves `/metrics`, `/livez` and `/readyz`, and nothing else, so other machines may
+    /// reach it: `0.0.0.0:9902`. Without it there is no such socket; the admin socket serves the same.
+    pub address: Option<Address>,
+    /// Connections at the same time, which are no part of `limits.connections`. Over it, the oldest one
+    /// is closed for a new one.
+    #[schemars(with = "u32", range(min = 1))]
+    pub connections: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { address: None, connections: 64 }
     }
 }
 

@@ -11,7 +11,7 @@ mod limits;
 mod listeners;
 pub(super) mod text;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use callers::{CallerEntry, OperationEntry, PolicySettings, ProblemSettings};
 pub use credentials::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod};
 pub use limits::{Limits, LogLevel, Runtime, Telemetry, Timeouts};
-pub use listeners::{Admin, Listener, Profile};
+pub use listeners::{Admin, Listener, Metrics, Profile};
 
 use crate::{
     audit,
@@ -47,8 +47,10 @@ use crate::{
 pub struct Config {
     /// The sockets that callers use. At least one.
     pub listeners: Vec<Listener>,
-    /// The socket of health checks, metrics and the status page.
+    /// The socket of operators: health, metrics, state, the status page, and what they can do.
     pub admin: Admin,
+    /// The socket of scrapers and probes.
+    pub metrics: Metrics,
     /// Upstreams, by name: where calls go, and with which credentials.
     pub profiles: BTreeMap<ProfileName, Profile>,
     /// Where each credential set comes from, by name.
@@ -85,11 +87,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Fills in the defaults that depend on other keys, so that `config show` prints them and the
+    /// Fills in the defaults that depend on other keys and on `$XDG_RUNTIME_DIR` (`runtime`), so that `config show` prints them and the
     /// checks meet one form only.
-    pub(super) fn derive_defaults(&mut self) {
+    pub(super) fn derive_defaults(&mut self, runtime: Option<&Path>) {
         let default = if self.callers.is_empty() { Access::Allow } else { Access::Deny };
         self.policy.unidentified.get_or_insert(default);
+        self.admin.derive_address(runtime, &self.audit.directory);
         for listener in &mut self.listeners {
             listener.allowed_hosts.iter_mut().for_each(|host| host.make_ascii_lowercase());
         }

@@ -1,8 +1,13 @@
-//! Checks `[[listeners]]` and `[admin]`: nobody reaches a socket by accident, and no two are the same.
+//! Checks `[[listeners]]`, `[admin]` and `[metrics]`: nobody reaches a socket by accident, and no two are the same.
 
 use super::checker::Checker;
 use crate::{
-    config::{key::KeyPath, problem::suggestion, types::Listener},
+    config::{
+        key::KeyPath,
+        problem::suggestion,
+        settings::{AdminListener, MetricsListener},
+        types::Listener,
+    },
     domain::{Address, ProfileName},
 };
 
@@ -115,27 +120,69 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn admin(&mut self) {
+    /// The admin listener, if it is switched on.
+    pub(super) fn admin(&mut self) -> Option<AdminListener> {
         let config = self.config;
-        if !config.admin.enabled {
-            return;
-        }
-        let address = &config.admin.address;
-        let key = KeyPath::root().key("admin").key("address");
-        self.socket_path(&key, address);
+        let admin = &config.admin;
+        let address = admin.address.clone().filter(|_| admin.enabled)?;
+        let table = KeyPath::root().key("admin");
+        let key = table.key("address");
+        self.socket_path(&key, &address);
         if !address.is_local() {
             self.problem(
                 &key,
-                "other machines reach this address, and the admin listener asks nobody who they are",
-                "listen on 127.0.0.1 or a Unix socket",
+                "other machines reach this address, and the admin listener has no TLS to tell them apart",
+                "listen on 127.0.0.1 or a Unix socket; for scrapers there is `address = …` in [metrics]",
             );
         }
+        if admin.socket_group.is_some() && matches!(address, Address::Tcp(_)) {
+            self.warning(
+                &table.key("socket_group"),
+                "has no effect: the address is no Unix socket",
+                "remove it, or write `address = \"unix:/…\"`",
+            );
+        }
+        if admin.token_file.is_none() && matches!(address, Address::Tcp(_)) {
+            self.warning(
+                &key,
+                "serves health and metrics only: on TCP, everything else needs a token",
+                "write `address = \"unix:/…\"`, or name a `token_file`",
+            );
+        }
+        self.taken(&address, "the admin listener", "admin");
+        Some(AdminListener {
+            address,
+            socket_group: admin.socket_group.clone(),
+            connections: admin.connections,
+        })
+    }
+
+    /// The metrics listener, if there is one.
+    pub(super) fn metrics(&mut self) -> Option<MetricsListener> {
+        let config = self.config;
+        let (metrics, admin) = (&config.metrics, &config.admin);
+        let address = metrics.address.clone()?;
+        let key = KeyPath::root().key("metrics").key("address");
+        self.socket_path(&key, &address);
+        if admin.enabled && !takes_free_port(&address) && admin.address.as_ref() == Some(&address) {
+            self.problem(
+                &key,
+                "the admin listener has the same address",
+                "choose another, or leave it out: the admin listener serves the same",
+            );
+        }
+        self.taken(&address, "the metrics listener", "metrics");
+        Some(MetricsListener { address, connections: metrics.connections })
+    }
+
+    fn taken(&mut self, address: &Address, by: &str, table: &str) {
+        let config = self.config;
         for (at, listener) in config.listeners.iter().enumerate() {
             if !takes_free_port(address) && listener.address == *address {
                 self.problem(
-                    &self::key(at).key("address"),
-                    "the admin listener has the same address",
-                    "choose another, or move the admin listener with `address = …` in [admin]",
+                    &key(at).key("address"),
+                    format!("{by} has the same address"),
+                    format!("choose another, or move {by} with `address = …` in [{table}]"),
                 );
             }
         }

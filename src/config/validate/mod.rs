@@ -33,7 +33,6 @@ pub(super) fn check(
     let catalog = checker.catalog()?;
     checker.unused_names();
     checker.listeners();
-    checker.admin();
     checker.profiles();
     checker.policy();
     checker.audit();
@@ -43,7 +42,9 @@ pub(super) fn check(
     checker.telemetry();
     Some(Settings {
         listeners: config.listeners.clone(),
-        admin: Some(config.admin.clone()).filter(|admin| admin.enabled),
+        admin: checker.admin(),
+        admin_tokens: config.admin.token_file.clone().filter(|_| config.admin.enabled),
+        metrics: checker.metrics(),
         profiles: config.profiles.clone(),
         credentials: checker.credentials(),
         vault: config.vault.clone(),

@@ -27,8 +27,8 @@ impl ManagerShared {
         let mut last = self.last_read.lock().await;
         if last.number > seen
             && let Some((by, result)) = &last.result
-            // An operator's read accepts an older version, which other reads refuse.
-            && (reason != RefreshReason::Operator || *by == RefreshReason::Operator)
+            // Other reads refuse an older version.
+            && (reason != RefreshReason::AcceptOlder || *by == RefreshReason::AcceptOlder)
         {
             return result.clone();
         }

@@ -36,6 +36,9 @@ use crate::outbound::{Backoff, spread};
 /// The longest first pause after a failed read.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The time between two reads for operators.
+const OPERATOR_GAP: Duration = Duration::from_secs(5);
+
 /// Holds one credential set. Clones share it.
 #[derive(Clone)]
 pub struct CredentialManager {
@@ -159,11 +162,39 @@ impl CredentialManager {
         }
     }
 
-    /// Reads the source now, for an operator or a new configuration. Takes a version that is older than
-    /// the one in use as well. Calls that come during a read share the next one, because the running one
-    /// may have missed the change that they want to see. The read goes on if its caller goes away.
+    /// Reads the source now, for a start, a new configuration or a signal. Calls that come during a read
+    /// share the next one, because the running one may have missed the change that they want to see. The
+    /// read goes on if its caller goes away.
     pub async fn refresh(&self) -> Result<RefreshOutcome, Arc<LoadError>> {
-        self.shared.read(RefreshReason::Operator).await
+        self.shared.read(RefreshReason::Scheduled).await
+    }
+
+    /// Reads the source for an operator, at most once in a few seconds. A login that the source refused
+    /// is not repeated: that is left to the scheduled reads, which pause longer each time.
+    pub async fn refresh_for_operator(
+        &self,
+        older: OlderVersion,
+    ) -> Result<RefreshOutcome, NotRefreshed> {
+        {
+            let mut last = self.shared.operator_read.lock();
+            let now = Instant::now();
+            let next = last.map(|last| last + OPERATOR_GAP).filter(|next| *next > now);
+            if let Some(next) = next {
+                return Err(NotRefreshed::TooSoon { retry_after: next - now });
+            }
+            *last = Some(now);
+        }
+        let reason = match older {
+            OlderVersion::Refuse => RefreshReason::Operator,
+            OlderVersion::Accept => RefreshReason::AcceptOlder,
+        };
+        self.shared.read(reason).await.map_err(NotRefreshed::Failed)
+    }
+
+    /// Lets the next read for an operator come at once.
+    #[cfg(test)]
+    pub(super) fn forget_operator_read(&self) {
+        *self.shared.operator_read.lock() = None;
     }
 
     /// The status of the set.
@@ -220,6 +251,29 @@ impl fmt::Debug for CredentialManager {
         let name = &self.shared.settings.name;
         f.debug_struct("CredentialManager").field("name", name).finish_non_exhaustive()
     }
+}
+
+/// What becomes of a version that is older than the one in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OlderVersion {
+    /// It is refused, as in every scheduled read.
+    Refuse,
+    /// It is used.
+    Accept,
+}
+
+/// Why a source was not read for an operator, or gave no set.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotRefreshed {
+    /// It was read for an operator a moment ago.
+    #[error("the source was read for an operator less than {} s ago", OPERATOR_GAP.as_secs())]
+    TooSoon {
+        /// When it may be read again.
+        retry_after: Duration,
+    },
+    /// It could not be read, or gave an older version.
+    #[error(transparent)]
+    Failed(Arc<LoadError>),
 }
 
 /// How Pigello answered a credential set.

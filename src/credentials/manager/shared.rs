@@ -41,6 +41,8 @@ pub(super) struct ManagerShared {
     /// The time of the next read, in milliseconds since `start`; 0 before the first.
     next_read: AtomicU64,
     pub(super) last_read: tokio::sync::Mutex<LastRead>,
+    /// When the source was last read for an operator.
+    pub(super) operator_read: Mutex<Option<Instant>>,
 }
 
 /// The state machine, and what the status tells.
@@ -131,6 +133,7 @@ impl ManagerShared {
             reads_begun: AtomicU64::new(0),
             next_read: AtomicU64::new(0),
             last_read: tokio::sync::Mutex::default(),
+            operator_read: Mutex::default(),
             settings,
         }
     }

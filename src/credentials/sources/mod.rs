@@ -44,7 +44,7 @@ use crate::domain::{CredentialsName, Span};
 
 /// Reads a set once, as `check --online` does.
 pub async fn load(settings: &Settings) -> Result<CredentialSet, LoadError> {
-    CredentialSource::new(settings).read(settings, RefreshReason::Operator).await
+    CredentialSource::new(settings).read(settings, RefreshReason::Scheduled).await
 }
 
 /// The source of one set.
@@ -192,6 +192,11 @@ impl LoadError {
             Self::Vault(error) => error.meaning(),
             _ => SourceFailure::Unavailable,
         }
+    }
+
+    /// Whether the source has an older version than the one in use.
+    pub fn is_older_version(&self) -> bool {
+        matches!(self, Self::Vault(VaultError::WentBack { .. }))
     }
 
     /// The reason for a caller, without paths and addresses.

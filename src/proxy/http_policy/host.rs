@@ -48,6 +48,11 @@ impl HostRules {
         }
     }
 
+    /// Any one host: for what may be asked under names that the gateway does not know, and is no secret.
+    pub fn any() -> Self {
+        Self { common: Vec::new(), served: Served::Any }
+    }
+
     /// Accepts a request that names exactly one host, the same in target and field (RFC 9112 §3.2,
     /// RFC 9113 §8.3.1), if it is a host of this listener.
     pub fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {

@@ -184,7 +184,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{domain::Address, telemetry::ConnectionMetrics};
+    use crate::{domain::Address, proxy::server::SocketAccess, telemetry::ConnectionMetrics};
 
     type Queue = mpsc::UnboundedReceiver<Accepted>;
 
@@ -200,10 +200,10 @@ mod tests {
 
     /// A socket of each kind, and a way to connect to it.
     fn sockets(folder: &tempfile::TempDir) -> Vec<(Bound, Connect)> {
-        let tcp = Bound::bind(&"127.0.0.1:0".parse().unwrap(), 0o600).unwrap();
+        let tcp = Bound::bind(&"127.0.0.1:0".parse().unwrap(), SocketAccess::Owner).unwrap();
         let Address::Tcp(address) = tcp.address().clone() else { panic!("TCP") };
         let path = folder.path().join("socket");
-        let unix = Bound::bind(&Address::Unix(path.clone()), 0o600).unwrap();
+        let unix = Bound::bind(&Address::Unix(path.clone()), SocketAccess::Owner).unwrap();
         vec![
             (tcp, Box::new(move || TcpStream::connect(address).map(OwnedFd::from))),
             (unix, Box::new(move || UnixStream::connect(&path).map(OwnedFd::from))),

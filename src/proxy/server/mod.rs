@@ -43,7 +43,7 @@ pub use self::{
     http1::response_head::keep_alive_fields,
     inherited::Inherited,
     path::Path,
-    socket::{BindError, Bound},
+    socket::{BindError, Bound, SocketAccess},
     swap::{Swap, Swapped},
     tls::{ServerTls, ServerTlsError, TlsFiles},
 };

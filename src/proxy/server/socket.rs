@@ -7,7 +7,7 @@ use std::{
     fs, io,
     net::{TcpListener as StdTcpListener, TcpStream as StdTcpStream},
     os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        fs::{FileTypeExt as _, MetadataExt as _, chown},
         net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
     },
     path::Path,
@@ -15,13 +15,35 @@ use std::{
     task::{Context, Poll},
 };
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::{
+    fs::Mode,
+    net::{AddressFamily, SocketAddrUnix, SocketType},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
 use crate::{domain::Address, proxy::call::Peer};
+
+/// Who may connect to a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketAccess {
+    /// The user of this process: mode 0600.
+    Owner,
+    /// Its group too: mode 0660. A group that is named is given the socket.
+    Group(Option<u32>),
+}
+
+impl SocketAccess {
+    fn mode(self) -> Mode {
+        let owner = Mode::RUSR | Mode::WUSR;
+        match self {
+            Self::Owner => owner,
+            Self::Group(_) => owner | Mode::RGRP | Mode::WGRP,
+        }
+    }
+}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -57,9 +79,9 @@ impl FileId {
 }
 
 impl Bound {
-    /// Binds a socket. A Unix socket gets `mode`. The file of a dead socket is replaced; a live socket is
+    /// Binds a socket; `access` is for a Unix socket. The file of a dead socket is replaced; a live socket is
     /// an error.
-    pub fn bind(address: &Address, mode: u32) -> Result<Self, BindError> {
+    pub fn bind(address: &Address, access: SocketAccess) -> Result<Self, BindError> {
         let failed = |source| BindError { address: address.clone(), source };
         match address {
             Address::Tcp(wanted) => {
@@ -70,7 +92,7 @@ impl Bound {
                 Ok(Self { socket, address: Address::Tcp(actual), owner: Owner::Own(None) })
             }
             Address::Unix(path) => {
-                let (listener, file) = bind_unix(path, mode).map_err(failed)?;
+                let (listener, file) = bind_unix(path, access).map_err(failed)?;
                 let socket = BoundSocket::Unix(listener);
                 Ok(Self { socket, address: address.clone(), owner: Owner::Own(Some(file)) })
             }
@@ -163,7 +185,7 @@ fn prepare(listener: &StdTcpListener) -> io::Result<()> {
     Ok(())
 }
 
-fn bind_unix(path: &Path, mode: u32) -> io::Result<(StdUnixListener, FileId)> {
+fn bind_unix(path: &Path, access: SocketAccess) -> io::Result<(StdUnixListener, FileId)> {
     if let Ok(metadata) = fs::symlink_metadata(path) {
         if !metadata.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is no socket"));
@@ -175,9 +197,15 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(StdUnixListener, FileId)> {
     }
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    // Linux creates the file with the mode of the socket, less the umask: at no moment with a wider one.
+    #[cfg(target_os = "linux")]
+    rustix::fs::fchmod(&socket, access.mode())?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    // Nobody can connect before the socket listens, and then it has its mode.
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    if let SocketAccess::Group(Some(group)) = access {
+        chown(path, None, Some(group))?;
+    }
+    // Nobody can connect before the socket listens, and then it has its mode and group.
+    rustix::fs::chmod(path, access.mode())?;
     let file = FileId::of(path)?;
     rustix::net::listen(&socket, BACKLOG)?;
     let listener = StdUnixListener::from(socket);
@@ -319,7 +347,7 @@ pub(super) const BACKLOG: i32 = 4096;
 mod tests {
     use super::*;
 
-    const MODE: u32 = 0o660;
+    const ACCESS: SocketAccess = SocketAccess::Group(None);
 
     fn unix(path: &Path) -> Address {
         Address::Unix(path.to_owned())
@@ -328,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn accepted_connections_have_nodelay() {
         let inherited = StdTcpListener::bind("127.0.0.1:0").unwrap();
-        let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), MODE).unwrap();
+        let bound = Bound::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), ACCESS).unwrap();
         for bound in [bound, Bound::inherit_tcp(inherited).unwrap()] {
             let Address::Tcp(address) = bound.address().clone() else { panic!("TCP") };
             let _caller = StdTcpStream::connect(address).unwrap();
@@ -343,10 +371,10 @@ mod tests {
         let room = 107 - folder.path().as_os_str().len() - 1;
         for length in [1, room - 7, room - 1, room] {
             let path = folder.path().join("s".repeat(length));
-            let bound = Bound::bind(&unix(&path), MODE).unwrap();
+            let bound = Bound::bind(&unix(&path), ACCESS).unwrap();
             let BoundSocket::Unix(listener) = &bound.socket else { panic!("Unix") };
             assert_eq!(listener.local_addr().unwrap().as_pathname(), Some(&*path));
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
             let _caller = StdUnixStream::connect(&path).unwrap();
             let uid = rustix::process::geteuid().as_raw();
             assert!(
@@ -358,22 +386,43 @@ mod tests {
     }
 
     #[test]
+    fn its_mode_and_group_say_who_may_connect() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rustix::process::getegid().as_raw();
+        for (access, mode) in [
+            (SocketAccess::Owner, 0o600),
+            (SocketAccess::Group(None), 0o660),
+            (SocketAccess::Group(Some(own)), 0o660),
+        ] {
+            let path = folder.path().join("socket");
+            let _bound = Bound::bind(&unix(&path), access).unwrap();
+            let file = fs::metadata(&path).unwrap();
+            assert_eq!((file.mode() & 0o777, file.gid()), (mode, own), "{access:?}");
+        }
+        let path = folder.path().join("given");
+        if Bound::bind(&unix(&path), SocketAccess::Group(Some(4242))).is_ok() {
+            // Only root may give it to any group.
+            assert_eq!(fs::metadata(&path).unwrap().gid(), 4242);
+        }
+    }
+
+    #[test]
     fn a_live_socket_stays_and_a_dead_one_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let first = Bound::bind(&unix(&path), MODE).unwrap();
-        assert!(Bound::bind(&unix(&path), MODE).is_err());
+        let first = Bound::bind(&unix(&path), ACCESS).unwrap();
+        assert!(Bound::bind(&unix(&path), ACCESS).is_err());
         drop(first);
-        Bound::bind(&unix(&path), MODE).unwrap();
+        Bound::bind(&unix(&path), ACCESS).unwrap();
     }
 
     #[test]
     fn only_the_file_of_its_own_socket_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let first = Bound::bind(&unix(&path), MODE).unwrap();
+        let first = Bound::bind(&unix(&path), ACCESS).unwrap();
         fs::rename(&path, folder.path().join("moved")).unwrap();
-        let second = Bound::bind(&unix(&path), MODE).unwrap();
+        let second = Bound::bind(&unix(&path), ACCESS).unwrap();
         first.unlink();
         assert!(path.exists());
         second.unlink();

@@ -18,6 +18,7 @@ use tokio::{
 pub struct Caller {
     place: Place,
     http2: bool,
+    token: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,16 +61,21 @@ impl Answer {
 
 impl Caller {
     pub fn tcp(address: SocketAddr) -> Self {
-        Self { place: Place::Tcp(address), http2: false }
+        Self { place: Place::Tcp(address), http2: false, token: None }
     }
 
     pub fn unix(path: PathBuf) -> Self {
-        Self { place: Place::Unix(path), http2: false }
+        Self { place: Place::Unix(path), http2: false, token: None }
     }
 
     /// The same caller, over HTTP/2 with prior knowledge.
     pub fn http2(&self) -> Self {
         Self { http2: true, ..self.clone() }
+    }
+
+    /// The same caller, with this bearer token.
+    pub fn bearing(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// The TCP address.
@@ -105,6 +111,9 @@ impl Caller {
         let mut request = Request::builder().method(method).uri(uri);
         if !self.http2 && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             request = request.header("host", "localhost");
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);

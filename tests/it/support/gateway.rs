@@ -22,18 +22,30 @@ use tokio::task::JoinHandle;
 
 use super::Caller;
 
-/// What a gateway is set up with. The default: one TCP listener called `main`, credentials in a
-/// folder, one worker.
+/// Tokens for an admin listener on TCP.
+pub const READ_TOKEN: &str = "made-up-token-that-may-only-read-0";
+pub const OPERATE_TOKEN: &str = "made-up-token-that-may-operate-too";
+
+/// What a gateway is set up with. The default: one TCP listener called `main`, the admin listener on a Unix
+/// socket, credentials in a folder, one worker.
 pub struct Setup {
     upstream: String,
     profile: String,
     listener: String,
     more: String,
     unix: bool,
-    admin_unix: bool,
+    admin: AdminSetup,
+    admin_keys: String,
     variables: Vec<String>,
     ca: Option<String>,
     values: Vec<(&'static str, String)>,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Copy, PartialEq)]
+enum AdminSetup {
+    Unix,
+    Tcp { tokens: bool },
 }
 
 impl Setup {
@@ -56,7 +68,8 @@ impl Setup {
             listener: String::new(),
             more: String::new(),
             unix: false,
-            admin_unix: false,
+            admin: AdminSetup::Unix,
+            admin_keys: String::new(),
             variables: Vec::new(),
             ca: ca_pem.map(str::to_owned),
             values: values.collect(),
@@ -105,9 +118,21 @@ impl Setup {
         self
     }
 
-    /// The admin listener on a Unix socket instead of TCP.
-    pub fn with_unix_admin(mut self) -> Self {
-        self.admin_unix = true;
+    /// The admin listener on TCP, with [`READ_TOKEN`] and [`OPERATE_TOKEN`].
+    pub fn with_tcp_admin(mut self) -> Self {
+        self.admin = AdminSetup::Tcp { tokens: true };
+        self
+    }
+
+    /// The admin listener's Unix socket belongs to that group.
+    pub fn with_socket_group(mut self, group: &str) -> Self {
+        self.admin_keys = format!("socket_group = \"{group}\"");
+        self
+    }
+
+    /// The admin listener on TCP, without a token file.
+    pub fn with_tcp_admin_without_tokens(mut self) -> Self {
+        self.admin = AdminSetup::Tcp { tokens: false };
         self
     }
 
@@ -143,6 +168,12 @@ impl Setup {
             Address::Tcp(address) => Caller::tcp(address),
             Address::Unix(path) => Caller::unix(path),
         };
+        let has_tokens = self.admin == (AdminSetup::Tcp { tokens: true });
+        let admin = if has_tokens { admin.bearing(OPERATE_TOKEN) } else { admin };
+        let metrics = gateway.metrics_address().map(|address| match address {
+            Address::Tcp(address) => Caller::tcp(*address),
+            Address::Unix(path) => Caller::unix(path.clone()),
+        });
         let managers: Vec<_> = gateway.managers().values().cloned().collect();
         let (ending, reloader) = (Ending::default(), gateway.reloader());
         let activity = Arc::clone(gateway.activity());
@@ -154,6 +185,7 @@ impl Setup {
         Gateway {
             caller: Caller::tcp(address),
             admin,
+            metrics,
             unix: path("gateway.sock"),
             folder,
             ending,
@@ -167,11 +199,17 @@ impl Setup {
         let path = |name: &str| folder.path().join(name);
         let mut text = String::new();
         let (profile, listener) = (&self.profile, &self.listener);
-        let admin = if self.admin_unix {
-            format!("unix:{}", path("admin.sock").display())
-        } else {
-            "127.0.0.1:0".to_owned()
+        let admin = match self.admin {
+            AdminSetup::Unix => format!("unix:{}", path("admin.sock").display()),
+            AdminSetup::Tcp { .. } => "127.0.0.1:0".to_owned(),
         };
+        let mut admin_keys = self.admin_keys.clone();
+        if self.admin == (AdminSetup::Tcp { tokens: true }) {
+            let file = path("tokens");
+            fs::write(&file, format!("read {READ_TOKEN}\noperate {OPERATE_TOKEN}\n")).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            admin_keys = format!("token_file = \"{}\"", file.display());
+        }
         write!(
             text,
             r#"
@@ -182,6 +220,7 @@ impl Setup {
             {listener}
             [admin]
             address = "{admin}"
+            {admin_keys}
             [profiles.test]
             upstream = "{}"
             credentials = "test"
@@ -226,6 +265,7 @@ impl Setup {
 pub struct Gateway {
     caller: Caller,
     admin: Caller,
+    metrics: Option<Caller>,
     unix: PathBuf,
     folder: TempDir,
     ending: Ending,
@@ -240,9 +280,14 @@ impl Gateway {
         &self.caller
     }
 
-    /// A caller on the admin listener.
+    /// An operator: on the admin listener's Unix socket, or with [`OPERATE_TOKEN`] if it takes tokens.
     pub fn admin(&self) -> &Caller {
         &self.admin
+    }
+
+    /// A caller on the metrics listener.
+    pub fn metrics(&self) -> &Caller {
+        self.metrics.as_ref().expect("a metrics listener")
     }
 
     /// A caller on the Unix socket.

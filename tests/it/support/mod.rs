@@ -12,7 +12,7 @@ mod waiting;
 pub use authority::{Authority, Pair, SPIFFE, connect_tls, dns, uri};
 pub use caller::{Answer, Caller, raw};
 pub use frames::{Frames, Heard, frame, headers};
-pub use gateway::{Gateway, Setup, trail_lines};
+pub use gateway::{Gateway, OPERATE_TOKEN, READ_TOKEN, Setup, trail_lines};
 pub use process::Process;
 pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use super::Step;
 use crate::{
+    admin::Tokens,
     audit,
     config::{FileRole, KeyPath, Loaded, NamedFile, Settings},
     error::Chain,
@@ -19,7 +20,10 @@ pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
     });
     // The gateway makes its own files and folders.
     let is_needed = |file: &NamedFile| {
-        matches!(file.role, FileRole::Public | FileRole::Roots | FileRole::Secret)
+        matches!(
+            file.role,
+            FileRole::Public | FileRole::Roots | FileRole::Secret | FileRole::Private
+        )
     };
     let named: Vec<_> = own.chain(loaded.settings.files()).filter(is_needed).collect();
     let steps: Vec<_> = named.iter().filter_map(look_at).collect();
@@ -39,6 +43,16 @@ pub(super) fn certificates(settings: &Settings) -> impl Iterator<Item = Step> {
             }
             Err(error) => Step::bad(what, Chain(&error).to_string()).advise(Some(error.remedy())),
         })
+    })
+}
+
+/// Whether the tokens of the admin listener can be used.
+pub(super) fn admin_tokens(settings: &Settings) -> impl Iterator<Item = Step> {
+    settings.admin_tokens.iter().map(|path| match Tokens::read(path) {
+        Ok(_) => Step::good("admin tokens", "each has a role"),
+        Err(error) => Step::bad("admin tokens", Chain(&error).to_string()).advise(Some(
+            "a line is `read TOKEN` or `operate TOKEN`; the file has mode 0600 and is no link",
+        )),
     })
 }
 

@@ -21,7 +21,8 @@ pub(super) fn listeners(settings: &Settings) -> Vec<Step> {
         .iter()
         .map(|listener| (format!("listener {}", listener.name), &listener.address));
     let admin = settings.admin.iter().map(|admin| ("admin".to_owned(), &admin.address));
-    listeners.chain(admin).map(|(what, address)| listener(what, address)).collect()
+    let metrics = settings.metrics.iter().map(|it| ("metrics".to_owned(), &it.address));
+    listeners.chain(admin).chain(metrics).map(|(what, address)| listener(what, address)).collect()
 }
 
 fn listener(what: String, address: &Address) -> Step {

@@ -23,6 +23,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     let mut report = Report::default();
     report.extend(files::look(loaded));
     report.extend(files::certificates(settings));
+    report.extend(files::admin_tokens(settings));
     report.extend(machine::listeners(settings));
     let mut sets = BTreeMap::new();
     for (name, set) in &settings.credentials {

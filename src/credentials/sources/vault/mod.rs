@@ -119,8 +119,8 @@ impl VaultSource {
         self.set(secret, &mut state.newest, fixed, reason)
     }
 
-    /// Logs in. Reads for waiting calls do not repeat a login that the vault refused, because a vault
-    /// locks out clients that fail too often; scheduled reads and operators do.
+    /// Logs in. Only scheduled reads, which pause longer after each failure, repeat a login that the vault
+    /// refused, because a vault locks out clients that fail too often.
     async fn log_in(
         &self,
         client: &VaultClient,
@@ -128,7 +128,9 @@ impl VaultSource {
         refused: &mut Option<(&'static str, StatusCode)>,
         reason: RefreshReason,
     ) -> Result<Session, VaultError> {
-        if let (RefreshReason::CallsWait, Some((method, status))) = (reason, *refused) {
+        if reason != RefreshReason::Scheduled
+            && let Some((method, status)) = *refused
+        {
             return Err(VaultError::LoginRefused { method, status });
         }
         let outcome = auth::login(client, &self.settings.auth()?, wrapped).await;
@@ -152,7 +154,7 @@ impl VaultSource {
         // version.
         if let (Some(seen), Some(offered)) = (*newest, version)
             && offered < seen
-            && reason != RefreshReason::Operator
+            && reason != RefreshReason::AcceptOlder
         {
             return Err(VaultError::WentBack { secret: name, seen, offered });
         }

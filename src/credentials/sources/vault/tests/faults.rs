@@ -10,11 +10,15 @@ use super::{
     super::{VaultError, VaultSource},
     stub::{Reply, Stub, secret},
 };
-use crate::credentials::{
-    CredentialSet, Identifiers, ValueName,
-    settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
-    sources::{RefreshReason, SourceFailure},
-    testing::Log,
+use crate::{
+    credentials::{
+        CredentialManager, CredentialSet, Identifiers, NotRefreshed, OlderVersion, RefreshSettings,
+        Settings, SourceSettings, ValueName,
+        settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
+        sources::{RefreshReason, SourceFailure},
+        testing::Log,
+    },
+    domain::CredentialsName,
 };
 
 const READ: &str = "secret/data/pigello";
@@ -163,7 +167,7 @@ async fn a_403_is_the_policys_only_if_the_vault_still_takes_the_token() {
 }
 
 #[tokio::test]
-async fn calls_in_a_hurry_do_not_repeat_a_login_that_was_refused() {
+async fn calls_in_a_hurry_and_operators_do_not_repeat_a_login_that_was_refused() {
     let setup = Setup::with(|settings| {
         settings.auth = Some(VaultAuth::AppRole {
             mount: "approle".to_owned(),
@@ -182,7 +186,8 @@ async fn calls_in_a_hurry_do_not_repeat_a_login_that_was_refused() {
         (RefreshReason::CallsWait, 1),
         (RefreshReason::CallsWait, 1),
         (RefreshReason::Scheduled, 2),
-        (RefreshReason::Operator, 3),
+        (RefreshReason::Operator, 2),
+        (RefreshReason::AcceptOlder, 2),
     ] {
         let error = read(reason).await.unwrap_err();
         assert!(matches!(error, VaultError::LoginRefused { .. }), "{error}");
@@ -206,9 +211,88 @@ async fn a_version_goes_back_only_when_somebody_asks() {
     let (meaning, text) = setup.error().await;
     assert_eq!(meaning, SourceFailure::Unavailable);
     assert!(text.contains("went back from version 7 to 6"), "{text}");
-    let set = setup.vault.read(&Identifiers::new(), RefreshReason::Operator).await.unwrap();
+    let read = async |reason| setup.vault.read(&Identifiers::new(), reason).await;
+    read(RefreshReason::Operator).await.unwrap_err();
+    let set = read(RefreshReason::AcceptOlder).await.unwrap();
     assert_eq!(set.version().as_str(), "6");
     setup.read().await.unwrap();
+}
+
+/// A manager whose vault is the stub, with a login by AppRole.
+fn manager(setup: &Setup) -> CredentialManager {
+    let mut vault = setup.stub.settings(&setup.root.path().join("token"));
+    vault.auth = Some(VaultAuth::AppRole {
+        mount: "approle".to_owned(),
+        role_id: "made-up".to_owned(),
+        secret_id_file: "/proc/sys/kernel/ostype".into(),
+        wrapped: false,
+    });
+    CredentialManager::new(Settings {
+        name: CredentialsName::new("production"),
+        source: SourceSettings::Vault(Box::new(vault)),
+        fixed: Identifiers::new(),
+        keep: None,
+        refresh: RefreshSettings::default(),
+    })
+}
+
+/// An operator, or whoever may ask like one, in a loop.
+#[tokio::test]
+async fn a_loop_of_refreshes_makes_few_reads_and_few_logins() {
+    let setup = Setup::new().await;
+    let login = "auth/approle/login";
+    let grant = r#"{"auth":{"client_token":"canary-token","lease_duration":60}}"#;
+    setup.stub.on(login, "200 OK", grant);
+    setup.stub.on(READ, "200 OK", secret(7, "made-up"));
+    let manager = manager(&setup);
+    manager.refresh().await.unwrap();
+    let begun = Instant::now();
+    let mut paced = 0;
+    for _ in 0..1_000 {
+        match manager.refresh_for_operator(OlderVersion::Accept).await {
+            Ok(_) => {}
+            Err(NotRefreshed::TooSoon { retry_after }) => {
+                assert!(retry_after <= Duration::from_secs(5));
+                paced += 1;
+            }
+            Err(NotRefreshed::Failed(error)) => panic!("{error}"),
+        }
+    }
+    let most = 2 + begun.elapsed().as_secs() / 5;
+    let count = |path: &str| {
+        setup.stub.requests().iter().filter(|request| request.contains(path)).count() as u64
+    };
+    assert!(count(READ) <= most && count(login) == 1, "{} {}", count(READ), count(login));
+    assert!(paced >= 990, "{paced}");
+}
+
+#[tokio::test]
+async fn an_operator_repeats_no_login_that_was_refused_and_takes_no_older_version_unasked() {
+    let setup = Setup::new().await;
+    let login = "auth/approle/login";
+    setup.stub.on(login, "400 Bad Request", r#"{"errors":["invalid secret id"]}"#);
+    let locked_out = manager(&setup);
+    locked_out.refresh().await.unwrap_err();
+    locked_out.refresh_for_operator(OlderVersion::Accept).await.unwrap_err();
+    assert_eq!(setup.stub.requests().len(), 1);
+
+    let grant = r#"{"auth":{"client_token":"canary-token","lease_duration":60}}"#;
+    setup.stub.on(login, "200 OK", grant);
+    setup.stub.on(READ, "200 OK", secret(7, "made-up"));
+    let manager = manager(&setup);
+    manager.refresh().await.unwrap();
+    setup.stub.on(READ, "200 OK", secret(5, "made-up"));
+    let Err(NotRefreshed::Failed(error)) = manager.refresh_for_operator(OlderVersion::Refuse).await
+    else {
+        panic!("an older version")
+    };
+    assert!(error.is_older_version(), "{error}");
+    assert_eq!(manager.snapshot().unwrap().version().as_str(), "7");
+    // Neither does a read at once, for which somebody with the gateway's rights sent a signal.
+    assert!(manager.refresh().await.unwrap_err().is_older_version());
+    manager.forget_operator_read();
+    manager.refresh_for_operator(OlderVersion::Accept).await.unwrap();
+    assert_eq!(manager.snapshot().unwrap().version().as_str(), "5");
 }
 
 #[tokio::test]

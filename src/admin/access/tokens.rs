@@ -1,0 +1,212 @@
+//! The tokens of `[admin] token_file`.
+//!
+//! A line of the file is a role and a token, `read TOKEN` or `operate TOKEN`; empty lines and lines that begin
+//! with `#` are left out. The gateway keeps only the digests.
+
+use std::{
+    fmt,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use subtle::{Choice, ConstantTimeEq as _};
+use zeroize::Zeroizing;
+
+use super::Role;
+use crate::process::files::{PrivateFileError, open_private};
+
+/// The tokens that the gateway takes. Each has a role.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(Vec<(TokenDigest, Role)>);
+
+impl Tokens {
+    /// Reads the file. It must be no link, and closed to everybody but its owner.
+    pub fn read(path: &Path) -> Result<Self, TokensError> {
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
+        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+        let read = open_private(path)?.take(limit).read_to_end(&mut text);
+        read.map_err(|source| TokensError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|(line, what)| TokensError::Line {
+            path: path.to_owned(),
+            line,
+            what,
+        })
+    }
+
+    /// The line, counted from 1, and what is wrong with it.
+    fn parse(text: &[u8]) -> Result<Self, (usize, &'static str)> {
+        let mut tokens = Self::default();
+        if text.len() == MAX_BYTES {
+            return Err((1, "the file is too large for one of tokens"));
+        }
+        for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if !line.is_empty() && !line.starts_with(b"#") {
+                tokens.add(line).map_err(|what| (at + 1, what))?;
+            }
+        }
+        if tokens.is_empty() {
+            return Err((1, "there is no token"));
+        }
+        Ok(tokens)
+    }
+
+    fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        const FORM: &str = "write `read TOKEN` or `operate TOKEN`";
+        let line = std::str::from_utf8(line).map_err(|_| FORM)?;
+        let (role, token) = line.split_once([' ', '\t']).ok_or(FORM)?;
+        let role = match role {
+            "read" => Role::Read,
+            "operate" => Role::Operate,
+            _ => return Err(FORM),
+        };
+        let token = token.trim_ascii();
+        if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)) {
+            return Err("a token has letters, digits and -._~+/= (RFC 6750)");
+        }
+        if token.len() < MIN_TOKEN {
+            return Err("the token has less than 32 characters; `openssl rand -hex 32` makes one");
+        }
+        let digest = TokenDigest::of(token);
+        if self.role(&digest).is_some() {
+            return Err("the token stands there twice");
+        }
+        self.0.push((digest, role));
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The role of a token. Compares with every token, each in constant time.
+    pub(super) fn role(&self, token: &TokenDigest) -> Option<Role> {
+        self.0.iter().fold(
+            None,
+            |found, (known, role)| {
+                if bool::from(known.same_as(token)) { Some(*role) } else { found }
+            },
+        )
+    }
+}
+
+/// The SHA-256 of a token.
+#[derive(Clone, Copy)]
+pub(super) struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    pub(super) fn of(token: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(bytes)
+    }
+
+    pub(super) fn same_as(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+/// The first 12 digits, which name a token and do not help to guess it.
+impl fmt::Display for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a token file is not used. No message quotes a token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// It is no private file.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// It cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
+    /// A line is wrong.
+    #[error("{}:{line}: {what}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// The shortest token: 128 bits in hexadecimal digits.
+const MIN_TOKEN: usize = 32;
+const MAX_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    const READ: &str = "made-up-token-that-may-only-read-0";
+    const OPERATE: &str = "made-up-token-that-may-operate-too";
+
+    #[test]
+    fn a_file_has_roles_and_tokens() {
+        let text = format!("# made up\n\nread {READ}\r\n  operate\t{OPERATE}  \n");
+        let tokens = Tokens::parse(text.as_bytes()).unwrap();
+        assert_eq!(tokens.role(&TokenDigest::of(READ)), Some(Role::Read));
+        assert_eq!(tokens.role(&TokenDigest::of(OPERATE)), Some(Role::Operate));
+        for other in ["", READ.get(1..).unwrap(), &READ.to_uppercase(), &format!("{READ} ")] {
+            assert_eq!(tokens.role(&TokenDigest::of(other)), None, "{other}");
+        }
+        assert!(!format!("{tokens:?}").contains("made-up"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_line_and_never_quoted() {
+        let short = READ.get(..31).unwrap();
+        for (text, line) in [
+            (String::new(), 1),
+            ("# nothing\n".to_owned(), 1),
+            (format!("\n{READ}\n"), 2),
+            (format!("admin {READ}\n"), 1),
+            (format!("Read {READ}\n"), 1),
+            (format!("read {READ}\nread {short}\n"), 2),
+            (format!("read {READ} {READ}\n"), 1),
+            (format!("read {READ}å\n"), 1),
+            (format!("read {READ}\noperate {READ}\n"), 2),
+            (format!("read {}", "x".repeat(MAX_BYTES)), 1),
+        ] {
+            let (at, what) =
+                Tokens::parse(text.as_bytes().get(..MAX_BYTES).unwrap_or(text.as_bytes()))
+                    .unwrap_err();
+            assert_eq!(at, line, "{what}");
+            assert!(!what.contains("made-up"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        fs::write(&path, format!("read {READ}\n")).unwrap();
+        for (mode, is_read) in [(0o600, true), (0o640, false), (0o644, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Tokens::read(&path).is_ok(), is_read, "{mode:o}");
+        }
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Tokens::read(&link).is_err());
+    }
+}

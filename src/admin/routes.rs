@@ -1,0 +1,134 @@
+//! The routes of the admin listener, each with what a request must show to use it.
+//!
+//! The router is made from this one list, so no route can be without a rule.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    handler::Handler,
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::from_fn_with_state,
+    response::{IntoResponse as _, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::{
+    AdminState, GatewayView,
+    access::{Access, enter, make_link, require},
+    actions, guard, health, page, status,
+};
+use crate::proxy::http_policy::HostRules;
+
+/// A route: method, path, and what a request must show.
+struct Route {
+    method: Method,
+    path: &'static str,
+    access: Access,
+    handler: MethodRouter<AdminState>,
+}
+
+fn route<H, T>(
+    filter: MethodFilter,
+    method: Method,
+    path: &'static str,
+    access: Access,
+    handler: H,
+) -> Route
+where
+    H: Handler<T, AdminState>,
+    T: 'static,
+{
+    Route { method, path, access, handler: on(filter, handler) }
+}
+
+fn get<H: Handler<T, AdminState>, T: 'static>(
+    path: &'static str,
+    access: Access,
+    handler: H,
+) -> Route {
+    route(MethodFilter::GET, Method::GET, path, access, handler)
+}
+
+fn post<H: Handler<T, AdminState>, T: 'static>(
+    path: &'static str,
+    access: Access,
+    handler: H,
+) -> Route {
+    route(MethodFilter::POST, Method::POST, path, access, handler)
+}
+
+fn delete<H: Handler<T, AdminState>, T: 'static>(
+    path: &'static str,
+    access: Access,
+    handler: H,
+) -> Route {
+    route(MethodFilter::DELETE, Method::DELETE, path, access, handler)
+}
+
+/// All routes.
+fn table() -> Vec<Route> {
+    vec![
+        get("/livez", Access::Health, health::live),
+        get("/readyz", Access::Health, health::ready),
+        get("/metrics", Access::Health, metrics),
+        get("/errors", Access::Open, page::errors::index),
+        get("/errors/{label}", Access::Open, page::errors::one),
+        get("/session/enter", Access::Open, enter),
+        get("/", Access::Read, page::page),
+        get("/status", Access::Read, status::status),
+        post("/session/link", Access::Read, make_link),
+        post("/page/purge", Access::Operate, actions::purge_form),
+        post("/page/verify", Access::Operate, actions::verify_form),
+        delete("/cache", Access::Operate, actions::purge),
+        post("/credentials/refresh", Access::Operate, actions::refresh),
+    ]
+}
+
+/// Every route with what a request must show to use it.
+pub fn routes() -> impl Iterator<Item = (Method, &'static str, Access)> {
+    table().into_iter().map(|route| (route.method, route.path, route.access))
+}
+
+/// Which routes a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// All of them.
+    All,
+    /// Only those for probes and scrapers.
+    Health,
+}
+
+/// The router for a listener with those hosts.
+pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Router {
+    let table = table().into_iter();
+    let served = table.filter(|route| routes == Routes::All || route.access == Access::Health);
+    let router = served.fold(Router::new(), |router, route| {
+        let rule = from_fn_with_state((route.access, state.clone()), require);
+        router.route(route.path, route.handler.layer(rule))
+    });
+    router
+        .layer(from_fn_with_state(Arc::new(hosts), guard::guard))
+        // Responses describe one moment and must not be stored.
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .with_state(state)
+}
+
+/// `GET /metrics`: all metrics, in the `OpenMetrics` text format.
+async fn metrics(State(view): State<Arc<GatewayView>>) -> Response {
+    match view.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,57 @@
+//! `purge`: drops cached responses of a running gateway.
+
+use std::io::Write;
+
+use http::Method;
+use serde::Deserialize;
+
+use super::AdminTarget;
+use crate::{cli::Failure, domain::is_uuid};
+
+/// Drops cached responses: of an operation, about an object, both, or all.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub struct PurgeArgs {
+    #[command(flatten)]
+    target: AdminTarget,
+    /// Those of this operation, such as `subtenant.get`.
+    #[arg(long, value_name = "NAME", group = "what")]
+    operation: Option<String>,
+    /// Those about this object; without `--operation` also all lists, which may hold it.
+    #[arg(long, value_name = "UUID", group = "what", value_parser = uuid)]
+    pk: Option<String>,
+    /// All.
+    #[arg(long, group = "what", conflicts_with_all = ["operation", "pk"])]
+    all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The gateway's answer.
+#[derive(Deserialize)]
+struct Purged {
+    purged: u64,
+}
+
+/// Purges, and prints how many.
+pub async fn purge(args: &PurgeArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("operation", &args.operation), ("pk", &args.pk)] {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    let path = format!("/cache?{}", query.finish());
+    let (answer, Purged { purged }) = args.target.admin()?.json(Method::DELETE, &path).await?;
+    if args.json {
+        writeln!(out, "{}", answer.text.trim_end())?;
+    } else {
+        writeln!(out, "{purged} cached responses dropped")?;
+    }
+    Ok(())
+}
+
+fn uuid(text: &str) -> Result<String, &'static str> {
+    if is_uuid(text) { Ok(text.to_owned()) } else { Err("is no UUID") }
+}

@@ -1,0 +1,76 @@
+//! `status`: the state of a running gateway, as text or as the JSON of `/status`.
+
+use std::io::{self, Write};
+
+use http::Method;
+use serde_json::Value;
+
+use super::AdminTarget;
+use crate::{cli::Failure, domain::Span};
+
+/// Shows the state of a running gateway.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    target: AdminTarget,
+    /// Print the JSON of `/status`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks, and prints.
+pub async fn status(args: &StatusArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let (answer, status): (_, Value) = args.target.admin()?.json(Method::GET, "/status").await?;
+    if args.json {
+        writeln!(out, "{}", answer.text.trim_end())?;
+    } else {
+        tell(&status, out)?;
+    }
+    Ok(())
+}
+
+fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
+    let draining = if status["draining"] == true { ", draining" } else { "" };
+    let uptime = seconds(&status["uptime_seconds"]);
+    writeln!(out, "pigello-gateway {}, up {uptime}{draining}", text(&status["version"]))?;
+    for listener in list(&status["listeners"]) {
+        let (name, address) = (text(&listener["name"]), text(&listener["address"]));
+        writeln!(
+            out,
+            "listener     {name}  {address}, calls go to {}",
+            text(&listener["profile"])
+        )?;
+    }
+    for profile in list(&status["profiles"]) {
+        writeln!(out, "profile      {}  {}", text(&profile["name"]), text(&profile["upstream"]))?;
+    }
+    for set in list(&status["credentials"]) {
+        let (name, state) = (text(&set["name"]), text(&set["state"]));
+        write!(out, "credentials  {name}  {state}")?;
+        if let Some(version) = set["version"].as_str() {
+            write!(out, ", version {version} for {}", seconds(&set["age_seconds"]))?;
+        }
+        if let Some(error) = set["last_error"].as_str() {
+            write!(out, ", last read failed: {error}")?;
+        }
+        writeln!(out)?;
+    }
+    let (cache, audit) = (&status["cache"], &status["audit"]);
+    writeln!(out, "cache        {} answers, {} bytes", cache["responses"], cache["bytes"])?;
+    match audit["reason"].as_str() {
+        None => writeln!(out, "audit trail  written, last record {}", audit["last_seq"]),
+        Some(reason) => writeln!(out, "audit trail  cannot be written: {reason}"),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+fn seconds(value: &Value) -> Span {
+    Span(std::time::Duration::from_secs(value.as_u64().unwrap_or_default()))
+}
