@@ -1,6 +1,6 @@
 //! The admin listener: health, metrics, state, and the few actions of an operator.
 //!
-//! It has its own socket and read-only views of the other parts; it never sees a credential. [`routes`]
+//! It has its own socket and read-only views of the other parts; it never sees a credential. [`mod@routes`]
 //! lists what it serves, and [`access`] says who may use it. Foreign host names and cross-site requests are
 //! refused as on the path, so the status page served here is the only page in a browser that can use it.
 //!
