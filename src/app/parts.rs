@@ -17,7 +17,7 @@ use crate::{
     },
     credentials::{CredentialManager, IncompleteVault},
     domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
-    outbound::{Resolver, TlsError},
+    outbound::{ForwardProxy, ForwardProxyError, Resolver, TlsError},
     process::open_files,
     proxy::{
         self, PathParts,
@@ -245,6 +245,7 @@ pub fn upstream_settings(
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
+        proxy: forward_proxy(profile)?,
         local_address: profile.local_address,
         resolver: Resolver::system(),
         connect: ConnectTimeouts {
@@ -258,6 +259,12 @@ pub fn upstream_settings(
         http: profile.http,
         tls: tls.transpose().map_err(StartError::Tls)?,
     })
+}
+
+fn forward_proxy(profile: &Profile) -> Result<Option<Arc<ForwardProxy>>, StartError> {
+    let Some(origin) = profile.forward_proxy() else { return Ok(None) };
+    let proxy = ForwardProxy::new(origin, profile.proxy_credentials.as_deref());
+    proxy.map(|proxy| Some(Arc::new(proxy))).map_err(StartError::Proxy)
 }
 
 /// A manager for each credential set; what is read from the same source is kept.
@@ -377,6 +384,9 @@ pub enum StartError {
     /// A certificate file is missing or wrong: the configuration's fault.
     #[error("the upstream's trusted roots cannot be used")]
     Tls(#[source] TlsError),
+    /// The forward proxy of a profile cannot be used.
+    #[error("the forward proxy of a profile cannot be used")]
+    Proxy(#[source] ForwardProxyError),
     /// A listener's certificates are missing or wrong: the configuration's fault as well.
     #[error(transparent)]
     ListenerTls(#[from] CertificatesError),
@@ -412,6 +422,7 @@ impl StartError {
         matches!(
             self,
             Self::Tls(_)
+                | Self::Proxy(_)
                 | Self::ListenerTls(_)
                 | Self::Tokens(_)
                 | Self::Credentials(_)

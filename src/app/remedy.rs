@@ -14,6 +14,9 @@ impl StartError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
+            Self::Proxy(_) => {
+                Some("`proxy_credentials` is a file of mode 0600 with one line `user:password`")
+            }
             Self::ListenerTls(error) => Some(error.source.remedy()),
             Self::Credentials(_) => None,
             Self::Tokens(_) => Some(

@@ -24,6 +24,7 @@ use super::{
     path_pattern::PathPattern,
     pattern::OperationPattern,
     problem_base::ProblemBase,
+    proxy_choice::ProxyChoice,
 };
 
 /// The text of a type.
@@ -115,6 +116,7 @@ text_forms! {
     ByteSize { "size", "64KiB", "^[0-9]+(\\.[0-9]+)? ?([kKMGT]i?)?B$" }
     Address { "address", "127.0.0.1:8080" }
     Origin { "origin", "https://api.pigello.io", "^https?://[^/]+/?$" }
+    ProxyChoice { "proxy", "http://proxy.internal:3128", "^(environment|https?://[^/]+/?)$" }
     OperationPattern {
         "operation-pattern",
         "subtenant.get",

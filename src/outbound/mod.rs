@@ -3,6 +3,7 @@
 //!
 //! The connections to Pigello are in [`crate::proxy::client`]; they share [`tls`] with these.
 
+pub mod forward_proxy;
 pub mod resolve;
 pub mod race;
 pub mod roots;
@@ -13,6 +14,7 @@ pub mod backoff;
 
 pub use backoff::{Backoff, spread};
 pub use client::{CallLimits, Client, ClientError};
+pub use forward_proxy::{ForwardProxy, ForwardProxyError, Transport, TunnelError};
 pub use otlp::{Collector, CollectorError};
 pub use resolve::{ResolveError, Resolver};
 pub use roots::{LeftOut, NoRoots, Roots, RootsError, without_mark};

@@ -314,6 +314,7 @@ fn show_tells_where_each_value_came_from() {
     [profiles.my-profile]
     upstream = "https://api.pigello.io"  # one.toml:8
     credentials = "production"  # one.toml:9
+    no_proxy = []  # default
     http = "auto"  # default
     allow_private = false  # default
     insecure_http = false  # default

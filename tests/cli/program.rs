@@ -347,6 +347,26 @@ fn a_proxy_that_is_set_and_not_used_is_named_without_its_password() {
 }
 
 #[test]
+fn the_proxy_of_the_environment_is_used_where_the_configuration_says_so() {
+    let config = crate::config::root().join("config/examples/sidecar-directory.toml");
+    let check = |proxy: &str, excluded: &str| {
+        let mut check = program();
+        check.args(["check", "--config"]).arg(&config);
+        check.env("PIGELLO_GATEWAY_PROFILES__PRODUCTION__PROXY", "environment");
+        check.env("HTTPS_PROXY", proxy).env("NO_PROXY", excluded);
+        told(check.output().unwrap())
+    };
+    let through = "through the proxy http://proxy.test:3128";
+    let (code, out, err) = check("http://proxy.test:3128", "");
+    assert!(code == Some(0) && out.contains(through) && !err.contains("not used"), "{out}{err}");
+    let (code, out, _) = check("http://proxy.test:3128", "localhost,pigello.io");
+    assert!(code == Some(0) && !out.contains(through), "{out}");
+    let (code, _, err) = check("http://made-up:password@proxy.test:3128", "");
+    assert!(code == Some(2) && err.contains("proxy_credentials"), "{err}");
+    assert!(!err.contains("password@"), "{err}");
+}
+
+#[test]
 fn a_missing_certificate_file_is_a_mistake_in_the_configuration() {
     let place = Place::new("");
     fs::remove_file(place.path("ca.pem")).unwrap();

@@ -27,6 +27,7 @@ mod echo;
 mod explain;
 mod fault_table;
 mod faults;
+mod forward_proxy;
 mod identity;
 mod judging;
 mod lifecycle;

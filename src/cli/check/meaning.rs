@@ -117,6 +117,7 @@ fn profiles(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<
 fn upstream(profile: &Profile) -> String {
     let mut parts = vec![profile.upstream.to_string()];
     parts.extend(profile.local_address.map(|address| format!("from {address}")));
+    parts.extend(profile.forward_proxy().map(|proxy| format!("through the proxy {proxy}")));
     parts.extend(profile.connect_to.map(|address| format!("dialled at {address}")));
     parts.push(match (&profile.ca_file, profile.upstream.is_tls()) {
         (_, false) => "without TLS".to_owned(),

@@ -103,6 +103,7 @@ impl ProbeArgs {
             origin: upstream.clone(),
             connect_to: None,
             allow_private: true,
+            proxy: None,
             local_address: None,
             resolver: Resolver::system(),
             connect: ConnectTimeouts { resolve: TIMEOUT, connect: TIMEOUT },

@@ -1,6 +1,7 @@
 //! `[[listeners]]`, `[admin]`, `[metrics]` and `[profiles.…]`: the gateway's sockets, and where calls go.
 
 use std::{
+    env,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::text::HostName;
 use crate::{
-    domain::{Address, CredentialsName, ListenerName, Name, Origin, ProfileName, Text},
+    domain::{
+        Address, CredentialsName, ListenerName, Name, Origin, ProfileName, ProxyChoice, Text,
+        is_excluded,
+    },
     proxy::{client::HttpVersions, server::TlsFiles},
 };
 
@@ -155,6 +159,16 @@ pub struct Profile {
     /// Dial this `IP:port`. The TLS name and `Host` remain those of the upstream.
     #[schemars(with = "Option<Text<SocketAddr>>")]
     pub connect_to: Option<SocketAddr>,
+    /// The forward proxy that leads to the upstream (CONNECT): `http://proxy.internal:3128` or `https://…`, or
+    /// `environment` for what `HTTPS_PROXY` and `NO_PROXY` say. TLS goes through it from end to end. Which
+    /// addresses the upstream's name may have is then for the proxy to decide.
+    pub proxy: Option<ProxyChoice>,
+    /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub proxy_credentials: Option<PathBuf>,
+    /// Hosts and domains that are called without the proxy, like `NO_PROXY`.
+    #[serde(default)]
+    pub no_proxy: Vec<String>,
     /// The source address of connections to the upstream, one of this machine's. Pigello can be told the
     /// source addresses of an integration.
     #[schemars(with = "Option<Text<IpAddr>>")]
@@ -169,4 +183,26 @@ pub struct Profile {
     /// Allows an `http://` upstream on a loopback address: the secret is not encrypted.
     #[serde(default)]
     pub insecure_http: bool,
+}
+
+impl Profile {
+    /// The forward proxy of its calls, if they take one.
+    pub fn forward_proxy(&self) -> Option<Origin> {
+        let host = self.upstream.host();
+        let variable = |names: [&str; 2]| {
+            let value = names.into_iter().find_map(env::var_os)?;
+            value.into_string().ok().filter(|text| !text.is_empty())
+        };
+        if is_excluded(host, self.no_proxy.iter().map(String::as_str)) {
+            return None;
+        }
+        match self.proxy.as_ref()? {
+            ProxyChoice::At(origin) => Some(origin.clone()),
+            ProxyChoice::Environment => {
+                let list = variable(["no_proxy", "NO_PROXY"]).unwrap_or_default();
+                let proxy = variable(["https_proxy", "HTTPS_PROXY"])?;
+                proxy.parse().ok().filter(|_| !is_excluded(host, list.split(',')))
+            }
+        }
+    }
 }

@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     domain::{
-        Address, ByteSize, Host, Name, OperationPattern, Origin, PathPattern, ProblemBase, Span,
-        TextForm,
+        Address, ByteSize, Host, Name, OperationPattern, Origin, PathPattern, ProblemBase,
+        ProxyChoice, Span, TextForm,
     },
     secret::SecretText,
 };
@@ -24,13 +24,14 @@ pub(in crate::config) struct Kind {
     pub(in crate::config) check: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     of::<Span>(),
     of::<ByteSize>(),
     of::<Address>(),
     of::<Origin>(),
     of::<SocketAddr>(),
     of::<IpAddr>(),
+    of::<ProxyChoice>(),
     of::<OperationPattern>(),
     of::<PathPattern>(),
     of::<ProblemBase>(),
@@ -142,6 +143,7 @@ mod tests {
             "origin",
             "ip-and-port",
             "ip",
+            "proxy",
             "operation-pattern",
             "path-pattern",
             "name",

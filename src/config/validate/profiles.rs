@@ -6,7 +6,7 @@ use std::env;
 use super::checker::Checker;
 use crate::{
     config::{key::KeyPath, types::Profile},
-    domain::CredentialsName,
+    domain::{CredentialsName, Origin, ProxyChoice},
 };
 
 impl Checker<'_> {
@@ -14,7 +14,9 @@ impl Checker<'_> {
         for (name, profile) in &self.config.profiles {
             self.profile(&KeyPath::root().key("profiles").key(name.as_str()), profile);
         }
-        if self.config.profiles.values().any(|profile| !profile.upstream.is_loopback()) {
+        let is_direct =
+            |profile: &Profile| profile.proxy.is_none() && !profile.upstream.is_loopback();
+        if self.config.profiles.values().any(is_direct) {
             self.proxy_variables();
         }
     }
@@ -27,7 +29,7 @@ impl Checker<'_> {
                 self.warning(
                     &KeyPath::root().key("profiles"),
                     format!("the variable {name} is set and not used"),
-                    "the gateway connects to Pigello itself; let it through the firewall",
+                    "write `proxy = \"environment\"` in the profile, or let the gateway through the firewall",
                 );
             }
         }
@@ -41,6 +43,7 @@ impl Checker<'_> {
             self.dangling(&key.key("credentials"), name, &known, "credential set", "credentials");
         }
         self.local_address(key, profile);
+        self.proxy(key, profile);
         if profile.upstream.is_tls() {
             return;
         }
@@ -61,6 +64,50 @@ impl Checker<'_> {
                 &key.key("connect_to"),
                 "leads to another machine over plain `http://`",
                 "use an `https://` upstream, or dial a loopback address",
+            );
+        }
+    }
+
+    fn proxy(&mut self, key: &KeyPath, profile: &Profile) {
+        let Some(proxy) = &profile.proxy else {
+            for (unused, is_set) in [
+                ("proxy_credentials", profile.proxy_credentials.is_some()),
+                ("no_proxy", !profile.no_proxy.is_empty()),
+            ] {
+                if is_set {
+                    let message = "has no effect without `proxy`";
+                    self.warning(&key.key(unused), message, "set `proxy`, or remove it");
+                }
+            }
+            return;
+        };
+        if !profile.upstream.is_tls() {
+            self.problem(
+                &key.key("proxy"),
+                "would see the secret, because the upstream is plain `http://`",
+                "use an `https://` upstream",
+            );
+        }
+        if profile.connect_to.is_some() {
+            self.problem(
+                &key.key("connect_to"),
+                "has no effect with `proxy`, which is what the gateway dials",
+                "remove one of the two",
+            );
+        }
+        let is_unreadable = |name: &&&str| {
+            let value = env::var_os(name).filter(|value| !value.is_empty());
+            value.is_some_and(|value| {
+                value.to_str().is_none_or(|text| text.parse::<Origin>().is_err())
+            })
+        };
+        if *proxy == ProxyChoice::Environment
+            && let Some(name) = ["https_proxy", "HTTPS_PROXY"].iter().find(is_unreadable)
+        {
+            self.problem(
+                &key.key("proxy"),
+                format!("{name} is not a URL with scheme, host and port"),
+                "write `http://proxy.internal:3128`; a password belongs into the file of `proxy_credentials`",
             );
         }
     }

@@ -2,13 +2,14 @@
 
 use std::io;
 
+use http::StatusCode;
 use rustix::io::Errno;
 use rustls::CertificateError;
 
 use super::{AddressRefused, ConnectError, connect::CheckoutError, http2::Http2Error};
 use crate::{
     error::{Error, Kind},
-    outbound::ResolveError,
+    outbound::{ResolveError, TunnelError},
 };
 
 /// Why a request has no response.
@@ -128,6 +129,17 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
         ConnectError::Io(_, error) => from_io(error),
         ConnectError::Certificate(error) => (Kind::UpstreamCertificate, certificate(error)),
         ConnectError::Handshake(_) => (Kind::UpstreamTls, "the TLS handshake failed"),
+        ConnectError::Tunnel(TunnelError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED)) => (
+            Kind::UpstreamUnreachable,
+            "the forward proxy asks for credentials (`proxy_credentials` of the profile)",
+        ),
+        ConnectError::Tunnel(TunnelError::Refused(_)) => (
+            Kind::UpstreamUnreachable,
+            "the forward proxy does not open a tunnel to the upstream; the log has its status",
+        ),
+        ConnectError::Tunnel(_) => {
+            (Kind::UpstreamUnreachable, "the connection through the forward proxy failed")
+        }
         ConnectError::NoHttp2 => (
             Kind::UpstreamTls,
             "the upstream does not offer HTTP/2, and `http` of its profile asks for it",

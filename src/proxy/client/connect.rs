@@ -28,7 +28,7 @@ use crate::{
     audit::UpstreamTls,
     domain::Origin,
     outbound::{
-        ResolveError, Resolver, TlsError, client_tls,
+        ForwardProxy, ResolveError, Resolver, TlsError, Transport, TunnelError, client_tls,
         race::{Dial, Finish, race},
     },
     proxy::batched_io::{BatchedWriter, PeerProbe},
@@ -77,6 +77,7 @@ struct ConnectTarget {
     connect_to: Option<SocketAddr>,
     local_address: Option<IpAddr>,
     allow_private: bool,
+    proxy: Option<Arc<ForwardProxy>>,
     resolver: Resolver,
     timeouts: ConnectTimeouts,
     tls: Option<TlsConnector>,
@@ -100,6 +101,7 @@ impl Connector {
             connect_to: settings.connect_to,
             local_address: settings.local_address,
             allow_private: settings.allow_private,
+            proxy: settings.proxy,
             resolver: settings.resolver,
             timeouts: settings.connect,
             tls: settings.tls.map(TlsConnector::from),
@@ -116,7 +118,7 @@ impl Connector {
     /// Opens a connection to the address that answers first.
     pub async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
         let target = &*self.target;
-        let host = target.origin.host();
+        let host = target.dialled().host();
         let addresses = target.addresses().await?;
         let Finish { winner, losers } = race(target, &addresses, target.timeouts.connect).await;
         for loser in losers {
@@ -136,19 +138,25 @@ impl std::fmt::Debug for Connector {
 }
 
 impl ConnectTarget {
-    /// The addresses to try. Each was checked, and no name is resolved a second time.
+    /// The server of TCP connections: a proxy, or the upstream itself.
+    fn dialled(&self) -> &Origin {
+        self.proxy.as_ref().map_or(&self.origin, |proxy| proxy.origin())
+    }
+
+    /// The addresses to try. Each was checked, and no name is resolved a second time. A proxy is the
+    /// operator's choice, and resolves the upstream's name itself.
     async fn addresses(&self) -> Result<Vec<SocketAddr>, ConnectError> {
         if let Some(address) = self.connect_to {
             return Ok(vec![address]);
         }
-        let host = self.origin.host();
-        let is_literal = host.parse::<IpAddr>().is_ok();
+        let host = self.dialled().host();
+        let is_chosen = self.proxy.is_some() || host.parse::<IpAddr>().is_ok();
         let resolved = self.resolver.resolve(host, self.timeouts.resolve).await?;
         let mut refused = None;
         let mut addresses = Vec::with_capacity(resolved.len());
         for address in resolved {
-            match if is_literal { Ok(()) } else { self.check(address) } {
-                Ok(()) => addresses.push(SocketAddr::new(address, self.origin.port())),
+            match if is_chosen { Ok(()) } else { self.check(address) } {
+                Ok(()) => addresses.push(SocketAddr::new(address, self.dialled().port())),
                 Err(reason) => refused = Some(ConnectError::Address(reason)),
             }
         }
@@ -182,7 +190,11 @@ impl Dial for ConnectTarget {
     }
 
     async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ConnectError> {
-        let stream = BatchedWriter::new(stream);
+        let (host, port) = (self.origin.host(), self.origin.port());
+        let stream = BatchedWriter::new(match &self.proxy {
+            Some(proxy) => proxy.tunnel(stream, host, port).await?,
+            None => Transport::Tcp(stream),
+        });
         let is_http2 = self.http == HttpVersions::Http2;
         let Some(tls) = &self.tls else { return Ok(UpstreamStream::Plain(stream, is_http2)) };
         let name =
@@ -210,9 +222,9 @@ async fn tcp(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream
 /// A connection to the upstream.
 pub enum UpstreamStream {
     /// Plain, to a loopback address, and whether it is HTTP/2.
-    Plain(BatchedWriter<TcpStream>, bool),
+    Plain(BatchedWriter<Transport>, bool),
     /// Verified TLS, and its session for the record.
-    Tls(Box<TlsStream<BatchedWriter<TcpStream>>>, Option<Arc<UpstreamTls>>),
+    Tls(Box<TlsStream<BatchedWriter<Transport>>>, Option<Arc<UpstreamTls>>),
 }
 
 impl UpstreamStream {
@@ -233,7 +245,7 @@ impl UpstreamStream {
     }
 
     /// A probe of the socket.
-    pub(super) fn probe(&self) -> PeerProbe<TcpStream> {
+    pub(super) fn probe(&self) -> PeerProbe<Transport> {
         match self {
             Self::Plain(stream, _) => stream.probe(),
             Self::Tls(stream, _) => stream.get_ref().0.probe(),
@@ -264,7 +276,7 @@ impl std::fmt::Debug for UpstreamStream {
 }
 
 /// The version and certificate of a finished handshake.
-fn tls_session(stream: &TlsStream<BatchedWriter<TcpStream>>) -> Option<UpstreamTls> {
+fn tls_session(stream: &TlsStream<BatchedWriter<Transport>>) -> Option<UpstreamTls> {
     let (_, session) = stream.get_ref();
     let version = match session.protocol_version()? {
         ProtocolVersion::TLSv1_3 => "TLSv1.3",
@@ -356,6 +368,9 @@ pub enum ConnectError {
     /// TCP failed.
     #[error("the connection to {_0} failed")]
     Io(SocketAddr, #[source] io::Error),
+    /// The forward proxy opens no tunnel.
+    #[error("no tunnel")]
+    Tunnel(#[from] TunnelError),
     /// The upstream does not choose HTTP/2, and nothing else is wanted.
     #[error("the upstream does not speak HTTP/2")]
     NoHttp2,

@@ -23,10 +23,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use super::{connect::UpstreamStream, exchange_waker::ExchangeWaker};
-use crate::{audit::UpstreamTls, body::Body, proxy::batched_io::PeerProbe};
+use crate::{audit::UpstreamTls, body::Body, outbound::Transport, proxy::batched_io::PeerProbe};
 
 type Driver = http1::Connection<TokioIo<UpstreamStream>, Body>;
 
@@ -38,7 +38,7 @@ pub(super) struct Http1Conn {
     exchange: Arc<ExchangeWaker>,
     /// `exchange` as the waker of both futures.
     waker: Waker,
-    probe: PeerProbe<TcpStream>,
+    probe: PeerProbe<Transport>,
     tls: Option<Arc<UpstreamTls>>,
     epoch: u64,
     ends: Instant,

@@ -42,7 +42,13 @@ use self::{
     response_body::ResponseBody,
 };
 use super::{call::Outbound, http_policy::hop_by_hop};
-use crate::{audit::UpstreamTls, body::Body, domain::Origin, error::Error, outbound::Resolver};
+use crate::{
+    audit::UpstreamTls,
+    body::Body,
+    domain::Origin,
+    error::Error,
+    outbound::{ForwardProxy, Resolver},
+};
 
 /// How to reach one upstream.
 #[derive(Clone, Debug)]
@@ -53,6 +59,8 @@ pub struct Settings {
     pub connect_to: Option<SocketAddr>,
     /// Whether the host's name may resolve to a private address.
     pub allow_private: bool,
+    /// The forward proxy that leads to it.
+    pub proxy: Option<Arc<ForwardProxy>>,
     /// The source address of connections, if it is set.
     pub local_address: Option<IpAddr>,
     /// Resolves the host.

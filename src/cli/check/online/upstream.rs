@@ -84,7 +84,11 @@ async fn dial(
         None => Step::good(&steps.dns, resolved(profile).await),
     };
     report.push(dns);
-    let address = profile.connect_to.map_or_else(|| authority(upstream), |at| at.to_string());
+    let address = match (profile.forward_proxy(), profile.connect_to) {
+        (Some(proxy), _) => format!("the proxy {proxy} opens a tunnel; {}", authority(upstream)),
+        (None, Some(at)) => at.to_string(),
+        (None, None) => authority(upstream),
+    };
     report.push(
         tcp.unwrap_or_else(|| Step::good(&steps.tcp, format!("{address} accepts connections"))),
     );
@@ -114,6 +118,14 @@ fn failed(
             );
             let dns = Step::bad(&steps.dns, format!("{}: {text}", upstream.host()));
             (Some(dns.advise(Some(hint))), Some(unseen(&steps.tcp)), unseen(&steps.tls))
+        }
+        ConnectError::Tunnel(_) => {
+            let hint = format!(
+                "may this machine use the proxy for {}, and are its credentials in \
+                 `profiles.{name}.proxy_credentials`?",
+                authority(upstream)
+            );
+            (None, Some(Step::bad(&steps.tcp, text).advise(Some(hint))), unseen(&steps.tls))
         }
         ConnectError::Io(..) | ConnectError::Timeout(_) => {
             let hint = format!(
@@ -149,6 +161,9 @@ fn authority(upstream: &Origin) -> String {
 /// The addresses of a name.
 async fn resolved(profile: &Profile) -> String {
     let upstream = &profile.upstream;
+    if let Some(proxy) = profile.forward_proxy() {
+        return format!("left to the proxy {proxy}");
+    }
     if let Some(address) = profile.connect_to {
         return format!("not needed: `connect_to` is {address}");
     }

@@ -44,6 +44,7 @@ impl Scene {
             origin: format!("http://{address}").parse().unwrap(),
             connect_to: None,
             allow_private: false,
+            proxy: None,
             local_address: None,
             resolver: Resolver::system(),
             connect: ConnectTimeouts {
@@ -149,6 +150,7 @@ async fn without_tls_only_a_loopback_address_is_dialled() {
         origin: "http://localhost:9".parse().unwrap(),
         connect_to: None,
         allow_private: true,
+        proxy: None,
         local_address: None,
         resolver,
         connect: ConnectTimeouts {

@@ -1,0 +1,70 @@
+//! The forward proxy of a profile, as the configuration names it.
+
+use std::{fmt, str::FromStr};
+
+use super::origin::{Origin, OriginError};
+
+/// Which forward proxy leads to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// The one that `HTTPS_PROXY` names, if there is one, unless `NO_PROXY` excludes the host.
+    Environment,
+    /// The one at that address.
+    At(Origin),
+}
+
+impl FromStr for ProxyChoice {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        if text == ENVIRONMENT { Ok(Self::Environment) } else { text.parse().map(Self::At) }
+    }
+}
+
+impl fmt::Display for ProxyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str(ENVIRONMENT),
+            Self::At(origin) => origin.fmt(f),
+        }
+    }
+}
+
+/// Whether a list like that of `NO_PROXY` names a host: itself, a domain above it, or `*`.
+pub fn is_excluded<'a>(host: &str, list: impl IntoIterator<Item = &'a str>) -> bool {
+    list.into_iter().map(str::trim).any(|entry| {
+        let domain = entry.trim_start_matches("*.").trim_start_matches('.');
+        let is_above = host
+            .len()
+            .checked_sub(domain.len())
+            .and_then(|at| host.split_at_checked(at))
+            .is_some_and(|(name, end)| {
+                end.eq_ignore_ascii_case(domain) && (name.is_empty() || name.ends_with('.'))
+            });
+        entry == "*" || (!domain.is_empty() && is_above)
+    })
+}
+
+const ENVIRONMENT: &str = "environment";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_excludes_hosts_and_what_is_below_a_domain() {
+        for (host, list, excluded) in [
+            ("api.pigello.io", "pigello.io", true),
+            ("api.pigello.io", ".pigello.io", true),
+            ("api.pigello.io", "localhost, *.Pigello.io", true),
+            ("api.pigello.io", "api.pigello.io", true),
+            ("api.pigello.io", "*", true),
+            ("api.pigello.io", "", false),
+            ("api.pigello.io", "gello.io", false),
+            ("api.pigello.io", "io.pigello", false),
+            ("10.0.0.7", "10.0.0.7", true),
+        ] {
+            assert_eq!(is_excluded(host, list.split(',')), excluded, "{host} in {list:?}");
+        }
+    }
+}
