@@ -127,6 +127,8 @@ kinds! {
     UpstreamRefused = BAD_GATEWAY, "upstream_refused", "Pigello refused the connection", "connection_refused", Upstream;
     /// The upstream cannot be reached.
     UpstreamUnreachable = BAD_GATEWAY, "upstream_unreachable", "Pigello cannot be reached", "destination_ip_unroutable", Upstream;
+    /// The forward proxy opens no tunnel.
+    UpstreamProxyRefused = BAD_GATEWAY, "upstream_proxy_refused", "The forward proxy opens no tunnel to Pigello", "destination_unavailable", Upstream;
     /// The upstream's name resolves to a forbidden address.
     UpstreamAddressRefused = BAD_GATEWAY, "upstream_address_refused", "Pigello's name leads to an address that is not called", "destination_ip_prohibited", Upstream;
     /// The upstream's certificate is not valid for its name.

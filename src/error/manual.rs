@@ -167,6 +167,11 @@ manual! {
         "Nothing was sent, so the call can be made again."
         "Check routes, firewalls and egress rules of the gateway's host. `pigello-gateway check --online` tests each step."
     }
+    UpstreamProxyRefused {
+        "The forward proxy of the profile answered the request for a tunnel with an error."
+        "The gateway does not ask again: a proxy may lock an account after wrong passwords."
+        "The `detail` says if the proxy wants credentials (`proxy_credentials`); the log has its status. Ask those who run the proxy to allow CONNECT to Pigello's host and port."
+    }
     UpstreamAddressRefused {
         "Pigello's name resolves to a loopback, private or link-local address, which the gateway does not call."
         "An attacker who controls the resolution of the name could have the secret sent to an internal machine."

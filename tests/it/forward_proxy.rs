@@ -95,19 +95,30 @@ async fn calls_go_through_a_tunnel_by_name_with_the_credentials_of_a_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_is_named() {
     let (pigello, _authority) = upstream().await;
-    for (answer, told) in [
-        ("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", "credentials"),
-        ("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", "does not open a tunnel"),
-        ("SSH-2.0-x\r\n\r\n", "through the forward proxy failed"),
+    for (answer, error, told) in [
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+            "upstream_proxy_refused",
+            "credentials",
+        ),
+        (
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
+            "upstream_proxy_refused",
+            "does not open a tunnel",
+        ),
+        ("SSH-2.0-x\r\n\r\n", "upstream_unreachable", "through the forward proxy failed"),
     ] {
         let proxy = Proxy::start(pigello.address(), answer).await;
         let keys = format!("proxy = \"http://{}\"\n", proxy.address);
         let setup = Setup::new(&pigello).upstream("https://api.invalid:8443").profile(&keys);
-        let gateway = setup.with("[retry]\nattempts = 1\n").start().await;
+        let gateway = setup.start().await;
         let refused = gateway.caller().get(READ).await;
-        assert_eq!(refused.problem(), "upstream_unreachable", "{answer}");
+        assert_eq!(refused.problem(), error, "{answer}");
         let detail = refused.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(told), "{detail}");
+        if error == "upstream_proxy_refused" {
+            assert_eq!(proxy.heads().len(), 1, "asked once");
+        }
     }
     assert_eq!(pigello.handle().request_count(), 0);
 }

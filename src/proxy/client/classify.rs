@@ -130,11 +130,11 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
         ConnectError::Certificate(error) => (Kind::UpstreamCertificate, certificate(error)),
         ConnectError::Handshake(_) => (Kind::UpstreamTls, "the TLS handshake failed"),
         ConnectError::Tunnel(TunnelError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED)) => (
-            Kind::UpstreamUnreachable,
+            Kind::UpstreamProxyRefused,
             "the forward proxy asks for credentials (`proxy_credentials` of the profile)",
         ),
         ConnectError::Tunnel(TunnelError::Refused(_)) => (
-            Kind::UpstreamUnreachable,
+            Kind::UpstreamProxyRefused,
             "the forward proxy does not open a tunnel to the upstream; the log has its status",
         ),
         ConnectError::Tunnel(_) => {
