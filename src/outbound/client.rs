@@ -109,7 +109,8 @@ impl Client {
         Self { server, host, limits, idle: Arc::default() }
     }
 
-    /// Sends a request, whose URI is a path and whose `Host` is the server unless it says another, and waits for the head of the response.
+    /// Sends a request and waits for the head of the response. Its URI is a path, and its `Host` is the server
+    /// unless it says another.
     pub async fn send(&self, request: Request<Bytes>) -> Result<PendingResponse<'_>, ClientError> {
         let end = Instant::now() + self.limits.time;
         let exchange = time::timeout_at(end, self.exchange(request.map(Full::new)));

@@ -5,11 +5,9 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use base64::Engine as _;
@@ -19,12 +17,9 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{either::Either, task::AbortOnDropHandle};
 use zeroize::Zeroizing;
 
 use super::tls::{TlsError, client_tls};
@@ -64,11 +59,11 @@ impl ForwardProxy {
         port: u16,
     ) -> Result<Transport, TunnelError> {
         let transport = match &self.tls {
-            None => Transport::Tcp(stream),
+            None => Either::Left(stream),
             Some(tls) => {
                 let name = ServerName::try_from(self.origin.host().to_owned())
                     .map_err(io::Error::other)?;
-                Transport::Tls(Box::new(tls.connect(name, stream).await?))
+                Either::Right(Box::new(tls.connect(name, stream).await?))
             }
         };
         let (mut sender, connection) = http1::handshake(TokioIo::new(transport)).await?;
@@ -159,86 +154,13 @@ pub enum TunnelError {
     Exchange(#[from] hyper::Error),
 }
 
-/// A connection to a server: TCP to it, or a tunnel through a proxy.
-pub enum Transport {
-    /// TCP, to the server itself or to a proxy.
-    Tcp(TcpStream),
-    /// TLS to a proxy.
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// A connection to a server: TCP to it or to a proxy, or TLS to a proxy.
+pub type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-impl AsFd for Transport {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Tls(stream) => stream.get_ref().0.as_fd(),
-        }
-    }
-}
-
-impl fmt::Debug for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp(_) => "Transport(TCP)",
-            Self::Tls(_) => "Transport(TLS)",
-        })
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, data),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+/// The socket of a connection.
+pub fn socket_of(transport: &Transport) -> BorrowedFd<'_> {
+    match transport {
+        Either::Left(stream) => stream.as_fd(),
+        Either::Right(stream) => stream.get_ref().0.as_fd(),
     }
 }

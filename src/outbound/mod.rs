@@ -14,7 +14,7 @@ pub mod backoff;
 
 pub use backoff::{Backoff, spread};
 pub use client::{CallLimits, Client, ClientError};
-pub use forward_proxy::{ForwardProxy, ForwardProxyError, Transport, TunnelError};
+pub use forward_proxy::{ForwardProxy, ForwardProxyError, Transport, TunnelError, socket_of};
 pub use otlp::{Collector, CollectorError};
 pub use resolve::{ResolveError, Resolver};
 pub use roots::{LeftOut, NoRoots, Roots, RootsError, without_mark};

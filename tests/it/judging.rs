@@ -36,6 +36,9 @@ async fn an_operation_that_keeps_failing_is_left_alone_and_reads_go_on() {
     let upstream = &status["upstreams"][0];
     assert_eq!(upstream["breaker"], "closed");
     assert_eq!(upstream["suspended_operations"][0], "tenant.bulk_write");
+    let metrics = String::from_utf8(gateway.admin().get("/metrics").await.body.to_vec()).unwrap();
+    let suspended = "pigello_gateway_upstream_suspended_operations{profile=\"test\"} 1";
+    assert!(metrics.contains(suspended), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,5 +81,22 @@ async fn one_429_in_a_quiet_moment_slows_nobody_down() {
     assert_eq!(gateway.caller().get(TROUBLED).await.status, StatusCode::TOO_MANY_REQUESTS);
     for _ in 0..50 {
         assert_eq!(gateway.caller().get(&other()).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_under_load_teaches_a_rate_unless_that_is_switched_off() {
+    for (keys, is_learnt) in [("", true), ("[quota]\nenabled = false\n", false)] {
+        let pigello = pigello().await;
+        let gateway = Setup::new(&pigello).with(NO_CACHE).with(keys).start().await;
+        for _ in 0..60 {
+            gateway.caller().get(&other()).await;
+        }
+        pigello.handle().fault(Fault::new().status(StatusCode::TOO_MANY_REQUESTS));
+        gateway.caller().get(TROUBLED).await;
+        let metrics = gateway.admin().get("/metrics").await.body;
+        let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+        let rate = "pigello_gateway_upstream_learnt_rate{profile=\"test\"}";
+        assert_eq!(metrics.contains(rate), is_learnt, "{keys}{metrics}");
     }
 }

@@ -4,6 +4,12 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use pigello_mock::{Authority, EXAMPLE_SUBTENANT, MockPigello, Options};
+use rustls::server::Acceptor;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::LazyConfigAcceptor;
 
 use crate::support::{Setup, pigello};
 
@@ -118,4 +124,43 @@ async fn a_plain_upstream_on_loopback_works_where_it_is_allowed() {
     let gateway = Setup::new(&plain).profile("insecure_http = true\n").start().await;
     assert_eq!(gateway.caller().get(&target()).await.status, StatusCode::OK);
     assert_eq!(plain.handle().request_count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_profile_says_which_versions_of_http_are_offered() {
+    for (keys, offered) in [
+        ("", &["h2", "http/1.1"][..]),
+        ("http = \"auto\"\n", &["h2", "http/1.1"]),
+        ("http = \"1.1\"\n", &["http/1.1"]),
+        ("http = \"2\"\n", &["h2"]),
+    ] {
+        let authority = Authority::new("test").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let gateway = Setup::before(&origin, Some(authority.pem())).profile(keys).start().await;
+        let hello = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.unwrap();
+            let alpn = hello.client_hello().alpn().unwrap();
+            alpn.map(|name| String::from_utf8(name.to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        let request =
+            "GET /accounts/users/customer/tenant/list/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let mut caller = TcpStream::connect(gateway.caller().address()).await.unwrap();
+        caller.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(hello.await, offered, "{keys}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_come_from_the_address_of_the_profile() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let setup = Setup::plain(&origin).profile("local_address = \"127.0.0.77\"\n");
+    let gateway = setup.start().await;
+    let mut caller = TcpStream::connect(gateway.caller().address()).await.unwrap();
+    let request = "GET /accounts/users/customer/tenant/list/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    caller.write_all(request.as_bytes()).await.unwrap();
+    let (_stream, peer) = listener.accept().await.unwrap();
+    assert_eq!(peer.ip().to_string(), "127.0.0.77");
 }

@@ -3,7 +3,7 @@
 //! hyper can only read for that, and needs a buffer. The client must know that a connection is still open
 //! before it sends a request that it cannot send twice.
 
-use std::{fmt, io, os::fd::AsFd, sync::Arc};
+use std::{fmt, io, os::fd::BorrowedFd, sync::Arc};
 
 use parking_lot::Mutex;
 use rustix::net::{RecvFlags, recv};
@@ -11,21 +11,25 @@ use rustix::net::{RecvFlags, recv};
 use super::{BatchedWriter, SharedStream};
 
 /// The socket of a [`BatchedWriter`] that another owner reads and writes.
-pub struct PeerProbe<S>(Arc<Mutex<SharedStream<S>>>);
+pub struct PeerProbe<S> {
+    shared: Arc<Mutex<SharedStream<S>>>,
+    socket_of: fn(&S) -> BorrowedFd<'_>,
+}
 
 impl<S> BatchedWriter<S> {
-    /// A probe of this connection.
-    pub fn probe(&self) -> PeerProbe<S> {
-        PeerProbe(Arc::clone(&self.shared))
+    /// A probe of this connection, whose socket the function knows.
+    pub fn probe(&self, socket_of: fn(&S) -> BorrowedFd<'_>) -> PeerProbe<S> {
+        PeerProbe { shared: Arc::clone(&self.shared), socket_of }
     }
 }
 
-impl<S: AsFd> PeerProbe<S> {
+impl<S> PeerProbe<S> {
     /// Whether the peer is connected and all its bytes have been read, as the kernel knows it now. The
     /// runtime learns it at its next poll.
     pub fn is_idle(&self) -> bool {
-        let peeked =
-            recv(&self.0.lock().stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let shared = self.shared.lock();
+        let socket = (self.socket_of)(&shared.stream);
+        let peeked = recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         peeked
             .map_err(io::Error::from)
             .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -40,6 +44,8 @@ impl<S> fmt::Debug for PeerProbe<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::{TcpListener, TcpStream},
@@ -56,7 +62,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_with_bytes_or_without_its_peer_is_not_idle() {
         let (mut peer, mut stream) = pair().await;
-        let probe = stream.probe();
+        let probe = stream.probe(AsFd::as_fd);
         assert!(probe.is_idle());
         peer.write_all(b"x").await.unwrap();
         while probe.is_idle() {}

@@ -19,6 +19,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::either::Either;
 
 use super::{
     Settings,
@@ -30,6 +31,7 @@ use crate::{
     outbound::{
         ForwardProxy, ResolveError, Resolver, TlsError, Transport, TunnelError, client_tls,
         race::{Dial, Finish, race},
+        socket_of,
     },
     proxy::batched_io::{BatchedWriter, PeerProbe},
 };
@@ -193,7 +195,7 @@ impl Dial for ConnectTarget {
         let (host, port) = (self.origin.host(), self.origin.port());
         let stream = BatchedWriter::new(match &self.proxy {
             Some(proxy) => proxy.tunnel(stream, host, port).await?,
-            None => Transport::Tcp(stream),
+            None => Either::Left(stream),
         });
         let is_http2 = self.http == HttpVersions::Http2;
         let Some(tls) = &self.tls else { return Ok(UpstreamStream::Plain(stream, is_http2)) };
@@ -247,8 +249,8 @@ impl UpstreamStream {
     /// A probe of the socket.
     pub(super) fn probe(&self) -> PeerProbe<Transport> {
         match self {
-            Self::Plain(stream, _) => stream.probe(),
-            Self::Tls(stream, _) => stream.get_ref().0.probe(),
+            Self::Plain(stream, _) => stream.probe(socket_of),
+            Self::Tls(stream, _) => stream.get_ref().0.probe(socket_of),
         }
     }
 

@@ -118,9 +118,6 @@ impl UpstreamClient {
                 Ok(sent) if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(RequestError::Switched);
                 }
-                Ok(sent) if !head_fits(sent.response.headers()) => {
-                    return Err(RequestError::HeadTooLarge);
-                }
                 Ok(sent) if hop_by_hop::has_transfer_coding(sent.response.headers()) => {
                     return Err(RequestError::TransferCoding);
                 }
@@ -155,6 +152,9 @@ impl UpstreamClient {
                     request: failure.unsent.take(),
                     error: failure.into(),
                 })?;
+                if !head_fits(response.headers()) {
+                    return Err(Unsent { request: None, error: RequestError::HeadTooLarge });
+                }
                 Ok(Sent { response, tls })
             }
         }
@@ -167,7 +167,7 @@ struct Unsent {
     error: RequestError,
 }
 
-/// Whether the head of a response is within the limits, which are the same over both protocols.
+/// Whether the head of a response over HTTP/2 is within the limits of one over HTTP/1.1, which hyper checks.
 fn head_fits(fields: &HeaderMap) -> bool {
     let bytes = fields.iter().fold(0_usize, |sum, (name, value)| {
         sum.saturating_add(name.as_str().len()).saturating_add(value.len())
