@@ -373,7 +373,7 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
     audit::Settings {
-        export_to: settings.telemetry.otlp_endpoint.clone(),
+        export_to: settings.telemetry.collector(),
         ..settings.audit.clone()
     }
 }

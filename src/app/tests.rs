@@ -9,6 +9,7 @@ use crate::{
     config,
     credentials::RefreshSettings,
     domain::{ByteSize, CredentialsName, Span},
+    outbound::CollectorSettings,
 };
 
 fn load(text: &str) -> config::Settings {
@@ -49,9 +50,12 @@ fn every_key_of_the_trail_reaches_the_trail() {
         signing_key = "/keys/signing.pem"
         object_ids = "hashed"
         object_key = "/keys/objects"
+        group = "auditors"
 
         [telemetry]
         otlp_endpoint = "http://127.0.0.1:4318"
+        otlp_ca_file = "/keys/collector.pem"
+        otlp_headers_file = "/keys/collector-headers"
         "#,
     );
     let expected = audit::Settings {
@@ -64,7 +68,12 @@ fn every_key_of_the_trail_reaches_the_trail() {
         checkpoint_records: 1000,
         checkpoint_interval: Span::from_secs(10),
         signing_key: Some("/keys/signing.pem".into()),
-        export_to: Some("http://127.0.0.1:4318".parse().unwrap()),
+        group: Some("auditors".to_owned()),
+        export_to: Some(CollectorSettings {
+            endpoint: "http://127.0.0.1:4318".parse().unwrap(),
+            ca_file: Some("/keys/collector.pem".into()),
+            headers_file: Some("/keys/collector-headers".into()),
+        }),
         object_ids: ObjectIds::Hashed,
         object_key: Some("/keys/objects".into()),
         ..audit::Settings::new("/trail")

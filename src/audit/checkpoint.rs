@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     chain::Hash,
     keys::{PublicKey, SigningKey},
+    readers::Readers,
 };
-use crate::process::files;
 
 /// A signed checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,11 +69,12 @@ fn message(seq: u64, time: &str, prev: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Publisher {
     path: PathBuf,
+    readers: Readers,
 }
 
 impl Publisher {
-    pub(super) fn new(directory: &Path) -> Self {
-        Self { path: directory.join(LATEST) }
+    pub(super) fn new(directory: &Path, readers: Readers) -> Self {
+        Self { path: directory.join(LATEST), readers }
     }
 
     pub(super) fn publish(&self, checkpoint: &Checkpoint) {
@@ -87,7 +88,7 @@ impl Publisher {
     fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let mut line = serde_json::to_vec(checkpoint)?;
         line.push(b'\n');
-        files::replace(&self.path, &line)
+        self.readers.replace(&self.path, &line)
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
         let key = SigningKey::open(&home.path().join("key"), home.path()).unwrap();
         let time = "2026-03-01T08:00:00.000000Z".to_owned();
         let made = Checkpoint::sign(&key, 7, time, Hash::of(b"line"));
-        Publisher::new(home.path()).publish(&made);
+        Publisher::new(home.path(), Readers::default()).publish(&made);
         assert_eq!(latest(home.path()), Some(made.clone()));
 
         let itself = serde_json::to_string(&made).unwrap();

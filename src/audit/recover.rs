@@ -8,15 +8,16 @@ use std::{
     collections::HashSet,
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     chain::{ChainFields, Hash, Tip},
     checkpoint,
     directory::{TrailDirectory, TrailSegment},
+    emptied::emptied,
     line,
     read::{Lines, TrailReadError},
 };
@@ -32,6 +33,8 @@ pub(super) struct Recovered {
     pub(super) cut_to: Option<u64>,
     /// Calls that had a credential when the last process was killed, and have no record.
     pub(super) unknown: Vec<String>,
+    /// Deletions that the last process may have announced and not done.
+    pub(super) announced: Vec<(u64, u64)>,
 }
 
 /// The bytes that were removed from the last file.
@@ -49,8 +52,8 @@ pub(super) fn recover(directory: &TrailDirectory) -> Result<Recovered, RecoverEr
     let cut_to = |tip: Tip| checkpoint.map(|last| last.seq).filter(|seq| *seq > tip.seq);
     let Some((last, earlier)) = segments.split_last() else {
         let cut_to = cut_to(Tip::START);
-        let unknown = Vec::new();
-        return Ok(Recovered { tip: Tip::START, segment: None, repair: None, cut_to, unknown });
+        let (tip, unknown, announced) = (Tip::START, Vec::new(), Vec::new());
+        return Ok(Recovered { tip, segment: None, repair: None, cut_to, unknown, announced });
     };
     let before = || match earlier.last() {
         Some(segment) => tip_of_ended(segment),
@@ -69,8 +72,11 @@ pub(super) fn recover(directory: &TrailDirectory) -> Result<Recovered, RecoverEr
     // A compressed file cannot be continued, nor an empty one whose name fits another line.
     let fits = !last.compressed && (end.length > 0 || last.first_seq == end.tip.seq + 1);
     let unknown = if end.stopped { Vec::new() } else { calls_without_record(&segments)? };
+    let emptied = emptied(directory.path()).map_err(at(directory.path().to_owned()))?;
+    let was_deleting = !end.stopped || !emptied.is_empty();
+    let announced = if was_deleting { announced_deletions(&segments)? } else { Vec::new() };
     let segment = fits.then(|| last.clone());
-    Ok(Recovered { tip: end.tip, segment, repair, cut_to: cut_to(end.tip), unknown })
+    Ok(Recovered { tip: end.tip, segment, repair, cut_to: cut_to(end.tip), unknown, announced })
 }
 
 /// The last line of a file that is complete.
@@ -92,7 +98,7 @@ pub(super) fn tip_of_ended(segment: &TrailSegment) -> Result<Tip, RecoverError> 
 }
 
 /// The end of the chain before the first line of a file, if the retention has deleted earlier files.
-fn tip_before(segment: &TrailSegment) -> Result<Tip, RecoverError> {
+pub(super) fn tip_before(segment: &TrailSegment) -> Result<Tip, RecoverError> {
     let mut lines = Lines::open(segment, 0)?;
     let fields = lines.next()?.and_then(ChainFields::read).filter(ChainFields::is_intact);
     fields
@@ -126,6 +132,42 @@ fn calls_without_record(segments: &[TrailSegment]) -> Result<Vec<String>, Recove
     let mut open: Vec<_> = open.into_iter().collect();
     open.sort_unstable();
     Ok(open)
+}
+
+/// The first and the last line of each deletion that recent lines announce.
+fn announced_deletions(segments: &[TrailSegment]) -> Result<Vec<(u64, u64)>, RecoverError> {
+    let mut announced = Vec::new();
+    for_each_line(recent_segments(segments)?, |line| {
+        if line.starts_with(RETENTION) {
+            announced.extend(line::range(line));
+        }
+    })?;
+    Ok(announced)
+}
+
+/// The time of the trail's last line. Reads the end of the last file that has one.
+pub(super) fn last_time(directory: &Path) -> Option<Timestamp> {
+    let time_of = |line: &[u8]| line::line_head(line)?.time.parse().ok();
+    for segment in TrailSegment::list(directory).ok()?.iter().rev() {
+        let mut last = None;
+        if segment.compressed {
+            let mut lines = Lines::open(segment, 0).ok()?;
+            while let Some(line) = lines.next().ok()? {
+                last = time_of(line).or(last);
+            }
+        } else {
+            let mut file = File::open(&segment.path).ok()?;
+            let length = file.metadata().ok()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(2 * LONGEST_LINE as u64))).ok()?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).ok()?;
+            last = bytes.rsplit(|byte| *byte == b'\n').find_map(time_of);
+        }
+        if last.is_some() {
+            return last;
+        }
+    }
+    None
 }
 
 /// The files that can hold the intent of a call that was in progress at the end: the last two, and
@@ -166,6 +208,7 @@ const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(10);
 const MAX_EARLIER_BYTES: u64 = 1 << 30;
 
 const INTENT: &[u8] = b"{\"kind\":\"intent\"";
+const RETENTION: &[u8] = b"{\"kind\":\"retention\"";
 
 /// The end of the valid part of a file.
 struct ValidEnd {

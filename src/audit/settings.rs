@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{OBJECT_KEY, SIGNING_KEY};
-use crate::domain::{ByteSize, Origin, Span, Text};
+use crate::{
+    domain::{ByteSize, Span, Text},
+    outbound::CollectorSettings,
+};
 
 /// The audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,10 +51,14 @@ pub struct Settings {
     /// in the trail's directory.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub object_key: Option<PathBuf>,
-    /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any. Its key is
-    /// `telemetry.otlp_endpoint`, because traces go there too.
+    // The directory gets mode 0750, the files 0640, except the keys.
+    /// The group whose members may read the trail, by name or as a number: auditors. They can neither write it
+    /// nor read its keys. Unset means nobody besides the gateway's user.
+    pub group: Option<String>,
+    /// The OpenTelemetry collector that gets a copy of every line, if any. Its keys are those of
+    /// `[telemetry]`, because traces go there too.
     #[serde(skip)]
-    pub export_to: Option<Origin>,
+    pub export_to: Option<CollectorSettings>,
     /// How many records may wait for the disk. Further records are dropped and counted in a `gap`.
     #[serde(skip)]
     pub queue_records: usize,
@@ -106,6 +113,7 @@ impl Settings {
             signing_key: None,
             object_ids: ObjectIds::Plain,
             object_key: None,
+            group: None,
             export_to: None,
             queue_records: Self::DEFAULT_QUEUE_RECORDS,
             batch_delay: Self::DEFAULT_BATCH_DELAY,

@@ -167,7 +167,10 @@ impl<S: Storage> Writer<S> {
                 Item::Call(record) => self.encoder.call(&record),
                 Item::Intent(intent) => self.encoder.intent(&intent),
                 Item::Admin(action) => self.encoder.admin(&action),
-                Item::Retention(removal) => self.encoder.retention(SystemTime::now(), &removal),
+                Item::Notice(notice, number) => {
+                    self.encoder.notice(SystemTime::now(), &notice);
+                    number.set(self.encoder.tip().seq);
+                }
             }
         }
         let lost = std::mem::take(&mut batch.lost);

@@ -158,13 +158,14 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     quiet_logs();
-    let directory = match args.source() {
-        Ok(directory) => directory.to_owned(),
+    let (directory, collector) = match args.source() {
+        Ok(directory) => (directory.to_owned(), None),
         Err(files) => {
-            ConfigFiles { named: files.to_vec() }.load()?.settings.audit.directory.clone()
+            let settings = ConfigFiles { named: files.to_vec() }.load()?.settings;
+            (settings.audit.directory.clone(), settings.telemetry.collector())
         }
     };
-    match args.run(&directory, &mut anstream::stdout().lock()) {
+    match args.run(&directory, collector.as_ref(), &mut anstream::stdout().lock()) {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::ProblemsFound) => Ok(ExitCode::from(1)),
         Err(error) => Err(Failure::failed(Chain(&error).to_string())),

@@ -12,10 +12,10 @@ pub mod client;
 pub mod otlp;
 pub mod backoff;
 
-pub use backoff::{Backoff, spread};
+pub use backoff::{Backoff, retry_after, spread};
 pub use client::{CallLimits, Client, ClientError};
 pub use forward_proxy::{ForwardProxy, ForwardProxyError, Transport, TunnelError, socket_of};
-pub use otlp::{Collector, CollectorError};
+pub use otlp::{Collector, CollectorError, CollectorSettings};
 pub use resolve::{ResolveError, Resolver};
 pub use roots::{LeftOut, NoRoots, Roots, RootsError, without_mark};
 pub use tls::{ClientCertificate, TlsError, client_tls};

@@ -1,4 +1,5 @@
 use http::{Method, uri::PathAndQuery};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
@@ -171,7 +172,13 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
     encoder.restored(now, "audit-1.jsonl");
     encoder.cut(now, 99);
     encoder.unknown(now, "id");
-    encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
+    let removal = Removal { from: 1, to: 9, last_hash: Hash::ZERO };
+    encoder.notice(now, &Notice::Removal(removal));
+    let status = StatusCode::BAD_REQUEST;
+    encoder.notice(now, &Notice::Rejection(Rejection { from: 1, to: 9, records: 9, status }));
+    let step = SignedDuration::from_hours(-2);
+    encoder.notice(now, &Notice::Clock(ClockChange::Doubted { step }));
+    encoder.notice(now, &Notice::Clock(ClockChange::Believed));
     encoder.stop(now);
     let lines = parse(&encoder);
     let kinds: Vec<_> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
@@ -188,6 +195,9 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
             "cut",
             "unknown",
             "retention",
+            "export_rejected",
+            "clock",
+            "clock",
             "stop"
         ]
     );

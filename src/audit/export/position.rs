@@ -7,12 +7,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::files;
+use crate::{audit::readers::Readers, process::files};
 
 /// The last line that the collector took.
 #[derive(Debug)]
 pub(super) struct Position {
     file: PathBuf,
+    readers: Readers,
     written: ExportedUpTo,
 }
 
@@ -24,14 +25,14 @@ struct ExportedUpTo {
 
 impl Position {
     /// The position of the last process; the beginning of the log if there was none.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, readers: Readers) -> io::Result<Self> {
         let file = directory.join("export.json");
         let written = match files::read_own(&file) {
             Ok(text) => serde_json::from_slice(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => ExportedUpTo { seq: 0 },
             Err(error) => return Err(error),
         };
-        Ok(Self { file, written })
+        Ok(Self { file, readers, written })
     }
 
     pub(super) fn seq(&self) -> u64 {
@@ -40,9 +41,11 @@ impl Position {
 
     /// Replaces the file, so that a crash leaves the old position or the new one.
     pub(super) fn write(&mut self, seq: u64) -> io::Result<()> {
-        self.written.seq = seq;
-        let mut line = serde_json::to_vec(&self.written)?;
+        let up_to = ExportedUpTo { seq };
+        let mut line = serde_json::to_vec(&up_to)?;
         line.push(b'\n');
-        files::replace(&self.file, &line)
+        self.readers.replace(&self.file, &line)?;
+        self.written = up_to;
+        Ok(())
     }
 }

@@ -1,13 +1,12 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::*;
 use crate::{
     audit::{
-        TrailSegment,
         testing::{check, record},
     },
     domain::ByteSize,

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::audit::{KeyError, TrailReadError, VerifyError};
+use crate::audit::{KeyError, ResendError, TrailReadError, VerifyError};
 
 /// Why an `audit` command fails.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,12 @@ pub enum AuditError {
         #[source]
         source: io::Error,
     },
+    /// There is no collector to send lines to.
+    #[error("the configuration names no collector (`telemetry.otlp_endpoint`); give it with `--config`")]
+    NoCollector,
+    /// The collector does not take the lines.
+    #[error(transparent)]
+    Resend(#[from] ResendError),
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),

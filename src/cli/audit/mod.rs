@@ -4,6 +4,7 @@
 
 mod calls;
 mod error;
+mod export;
 mod filter;
 mod location;
 mod output;
@@ -24,6 +25,8 @@ use clap::{Args, Subcommand};
 pub use error::AuditError;
 pub use location::TrailLocation;
 
+use crate::outbound::CollectorSettings;
+
 /// Reads the audit trail.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
@@ -41,6 +44,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Check that no record was changed, removed, reordered or inserted
     Verify(verify::VerifyArgs),
+    /// Send lines to the collector once more
+    Export(export::ExportArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
 }
@@ -54,12 +59,19 @@ impl AuditArgs {
             Command::Tail(args) => args.location.get(),
             Command::Report(args) => args.location.get(),
             Command::Verify(args) => args.location.get(),
+            Command::Export(args) => args.location.get(),
             Command::SuggestPolicy(args) => args.location.get(),
         }
     }
 
-    /// Runs the command on the trail in `directory`, and prints to `out`.
-    pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<AuditExit, AuditError> {
+    /// Runs the command on the trail in `directory`, and prints to `out`. `collector` is the one of the
+    /// configuration, if there is one.
+    pub fn run(
+        &self,
+        directory: &Path,
+        collector: Option<&CollectorSettings>,
+        out: &mut dyn io::Write,
+    ) -> Result<AuditExit, AuditError> {
         if !directory.is_dir() {
             return Err(AuditError::NoDirectory { path: directory.to_owned() });
         }
@@ -70,6 +82,10 @@ impl AuditArgs {
             Command::Verify(args) => {
                 let is_intact = verify::run(args, directory, out)?;
                 return Ok(if is_intact { AuditExit::Success } else { AuditExit::ProblemsFound });
+            }
+            Command::Export(args) => {
+                let is_taken = export::run(args, directory, collector, out)?;
+                return Ok(if is_taken { AuditExit::Success } else { AuditExit::ProblemsFound });
             }
             Command::SuggestPolicy(args) => suggest::run(args, directory, out),
         };
@@ -88,7 +104,7 @@ impl AuditArgs {
 pub enum AuditExit {
     /// 0.
     Success,
-    /// 1: `verify` has found problems.
+    /// 1: `verify` has found problems, or the collector has not taken what `export` sent.
     ProblemsFound,
 }
 

@@ -292,6 +292,9 @@ fn audit(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
         Durability::Synced => "on disk before the answer leaves",
     };
     page.line("every call", format_args!("{}, {when}", audit.directory.display()))?;
+    if let Some(group) = &audit.group {
+        page.line("readable for", format_args!("the group {group}, except its keys"))?;
+    }
     page.line(
         "not writable",
         match audit.on_failure {

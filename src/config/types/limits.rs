@@ -1,13 +1,14 @@
 //! `[timeouts]`, `[limits]`, `[runtime]` and `[telemetry]`: sections that several parts share.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Listener;
 use crate::{
-    domain::{ByteSize, Origin, Span},
+    domain::{ByteSize, Origin, Span, Text},
+    outbound::CollectorSettings,
     telemetry::LogFormat,
 };
 
@@ -142,15 +143,39 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// The level of the least important messages that are logged.
     pub log_level: LogLevel,
-    /// The URL of an OpenTelemetry collector for OTLP over HTTP (JSON): `http://127.0.0.1:4318`. It
+    /// The URL of an OpenTelemetry collector for OTLP over HTTP (protobuf, gzip): `http://127.0.0.1:4318`. It
     /// receives every line of the audit trail as a log record, and the traces of calls whose
     /// `traceparent` asks for them.
     pub otlp_endpoint: Option<Origin>,
+    /// Trusts these roots (PEM) for the collector, in place of the platform's.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub otlp_ca_file: Option<PathBuf>,
+    /// A file with header fields for the collector, such as a token: a `name: value` on each line. It is read
+    /// for each request, and only the gateway should be able to read it.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub otlp_headers_file: Option<PathBuf>,
+}
+
+impl Telemetry {
+    /// The collector, if there is one.
+    pub fn collector(&self) -> Option<CollectorSettings> {
+        Some(CollectorSettings {
+            endpoint: self.otlp_endpoint.clone()?,
+            ca_file: self.otlp_ca_file.clone(),
+            headers_file: self.otlp_headers_file.clone(),
+        })
+    }
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: LogFormat::Json, log_level: LogLevel::Info, otlp_endpoint: None }
+        Self {
+            log_format: LogFormat::Json,
+            log_level: LogLevel::Info,
+            otlp_endpoint: None,
+            otlp_ca_file: None,
+            otlp_headers_file: None,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Distributed traces: one span for a call and one for each stage that it passed, sent to an
-//! OpenTelemetry collector (OTLP over HTTP, JSON).
+//! OpenTelemetry collector (OTLP over HTTP).
 //!
 //! Only calls whose caller sets the `sampled` flag (W3C Trace Context §3.2.2.5) are traced; all others
 //! cost one comparison. While a collector is away or slow, spans are dropped, and no call waits.
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 pub use export::TraceExporter;
 
-use crate::domain::Origin;
+use crate::outbound::CollectorSettings;
 
 /// Where spans go; by default nowhere.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ pub enum SpanKind {
 
 impl Tracer {
     /// A tracer, and the exporter that sends its spans to that collector.
-    pub fn to(collector: Origin) -> (Self, TraceExporter) {
+    pub fn to(collector: CollectorSettings) -> (Self, TraceExporter) {
         let (sender, receiver) = mpsc::channel(WAITING_TRACES);
         (Self { spans: Some(sender) }, TraceExporter::new(collector, receiver))
     }
