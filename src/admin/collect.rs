@@ -9,7 +9,10 @@ use prometheus_client::{
 };
 
 use super::{GatewayView, SharedView, health::reasons};
-use crate::{audit::Blocked, credentials, proxy::stages::upstream_health::CircuitBreakerState, telemetry::meaning};
+use crate::{
+    audit::Blocked, credentials, proxy::stages::upstream_health::CircuitBreakerState,
+    telemetry::meaning,
+};
 
 /// All state of the gateway, as metrics.
 #[derive(Debug)]

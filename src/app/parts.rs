@@ -373,10 +373,7 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
-    audit::Settings {
-        export_to: settings.telemetry.collector(),
-        ..settings.audit.clone()
-    }
+    audit::Settings { export_to: settings.telemetry.collector(), ..settings.audit.clone() }
 }
 
 /// Why a gateway cannot start.

@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn a_clock_that_runs_is_believed_also_after_a_sleep_and_small_corrections() {
         let mut watch = believed();
-        for (hours, ahead) in [(1, 0), (2, 1), (26, 1), (27, 2), (51, 2), (10_000, 2), (10_001, 1)] {
+        for (hours, ahead) in [(1, 0), (2, 1), (26, 1), (27, 2), (51, 2), (10_000, 2), (10_001, 1)]
+        {
             assert_eq!(watch.look(after(hours, ahead)), None, "{hours}");
             assert!(!watch.is_doubted());
         }
@@ -196,7 +197,10 @@ mod tests {
         for ahead in [YEARS, -YEARS, 2, -2] {
             let mut watch = believed();
             let change = watch.look(after(1, ahead));
-            assert_eq!(change, Some(ClockChange::Doubted { step: SignedDuration::from_hours(ahead) }));
+            assert_eq!(
+                change,
+                Some(ClockChange::Doubted { step: SignedDuration::from_hours(ahead) })
+            );
             assert_eq!((watch.look(after(2, ahead)), watch.is_doubted()), (None, true));
             assert_eq!(watch.look(after(3, 0)), Some(ClockChange::Believed));
             assert_eq!(watch.look(after(4, 0)), None);

@@ -88,7 +88,9 @@ mod tests {
     fn a_group_may_read_the_trail_and_nothing_else() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
-        for name in ["audit-1.jsonl", "checkpoint.json", PUBLIC_KEY, "signing-key.pem", "my-key", ".lock"] {
+        for name in
+            ["audit-1.jsonl", "checkpoint.json", PUBLIC_KEY, "signing-key.pem", "my-key", ".lock"]
+        {
             fs::write(path(name), "made up").unwrap();
             fs::set_permissions(path(name), Permissions::from_mode(0o600)).unwrap();
         }

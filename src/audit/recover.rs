@@ -160,7 +160,7 @@ pub(super) fn last_time(directory: &Path) -> Option<Timestamp> {
             let length = file.metadata().ok()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(2 * LONGEST_LINE as u64))).ok()?;
             let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).ok()?;
+            Read::take(&mut file, length).read_to_end(&mut bytes).ok()?;
             last = bytes.rsplit(|byte| *byte == b'\n').find_map(time_of);
         }
         if last.is_some() {

@@ -41,7 +41,8 @@ impl SpaceWatch {
             let used = before.checked_sub(free).filter(|used| *used > 0)?;
             let seconds = u128::from(free) * u128::from(time.as_secs()) / u128::from(used);
             // A few minutes say nothing of the days to come.
-            (time >= SHORTEST).then(|| Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)))
+            (time >= SHORTEST)
+                .then(|| Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)))
         });
         Space { free: Some(free), full_in }
     }

@@ -336,7 +336,10 @@ mod tests {
             .unwrap()
             .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("foreign-"));
         assert!(foreign, "what stood in its place is kept");
-        assert!(TrailDirectory::lock(&directory, Readers::default()).is_err(), "the lock is held again");
+        assert!(
+            TrailDirectory::lock(&directory, Readers::default()).is_err(),
+            "the lock is held again"
+        );
     }
 
     #[test]

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 use crate::support::{Caller, Process, skip};
 
-/// Refused without the upstream, and recorded.
-const UNKNOWN: &str = "/nothing/";
+/// A call that the trail must be able to record. There is no upstream, so it is a 502 where it is let through.
+const READ: &str = "/accounts/users/customer/tenant/list/";
 
 struct Gateway {
     process: Option<Process>,
@@ -27,6 +27,7 @@ struct Gateway {
 
 /// The disk, and the shell.
 const DISK: &str = r#"
+    ip link set lo up
     mkdir "$FOLDER/audit"
     mount -t tmpfs -o size=1m,mode=700 tmpfs "$FOLDER/audit"
     mkfifo "$FOLDER/commands" "$FOLDER/answers"
@@ -57,6 +58,13 @@ impl Gateway {
             [credentials.test]
             source = "directory"
             path = "credentials"
+            # A log that nobody reads must not fill its pipe.
+            [telemetry]
+            log_level = "error"
+            [breaker]
+            enabled = false
+            [retry]
+            attempts = 1
             [audit]
             directory = "audit"
             segment_bytes = "64KiB"
@@ -90,17 +98,21 @@ impl Gateway {
         // Each refused call waits in memory for its line, so there must not be more than the disk has room for.
         let mut pace = tokio::time::interval(Duration::from_millis(100));
         let wait = async {
-            while (self.caller.get(UNKNOWN).await.status == StatusCode::FORBIDDEN) != is_served {
+            while (self.caller.get(READ).await.status == StatusCode::BAD_GATEWAY) != is_served {
                 pace.tick().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the trail is as it should be");
+        tokio::time::timeout(Duration::from_mins(1), wait)
+            .await
+            .expect("the trail is as it should be");
     }
 
     /// Ends the gateway. Returns its log, and a copy of the trail.
     fn end(mut self) -> (String, TempDir) {
         let (status, log) = self.process.take().unwrap().terminate();
-        self.sh("rm -f \"$FOLDER/audit/of-somebody-else\"; cp -r \"$FOLDER/audit\" \"$FOLDER/copy\"");
+        self.sh(
+            "rm -f \"$FOLDER/audit/of-somebody-else\"; cp -r \"$FOLDER/audit\" \"$FOLDER/copy\"",
+        );
         let commands = fs::OpenOptions::new().write(true).open(self.path("commands"));
         writeln!(commands.unwrap(), "exit").unwrap();
         assert!(status.success(), "{log}");
@@ -142,7 +154,7 @@ async fn old_files_make_room_on_a_full_disk_and_each_has_one_line() {
         let keys = format!("retain_for = \"4s\"\n{more}");
         let Some(gateway) = Gateway::start(&keys) else { return disks_are_not_allowed() };
         for _ in 0..500 {
-            gateway.caller.get(UNKNOWN).await;
+            gateway.caller.get(READ).await;
         }
         gateway.fill_the_disk();
         gateway.until_served(false).await;
@@ -168,8 +180,10 @@ async fn old_files_make_room_on_a_full_disk_and_each_has_one_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_the_log_says_what_stands_in_the_way() {
-    let Some(gateway) = Gateway::start("retain_for = \"1h\"") else { return disks_are_not_allowed() };
-    gateway.caller.get(UNKNOWN).await;
+    let Some(gateway) = Gateway::start("retain_for = \"1h\"") else {
+        return disks_are_not_allowed();
+    };
+    gateway.caller.get(READ).await;
     gateway.fill_the_disk();
     gateway.until_served(false).await;
     let admin = Caller::unix(gateway.path("admin.sock"));

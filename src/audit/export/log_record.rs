@@ -38,8 +38,9 @@ pub(super) fn encode(line: &[u8]) -> Option<LogRecord> {
         Some("refused") => 13,
         _ => 9,
     };
-    let attributes =
-        fields.iter().filter_map(|(name, value)| Some(KeyValue::new(attribute_name(name), AnyValue::of(value)?)));
+    let attributes = fields.iter().filter_map(|(name, value)| {
+        Some(KeyValue::new(attribute_name(name), AnyValue::of(value)?))
+    });
     Some(LogRecord {
         time_unix_nano: u64::try_from(time.as_nanosecond()).unwrap_or_default(),
         severity_number,

@@ -49,7 +49,7 @@ impl Rejections {
             untold.records += records;
             return self.due(now);
         }
-        if lines.iter().all(|line| line.is_of_housekeeping()) {
+        if lines.iter().all(StableLine::is_of_housekeeping) {
             return None;
         }
         self.untold.replace(rejection).or_else(|| self.due(now))
@@ -57,7 +57,8 @@ impl Rejections {
 
     /// The marker to write, if one is due.
     pub(super) fn due(&mut self, now: Instant) -> Option<Rejection> {
-        let is_early = self.last_marker.is_some_and(|last| now.duration_since(last) < BETWEEN_MARKERS);
+        let is_early =
+            self.last_marker.is_some_and(|last| now.duration_since(last) < BETWEEN_MARKERS);
         if is_early {
             return None;
         }
@@ -79,7 +80,8 @@ mod tests {
     use super::*;
 
     fn lines(kind: &str) -> Vec<StableLine> {
-        let text = format!("{{\"kind\":\"{kind}\",\"schema\":1,\"seq\":1,\"time\":\"x\"").into_bytes();
+        let text =
+            format!("{{\"kind\":\"{kind}\",\"schema\":1,\"seq\":1,\"time\":\"x\"").into_bytes();
         vec![StableLine { seq: 1, text }]
     }
 
@@ -98,7 +100,11 @@ mod tests {
         assert_eq!(note(1, 5, 400, 0), Some(refused(1, 5, 400)), "the first at once");
         assert_eq!(note(6, 7, 400, 10), None);
         assert_eq!(note(8, 9, 400, 20), None);
-        assert_eq!(note(10, 10, 404, 30), Some(refused(6, 9, 400)), "another status, another marker");
+        assert_eq!(
+            note(10, 10, 404, 30),
+            Some(refused(6, 9, 400)),
+            "another status, another marker"
+        );
         assert_eq!(note(11, 12, 404, 90), Some(refused(10, 12, 404)));
         assert_eq!(note(13, 13, 404, 91), None);
         assert_eq!(rejections.first_untold(), Some(13));

@@ -72,7 +72,9 @@ impl Collector {
         let mut scene = self.0.lock();
         scene.asked += 1;
         let refusal = match () {
-            () if scene.token.is_some_and(|wanted| token.is_none_or(|token| token != wanted)) => Some(503),
+            () if scene.token.is_some_and(|wanted| token.is_none_or(|token| token != wanted)) => {
+                Some(503)
+            }
             () if scene.most.is_some_and(|most| records.len() > most) => Some(413),
             () => scene.refusals.pop(),
         };
@@ -192,7 +194,8 @@ async fn old_files_stay_until_they_are_exported() {
 /// The markers of refused lines, and the trail's statistics once the collector has had everything.
 async fn rejections(home: &Path, trail: &Trail) -> Vec<serde_json::Value> {
     let done = async {
-        while trail.stats().exported_seq < Some(trail.stats().last_seq) || trail.stats().queued > 0 {
+        while trail.stats().exported_seq < Some(trail.stats().last_seq) || trail.stats().queued > 0
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -288,7 +291,8 @@ async fn the_token_of_the_headers_file_can_be_changed_while_the_gateway_runs() {
     let collector = Collector::default();
     collector.0.lock().token = Some("Bearer made-up");
     let endpoint = collector.serve().await;
-    let export_to = CollectorSettings { headers_file: Some(headers.clone()), ..to(endpoint.clone()) };
+    let export_to =
+        CollectorSettings { headers_file: Some(headers.clone()), ..to(endpoint.clone()) };
     let directory = home.path().join("audit");
     let settings = Settings { export_to: Some(export_to), ..settings(&directory, endpoint) };
     let _trail = Trail::open(&settings).unwrap();

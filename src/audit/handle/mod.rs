@@ -238,7 +238,10 @@ impl Trail {
             export_lag_ms: exported.as_ref().map(|progress| millis(progress.lag(last_seq))),
             export_rejected: exported.as_ref().map(|progress| progress.rejected()),
             export_failing: exported.is_some_and(|progress| progress.is_failing()),
-            retention_blocked: state.as_ref().and_then(|state| *state.blocked.lock()).map(Blocked::label),
+            retention_blocked: state
+                .as_ref()
+                .and_then(|state| *state.blocked.lock())
+                .map(Blocked::label),
             clock_in_doubt: state
                 .as_ref()
                 .is_some_and(|state| state.clock_is_doubted.load(Ordering::Relaxed)),

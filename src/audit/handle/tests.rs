@@ -1,14 +1,8 @@
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    time::Instant,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Instant};
 
 use super::*;
 use crate::{
-    audit::{
-        testing::{check, record},
-    },
+    audit::testing::{check, record},
     domain::ByteSize,
 };
 

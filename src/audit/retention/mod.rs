@@ -24,7 +24,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 pub use self::due::Blocked;
-pub(super) use self::{due::RetentionRules, removal::{PendingRemoval, Removals}};
+pub(super) use self::{
+    due::RetentionRules,
+    removal::{PendingRemoval, Removals},
+};
 use super::{
     clock::{ClockChange, ClockDoubt, ClockWatch, Reading},
     encode::Notice,
@@ -67,9 +70,8 @@ impl Retention {
         let state = Arc::new(RetentionState::default());
         let mut keeper = Keeper::new(task, Arc::clone(&state));
         let (stop, stopped) = channel();
-        let thread = thread::Builder::new()
-            .name("audit-retention".to_owned())
-            .spawn(move || {
+        let thread =
+            thread::Builder::new().name("audit-retention".to_owned()).spawn(move || {
                 keeper.run(&stopped);
                 keeper.removals
             })?;
@@ -191,8 +193,7 @@ impl Keeper {
         is_stopped: impl Fn() -> bool,
     ) -> io::Result<Option<Blocked>> {
         compress::remove_unfinished(&self.directory)?;
-        let (due, blocked) =
-            due::due(&self.directory, &self.rules, now, self.clock.is_doubted())?;
+        let (due, blocked) = due::due(&self.directory, &self.rules, now, self.clock.is_doubted())?;
         let nothing_due = due.is_empty() && self.queue.unwritable().is_some();
         for file in due {
             // While the trail cannot be written, one file may be room enough.

@@ -53,7 +53,11 @@ impl Removals {
         }
         self.finish();
         let Some(pending) = self.pending.iter_mut().find(|pending| pending.path == *path) else {
-            tracing::info!(from = removal.from, to = removal.to, "an audit file is deleted, as the settings ask");
+            tracing::info!(
+                from = removal.from,
+                to = removal.to,
+                "an audit file is deleted, as the settings ask"
+            );
             return Ok(true);
         };
         pending.path = empty(path, &removal)?;

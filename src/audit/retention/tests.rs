@@ -12,7 +12,7 @@ use crate::{
         recover,
         testing::{check, record},
     },
-    domain::ByteSize,
+    domain::{ByteSize, Span},
 };
 
 const NONE: RetentionRules =
@@ -68,7 +68,8 @@ fn lines_of(home: &Path, kind: &str) -> Vec<serde_json::Value> {
 
 /// The ranges of the `retention` lines.
 fn announced(home: &Path) -> Vec<(u64, u64)> {
-    let range = |line: &serde_json::Value| (line["from"].as_u64().unwrap(), line["to"].as_u64().unwrap());
+    let range =
+        |line: &serde_json::Value| (line["from"].as_u64().unwrap(), line["to"].as_u64().unwrap());
     lines_of(home, "retention").iter().map(range).collect()
 }
 
@@ -104,11 +105,8 @@ fn the_oldest_files_are_deleted_first_and_each_has_a_line() {
         segments.iter().map(|segment| segment.path.metadata().unwrap().len()).sum()
     };
     // Deletion comes first, so no deleted file is compressed before.
-    let rules = RetentionRules {
-        retain_bytes: Some(size(&before[2..])),
-        compress_after: AT_ONCE,
-        ..NONE
-    };
+    let rules =
+        RetentionRules { retain_bytes: Some(size(&before[2..])), compress_after: AT_ONCE, ..NONE };
     assert_eq!(run(&trail, rules), None);
     let left = segments(home.path());
     assert_eq!((left[0].first_seq, left[0].compressed), (before[2].first_seq, true));
@@ -127,6 +125,16 @@ fn there_are_as_many_lines_as_deletions() {
     assert_eq!(check(home.path()).problems, []);
 }
 
+/// What a crash leaves of a trail.
+fn copy_of(home: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(home).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
 /// The marks of a deletion that a crash interrupted: `emptied` before the line, or whole behind the line.
 #[test]
 fn a_deletion_that_was_interrupted_is_finished_once() {
@@ -139,11 +147,7 @@ fn a_deletion_that_was_interrupted_is_finished_once() {
             let (_, synced) = trail.queue().announce(Notice::Removal(removal));
             synced.blocking_recv().unwrap().unwrap();
         }
-        let copy = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(home.path()).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-        }
+        let copy = copy_of(home.path());
         trail.close().unwrap();
         // A killed process has written no `stop`.
         let (home, before) = (copy.path(), segments(copy.path()));
@@ -218,6 +222,28 @@ fn a_clock_in_doubt_deletes_and_compresses_nothing_by_age() {
     assert!(ClockDoubt::of(home.path()).read().is_none());
     trail.close().unwrap();
     assert_eq!(lines_of(home.path(), "clock").len(), 2);
+}
+
+#[test]
+fn a_clock_far_ahead_of_the_last_line_deletes_nothing_at_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = trail(home.path());
+    let copy = copy_of(home.path());
+    trail.close().unwrap();
+    // The last line is a call that arrived years ago.
+    let (home, before) = (copy.path(), segments(copy.path()));
+    let at_once = Some(Span::from_secs(0));
+    let settings = Settings { retain_for: at_once, compress_after: at_once, ..settings(home) };
+    for _ in 0..2 {
+        let trail = Trail::open(&settings).unwrap();
+        while trail.stats().retention_blocked != Some("clock") {
+            thread::yield_now();
+        }
+        assert!(trail.stats().clock_in_doubt);
+        trail.close().unwrap();
+        assert!(segments(home).starts_with(&before));
+    }
+    assert_eq!(lines_of(home, "clock").len(), 2, "each start says so");
 }
 
 #[test]

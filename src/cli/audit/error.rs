@@ -29,7 +29,9 @@ pub enum AuditError {
         source: io::Error,
     },
     /// There is no collector to send lines to.
-    #[error("the configuration names no collector (`telemetry.otlp_endpoint`); give it with `--config`")]
+    #[error(
+        "the configuration names no collector (`telemetry.otlp_endpoint`); give it with `--config`"
+    )]
     NoCollector,
     /// The collector does not take the lines.
     #[error(transparent)]

@@ -31,8 +31,12 @@ pub(super) fn run(
     let resent = audit::resend(directory, collector, args.resend_from)?;
     writeln!(out, "{} lines were sent", resent.lines).map_err(AuditError::Output)?;
     if let Some(status) = resent.status {
-        writeln!(out, "{} of them were refused for good, at last with status {status}", resent.rejected)
-            .map_err(AuditError::Output)?;
+        writeln!(
+            out,
+            "{} of them were refused for good, at last with status {status}",
+            resent.rejected
+        )
+        .map_err(AuditError::Output)?;
     }
     Ok(resent.rejected == 0)
 }

@@ -100,10 +100,9 @@ impl Collector {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from_static(T::PATH);
         *request.headers_mut() = self.headers()?;
-        for (name, value) in [
-            (header::CONTENT_TYPE, "application/x-protobuf"),
-            (header::CONTENT_ENCODING, "gzip"),
-        ] {
+        for (name, value) in
+            [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "gzip")]
+        {
             request.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         let answer = self.client.send(request).await?;
@@ -185,7 +184,8 @@ mod tests {
             trace_id: vec![0xaa],
             event_name: "e".to_owned(),
         };
-        let expected = b"\x09\x01\0\0\0\0\0\0\0\x10\x09\x2a\x03\x0a\x01b\x32\x07\x0a\x01k\x12\x02\x18\x05\
+        let expected =
+            b"\x09\x01\0\0\0\0\0\0\0\x10\x09\x2a\x03\x0a\x01b\x32\x07\x0a\x01k\x12\x02\x18\x05\
                          \x4a\x01\xaa\x62\x01e";
         assert_eq!(record.encode_to_vec(), expected);
         let span = Span {
@@ -199,20 +199,29 @@ mod tests {
             attributes: Vec::new(),
             status: Some(Status { code: 2 }),
         };
-        let expected = b"\x0a\x01\x01\x12\x01\x02\x22\x01\x03\x2a\x01n\x30\x02\x39\x04\0\0\0\0\0\0\0\
+        let expected =
+            b"\x0a\x01\x01\x12\x01\x02\x22\x01\x03\x2a\x01n\x30\x02\x39\x04\0\0\0\0\0\0\0\
                          \x41\x05\0\0\0\0\0\0\0\x7a\x02\x18\x02";
         assert_eq!(span.encode_to_vec(), expected);
         let response = ExportResponse::decode(&b"\x0a\x05\x08\x03\x12\x01w"[..]).unwrap();
-        let partial =
-            PartialSuccess { rejected: 3, error_message: "w".to_owned() };
+        let partial = PartialSuccess { rejected: 3, error_message: "w".to_owned() };
         assert_eq!(response.partial_success, Some(partial));
     }
 
     #[test]
     fn only_what_may_pass_is_repeated() {
         for (status, is_repeated) in [
-            (408, false), (429, true), (500, false), (502, true), (503, true), (504, true), (400, false),
-            (401, false), (404, false), (413, false), (307, false),
+            (408, false),
+            (429, true),
+            (500, false),
+            (502, true),
+            (503, true),
+            (504, true),
+            (400, false),
+            (401, false),
+            (404, false),
+            (413, false),
+            (307, false),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let error = CollectorError::Status { status, retry_after: None };

@@ -76,10 +76,11 @@ pub(super) fn trail_readers(settings: &audit::Settings) -> impl Iterator<Item = 
         match group_id(group) {
             Err(error) => Step::bad(WHAT, format!("{group}: {error}"))
                 .advise(Some("name a group of this machine, or its number")),
-            Ok(number) if !may_give_to(number) => {
-                Step::bad(WHAT, format!("this user is no member of {group}, so it cannot let it in"))
-                    .advise(Some("add the user that runs the gateway to the group, or check as that user"))
-            }
+            Ok(number) if !may_give_to(number) => Step::bad(
+                WHAT,
+                format!("this user is no member of {group}, so it cannot let it in"),
+            )
+            .advise(Some("add the user that runs the gateway to the group, or check as that user")),
             Ok(_) => Step::good(WHAT, format!("{group} may read the trail, except its keys")),
         }
     })
@@ -89,8 +90,9 @@ pub(super) fn trail_readers(settings: &audit::Settings) -> impl Iterator<Item = 
 pub(super) fn collector_headers(settings: &Settings) -> impl Iterator<Item = Step> {
     settings.telemetry.otlp_headers_file.iter().map(|path| match read_headers(path) {
         Ok(_) => Step::good("collector", "its header fields can be read"),
-        Err(error) => Step::bad("collector", Chain(&error).to_string())
-            .advise(Some("each line is `name: value`, and only the gateway's user may read the file")),
+        Err(error) => Step::bad("collector", Chain(&error).to_string()).advise(Some(
+            "each line is `name: value`, and only the gateway's user may read the file",
+        )),
     })
 }
 
