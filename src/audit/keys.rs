@@ -1,8 +1,9 @@
 //! The trail's two keys: one signs checkpoints, one hashes object ids.
 //!
-//! The gateway creates both at the first start. A key in the trail's directory protects against an
-//! attacker that can write the files but not read the key. Against the host's own administrator, only
-//! copies of the checkpoints outside the host help.
+//! The gateway creates both at the first start. Someone who can write the trail but not read the signing
+//! key can cut off its end, or rewrite what no checkpoint has signed yet, and nothing else that
+//! [`verify`](super::verify) would call ok. Against the host's own administrator, only copies of the
+//! checkpoints outside the host help.
 
 use std::{
     fmt, fs,
@@ -76,6 +77,11 @@ impl SigningKey {
     /// The key's name in checkpoints.
     pub(super) fn id(&self) -> &str {
         &self.public.id
+    }
+
+    /// The public half.
+    pub(super) fn public(&self) -> &PublicKey {
+        &self.public
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> String {

@@ -134,6 +134,7 @@ mod json;
 mod chain;
 mod keys;
 mod checkpoint;
+mod mismatch;
 mod encode;
 mod directory;
 mod recover;
@@ -166,5 +167,6 @@ pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use target::Target;
 pub use verify::{
-    TrailProblem, TrailProblemKind, VerifyError, VerifyOptions, VerifyReport, verify,
+    KeptReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict, VerifyError,
+    VerifyOptions, VerifyReport, VouchingKey, verify,
 };
