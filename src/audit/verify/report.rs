@@ -254,6 +254,8 @@ pub enum TrailProblemKind {
     },
     /// A gateway found at its start that the trail was not what its last checkpoint had signed.
     FoundRewritten,
+    /// It follows a `stop`, after which a gateway writes nothing.
+    AfterStop,
 }
 
 impl TrailProblemKind {
@@ -273,6 +275,7 @@ impl TrailProblemKind {
             Self::CutTail { .. } => "cut_tail",
             Self::FoundCut { .. } => "found_cut",
             Self::FoundRewritten => "found_rewritten",
+            Self::AfterStop => "after_stop",
         }
     }
 }
@@ -314,6 +317,9 @@ impl fmt::Display for TrailProblemKind {
                 "the records before were not those of the last checkpoint when a gateway started here: \
                  they were rewritten",
             ),
+            Self::AfterStop => {
+                f.write_str("was inserted: it follows a stop, after which no gateway writes records")
+            }
         }
     }
 }

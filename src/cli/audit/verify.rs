@@ -112,7 +112,7 @@ fn print(
             let count = many(report.doubts.len() as u64, "reason");
             writeln!(
                 out,
-                "{DOUBT}not proved{DOUBT:#}: nothing is wrong, but nothing is proved; {count}"
+                "{DOUBT}not proved{DOUBT:#}: no contradiction was found, but no proof: {count}"
             )
         }
         Verdict::Wrong => {
@@ -129,7 +129,7 @@ fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
         (
             report.adopted,
             "record",
-            "had no signature when the gateway was killed; the next one signed what it found",
+            "had no signature yet when the next gateway started, which took them as it found them",
         ),
         (report.torn, "half-written record", "closed with a marker"),
         (report.damaged, "time", "the end of the trail was damaged, and was moved aside"),
