@@ -97,6 +97,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Checks the signatures of a [`SigningKey`].
+#[derive(Clone)]
 pub struct PublicKey {
     key: ParsedPublicKey,
     id: String,

@@ -177,6 +177,6 @@ pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use target::Target;
 pub use verify::{
-    KeptReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict, VerifyError,
-    VerifyOptions, VerifyReport, VouchingKey, verify,
+    KeptReport, KeySource, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict,
+    VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
 };

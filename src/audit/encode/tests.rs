@@ -164,7 +164,7 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    let interval = Duration::from_secs(60);
+    let interval = Duration::from_mins(1);
     let plan = CheckpointPlan { key: "k", records: 50_000, interval, last: None };
     encoder.start(now, &plan);
     encoder.call(&record());

@@ -15,7 +15,7 @@ use super::{
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
     export::{ExportError, ExportProgress, TrailExporter},
-    keys::{KeyError, ObjectKey, SigningKey},
+    keys::{KeyError, ObjectKey, PublicKey, SigningKey},
     mismatch::Mismatch,
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
@@ -39,7 +39,14 @@ struct TrailInner {
     writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<TrailExporter>>,
-    mismatch: OnceLock<Mismatch>,
+    found: OnceLock<Found>,
+}
+
+/// What the gateway knew when it opened the trail.
+#[derive(Debug)]
+struct Found {
+    key: PublicKey,
+    mismatch: Option<Mismatch>,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -80,6 +87,7 @@ impl Trail {
         encoder.start(SystemTime::now(), &plan);
 
         let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
+        let found = Found { key: signing_key.public().clone(), mismatch: recovered.mismatch };
         let publisher = Publisher::new(directory.path());
         if last_seq == 0 && recovered.checkpoint.is_none() {
             let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
@@ -97,9 +105,7 @@ impl Trail {
             settings,
         );
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
-        if let Some(mismatch) = recovered.mismatch {
-            trail.0.mismatch.get_or_init(|| mismatch);
-        }
+        trail.0.found.get_or_init(|| found);
         let exported = trail.start_exporter(settings)?;
         trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
         Ok(trail)
@@ -119,7 +125,7 @@ impl Trail {
             writer: Mutex::new(Some(writer)),
             retention: Mutex::default(),
             exporter: Mutex::default(),
-            mismatch: OnceLock::new(),
+            found: OnceLock::new(),
         })))
     }
 
@@ -164,6 +170,11 @@ impl Trail {
     /// The directory of the trail.
     pub fn directory(&self) -> &Path {
         &self.0.directory
+    }
+
+    /// The public half of the key that signs checkpoints.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.0.found.get().map(|found| found.key.clone())
     }
 
     /// Queues the record of a finished call. Never waits for the disk.
@@ -246,7 +257,7 @@ impl Trail {
             bytes: queue.bytes.load(Ordering::Relaxed),
             exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
             export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
-            mismatch: self.0.mismatch.get().map(|mismatch| mismatch.label()),
+            mismatch: self.0.found.get().and_then(|found| found.mismatch).map(Mismatch::label),
         }
     }
 

@@ -30,11 +30,23 @@ use evidence::Evidence;
 pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
 use verifier::Verifier;
 
+/// Where the public key of the checkpoints comes from.
+#[derive(Debug, Default)]
+pub enum KeySource {
+    /// The trail's directory.
+    #[default]
+    Directory,
+    /// A file that the auditor names.
+    File(PathBuf),
+    /// The gateway that writes the trail.
+    Gateway(PublicKey),
+}
+
 /// Evidence from outside the trail.
 #[derive(Debug, Default)]
 pub struct VerifyOptions {
-    /// The file of the public key of the checkpoints; `None` for the one in the trail's directory.
-    pub public_key: Option<PathBuf>,
+    /// The source of the public key.
+    pub key: KeySource,
     /// Checkpoints that were kept elsewhere; `None` if nobody claims to have any.
     pub checkpoints: Option<Vec<Checkpoint>>,
 }
@@ -45,12 +57,13 @@ pub fn verify(
     options: VerifyOptions,
     mut on_file: impl FnMut(&TrailSegment),
 ) -> Result<VerifyReport, VerifyError> {
-    let key = match &options.public_key {
-        Some(file) => {
-            let key = PublicKey::read(file)?;
-            Ok((key, VouchingKey::is_in(directory, file)))
+    let key = match options.key {
+        KeySource::Gateway(key) => Ok((key, false)),
+        KeySource::File(file) => {
+            let key = PublicKey::read(&file)?;
+            Ok((key, VouchingKey::is_in(directory, &file)))
         }
-        None => match PublicKey::read(&directory.join(PUBLIC_KEY)) {
+        KeySource::Directory => match PublicKey::read(&directory.join(PUBLIC_KEY)) {
             Ok(key) => Ok((key, true)),
             Err(KeyError::Unusable { .. }) => Err(TrailDoubtKind::NoKey),
             Err(_) => Err(TrailDoubtKind::KeyUnusable),

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{error::AuditError, location::TrailLocation, progress::ProgressLine};
 use crate::audit::{
-    self, Checkpoint, KeptReport, TrailDoubt, TrailProblem, Verdict, VerifyOptions, VerifyReport,
-    VouchingKey,
+    self, Checkpoint, KeptReport, KeySource, TrailDoubt, TrailProblem, Verdict, VerifyOptions,
+    VerifyReport, VouchingKey,
 };
 
 /// Checks the whole trail.
@@ -40,7 +40,8 @@ pub(super) fn run(
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
     let checkpoints = args.checkpoints.as_deref().map(kept).transpose()?;
-    let options = VerifyOptions { public_key: args.public_key.clone(), checkpoints };
+    let key = args.public_key.clone().map_or(KeySource::Directory, KeySource::File);
+    let options = VerifyOptions { key, checkpoints };
     let mut progress = ProgressLine::over(&audit::files(directory)?);
     let report = audit::verify(directory, options, |file| progress.file(file))?;
     drop(progress);

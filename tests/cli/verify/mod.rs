@@ -8,7 +8,10 @@ use pigello_gateway::audit::Trail;
 use scene::{Scene, copy, kind_of, other_key, retaining_little, seal, seq_of};
 use serde_json::Value;
 
-use crate::docs::is_as_made;
+use crate::{
+    docs::is_as_made,
+    program::{Place, Running, exchange, get, output},
+};
 
 /// What happened to a trail, and what `audit verify` says of it.
 struct Case {
@@ -241,7 +244,7 @@ const MANIPULATED: &[Case] = &[
         },
     ),
     case("two records were swapped", Given::Nothing, WRONG, &["moved"], |scene| {
-        scene.files[0].1.swap(5, 6)
+        scene.files[0].1.swap(5, 6);
     }),
     case("a record was copied", Given::Nothing, WRONG, &["repeated"], |scene| {
         let copy = scene.files[0].1[5].clone();
@@ -284,11 +287,17 @@ const MANIPULATED: &[Case] = &[
         scene.remove("audit/signing-key.pub.pem");
         scene.remove("audit/checkpoint.json");
     }),
-    case("the same, and a gateway went on", Given::Key, WRONG, &["rewritten"], |scene| {
-        change_and_rewrite(scene);
-        scene.write();
-        scene.gateway(10);
-    }),
+    case(
+        "a call was changed, the chain made anew, and a gateway went on",
+        Given::Key,
+        WRONG,
+        &["found_rewritten"],
+        |scene| {
+            change_and_rewrite(scene);
+            scene.write();
+            scene.gateway(10);
+        },
+    ),
     case(
         "all calls of an operation and all checkpoints were dropped",
         Given::Key,
@@ -318,7 +327,13 @@ const MANIPULATED: &[Case] = &[
             scene.gateway(10);
         },
     ),
-    case("the same", Given::KeyAndLog, WRONG, &["rewritten"], drop_operation),
+    case(
+        "all calls of an operation and all checkpoints were dropped",
+        Given::KeyAndLog,
+        WRONG,
+        &["rewritten"],
+        drop_operation,
+    ),
     case(
         "the trail was rewritten behind its first checkpoint",
         Given::Key,
@@ -347,7 +362,13 @@ const MANIPULATED: &[Case] = &[
             scene.gateway(5);
         },
     ),
-    case("the same", Given::KeyAndLog, WRONG, &["rewritten"], rewrite_behind_the_first_checkpoint),
+    case(
+        "the trail was rewritten behind its first checkpoint",
+        Given::KeyAndLog,
+        WRONG,
+        &["rewritten"],
+        rewrite_behind_the_first_checkpoint,
+    ),
     case(
         "more records without a checkpoint than the gateway leaves",
         Given::Key,
@@ -412,10 +433,10 @@ const MANIPULATED: &[Case] = &[
         },
     ),
     case("checkpoint.json was deleted", Given::Key, NOT_PROVED, &["latest_missing"], |scene| {
-        scene.remove("audit/checkpoint.json")
+        scene.remove("audit/checkpoint.json");
     }),
     case("checkpoint.json was deleted", Given::KeyAndLog, OK, &[], |scene| {
-        scene.remove("audit/checkpoint.json")
+        scene.remove("audit/checkpoint.json");
     }),
     case(
         "checkpoint.json was replaced by something else",
@@ -447,10 +468,10 @@ const MANIPULATED: &[Case] = &[
         },
     ),
     case("the public key was deleted", Given::Nothing, NOT_PROVED, &["no_key"], |scene| {
-        scene.remove("audit/signing-key.pub.pem")
+        scene.remove("audit/signing-key.pub.pem");
     }),
     case("the public key was deleted", Given::Key, OK, &[], |scene| {
-        scene.remove("audit/signing-key.pub.pem")
+        scene.remove("audit/signing-key.pub.pem");
     }),
     case(
         "the public key was replaced by something else",
@@ -784,6 +805,28 @@ fn a_trail_that_is_being_written_is_ok_with_what_is_only_chained() {
     assert_eq!((&json["only_chained"], &json["closed"]), (&7.into(), &false.into()), "{json:#}");
     assert!(json["statement"].as_str().unwrap().ends_with("7 records after it are only chained"));
     trail.close().unwrap();
+}
+
+/// The gateway that starts on a trail says in its log, on the trail and in its status what does not fit.
+#[test]
+fn a_gateway_says_what_it_finds_at_its_start() {
+    let place = Place::new("");
+    let config = place.config();
+    let serve = || {
+        let mut gateway = Running::start(&["serve", "--config", &config]);
+        let admin = gateway.address_of("admin");
+        let status = exchange(&admin, &get("/status"));
+        (status, gateway.end().1)
+    };
+    let (status, _) = serve();
+    assert!(status.contains("\"mismatch\":null"), "{status}");
+    fs::remove_file(place.path("audit/checkpoint.json")).unwrap();
+    let (status, log) = serve();
+    assert!(status.contains("\"mismatch\":\"missing\""), "{status}");
+    assert!(log.contains("does not fit its last checkpoint"), "{log}");
+    let (code, out, _) = output(&["audit", "verify", "--config", &config]);
+    assert_eq!(code, Some(NOT_PROVED), "{out}");
+    assert!(out.contains("a gateway that started here found no checkpoint.json"), "{out}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use pigello_gateway::{
-    audit::{ChainFields, Outcome, Record, Settings, Trail, line_head},
+    audit::{ChainFields, Outcome, PublicKey, Record, Settings, Trail, line_head},
     domain::{ByteSize, ListenerName, ProfileName, RequestId},
 };
 use serde_json::Value;
@@ -136,8 +136,8 @@ impl Scene {
     /// Writes the lines into the files.
     pub(super) fn write(&self) {
         for (path, lines) in &self.files {
-            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            fs::write(path, text).unwrap();
+            let end = if lines.is_empty() { "" } else { "\n" };
+            fs::write(path, lines.join("\n") + end).unwrap();
         }
     }
 
@@ -221,7 +221,7 @@ impl Scene {
         self.rewrite(|line| {
             let kind = kind_of(line);
             let is_of_start = kind == "checkpoint" && before == "start";
-            before = kind.to_owned();
+            kind.clone_into(&mut before);
             let added = match kind {
                 "start" => ",\"key\":",
                 "checkpoint" => ",\"previous\":",
@@ -312,8 +312,7 @@ fn key_id(pem: &Path) -> String {
         keys if keys.ends_with("keys") => keys.with_file_name("audit").join("signing-key.pub.pem"),
         other => other.join("signing-key.pub.pem"),
     };
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der(&public));
-    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    PublicKey::read(&public).unwrap().id().to_owned()
 }
 
 fn der(pem: &Path) -> Vec<u8> {
