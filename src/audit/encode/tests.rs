@@ -65,7 +65,7 @@ fn what_is_not_known_is_null() {
         upstream_status: None,
         upstream_tls: None,
         credential_version: None,
-        queue_time: std::time::Duration::ZERO,
+        queue_time: Duration::ZERO,
         upstream_time: None,
         ..record()
     });
