@@ -351,6 +351,7 @@ pub(super) fn record(at: usize) -> Record {
         credential_version: Some("7".into()),
         duration: Duration::from_millis(12),
         upstream_time: Some(Duration::from_millis(11)),
+        queue_time: Duration::ZERO,
         request_bytes: 0,
         response_bytes: 2_048,
         error: None,
