@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     admin::health::{Reason, reasons},
+    audit::Verdict,
     credentials::SetState,
     error::Kind,
     proxy::stages::upstream_health::CircuitBreakerState,
@@ -195,11 +196,22 @@ fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
             "Look at the machine's clock. A new time is believed when it has stood for a day.",
         ));
     }
-    if data.check.found_problems() {
+    if let Some(mismatch) = stats.mismatch {
         findings.push(look(
+            format!("At its start the gateway found an audit trail that does not fit its last checkpoint ({mismatch})."),
+            "`pigello-gateway audit verify` says what that means. Secure the files before anything else.",
+        ));
+    }
+    match data.check.verdict() {
+        Some(Verdict::Wrong) => findings.push(look(
             "The last check of the audit trail found something wrong with it.".to_owned(),
             "`pigello-gateway audit verify` names every place. Secure the files before anything else.",
-        ));
+        )),
+        Some(Verdict::NotProved) => findings.push(look(
+            "The last check of the audit trail could not prove it.".to_owned(),
+            "`pigello-gateway audit verify` gives every reason, and says what to do.",
+        )),
+        Some(Verdict::Ok) | None => {}
     }
     findings
 }

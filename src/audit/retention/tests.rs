@@ -104,12 +104,13 @@ fn the_oldest_files_are_deleted_first_and_each_has_a_line() {
     let size = |segments: &[TrailSegment]| -> u64 {
         segments.iter().map(|segment| segment.path.metadata().unwrap().len()).sum()
     };
-    // Deletion comes first, so no deleted file is compressed before.
-    let rules =
-        RetentionRules { retain_bytes: Some(size(&before[2..])), compress_after: AT_ONCE, ..NONE };
+    // Deletion comes first. The lines that tell of it take room as well, so more than one file may have to go.
+    let bound = size(&before[before.len() - 3..]);
+    let rules = RetentionRules { retain_bytes: Some(bound), compress_after: AT_ONCE, ..NONE };
     assert_eq!(run(&trail, rules), None);
     let left = segments(home.path());
-    assert_eq!((left[0].first_seq, left[0].compressed), (before[2].first_seq, true));
+    assert!(left[0].first_seq > 1 && left[0].compressed);
+    assert!(before.iter().any(|segment| segment.first_seq == left[0].first_seq));
     trail.close().unwrap();
 }
 

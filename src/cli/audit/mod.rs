@@ -25,7 +25,7 @@ use clap::{Args, Subcommand};
 pub use error::AuditError;
 pub use location::TrailLocation;
 
-use crate::outbound::CollectorSettings;
+use crate::{audit::Verdict, outbound::CollectorSettings};
 
 /// Reads the audit trail.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ enum Command {
     Tail(tail::TailArgs),
     /// Sum up calls, errors, times and volumes, in the terminal or as an HTML page
     Report(report::ReportArgs),
-    /// Check that no record was changed, removed, reordered or inserted
+    /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
     /// Send lines to the collector once more
     Export(export::ExportArgs),
@@ -80,12 +80,15 @@ impl AuditArgs {
             Command::Tail(args) => tail::run(args, directory, out),
             Command::Report(args) => report::run(args, directory, out),
             Command::Verify(args) => {
-                let is_intact = verify::run(args, directory, out)?;
-                return Ok(if is_intact { AuditExit::Success } else { AuditExit::ProblemsFound });
+                return verify::run(args, directory, out).map(|verdict| match verdict {
+                    Verdict::Ok => AuditExit::Success,
+                    Verdict::Wrong => AuditExit::Wrong,
+                    Verdict::NotProved => AuditExit::NotProved,
+                });
             }
             Command::Export(args) => {
                 let is_taken = export::run(args, directory, collector, out)?;
-                return Ok(if is_taken { AuditExit::Success } else { AuditExit::ProblemsFound });
+                return Ok(if is_taken { AuditExit::Success } else { AuditExit::Wrong });
             }
             Command::SuggestPolicy(args) => suggest::run(args, directory, out),
         };
@@ -104,8 +107,10 @@ impl AuditArgs {
 pub enum AuditExit {
     /// 0.
     Success,
-    /// 1: `verify` has found problems, or the collector has not taken what `export` sent.
-    ProblemsFound,
+    /// 1: the trail is wrong, as `verify` says, or the collector has not taken what `export` sent.
+    Wrong,
+    /// 3: the trail is not proved, as `verify` says.
+    NotProved,
 }
 
 #[cfg(test)]
