@@ -191,19 +191,22 @@ async fn old_files_stay_until_they_are_exported() {
     tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
 }
 
-/// The markers of refused lines, and the trail's statistics once the collector has had everything.
-async fn rejections(home: &Path, trail: &Trail) -> Vec<serde_json::Value> {
+/// The markers of refused lines, once there are that many and the collector has had everything.
+async fn rejections(home: &Path, trail: &Trail, count: usize) -> Vec<serde_json::Value> {
+    let markers = || -> Vec<serde_json::Value> {
+        let [segment] = &TrailSegment::list(home).unwrap()[..] else { panic!("one file") };
+        let text = fs::read_to_string(&segment.path).unwrap();
+        let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        let lines = complete.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &serde_json::Value| line["kind"] == "export_rejected").collect()
+    };
     let done = async {
-        while trail.stats().exported_seq < Some(trail.stats().last_seq) || trail.stats().queued > 0
-        {
+        while markers().len() < count || trail.stats().exported_seq < Some(trail.stats().last_seq) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), done).await.expect("all is exported");
-    let [segment] = &TrailSegment::list(home).unwrap()[..] else { panic!("one file") };
-    let text = fs::read_to_string(&segment.path).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.filter(|line| line["kind"] == "export_rejected").collect()
+    markers()
 }
 
 #[tokio::test]
@@ -228,7 +231,7 @@ async fn what_is_refused_for_good_is_marked_and_the_rest_goes_on() {
         collector.until("it has refused", |scene| scene.asked > 0).await;
         (0..20).for_each(|_| trail.submit(record()));
         collector.until("the others arrive", |scene| scene.taken.len() >= 20).await;
-        let markers = rejections(home.path(), &trail).await;
+        let markers = rejections(home.path(), &trail, 1).await;
         let [marker] = &markers[..] else { panic!("{markers:?}") };
         assert_eq!((&marker["from"], &marker["status"]), (&1.into(), &status.into()));
         let refused = marker["records"].as_u64();
@@ -252,7 +255,7 @@ async fn a_collector_that_refuses_everything_does_not_make_the_trail_grow() {
     collector.0.lock().refusals = vec![400; 1000];
     let trail = Trail::open(&settings(home.path(), collector.serve().await)).unwrap();
     collector.until("its own marker was sent", |scene| scene.asked > 1).await;
-    assert_eq!(rejections(home.path(), &trail).await.len(), 1);
+    assert_eq!(rejections(home.path(), &trail, 1).await.len(), 1);
 }
 
 #[tokio::test]
@@ -262,7 +265,7 @@ async fn records_that_the_collector_leaves_out_are_marked_and_not_sent_again() {
     collector.0.lock().left_out = 1;
     let trail = Trail::open(&settings(home.path(), collector.serve().await)).unwrap();
     collector.until("it has answered", |scene| scene.asked > 0).await;
-    let markers = rejections(home.path(), &trail).await;
+    let markers = rejections(home.path(), &trail, 1).await;
     assert_eq!((&markers[0]["records"], &markers[0]["status"]), (&1.into(), &200.into()));
     let taken = collector.0.lock().taken.clone();
     assert!(taken.is_sorted_by(|a, b| a < b), "{taken:?}");
@@ -276,10 +279,11 @@ async fn what_was_taken_counts_although_the_position_cannot_be_kept() {
     let trail = Trail::open(&settings(home.path(), collector.serve().await)).unwrap();
     (0..5).for_each(|_| trail.submit(record()));
     collector.until("all arrive", |scene| scene.taken.len() >= 6).await;
-    assert_eq!(rejections(home.path(), &trail).await.len(), 0);
-    assert_eq!(trail.stats().exported_seq, Some(6));
+    assert_eq!(rejections(home.path(), &trail, 0).await.len(), 0);
+    assert!(trail.stats().exported_seq >= Some(6));
     assert_eq!(position(home.path()), 0);
-    assert_eq!(collector.0.lock().taken, (1..=6).collect::<Vec<_>>(), "sent once");
+    let taken = collector.0.lock().taken.clone();
+    assert!(taken.is_sorted_by(|a, b| a < b), "sent once: {taken:?}");
 }
 
 #[tokio::test]
