@@ -182,7 +182,7 @@ impl Export {
             };
             let due = self.rejections.due(Instant::now());
             self.mark(due);
-            self.keep_position();
+            self.keep_position(self.progress.seq());
             tokio::time::sleep(pause).await;
         }
     }
@@ -215,9 +215,10 @@ impl Export {
         let marker = self.rejections.note(lines, rejection, Instant::now());
         self.mark(marker);
         if let Some(last) = lines.last() {
+            // In this order, because a gateway that ends waits for the progress only.
+            self.keep_position(last.seq);
             self.progress.seq.store(last.seq, Ordering::Relaxed);
         }
-        self.keep_position();
     }
 
     /// Marks refused lines on the trail. Nobody waits for the marker.
@@ -228,9 +229,9 @@ impl Export {
     }
 
     /// Writes the position, up to what no marker tells of yet. A restart sends what is behind it once more.
-    fn keep_position(&mut self) {
+    fn keep_position(&mut self, seq: u64) {
         let told = self.rejections.first_untold().map_or(u64::MAX, |untold| untold - 1);
-        let seq = self.progress.seq().min(told);
+        let seq = seq.min(told);
         if seq <= self.position.seq() {
             return;
         }
