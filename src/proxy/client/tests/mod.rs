@@ -54,6 +54,7 @@ impl Scene {
             keep: KeepLimits { idle: IDLE, age: AGE },
             http,
             tls: None,
+            revocation: None,
         };
         let (rotate, rotations) = watch::channel(0);
         Self { listener, upstream: UpstreamClient::new(settings, rotations), rotate }
@@ -160,6 +161,7 @@ async fn without_tls_only_a_loopback_address_is_dialled() {
         keep: KeepLimits { idle: IDLE, age: AGE },
         http: HttpVersions::Auto,
         tls: None,
+        revocation: None,
     };
     for address in ["192.0.2.2", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.2"] {
         let leads_to = Resolver::new(move |_| Ok(vec![address.parse().unwrap()]));
