@@ -18,8 +18,8 @@ use crate::{
     credentials::{self, CredentialManager, IncompleteVault, VaultError},
     domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
     outbound::{
-        ForwardProxy, ForwardProxyError, Resolver, RevocationError, RevocationVerifier, TlsError,
-        Trust,
+        CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
+        RevocationVerifier, TlsError, Trust,
     },
     process::open_files,
     proxy::{
@@ -114,6 +114,9 @@ impl Shared {
             || ConcurrencyLimits::new(settings.limits.in_flight),
             |(_, kept)| kept.places.clone(),
         );
+        if let Some(CollectorSettings { endpoint, proxy }) = settings.telemetry.collector() {
+            ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
+        }
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = if let Some((_, kept)) = kept {
             (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
@@ -390,8 +393,8 @@ pub enum StartError {
     /// A certificate file is missing or wrong: the configuration's fault.
     #[error("the upstream's trusted roots cannot be used")]
     Tls(#[source] TlsError),
-    /// The forward proxy of a profile cannot be used.
-    #[error("the forward proxy of a profile cannot be used")]
+    /// The forward proxy that leads to Pigello or to the collector cannot be used.
+    #[error("a forward proxy cannot be used")]
     Proxy(#[source] ForwardProxyError),
     /// The revocation lists of a profile cannot be used.
     #[error("the revocation lists of a profile cannot be used")]

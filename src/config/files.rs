@@ -122,37 +122,43 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
                 }
             }
         }
-        if file.role == FileRole::Roots {
-            // A file that cannot be read here may be readable where the gateway runs.
-            match Roots::read(&file.path) {
-                Ok(roots) => findings.warnings.extend(roots.left_out.iter().map(|left_out| {
-                    let path = file.path.display();
-                    at(format!("{path}: {left_out}"))
-                        .hint("the others are used; replace or remove it")
-                })),
-                Err(error @ RootsError::None { .. }) => findings.problems.push(
-                    at(error.to_string())
-                        .hint("put PEM certificates into it: `-----BEGIN CERTIFICATE-----`"),
-                ),
-                Err(_) => {}
-            }
-        }
-        if file.role == FileRole::RevocationLists
-            && let Ok(pem) = fs::read(&file.path)
-        {
-            let path = file.path.display();
-            match list_ends(&pem) {
-                Ok(ends) => findings.warnings.extend(ends.iter().filter_map(|end| {
-                    let found = end.finding(Timestamp::now())?;
-                    Some(at(format!("{path}: {found}")).hint("fetch its successor"))
-                })),
-                Err(error) => findings.problems.push(
-                    at(format!("{path} cannot be used: {}", Chain(&error))).hint(REVOCATION_LISTS),
-                ),
-            }
+        match file.role {
+            FileRole::Roots => roots(&file, at, &mut findings),
+            FileRole::RevocationLists => revocation_lists(&file, at, &mut findings),
+            _ => {}
         }
     }
     findings
+}
+
+/// Looks into a file of trusted roots. One that cannot be read here may be readable where the gateway runs.
+fn roots(file: &NamedFile, at: impl Fn(String) -> Problem, findings: &mut FileFindings) {
+    match Roots::read(&file.path) {
+        Ok(roots) => findings.warnings.extend(roots.left_out.iter().map(|left_out| {
+            let path = file.path.display();
+            at(format!("{path}: {left_out}")).hint("the others are used; replace or remove it")
+        })),
+        Err(error @ RootsError::None { .. }) => findings.problems.push(
+            at(error.to_string())
+                .hint("put PEM certificates into it: `-----BEGIN CERTIFICATE-----`"),
+        ),
+        Err(RootsError::Read { .. }) => {}
+    }
+}
+
+/// The same for revocation lists.
+fn revocation_lists(file: &NamedFile, at: impl Fn(String) -> Problem, findings: &mut FileFindings) {
+    let Ok(pem) = fs::read(&file.path) else { return };
+    let path = file.path.display();
+    match list_ends(&pem) {
+        Ok(ends) => findings.warnings.extend(ends.iter().filter_map(|end| {
+            let found = end.finding(Timestamp::now())?;
+            Some(at(format!("{path}: {found}")).hint("fetch its successor"))
+        })),
+        Err(error) => findings
+            .problems
+            .push(at(format!("{path} cannot be used: {}", Chain(&error))).hint(REVOCATION_LISTS)),
+    }
 }
 
 /// What to do about a file that should hold revocation lists.

@@ -38,11 +38,10 @@ impl RereadLog {
         let (what, file) = (self.what, self.file.display());
         match outcome {
             Ok(true) => tracing::info!(%file, "{what} are read again"),
-            Ok(false) => {}
             Err(error) if !was_failing => {
                 tracing::warn!(%file, error = %Chain(error), "{what} cannot be used; the old ones stay");
             }
-            Err(_) => {}
+            Ok(false) | Err(_) => {}
         }
     }
 }

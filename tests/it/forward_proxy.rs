@@ -317,7 +317,7 @@ async fn pigello_the_vault_and_the_collector_are_reached_through_proxies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_leads_all_three_through_its_proxy_and_says_nothing_of_plain_http_here() {
+async fn the_environment_leads_all_three_through_its_proxy() {
     let office = Office::open().await;
     let proxy = office.proxy(OPEN, None).await;
     let key = "proxy = \"environment\"";

@@ -169,7 +169,7 @@ pub struct Vault {
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub crl_file: Option<PathBuf>,
     /// What becomes of a certificate in the chain whose issuer has no list in `crl_file`, or only one whose
-    /// `nextUpdate` has passed: `require` refuses it, `if_present` accepts it unless an old list names it.
+    /// `nextUpdate` has passed.
     pub crl_policy: RevocationPolicy,
     /// The forward proxy that leads to the vault, with the values of a profile's `proxy`.
     pub proxy: Option<ProxyChoice>,

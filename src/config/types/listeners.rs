@@ -160,7 +160,7 @@ pub struct Profile {
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub crl_file: Option<PathBuf>,
     /// What becomes of a certificate in the chain whose issuer has no list in `crl_file`, or only one whose
-    /// `nextUpdate` has passed: `require` refuses it, `if_present` accepts it unless an old list names it.
+    /// `nextUpdate` has passed.
     #[serde(default)]
     pub crl_policy: RevocationPolicy,
     /// Dial this `IP:port`. The TLS name and `Host` remain those of the upstream.

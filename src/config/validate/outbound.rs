@@ -1,6 +1,6 @@
 //! Checks the keys that every way to a server has: its forward proxy, and revocation lists for its certificate.
 
-use std::env;
+use std::{env, path::Path};
 
 use super::checker::Checker;
 use crate::{
@@ -10,10 +10,7 @@ use crate::{
     },
     credentials::vault_address,
     domain::{Origin, ProxyChoice},
-    outbound::{
-        ForwardProxySettings, RevocationPolicy, RevocationSettings,
-        forward_proxy::variables_exclude,
-    },
+    outbound::{ForwardProxySettings, RevocationPolicy, forward_proxy::variables_exclude},
 };
 
 impl Checker<'_> {
@@ -68,7 +65,7 @@ impl Checker<'_> {
         &mut self,
         table: &KeyPath,
         policy: RevocationPolicy,
-        lists: Option<RevocationSettings>,
+        lists: Option<&Path>,
         server: Option<&Origin>,
     ) {
         if lists.is_none() && policy != RevocationPolicy::default() {

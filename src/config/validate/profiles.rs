@@ -33,7 +33,7 @@ impl Checker<'_> {
         self.server_revocation(
             key,
             profile.crl_policy,
-            profile.revocation(),
+            profile.crl_file.as_deref(),
             Some(&profile.upstream),
         );
         if profile.upstream.is_tls() {

@@ -9,7 +9,13 @@ impl Checker<'_> {
         let (table, endpoint) =
             (KeyPath::root().key("telemetry"), telemetry.otlp_endpoint.as_ref());
         self.forward_proxy(&table, &telemetry.forward_proxy(), endpoint);
-        let Some(endpoint) = endpoint else { return };
+        let Some(endpoint) = endpoint else {
+            if telemetry.proxy.is_some() {
+                let message = "has no effect without `otlp_endpoint`";
+                self.warning(&table.key("proxy"), message, "set `otlp_endpoint`, or remove it");
+            }
+            return;
+        };
         if !endpoint.is_tls() && !endpoint.is_loopback() {
             self.problem(
                 &table.key("otlp_endpoint"),

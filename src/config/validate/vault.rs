@@ -39,7 +39,12 @@ impl Checker<'_> {
         }
         let address = vault.address.clone().or_else(vault_address);
         self.forward_proxy(&table, &vault.forward_proxy(), address.as_ref());
-        self.server_revocation(&table, vault.crl_policy, vault.revocation(), address.as_ref());
+        self.server_revocation(
+            &table,
+            vault.crl_policy,
+            vault.crl_file.as_deref(),
+            address.as_ref(),
+        );
         if vault.certificate.is_some() != vault.private_key.is_some() {
             let (there, missing) = match vault.certificate {
                 Some(_) => ("certificate", "private_key"),
