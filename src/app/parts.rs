@@ -249,7 +249,10 @@ pub fn upstream_settings(
 ) -> Result<client::Settings, StartError> {
     let ca_file = profile.ca_file.as_deref();
     let lists = profile.revocation().map(|lists| RevocationVerifier::open(ca_file, lists));
-    let revocation = lists.transpose().map_err(StartError::Revocation)?;
+    let revocation = lists.transpose().map_err(|error| match error {
+        RevocationError::Roots(error) => StartError::Tls(error.into()),
+        error => StartError::Revocation(error),
+    })?;
     let trust = match &revocation {
         Some(verifier) => Trust::Unrevoked(Arc::clone(verifier)),
         None => Trust::Roots(ca_file),

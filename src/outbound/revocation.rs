@@ -137,10 +137,23 @@ impl fmt::Display for RevocationSettings {
 }
 
 impl RevocationSettings {
+    /// Whether the lists can be used.
+    pub fn check(&self) -> Result<(), RevocationError> {
+        self.lists(&self.read()?).map(drop)
+    }
+
     fn read(&self) -> Result<Vec<u8>, RevocationError> {
         keep_writers_out(&self.file)?;
         fs::read(&self.file)
             .map_err(|source| RevocationError::Read { path: self.file.clone(), source })
+    }
+
+    fn lists(
+        &self,
+        pem: &[u8],
+    ) -> Result<Vec<CertificateRevocationListDer<'static>>, RevocationError> {
+        revocation_lists(pem)
+            .map_err(|source| RevocationError::Lists { path: self.file.clone(), source })
     }
 
     fn verifier(
@@ -148,8 +161,7 @@ impl RevocationSettings {
         roots: &Arc<RootCertStore>,
         pem: &[u8],
     ) -> Result<Arc<WebPkiServerVerifier>, RevocationError> {
-        let lists = revocation_lists(pem)
-            .map_err(|source| RevocationError::Lists { path: self.file.clone(), source })?;
+        let lists = self.lists(pem)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider)
             .with_crls(lists);

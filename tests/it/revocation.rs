@@ -4,9 +4,12 @@
 use std::{fs, path::PathBuf};
 
 use http::StatusCode;
+use pigello_mock::MADE_UP_VALUES;
 use rcgen::SanType;
 
-use crate::support::{Answer, Authority, Gateway, Pair, Setup, TlsServer, vault_answer};
+use crate::support::{
+    Answer, Authority, Caller, Gateway, Pair, Process, Setup, TlsServer, vault_answer,
+};
 
 const READ: &str = "/accounts/users/customer/tenant/list/";
 
@@ -184,4 +187,41 @@ async fn the_vaults_certificate_is_looked_up_before_each_read() {
     gateway.reread().await.unwrap();
     let (after, status) = state().await;
     assert!(after > before && !status.contains("cannot reach the vault"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_gateway_reads_its_lists_again_and_tells_what_comes_of_it() {
+    let office = Office::open().await;
+    let (authority, path) = (&office.authority, |name: &str| office.folder.path().join(name));
+    office.publish(&authority.revocation_list(&[], 4000));
+    fs::write(path("ca.pem"), &authority.pem).unwrap();
+    fs::create_dir(path("credentials")).unwrap();
+    for (name, value) in MADE_UP_VALUES {
+        fs::write(path("credentials").join(name.key()), value).unwrap();
+    }
+    let text = format!(
+        "[[listeners]]\nname = \"main\"\naddress = \"127.0.0.1:0\"\nprofile = \"test\"\n\
+         [admin]\naddress = \"unix:{}\"\n\
+         [profiles.test]\nupstream = \"https://{}\"\ncredentials = \"test\"\n\
+         ca_file = \"ca.pem\"\ncrl_file = \"revoked.pem\"\n\
+         [credentials.test]\nsource = \"directory\"\npath = \"credentials\"\n\
+         [audit]\ndirectory = \"audit\"\n[runtime]\nworkers = 1\n",
+        path("admin.sock").display(),
+        office.upstream.address()
+    );
+    fs::write(path("gateway.toml"), text).unwrap();
+    let mut process = Process::serve(&path("gateway.toml"));
+    let caller = Caller::tcp(process.address("main"));
+    assert_eq!(caller.get(READ).await.status, StatusCode::OK);
+
+    office.publish(&authority.revocation_list(&[1], 4000));
+    process.log_line("the revocation lists of a server are read again");
+    refused(&caller.get(READ).await, REVOKED);
+    office.publish("no list");
+    let told = "the revocation lists of a server cannot be used; the old ones stay";
+    assert!(process.log_line(told).contains("it holds no revocation list"));
+    refused(&caller.get(READ).await, REVOKED);
+    office.publish(&authority.revocation_list(&[], 4000));
+    process.log_line("the revocation lists of a server are read again");
+    assert_eq!(caller.get(READ).await.status, StatusCode::OK);
 }

@@ -10,7 +10,9 @@ use super::error::VaultError;
 use crate::{
     credentials::settings::VaultSettings,
     domain::Span,
-    outbound::{self, CallLimits, ClientError, ForwardProxy, RevocationVerifier, Trust},
+    outbound::{
+        self, CallLimits, ClientError, ForwardProxy, RevocationSettings, RevocationVerifier, Trust,
+    },
     secret::SecretBuffer,
 };
 
@@ -153,7 +155,7 @@ fn open_lists(settings: &VaultSettings) -> Result<Option<Arc<RevocationVerifier>
 /// Whether the files for the way to a vault can be used that a start does not go without: its revocation lists
 /// and the credentials of its forward proxy. The others may come later.
 pub(in super::super) fn check_files(settings: &VaultSettings) -> Result<(), VaultError> {
-    open_lists(settings)?;
+    settings.revocation.as_ref().map(RevocationSettings::check).transpose()?;
     ForwardProxy::open(&settings.proxy, &settings.address()?)?;
     Ok(())
 }

@@ -89,7 +89,7 @@ pub enum VaultError {
     Proxy(#[from] ForwardProxyError),
     /// The revocation lists cannot be used.
     #[error("the revocation lists for the vault's certificate cannot be used")]
-    Revocation(#[from] RevocationError),
+    Revocation(#[source] RevocationError),
     /// The namespace cannot be sent.
     #[error("the vault's namespace cannot be a header value")]
     Namespace {
@@ -210,6 +210,15 @@ impl VaultError {
         match self {
             Self::Values { problems, .. } => Some(problems),
             _ => None,
+        }
+    }
+}
+
+impl From<RevocationError> for VaultError {
+    fn from(error: RevocationError) -> Self {
+        match error {
+            RevocationError::Roots(error) => Self::Tls(error.into()),
+            error => Self::Revocation(error),
         }
     }
 }
