@@ -6,7 +6,7 @@ use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, CheckpointPlan},
     json::{JsonObject, TimestampWriter, key, time_text},
     keys::{ObjectKey, SigningKey},
     record::{AdminAction, CacheResult, Intent, Record},
@@ -30,13 +30,16 @@ pub(super) struct Encoder {
     buffer: Vec<u8>,
     /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
     object_key: Option<ObjectKey>,
+    /// The `seq` of the last checkpoint that this gateway knows.
+    last_checkpoint: Option<u64>,
     times: TimestampWriter,
 }
 
 impl Encoder {
     /// Continues the chain after `tip`.
     pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
-        Self { tip, buffer: Vec::new(), object_key, times: TimestampWriter::default() }
+        let (buffer, times) = (Vec::new(), TimestampWriter::default());
+        Self { tip, buffer, object_key, last_checkpoint: None, times }
     }
 
     /// The end of the chain.
@@ -150,10 +153,20 @@ impl Encoder {
     }
 
     /// A gateway opened the trail.
-    pub(super) fn start(&mut self, now: SystemTime) {
+    pub(super) fn start(&mut self, now: SystemTime, plan: &CheckpointPlan<'_>) {
+        self.last_checkpoint = plan.last.map(|last| last.seq);
+        let interval_ms = u64::try_from(plan.interval.as_millis()).unwrap_or(u64::MAX);
         self.line("start", now, |line| {
             line.text(key!("gateway"), env!("CARGO_PKG_VERSION"))
-                .number(key!("pid"), std::process::id());
+                .number(key!("pid"), std::process::id())
+                .text(key!("key"), plan.key)
+                .number(key!("checkpoint_records"), plan.records)
+                .number(key!("checkpoint_interval_ms"), interval_ms)
+                .number_or_null(key!("last_checkpoint"), plan.last.map(|last| last.seq))
+                .text_or_null(
+                    key!("last_signature"),
+                    plan.last.map(|last| last.signature.as_str()),
+                );
         });
     }
 
@@ -180,9 +193,17 @@ impl Encoder {
     }
 
     /// Bytes that do not continue the chain were moved into a file of their own.
-    pub(super) fn damaged(&mut self, now: SystemTime, bytes: u64, sha256: Hash, file: &str) {
+    pub(super) fn damaged(
+        &mut self,
+        now: SystemTime,
+        bytes: u64,
+        records: u64,
+        sha256: Hash,
+        file: &str,
+    ) {
         self.line("damaged", now, |line| {
             line.number(key!("bytes"), bytes)
+                .number(key!("records"), records)
                 .hex(key!("sha256"), &sha256.0)
                 .text(key!("file"), file);
         });
@@ -200,6 +221,13 @@ impl Encoder {
         let from = self.tip.seq + 1;
         self.line("cut", now, |line| {
             line.number(key!("from"), from).number(key!("to"), to);
+        });
+    }
+
+    /// The last checkpoint does not fit the trail.
+    pub(super) fn doubt(&mut self, now: SystemTime, reason: &str) {
+        self.line("doubt", now, |line| {
+            line.word(key!("reason"), reason);
         });
     }
 
@@ -221,10 +249,13 @@ impl Encoder {
 
     /// A checkpoint that signs everything before it.
     pub(super) fn checkpoint(&mut self, now: SystemTime, key: &SigningKey) -> Checkpoint {
-        let time = time_text(now);
-        let checkpoint = Checkpoint::sign(key, self.tip.seq + 1, time, self.tip.hash);
+        let signed = Checkpoint::sign(key, self.tip.seq + 1, time_text(now), self.tip.hash);
+        let previous = self.last_checkpoint.replace(signed.seq);
+        let checkpoint = Checkpoint { previous, ..signed };
         self.line("checkpoint", now, |line| {
-            line.text(key!("key"), &checkpoint.key).text(key!("signature"), &checkpoint.signature);
+            line.text(key!("key"), &checkpoint.key)
+                .text(key!("signature"), &checkpoint.signature)
+                .number_or_null(key!("previous"), previous);
         });
         checkpoint
     }

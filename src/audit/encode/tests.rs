@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::{Method, uri::PathAndQuery};
 use serde_json::{Value, json};
 
@@ -63,7 +65,7 @@ fn what_is_not_known_is_null() {
         upstream_status: None,
         upstream_tls: None,
         credential_version: None,
-        queue_time: std::time::Duration::ZERO,
+        queue_time: Duration::ZERO,
         upstream_time: None,
         ..record()
     });
@@ -163,14 +165,17 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    encoder.start(now);
+    let interval = Duration::from_mins(1);
+    let plan = CheckpointPlan { key: "k", records: 50_000, interval, last: None };
+    encoder.start(now, &plan);
     encoder.call(&record());
     encoder.admin(&purge());
     encoder.gap(now, 3);
     encoder.torn(now, b"{\"kind\":\"ca\xff");
-    encoder.damaged(now, 9, Hash::ZERO, "damaged-1.bin");
+    encoder.damaged(now, 9, 0, Hash::ZERO, "damaged-1.bin");
     encoder.restored(now, "audit-1.jsonl");
     encoder.cut(now, 99);
+    encoder.doubt(now, "missing");
     encoder.unknown(now, "id");
     encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
     encoder.stop(now);
@@ -187,6 +192,7 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
             "damaged",
             "restored",
             "cut",
+            "doubt",
             "unknown",
             "retention",
             "stop"
