@@ -161,7 +161,10 @@ pub use line::{CallLine, LineHead, call_line, line_head};
 pub use observer::RecordObserver;
 pub use queue::Unwritable;
 pub use read::{ReadItem, TrailFollower, TrailReadError, files, files_between, read_through};
-pub use record::{AdminAction, CacheResult, Intent, Outcome, Record, UpstreamTls};
+pub use record::{
+    AdminAction, CacheResult, CallCause, ChangedKey, ConfigurationChange, CredentialsChange,
+    Intent, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate, UpstreamTls,
+};
 pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use target::Target;

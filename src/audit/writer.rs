@@ -141,7 +141,7 @@ impl<S: Storage> Writer<S> {
             self.ended.extend(self.storage.rotate(next_seq, SystemTime::now()));
             self.encode(&mut batch);
             if closing {
-                self.encoder.stop(SystemTime::now());
+                self.encoder.stop(SystemTime::now(), self.queue.stop_reason.get().copied());
             }
             self.sign_if_due(closing);
             self.write(std::mem::take(&mut batch.waiters), jobs, closing)?;
@@ -167,6 +167,8 @@ impl<S: Storage> Writer<S> {
                 Item::Call(record) => self.encoder.call(&record),
                 Item::Intent(intent) => self.encoder.intent(&intent),
                 Item::Admin(action) => self.encoder.admin(&action),
+                Item::Configuration(change) => self.encoder.configuration(&change),
+                Item::Credentials(change) => self.encoder.credentials(&change),
                 Item::Retention(removal) => self.encoder.retention(SystemTime::now(), &removal),
             }
         }

@@ -18,7 +18,7 @@ use super::{
     keys::{KeyError, ObjectKey, SigningKey},
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
-    record::{AdminAction, Intent, Record},
+    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
     recover::{RecoverError, Recovered, Repair, recover},
     retention::{Retention, RetentionRules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
@@ -69,7 +69,7 @@ impl Trail {
         let last_seq = recovered.tip.seq;
         let mut encoder = Encoder::new(recovered.tip, object_key);
         write_recovery_markers(&recovered, &mut encoder);
-        encoder.start(SystemTime::now());
+        encoder.start(SystemTime::now(), settings.configuration);
 
         let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
         let segment = match recovered.segment {
@@ -158,6 +158,26 @@ impl Trail {
     /// Queues the marker of an operator's action. Never waits for the disk.
     pub fn admin(&self, action: AdminAction) {
         self.0.queue.push(Item::Admin(action));
+    }
+
+    /// Queues the marker of an operator's action, and returns when it is in stable storage.
+    pub async fn admin_synced(&self, action: AdminAction) -> Result<(), Unwritable> {
+        self.submit_item_synced(Item::Admin(action)).await
+    }
+
+    /// Queues the marker of another configuration. Never waits for the disk.
+    pub fn configuration(&self, change: ConfigurationChange) {
+        self.0.queue.push(Item::Configuration(Box::new(change)));
+    }
+
+    /// Queues the marker of another version of credentials. Never waits for the disk.
+    pub fn credentials(&self, change: CredentialsChange) {
+        self.0.queue.push(Item::Credentials(change));
+    }
+
+    /// Tells the `stop` line why the gateway stops. The first reason stays.
+    pub fn stops_because(&self, reason: &'static str) {
+        let _known = self.0.queue.stop_reason.set(reason);
     }
 
     /// Queues the intent of a call to use a credential, and returns when it is in stable storage.

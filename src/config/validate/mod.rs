@@ -18,7 +18,9 @@ mod vault;
 use std::sync::Arc;
 
 use self::checker::Checker;
-use super::{problem::Problem, read::Locations, settings::Settings, types::Config};
+use super::{
+    problem::Problem, read::Locations, report::Revision, settings::Settings, types::Config,
+};
 
 pub(super) use structure::fit;
 
@@ -41,6 +43,7 @@ pub(super) fn check(
     checker.breaker();
     checker.telemetry();
     Some(Settings {
+        revision: Revision::of(config),
         listeners: config.listeners.clone(),
         admin: checker.admin(),
         admin_tokens: config.admin.token_file.clone().filter(|_| config.admin.enabled),

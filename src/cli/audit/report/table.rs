@@ -29,13 +29,20 @@ pub(super) fn print(figures: &Figures, out: &mut dyn io::Write) -> io::Result<()
     ] {
         writeln!(out, "{}\n", groups_table(heading, groups))?;
     }
-    if !figures.errors.is_empty() {
-        let mut table = plain(&["ERROR", "CALLS"]);
-        for (label, count) in by_count(&figures.errors) {
+    for (heading, counts) in [
+        (["ERROR", "CALLS"], &figures.errors),
+        (["THE GATEWAY'S OWN", "CALLS"], &figures.own),
+        (["MARKER", "LINES"], &figures.markers),
+    ] {
+        if counts.is_empty() {
+            continue;
+        }
+        let mut table = plain(&heading);
+        for (label, count) in by_count(counts) {
             table.add_row([printable(label), count.to_string()]);
         }
         align(&mut table);
-        writeln!(out, "{table}")?;
+        writeln!(out, "{table}\n")?;
     }
     Ok(())
 }
