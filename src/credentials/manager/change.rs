@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shared::SetRecord;
-use crate::credentials::rotation::{Selection, SetState, UnavailableReason};
+use crate::credentials::rotation::{RotationState, Selection, SetState, UnavailableReason};
 
 /// Calls use another version of a credential set, or none; or Pigello refuses every version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +65,16 @@ pub(super) struct Told {
     is_rejected: bool,
 }
 
-impl SetRecord {
+impl Told {
     /// The change since the last one that was told, if there is any. A cause of `None` is that of the limits
     /// that were applied.
-    pub(super) fn change(&mut self, cause: Option<ChangeCause>) -> Option<VersionChange> {
-        let state = self.rotation.state();
-        let (lease, limit) = match self.rotation.select() {
+    pub(super) fn change(
+        &mut self,
+        rotation: &RotationState,
+        cause: Option<ChangeCause>,
+    ) -> Option<VersionChange> {
+        let state = rotation.state();
+        let (lease, limit) = match rotation.select() {
             Selection::Use { lease, .. } => (Some(lease), ChangeCause::Overlap),
             Selection::Nothing { reason, .. } => (None, limit(reason)),
         };
@@ -80,11 +83,11 @@ impl SetRecord {
             version: lease.map(|lease| Arc::clone(lease.version().shared())),
             is_rejected: state == SetState::Rejected,
         };
-        if now == self.told {
+        if now == *self {
             return None;
         }
         let to = now.version.clone();
-        let from = std::mem::replace(&mut self.told, now).version;
+        let from = std::mem::replace(self, now).version;
         Some(VersionChange { from, to, state, cause: cause.unwrap_or(limit) })
     }
 }

@@ -208,7 +208,7 @@ impl ManagerShared {
 
     pub(super) fn publish(&self, record: &mut SetRecord, cause: Option<ChangeCause>) {
         if let Some(observer) = self.observer.get()
-            && let Some(change) = record.change(cause)
+            && let Some(change) = record.told.change(&record.rotation, cause)
         {
             observer(change);
         }

@@ -231,7 +231,7 @@ async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Els
         Err(ProbeError::NotRecorded(failure)) => {
             let (text, hint) = failure.text();
             let text = format!("not made, because it would not be on the audit trail: {text}");
-            report.push(Step::bad(what, text).advise(hint.map(str::to_owned)));
+            report.push(Step::doubtful(what, text).advise(hint.map(str::to_owned)));
             None
         }
         Err(ProbeError::Failed(problem)) => {
