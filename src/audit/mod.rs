@@ -62,6 +62,7 @@
 //! | `attempts`, `retries` | number of attempts at the upstream, and the reason for each retry |
 //! | `credential_version` | the version of the credentials that were sent |
 //! | `duration_us`, `upstream_us` | time of the whole call; time until the upstream's response head |
+//! | `queue_us` | time that requests waited in the gateway because a worker was saturated; no part of `upstream_us` |
 //! | `request_bytes`, `response_bytes` | body bytes that were sent |
 //! | `error` | label of the error, or `null` |
 //! | `would_refuse` | label of the refusal that `mode = "report"` did not enforce, or `null` |

@@ -213,6 +213,7 @@ impl Probe<'_> {
             retries: Vec::new(),
             credential_version: Some(self.set.version().shared().clone()),
             duration: took,
+            queue_time: Duration::ZERO,
             upstream_time: Some(took),
             request_bytes: 0,
             response_bytes: 0,

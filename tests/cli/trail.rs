@@ -88,7 +88,10 @@ fn the_call_of_a_check_is_on_the_trail_before_it_is_made() {
     let call: Value = serde_json::from_str(calls.trim()).unwrap();
     assert_eq!((&call["cause"], &call["caller"]), (&"check".into(), &Value::Null));
     assert_eq!((&call["upstream_status"], &call["attempts"]), (&404.into(), &1.into()));
-    assert_eq!((&call["operation"], &call["outcome"]), (&"subtenant.get".into(), &"forwarded".into()));
+    assert_eq!(
+        (&call["operation"], &call["outcome"]),
+        (&"subtenant.get".into(), &"forwarded".into())
+    );
     assert!(call["credential_version"].is_string(), "{call}");
     let intents = markers(&place, "intent");
     assert_eq!(intents[0]["request_id"], call["request_id"]);

@@ -177,7 +177,10 @@ async fn a_body_over_its_limit_is_told_the_limit_however_it_is_framed() {
         let records = gateway.into_records().await;
         assert_eq!(records.len(), 3);
         for record in records {
-            assert_eq!((&record["error"], &record["outcome"]), (&"body_too_large".into(), &"refused".into()));
+            assert_eq!(
+                (&record["error"], &record["outcome"]),
+                (&"body_too_large".into(), &"refused".into())
+            );
             assert_eq!(record["caller"], "main");
         }
     }

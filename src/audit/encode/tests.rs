@@ -47,7 +47,7 @@ fn a_call_has_every_field_and_nothing_else() {
             "status": 200, "outcome": "forwarded", "cache": "miss", "source_request_id": null,
             "upstream_status": 200, "tls_version": "TLSv1.3", "tls_certificate": "ab".repeat(32),
             "attempts": 2, "retries": ["upstream_refused"], "credential_version": "7",
-            "duration_us": 12345, "upstream_us": 11000,
+            "duration_us": 12345, "upstream_us": 11000, "queue_us": 0,
             "request_bytes": 0, "response_bytes": 2048, "error": null,
             "would_refuse": null, "masked_fields": 0,
         })
@@ -103,6 +103,7 @@ fn what_is_not_known_is_null() {
         upstream_status: None,
         upstream_tls: None,
         credential_version: None,
+        queue_time: std::time::Duration::ZERO,
         upstream_time: None,
         ..record()
     });

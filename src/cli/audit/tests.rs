@@ -50,6 +50,7 @@ fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Re
         retries: Vec::new(),
         credential_version: None,
         duration: Duration::from_micros(1500),
+        queue_time: Duration::ZERO,
         upstream_time: None,
         request_bytes: 0,
         response_bytes: 10,
