@@ -144,12 +144,9 @@ impl fmt::Display for RefusedCertificate {
             return Ok(());
         };
         let text = |text: &str| text.chars().take(MAX_NAME).collect::<String>();
-        write!(
-            f,
-            "; subject={:?} issuer={:?} serial={serial:?} sha256=",
-            text(subject),
-            text(issuer)
-        )?;
+        let (subject, issuer) = (text(subject), text(issuer));
+        let (subject, issuer) = (subject.escape_debug(), issuer.escape_debug());
+        write!(f, "; subject=\"{subject}\" issuer=\"{issuer}\" serial={serial} sha256=")?;
         sha256.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }

@@ -9,6 +9,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -144,8 +145,7 @@ impl Probe<'_> {
             Err(TrailOpenError::Directory(TrailDirectoryError::InUse { .. })) => {
                 self.tell(id).await.map(|()| None)
             }
-            Err(error) => Err(Failure::failed(Chain(&error).to_string())
-                .hint("put the trail right, or leave the call out with `--no-call`")),
+            Err(error) => Err(Failure::failed(Chain(&error).to_string())),
         }
     }
 
@@ -187,7 +187,7 @@ impl Probe<'_> {
         result: &Result<http::Response<Body>, Error>,
     ) -> Record {
         let target: Option<Target> = NOBODY.parse().ok();
-        let error = result.as_ref().err().map(|error| error.kind());
+        let error = result.as_ref().err().map(Error::kind);
         Record {
             time,
             request_id,
@@ -211,7 +211,7 @@ impl Probe<'_> {
             upstream_tls: None,
             attempts: 1,
             retries: Vec::new(),
-            credential_version: Some(self.set.version().shared().clone()),
+            credential_version: Some(Arc::clone(self.set.version().shared())),
             duration: took,
             queue_time: Duration::ZERO,
             upstream_time: Some(took),
@@ -227,15 +227,13 @@ impl Probe<'_> {
 /// Whether files that this process puts into the trail belong to the user who writes it. Root may write
 /// anywhere, and the gateway could not continue a trail that root has begun.
 fn may_write(directory: &Path) -> bool {
-    let own = geteuid().as_raw();
-    match fs::metadata(directory) {
-        Ok(found) => found.uid() == own,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let nearest = directory.ancestors().find_map(|folder| fs::metadata(folder).ok());
-            own != 0 && nearest.is_some_and(|found| found.uid() == own)
+    let found = match (fs::metadata(directory), directory.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::metadata(parent)
         }
-        Err(_) => false,
-    }
+        (found, _) => found,
+    };
+    found.is_ok_and(|found| found.uid() == geteuid().as_raw())
 }
 
 /// The profile whose credentials a set is, or one of the set's own name.

@@ -57,12 +57,12 @@ fn a_call_has_every_field_and_nothing_else() {
 #[test]
 fn a_call_of_the_gateways_own_names_its_cause() {
     let mut encoder = Encoder::new(Tip::START, None);
-    let caused_by = Some(RequestId::fresh());
-    let own = Some(OwnCall { cause: CallCause::Revalidation, caused_by });
+    let id = RequestId::fresh();
+    let own = Some(OwnCall { cause: CallCause::Revalidation, caused_by: Some(id) });
     encoder.call(&Record { own, peer: None, ..record() });
     let line = parse(&encoder).remove(0);
     assert_eq!(line["cause"], "revalidation");
-    assert_eq!(line["caused_by"], caused_by.unwrap().to_string());
+    assert_eq!(line["caused_by"], id.to_string());
     assert_eq!(line["peer"], Value::Null);
 }
 

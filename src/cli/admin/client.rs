@@ -78,10 +78,10 @@ impl AdminTarget {
 
 /// Has a gateway with those settings put on its trail what a command is about to do.
 pub(in crate::cli) async fn announce(settings: &Settings, path: &str) -> Result<(), Failure> {
-    let hint =
-        "a gateway writes the trail, and it has to be told; leave the call out with `--no-call`";
     let Some(admin) = &settings.admin else {
-        return Err(Failure::failed("the running gateway has no admin listener").hint(hint));
+        return Err(Failure::failed(
+            "another process writes the trail, and no admin listener is configured to tell it",
+        ));
     };
     let token = match (&admin.address, &settings.admin_tokens) {
         (Address::Tcp(_), Some(tokens)) => token(tokens).ok(),

@@ -6,9 +6,10 @@ use super::{error::AuditError, filter::CallFilter, progress::ProgressLine};
 use crate::audit::{self, CallLine, LineHead, ReadItem};
 
 /// A parsed line of the trail.
-pub(super) enum TrailLine<'a> {
+#[derive(Clone, Copy)]
+pub(super) enum TrailLine<'l, 'a> {
     /// A call that matches the filter.
-    Call(CallLine<'a>),
+    Call(&'l CallLine<'a>),
     /// A marker in the filter's time range.
     Marker(LineHead<'a>),
 }
@@ -29,7 +30,7 @@ pub(super) fn for_each(
 pub(super) fn for_each_line(
     directory: &Path,
     filter: &CallFilter,
-    mut visit: impl FnMut(&TrailLine<'_>, &[u8]) -> Result<ControlFlow<()>, AuditError>,
+    mut visit: impl FnMut(TrailLine<'_, '_>, &[u8]) -> Result<ControlFlow<()>, AuditError>,
 ) -> Result<(), AuditError> {
     let (since, until) = filter.range();
     let files = audit::files_between(directory, since, until)?;
@@ -40,13 +41,10 @@ pub(super) fn for_each_line(
             progress.file(file);
             Ok(ControlFlow::Continue(()))
         }
-        ReadItem::Line(line) => {
-            let call = || filter.matching(line).map(TrailLine::Call);
-            let marker = || filter.marker(line).map(TrailLine::Marker);
-            match call().or_else(marker) {
-                Some(parsed) => visit(&parsed, line),
-                None => Ok(ControlFlow::Continue(())),
-            }
-        }
+        ReadItem::Line(line) => match (filter.matching(line), filter.marker(line)) {
+            (Some(call), _) => visit(TrailLine::Call(&call), line),
+            (None, Some(head)) => visit(TrailLine::Marker(head), line),
+            (None, None) => Ok(ControlFlow::Continue(())),
+        },
     })
 }

@@ -75,7 +75,7 @@ pub(super) fn run(
             match parsed {
                 TrailLine::Call(call) if args.kinds.is_empty() => format.call(call, line, &mut out),
                 TrailLine::Marker(head) if is_wanted(head.kind) => {
-                    format.marker(&MarkerLine { head: *head, line }, &mut out)
+                    format.marker(&MarkerLine { head, line }, &mut out)
                 }
                 TrailLine::Call(_) | TrailLine::Marker(_) => return Ok(ControlFlow::Continue(())),
             }

@@ -78,7 +78,7 @@ impl Told {
             Selection::Use { lease, .. } => (Some(lease), ChangeCause::Overlap),
             Selection::Nothing { reason, .. } => (None, limit(reason)),
         };
-        let now = Told {
+        let now = Self {
             generation: lease.as_ref().map(|lease| lease.generation()),
             version: lease.map(|lease| Arc::clone(lease.version().shared())),
             is_rejected: state == SetState::Rejected,

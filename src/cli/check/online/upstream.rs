@@ -231,7 +231,9 @@ async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Els
         Err(ProbeError::NotRecorded(failure)) => {
             let (text, hint) = failure.text();
             let text = format!("not made, because it would not be on the audit trail: {text}");
-            report.push(Step::doubtful(what, text).advise(hint.map(str::to_owned)));
+            let hint = hint.map_or_else(String::new, |hint| format!("{hint}; "));
+            let hint = format!("{hint}`--no-call` leaves the call out");
+            report.push(Step::doubtful(what, text).advise(Some(hint)));
             None
         }
         Err(ProbeError::Failed(problem)) => {
