@@ -227,7 +227,7 @@ fn the_page_is_one_file_that_runs_nothing() {
         assert!(!page.contains(active), "{active}");
     }
     let (_, out) = run(home.path(), &["report", "--until", "2020-01-01"]);
-    assert_eq!(out, "no calls\n");
+    assert!(out.starts_with("no calls\n"), "{out}");
 }
 
 #[test]
