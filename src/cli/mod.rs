@@ -166,7 +166,9 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     };
     match args.run(&directory, &mut anstream::stdout().lock()) {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
-        Ok(audit::AuditExit::ProblemsFound) => Ok(ExitCode::from(1)),
+        Ok(audit::AuditExit::Wrong) => Ok(ExitCode::from(1)),
+        Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
+        Err(error) if error.is_usage() => Err(Failure::usage(Chain(&error).to_string())),
         Err(error) => Err(Failure::failed(Chain(&error).to_string())),
     }
 }

@@ -24,6 +24,8 @@ use clap::{Args, Subcommand};
 pub use error::AuditError;
 pub use location::TrailLocation;
 
+use crate::audit::Verdict;
+
 /// Reads the audit trail.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
@@ -39,7 +41,7 @@ enum Command {
     Tail(tail::TailArgs),
     /// Sum up calls, errors, times and volumes, in the terminal or as an HTML page
     Report(report::ReportArgs),
-    /// Check that no record was changed, removed, reordered or inserted
+    /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
@@ -68,8 +70,11 @@ impl AuditArgs {
             Command::Tail(args) => tail::run(args, directory, out),
             Command::Report(args) => report::run(args, directory, out),
             Command::Verify(args) => {
-                let is_intact = verify::run(args, directory, out)?;
-                return Ok(if is_intact { AuditExit::Success } else { AuditExit::ProblemsFound });
+                return verify::run(args, directory, out).map(|verdict| match verdict {
+                    Verdict::Ok => AuditExit::Success,
+                    Verdict::Wrong => AuditExit::Wrong,
+                    Verdict::NotProved => AuditExit::NotProved,
+                });
             }
             Command::SuggestPolicy(args) => suggest::run(args, directory, out),
         };
@@ -88,8 +93,10 @@ impl AuditArgs {
 pub enum AuditExit {
     /// 0.
     Success,
-    /// 1: `verify` has found problems.
-    ProblemsFound,
+    /// 1: the trail is wrong, as `verify` says.
+    Wrong,
+    /// 3: the trail is not proved, as `verify` says.
+    NotProved,
 }
 
 #[cfg(test)]

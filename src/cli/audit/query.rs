@@ -37,7 +37,7 @@ pub(super) struct QueryArgs {
 }
 
 /// The kinds of lines that are no calls.
-const MARKERS: [&str; 15] = [
+const MARKERS: [&str; 16] = [
     "configuration",
     "credentials",
     "admin",
@@ -51,6 +51,7 @@ const MARKERS: [&str; 15] = [
     "torn",
     "damaged",
     "cut",
+    "doubt",
     "restored",
     "all",
 ];
