@@ -20,7 +20,7 @@ use serde_json::Value;
 /// The settings of every trail: small enough for several files and checkpoints.
 fn settings(home: &Path) -> Settings {
     Settings {
-        segment_bytes: ByteSize(20_000),
+        segment_bytes: ByteSize(23_000),
         checkpoint_records: 20,
         compress_after: None,
         batch_delay: Duration::from_millis(1),
