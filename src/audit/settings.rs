@@ -55,6 +55,9 @@ pub struct Settings {
     /// `telemetry.otlp_endpoint`, because traces go there too.
     #[serde(skip)]
     pub export_to: Option<CollectorSettings>,
+    /// The hash of the configuration that the gateway starts with, for the `start` line.
+    #[serde(skip)]
+    pub configuration: Option<[u8; 32]>,
     /// How many records may wait for the disk. Further records are dropped and counted in a `gap`.
     #[serde(skip)]
     pub queue_records: usize,
@@ -111,6 +114,7 @@ impl Settings {
             object_ids: ObjectIds::Plain,
             object_key: None,
             export_to: None,
+            configuration: None,
             queue_records: Self::DEFAULT_QUEUE_RECORDS,
             batch_delay: Self::DEFAULT_BATCH_DELAY,
             sync_interval: Self::DEFAULT_SYNC_INTERVAL,

@@ -56,16 +56,21 @@ pub fn text(text: &str) -> Value {
     json!({ "stringValue": text })
 }
 
-/// A JSON value as an `AnyValue`; null and objects have none.
+/// A JSON value as an `AnyValue`; null has none.
 pub fn any_value(value: &Value) -> Option<Value> {
     Some(match value {
-        Value::Null | Value::Object(_) => return None,
+        Value::Null => return None,
         Value::Bool(value) => json!({ "boolValue": value }),
         Value::Number(number) => json!({ "intValue": number.to_string() }),
         Value::String(value) => text(value),
         Value::Array(values) => {
             let values: Vec<_> = values.iter().filter_map(any_value).collect();
             json!({ "arrayValue": { "values": values } })
+        }
+        Value::Object(fields) => {
+            let known = fields.iter().filter_map(|(name, value)| Some((name, any_value(value)?)));
+            let fields: Vec<_> = known.map(|(name, value)| attribute(name, &value)).collect();
+            json!({ "kvlistValue": { "values": fields } })
         }
     })
 }

@@ -30,6 +30,7 @@ mod faults;
 mod forward_proxy;
 mod identity;
 mod judging;
+mod leaving;
 mod lifecycle;
 mod networks;
 mod page;

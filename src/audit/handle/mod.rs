@@ -19,7 +19,7 @@ use super::{
     mismatch::Mismatch,
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
-    record::{AdminAction, Intent, Record},
+    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
     recover::{RecoverError, Recovered, Repair, recover},
     retention::{Retention, RetentionRules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
@@ -84,7 +84,7 @@ impl Trail {
             interval: *settings.checkpoint_interval,
             last: recovered.checkpoint.as_ref(),
         };
-        encoder.start(SystemTime::now(), &plan);
+        encoder.start(SystemTime::now(), &plan, settings.configuration);
 
         let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
         let found = Found { key: signing_key.public().clone(), mismatch: recovered.mismatch };
@@ -185,6 +185,26 @@ impl Trail {
     /// Queues the marker of an operator's action. Never waits for the disk.
     pub fn admin(&self, action: AdminAction) {
         self.0.queue.push(Item::Admin(action));
+    }
+
+    /// Queues the marker of an operator's action, and returns when it is in stable storage.
+    pub async fn admin_synced(&self, action: AdminAction) -> Result<(), Unwritable> {
+        self.submit_item_synced(Item::Admin(action)).await
+    }
+
+    /// Queues the marker of another configuration. Never waits for the disk.
+    pub fn configuration(&self, change: ConfigurationChange) {
+        self.0.queue.push(Item::Configuration(Box::new(change)));
+    }
+
+    /// Queues the marker of another version of credentials. Never waits for the disk.
+    pub fn credentials(&self, change: CredentialsChange) {
+        self.0.queue.push(Item::Credentials(change));
+    }
+
+    /// Tells the `stop` line why the gateway stops. The first reason stays.
+    pub fn stops_because(&self, reason: &'static str) {
+        let _known = self.0.queue.stop_reason.set(reason);
     }
 
     /// Queues the intent of a call to use a credential, and returns when it is in stable storage.
