@@ -33,7 +33,7 @@ use pigello_gateway::{
         CacheResult, Durability, Intent, OnFailure, Outcome, ReadItem, Record, Settings, Trail,
         TrailReadError, VerifyOptions, VerifyReport, call_line, files, read_through, verify,
     },
-    domain::{ListenerName, ProfileName, Proof, RequestId},
+    domain::{ListenerName, Peer, PolicyId, ProfileName, Proof, RequestId},
 };
 
 #[derive(Debug, Parser)]
@@ -83,6 +83,10 @@ fn record(nth: u64) -> Record {
         time: SystemTime::now(),
         request_id: RequestId::fresh(),
         trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+        own: None,
+        peer: Some(Peer::Unix { uid: 1001, gid: 1001, pid: Some(42) }),
+        refused_certificate: None,
+        policy: PolicyId([0x1f; 8]),
         listener: ListenerName::new("sidecar"),
         caller: Some(["billing", "portal", "reports"][(nth % 3) as usize].into()),
         caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(42) }),

@@ -59,6 +59,9 @@ pub struct Settings {
     /// `[telemetry]`, because traces go there too.
     #[serde(skip)]
     pub export_to: Option<CollectorSettings>,
+    /// The hash of the configuration that the gateway starts with, for the `start` line.
+    #[serde(skip)]
+    pub configuration: Option<[u8; 32]>,
     /// How many records may wait for the disk. Further records are dropped and counted in a `gap`.
     #[serde(skip)]
     pub queue_records: usize,
@@ -116,6 +119,7 @@ impl Settings {
             object_key: None,
             group: None,
             export_to: None,
+            configuration: None,
             queue_records: Self::DEFAULT_QUEUE_RECORDS,
             batch_delay: Self::DEFAULT_BATCH_DELAY,
             sync_interval: Self::DEFAULT_SYNC_INTERVAL,

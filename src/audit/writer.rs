@@ -152,7 +152,7 @@ impl<S: Storage> Writer<S> {
             self.ended.extend(self.storage.rotate(next_seq, SystemTime::now()));
             self.encode(&mut batch);
             if closing {
-                self.encoder.stop(SystemTime::now());
+                self.encoder.stop(SystemTime::now(), self.queue.stop_reason.get().copied());
             }
             if closing || self.is_due(CheckpointSchedule::is_due) {
                 self.sign();
@@ -180,6 +180,8 @@ impl<S: Storage> Writer<S> {
                 Item::Call(record) => self.encoder.call(&record),
                 Item::Intent(intent) => self.encoder.intent(&intent),
                 Item::Admin(action) => self.encoder.admin(&action),
+                Item::Configuration(change) => self.encoder.configuration(&change),
+                Item::Credentials(change) => self.encoder.credentials(&change),
                 Item::Notice(notice, number) => {
                     self.encoder.notice(SystemTime::now(), &notice);
                     number.set(self.encoder.tip().seq);

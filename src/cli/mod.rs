@@ -15,6 +15,7 @@ mod failure;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
+mod probe;
 mod serve;
 mod signals;
 mod vault_policy;
@@ -24,7 +25,6 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use config_files::ConfigFiles;
-use credentials::SAFE_READ;
 pub use failure::Failure;
 use vault_policy::vault_policy;
 

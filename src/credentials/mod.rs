@@ -24,7 +24,8 @@ mod tests;
 
 pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
 pub use manager::{
-    CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetStatus, Unavailable,
+    ChangeCause, CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetStatus,
+    Unavailable, VersionChange,
 };
 pub use rotation::{Lease, RefreshOutcome, SetState};
 pub use set::{
@@ -33,8 +34,9 @@ pub use set::{
 };
 pub use settings::{
     IncompleteVault, Keep, KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource,
-    UnusedVariable, VaultAuth, VaultSettings, unused_vault_variables,
+    UnusedVariable, VaultAuth, VaultSettings, unused_vault_variables, vault_address,
 };
 pub use sources::{
-    DirectoryError, EnvironmentError, KeptError, LoadError, VaultError, expanded, load, sealed,
+    DirectoryError, EnvironmentError, KeptError, LoadError, VaultError, check_files, expanded,
+    load, sealed,
 };

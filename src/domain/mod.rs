@@ -17,6 +17,8 @@ mod operation;
 mod origin;
 mod path_pattern;
 mod pattern;
+mod peer;
+mod policy_id;
 mod problem_base;
 mod proxy_choice;
 mod request_id;
@@ -37,6 +39,8 @@ pub use operation::{Action, Entity, Operation, OperationError, builtin_operation
 pub use origin::{Origin, OriginError};
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pattern::{OperationPattern, PatternError};
+pub use peer::Peer;
+pub use policy_id::PolicyId;
 pub use problem_base::{ProblemBase, ProblemBaseError};
 pub use proxy_choice::{ProxyChoice, is_excluded};
 pub use request_id::{RequestId, TraceContext};

@@ -67,9 +67,21 @@ fn attribute_name(field: &str) -> Cow<'static, str> {
 mod tests {
     use super::*;
     use crate::{
-        audit::{Tip, encode::Encoder, testing::record},
-        outbound::otlp::{AnyKind, ArrayValue},
+        audit::{Record, RefusedCertificate, Tip, encode::Encoder, testing::record},
+        outbound::otlp::{AnyKind, ArrayValue, KeyValueList},
     };
+
+    #[test]
+    fn an_object_of_a_line_is_a_list_of_attributes() {
+        let mut encoder = Encoder::new(Tip::START, None);
+        let refused = RefusedCertificate { reason: "expired".to_owned(), presented: None };
+        encoder.call(&Record { refused_certificate: Some(Box::new(refused)), ..record() });
+        let record = encode(encoder.lines().trim_ascii_end()).unwrap();
+        let reason = KeyValue::new("reason", AnyValue::text("expired"));
+        let value = AnyKind::List(KeyValueList { values: vec![reason] }).into();
+        let expected = KeyValue::new("pigello.audit.refused_certificate", value);
+        assert!(record.attributes.contains(&expected), "{record:?}");
+    }
 
     #[test]
     fn a_call_is_a_log_record_with_the_line_as_its_body() {

@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     error::Chain,
-    outbound::{Backoff, Collector, CollectorError, CollectorSettings, TlsError},
+    outbound::{Backoff, ClientSetupError, Collector, CollectorError, CollectorSettings},
 };
 
 /// How far the export has come.
@@ -323,9 +323,9 @@ pub enum ResendError {
     /// The trail cannot be read.
     #[error(transparent)]
     Read(#[from] TrailReadError),
-    /// TLS to the collector cannot be set up.
-    #[error("TLS to the collector cannot be set up")]
-    Tls(#[from] TlsError),
+    /// The collector cannot be called.
+    #[error("the collector cannot be called")]
+    Client(#[from] ClientSetupError),
     /// There is no runtime for the connection.
     #[error("the connection cannot be started")]
     Start(#[source] io::Error),
@@ -349,9 +349,9 @@ pub enum ExportError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] TrailReadError),
-    /// TLS to the collector cannot be set up.
-    #[error("TLS to the collector cannot be set up")]
-    Tls(#[from] TlsError),
+    /// The collector cannot be called.
+    #[error("the collector cannot be called")]
+    Client(#[from] ClientSetupError),
     /// Its thread cannot be started.
     #[error("the audit export cannot be started")]
     Start(#[source] io::Error),

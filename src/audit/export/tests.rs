@@ -17,8 +17,11 @@ use super::*;
 use crate::{
     audit::{Settings, Trail, TrailSegment, testing::record},
     body,
-    domain::{ByteSize, Origin, Span},
-    outbound::otlp::{AnyKind, ExportRequest, ExportResponse, LogRecord, PartialSuccess},
+    domain::{ByteSize, Span},
+    outbound::{
+        ForwardProxySettings,
+        otlp::{AnyKind, ExportRequest, ExportResponse, LogRecord, PartialSuccess},
+    },
 };
 
 /// A collector on this machine that answers as it is told and remembers what it took.
@@ -40,7 +43,7 @@ struct Scene {
 }
 
 impl Collector {
-    async fn serve(&self) -> Origin {
+    async fn serve(&self) -> CollectorSettings {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let collector = self.clone();
@@ -56,7 +59,13 @@ impl Collector {
                 });
             }
         });
-        format!("http://{address}").parse().unwrap()
+        let endpoint = format!("http://{address}").parse().unwrap();
+        CollectorSettings {
+            endpoint,
+            ca_file: None,
+            headers_file: None,
+            proxy: ForwardProxySettings::default(),
+        }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -101,13 +110,9 @@ impl Collector {
     }
 }
 
-fn to(endpoint: Origin) -> CollectorSettings {
-    CollectorSettings { endpoint, ca_file: None, headers_file: None }
-}
-
-fn settings(home: &Path, collector: Origin) -> Settings {
+fn settings(home: &Path, collector: CollectorSettings) -> Settings {
     Settings {
-        export_to: Some(to(collector)),
+        export_to: Some(collector),
         sync_interval: Duration::from_millis(10),
         ..Settings::new(home)
     }
@@ -305,8 +310,7 @@ async fn the_token_of_the_headers_file_can_be_changed_while_the_gateway_runs() {
     let collector = Collector::default();
     collector.0.lock().token = Some("Bearer made-up");
     let endpoint = collector.serve().await;
-    let export_to =
-        CollectorSettings { headers_file: Some(headers.clone()), ..to(endpoint.clone()) };
+    let export_to = CollectorSettings { headers_file: Some(headers.clone()), ..endpoint.clone() };
     let directory = home.path().join("audit");
     let settings = Settings { export_to: Some(export_to), ..settings(&directory, endpoint) };
     let _trail = Trail::open(&settings).unwrap();
@@ -326,7 +330,7 @@ async fn lines_are_sent_again_from_a_number_on() {
     let directory = home.path().to_owned();
     let from = move |from, endpoint| {
         let directory = directory.clone();
-        tokio::task::spawn_blocking(move || resend(&directory, &to(endpoint), from).unwrap())
+        tokio::task::spawn_blocking(move || resend(&directory, &endpoint, from).unwrap())
     };
     let resent = from(100, endpoint.clone()).await.unwrap();
     assert_eq!(resent, Resent { lines: last - 99, rejected: 0, status: None });

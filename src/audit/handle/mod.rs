@@ -22,7 +22,7 @@ use super::{
     observer::RecordObserver,
     queue::{Item, LineNumber, RecordQueue, Unwritable},
     readers::Readers,
-    record::{AdminAction, Intent, Record},
+    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
     recover::{RecoverError, Recovered, Repair, last_time, recover},
     retention::{Blocked, PendingRemoval, Retention, RetentionRules, RetentionTask},
     settings::{Durability, ObjectIds, OnFailure, Settings},
@@ -92,7 +92,7 @@ impl Trail {
             interval: *settings.checkpoint_interval,
             last: recovered.checkpoint.as_ref(),
         };
-        encoder.start(SystemTime::now(), &plan);
+        encoder.start(SystemTime::now(), &plan, settings.configuration);
 
         let pending = begun_deletions(&settings.directory, &recovered, &mut encoder).map_err(at)?;
         let found = Found { key: signing_key.public().clone(), mismatch: recovered.mismatch };
@@ -192,6 +192,26 @@ impl Trail {
     /// Queues the marker of an operator's action. Never waits for the disk.
     pub fn admin(&self, action: AdminAction) {
         self.0.queue.push(Item::Admin(action));
+    }
+
+    /// Queues the marker of an operator's action, and returns when it is in stable storage.
+    pub async fn admin_synced(&self, action: AdminAction) -> Result<(), Unwritable> {
+        self.submit_item_synced(Item::Admin(action)).await
+    }
+
+    /// Queues the marker of another configuration. Never waits for the disk.
+    pub fn configuration(&self, change: ConfigurationChange) {
+        self.0.queue.push(Item::Configuration(Box::new(change)));
+    }
+
+    /// Queues the marker of another version of credentials. Never waits for the disk.
+    pub fn credentials(&self, change: CredentialsChange) {
+        self.0.queue.push(Item::Credentials(change));
+    }
+
+    /// Tells the `stop` line why the gateway stops. The first reason stays.
+    pub fn stops_because(&self, reason: &'static str) {
+        let _known = self.0.queue.stop_reason.set(reason);
     }
 
     /// Queues the intent of a call to use a credential, and returns when it is in stable storage.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::{
     audit::{self, CacheResult, Outcome, Record, Settings, Trail, TrailSegment},
-    domain::{ListenerName, ProfileName, RequestId},
+    domain::{ListenerName, PolicyId, ProfileName, RequestId},
 };
 
 #[derive(Parser)]
@@ -29,6 +29,10 @@ fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Re
             + ago(10 - minute).duration_since(Timestamp::UNIX_EPOCH).unsigned_abs(),
         request_id: RequestId::fresh(),
         trace_id: 1,
+        own: None,
+        peer: None,
+        refused_certificate: None,
+        policy: PolicyId::default(),
         listener: ListenerName::new("sidecar"),
         caller: operation.map(|_| "billing".into()),
         caller_proof: None,
@@ -223,7 +227,7 @@ fn the_page_is_one_file_that_runs_nothing() {
         assert!(!page.contains(active), "{active}");
     }
     let (_, out) = run(home.path(), &["report", "--until", "2020-01-01"]);
-    assert_eq!(out, "no calls\n");
+    assert!(out.starts_with("no calls\n"), "{out}");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Listener;
 use crate::{
-    domain::{ByteSize, Origin, Span, Text},
-    outbound::CollectorSettings,
+    domain::{ByteSize, Origin, ProxyChoice, Span, Text},
+    outbound::{CollectorSettings, ForwardProxySettings},
     telemetry::LogFormat,
 };
 
@@ -158,6 +158,13 @@ pub struct Telemetry {
     /// for each request, and only the gateway should be able to read it.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub otlp_headers_file: Option<PathBuf>,
+    /// The forward proxy that leads to the collector, with the values of a profile's `proxy`.
+    pub proxy: Option<ProxyChoice>,
+    /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub proxy_credentials: Option<PathBuf>,
+    /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
+    pub no_proxy: Vec<String>,
 }
 
 impl Telemetry {
@@ -167,7 +174,17 @@ impl Telemetry {
             endpoint: self.otlp_endpoint.clone()?,
             ca_file: self.otlp_ca_file.clone(),
             headers_file: self.otlp_headers_file.clone(),
+            proxy: self.forward_proxy(),
         })
+    }
+
+    /// The forward proxy that leads to the collector.
+    pub fn forward_proxy(&self) -> ForwardProxySettings {
+        ForwardProxySettings {
+            choice: self.proxy.clone(),
+            credentials: self.proxy_credentials.clone(),
+            excluded: self.no_proxy.clone(),
+        }
     }
 }
 
@@ -179,6 +196,9 @@ impl Default for Telemetry {
             otlp_endpoint: None,
             otlp_ca_file: None,
             otlp_headers_file: None,
+            proxy: None,
+            proxy_credentials: None,
+            no_proxy: Vec::new(),
         }
     }
 }

@@ -7,17 +7,17 @@ impl Checker<'_> {
     pub(super) fn telemetry(&mut self) {
         let telemetry = &self.config.telemetry;
         let table = KeyPath::root().key("telemetry");
-        let Some(endpoint) = &telemetry.otlp_endpoint else {
-            for (key, file) in [
-                ("otlp_ca_file", &telemetry.otlp_ca_file),
-                ("otlp_headers_file", &telemetry.otlp_headers_file),
+        let endpoint = telemetry.otlp_endpoint.as_ref();
+        self.forward_proxy(&table, &telemetry.forward_proxy(), endpoint);
+        let Some(endpoint) = endpoint else {
+            for (key, is_set) in [
+                ("otlp_ca_file", telemetry.otlp_ca_file.is_some()),
+                ("otlp_headers_file", telemetry.otlp_headers_file.is_some()),
+                ("proxy", telemetry.proxy.is_some()),
             ] {
-                if file.is_some() {
-                    self.warning(
-                        &table.key(key),
-                        "has no effect without a collector",
-                        "name one with `otlp_endpoint`, or remove the key",
-                    );
+                if is_set {
+                    let message = "has no effect without `otlp_endpoint`";
+                    self.warning(&table.key(key), message, "set `otlp_endpoint`, or remove it");
                 }
             }
             return;

@@ -137,7 +137,7 @@ impl KeyValue {
 #[derive(Clone, PartialEq, Message)]
 pub struct AnyValue {
     /// The value.
-    #[prost(oneof = "AnyKind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "AnyKind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: Option<AnyKind>,
 }
 
@@ -159,6 +159,9 @@ pub enum AnyKind {
     /// A list.
     #[prost(message, tag = "5")]
     Array(ArrayValue),
+    /// Named values.
+    #[prost(message, tag = "6")]
+    List(KeyValueList),
 }
 
 /// A list of values.
@@ -169,16 +172,30 @@ pub struct ArrayValue {
     pub values: Vec<AnyValue>,
 }
 
+/// Named values.
+#[derive(Clone, PartialEq, Message)]
+pub struct KeyValueList {
+    /// The values with their names.
+    #[prost(message, repeated, tag = "1")]
+    pub values: Vec<KeyValue>,
+}
+
 impl AnyValue {
     /// A text.
     pub fn text(text: impl Into<String>) -> Self {
         AnyKind::Text(text.into()).into()
     }
 
-    /// The value of a JSON field; null and objects have none.
+    /// The value of a JSON field; null has none.
     pub fn of(value: &Value) -> Option<Self> {
         let kind = match value {
-            Value::Null | Value::Object(_) => return None,
+            Value::Null => return None,
+            Value::Object(fields) => {
+                let known = fields.iter().filter_map(|(name, value)| {
+                    Some(KeyValue::new(name.as_str(), Self::of(value)?))
+                });
+                AnyKind::List(KeyValueList { values: known.collect() })
+            }
             Value::Bool(value) => AnyKind::Bool(*value),
             Value::Number(number) => match number.as_i64() {
                 Some(whole) => AnyKind::Integer(whole),

@@ -18,13 +18,14 @@ use prost::Message;
 pub use headers::{HeadersError, read_headers};
 pub use message::{
     AnyKind, AnyValue, ArrayValue, ExportRequest, ExportResponse, InstrumentationScope, KeyValue,
-    LogRecord, PartialSuccess, Resource, ResourceItems, ScopeItems, Span, Status,
+    KeyValueList, LogRecord, PartialSuccess, Resource, ResourceItems, ScopeItems, Span, Status,
 };
 
 use super::{
     backoff::retry_after,
-    client::{CallLimits, Client, ClientError},
-    tls::TlsError,
+    client::{CallLimits, Client, ClientError, ClientSetupError},
+    forward_proxy::ForwardProxySettings,
+    tls::Trust,
 };
 use crate::domain::Origin;
 
@@ -40,6 +41,8 @@ pub struct CollectorSettings {
     pub ca_file: Option<PathBuf>,
     /// The file with the header fields of each request, as [`read_headers`] reads it.
     pub headers_file: Option<PathBuf>,
+    /// The forward proxy that leads to it.
+    pub proxy: ForwardProxySettings,
 }
 
 /// What can be sent.
@@ -84,10 +87,17 @@ pub struct Collector {
 
 impl Collector {
     /// A collector with a time limit for each request. Reads the roots, and opens no connection.
-    pub fn new(settings: &CollectorSettings, limit: Duration) -> Result<Self, TlsError> {
+    pub fn new(settings: &CollectorSettings, limit: Duration) -> Result<Self, ClientSetupError> {
         let limits = CallLimits { time: limit, body: MAX_RESPONSE };
-        let client = Client::new(&settings.endpoint, settings.ca_file.as_deref(), None, limits)?;
-        Ok(Self { client, headers_file: settings.headers_file.clone() })
+        let CollectorSettings { endpoint, ca_file, headers_file, proxy } = settings;
+        let trust = Trust::Roots(ca_file.as_deref());
+        let client = Client::new(endpoint, trust, None, proxy, limits)?;
+        Ok(Self { client, headers_file: headers_file.clone() })
+    }
+
+    /// Connects, and sends nothing: whether the collector can be reached.
+    pub async fn reach(&self) -> Result<(), ClientError> {
+        self.client.reach().await
     }
 
     /// Sends one request. Returns what the collector did not take of it; the protocol forbids to send that

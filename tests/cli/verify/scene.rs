@@ -13,14 +13,14 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use pigello_gateway::{
     audit::{ChainFields, Outcome, PublicKey, Record, Settings, Trail, line_head},
-    domain::{ByteSize, ListenerName, ProfileName, RequestId},
+    domain::{ByteSize, ListenerName, PolicyId, ProfileName, RequestId},
 };
 use serde_json::Value;
 
 /// The settings of every trail: small enough for several files and checkpoints.
 fn settings(home: &Path) -> Settings {
     Settings {
-        segment_bytes: ByteSize(20_000),
+        segment_bytes: ByteSize(23_000),
         checkpoint_records: 20,
         compress_after: None,
         batch_delay: Duration::from_millis(1),
@@ -333,6 +333,10 @@ pub(super) fn record(at: usize) -> Record {
         time: SystemTime::now(),
         request_id: RequestId::fresh(),
         trace_id: 1,
+        own: None,
+        peer: None,
+        refused_certificate: None,
+        policy: PolicyId::default(),
         listener: ListenerName::new("sidecar"),
         caller: Some("billing".into()),
         caller_proof: None,

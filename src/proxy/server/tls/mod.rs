@@ -10,8 +10,9 @@
 
 mod admission;
 mod files;
+mod refusal;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -21,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::admission::Admission;
 pub use self::files::{ServerTlsError, TlsFiles};
-use self::{admission::CallerCertificate, files::TlsContents};
+use self::{admission::CallerCertificate, files::TlsContents, refusal::noting_certificates};
 use crate::{
-    error::{Chain, Kind},
+    audit::RefusedCertificate,
+    process::reread::{RereadLog, at_intervals},
     proxy::call::PeerCertificate,
 };
 
@@ -33,6 +35,7 @@ pub struct ServerTls {
     current: ArcSwap<TlsVersion>,
     /// The files that `current` was made of.
     contents: parking_lot::Mutex<TlsContents>,
+    log: RereadLog,
 }
 
 impl fmt::Debug for ServerTls {
@@ -74,6 +77,7 @@ impl ServerTls {
         let config = Arc::new(contents.config(&files)?);
         let first = TlsVersion { config, revoked: CancellationToken::new() };
         Ok(Self {
+            log: RereadLog::new("the listener's certificates", &files.certificate),
             files,
             current: ArcSwap::from_pointee(first),
             contents: parking_lot::Mutex::new(contents),
@@ -109,28 +113,7 @@ impl ServerTls {
 
     /// Rereads the files at intervals, until it is dropped.
     pub async fn watch(self: Arc<Self>) {
-        let mut warned = false;
-        loop {
-            tokio::time::sleep(REREAD).await;
-            let tls = Arc::clone(&self);
-            let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else {
-                continue;
-            };
-            match reloaded {
-                Ok(true) => {
-                    warned = false;
-                    let certificate = self.files.certificate.display();
-                    tracing::info!(%certificate, "the listener's certificates are read again");
-                }
-                Ok(false) => warned = false,
-                Err(error) if !warned => {
-                    // Once, and not at each interval.
-                    warned = true;
-                    tracing::warn!(error = %Chain(&error), "the listener's certificates cannot be used; the old ones stay");
-                }
-                Err(_) => {}
-            }
-        }
+        at_intervals(move || self.log.note(&self.reload())).await;
     }
 
     /// Does the handshake.
@@ -140,51 +123,26 @@ impl ServerTls {
     {
         let current = self.current.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
-        let stream = acceptor.accept(stream).await.map_err(HandshakeError::from_io)?;
+        let (accepted, presented) = noting_certificates(acceptor.accept(stream)).await;
+        let stream = accepted.map_err(|error| HandshakeError::of(error, presented.as_deref()))?;
         let connection = stream.get_ref().1;
         let protocol = match connection.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             Some(_) => Protocol::Http1,
             None => Protocol::Unknown,
         };
-        let CallerCertificate { certificate, end } =
-            CallerCertificate::of(connection).ok_or(HandshakeError::Certificate(None))?;
+        let CallerCertificate { certificate, end } = CallerCertificate::of(connection)
+            .ok_or_else(|| HandshakeError::unreadable(connection))?;
         let admission = Admission::new(current.revoked.clone(), end);
         Ok(AcceptedTls { stream, admission, certificate, protocol })
     }
 }
 
 /// Why a handshake failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(super) enum HandshakeError {
-    /// The caller's certificate is missing or not valid.
-    #[error("the caller's certificate was refused")]
-    Certificate(#[source] Option<rustls::Error>),
+    /// The caller's certificate is missing or not valid. Only this has a record.
+    Certificate(Box<RefusedCertificate>),
     /// The handshake failed for another reason.
-    #[error("the handshake failed")]
-    Other(#[source] io::Error),
+    Other(io::Error),
 }
-
-impl HandshakeError {
-    fn from_io(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(
-                tls @ (rustls::Error::InvalidCertificate(_)
-                | rustls::Error::NoCertificatesPresented
-                | rustls::Error::InvalidCertRevocationList(_)),
-            ) => Self::Certificate(Some(tls.clone())),
-            _ => Self::Other(error),
-        }
-    }
-
-    /// Its kind in the record. Only a refused certificate has a record.
-    pub(super) fn kind(&self) -> Option<Kind> {
-        match self {
-            Self::Certificate(_) => Some(Kind::CertificateRefused),
-            Self::Other(_) => None,
-        }
-    }
-}
-
-/// The interval: a renewed certificate can wait for days, a removed authority only for seconds.
-const REREAD: Duration = Duration::from_secs(5);
