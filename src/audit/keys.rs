@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::chain::Hash;
 use crate::{
-    domain::hex::digits,
+    domain::{SignatureKind, VerifierKey, hex::digits},
     process::files::{self, WritableByOthers},
 };
 
@@ -78,9 +78,15 @@ impl SigningKey {
         &self.public.id
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> String {
+    /// The public half.
+    pub(super) fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The signature over a message.
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         // Signing fails only without memory; an empty signature is never valid.
-        self.pair.try_sign(message).map_or_else(|_| String::new(), |s| BASE64_STANDARD.encode(s))
+        self.pair.try_sign(message).map_or_else(|_| Vec::new(), |s| s.as_ref().to_vec())
     }
 }
 
@@ -94,6 +100,8 @@ impl fmt::Debug for SigningKey {
 pub struct PublicKey {
     key: ParsedPublicKey,
     id: String,
+    /// The key itself (RFC 8032 §5.1.5).
+    bytes: [u8; 32],
 }
 
 impl PublicKey {
@@ -110,7 +118,19 @@ impl PublicKey {
     fn from_der(der: &[u8]) -> Option<Self> {
         let key = ParsedPublicKey::new(&ED25519, der).ok()?;
         let id = Hash::of(der).to_string().get(..16)?.to_owned();
-        Some(Self { key, id })
+        // RFC 8410 §4: the key is the end of its DER form.
+        Some(Self { key, id, bytes: *der.last_chunk()? })
+    }
+
+    /// The key as the key of a log's notes.
+    pub(super) fn verifier_key(&self, origin: &str) -> VerifierKey {
+        VerifierKey::new(origin, SignatureKind::Note, self.bytes)
+    }
+
+    /// The key as a witness would use it.
+    #[cfg(test)]
+    pub(super) fn cosigner_key(&self, name: &str) -> VerifierKey {
+        VerifierKey::new(name, SignatureKind::Cosignature, self.bytes)
     }
 
     /// The key's name in checkpoints: the first 16 digits of its SHA-256 (DER).
@@ -250,8 +270,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let public = PublicKey::read(&home.path().join(PUBLIC_KEY)).unwrap();
         assert_eq!(public.id(), made.id());
-        assert!(public.verifies(b"message", &read.sign(b"message")));
-        assert!(!public.verifies(b"other", &read.sign(b"message")));
+        let signature = BASE64_STANDARD.encode(read.sign(b"message"));
+        assert!(public.verifies(b"message", &signature));
+        assert!(!public.verifies(b"other", &signature));
         assert!(!public.verifies(b"message", "no signature"));
         assert!(!format!("{made:?}").contains("PRIVATE"));
     }

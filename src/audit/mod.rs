@@ -146,6 +146,7 @@ mod export;
 mod handle;
 mod line;
 mod read;
+mod tlog;
 mod verify;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -163,8 +164,9 @@ pub use queue::Unwritable;
 pub use read::{ReadItem, TrailFollower, TrailReadError, files, files_between, read_through};
 pub use record::{AdminAction, CacheResult, Intent, Outcome, Record, UpstreamTls};
 pub use recover::RecoverError;
-pub use settings::{Durability, ObjectIds, OnFailure, Settings};
+pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
+pub use tlog::{PublisherError, WitnessStats};
 pub use verify::{
     TrailProblem, TrailProblemKind, VerifyError, VerifyOptions, VerifyReport, verify,
 };

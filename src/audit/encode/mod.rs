@@ -6,11 +6,12 @@ use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Publication},
     json::{JsonObject, TimestampWriter, key, time_text},
     keys::{ObjectKey, SigningKey},
     record::{AdminAction, CacheResult, Intent, Record},
     target,
+    tlog::TreeLog,
 };
 use crate::domain::CredentialsName;
 
@@ -28,6 +29,8 @@ const MAX_METHOD: usize = 32;
 pub(super) struct Encoder {
     tip: Tip,
     buffer: Vec<u8>,
+    /// The hashes of the lines since the last [`take_hashes`](Self::take_hashes).
+    hashes: Vec<Hash>,
     /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
     object_key: Option<ObjectKey>,
     times: TimestampWriter,
@@ -36,7 +39,13 @@ pub(super) struct Encoder {
 impl Encoder {
     /// Continues the chain after `tip`.
     pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
-        Self { tip, buffer: Vec::new(), object_key, times: TimestampWriter::default() }
+        Self {
+            tip,
+            buffer: Vec::new(),
+            hashes: Vec::new(),
+            object_key,
+            times: TimestampWriter::default(),
+        }
     }
 
     /// The end of the chain.
@@ -47,6 +56,11 @@ impl Encoder {
     /// The lines since the last [`clear`](Self::clear).
     pub(super) fn lines(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// The hashes of the lines, in order, each one once.
+    pub(super) fn take_hashes(&mut self) -> impl Iterator<Item = Hash> {
+        self.hashes.drain(..)
     }
 
     /// Drops the lines once they are written.
@@ -149,10 +163,12 @@ impl Encoder {
     }
 
     /// A gateway opened the trail.
-    pub(super) fn start(&mut self, now: SystemTime) {
+    pub(super) fn start(&mut self, now: SystemTime, chain: &str, instance: &str) {
         self.line("start", now, |line| {
             line.text(key!("gateway"), env!("CARGO_PKG_VERSION"))
-                .number(key!("pid"), std::process::id());
+                .number(key!("pid"), std::process::id())
+                .word(key!("chain"), chain)
+                .text(key!("instance"), instance);
         });
     }
 
@@ -219,13 +235,32 @@ impl Encoder {
     }
 
     /// A checkpoint that signs everything before it.
-    pub(super) fn checkpoint(&mut self, now: SystemTime, key: &SigningKey) -> Checkpoint {
-        let time = time_text(now);
-        let checkpoint = Checkpoint::sign(key, self.tip.seq + 1, time, self.tip.hash);
+    pub(super) fn checkpoint(
+        &mut self,
+        now: SystemTime,
+        key: &SigningKey,
+        log: &TreeLog,
+    ) -> Publication {
+        let head = log.head(key);
+        let checkpoint = Checkpoint {
+            seq: self.tip.seq + 1,
+            time: time_text(now),
+            prev: self.tip.hash.to_string(),
+            chain: Some(log.chain().name.clone()),
+            instance: Some(log.instance().to_string()),
+            note: Some(head.note.clone()),
+            key: String::new(),
+            signature: String::new(),
+        };
+        let checkpoint = checkpoint.signed(key);
         self.line("checkpoint", now, |line| {
-            line.text(key!("key"), &checkpoint.key).text(key!("signature"), &checkpoint.signature);
+            line.text_or_null(key!("chain"), checkpoint.chain.as_deref())
+                .text_or_null(key!("instance"), checkpoint.instance.as_deref())
+                .text_or_null(key!("note"), checkpoint.note.as_deref())
+                .text(key!("key"), &checkpoint.key)
+                .text(key!("signature"), &checkpoint.signature);
         });
-        checkpoint
+        Publication { checkpoint, head }
     }
 
     /// The path and the object id, hashed if the settings ask for it.
@@ -254,6 +289,7 @@ impl Encoder {
         );
         fields(&mut object);
         self.tip.append(&mut self.buffer, start);
+        self.hashes.push(self.tip.hash);
     }
 }
 

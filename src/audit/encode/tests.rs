@@ -162,7 +162,7 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    encoder.start(now);
+    encoder.start(now, "c0ffee", "pod-1");
     encoder.call(&record());
     encoder.admin(&purge());
     encoder.gap(now, 3);

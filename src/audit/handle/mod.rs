@@ -3,7 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     thread::JoinHandle,
     time::SystemTime,
 };
@@ -23,6 +23,7 @@ use super::{
     retention::{Retention, RetentionRules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
     storage::{FileStorage, Storage},
+    tlog::{HeadPublisher, Names, PublisherError, TreeLog, WitnessStats},
     writer::Writer,
 };
 
@@ -38,6 +39,9 @@ struct TrailInner {
     writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<TrailExporter>>,
+    heads: Mutex<Option<HeadPublisher>>,
+    /// The chain, and what the gateway is called.
+    names: OnceLock<(String, Arc<str>)>,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -69,22 +73,37 @@ impl Trail {
         let last_seq = recovered.tip.seq;
         let mut encoder = Encoder::new(recovered.tip, object_key);
         write_recovery_markers(&recovered, &mut encoder);
-        encoder.start(SystemTime::now());
 
         let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
+        let instance = settings.instance_name();
+        let names = Names { origin: &settings.origin, instance: &instance };
+        let next_seq = encoder.tip().seq + 1;
+        let log = TreeLog::open(directory.path(), &recovered, next_seq, &names, &signing_key);
+        let log = log.map_err(at)?;
+        if log.chain().first_seq == next_seq {
+            // The markers before the first line of a chain are not in its tree.
+            drop(encoder.take_hashes());
+        }
+        let names = (log.chain().name.clone(), Arc::clone(log.instance()));
+        encoder.start(SystemTime::now(), &names.0, &names.1);
         let segment = match recovered.segment {
             Some(segment) => segment,
             None => directory.create_segment(last_seq + 1).map_err(at)?,
         };
-        let publisher = Publisher::new(directory.path());
+        let (heads, publisher) =
+            HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
+        let publisher = Publisher::new(directory.path(), publisher);
         let files = FileStorage::open(directory, segment, settings.segment_bytes.0).map_err(at)?;
         let queue = Arc::new(RecordQueue::new(settings, last_seq));
         let writer = Writer::new(Arc::clone(&queue), files, encoder, settings).with_checkpoints(
             signing_key,
+            log,
             publisher,
             settings,
         );
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
+        *trail.0.heads.lock() = Some(heads);
+        trail.0.names.get_or_init(|| names);
         let exported = trail.start_exporter(settings)?;
         trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
         Ok(trail)
@@ -104,6 +123,8 @@ impl Trail {
             writer: Mutex::new(Some(writer)),
             retention: Mutex::default(),
             exporter: Mutex::default(),
+            heads: Mutex::default(),
+            names: OnceLock::new(),
         })))
     }
 
@@ -215,6 +236,7 @@ impl Trail {
         let (queued, lag) = queue.queued();
         let unwritable = queue.unwritable();
         let exported = self.0.exporter.lock().as_ref().map(|e| Arc::clone(e.progress()));
+        let names = self.0.names.get();
         TrailStats {
             writable: unwritable.is_none(),
             reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
@@ -225,13 +247,23 @@ impl Trail {
             last_seq: queue.last_seq.load(Ordering::Relaxed),
             synced_seq: queue.synced_seq.load(Ordering::Relaxed),
             bytes: queue.bytes.load(Ordering::Relaxed),
+            chain: names.map(|(chain, _)| chain.clone()),
+            instance: names.map(|(_, instance)| Arc::clone(instance)),
+            witnesses: self
+                .0
+                .heads
+                .lock()
+                .as_ref()
+                .map(HeadPublisher::witnesses)
+                .unwrap_or_default(),
             exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
             export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
         }
     }
 
     /// Writes and syncs everything that is queued, adds a `stop` line, and returns the last line's
-    /// `seq`. A collector that keeps up gets two seconds for the last lines.
+    /// `seq`. Witnesses get two seconds for the last head, and a collector that keeps up two seconds for the
+    /// last lines.
     ///
     /// Blocks. Records that other handles submit afterwards are dropped and counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
@@ -246,6 +278,9 @@ impl Trail {
             Some(Err(_)) => Err(Unwritable::new("the audit thread failed")),
             None => Ok(self.0.queue.last_seq.load(Ordering::Relaxed)),
         };
+        if let Some(heads) = self.0.heads.lock().take() {
+            heads.finish();
+        }
         if let (Some(exporter), Ok(last)) = (self.0.exporter.lock().take(), &outcome) {
             exporter.finish(*last);
         }
@@ -321,6 +356,12 @@ pub struct TrailStats {
     pub synced_seq: u64,
     /// How many bytes this process has written.
     pub bytes: u64,
+    /// The chain that the lines belong to.
+    pub chain: Option<String>,
+    /// What the gateway is called in the trail.
+    pub instance: Option<Arc<str>>,
+    /// How the witnesses stand.
+    pub witnesses: Vec<WitnessStats>,
     /// The last line that the collector has accepted, if there is a collector.
     pub exported_seq: Option<u64>,
     /// Whether the last export failed.
@@ -339,6 +380,9 @@ pub enum TrailOpenError {
     /// The export cannot start.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Heads cannot be published.
+    #[error(transparent)]
+    Publisher(#[from] PublisherError),
     /// The existing trail cannot be continued.
     #[error(transparent)]
     Recover(#[from] RecoverError),

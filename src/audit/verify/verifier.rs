@@ -200,6 +200,9 @@ impl Verifier {
             seq: head.seq,
             time: head.time.to_owned(),
             prev: fields.prev.to_string(),
+            chain: marker.chain,
+            instance: marker.instance,
+            note: marker.note,
             key: marker.key,
             signature: marker.signature,
         };
