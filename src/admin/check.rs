@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    audit::{Trail, VerifyOptions, VerifyReport, verify},
+    audit::{Trail, Verdict, VerifyOptions, VerifyReport, verify},
     error::Chain,
 };
 
@@ -70,8 +70,11 @@ impl Check {
         matches!(self, Self::Running { .. })
     }
 
-    /// Whether the trail was found to be manipulated or damaged.
-    pub(super) fn found_problems(&self) -> bool {
-        matches!(self, Self::Done { result: Ok(report), .. } if !report.problems.is_empty())
+    /// The verdict, once there is one.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Done { result: Ok(report), .. } => Some(report.verdict()),
+            _ => None,
+        }
     }
 }

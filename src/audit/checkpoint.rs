@@ -5,21 +5,26 @@
 //! number, its time, the hash of the line before it, and thereby every earlier line, and the chain and the
 //! instance. A copy that is kept elsewhere proves later that the trail was rewritten or cut. Its `note` says
 //! the same in a form that public tools and witnesses know ([`tlog`](super::tlog)).
+//!
+//! `checkpoint.json` exists before the first line of a trail does. So its absence says that somebody
+//! removed it.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    chain::Tip,
     keys::{PublicKey, SigningKey},
-    tlog::{Heads, SignedHead},
+    tlog::{Chain, Heads, SignedHead},
 };
-use crate::process::files;
+use crate::{audit::json::time_text, process::files};
 
 /// A signed checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +48,50 @@ pub struct Checkpoint {
     pub key: String,
     /// The Ed25519 signature over the [`message`](Self::message), in Base64.
     pub signature: String,
+    /// The `seq` of the checkpoint that the gateway knew as the last one. Not part of the signed text:
+    /// it tells a reader of the log which checkpoints the log should have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
+}
+
+/// What a `start` line says about the checkpoints of its gateway.
+#[derive(Debug)]
+pub(super) struct CheckpointPlan<'a> {
+    /// The name of the signing key.
+    pub(super) key: &'a str,
+    /// The number of lines after which the gateway signs.
+    pub(super) records: u32,
+    /// The time after which it signs.
+    pub(super) interval: Duration,
+    /// The last checkpoint of the gateway before it.
+    pub(super) last: Option<&'a Checkpoint>,
+    /// The chain that the lines belong to.
+    pub(super) chain: &'a Chain,
+    /// What the gateway is called.
+    pub(super) instance: &'a str,
 }
 
 impl Checkpoint {
+    /// The checkpoint of a line, which [`signed`](Self::signed) completes.
+    pub(super) fn of_line(now: SystemTime, before: Tip) -> Self {
+        Self {
+            seq: before.seq + 1,
+            time: time_text(now),
+            prev: before.hash.to_string(),
+            chain: None,
+            instance: None,
+            note: None,
+            key: String::new(),
+            signature: String::new(),
+            previous: None,
+        }
+    }
+
+    /// The checkpoint of a trail that has no line yet.
+    pub(super) fn of_nothing(key: &SigningKey, now: SystemTime) -> Self {
+        Self { seq: 0, ..Self::of_line(now, Tip::START) }.signed(key)
+    }
+
     /// This checkpoint, with the name of a key and its signature.
     pub(super) fn signed(self, key: &SigningKey) -> Self {
         let signature = BASE64_STANDARD.encode(key.sign(self.message().as_bytes()));
@@ -68,15 +114,17 @@ impl Checkpoint {
         key.verifies(self.message().as_bytes(), &self.signature)
     }
 
-    /// Parses a line with a checkpoint: the JSON object itself, or a log message with its fields.
-    pub fn parse(line: &str) -> Option<Self> {
+    /// Parses a line with a checkpoint: the JSON object itself, or a log message with its fields, also
+    /// behind a prefix of the log's collector.
+    pub fn parse(line: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum CheckpointLine {
             Object(Checkpoint),
             LogMessage { fields: Checkpoint },
         }
-        match serde_json::from_str(line.trim()).ok()? {
+        let object = line.get(memchr::memchr(b'{', line)?..)?;
+        match serde_json::from_slice(object).ok()? {
             CheckpointLine::Object(checkpoint)
             | CheckpointLine::LogMessage { fields: checkpoint } => Some(checkpoint),
         }
@@ -103,24 +151,52 @@ impl Publisher {
     }
 
     pub(super) fn publish(&self, Publication { checkpoint, head }: Publication) {
-        let Checkpoint { seq, time, prev, chain, instance, note, key, signature } = &checkpoint;
-        tracing::info!(seq, time, prev, chain, instance, note, key, signature, "audit checkpoint");
+        let Checkpoint { seq, time, prev, chain, instance, note, key, signature, previous } =
+            &checkpoint;
+        tracing::info!(
+            seq,
+            time,
+            prev,
+            chain,
+            instance,
+            note,
+            key,
+            signature,
+            previous,
+            "audit checkpoint"
+        );
         if let Err(error) = self.write(&checkpoint) {
             tracing::warn!(%error, "the last audit checkpoint cannot be written to its file");
         }
         self.heads.send_replace(Some(Arc::new(head)));
     }
 
-    fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Replaces the file.
+    pub(super) fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let mut line = serde_json::to_vec(checkpoint)?;
         line.push(b'\n');
         files::replace(&self.path, &line)
     }
 }
 
-/// The last checkpoint that a gateway published from this directory.
-pub(super) fn latest(directory: &Path) -> Option<Checkpoint> {
-    Checkpoint::parse(&fs::read_to_string(directory.join(LATEST)).ok()?)
+/// The content of `checkpoint.json`: the last checkpoint that a gateway published.
+#[derive(Debug)]
+pub(super) enum Latest {
+    /// There is no such file.
+    Missing,
+    /// The file holds no checkpoint, or cannot be read.
+    Unreadable,
+    Found(Checkpoint),
+}
+
+impl Latest {
+    pub(super) fn read(directory: &Path) -> Self {
+        match files::read_own(&directory.join(LATEST)) {
+            Ok(bytes) => Checkpoint::parse(&bytes).map_or(Self::Unreadable, Self::Found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Missing,
+            Err(_) => Self::Unreadable,
+        }
+    }
 }
 
 const LATEST: &str = "checkpoint.json";
@@ -142,7 +218,7 @@ mod tests {
             r#"{{"seq":7,"time":"T","prev":"00","key":"{}","signature":"{signature}"}}"#,
             key.id()
         );
-        assert!(Checkpoint::parse(&line).unwrap().is_signed_by(key.public()));
+        assert!(Checkpoint::parse(line.as_bytes()).unwrap().is_signed_by(key.public()));
     }
 
     #[test]
@@ -150,28 +226,27 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let key = SigningKey::open(&home.path().join("key"), home.path()).unwrap();
         let time = "2026-03-01T08:00:00.000000Z".to_owned();
+        let before = Tip { seq: 6, hash: Hash::of(b"line") };
         let checkpoint = Checkpoint {
-            seq: 7,
             time,
-            prev: Hash::of(b"line").to_string(),
             chain: Some("c0ffee".to_owned()),
             instance: Some("pod-1".to_owned()),
             note: Some("a\n1\nb\n\n— a AAAAAAAA\n".to_owned()),
-            key: String::new(),
-            signature: String::new(),
+            ..Checkpoint::of_line(SystemTime::UNIX_EPOCH, before)
         };
         let made = checkpoint.signed(&key);
         let head = SignedHead { note: String::new(), tree: Tree::default() };
         let publisher = Publisher::new(home.path(), watch::channel(None).0);
         publisher.publish(Publication { checkpoint: made.clone(), head });
-        assert_eq!(latest(home.path()), Some(made.clone()));
+        assert!(matches!(Latest::read(home.path()), Latest::Found(found) if found == made));
 
         let itself = serde_json::to_string(&made).unwrap();
         let logged =
             format!(r#"{{"timestamp":"…","level":"INFO","fields":{itself},"target":"x"}}"#);
         let public = PublicKey::read(&home.path().join(super::super::keys::PUBLIC_KEY)).unwrap();
-        for line in [itself, logged] {
-            let found = Checkpoint::parse(&line).unwrap();
+        let collected = format!("2026-03-01T08:00:00Z stderr F {logged}");
+        for line in [itself, logged, collected] {
+            let found = Checkpoint::parse(line.as_bytes()).unwrap();
             assert_eq!(found, made);
             assert!(found.is_signed_by(&public));
             for forged in [
@@ -185,6 +260,6 @@ mod tests {
                 assert!(!forged.is_signed_by(&public));
             }
         }
-        assert_eq!(Checkpoint::parse("no JSON"), None);
+        assert_eq!(Checkpoint::parse(b"no JSON"), None);
     }
 }

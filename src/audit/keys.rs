@@ -1,8 +1,9 @@
 //! The trail's two keys: one signs checkpoints, one hashes object ids.
 //!
-//! The gateway creates both at the first start. A key in the trail's directory protects against an
-//! attacker that can write the files but not read the key. Against the host's own administrator, only
-//! copies of the checkpoints outside the host help.
+//! The gateway creates both at the first start. Someone who can write the trail but not read the signing
+//! key can cut off its end, or rewrite what no checkpoint has signed yet, and nothing else that
+//! [`verify`](super::verify) would call ok. Against the host's own administrator, only copies of the
+//! checkpoints outside the host help.
 
 use std::{
     fmt, fs,
@@ -97,6 +98,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Checks the signatures of a [`SigningKey`].
+#[derive(Clone)]
 pub struct PublicKey {
     key: ParsedPublicKey,
     id: String,
@@ -113,6 +115,17 @@ impl PublicKey {
             .ok()
             .and_then(|der| Self::from_der(&der))
             .ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })
+    }
+
+    /// Reads a file of one or more public keys in PEM.
+    pub(super) fn read_all(path: &Path) -> Result<Vec<Self>, KeyError> {
+        let pem = fs::read(path)
+            .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
+        let not_a_key = || KeyError::NotAKey { path: path.to_owned() };
+        let keys = SubjectPublicKeyInfoDer::pem_slice_iter(&pem)
+            .map(|der| der.ok().and_then(|der| Self::from_der(&der)).ok_or_else(not_a_key))
+            .collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(not_a_key()) } else { Ok(keys) }
     }
 
     fn from_der(der: &[u8]) -> Option<Self> {

@@ -134,6 +134,7 @@ mod json;
 mod chain;
 mod keys;
 mod checkpoint;
+mod mismatch;
 mod encode;
 mod directory;
 mod recover;
@@ -168,5 +169,6 @@ pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
 pub use tlog::{PublisherError, WitnessStats};
 pub use verify::{
-    TrailProblem, TrailProblemKind, VerifyError, VerifyOptions, VerifyReport, verify,
+    KeptReport, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict,
+    VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify, verify_store,
 };

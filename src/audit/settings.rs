@@ -76,6 +76,8 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// One second of records at full load.
+    pub const DEFAULT_CHECKPOINT_RECORDS: u32 = 50_000;
     /// One second of records at full load, about 30 MiB.
     pub const DEFAULT_QUEUE_RECORDS: usize = 65_536;
     /// Half of the 20 ms within which a record reaches the kernel; the write gets the other half.
@@ -114,8 +116,7 @@ impl Settings {
             // Only the operator knows how much an auditor will ask for.
             retain_for: None,
             retain_bytes: None,
-            // One second of records at full load.
-            checkpoint_records: 50_000,
+            checkpoint_records: Self::DEFAULT_CHECKPOINT_RECORDS,
             // An attacker can cut off the lines after the last checkpoint without detection.
             checkpoint_interval: Span::from_secs(60),
             signing_key: None,

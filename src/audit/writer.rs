@@ -54,6 +54,8 @@ struct CheckpointSchedule {
     interval: Duration,
     last_seq: u64,
     last: Instant,
+    /// The time of `last` by the clock that lines show, which also goes on while the machine sleeps.
+    last_time: SystemTime,
 }
 
 impl CheckpointSchedule {
@@ -62,8 +64,14 @@ impl CheckpointSchedule {
         self.last.checked_add(self.interval)
     }
 
-    fn is_due(&self, seq: u64) -> bool {
+    fn is_full(&self, seq: u64) -> bool {
         seq.saturating_sub(self.last_seq) >= self.records
+    }
+
+    fn is_due(&self, seq: u64) -> bool {
+        let waited = self.last_time.elapsed().unwrap_or_default();
+        self.is_full(seq)
+            || waited >= self.interval
             || self.due_at().is_some_and(|due| due <= Instant::now())
     }
 }
@@ -107,6 +115,7 @@ impl<S: Storage> Writer<S> {
             interval: *settings.checkpoint_interval,
             last_seq: 0,
             last: Instant::now(),
+            last_time: SystemTime::now(),
         });
         self.publisher = Some(publisher);
         self
@@ -137,7 +146,9 @@ impl<S: Storage> Writer<S> {
 
     fn write_batches(&mut self, jobs: &Sender<SyncJob>) -> Result<u64, Unwritable> {
         let mut batch = Batch::default();
-        // The `start` line, and the markers of the recovery.
+        // The `start` line, and the markers of the recovery: signed at once, so that no crash leaves what
+        // an earlier process wrote without a signature.
+        self.sign();
         self.write(Vec::new(), jobs, true)?;
         loop {
             self.queue.take(self.batch_delay, self.next_due(), &mut batch);
@@ -148,7 +159,9 @@ impl<S: Storage> Writer<S> {
             if closing {
                 self.encoder.stop(SystemTime::now());
             }
-            self.sign_if_due(closing);
+            if closing || self.is_due(CheckpointSchedule::is_due) {
+                self.sign();
+            }
             self.write(std::mem::take(&mut batch.waiters), jobs, closing)?;
             if closing {
                 return Ok(self.encoder.tip().seq);
@@ -171,7 +184,14 @@ impl<S: Storage> Writer<S> {
                 Item::Call(record) => self.encoder.call(&record),
                 Item::Intent(intent) => self.encoder.intent(&intent),
                 Item::Admin(action) => self.encoder.admin(&action),
-                Item::Retention(removal) => self.encoder.retention(SystemTime::now(), &removal),
+                Item::Retention(removal) => {
+                    self.encoder.retention(SystemTime::now(), &removal);
+                    // The files go next: their deletion must be signed by then.
+                    self.sign();
+                }
+            }
+            if self.is_due(CheckpointSchedule::is_full) {
+                self.sign();
             }
         }
         let lost = std::mem::take(&mut batch.lost);
@@ -181,15 +201,20 @@ impl<S: Storage> Writer<S> {
         }
     }
 
-    fn sign_if_due(&mut self, closing: bool) {
+    fn is_due(&self, by: impl Fn(&CheckpointSchedule, u64) -> bool) -> bool {
+        let seq = self.encoder.tip().seq;
+        self.schedule.as_ref().is_some_and(|schedule| by(schedule, seq))
+    }
+
+    /// Adds a checkpoint.
+    fn sign(&mut self) {
         let Some(schedule) = &mut self.schedule else { return };
-        if closing || schedule.is_due(self.encoder.tip().seq) {
-            schedule.log.extend(self.encoder.take_hashes());
-            let CheckpointSchedule { key, log, .. } = schedule;
-            self.checkpoint = Some(self.encoder.checkpoint(SystemTime::now(), key, log));
-            schedule.last_seq = self.encoder.tip().seq;
-            schedule.last = Instant::now();
-        }
+        let now = SystemTime::now();
+        schedule.log.extend(self.encoder.take_hashes());
+        self.checkpoint = Some(self.encoder.checkpoint(now, &schedule.key, &schedule.log));
+        schedule.last_seq = self.encoder.tip().seq;
+        schedule.last = Instant::now();
+        schedule.last_time = now;
     }
 
     /// Writes the encoded lines, and sends a sync job if a caller waits for it or it is due. Retries a

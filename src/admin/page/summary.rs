@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     admin::health::{Reason, reasons},
+    audit::Verdict,
     credentials::SetState,
     error::Kind,
     proxy::stages::upstream_health::CircuitBreakerState,
@@ -177,17 +178,35 @@ fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
             "They found no room while the trail could not be written. A `gap` line stands in their place.",
         ));
     }
+    for witness in stats.witnesses.iter().filter(|witness| witness.contradicts) {
+        findings.push(look(
+            format!("The witness {} knows another history of the audit trail.", witness.name),
+            "The trail was cut, rewritten, restored or copied. The log says which; `pigello-gateway audit verify` \
+             examines it. Secure the files before anything else.",
+        ));
+    }
     if stats.export_failing {
         findings.push(look(
             "The collector does not take the audit trail's copy.".to_owned(),
             "Look at `telemetry.otlp_endpoint`. Nothing is lost: it is sent from the files once it can be.",
         ));
     }
-    if data.check.found_problems() {
+    if let Some(mismatch) = stats.mismatch {
         findings.push(look(
+            format!("At its start the gateway found an audit trail that does not fit its last checkpoint ({mismatch})."),
+            "`pigello-gateway audit verify` says what that means. Secure the files before anything else.",
+        ));
+    }
+    match data.check.verdict() {
+        Some(Verdict::Wrong) => findings.push(look(
             "The last check of the audit trail found something wrong with it.".to_owned(),
             "`pigello-gateway audit verify` names every place. Secure the files before anything else.",
-        ));
+        )),
+        Some(Verdict::NotProved) => findings.push(look(
+            "The last check of the audit trail could not prove it.".to_owned(),
+            "`pigello-gateway audit verify` gives every reason, and says what to do.",
+        )),
+        Some(Verdict::Ok) | None => {}
     }
     findings
 }

@@ -6,8 +6,8 @@ use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
-    checkpoint::{Checkpoint, Publication},
-    json::{JsonObject, TimestampWriter, key, time_text},
+    checkpoint::{Checkpoint, CheckpointPlan, Publication},
+    json::{JsonObject, TimestampWriter, key},
     keys::{ObjectKey, SigningKey},
     record::{AdminAction, CacheResult, Intent, Record},
     target,
@@ -33,19 +33,17 @@ pub(super) struct Encoder {
     hashes: Vec<Hash>,
     /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
     object_key: Option<ObjectKey>,
+    /// The `seq` of the last checkpoint that this gateway knows.
+    last_checkpoint: Option<u64>,
     times: TimestampWriter,
 }
 
 impl Encoder {
     /// Continues the chain after `tip`.
     pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
-        Self {
-            tip,
-            buffer: Vec::new(),
-            hashes: Vec::new(),
-            object_key,
-            times: TimestampWriter::default(),
-        }
+        let (buffer, hashes) = (Vec::new(), Vec::new());
+        let times = TimestampWriter::default();
+        Self { tip, buffer, hashes, object_key, last_checkpoint: None, times }
     }
 
     /// The end of the chain.
@@ -163,12 +161,23 @@ impl Encoder {
     }
 
     /// A gateway opened the trail.
-    pub(super) fn start(&mut self, now: SystemTime, chain: &str, instance: &str) {
+    pub(super) fn start(&mut self, now: SystemTime, plan: &CheckpointPlan<'_>) {
+        self.last_checkpoint = plan.last.map(|last| last.seq);
+        let interval_ms = u64::try_from(plan.interval.as_millis()).unwrap_or(u64::MAX);
         self.line("start", now, |line| {
             line.text(key!("gateway"), env!("CARGO_PKG_VERSION"))
                 .number(key!("pid"), std::process::id())
-                .word(key!("chain"), chain)
-                .text(key!("instance"), instance);
+                .text(key!("chain"), &plan.chain.name)
+                .number(key!("chain_first_seq"), plan.chain.first_seq)
+                .text(key!("instance"), plan.instance)
+                .text(key!("key"), plan.key)
+                .number(key!("checkpoint_records"), plan.records)
+                .number(key!("checkpoint_interval_ms"), interval_ms)
+                .number_or_null(key!("last_checkpoint"), plan.last.map(|last| last.seq))
+                .text_or_null(
+                    key!("last_signature"),
+                    plan.last.map(|last| last.signature.as_str()),
+                );
         });
     }
 
@@ -195,9 +204,17 @@ impl Encoder {
     }
 
     /// Bytes that do not continue the chain were moved into a file of their own.
-    pub(super) fn damaged(&mut self, now: SystemTime, bytes: u64, sha256: Hash, file: &str) {
+    pub(super) fn damaged(
+        &mut self,
+        now: SystemTime,
+        bytes: u64,
+        records: u64,
+        sha256: Hash,
+        file: &str,
+    ) {
         self.line("damaged", now, |line| {
             line.number(key!("bytes"), bytes)
+                .number(key!("records"), records)
                 .hex(key!("sha256"), &sha256.0)
                 .text(key!("file"), file);
         });
@@ -215,6 +232,13 @@ impl Encoder {
         let from = self.tip.seq + 1;
         self.line("cut", now, |line| {
             line.number(key!("from"), from).number(key!("to"), to);
+        });
+    }
+
+    /// The last checkpoint does not fit the trail.
+    pub(super) fn doubt(&mut self, now: SystemTime, reason: &str) {
+        self.line("doubt", now, |line| {
+            line.word(key!("reason"), reason);
         });
     }
 
@@ -243,22 +267,20 @@ impl Encoder {
     ) -> Publication {
         let head = log.head(key);
         let checkpoint = Checkpoint {
-            seq: self.tip.seq + 1,
-            time: time_text(now),
-            prev: self.tip.hash.to_string(),
             chain: Some(log.chain().name.clone()),
             instance: Some(log.instance().to_string()),
             note: Some(head.note.clone()),
-            key: String::new(),
-            signature: String::new(),
+            ..Checkpoint::of_line(now, self.tip)
         };
-        let checkpoint = checkpoint.signed(key);
+        let previous = self.last_checkpoint.replace(checkpoint.seq);
+        let checkpoint = Checkpoint { previous, ..checkpoint.signed(key) };
         self.line("checkpoint", now, |line| {
             line.text_or_null(key!("chain"), checkpoint.chain.as_deref())
                 .text_or_null(key!("instance"), checkpoint.instance.as_deref())
                 .text_or_null(key!("note"), checkpoint.note.as_deref())
                 .text(key!("key"), &checkpoint.key)
-                .text(key!("signature"), &checkpoint.signature);
+                .text(key!("signature"), &checkpoint.signature)
+                .number_or_null(key!("previous"), previous);
         });
         Publication { checkpoint, head }
     }

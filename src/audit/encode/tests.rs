@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::{Method, uri::PathAndQuery};
 use serde_json::{Value, json};
 
@@ -162,14 +164,20 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    encoder.start(now, "c0ffee", "pod-1");
+    let interval = Duration::from_secs(60);
+    let home = tempfile::tempdir().unwrap();
+    let chain = &crate::audit::tlog::Chain::begin(home.path(), 42).unwrap();
+    let instance = "pod-1";
+    let plan = CheckpointPlan { key: "k", records: 50_000, interval, last: None, chain, instance };
+    encoder.start(now, &plan);
     encoder.call(&record());
     encoder.admin(&purge());
     encoder.gap(now, 3);
     encoder.torn(now, b"{\"kind\":\"ca\xff");
-    encoder.damaged(now, 9, Hash::ZERO, "damaged-1.bin");
+    encoder.damaged(now, 9, 0, Hash::ZERO, "damaged-1.bin");
     encoder.restored(now, "audit-1.jsonl");
     encoder.cut(now, 99);
+    encoder.doubt(now, "missing");
     encoder.unknown(now, "id");
     encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
     encoder.stop(now);
@@ -186,6 +194,7 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
             "damaged",
             "restored",
             "cut",
+            "doubt",
             "unknown",
             "retention",
             "stop"

@@ -11,11 +11,12 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    checkpoint::{self, Checkpoint, Publisher},
+    checkpoint::{Checkpoint, CheckpointPlan, Latest, Publisher},
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
     export::{ExportError, ExportProgress, TrailExporter},
     keys::{KeyError, ObjectKey, SigningKey},
+    mismatch::Mismatch,
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
     record::{AdminAction, Intent, Record},
@@ -42,6 +43,7 @@ struct TrailInner {
     heads: Mutex<Option<HeadPublisher>>,
     /// The chain, and what the gateway is called.
     names: OnceLock<(String, Arc<str>)>,
+    mismatch: OnceLock<Mismatch>,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -69,11 +71,10 @@ impl Trail {
             ObjectIds::Plain => None,
             ObjectIds::Hashed => Some(ObjectKey::open(&settings.object_key_path())?),
         };
-        let recovered = recover(&directory)?;
+        let recovered = recover(&directory, signing_key.public())?;
         let last_seq = recovered.tip.seq;
         let mut encoder = Encoder::new(recovered.tip, object_key);
         write_recovery_markers(&recovered, &mut encoder);
-
         let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
         let instance = settings.instance_name();
         let names = Names { origin: &settings.origin, instance: &instance };
@@ -85,25 +86,41 @@ impl Trail {
             drop(encoder.take_hashes());
         }
         let names = (log.chain().name.clone(), Arc::clone(log.instance()));
-        encoder.start(SystemTime::now(), &names.0, &names.1);
+        let plan = CheckpointPlan {
+            key: signing_key.id(),
+            records: settings.checkpoint_records,
+            interval: *settings.checkpoint_interval,
+            last: recovered.checkpoint.as_ref(),
+            chain: log.chain(),
+            instance: &names.1,
+        };
+        encoder.start(SystemTime::now(), &plan);
+
+        let (publisher, heads) =
+            HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
+        let checkpoints = Publisher::new(directory.path(), heads);
+        if last_seq == 0 && recovered.checkpoint.is_none() {
+            let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
+            checkpoints.write(&nothing).map_err(at)?;
+        }
         let segment = match recovered.segment {
             Some(segment) => segment,
             None => directory.create_segment(last_seq + 1).map_err(at)?,
         };
-        let (heads, publisher) =
-            HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
-        let publisher = Publisher::new(directory.path(), publisher);
         let files = FileStorage::open(directory, segment, settings.segment_bytes.0).map_err(at)?;
         let queue = Arc::new(RecordQueue::new(settings, last_seq));
         let writer = Writer::new(Arc::clone(&queue), files, encoder, settings).with_checkpoints(
             signing_key,
             log,
-            publisher,
+            checkpoints,
             settings,
         );
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
-        *trail.0.heads.lock() = Some(heads);
+        *trail.0.heads.lock() = Some(publisher);
         trail.0.names.get_or_init(|| names);
+        if let Some(mismatch) = recovered.mismatch {
+            trail.0.mismatch.get_or_init(|| mismatch);
+        }
         let exported = trail.start_exporter(settings)?;
         trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
         Ok(trail)
@@ -125,6 +142,7 @@ impl Trail {
             exporter: Mutex::default(),
             heads: Mutex::default(),
             names: OnceLock::new(),
+            mismatch: OnceLock::new(),
         })))
     }
 
@@ -225,9 +243,12 @@ impl Trail {
         self.0.queue.set_observer(observer);
     }
 
-    /// The last published checkpoint, if there is one. Reads a small file.
+    /// The last published checkpoint that signs a line, if there is one. Reads a small file.
     pub fn last_checkpoint(&self) -> Option<Checkpoint> {
-        checkpoint::latest(&self.0.directory)
+        match Latest::read(&self.0.directory) {
+            Latest::Found(checkpoint) => Some(checkpoint).filter(|found| found.seq > 0),
+            Latest::Missing | Latest::Unreadable => None,
+        }
     }
 
     /// The state and the counters of the trail.
@@ -258,6 +279,7 @@ impl Trail {
                 .unwrap_or_default(),
             exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
             export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
+            mismatch: self.0.mismatch.get().map(|mismatch| mismatch.label()),
         }
     }
 
@@ -307,22 +329,34 @@ fn write_recovery_markers(recovered: &Recovered, encoder: &mut Encoder) {
             );
             encoder.torn(now, fragment);
         }
-        Some(Repair::Damaged { bytes, sha256, file }) => {
+        Some(Repair::Damaged { bytes, records, sha256, file }) => {
             tracing::error!(
                 bytes,
+                records,
                 file,
                 "the end of the audit trail was damaged and is moved aside; examine it with `audit verify`"
             );
-            encoder.damaged(now, *bytes, *sha256, file);
+            encoder.damaged(now, *bytes, *records, *sha256, file);
         }
     }
-    if let Some(to) = recovered.cut_to {
-        tracing::error!(
-            from = recovered.tip.seq + 1,
-            to,
-            "the audit trail is shorter than its last checkpoint; examine it with `audit verify`"
-        );
-        encoder.cut(now, to);
+    match recovered.mismatch {
+        None => {}
+        Some(Mismatch::Cut { to }) => {
+            tracing::error!(
+                from = recovered.tip.seq + 1,
+                to,
+                "the audit trail is shorter than its last checkpoint; examine it with `audit verify`"
+            );
+            encoder.cut(now, to);
+        }
+        Some(mismatch) => {
+            let reason = mismatch.label();
+            tracing::warn!(
+                reason,
+                "the audit trail does not fit its last checkpoint; examine it with `audit verify`"
+            );
+            encoder.doubt(now, reason);
+        }
     }
     if !recovered.unknown.is_empty() {
         tracing::warn!(
@@ -366,6 +400,9 @@ pub struct TrailStats {
     pub exported_seq: Option<u64>,
     /// Whether the last export failed.
     pub export_failing: bool,
+    /// Why the last checkpoint did not fit the trail when this process opened it, if so: `cut`,
+    /// `rewritten`, `missing`, `unreadable`, `other_key` or `forged`.
+    pub mismatch: Option<&'static str>,
 }
 
 /// Why a trail cannot be opened.

@@ -62,7 +62,7 @@ impl Chain {
     }
 
     /// Makes a new chain that begins with a line.
-    pub(super) fn begin(directory: &Path, first_seq: u64) -> io::Result<Self> {
+    pub(in crate::audit) fn begin(directory: &Path, first_seq: u64) -> io::Result<Self> {
         let mut bits = [0; 16];
         let no_entropy = |_| io::Error::other("the operating system gave no random numbers");
         rand::SystemRandom::new().fill(&mut bits).map_err(no_entropy)?;

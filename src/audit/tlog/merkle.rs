@@ -149,9 +149,11 @@ pub(super) fn root_of_range(tiles: &impl TileSource, from: u64, to: u64) -> io::
     let hashes = tiles.tile(level, first / TILE as u64)?;
     let start = usize::try_from(first % TILE as u64).unwrap_or(TILE);
     let length = 1 << (count.ilog2() % 8);
-    let missing =
-        || io::Error::new(io::ErrorKind::UnexpectedEof, "a tile of the tree is too short");
-    hashes.get(start..start + length).map(root_of_perfect).ok_or_else(missing)
+    hashes.get(start..start + length).map(root_of_perfect).ok_or_else(too_short)
+}
+
+pub(super) fn too_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "a tile of the tree is too short")
 }
 
 /// The proof that the tree of `old` leaves is the beginning of the tree of `new` leaves (RFC 6962 §2.1.2).

@@ -37,3 +37,8 @@ pub use witness::WitnessStats;
 pub(super) const FOLDER: &str = "tlog";
 /// The last head, in [`FOLDER`].
 pub(super) const CHECKPOINT: &str = "checkpoint";
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod witness_tests;

@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::merkle::{
-    TILE, Tile, TileSource, Tree, complete_tiles, consistency_proof, root_of_range,
+use super::merkle::{TILE, Tile, TileSource, Tree, complete_tiles, consistency_proof, too_short};
+use crate::{
+    audit::chain::Hash,
+    process::files::{own, read_own},
 };
-use crate::{audit::chain::Hash, process::files::own};
 
 /// The folder with the tiles of a tree.
 #[derive(Clone, Debug)]
@@ -18,7 +19,7 @@ pub(in crate::audit) struct TileFolder(PathBuf);
 
 impl TileFolder {
     /// The tiles in the folder of a log.
-    pub(super) fn of(log: &Path) -> Self {
+    pub(in crate::audit) fn of(log: &Path) -> Self {
         Self(log.join("tile"))
     }
 
@@ -98,7 +99,11 @@ impl TileFolder {
             if hashes == 0 {
                 break;
             }
-            edge.push(self.read(level, hashes / TILE as u64, (hashes % TILE as u64) as usize)?);
+            edge.push(self.read(
+                level,
+                hashes / TILE as u64,
+                usize::try_from(hashes % TILE as u64).unwrap_or(0),
+            )?);
         }
         Ok(Tree::from_edge(size, edge))
     }
@@ -110,16 +115,12 @@ impl TileFolder {
         }
         let complete = self.path(level, index);
         let partial = self.partial_folder(level, index).join(count.to_string());
-        let bytes = match crate::process::files::read_own(&partial) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                crate::process::files::read_own(&complete)?
-            }
+        let bytes = match read_own(&partial) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => read_own(&complete)?,
             read => read?,
         };
         let (hashes, _) = bytes.as_chunks::<32>();
-        let short =
-            || io::Error::new(io::ErrorKind::UnexpectedEof, "a tile of the tree is too short");
-        let hashes = hashes.get(..count).ok_or_else(short)?;
+        let hashes = hashes.get(..count).ok_or_else(too_short)?;
         Ok(hashes.iter().copied().map(Hash).collect())
     }
 }
@@ -146,9 +147,19 @@ impl<'a> Tiles<'a> {
         Self { folder, tree }
     }
 
-    /// The root that the tree had at a size.
-    pub(in crate::audit) fn root_at(&self, size: u64) -> io::Result<Hash> {
-        root_of_range(self, 0, size)
+    /// The tree as it was at a size.
+    pub(in crate::audit) fn tree_at(&self, size: u64) -> io::Result<Tree> {
+        let mut edge = Vec::new();
+        for level in 0_u32.. {
+            let hashes = size.checked_shr(8 * level).unwrap_or(0);
+            if hashes == 0 {
+                break;
+            }
+            let count = usize::try_from(hashes % TILE as u64).unwrap_or(0);
+            let tile = if count > 0 { self.tile(level, hashes / TILE as u64)? } else { Vec::new() };
+            edge.push(tile.get(..count).ok_or_else(too_short)?.to_vec());
+        }
+        Ok(Tree::from_edge(size, edge))
     }
 
     /// The proof that the tree of `old` leaves is the beginning of this one.
@@ -204,6 +215,8 @@ mod tests {
         }
         for tree in &trees {
             assert_eq!(folder.load(tree.size()).unwrap().root(), tree.root(), "{}", tree.size());
+            let last = Tiles::new(&folder, trees.last().unwrap());
+            assert_eq!(last.tree_at(tree.size()).unwrap().root(), tree.root(), "{}", tree.size());
         }
         assert!(home.path().join("tile/0/273.p/112").exists(), "as in the specification");
         assert!(home.path().join("tile/1/001.p/17").exists());

@@ -23,6 +23,7 @@ use crate::{
         directory::TrailSegment,
         keys::SigningKey,
         line,
+        mismatch::Mismatch,
         read::Lines,
         recover::Recovered,
     },
@@ -158,7 +159,7 @@ impl NewChain {
             ),
             Self::Cut => tracing::error!(
                 chain,
-                "signed audit lines are missing; the audit trail continues in a new chain"
+                "signed audit lines are missing or changed; the audit trail continues in a new chain"
             ),
             Self::OtherName => tracing::warn!(
                 chain,
@@ -184,7 +185,8 @@ fn continued(
     if !chain.is_at_home(directory) {
         return Err(NewChain::Copied);
     }
-    if recovered.cut_to.is_some() || recovered.tip.seq < chain.first_seq {
+    let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
+    if is_cut || recovered.tip.seq < chain.first_seq {
         return Err(NewChain::Cut);
     }
     // The name and the key are what a witness knows a log by.

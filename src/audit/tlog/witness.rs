@@ -161,17 +161,25 @@ impl Witness {
                         return Err(WitnessError::Ahead { known, size });
                     }
                     if known == self.known {
-                        return Err(WitnessError::OtherTree { size: known });
+                        return Err(self.other_tree(status));
                     }
                     self.known = known;
                 }
                 StatusCode::UNPROCESSABLE_ENTITY => {
-                    return Err(WitnessError::OtherTree { size: self.known });
+                    return Err(self.other_tree(status));
                 }
                 status => return Err(WitnessError::Status { status }),
             }
         }
         Err(WitnessError::NoSize)
+    }
+
+    /// A witness that has seen nothing has nothing to contradict.
+    fn other_tree(&self, status: StatusCode) -> WitnessError {
+        match self.known {
+            0 => WitnessError::Status { status },
+            size => WitnessError::OtherTree { size },
+        }
     }
 
     async fn post(&self, body: String) -> Result<(StatusCode, Bytes), ClientError> {

@@ -1,29 +1,62 @@
 //! Checks a trail: every line against its own hash, the line before it and the signed checkpoints.
 //!
-//! The check is one pass with little memory. So it works on a trail of any size, also while a gateway
-//! writes it.
+//! The hash chain alone proves nothing, because everyone can compute it. A signature proves every line
+//! before it. So the [`Verdict`] is *ok* only where a signature reaches, and as far as it reaches. The
+//! check is one pass with little memory. So it works on a trail of any size, also while a gateway writes
+//! it.
+//!
+//! [`verifier`] reads the lines. A contradiction is a [`TrailProblem`] (the trail is wrong); what leaves
+//! room for a manipulation is a [`TrailDoubt`] (the trail is not proved).
 
+mod doubt;
+mod evidence;
+mod heads;
 mod report;
+mod store;
+mod unsigned;
 mod verifier;
 
-use std::{ops::ControlFlow, path::Path};
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    checkpoint::{self, Checkpoint},
+    checkpoint::{Checkpoint, Latest},
     directory::TrailSegment,
     keys::{KeyError, PUBLIC_KEY, PublicKey},
     read::{self, ReadItem, TrailReadError},
+    tlog::Note,
 };
-pub use report::{TrailProblem, TrailProblemKind, VerifyReport};
+use crate::domain::VerifierKey;
+pub use doubt::{TrailDoubt, TrailDoubtKind};
+use evidence::Evidence;
+use heads::Heads;
+pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
+pub use store::{StoreReport, verify_store};
 use verifier::Verifier;
 
 /// Evidence from outside the trail.
 #[derive(Debug, Default)]
 pub struct VerifyOptions {
-    /// The key that signs checkpoints; `None` for the one in the trail's directory.
-    pub key: Option<PublicKey>,
-    /// Checkpoints that were kept elsewhere.
-    pub checkpoints: Vec<Checkpoint>,
+    /// The file of the public key of the checkpoints; `None` for the one in the trail's directory.
+    pub public_key: Option<PathBuf>,
+    /// Checkpoints that were kept elsewhere; `None` if nobody claims to have any.
+    pub checkpoints: Option<Vec<Checkpoint>>,
+    /// Notes that were kept elsewhere, as text; one that is no note proves nothing.
+    pub notes: Vec<String>,
+    /// The witnesses that must have signed the notes, or the published note if none was kept.
+    pub witnesses: Vec<VerifierKey>,
+}
+
+impl VerifyOptions {
+    /// The kept checkpoints that may be about a chain.
+    fn checkpoints_of(&self, chain: Option<&str>) -> Option<Vec<Checkpoint>> {
+        let checkpoints = self.checkpoints.as_ref()?.iter();
+        let fits = |kept: &&Checkpoint| kept.chain.is_none() || kept.chain.as_deref() == chain;
+        Some(checkpoints.filter(fits).cloned().collect())
+    }
 }
 
 /// Reads and checks a whole trail. Calls `on_file` before each file.
@@ -32,16 +65,26 @@ pub fn verify(
     options: VerifyOptions,
     mut on_file: impl FnMut(&TrailSegment),
 ) -> Result<VerifyReport, VerifyError> {
-    let public_path = directory.join(PUBLIC_KEY);
-    let key = match options.key {
-        Some(key) => Some(key),
-        None if public_path.exists() => Some(PublicKey::read(&public_path)?),
-        None => None,
+    let key = match &options.public_key {
+        Some(file) => {
+            let key = PublicKey::read(file)?;
+            Ok((key, VouchingKey::is_in(directory, file)))
+        }
+        None => match PublicKey::read(&directory.join(PUBLIC_KEY)) {
+            Ok(key) => Ok((key, true)),
+            Err(KeyError::Unusable { .. }) => Err(TrailDoubtKind::NoKey),
+            Err(_) => Err(TrailDoubtKind::KeyUnusable),
+        },
     };
-    let mut checkpoints = options.checkpoints;
     // Read before the files are listed: a gateway may append to them, but not shorten them.
-    checkpoints.extend(checkpoint::latest(directory));
-    let mut verifier = Verifier::new(key, checkpoints);
+    let latest = Latest::read(directory);
+    let mut evidence = Evidence::new(key, Some(latest), options.checkpoints);
+    let mut heads = Heads::published(directory, evidence.key());
+    for note in &options.notes {
+        let is_usable = Note::parse(note).is_some_and(|note| heads.expect(note, evidence.key()));
+        evidence.keep_note(is_usable);
+    }
+    let mut verifier = Verifier::new(directory, evidence, heads, options.witnesses);
     let files = read::files(directory)?;
     read::read_through(&files, |item| {
         match item {
@@ -62,9 +105,18 @@ pub enum VerifyError {
     /// The trail cannot be read.
     #[error(transparent)]
     Read(#[from] TrailReadError),
-    /// The key cannot be read.
+    /// The named key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The lines of a store cannot be read.
+    #[error("the lines cannot be read")]
+    Input(#[source] io::Error),
+    /// The lines of a chain came in more than one part.
+    #[error("the lines of chain {chain} came in more than one part; sort them by chain and `seq`")]
+    NotSorted {
+        /// The name of the chain.
+        chain: String,
+    },
 }
 
 #[cfg(test)]

@@ -19,7 +19,16 @@ pub enum AuditError {
     /// A key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A file of the command line cannot be read or written.
+    /// A file of the command line cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the command line cannot be written.
     #[error("{} cannot be read or written", path.display())]
     File {
         /// The file.
@@ -28,9 +37,19 @@ pub enum AuditError {
         #[source]
         source: io::Error,
     },
+    /// The lines on standard input cannot be used.
+    #[error(transparent)]
+    Input(VerifyError),
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
+}
+
+impl AuditError {
+    /// Whether the command line names something that cannot be used.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::Unreadable { .. })
+    }
 }
 
 impl From<VerifyError> for AuditError {
@@ -38,6 +57,7 @@ impl From<VerifyError> for AuditError {
         match error {
             VerifyError::Read(error) => Self::Read(error),
             VerifyError::Key(error) => Self::Key(error),
+            error @ (VerifyError::Input(_) | VerifyError::NotSorted { .. }) => Self::Input(error),
         }
     }
 }

@@ -24,6 +24,8 @@ use clap::{Args, Subcommand};
 pub use error::AuditError;
 pub use location::TrailLocation;
 
+use crate::audit::Verdict;
+
 /// Reads the audit trail.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
@@ -39,7 +41,7 @@ enum Command {
     Tail(tail::TailArgs),
     /// Sum up calls, errors, times and volumes, in the terminal or as an HTML page
     Report(report::ReportArgs),
-    /// Check that no record was changed, removed, reordered or inserted
+    /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
@@ -58,6 +60,23 @@ impl AuditArgs {
         }
     }
 
+    /// Whether the command reads its lines from standard input, and no trail.
+    pub fn reads_lines(&self) -> bool {
+        matches!(&self.command, Command::Verify(args) if args.reads_lines())
+    }
+
+    /// Runs the command on lines.
+    pub fn run_on_lines(
+        &self,
+        lines: impl io::BufRead,
+        out: &mut dyn io::Write,
+    ) -> Result<AuditExit, AuditError> {
+        match &self.command {
+            Command::Verify(args) => verify::run_on_lines(args, lines, out).map(AuditExit::from),
+            _ => Ok(AuditExit::Success),
+        }
+    }
+
     /// Runs the command on the trail in `directory`, and prints to `out`.
     pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<AuditExit, AuditError> {
         if !directory.is_dir() {
@@ -68,8 +87,7 @@ impl AuditArgs {
             Command::Tail(args) => tail::run(args, directory, out),
             Command::Report(args) => report::run(args, directory, out),
             Command::Verify(args) => {
-                let is_intact = verify::run(args, directory, out)?;
-                return Ok(if is_intact { AuditExit::Success } else { AuditExit::ProblemsFound });
+                return verify::run(args, directory, out).map(AuditExit::from);
             }
             Command::SuggestPolicy(args) => suggest::run(args, directory, out),
         };
@@ -88,8 +106,20 @@ impl AuditArgs {
 pub enum AuditExit {
     /// 0.
     Success,
-    /// 1: `verify` has found problems.
-    ProblemsFound,
+    /// 1: the trail is wrong, as `verify` says.
+    Wrong,
+    /// 3: the trail is not proved, as `verify` says.
+    NotProved,
+}
+
+impl From<Verdict> for AuditExit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok => Self::Success,
+            Verdict::Wrong => Self::Wrong,
+            Verdict::NotProved => Self::NotProved,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -208,9 +208,8 @@ fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     }
     match verdict {
         audit::AuditExit::Success => Ok(()),
-        audit::AuditExit::ProblemsFound => {
-            Err(Failure::failed("the audit trail does not hold together"))
-        }
+        audit::AuditExit::Wrong => Err(Failure::failed("the audit trail does not hold together")),
+        audit::AuditExit::NotProved => Err(Failure::failed("the audit trail is not proved")),
     }
 }
 
