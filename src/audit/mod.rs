@@ -17,6 +17,9 @@
 //! | `.lock` | locked by the gateway that writes |
 //! | `signing-key.pem`, `signing-key.pub.pem` | the key pair that signs and checks checkpoints (Ed25519, PKCS#8) |
 //! | `checkpoint.json` | the last checkpoint |
+//! | `chain.json` | the name of the chain |
+//! | `tlog/` | the chain's tree, and its last head as a note (C2SP tlog-tiles, tlog-checkpoint) |
+//! | `tlog-*/` | the tree of a chain that has ended |
 //! | `object-key` | the key that hashes object ids, if the settings ask for hashes |
 //! | `export.json` | the last line that the collector has accepted |
 //! | `damaged-*.bin` | bytes that were removed from the end of the trail after a crash |
@@ -77,6 +80,11 @@
 //! | `restored` | the current file was removed or replaced, and has been restored |
 //! | `retention` | old files are deleted, as the settings ask |
 //!
+//! `start` and `checkpoint` carry the `chain` (32 hexadecimal digits) that the lines from there on belong to,
+//! and the `instance`: what the gateway is called. `chain_first_seq` in `start` is the chain's first line. `(chain,
+//! seq)` is unique over all trails. `note` in `checkpoint` is the signed head of the tree over the chain's lines
+//! before it, whose entries are their `hash`es (C2SP tlog-checkpoint).
+//!
 //! The fields of `admin`:
 //!
 //! | field | meaning |
@@ -117,11 +125,13 @@
 //! sed -n 7p audit-….jsonl | sed 's/,"hash":"[0-9a-f]*"}$//' | tr -d '\n' | sha256sum
 //! ```
 //!
-//! The signature of a checkpoint is Ed25519 over four lines of text, with the `seq`, `time` and `prev`
-//! of its line. The log stream holds the same values (`audit checkpoint`):
+//! The signature of a checkpoint is Ed25519 over six lines of text, with the `seq`, `time`, `prev`, `chain`
+//! and `instance` of its line; over four without the last two in trails of older gateways. The log stream
+//! holds the same values (`audit checkpoint`):
 //!
 //! ```sh
 //! printf 'pigello-gateway audit checkpoint\nseq %s\ntime %s\nprev %s\n' "$seq" "$time" "$prev" > message
+//! printf 'chain %s\ninstance %s\n' "$chain" "$instance" >> message
 //! base64 -d <<< "$signature" > signature
 //! openssl pkeyutl -verify -pubin -inkey signing-key.pub.pem -rawin -in message -sigfile signature
 //! ```
@@ -167,7 +177,7 @@ pub use record::{AdminAction, CacheResult, Intent, Outcome, Record, UpstreamTls}
 pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
-pub use tlog::{PublisherError, WitnessStats};
+pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{
     KeptReport, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict,
     VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify, verify_store,

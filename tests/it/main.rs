@@ -47,3 +47,4 @@ mod telemetry;
 mod upstream_http2;
 mod upward;
 mod upstream_tls;
+mod witness;

@@ -71,8 +71,13 @@ fn the_files_are_for_the_gateways_user_alone() {
     open(&directory).close().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
-    for entry in fs::read_dir(&directory).unwrap() {
-        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    let mut folders = vec![directory];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), if path.is_dir() { 0o700 } else { 0o600 }, "{path:?}");
+            folders.extend(path.is_dir().then_some(path));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::audit::chain::Hash;
 pub(super) const TILE: usize = 256;
 
 /// The hash of a leaf. Its entry is the hash of a line.
-pub(in crate::audit) fn leaf_of(line: &Hash) -> Hash {
+pub(super) fn leaf_of(line: &Hash) -> Hash {
     let mut bytes = [0; 33];
     if let Some(entry) = bytes.last_chunk_mut() {
         *entry = line.0;
@@ -48,7 +48,7 @@ pub(super) struct Tile {
 
 /// A tree that grows at its right edge. It holds the incomplete tiles only: at most 8 KiB a level.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::audit) struct Tree {
+pub struct Tree {
     size: u64,
     /// The incomplete tile of each level, from the leaves up.
     edge: Vec<Vec<Hash>>,
@@ -61,13 +61,13 @@ impl Tree {
     }
 
     /// The number of leaves.
-    pub(in crate::audit) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Adds a leaf.
-    pub(in crate::audit) fn push(&mut self, leaf: Hash) {
-        self.push_into(leaf, &mut |_| {});
+    /// Adds the hash of a line.
+    pub fn push(&mut self, line: &Hash) {
+        self.push_into(leaf_of(line), &mut |_| {});
     }
 
     /// Adds a leaf, and hands over the tiles that it completes.
@@ -92,7 +92,7 @@ impl Tree {
     }
 
     /// The hash of the whole tree.
-    pub(in crate::audit) fn root(&self) -> Hash {
+    pub fn root(&self) -> Hash {
         let mut root: Option<Hash> = None;
         for tile in &self.edge {
             // Perfect subtrees, the smallest and rightmost one first.

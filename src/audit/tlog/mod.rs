@@ -25,7 +25,8 @@ mod tree_log;
 mod witness;
 
 pub(super) use identity::Chain;
-pub(super) use merkle::{Tree, leaf_of, verify_consistency};
+pub use merkle::Tree;
+pub(super) use merkle::verify_consistency;
 pub(super) use note::{Head, Note, Signed};
 pub use publisher::PublisherError;
 pub(super) use publisher::{HeadPublisher, Heads, SignedHead};

@@ -163,7 +163,8 @@ fn a_witness_cosigns_every_head_and_across_restarts() {
         assert_eq!(known.into_values().collect::<Vec<_>>(), [head]);
     }
     assert_eq!(verdict(home.path(), server.verifier_key()), Verdict::Ok);
-    let other = Server::new(home.path()).key.public().cosigner_key("w.test/w2");
+    let other =
+        Server::new(tempfile::tempdir().unwrap().path()).key.public().cosigner_key("w.test/w2");
     assert_eq!(verdict(home.path(), other), Verdict::NotProved);
 }
 

@@ -9,7 +9,7 @@ use crate::{
         keys::PublicKey,
         line::MarkerFields,
         tlog::{
-            CHECKPOINT, Chain, FOLDER, Head, Note, Signed, TileFolder, Tiles, Tree, leaf_of,
+            CHECKPOINT, Chain, FOLDER, Head, Note, Signed, TileFolder, Tiles, Tree,
             verify_consistency,
         },
     },
@@ -154,7 +154,7 @@ impl Heads {
             self.growing = None;
             return compared;
         };
-        growing.tree.push(leaf_of(hash));
+        growing.tree.push(hash);
         let size = growing.tree.size();
         for expected in self.expected.iter_mut().filter(|expected| expected.head.size == size) {
             if expected.head.chain() == growing.chain && expected.state == State::Ahead {
