@@ -102,6 +102,7 @@ fn record(nth: u64) -> Record {
         retries: Vec::new(),
         credential_version: Some("7".into()),
         duration: Duration::from_micros(200 + nth * 7_919 % 50_000),
+        queue_time: Duration::ZERO,
         upstream_time: Some(Duration::from_millis(11)),
         request_bytes: 0,
         response_bytes: 2_048,

@@ -313,6 +313,7 @@ impl Ground {
             retries: Vec::new(),
             credential_version: None,
             duration: Duration::from_micros(20),
+            queue_time: Duration::ZERO,
             upstream_time: None,
             request_bytes: 0,
             response_bytes: 2898,

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    audit::{Trail, Verdict, VerifyOptions, VerifyReport, verify},
+    audit::{KeySource, Trail, Verdict, VerifyOptions, VerifyReport, verify},
     error::Chain,
 };
 
@@ -51,9 +51,12 @@ impl Checks {
             *last = Check::Running { since: SystemTime::now() };
         }
         let (last, directory) = (Arc::clone(&self.0), trail.directory().to_owned());
+        // The key in the directory may have been replaced since the start.
+        let key = trail.public_key().map_or(KeySource::Directory, KeySource::Gateway);
+        let options = VerifyOptions { key, ..VerifyOptions::default() };
         let began = Instant::now();
         let check = move || {
-            let result = verify(&directory, VerifyOptions::default(), |_| {});
+            let result = verify(&directory, options, |_| {});
             let result = result.map(Arc::new).map_err(|error| Chain(&error).to_string());
             *last.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
         };

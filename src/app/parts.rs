@@ -256,6 +256,7 @@ pub fn upstream_settings(
             idle: *settings.timeouts.upstream_idle,
             age: *settings.timeouts.connection_age,
         },
+        adaptive_concurrency: settings.limits.adaptive_concurrency,
         http: profile.http,
         tls: tls.transpose().map_err(StartError::Tls)?,
     })

@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | `.lock` | locked by the gateway that writes |
 //! | `signing-key.pem`, `signing-key.pub.pem` | the key pair that signs and checks checkpoints (Ed25519, PKCS#8) |
-//! | `checkpoint.json` | the last checkpoint |
+//! | `checkpoint.json` | the last checkpoint; before the first line, one with `seq` 0 |
 //! | `chain.json` | the name of the chain |
 //! | `tlog/` | the chain's tree, and its last head as a note (C2SP tlog-tiles, tlog-checkpoint) |
 //! | `tlog-*/` | the tree of a chain that has ended |
@@ -56,6 +56,7 @@
 //! | `attempts`, `retries` | number of attempts at the upstream, and the reason for each retry |
 //! | `credential_version` | the version of the credentials that were sent |
 //! | `duration_us`, `upstream_us` | time of the whole call; time until the upstream's response head |
+//! | `queue_us` | time that requests waited in the gateway because a worker was saturated; no part of `upstream_us` |
 //! | `request_bytes`, `response_bytes` | body bytes that were sent |
 //! | `error` | label of the error, or `null` |
 //! | `would_refuse` | label of the refusal that `mode = "report"` did not enforce, or `null` |
@@ -68,21 +69,31 @@
 //!
 //! | kind | meaning |
 //! | --- | --- |
-//! | `start`, `stop` | a gateway opened or closed the trail; a `start` without a `stop` before it means a crash |
+//! | `start`, `stop` | a gateway opened or closed the trail; a `start` without a `stop` before it means a crash (`start`: below) |
 //! | `intent` | synced trails only: a call is about to use a credential |
 //! | `unknown` | written at a start: a call had a credential when the last process was killed, and has no record |
 //! | `admin` | somebody did something over the admin listener (below) |
-//! | `checkpoint` | a signature over everything before it, after a number of lines or seconds and at a stop |
+//! | `checkpoint` | a signature over everything before it: after a number of lines or seconds, after a `start`, `stop` or `retention`. `previous` is the last one that the gateway knew |
 //! | `gap` | `lost` records were dropped because the queue was full while the trail was not writable |
 //! | `torn` | a crash left half a line; the marker has its text |
-//! | `damaged` | the end of the trail was damaged and moved into `file` |
+//! | `damaged` | the end of the trail was damaged and moved into `file`; `records` begin in it |
 //! | `cut` | written at a start: the last checkpoint vouches for lines that are missing |
+//! | `doubt` | written at a start: `checkpoint.json` does not fit the trail. `reason` is `missing`, `unreadable`, `other_key`, `forged` (its key did not sign it) or `rewritten` (it signs other lines) |
 //! | `restored` | the current file was removed or replaced, and has been restored |
 //! | `retention` | old files are deleted, as the settings ask |
 //!
-//! `start` and `checkpoint` carry the `chain` (32 hexadecimal digits) that the lines from there on belong to,
-//! and the `instance`: what the gateway is called. `chain_first_seq` in `start` is the chain's first line. `(chain,
-//! seq)` is unique over all trails. `note` in `checkpoint` is the signed head of the tree over the chain's lines
+//! The fields of `start`:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `gateway`, `pid` | the version and the process |
+//! | `chain`, `chain_first_seq` | the chain that the lines from here on belong to (32 hexadecimal digits), and its first line; `(chain, seq)` is unique over all trails |
+//! | `instance` | what the gateway is called: `audit.instance`, or the name of the host |
+//! | `key` | the fingerprint of the signing key |
+//! | `checkpoint_records`, `checkpoint_interval_ms` | after how many lines, and after what time, this gateway signs |
+//! | `last_checkpoint`, `last_signature` | `seq` and signature of the last checkpoint that the gateway knew; `null` without one of its own key |
+//!
+//! A `checkpoint` has `chain` and `instance` too. Its `note` is the signed head of the tree over the chain's lines
 //! before it, whose entries are their `hash`es (C2SP tlog-checkpoint).
 //!
 //! The fields of `admin`:
@@ -179,6 +190,6 @@ pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
 pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{
-    KeptReport, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict,
-    VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify, verify_store,
+    KeptReport, KeySource, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind,
+    Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify, verify_store,
 };

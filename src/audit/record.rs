@@ -57,6 +57,8 @@ pub struct Record {
     pub credential_version: Option<Arc<str>>,
     /// From the request head to the last byte of the response.
     pub duration: Duration,
+    /// How long its requests waited to be sent, because the worker was saturated.
+    pub queue_time: Duration,
     /// From the first attempt to the upstream's response head.
     pub upstream_time: Option<Duration>,
     /// Bytes of the request body.

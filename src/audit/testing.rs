@@ -41,6 +41,7 @@ pub(crate) fn record() -> Record {
         retries: vec!["upstream_refused"],
         credential_version: Some("7".into()),
         duration: Duration::from_micros(12_345),
+        queue_time: Duration::ZERO,
         upstream_time: Some(Duration::from_millis(11)),
         request_bytes: 0,
         response_bytes: 2_048,

@@ -13,15 +13,21 @@ pub fn raise_limit() {
     }
 }
 
+/// How many connections of callers the hard limit allows; `None` if there is no limit.
+pub fn most_connections() -> Option<usize> {
+    let limit = getrlimit(Resource::Nofile).maximum?;
+    Some(room(usize::try_from(limit).unwrap_or(usize::MAX)))
+}
+
 /// The limit in force; `None` if there is none.
-pub fn limit() -> Option<usize> {
+fn limit() -> Option<usize> {
     getrlimit(Resource::Nofile).current.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// The open files that so many connections of callers need: for each of them one to Pigello, and a reserve
+/// The connections of callers for which there are files: each may need one to Pigello, and there is a reserve
 /// for everything else.
-pub fn needed(connections: usize) -> usize {
-    connections.saturating_mul(2).saturating_add(RESERVE)
+fn room(limit: usize) -> usize {
+    limit.saturating_sub(RESERVE) / 2
 }
 
 /// As much of a part of all connections as the limit of open files allows, so that the reserve is never
@@ -31,7 +37,7 @@ pub fn fitting(part: usize, all: usize) -> usize {
 }
 
 fn fit(part: usize, all: usize, limit: Option<usize>) -> usize {
-    let room = limit.map_or(usize::MAX, |limit| limit.saturating_sub(RESERVE) / 2);
+    let room = limit.map_or(usize::MAX, room);
     if all <= room {
         return part;
     }
@@ -58,6 +64,5 @@ mod tests {
         ] {
             assert_eq!(fit(part, all, limit), fitting, "{part} of {all}, {limit:?}");
         }
-        assert_eq!(needed(10_000), 20_128);
     }
 }

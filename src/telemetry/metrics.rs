@@ -31,6 +31,7 @@ pub struct Metrics {
     calls: Family<CallLabels, Counter>,
     call_seconds: Family<OperationLabels, Histogram>,
     upstream_seconds: Family<OperationLabels, Histogram>,
+    queue_seconds: Histogram,
     upstream_responses: Family<UpstreamLabels, Counter>,
     attempts: Counter,
     retries: Family<ErrorLabels, Counter>,
@@ -54,6 +55,7 @@ impl Metrics {
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(histogram),
             upstream_seconds: Family::new_with_constructor(histogram),
+            queue_seconds: histogram(),
             upstream_responses: Family::default(),
             attempts: Counter::default(),
             retries: Family::default(),
@@ -72,6 +74,7 @@ impl Metrics {
         register(&mut registry, "calls", metrics.calls.clone());
         register(&mut registry, "call_duration_seconds", metrics.call_seconds.clone());
         register(&mut registry, "upstream_duration_seconds", metrics.upstream_seconds.clone());
+        register(&mut registry, "upstream_queue_seconds", metrics.queue_seconds.clone());
         register(&mut registry, "upstream_responses", metrics.upstream_responses.clone());
         register(&mut registry, "upstream_attempts", metrics.attempts.clone());
         register(&mut registry, "upstream_retries", metrics.retries.clone());
@@ -94,6 +97,9 @@ impl Metrics {
         let counted = self.series.read().get(&key).map(|series| series.count(record));
         if counted.is_none() {
             self.resolve(key, record).count(record);
+        }
+        if !record.queue_time.is_zero() {
+            self.queue_seconds.observe(record.queue_time.as_secs_f64());
         }
         add(&self.attempts, record.attempts.into());
         for kind in record.retries.iter().copied() {
@@ -284,6 +290,17 @@ mod tests {
             parts.iter().filter_map(|part| part.rsplit(['{', ',']).next()).collect();
         let told = METRICS.iter().find(|metric| metric.name == "build_info").unwrap().labels;
         assert_eq!(labels, told);
+    }
+
+    #[test]
+    fn only_requests_that_waited_are_in_the_histogram_of_waits() {
+        let metrics = Metrics::new();
+        metrics.observe(&record());
+        metrics.observe(&Record { queue_time: std::time::Duration::from_millis(30), ..record() });
+        let text = metrics.encode().unwrap();
+        for line in ["upstream_queue_seconds_count 1", "upstream_queue_seconds_sum 0.03"] {
+            assert!(text.contains(&format!("pigello_gateway_{line}")), "{text}");
+        }
     }
 
     #[test]

@@ -47,6 +47,7 @@ metrics! {
     "in_flight_calls" gauge [] "Calls under way";
     "in_flight_limit" gauge [] "How many there may be (`limits.in_flight`)";
     "upstream_duration_seconds" histogram ["operation"] "From sending a request upstream to the head of the answer";
+    "upstream_queue_seconds" histogram [] "How long requests waited to be sent because a worker was saturated; only those that waited";
     "upstream_responses_total" counter ["status"] "Answers of the upstream, by status";
     "upstream_attempts_total" counter [] "Requests sent upstream, repeats included";
     "upstream_retries_total" counter ["kind"] "Attempts that were given up and made again, by why";

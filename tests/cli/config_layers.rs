@@ -380,6 +380,7 @@ fn show_tells_where_each_value_came_from() {
     header_count = 100  # default
     connections = 10000  # default
     in_flight = 1024  # default
+    adaptive_concurrency = true  # default
 
     [retry]
     attempts = 4  # default

@@ -28,3 +28,4 @@ mod messages;
 mod namespace;
 mod program;
 mod sources;
+mod verify;

@@ -347,6 +347,28 @@ fn a_proxy_that_is_set_and_not_used_is_named_without_its_password() {
 }
 
 #[test]
+fn too_few_open_files_are_a_warning() {
+    let config = crate::config::root().join("config/examples/sidecar-directory.toml");
+    let told_with = |files: &str, connections: &str| {
+        let mut check = Command::new("prlimit");
+        check
+            .arg(format!("--nofile={files}"))
+            .arg(program().get_program())
+            .args(["check", "--config"])
+            .arg(&config);
+        check.env("PIGELLO_GATEWAY_LIMITS__CONNECTIONS", connections);
+        let (code, out, err) = told(check.output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        out
+    };
+    let few = told_with("512", "200");
+    assert!(few.contains("there are open files for 192 connections only"), "{few}");
+    assert!(few.contains("`LimitNOFILE`"), "{few}");
+    let enough = told_with("528", "200");
+    assert!(!enough.contains("open files"), "{enough}");
+}
+
+#[test]
 fn the_proxy_of_the_environment_is_used_where_the_configuration_says_so() {
     let config = crate::config::root().join("config/examples/sidecar-directory.toml");
     let check = |proxy: &str, excluded: &str| {

@@ -113,6 +113,7 @@ fn record() -> Record {
         retries: Vec::new(),
         credential_version: Some("7".into()),
         duration: Duration::from_millis(12),
+        queue_time: Duration::ZERO,
         upstream_time: Some(Duration::from_millis(11)),
         request_bytes: 0,
         response_bytes: 2_048,

@@ -107,6 +107,7 @@ fn invented(
         retries: Vec::new(),
         credential_version: Some(Arc::from("7")),
         duration: if is_cached { Duration::from_micros(70 + random(200)) } else { upstream },
+        queue_time: Duration::ZERO,
         upstream_time: (!is_cached).then_some(upstream),
         request_bytes: 0,
         response_bytes: 2_048,

@@ -117,6 +117,7 @@ impl Encoder {
                 .text_or_null(key!("credential_version"), record.credential_version.as_deref())
                 .micros(key!("duration_us"), Some(record.duration))
                 .micros(key!("upstream_us"), record.upstream_time)
+                .micros(key!("queue_us"), Some(record.queue_time))
                 .number(key!("request_bytes"), record.request_bytes)
                 .number(key!("response_bytes"), record.response_bytes)
                 .word_or_null(key!("error"), record.error)

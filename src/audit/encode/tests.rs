@@ -45,7 +45,7 @@ fn a_call_has_every_field_and_nothing_else() {
             "status": 200, "outcome": "forwarded", "cache": "miss", "source_request_id": null,
             "upstream_status": 200, "tls_version": "TLSv1.3", "tls_certificate": "ab".repeat(32),
             "attempts": 2, "retries": ["upstream_refused"], "credential_version": "7",
-            "duration_us": 12345, "upstream_us": 11000,
+            "duration_us": 12345, "upstream_us": 11000, "queue_us": 0,
             "request_bytes": 0, "response_bytes": 2048, "error": null,
             "would_refuse": null, "masked_fields": 0,
         })
@@ -65,6 +65,7 @@ fn what_is_not_known_is_null() {
         upstream_status: None,
         upstream_tls: None,
         credential_version: None,
+        queue_time: Duration::ZERO,
         upstream_time: None,
         ..record()
     });
@@ -164,7 +165,7 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    let interval = Duration::from_secs(60);
+    let interval = Duration::from_mins(1);
     let home = tempfile::tempdir().unwrap();
     let chain = &crate::audit::tlog::Chain::begin(home.path(), 42).unwrap();
     let instance = "pod-1";

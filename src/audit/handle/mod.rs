@@ -15,7 +15,7 @@ use super::{
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
     export::{ExportError, ExportProgress, TrailExporter},
-    keys::{KeyError, ObjectKey, SigningKey},
+    keys::{KeyError, ObjectKey, PublicKey, SigningKey},
     mismatch::Mismatch,
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
@@ -41,9 +41,16 @@ struct TrailInner {
     retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<TrailExporter>>,
     heads: Mutex<Option<HeadPublisher>>,
-    /// The chain, and what the gateway is called.
-    names: OnceLock<(String, Arc<str>)>,
-    mismatch: OnceLock<Mismatch>,
+    found: OnceLock<Found>,
+}
+
+/// What the gateway knew when it opened the trail.
+#[derive(Debug)]
+struct Found {
+    key: PublicKey,
+    mismatch: Option<Mismatch>,
+    chain: String,
+    instance: Arc<str>,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -85,17 +92,22 @@ impl Trail {
             // The markers before the first line of a chain are not in its tree.
             drop(encoder.take_hashes());
         }
-        let names = (log.chain().name.clone(), Arc::clone(log.instance()));
         let plan = CheckpointPlan {
             key: signing_key.id(),
             records: settings.checkpoint_records,
             interval: *settings.checkpoint_interval,
             last: recovered.checkpoint.as_ref(),
             chain: log.chain(),
-            instance: &names.1,
+            instance: log.instance(),
         };
         encoder.start(SystemTime::now(), &plan);
 
+        let found = Found {
+            key: signing_key.public().clone(),
+            mismatch: recovered.mismatch,
+            chain: log.chain().name.clone(),
+            instance: Arc::clone(log.instance()),
+        };
         let (publisher, heads) =
             HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
         let checkpoints = Publisher::new(directory.path(), heads);
@@ -117,10 +129,7 @@ impl Trail {
         );
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
         *trail.0.heads.lock() = Some(publisher);
-        trail.0.names.get_or_init(|| names);
-        if let Some(mismatch) = recovered.mismatch {
-            trail.0.mismatch.get_or_init(|| mismatch);
-        }
+        trail.0.found.get_or_init(|| found);
         let exported = trail.start_exporter(settings)?;
         trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
         Ok(trail)
@@ -141,8 +150,7 @@ impl Trail {
             retention: Mutex::default(),
             exporter: Mutex::default(),
             heads: Mutex::default(),
-            names: OnceLock::new(),
-            mismatch: OnceLock::new(),
+            found: OnceLock::new(),
         })))
     }
 
@@ -187,6 +195,11 @@ impl Trail {
     /// The directory of the trail.
     pub fn directory(&self) -> &Path {
         &self.0.directory
+    }
+
+    /// The public half of the key that signs checkpoints.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.0.found.get().map(|found| found.key.clone())
     }
 
     /// Queues the record of a finished call. Never waits for the disk.
@@ -257,7 +270,8 @@ impl Trail {
         let (queued, lag) = queue.queued();
         let unwritable = queue.unwritable();
         let exported = self.0.exporter.lock().as_ref().map(|e| Arc::clone(e.progress()));
-        let names = self.0.names.get();
+        let found = self.0.found.get();
+        let heads = self.0.heads.lock();
         TrailStats {
             writable: unwritable.is_none(),
             reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
@@ -268,18 +282,12 @@ impl Trail {
             last_seq: queue.last_seq.load(Ordering::Relaxed),
             synced_seq: queue.synced_seq.load(Ordering::Relaxed),
             bytes: queue.bytes.load(Ordering::Relaxed),
-            chain: names.map(|(chain, _)| chain.clone()),
-            instance: names.map(|(_, instance)| Arc::clone(instance)),
-            witnesses: self
-                .0
-                .heads
-                .lock()
-                .as_ref()
-                .map(HeadPublisher::witnesses)
-                .unwrap_or_default(),
+            chain: found.map(|found| found.chain.clone()),
+            instance: found.map(|found| Arc::clone(&found.instance)),
+            witnesses: heads.as_ref().map(HeadPublisher::witnesses).unwrap_or_default(),
             exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
             export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
-            mismatch: self.0.mismatch.get().map(|mismatch| mismatch.label()),
+            mismatch: found.and_then(|found| found.mismatch).map(Mismatch::label),
         }
     }
 

@@ -133,7 +133,7 @@ mod tests {
         let upper =
             text.replace(&made.name, &made.name.to_uppercase().replace(char::is_numeric, "A"));
         for damaged in
-            ["", "{}", &text[..text.len() / 2], &text.replace(&made.name, "../x"), &upper]
+            ["", "{}", text.split_at(text.len() / 2).0, &text.replace(&made.name, "../x"), &upper]
         {
             fs::write(home.path().join(FILE), damaged).unwrap();
             assert_eq!(Chain::read(home.path()), None, "{damaged}");

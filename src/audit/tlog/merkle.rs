@@ -287,7 +287,7 @@ mod tests {
         let leaves: Vec<_> = (0..66_000).map(|n| leaf_of(&entry(n))).collect();
         let whole = InMemory::of(66_000);
         for size in SIZES {
-            let expected = by_definition(&leaves[..size as usize]);
+            let expected = by_definition(&leaves[..usize::try_from(size).unwrap()]);
             assert_eq!(InMemory::of(size).tree.root(), expected, "grown to {size}");
             assert_eq!(root_of_range(&whole, 0, size).unwrap(), expected, "{size} from tiles");
         }

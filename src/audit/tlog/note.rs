@@ -100,9 +100,9 @@ impl Note {
         let mut found = Signed::No;
         for signature in self.signatures.iter().filter(of_key) {
             match signature.verify(key, &self.text) {
-                Some(time) if found == Signed::No => found = Signed::Yes { time },
-                Some(_) => {}
-                None => return Signed::Forged,
+                Signed::Forged => return Signed::Forged,
+                verified if found == Signed::No => found = verified,
+                _ => {}
             }
         }
         found
@@ -131,17 +131,21 @@ impl Signature {
         Some(Self { name: name.to_owned(), id: *id, bytes: bytes.to_owned() })
     }
 
-    /// `None` if the signature is not the key's; else the time, if it has one.
-    fn verify(&self, key: &VerifierKey, text: &str) -> Option<Option<u64>> {
-        let public = UnparsedPublicKey::new(&ED25519, key.bytes());
-        match key.kind() {
-            SignatureKind::Note => public.verify(text.as_bytes(), &self.bytes).ok().map(|()| None),
+    /// Whether this is the key's signature of the text.
+    fn verify(&self, key: &VerifierKey, text: &str) -> Signed {
+        let (time, message, signature) = match key.kind() {
+            SignatureKind::Note => (None, text.to_owned(), self.bytes.as_slice()),
             SignatureKind::Cosignature => {
-                let (time, signature) = self.bytes.split_first_chunk()?;
+                let Some((time, signature)) = self.bytes.split_first_chunk() else {
+                    return Signed::Forged;
+                };
                 let time = u64::from_be_bytes(*time);
-                let message = format!("cosignature/v1\ntime {time}\n{text}");
-                public.verify(message.as_bytes(), signature).ok().map(|()| Some(time))
+                (Some(time), format!("cosignature/v1\ntime {time}\n{text}"), signature)
             }
+        };
+        match UnparsedPublicKey::new(&ED25519, key.bytes()).verify(message.as_bytes(), signature) {
+            Ok(()) => Signed::Yes { time },
+            Err(_) => Signed::Forged,
         }
     }
 }

@@ -200,6 +200,8 @@ fn a_witness_that_is_away_or_talks_nonsense_delays_no_call_and_is_asked_again() 
     trail.close().unwrap();
 }
 
+type Lie = fn(&mut Head);
+
 #[test]
 fn a_witness_refuses_a_trail_that_was_rewritten_cut_or_restored() {
     let elsewhere = tempfile::tempdir().unwrap();
@@ -210,7 +212,6 @@ fn a_witness_refuses_a_trail_that_was_rewritten_cut_or_restored() {
         (0..100).for_each(|_| trail.submit(record()));
         trail
     };
-    type Lie = fn(&mut Head);
     let lies: [Lie; 2] = [
         // It has seen other lines, or more lines.
         |known| known.root = crate::audit::Hash::of(b"other lines"),

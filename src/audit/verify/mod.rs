@@ -37,11 +37,23 @@ pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyRepo
 pub use store::{StoreReport, verify_store};
 use verifier::Verifier;
 
+/// Where the public key of the checkpoints comes from.
+#[derive(Debug, Default)]
+pub enum KeySource {
+    /// The trail's directory.
+    #[default]
+    Directory,
+    /// A file that the auditor names.
+    File(PathBuf),
+    /// The gateway that writes the trail.
+    Gateway(PublicKey),
+}
+
 /// Evidence from outside the trail.
 #[derive(Debug, Default)]
 pub struct VerifyOptions {
-    /// The file of the public key of the checkpoints; `None` for the one in the trail's directory.
-    pub public_key: Option<PathBuf>,
+    /// The source of the public key.
+    pub key: KeySource,
     /// Checkpoints that were kept elsewhere; `None` if nobody claims to have any.
     pub checkpoints: Option<Vec<Checkpoint>>,
     /// Notes that were kept elsewhere, as text; one that is no note proves nothing.
@@ -65,12 +77,13 @@ pub fn verify(
     options: VerifyOptions,
     mut on_file: impl FnMut(&TrailSegment),
 ) -> Result<VerifyReport, VerifyError> {
-    let key = match &options.public_key {
-        Some(file) => {
-            let key = PublicKey::read(file)?;
-            Ok((key, VouchingKey::is_in(directory, file)))
+    let key = match options.key {
+        KeySource::Gateway(key) => Ok((key, false)),
+        KeySource::File(file) => {
+            let key = PublicKey::read(&file)?;
+            Ok((key, VouchingKey::is_in(directory, &file)))
         }
-        None => match PublicKey::read(&directory.join(PUBLIC_KEY)) {
+        KeySource::Directory => match PublicKey::read(&directory.join(PUBLIC_KEY)) {
             Ok(key) => Ok((key, true)),
             Err(KeyError::Unusable { .. }) => Err(TrailDoubtKind::NoKey),
             Err(_) => Err(TrailDoubtKind::KeyUnusable),

@@ -266,6 +266,8 @@ pub enum TrailProblemKind {
         /// The name of the witness.
         witness: String,
     },
+    /// It follows a `stop`, after which a gateway writes nothing.
+    AfterStop,
 }
 
 impl TrailProblemKind {
@@ -287,6 +289,7 @@ impl TrailProblemKind {
             Self::FoundRewritten => "found_rewritten",
             Self::OtherChain { .. } => "other_chain",
             Self::ForgedCosignature { .. } => "forged_cosignature",
+            Self::AfterStop => "after_stop",
         }
     }
 }
@@ -328,6 +331,9 @@ impl fmt::Display for TrailProblemKind {
                 "the records before were not those of the last checkpoint when a gateway started here: \
                  they were rewritten",
             ),
+            Self::AfterStop => {
+                f.write_str("was inserted: it follows a stop, after which no gateway writes records")
+            }
             Self::OtherChain { chain } => {
                 write!(f, "a signed note is of the chain {chain}, which the trail does not have")
             }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    Evidence, Heads, TrailDoubtKind, Verdict, Verifier, VerifyError, VerifyOptions, VerifyReport,
+    Evidence, Heads, KeySource, TrailDoubtKind, Verdict, Verifier, VerifyError, VerifyOptions,
+    VerifyReport,
 };
 use crate::{
     audit::{
@@ -56,9 +57,10 @@ pub fn verify_store(
     lines: impl BufRead,
     options: &VerifyOptions,
 ) -> Result<StoreReport, VerifyError> {
-    let keys = match &options.public_key {
-        Some(file) => PublicKey::read_all(file)?,
-        None => Vec::new(),
+    let keys = match &options.key {
+        KeySource::File(file) => PublicKey::read_all(file)?,
+        KeySource::Gateway(key) => vec![key.clone()],
+        KeySource::Directory => Vec::new(),
     };
     let notes: Vec<_> = options.notes.iter().map(|note| Note::parse(note)).collect();
     let mut check = StoreCheck {

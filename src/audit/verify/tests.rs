@@ -246,8 +246,8 @@ fn a_removed_and_rehashed_record_is_named_too() {
 fn another_key_is_named() {
     let scene = Scene::new();
     let other = Scene::new();
-    let public_key = Some(other.home.path().join(PUBLIC_KEY));
-    let against = VerifyOptions { public_key, ..VerifyOptions::default() };
+    let key = KeySource::File(other.home.path().join(PUBLIC_KEY));
+    let against = VerifyOptions { key, ..VerifyOptions::default() };
     assert!(matches!(first(&scene.check_against(against)), Some((_, K::OtherKey { .. }))));
 }
 

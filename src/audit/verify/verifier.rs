@@ -249,7 +249,10 @@ impl Verifier {
             }
         }
         // A checkpoint follows a stop, and the markers of a recovery come before the start.
-        if head.kind != "checkpoint" && !is_of_recovery(head.kind) {
+        if !matches!(head.kind, "checkpoint" | "restored") && !is_of_recovery(head.kind) {
+            if self.stopped && head.kind != "start" {
+                self.problem(Some(seq), TrailProblemKind::AfterStop);
+            }
             self.stopped = head.kind == "stop";
         }
     }

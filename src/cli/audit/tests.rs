@@ -46,6 +46,7 @@ fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Re
         retries: Vec::new(),
         credential_version: None,
         duration: Duration::from_micros(1500),
+        queue_time: Duration::ZERO,
         upstream_time: None,
         request_bytes: 0,
         response_bytes: 10,
@@ -211,8 +212,10 @@ fn the_lines_of_a_store_are_checked_chain_by_chain() {
         let exit = cli.audit.run_on_lines(text.as_bytes(), &mut out);
         (exit, String::from_utf8(out).unwrap())
     };
-    let named =
-        |n: usize| lines[n].iter().map(|line| format!("{}\t{line}", chains[n])).collect::<String>();
+    let named = |n: usize| {
+        let lines: Vec<_> = lines[n].iter().map(|line| format!("{}\t{line}", chains[n])).collect();
+        lines.concat()
+    };
     let whole = |n: usize| lines[n].concat();
     let twice = |n: usize| lines[n].iter().map(|line| line.repeat(2)).collect::<String>();
     let with_key = ["--public-key", key];

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{error::AuditError, location::TrailLocation, progress::ProgressLine};
 use crate::{
     audit::{
-        self, Checkpoint, KeptReport, StoreReport, TrailDoubt, TrailProblem, Verdict,
+        self, Checkpoint, KeptReport, KeySource, StoreReport, TrailDoubt, TrailProblem, Verdict,
         VerifyOptions, VerifyReport, VouchingKey,
     },
     domain::VerifierKey,
@@ -93,7 +93,7 @@ impl VerifyArgs {
             Err(source) => Err(AuditError::Unreadable { path: path.clone(), source }),
         });
         Ok(VerifyOptions {
-            public_key: self.public_key.clone(),
+            key: self.public_key.clone().map_or(KeySource::Directory, KeySource::File),
             checkpoints: self.checkpoints.as_deref().map(kept).transpose()?,
             notes: notes.collect::<Result<_, _>>()?,
             witnesses: self.witness.clone(),
@@ -200,7 +200,7 @@ fn print(
             let count = many(report.doubts.len() as u64, "reason");
             writeln!(
                 out,
-                "{DOUBT}not proved{DOUBT:#}: nothing is wrong, but nothing is proved; {count}"
+                "{DOUBT}not proved{DOUBT:#}: no contradiction was found, but no proof: {count}"
             )
         }
         Verdict::Wrong => {
@@ -217,7 +217,7 @@ fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
         (
             report.adopted,
             "record",
-            "had no signature when the gateway was killed; the next one signed what it found",
+            "had no signature yet when the next gateway started, which took them as it found them",
         ),
         (report.torn, "half-written record", "closed with a marker"),
         (report.damaged, "time", "the end of the trail was damaged, and was moved aside"),

@@ -108,6 +108,7 @@ impl ProbeArgs {
             resolver: Resolver::system(),
             connect: ConnectTimeouts { resolve: TIMEOUT, connect: TIMEOUT },
             keep: KeepLimits { idle: TIMEOUT, age: TIMEOUT },
+            adaptive_concurrency: false,
             http: HttpVersions::Auto,
             tls: tls.map_err(|error| Failure::usage(Chain(&error).to_string()))?,
         })

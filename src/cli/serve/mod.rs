@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::{Ending, Gateway, Reloader, StartError},
-    config::{Loaded, Settings},
+    config::Loaded,
     error::Chain,
     process::open_files,
     proxy::server::Inherited,
@@ -41,7 +41,6 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
         Failure::failed(format!("a socket that was handed over cannot be used: {error}"))
     })?;
     open_files::raise_limit();
-    warn_of_few_files(&loaded.settings);
     block_on(async {
         let watch = Watch::begin(files.paths()).await;
         let gateway =
@@ -66,18 +65,6 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
             Err(error) => Err(Failure::failed(Chain(&error).to_string())),
         }
     })?
-}
-
-fn warn_of_few_files(settings: &Settings) {
-    let needed = open_files::needed(settings.limits.connections);
-    if let Some(limit) = open_files::limit().filter(|limit| *limit < needed) {
-        tracing::warn!(
-            limit,
-            needed,
-            "fewer connections than `limits.connections` are accepted, because the hard limit of open files \
-             is low (`ulimit -Hn`, `LimitNOFILE`)"
-        );
-    }
 }
 
 fn cannot_start(error: &StartError) -> Failure {

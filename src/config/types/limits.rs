@@ -95,6 +95,9 @@ pub struct Limits {
     /// with a 503.
     #[schemars(with = "u32", range(min = 1))]
     pub in_flight: usize,
+    /// Whether a worker without idle time sends fewer requests to Pigello at a time, at least 64. Then a
+    /// call costs less; it waits at most 100 ms for another one, which is `queue_us` of its record.
+    pub adaptive_concurrency: bool,
     /// The age at which an HTTP/2 connection of a caller is ended, more or less a tenth: its calls
     /// finish, and further ones need a new connection. Default: never.
     pub connection_age: Option<Span>,
@@ -109,6 +112,7 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_peer: None,
             in_flight: 1024,
+            adaptive_concurrency: true,
             connection_age: None,
         }
     }

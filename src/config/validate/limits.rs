@@ -1,8 +1,8 @@
 //! Checks `[timeouts]`, `[limits]` and `[breaker]`: what must be above zero is, and no time-out is
-//! longer than the one around it.
+//! longer than the one around it. The operating system has to allow as many connections.
 
 use super::checker::Checker;
-use crate::config::key::KeyPath;
+use crate::{config::key::KeyPath, process::open_files};
 
 impl Checker<'_> {
     pub(super) fn timeouts(&mut self) {
@@ -44,6 +44,24 @@ impl Checker<'_> {
             self.above_zero(&KeyPath::root().key("limits").key("connection_age"), age);
         }
         self.parts_of_connections();
+        self.open_files(open_files::most_connections());
+    }
+
+    /// The default asks for more than small machines have, and is no mistake there.
+    fn open_files(&mut self, most: Option<usize>) {
+        let Some(most) = most else { return };
+        let limits = &self.config.limits;
+        let key = KeyPath::root().key("limits").key("connections");
+        let wanted =
+            if self.locations.is_set(&key) { limits.connections } else { limits.in_flight };
+        if most < wanted {
+            self.warning(
+                &key,
+                format!("there are open files for {most} connections only; more are not accepted"),
+                "raise the hard limit where the gateway runs (`ulimit -Hn`, `LimitNOFILE` of a systemd unit): \
+                 two for each connection, and 128",
+            );
+        }
     }
 
     /// Every listener has a part, and together the parts are no more than the whole.

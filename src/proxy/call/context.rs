@@ -74,6 +74,8 @@ pub struct CallFacts {
     pub retries: Vec<&'static str>,
     /// The version of the credentials that were sent.
     pub credential_version: Option<Arc<str>>,
+    /// How long requests waited to be sent, because the worker was saturated.
+    pub queue_time: Duration,
     /// From the first attempt to the head of the upstream's response.
     pub upstream_time: Option<Duration>,
     /// Why a policy that only reports would have refused the call.
@@ -226,6 +228,7 @@ impl CallContext {
             attempts: facts.attempts,
             credential_version: facts.credential_version,
             duration: self.0.began.elapsed(),
+            queue_time: facts.queue_time,
             upstream_time: facts.upstream_time,
             request_bytes: self.0.request_bytes.load(Ordering::Relaxed),
             response_bytes: end.response_bytes,

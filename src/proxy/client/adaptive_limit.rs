@@ -8,7 +8,8 @@
 //! worker with idle time has no limit, so a slow upstream gets as many requests as without this module.
 //!
 //! The worker may be saturated with other work. So no request waits longer than [`MAX_WAIT`], and a
-//! limit that made a request wait so long is raised.
+//! limit that made a request wait so long is raised. The wait is the gateway's: it is `queue_us` of a
+//! record, and no part of the upstream's time. `limits.adaptive_concurrency` switches this off.
 
 use std::{
     sync::{
@@ -18,10 +19,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{self, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::in_flight::{InFlight, InFlightPermit};
+use crate::domain::Origin;
 
 /// The limit of one worker for one upstream.
 #[derive(Debug)]
@@ -40,23 +45,34 @@ struct Load {
 
 impl AdaptiveLimit {
     /// The limit of the runtime that this is called on.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(upstream: Origin) -> Self {
         let load = Arc::new(Load::new());
-        let adjusting = AbortOnDropHandle::new(tokio::spawn(keep_adjusting(Arc::clone(&load))));
-        Self { load, _adjusting: adjusting }
+        let adjusting = tokio::spawn(keep_adjusting(Arc::clone(&load), upstream));
+        Self { load, _adjusting: AbortOnDropHandle::new(adjusting) }
     }
 
     /// Waits until a request may be sent, in the order of arrival; after [`MAX_WAIT`] it goes without a
-    /// permit. The result is to be dropped when the response is there.
-    pub(super) async fn acquire(&self) -> InFlightPermit<'_> {
+    /// permit. Returns what is to be dropped when the response is there, and how long it took.
+    pub(super) async fn acquire(&self) -> (InFlightPermit<'_>, Duration) {
         let mut request = self.load.in_flight.enter();
-        if !request.try_start() && timeout(MAX_WAIT, request.start()).await.is_err() {
+        if request.try_start() {
+            return (request, Duration::ZERO);
+        }
+        let began = time::Instant::now();
+        if timeout(MAX_WAIT, request.start()).await.is_err() {
             self.load.is_overdue.store(true, Ordering::Release);
         }
-        request
+        (request, began.elapsed())
+    }
+
+    /// Sets the limit.
+    #[cfg(test)]
+    pub(super) fn set(&self, limit: usize) {
+        self.load.in_flight.set_limit(limit);
     }
 
     /// The number of requests in flight or waiting.
+    #[cfg(test)]
     pub(super) fn requests(&self) -> usize {
         self.load.in_flight.requests()
     }
@@ -81,15 +97,28 @@ impl Load {
 }
 
 /// Adjusts the limit while there are enough requests for one.
-async fn keep_adjusting(load: Arc<Load>) {
+async fn keep_adjusting(load: Arc<Load>, upstream: Origin) {
     let runtime = Handle::current().metrics();
+    let mut said = None;
     loop {
         load.in_flight.crowded().await;
         while load.in_flight.requests() > MIN_IN_FLIGHT {
             let (began, before) = (Instant::now(), runtime.worker_total_busy_duration(0));
-            tokio::time::sleep(INTERVAL).await;
+            time::sleep(INTERVAL).await;
             let busy = runtime.worker_total_busy_duration(0).saturating_sub(before);
             load.adjust(busy.as_secs_f64() / began.elapsed().as_secs_f64());
+            if load.in_flight.limit() < load.in_flight.requests()
+                && said.is_none_or(|said: Instant| said.elapsed() > SAY_AGAIN)
+            {
+                said = Some(Instant::now());
+                tracing::info!(
+                    %upstream,
+                    requests = load.in_flight.requests(),
+                    limit = load.in_flight.limit(),
+                    "a worker is saturated; its requests to the upstream wait for one another \
+                     (`queue_us` of a record, `limits.adaptive_concurrency`)"
+                );
+            }
         }
         load.in_flight.set_limit(UNLIMITED);
     }
@@ -104,6 +133,8 @@ const UNLIMITED: usize = 1 << 20;
 const SATURATED: f64 = 0.8;
 /// The time between two adjustments.
 const INTERVAL: Duration = Duration::from_millis(2);
+/// The time between two log lines of a worker.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
 /// The longest wait of a request. With a thousand callers of a saturated worker it is half of this.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
@@ -117,12 +148,16 @@ mod tests {
     /// All free permits, up to a thousand.
     fn take_free(limit: &AdaptiveLimit) -> Vec<InFlightPermit<'_>> {
         let permits = std::iter::from_fn(|| limit.acquire().now_or_never());
-        permits.take(1000).collect()
+        permits.map(|(permit, _)| permit).take(1000).collect()
+    }
+
+    fn limit() -> AdaptiveLimit {
+        AdaptiveLimit::new("https://api.pigello.example".parse().unwrap())
     }
 
     #[tokio::test]
     async fn a_worker_with_idle_time_has_no_limit() {
-        let limit = AdaptiveLimit::new();
+        let limit = limit();
         let permits = take_free(&limit);
         limit.load.adjust(SATURATED);
         assert_eq!((permits.len(), take_free(&limit).len()), (1000, 1000));
@@ -130,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_saturated_worker_lowers_its_limit_to_the_lowest() {
-        let limit = AdaptiveLimit::new();
+        let limit = limit();
         let permits = take_free(&limit);
         let mut before = permits.len();
         while before > MIN_IN_FLIGHT {
@@ -147,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_released_permit_goes_to_the_request_that_waited_longest() {
-        let limit = AdaptiveLimit::new();
+        let limit = limit();
         limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
         let mut permits = take_free(&limit);
         let mut first = Box::pin(limit.acquire());
@@ -161,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_raised_limit_cancels_the_debt() {
-        let limit = AdaptiveLimit::new();
+        let limit = limit();
         let permits = take_free(&limit);
         limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
         limit.load.in_flight.set_limit(MIN_IN_FLIGHT * 2);
@@ -173,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_stops_waiting_does_not_change_the_limit() {
-        let limit = AdaptiveLimit::new();
+        let limit = limit();
         limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
         let permits = take_free(&limit);
         assert!(limit.acquire().now_or_never().is_none());
@@ -191,9 +226,8 @@ mod tests {
         };
         limit.load.in_flight.set_limit(MIN_IN_FLIGHT);
         let _open = take_free(&limit);
-        let began = tokio::time::Instant::now();
-        let _overdue = limit.acquire().await;
-        assert_eq!(began.elapsed(), MAX_WAIT);
+        let (_overdue, waited) = limit.acquire().await;
+        assert_eq!(waited, MAX_WAIT);
         limit.load.adjust(1.0);
         assert!(limit.acquire().now_or_never().is_some());
         limit.load.adjust(1.0);
@@ -202,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_limit_falls_while_the_worker_is_busy_and_rises_when_it_is_not() {
-        let limit: &'static AdaptiveLimit = Box::leak(Box::new(AdaptiveLimit::new()));
+        let limit: &'static AdaptiveLimit = Box::leak(Box::new(limit()));
         let permits = take_free(limit);
         while limit.load.in_flight.limit() > MIN_IN_FLIGHT {
             // Work that takes as long as the time between two adjustments.

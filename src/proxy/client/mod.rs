@@ -69,6 +69,8 @@ pub struct Settings {
     pub connect: ConnectTimeouts,
     /// How long connections are kept.
     pub keep: KeepLimits,
+    /// Whether a saturated worker sends fewer requests at a time.
+    pub adaptive_concurrency: bool,
     /// The versions of HTTP, which the TLS settings offer.
     pub http: HttpVersions,
     /// The TLS settings; `None` for plain HTTP.
@@ -85,8 +87,8 @@ impl UpstreamClient {
     /// A client without a connection, for the runtime that this is called on. Each of `rotations` closes
     /// the connections that carried the old credentials: idle ones at once, others after their calls.
     pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
-        let keep = settings.keep;
-        Self { pool: Pool::new(Connector::new(settings), keep, rotations) }
+        let (keep, adapts) = (settings.keep, settings.adaptive_concurrency);
+        Self { pool: Pool::new(Connector::new(settings), keep, adapts, rotations) }
     }
 
     /// Sends a request over a pooled connection or a new one. If a pooled connection is dead before a byte
@@ -230,7 +232,18 @@ impl Service<Outbound> for UpstreamClient {
         interim::pass_on(&mut request, &context, &lease);
         let upstream = self.clone();
         Box::pin(async move {
-            let _permit = upstream.pool.limit().acquire().await;
+            let _permit = match upstream.pool.limit() {
+                Some(limit) => {
+                    let (permit, waited) = limit.acquire().await;
+                    if !waited.is_zero() {
+                        context.note(|facts| {
+                            facts.queue_time = facts.queue_time.saturating_add(waited);
+                        });
+                    }
+                    Some(permit)
+                }
+                None => None,
+            };
             let began = Instant::now();
             let result = upstream.send(&mut request, began).await;
             let took = Some(began.elapsed());

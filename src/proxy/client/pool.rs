@@ -43,7 +43,8 @@ impl KeepLimits {
 pub(super) struct Pool {
     connector: Connector,
     keep: KeepLimits,
-    limit: AdaptiveLimit,
+    /// `None` if the settings want none.
+    limit: Option<AdaptiveLimit>,
     state: Mutex<PoolState>,
     /// Held while a connection is opened that calls could share: all that wait get it, or its failure.
     opening: tokio::sync::Mutex<Opening>,
@@ -89,12 +90,13 @@ impl Pool {
     pub(super) fn new(
         connector: Connector,
         keep: KeepLimits,
+        adapts: bool,
         rotations: watch::Receiver<u64>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|pool| Self {
+            limit: adapts.then(|| AdaptiveLimit::new(connector.origin().clone())),
             connector,
             keep,
-            limit: AdaptiveLimit::new(),
             state: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             openings: AtomicU64::new(0),
@@ -107,9 +109,9 @@ impl Pool {
         self.connector.origin()
     }
 
-    /// The limit of requests in flight.
-    pub(super) fn limit(&self) -> &AdaptiveLimit {
-        &self.limit
+    /// The limit of requests in flight, if there is one.
+    pub(super) fn limit(&self) -> Option<&AdaptiveLimit> {
+        self.limit.as_ref()
     }
 
     /// Takes an open connection that is not old.
@@ -242,7 +244,7 @@ impl fmt::Debug for Pool {
         let state = self.state.lock();
         f.debug_struct("Pool")
             .field("idle", &state.idle.len())
-            .field("requests", &self.limit.requests())
+            .field("limit", &self.limit)
             .field("http2", &state.http2.len())
             .finish_non_exhaustive()
     }

@@ -44,6 +44,7 @@ fn record(caller: Option<&str>, operation: &str, outcome: Outcome) -> Record {
         retries: Vec::new(),
         credential_version: None,
         duration: Duration::from_millis(20),
+        queue_time: Duration::ZERO,
         upstream_time: Some(Duration::from_millis(15)),
         request_bytes: 0,
         response_bytes: 0,

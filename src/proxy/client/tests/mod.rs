@@ -40,8 +40,14 @@ impl Scene {
     async fn speaking(http: HttpVersions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let settings = Settings {
-            origin: format!("http://{address}").parse().unwrap(),
+        let settings = Self::settings(format!("http://{address}").parse().unwrap(), http);
+        let (rotate, rotations) = watch::channel(0);
+        Self { listener, upstream: UpstreamClient::new(settings, rotations), rotate }
+    }
+
+    fn settings(origin: Origin, http: HttpVersions) -> Settings {
+        Settings {
+            origin,
             connect_to: None,
             allow_private: false,
             proxy: None,
@@ -52,11 +58,10 @@ impl Scene {
                 connect: Duration::from_secs(5),
             },
             keep: KeepLimits { idle: IDLE, age: AGE },
+            adaptive_concurrency: true,
             http,
             tls: None,
-        };
-        let (rotate, rotations) = watch::channel(0);
-        Self { listener, upstream: UpstreamClient::new(settings, rotations), rotate }
+        }
     }
 
     async fn accept(&self) -> TcpStream {
@@ -87,14 +92,25 @@ async fn get(upstream: &UpstreamClient) -> Result<Response<Body>, Error> {
 }
 
 async fn send(upstream: &UpstreamClient, method: Method) -> Result<Response<Body>, Error> {
+    send_in(&context(), upstream, method).await
+}
+
+fn context() -> CallContext {
     let id = RequestId::fresh();
     let trace = TraceContext::continue_or_begin(None, id);
-    let context = CallContext::begin(SystemTime::now(), id, trace, false);
+    CallContext::begin(SystemTime::now(), id, trace, false)
+}
+
+async fn send_in(
+    context: &CallContext,
+    upstream: &UpstreamClient,
+    method: Method,
+) -> Result<Response<Body>, Error> {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
     let lease = Arc::new(Lease::made_up("made-up-secret-of-a-test"));
-    upstream.clone().oneshot(Outbound { request, lease, context }).await
+    upstream.clone().oneshot(Outbound { request, lease, context: context.clone() }).await
 }
 
 async fn read(response: Response<Body>) -> Result<Bytes, CollectError> {
@@ -158,6 +174,7 @@ async fn without_tls_only_a_loopback_address_is_dialled() {
             connect: Duration::from_secs(5),
         },
         keep: KeepLimits { idle: IDLE, age: AGE },
+        adaptive_concurrency: true,
         http: HttpVersions::Auto,
         tls: None,
     };
@@ -313,9 +330,53 @@ async fn a_rotation_closes_idle_connections_now_and_busy_ones_later() {
 }
 
 #[tokio::test]
+async fn the_wait_for_another_request_is_no_part_of_the_upstreams_time() {
+    let scene = Scene::new().await;
+    scene.upstream.pool.limit().unwrap().set(1);
+    let (first, second) = (context(), context());
+    let times = |context: &CallContext| {
+        let mut times = None;
+        context.note(|facts| times = Some((facts.queue_time, facts.upstream_time)));
+        times.unwrap()
+    };
+    let answers = async {
+        let mut stream = scene.accept().await;
+        receive(&mut stream).await;
+        // The second one waits now.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(20) {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..2 {
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            receive(&mut stream).await;
+        }
+    };
+    let get = |context| send_in(context, &scene.upstream, Method::GET);
+    tokio::select! {
+        () = answers => unreachable!("there are two requests"),
+        both = async { tokio::join!(get(&first), get(&second)) } => {
+            assert!(both.0.is_ok() && both.1.is_ok());
+        }
+    }
+    assert_eq!(times(&first).0, Duration::ZERO);
+    let (queued, upstream) = times(&second);
+    assert!(queued >= Duration::from_millis(20), "{queued:?}");
+    assert!(upstream.unwrap() < queued, "{upstream:?}");
+}
+
+#[tokio::test]
+async fn without_the_adaptive_limit_no_request_waits() {
+    let mut settings = Scene::settings("http://127.0.0.1:9".parse().unwrap(), HttpVersions::Http1);
+    settings.adaptive_concurrency = false;
+    let (_rotate, rotations) = watch::channel(0);
+    assert!(UpstreamClient::new(settings, rotations).pool.limit().is_none());
+}
+
+#[tokio::test]
 async fn a_call_counts_as_in_flight_until_its_response_is_there() {
     let scene = Scene::new().await;
-    let limit = scene.upstream.pool.limit();
+    let limit = scene.upstream.pool.limit().unwrap();
     let seen = async {
         let mut stream = scene.accept().await;
         receive(&mut stream).await;
