@@ -350,26 +350,27 @@ impl Verifier {
 
     pub(super) fn finish(mut self) -> VerifyReport {
         self.check_beginning();
-        if let Some(to) = self.evidence.end_after(self.report.last_seq.unwrap_or(0)) {
+        let known_end = self.evidence.end_after(self.report.last_seq.unwrap_or(0));
+        let noted_end = self.check_notes();
+        if let Some(to) = known_end.max(noted_end) {
             self.problem(self.report.last_seq, TrailProblemKind::CutTail { to });
         }
-        self.check_notes();
         self.check_proof();
         self.report.is_closed = self.stopped;
         let after = self.last_checkpoint.max(self.report.vouched_seq.map(|seq| seq + 1));
         self.report.chained =
-            self.report.last_seq.zip(after).map_or(0, |(last, after)| last - after);
+            self.report.last_seq.zip(after).map_or(0, |(last, after)| last.saturating_sub(after));
         (self.report.key, self.report.kept) = self.evidence.into_report();
         self.report
     }
 
-    /// Judges the notes that the trail never reached, and what witnesses must have signed.
-    fn check_notes(&mut self) {
+    /// Judges the notes that the trail never reached, and what witnesses must have signed. Returns the last line
+    /// that a note knows of, if the trail ends before it.
+    fn check_notes(&mut self) -> Option<u64> {
+        let mut end = None;
         for left in self.heads.left(self.report.first_seq.unwrap_or(1)) {
             match left {
-                Left::Cut { to } => {
-                    self.problem(self.report.last_seq, TrailProblemKind::CutTail { to });
-                }
+                Left::Cut { to } => end = end.max(Some(to)),
                 Left::OtherChain { chain } => {
                     self.problem(None, TrailProblemKind::OtherChain { chain });
                 }
@@ -388,6 +389,7 @@ impl Verifier {
                 }
             }
         }
+        end
     }
 
     /// A trail that does not begin at 1 needs a `retention` line.

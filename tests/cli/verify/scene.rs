@@ -145,10 +145,19 @@ impl Scene {
         fs::remove_file(self.path(name)).unwrap();
     }
 
-    /// Writes `checkpoint.json` from the last line with a checkpoint.
+    /// Removes what says where the trail ends: `checkpoint.json`, and the published note.
+    pub(super) fn forget_end(&self) {
+        self.remove("audit/checkpoint.json");
+        self.remove("audit/tlog/checkpoint");
+    }
+
+    /// Writes `checkpoint.json` and the published note from the last line with a checkpoint.
     pub(super) fn latest_from_lines(&self) {
         let fields = self.checkpoints().last().unwrap();
         fs::write(self.path("audit/checkpoint.json"), format!("{fields}\n")).unwrap();
+        if let Some(note) = fields["note"].as_str() {
+            fs::write(self.path("audit/tlog/checkpoint"), note).unwrap();
+        }
     }
 
     /// Drops the line of that `seq` and all after it.
@@ -205,7 +214,7 @@ impl Scene {
                 let fields: Value = serde_json::from_str(line).unwrap();
                 let mut text = line.clone();
                 if is(&fields, "checkpoint") {
-                    let signed = sign(&key, seq, fields["time"].as_str().unwrap(), &prev);
+                    let signed = sign(&key, seq, &fields, &prev);
                     text = text.replace(fields["signature"].as_str().unwrap(), &signed);
                     text = text.replace(fields["key"].as_str().unwrap(), &key_id(pem));
                 }
@@ -228,10 +237,16 @@ impl Scene {
                 _ => return Some(line.to_owned()),
             };
             let (head, chain) = line.split_once(",\"prev\":").unwrap();
+            // Nor did they have chains.
+            let (begin, rest) = head.split_once(",\"chain\":").unwrap();
+            let (_, key) = rest.split_once(",\"key\":").unwrap();
+            let head = format!("{begin},\"key\":{key}");
             let head = head.split(added).next().unwrap();
             (!is_of_start).then(|| format!("{head},\"prev\":{chain}"))
         });
         self.sign_with(&self.path("keys/signing-key.pem"));
+        fs::remove_dir_all(self.path("audit/tlog")).unwrap();
+        self.remove("audit/chain.json");
         // The names of files have the number of their first line.
         for (path, lines) in &mut self.files {
             fs::remove_file(&*path).unwrap();
@@ -263,7 +278,12 @@ pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
     }
 }
 
@@ -321,8 +341,13 @@ fn der(pem: &Path) -> Vec<u8> {
     BASE64_STANDARD.decode(lines).unwrap()
 }
 
-fn sign(key: &Ed25519KeyPair, seq: u64, time: &str, prev: &str) -> String {
-    let text = format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n");
+fn sign(key: &Ed25519KeyPair, seq: u64, line: &Value, prev: &str) -> String {
+    let time = line["time"].as_str().unwrap();
+    let mut text =
+        format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n");
+    for name in ["chain", "instance"] {
+        text.extend(line[name].as_str().map(|value| format!("{name} {value}\n")));
+    }
     BASE64_STANDARD.encode(key.sign(text.as_bytes()))
 }
 
