@@ -55,7 +55,17 @@ impl Caller {
 
     /// Makes a `GET` call and reads the whole answer.
     pub async fn get(&mut self, target: &str) -> Result<Answer, Broken> {
-        let response = self.head(Method::GET, target, Bytes::new()).await?;
+        self.call(Method::GET, target, Bytes::new()).await
+    }
+
+    /// Makes a call and reads the whole answer.
+    pub async fn call(
+        &mut self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Answer, Broken> {
+        let response = self.head(method, target, body).await?;
         let id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok());
         let id = id.and_then(|id| Uuid::parse_str(id).ok()).map(|id| id.as_u128());
         let set = response.headers().get("x-set").and_then(|set| set.to_str().ok());

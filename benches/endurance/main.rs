@@ -25,6 +25,7 @@ mod frames;
 mod gateway;
 mod load;
 mod mix;
+mod network;
 mod procfs;
 mod report;
 mod trail;
@@ -36,6 +37,8 @@ mod floods;
 mod hostile;
 mod kill;
 mod million;
+mod moving;
+mod outages;
 mod rotations;
 mod sizing;
 mod soak;
@@ -92,6 +95,10 @@ enum Scenario {
     VaultStopped(vault_stopped::Options),
     /// As many records as calls, whatever becomes of them
     Million(million::Options),
+    /// The upstream's name moves, its connections end, and an address is dead (needs root)
+    Moving(moving::Options),
+    /// What a caller sees of each outage between gateway and upstream, and when (needs root)
+    Outages(outages::Options),
     /// `kill -9` at random moments, and what is on the trail
     Kill(kill::Options),
     /// What the trail costs
@@ -128,6 +135,8 @@ fn main() -> ExitCode {
             Scenario::Rotations(options) => rotations::run(&common, &options).await,
             Scenario::VaultStopped(options) => vault_stopped::run(&common, &options).await,
             Scenario::Million(options) => million::run(&common, &options).await,
+            Scenario::Moving(options) => moving::run(&common, &options).await,
+            Scenario::Outages(options) => outages::run(&common, &options).await,
             Scenario::Kill(options) => kill::run(&common, &options).await,
             Scenario::TrailCost(options) => trail_cost::run(&common, &options).await,
             Scenario::TwoProfiles(options) => two_profiles::run(&common, &options).await,

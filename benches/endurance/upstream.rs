@@ -4,14 +4,15 @@
 //! It answers 400 to values that are not of one set or not all there, 401 to a set that is not good
 //! (any more, or yet), and 200 to the rest, with the set it saw in `X-Set` and in the body. What a
 //! query asks for besides: `size=N` a body of so many bytes, `stall` no answer at all, `half` only
-//! half of one, `hold=N` no answer, and word to whoever waits for number N, `gate` an answer once the gate is
+//! half of one, `status=N` that status (429 with `Retry-After: 7`), `hold=N` no answer, and word to whoever waits for number N, `gate` an answer once the gate is
 //! open.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
     iter,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,7 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future, stream};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{Either, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     body::{Body as _, Frame, Incoming},
@@ -71,6 +72,10 @@ struct Seen {
     ids: [Mutex<HashMap<u128, u32>>; 16],
     holds: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     gate: watch::Sender<bool>,
+    /// How often all connections were ended in order.
+    retired: watch::Sender<u64>,
+    /// Connections, by the address that they came to.
+    connections: Mutex<BTreeMap<IpAddr, u64>>,
     forgetful: AtomicBool,
     /// Connections that did not end in order, by how.
     broken: Mutex<HashMap<String, u64>>,
@@ -92,12 +97,17 @@ impl Upstream {
 
     /// The same, and these protocols only.
     pub async fn speaking(protocols: &[&str]) -> Self {
+        Self::listening(Ipv4Addr::LOCALHOST, protocols).await
+    }
+
+    /// The same at an address.
+    pub async fn listening(address: Ipv4Addr, protocols: &[&str]) -> Self {
         let authority = Authority::new("endurance upstream").unwrap();
-        let issued = authority.server(&["localhost", "127.0.0.1"]).unwrap();
+        let issued = authority.server(&["localhost", "127.0.0.1", NAME]).unwrap();
         let mut config = issued.server_config().unwrap();
         config.alpn_protocols = protocols.iter().map(|protocol| (*protocol).into()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
         tokio::spawn(accept(listener, acceptor, Arc::clone(&seen)));
@@ -135,9 +145,19 @@ impl Upstream {
         self.seen.gate.send_replace(true);
     }
 
+    /// Ends all connections in order, as a load balancer does: `GOAWAY`, or `Connection: close`.
+    pub fn retire_connections(&self) {
+        self.seen.retired.send_modify(|times| *times += 1);
+    }
+
     /// From now on it does not remember calls one by one.
     pub fn forget_ids(&self) {
         self.seen.forgetful.store(true, Ordering::Relaxed);
+    }
+
+    /// Connections, by the address that they came to.
+    pub fn connections(&self) -> BTreeMap<IpAddr, u64> {
+        self.seen.connections.lock().clone()
     }
 
     /// Requests in all.
@@ -178,6 +198,9 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Seen>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+        if let Ok(address) = stream.local_addr() {
+            *seen.connections.lock().entry(address.ip()).or_default() += 1;
+        }
         tokio::spawn(async move {
             stream.set_nodelay(true).ok();
             let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -189,7 +212,16 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Seen>) {
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new());
             builder.http2().max_concurrent_streams(1_000);
-            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let mut retired = seen.retired.subscribe();
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                _ = retired.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 *seen.broken.lock().entry(Chain(&*error).to_string()).or_default() += 1;
             }
         });
@@ -243,6 +275,15 @@ impl Seen {
                 }
                 "gate" => {
                     self.gate.subscribe().wait_for(|is_open| *is_open).await.ok();
+                }
+                "status" => {
+                    let status = StatusCode::from_u16(number as u16).unwrap();
+                    let response = Response::builder().status(status);
+                    let response = match status {
+                        StatusCode::TOO_MANY_REQUESTS => response.header("retry-after", "7"),
+                        _ => response,
+                    };
+                    return response.body(Either::Left(Full::default())).unwrap();
                 }
                 "half" => {
                     let half = Frame::data(Bytes::from(vec![b' '; HALF]));
@@ -301,6 +342,8 @@ fn plain(status: u16, text: &'static str) -> Reply {
     Response::builder().status(status).body(body).unwrap()
 }
 
+/// Its name, where names are made for it.
+pub const NAME: &str = "api.test";
 /// What large answers are filled with.
 const FILLING: &[u8] = &[b' '; 16 * 1024];
 /// So much of an answer arrives, and then no more: beyond what the gateway keeps in memory.

@@ -73,7 +73,7 @@ pub fn measure(
     origin: &Origin,
     duration: Duration,
 ) -> Result<Measurement, Failure> {
-    let running = contestant.start(&origin.authority, origin.address)?;
+    let running = contestant.start(&origin.authority, origin.address(workload))?;
     load(workload, &running, WARM_UP)?;
     under_load(workload, &running, origin, || load(workload, &running, duration))
 }

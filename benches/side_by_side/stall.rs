@@ -28,7 +28,7 @@ pub fn measure(
     duration: Duration,
 ) -> Result<Measurement, Failure> {
     let workload = Workload::Stalled;
-    let running = contestant.start(&origin.authority, origin.address)?;
+    let running = contestant.start(&origin.authority, origin.address(workload))?;
     let (calm, _) = measure::load(workload, &running, duration)?;
     let pid = running.process.id();
     let log = running.place.path("strace.log");

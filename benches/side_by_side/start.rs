@@ -14,7 +14,7 @@ use super::{
 /// Measures one start. The first answer comes from the upstream, so its first TLS handshake is in it.
 pub fn measure(contestant: &Contestant, origin: &Origin) -> Result<Measurement, Failure> {
     let machine = Whole::now();
-    let running = contestant.start(&origin.authority, origin.address)?;
+    let running = contestant.start(&origin.authority, origin.address(Workload::Start))?;
     let request = request("GET", Workload::Start.target(), "", "");
     loop {
         let answered = Connection::open(running.address)

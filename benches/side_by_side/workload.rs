@@ -19,6 +19,12 @@ pub enum Workload {
     Proxied512,
     /// Bodies of 1 KB to the upstream, 64 connections.
     Created64,
+    /// Reads from an upstream that offers HTTP/2, 64 connections.
+    Proxied64Http2,
+    /// Reads from an upstream that offers HTTP/2, 512 connections.
+    Proxied512Http2,
+    /// Bodies of 1 KB to an upstream that offers HTTP/2, 64 connections.
+    Created64Http2,
     /// Reads from memory, each on a new connection, 64 at once.
     Connect64,
     /// Reads from memory, 4,000 a second.
@@ -50,12 +56,15 @@ pub enum Pace {
 
 impl Workload {
     /// All of them, in the order they are measured.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Cached64,
         Self::Cached512,
         Self::Proxied64,
         Self::Proxied512,
         Self::Created64,
+        Self::Proxied64Http2,
+        Self::Proxied512Http2,
+        Self::Created64Http2,
         Self::Connect64,
         Self::CachedPaced,
         Self::ProxiedPaced,
@@ -66,10 +75,15 @@ impl Workload {
     /// How calls are made.
     pub fn pace(self) -> Pace {
         match self {
-            Self::Cached64 | Self::Proxied64 | Self::Created64 | Self::Start => {
-                Pace::Closed { connections: 64, fresh: false }
+            Self::Cached64
+            | Self::Proxied64
+            | Self::Created64
+            | Self::Proxied64Http2
+            | Self::Created64Http2
+            | Self::Start => Pace::Closed { connections: 64, fresh: false },
+            Self::Cached512 | Self::Proxied512 | Self::Proxied512Http2 => {
+                Pace::Closed { connections: 512, fresh: false }
             }
-            Self::Cached512 | Self::Proxied512 => Pace::Closed { connections: 512, fresh: false },
             Self::Connect64 => Pace::Closed { connections: 64, fresh: true },
             Self::CachedPaced | Self::Stalled => Pace::Open { rate: 4000 },
             Self::ProxiedPaced => Pace::Open { rate: 2500 },
@@ -83,7 +97,12 @@ impl Workload {
 
     /// Whether calls have a body.
     pub fn has_body(self) -> bool {
-        self == Self::Created64
+        matches!(self, Self::Created64 | Self::Created64Http2)
+    }
+
+    /// Whether the upstream offers HTTP/2.
+    pub fn is_http2(self) -> bool {
+        matches!(self, Self::Proxied64Http2 | Self::Proxied512Http2 | Self::Created64Http2)
     }
 
     /// What is asked for.
@@ -95,8 +114,12 @@ impl Workload {
             | Self::CachedPaced
             | Self::Stalled
             | Self::Start => CACHED,
-            Self::Proxied64 | Self::Proxied512 | Self::ProxiedPaced => PROXIED,
-            Self::Created64 => CREATED_AT,
+            Self::Proxied64
+            | Self::Proxied512
+            | Self::ProxiedPaced
+            | Self::Proxied64Http2
+            | Self::Proxied512Http2 => PROXIED,
+            Self::Created64 | Self::Created64Http2 => CREATED_AT,
         }
     }
 }

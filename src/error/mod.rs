@@ -22,6 +22,7 @@ pub struct Error {
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
     is_repeated: bool,
+    is_final: bool,
     source: Option<BoxError>,
 }
 
@@ -30,7 +31,14 @@ impl Error {
     /// operations. It quotes nothing that a caller or an upstream sent, but for a method and one character
     /// of a target, and never a secret.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: None, is_repeated: false, source: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            retry_after: None,
+            is_repeated: false,
+            is_final: false,
+            source: None,
+        }
     }
 
     /// Adds the cause, for the log.
@@ -60,6 +68,18 @@ impl Error {
     /// Whether another call has reported the same failure.
     pub fn is_repeated(&self) -> bool {
         self.is_repeated
+    }
+
+    /// Marks a failure that came after so long a wait that another attempt would only wait again.
+    #[must_use]
+    pub fn final_failure(mut self) -> Self {
+        self.is_final = true;
+        self
+    }
+
+    /// Whether no further attempt should be made.
+    pub fn is_final(&self) -> bool {
+        self.is_final
     }
 
     /// The kind of the failure.

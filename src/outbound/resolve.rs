@@ -3,7 +3,8 @@
 //! The system's resolver answers (`getaddrinfo`), so `/etc/hosts`, `nsswitch.conf` and search domains hold
 //! as for every other program. It blocks, and it does not say how long an answer is valid. So each look-up
 //! has a thread of its own, a name has one look-up at a time, and an answer is used for [`FRESH`] without
-//! another one. While the name service does not answer, the last good answer is used.
+//! another one. A call waits for a look-up only if the last good answer is older than [`RECENT`]. While the
+//! name service does not answer, that answer is used (RFC 8767).
 
 use std::{
     collections::HashMap,
@@ -36,11 +37,19 @@ type LookUp = Box<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 #[derive(Default)]
 struct Name {
     good: Option<Good>,
-    under_way: Option<watch::Receiver<Option<Outcome>>>,
+    under_way: Option<UnderWay>,
+    /// The last look-up failed, or is silent.
+    is_away: bool,
     /// No address of the last good answer works.
     is_expired: bool,
     /// Addresses that failed or were too slow, and since when.
     demoted: HashMap<IpAddr, Instant>,
+}
+
+#[derive(Clone)]
+struct UnderWay {
+    since: Instant,
+    outcome: watch::Receiver<Option<Outcome>>,
 }
 
 struct Good {
@@ -69,12 +78,13 @@ impl Resolver {
     /// The addresses of a host, in the order in which to try them: the system's order, families in turn
     /// (RFC 8305 §4), and those that failed a moment ago last. A host that is an address is its own.
     ///
-    /// Waits for the name service at most `limit`, and only a moment if there is a last good answer.
+    /// Waits for the name service at most `limit`; only a moment where there is a last good answer, and not at
+    /// all where that is recent or the name service has failed.
     pub async fn resolve(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let (last, mut under_way) = {
+        let (last, mut under_way, patience) = {
             let mut names = self.0.names.lock();
             let name = names.entry(host.to_owned()).or_default();
             if let Some(good) = name.good.as_ref().filter(|good| good.since.elapsed() < FRESH)
@@ -86,10 +96,16 @@ impl Resolver {
                 Some(under_way) => under_way.clone(),
                 None => name.under_way.insert(self.begin(host)?).clone(),
             };
-            (name.good.as_ref().map(|good| Arc::clone(&good.addresses)), under_way)
+            let is_recent = |good: &Good| good.since.elapsed() < RECENT;
+            let is_usable = name.good.as_ref().is_some_and(is_recent) && !name.is_expired;
+            let patience = if is_usable || name.is_away { Duration::ZERO } else { PATIENCE };
+            (name.good.as_ref().map(|good| Arc::clone(&good.addresses)), under_way, patience)
         };
-        let limit = if last.is_some() { limit.min(PATIENCE) } else { limit };
-        let outcome = match timeout(limit, under_way.wait_for(Option::is_some)).await {
+        let limit = match last {
+            Some(_) => limit.min(patience.saturating_sub(under_way.since.elapsed())),
+            None => limit,
+        };
+        let outcome = match timeout(limit, under_way.outcome.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(Ok(addresses)) => Ok(Arc::clone(addresses)),
                 Some(Err(error)) => Err(ResolveError::Failed(Arc::clone(error))),
@@ -132,14 +148,14 @@ impl Resolver {
     }
 
     /// Begins a look-up on a thread, which outlives whoever waits for it.
-    fn begin(&self, host: &str) -> Result<watch::Receiver<Option<Outcome>>, ResolveError> {
-        let (done, under_way) = watch::channel(None);
+    fn begin(&self, host: &str) -> Result<UnderWay, ResolveError> {
+        let (done, outcome) = watch::channel(None);
         let (shared, host) = (Arc::downgrade(&self.0), host.to_owned());
         thread::Builder::new()
             .name("resolve".to_owned())
             .spawn(move || end(&shared, &host, &done))
             .map_err(|error| ResolveError::Failed(Arc::new(error)))?;
-        Ok(under_way)
+        Ok(UnderWay { since: Instant::now(), outcome })
     }
 }
 
@@ -153,6 +169,7 @@ fn end(shared: &Weak<Shared>, host: &str, done: &watch::Sender<Option<Outcome>>)
     if let Some(name) = shared.names.lock().get_mut(host) {
         name.under_way = None;
         name.is_expired = false;
+        name.is_away = outcome.is_err();
         if let Ok(addresses) = &outcome {
             name.good = Some(Good { addresses: Arc::clone(addresses), since: Instant::now() });
         }
@@ -203,6 +220,8 @@ pub enum ResolveError {
 
 /// An answer is used this long without another look-up.
 const FRESH: Duration = Duration::from_secs(5);
+/// An answer is used this long while a look-up is under way.
+const RECENT: Duration = Duration::from_mins(1);
 /// The wait for a new answer where there is a last good one.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long an address that failed is tried last.
@@ -302,13 +321,40 @@ mod tests {
         for away in [None, Some(Err(()))] {
             service.answer.send_replace(away);
             tokio::time::pause();
-            advance(FRESH).await;
+            advance(RECENT).await;
             let began = Instant::now();
             let last = resolver.resolve("api.test", LIMIT).await.unwrap();
             assert_eq!(last, ips(&["192.0.2.1"]));
             assert!(began.elapsed() < PATIENCE * 2);
+            // Nobody waits for it twice.
+            let began = Instant::now();
+            assert_eq!(resolver.resolve("api.test", LIMIT).await.unwrap(), last);
+            assert!(began.elapsed() < PATIENCE / 10);
             tokio::time::resume();
         }
+        // It is noticed when it comes back.
+        service.says(&["192.0.2.2"]);
+        while resolver.resolve("api.test", LIMIT).await.unwrap() != ips(&["192.0.2.2"]) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_look_up_while_the_last_answer_is_recent() {
+        let (service, resolver) = NameService::new();
+        service.says(&["192.0.2.1"]);
+        resolver.resolve("api.test", LIMIT).await.unwrap();
+        service.answer.send_replace(None);
+        tokio::time::pause();
+        advance(FRESH).await;
+        let began = Instant::now();
+        assert_eq!(resolver.resolve("api.test", LIMIT).await.unwrap(), ips(&["192.0.2.1"]));
+        assert!(began.elapsed() < PATIENCE / 10);
+        tokio::time::resume();
+        // Unless no address of it works.
+        service.says(&["192.0.2.2"]);
+        resolver.expire("api.test");
+        assert_eq!(resolver.resolve("api.test", LIMIT).await.unwrap(), ips(&["192.0.2.2"]));
     }
 
     #[tokio::test]

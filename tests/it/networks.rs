@@ -98,7 +98,8 @@ fn many_dead() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_name_service_is_named_and_asked_once() {
-    let timeouts = "[timeouts]\nresolve = \"1s\"\n[retry]\nattempts = 1\n";
+    // Another attempt would run into the limit of the whole call.
+    let timeouts = "[timeouts]\nresolve = \"2s\"\nrequest = \"3s\"\n";
     let Some((process, caller, folder)) = start("", timeouts) else {
         return namespaces_are_not_allowed();
     };

@@ -139,7 +139,8 @@ fn cluster(place: &Workplace, upstream: SocketAddr) -> Value {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.\
                           HttpProtocolOptions",
-                "explicit_http_config": { "http_protocol_options": {} },
+                // As ALPN says.
+                "auto_config": { "http_protocol_options": {}, "http2_protocol_options": {} },
                 "http_filters": [headers(), codec()],
             },
         },

@@ -15,7 +15,7 @@ pub(super) fn configuration(place: &Workplace, upstream: SocketAddr, listen: Soc
     }
     let server = format!(
         "server pigello {upstream} ssl verify required ca-file {} verifyhost localhost sni \
-         str(localhost) ssl-min-ver TLSv1.3 pool-max-conn -1 pool-purge-delay 1h",
+         str(localhost) alpn h2,http/1.1 ssl-min-ver TLSv1.3 pool-max-conn -1 pool-purge-delay 1h",
         ca.display()
     );
     format!(

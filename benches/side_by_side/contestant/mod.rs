@@ -116,9 +116,11 @@ impl Contestant {
     pub fn takes(&self, workload: Workload) -> bool {
         match self.kind {
             Kind::Gateway => true,
-            Kind::Nginx | Kind::Haproxy | Kind::Envoy => workload != Workload::Stalled,
+            Kind::Haproxy | Kind::Envoy => workload != Workload::Stalled,
+            // This version has no HTTP/2 towards an upstream.
+            Kind::Nginx => workload != Workload::Stalled && !workload.is_http2(),
             Kind::FloorServer => workload.is_cached() && workload != Workload::Stalled,
-            Kind::FloorProxy => !workload.is_cached(),
+            Kind::FloorProxy => !workload.is_cached() && !workload.is_http2(),
         }
     }
 

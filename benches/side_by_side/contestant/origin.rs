@@ -1,4 +1,5 @@
-//! The upstream under load: Debian's nginx, TLS 1.3 only, with kept connections.
+//! The upstream under load: Debian's nginx, TLS 1.3 only, with kept connections. It has two addresses: one
+//! offers HTTP/1.1 alone, the other HTTP/2 as well.
 
 use std::{cell::Cell, fs, net::SocketAddr};
 
@@ -12,13 +13,14 @@ use crate::{
     failure::{During as _, Failure},
     machine::{self, pinned},
     upstream::{CREATED, SUBTENANT},
+    workload::Workload,
 };
 
 /// A running upstream, with the authority that vouches for it.
 #[derive(Debug)]
 pub struct Origin {
-    /// Where it listens.
-    pub address: SocketAddr,
+    address: SocketAddr,
+    http2: SocketAddr,
     /// Whom to trust.
     pub authority: Authority,
     counter: SocketAddr,
@@ -32,14 +34,14 @@ impl Origin {
     pub fn start(authority: Authority) -> Result<Self, Failure> {
         let folder = tempfile::tempdir().during("cannot make a folder for the upstream")?;
         let issued = authority.server(&["localhost"]).during("cannot issue a certificate")?;
-        let (address, counter) = (free_address()?, free_address()?);
+        let (address, http2, counter) = (free_address()?, free_address()?, free_address()?);
         let root = folder.path().display().to_string();
         for (name, text) in [
             ("server.pem", issued.certificate_pem()),
             ("server-key.pem", issued.private_key_pem()),
             ("subtenant.json", SUBTENANT),
             ("created.json", CREATED),
-            ("nginx.conf", &configuration(&root, address, counter)),
+            ("nginx.conf", &configuration(&root, address, http2, counter)),
         ] {
             fs::write(folder.path().join(name), text).during("cannot write for the upstream")?;
         }
@@ -50,12 +52,18 @@ impl Origin {
         process.wait_until_it_listens(address)?;
         Ok(Self {
             address,
+            http2,
             authority,
             counter,
             asked: Cell::new(0),
             _process: process,
             _folder: folder,
         })
+    }
+
+    /// Where it listens for that work.
+    pub fn address(&self, workload: Workload) -> SocketAddr {
+        if workload.is_http2() { self.http2 } else { self.address }
     }
 
     /// How many requests have arrived so far, those that ask for this not counted.
@@ -74,7 +82,12 @@ impl Origin {
     }
 }
 
-fn configuration(root: &str, address: SocketAddr, counter: SocketAddr) -> String {
+fn configuration(
+    root: &str,
+    address: SocketAddr,
+    http2: SocketAddr,
+    counter: SocketAddr,
+) -> String {
     // The suite is fixed so that every contestant pays for the same one.
     format!(
         "daemon off;
@@ -98,6 +111,7 @@ http {{
   scgi_temp_path {root}/scgi;
   server {{
     listen {address} ssl backlog=4096;
+    listen {http2} ssl http2 backlog=4096;
     server_name localhost;
     root {root};
     ssl_certificate {root}/server.pem;

@@ -82,8 +82,21 @@ pub(super) fn classify(failure: RequestError, body_error: Option<Error>) -> Erro
         RequestError::Http2 { is_repeated: true, .. }
             | RequestError::Open(CheckoutError::Shared(_))
     );
+    let is_final = matches!(&failure, RequestError::Open(error) if waited_for_a_name(error));
     let error = Error::new(kind, detail).because(failure);
-    if is_repeated { error.repeated() } else { error }
+    let error = if is_repeated { error.repeated() } else { error };
+    if is_final { error.final_failure() } else { error }
+}
+
+/// The system's resolver has tried all its servers, and more than once.
+fn waited_for_a_name(error: &CheckoutError) -> bool {
+    match error {
+        CheckoutError::Connect(error) => {
+            matches!(error, ConnectError::Resolve(ResolveError::Silent))
+        }
+        CheckoutError::First(error) | CheckoutError::Shared(error) => waited_for_a_name(error),
+        CheckoutError::Handshake(_) | CheckoutError::NoStream => false,
+    }
 }
 
 fn from_checkout(error: &CheckoutError) -> (Kind, &'static str) {

@@ -377,6 +377,7 @@ pub(super) fn record(at: usize) -> Record {
         duration: Duration::from_millis(12),
         queue_time: Duration::ZERO,
         upstream_time: Some(Duration::from_millis(11)),
+        queue_time: Duration::ZERO,
         request_bytes: 0,
         response_bytes: 2_048,
         error: None,

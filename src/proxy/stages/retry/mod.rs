@@ -162,12 +162,14 @@ struct Again<S> {
 
 impl<S> Again<S> {
     /// The pause before another attempt, if this failure may be retried.
-    fn after(&mut self, kind: Kind, body: &ReplayBody) -> Option<Duration> {
+    fn after(&mut self, error: &Error, body: &ReplayBody) -> Option<Duration> {
+        let kind = error.kind();
         let safe = kind.is_before_sending() || (self.idempotent && kind == Kind::UpstreamClosed);
         // The upstream is well, and has asked for another connection.
         let is_free = kind == Kind::UpstreamUnprocessed;
         if self.left == 0
             || !safe
+            || error.is_final()
             || !body.is_repeatable()
             || !(is_free || self.health.retry_budget.withdraw())
         {
@@ -216,7 +218,7 @@ where
                         Some(Kind::BodyTimeout) => slow_body().because(error),
                         _ => error,
                     };
-                    let Some(pause) = this.again.after(error.kind(), this.body) else {
+                    let Some(pause) = this.again.after(&error, this.body) else {
                         return Poll::Ready(Err(error));
                     };
                     this.timer.set(sleep(pause));
