@@ -20,7 +20,7 @@ impl Scene {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let settings = Settings {
-            segment_bytes: ByteSize(8_000),
+            segment_bytes: ByteSize(6_200),
             checkpoint_records: 2,
             compress_after: None,
             ..Settings::new(home.path())

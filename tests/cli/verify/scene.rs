@@ -1,7 +1,7 @@
 //! An audit trail that a test may change, and what its gateway's owner keeps elsewhere.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::LazyLock,
@@ -148,7 +148,8 @@ impl Scene {
     /// Removes what says where the trail ends: `checkpoint.json`, and the published note.
     pub(super) fn forget_end(&self) {
         self.remove("audit/checkpoint.json");
-        self.remove("audit/tlog/checkpoint");
+        // A trail of an older gateway has none.
+        drop(fs::remove_file(self.path("audit/tlog/checkpoint")));
     }
 
     /// Writes `checkpoint.json` and the published note from the last line with a checkpoint.
@@ -204,15 +205,16 @@ impl Scene {
         }
     }
 
-    /// Signs all checkpoints anew with another key, as its owner could.
+    /// Signs all checkpoints anew with another key, as its owner could. The trail then looks like one of a
+    /// gateway without chains.
     pub(super) fn sign_with(&mut self, pem: &Path) {
         let key = key_pair(pem);
         let (mut seq, mut prev) = (0, "0".repeat(64));
         for (_, lines) in &mut self.files {
             for line in lines {
                 seq += 1;
-                let fields: Value = serde_json::from_str(line).unwrap();
-                let mut text = line.clone();
+                let mut text = without_chain(line);
+                let fields: Value = serde_json::from_str(&text).unwrap();
                 if is(&fields, "checkpoint") {
                     let signed = sign(&key, seq, &fields, &prev);
                     text = text.replace(fields["signature"].as_str().unwrap(), &signed);
@@ -222,6 +224,8 @@ impl Scene {
                 prev = ChainFields::read(line.as_bytes()).unwrap().stated.to_string();
             }
         }
+        fs::remove_dir_all(self.path("audit/tlog")).unwrap();
+        self.remove("audit/chain.json");
     }
 
     /// Makes a trail as gateways wrote it that did not sign their start.
@@ -237,16 +241,11 @@ impl Scene {
                 _ => return Some(line.to_owned()),
             };
             let (head, chain) = line.split_once(",\"prev\":").unwrap();
-            // Nor did they have chains.
-            let (begin, rest) = head.split_once(",\"chain\":").unwrap();
-            let (_, key) = rest.split_once(",\"key\":").unwrap();
-            let head = format!("{begin},\"key\":{key}");
+            let head = without_chain(head);
             let head = head.split(added).next().unwrap();
             (!is_of_start).then(|| format!("{head},\"prev\":{chain}"))
         });
         self.sign_with(&self.path("keys/signing-key.pem"));
-        fs::remove_dir_all(self.path("audit/tlog")).unwrap();
-        self.remove("audit/chain.json");
         // The names of files have the number of their first line.
         for (path, lines) in &mut self.files {
             fs::remove_file(&*path).unwrap();
@@ -282,7 +281,11 @@ pub(super) fn copy(from: &Path, to: &Path) {
         if from.is_dir() {
             copy(&from, &to);
         } else {
-            fs::copy(from, to).unwrap();
+            match fs::copy(from, to) {
+                // A running gateway replaces files.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }
@@ -293,6 +296,13 @@ pub(super) fn other_key(scene: &Scene) -> PathBuf {
     fs::create_dir(&home).unwrap();
     Trail::open(&Settings::new(&home)).unwrap().close().unwrap();
     home.join("signing-key.pem")
+}
+
+/// The line without what names its chain.
+fn without_chain(line: &str) -> String {
+    let Some((begin, rest)) = line.split_once(",\"chain\":") else { return line.to_owned() };
+    let (_, key) = rest.split_once(",\"key\":").unwrap();
+    format!("{begin},\"key\":{key}")
 }
 
 /// The line in the log that goes with a checkpoint.
@@ -377,7 +387,6 @@ pub(super) fn record(at: usize) -> Record {
         duration: Duration::from_millis(12),
         queue_time: Duration::ZERO,
         upstream_time: Some(Duration::from_millis(11)),
-        queue_time: Duration::ZERO,
         request_bytes: 0,
         response_bytes: 2_048,
         error: None,
