@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{OBJECT_KEY, SIGNING_KEY};
-use crate::domain::{ByteSize, LogOrigin, Origin, Span, Text, VerifierKey, WitnessUrl};
+use crate::{
+    domain::{ByteSize, LogOrigin, Span, Text, VerifierKey, WitnessUrl},
+    outbound::CollectorSettings,
+};
 
 /// The audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -60,7 +63,7 @@ pub struct Settings {
     /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any. Its key is
     /// `telemetry.otlp_endpoint`, because traces go there too.
     #[serde(skip)]
-    pub export_to: Option<Origin>,
+    pub export_to: Option<CollectorSettings>,
     /// How many records may wait for the disk. Further records are dropped and counted in a `gap`.
     #[serde(skip)]
     pub queue_records: usize,

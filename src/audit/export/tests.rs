@@ -11,6 +11,7 @@ use crate::{
     audit::{Settings, Trail, TrailSegment, testing::record},
     body,
     domain::{ByteSize, Span},
+    outbound::ForwardProxySettings,
 };
 
 /// A collector on this machine that answers as it is told and remembers what it took.
@@ -28,7 +29,7 @@ struct Scene {
 }
 
 impl Collector {
-    async fn serve(&self) -> Origin {
+    async fn serve(&self) -> CollectorSettings {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let collector = self.clone();
@@ -44,7 +45,8 @@ impl Collector {
                 });
             }
         });
-        format!("http://{address}").parse().unwrap()
+        let endpoint = format!("http://{address}").parse().unwrap();
+        CollectorSettings { endpoint, proxy: ForwardProxySettings::default() }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -80,7 +82,7 @@ impl Collector {
     }
 }
 
-fn settings(home: &Path, collector: Origin) -> Settings {
+fn settings(home: &Path, collector: CollectorSettings) -> Settings {
     Settings {
         export_to: Some(collector),
         sync_interval: Duration::from_millis(10),

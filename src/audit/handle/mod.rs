@@ -24,7 +24,7 @@ use super::{
     retention::{Retention, RetentionRules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
     storage::{FileStorage, Storage},
-    tlog::{HeadPublisher, Names, PublisherError, TreeLog, WitnessStats},
+    tlog::{HeadPublisher, Names, PublisherError, TrailEnd, TreeLog, WitnessStats},
     writer::Writer,
 };
 
@@ -86,7 +86,9 @@ impl Trail {
         let instance = settings.instance_name();
         let names = Names { origin: &settings.origin, instance: &instance };
         let next_seq = encoder.tip().seq + 1;
-        let log = TreeLog::open(directory.path(), &recovered, next_seq, &names, &signing_key);
+        let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
+        let end = TrailEnd { last_seq, next_seq, is_cut };
+        let log = TreeLog::open(directory.path(), end, &names, &signing_key);
         let log = log.map_err(at)?;
         if log.chain().first_seq == next_seq {
             // The markers before the first line of a chain are not in its tree.

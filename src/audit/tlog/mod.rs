@@ -27,11 +27,11 @@ mod witness;
 pub(super) use identity::Chain;
 pub use merkle::Tree;
 pub(super) use merkle::verify_consistency;
-pub(super) use note::{Head, Note, Signed};
+pub(super) use note::{Head, Note, Signed, SignedHead};
 pub use publisher::PublisherError;
-pub(super) use publisher::{HeadPublisher, Heads, SignedHead};
+pub(super) use publisher::{HeadPublisher, Heads};
 pub(super) use tiles::{TileFolder, Tiles};
-pub(super) use tree_log::{Names, TreeLog};
+pub(super) use tree_log::{Names, TrailEnd, TreeLog};
 pub use witness::WitnessStats;
 
 /// The folder of the current chain's tree, in the trail's directory.

@@ -3,6 +3,7 @@
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
+use super::merkle::Tree;
 use crate::{
     audit::{chain::Hash, keys::SigningKey},
     domain::{SignatureKind, VerifierKey},
@@ -44,6 +45,14 @@ impl Head {
     pub(in crate::audit) fn chain(&self) -> &str {
         self.origin.rsplit('/').next().unwrap_or_default()
     }
+}
+
+/// A head's note, with the tree that it is the head of.
+#[derive(Clone, Debug)]
+pub(in crate::audit) struct SignedHead {
+    /// The note with the log's signature.
+    pub(in crate::audit) note: String,
+    pub(in crate::audit) tree: Tree,
 }
 
 /// A text with signatures, as it was received.

@@ -16,21 +16,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CHECKPOINT, FOLDER, Note,
-    merkle::Tree,
-    tiles::{TileFolder, Tiles},
-    tree_log::make_folder,
+    CHECKPOINT, FOLDER, Note, SignedHead,
+    tiles::{TileFolder, Tiles, make_folder},
     witness::{Witness, WitnessProgress, WitnessStats},
 };
-use crate::{audit::settings::WitnessSettings, outbound::TlsError, process::files};
-
-/// A head with the tree that it is the head of.
-#[derive(Clone, Debug)]
-pub(in crate::audit) struct SignedHead {
-    /// The note with the log's signature.
-    pub(in crate::audit) note: String,
-    pub(in crate::audit) tree: Tree,
-}
+use crate::{audit::settings::WitnessSettings, outbound::ClientSetupError, process::files};
 
 /// Takes heads whose lines are in stable storage. The publisher ends when this is dropped.
 pub(in crate::audit) type Heads = watch::Sender<Option<Arc<SignedHead>>>;
@@ -155,9 +145,9 @@ impl Publishing {
 /// Why heads cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublisherError {
-    /// TLS to a witness cannot be set up.
-    #[error("TLS to a witness cannot be set up")]
-    Tls(#[from] TlsError),
+    /// The calls to a witness cannot be set up.
+    #[error("the calls to a witness cannot be set up")]
+    Client(#[from] ClientSetupError),
     /// The thread cannot be started.
     #[error("the publisher of heads cannot be started")]
     Start(#[source] io::Error),

@@ -55,7 +55,7 @@ impl TileFolder {
         let mut file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().unwrap_or(&self.0);
-                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+                make_folder(folder)?;
                 open()?
             }
             opened => opened?,
@@ -123,6 +123,11 @@ impl TileFolder {
         let hashes = hashes.get(..count).ok_or_else(too_short)?;
         Ok(hashes.iter().copied().map(Hash).collect())
     }
+}
+
+/// Makes a folder of a log.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Adds the folders from a file up to its level.

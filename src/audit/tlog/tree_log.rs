@@ -1,21 +1,13 @@
 //! The tree of the current chain, on the writer's thread: opened with the trail, grown line by line.
 
-use std::{
-    error::Error as StdError,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{error::Error as StdError, fs, io, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 
 use super::{
-    CHECKPOINT, Chain, FOLDER, Head, Note, Signed,
+    CHECKPOINT, Chain, FOLDER, Head, Note, Signed, SignedHead,
     merkle::{Tile, Tree, leaf_of},
-    publisher::SignedHead,
-    tiles::TileFolder,
+    tiles::{TileFolder, make_folder},
 };
 use crate::{
     audit::{
@@ -23,9 +15,7 @@ use crate::{
         directory::TrailSegment,
         keys::SigningKey,
         line,
-        mismatch::Mismatch,
         read::Lines,
-        recover::Recovered,
     },
     domain::LogOrigin,
     process::files,
@@ -55,25 +45,35 @@ pub(in crate::audit) struct Names<'a> {
     pub(in crate::audit) instance: &'a str,
 }
 
+/// Where the lines of earlier gateways end.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::audit) struct TrailEnd {
+    /// The last line that was found.
+    pub(in crate::audit) last_seq: u64,
+    /// The line of this gateway's `start`, behind the markers of the recovery.
+    pub(in crate::audit) next_seq: u64,
+    /// Lines that were signed are missing or changed.
+    pub(in crate::audit) is_cut: bool,
+}
+
 impl TreeLog {
-    /// Continues the chain of a directory. If there is none that can be continued, begins one with the line
-    /// `next_seq`, and moves the tree of the old one aside.
+    /// Continues the chain of a directory. If there is none that can be continued, begins one with the next
+    /// line, and moves the tree of the old one aside.
     pub(in crate::audit) fn open(
         directory: &Path,
-        recovered: &Recovered,
-        next_seq: u64,
+        end: TrailEnd,
         names: &Names<'_>,
         key: &SigningKey,
     ) -> io::Result<Self> {
         let folder = directory.join(FOLDER);
         let tiles = TileFolder::of(&folder);
-        let continued = continued(directory, recovered, names.origin, key)
-            .and_then(|chain| Ok((grown(directory, &tiles, &chain, recovered.tip.seq)?, chain)));
+        let continued = continued(directory, end, names.origin, key)
+            .and_then(|chain| Ok((grown(directory, &tiles, &chain, end.last_seq)?, chain)));
         let (Growth { tree, unwritten, durable }, chain) = match continued {
             Ok(continued) => continued,
             Err(why) => {
                 set_aside(directory)?;
-                let chain = Chain::begin(directory, next_seq)?;
+                let chain = Chain::begin(directory, end.next_seq)?;
                 why.log(&chain.name);
                 (Growth::default(), chain)
             }
@@ -177,7 +177,7 @@ impl NewChain {
 /// The chain of the directory, if this gateway may continue it.
 fn continued(
     directory: &Path,
-    recovered: &Recovered,
+    end: TrailEnd,
     origin: &LogOrigin,
     key: &SigningKey,
 ) -> Result<Chain, NewChain> {
@@ -185,8 +185,7 @@ fn continued(
     if !chain.is_at_home(directory) {
         return Err(NewChain::Copied);
     }
-    let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
-    if is_cut || recovered.tip.seq < chain.first_seq {
+    if end.is_cut || end.last_seq < chain.first_seq {
         return Err(NewChain::Cut);
     }
     // The name and the key are what a witness knows a log by.
@@ -290,11 +289,6 @@ fn set_aside(directory: &Path) -> io::Result<()> {
         aside.set_extension(Timestamp::now().as_microsecond().to_string());
     }
     fs::rename(&folder, aside)
-}
-
-/// Makes the folder of a log.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// The key of the log, in [`FOLDER`].

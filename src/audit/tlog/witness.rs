@@ -14,12 +14,12 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri};
 use parking_lot::Mutex;
 
-use super::{Note, publisher::SignedHead, tiles::Tiles};
+use super::{Note, SignedHead, tiles::Tiles};
 use crate::{
     audit::{chain::Hash, settings::WitnessSettings},
     domain::VerifierKey,
     error::Chain,
-    outbound::{CallLimits, Client, ClientError, TlsError},
+    outbound::{CallLimits, Client, ClientError, ClientSetupError, ForwardProxySettings, Trust},
 };
 
 /// A witness, and what it has seen.
@@ -72,8 +72,9 @@ impl WitnessProgress {
 }
 
 impl Witness {
-    pub(super) fn new(settings: &WitnessSettings) -> Result<Self, TlsError> {
+    pub(super) fn new(settings: &WitnessSettings) -> Result<Self, ClientSetupError> {
         let limits = CallLimits { time: TIME_LIMIT, body: MAX_ANSWER };
+        let no_proxy = ForwardProxySettings::default();
         let progress = WitnessProgress {
             name: settings.key.name().to_owned(),
             size: AtomicU64::new(0),
@@ -83,7 +84,13 @@ impl Witness {
         };
         Ok(Self {
             key: settings.key.clone(),
-            client: Client::new(settings.url.origin(), None, None, limits)?,
+            client: Client::new(
+                settings.url.origin(),
+                Trust::Roots(None),
+                None,
+                &no_proxy,
+                limits,
+            )?,
             path: settings.url.path_of("add-checkpoint"),
             known: 0,
             failing: false,

@@ -10,6 +10,7 @@ mod checker;
 mod credentials;
 mod limits;
 mod listeners;
+mod outbound;
 mod profiles;
 mod structure;
 mod telemetry;
@@ -40,6 +41,7 @@ pub(super) fn check(
     checker.limits();
     checker.breaker();
     checker.telemetry();
+    checker.unused_proxy_variables();
     Some(Settings {
         listeners: config.listeners.clone(),
         admin: checker.admin(),

@@ -11,7 +11,7 @@
 mod admission;
 mod files;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -23,7 +23,8 @@ pub(super) use self::admission::Admission;
 pub use self::files::{ServerTlsError, TlsFiles};
 use self::{admission::CallerCertificate, files::TlsContents};
 use crate::{
-    error::{Chain, Kind},
+    error::Kind,
+    process::reread::{RereadLog, at_intervals},
     proxy::call::PeerCertificate,
 };
 
@@ -33,6 +34,7 @@ pub struct ServerTls {
     current: ArcSwap<TlsVersion>,
     /// The files that `current` was made of.
     contents: parking_lot::Mutex<TlsContents>,
+    log: RereadLog,
 }
 
 impl fmt::Debug for ServerTls {
@@ -74,6 +76,7 @@ impl ServerTls {
         let config = Arc::new(contents.config(&files)?);
         let first = TlsVersion { config, revoked: CancellationToken::new() };
         Ok(Self {
+            log: RereadLog::new("the listener's certificates", &files.certificate),
             files,
             current: ArcSwap::from_pointee(first),
             contents: parking_lot::Mutex::new(contents),
@@ -109,28 +112,7 @@ impl ServerTls {
 
     /// Rereads the files at intervals, until it is dropped.
     pub async fn watch(self: Arc<Self>) {
-        let mut warned = false;
-        loop {
-            tokio::time::sleep(REREAD).await;
-            let tls = Arc::clone(&self);
-            let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else {
-                continue;
-            };
-            match reloaded {
-                Ok(true) => {
-                    warned = false;
-                    let certificate = self.files.certificate.display();
-                    tracing::info!(%certificate, "the listener's certificates are read again");
-                }
-                Ok(false) => warned = false,
-                Err(error) if !warned => {
-                    // Once, and not at each interval.
-                    warned = true;
-                    tracing::warn!(error = %Chain(&error), "the listener's certificates cannot be used; the old ones stay");
-                }
-                Err(_) => {}
-            }
-        }
+        at_intervals(move || self.log.note(&self.reload())).await;
     }
 
     /// Does the handshake.
@@ -185,6 +167,3 @@ impl HandshakeError {
         }
     }
 }
-
-/// The interval: a renewed certificate can wait for days, a removed authority only for seconds.
-const REREAD: Duration = Duration::from_secs(5);
