@@ -20,7 +20,7 @@ mod serve;
 mod signals;
 mod vault_policy;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -158,13 +158,18 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     quiet_logs();
-    let directory = match args.source() {
-        Ok(directory) => directory.to_owned(),
-        Err(files) => {
-            ConfigFiles { named: files.to_vec() }.load()?.settings.audit.directory.clone()
-        }
+    let done = if args.reads_lines() {
+        args.run_on_lines(io::stdin().lock(), &mut anstream::stdout().lock())
+    } else {
+        let directory = match args.source() {
+            Ok(directory) => directory.to_owned(),
+            Err(files) => {
+                ConfigFiles { named: files.to_vec() }.load()?.settings.audit.directory.clone()
+            }
+        };
+        args.run(&directory, &mut anstream::stdout().lock())
     };
-    match args.run(&directory, &mut anstream::stdout().lock()) {
+    match done {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
