@@ -10,7 +10,9 @@ use prometheus_client::{
 
 use super::{GatewayView, SharedView, health::reasons};
 use crate::{
-    audit::Blocked, credentials, proxy::stages::upstream_health::CircuitBreakerState,
+    audit::{Blocked, WitnessStats},
+    credentials,
+    proxy::stages::upstream_health::CircuitBreakerState,
     telemetry::meaning,
 };
 
@@ -192,6 +194,16 @@ fn audit(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.counter("audit_lost_records", stats.lost)?;
     sheet.gauge("audit_last_seq", count(stats.last_seq))?;
     sheet.gauge("audit_synced_seq", count(stats.synced_seq))?;
+    let witness = |witness: &WitnessStats| [("witness", witness.name.clone())];
+    let all = stats.witnesses.iter();
+    let sizes = all.clone().map(|stats| (witness(stats), count(stats.size)));
+    sheet.gauges("audit_witnessed_size", sizes)?;
+    let ages = all.clone().map(|stats| (witness(stats), count(stats.age_seconds)));
+    sheet.gauges("audit_witness_age_seconds", ages)?;
+    let failures = all.clone().map(|stats| (witness(stats), stats.failures));
+    sheet.counters("audit_witness_failures", failures)?;
+    let contradictions = all.map(|stats| (witness(stats), flag(stats.contradicts)));
+    sheet.gauges("audit_witness_contradicts", contradictions)?;
     let reasons = Blocked::ALL.map(|reason| {
         let is_it = stats.retention_blocked == Some(reason.label());
         ([("reason", reason.label())], flag(is_it))

@@ -20,7 +20,7 @@ mod serve;
 mod signals;
 mod vault_policy;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -158,14 +158,19 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     quiet_logs();
-    let (directory, collector) = match args.source() {
-        Ok(directory) => (directory.to_owned(), None),
-        Err(files) => {
-            let settings = ConfigFiles { named: files.to_vec() }.load()?.settings;
-            (settings.audit.directory.clone(), settings.telemetry.collector())
-        }
+    let done = if args.reads_lines() {
+        args.run_on_lines(io::stdin().lock(), &mut anstream::stdout().lock())
+    } else {
+        let (directory, collector) = match args.source() {
+            Ok(directory) => (directory.to_owned(), None),
+            Err(files) => {
+                let settings = ConfigFiles { named: files.to_vec() }.load()?.settings;
+                (settings.audit.directory.clone(), settings.telemetry.collector())
+            }
+        };
+        args.run(&directory, collector.as_ref(), &mut anstream::stdout().lock())
     };
-    match args.run(&directory, collector.as_ref(), &mut anstream::stdout().lock()) {
+    match done {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),

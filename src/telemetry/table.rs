@@ -87,6 +87,10 @@ metrics! {
     "audit_export_lag_records" gauge [] "Lines that the collector has not had; absent without a collector, as are the next two";
     "audit_export_lag_seconds" gauge [] "For how long the collector has not had all lines";
     "audit_export_rejected_records_total" counter [] "Lines that the collector refused for good; they are marked on the trail";
+    "audit_witnessed_size" gauge ["witness"] "How many lines of the chain the witness has cosigned; 0 if none since the start";
+    "audit_witness_age_seconds" gauge ["witness"] "Since the witness last cosigned a head, or since the start";
+    "audit_witness_failures_total" counter ["witness"] "Heads that the witness has not cosigned";
+    "audit_witness_contradicts" gauge ["witness"] "1 while the witness knows another history of the chain than the trail has: it was cut, rewritten, restored or copied";
 }
 
 /// The meaning of a metric, by its registered name: without the suffix `_total` or `_info` of its

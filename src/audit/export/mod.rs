@@ -16,6 +16,7 @@ mod log_record;
 mod position;
 mod reader;
 mod rejections;
+mod source;
 
 use std::{
     error::Error as StdError,
@@ -37,6 +38,7 @@ use self::{
     position::Position,
     reader::{BatchReader, StableLine},
     rejections::Rejections,
+    source::LineSource,
 };
 use super::{
     encode::{Notice, Rejection},
@@ -110,8 +112,11 @@ impl TrailExporter {
         let progress = Arc::new(ExportProgress::new(position.seq()));
         let mut export = Export {
             reader: BatchReader::new(directory, position.seq()),
+            delivery: Delivery::new(
+                Collector::new(collector, BATCH_TIMEOUT)?,
+                position.source().clone(),
+            ),
             position,
-            delivery: Delivery::new(Collector::new(collector, BATCH_TIMEOUT)?),
             queue,
             progress: Arc::clone(&progress),
             rejections: Rejections::default(),
@@ -235,7 +240,8 @@ impl Export {
         if seq <= self.position.seq() {
             return;
         }
-        match self.position.write(seq) {
+        let source = self.delivery.source();
+        match self.position.write(seq, source) {
             Ok(()) => self.position_failed = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.position_failed, true) {
@@ -267,7 +273,8 @@ pub fn resend(
     from: u64,
 ) -> Result<Resent, ResendError> {
     let mut reader = BatchReader::new(directory, from.saturating_sub(1));
-    let mut delivery = Delivery::new(Collector::new(collector, BATCH_TIMEOUT)?);
+    let source = LineSource::of(directory, from)?;
+    let mut delivery = Delivery::new(Collector::new(collector, BATCH_TIMEOUT)?, source);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::source::LineSource;
 use crate::{audit::readers::Readers, process::files};
 
 /// The last line that the collector took.
@@ -21,6 +22,8 @@ pub(super) struct Position {
 #[derive(Debug, Serialize, Deserialize)]
 struct ExportedUpTo {
     seq: u64,
+    #[serde(flatten)]
+    source: LineSource,
 }
 
 impl Position {
@@ -29,7 +32,9 @@ impl Position {
         let file = directory.join("export.json");
         let written = match files::read_own(&file) {
             Ok(text) => serde_json::from_slice(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => ExportedUpTo { seq: 0 },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ExportedUpTo { seq: 0, source: LineSource::default() }
+            }
             Err(error) => return Err(error),
         };
         Ok(Self { file, readers, written })
@@ -39,9 +44,14 @@ impl Position {
         self.written.seq
     }
 
+    /// The source of that line.
+    pub(super) fn source(&self) -> &LineSource {
+        &self.written.source
+    }
+
     /// Replaces the file, so that a crash leaves the old position or the new one.
-    pub(super) fn write(&mut self, seq: u64) -> io::Result<()> {
-        let up_to = ExportedUpTo { seq };
+    pub(super) fn write(&mut self, seq: u64, source: &LineSource) -> io::Result<()> {
+        let up_to = ExportedUpTo { seq, source: source.clone() };
         let mut line = serde_json::to_vec(&up_to)?;
         line.push(b'\n');
         self.readers.replace(&self.file, &line)?;

@@ -40,6 +40,8 @@ struct Scene {
     token: Option<&'static str>,
     asked: usize,
     taken: Vec<u64>,
+    /// The chain and the instance of each of them.
+    sources: Vec<[String; 2]>,
 }
 
 impl Collector {
@@ -91,9 +93,18 @@ impl Collector {
             let response = Response::builder().status(status).body(Full::default()).unwrap();
             return Ok(response);
         }
+        let source = ["pigello.audit.chain", "service.instance.id"].map(|key| {
+            let attributes = &sent.resources[0].resource.as_ref().unwrap().attributes;
+            let attribute = attributes.iter().find(|attribute| attribute.key == key).unwrap();
+            let Some(AnyKind::Text(text)) = &attribute.value.as_ref().unwrap().kind else {
+                panic!()
+            };
+            text.clone()
+        });
         for record in records {
             let Some(AnyKind::Text(line)) = &record.body.as_ref().unwrap().kind else { panic!() };
             scene.taken.push(crate::audit::line_head(line.as_bytes()).unwrap().seq);
+            scene.sources.push(source.clone());
         }
         let partial = PartialSuccess { rejected: scene.left_out, error_message: String::new() };
         let response = ExportResponse { partial_success: Some(partial) };
@@ -144,6 +155,36 @@ async fn everything_arrives_in_order_and_across_restarts() {
     };
     tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
     assert_eq!(position(home.path()), last + 2);
+}
+
+#[tokio::test]
+async fn every_line_arrives_with_its_own_chain_and_instance() {
+    let home = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    // The first chain is read behind the second one's start.
+    for (instance, to) in [("pod-1", None), ("pod-2", Some(collector.serve().await))] {
+        let settings = Settings {
+            instance: Some(instance.to_owned()),
+            export_to: to,
+            sync_interval: Duration::from_millis(10),
+            ..Settings::new(home.path())
+        };
+        drop(fs::remove_file(home.path().join("chain.json")));
+        let trail = Trail::open(&settings).unwrap();
+        trail.submit(record());
+        tokio::task::spawn_blocking(|| trail.close().unwrap()).await.unwrap();
+    }
+    let trail = Trail::open(&settings(home.path(), collector.serve().await)).unwrap();
+    collector.until("all arrive", |scene| scene.taken.len() >= 12).await;
+    let sources = collector.0.lock().sources.clone();
+    let chain = trail.stats().chain.unwrap();
+    let host = Settings::new(home.path()).instance_name();
+    assert!(
+        sources[..5].iter().all(|[chain, instance]| instance == "pod-1" && *chain == sources[0][0])
+    );
+    assert!(sources[5..10].iter().all(|source| *source == [chain.clone(), "pod-2".to_owned()]));
+    assert_eq!(sources[10], [chain, host]);
+    assert_ne!(sources[0][0], sources[5][0]);
 }
 
 #[tokio::test]

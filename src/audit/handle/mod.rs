@@ -27,6 +27,7 @@ use super::{
     retention::{Blocked, PendingRemoval, Retention, RetentionRules, RetentionTask},
     settings::{Durability, ObjectIds, OnFailure, Settings},
     storage::{FileStorage, Storage},
+    tlog::{HeadPublisher, Names, PublisherError, TrailEnd, TreeLog, WitnessStats},
     writer::Writer,
 };
 
@@ -42,6 +43,7 @@ struct TrailInner {
     writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<TrailExporter>>,
+    heads: Mutex<Option<HeadPublisher>>,
     found: OnceLock<Found>,
 }
 
@@ -50,6 +52,8 @@ struct TrailInner {
 struct Found {
     key: PublicKey,
     mismatch: Option<Mismatch>,
+    chain: String,
+    instance: Arc<str>,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -86,20 +90,40 @@ impl Trail {
         let last_seq = recovered.tip.seq;
         let mut encoder = Encoder::new(recovered.tip, object_key);
         write_recovery_markers(&recovered, &mut encoder);
+        let instance = settings.instance_name();
+        let names = Names { origin: &settings.origin, instance: &instance };
+        let next_seq = encoder.tip().seq + 1;
+        let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
+        let end = TrailEnd { last_seq, next_seq, is_cut };
+        let log = TreeLog::open(directory.path(), end, &names, &signing_key);
+        let log = log.map_err(at)?;
+        if log.chain().first_seq == next_seq {
+            // The markers before the first line of a chain are not in its tree.
+            drop(encoder.take_hashes());
+        }
         let plan = CheckpointPlan {
             key: signing_key.id(),
             records: settings.checkpoint_records,
             interval: *settings.checkpoint_interval,
             last: recovered.checkpoint.as_ref(),
+            chain: log.chain(),
+            instance: log.instance(),
         };
         encoder.start(SystemTime::now(), &plan, settings.configuration);
 
         let pending = begun_deletions(&settings.directory, &recovered, &mut encoder).map_err(at)?;
-        let found = Found { key: signing_key.public().clone(), mismatch: recovered.mismatch };
-        let publisher = Publisher::new(directory.path(), readers);
+        let found = Found {
+            key: signing_key.public().clone(),
+            mismatch: recovered.mismatch,
+            chain: log.chain().name.clone(),
+            instance: Arc::clone(log.instance()),
+        };
+        let (publisher, heads) =
+            HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
+        let checkpoints = Publisher::new(directory.path(), readers, heads);
         if last_seq == 0 && recovered.checkpoint.is_none() {
             let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
-            publisher.write(&nothing).map_err(at)?;
+            checkpoints.write(&nothing).map_err(at)?;
         }
         let segment = match recovered.segment {
             Some(segment) => segment,
@@ -109,10 +133,12 @@ impl Trail {
         let queue = Arc::new(RecordQueue::new(settings, last_seq));
         let writer = Writer::new(Arc::clone(&queue), files, encoder, settings).with_checkpoints(
             signing_key,
-            publisher,
+            log,
+            checkpoints,
             settings,
         );
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
+        *trail.0.heads.lock() = Some(publisher);
         trail.0.found.get_or_init(|| found);
         let exported = trail.start_exporter(settings, readers)?;
         let task = RetentionTask {
@@ -142,6 +168,7 @@ impl Trail {
             writer: Mutex::new(Some(writer)),
             retention: Mutex::default(),
             exporter: Mutex::default(),
+            heads: Mutex::default(),
             found: OnceLock::new(),
         })))
     }
@@ -275,6 +302,8 @@ impl Trail {
         let state = self.0.retention.lock().as_ref().map(|retention| Arc::clone(retention.state()));
         let space = state.as_ref().map(|state| *state.space.lock()).unwrap_or_default();
         let last_seq = queue.last_seq.load(Ordering::Relaxed);
+        let found = self.0.found.get();
+        let heads = self.0.heads.lock();
         TrailStats {
             writable: unwritable.is_none(),
             reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
@@ -285,6 +314,9 @@ impl Trail {
             last_seq,
             synced_seq: queue.synced_seq.load(Ordering::Relaxed),
             bytes: queue.bytes.load(Ordering::Relaxed),
+            chain: found.map(|found| found.chain.clone()),
+            instance: found.map(|found| Arc::clone(&found.instance)),
+            witnesses: heads.as_ref().map(HeadPublisher::witnesses).unwrap_or_default(),
             exported_seq: exported.as_ref().map(|progress| progress.seq()),
             export_lag_ms: exported.as_ref().map(|progress| millis(progress.lag(last_seq))),
             export_rejected: exported.as_ref().map(|progress| progress.rejected()),
@@ -298,12 +330,13 @@ impl Trail {
                 .is_some_and(|state| state.clock_is_doubted.load(Ordering::Relaxed)),
             disk_free_bytes: space.free,
             disk_full_in_seconds: space.full_in.map(|time| time.as_secs()),
-            mismatch: self.0.found.get().and_then(|found| found.mismatch).map(Mismatch::label),
+            mismatch: found.and_then(|found| found.mismatch).map(Mismatch::label),
         }
     }
 
     /// Writes and syncs everything that is queued, adds a `stop` line, and returns the last line's
-    /// `seq`. A collector that keeps up gets two seconds for the last lines.
+    /// `seq`. Witnesses get two seconds for the last head, and a collector that keeps up two seconds for the
+    /// last lines.
     ///
     /// Blocks. Records that other handles submit afterwards are dropped and counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
@@ -318,6 +351,9 @@ impl Trail {
         };
         if let Some(mut removals) = removals {
             removals.finish();
+        }
+        if let Some(heads) = self.0.heads.lock().take() {
+            heads.finish();
         }
         if let (Some(exporter), Ok(last)) = (self.0.exporter.lock().take(), &outcome) {
             exporter.finish(*last);
@@ -434,6 +470,12 @@ pub struct TrailStats {
     pub synced_seq: u64,
     /// How many bytes this process has written.
     pub bytes: u64,
+    /// The chain that the lines belong to.
+    pub chain: Option<String>,
+    /// What the gateway is called in the trail.
+    pub instance: Option<Arc<str>>,
+    /// How the witnesses stand.
+    pub witnesses: Vec<WitnessStats>,
     /// The last line that the collector has accepted, or refused for good, if there is a collector.
     pub exported_seq: Option<u64>,
     /// For how long the collector has not had all that there is, in milliseconds.
@@ -470,6 +512,9 @@ pub enum TrailOpenError {
     /// The export cannot start.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Heads cannot be published.
+    #[error(transparent)]
+    Publisher(#[from] PublisherError),
     /// The existing trail cannot be continued.
     #[error(transparent)]
     Recover(#[from] RecoverError),

@@ -64,6 +64,23 @@ impl AuditArgs {
         }
     }
 
+    /// Whether the command reads its lines from standard input, and no trail.
+    pub fn reads_lines(&self) -> bool {
+        matches!(&self.command, Command::Verify(args) if args.reads_lines())
+    }
+
+    /// Runs the command on lines.
+    pub fn run_on_lines(
+        &self,
+        lines: impl io::BufRead,
+        out: &mut dyn io::Write,
+    ) -> Result<AuditExit, AuditError> {
+        match &self.command {
+            Command::Verify(args) => verify::run_on_lines(args, lines, out).map(AuditExit::from),
+            _ => Ok(AuditExit::Success),
+        }
+    }
+
     /// Runs the command on the trail in `directory`, and prints to `out`. `collector` is the one of the
     /// configuration, if there is one.
     pub fn run(
@@ -80,11 +97,7 @@ impl AuditArgs {
             Command::Tail(args) => tail::run(args, directory, out),
             Command::Report(args) => report::run(args, directory, out),
             Command::Verify(args) => {
-                return verify::run(args, directory, out).map(|verdict| match verdict {
-                    Verdict::Ok => AuditExit::Success,
-                    Verdict::Wrong => AuditExit::Wrong,
-                    Verdict::NotProved => AuditExit::NotProved,
-                });
+                return verify::run(args, directory, out).map(AuditExit::from);
             }
             Command::Export(args) => {
                 let is_taken = export::run(args, directory, collector, out)?;
@@ -111,6 +124,16 @@ pub enum AuditExit {
     Wrong,
     /// 3: the trail is not proved, as `verify` says.
     NotProved,
+}
+
+impl From<Verdict> for AuditExit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok => Self::Success,
+            Verdict::Wrong => Self::Wrong,
+            Verdict::NotProved => Self::NotProved,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -59,14 +59,14 @@ impl Item for Span {
     const PATH: &'static str = "/v1/traces";
 }
 
-/// The request with the items of one scope.
-pub fn request<T: Item>(scope: &str, items: Vec<T>) -> ExportRequest<T> {
-    let resource = Resource {
-        attributes: vec![
-            KeyValue::new("service.name", AnyValue::text("pigello-gateway")),
-            KeyValue::new("service.version", AnyValue::text(env!("CARGO_PKG_VERSION"))),
-        ],
-    };
+/// The request with the items of one scope. The resource is this service, with more attributes.
+pub fn request<T: Item>(scope: &str, more: Vec<KeyValue>, items: Vec<T>) -> ExportRequest<T> {
+    let mut attributes = vec![
+        KeyValue::new("service.name", AnyValue::text("pigello-gateway")),
+        KeyValue::new("service.version", AnyValue::text(env!("CARGO_PKG_VERSION"))),
+    ];
+    attributes.extend(more);
+    let resource = Resource { attributes };
     let scope = ScopeItems { scope: Some(InstrumentationScope { name: scope.to_owned() }), items };
     let resources = vec![ResourceItems { resource: Some(resource), scopes: vec![scope] }];
     ExportRequest { resources }

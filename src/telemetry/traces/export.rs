@@ -50,7 +50,7 @@ impl TraceExporter {
             };
             if !batch.is_empty() {
                 let spans = batch.iter().flat_map(encode).collect();
-                match collector.send(&request("pigello-gateway", spans)).await {
+                match collector.send(&request("pigello-gateway", Vec::new(), spans)).await {
                     Ok(left_out) if left_out.rejected > 0 && !failing => {
                         failing = true;
                         tracing::warn!(
