@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use jiff::SignedDuration;
 
@@ -129,10 +129,9 @@ fn there_are_as_many_lines_as_deletions() {
 /// What a crash leaves of a trail.
 fn copy_of(home: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(home).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
+    let status =
+        Command::new("cp").arg("-r").arg(home.join(".")).arg(copy.path()).status().unwrap();
+    assert!(status.success());
     copy
 }
 
