@@ -51,7 +51,7 @@ pub(super) fn request(line: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     Some((kind, request_id))
 }
 
-/// The fields of markers that `verify` reads.
+/// The fields of markers that `verify` and [`Coverage`](super::Coverage) read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct MarkerFields {
@@ -65,6 +65,8 @@ pub(super) struct MarkerFields {
     pub(super) last_hash: String,
     /// `damaged`, `restored`: the file.
     pub(super) file: String,
+    /// `start`: the name of the gateway's instance, if the trail has it.
+    pub(super) instance: Option<String>,
     /// `checkpoint`: the name of the key.
     pub(super) key: String,
     /// `checkpoint`: the signature.

@@ -18,6 +18,7 @@ pub mod mock_upstream;
 mod probe;
 mod serve;
 mod signals;
+mod time;
 mod vault_policy;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -158,17 +159,34 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     quiet_logs();
-    let directory = match args.source() {
-        Ok(directory) => directory.to_owned(),
-        Err(files) => {
-            ConfigFiles { named: files.to_vec() }.load()?.settings.audit.directory.clone()
-        }
+    let trails = match args.source() {
+        Ok(directories) => audit::Trails::at(directories),
+        Err(files) => audit::Trails::of(&ConfigFiles { named: files.to_vec() }.load()?.settings),
     };
-    match args.run(&directory, &mut anstream::stdout().lock()) {
+    let streams = audit::Streams {
+        out: &mut anstream::stdout().lock(),
+        notes: &mut anstream::stderr(),
+        width: terminal_width(),
+    };
+    match args.run(&trails, streams) {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
-        Ok(audit::AuditExit::ProblemsFound) => Ok(ExitCode::from(1)),
-        Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+        Ok(audit::AuditExit::ProblemsFound | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
+        Err(error) => {
+            let text = Chain(&error).to_string();
+            let failure =
+                if error.is_usage() { Failure::usage(text) } else { Failure::failed(text) };
+            Err(match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            })
+        }
     }
+}
+
+/// The width of the terminal that standard output is.
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
 /// Runs a future on a small runtime of its own.

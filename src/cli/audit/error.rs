@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::audit::{KeyError, TrailReadError, VerifyError};
+use crate::{
+    audit::{KeyError, TrailReadError, VerifyError},
+    domain::visible,
+};
 
 /// Why an `audit` command fails.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +31,48 @@ pub enum AuditError {
         #[source]
         source: io::Error,
     },
+    /// A caller that no record and no configuration names.
+    #[error(
+        "there is no caller `{}`: no record names it, and no entry of the configuration",
+        visible(name)
+    )]
+    UnknownCaller {
+        /// The name.
+        name: String,
+        /// The names that are near.
+        hint: Option<String>,
+    },
+    /// An operation that no record and no catalogue names.
+    #[error(
+        "there is no operation `{}`: no record names it, and it is not in the catalogue",
+        visible(name)
+    )]
+    UnknownOperation {
+        /// The name or pattern.
+        name: String,
+        /// The names that are near.
+        hint: Option<String>,
+    },
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
+}
+
+impl AuditError {
+    /// Whether the command line names something that cannot be used.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::UnknownCaller { .. } | Self::UnknownOperation { .. })
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::UnknownCaller { hint, .. } | Self::UnknownOperation { hint, .. } => {
+                hint.as_deref()
+            }
+            _ => None,
+        }
+    }
 }
 
 impl From<VerifyError> for AuditError {

@@ -2,7 +2,7 @@
 //!
 //! No command writes to the trail or takes its lock.
 
-mod calls;
+mod coverage;
 mod error;
 mod filter;
 mod location;
@@ -10,19 +10,17 @@ mod output;
 mod progress;
 mod query;
 mod report;
+mod search;
 mod suggest;
 mod tail;
 mod verify;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
 pub use error::AuditError;
-pub use location::TrailLocation;
+pub use location::{TrailLocation, TrailLocations, Trails};
 
 /// Reads the audit trail.
 #[derive(Debug, Args)]
@@ -46,9 +44,9 @@ enum Command {
 }
 
 impl AuditArgs {
-    /// The trail's directory, or else the configuration files that name it. An empty list means the
-    /// files that `serve` would read.
-    pub fn source(&self) -> Result<&Path, &[PathBuf]> {
+    /// The directories of the trails, or else the configuration files that name one. An empty list means
+    /// the files that `serve` would read.
+    pub fn source(&self) -> Result<&[PathBuf], &[PathBuf]> {
         match &self.command {
             Command::Query(args) => args.location.get(),
             Command::Tail(args) => args.location.get(),
@@ -58,28 +56,41 @@ impl AuditArgs {
         }
     }
 
-    /// Runs the command on the trail in `directory`, and prints to `out`.
-    pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<AuditExit, AuditError> {
-        if !directory.is_dir() {
-            return Err(AuditError::NoDirectory { path: directory.to_owned() });
-        }
+    /// Runs the command on the trails.
+    pub fn run(&self, trails: &Trails, mut streams: Streams<'_>) -> Result<AuditExit, AuditError> {
         let done = match &self.command {
-            Command::Query(args) => query::run(args, directory, out),
-            Command::Tail(args) => tail::run(args, directory, out),
-            Command::Report(args) => report::run(args, directory, out),
+            Command::Query(args) => query::run(args, trails, &mut streams),
+            Command::Tail(args) => tail::run(args, trails, &mut streams),
+            Command::Report(args) => report::run(args, trails, &mut streams),
             Command::Verify(args) => {
-                let is_intact = verify::run(args, directory, out)?;
+                let is_intact = verify::run(args, trails.one()?, streams.out)?;
                 return Ok(if is_intact { AuditExit::Success } else { AuditExit::ProblemsFound });
             }
-            Command::SuggestPolicy(args) => suggest::run(args, directory, out),
+            Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),
         };
         match done {
             // The reader has closed the pipe, as in `audit query | head`.
             Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Ok(AuditExit::Success)
             }
-            done => done.map(|()| AuditExit::Success),
+            done => done,
         }
+    }
+}
+
+/// Where a command prints.
+pub struct Streams<'a> {
+    /// What was asked for.
+    pub out: &'a mut dyn io::Write,
+    /// What is to be known of it: what the trail covers.
+    pub notes: &'a mut dyn io::Write,
+    /// The width of the terminal, if `out` is one.
+    pub width: Option<usize>,
+}
+
+impl fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("width", &self.width).finish_non_exhaustive()
     }
 }
 
@@ -90,7 +101,11 @@ pub enum AuditExit {
     Success,
     /// 1: `verify` has found problems.
     ProblemsFound,
+    /// 1: the trail does not cover the period that is asked for.
+    NotCovered,
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod question_tests;

@@ -4,27 +4,30 @@ mod figures;
 mod page;
 mod table;
 
-use std::{
-    fs, io,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, ops::ControlFlow, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
-    calls::{self, TrailLine},
+    AuditExit, Streams,
     error::AuditError,
     filter::CallFilter,
-    location::TrailLocation,
+    location::{TrailLocations, Trails},
+    search::{FoundContent, search},
 };
+use crate::domain::visible;
 use figures::Figures;
+use page::Head;
 
 /// Sums up the calls that match the conditions.
+///
+/// It says which period the trail covers, and exits with 1 if that is not the one that is asked for.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     #[command(flatten)]
-    pub(super) location: TrailLocation,
+    pub(super) location: TrailLocations,
     #[command(flatten)]
     filter: CallFilter,
     /// The output format
@@ -44,30 +47,48 @@ enum ReportFormat {
     Json,
 }
 
+/// The report for programs.
+#[derive(Serialize)]
+struct JsonReport<'a> {
+    #[serde(flatten)]
+    figures: &'a Figures,
+    period: Value,
+}
+
 pub(super) fn run(
     args: &ReportArgs,
-    directory: &Path,
-    out: &mut dyn io::Write,
-) -> Result<(), AuditError> {
+    trails: &Trails,
+    streams: &mut Streams<'_>,
+) -> Result<AuditExit, AuditError> {
     let mut figures = Figures::default();
-    calls::for_each_line(directory, &args.filter, |line, _| {
-        match line {
-            TrailLine::Call(call) => figures.add(call),
-            TrailLine::Marker(head) => figures.add_marker(head.kind),
+    let zone = args.filter.zone();
+    let findings = search(trails, &args.filter, |found| {
+        match found.content {
+            FoundContent::Call(call) => figures.add(call, found.trail, zone),
+            FoundContent::Marker(head) => figures.add_marker(head.kind),
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    let period = findings.period();
+    let out = &mut *streams.out;
     if let Some(path) = &args.html {
-        let page = page::render(&figures, jiff::Timestamp::now());
-        fs::write(path, page.into_string())
+        let head = Head::new(&args.filter, &findings);
+        fs::write(path, page::render(&figures, &head).into_string())
             .map_err(|source| AuditError::File { path: path.clone(), source })?;
-        return writeln!(out, "wrote {}", path.display()).map_err(AuditError::Output);
+        writeln!(out, "wrote {}", path.display()).map_err(AuditError::Output)?;
+        return findings.conclude(streams.notes);
     }
     match args.format {
-        ReportFormat::Table => table::print(&figures, out),
-        ReportFormat::Json => serde_json::to_writer_pretty(&mut *out, &figures)
-            .map_err(io::Error::from)
-            .and_then(|()| out.write_all(b"\n")),
+        ReportFormat::Table => table::print(&figures, zone, out).and_then(|()| {
+            period.sentences().iter().try_for_each(|line| writeln!(out, "{}", visible(line)))
+        }),
+        ReportFormat::Json => {
+            let report = JsonReport { figures: &figures, period: period.as_json() };
+            serde_json::to_writer_pretty(&mut *out, &report)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+        }
     }
-    .map_err(AuditError::Output)
+    .map_err(AuditError::Output)?;
+    findings.conclude(streams.notes)
 }
