@@ -1,7 +1,7 @@
 //! A network of its own for a scenario, with addresses that swallow packets and names that move.
 
 use std::{
-    env, fs, io,
+    env, fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::process::CommandExt as _,
     path::PathBuf,

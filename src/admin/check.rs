@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    audit::{Trail, VerifyOptions, VerifyReport, verify},
+    audit::{KeySource, Trail, Verdict, VerifyOptions, VerifyReport, verify},
     error::Chain,
 };
 
@@ -51,9 +51,12 @@ impl Checks {
             *last = Check::Running { since: SystemTime::now() };
         }
         let (last, directory) = (Arc::clone(&self.0), trail.directory().to_owned());
+        // The key in the directory may have been replaced since the start.
+        let key = trail.public_key().map_or(KeySource::Directory, KeySource::Gateway);
+        let options = VerifyOptions { key, checkpoints: None };
         let began = Instant::now();
         let check = move || {
-            let result = verify(&directory, VerifyOptions::default(), |_| {});
+            let result = verify(&directory, options, |_| {});
             let result = result.map(Arc::new).map_err(|error| Chain(&error).to_string());
             *last.lock() = Check::Done { at: SystemTime::now(), took: began.elapsed(), result };
         };
@@ -70,8 +73,11 @@ impl Check {
         matches!(self, Self::Running { .. })
     }
 
-    /// Whether the trail was found to be manipulated or damaged.
-    pub(super) fn found_problems(&self) -> bool {
-        matches!(self, Self::Done { result: Ok(report), .. } if !report.problems.is_empty())
+    /// The verdict, once there is one.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Done { result: Ok(report), .. } => Some(report.verdict()),
+            _ => None,
+        }
     }
 }

@@ -1,31 +1,44 @@
-//! Certificates, private keys and client CAs of all listeners.
+//! Certificates, private keys and client CAs of all listeners, and revocation lists of upstreams.
 //!
-//! They are read with the configuration and again every few seconds. A reload keeps those whose
+//! They are read with the configuration and again every few seconds. A reload keeps those of listeners whose
 //! files are the same, so a listener never falls back to an older client CA.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
 
 use crate::{
     config::{Settings, types::Listener},
-    domain::ListenerName,
-    proxy::server::{ServerTls, ServerTlsError},
+    domain::{ListenerName, ProfileName},
+    outbound::{RevocationError, RevocationVerifier},
+    proxy::{
+        client,
+        server::{ServerTls, ServerTlsError},
+    },
 };
 
-/// The TLS configurations of listeners, by name.
+/// What is read from files and checks certificates.
 #[derive(Clone, Debug)]
-pub(super) struct Certificates(BTreeMap<ListenerName, Arc<ServerTls>>);
+pub(super) struct Certificates {
+    listeners: BTreeMap<ListenerName, Arc<ServerTls>>,
+    upstreams: BTreeMap<ProfileName, Arc<RevocationVerifier>>,
+}
 
 impl Certificates {
     /// Reads the files of these listeners. Entries of `kept` with the same files are kept and read
-    /// again.
+    /// again. Those of the upstreams have been read.
     pub(super) fn open(
         settings: &Settings,
+        upstreams: &HashMap<ProfileName, client::Settings>,
         kept: Option<&Self>,
     ) -> Result<Self, CertificatesError> {
-        let mut all = BTreeMap::new();
+        let mut listeners = BTreeMap::new();
         for listener in &settings.listeners {
             let Some(tls) = &listener.tls else { continue };
-            let failed = |source| CertificatesError::new(&listener.name, source);
+            let failed = |source| CertificatesError::of_listener(&listener.name, source);
             let same =
                 kept.and_then(|kept| kept.of(&listener.name)).filter(|kept| kept.files() == tls);
             let tls = match same {
@@ -35,46 +48,70 @@ impl Certificates {
                 }
                 None => Arc::new(ServerTls::open(tls.clone()).map_err(failed)?),
             };
-            all.insert(listener.name.clone(), tls);
+            listeners.insert(listener.name.clone(), tls);
         }
-        Ok(Self(all))
+        let lists = upstreams
+            .iter()
+            .filter_map(|(name, upstream)| Some((name.clone(), upstream.revocation.clone()?)));
+        Ok(Self { listeners, upstreams: lists.collect() })
     }
 
     /// The TLS configuration of one listener.
     pub(super) fn of(&self, listener: &ListenerName) -> Option<Arc<ServerTls>> {
-        self.0.get(listener).cloned()
+        self.listeners.get(listener).cloned()
     }
 
-    /// The TLS configurations of all listeners that have one.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ServerTls>> {
-        self.0.values()
+    /// Rereads all files at intervals, each set on a task of its own.
+    pub(super) fn watch(&self) -> Vec<BoxFuture<'static, ()>> {
+        let listeners = self.listeners.values().map(|tls| Arc::clone(tls).watch().boxed());
+        let upstreams = self.upstreams.values().map(|lists| Arc::clone(lists).watch().boxed());
+        listeners.chain(upstreams).collect()
     }
 
-    /// Reads the files again. A listener whose files are invalid keeps its current certificate; the
-    /// first such error is returned.
+    /// Reads the files again. What invalid files would replace stays; the first such error is returned.
     pub(super) fn reread(&self) -> Result<(), CertificatesError> {
         let mut failed = None;
-        for (listener, tls) in &self.0 {
+        for (listener, tls) in &self.listeners {
             if let Err(source) = tls.reload() {
-                failed.get_or_insert(CertificatesError::new(listener, source));
+                failed.get_or_insert(CertificatesError::of_listener(listener, source));
+            }
+        }
+        for (profile, lists) in &self.upstreams {
+            if let Err(source) = lists.reload() {
+                let profile = profile.clone();
+                failed.get_or_insert(CertificatesError::Upstream { profile, source });
             }
         }
         failed.map_or(Ok(()), Err)
     }
 }
 
-/// A listener's certificates are invalid. A listener that serves keeps its current ones.
+/// Files are invalid. What serves keeps the current ones.
 #[derive(Debug, thiserror::Error)]
-#[error("the certificates of listener `{listener}` cannot be used")]
-pub struct CertificatesError {
-    listener: ListenerName,
-    #[source]
-    pub(super) source: Box<ServerTlsError>,
+pub enum CertificatesError {
+    /// The certificates of a listener.
+    #[error("the certificates of listener `{listener}` cannot be used")]
+    Listener {
+        /// The listener.
+        listener: ListenerName,
+        /// The reason.
+        #[source]
+        source: Box<ServerTlsError>,
+    },
+    /// The revocation lists of a profile.
+    #[error("the revocation lists of profile `{profile}` cannot be used")]
+    Upstream {
+        /// The profile.
+        profile: ProfileName,
+        /// The reason.
+        #[source]
+        source: RevocationError,
+    },
 }
 
 impl CertificatesError {
-    fn new(listener: &ListenerName, source: ServerTlsError) -> Self {
-        Self { listener: listener.clone(), source: Box::new(source) }
+    fn of_listener(listener: &ListenerName, source: ServerTlsError) -> Self {
+        Self::Listener { listener: listener.clone(), source: Box::new(source) }
     }
 }
 

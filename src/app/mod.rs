@@ -102,7 +102,7 @@ impl Gateway {
 
     /// As [`Self::open`], with inherited sockets for some of the addresses.
     pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
-        let (tracer, traces) = settings.telemetry.otlp_endpoint.clone().map(Tracer::to).unzip();
+        let (tracer, traces) = settings.telemetry.collector().map(Tracer::to).unzip();
         let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
         let mut open = |address: &Address, access: SocketAccess| match inherited.take(address) {
             Some(bound) => Ok(bound),

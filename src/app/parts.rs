@@ -17,11 +17,14 @@ use crate::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::{CredentialManager, IncompleteVault, VersionChange},
+    credentials::{self, CredentialManager, IncompleteVault, VaultError, VersionChange},
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
-    outbound::{ForwardProxy, ForwardProxyError, Resolver, TlsError},
+    outbound::{
+        CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
+        RevocationVerifier, TlsError, Trust,
+    },
     process::open_files,
     proxy::{
         self, PathParts,
@@ -107,7 +110,8 @@ impl Shared {
             upstreams.insert(name.clone(), upstream_settings(profile, settings)?);
             credentials_of.insert(name.clone(), profile.credentials.clone());
         }
-        let certificates = Certificates::open(settings, kept.map(|(_, kept)| &kept.certificates))?;
+        let certificates =
+            Certificates::open(settings, &upstreams, kept.map(|(_, kept)| &kept.certificates))?;
         let managers = managers(settings, kept)?;
         let tokens = settings.admin_tokens.as_deref().map(Tokens::read).transpose()?;
         let mut policy = policy(settings);
@@ -118,6 +122,9 @@ impl Shared {
             || ConcurrencyLimits::new(settings.limits.in_flight),
             |(_, kept)| kept.places.clone(),
         );
+        if let Some(CollectorSettings { endpoint, proxy }) = settings.telemetry.collector() {
+            ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
+        }
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = if let Some((_, kept)) = kept {
             (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
@@ -249,18 +256,29 @@ impl Shared {
     }
 }
 
-/// How the upstream of a profile is reached; its trusted roots are read.
+/// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
+/// credentials.
 pub fn upstream_settings(
     profile: &Profile,
     settings: &Settings,
 ) -> Result<client::Settings, StartError> {
-    let tls =
-        profile.upstream.is_tls().then(|| upstream_tls(profile.ca_file.as_deref(), profile.http));
+    let ca_file = profile.ca_file.as_deref();
+    let lists = profile.revocation().map(|lists| RevocationVerifier::open(ca_file, lists));
+    let revocation = lists.transpose().map_err(|error| match error {
+        RevocationError::Roots(error) => StartError::Tls(error.into()),
+        error => StartError::Revocation(error),
+    })?;
+    let trust = match &revocation {
+        Some(verifier) => Trust::Unrevoked(Arc::clone(verifier)),
+        None => Trust::Roots(ca_file),
+    };
+    let tls = profile.upstream.is_tls().then(|| upstream_tls(trust, profile.http));
     Ok(client::Settings {
         origin: profile.upstream.clone(),
         connect_to: profile.connect_to,
         allow_private: profile.allow_private,
-        proxy: forward_proxy(profile)?,
+        proxy: ForwardProxy::open(&profile.forward_proxy(), &profile.upstream)
+            .map_err(StartError::Proxy)?,
         local_address: profile.local_address,
         resolver: Resolver::system(),
         connect: ConnectTimeouts {
@@ -274,13 +292,8 @@ pub fn upstream_settings(
         adaptive_concurrency: settings.limits.adaptive_concurrency,
         http: profile.http,
         tls: tls.transpose().map_err(StartError::Tls)?,
+        revocation,
     })
-}
-
-fn forward_proxy(profile: &Profile) -> Result<Option<Arc<ForwardProxy>>, StartError> {
-    let Some(origin) = profile.forward_proxy() else { return Ok(None) };
-    let proxy = ForwardProxy::new(origin, profile.proxy_credentials.as_deref());
-    proxy.map(|proxy| Some(Arc::new(proxy))).map_err(StartError::Proxy)
 }
 
 /// A manager for each credential set; what is read from the same source is kept.
@@ -291,6 +304,7 @@ fn managers(
     let mut managers = BTreeMap::new();
     for (name, set) in &settings.credentials {
         set.source.check()?;
+        credentials::check_files(&set.source).map_err(StartError::Vault)?;
         let manager = kept
             .and_then(|(_, kept)| kept.managers.get(name))
             .filter(|manager| manager.settings() == set)
@@ -407,7 +421,7 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
     audit::Settings {
-        export_to: settings.telemetry.otlp_endpoint.clone(),
+        export_to: settings.telemetry.collector(),
         configuration: Some(settings.revision.hash()),
         ..settings.audit.clone()
     }
@@ -419,9 +433,15 @@ pub enum StartError {
     /// A certificate file is missing or wrong: the configuration's fault.
     #[error("the upstream's trusted roots cannot be used")]
     Tls(#[source] TlsError),
-    /// The forward proxy of a profile cannot be used.
-    #[error("the forward proxy of a profile cannot be used")]
+    /// The forward proxy that leads to Pigello or to the collector cannot be used.
+    #[error("a forward proxy cannot be used")]
     Proxy(#[source] ForwardProxyError),
+    /// The revocation lists of a profile cannot be used.
+    #[error("the revocation lists of a profile cannot be used")]
+    Revocation(#[source] RevocationError),
+    /// The files for the way to the vault cannot be used.
+    #[error(transparent)]
+    Vault(VaultError),
     /// A listener's certificates are missing or wrong: the configuration's fault as well.
     #[error(transparent)]
     ListenerTls(#[from] CertificatesError),
@@ -458,6 +478,8 @@ impl StartError {
             self,
             Self::Tls(_)
                 | Self::Proxy(_)
+                | Self::Revocation(_)
+                | Self::Vault(_)
                 | Self::ListenerTls(_)
                 | Self::Tokens(_)
                 | Self::Credentials(_)

@@ -2,9 +2,10 @@
 
 use std::{error::Error as _, io};
 
-use super::StartError;
+use super::{CertificatesError, StartError};
 use crate::{
     audit::{TrailDirectoryError, TrailOpenError},
+    credentials::VaultError,
     outbound::TlsError,
     proxy::server::BindError,
 };
@@ -14,11 +15,17 @@ impl StartError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
-            Self::Proxy(_) => {
+            Self::Proxy(_) | Self::Vault(VaultError::Proxy(_)) => {
                 Some("`proxy_credentials` is a file of mode 0600 with one line `user:password`")
             }
-            Self::ListenerTls(error) => Some(error.source.remedy()),
-            Self::Credentials(_) => None,
+            Self::Revocation(_)
+            | Self::ListenerTls(CertificatesError::Upstream { .. })
+            | Self::Vault(VaultError::Revocation(_)) => Some(
+                "`crl_file` is a PEM file with version 2 revocation lists, readable for the gateway's user: \
+                 `openssl crl -inform DER -in OLD -out NEW` makes one of a list in DER",
+            ),
+            Self::ListenerTls(CertificatesError::Listener { source, .. }) => Some(source.remedy()),
+            Self::Credentials(_) | Self::Vault(_) => None,
             Self::Tokens(_) => Some(
                 "`admin.token_file` is a file of mode 0600, no link, with lines `read TOKEN` or `operate TOKEN`",
             ),

@@ -85,8 +85,7 @@ impl Supervisor {
     /// Reloads these certificates every few seconds and stops reloading all others.
     pub(super) fn watch(&mut self, certificates: &Certificates) {
         std::mem::replace(&mut self.watching, self.ending.child_token()).cancel();
-        for tls in certificates.all() {
-            let watch = Arc::clone(tls).watch();
+        for watch in certificates.watch() {
             let watching = self.watching.clone();
             self.tasks.spawn(async move {
                 watching.run_until_cancelled(watch).await;

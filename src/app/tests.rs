@@ -9,6 +9,7 @@ use crate::{
     config,
     credentials::RefreshSettings,
     domain::{ByteSize, CredentialsName, Span},
+    outbound::{CollectorSettings, ForwardProxySettings},
 };
 
 fn load(text: &str) -> config::Settings {
@@ -66,7 +67,10 @@ fn every_key_of_the_trail_reaches_the_trail() {
         checkpoint_records: 1000,
         checkpoint_interval: Span::from_secs(10),
         signing_key: Some("/keys/signing.pem".into()),
-        export_to: Some("http://127.0.0.1:4318".parse().unwrap()),
+        export_to: Some(CollectorSettings {
+            endpoint: "http://127.0.0.1:4318".parse().unwrap(),
+            proxy: ForwardProxySettings::default(),
+        }),
         object_ids: ObjectIds::Hashed,
         object_key: Some("/keys/objects".into()),
         configuration: Some(settings.revision.hash()),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     directory::TrailSegment,
@@ -24,6 +24,7 @@ use super::{
 #[derive(Clone, Debug, Serialize)]
 pub struct Coverage {
     /// The trail's directory.
+    #[serde(serialize_with = "as_text")]
     pub directory: PathBuf,
     /// The instance that the last `start` names.
     pub instance: Option<String>,
@@ -287,6 +288,11 @@ impl MissingCause {
             Self::Removed => "removed, and nothing on the trail accounts for it",
         }
     }
+}
+
+/// A path that is no UTF-8 is shown as it is displayed.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 fn point(line: &[u8]) -> Option<RecordPoint> {

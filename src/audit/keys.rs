@@ -1,8 +1,9 @@
 //! The trail's two keys: one signs checkpoints, one hashes object ids.
 //!
-//! The gateway creates both at the first start. A key in the trail's directory protects against an
-//! attacker that can write the files but not read the key. Against the host's own administrator, only
-//! copies of the checkpoints outside the host help.
+//! The gateway creates both at the first start. Someone who can write the trail but not read the signing
+//! key can cut off its end, or rewrite what no checkpoint has signed yet, and nothing else that
+//! [`verify`](super::verify) would call ok. Against the host's own administrator, only copies of the
+//! checkpoints outside the host help.
 
 use std::{
     fmt, fs,
@@ -78,6 +79,11 @@ impl SigningKey {
         &self.public.id
     }
 
+    /// The public half.
+    pub(super) fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
     pub(super) fn sign(&self, message: &[u8]) -> String {
         // Signing fails only without memory; an empty signature is never valid.
         self.pair.try_sign(message).map_or_else(|_| String::new(), |s| BASE64_STANDARD.encode(s))
@@ -91,6 +97,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Checks the signatures of a [`SigningKey`].
+#[derive(Clone)]
 pub struct PublicKey {
     key: ParsedPublicKey,
     id: String,

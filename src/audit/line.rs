@@ -57,6 +57,16 @@ pub(super) fn request(line: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
 pub(super) struct MarkerFields {
     /// `gap`: the number of dropped records.
     pub(super) lost: u64,
+    /// `damaged`: the number of records that begin in the bytes; older lines do not say.
+    pub(super) records: u64,
+    /// `doubt`: why the last checkpoint did not fit.
+    pub(super) reason: String,
+    /// `start`: the number of lines after which the gateway signs; older lines do not say.
+    pub(super) checkpoint_records: Option<u64>,
+    /// `start`: the time after which the gateway signs, in milliseconds.
+    pub(super) checkpoint_interval_ms: u64,
+    /// `start`: the `seq` of the last checkpoint before it.
+    pub(super) last_checkpoint: Option<u64>,
     /// `cut`, `retention`: the first line.
     pub(super) from: u64,
     /// `cut`, `retention`: the last line.

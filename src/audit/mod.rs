@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | `.lock` | locked by the gateway that writes |
 //! | `signing-key.pem`, `signing-key.pub.pem` | the key pair that signs and checks checkpoints (Ed25519, PKCS#8) |
-//! | `checkpoint.json` | the last checkpoint |
+//! | `checkpoint.json` | the last checkpoint; before the first line, one with `seq` 0 |
 //! | `object-key` | the key that hashes object ids, if the settings ask for hashes |
 //! | `export.json` | the last line that the collector has accepted |
 //! | `configuration.json` | the last configuration, without secrets, so that the next start can tell what changed |
@@ -75,17 +75,18 @@
 //!
 //! | kind | meaning |
 //! | --- | --- |
-//! | `start`, `stop` | a gateway opened or closed the trail, with its version, its `commit` and its `configuration`; `stop` has the `reason`, such as `SIGTERM`. A `start` without a `stop` before it means a crash |
+//! | `start`, `stop` | a gateway opened or closed the trail, with its version, its `commit` and its `configuration`; `stop` has the `reason`, such as `SIGTERM`. A `start` without a `stop` before it means a crash (`start`: below) |
 //! | `configuration` | another configuration came into force, or was refused (below) |
 //! | `credentials` | calls use another version of a credential set (below) |
 //! | `intent` | synced trails only: a call is about to use a credential |
 //! | `unknown` | written at a start: a call had a credential when the last process was killed, and has no record |
 //! | `admin` | somebody did something over the admin listener (below) |
-//! | `checkpoint` | a signature over everything before it, after a number of lines or seconds and at a stop |
+//! | `checkpoint` | a signature over everything before it: after a number of lines or seconds, after a `start`, `stop` or `retention`. `previous` is the last one that the gateway knew |
 //! | `gap` | `lost` records were dropped because the queue was full while the trail was not writable |
 //! | `torn` | a crash left half a line; the marker has its text |
-//! | `damaged` | the end of the trail was damaged and moved into `file` |
+//! | `damaged` | the end of the trail was damaged and moved into `file`; `records` begin in it |
 //! | `cut` | written at a start: the last checkpoint vouches for lines that are missing |
+//! | `doubt` | written at a start: `checkpoint.json` does not fit the trail. `reason` is `missing`, `unreadable`, `other_key`, `forged` (its key did not sign it) or `rewritten` (it signs other lines) |
 //! | `restored` | the current file was removed or replaced, and has been restored |
 //! | `retention` | old files are deleted, as the settings ask |
 //!
@@ -110,6 +111,16 @@
 //! | `from`, `to` | the version before, and the one that calls use now; `null` for none |
 //! | `state` | the state of the set, as in `/status` |
 //! | `cause` | `read`: the source has another version; `admin`: an operator had it read; `rejected`: Pigello answered 401; `accepted`: Pigello accepts the version; `withdrawn`, `stale`: the source has none, or has been away for too long; `restored`: the copy that was kept of the source; `overlap`: the time of the version before is over |
+//!
+//! The fields of `start`:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `gateway`, `commit`, `pid` | the version, its commit and the process |
+//! | `configuration` | the SHA-256 of the configuration |
+//! | `key` | the fingerprint of the signing key |
+//! | `checkpoint_records`, `checkpoint_interval_ms` | after how many lines, and after what time, this gateway signs |
+//! | `last_checkpoint`, `last_signature` | `seq` and signature of the last checkpoint that the gateway knew; `null` without one of its own key |
 //!
 //! The fields of `admin`:
 //!
@@ -168,6 +179,7 @@ mod json;
 mod chain;
 mod keys;
 mod checkpoint;
+mod mismatch;
 mod encode;
 mod directory;
 mod recover;
@@ -207,5 +219,6 @@ pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use target::Target;
 pub use verify::{
-    TrailProblem, TrailProblemKind, VerifyError, VerifyOptions, VerifyReport, verify,
+    KeptReport, KeySource, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict,
+    VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
 };

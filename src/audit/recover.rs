@@ -15,9 +15,11 @@ use jiff::SignedDuration;
 
 use super::{
     chain::{ChainFields, Hash, Tip},
-    checkpoint,
+    checkpoint::{Checkpoint, Latest},
     directory::{TrailDirectory, TrailSegment},
+    keys::PublicKey,
     line,
+    mismatch::Mismatch,
     read::{Lines, TrailReadError},
 };
 
@@ -28,8 +30,10 @@ pub(super) struct Recovered {
     /// The file to continue; `None` if a new one is needed.
     pub(super) segment: Option<TrailSegment>,
     pub(super) repair: Option<Repair>,
-    /// The last checkpoint's line, if that line is missing.
-    pub(super) cut_to: Option<u64>,
+    /// The last published checkpoint, if this gateway's key signed it.
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// Why the last published checkpoint does not fit the trail, if so.
+    pub(super) mismatch: Option<Mismatch>,
     /// Calls that had a credential when the last process was killed, and have no record.
     pub(super) unknown: Vec<String>,
 }
@@ -38,39 +42,61 @@ pub(super) struct Recovered {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Repair {
     Torn(Vec<u8>),
-    Damaged { bytes: u64, sha256: Hash, file: String },
+    Damaged {
+        bytes: u64,
+        /// How many records begin in these bytes. A power cut leaves zeros, and so none.
+        records: u64,
+        sha256: Hash,
+        file: String,
+    },
 }
 
 /// Finds the end of the trail, and makes the last file end with a complete line.
-pub(super) fn recover(directory: &TrailDirectory) -> Result<Recovered, RecoverError> {
+pub(super) fn recover(
+    directory: &TrailDirectory,
+    key: &PublicKey,
+) -> Result<Recovered, RecoverError> {
     let at = |path: PathBuf| move |source| RecoverError::Unreadable { path, source };
     let segments = TrailSegment::list(directory.path()).map_err(at(directory.path().to_owned()))?;
-    let checkpoint = checkpoint::latest(directory.path());
-    let cut_to = |tip: Tip| checkpoint.map(|last| last.seq).filter(|seq| *seq > tip.seq);
-    let Some((last, earlier)) = segments.split_last() else {
-        let cut_to = cut_to(Tip::START);
-        let unknown = Vec::new();
-        return Ok(Recovered { tip: Tip::START, segment: None, repair: None, cut_to, unknown });
+    let latest = Latest::read(directory.path());
+    let (end, repair) = match segments.split_last() {
+        Some((last, earlier)) => end_of(directory, last, earlier)?,
+        None => (ValidEnd { tip: Tip::START, length: 0, torn: false, stopped: true }, None),
     };
+    let unknown = if end.stopped { Vec::new() } else { calls_without_record(&segments)? };
+    // A compressed file cannot be continued, nor an empty one whose name fits another line.
+    let fits = |last: &&TrailSegment| {
+        !last.compressed && (end.length > 0 || last.first_seq == end.tip.seq + 1)
+    };
+    let segment = segments.last().filter(fits).cloned();
+    let mismatch = Mismatch::find(&latest, key, end.tip, &segments)?;
+    let checkpoint = match latest {
+        Latest::Found(checkpoint) if checkpoint.is_signed_by(key) => Some(checkpoint),
+        _ => None,
+    };
+    Ok(Recovered { tip: end.tip, segment, repair, checkpoint, mismatch, unknown })
+}
+
+/// Finds the end of the last file, and makes it end with a complete line.
+fn end_of(
+    directory: &TrailDirectory,
+    last: &TrailSegment,
+    earlier: &[TrailSegment],
+) -> Result<(ValidEnd, Option<Repair>), RecoverError> {
+    let at = |source| RecoverError::Unreadable { path: last.path.clone(), source };
     let before = || match earlier.last() {
         Some(segment) => tip_of_ended(segment),
         None if last.first_seq <= 1 => Ok(Tip::START),
         None => tip_before(last),
     };
-    let (end, repair) = if last.compressed {
+    if last.compressed {
         let tip = tip_of_ended(last)?;
-        (ValidEnd { tip, length: 0, torn: false, stopped: false }, None)
-    } else {
-        let mut file = last.append().map_err(at(last.path.clone()))?;
-        let mut end = find_end(&file, last, before)?;
-        let repair = repair_end(directory, &mut file, &mut end).map_err(at(last.path.clone()))?;
-        (end, repair)
-    };
-    // A compressed file cannot be continued, nor an empty one whose name fits another line.
-    let fits = !last.compressed && (end.length > 0 || last.first_seq == end.tip.seq + 1);
-    let unknown = if end.stopped { Vec::new() } else { calls_without_record(&segments)? };
-    let segment = fits.then(|| last.clone());
-    Ok(Recovered { tip: end.tip, segment, repair, cut_to: cut_to(end.tip), unknown })
+        return Ok((ValidEnd { tip, length: 0, torn: false, stopped: false }, None));
+    }
+    let mut file = last.append().map_err(at)?;
+    let mut end = find_end(&file, last, before)?;
+    let repair = repair_end(directory, &mut file, &mut end).map_err(at)?;
+    Ok((end, repair))
 }
 
 /// The last line of a file that is complete.
@@ -166,6 +192,8 @@ const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(10);
 const MAX_EARLIER_BYTES: u64 = 1 << 30;
 
 const INTENT: &[u8] = b"{\"kind\":\"intent\"";
+/// How every line begins.
+const LINE: &[u8] = b"{\"kind\":\"";
 
 /// The end of the valid part of a file.
 struct ValidEnd {
@@ -235,7 +263,8 @@ fn repair_end(
         let (name, mut damaged) = directory.create_damaged(end.tip.seq + 1)?;
         damaged.write_all(&bytes)?;
         damaged.sync_all()?;
-        Repair::Damaged { bytes: rest, sha256: Hash::of(&bytes), file: name }
+        let records = memchr::memmem::find_iter(&bytes, LINE).count() as u64;
+        Repair::Damaged { bytes: rest, records, sha256: Hash::of(&bytes), file: name }
     };
     file.set_len(end.length)?;
     file.sync_all()?;

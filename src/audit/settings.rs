@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{OBJECT_KEY, SIGNING_KEY};
-use crate::domain::{ByteSize, Origin, Span, Text};
+use crate::{
+    domain::{ByteSize, Span, Text},
+    outbound::CollectorSettings,
+};
 
 /// The audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,7 +54,7 @@ pub struct Settings {
     /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any. Its key is
     /// `telemetry.otlp_endpoint`, because traces go there too.
     #[serde(skip)]
-    pub export_to: Option<Origin>,
+    pub export_to: Option<CollectorSettings>,
     /// The hash of the configuration that the gateway starts with, for the `start` line.
     #[serde(skip)]
     pub configuration: Option<[u8; 32]>,
@@ -70,6 +73,8 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// One second of records at full load.
+    pub const DEFAULT_CHECKPOINT_RECORDS: u32 = 50_000;
     /// One second of records at full load, about 30 MiB.
     pub const DEFAULT_QUEUE_RECORDS: usize = 65_536;
     /// Half of the 20 ms within which a record reaches the kernel; the write gets the other half.
@@ -102,8 +107,7 @@ impl Settings {
             // Only the operator knows how much an auditor will ask for.
             retain_for: None,
             retain_bytes: None,
-            // One second of records at full load.
-            checkpoint_records: 50_000,
+            checkpoint_records: Self::DEFAULT_CHECKPOINT_RECORDS,
             // An attacker can cut off the lines after the last checkpoint without detection.
             checkpoint_interval: Span::from_secs(60),
             signing_key: None,

@@ -52,6 +52,8 @@ struct CheckpointSchedule {
     interval: Duration,
     last_seq: u64,
     last: Instant,
+    /// The time of `last` by the clock that lines show, which also goes on while the machine sleeps.
+    last_time: SystemTime,
 }
 
 impl CheckpointSchedule {
@@ -59,8 +61,14 @@ impl CheckpointSchedule {
         self.last.checked_add(self.interval).filter(|_| seq > self.last_seq)
     }
 
-    fn is_due(&self, seq: u64) -> bool {
+    fn is_full(&self, seq: u64) -> bool {
         seq.saturating_sub(self.last_seq) >= self.records
+    }
+
+    fn is_due(&self, seq: u64) -> bool {
+        let waited = self.last_time.elapsed().unwrap_or_default();
+        self.is_full(seq)
+            || (seq > self.last_seq && waited >= self.interval)
             || self.due_at(seq).is_some_and(|due| due <= Instant::now())
     }
 }
@@ -102,6 +110,7 @@ impl<S: Storage> Writer<S> {
             interval: *settings.checkpoint_interval,
             last_seq: 0,
             last: Instant::now(),
+            last_time: SystemTime::now(),
         });
         self.publisher = Some(publisher);
         self
@@ -132,7 +141,9 @@ impl<S: Storage> Writer<S> {
 
     fn write_batches(&mut self, jobs: &Sender<SyncJob>) -> Result<u64, Unwritable> {
         let mut batch = Batch::default();
-        // The `start` line, and the markers of the recovery.
+        // The `start` line, and the markers of the recovery: signed at once, so that no crash leaves what
+        // an earlier process wrote without a signature.
+        self.sign();
         self.write(Vec::new(), jobs, true)?;
         loop {
             self.queue.take(self.batch_delay, self.next_due(), &mut batch);
@@ -143,7 +154,9 @@ impl<S: Storage> Writer<S> {
             if closing {
                 self.encoder.stop(SystemTime::now(), self.queue.stop_reason.get().copied());
             }
-            self.sign_if_due(closing);
+            if closing || self.is_due(CheckpointSchedule::is_due) {
+                self.sign();
+            }
             self.write(std::mem::take(&mut batch.waiters), jobs, closing)?;
             if closing {
                 return Ok(self.encoder.tip().seq);
@@ -169,7 +182,14 @@ impl<S: Storage> Writer<S> {
                 Item::Admin(action) => self.encoder.admin(&action),
                 Item::Configuration(change) => self.encoder.configuration(&change),
                 Item::Credentials(change) => self.encoder.credentials(&change),
-                Item::Retention(removal) => self.encoder.retention(SystemTime::now(), &removal),
+                Item::Retention(removal) => {
+                    self.encoder.retention(SystemTime::now(), &removal);
+                    // The files go next: their deletion must be signed by then.
+                    self.sign();
+                }
+            }
+            if self.is_due(CheckpointSchedule::is_full) {
+                self.sign();
             }
         }
         let lost = std::mem::take(&mut batch.lost);
@@ -179,13 +199,19 @@ impl<S: Storage> Writer<S> {
         }
     }
 
-    fn sign_if_due(&mut self, closing: bool) {
+    fn is_due(&self, by: impl Fn(&CheckpointSchedule, u64) -> bool) -> bool {
+        let seq = self.encoder.tip().seq;
+        self.schedule.as_ref().is_some_and(|schedule| by(schedule, seq))
+    }
+
+    /// Adds a checkpoint.
+    fn sign(&mut self) {
         let Some(schedule) = &mut self.schedule else { return };
-        if closing || schedule.is_due(self.encoder.tip().seq) {
-            self.checkpoint = Some(self.encoder.checkpoint(SystemTime::now(), &schedule.key));
-            schedule.last_seq = self.encoder.tip().seq;
-            schedule.last = Instant::now();
-        }
+        let now = SystemTime::now();
+        self.checkpoint = Some(self.encoder.checkpoint(now, &schedule.key));
+        schedule.last_seq = self.encoder.tip().seq;
+        schedule.last = Instant::now();
+        schedule.last_time = now;
     }
 
     /// Writes the encoded lines, and sends a sync job if a caller waits for it or it is due. Retries a

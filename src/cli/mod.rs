@@ -170,7 +170,8 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     };
     match args.run(&trails, streams) {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
-        Ok(audit::AuditExit::ProblemsFound | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
+        Ok(audit::AuditExit::Wrong | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
+        Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
         Err(error) => {
             let text = Chain(&error).to_string();
             let failure =

@@ -1,11 +1,17 @@
 //! The files that a configuration names, and who else may write or read them.
 //!
-//! A file of trusted roots needs a certificate that can be one; others in it are told.
+//! A file of trusted roots needs a certificate that can be one; others in it are told. Of a revocation list that
+//! has ended, or ends soon, the operator is warned.
 //!
 //! What others may write, they decide: such a configuration is refused. Of a secret that others may read,
 //! the operator is warned. [`crate::process::files`] says who others are.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
 
 use super::{
     key::KeyPath,
@@ -17,7 +23,8 @@ use super::{
 use crate::{
     audit,
     credentials::{self, Keep, SourceSettings, ValueName},
-    outbound::{Roots, RootsError},
+    error::Chain,
+    outbound::{Roots, RootsError, list_ends},
     process::files::{self, PrivateFileError},
 };
 
@@ -39,8 +46,12 @@ pub enum FileRole {
     Public,
     /// Trusted roots in PEM, which anybody may read.
     Roots,
+    /// Revocation lists in PEM, which anybody may read.
+    RevocationLists,
     /// A file to read, which only the gateway should read.
     Secret,
+    /// A file to read, which is not used if others can read it.
+    Closed,
     /// A file to read, which must be no link and closed to everybody but its owner.
     Private,
     /// A file that the gateway makes if it is not there, and that only the gateway should read.
@@ -70,9 +81,12 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
         let at = |message: String| Problem::new(locations.of(&file.key), file.key.clone(), message);
         let writers = match file.role {
             FileRole::OwnFolder => files::keep_writers_out_of_folder(&file.path),
-            FileRole::Public | FileRole::Roots | FileRole::Secret | FileRole::OwnSecret => {
-                files::keep_writers_out(&file.path)
-            }
+            FileRole::Public
+            | FileRole::Roots
+            | FileRole::RevocationLists
+            | FileRole::Secret
+            | FileRole::Closed
+            | FileRole::OwnSecret => files::keep_writers_out(&file.path),
             // It is judged as a whole, below.
             FileRole::Private => Ok(()),
         };
@@ -86,10 +100,14 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
             };
             findings.problems.push(at(error.to_string()).hint(hint));
         }
-        if matches!(file.role, FileRole::Secret | FileRole::OwnSecret)
+        if matches!(file.role, FileRole::Secret | FileRole::OwnSecret | FileRole::Closed)
             && let Err(error) = files::keep_readers_out(&file.path)
         {
-            findings.warnings.push(at(error.to_string()).hint(error.hint()));
+            let finding = at(error.to_string()).hint(error.hint());
+            match file.role {
+                FileRole::Closed => findings.problems.push(finding),
+                _ => findings.warnings.push(finding),
+            }
         }
         if file.role == FileRole::Private {
             match files::open_private(&file.path) {
@@ -104,24 +122,48 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
                 }
             }
         }
-        if file.role == FileRole::Roots {
-            // A file that cannot be read here may be readable where the gateway runs.
-            match Roots::read(&file.path) {
-                Ok(roots) => findings.warnings.extend(roots.left_out.iter().map(|left_out| {
-                    let path = file.path.display();
-                    at(format!("{path}: {left_out}"))
-                        .hint("the others are used; replace or remove it")
-                })),
-                Err(error @ RootsError::None { .. }) => findings.problems.push(
-                    at(error.to_string())
-                        .hint("put PEM certificates into it: `-----BEGIN CERTIFICATE-----`"),
-                ),
-                Err(_) => {}
-            }
+        match file.role {
+            FileRole::Roots => roots(&file, at, &mut findings),
+            FileRole::RevocationLists => revocation_lists(&file, at, &mut findings),
+            _ => {}
         }
     }
     findings
 }
+
+/// Looks into a file of trusted roots. One that cannot be read here may be readable where the gateway runs.
+fn roots(file: &NamedFile, at: impl Fn(String) -> Problem, findings: &mut FileFindings) {
+    match Roots::read(&file.path) {
+        Ok(roots) => findings.warnings.extend(roots.left_out.iter().map(|left_out| {
+            let path = file.path.display();
+            at(format!("{path}: {left_out}")).hint("the others are used; replace or remove it")
+        })),
+        Err(error @ RootsError::None { .. }) => findings.problems.push(
+            at(error.to_string())
+                .hint("put PEM certificates into it: `-----BEGIN CERTIFICATE-----`"),
+        ),
+        Err(RootsError::Read { .. }) => {}
+    }
+}
+
+/// The same for revocation lists.
+fn revocation_lists(file: &NamedFile, at: impl Fn(String) -> Problem, findings: &mut FileFindings) {
+    let Ok(pem) = fs::read(&file.path) else { return };
+    let path = file.path.display();
+    match list_ends(&pem) {
+        Ok(ends) => findings.warnings.extend(ends.iter().filter_map(|end| {
+            let found = end.finding(Timestamp::now())?;
+            Some(at(format!("{path}: {found}")).hint("fetch its successor"))
+        })),
+        Err(error) => findings
+            .problems
+            .push(at(format!("{path} cannot be used: {}", Chain(&error))).hint(REVOCATION_LISTS)),
+    }
+}
+
+/// What to do about a file that should hold revocation lists.
+const REVOCATION_LISTS: &str = "put version 2 revocation lists in PEM into it, `-----BEGIN X509 CRL-----`: `openssl \
+                                crl -inform DER -in OLD -out NEW` makes one of a list in DER";
 
 impl Settings {
     /// All files and folders that the keys name.
@@ -140,16 +182,21 @@ impl Settings {
                 add(path, key("client_ca"), FileRole::Roots);
             }
             for path in &tls.client_crl {
-                add(path, key("client_crl"), FileRole::Public);
+                add(path, key("client_crl"), FileRole::RevocationLists);
             }
         }
         if let Some(path) = &self.admin_tokens {
             add(path, root.key("admin").key("token_file"), FileRole::Private);
         }
         for (name, profile) in &self.profiles {
-            if let Some(path) = &profile.ca_file {
-                let key = root.key("profiles").key(name.as_str()).key("ca_file");
-                add(path, key, FileRole::Roots);
+            for (path, key, role) in [
+                (&profile.ca_file, "ca_file", FileRole::Roots),
+                (&profile.crl_file, "crl_file", FileRole::RevocationLists),
+                (&profile.proxy_credentials, "proxy_credentials", FileRole::Closed),
+            ] {
+                if let Some(path) = path {
+                    add(path, root.key("profiles").key(name.as_str()).key(key), role);
+                }
             }
         }
         for set in self.credentials.values() {
@@ -157,6 +204,9 @@ impl Settings {
         }
         if let Some(settings) = &self.vault {
             of_vault(settings, &mut add);
+        }
+        if let Some(path) = &self.telemetry.proxy_credentials {
+            add(path, root.key("telemetry").key("proxy_credentials"), FileRole::Closed);
         }
         of_trail(&self.audit, &mut add);
         all
@@ -196,6 +246,8 @@ fn of_vault(vault: &Vault, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
     let login = table.key("auth");
     for (path, key, role) in [
         (&vault.ca_file, table.key("ca_file"), FileRole::Roots),
+        (&vault.crl_file, table.key("crl_file"), FileRole::RevocationLists),
+        (&vault.proxy_credentials, table.key("proxy_credentials"), FileRole::Closed),
         (&vault.certificate, table.key("certificate"), FileRole::Public),
         (&vault.private_key, table.key("private_key"), FileRole::Secret),
         (auth.map_or(&None, |auth| &auth.token_file), login.key("token_file"), FileRole::Secret),

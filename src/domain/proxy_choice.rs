@@ -1,13 +1,14 @@
-//! The forward proxy of a profile, as the configuration names it.
+//! A forward proxy as the configuration names it, and the hosts that are called without one.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use super::origin::{Origin, OriginError};
 
-/// Which forward proxy leads to an upstream.
+/// Which forward proxy leads to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// The one that `HTTPS_PROXY` names, if there is one, unless `NO_PROXY` excludes the host.
+    /// The one that `HTTPS_PROXY` names, if there is one, unless `NO_PROXY` excludes the host or it is on this
+    /// machine.
     Environment,
     /// The one at that address.
     At(Origin),
@@ -30,7 +31,8 @@ impl fmt::Display for ProxyChoice {
     }
 }
 
-/// Whether a list like that of `NO_PROXY` names a host: itself, a domain above it, or `*`.
+/// Whether a list like that of `NO_PROXY` names a host: itself, a domain above it, a network of addresses
+/// (`10.0.0.0/8`), or `*`.
 pub fn is_excluded<'a>(host: &str, list: impl IntoIterator<Item = &'a str>) -> bool {
     list.into_iter().map(str::trim).any(|entry| {
         let domain = entry.trim_start_matches("*.").trim_start_matches('.');
@@ -41,8 +43,25 @@ pub fn is_excluded<'a>(host: &str, list: impl IntoIterator<Item = &'a str>) -> b
             .is_some_and(|(name, end)| {
                 end.eq_ignore_ascii_case(domain) && (name.is_empty() || name.ends_with('.'))
             });
-        entry == "*" || (!domain.is_empty() && is_above)
+        entry == "*" || (!domain.is_empty() && is_above) || contains(entry, host)
     })
+}
+
+/// Whether an address is in a network (RFC 4632 §3.1).
+fn contains(network: &str, host: &str) -> bool {
+    let Some((first, length)) = network.split_once('/') else { return false };
+    let Ok(length) = length.parse::<u32>() else { return false };
+    match (first.parse(), host.parse()) {
+        (Ok(IpAddr::V4(first)), Ok(IpAddr::V4(host))) if length <= u32::BITS => {
+            let rest = u32::BITS - length;
+            first.to_bits().checked_shr(rest) == host.to_bits().checked_shr(rest)
+        }
+        (Ok(IpAddr::V6(first)), Ok(IpAddr::V6(host))) if length <= u128::BITS => {
+            let rest = u128::BITS - length;
+            first.to_bits().checked_shr(rest) == host.to_bits().checked_shr(rest)
+        }
+        _ => false,
+    }
 }
 
 const ENVIRONMENT: &str = "environment";
@@ -63,6 +82,15 @@ mod tests {
             ("api.pigello.io", "gello.io", false),
             ("api.pigello.io", "io.pigello", false),
             ("10.0.0.7", "10.0.0.7", true),
+            ("10.0.0.7", "192.168.0.0/16, 10.0.0.0/8", true),
+            ("11.0.0.7", "10.0.0.0/8", false),
+            ("10.0.0.7", "0.0.0.0/0", true),
+            ("10.0.0.7", "10.0.0.0/33", false),
+            ("10.0.0.7", "10.0.0.0/", false),
+            ("fd00::7", "fd00::/8", true),
+            ("fe00::7", "fd00::/8", false),
+            ("fe00::7", "10.0.0.0/8,::/0", true),
+            ("api.pigello.io", "0.0.0.0/0", false),
         ] {
             assert_eq!(is_excluded(host, list.split(',')), excluded, "{host} in {list:?}");
         }

@@ -183,9 +183,9 @@ manual! {
         "If Pigello has a private address in your network, set the profile's `allow_private` or `connect_to`."
     }
     UpstreamCertificate {
-        "Pigello's certificate is not valid for its name, has expired, or has no trusted issuer."
+        "Pigello's certificate is not valid for its name, has expired, has no trusted issuer, or is revoked by a list in the profile's `crl_file`, or no valid list there is about it."
         "The secret must not be sent to a server that does not prove that it is Pigello."
-        "Check the machine's clock first. Behind a proxy that intercepts TLS, set the profile's `ca_file` to its authority. `pigello-gateway check --online` names the reason and the dates."
+        "Check the machine's clock first. Behind a proxy that intercepts TLS, set the profile's `ca_file` to its authority. If a revocation list is missing or too old, put a new one into `crl_file`. `pigello-gateway check --online` names the reason and the dates."
     }
     UpstreamTls {
         "The TLS handshake with Pigello failed, but not because of the certificate."

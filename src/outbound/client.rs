@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client for one server, over TCP, TLS or a Unix socket.
+//! An HTTP/1.1 client for one server, over TCP, TLS or a Unix socket, or through a forward proxy.
 //!
 //! Redirects are not followed: a client that follows them sends its token elsewhere. One time limit covers
 //! connecting, the request and the response. The body of a response has a size limit and is read into
@@ -7,7 +7,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -32,16 +32,17 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use super::{
+    forward_proxy::{self, ForwardProxy, ForwardProxyError, ForwardProxySettings, TunnelError},
     race::{Dial, Finish, race},
     resolve::{ResolveError, Resolver},
-    tls::{ClientCertificate, TlsError, client_tls},
+    tls::{ClientCertificate, TlsError, Trust, client_tls},
 };
 use crate::{
     domain::{Address, Origin},
     secret::SecretBuffer,
 };
 
-/// How long TCP and TLS of one address may take.
+/// How long TCP, a proxy's tunnel and TLS of one address may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an idle connection stays open: long enough for a login and the read after it. An old idle
 /// connection may be dead.
@@ -65,8 +66,15 @@ pub struct CallLimits {
 }
 
 enum ServerAddress {
-    Tcp { host: String, port: u16, tls: Option<TlsConnector> },
+    Tcp(TcpServer),
     Unix(PathBuf),
+}
+
+struct TcpServer {
+    host: String,
+    port: u16,
+    proxy: Option<Arc<ForwardProxy>>,
+    tls: Option<TlsConnector>,
 }
 
 type Connection = SendRequest<Full<Bytes>>;
@@ -78,28 +86,34 @@ struct IdleConnection {
 }
 
 impl Client {
-    /// A client for an origin. Reads the certificate files for `https`, and opens no connection.
+    /// A client for an origin. Reads the certificate files for `https` and the proxy's credentials, and opens
+    /// no connection.
     pub fn new(
         origin: &Origin,
-        ca_file: Option<&Path>,
+        trust: Trust<'_>,
         certificate: Option<&ClientCertificate>,
+        proxy: &ForwardProxySettings,
         limits: CallLimits,
-    ) -> Result<Self, TlsError> {
-        let tls = origin.is_tls().then(|| client_tls(ca_file, certificate)).transpose()?;
-        let tls = tls.map(|tls| TlsConnector::from(Arc::new(tls)));
-        let server =
-            ServerAddress::Tcp { host: origin.host().to_owned(), port: origin.port(), tls };
+    ) -> Result<Self, ClientSetupError> {
+        let tls = origin.is_tls().then(|| client_tls(trust, certificate)).transpose()?;
+        let server = ServerAddress::Tcp(TcpServer {
+            host: origin.host().to_owned(),
+            port: origin.port(),
+            proxy: ForwardProxy::open(proxy, origin)?,
+            tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))),
+        });
         Ok(Self::to(server, origin.host_header().clone(), limits))
     }
 
     /// A client without TLS for an address of this machine.
     pub fn local(address: &Address, limits: CallLimits) -> Self {
         let server = match address {
-            Address::Tcp(address) => ServerAddress::Tcp {
+            Address::Tcp(address) => ServerAddress::Tcp(TcpServer {
                 host: address.ip().to_string(),
                 port: address.port(),
+                proxy: None,
                 tls: None,
-            },
+            }),
             Address::Unix(path) => ServerAddress::Unix(path.clone()),
         };
         Self::to(server, HeaderValue::from_static("localhost"), limits)
@@ -152,14 +166,14 @@ impl Client {
     async fn connect(&self) -> Result<Connection, ClientError> {
         match &self.server {
             ServerAddress::Unix(path) => start(UnixStream::connect(path).await?).await,
-            ServerAddress::Tcp { host, port, tls } => {
+            ServerAddress::Tcp(server) => {
+                let (host, port) = server.dialled();
                 let resolver = Resolver::system();
                 // The time limit of the call is the one for the name service.
                 let addresses = resolver.resolve(host, self.limits.time).await?;
                 let addresses: Vec<_> =
-                    addresses.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect();
-                let dial = HttpDial { host, tls: tls.as_ref() };
-                let Finish { winner, losers } = race(&dial, &addresses, CONNECT_TIMEOUT).await;
+                    addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                let Finish { winner, losers } = race(server, &addresses, CONNECT_TIMEOUT).await;
                 for loser in losers {
                     resolver.demote(host, loser.ip());
                 }
@@ -169,6 +183,16 @@ impl Client {
                 Ok(connection)
             }
         }
+    }
+
+    /// Connects to the server, and closes the connection: whether the server can be reached.
+    pub async fn reach(&self) -> Result<(), ClientError> {
+        time::timeout(self.limits.time, self.connect()).await?.map(drop)
+    }
+
+    /// Closes the idle connection. The next call opens one.
+    pub fn close_idle(&self) {
+        self.idle.lock().take();
     }
 
     fn keep(&self, connection: Connection) {
@@ -182,13 +206,18 @@ impl Client {
     }
 }
 
-/// Connects to one address of a server: TCP, TLS if there is some, HTTP.
-struct HttpDial<'a> {
-    host: &'a str,
-    tls: Option<&'a TlsConnector>,
+impl TcpServer {
+    /// Host and port of TCP connections: those of the proxy, or the server's own.
+    fn dialled(&self) -> (&str, u16) {
+        match self.proxy.as_deref().map(ForwardProxy::origin) {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (&self.host, self.port),
+        }
+    }
 }
 
-impl Dial for HttpDial<'_> {
+/// Connects through one address: TCP, a tunnel if there is a proxy, TLS if there is some, HTTP.
+impl Dial for TcpServer {
     type Stream = TcpStream;
     type Connection = Connection;
     type Error = ClientError;
@@ -203,8 +232,10 @@ impl Dial for HttpDial<'_> {
     }
 
     async fn secure(&self, stream: TcpStream) -> Result<Connection, ClientError> {
-        let Some(tls) = self.tls else { return start(stream).await };
-        let name = ServerName::try_from(self.host.to_owned()).map_err(io::Error::other)?;
+        let proxy = self.proxy.as_deref();
+        let stream = forward_proxy::through(proxy, stream, &self.host, self.port).await?;
+        let Some(tls) = &self.tls else { return start(stream).await };
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
         start(tls.connect(name, stream).await?).await
     }
 
@@ -272,6 +303,17 @@ impl fmt::Debug for PendingResponse<'_> {
     }
 }
 
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientSetupError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The forward proxy cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] ForwardProxyError),
+}
+
 /// Why there is no whole response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -289,6 +331,9 @@ pub enum ClientError {
         "the name leads to another machine ({_0}), and nothing would encrypt what is sent there"
     )]
     Plain(IpAddr),
+    /// The forward proxy opens no tunnel.
+    #[error("no tunnel")]
+    Tunnel(#[from] TunnelError),
     /// The connection broke while it was used.
     #[error("the exchange broke off")]
     Exchange(#[from] hyper::Error),
@@ -304,7 +349,11 @@ impl ClientError {
     /// Whether the server has certainly seen nothing.
     pub fn is_before_sending(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Resolve(_) | Self::NoAddress | Self::Plain(_) => true,
+            Self::Connect(_)
+            | Self::Resolve(_)
+            | Self::NoAddress
+            | Self::Plain(_)
+            | Self::Tunnel(_) => true,
             Self::Exchange(_) | Self::TooLarge | Self::Timeout => false,
         }
     }
@@ -346,7 +395,8 @@ mod tests {
             }
         });
         let origin = format!("http://{address}").parse().unwrap();
-        (Client::new(&origin, None, None, LIMITS).unwrap(), heads)
+        let (trust, proxy) = (Trust::Roots(None), ForwardProxySettings::default());
+        (Client::new(&origin, trust, None, &proxy, LIMITS).unwrap(), heads)
     }
 
     async fn get(client: &Client) -> Result<(u16, SecretBuffer), ClientError> {
@@ -402,7 +452,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_tls_only_a_loopback_address_is_dialled() {
-        let dial = HttpDial { host: "localhost", tls: None };
+        let dial = TcpServer { host: "localhost".to_owned(), port: 80, proxy: None, tls: None };
         let refused = dial.open("192.0.2.2:80".parse().unwrap()).await;
         assert!(matches!(refused, Err(ClientError::Plain(_))));
     }

@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use super::{
-    client::{CallLimits, Client, ClientError},
-    tls::TlsError,
+    client::{CallLimits, Client, ClientError, ClientSetupError},
+    forward_proxy::ForwardProxySettings,
+    tls::Trust,
 };
 use crate::domain::Origin;
 
@@ -79,6 +80,15 @@ pub fn nanoseconds(time: SystemTime) -> String {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string()
 }
 
+/// Where a collector is, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectorSettings {
+    /// Scheme, host and port.
+    pub endpoint: Origin,
+    /// The forward proxy that leads to it.
+    pub proxy: ForwardProxySettings,
+}
+
 /// A collector of one signal.
 #[derive(Debug)]
 pub struct Collector {
@@ -87,15 +97,26 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector at that address, with a time limit for each request.
-    pub fn new(address: &Origin, signal: Signal, limit: Duration) -> Result<Self, TlsError> {
+    /// A collector with a time limit for each request.
+    pub fn new(
+        settings: &CollectorSettings,
+        signal: Signal,
+        limit: Duration,
+    ) -> Result<Self, ClientSetupError> {
         let limits = CallLimits { time: limit, body: MAX_RESPONSE };
         // OTLP/HTTP, "default path".
         let path = Uri::from_static(match signal {
             Signal::Logs => "/v1/logs",
             Signal::Traces => "/v1/traces",
         });
-        Ok(Self { client: Client::new(address, None, None, limits)?, path })
+        let CollectorSettings { endpoint, proxy } = settings;
+        let client = Client::new(endpoint, Trust::Roots(None), None, proxy, limits)?;
+        Ok(Self { client, path })
+    }
+
+    /// Connects, and sends nothing: whether the collector can be reached.
+    pub async fn reach(&self) -> Result<(), ClientError> {
+        self.client.reach().await
     }
 
     /// Sends one request, made by [`request`]. Returns how many log records the collector

@@ -2,16 +2,19 @@
 //! and name verified.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustls::{ClientConfig, crypto::aws_lc_rs};
+use rustls::{ClientConfig, client::Resumption, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use super::roots::{Roots, RootsError, without_mark};
+use super::{
+    revocation::RevocationVerifier,
+    roots::{Roots, RootsError, without_mark},
+};
 use crate::error::BoxError;
 
 /// A client certificate and its private key, both PEM.
@@ -23,27 +26,59 @@ pub struct ClientCertificate {
     pub private_key: PathBuf,
 }
 
-/// Settings that trust the roots in `ca_file` and no others, or the platform's roots without it. They
-/// present `certificate` to a server that asks for one.
+/// Which certificates of a server are accepted.
+#[derive(Clone, Debug)]
+pub enum Trust<'a> {
+    /// Those from the roots in this PEM file and no others, or from the platform's roots without one.
+    Roots(Option<&'a Path>),
+    /// Those that are not revoked either.
+    Unrevoked(Arc<RevocationVerifier>),
+}
+
+/// Settings that present `certificate` to a server that asks for one.
 pub fn client_tls(
-    ca_file: Option<&Path>,
+    trust: Trust<'_>,
     certificate: Option<&ClientCertificate>,
 ) -> Result<ClientConfig, TlsError> {
     // The one crypto provider, with its post-quantum key exchange.
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;
-    let builder = match ca_file {
-        Some(path) => builder.with_root_certificates(Roots::read(path)?.store),
-        None => builder.with_platform_verifier().map_err(TlsError::Setup)?,
+    let is_unrevoked = matches!(trust, Trust::Unrevoked(_));
+    let builder = match trust {
+        Trust::Roots(Some(path)) => builder.with_root_certificates(Roots::read(path)?.store),
+        Trust::Roots(None) => builder.with_platform_verifier().map_err(TlsError::Setup)?,
+        Trust::Unrevoked(verifier) => {
+            builder.dangerous().with_custom_certificate_verifier(verifier)
+        }
     };
-    let Some(ClientCertificate { certificate, private_key }) = certificate else {
-        return Ok(builder.with_no_client_auth());
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(ClientCertificate { certificate, private_key }) => {
+            let chain = certificates(certificate)?;
+            let key = PrivateKeyDer::from_pem_file(private_key)
+                .map_err(|source| unusable(private_key, source))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|source| unusable(certificate, source))?
+        }
     };
-    let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(private_key)
-        .map_err(|source| unusable(private_key, source))?;
-    builder.with_client_auth_cert(chain, key).map_err(|source| unusable(certificate, source))
+    if is_unrevoked {
+        // A resumed session would skip the check of the certificate.
+        config.resumption = Resumption::disabled();
+    }
+    Ok(config)
+}
+
+/// Why a handshake's certificate was refused, if that is why it failed.
+pub fn certificate_refusal(error: &io::Error) -> Option<&rustls::Error> {
+    let refusal = error.get_ref()?.downcast_ref()?;
+    match refusal {
+        rustls::Error::InvalidCertificate(_)
+        | rustls::Error::InvalidCertRevocationList(_)
+        | rustls::Error::NoCertificatesPresented => Some(refusal),
+        _ => None,
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

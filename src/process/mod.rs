@@ -1,8 +1,10 @@
-//! The process as a whole: allocator, memory protection, open files, panics, file modes, users.
+//! The process as a whole: allocator, memory protection, open files, panics, file modes,
+//! files that are read again, users.
 
 mod allocator;
 pub mod files;
 pub mod hardening;
 pub mod open_files;
 pub mod panics;
+pub mod reread;
 pub mod users;

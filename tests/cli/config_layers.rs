@@ -314,6 +314,7 @@ fn show_tells_where_each_value_came_from() {
     [profiles.my-profile]
     upstream = "https://api.pigello.io"  # one.toml:8
     credentials = "production"  # one.toml:9
+    crl_policy = "require"  # default
     no_proxy = []  # default
     http = "auto"  # default
     allow_private = false  # default
@@ -400,6 +401,7 @@ fn show_tells_where_each_value_came_from() {
     [telemetry]
     log_format = "json"  # default
     log_level = "info"  # default
+    no_proxy = []  # default
     "#);
     let json = loaded.effective.to_json();
     assert_eq!(json["configuration"]["timeouts"]["connect"], "2s");

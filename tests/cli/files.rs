@@ -181,3 +181,36 @@ fn a_listeners_certificate_with_another_key_is_a_failed_step() {
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("cannot be used together"), "{told}");
 }
+
+#[test]
+fn a_revocation_list_that_has_ended_is_named() {
+    let keys = "[profiles.other]\nupstream = \"https://api.pigello.test\"\ncredentials = \"test\"\n\
+                crl_file = \"crl.pem\"\n";
+    let place = open_place(keys);
+    for (year, told) in [(2021, Some("ended at 2021-01-01T00:00:00Z")), (4000, None)] {
+        fs::write(place.path("crl.pem"), revocation_list(year)).unwrap();
+        let (code, found) = check(&place, &[]);
+        assert_eq!(code, Some(0), "{found}");
+        assert_eq!(found.contains("profiles.other.crl_file"), told.is_some(), "{found}");
+        assert!(told.is_none_or(|told| found.contains(told)), "{found}");
+    }
+    fs::write(place.path("crl.pem"), "no list").unwrap();
+    let (code, found) = check(&place, &[]);
+    assert!(code == Some(2) && found.contains("it holds no revocation list"), "{found}");
+}
+
+/// An authority's list that revokes nothing, until that year.
+fn revocation_list(year: i32) -> String {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = rcgen::Issuer::new(params, rcgen::KeyPair::generate().unwrap());
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2020, 1, 1),
+        next_update: rcgen::date_time_ymd(year, 1, 1),
+        crl_number: 1_u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(&issuer).unwrap().pem().unwrap()
+}

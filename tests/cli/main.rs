@@ -29,3 +29,4 @@ mod namespace;
 mod program;
 mod sources;
 mod trail;
+mod verify;

@@ -3,7 +3,7 @@
 //!
 //! Mistakes in the configuration's text are in `config/bad`.
 
-use std::{fs, net::TcpListener, path::PathBuf};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -171,6 +171,35 @@ fn roots_that_are_not_there_or_none() {
     place.refuses_as("roots-missing");
     fs::write(place.path("ca.pem"), "no PEM").unwrap();
     place.refuses_as("roots-empty");
+}
+
+#[test]
+fn revocation_lists_that_are_not_there_or_none() {
+    let place = Place::new().profile("crl_file = \"crl.pem\"");
+    place.refuses_as("revocation-list-missing");
+    fs::write(place.path("crl.pem"), "no PEM").unwrap();
+    place.refuses_as("revocation-list-empty");
+    let vault = "[vault]\naddress = \"https://vault.test\"\ncrl_file = \"crl.pem\"\n\
+                 [vault.auth]\nmethod = \"token\"\ntoken_file = \"token\"";
+    let place = Place::new().credentials("source = \"vault\"\npath = \"pigello\"").more(vault);
+    place.refuses_as("revocation-list-of-the-vault-missing");
+}
+
+#[test]
+fn the_credentials_of_a_proxy_that_are_not_there_or_open_to_others() {
+    let proxy = "proxy = \"http://proxy.test:3128\"\nproxy_credentials = \"password\"";
+    let vault = format!(
+        "[vault]\naddress = \"https://vault.test\"\n{proxy}\n\
+         [vault.auth]\nmethod = \"token\"\ntoken_file = \"token\""
+    );
+    let of_vault = Place::new().credentials("source = \"vault\"\npath = \"pigello\"").more(&vault);
+    of_vault.refuses_as("proxy-credentials-of-the-vault-missing");
+    let collector = format!("[telemetry]\notlp_endpoint = \"https://collector.test\"\n{proxy}");
+    let of_collector = Place::new().more(&collector);
+    of_collector.refuses_as("proxy-credentials-of-the-collector-missing");
+    fs::write(of_collector.path("password"), "made-up-user:made-up-password").unwrap();
+    fs::set_permissions(of_collector.path("password"), fs::Permissions::from_mode(0o644)).unwrap();
+    of_collector.refuses_as("proxy-credentials-open-to-others");
 }
 
 #[test]

@@ -389,6 +389,23 @@ fn the_proxy_of_the_environment_is_used_where_the_configuration_says_so() {
 }
 
 #[test]
+fn the_proxy_of_the_environment_is_not_for_this_machine() {
+    let config = crate::config::root().join("config/examples/sidecar-directory.toml");
+    for endpoint in ["http://127.0.0.1:4318", "http://localhost:4318", "https://[::1]:4318"] {
+        let mut check = program();
+        check.args(["check", "--config"]).arg(&config);
+        check.env("PIGELLO_GATEWAY_PROFILES__PRODUCTION__PROXY", "environment");
+        check.env("PIGELLO_GATEWAY_TELEMETRY__PROXY", "environment");
+        check.env("PIGELLO_GATEWAY_TELEMETRY__OTLP_ENDPOINT", endpoint);
+        check.env("HTTPS_PROXY", "http://proxy.test:3128");
+        let (code, out, err) = told(check.output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        assert!(out.contains("https://api.pigello.io, through the proxy"), "{out}");
+        assert!(out.contains(&format!("{endpoint}\n")), "{out}");
+    }
+}
+
+#[test]
 fn a_missing_certificate_file_is_a_mistake_in_the_configuration() {
     let place = Place::new("");
     fs::remove_file(place.path("ca.pem")).unwrap();

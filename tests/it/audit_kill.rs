@@ -14,7 +14,7 @@ use std::{
 use http::{Method, StatusCode};
 use pigello_gateway::{
     audit::{
-        Durability, Intent, Outcome, ReadItem, Record, Settings, Trail, TrailReadError,
+        Durability, Intent, Outcome, ReadItem, Record, Settings, Trail, TrailReadError, Verdict,
         VerifyOptions, VerifyReport, files, read_through, verify,
     },
     domain::{ByteSize, ListenerName, PolicyId, ProfileName, RequestId},
@@ -212,6 +212,8 @@ fn a_synced_trail_loses_no_answered_call_and_leaves_no_sent_call_without_an_inte
     let (mut sent, mut answered) = (HashSet::new(), HashSet::new());
     for time in delays() {
         let printed = kill_after(start(home.path(), true), time);
+        let report = check(home.path());
+        assert_eq!(report.verdict(), Verdict::Ok, "{report:?}");
         crashes += 1;
         sent.extend(printed.sent);
         answered.extend(printed.answered.into_iter().map(|(_, id)| id));
@@ -219,7 +221,7 @@ fn a_synced_trail_loses_no_answered_call_and_leaves_no_sent_call_without_an_inte
     Trail::open(&Settings::new(home.path())).unwrap().close().unwrap();
 
     let report = check(home.path());
-    assert_eq!(report.problems, []);
+    assert_eq!(report.verdict(), Verdict::Ok, "{report:?}");
     assert_eq!(report.crashes, crashes);
     let (calls, intents) = (on_trail(home.path(), "call"), on_trail(home.path(), "intent"));
     let unknown = on_trail(home.path(), "unknown");
@@ -238,6 +240,8 @@ fn a_batched_trail_loses_at_most_the_last_moments() {
     let mut answered = 0;
     for time in delays() {
         let printed = kill_after(start(home.path(), false), time * 3);
+        let report = check(home.path());
+        assert_eq!(report.verdict(), Verdict::Ok, "{report:?}");
         let calls = on_trail(home.path(), "call");
         let last = printed.answered.iter().map(|(at, _)| *at).max().unwrap_or(0);
         for (at, id) in &printed.answered {
@@ -248,7 +252,7 @@ fn a_batched_trail_loses_at_most_the_last_moments() {
     }
     Trail::open(&Settings::new(home.path())).unwrap().close().unwrap();
     let report = check(home.path());
-    assert_eq!((report.problems, report.crashes), (vec![], ROUNDS as u64));
+    assert_eq!((report.verdict(), report.crashes), (Verdict::Ok, ROUNDS as u64), "{report:?}");
     assert!(answered > ROUNDS, "{answered} calls");
 }
 

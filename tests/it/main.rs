@@ -37,6 +37,7 @@ mod page;
 mod path;
 mod refusals;
 mod requests;
+mod revocation;
 mod rotation;
 mod permission;
 mod service;

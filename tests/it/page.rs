@@ -179,7 +179,9 @@ async fn the_trail_is_checked_when_someone_asks_for_it_on_the_page() {
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert_eq!(answer.header("location"), "/#trail");
     let checked = async {
-        while !text(&gateway.admin().get("/").await).contains("every record is as it was written") {
+        while !text(&gateway.admin().get("/").await)
+            .contains("are as they were written, signed by checkpoint")
+        {
             tokio::task::yield_now().await;
         }
     };

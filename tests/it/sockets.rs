@@ -54,7 +54,7 @@ async fn few_open_files_shut_neither_callers_nor_probes_out() {
     let config = folder.path().join("gateway.toml");
     let mut process = Process::serve_with_files(&config, 200, 256);
     assert_eq!(process.open_files_limit(), 256, "the soft limit is raised");
-    process.log_line("the hard limit of open files is low");
+    process.log_line("there are open files for 64 connections only");
     let address = process.address("main");
     let (caller, admin) = (Caller::tcp(address), Caller::tcp(process.address("admin")));
     let silent: Vec<_> = (0..300).map_while(|_| TcpStream::connect(address).ok()).collect();

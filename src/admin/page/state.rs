@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     admin::check::Check,
+    audit::Verdict,
     credentials::{SetState, SetStatus},
     proxy::stages::upstream_health::CircuitBreakerState,
 };
@@ -193,16 +194,13 @@ fn verified(check: &Check) -> Markup {
             Check::Running { since } => { "under way since " (moment(*since)) }
             Check::Done { result: Err(error), .. } => (mark("bad", &format!("cannot be checked: {error}"))),
             Check::Done { at, took, result: Ok(report) } => {
-                @match report.problems.first() {
-                    None => (mark("ok", "every record is as it was written")),
-                    Some(first) => (mark("bad", &format!(
-                        "{}; the first in {}, line {}: it {}",
-                        many(report.problems.len() as u64, "problem"),
-                        first.file.file_name().unwrap_or_default().display(),
-                        first.line,
-                        first.kind,
-                    ))),
-                }
+                @let verdict = report.verdict();
+                @let class = match verdict {
+                    Verdict::Ok => "ok",
+                    Verdict::NotProved => "look",
+                    Verdict::Wrong => "bad",
+                };
+                (mark(class, &format!("{}: {}", verdict.label(), report.statement())))
                 " (" (many(report.lines, "record")) ", at " (moment(*at)) ", in "
                 (format!("{:.1} s", took.as_secs_f64())) ")"
             }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     admin::health::{Reason, reasons},
+    audit::Verdict,
     credentials::SetState,
     error::Kind,
     proxy::stages::upstream_health::CircuitBreakerState,
@@ -183,11 +184,22 @@ fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
             "Look at `telemetry.otlp_endpoint`. Nothing is lost: it is sent from the files once it can be.",
         ));
     }
-    if data.check.found_problems() {
+    if let Some(mismatch) = stats.mismatch {
         findings.push(look(
+            format!("At its start the gateway found an audit trail that does not fit its last checkpoint ({mismatch})."),
+            "`pigello-gateway audit verify` says what that means. Secure the files before anything else.",
+        ));
+    }
+    match data.check.verdict() {
+        Some(Verdict::Wrong) => findings.push(look(
             "The last check of the audit trail found something wrong with it.".to_owned(),
             "`pigello-gateway audit verify` names every place. Secure the files before anything else.",
-        ));
+        )),
+        Some(Verdict::NotProved) => findings.push(look(
+            "The last check of the audit trail could not prove it.".to_owned(),
+            "`pigello-gateway audit verify` gives every reason, and says what to do.",
+        )),
+        Some(Verdict::Ok) | None => {}
     }
     findings
 }

@@ -6,7 +6,7 @@ use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, CheckpointPlan},
     json::{JsonObject, TimestampWriter, key, time_text},
     keys::{ObjectKey, SigningKey},
     record::{
@@ -83,6 +83,8 @@ pub(super) struct Encoder {
     buffer: Vec<u8>,
     /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
     object_key: Option<ObjectKey>,
+    /// The `seq` of the last checkpoint that this gateway knows.
+    last_checkpoint: Option<u64>,
     times: TimestampWriter,
     /// The hash of the configuration in force.
     configuration: Option<[u8; 32]>,
@@ -91,13 +93,8 @@ pub(super) struct Encoder {
 impl Encoder {
     /// Continues the chain after `tip`.
     pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
-        Self {
-            tip,
-            buffer: Vec::new(),
-            object_key,
-            times: TimestampWriter::default(),
-            configuration: None,
-        }
+        let (buffer, times) = (Vec::new(), TimestampWriter::default());
+        Self { tip, buffer, object_key, last_checkpoint: None, times, configuration: None }
     }
 
     /// The end of the chain.
@@ -265,10 +262,26 @@ impl Encoder {
     }
 
     /// A gateway with that configuration opened the trail.
-    pub(super) fn start(&mut self, now: SystemTime, configuration: Option<[u8; 32]>) {
+    pub(super) fn start(
+        &mut self,
+        now: SystemTime,
+        plan: &CheckpointPlan<'_>,
+        configuration: Option<[u8; 32]>,
+    ) {
         self.configuration = configuration;
+        self.last_checkpoint = plan.last.map(|last| last.seq);
+        let interval_ms = u64::try_from(plan.interval.as_millis()).unwrap_or(u64::MAX);
         self.line("start", now, |line| {
-            program(line, configuration).number(key!("pid"), std::process::id());
+            program(line, configuration)
+                .number(key!("pid"), std::process::id())
+                .text(key!("key"), plan.key)
+                .number(key!("checkpoint_records"), plan.records)
+                .number(key!("checkpoint_interval_ms"), interval_ms)
+                .number_or_null(key!("last_checkpoint"), plan.last.map(|last| last.seq))
+                .text_or_null(
+                    key!("last_signature"),
+                    plan.last.map(|last| last.signature.as_str()),
+                );
         });
     }
 
@@ -298,9 +311,17 @@ impl Encoder {
     }
 
     /// Bytes that do not continue the chain were moved into a file of their own.
-    pub(super) fn damaged(&mut self, now: SystemTime, bytes: u64, sha256: Hash, file: &str) {
+    pub(super) fn damaged(
+        &mut self,
+        now: SystemTime,
+        bytes: u64,
+        records: u64,
+        sha256: Hash,
+        file: &str,
+    ) {
         self.line("damaged", now, |line| {
             line.number(key!("bytes"), bytes)
+                .number(key!("records"), records)
                 .hex(key!("sha256"), &sha256.0)
                 .text(key!("file"), file);
         });
@@ -318,6 +339,13 @@ impl Encoder {
         let from = self.tip.seq + 1;
         self.line("cut", now, |line| {
             line.number(key!("from"), from).number(key!("to"), to);
+        });
+    }
+
+    /// The last checkpoint does not fit the trail.
+    pub(super) fn doubt(&mut self, now: SystemTime, reason: &str) {
+        self.line("doubt", now, |line| {
+            line.word(key!("reason"), reason);
         });
     }
 
@@ -339,10 +367,13 @@ impl Encoder {
 
     /// A checkpoint that signs everything before it.
     pub(super) fn checkpoint(&mut self, now: SystemTime, key: &SigningKey) -> Checkpoint {
-        let time = time_text(now);
-        let checkpoint = Checkpoint::sign(key, self.tip.seq + 1, time, self.tip.hash);
+        let signed = Checkpoint::sign(key, self.tip.seq + 1, time_text(now), self.tip.hash);
+        let previous = self.last_checkpoint.replace(signed.seq);
+        let checkpoint = Checkpoint { previous, ..signed };
         self.line("checkpoint", now, |line| {
-            line.text(key!("key"), &checkpoint.key).text(key!("signature"), &checkpoint.signature);
+            line.text(key!("key"), &checkpoint.key)
+                .text(key!("signature"), &checkpoint.signature)
+                .number_or_null(key!("previous"), previous);
         });
         checkpoint
     }

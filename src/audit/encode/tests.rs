@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::{Method, uri::PathAndQuery};
 use serde_json::{Value, json};
 
@@ -117,7 +119,7 @@ fn what_is_not_known_is_null() {
         upstream_status: None,
         upstream_tls: None,
         credential_version: None,
-        queue_time: std::time::Duration::ZERO,
+        queue_time: Duration::ZERO,
         upstream_time: None,
         ..record()
     });
@@ -213,6 +215,10 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
     assert!(!String::from_utf8_lossy(encoder.lines()).contains(OBJECT));
 }
 
+fn plan() -> CheckpointPlan<'static> {
+    CheckpointPlan { key: "k", records: 50_000, interval: Duration::from_mins(1), last: None }
+}
+
 fn change(changes: Vec<ChangedKey>) -> ConfigurationChange {
     ConfigurationChange {
         time: SystemTime::UNIX_EPOCH,
@@ -267,7 +273,7 @@ fn a_configuration_is_told_with_what_changed_up_to_a_limit() {
 fn start_and_stop_name_program_and_configuration() {
     let mut encoder = Encoder::new(Tip::START, None);
     let now = SystemTime::now();
-    encoder.start(now, Some([7; 32]));
+    encoder.start(now, &plan(), Some([7; 32]));
     encoder.configuration(&change(Vec::new()));
     encoder.stop(now, Some("SIGTERM"));
     let lines = parse(&encoder);
@@ -283,14 +289,15 @@ fn start_and_stop_name_program_and_configuration() {
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    encoder.start(now, Some([7; 32]));
+    encoder.start(now, &plan(), Some([7; 32]));
     encoder.call(&record());
     encoder.admin(&purge());
     encoder.gap(now, 3);
     encoder.torn(now, b"{\"kind\":\"ca\xff");
-    encoder.damaged(now, 9, Hash::ZERO, "damaged-1.bin");
+    encoder.damaged(now, 9, 0, Hash::ZERO, "damaged-1.bin");
     encoder.restored(now, "audit-1.jsonl");
     encoder.cut(now, 99);
+    encoder.doubt(now, "missing");
     encoder.unknown(now, "id");
     encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
     encoder.configuration(&change(Vec::new()));
@@ -309,6 +316,7 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
             "damaged",
             "restored",
             "cut",
+            "doubt",
             "unknown",
             "retention",
             "configuration",

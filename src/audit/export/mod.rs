@@ -29,10 +29,9 @@ use tokio::sync::watch;
 use self::{position::Position, reader::BatchReader};
 use super::{queue::RecordQueue, read::TrailReadError};
 use crate::{
-    domain::Origin,
     error::Chain,
     outbound::{
-        Backoff, Collector, TlsError,
+        Backoff, ClientSetupError, Collector, CollectorSettings,
         otlp::{Signal, request},
     },
 };
@@ -56,7 +55,7 @@ pub(super) struct TrailExporter {
 impl TrailExporter {
     pub(super) fn start(
         directory: &Path,
-        collector: &Origin,
+        collector: &CollectorSettings,
         shared: Arc<RecordQueue>,
     ) -> Result<Self, ExportError> {
         let position = Position::open(directory).map_err(ExportError::Position)?;
@@ -190,9 +189,9 @@ pub enum ExportError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] TrailReadError),
-    /// TLS to the collector cannot be set up.
-    #[error("TLS to the collector cannot be set up")]
-    Tls(#[from] TlsError),
+    /// The collector cannot be called.
+    #[error("the collector cannot be called")]
+    Client(#[from] ClientSetupError),
     /// Its thread cannot be started.
     #[error("the audit export cannot be started")]
     Start(#[source] io::Error),

@@ -11,6 +11,7 @@ use crate::{
     audit::{Settings, Trail, TrailSegment, testing::record},
     body,
     domain::{ByteSize, Span},
+    outbound::ForwardProxySettings,
 };
 
 /// A collector on this machine that answers as it is told and remembers what it took.
@@ -26,7 +27,7 @@ struct Scene {
 }
 
 impl Collector {
-    async fn serve(&self) -> Origin {
+    async fn serve(&self) -> CollectorSettings {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let collector = self.clone();
@@ -42,7 +43,8 @@ impl Collector {
                 });
             }
         });
-        format!("http://{address}").parse().unwrap()
+        let endpoint = format!("http://{address}").parse().unwrap();
+        CollectorSettings { endpoint, proxy: ForwardProxySettings::default() }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -72,7 +74,7 @@ impl Collector {
     }
 }
 
-fn settings(home: &Path, collector: Origin) -> Settings {
+fn settings(home: &Path, collector: CollectorSettings) -> Settings {
     Settings {
         export_to: Some(collector),
         sync_interval: Duration::from_millis(10),
@@ -91,21 +93,21 @@ async fn everything_arrives_in_order_and_across_restarts() {
     let to = collector.serve().await;
     let trail = Trail::open(&settings(home.path(), to.clone())).unwrap();
     (0..1500).for_each(|_| trail.submit(record()));
-    collector.until("the calls arrive", |scene| scene.taken.len() >= 1501).await;
+    collector.until("the calls arrive", |scene| scene.taken.len() >= 1502).await;
     let last = tokio::task::spawn_blocking(|| trail.close().unwrap()).await.unwrap();
     assert_eq!(position(home.path()), last, "the end is sent before the gateway goes");
 
     let trail = Trail::open(&settings(home.path(), to)).unwrap();
-    collector.until("the start arrives", |scene| scene.taken.last() > Some(&last)).await;
+    collector.until("the start arrives", |scene| scene.taken.last() > Some(&(last + 1))).await;
     let taken = collector.0.lock().taken.clone();
-    assert!(taken == (1..=last + 1).collect::<Vec<_>>(), "{} lines", taken.len());
+    assert!(taken == (1..=last + 2).collect::<Vec<_>>(), "{} lines", taken.len());
     let told = async {
-        while trail.stats().exported_seq <= Some(last) {
+        while trail.stats().exported_seq <= Some(last + 1) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
-    assert_eq!(position(home.path()), last + 1);
+    assert_eq!(position(home.path()), last + 2);
 }
 
 #[tokio::test]

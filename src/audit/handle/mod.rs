@@ -3,7 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     thread::JoinHandle,
     time::SystemTime,
 };
@@ -11,11 +11,12 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    checkpoint::{self, Checkpoint, Publisher},
+    checkpoint::{Checkpoint, CheckpointPlan, Latest, Publisher},
     directory::{TrailDirectory, TrailDirectoryError},
     encode::Encoder,
     export::{ExportError, ExportProgress, TrailExporter},
-    keys::{KeyError, ObjectKey, SigningKey},
+    keys::{KeyError, ObjectKey, PublicKey, SigningKey},
+    mismatch::Mismatch,
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
     record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
@@ -38,6 +39,14 @@ struct TrailInner {
     writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<TrailExporter>>,
+    found: OnceLock<Found>,
+}
+
+/// What the gateway knew when it opened the trail.
+#[derive(Debug)]
+struct Found {
+    key: PublicKey,
+    mismatch: Option<Mismatch>,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -65,18 +74,29 @@ impl Trail {
             ObjectIds::Plain => None,
             ObjectIds::Hashed => Some(ObjectKey::open(&settings.object_key_path())?),
         };
-        let recovered = recover(&directory)?;
+        let recovered = recover(&directory, signing_key.public())?;
         let last_seq = recovered.tip.seq;
         let mut encoder = Encoder::new(recovered.tip, object_key);
         write_recovery_markers(&recovered, &mut encoder);
-        encoder.start(SystemTime::now(), settings.configuration);
+        let plan = CheckpointPlan {
+            key: signing_key.id(),
+            records: settings.checkpoint_records,
+            interval: *settings.checkpoint_interval,
+            last: recovered.checkpoint.as_ref(),
+        };
+        encoder.start(SystemTime::now(), &plan, settings.configuration);
 
         let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
+        let found = Found { key: signing_key.public().clone(), mismatch: recovered.mismatch };
+        let publisher = Publisher::new(directory.path());
+        if last_seq == 0 && recovered.checkpoint.is_none() {
+            let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
+            publisher.write(&nothing).map_err(at)?;
+        }
         let segment = match recovered.segment {
             Some(segment) => segment,
             None => directory.create_segment(last_seq + 1).map_err(at)?,
         };
-        let publisher = Publisher::new(directory.path());
         let files = FileStorage::open(directory, segment, settings.segment_bytes.0).map_err(at)?;
         let queue = Arc::new(RecordQueue::new(settings, last_seq));
         let writer = Writer::new(Arc::clone(&queue), files, encoder, settings).with_checkpoints(
@@ -85,6 +105,7 @@ impl Trail {
             settings,
         );
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
+        trail.0.found.get_or_init(|| found);
         let exported = trail.start_exporter(settings)?;
         trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
         Ok(trail)
@@ -104,6 +125,7 @@ impl Trail {
             writer: Mutex::new(Some(writer)),
             retention: Mutex::default(),
             exporter: Mutex::default(),
+            found: OnceLock::new(),
         })))
     }
 
@@ -148,6 +170,11 @@ impl Trail {
     /// The directory of the trail.
     pub fn directory(&self) -> &Path {
         &self.0.directory
+    }
+
+    /// The public half of the key that signs checkpoints.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.0.found.get().map(|found| found.key.clone())
     }
 
     /// Queues the record of a finished call. Never waits for the disk.
@@ -224,9 +251,12 @@ impl Trail {
         self.0.queue.set_observer(observer);
     }
 
-    /// The last published checkpoint, if there is one. Reads a small file.
+    /// The last published checkpoint that signs a line, if there is one. Reads a small file.
     pub fn last_checkpoint(&self) -> Option<Checkpoint> {
-        checkpoint::latest(&self.0.directory)
+        match Latest::read(&self.0.directory) {
+            Latest::Found(checkpoint) => Some(checkpoint).filter(|found| found.seq > 0),
+            Latest::Missing | Latest::Unreadable => None,
+        }
     }
 
     /// The state and the counters of the trail.
@@ -247,6 +277,7 @@ impl Trail {
             bytes: queue.bytes.load(Ordering::Relaxed),
             exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
             export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
+            mismatch: self.0.found.get().and_then(|found| found.mismatch).map(Mismatch::label),
         }
     }
 
@@ -292,22 +323,34 @@ fn write_recovery_markers(recovered: &Recovered, encoder: &mut Encoder) {
             );
             encoder.torn(now, fragment);
         }
-        Some(Repair::Damaged { bytes, sha256, file }) => {
+        Some(Repair::Damaged { bytes, records, sha256, file }) => {
             tracing::error!(
                 bytes,
+                records,
                 file,
                 "the end of the audit trail was damaged and is moved aside; examine it with `audit verify`"
             );
-            encoder.damaged(now, *bytes, *sha256, file);
+            encoder.damaged(now, *bytes, *records, *sha256, file);
         }
     }
-    if let Some(to) = recovered.cut_to {
-        tracing::error!(
-            from = recovered.tip.seq + 1,
-            to,
-            "the audit trail is shorter than its last checkpoint; examine it with `audit verify`"
-        );
-        encoder.cut(now, to);
+    match recovered.mismatch {
+        None => {}
+        Some(Mismatch::Cut { to }) => {
+            tracing::error!(
+                from = recovered.tip.seq + 1,
+                to,
+                "the audit trail is shorter than its last checkpoint; examine it with `audit verify`"
+            );
+            encoder.cut(now, to);
+        }
+        Some(mismatch) => {
+            let reason = mismatch.label();
+            tracing::warn!(
+                reason,
+                "the audit trail does not fit its last checkpoint; examine it with `audit verify`"
+            );
+            encoder.doubt(now, reason);
+        }
     }
     if !recovered.unknown.is_empty() {
         tracing::warn!(
@@ -345,6 +388,9 @@ pub struct TrailStats {
     pub exported_seq: Option<u64>,
     /// Whether the last export failed.
     pub export_failing: bool,
+    /// Why the last checkpoint did not fit the trail when this process opened it, if so: `cut`,
+    /// `rewritten`, `missing`, `unreadable`, `other_key` or `forged`.
+    pub mismatch: Option<&'static str>,
 }
 
 /// Why a trail cannot be opened.

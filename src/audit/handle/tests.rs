@@ -7,7 +7,7 @@ use std::{
 use super::*;
 use crate::{
     audit::{
-        TrailSegment,
+        TrailDoubtKind, TrailSegment, Verdict,
         testing::{check, record},
     },
     domain::ByteSize,
@@ -56,11 +56,11 @@ fn every_record_is_written_by_the_time_the_trail_is_closed() {
     for thread in threads {
         thread.join().unwrap();
     }
-    // A start, the calls, a stop and the last checkpoint.
-    assert_eq!(trail.close().unwrap(), 4003);
+    // A start with a checkpoint, the calls, a stop with a checkpoint.
+    assert_eq!(trail.close().unwrap(), 4004);
     let report = check(&directory);
-    assert_eq!((report.calls, report.lines, report.crashes), (4000, 4003, 0));
-    assert_eq!((report.checkpoints, report.vouched_seq), (1, Some(4002)));
+    assert_eq!((report.calls, report.lines, report.crashes), (4000, 4004, 0));
+    assert_eq!((report.checkpoints, report.vouched_seq), (2, Some(4003)));
     assert_eq!(report.problems, []);
 }
 
@@ -72,7 +72,7 @@ fn a_record_reaches_the_file_without_anyone_asking() {
     eventually("the record is written", || kinds(home.path()).contains(&"call".to_owned()));
     eventually("and synced", || {
         let stats = trail.stats();
-        stats.synced_seq == stats.last_seq && stats.last_seq == 2
+        stats.synced_seq == stats.last_seq && stats.last_seq == 3
     });
     assert_eq!(trail.stats().queued, 0);
 }
@@ -107,9 +107,9 @@ fn a_trail_goes_on_where_it_stopped() {
         trail.submit(record());
         trail.close().unwrap();
     }
-    assert_eq!(kinds(home.path()), ["start", "call", "stop", "checkpoint"].repeat(3));
+    assert_eq!(kinds(home.path()), ["start", "checkpoint", "call", "stop", "checkpoint"].repeat(3));
     let report = check(home.path());
-    assert_eq!((report.last_seq, report.crashes, report.problems.len()), (Some(12), 0, 0));
+    assert_eq!((report.last_seq, report.crashes, report.problems.len()), (Some(15), 0, 0));
 }
 
 /// The only file of a trail, cut or added to as a crash would.
@@ -223,12 +223,23 @@ fn a_damaged_end_is_set_aside_and_named() {
     open(home.path()).close().unwrap();
     assert_eq!(
         kinds(home.path()),
-        ["start", "call", "stop", "checkpoint", "damaged", "start", "stop", "checkpoint"]
+        [
+            &["start", "checkpoint", "call", "stop", "checkpoint"][..],
+            &["damaged", "start", "checkpoint", "stop", "checkpoint"],
+        ]
+        .concat()
     );
     let lines = lines(home.path());
-    let aside = home.path().join(lines[4]["file"].as_str().unwrap());
+    let aside = home.path().join(lines[5]["file"].as_str().unwrap());
     assert_eq!(fs::read(aside).unwrap(), [0; 4096]);
-    // A power cut does this, but an attacker can too: a person must examine it.
-    let [problem] = &check(home.path()).problems[..] else { panic!("one problem") };
-    assert!(matches!(problem.kind, crate::audit::TrailProblemKind::Damaged { .. }));
+    // A power cut leaves zeros, which are no records.
+    let report = check(home.path());
+    assert_eq!((report.verdict(), report.damaged), (Verdict::Ok, 1));
+
+    let record = b"{\"kind\":\"call\",\"seq\":1}\n";
+    damage(home.path(), |bytes| bytes.extend_from_slice(record));
+    open(home.path()).close().unwrap();
+    let report = check(home.path());
+    let [doubt] = &report.doubts[..] else { panic!("{report:?}") };
+    assert!(matches!(doubt.kind, TrailDoubtKind::RecordsDamaged { records: 1, .. }));
 }

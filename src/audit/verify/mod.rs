@@ -1,29 +1,54 @@
 //! Checks a trail: every line against its own hash, the line before it and the signed checkpoints.
 //!
-//! The check is one pass with little memory. So it works on a trail of any size, also while a gateway
-//! writes it.
+//! The hash chain alone proves nothing, because everyone can compute it. A signature proves every line
+//! before it. So the [`Verdict`] is *ok* only where a signature reaches, and as far as it reaches. The
+//! check is one pass with little memory. So it works on a trail of any size, also while a gateway writes
+//! it.
+//!
+//! [`verifier`] reads the lines. A contradiction is a [`TrailProblem`] (the trail is wrong); what leaves
+//! room for a manipulation is a [`TrailDoubt`] (the trail is not proved).
 
+mod doubt;
+mod evidence;
 mod report;
+mod unsigned;
 mod verifier;
 
-use std::{ops::ControlFlow, path::Path};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    checkpoint::{self, Checkpoint},
+    checkpoint::{Checkpoint, Latest},
     directory::TrailSegment,
     keys::{KeyError, PUBLIC_KEY, PublicKey},
     read::{self, ReadItem, TrailReadError},
 };
-pub use report::{TrailProblem, TrailProblemKind, VerifyReport};
+pub use doubt::{TrailDoubt, TrailDoubtKind};
+use evidence::Evidence;
+pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
 use verifier::Verifier;
+
+/// Where the public key of the checkpoints comes from.
+#[derive(Debug, Default)]
+pub enum KeySource {
+    /// The trail's directory.
+    #[default]
+    Directory,
+    /// A file that the auditor names.
+    File(PathBuf),
+    /// The gateway that writes the trail.
+    Gateway(PublicKey),
+}
 
 /// Evidence from outside the trail.
 #[derive(Debug, Default)]
 pub struct VerifyOptions {
-    /// The key that signs checkpoints; `None` for the one in the trail's directory.
-    pub key: Option<PublicKey>,
-    /// Checkpoints that were kept elsewhere.
-    pub checkpoints: Vec<Checkpoint>,
+    /// The source of the public key.
+    pub key: KeySource,
+    /// Checkpoints that were kept elsewhere; `None` if nobody claims to have any.
+    pub checkpoints: Option<Vec<Checkpoint>>,
 }
 
 /// Reads and checks a whole trail. Calls `on_file` before each file.
@@ -32,16 +57,22 @@ pub fn verify(
     options: VerifyOptions,
     mut on_file: impl FnMut(&TrailSegment),
 ) -> Result<VerifyReport, VerifyError> {
-    let public_path = directory.join(PUBLIC_KEY);
     let key = match options.key {
-        Some(key) => Some(key),
-        None if public_path.exists() => Some(PublicKey::read(&public_path)?),
-        None => None,
+        KeySource::Gateway(key) => Ok((key, false)),
+        KeySource::File(file) => {
+            let key = PublicKey::read(&file)?;
+            Ok((key, VouchingKey::is_in(directory, &file)))
+        }
+        KeySource::Directory => match PublicKey::read(&directory.join(PUBLIC_KEY)) {
+            Ok(key) => Ok((key, true)),
+            Err(KeyError::Unusable { .. }) => Err(TrailDoubtKind::NoKey),
+            Err(_) => Err(TrailDoubtKind::KeyUnusable),
+        },
     };
-    let mut checkpoints = options.checkpoints;
     // Read before the files are listed: a gateway may append to them, but not shorten them.
-    checkpoints.extend(checkpoint::latest(directory));
-    let mut verifier = Verifier::new(key, checkpoints);
+    let latest = Latest::read(directory);
+    let evidence = Evidence::new(key, latest, options.checkpoints);
+    let mut verifier = Verifier::new(directory, evidence);
     let files = read::files(directory)?;
     read::read_through(&files, |item| {
         match item {
@@ -62,7 +93,7 @@ pub enum VerifyError {
     /// The trail cannot be read.
     #[error(transparent)]
     Read(#[from] TrailReadError),
-    /// The key cannot be read.
+    /// The named key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
 }

@@ -1,10 +1,73 @@
-//! The result of a check.
+//! The result of a check, and its wording.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use super::doubt::TrailDoubt;
+
+/// What a check says of a trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A signature vouches for the records, and what comes after it looks like a gateway's work.
+    Ok,
+    /// Nothing contradicts the trail, but nothing proves it either.
+    NotProved,
+    /// The trail contradicts itself or its evidence.
+    Wrong,
+}
+
+impl Verdict {
+    /// The verdict in words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotProved => "not proved",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
+/// The key that a trail was checked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VouchingKey {
+    /// Its fingerprint: the first 16 digits of its SHA-256 (DER).
+    pub id: String,
+    /// It is from the trail's own directory. So whoever can write there can have replaced it.
+    pub is_of_trail: bool,
+}
+
+impl VouchingKey {
+    /// Whether a key's file is in the directory of the trail.
+    pub(super) fn is_in(directory: &Path, file: &Path) -> bool {
+        match (fs::canonicalize(directory), fs::canonicalize(file)) {
+            (Ok(directory), Ok(file)) => file.starts_with(directory),
+            _ => false,
+        }
+    }
+}
+
+/// What became of the checkpoints that were kept elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptReport {
+    /// How many there are.
+    pub found: u64,
+    /// How many the key has signed.
+    pub signed: u64,
+    /// How many the trail agrees with.
+    pub agreed: u64,
+    /// The `seq` of the last one that the trail agrees with.
+    pub last_agreed: Option<u64>,
+}
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
+    /// The key of the checkpoints, if there is one.
+    pub key: Option<VouchingKey>,
+    /// The checkpoints that were kept elsewhere, if there are any.
+    pub kept: Option<KeptReport>,
     /// How many files were read.
     pub files: u64,
     /// How many lines were read.
@@ -15,6 +78,12 @@ pub struct VerifyReport {
     pub checkpoints: u64,
     /// The last line that a known checkpoint vouches for.
     pub vouched_seq: Option<u64>,
+    /// How many lines after the last checkpoint are only chained.
+    pub chained: u64,
+    /// How many lines killed gateways left without a signature. The next one signed them as it found them.
+    pub adopted: u64,
+    /// The trail ends with a `stop`.
+    pub is_closed: bool,
     /// The first line's `seq`.
     pub first_seq: Option<u64>,
     /// The last line's `seq`.
@@ -29,8 +98,85 @@ pub struct VerifyReport {
     pub lost: u64,
     /// How often the current file was removed or replaced, and restored.
     pub restored: u64,
-    /// The problems, in the order of the trail.
+    /// How often a damaged end was moved aside.
+    pub damaged: u64,
+    /// What is wrong, in the order of the trail.
     pub problems: Vec<TrailProblem>,
+    /// What keeps the trail from being proved.
+    pub doubts: Vec<TrailDoubt>,
+}
+
+impl VerifyReport {
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
+        if !self.problems.is_empty() {
+            Verdict::Wrong
+        } else if !self.doubts.is_empty() || self.vouched_seq.is_none() {
+            Verdict::NotProved
+        } else {
+            Verdict::Ok
+        }
+    }
+
+    /// The verdict's reason, in one sentence.
+    pub fn statement(&self) -> String {
+        match (self.verdict(), self.problems.first(), self.doubts.first()) {
+            (Verdict::Wrong, Some(first), _) => {
+                let more = match self.problems.len() - 1 {
+                    0 => String::new(),
+                    more => format!(" (and {more} more)"),
+                };
+                let file = first.file.file_name().unwrap_or_default().into();
+                format!("{}{more}", TrailProblem { file, ..first.clone() })
+            }
+            (Verdict::NotProved, _, Some(doubt)) => doubt.to_string(),
+            _ => {
+                let (from, to) = (self.first_seq.unwrap_or(0), self.vouched_seq.unwrap_or(0));
+                let chained = match self.chained {
+                    0 => String::new(),
+                    1 => "; 1 record after it is only chained".to_owned(),
+                    count => format!("; {count} records after it are only chained"),
+                };
+                format!(
+                    "records {from} to {to} are as they were written, signed by checkpoint {}{chained}",
+                    to + 1
+                )
+            }
+        }
+    }
+
+    /// What an *ok* does not cover.
+    pub fn limits(&self) -> Vec<&'static str> {
+        let mut limits = Vec::new();
+        if self.key.as_ref().is_some_and(|key| key.is_of_trail) {
+            limits.push(
+                "the key is from the trail's own directory: whoever can write there can have replaced \
+                 both; give a copy that is kept elsewhere with --public-key",
+            );
+        }
+        if !self.is_closed {
+            limits.push(
+                "the trail does not end with a stop: a gateway is writing it, was killed, or the end was \
+                 cut off",
+            );
+        }
+        if self.kept.as_ref().and_then(|kept| kept.last_agreed) <= self.vouched_seq {
+            limits.push(
+                "an end that was cut off at a checkpoint is only seen with a later checkpoint that is \
+                 kept elsewhere (--checkpoints)",
+            );
+        }
+        limits
+    }
+}
+
+impl fmt::Display for TrailDoubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seq {
+            Some(seq) => write!(f, "record {seq}: {}", self.kind),
+            None => self.kind.fmt(f),
+        }
+    }
 }
 
 /// A problem of a trail.
@@ -44,6 +190,19 @@ pub struct TrailProblem {
     pub seq: Option<u64>,
     /// What is wrong.
     pub kind: TrailProblemKind,
+}
+
+impl fmt::Display for TrailProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if let Some(seq) = self.seq {
+            write!(f, " (record {seq})")?;
+        }
+        write!(f, ": {}", self.kind)
+    }
 }
 
 /// What is wrong with a line.
@@ -93,11 +252,32 @@ pub enum TrailProblemKind {
         /// The last missing line.
         to: u64,
     },
-    /// A gateway found at its start that the end of the trail was damaged, and moved it aside.
-    Damaged {
-        /// The file with the damaged bytes.
-        file: String,
-    },
+    /// A gateway found at its start that the trail was not what its last checkpoint had signed.
+    FoundRewritten,
+    /// It follows a `stop`, after which a gateway writes nothing.
+    AfterStop,
+}
+
+impl TrailProblemKind {
+    /// A short name for programs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotALine => "not_a_line",
+            Self::Changed => "changed",
+            Self::Removed { .. } => "removed",
+            Self::Moved => "moved",
+            Self::Repeated => "repeated",
+            Self::Inserted => "inserted",
+            Self::Replayed => "replayed",
+            Self::Replaced => "replaced",
+            Self::Rewritten { .. } => "rewritten",
+            Self::OtherKey { .. } => "other_key",
+            Self::CutTail { .. } => "cut_tail",
+            Self::FoundCut { .. } => "found_cut",
+            Self::FoundRewritten => "found_rewritten",
+            Self::AfterStop => "after_stop",
+        }
+    }
 }
 
 impl fmt::Display for TrailProblemKind {
@@ -133,11 +313,13 @@ impl fmt::Display for TrailProblemKind {
                 f,
                 "records {from} to {to} were missing when a gateway started here: the end was cut off"
             ),
-            Self::Damaged { file } => write!(
-                f,
-                "the end of the trail was damaged when a gateway started here, by a power cut or by \
-                 someone; the gateway moved it into {file}"
+            Self::FoundRewritten => f.write_str(
+                "the records before were not those of the last checkpoint when a gateway started here: \
+                 they were rewritten",
             ),
+            Self::AfterStop => {
+                f.write_str("was inserted: it follows a stop, after which no gateway writes records")
+            }
         }
     }
 }

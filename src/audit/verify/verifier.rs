@@ -2,24 +2,27 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use super::report::{TrailProblem, TrailProblemKind, VerifyReport};
+use super::{
+    doubt::{TrailDoubt, TrailDoubtKind},
+    evidence::Evidence,
+    report::{TrailProblem, TrailProblemKind, VerifyReport},
+    unsigned::{Promise, Unsigned, is_of_recovery},
+};
 use crate::audit::{
     chain::{ChainFields, Hash},
     checkpoint::Checkpoint,
     directory::TrailSegment,
-    keys::PublicKey,
-    line::{self, LineHead},
+    line::{self, LineHead, MarkerFields},
 };
 
 #[derive(Debug)]
 pub(super) struct Verifier {
     report: VerifyReport,
-    key: Option<PublicKey>,
-    /// Checkpoints from outside the trail, by `seq`.
-    external: BTreeMap<u64, Vec<Checkpoint>>,
+    evidence: Evidence,
+    /// The current file; the directory before the first one.
     file: PathBuf,
     /// The number of the current line in its file, from 1.
     line_number: u64,
@@ -32,23 +35,35 @@ pub(super) struct Verifier {
     last_hash: Option<Hash>,
     /// If the trail does not begin at 1: `seq` and hash of the line before, and the first file.
     begins_after: Option<(u64, Hash, PathBuf)>,
-    /// Deletions that `retention` lines announce: the last deleted line's `seq` and hash.
-    deletions: Vec<(u64, String)>,
+    deletions: Vec<Deletion>,
+    /// The `seq` of the last checkpoint that the key has signed.
+    last_checkpoint: Option<u64>,
+    /// The lines since then.
+    unsigned: Unsigned,
+    promise: Option<Promise>,
+    /// What gateways found at their starts: the last checkpoint before, and the doubt.
+    found: Vec<(u64, TrailDoubt)>,
     /// The last marker that counts is a `stop`.
     stopped: bool,
 }
 
+/// What a `retention` line announces.
+#[derive(Debug)]
+struct Deletion {
+    /// The `seq` of the line.
+    announced: u64,
+    /// The last deleted line.
+    to: u64,
+    /// That line's hash.
+    last_hash: String,
+}
+
 impl Verifier {
-    pub(super) fn new(key: Option<PublicKey>, checkpoints: Vec<Checkpoint>) -> Self {
-        let mut external: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
-        for checkpoint in checkpoints {
-            external.entry(checkpoint.seq).or_default().push(checkpoint);
-        }
+    pub(super) fn new(directory: &Path, evidence: Evidence) -> Self {
         Self {
             report: VerifyReport::default(),
-            key,
-            external,
-            file: PathBuf::new(),
+            evidence,
+            file: directory.to_owned(),
             line_number: 0,
             replaying: false,
             holes: BTreeMap::new(),
@@ -56,6 +71,10 @@ impl Verifier {
             last_hash: None,
             begins_after: None,
             deletions: Vec::new(),
+            last_checkpoint: None,
+            unsigned: Unsigned::default(),
+            promise: None,
+            found: Vec::new(),
             stopped: false,
         }
     }
@@ -160,71 +179,110 @@ impl Verifier {
     /// Evaluates the content of a line.
     fn content(&mut self, fields: &ChainFields, head: &LineHead<'_>, bytes: &[u8]) {
         let seq = head.seq;
-        for checkpoint in self.external.remove(&seq).into_iter().flatten() {
-            self.external_checkpoint(&checkpoint, fields, seq);
+        match self.evidence.reach(seq, &fields.prev) {
+            Some(true) => self.vouch(seq),
+            Some(false) => self.rewritten(seq),
+            None => {}
         }
+        self.unsigned.add(head);
         match head.kind {
             "call" => self.report.calls += 1,
-            "start" => {
-                self.report.crashes += u64::from(seq > 1 && !self.stopped);
-            }
+            "start" => self.start(head, &line::marker(bytes)),
             "gap" => self.report.lost += line::marker(bytes).lost,
             "torn" => self.report.torn += 1,
             "unknown" => self.report.unknown += 1,
             "restored" => self.report.restored += 1,
             "damaged" => {
-                let file = line::marker(bytes).file;
-                self.problem(Some(seq), TrailProblemKind::Damaged { file });
+                self.report.damaged += 1;
+                let MarkerFields { records, file, .. } = line::marker(bytes);
+                if records > 0 {
+                    self.doubt(Some(seq), TrailDoubtKind::RecordsDamaged { records, file });
+                }
             }
+            "doubt" => self.found(seq, line::marker(bytes).reason),
             "cut" => {
                 let marker = line::marker(bytes);
                 let kind = TrailProblemKind::FoundCut { from: marker.from, to: marker.to };
                 self.problem(Some(seq), kind);
             }
             "retention" => {
-                let marker = line::marker(bytes);
-                self.deletions.push((marker.to, marker.last_hash));
+                let MarkerFields { to, last_hash, .. } = line::marker(bytes);
+                self.deletions.push(Deletion { announced: seq, to, last_hash });
             }
             "checkpoint" => self.checkpoint(fields, head, bytes),
             _ => {}
         }
         // A checkpoint follows a stop, and the markers of a recovery come before the start.
-        if !matches!(head.kind, "checkpoint" | "torn" | "damaged" | "cut" | "unknown") {
+        if !matches!(head.kind, "checkpoint" | "restored") && !is_of_recovery(head.kind) {
+            if self.stopped && head.kind != "start" {
+                self.problem(Some(seq), TrailProblemKind::AfterStop);
+            }
             self.stopped = head.kind == "stop";
         }
     }
 
+    /// A gateway started: it signs from here on, and nobody will sign for the one before it.
+    fn start(&mut self, head: &LineHead<'_>, marker: &MarkerFields) {
+        self.report.crashes += u64::from(head.seq > 1 && !self.stopped);
+        // This start's gateway knows that a signing one began the trail.
+        let begun_signed = marker.last_checkpoint == Some(0);
+        let promise = Promise::of_start(marker);
+        self.end_unsigned(self.promise.or(promise.filter(|_| begun_signed)));
+        self.promise = promise.or(self.promise);
+        self.report.adopted +=
+            std::mem::replace(&mut self.unsigned, Unsigned::after_start(head)).lines;
+    }
+
+    /// Judges the lines that their own gateway did not sign.
+    fn end_unsigned(&mut self, promise: Option<Promise>) {
+        if self.evidence.key.is_err() {
+            return;
+        }
+        for TrailDoubt { seq, kind } in self.unsigned.doubts(promise) {
+            self.doubt(seq, kind);
+        }
+    }
+
+    /// A gateway found at its start that the last checkpoint did not fit.
+    fn found(&mut self, seq: u64, reason: String) {
+        if reason == "rewritten" {
+            self.problem(Some(seq), TrailProblemKind::FoundRewritten);
+        } else {
+            let doubt =
+                TrailDoubt { seq: Some(seq), kind: TrailDoubtKind::FoundMismatch { reason } };
+            self.found.push((self.last_checkpoint.unwrap_or(0), doubt));
+        }
+    }
+
     fn checkpoint(&mut self, fields: &ChainFields, head: &LineHead<'_>, bytes: &[u8]) {
-        let marker = line::marker(bytes);
+        let MarkerFields { key, signature, .. } = line::marker(bytes);
         let checkpoint = Checkpoint {
             seq: head.seq,
             time: head.time.to_owned(),
             prev: fields.prev.to_string(),
-            key: marker.key,
-            signature: marker.signature,
+            key,
+            signature,
+            previous: None,
         };
-        let Some(key) = &self.key else { return };
+        let Ok((key, _)) = &self.evidence.key else { return };
         let seq = checkpoint.seq;
         if checkpoint.key != key.id() {
             self.problem(Some(seq), TrailProblemKind::OtherKey { key: checkpoint.key });
         } else if checkpoint.is_signed_by(key) {
             self.report.checkpoints += 1;
-            self.report.vouched_seq = self.report.vouched_seq.max(Some(seq - 1));
+            self.vouch(seq);
+            self.last_checkpoint = Some(seq);
+            self.unsigned = Unsigned::after_checkpoint(head.time);
         } else {
             self.rewritten(seq);
         }
     }
 
-    /// Compares a checkpoint from outside with the line of the same `seq`.
-    fn external_checkpoint(&mut self, checkpoint: &Checkpoint, fields: &ChainFields, seq: u64) {
-        if self.trusts(checkpoint) && checkpoint.prev != fields.prev.to_string() {
-            self.rewritten(seq);
+    /// A checkpoint at this line vouches for the lines before it.
+    fn vouch(&mut self, seq: u64) {
+        if self.evidence.key.is_ok() {
+            self.report.vouched_seq = self.report.vouched_seq.max(seq.checked_sub(1));
         }
-    }
-
-    /// Without a key, every checkpoint from outside is trusted.
-    fn trusts(&self, checkpoint: &Checkpoint) -> bool {
-        self.key.as_ref().is_none_or(|key| checkpoint.is_signed_by(key))
     }
 
     fn rewritten(&mut self, seq: u64) {
@@ -244,9 +302,23 @@ impl Verifier {
         }
     }
 
+    fn doubt(&mut self, seq: Option<u64>, kind: TrailDoubtKind) {
+        if self.report.doubts.len() < MAX_PROBLEMS {
+            self.report.doubts.push(TrailDoubt { seq, kind });
+        }
+    }
+
     pub(super) fn finish(mut self) -> VerifyReport {
         self.check_beginning();
-        self.check_end();
+        if let Some(to) = self.evidence.end_after(self.report.last_seq.unwrap_or(0)) {
+            self.problem(self.report.last_seq, TrailProblemKind::CutTail { to });
+        }
+        self.check_proof();
+        self.report.is_closed = self.stopped;
+        let after = self.last_checkpoint.max(self.report.vouched_seq.map(|seq| seq + 1));
+        self.report.chained =
+            self.report.last_seq.zip(after).map_or(0, |(last, after)| last - after);
+        (self.report.key, self.report.kept) = self.evidence.into_report();
         self.report
     }
 
@@ -255,22 +327,41 @@ impl Verifier {
         let Some((to, hash, file)) = self.begins_after.take() else { return };
         let hash = hash.to_string();
         // The deletion of announced files may be in progress, so the announced end may be later.
-        let announced = |(upto, last): &(u64, String)| *upto > to || (*upto == to && *last == hash);
-        if self.deletions.iter().any(announced) {
+        let explains = |announced: &&Deletion| {
+            announced.to > to || (announced.to == to && announced.last_hash == hash)
+        };
+        let mut explaining = self.deletions.iter().filter(explains).map(|line| line.announced);
+        if let Some(first) = explaining.next() {
+            if self.evidence.key.is_ok() && self.report.vouched_seq < Some(first) {
+                self.doubt(Some(first), TrailDoubtKind::RetentionUnsigned { to });
+            }
             return;
         }
-        let kind = TrailProblemKind::Removed { from: 1, to };
+        let explained = self.deletions.iter().map(|line| line.to).filter(|upto| *upto < to).max();
+        let kind = TrailProblemKind::Removed { from: explained.unwrap_or(0) + 1, to };
         self.report.problems.insert(0, TrailProblem { file, line: 1, seq: Some(to + 1), kind });
     }
 
-    /// A trail that ends before a trusted checkpoint was cut.
-    fn check_end(&mut self) {
-        let last = self.report.last_seq.unwrap_or(0);
-        let missing = self.external.values().flatten();
-        let missing = missing.filter(|missing| missing.seq > last && self.trusts(missing));
-        if let Some(to) = missing.map(|checkpoint| checkpoint.seq).max() {
-            self.problem(self.report.last_seq, TrailProblemKind::CutTail { to });
+    /// Collects what keeps the trail from being proved.
+    fn check_proof(&mut self) {
+        let missing = match &self.evidence.key {
+            _ if self.report.lines == 0 => Some(TrailDoubtKind::Empty),
+            Err(why) => Some(why.clone()),
+            Ok(_) if self.report.vouched_seq.is_none() => Some(TrailDoubtKind::NoCheckpoint),
+            Ok(_) => None,
+        };
+        if let Some(kind) = missing {
+            self.report.doubts.insert(0, TrailDoubt { seq: None, kind });
         }
+        for kind in self.evidence.doubts(self.last_checkpoint) {
+            self.doubt(None, kind);
+        }
+        let found = std::mem::take(&mut self.found);
+        let unsettled = found.into_iter().filter(|(last, doubt)| {
+            !doubt.seq.is_some_and(|start| self.evidence.settles(*last, start))
+        });
+        self.report.doubts.extend(unsettled.map(|(_, doubt)| doubt));
+        self.end_unsigned(self.promise);
     }
 }
 

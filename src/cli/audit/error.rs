@@ -22,7 +22,16 @@ pub enum AuditError {
     /// A key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A file of the command line cannot be read or written.
+    /// A file of the command line cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the command line cannot be written.
     #[error("{} cannot be read or written", path.display())]
     File {
         /// The file.
@@ -61,7 +70,13 @@ pub enum AuditError {
 impl AuditError {
     /// Whether the command line names something that cannot be used.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::UnknownCaller { .. } | Self::UnknownOperation { .. })
+        matches!(
+            self,
+            Self::Key(_)
+                | Self::Unreadable { .. }
+                | Self::UnknownCaller { .. }
+                | Self::UnknownOperation { .. }
+        )
     }
 
     /// What to do.

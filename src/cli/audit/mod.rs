@@ -22,6 +22,8 @@ use clap::{Args, Subcommand};
 pub use error::AuditError;
 pub use location::{TrailLocation, TrailLocations, Trails};
 
+use crate::audit::Verdict;
+
 /// Reads the audit trail.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
@@ -37,7 +39,7 @@ enum Command {
     Tail(tail::TailArgs),
     /// Sum up calls, errors, times and volumes, in the terminal or as an HTML page
     Report(report::ReportArgs),
-    /// Check that no record was changed, removed, reordered or inserted
+    /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
@@ -63,8 +65,13 @@ impl AuditArgs {
             Command::Tail(args) => tail::run(args, trails, &mut streams),
             Command::Report(args) => report::run(args, trails, &mut streams),
             Command::Verify(args) => {
-                let is_intact = verify::run(args, trails.one()?, streams.out)?;
-                return Ok(if is_intact { AuditExit::Success } else { AuditExit::ProblemsFound });
+                return verify::run(args, trails.one()?, streams.out).map(
+                    |verdict| match verdict {
+                        Verdict::Ok => AuditExit::Success,
+                        Verdict::Wrong => AuditExit::Wrong,
+                        Verdict::NotProved => AuditExit::NotProved,
+                    },
+                );
             }
             Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),
         };
@@ -99,10 +106,12 @@ impl fmt::Debug for Streams<'_> {
 pub enum AuditExit {
     /// 0.
     Success,
-    /// 1: `verify` has found problems.
-    ProblemsFound,
+    /// 1: the trail is wrong, as `verify` says.
+    Wrong,
     /// 1: the trail does not cover the period that is asked for.
     NotCovered,
+    /// 3: the trail is not proved, as `verify` says.
+    NotProved,
 }
 
 #[cfg(test)]

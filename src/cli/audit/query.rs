@@ -40,7 +40,7 @@ pub(super) struct QueryArgs {
 }
 
 /// The kinds of lines that are no calls.
-const MARKERS: [&str; 15] = [
+const MARKERS: [&str; 16] = [
     "configuration",
     "credentials",
     "admin",
@@ -54,6 +54,7 @@ const MARKERS: [&str; 15] = [
     "torn",
     "damaged",
     "cut",
+    "doubt",
     "restored",
     "all",
 ];

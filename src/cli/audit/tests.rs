@@ -180,8 +180,8 @@ fn verify_says_what_is_wrong_and_where() {
     let text = fs::read_to_string(&path).unwrap().replacen("\"status\":403", "\"status\":200", 1);
     fs::write(&path, text).unwrap();
     let (verdict, out) = run(home.path(), &["verify"]);
-    assert_eq!(verdict.unwrap(), AuditExit::ProblemsFound);
-    assert!(out.contains(":4 (record 4): was changed"), "{out}");
+    assert_eq!(verdict.unwrap(), AuditExit::Wrong);
+    assert!(out.contains(":5 (record 5): was changed"), "{out}");
 }
 
 #[test]
@@ -194,12 +194,12 @@ fn a_trail_is_held_against_what_was_kept_elsewhere() {
     fs::copy(home.path().join(audit::PUBLIC_KEY), &key).unwrap();
     let path = TrailSegment::list(home.path()).unwrap().remove(0).path;
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.lines().take(3).collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    fs::write(&path, text.lines().take(4).collect::<Vec<_>>().join("\n") + "\n").unwrap();
 
-    assert_eq!(run(home.path(), &["verify"]).0.unwrap(), AuditExit::Success);
+    assert_eq!(run(home.path(), &["verify"]).0.unwrap(), AuditExit::NotProved);
     let args = ["verify", "--checkpoints", kept.to_str().unwrap(), "--public-key"];
     let (verdict, out) = run(home.path(), &[&args[..], &[key.to_str().unwrap()]].concat());
-    assert_eq!(verdict.unwrap(), AuditExit::ProblemsFound);
+    assert_eq!(verdict.unwrap(), AuditExit::Wrong);
     assert!(out.contains("the end was cut off"), "{out}");
 }
 

@@ -7,81 +7,119 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::{error::AuditError, location::TrailLocation, progress::ProgressLine};
-use crate::audit::{self, Checkpoint, PublicKey, VerifyOptions, VerifyReport};
+use crate::audit::{
+    self, Checkpoint, KeptReport, KeySource, TrailDoubt, TrailProblem, Verdict, VerifyOptions,
+    VerifyReport, VouchingKey,
+};
 
 /// Checks the whole trail.
+///
+/// The verdict is `ok` (exit code 0) if a signature vouches for the records, `not proved` (3) if nothing
+/// contradicts them but something that would prove them is missing, and `wrong` (1) if they were changed.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub(super) location: TrailLocation,
-    /// The public key of the checkpoints; without it, the one in the trail's directory
+    /// The public key of the checkpoints; without it, the one in the trail's directory, which proves less
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// Checkpoints from outside the trail: a file of the gateway's log lines
     #[arg(long, value_name = "FILE")]
     checkpoints: Option<PathBuf>,
+    /// Print the verdict and its reasons as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-/// Returns whether the trail has no problems.
 pub(super) fn run(
     args: &VerifyArgs,
     directory: &Path,
     out: &mut dyn io::Write,
-) -> Result<bool, AuditError> {
-    let key = args.public_key.as_deref().map(PublicKey::read).transpose()?;
-    let checkpoints = match &args.checkpoints {
-        Some(path) => fs::read_to_string(path)
-            .map_err(|source| AuditError::File { path: path.clone(), source })?
-            .lines()
-            .filter_map(Checkpoint::parse)
-            .collect(),
-        None => Vec::new(),
-    };
+) -> Result<Verdict, AuditError> {
+    let checkpoints = args.checkpoints.as_deref().map(kept).transpose()?;
+    let key = args.public_key.clone().map_or(KeySource::Directory, KeySource::File);
+    let options = VerifyOptions { key, checkpoints };
     let mut progress = ProgressLine::over(&audit::files(directory)?);
-    let report =
-        audit::verify(directory, VerifyOptions { key, checkpoints }, |file| progress.file(file))?;
+    let report = audit::verify(directory, options, |file| progress.file(file))?;
     drop(progress);
-    print(&report, out).map_err(AuditError::Output)?;
-    Ok(report.problems.is_empty())
+    let printed = if args.json {
+        writeln!(out, "{:#}", as_json(&report))
+    } else {
+        print(&report, args.public_key.as_deref(), out)
+    };
+    printed.map_err(AuditError::Output)?;
+    Ok(report.verdict())
 }
 
-fn print(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
+/// The checkpoints in a file, which may hold other lines too.
+fn kept(path: &Path) -> Result<Vec<Checkpoint>, AuditError> {
+    let bytes = fs::read(path)
+        .map_err(|source| AuditError::Unreadable { path: path.to_owned(), source })?;
+    Ok(bytes.split(|byte| *byte == b'\n').filter_map(Checkpoint::parse).collect())
+}
+
+fn print(
+    report: &VerifyReport,
+    key_file: Option<&Path>,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let VerifyReport { files, lines, calls, .. } = report;
-    writeln!(
+    write!(
         out,
         "{} in {} in {}",
         many(*calls, "call"),
         many(*lines, "record"),
         many(*files, "file")
     )?;
-    if let (Some(first), Some(last)) = (report.first_seq, report.last_seq) {
-        writeln!(out, "records {first} to {last}")?;
+    match (report.first_seq, report.last_seq) {
+        (Some(first), Some(last)) => writeln!(out, ", records {first} to {last}")?,
+        _ => writeln!(out)?,
     }
-    match report.vouched_seq {
-        Some(seq) => writeln!(
-            out,
-            "{}, signed; they vouch for everything up to record {seq}",
-            many(report.checkpoints, "checkpoint")
-        )?,
-        None => writeln!(out, "no signed checkpoint yet: only the chain itself was checked")?,
+    if let Some(key) = &report.key {
+        let signed = many(report.checkpoints, "checkpoint");
+        write!(out, "{signed} signed with the key {}, from ", key.id)?;
+        match key_file {
+            Some(file) => writeln!(out, "{}", file.display())?,
+            None => writeln!(out, "the trail's own directory")?,
+        }
+    }
+    if let Some(KeptReport { found, signed, agreed, last_agreed }) = &report.kept {
+        write!(out, "{} kept elsewhere, {signed} with this key, ", many(*found, "checkpoint"))?;
+        match last_agreed {
+            Some(seq) => writeln!(out, "{agreed} agree, the last at record {seq}")?,
+            None => writeln!(out, "none agrees")?,
+        }
     }
     notes(report, out)?;
     for problem in report.problems.iter().take(MAX_SHOWN) {
-        let seq = problem.seq.map_or_else(String::new, |seq| format!(" (record {seq})"));
-        writeln!(
-            out,
-            "{BAD}wrong{BAD:#} {}:{}{seq}: {}",
-            problem.file.display(),
-            problem.line,
-            problem.kind
-        )?;
+        writeln!(out, "{BAD}wrong{BAD:#} {problem}")?;
     }
-    match report.problems.len() {
-        0 => writeln!(out, "{GOOD}ok{GOOD:#}: every record is as it was written"),
-        1 => writeln!(out, "{BAD}1 problem{BAD:#}"),
-        count => writeln!(out, "{BAD}{count} problems{BAD:#}; examine the first one first"),
+    for doubt in report.doubts.iter().take(MAX_SHOWN) {
+        writeln!(out, "{DOUBT}not proved{DOUBT:#} {doubt}")?;
+        writeln!(out, "    what to do: {}", doubt.kind.remedy())?;
+    }
+    match report.verdict() {
+        Verdict::Ok => {
+            writeln!(out, "{GOOD}ok{GOOD:#}: {}", report.statement())?;
+            for limit in report.limits() {
+                writeln!(out, "    {limit}")?;
+            }
+            Ok(())
+        }
+        Verdict::NotProved => {
+            let count = many(report.doubts.len() as u64, "reason");
+            writeln!(
+                out,
+                "{DOUBT}not proved{DOUBT:#}: no contradiction was found, but no proof: {count}"
+            )
+        }
+        Verdict::Wrong => {
+            let count = many(report.problems.len() as u64, "problem");
+            writeln!(out, "{BAD}wrong{BAD:#}: {count}; examine the first one first")
+        }
     }
 }
 
@@ -89,7 +127,13 @@ fn print(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
 fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
     let notes = [
         (report.crashes, "time", "the gateway was killed; the next one continued the trail"),
+        (
+            report.adopted,
+            "record",
+            "had no signature yet when the next gateway started, which took them as it found them",
+        ),
         (report.torn, "half-written record", "closed with a marker"),
+        (report.damaged, "time", "the end of the trail was damaged, and was moved aside"),
         (report.unknown, "call", "in progress when the gateway was killed: outcome unknown"),
         (report.lost, "record", "dropped while the trail could not be written"),
         (report.restored, "time", "the current file was removed or replaced, and restored"),
@@ -100,6 +144,58 @@ fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
     Ok(())
 }
 
+fn as_json(report: &VerifyReport) -> Value {
+    let key = report.key.as_ref().map(|VouchingKey { id, is_of_trail }| {
+        let from = if *is_of_trail { "trail" } else { "elsewhere" };
+        json!({ "fingerprint": id, "from": from })
+    });
+    let kept = report.kept.as_ref().map(|KeptReport { found, signed, agreed, last_agreed }| {
+        json!({ "found": found, "signed": signed, "agreed": agreed, "last_agreed": last_agreed })
+    });
+    let problems = report.problems.iter().map(|TrailProblem { file, line, seq, kind }| {
+        json!({
+            "problem": kind.label(),
+            "file": file.to_string_lossy(),
+            "line": line,
+            "seq": seq,
+            "text": kind.to_string(),
+        })
+    });
+    let reasons = report.doubts.iter().map(|TrailDoubt { seq, kind }| {
+        json!({
+            "reason": kind.label(),
+            "seq": seq,
+            "text": kind.to_string(),
+            "remedy": kind.remedy(),
+        })
+    });
+    json!({
+        "verdict": report.verdict().label().replace(' ', "_"),
+        "statement": report.statement(),
+        "limits": if report.verdict() == Verdict::Ok { report.limits() } else { Vec::new() },
+        "key": key,
+        "kept_checkpoints": kept,
+        "problems": problems.collect::<Vec<_>>(),
+        "reasons": reasons.collect::<Vec<_>>(),
+        "files": report.files,
+        "records": report.lines,
+        "calls": report.calls,
+        "first_seq": report.first_seq,
+        "last_seq": report.last_seq,
+        "checkpoints": report.checkpoints,
+        "vouched_seq": report.vouched_seq,
+        "only_chained": report.chained,
+        "closed": report.is_closed,
+        "crashes": report.crashes,
+        "unsigned_at_crashes": report.adopted,
+        "torn": report.torn,
+        "damaged": report.damaged,
+        "unknown": report.unknown,
+        "lost": report.lost,
+        "restored": report.restored,
+    })
+}
+
 fn many(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -107,4 +203,5 @@ fn many(count: u64, what: &str) -> String {
 const MAX_SHOWN: usize = 20;
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
-const NOTE: Style = AnsiColor::Yellow.on_default().bold();
+const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
+const NOTE: Style = AnsiColor::Cyan.on_default().bold();

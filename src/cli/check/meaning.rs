@@ -17,6 +17,7 @@ use crate::{
     },
     credentials::{self, SourceSettings, ValueName, VaultAuth, VaultSettings},
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
+    outbound::CollectorSettings,
     proxy::{
         cache::Rule,
         stages::authorize::{Access, Mode, Unmatched},
@@ -117,13 +118,15 @@ fn profiles(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<
 fn upstream(profile: &Profile) -> String {
     let mut parts = vec![profile.upstream.to_string()];
     parts.extend(profile.local_address.map(|address| format!("from {address}")));
-    parts.extend(profile.forward_proxy().map(|proxy| format!("through the proxy {proxy}")));
+    let proxy = profile.forward_proxy().proxy_to(&profile.upstream);
+    parts.extend(proxy.map(|proxy| format!("through the proxy {proxy}")));
     parts.extend(profile.connect_to.map(|address| format!("dialled at {address}")));
     parts.push(match (&profile.ca_file, profile.upstream.is_tls()) {
         (_, false) => "without TLS".to_owned(),
         (Some(file), true) => format!("trusting {}", file.display()),
         (None, true) => "trusting this machine's roots".to_owned(),
     });
+    parts.extend(profile.revocation().map(|lists| lists.to_string()));
     parts.join(", ")
 }
 
@@ -146,12 +149,17 @@ fn source(source: &SourceSettings) -> String {
         SourceSettings::Environment { prefix } => format!("variables {prefix}…"),
         SourceSettings::Sealed { file, .. } => format!("the sealed store {}", file.display()),
         SourceSettings::Vault(vault) => {
-            let VaultSettings { address, auth, mount, path, kv_version, .. } = &**vault;
+            let VaultSettings { address, auth, mount, path, kv_version, revocation, .. } = &**vault;
             let address =
                 address.as_ref().map_or_else(|| "VAULT_ADDR".to_owned(), ToString::to_string);
             let login = auth.as_ref().map_or("VAULT_TOKEN", VaultAuth::name);
+            let proxy = vault.proxy_in_use();
+            let proxy = proxy.map(|proxy| format!(", through the proxy {proxy}"));
+            let lists = revocation.as_ref().map(|lists| format!(", {lists}"));
             format!(
-                "{mount}/{path} in the vault at {address} (KV version {kv_version}, login: {login})"
+                "{mount}/{path} in the vault at {address} (KV version {kv_version}, login: {login}){}{}",
+                proxy.unwrap_or_default(),
+                lists.unwrap_or_default()
             )
         }
     }
@@ -298,7 +306,16 @@ fn audit(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
             OnFailure::Refuse => "calls are refused",
             OnFailure::Continue => "calls go on, and the loss is counted",
         },
-    )
+    )?;
+    let Some(CollectorSettings { endpoint, proxy }) = settings.telemetry.collector() else {
+        return Ok(());
+    };
+    match proxy.proxy_to(&endpoint) {
+        Some(proxy) => {
+            page.line("copied to", format_args!("{endpoint}, through the proxy {proxy}"))
+        }
+        None => page.line("copied to", endpoint),
+    }
 }
 
 fn admin(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{CredentialsName, Origin},
     error::Chain,
-    outbound::Resolver,
+    outbound::{Resolver, Trust},
     proxy::client::{self, ConnectTimeouts, HttpVersions, KeepLimits, upstream_tls},
 };
 
@@ -89,7 +89,7 @@ impl ProbeArgs {
     fn settings(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
         let tls = upstream
             .is_tls()
-            .then(|| upstream_tls(self.probe_ca_file.as_deref(), HttpVersions::Auto))
+            .then(|| upstream_tls(Trust::Roots(self.probe_ca_file.as_deref()), HttpVersions::Auto))
             .transpose();
         Ok(client::Settings {
             origin: upstream.clone(),
@@ -103,6 +103,7 @@ impl ProbeArgs {
             adaptive_concurrency: false,
             http: HttpVersions::Auto,
             tls: tls.map_err(|error| Failure::usage(Chain(&error).to_string()))?,
+            revocation: None,
         })
     }
 }

@@ -209,7 +209,8 @@ fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     }
     match verdict {
         audit::AuditExit::Success => Ok(()),
-        audit::AuditExit::ProblemsFound | audit::AuditExit::NotCovered => {
+        audit::AuditExit::NotProved => Err(Failure::failed("the audit trail is not proved")),
+        audit::AuditExit::Wrong | audit::AuditExit::NotCovered => {
             Err(Failure::failed("the audit trail does not hold together"))
         }
     }

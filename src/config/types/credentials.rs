@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::text::Identifier;
 use crate::{
     credentials::RefreshSettings,
-    domain::{Origin, Span, Text},
+    domain::{Origin, ProxyChoice, Span, Text},
+    outbound::{ForwardProxySettings, RevocationPolicy, RevocationSettings},
 };
 
 /// Where one credential set comes from.
@@ -163,6 +164,20 @@ pub struct Vault {
     /// Trust the roots in this PEM file instead of the platform's.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists (RFC 5280) of the authorities of the vault's certificate, a PEM file with one list or
+    /// several. A certificate in a list is refused. The file is read again when it changes.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub crl_file: Option<PathBuf>,
+    /// What becomes of a certificate in the chain whose issuer has no list in `crl_file`, or only one whose
+    /// `nextUpdate` has passed.
+    pub crl_policy: RevocationPolicy,
+    /// The forward proxy that leads to the vault, with the values of a profile's `proxy`.
+    pub proxy: Option<ProxyChoice>,
+    /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub proxy_credentials: Option<PathBuf>,
+    /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
+    pub no_proxy: Vec<String>,
     /// The namespace, if the vault has namespaces.
     pub namespace: Option<String>,
     /// A client certificate for the vault, a PEM file. The login of `auth.method = "cert"` uses it.
@@ -176,6 +191,21 @@ pub struct Vault {
 }
 
 impl Vault {
+    /// The forward proxy that leads to the vault.
+    pub fn forward_proxy(&self) -> ForwardProxySettings {
+        ForwardProxySettings {
+            choice: self.proxy.clone(),
+            credentials: self.proxy_credentials.clone(),
+            excluded: self.no_proxy.clone(),
+        }
+    }
+
+    /// The revocation lists for the vault's certificate.
+    pub fn revocation(&self) -> Option<RevocationSettings> {
+        let policy = self.crl_policy;
+        self.crl_file.clone().map(|file| RevocationSettings { file, policy })
+    }
+
     /// Fills in the defaults that depend on the login.
     pub(super) fn derive_defaults(&mut self) {
         if let Some(auth) = &mut self.auth

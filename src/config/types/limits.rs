@@ -1,13 +1,14 @@
 //! `[timeouts]`, `[limits]`, `[runtime]` and `[telemetry]`: sections that several parts share.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Listener;
 use crate::{
-    domain::{ByteSize, Origin, Span},
+    domain::{ByteSize, Origin, ProxyChoice, Span, Text},
+    outbound::{CollectorSettings, ForwardProxySettings},
     telemetry::LogFormat,
 };
 
@@ -150,11 +151,42 @@ pub struct Telemetry {
     /// receives every line of the audit trail as a log record, and the traces of calls whose
     /// `traceparent` asks for them.
     pub otlp_endpoint: Option<Origin>,
+    /// The forward proxy that leads to the collector, with the values of a profile's `proxy`.
+    pub proxy: Option<ProxyChoice>,
+    /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub proxy_credentials: Option<PathBuf>,
+    /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
+    pub no_proxy: Vec<String>,
+}
+
+impl Telemetry {
+    /// The collector, if there is one.
+    pub fn collector(&self) -> Option<CollectorSettings> {
+        let endpoint = self.otlp_endpoint.clone()?;
+        Some(CollectorSettings { endpoint, proxy: self.forward_proxy() })
+    }
+
+    /// The forward proxy that leads to the collector.
+    pub fn forward_proxy(&self) -> ForwardProxySettings {
+        ForwardProxySettings {
+            choice: self.proxy.clone(),
+            credentials: self.proxy_credentials.clone(),
+            excluded: self.no_proxy.clone(),
+        }
+    }
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: LogFormat::Json, log_level: LogLevel::Info, otlp_endpoint: None }
+        Self {
+            log_format: LogFormat::Json,
+            log_level: LogLevel::Info,
+            otlp_endpoint: None,
+            proxy: None,
+            proxy_credentials: None,
+            no_proxy: Vec::new(),
+        }
     }
 }
 

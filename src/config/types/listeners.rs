@@ -1,7 +1,6 @@
 //! `[[listeners]]`, `[admin]`, `[metrics]` and `[profiles.…]`: the gateway's sockets, and where calls go.
 
 use std::{
-    env,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,8 +14,8 @@ use super::text::HostName;
 use crate::{
     domain::{
         Address, CredentialsName, ListenerName, Name, Origin, ProfileName, ProxyChoice, Text,
-        is_excluded,
     },
+    outbound::{ForwardProxySettings, RevocationPolicy, RevocationSettings},
     proxy::{client::HttpVersions, server::TlsFiles},
 };
 
@@ -156,17 +155,25 @@ pub struct Profile {
     /// Trust the roots in this PEM file instead of the platform's.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists (RFC 5280) of the authorities of the upstream's certificate, a PEM file with one list
+    /// or several. A certificate in a list is refused. The file is read again when it changes.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub crl_file: Option<PathBuf>,
+    /// What becomes of a certificate in the chain whose issuer has no list in `crl_file`, or only one whose
+    /// `nextUpdate` has passed.
+    #[serde(default)]
+    pub crl_policy: RevocationPolicy,
     /// Dial this `IP:port`. The TLS name and `Host` remain those of the upstream.
     #[schemars(with = "Option<Text<SocketAddr>>")]
     pub connect_to: Option<SocketAddr>,
     /// The forward proxy that leads to the upstream (CONNECT): `http://proxy.internal:3128` or `https://…`, or
-    /// `environment` for what `HTTPS_PROXY` and `NO_PROXY` say. TLS goes through it from end to end. Which
+    /// `environment` for what `HTTPS_PROXY` and `NO_PROXY` say (never for this machine itself). TLS goes through it from end to end. Which
     /// addresses the upstream's name may have is then for the proxy to decide.
     pub proxy: Option<ProxyChoice>,
     /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub proxy_credentials: Option<PathBuf>,
-    /// Hosts and domains that are called without the proxy, like `NO_PROXY`.
+    /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
     #[serde(default)]
     pub no_proxy: Vec<String>,
     /// The source address of connections to the upstream, one of this machine's. Pigello can be told the
@@ -186,23 +193,18 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The forward proxy of its calls, if they take one.
-    pub fn forward_proxy(&self) -> Option<Origin> {
-        let host = self.upstream.host();
-        let variable = |names: [&str; 2]| {
-            let value = names.into_iter().find_map(env::var_os)?;
-            value.into_string().ok().filter(|text| !text.is_empty())
-        };
-        if is_excluded(host, self.no_proxy.iter().map(String::as_str)) {
-            return None;
+    /// The forward proxy that leads to the upstream.
+    pub fn forward_proxy(&self) -> ForwardProxySettings {
+        ForwardProxySettings {
+            choice: self.proxy.clone(),
+            credentials: self.proxy_credentials.clone(),
+            excluded: self.no_proxy.clone(),
         }
-        match self.proxy.as_ref()? {
-            ProxyChoice::At(origin) => Some(origin.clone()),
-            ProxyChoice::Environment => {
-                let list = variable(["no_proxy", "NO_PROXY"]).unwrap_or_default();
-                let proxy = variable(["https_proxy", "HTTPS_PROXY"])?;
-                proxy.parse().ok().filter(|_| !is_excluded(host, list.split(',')))
-            }
-        }
+    }
+
+    /// The revocation lists for the upstream's certificate.
+    pub fn revocation(&self) -> Option<RevocationSettings> {
+        let policy = self.crl_policy;
+        self.crl_file.clone().map(|file| RevocationSettings { file, policy })
     }
 }

@@ -10,6 +10,7 @@ mod checker;
 mod credentials;
 mod limits;
 mod listeners;
+mod outbound;
 mod profiles;
 mod structure;
 mod telemetry;
@@ -42,6 +43,7 @@ pub(super) fn check(
     checker.limits();
     checker.breaker();
     checker.telemetry();
+    checker.unused_proxy_variables();
     Some(Settings {
         revision: Revision::of(config),
         listeners: config.listeners.clone(),

@@ -5,10 +5,20 @@ use crate::config::key::KeyPath;
 
 impl Checker<'_> {
     pub(super) fn telemetry(&mut self) {
-        let Some(endpoint) = &self.config.telemetry.otlp_endpoint else { return };
+        let telemetry = &self.config.telemetry;
+        let (table, endpoint) =
+            (KeyPath::root().key("telemetry"), telemetry.otlp_endpoint.as_ref());
+        self.forward_proxy(&table, &telemetry.forward_proxy(), endpoint);
+        let Some(endpoint) = endpoint else {
+            if telemetry.proxy.is_some() {
+                let message = "has no effect without `otlp_endpoint`";
+                self.warning(&table.key("proxy"), message, "set `otlp_endpoint`, or remove it");
+            }
+            return;
+        };
         if !endpoint.is_tls() && !endpoint.is_loopback() {
             self.problem(
-                &KeyPath::root().key("telemetry").key("otlp_endpoint"),
+                &table.key("otlp_endpoint"),
                 "plain `http://` leads to another machine, so records and traces would travel in clear",
                 "write `https://`, or send to a collector on this machine",
             );

@@ -9,7 +9,7 @@ use crate::{
     },
     credentials::{
         ClientCertificate, KvVersion, TokenSource, UnusedVariable, VaultAuth, VaultSettings,
-        unused_vault_variables,
+        unused_vault_variables, vault_address,
     },
 };
 
@@ -37,6 +37,14 @@ impl Checker<'_> {
                 "write `https://`",
             );
         }
+        let address = vault.address.clone().or_else(vault_address);
+        self.forward_proxy(&table, &vault.forward_proxy(), address.as_ref());
+        self.server_revocation(
+            &table,
+            vault.crl_policy,
+            vault.crl_file.as_deref(),
+            address.as_ref(),
+        );
         if vault.certificate.is_some() != vault.private_key.is_some() {
             let (there, missing) = match vault.certificate {
                 Some(_) => ("certificate", "private_key"),
@@ -60,10 +68,13 @@ impl Checker<'_> {
     ) -> Option<VaultSettings> {
         let path = self.needed(key, "path", "vault", set.path.as_ref())?;
         let vault = self.config.vault.clone().unwrap_or_default();
+        let (proxy, revocation) = (vault.forward_proxy(), vault.revocation());
         let certificate = vault.certificate.zip(vault.private_key);
         Some(VaultSettings {
             address: vault.address,
             ca_file: vault.ca_file,
+            proxy,
+            revocation,
             client_certificate: certificate
                 .map(|(certificate, private_key)| ClientCertificate { certificate, private_key }),
             namespace: vault.namespace,

@@ -5,7 +5,7 @@ mod vault;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::variables::{UnusedVariable, unused_vault_variables};
+pub use self::variables::{UnusedVariable, unused_vault_variables, vault_address};
 pub use self::vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
 use super::set::Identifiers;
 use crate::domain::CredentialsName;

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use crate::outbound::ClientCertificate;
+use crate::{domain::Origin, outbound::ClientCertificate};
 
 /// The environment's variables about a vault. OpenBao's name comes first, as in its own tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,11 @@ impl VaultVariables {
             has_token: either("BAO_TOKEN", "VAULT_TOKEN").is_some(),
         }
     }
+}
+
+/// The vault's address that a variable gives, if it is one.
+pub fn vault_address() -> Option<Origin> {
+    VaultVariables::read().address?.1.parse().ok()
 }
 
 /// A variable of the vault's tools that is set and has no effect here.
@@ -97,7 +102,7 @@ const UNUSED: [(&str, &str); 9] = [
     ("PROXY_ADDR", AGENT),
     ("CACERT_BYTES", "put the authority into a file and name it with `vault.ca_file`"),
     ("CAPATH", "name one file with all authorities with `vault.ca_file`"),
-    ("HTTP_PROXY", "the vault is reached without a proxy"),
+    ("HTTP_PROXY", "name a forward proxy with `vault.proxy`"),
     (
         "SKIP_VERIFY",
         "the vault's certificate is always checked: name its authority with `vault.ca_file`",

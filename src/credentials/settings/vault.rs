@@ -3,7 +3,10 @@
 use std::{fmt, path::PathBuf};
 
 use super::variables::VaultVariables;
-use crate::{domain::Origin, outbound::ClientCertificate};
+use crate::{
+    domain::Origin,
+    outbound::{ClientCertificate, ForwardProxySettings, RevocationSettings},
+};
 
 /// A credential set in a vault, and how to reach it. A variable may stand in for a field that is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,10 @@ pub struct VaultSettings {
     pub address: Option<Origin>,
     /// The roots to trust instead of the platform's.
     pub ca_file: Option<PathBuf>,
+    /// The revocation lists for the server's certificate.
+    pub revocation: Option<RevocationSettings>,
+    /// The forward proxy that leads to it.
+    pub proxy: ForwardProxySettings,
     /// The client certificate; the `cert` method needs one.
     pub client_certificate: Option<ClientCertificate>,
     /// The namespace, sent as `X-Vault-Namespace`.
@@ -35,6 +42,11 @@ impl VaultSettings {
         self.address()?;
         self.auth()?;
         Ok(())
+    }
+
+    /// The forward proxy that leads to the vault, if one does.
+    pub fn proxy_in_use(&self) -> Option<Origin> {
+        self.proxy.proxy_to(&self.address().ok()?)
     }
 
     /// Names the secret and its vault.

@@ -47,6 +47,14 @@ pub async fn load(settings: &Settings) -> Result<CredentialSet, LoadError> {
     CredentialSource::new(settings).read(settings, RefreshReason::Scheduled).await
 }
 
+/// Whether the files can be used that a start does not go without. The others may come later.
+pub fn check_files(settings: &SourceSettings) -> Result<(), VaultError> {
+    match settings {
+        SourceSettings::Vault(vault) => vault::check_files(vault),
+        _ => Ok(()),
+    }
+}
+
 /// The source of one set.
 #[derive(Debug)]
 pub(super) struct CredentialSource {

@@ -150,6 +150,10 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
             Kind::UpstreamProxyRefused,
             "the forward proxy does not open a tunnel to the upstream; the log has its status",
         ),
+        ConnectError::Tunnel(TunnelError::Certificate(_)) => (
+            Kind::UpstreamUnreachable,
+            "the forward proxy's certificate is not valid; the log says why",
+        ),
         ConnectError::Tunnel(_) => {
             (Kind::UpstreamUnreachable, "the connection through the forward proxy failed")
         }
@@ -211,8 +215,18 @@ fn certificate(error: &rustls::Error) -> &'static str {
                 "the upstream's certificate is from an authority that is not trusted"
             }
             CertificateError::Revoked => "the upstream's certificate has been revoked",
+            CertificateError::UnknownRevocationStatus => {
+                "no list in `crl_file` of the profile says whether the upstream's certificate is revoked"
+            }
+            CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. } => {
+                "the revocation list for the upstream's certificate is too old (`crl_file` of the profile)"
+            }
             _ => "the upstream's certificate is not valid",
         },
+        rustls::Error::InvalidCertRevocationList(_) => {
+            "the revocation list for the upstream's certificate cannot be used"
+        }
         _ => "the upstream's certificate is not valid",
     }
 }

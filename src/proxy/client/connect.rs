@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,7 +18,6 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_util::either::Either;
 
 use super::{
     Settings,
@@ -29,7 +27,8 @@ use crate::{
     audit::UpstreamTls,
     domain::Origin,
     outbound::{
-        ForwardProxy, ResolveError, Resolver, TlsError, Transport, TunnelError, client_tls,
+        ForwardProxy, ResolveError, Resolver, TlsError, Transport, Trust, TunnelError,
+        certificate_refusal, client_tls, forward_proxy,
         race::{Dial, Finish, race},
         socket_of,
     },
@@ -52,11 +51,8 @@ pub enum HttpVersions {
 }
 
 /// TLS settings for the upstream, which offer those versions of HTTP.
-pub fn upstream_tls(
-    ca_file: Option<&Path>,
-    http: HttpVersions,
-) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = client_tls(ca_file, None)?;
+pub fn upstream_tls(trust: Trust<'_>, http: HttpVersions) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = client_tls(trust, None)?;
     let offered: &[&[u8]] = match http {
         HttpVersions::Auto => &[H2, b"http/1.1"],
         HttpVersions::Http1 => &[b"http/1.1"],
@@ -193,10 +189,8 @@ impl Dial for ConnectTarget {
 
     async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ConnectError> {
         let (host, port) = (self.origin.host(), self.origin.port());
-        let stream = BatchedWriter::new(match &self.proxy {
-            Some(proxy) => proxy.tunnel(stream, host, port).await?,
-            None => Either::Left(stream),
-        });
+        let transport = forward_proxy::through(self.proxy.as_deref(), stream, host, port).await?;
+        let stream = BatchedWriter::new(transport);
         let is_http2 = self.http == HttpVersions::Http2;
         let Some(tls) = &self.tls else { return Ok(UpstreamStream::Plain(stream, is_http2)) };
         let name =
@@ -386,12 +380,9 @@ pub enum ConnectError {
 
 impl ConnectError {
     fn from_handshake(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(
-                tls @ (rustls::Error::InvalidCertificate(_)
-                | rustls::Error::NoCertificatesPresented),
-            ) => Self::Certificate(tls.clone()),
-            _ => Self::Handshake(error),
+        match certificate_refusal(&error) {
+            Some(refusal) => Self::Certificate(refusal.clone()),
+            None => Self::Handshake(error),
         }
     }
 }

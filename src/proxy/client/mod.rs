@@ -47,7 +47,7 @@ use crate::{
     body::Body,
     domain::Origin,
     error::Error,
-    outbound::{ForwardProxy, Resolver},
+    outbound::{ForwardProxy, Resolver, RevocationVerifier},
 };
 
 /// How to reach one upstream.
@@ -75,6 +75,9 @@ pub struct Settings {
     pub http: HttpVersions,
     /// The TLS settings; `None` for plain HTTP.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What the TLS settings ask about revocation. Connections from before a change of its lists are closed
+    /// like those with old credentials.
+    pub revocation: Option<Arc<RevocationVerifier>>,
 }
 
 /// The client of one upstream. Clones share its connections.
@@ -88,7 +91,9 @@ impl UpstreamClient {
     /// the connections that carried the old credentials: idle ones at once, others after their calls.
     pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
         let (keep, adapts) = (settings.keep, settings.adaptive_concurrency);
-        Self { pool: Pool::new(Connector::new(settings), keep, adapts, rotations) }
+        let lists = settings.revocation.as_ref().map(|verifier| verifier.changes());
+        let renewals = [rotations].into_iter().chain(lists);
+        Self { pool: Pool::new(Connector::new(settings), keep, adapts, renewals) }
     }
 
     /// Sends a request over a pooled connection or a new one. If a pooled connection is dead before a byte

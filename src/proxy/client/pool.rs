@@ -50,7 +50,7 @@ pub(super) struct Pool {
     opening: tokio::sync::Mutex<Opening>,
     /// The number of times that such a connection was opened or failed.
     openings: AtomicU64,
-    _renewing: AbortOnDropHandle<()>,
+    _renewing: Vec<AbortOnDropHandle<()>>,
 }
 
 #[derive(Default)]
@@ -91,7 +91,7 @@ impl Pool {
         connector: Connector,
         keep: KeepLimits,
         adapts: bool,
-        rotations: watch::Receiver<u64>,
+        renewals: impl IntoIterator<Item = watch::Receiver<u64>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|pool| Self {
             limit: adapts.then(|| AdaptiveLimit::new(connector.origin().clone())),
@@ -100,7 +100,11 @@ impl Pool {
             state: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             openings: AtomicU64::new(0),
-            _renewing: AbortOnDropHandle::new(tokio::spawn(renew(Weak::clone(pool), rotations))),
+            _renewing: renewals
+                .into_iter()
+                .map(|changes| tokio::spawn(renew(Weak::clone(pool), changes)))
+                .map(AbortOnDropHandle::new)
+                .collect(),
         })
     }
 
@@ -250,9 +254,9 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Renews the pool at each rotation.
-async fn renew(pool: Weak<Pool>, mut rotations: watch::Receiver<u64>) {
-    while rotations.changed().await.is_ok() {
+/// Renews the pool at each change: a rotation of credentials, or other revocation lists.
+async fn renew(pool: Weak<Pool>, mut changes: watch::Receiver<u64>) {
+    while changes.changed().await.is_ok() {
         let Some(pool) = pool.upgrade() else { return };
         pool.renew();
     }

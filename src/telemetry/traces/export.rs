@@ -8,10 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{SpanKind, Trace, TraceSpan};
 use crate::{
-    domain::Origin,
     error::Chain,
     outbound::{
-        Collector,
+        Collector, CollectorSettings,
         otlp::{Signal, attribute, nanoseconds, request, text},
     },
 };
@@ -19,12 +18,12 @@ use crate::{
 /// Sends the spans of a [`Tracer`](super::Tracer).
 #[derive(Debug)]
 pub struct TraceExporter {
-    collector: Origin,
+    collector: CollectorSettings,
     traces: mpsc::Receiver<Trace>,
 }
 
 impl TraceExporter {
-    pub(super) fn new(collector: Origin, traces: mpsc::Receiver<Trace>) -> Self {
+    pub(super) fn new(collector: CollectorSettings, traces: mpsc::Receiver<Trace>) -> Self {
         Self { collector, traces }
     }
 

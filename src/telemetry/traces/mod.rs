@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 pub use export::TraceExporter;
 
-use crate::domain::Origin;
+use crate::outbound::CollectorSettings;
 
 /// Where spans go; by default nowhere.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ pub enum SpanKind {
 
 impl Tracer {
     /// A tracer, and the exporter that sends its spans to that collector.
-    pub fn to(collector: Origin) -> (Self, TraceExporter) {
+    pub fn to(collector: CollectorSettings) -> (Self, TraceExporter) {
         let (sender, receiver) = mpsc::channel(WAITING_TRACES);
         (Self { spans: Some(sender) }, TraceExporter::new(collector, receiver))
     }

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
+    Verified,
     figures::{Figures, Group},
     table::by_count,
 };
 use crate::{
-    audit::{PUBLIC_KEY, PublicKey},
+    audit::{PUBLIC_KEY, PublicKey, Verdict},
     cli::audit::{filter::CallFilter, search::Findings},
     domain::visible,
     telemetry::chart::{self, OutcomeCounts, thousands, took},
@@ -28,7 +29,7 @@ pub(super) struct Head {
 type IsBad = bool;
 
 impl Head {
-    pub(super) fn new(filter: &CallFilter, findings: &Findings) -> Self {
+    pub(super) fn new(filter: &CallFilter, findings: &Findings, verified: &[Verified]) -> Self {
         let period = findings.period();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let mut facts = vec![
@@ -57,6 +58,10 @@ impl Head {
         for (at, sentence) in period.sentences().into_iter().enumerate() {
             let is_bad = sentence.starts_with("NOT COVERED");
             facts.push((if at == 0 { "Covered" } else { "" }, sentence, is_bad));
+        }
+        for (at, one) in verified.iter().enumerate() {
+            let is_bad = one.report.verdict() != Verdict::Ok;
+            facts.push((if at == 0 { "Verified" } else { "" }, one.sentence(), is_bad));
         }
         Self { facts, zone: filter.zone().name().to_owned() }
     }

@@ -1,7 +1,8 @@
 //! Remedies for the findings of the steps, ready to copy.
 
-use std::{error::Error, path::Path};
+use std::{error::Error, iter, path::Path};
 
+use http::StatusCode;
 use jiff::Timestamp;
 use rustls::{CertificateError, pki_types::UnixTime};
 
@@ -12,6 +13,7 @@ use crate::{
         sealed::{SealedError, StoreError},
     },
     domain::Origin,
+    outbound::TunnelError,
 };
 
 /// Remedies for credentials that could not be read.
@@ -50,12 +52,18 @@ pub(super) fn for_credentials(error: &LoadError, set: &Settings) -> Option<Strin
 fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
     let VaultSettings { ca_file, mount, path, kv_version, .. } = vault;
     match error {
-        VaultError::Unreachable { address, source } => Some(match certificate_error(&**source) {
-            Some(error) => {
-                for_certificate(error, "vault.ca_file", ca_file.as_deref(), "the vault's")
-            }
-            None => format!("is `vault.address` right, and does {address} accept connections?"),
-        }),
+        VaultError::Unreachable { address, source } => {
+            let (tunnel, certificate) = (tunnel_error(&**source), certificate_error(&**source));
+            Some(match (tunnel, certificate) {
+                (Some(error), _) => for_tunnel(error, "vault", address),
+                (None, Some(error)) => {
+                    for_certificate(error, "vault.ca_file", ca_file.as_deref(), "the vault's")
+                }
+                (None, None) => {
+                    format!("is `vault.address` right, and does {address} accept connections?")
+                }
+            })
+        }
         VaultError::Unavailable { status } if status.as_u16() == 503 => Some(
             "unseal it (`bao operator unseal`, `vault operator unseal`); the gateway goes on by itself"
                 .to_owned(),
@@ -96,20 +104,51 @@ fn identifiers(behind: &str) -> String {
     names.map(|name| format!("{}{behind}", name.key())).collect::<Vec<_>>().join(" ")
 }
 
+/// The way of a connection that works, as the end of a sentence.
+pub(super) fn way(proxy: Option<&Origin>) -> String {
+    proxy.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"))
+}
+
+/// Remedies for a proxy that opens no tunnel. `table` of the configuration names it.
+pub(super) fn for_tunnel(error: &TunnelError, table: &str, server: &str) -> String {
+    match error {
+        TunnelError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => format!(
+            "put its credentials, one line `user:password`, into the file of `{table}.proxy_credentials`"
+        ),
+        TunnelError::Refused(_) => format!("may this machine use the proxy for {server}?"),
+        TunnelError::Certificate(_) => format!(
+            "this machine has to trust the authority of the proxy's certificate, which has to be for the name in \
+             `{table}.proxy`"
+        ),
+        TunnelError::Early | TunnelError::Io(_) | TunnelError::Exchange(_) => format!(
+            "does the proxy of `{table}.proxy` speak HTTP there, and may it reach {server}?"
+        ),
+    }
+}
+
+/// Finds the error of a tunnel in a chain of errors.
+pub(super) fn tunnel_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TunnelError> {
+    causes(error).find_map(<dyn Error>::downcast_ref)
+}
+
 /// Finds a certificate error in a chain of errors.
 pub(super) fn certificate_error<'a>(
     error: &'a (dyn Error + 'static),
 ) -> Option<&'a CertificateError> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
-            return Some(error);
-        }
+    causes(error).find_map(|error| match error.downcast_ref() {
+        Some(rustls::Error::InvalidCertificate(error)) => Some(error),
+        _ => None,
+    })
+}
+
+/// An error and its causes.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        let error = *error;
         // An `io::Error` skips its inner error: `source` returns that one's source.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
-    }
-    None
+        inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+    })
 }
 
 /// Describes a certificate error.
@@ -130,6 +169,13 @@ pub(super) fn what_is_wrong(error: &CertificateError) -> String {
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
             format!("the certificate is not for {} but {}", expected.to_str(), presented.join(", "))
+        }
+        CertificateError::Revoked => "the certificate is revoked".to_owned(),
+        CertificateError::UnknownRevocationStatus => {
+            "no revocation list is from the authority that signed the certificate".to_owned()
+        }
+        CertificateError::ExpiredRevocationListContext { next_update, .. } => {
+            format!("the revocation list for the certificate ended at {}", day(next_update))
         }
         error => format!("the certificate was refused: {error}"),
     }
@@ -169,6 +215,20 @@ pub(super) fn for_certificate(
                 "vault.ca_file" => format!("{name}: `getent hosts NAME` has to lead to the vault"),
                 _ => format!("{name}; to dial another address, keep the name and use `connect_to`"),
             }
+        }
+        CertificateError::Revoked => {
+            format!(
+                "{whose} certificate has to be replaced there; nothing is sent to whoever shows it"
+            )
+        }
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            let table = key.trim_end_matches(".ca_file");
+            format!(
+                "put a valid list of each authority in the chain into `{table}.crl_file`, or set \
+                 `{table}.crl_policy = \"if_present\"`"
+            )
         }
         _ => format!("see what `openssl s_client -connect` says of {whose} certificate"),
     }

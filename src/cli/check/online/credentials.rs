@@ -6,6 +6,7 @@ use crate::{
     credentials::{
         self, CredentialSet, LoadError, Settings, SourceSettings, VaultAuth, VaultError,
     },
+    domain::Origin,
     error::Chain,
 };
 
@@ -18,7 +19,8 @@ pub(super) async fn look(set: &Settings, report: &mut Report) -> Option<Credenti
     }
     let read = credentials::load(set).await;
     if let SourceSettings::Vault(vault) = &set.source {
-        report.extend(on_the_way(&read, set, vault.auth.as_ref()));
+        let proxy = vault.proxy_in_use();
+        report.extend(on_the_way(&read, set, vault.auth.as_ref(), proxy.as_ref()));
     }
     match read {
         Ok(read) => {
@@ -62,6 +64,8 @@ fn obstacle(error: &VaultError) -> Obstacle {
         | VaultError::Plaintext { .. }
         | VaultError::Incomplete(_)
         | VaultError::Tls(_)
+        | VaultError::Proxy(_)
+        | VaultError::Revocation(_)
         | VaultError::Namespace { .. } => Obstacle::Vault,
         VaultError::SecretFile { .. }
         | VaultError::Writable(_)
@@ -82,6 +86,7 @@ fn on_the_way(
     read: &Result<CredentialSet, LoadError>,
     set: &Settings,
     auth: Option<&VaultAuth>,
+    proxy: Option<&Origin>,
 ) -> Vec<Step> {
     let (failed, error): (_, Option<&LoadError>) = match read {
         Ok(_) => (Obstacle::Secret, None),
@@ -90,7 +95,7 @@ fn on_the_way(
     };
     let login = auth.map_or("token", VaultAuth::name);
     let steps = [
-        (Obstacle::Vault, "vault", "answers".to_owned()),
+        (Obstacle::Vault, "vault", format!("answers{}", advice::way(proxy))),
         (Obstacle::Login, "vault login", format!("lets the gateway in ({login})")),
         (Obstacle::Policy, "vault policy", "lets the gateway read the secret".to_owned()),
     ];
@@ -135,7 +140,7 @@ mod tests {
             refresh: RefreshSettings::default(),
         };
         let mut report = Report::default();
-        report.extend(on_the_way(&Err(LoadError::Vault(error)), &set, None));
+        report.extend(on_the_way(&Err(LoadError::Vault(error)), &set, None, None));
         let report = report.to_json();
         let steps = report["steps"].as_array().unwrap();
         steps.iter().map(|step| step["state"].as_str().unwrap().to_owned()).collect()

@@ -22,7 +22,12 @@ pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
     let is_needed = |file: &NamedFile| {
         matches!(
             file.role,
-            FileRole::Public | FileRole::Roots | FileRole::Secret | FileRole::Private
+            FileRole::Public
+                | FileRole::Roots
+                | FileRole::RevocationLists
+                | FileRole::Secret
+                | FileRole::Closed
+                | FileRole::Private
         )
     };
     let named: Vec<_> = own.chain(loaded.settings.files()).filter(is_needed).collect();

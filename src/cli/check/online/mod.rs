@@ -5,6 +5,7 @@
 //! ([`probe`](crate::cli::probe)). Nothing else is written. No value is shown.
 
 mod advice;
+mod collector;
 mod credentials;
 mod files;
 mod machine;
@@ -37,6 +38,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
         let told = upstream::look(name, profile, settings, set, &mut report).await;
         clock = clock.or(told);
     }
+    report.extend(collector::look(&settings.telemetry).await);
     report.push(machine::audit_directory(&settings.audit.directory));
     report.extend(files::trail_keys(&settings.audit));
     report.push(machine::clock(clock));

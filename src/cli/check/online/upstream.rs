@@ -8,7 +8,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::{Report, Step, advice, machine::Elsewhere};
 use crate::{
-    app,
+    app::{self, StartError},
     cli::probe::{Probe, ProbeError, Verdict},
     config::{Settings, types::Profile},
     credentials::CredentialSet,
@@ -29,7 +29,12 @@ pub(super) async fn look(
     let upstream = match app::upstream_settings(profile, settings) {
         Ok(upstream) => upstream,
         Err(error) => {
-            let hint = format!("change `profiles.{name}.ca_file`, or put the file right");
+            let key = match error {
+                StartError::Proxy(_) => "proxy_credentials",
+                StartError::Revocation(_) => "crl_file",
+                _ => "ca_file",
+            };
+            let hint = format!("change `profiles.{name}.{key}`, or put the file right");
             report.push(Step::bad(steps.tls, Chain(&error).to_string()).advise(Some(hint)));
             return None;
         }
@@ -89,7 +94,7 @@ async fn dial(
         None => Step::good(&steps.dns, resolved(profile).await),
     };
     report.push(dns);
-    let address = match (profile.forward_proxy(), profile.connect_to) {
+    let address = match (profile.forward_proxy().proxy_to(upstream), profile.connect_to) {
         (Some(proxy), _) => format!("the proxy {proxy} opens a tunnel; {}", authority(upstream)),
         (None, Some(at)) => at.to_string(),
         (None, None) => authority(upstream),
@@ -124,12 +129,9 @@ fn failed(
             let dns = Step::bad(&steps.dns, format!("{}: {text}", upstream.host()));
             (Some(dns.advise(Some(hint))), Some(unseen(&steps.tcp)), unseen(&steps.tls))
         }
-        ConnectError::Tunnel(_) => {
-            let hint = format!(
-                "may this machine use the proxy for {}, and are its credentials in \
-                 `profiles.{name}.proxy_credentials`?",
-                authority(upstream)
-            );
+        ConnectError::Tunnel(error) => {
+            let table = format!("profiles.{name}");
+            let hint = advice::for_tunnel(error, &table, &authority(upstream));
             (None, Some(Step::bad(&steps.tcp, text).advise(Some(hint))), unseen(&steps.tls))
         }
         ConnectError::Io(..) | ConnectError::Timeout(_) => {
@@ -166,7 +168,7 @@ fn authority(upstream: &Origin) -> String {
 /// The addresses of a name.
 async fn resolved(profile: &Profile) -> String {
     let upstream = &profile.upstream;
-    if let Some(proxy) = profile.forward_proxy() {
+    if let Some(proxy) = profile.forward_proxy().proxy_to(upstream) {
         return format!("left to the proxy {proxy}");
     }
     if let Some(address) = profile.connect_to {

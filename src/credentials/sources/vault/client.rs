@@ -1,6 +1,6 @@
 //! One call to a vault's HTTP API.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -10,7 +10,9 @@ use super::error::VaultError;
 use crate::{
     credentials::settings::VaultSettings,
     domain::Span,
-    outbound::{self, CallLimits, ClientError},
+    outbound::{
+        self, CallLimits, ClientError, ForwardProxy, RevocationSettings, RevocationVerifier, Trust,
+    },
     secret::SecretBuffer,
 };
 
@@ -24,6 +26,7 @@ const ESCAPED: &AsciiSet =
 /// A vault that can be called.
 pub(super) struct VaultClient {
     http: outbound::Client,
+    revocation: Option<Arc<RevocationVerifier>>,
     address: String,
     /// The namespace of the secret.
     namespace: Option<HeaderValue>,
@@ -64,15 +67,30 @@ impl VaultClient {
             return Err(VaultError::Plaintext { address: address.to_string() });
         }
         let (ca_file, certificate) = (settings.ca_file(), settings.client_certificate());
-        let http =
-            outbound::Client::new(&address, ca_file.as_deref(), certificate.as_ref(), LIMITS)?;
+        let revocation = open_lists(settings)?;
+        let trust = match &revocation {
+            Some(verifier) => Trust::Unrevoked(Arc::clone(verifier)),
+            None => Trust::Roots(ca_file.as_deref()),
+        };
+        let (certificate, proxy) = (certificate.as_ref(), &settings.proxy);
+        let http = outbound::Client::new(&address, trust, certificate, proxy, LIMITS)?;
         let header = |namespace: Option<String>| {
             let value = namespace.as_deref().map(HeaderValue::from_str).transpose();
             value.map_err(|source| VaultError::Namespace { source: source.into() })
         };
         let namespace = header(settings.namespace())?;
         let login_namespace = header(settings.login_namespace())?;
-        Ok(Self { http, address: address.to_string(), namespace, login_namespace })
+        let address = address.to_string();
+        Ok(Self { http, revocation, address, namespace, login_namespace })
+    }
+
+    /// Reads the revocation lists again. A connection that older lists accepted is not used any more.
+    pub(super) async fn reread_lists(&self) {
+        let Some(verifier) = self.revocation.clone() else { return };
+        let reread = tokio::task::spawn_blocking(move || verifier.reload_and_log());
+        if reread.await.is_ok_and(|changed| changed) {
+            self.http.close_idle();
+        }
     }
 
     /// Calls the vault. A response that says nothing about the call itself is an error: the vault is
@@ -127,6 +145,19 @@ impl VaultClient {
             source: source.into(),
         })
     }
+}
+
+fn open_lists(settings: &VaultSettings) -> Result<Option<Arc<RevocationVerifier>>, VaultError> {
+    let open = |lists| RevocationVerifier::open(settings.ca_file().as_deref(), lists);
+    Ok(settings.revocation.clone().map(open).transpose()?)
+}
+
+/// Whether the files for the way to a vault can be used that a start does not go without: its revocation lists
+/// and the credentials of its forward proxy. The others may come later.
+pub(in super::super) fn check_files(settings: &VaultSettings) -> Result<(), VaultError> {
+    settings.revocation.as_ref().map(RevocationSettings::check).transpose()?;
+    ForwardProxy::open(&settings.proxy, &settings.address()?)?;
+    Ok(())
 }
 
 #[cfg(test)]

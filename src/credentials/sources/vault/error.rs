@@ -8,7 +8,7 @@ use crate::{
     credentials::{set::ValueProblems, settings::IncompleteVault, sources::reason::SourceFailure},
     domain::Span,
     error::BoxError,
-    outbound::TlsError,
+    outbound::{ClientSetupError, ForwardProxyError, RevocationError, TlsError},
     process::files::WritableByOthers,
 };
 
@@ -84,6 +84,12 @@ pub enum VaultError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The forward proxy cannot be used.
+    #[error("the forward proxy for the vault cannot be used")]
+    Proxy(#[from] ForwardProxyError),
+    /// The revocation lists cannot be used.
+    #[error("the revocation lists for the vault's certificate cannot be used")]
+    Revocation(#[source] RevocationError),
     /// The namespace cannot be sent.
     #[error("the vault's namespace cannot be a header value")]
     Namespace {
@@ -189,7 +195,14 @@ impl VaultError {
     /// Whether other certificate files could help. A vault may accept a connection with an expired client
     /// certificate and refuse the login that relies on it.
     pub(super) fn may_be_of_certificates(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Tls(_) | Self::LoginRefused { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Tls(_)
+                | Self::Proxy(_)
+                | Self::Revocation(_)
+                | Self::LoginRefused { .. }
+        )
     }
 
     /// The problems of the values, if the error is about them.
@@ -197,6 +210,24 @@ impl VaultError {
         match self {
             Self::Values { problems, .. } => Some(problems),
             _ => None,
+        }
+    }
+}
+
+impl From<RevocationError> for VaultError {
+    fn from(error: RevocationError) -> Self {
+        match error {
+            RevocationError::Roots(error) => Self::Tls(error.into()),
+            error => Self::Revocation(error),
+        }
+    }
+}
+
+impl From<ClientSetupError> for VaultError {
+    fn from(error: ClientSetupError) -> Self {
+        match error {
+            ClientSetupError::Tls(error) => Self::Tls(error),
+            ClientSetupError::Proxy(error) => Self::Proxy(error),
         }
     }
 }

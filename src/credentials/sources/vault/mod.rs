@@ -11,6 +11,7 @@ mod error;
 mod kv;
 mod messages;
 
+pub(super) use client::check_files;
 pub use error::VaultError;
 
 use std::fmt;
@@ -44,6 +45,8 @@ pub(super) struct VaultSource {
 #[derive(Default)]
 struct VaultState {
     client: Option<VaultClient>,
+    /// Whether other certificate files could have prevented the last failure.
+    are_files_suspect: bool,
     session: Option<Session>,
     wrapped: Wrapped,
     /// The method and status of the last login, if the vault refused it.
@@ -76,10 +79,8 @@ impl VaultSource {
     ) -> Result<CredentialSet, VaultError> {
         let mut state = self.state.lock().await;
         let outcome = self.read_with(&mut state, fixed, reason).await;
-        if outcome.as_ref().is_err_and(VaultError::may_be_of_certificates) {
-            // The next attempt reads the certificate files again, because one may have expired.
-            state.client = None;
-        }
+        // Then the next attempt reads them again, because one may have expired.
+        state.are_files_suspect = outcome.as_ref().is_err_and(VaultError::may_be_of_certificates);
         *self.wake_at.lock() = state.session.as_ref().and_then(Session::renew_at);
         outcome
     }
@@ -90,10 +91,16 @@ impl VaultSource {
         fixed: &Identifiers,
         reason: RefreshReason,
     ) -> Result<CredentialSet, VaultError> {
-        let client = match &mut state.client {
-            Some(client) => client,
-            none => none.insert(VaultClient::new(&self.settings)?),
+        let client = match state.client.take() {
+            Some(client) if !state.are_files_suspect => client,
+            old => match (VaultClient::new(&self.settings), old) {
+                // The old lists stay, and reading them again tells the reason.
+                (Err(VaultError::Revocation(_)), Some(old)) => old,
+                (new, _) => new?,
+            },
         };
+        let client = &*state.client.insert(client);
+        client.reread_lists().await;
         let mut is_new_login =
             keep_alive(client, &self.settings, &mut state.session, &mut state.wrapped).await?;
         let secret = loop {

@@ -61,6 +61,7 @@ impl Scene {
             adaptive_concurrency: true,
             http,
             tls: None,
+            revocation: None,
         }
     }
 
@@ -177,6 +178,7 @@ async fn without_tls_only_a_loopback_address_is_dialled() {
         adaptive_concurrency: true,
         http: HttpVersions::Auto,
         tls: None,
+        revocation: None,
     };
     for address in ["192.0.2.2", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.2"] {
         let leads_to = Resolver::new(move |_| Ok(vec![address.parse().unwrap()]));

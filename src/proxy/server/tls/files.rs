@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::refusal::NotingVerifier;
 use crate::{
     domain::Text,
-    outbound::{NoRoots, Roots, without_mark},
+    outbound::{NoRoots, RevocationListError, Roots, revocation_lists, without_mark},
     process::files::{WritableByOthers, keep_writers_out},
 };
 
@@ -116,14 +116,8 @@ impl TlsContents {
     ) -> Result<Vec<CertificateRevocationListDer<'static>>, ServerTlsError> {
         let mut all = Vec::new();
         for (path, pem) in files.client_crl.iter().zip(&self.client_crl) {
-            let lists: Vec<CertificateRevocationListDer<'static>> =
-                every(path, pem, "revocation list")?;
-            for list in &lists {
-                // Here the error has the name of the file.
-                webpki::BorrowedCertRevocationList::from_der(list)
-                    .map_err(|source| ServerTlsError::Crl { path: path.clone(), source })?;
-            }
-            all.extend(lists);
+            let lists = revocation_lists(pem);
+            all.extend(lists.map_err(|source| ServerTlsError::Crl { path: path.clone(), source })?);
         }
         Ok(all)
     }
@@ -201,14 +195,14 @@ pub enum ServerTlsError {
         /// What is wrong with those in it.
         why: NoRoots,
     },
-    /// A revocation list in the file cannot be used.
-    #[error("{} holds a revocation list that cannot be used", path.display())]
+    /// The file gives no revocation lists.
+    #[error("cannot use {}", path.display())]
     Crl {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: webpki::Error,
+        source: RevocationListError,
     },
     /// Certificate and key do not match, or cannot be used.
     #[error("{} and {} cannot be used together", certificate.display(), private_key.display())]
@@ -237,12 +231,11 @@ impl ServerTlsError {
             }
             Self::Pem { .. } | Self::Empty { .. } => {
                 "[listeners.tls] wants PEM: `-----BEGIN CERTIFICATE-----` in `certificate` and `client_ca`, \
-                 `-----BEGIN PRIVATE KEY-----` without a passphrase in `private_key`, \
-                 `-----BEGIN X509 CRL-----` in `client_crl`"
+                 `-----BEGIN PRIVATE KEY-----` without a passphrase in `private_key`"
             }
             Self::Crl { .. } => {
-                "`client_crl` holds version 2 revocation lists of the authorities in `client_ca` or below them: \
-                 `openssl crl -noout -text -in FILE` shows one"
+                "`client_crl` holds version 2 revocation lists of the authorities in `client_ca` or below them, in \
+                 PEM, `-----BEGIN X509 CRL-----`: `openssl crl -noout -text -in FILE` shows one"
             }
             Self::Authorities { .. } => {
                 "`client_ca` holds the authorities that sign callers' certificates, not the callers' own"

@@ -12,7 +12,7 @@ mod admission;
 mod files;
 mod refusal;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -23,7 +23,11 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::admission::Admission;
 pub use self::files::{ServerTlsError, TlsFiles};
 use self::{admission::CallerCertificate, files::TlsContents, refusal::noting_certificates};
-use crate::{audit::RefusedCertificate, error::Chain, proxy::call::PeerCertificate};
+use crate::{
+    audit::RefusedCertificate,
+    process::reread::{RereadLog, at_intervals},
+    proxy::call::PeerCertificate,
+};
 
 /// The TLS of one listener, shared by its workers.
 pub struct ServerTls {
@@ -31,6 +35,7 @@ pub struct ServerTls {
     current: ArcSwap<TlsVersion>,
     /// The files that `current` was made of.
     contents: parking_lot::Mutex<TlsContents>,
+    log: RereadLog,
 }
 
 impl fmt::Debug for ServerTls {
@@ -72,6 +77,7 @@ impl ServerTls {
         let config = Arc::new(contents.config(&files)?);
         let first = TlsVersion { config, revoked: CancellationToken::new() };
         Ok(Self {
+            log: RereadLog::new("the listener's certificates", &files.certificate),
             files,
             current: ArcSwap::from_pointee(first),
             contents: parking_lot::Mutex::new(contents),
@@ -107,28 +113,7 @@ impl ServerTls {
 
     /// Rereads the files at intervals, until it is dropped.
     pub async fn watch(self: Arc<Self>) {
-        let mut warned = false;
-        loop {
-            tokio::time::sleep(REREAD).await;
-            let tls = Arc::clone(&self);
-            let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else {
-                continue;
-            };
-            match reloaded {
-                Ok(true) => {
-                    warned = false;
-                    let certificate = self.files.certificate.display();
-                    tracing::info!(%certificate, "the listener's certificates are read again");
-                }
-                Ok(false) => warned = false,
-                Err(error) if !warned => {
-                    // Once, and not at each interval.
-                    warned = true;
-                    tracing::warn!(error = %Chain(&error), "the listener's certificates cannot be used; the old ones stay");
-                }
-                Err(_) => {}
-            }
-        }
+        at_intervals(move || self.log.note(&self.reload())).await;
     }
 
     /// Does the handshake.
@@ -161,6 +146,3 @@ pub(super) enum HandshakeError {
     /// The handshake failed for another reason.
     Other(io::Error),
 }
-
-/// The interval: a renewed certificate can wait for days, a removed authority only for seconds.
-const REREAD: Duration = Duration::from_secs(5);

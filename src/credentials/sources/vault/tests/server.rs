@@ -17,10 +17,13 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::super::client::{About, VaultCall, VaultClient};
-use crate::credentials::{
-    ValueName,
-    settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
-    testing::skip,
+use crate::{
+    credentials::{
+        ValueName,
+        settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
+        testing::skip,
+    },
+    outbound::ForwardProxySettings,
 };
 
 /// A token of a test's own server.
@@ -111,6 +114,8 @@ impl Server {
         VaultSettings {
             address: Some(self.address.parse().unwrap()),
             ca_file: Some(self.root.path().join("vault-ca.pem")),
+            revocation: None,
+            proxy: ForwardProxySettings::default(),
             client_certificate: None,
             namespace: None,
             login_namespace: None,

@@ -9,7 +9,10 @@ use tokio::{
     time,
 };
 
-use crate::credentials::settings::{KvVersion, TokenSource, VaultAuth, VaultSettings};
+use crate::{
+    credentials::settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
+    outbound::ForwardProxySettings,
+};
 
 /// A response.
 #[derive(Clone)]
@@ -69,6 +72,8 @@ impl Stub {
         VaultSettings {
             address: Some(self.address.parse().unwrap()),
             ca_file: None,
+            revocation: None,
+            proxy: ForwardProxySettings::default(),
             client_certificate: None,
             namespace: Some("team/a".to_owned()),
             login_namespace: None,

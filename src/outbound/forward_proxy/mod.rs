@@ -4,7 +4,7 @@
 //! request. Whether a name leads to an address that may be called is then for the proxy to decide.
 
 use std::{
-    fmt, io,
+    env, fmt, fs, io,
     os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,11 +22,54 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::{either::Either, task::AbortOnDropHandle};
 use zeroize::Zeroizing;
 
-use super::tls::{TlsError, client_tls};
+use super::tls::{TlsError, Trust, certificate_refusal, client_tls};
 use crate::{
-    domain::Origin,
-    process::files::{self, ReadableByOthers},
+    domain::{Origin, ProxyChoice, is_excluded},
+    process::files::{self, ReadableByOthers, WritableByOthers},
 };
+
+/// Which forward proxy leads to a server: the keys `proxy`, `proxy_credentials` and `no_proxy` of its table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardProxySettings {
+    /// The proxy, if there is one.
+    pub choice: Option<ProxyChoice>,
+    /// The file with its credentials, one line `user:password`.
+    pub credentials: Option<PathBuf>,
+    /// Hosts and domains that are called without it.
+    pub excluded: Vec<String>,
+}
+
+impl ForwardProxySettings {
+    /// The proxy that calls to a server take, if they take one.
+    pub fn proxy_to(&self, server: &Origin) -> Option<Origin> {
+        if self.excludes(server) {
+            return None;
+        }
+        match self.choice.as_ref()? {
+            ProxyChoice::At(origin) => Some(origin.clone()),
+            ProxyChoice::Environment if variables_exclude(server) => None,
+            ProxyChoice::Environment => variable(["https_proxy", "HTTPS_PROXY"])?.parse().ok(),
+        }
+    }
+
+    /// Whether the list names the server.
+    pub fn excludes(&self, server: &Origin) -> bool {
+        is_excluded(server.host(), self.excluded.iter().map(String::as_str))
+    }
+}
+
+/// Whether the variables for proxies leave a server out: `NO_PROXY` names it, or it is on this machine, which a
+/// proxy cannot reach.
+pub fn variables_exclude(server: &Origin) -> bool {
+    let list = variable(["no_proxy", "NO_PROXY"]).unwrap_or_default();
+    server.is_loopback() || is_excluded(server.host(), list.split(','))
+}
+
+/// The first of the two that is set, unless it is empty.
+fn variable(names: [&str; 2]) -> Option<String> {
+    let value = names.into_iter().find_map(env::var_os)?;
+    value.into_string().ok().filter(|text| !text.is_empty())
+}
 
 /// A proxy, and how to reach it.
 pub struct ForwardProxy {
@@ -38,12 +81,20 @@ pub struct ForwardProxy {
 }
 
 impl ForwardProxy {
-    /// The proxy at that address. Reads the file with its credentials, one line `user:password`.
-    pub fn new(origin: Origin, credentials: Option<&Path>) -> Result<Self, ForwardProxyError> {
-        let authorization = credentials.map(authorization).transpose()?;
-        let tls = origin.is_tls().then(|| client_tls(None, None)).transpose()?;
+    /// The proxy that leads to a server, if one does. Reads the file with its credentials. The platform's
+    /// roots vouch for the proxy itself.
+    pub fn open(
+        settings: &ForwardProxySettings,
+        server: &Origin,
+    ) -> Result<Option<Arc<Self>>, ForwardProxyError> {
+        let Some(origin) = settings.proxy_to(server) else { return Ok(None) };
+        if !server.is_tls() {
+            return Err(ForwardProxyError::Plain { server: server.to_string() });
+        }
+        let authorization = settings.credentials.as_deref().map(authorization).transpose()?;
+        let tls = origin.is_tls().then(|| client_tls(Trust::Roots(None), None)).transpose()?;
         let tls = tls.map(|tls| TlsConnector::from(Arc::new(tls)));
-        Ok(Self { origin, authorization, tls })
+        Ok(Some(Arc::new(Self { origin, authorization, tls })))
     }
 
     /// Its address.
@@ -52,7 +103,7 @@ impl ForwardProxy {
     }
 
     /// Opens a tunnel to a host through a connection to the proxy.
-    pub async fn tunnel(
+    async fn tunnel(
         &self,
         stream: TcpStream,
         host: &str,
@@ -63,7 +114,9 @@ impl ForwardProxy {
             Some(tls) => {
                 let name = ServerName::try_from(self.origin.host().to_owned())
                     .map_err(io::Error::other)?;
-                Either::Right(Box::new(tls.connect(name, stream).await?))
+                let stream =
+                    tls.connect(name, stream).await.map_err(TunnelError::from_handshake)?;
+                Either::Right(Box::new(stream))
             }
         };
         let (mut sender, connection) = http1::handshake(TokioIo::new(transport)).await?;
@@ -89,11 +142,25 @@ impl ForwardProxy {
     }
 }
 
+/// Makes a connection to a server of one to it, or of one to the proxy that leads to it.
+pub async fn through(
+    proxy: Option<&ForwardProxy>,
+    stream: TcpStream,
+    host: &str,
+    port: u16,
+) -> Result<Transport, TunnelError> {
+    match proxy {
+        Some(proxy) => proxy.tunnel(stream, host, port).await,
+        None => Ok(Either::Left(stream)),
+    }
+}
+
 /// The value of `Proxy-Authorization`, which no error and no log shows.
 fn authorization(file: &Path) -> Result<HeaderValue, ForwardProxyError> {
+    files::keep_writers_out(file)?;
     files::keep_readers_out(file)?;
     let unreadable = |source| ForwardProxyError::Unreadable { path: file.to_owned(), source };
-    let text = Zeroizing::new(files::read_own(file).map_err(unreadable)?);
+    let text = Zeroizing::new(fs::read(file).map_err(unreadable)?);
     let line = text.trim_ascii();
     if !line.contains(&b':') || line.iter().any(u8::is_ascii_control) {
         return Err(ForwardProxyError::NoCredentials { path: file.to_owned() });
@@ -117,6 +184,9 @@ pub enum ForwardProxyError {
     /// Others may read its credentials.
     #[error(transparent)]
     Readable(#[from] ReadableByOthers),
+    /// Others may write them.
+    #[error(transparent)]
+    Writable(#[from] WritableByOthers),
     /// The file cannot be read.
     #[error("cannot read the proxy's credentials in {}", path.display())]
     Unreadable {
@@ -132,6 +202,12 @@ pub enum ForwardProxyError {
         /// The file.
         path: PathBuf,
     },
+    /// The server is called without TLS.
+    #[error("a forward proxy would see what is sent to {server}, because that is plain `http://`")]
+    Plain {
+        /// The server.
+        server: String,
+    },
     /// TLS to the proxy cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -143,6 +219,9 @@ pub enum TunnelError {
     /// The proxy does not open it.
     #[error("the forward proxy answers {_0}")]
     Refused(StatusCode),
+    /// The proxy's own certificate is not valid for its name.
+    #[error("the forward proxy's certificate was refused")]
+    Certificate(#[source] rustls::Error),
     /// Bytes came through the tunnel before any were sent.
     #[error("bytes came through the tunnel before any were sent")]
     Early,
@@ -152,6 +231,15 @@ pub enum TunnelError {
     /// The proxy does not speak HTTP.
     #[error("the exchange with the forward proxy broke off")]
     Exchange(#[from] hyper::Error),
+}
+
+impl TunnelError {
+    fn from_handshake(error: io::Error) -> Self {
+        match certificate_refusal(&error) {
+            Some(refusal) => Self::Certificate(refusal.clone()),
+            None => Self::Io(error),
+        }
+    }
 }
 
 /// A connection to a server: TCP to it or to a proxy, or TLS to a proxy.
@@ -164,3 +252,6 @@ pub fn socket_of(transport: &Transport) -> BorrowedFd<'_> {
         Either::Right(stream) => stream.get_ref().0.as_fd(),
     }
 }
+
+#[cfg(test)]
+mod tests;
