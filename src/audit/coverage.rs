@@ -26,7 +26,7 @@ pub struct Coverage {
     /// The trail's directory.
     #[serde(serialize_with = "as_text")]
     pub directory: PathBuf,
-    /// The instance that the last `start` names.
+    /// What the gateway is called, by the last `start` or `checkpoint`.
     pub instance: Option<String>,
     /// The first record.
     pub first: Option<RecordPoint>,
@@ -150,7 +150,9 @@ impl Coverage {
             while let Some(line) = lines.next()? {
                 let Some(head) = line_head(line) else { continue };
                 match head.kind {
-                    "start" => coverage.instance = marker(line).instance,
+                    "start" | "checkpoint" => {
+                        coverage.instance = marker(line).instance.or(coverage.instance);
+                    }
                     "retention" => retention = RecordPoint::of(&head).zip(Some(marker(line).to)),
                     _ => {}
                 }

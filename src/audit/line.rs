@@ -75,12 +75,18 @@ pub(super) struct MarkerFields {
     pub(super) last_hash: String,
     /// `damaged`, `restored`: the file.
     pub(super) file: String,
-    /// `start`: the name of the gateway's instance, if the trail has it.
-    pub(super) instance: Option<String>,
     /// `checkpoint`: the name of the key.
     pub(super) key: String,
     /// `checkpoint`: the signature.
     pub(super) signature: String,
+    /// `start`, `checkpoint`: the chain.
+    pub(super) chain: Option<String>,
+    /// `start`: the first line of the chain.
+    pub(super) chain_first_seq: Option<u64>,
+    /// `start`, `checkpoint`: what the gateway is called.
+    pub(super) instance: Option<String>,
+    /// `checkpoint`: the head of the chain's tree, as a note.
+    pub(super) note: Option<String>,
 }
 
 /// Parses the fields of a marker; absent fields get their default.

@@ -17,6 +17,9 @@
 //! | `.lock` | locked by the gateway that writes |
 //! | `signing-key.pem`, `signing-key.pub.pem` | the key pair that signs and checks checkpoints (Ed25519, PKCS#8) |
 //! | `checkpoint.json` | the last checkpoint; before the first line, one with `seq` 0 |
+//! | `chain.json` | the name of the chain |
+//! | `tlog/` | the chain's tree, and its last head as a note (C2SP tlog-tiles, tlog-checkpoint) |
+//! | `tlog-*/` | the tree of a chain that has ended |
 //! | `object-key` | the key that hashes object ids, if the settings ask for hashes |
 //! | `export.json` | the last line that the collector has accepted |
 //! | `configuration.json` | the last configuration, without secrets, so that the next start can tell what changed |
@@ -118,9 +121,14 @@
 //! | --- | --- |
 //! | `gateway`, `commit`, `pid` | the version, its commit and the process |
 //! | `configuration` | the SHA-256 of the configuration |
+//! | `chain`, `chain_first_seq` | the chain that the lines from here on belong to (32 hexadecimal digits), and its first line; `(chain, seq)` is unique over all trails |
+//! | `instance` | what the gateway is called: `audit.instance`, or the name of the host |
 //! | `key` | the fingerprint of the signing key |
 //! | `checkpoint_records`, `checkpoint_interval_ms` | after how many lines, and after what time, this gateway signs |
 //! | `last_checkpoint`, `last_signature` | `seq` and signature of the last checkpoint that the gateway knew; `null` without one of its own key |
+//!
+//! A `checkpoint` has `chain` and `instance` too. Its `note` is the signed head of the tree over the chain's lines
+//! before it, whose entries are their `hash`es (C2SP tlog-checkpoint).
 //!
 //! The fields of `admin`:
 //!
@@ -162,11 +170,13 @@
 //! sed -n 7p audit-….jsonl | sed 's/,"hash":"[0-9a-f]*"}$//' | tr -d '\n' | sha256sum
 //! ```
 //!
-//! The signature of a checkpoint is Ed25519 over four lines of text, with the `seq`, `time` and `prev`
-//! of its line. The log stream holds the same values (`audit checkpoint`):
+//! The signature of a checkpoint is Ed25519 over six lines of text, with the `seq`, `time`, `prev`, `chain`
+//! and `instance` of its line; over four without the last two in trails of older gateways. The log stream
+//! holds the same values (`audit checkpoint`):
 //!
 //! ```sh
 //! printf 'pigello-gateway audit checkpoint\nseq %s\ntime %s\nprev %s\n' "$seq" "$time" "$prev" > message
+//! printf 'chain %s\ninstance %s\n' "$chain" "$instance" >> message
 //! base64 -d <<< "$signature" > signature
 //! openssl pkeyutl -verify -pubin -inkey signing-key.pub.pem -rawin -in message -sigfile signature
 //! ```
@@ -193,6 +203,7 @@ mod handle;
 mod line;
 mod read;
 mod coverage;
+mod tlog;
 mod verify;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -216,9 +227,10 @@ pub use record::{
     Intent, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate, UpstreamTls,
 };
 pub use recover::RecoverError;
-pub use settings::{Durability, ObjectIds, OnFailure, Settings};
+pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
+pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{
-    KeptReport, KeySource, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict,
-    VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
+    KeptReport, KeySource, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind,
+    Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify, verify_store,
 };

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{Method, StatusCode};
@@ -58,6 +58,15 @@ pub(crate) fn record() -> Record {
 /// Checks the trail without outside evidence.
 pub(super) fn check(directory: &Path) -> VerifyReport {
     verify(directory, VerifyOptions::default(), |_| {}).unwrap()
+}
+
+/// Waits up to ten seconds for another thread.
+pub(super) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !happened() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
 }
 
 /// Remembers the observed calls.

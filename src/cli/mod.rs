@@ -21,7 +21,7 @@ mod signals;
 mod time;
 mod vault_policy;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -159,16 +159,23 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     quiet_logs();
-    let trails = match args.source() {
-        Ok(directories) => audit::Trails::at(directories),
-        Err(files) => audit::Trails::of(&ConfigFiles { named: files.to_vec() }.load()?.settings),
+    let done = if args.reads_lines() {
+        args.run_on_lines(io::stdin().lock(), &mut anstream::stdout().lock())
+    } else {
+        let trails = match args.source() {
+            Ok(directories) => audit::Trails::at(directories),
+            Err(files) => {
+                audit::Trails::of(&ConfigFiles { named: files.to_vec() }.load()?.settings)
+            }
+        };
+        let streams = audit::Streams {
+            out: &mut anstream::stdout().lock(),
+            notes: &mut anstream::stderr(),
+            width: terminal_width(),
+        };
+        args.run(&trails, streams)
     };
-    let streams = audit::Streams {
-        out: &mut anstream::stdout().lock(),
-        notes: &mut anstream::stderr(),
-        width: terminal_width(),
-    };
-    match args.run(&trails, streams) {
+    match done {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
@@ -186,7 +193,7 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
 
 /// The width of the terminal that standard output is.
 fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 

@@ -28,16 +28,18 @@ pub enum Signal {
     Traces,
 }
 
-/// The body of a request with the records of one scope.
-pub fn request(signal: Signal, scope: &str, records: &[Value]) -> Bytes {
+/// The body of a request with the records of one scope. The resource is this service, with more attributes.
+pub fn request(signal: Signal, scope: &str, more: Vec<Value>, records: &[Value]) -> Bytes {
     let (resources, scopes, items) = match signal {
         Signal::Logs => ("resourceLogs", "scopeLogs", "logRecords"),
         Signal::Traces => ("resourceSpans", "scopeSpans", "spans"),
     };
-    let resource = json!({ "attributes": [
+    let mut attributes = vec![
         attribute("service.name", &text("pigello-gateway")),
         attribute("service.version", &text(env!("CARGO_PKG_VERSION"))),
-    ] });
+    ];
+    attributes.extend(more);
+    let resource = json!({ "attributes": attributes });
     json!({ resources: [{
         "resource": resource,
         scopes: [{ "scope": { "name": scope }, items: records }],

@@ -49,3 +49,4 @@ mod telemetry;
 mod upstream_http2;
 mod upward;
 mod upstream_tls;
+mod witness;

@@ -6,14 +6,15 @@ use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
-    checkpoint::{Checkpoint, CheckpointPlan},
-    json::{JsonObject, TimestampWriter, key, time_text},
+    checkpoint::{Checkpoint, CheckpointPlan, Publication},
+    json::{JsonObject, TimestampWriter, key},
     keys::{ObjectKey, SigningKey},
     record::{
         AdminAction, CacheResult, ConfigurationChange, CredentialsChange, Intent, Record,
         RefusedCertificate,
     },
     target,
+    tlog::TreeLog,
 };
 use crate::{build_info::COMMIT, domain::CredentialsName};
 
@@ -81,6 +82,8 @@ const MAX_METHOD: usize = 32;
 pub(super) struct Encoder {
     tip: Tip,
     buffer: Vec<u8>,
+    /// The hashes of the lines since the last [`take_hashes`](Self::take_hashes).
+    hashes: Vec<Hash>,
     /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
     object_key: Option<ObjectKey>,
     /// The `seq` of the last checkpoint that this gateway knows.
@@ -93,8 +96,9 @@ pub(super) struct Encoder {
 impl Encoder {
     /// Continues the chain after `tip`.
     pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
-        let (buffer, times) = (Vec::new(), TimestampWriter::default());
-        Self { tip, buffer, object_key, last_checkpoint: None, times, configuration: None }
+        let (buffer, hashes) = (Vec::new(), Vec::new());
+        let times = TimestampWriter::default();
+        Self { tip, buffer, hashes, object_key, last_checkpoint: None, times, configuration: None }
     }
 
     /// The end of the chain.
@@ -105,6 +109,11 @@ impl Encoder {
     /// The lines since the last [`clear`](Self::clear).
     pub(super) fn lines(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// The hashes of the lines, in order, each one once.
+    pub(super) fn take_hashes(&mut self) -> impl Iterator<Item = Hash> {
+        self.hashes.drain(..)
     }
 
     /// Drops the lines once they are written.
@@ -274,6 +283,9 @@ impl Encoder {
         self.line("start", now, |line| {
             program(line, configuration)
                 .number(key!("pid"), std::process::id())
+                .text(key!("chain"), &plan.chain.name)
+                .number(key!("chain_first_seq"), plan.chain.first_seq)
+                .text(key!("instance"), plan.instance)
                 .text(key!("key"), plan.key)
                 .number(key!("checkpoint_records"), plan.records)
                 .number(key!("checkpoint_interval_ms"), interval_ms)
@@ -366,16 +378,30 @@ impl Encoder {
     }
 
     /// A checkpoint that signs everything before it.
-    pub(super) fn checkpoint(&mut self, now: SystemTime, key: &SigningKey) -> Checkpoint {
-        let signed = Checkpoint::sign(key, self.tip.seq + 1, time_text(now), self.tip.hash);
-        let previous = self.last_checkpoint.replace(signed.seq);
-        let checkpoint = Checkpoint { previous, ..signed };
+    pub(super) fn checkpoint(
+        &mut self,
+        now: SystemTime,
+        key: &SigningKey,
+        log: &TreeLog,
+    ) -> Publication {
+        let head = log.head(key);
+        let checkpoint = Checkpoint {
+            chain: Some(log.chain().name.clone()),
+            instance: Some(log.instance().to_string()),
+            note: Some(head.note.clone()),
+            ..Checkpoint::of_line(now, self.tip)
+        };
+        let previous = self.last_checkpoint.replace(checkpoint.seq);
+        let checkpoint = Checkpoint { previous, ..checkpoint.signed(key) };
         self.line("checkpoint", now, |line| {
-            line.text(key!("key"), &checkpoint.key)
+            line.text_or_null(key!("chain"), checkpoint.chain.as_deref())
+                .text_or_null(key!("instance"), checkpoint.instance.as_deref())
+                .text_or_null(key!("note"), checkpoint.note.as_deref())
+                .text(key!("key"), &checkpoint.key)
                 .text(key!("signature"), &checkpoint.signature)
                 .number_or_null(key!("previous"), previous);
         });
-        checkpoint
+        Publication { checkpoint, head }
     }
 
     /// The path and the object id, hashed if the settings ask for it.
@@ -404,6 +430,7 @@ impl Encoder {
         );
         fields(&mut object);
         self.tip.append(&mut self.buffer, start);
+        self.hashes.push(self.tip.hash);
     }
 }
 

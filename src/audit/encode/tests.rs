@@ -8,6 +8,7 @@ use crate::{
     audit::{
         CallCause, ChainFields, ChangedKey, OwnCall, PresentedCertificate, Target,
         testing::{OBJECT, record},
+        tlog::Chain,
     },
     domain::RequestId,
 };
@@ -215,8 +216,20 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
     assert!(!String::from_utf8_lossy(encoder.lines()).contains(OBJECT));
 }
 
-fn plan() -> CheckpointPlan<'static> {
-    CheckpointPlan { key: "k", records: 50_000, interval: Duration::from_mins(1), last: None }
+fn plan(chain: &Chain) -> CheckpointPlan<'_> {
+    CheckpointPlan {
+        key: "k",
+        records: 50_000,
+        interval: Duration::from_mins(1),
+        last: None,
+        chain,
+        instance: "pod-1",
+    }
+}
+
+fn chain() -> Chain {
+    let home = tempfile::tempdir().unwrap();
+    Chain::begin(home.path(), 42).unwrap()
 }
 
 fn change(changes: Vec<ChangedKey>) -> ConfigurationChange {
@@ -273,7 +286,7 @@ fn a_configuration_is_told_with_what_changed_up_to_a_limit() {
 fn start_and_stop_name_program_and_configuration() {
     let mut encoder = Encoder::new(Tip::START, None);
     let now = SystemTime::now();
-    encoder.start(now, &plan(), Some([7; 32]));
+    encoder.start(now, &plan(&chain()), Some([7; 32]));
     encoder.configuration(&change(Vec::new()));
     encoder.stop(now, Some("SIGTERM"));
     let lines = parse(&encoder);
@@ -289,7 +302,7 @@ fn start_and_stop_name_program_and_configuration() {
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    encoder.start(now, &plan(), Some([7; 32]));
+    encoder.start(now, &plan(&chain()), Some([7; 32]));
     encoder.call(&record());
     encoder.admin(&purge());
     encoder.gap(now, 3);

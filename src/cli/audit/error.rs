@@ -62,6 +62,9 @@ pub enum AuditError {
         /// The names that are near.
         hint: Option<String>,
     },
+    /// The lines on standard input cannot be used.
+    #[error(transparent)]
+    Input(VerifyError),
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
@@ -95,6 +98,7 @@ impl From<VerifyError> for AuditError {
         match error {
             VerifyError::Read(error) => Self::Read(error),
             VerifyError::Key(error) => Self::Key(error),
+            error @ (VerifyError::Input(_) | VerifyError::NotSorted { .. }) => Self::Input(error),
         }
     }
 }

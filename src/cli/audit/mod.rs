@@ -58,6 +58,23 @@ impl AuditArgs {
         }
     }
 
+    /// Whether the command reads its lines from standard input, and no trail.
+    pub fn reads_lines(&self) -> bool {
+        matches!(&self.command, Command::Verify(args) if args.reads_lines())
+    }
+
+    /// Runs the command on lines.
+    pub fn run_on_lines(
+        &self,
+        lines: impl io::BufRead,
+        out: &mut dyn io::Write,
+    ) -> Result<AuditExit, AuditError> {
+        match &self.command {
+            Command::Verify(args) => verify::run_on_lines(args, lines, out).map(AuditExit::from),
+            _ => Ok(AuditExit::Success),
+        }
+    }
+
     /// Runs the command on the trails.
     pub fn run(&self, trails: &Trails, mut streams: Streams<'_>) -> Result<AuditExit, AuditError> {
         let done = match &self.command {
@@ -65,13 +82,7 @@ impl AuditArgs {
             Command::Tail(args) => tail::run(args, trails, &mut streams),
             Command::Report(args) => report::run(args, trails, &mut streams),
             Command::Verify(args) => {
-                return verify::run(args, trails.one()?, streams.out).map(
-                    |verdict| match verdict {
-                        Verdict::Ok => AuditExit::Success,
-                        Verdict::Wrong => AuditExit::Wrong,
-                        Verdict::NotProved => AuditExit::NotProved,
-                    },
-                );
+                return verify::run(args, trails.one()?, streams.out).map(AuditExit::from);
             }
             Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),
         };
@@ -112,6 +123,16 @@ pub enum AuditExit {
     NotCovered,
     /// 3: the trail is not proved, as `verify` says.
     NotProved,
+}
+
+impl From<Verdict> for AuditExit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok => Self::Success,
+            Verdict::Wrong => Self::Wrong,
+            Verdict::NotProved => Self::NotProved,
+        }
+    }
 }
 
 #[cfg(test)]
