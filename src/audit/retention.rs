@@ -314,6 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_back_makes_no_file_old() {
+        let home = tempfile::tempdir().unwrap();
+        trail(home.path()).close().unwrap();
+        let segments = TrailSegment::list(home.path()).unwrap();
+        let second = segments[1].path.file_name().unwrap().to_str().unwrap();
+        let (name, _) = second.rsplit_once('-').unwrap();
+        fs::rename(&segments[1].path, home.path().join(format!("{name}-20200101T000000Z.jsonl")))
+            .unwrap();
+        let old = Duration::from_hours(24);
+        let rules = RetentionRules { retain_for: Some(old), compress_after: Some(old), ..NONE };
+        assert_eq!(run(home.path(), &rules), []);
+        assert!(TrailSegment::list(home.path()).unwrap().iter().all(|segment| !segment.compressed));
+    }
+
+    #[test]
     fn nothing_is_deleted_without_an_announcement() {
         let home = tempfile::tempdir().unwrap();
         trail(home.path()).close().unwrap();
