@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    audit::{KeyError, TrailReadError, VerifyError},
+    audit::{KeyError, ResendError, TrailReadError, VerifyError},
     domain::visible,
 };
 
@@ -62,6 +62,14 @@ pub enum AuditError {
         /// The names that are near.
         hint: Option<String>,
     },
+    /// There is no collector to send lines to.
+    #[error(
+        "the configuration names no collector (`telemetry.otlp_endpoint`); give it with `--config`"
+    )]
+    NoCollector,
+    /// The collector does not take the lines.
+    #[error(transparent)]
+    Resend(#[from] ResendError),
     /// The lines on standard input cannot be used.
     #[error(transparent)]
     Input(VerifyError),

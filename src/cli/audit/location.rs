@@ -8,6 +8,7 @@ use super::error::AuditError;
 use crate::{
     config::Settings,
     domain::{Operation, builtin_operations},
+    outbound::CollectorSettings,
 };
 
 /// The location of one trail.
@@ -54,13 +55,15 @@ pub struct Trails {
     pub(super) callers: Vec<String>,
     /// The operations: built-in ones, and those of the configuration.
     pub(super) operations: Vec<Operation>,
+    /// The collector of the configuration, if there is one.
+    pub(super) collector: Option<CollectorSettings>,
 }
 
 impl Trails {
     /// Trails without a configuration.
     pub fn at(directories: &[PathBuf]) -> Self {
         let operations = builtin_operations().collect();
-        Self { directories: directories.to_vec(), callers: Vec::new(), operations }
+        Self { directories: directories.to_vec(), callers: Vec::new(), operations, collector: None }
     }
 
     /// The trail of a configuration.
@@ -71,6 +74,7 @@ impl Trails {
             directories: vec![settings.audit.directory.clone()],
             callers: entries.chain(names.map(ToString::to_string)).collect(),
             operations: settings.catalog.operations().iter().map(|one| (**one).clone()).collect(),
+            collector: settings.telemetry.collector(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod coverage;
 mod error;
+mod export;
 mod filter;
 mod location;
 mod output;
@@ -41,6 +42,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
+    /// Send lines to the collector once more
+    Export(export::ExportArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
 }
@@ -54,6 +57,7 @@ impl AuditArgs {
             Command::Tail(args) => args.location.get(),
             Command::Report(args) => args.location.get(),
             Command::Verify(args) => args.location.get(),
+            Command::Export(args) => args.location.get(),
             Command::SuggestPolicy(args) => args.location.get(),
         }
     }
@@ -83,6 +87,11 @@ impl AuditArgs {
             Command::Report(args) => report::run(args, trails, &mut streams),
             Command::Verify(args) => {
                 return verify::run(args, trails.one()?, streams.out).map(AuditExit::from);
+            }
+            Command::Export(args) => {
+                let (directory, collector) = (trails.one()?, trails.collector.as_ref());
+                let is_taken = export::run(args, directory, collector, streams.out)?;
+                return Ok(if is_taken { AuditExit::Success } else { AuditExit::Wrong });
             }
             Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),
         };
@@ -117,7 +126,7 @@ impl fmt::Debug for Streams<'_> {
 pub enum AuditExit {
     /// 0.
     Success,
-    /// 1: the trail is wrong, as `verify` says.
+    /// 1: the trail is wrong, as `verify` says, or the collector has not taken what `export` sent.
     Wrong,
     /// 1: the trail does not cover the period that is asked for.
     NotCovered,
