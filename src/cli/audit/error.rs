@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::audit::{KeyError, ResendError, TrailReadError, VerifyError};
+use crate::{
+    audit::{KeyError, ResendError, TrailReadError, VerifyError},
+    domain::visible,
+};
 
 /// Why an `audit` command fails.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,28 @@ pub enum AuditError {
         #[source]
         source: io::Error,
     },
+    /// A caller that no record and no configuration names.
+    #[error(
+        "there is no caller `{}`: no record names it, and no entry of the configuration",
+        visible(name)
+    )]
+    UnknownCaller {
+        /// The name.
+        name: String,
+        /// The names that are near.
+        hint: Option<String>,
+    },
+    /// An operation that no record and no catalogue names.
+    #[error(
+        "there is no operation `{}`: no record names it, and it is not in the catalogue",
+        visible(name)
+    )]
+    UnknownOperation {
+        /// The name or pattern.
+        name: String,
+        /// The names that are near.
+        hint: Option<String>,
+    },
     /// There is no collector to send lines to.
     #[error(
         "the configuration names no collector (`telemetry.otlp_endpoint`); give it with `--config`"
@@ -56,7 +81,23 @@ pub enum AuditError {
 impl AuditError {
     /// Whether the command line names something that cannot be used.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::Unreadable { .. })
+        matches!(
+            self,
+            Self::Key(_)
+                | Self::Unreadable { .. }
+                | Self::UnknownCaller { .. }
+                | Self::UnknownOperation { .. }
+        )
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::UnknownCaller { hint, .. } | Self::UnknownOperation { hint, .. } => {
+                hint.as_deref()
+            }
+            _ => None,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! No command writes to the trail or takes its lock.
 
-mod calls;
+mod coverage;
 mod error;
 mod export;
 mod filter;
@@ -11,21 +11,19 @@ mod output;
 mod progress;
 mod query;
 mod report;
+mod search;
 mod suggest;
 mod tail;
 mod verify;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
 pub use error::AuditError;
-pub use location::TrailLocation;
+pub use location::{TrailLocation, TrailLocations, Trails};
 
-use crate::{audit::Verdict, outbound::CollectorSettings};
+use crate::audit::Verdict;
 
 /// Reads the audit trail.
 #[derive(Debug, Args)]
@@ -51,9 +49,9 @@ enum Command {
 }
 
 impl AuditArgs {
-    /// The trail's directory, or else the configuration files that name it. An empty list means the
-    /// files that `serve` would read.
-    pub fn source(&self) -> Result<&Path, &[PathBuf]> {
+    /// The directories of the trails, or else the configuration files that name one. An empty list means
+    /// the files that `serve` would read.
+    pub fn source(&self) -> Result<&[PathBuf], &[PathBuf]> {
         match &self.command {
             Command::Query(args) => args.location.get(),
             Command::Tail(args) => args.location.get(),
@@ -81,37 +79,45 @@ impl AuditArgs {
         }
     }
 
-    /// Runs the command on the trail in `directory`, and prints to `out`. `collector` is the one of the
-    /// configuration, if there is one.
-    pub fn run(
-        &self,
-        directory: &Path,
-        collector: Option<&CollectorSettings>,
-        out: &mut dyn io::Write,
-    ) -> Result<AuditExit, AuditError> {
-        if !directory.is_dir() {
-            return Err(AuditError::NoDirectory { path: directory.to_owned() });
-        }
+    /// Runs the command on the trails.
+    pub fn run(&self, trails: &Trails, mut streams: Streams<'_>) -> Result<AuditExit, AuditError> {
         let done = match &self.command {
-            Command::Query(args) => query::run(args, directory, out),
-            Command::Tail(args) => tail::run(args, directory, out),
-            Command::Report(args) => report::run(args, directory, out),
+            Command::Query(args) => query::run(args, trails, &mut streams),
+            Command::Tail(args) => tail::run(args, trails, &mut streams),
+            Command::Report(args) => report::run(args, trails, &mut streams),
             Command::Verify(args) => {
-                return verify::run(args, directory, out).map(AuditExit::from);
+                return verify::run(args, trails.one()?, streams.out).map(AuditExit::from);
             }
             Command::Export(args) => {
-                let is_taken = export::run(args, directory, collector, out)?;
+                let (directory, collector) = (trails.one()?, trails.collector.as_ref());
+                let is_taken = export::run(args, directory, collector, streams.out)?;
                 return Ok(if is_taken { AuditExit::Success } else { AuditExit::Wrong });
             }
-            Command::SuggestPolicy(args) => suggest::run(args, directory, out),
+            Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),
         };
         match done {
             // The reader has closed the pipe, as in `audit query | head`.
             Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Ok(AuditExit::Success)
             }
-            done => done.map(|()| AuditExit::Success),
+            done => done,
         }
+    }
+}
+
+/// Where a command prints.
+pub struct Streams<'a> {
+    /// What was asked for.
+    pub out: &'a mut dyn io::Write,
+    /// What is to be known of it: what the trail covers.
+    pub notes: &'a mut dyn io::Write,
+    /// The width of the terminal, if `out` is one.
+    pub width: Option<usize>,
+}
+
+impl fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("width", &self.width).finish_non_exhaustive()
     }
 }
 
@@ -122,6 +128,8 @@ pub enum AuditExit {
     Success,
     /// 1: the trail is wrong, as `verify` says, or the collector has not taken what `export` sent.
     Wrong,
+    /// 1: the trail does not cover the period that is asked for.
+    NotCovered,
     /// 3: the trail is not proved, as `verify` says.
     NotProved,
 }
@@ -138,3 +146,5 @@ impl From<Verdict> for AuditExit {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod question_tests;
