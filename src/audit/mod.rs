@@ -168,7 +168,7 @@ pub use directory::{TrailDirectoryError, TrailSegment};
 pub use encode::SCHEMA;
 pub use export::ExportError;
 pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
-pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey};
+pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
 pub use observer::RecordObserver;
 pub use queue::Unwritable;
@@ -178,6 +178,6 @@ pub use recover::RecoverError;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings};
 pub use target::Target;
 pub use verify::{
-    KeptReport, KeySource, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict,
-    VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
+    KeptReport, KeySource, PartCheck, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind,
+    Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
 };

@@ -158,13 +158,18 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     quiet_logs();
-    let directory = match args.source() {
-        Ok(directory) => directory.to_owned(),
+    let (directory, configuration) = match args.source() {
+        Ok(directory) => (directory.to_owned(), None),
         Err(files) => {
-            ConfigFiles { named: files.to_vec() }.load()?.settings.audit.directory.clone()
+            let loaded = ConfigFiles { named: files.to_vec() }.load()?;
+            let configuration = audit::TrailConfiguration {
+                text: loaded.effective.to_toml(),
+                signing_key: loaded.settings.audit.signing_key_path(),
+            };
+            (loaded.settings.audit.directory.clone(), Some(configuration))
         }
     };
-    match args.run(&directory, &mut anstream::stdout().lock()) {
+    match args.run(&directory, configuration.as_ref(), &mut anstream::stdout().lock()) {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),

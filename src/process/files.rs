@@ -97,19 +97,45 @@ pub fn create_anew(path: &Path) -> io::Result<File> {
 /// Replaces a file in one step, with mode 0600: a reader or a crash finds the old file or the new one. A
 /// link at `path` is replaced, not followed.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = Unfinished(path.with_file_name(name));
-    let mut file = create_anew(&new.0)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&new.0, path)?;
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    let mut new = NewFile::create(path)?;
+    new.file.write_all(bytes)?;
+    new.finish()
+}
+
+/// A file of mode 0600 that is written under another name beside its own, and takes its own when it is
+/// finished. If it is dropped before, it is removed.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    path: PathBuf,
+    unfinished: Unfinished,
+}
+
+impl NewFile {
+    /// Creates the file that will be `path`.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let unfinished = Unfinished(path.with_file_name(name));
+        Ok(Self { file: create_anew(&unfinished.0)?, path: path.to_owned(), unfinished })
+    }
+
+    /// The file, for reading and writing.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Makes it durable under its own name. It takes the place of what had that name.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.unfinished.0, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
 }
 
 /// A file that is removed on drop, unless it was renamed.
+#[derive(Debug)]
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {

@@ -36,7 +36,7 @@ struct Known {
 impl Evidence {
     pub(super) fn new(
         key: Result<(PublicKey, bool), TrailDoubtKind>,
-        latest: Latest,
+        latest: Option<Latest>,
         kept: Option<Vec<Checkpoint>>,
     ) -> Self {
         let mut evidence = Self {
@@ -48,11 +48,12 @@ impl Evidence {
             agreed: BTreeSet::new(),
         };
         match latest {
-            Latest::Missing => evidence.latest = Some(TrailDoubtKind::LatestMissing),
-            Latest::Found(checkpoint) if evidence.trusts(&checkpoint) => {
+            None => {}
+            Some(Latest::Missing) => evidence.latest = Some(TrailDoubtKind::LatestMissing),
+            Some(Latest::Found(checkpoint)) if evidence.trusts(&checkpoint) => {
                 evidence.expect(checkpoint, false);
             }
-            Latest::Unreadable | Latest::Found(_) => {
+            Some(Latest::Unreadable | Latest::Found(_)) => {
                 evidence.latest = Some(TrailDoubtKind::LatestUnusable);
             }
         }

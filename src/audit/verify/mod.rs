@@ -10,6 +10,7 @@
 
 mod doubt;
 mod evidence;
+mod part;
 mod report;
 mod unsigned;
 mod verifier;
@@ -27,6 +28,7 @@ use super::{
 };
 pub use doubt::{TrailDoubt, TrailDoubtKind};
 use evidence::Evidence;
+pub use part::PartCheck;
 pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
 use verifier::Verifier;
 
@@ -71,7 +73,7 @@ pub fn verify(
     };
     // Read before the files are listed: a gateway may append to them, but not shorten them.
     let latest = Latest::read(directory);
-    let evidence = Evidence::new(key, latest, options.checkpoints);
+    let evidence = Evidence::new(key, Some(latest), options.checkpoints);
     let mut verifier = Verifier::new(directory, evidence);
     let files = read::files(directory)?;
     read::read_through(&files, |item| {

@@ -45,6 +45,8 @@ pub(super) struct Verifier {
     found: Vec<(u64, TrailDoubt)>,
     /// The last marker that counts is a `stop`.
     stopped: bool,
+    /// The lines are a part of a trail: nothing is known of what comes before and after them.
+    is_part: bool,
 }
 
 /// What a `retention` line announces.
@@ -76,7 +78,18 @@ impl Verifier {
             promise: None,
             found: Vec::new(),
             stopped: false,
+            is_part: false,
         }
+    }
+
+    /// The check of lines from the middle of a trail.
+    pub(super) fn of_part(self) -> Self {
+        Self { is_part: true, ..self }
+    }
+
+    /// Whether so much is wrong that no further problem is kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.report.problems.len() >= MAX_PROBLEMS
     }
 
     pub(super) fn file(&mut self, segment: &TrailSegment) {
@@ -105,7 +118,7 @@ impl Verifier {
     fn is_next(&mut self, fields: &ChainFields, seq: u64) -> bool {
         let Some(last) = self.report.last_seq else {
             self.report.first_seq = Some(seq);
-            if seq > 1 {
+            if seq > 1 && !self.is_part {
                 self.begins_after = Some((seq - 1, fields.prev, self.file.clone()));
             }
             self.advance(fields, seq);
@@ -205,7 +218,8 @@ impl Verifier {
                 let kind = TrailProblemKind::FoundCut { from: marker.from, to: marker.to };
                 self.problem(Some(seq), kind);
             }
-            "retention" => {
+            // It explains the beginning.
+            "retention" if self.begins_after.is_some() => {
                 let MarkerFields { to, last_hash, .. } = line::marker(bytes);
                 self.deletions.push(Deletion { announced: seq, to, last_hash });
             }
@@ -223,11 +237,12 @@ impl Verifier {
 
     /// A gateway started: it signs from here on, and nobody will sign for the one before it.
     fn start(&mut self, head: &LineHead<'_>, marker: &MarkerFields) {
-        self.report.crashes += u64::from(head.seq > 1 && !self.stopped);
-        // This start's gateway knows that a signing one began the trail.
+        let is_first = self.report.first_seq == Some(head.seq);
+        self.report.crashes += u64::from(!is_first && !self.stopped);
+        // This start's gateway knows that a signing one began the trail; a part lacks the start before.
         let begun_signed = marker.last_checkpoint == Some(0);
         let promise = Promise::of_start(marker);
-        self.end_unsigned(self.promise.or(promise.filter(|_| begun_signed)));
+        self.end_unsigned(self.promise.or(promise.filter(|_| begun_signed || self.is_part)));
         self.promise = promise.or(self.promise);
         self.report.adopted +=
             std::mem::replace(&mut self.unsigned, Unsigned::after_start(head)).lines;
@@ -247,7 +262,7 @@ impl Verifier {
     fn found(&mut self, seq: u64, reason: String) {
         if reason == "rewritten" {
             self.problem(Some(seq), TrailProblemKind::FoundRewritten);
-        } else {
+        } else if self.found.len() < MAX_PROBLEMS {
             let doubt =
                 TrailDoubt { seq: Some(seq), kind: TrailDoubtKind::FoundMismatch { reason } };
             self.found.push((self.last_checkpoint.unwrap_or(0), doubt));
@@ -310,7 +325,8 @@ impl Verifier {
 
     pub(super) fn finish(mut self) -> VerifyReport {
         self.check_beginning();
-        if let Some(to) = self.evidence.end_after(self.report.last_seq.unwrap_or(0)) {
+        let last_seq = self.report.last_seq.unwrap_or(0);
+        if let Some(to) = self.evidence.end_after(last_seq).filter(|_| !self.is_part) {
             self.problem(self.report.last_seq, TrailProblemKind::CutTail { to });
         }
         self.check_proof();

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use super::bundle::ExportError;
 use crate::audit::{KeyError, TrailReadError, VerifyError};
 
 /// Why an `audit` command fails.
@@ -37,6 +38,9 @@ pub enum AuditError {
         #[source]
         source: io::Error,
     },
+    /// A bundle cannot be made.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
@@ -45,7 +49,11 @@ pub enum AuditError {
 impl AuditError {
     /// Whether the command line names something that cannot be used.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::Unreadable { .. })
+        match self {
+            Self::Key(_) | Self::Unreadable { .. } => true,
+            Self::Export(error) => !matches!(error, ExportError::Changed),
+            _ => false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use clap::Args;
+use clap::{Args, FromArgMatches as _};
 use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 
@@ -52,15 +52,53 @@ impl CallFilter {
         (at(&self.since), at(&self.until))
     }
 
-    /// Prepares the filter for many lines.
-    pub(super) fn prepare(&self, directory: &Path) -> Result<PreparedFilter<'_>, AuditError> {
+    /// The conditions: the option and its value. [`CallFilter::of`] reads them.
+    pub(super) fn conditions(&self) -> Vec<(&'static str, String)> {
+        let text = |time: &Option<FilterTime>| time.as_ref().map(|time| time.text.clone());
+        [
+            ("since", text(&self.since)),
+            ("until", text(&self.until)),
+            ("caller", self.caller.clone()),
+            ("operation", self.operation.clone()),
+            ("status", self.status.map(StatusPattern::pattern)),
+            ("outcome", self.outcome.clone()),
+            ("object", self.object.clone()),
+            ("request-id", self.request_id.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(option, value)| Some((option, value?)))
+        .collect()
+    }
+
+    /// The filter with these conditions and no other; `None` if one cannot be used.
+    pub(super) fn of<'a>(
+        conditions: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Option<Self> {
+        let words = conditions.into_iter().map(|(option, value)| format!("--{option}={value}"));
+        let command = Self::augment_args(clap::Command::new("filter").no_binary_name(true));
+        let filter = Self::from_arg_matches(&command.try_get_matches_from(words).ok()?).ok()?;
+        // Whoever wrote the conditions must not have a file of this machine read.
+        filter.object_key.is_none().then_some(filter)
+    }
+
+    /// The name of the object in a trail with hashed object ids, if it is known.
+    pub(super) fn hashed_object(&self, directory: &Path) -> Result<Option<String>, AuditError> {
         let default_key = directory.join(OBJECT_KEY);
         let key =
             self.object_key.as_deref().or_else(|| default_key.exists().then_some(&*default_key));
-        let hashed = match (&self.object, key) {
+        Ok(match (&self.object, key) {
             (Some(object), Some(key)) => Some(ObjectKey::read(key)?.name(object)),
             _ => None,
-        };
+        })
+    }
+
+    /// Prepares the filter for many lines.
+    pub(super) fn prepare(&self, directory: &Path) -> Result<PreparedFilter<'_>, AuditError> {
+        Ok(self.with_hashed_object(self.hashed_object(directory)?))
+    }
+
+    /// Prepares the filter, with the name of the object in a trail with hashed object ids.
+    pub(super) fn with_hashed_object(&self, hashed: Option<String>) -> PreparedFilter<'_> {
         let needle = |key: &str, value: &Option<String>| {
             let value = value.as_deref()?;
             // Only for text that a line holds without escapes; otherwise every line is parsed.
@@ -75,12 +113,12 @@ impl CallFilter {
             needle("operation", &self.operation.clone().filter(|name| !name.contains('*'))),
             self.status.map(|status| Finder::new(&format!("\"status\":{status}")).into_owned()),
         ];
-        Ok(PreparedFilter {
+        PreparedFilter {
             filter: self,
             object: self.object.as_ref().map(|object| object.to_ascii_lowercase()),
             hashed,
             needles: needles.into_iter().flatten().collect(),
-        })
+        }
     }
 }
 
@@ -193,6 +231,14 @@ impl StatusPattern {
         match self {
             Self::Exactly(wanted) => wanted == status,
             Self::Class(wanted) => wanted == status / 100,
+        }
+    }
+
+    /// The pattern as it was given.
+    fn pattern(self) -> String {
+        match self {
+            Self::Exactly(status) => status.to_string(),
+            Self::Class(class) => format!("{class}xx"),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! No command writes to the trail or takes its lock.
 
+mod bundle;
 mod calls;
 mod error;
 mod filter;
@@ -21,6 +22,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
+pub use bundle::{ExportError, TrailConfiguration};
 pub use error::AuditError;
 pub use location::TrailLocation;
 
@@ -43,25 +45,39 @@ enum Command {
     Report(report::ReportArgs),
     /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
+    /// Write records and what proves them into one signed file, for somebody who does not trust this host
+    Export(bundle::ExportArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
 }
 
 impl AuditArgs {
-    /// The trail's directory, or else the configuration files that name it. An empty list means the
+    /// The trail's directory, or the bundle, or else the configuration files that name the directory. An empty list means the
     /// files that `serve` would read.
     pub fn source(&self) -> Result<&Path, &[PathBuf]> {
         match &self.command {
             Command::Query(args) => args.location.get(),
             Command::Tail(args) => args.location.get(),
             Command::Report(args) => args.location.get(),
-            Command::Verify(args) => args.location.get(),
+            Command::Verify(args) => args.source(),
+            Command::Export(args) => args.location.get(),
             Command::SuggestPolicy(args) => args.location.get(),
         }
     }
 
-    /// Runs the command on the trail in `directory`, and prints to `out`.
-    pub fn run(&self, directory: &Path, out: &mut dyn io::Write) -> Result<AuditExit, AuditError> {
+    /// Runs the command on the trail in `directory`, which the configuration names if there is one, and
+    /// prints to `out`.
+    pub fn run(
+        &self,
+        directory: &Path,
+        configuration: Option<&TrailConfiguration>,
+        out: &mut dyn io::Write,
+    ) -> Result<AuditExit, AuditError> {
+        if let Command::Verify(args) = &self.command
+            && let Some(bundle) = &args.bundle
+        {
+            return bundle::verify(args, bundle, out).map(AuditExit::from);
+        }
         if !directory.is_dir() {
             return Err(AuditError::NoDirectory { path: directory.to_owned() });
         }
@@ -70,11 +86,10 @@ impl AuditArgs {
             Command::Tail(args) => tail::run(args, directory, out),
             Command::Report(args) => report::run(args, directory, out),
             Command::Verify(args) => {
-                return verify::run(args, directory, out).map(|verdict| match verdict {
-                    Verdict::Ok => AuditExit::Success,
-                    Verdict::Wrong => AuditExit::Wrong,
-                    Verdict::NotProved => AuditExit::NotProved,
-                });
+                return verify::run(args, directory, out).map(AuditExit::from);
+            }
+            Command::Export(args) => {
+                return bundle::export(args, directory, configuration, out).map(AuditExit::from);
             }
             Command::SuggestPolicy(args) => suggest::run(args, directory, out),
         };
@@ -97,6 +112,16 @@ pub enum AuditExit {
     Wrong,
     /// 3: the trail is not proved, as `verify` says.
     NotProved,
+}
+
+impl From<Verdict> for AuditExit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok => Self::Success,
+            Verdict::Wrong => Self::Wrong,
+            Verdict::NotProved => Self::NotProved,
+        }
+    }
 }
 
 #[cfg(test)]

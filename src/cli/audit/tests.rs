@@ -77,7 +77,7 @@ fn run(home: &Path, args: &[&str]) -> (Result<AuditExit, AuditError>, String) {
     let words = [&["audit"], args, &["--directory", directory]].concat();
     let cli = Cli::try_parse_from(words).unwrap();
     let mut out = Vec::new();
-    let verdict = cli.audit.run(cli.audit.source().unwrap(), &mut out);
+    let verdict = cli.audit.run(cli.audit.source().unwrap(), None, &mut out);
     (verdict, anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string())
 }
 

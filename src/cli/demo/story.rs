@@ -201,7 +201,7 @@ fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     let mut told = Vec::new();
     let verdict = command
         .args
-        .run(&directory, &mut told)
+        .run(&directory, None, &mut told)
         .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
     for line in String::from_utf8_lossy(&told).lines() {
         writeln!(out, "     {line}")?;

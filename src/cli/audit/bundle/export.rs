@@ -1,0 +1,212 @@
+//! `audit export`: writes an evidence bundle, and checks it as its reader will.
+
+use std::{
+    env, fs,
+    io::{self, BufWriter, Seek as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use bytesize::ByteSize;
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{
+    CONFIGURATION, ExportError, KEY, MANIFEST, MANIFEST_KEY, PAGE, RECORDS, SIGNATURE, TRAIL,
+    TrailConfiguration,
+    archive::BundleWriter,
+    check::{self, Trust},
+    manifest::{BundledFile, Manifest, Program, VERSION},
+    page,
+    selection::Selection,
+    show,
+};
+use crate::{
+    audit::{
+        self, KeyError, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey, Verdict, VerifyOptions,
+    },
+    build_info::BUILD,
+    cli::audit::{
+        error::AuditError,
+        filter::{CallFilter, PreparedFilter},
+        location::TrailLocation,
+        progress::ProgressLine,
+        verify,
+    },
+    process::files::NewFile,
+};
+
+/// Writes the matching calls and what proves them into one signed file.
+///
+/// Whoever has the gateway's public key checks it elsewhere, with `audit verify BUNDLE --public-key FILE`. The
+/// bundle holds all lines of the period, also those of other callers. The exit code is that of the check: 0 if
+/// the bundle proves its records, 3 if it does not, 1 if the trail is wrong.
+#[derive(Debug, Args)]
+pub(in crate::cli::audit) struct ExportArgs {
+    #[command(flatten)]
+    pub(in crate::cli::audit) location: TrailLocation,
+    #[command(flatten)]
+    filter: CallFilter,
+    /// The bundle to write: NAME.tar.zst
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+    /// The private key that signs the manifest (Ed25519, PKCS#8), instead of the trail's own
+    #[arg(long, value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+}
+
+pub(super) fn run(
+    args: &ExportArgs,
+    directory: &Path,
+    configuration: Option<&TrailConfiguration>,
+    out: &mut dyn io::Write,
+) -> Result<Verdict, AuditError> {
+    if !args.force && fs::symlink_metadata(&args.out).is_ok() {
+        return Err(ExportError::Exists { path: args.out.clone() }.into());
+    }
+    let signer = signer(args, directory, configuration)?;
+    let key = fs::read(directory.join(PUBLIC_KEY)).ok();
+    let key = key.and_then(|pem| Some((PublicKey::from_pem(&pem)?, pem)));
+    let trust = Trust {
+        key: key.as_ref().map(|(key, _)| key.clone()),
+        manifest_key: signer.as_ref().map(|key| key.public().clone()),
+        checkpoints: None,
+    };
+
+    let mut progress = ProgressLine::over(&audit::files(directory)?);
+    let found = audit::verify(directory, VerifyOptions::default(), |file| progress.file(file))?;
+    drop(progress);
+    let hashed_object = args.filter.hashed_object(directory)?;
+    let filter = args.filter.with_hashed_object(hashed_object.clone());
+    let selection = Selection::of(directory, &args.filter, &filter)?;
+    let asked = args.filter.conditions().into_iter();
+    let [(name, version), (_, commit), ..] = BUILD;
+    debug_assert_eq!(name, "version", "the first fact of a build");
+    let manifest = Manifest {
+        bundle: VERSION,
+        made: now(),
+        program: Program {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: version.to_owned(),
+            commit: commit.to_owned(),
+        },
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        trail: fs::canonicalize(directory).as_deref().unwrap_or(directory).display().to_string(),
+        key: key.as_ref().map(|(key, _)| key.id().to_owned()),
+        signed_with: signer.as_ref().map(|key| key.id().to_owned()),
+        asked: asked.map(|(option, value)| (option.to_owned(), value)).collect(),
+        hashed_object,
+        lines: selection.lines.clone(),
+        records: selection.records.lines,
+        unsigned_left_out: selection.unsigned_left_out,
+        verification: verify::as_json(&found),
+        files: Vec::new(),
+    };
+    let mut contents = vec![(PAGE, page::render(&manifest, &selection.rows).into_bytes())];
+    if let Some((_, pem)) = key {
+        contents.push((KEY, pem));
+    }
+    if let Some(signer) = signer.as_ref().filter(|_| manifest.key != manifest.signed_with) {
+        contents.push((MANIFEST_KEY, signer.public_pem().unwrap_or_default().into_bytes()));
+    }
+    if let Some(configuration) = configuration {
+        contents.push((CONFIGURATION, configuration.text.clone().into_bytes()));
+    }
+    let bundle = Bundle { manifest, contents, signer, selection, fits: filter };
+
+    let at = |source| AuditError::File { path: args.out.clone(), source };
+    let new = NewFile::create(&args.out).map_err(at)?;
+    let size = bundle.write(&new, &at)?;
+    new.file().rewind().map_err(at)?;
+    let report = check::check(new.file(), trust);
+    new.finish().map_err(at)?;
+    show::print(&report, out)
+        .and_then(|()| writeln!(out, "wrote {}, {}", args.out.display(), ByteSize(size)))
+        .map_err(AuditError::Output)?;
+    Ok(report.verdict())
+}
+
+/// The key that signs the manifest. Without `--sign-key`, a key that this user cannot read signs nothing.
+fn signer(
+    args: &ExportArgs,
+    directory: &Path,
+    configuration: Option<&TrailConfiguration>,
+) -> Result<Option<SigningKey>, AuditError> {
+    let read = |path: &Path| SigningKey::read(path).map_err(ExportError::SigningKey);
+    if let Some(path) = &args.sign_key {
+        return Ok(Some(read(path)?));
+    }
+    let default = directory.join(SIGNING_KEY);
+    match read(configuration.map_or(&default, |configuration| &configuration.signing_key)) {
+        Err(ExportError::SigningKey(KeyError::Unusable { .. })) => Ok(None),
+        read => Ok(Some(read?)),
+    }
+}
+
+/// The time of the export. `SOURCE_DATE_EPOCH`, in seconds since 1970, stands in for it, so that an export can
+/// be repeated byte for byte (<https://reproducible-builds.org/specs/source-date-epoch/>).
+fn now() -> Timestamp {
+    let fixed = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
+    let fixed = fixed.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    fixed.unwrap_or_else(Timestamp::now)
+}
+
+/// Everything that a bundle is written from.
+struct Bundle<'a> {
+    /// Without its files.
+    manifest: Manifest,
+    /// The files before the lines.
+    contents: Vec<(&'static str, Vec<u8>)>,
+    signer: Option<SigningKey>,
+    selection: Selection,
+    fits: PreparedFilter<'a>,
+}
+
+impl Bundle<'_> {
+    /// Writes the bundle, and returns its size.
+    fn write(
+        self,
+        new: &NewFile,
+        at: &impl Fn(io::Error) -> AuditError,
+    ) -> Result<u64, AuditError> {
+        let Self { mut manifest, contents, signer, selection, fits } = self;
+        let [trail, records] = selection.as_files();
+        let contents_as_files = contents.iter().map(|(name, bytes)| BundledFile::of(name, bytes));
+        manifest.files = contents_as_files.chain([trail.clone(), records.clone()]).collect();
+        let json = manifest.to_json().map_err(|error| at(error.into()))?;
+
+        let mut writer = BundleWriter::new(BufWriter::new(new.file())).map_err(at)?;
+        writer.file(MANIFEST, &json).map_err(at)?;
+        if let Some(signer) = &signer {
+            let signature = format!("{}\n", signer.sign(&json));
+            writer.file(SIGNATURE, signature.as_bytes()).map_err(at)?;
+        }
+        for (name, bytes) in &contents {
+            writer.file(name, bytes).map_err(at)?;
+        }
+        let written = |error: io::Error| match error.kind() {
+            // The lines are not those that were counted.
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                ExportError::Changed.into()
+            }
+            _ => at(error),
+        };
+        for (name, file) in [(TRAIL, &trail), (RECORDS, &records)] {
+            writer.begin(name, file.bytes).map_err(at)?;
+            selection.for_each(|line| {
+                if name == TRAIL || fits.matching(line).is_some() {
+                    writer
+                        .write_all(line)
+                        .and_then(|()| writer.write_all(b"\n"))
+                        .map_err(written)?;
+                }
+                Ok(())
+            })?;
+            writer.end().map_err(written)?;
+        }
+        writer.finish().and_then(|mut to| to.flush()).map_err(at)?;
+        Ok(new.file().metadata().map_err(at)?.len())
+    }
+}

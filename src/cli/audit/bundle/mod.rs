@@ -1,0 +1,119 @@
+//! Evidence bundles: one file from which somebody who does not trust the host can check records of a trail.
+//!
+//! `audit export` writes one ([`export`]), `audit verify BUNDLE` checks it elsewhere ([`check`]).
+//!
+//! A bundle holds all lines of the asked period, not only the records that were asked for. The hash of a line
+//! covers the line before it, so a checkpoint proves complete lines only. And who has all lines sees that no
+//! record was left out: the records are the lines that fit the conditions, and nothing else.
+//!
+//! # Layout
+//!
+//! A tar archive (POSIX ustar) in one frame of zstd. The files stand in this order, under these names, as plain
+//! files of mode 0600, of user 0, without a time. So the same export gives the same bytes, and a reader expects
+//! one file at a time and takes nothing else.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `manifest.json` | what was asked, what there is, and the SHA-256 of every file behind the signature ([`manifest`]) |
+//! | `manifest.json.sig` | the Ed25519 signature over `manifest.json`, in Base64; absent if nobody signed |
+//! | `index.html` | the page for people ([`page`]) |
+//! | `signing-key.pub.pem` | the public key of the trail's checkpoints, if the trail has one |
+//! | `manifest-key.pub.pem` | the public key of the manifest's signature, if it is another one |
+//! | `configuration.toml` | the configuration at the time of the export, as `config show` prints it, if one was read |
+//! | `trail.jsonl` | the lines, from the last one before the period to a checkpoint behind it ([`selection`]) |
+//! | `records.jsonl` | those of them that were asked for |
+
+mod archive;
+mod check;
+mod export;
+mod manifest;
+mod page;
+mod selection;
+mod show;
+mod tally;
+
+pub(super) use export::ExportArgs;
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    error::AuditError,
+    verify::{VerifyArgs, kept},
+};
+use crate::audit::{KeyError, PublicKey, Verdict};
+use check::Trust;
+
+/// The names of the files, in their order. The manifest lists those from [`PAGE`] on.
+const MANIFEST: &str = "manifest.json";
+const SIGNATURE: &str = "manifest.json.sig";
+const PAGE: &str = "index.html";
+const KEY: &str = "signing-key.pub.pem";
+const MANIFEST_KEY: &str = "manifest-key.pub.pem";
+const CONFIGURATION: &str = "configuration.toml";
+const TRAIL: &str = "trail.jsonl";
+const RECORDS: &str = "records.jsonl";
+const LISTED: [&str; 6] = [PAGE, KEY, MANIFEST_KEY, CONFIGURATION, TRAIL, RECORDS];
+
+/// Exports records of the trail, and says what a reader of the bundle finds.
+pub(super) fn export(
+    args: &ExportArgs,
+    directory: &Path,
+    configuration: Option<&TrailConfiguration>,
+    out: &mut dyn io::Write,
+) -> Result<Verdict, AuditError> {
+    export::run(args, directory, configuration, out)
+}
+
+/// Checks a bundle.
+pub(super) fn verify(
+    args: &VerifyArgs,
+    bundle: &Path,
+    out: &mut dyn io::Write,
+) -> Result<Verdict, AuditError> {
+    let key = |path: &PathBuf| PublicKey::read(path);
+    let trust = Trust {
+        key: args.public_key.as_ref().map(key).transpose()?,
+        manifest_key: args.manifest_key.as_ref().map(key).transpose()?,
+        checkpoints: args.checkpoints.as_deref().map(kept).transpose()?,
+    };
+    let file = File::open(bundle)
+        .map_err(|source| AuditError::Unreadable { path: bundle.to_owned(), source })?;
+    let report = check::check(&file, trust);
+    let shown = if args.json {
+        writeln!(out, "{:#}", show::as_json(&report))
+    } else {
+        show::print(&report, out)
+    };
+    shown.map_err(AuditError::Output)?;
+    Ok(report.verdict())
+}
+
+/// What the configuration says of a trail.
+#[derive(Debug)]
+pub struct TrailConfiguration {
+    /// The effective configuration, as `config show` prints it: it holds no secret.
+    pub text: String,
+    /// The file of the key that signs checkpoints.
+    pub signing_key: PathBuf,
+}
+
+/// Why a bundle cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// There is a file where the bundle would be written.
+    #[error("{} exists; name another file, or replace it with --force", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key that should sign the manifest cannot be used.
+    #[error("the manifest cannot be signed")]
+    SigningKey(#[source] KeyError),
+    /// The files of the trail were deleted or replaced during the export.
+    #[error("the trail changed while it was exported; export it again")]
+    Changed,
+}

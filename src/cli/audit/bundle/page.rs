@@ -1,0 +1,127 @@
+//! The page of a bundle: what it is, what was asked, the records, and how to check it. No script, no request.
+//!
+//! The page says what the host says. A reader who does not trust the host believes `audit verify`, not the page,
+//! and the page says so.
+
+use maud::{DOCTYPE, PreEscaped, html};
+
+use super::{
+    CONFIGURATION, MANIFEST, MANIFEST_KEY, RECORDS, TRAIL, manifest::Manifest, selection::Row,
+};
+use crate::telemetry::chart::thousands;
+
+pub(super) fn render(manifest: &Manifest, rows: &[Row]) -> String {
+    let Manifest { made, program, host, trail, key, signed_with, lines, records, .. } = manifest;
+    let (verdict, statement) = manifest.host_found();
+    let not_there = "none".to_owned();
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy"
+                    content="default-src 'none'; style-src 'unsafe-inline'";
+                title { "Audit evidence" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    header {
+                        h1 { "Audit evidence" }
+                        p class="quiet" {
+                            "Records of the audit trail of " (program.name) " on " (host) ", exported "
+                            (format!("{made:.0}"))
+                        }
+                    }
+                    section {
+                        h2 { "What this is" }
+                        p {
+                            (thousands(*records)) " records that were asked for, and all "
+                            (thousands(lines.count)) " lines of the trail around them, which prove them. Each line \
+                            covers the one before it with a hash, and the gateway has signed checkpoints among \
+                            them. So nobody without the signing key can have changed, removed or added a line."
+                        }
+                        p {
+                            "This page says what the host says. What is proved, " code { "audit verify" }
+                            " says: see below."
+                        }
+                        dl {
+                            dt { "Asked for" } dd { (manifest.question()) }
+                            dt { "Lines" } dd { (lines.in_words()) }
+                            @for uncovered in manifest.uncovered(lines) {
+                                dt { "Not covered" } dd { (uncovered) }
+                            }
+                            @if manifest.unsigned_left_out > 0 {
+                                dt { "Left out" }
+                                dd { (manifest.unsigned_left_out) " lines at the end that no checkpoint signs yet" }
+                            }
+                            dt { "The host's own check of the whole trail" }
+                            dd { strong class=[(verdict != "ok").then_some("bad")] { (verdict) } ": " (statement) }
+                            dt { "Trail" } dd { code { (trail) } }
+                            dt { "Key of the checkpoints" } dd { code { (key.as_ref().unwrap_or(&not_there)) } }
+                            dt { "Manifest signed with" } dd { code { (signed_with.as_ref().unwrap_or(&not_there)) } }
+                            dt { "Made by" } dd { (program.name) " " (program.version) ", commit " (program.commit) }
+                        }
+                    }
+                    section {
+                        h2 { "How to check it" }
+                        ol {
+                            li { "Get the gateway's public key from somebody who kept a copy, not from this file." }
+                            li {
+                                "Get " (program.name) " from where you trust it. No gateway has to run."
+                            }
+                            li {
+                                "Run " code { "pigello-gateway audit verify BUNDLE --public-key KEY" }
+                                @if key != signed_with && signed_with.is_some() {
+                                    ", and name the key of the manifest with " code { "--manifest-key" }
+                                }
+                                ". The verdict is ok, not proved or wrong."
+                            }
+                        }
+                        p class="quiet" {
+                            code { (MANIFEST) } " has all of this for programs, " code { (RECORDS) } " the records, "
+                            code { (TRAIL) } " all lines, " code { (CONFIGURATION) } " the configuration if it was \
+                            read, " code { (MANIFEST_KEY) } " the manifest's key if it is one of its own."
+                        }
+                    }
+                    section {
+                        h2 { "Records" }
+                        @if rows.is_empty() {
+                            p { "No record fits what was asked for." }
+                        } @else {
+                            div class="wide" {
+                                table {
+                                    thead {
+                                        tr {
+                                            th { "Record" } th { "Time" } th { "Caller" } th { "Operation" }
+                                            th { "Status" } th { "Outcome" } th { "Path" }
+                                        }
+                                    }
+                                    tbody {
+                                        @for row in rows {
+                                            tr {
+                                                td { (row.seq) } td { (row.time) } td { (row.caller) }
+                                                td { (row.operation) } td { (row.status) } td { (row.outcome) }
+                                                td { (row.path) }
+                                            }
+                                        }
+                                    }
+                                }
+                            }
+                            @if rows.len() as u64 != *records {
+                                p class="quiet" {
+                                    "The first " (rows.len()) " of " (thousands(*records)) ". All are in "
+                                    code { (RECORDS) } "."
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+const STYLE: &str = concat!(include_str!("../report/page.css"), include_str!("page.css"));
