@@ -14,6 +14,9 @@ pub const BUILD: [(&str, &str); 6] = [
     ("pgo", env!("BUILD_PGO")),
 ];
 
+/// The commit that the program was built from; `unknown` as above.
+pub const COMMIT: &str = env!("BUILD_COMMIT");
+
 /// What `--version` prints behind the program's name.
 pub const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),

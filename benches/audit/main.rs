@@ -30,10 +30,11 @@ use clap::Parser;
 use http::{Method, StatusCode};
 use pigello_gateway::{
     audit::{
-        CacheResult, Durability, Intent, OnFailure, Outcome, ReadItem, Record, Settings, Trail,
-        TrailReadError, VerifyOptions, VerifyReport, call_line, files, read_through, verify,
+        CacheResult, Durability, Hash, Intent, OnFailure, Outcome, ReadItem, Record, Settings,
+        Trail, TrailReadError, Tree, VerifyOptions, VerifyReport, call_line, files, read_through,
+        verify,
     },
-    domain::{ListenerName, ProfileName, Proof, RequestId},
+    domain::{ListenerName, Peer, PolicyId, ProfileName, Proof, RequestId},
 };
 
 #[derive(Debug, Parser)]
@@ -57,7 +58,8 @@ struct Arguments {
 
 fn main() {
     let arguments = Arguments::parse();
-    write(arguments.calls);
+    let trail = write(arguments.calls);
+    tree(arguments.calls, trail);
     compare_durabilities(arguments.synced_calls);
     let home = tempfile::tempdir().unwrap();
     read(arguments.directory.as_deref().unwrap_or(home.path()), arguments.calls);
@@ -83,6 +85,10 @@ fn record(nth: u64) -> Record {
         time: SystemTime::now(),
         request_id: RequestId::fresh(),
         trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+        own: None,
+        peer: Some(Peer::Unix { uid: 1001, gid: 1001, pid: Some(42) }),
+        refused_certificate: None,
+        policy: PolicyId([0x1f; 8]),
         listener: ListenerName::new("sidecar"),
         caller: Some(["billing", "portal", "reports"][(nth % 3) as usize].into()),
         caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(42) }),
@@ -121,8 +127,23 @@ fn check(directory: &Path) -> VerifyReport {
     verify(directory, VerifyOptions::default(), |_| {}).unwrap()
 }
 
-/// Records from 64 threads.
-fn write(calls: u64) {
+/// The tree over the lines, beside what a record costs in all. A twentieth is the bar.
+fn tree(lines: u64, trail: Duration) {
+    let mut tree = Tree::default();
+    let began = Instant::now();
+    for nth in 0..lines {
+        let mut hash = Hash::ZERO;
+        hash.0[..8].copy_from_slice(&nth.to_be_bytes());
+        tree.push(&hash);
+    }
+    let root = tree.root();
+    let each = began.elapsed() / u32::try_from(lines).unwrap();
+    let share = each.as_secs_f64() / trail.as_secs_f64() * 100.0;
+    println!("tree: {each:?} a line, {share:.1} % of a record; root {root}");
+}
+
+/// Records from 64 threads. Returns the CPU time of one.
+fn write(calls: u64) -> Duration {
     let home = tempfile::tempdir().unwrap();
     let trail = Trail::open(&Settings::new(home.path())).unwrap();
     let (began, cpu_before) = (Instant::now(), cpu());
@@ -151,6 +172,7 @@ fn write(calls: u64) {
         cpu.as_secs_f64() * 1e6 / calls as f64,
         in_submit.into_inner() / calls.max(1),
     );
+    cpu.div_f64(calls as f64)
 }
 
 /// 64 concurrent callers, batched and synced. The trail is in the working directory, because the usual

@@ -85,6 +85,14 @@ impl Setup {
         setup
     }
 
+    /// The same, where every stored response is stale at once and revalidated in the background.
+    pub fn revalidating(mut self) -> Self {
+        self.text.push_str(
+            "[[cache.rules]]\noperations = [\"subtenant.get\"]\nttl = \"0s\"\nstale_while_revalidate = \"1h\"\n",
+        );
+        self
+    }
+
     fn bare(common: &Common, upstream: &Upstream) -> Self {
         let folder = tempfile::Builder::new().prefix("endurance-").tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), &*upstream.authority).unwrap();

@@ -47,7 +47,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
         Durability::Batched => ("batched", "killed with a batched trail"),
     };
     let mut report = Report::new(scenario);
-    let setup = Setup::new(common, &upstream).set("AUDIT__DURABILITY", name);
+    let setup = Setup::new(common, &upstream).set("AUDIT__DURABILITY", name).revalidating();
     let mut gateway = setup.start().await;
     let directory = gateway.path("audit");
     let (mut answered, mut wrong) = (Vec::new(), Vec::new());
@@ -93,6 +93,13 @@ pub async fn run(common: &Common, options: &Options) -> Report {
             let ids = upstream.ids();
             let bare = ids.keys().filter(|id| !trail.intents.contains_key(id)).count();
             report.promise("no call was sent without an intent", bare == 0, bare);
+            let told = |id: &u128| trail.calls.contains_key(id) || trail.unknown.contains(id);
+            let untold = ids.keys().filter(|id| !told(id)).count();
+            report.promise(
+                "every call that was sent has a record, or is unknown",
+                untold == 0,
+                untold,
+            );
         }
         Durability::Batched => {
             report.figure("answered calls that are missing", lost.len());
@@ -117,9 +124,13 @@ async fn load_and_kill(common: &Common, gateway: &mut Gateway) -> (Vec<Answered>
             let (mut caller, mut answered) = (Caller::new(address), Vec::new());
             for n in 0_u64.. {
                 let target = if n % 4 == 0 { subtenant(number) } else { LIST.to_owned() };
-                match caller.get(&target).await {
-                    Ok(answer) => answered.extend(answer.id.map(|id| (id, Instant::now()))),
-                    Err(_) => break,
+                // Some leave: their fetches go on without them.
+                let patience = Duration::from_micros(fastrand::u64(50..5_000));
+                let patience = if n % 8 == 0 { patience } else { Duration::from_mins(1) };
+                match tokio::time::timeout(patience, caller.get(&target)).await {
+                    Ok(Ok(answer)) => answered.extend(answer.id.map(|id| (id, Instant::now()))),
+                    Ok(Err(_)) => break,
+                    Err(_) => caller.leave(),
                 }
                 if stop.is_cancelled() {
                     break;

@@ -30,6 +30,9 @@ pub struct Options {
     /// Of a thousand calls, so many are left before their answer has begun, and as many within it
     #[arg(long, default_value_t = mix::LEFT, value_parser = clap::value_parser!(u64).range(..=480))]
     left: u64,
+    /// Every stored response is stale at once, and revalidated behind its callers
+    #[arg(long)]
+    revalidate: bool,
 }
 
 /// What one caller made.
@@ -47,6 +50,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let mut report = Report::new("a million calls");
     let upstream = Upstream::start().await;
     let setup = Setup::new(common, &upstream).set("TIMEOUTS__FIRST_BYTE", "3s");
+    let setup = if options.revalidate { setup.revalidating() } else { setup };
     let mut gateway = setup.start().await;
     let (address, next) = (gateway.address("main"), Arc::new(AtomicU64::new(0)));
     let (begun, calls, left) = (Instant::now(), options.calls, options.left);
@@ -89,7 +93,8 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let wrong = format!("{} {}", all.wrong.len(), all.wrong.first().map_or("", |text| text));
     report.promise("every call ends as it has to", all.wrong.is_empty(), wrong);
     let records = trail.calls.len() as u64;
-    report.promise("a record for every call, and no other", records == calls, records);
+    report.figure("calls of the gateway's own", trail.own);
+    report.promise("a record for every call, and no other", records == calls + trail.own, records);
     report.promise("no call has two", trail.repeated == 0, trail.repeated);
     let missing = all.ids.iter().filter(|(id, status)| {
         trail.calls.get(id).is_none_or(|record| record.status != Some(*status))

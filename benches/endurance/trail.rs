@@ -1,7 +1,7 @@
 //! Reads the gateway's trail and has it checked.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::Command,
@@ -18,6 +18,10 @@ pub struct Trail {
     pub calls: HashMap<u128, Record>,
     /// Records of a call that had one already.
     pub repeated: u64,
+    /// How many of them the gateway made by itself.
+    pub own: u64,
+    /// Calls that a kill left without a record.
+    pub unknown: HashSet<u128>,
     /// Calls that announced that they would use a credential.
     pub intents: HashMap<u128, u32>,
     /// Other lines, by kind.
@@ -41,6 +45,7 @@ struct Checkout<'a> {
     status: Option<u16>,
     attempts: Option<u32>,
     error: Option<&'a str>,
+    cause: Option<&'a str>,
     lost: Option<u64>,
 }
 
@@ -68,9 +73,13 @@ impl Trail {
                 let error = line.error.map(str::to_owned);
                 let attempts = line.attempts.unwrap_or_default();
                 let record = Record { status: line.status, attempts, error };
+                self.own += u64::from(line.cause.is_some());
                 self.repeated += u64::from(self.calls.insert(id, record).is_some());
             }
             ("intent", Some(id)) => *self.intents.entry(id).or_default() += 1,
+            ("unknown", Some(id)) => {
+                self.unknown.insert(id);
+            }
             (kind, _) => {
                 *self.markers.entry(kind.to_owned()).or_default() += 1;
                 self.lost += line.lost.unwrap_or_default();

@@ -23,7 +23,8 @@ use pigello_gateway::{
     config::{self, settings::Settings},
     credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
     domain::{
-        Address, CredentialsName, ListenerName, Origin, ProblemBase, ProfileName, Proof, RequestId,
+        Address, CredentialsName, ListenerName, Origin, PolicyId, ProblemBase, ProfileName, Proof,
+        RequestId,
     },
     error::Error as Refused,
     proxy::{
@@ -40,8 +41,8 @@ use pigello_gateway::{
             buffer_request::buffer_request,
             identify::{Schemes, identify},
             inject::resolve,
-            receive::{ListenerRules, Receive, RequestLimits, receive},
-            respond::{Respond, respond},
+            receive::{ListenerRules, RequestLimits, receive},
+            respond::respond,
         },
     },
     telemetry::{Metrics, Tracer},
@@ -52,6 +53,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     runtime::{EnterGuard, Runtime},
 };
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, service_fn};
 
 use super::{
@@ -106,6 +108,8 @@ impl Ground {
             edges: ListenerContext {
                 listener: ListenerName::new("bench"),
                 profile: ProfileName::new("bench"),
+                policy: PolicyId::default(),
+                cut: CancellationToken::new(),
                 trail,
                 tracer: Tracer::default(),
                 metrics: Metrics::new(),
@@ -204,7 +208,7 @@ impl Ground {
 
     /// A request whose caller is known.
     pub fn identified(&self) -> Result<Identified, Failure> {
-        self.caught(|slot| self.receiving(identify(self.schemes()).layer(slot.catch())))
+        self.caught(|slot| self.identifying(slot.catch()))
     }
 
     /// A request that its caller may make and that the trail answers for.
@@ -227,10 +231,28 @@ impl Ground {
         open(self.edges(), refusal)
     }
 
-    fn receiving<S>(&self, inner: S) -> OpenRecord<Respond<Receive<S>>> {
-        let received = receive(self.rules()).layer(inner);
+    fn identifying<S>(&self, inner: S) -> impl Path + use<S>
+    where
+        S: Service<Identified, Response = Response<Body>, Error = Refused, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let identified = identify(self.schemes()).layer(inner);
         let concurrency = ConcurrencyLimits::new(usize::MAX);
-        self.opening().layer(respond(ProblemBase::default(), concurrency).layer(received))
+        self.opening().layer(respond(ProblemBase::default(), concurrency).layer(identified))
+    }
+
+    fn receiving<S>(&self, inner: S) -> impl Path + use<S>
+    where
+        S: Service<Received, Response = Response<Body>, Error = Refused, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.identifying(receive(self.rules()).layer(inner))
     }
 
     fn recording<S>(&self, inner: S) -> impl Path + use<S>
@@ -245,7 +267,7 @@ impl Ground {
         let concurrency = ConcurrencyLimits::new(usize::MAX);
         let buffered = buffer_request(TIME, concurrency.clone()).layer(admitted);
         let authorized = authorize(self.policy(), concurrency).layer(buffered);
-        self.receiving(identify(self.schemes()).layer(authorized))
+        self.receiving(authorized)
     }
 
     fn intending<S>(&self, inner: S) -> impl Path + use<S>
@@ -256,8 +278,7 @@ impl Ground {
             + Sync
             + 'static,
     {
-        let trail = self.edges.trail.clone();
-        let intended = intend(trail, self.edges.profile.clone()).layer(inner);
+        let intended = intend(self.edges.clone()).layer(inner);
         self.recording(cache(self.no_cache.clone(), self.partition()).layer(intended))
     }
 
@@ -296,6 +317,10 @@ impl Ground {
             time: SystemTime::now(),
             request_id: RequestId::fresh(),
             trace_id: 1,
+            own: None,
+            peer: Some(Peer::Tcp((Ipv4Addr::LOCALHOST, 1).into())),
+            refused_certificate: None,
+            policy: PolicyId::default(),
             listener: self.edges.listener.clone(),
             caller: Some("bench".into()),
             caller_proof: Some(Proof::Listener),

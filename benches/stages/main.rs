@@ -88,11 +88,11 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     let record = open(ground.edges(), ground::refusal).layer(answering());
     stage(criterion, ground, "audit: record opened and closed", record, || ground.arrival())?;
     let receive = receive(ground.rules()).layer(nothing());
-    stage(criterion, ground, "receive", receive, || ground.opened())?;
+    stage(criterion, ground, "receive", receive, || ground.identified())?;
     let identify = identify(ground.schemes()).layer(nothing());
-    stage(criterion, ground, "identify", identify, || ground.received())?;
+    stage(criterion, ground, "identify", identify, || ground.opened())?;
     let authorize = authorize(ground.policy(), ConcurrencyLimits::new(usize::MAX)).layer(nothing());
-    stage(criterion, ground, "authorize", authorize, || ground.identified())?;
+    stage(criterion, ground, "authorize", authorize, || ground.received())?;
     let memory = cache(ground.cache(), ground.partition()).layer(answering());
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;
     let resolve = resolve(ground.manager()).layer(nothing());

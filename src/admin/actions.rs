@@ -17,7 +17,7 @@ use super::{AdminState, GatewayView, access::Actor};
 use crate::{
     audit::{AdminAction, Trail},
     credentials::{CredentialManager, NotRefreshed, OlderVersion, RefreshOutcome},
-    domain::{CredentialsName, is_uuid},
+    domain::{CredentialsName, Origin, is_uuid},
     error::Chain,
 };
 
@@ -110,6 +110,35 @@ pub(super) async fn verify_form(
 fn stale_form() -> Refusal {
     let text = "the page is from before the gateway's last start: load it again, and then press\n";
     (StatusCode::FORBIDDEN, text)
+}
+
+/// A call that a command is about to make.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Announced {
+    credentials: String,
+    version: String,
+    upstream: Origin,
+    request_id: String,
+}
+
+/// `POST /probe`: a command is about to try credentials with a call of its own. 204 when that is on the trail.
+pub(super) async fn probe(
+    State(view): State<Arc<GatewayView>>,
+    actor: Actor,
+    Query(call): Query<Announced>,
+) -> Result<StatusCode, Refusal> {
+    let Announced { credentials, version, upstream, request_id } = call;
+    let set = view.managers.keys().find(|name| name.as_str() == credentials);
+    let set = set.ok_or((StatusCode::NOT_FOUND, "there is no credential set of this name\n"))?;
+    if !is_uuid(&request_id) {
+        return Err((StatusCode::BAD_REQUEST, "`request_id` is a UUID\n"));
+    }
+    let result = format!("announced request_id={request_id} upstream={upstream} version={version}");
+    let action = AdminAction { credentials: Some(set.clone()), ..actor.did("probe", result) };
+    let unwritable = (StatusCode::SERVICE_UNAVAILABLE, "the audit trail cannot be written\n");
+    view.trail.admin_synced(action).await.map_err(|_| unwritable)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Which credential sets to read: all, or one.

@@ -53,7 +53,7 @@ impl Checks {
         let (last, directory) = (Arc::clone(&self.0), trail.directory().to_owned());
         // The key in the directory may have been replaced since the start.
         let key = trail.public_key().map_or(KeySource::Directory, KeySource::Gateway);
-        let options = VerifyOptions { key, checkpoints: None };
+        let options = VerifyOptions { key, ..VerifyOptions::default() };
         let began = Instant::now();
         let check = move || {
             let result = verify(&directory, options, |_| {});

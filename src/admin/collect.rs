@@ -9,7 +9,10 @@ use prometheus_client::{
 };
 
 use super::{GatewayView, SharedView, health::reasons};
-use crate::{credentials, proxy::stages::upstream_health::CircuitBreakerState, telemetry::meaning};
+use crate::{
+    audit::WitnessStats, credentials, proxy::stages::upstream_health::CircuitBreakerState,
+    telemetry::meaning,
+};
 
 /// All state of the gateway, as metrics.
 #[derive(Debug)]
@@ -188,7 +191,17 @@ fn audit(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.counter("audit_written_bytes", stats.bytes)?;
     sheet.counter("audit_lost_records", stats.lost)?;
     sheet.gauge("audit_last_seq", count(stats.last_seq))?;
-    sheet.gauge("audit_synced_seq", count(stats.synced_seq))
+    sheet.gauge("audit_synced_seq", count(stats.synced_seq))?;
+    let witness = |witness: &WitnessStats| [("witness", witness.name.clone())];
+    let all = stats.witnesses.iter();
+    let sizes = all.clone().map(|stats| (witness(stats), count(stats.size)));
+    sheet.gauges("audit_witnessed_size", sizes)?;
+    let ages = all.clone().map(|stats| (witness(stats), count(stats.age_seconds)));
+    sheet.gauges("audit_witness_age_seconds", ages)?;
+    let failures = all.clone().map(|stats| (witness(stats), stats.failures));
+    sheet.counters("audit_witness_failures", failures)?;
+    let contradictions = all.map(|stats| (witness(stats), flag(stats.contradicts)));
+    sheet.gauges("audit_witness_contradicts", contradictions)
 }
 
 fn flag(set: bool) -> f64 {

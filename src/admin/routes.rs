@@ -84,6 +84,7 @@ fn table() -> Vec<Route> {
         post("/page/verify", Access::Operate, actions::verify_form),
         delete("/cache", Access::Operate, actions::purge),
         post("/credentials/refresh", Access::Operate, actions::refresh),
+        post("/probe", Access::Operate, actions::probe),
     ]
 }
 

@@ -20,6 +20,7 @@ mod parts;
 mod reload;
 mod reloader;
 mod remedy;
+mod revisions;
 mod worker;
 
 use std::{
@@ -27,7 +28,7 @@ use std::{
     fs::DirBuilder,
     num::NonZero,
     os::unix::fs::DirBuilderExt as _,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -40,6 +41,7 @@ pub use self::{
     certificates::CertificatesError,
     parts::{StartError, policy, preview_parts, upstream_settings},
     reloader::{ReloadError, Reloader},
+    revisions::ReloadCause,
 };
 use self::{
     certificates::warn_if_anyone_can_call,
@@ -87,6 +89,8 @@ pub struct Ending {
     pub drain: CancellationToken,
     /// Immediate.
     pub now: CancellationToken,
+    /// What asked for it, such as the name of a signal; the `stop` line of the audit trail has it.
+    pub cause: Arc<OnceLock<&'static str>>,
 }
 
 impl Gateway {
@@ -123,6 +127,7 @@ impl Gateway {
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no listener has as its address");
         }
+        revisions::started(&shared.trail, &settings.revision);
         let (requests, probes) = (mpsc::channel(1), mpsc::channel(1));
         Ok(Self { settings, shared, listeners, admin, metrics, traces, requests, probes })
     }
@@ -165,7 +170,7 @@ impl Gateway {
 
     /// Serves until it is told to stop; returns when the last call is answered and recorded.
     pub async fn serve(self, ending: Ending) -> Result<Summary, ServeError> {
-        let drain = Drain::new();
+        let drain = Drain { cut: self.shared.cut.clone(), ..Drain::new() };
         let draining = CancellationToken::new();
         let mut supervisor = Supervisor::new(draining.clone());
         supervisor.keep(&self.shared.managers);
@@ -183,7 +188,7 @@ impl Gateway {
         running.end_acceptors(&[]).await;
         drain.stop.cancel();
         let cut_off = running.join(&drain, &ending).await?;
-        running.finish(supervisor, cut_off).await
+        running.finish(supervisor, cut_off, &ending).await
     }
 }
 
@@ -307,10 +312,18 @@ impl Running {
     }
 
     /// Stops everything else and closes the trail last.
-    async fn finish(self, supervisor: Supervisor, cut_off: bool) -> Result<Summary, ServeError> {
+    async fn finish(
+        self,
+        supervisor: Supervisor,
+        cut_off: bool,
+        ending: &Ending,
+    ) -> Result<Summary, ServeError> {
         supervisor.end().await;
         self.admin.iter().chain(&self.metrics).for_each(Bound::unlink);
         let trail = self.shared.trail.clone();
+        if let Some(cause) = ending.cause.get() {
+            trail.stops_because(cause);
+        }
         let closed = tokio::task::spawn_blocking(move || trail.close()).await;
         match closed.map_err(|_| ServeError::Worker)? {
             Ok(last_seq) => {

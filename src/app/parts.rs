@@ -4,19 +4,23 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::certificates::{Certificates, CertificatesError};
 use crate::{
     admin::{Tokens, TokensError},
-    audit::{self, Trail},
+    audit::{self, CredentialsChange, Trail},
     config::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::{self, CredentialManager, IncompleteVault, VaultError},
-    domain::{Address, CallerRule, CredentialsName, ListenerName, ProblemBase, ProfileName},
+    credentials::{self, CredentialManager, IncompleteVault, VaultError, VersionChange},
+    domain::{
+        Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
+    },
     outbound::{
         CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
         RevocationVerifier, TlsError, Trust,
@@ -59,6 +63,10 @@ pub(super) struct Shared {
     credentials_of: HashMap<ProfileName, CredentialsName>,
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
+    /// The identifier of the configuration, on every record.
+    policy_id: PolicyId,
+    /// Cancelled when the calls that are left at the end of the drain are cut off.
+    pub(super) cut: CancellationToken,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
     /// The tokens of the admin listener. A reload reads them again.
     pub(super) tokens: Arc<Tokens>,
@@ -126,6 +134,9 @@ impl Shared {
             trail.set_observer(Arc::<Activity>::clone(&activity));
             (trail, Metrics::new(), activity)
         };
+        for (name, manager) in &managers {
+            manager.set_observer(rotation_recorder(&trail, name));
+        }
         let connections = settings.listeners.iter().map(|listener| {
             let name = listener.name.clone();
             let known = kept.and_then(|(_, kept)| kept.connections.get(&name).cloned());
@@ -146,6 +157,8 @@ impl Shared {
             certificates,
             credentials_of,
             policy: Arc::new(policy),
+            policy_id: settings.revision.policy_id(),
+            cut: kept.map_or_else(CancellationToken::new, |(_, kept)| kept.cut.clone()),
             callers: settings.callers.clone().into(),
             tokens: Arc::new(tokens.unwrap_or_default()),
             problem_base: settings.problem_base.clone(),
@@ -233,10 +246,12 @@ impl Shared {
         ListenerContext {
             listener: listener.name.clone(),
             profile: listener.profile.clone(),
+            policy: self.policy_id,
             problem_base: self.problem_base.clone(),
             trail: self.trail.clone(),
             tracer: self.tracer.clone(),
             metrics: Arc::clone(&self.metrics),
+            cut: self.cut.clone(),
         }
     }
 }
@@ -298,6 +313,24 @@ fn managers(
             .insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(set.clone())));
     }
     Ok(managers)
+}
+
+/// Puts each change of the version in use on the trail.
+fn rotation_recorder(
+    trail: &Trail,
+    name: &CredentialsName,
+) -> Arc<dyn Fn(VersionChange) + Send + Sync> {
+    let (trail, name) = (trail.clone(), name.clone());
+    Arc::new(move |VersionChange { from, to, state, cause }| {
+        trail.credentials(CredentialsChange {
+            time: SystemTime::now(),
+            credentials: name.clone(),
+            from,
+            to,
+            state: state.label(),
+            cause: cause.label(),
+        });
+    })
 }
 
 /// The cache. It is kept only if the profiles are the same: a response of another upstream must not
@@ -387,7 +420,11 @@ fn cache_settings(settings: &Settings) -> cache::Settings {
 }
 
 pub(super) fn trail_settings(settings: &Settings) -> audit::Settings {
-    audit::Settings { export_to: settings.telemetry.collector(), ..settings.audit.clone() }
+    audit::Settings {
+        export_to: settings.telemetry.collector(),
+        configuration: Some(settings.revision.hash()),
+        ..settings.audit.clone()
+    }
 }
 
 /// Why a gateway cannot start.

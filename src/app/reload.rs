@@ -5,7 +5,7 @@
 //! and request by request, and new acceptors continue. Meanwhile connections wait in the kernel's queue.
 //! Calls in flight finish under the rules they began with.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     CALLERS, Ending, Running, acceptors,
@@ -13,6 +13,7 @@ use super::{
     generation,
     parts::Shared,
     reloader::{ControlRequest, ReloadError},
+    revisions,
     supervisor::Supervisor,
 };
 use crate::{
@@ -39,8 +40,12 @@ impl Running {
         supervisor: &mut Supervisor,
         ending: &Ending,
     ) {
-        let (settings, done) = match request {
-            ControlRequest::Reload { settings, done } => (settings, done),
+        let (settings, cause, done) = match request {
+            ControlRequest::Reload { settings, cause, done } => (settings, cause, done),
+            ControlRequest::Refused { cause, reason } => {
+                let current = self.settings.revision.hash();
+                return revisions::refused(&self.shared.trail, cause, current, reason);
+            }
             ControlRequest::Reread { done } => return supervisor.reread(&self.shared, done),
         };
         let prepared = tokio::select! {
@@ -49,10 +54,16 @@ impl Running {
             () = ending.drain.cancelled() => return,
             prepared = self.prepare(*settings) => prepared,
         };
+        let before = Arc::clone(&self.settings.revision);
         let result = match prepared {
             Ok(prepared) => self.apply(prepared, supervisor).await,
             Err(error) => Err(error),
         };
+        let (trail, now) = (&self.shared.trail, &self.settings.revision);
+        match &result {
+            Ok(()) => revisions::applied(trail, cause, &before, now),
+            Err(error) => revisions::refused(trail, cause, now.hash(), Chain(error).to_string()),
+        }
         // The requester may be gone.
         let _not_awaited = done.send(result);
     }

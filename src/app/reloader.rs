@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ServeError, StartError, certificates::CertificatesError};
+use super::{ServeError, StartError, certificates::CertificatesError, revisions::ReloadCause};
 use crate::{
     config::settings::Settings, domain::CredentialsName, proxy::server::BindError,
     telemetry::Metrics,
@@ -12,8 +12,19 @@ use crate::{
 
 /// Requests to a serving gateway.
 pub(super) enum ControlRequest {
-    Reload { settings: Box<Settings>, done: oneshot::Sender<Result<(), ReloadError>> },
-    Reread { done: Reread },
+    Reload {
+        settings: Box<Settings>,
+        cause: ReloadCause,
+        done: oneshot::Sender<Result<(), ReloadError>>,
+    },
+    /// The configuration cannot be read.
+    Refused {
+        cause: ReloadCause,
+        reason: String,
+    },
+    Reread {
+        done: Reread,
+    },
 }
 
 /// A liveness probe of the workers. It is answered on a task of its own, because a reload may take
@@ -38,9 +49,9 @@ impl Reloader {
     }
 
     /// Applies these settings, or returns why not and changes nothing.
-    pub async fn reload(&self, settings: Settings) -> Result<(), ReloadError> {
+    pub async fn reload(&self, settings: Settings, cause: ReloadCause) -> Result<(), ReloadError> {
         let (done, result) = oneshot::channel();
-        let request = ControlRequest::Reload { settings: Box::new(settings), done };
+        let request = ControlRequest::Reload { settings: Box::new(settings), cause, done };
         let result = match self.requests.send(request).await {
             Ok(()) => result.await.unwrap_or(Err(ReloadError::Ending)),
             Err(_) => Err(ReloadError::Ending),
@@ -58,9 +69,11 @@ impl Reloader {
         result.await.unwrap_or(Err(ReloadError::Ending))
     }
 
-    /// Counts a configuration that could not be read.
-    pub fn unreadable(&self) {
+    /// Counts and records a configuration that could not be read.
+    pub async fn unreadable(&self, cause: ReloadCause, reason: String) {
         self.metrics.reloaded(false);
+        // A gateway that has ended records nothing more.
+        let _ended = self.requests.send(ControlRequest::Refused { cause, reason }).await;
     }
 
     /// Returns when every worker's event loop has responded; `false` when the gateway has ended.
@@ -114,6 +127,7 @@ impl fmt::Debug for ControlRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reload { .. } => "Reload",
+            Self::Refused { .. } => "Refused",
             Self::Reread { .. } => "Reread",
         })
     }

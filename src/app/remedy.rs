@@ -66,6 +66,7 @@ fn trail(error: &TrailOpenError) -> Option<&'static str> {
         TrailOpenError::Directory(TrailDirectoryError::InUse { .. })
         | TrailOpenError::Key(_)
         | TrailOpenError::Export(_)
+        | TrailOpenError::Publisher(_)
         | TrailOpenError::Recover(_)
         | TrailOpenError::Thread(_) => None,
     }

@@ -29,7 +29,9 @@ const CREDENTIALS: &str = "[credentials.production]\nsource = \"directory\"\npat
 fn a_configuration_that_says_nothing_leaves_each_part_its_own_defaults() {
     let settings = load(CREDENTIALS);
     let directory = &settings.audit.directory;
-    assert_eq!(trail_settings(&settings), audit::Settings::new(directory));
+    let configuration = Some(settings.revision.hash());
+    let expected = audit::Settings { configuration, ..audit::Settings::new(directory) };
+    assert_eq!(trail_settings(&settings), expected);
     assert_eq!(refresh(&settings), RefreshSettings::default());
 }
 
@@ -71,6 +73,7 @@ fn every_key_of_the_trail_reaches_the_trail() {
         }),
         object_ids: ObjectIds::Hashed,
         object_key: Some("/keys/objects".into()),
+        configuration: Some(settings.revision.hash()),
         ..audit::Settings::new("/trail")
     };
     assert_eq!(trail_settings(&settings), expected);

@@ -79,6 +79,8 @@ impl Worker {
         drop(thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             // After a panic `finished` is dropped, and the worker counts as dead.
             if runtime.block_on(work(first, accepted, received, drain)).is_ok() {
+                // Fetches whose caller has left are dropped here, and close their records.
+                runtime.shutdown_background();
                 // The receiver is gone only when the gateway has stopped waiting.
                 let _not_awaited = finished.send(());
             }
@@ -288,7 +290,7 @@ impl<P: server::Path> WorkerListeners<P> {
                 switch.follow(),
                 shared.listener.clone(),
                 tls.clone(),
-                Arc::new(move |kind| edges.refused(kind)),
+                Arc::new(move |refused| edges.refused(refused)),
                 drain.clone(),
             );
             self.open.insert(name, Open { listener, switch, drain, tls });

@@ -2,8 +2,9 @@
 //!
 //! A checkpoint is a line of the trail. Once that line is in stable storage, the checkpoint also
 //! becomes a message in the log stream and the file `checkpoint.json`. Its signature covers its
-//! number, its time and the hash of the line before it, and thereby every earlier line. A copy that is
-//! kept elsewhere proves later that the trail was rewritten or cut.
+//! number, its time, the hash of the line before it, and thereby every earlier line, and the chain and the
+//! instance. A copy that is kept elsewhere proves later that the trail was rewritten or cut. Its `note` says
+//! the same in a form that public tools and witnesses know ([`tlog`](super::tlog)).
 //!
 //! `checkpoint.json` exists before the first line of a trail does. So its absence says that somebody
 //! removed it.
@@ -11,14 +12,17 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    chain::{Hash, Tip},
+    chain::Tip,
     keys::{PublicKey, SigningKey},
+    tlog::{Chain, Heads, SignedHead},
 };
 use crate::{audit::json::time_text, process::files};
 
@@ -31,9 +35,18 @@ pub struct Checkpoint {
     pub time: String,
     /// The hash of the line before, as text.
     pub prev: String,
+    /// The chain that the line belongs to. Trails of older gateways have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
+    /// What the gateway is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The head of the tree over the chain's lines before this one, as a signed note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The signing key's name: the first 16 digits of the SHA-256 of the public key (DER).
     pub key: String,
-    /// The Ed25519 signature over [`message`], in Base64.
+    /// The Ed25519 signature over the [`message`](Self::message), in Base64.
     pub signature: String,
     /// The `seq` of the checkpoint that the gateway knew as the last one. Not part of the signed text:
     /// it tells a reader of the log which checkpoints the log should have.
@@ -52,23 +65,53 @@ pub(super) struct CheckpointPlan<'a> {
     pub(super) interval: Duration,
     /// The last checkpoint of the gateway before it.
     pub(super) last: Option<&'a Checkpoint>,
+    /// The chain that the lines belong to.
+    pub(super) chain: &'a Chain,
+    /// What the gateway is called.
+    pub(super) instance: &'a str,
 }
 
 impl Checkpoint {
-    pub(super) fn sign(key: &SigningKey, seq: u64, time: String, prev: Hash) -> Self {
-        let prev = prev.to_string();
-        let signature = key.sign(message(seq, &time, &prev).as_bytes());
-        Self { seq, time, prev, key: key.id().to_owned(), signature, previous: None }
+    /// The checkpoint of a line, which [`signed`](Self::signed) completes.
+    pub(super) fn of_line(now: SystemTime, before: Tip) -> Self {
+        Self {
+            seq: before.seq + 1,
+            time: time_text(now),
+            prev: before.hash.to_string(),
+            chain: None,
+            instance: None,
+            note: None,
+            key: String::new(),
+            signature: String::new(),
+            previous: None,
+        }
     }
 
     /// The checkpoint of a trail that has no line yet.
     pub(super) fn of_nothing(key: &SigningKey, now: SystemTime) -> Self {
-        Self::sign(key, Tip::START.seq, time_text(now), Tip::START.hash)
+        Self { seq: 0, ..Self::of_line(now, Tip::START) }.signed(key)
+    }
+
+    /// This checkpoint, with the name of a key and its signature.
+    pub(super) fn signed(self, key: &SigningKey) -> Self {
+        let signature = BASE64_STANDARD.encode(key.sign(self.message().as_bytes()));
+        Self { key: key.id().to_owned(), signature, ..self }
+    }
+
+    /// The signed text: four lines, and two more if the checkpoint belongs to a chain.
+    fn message(&self) -> String {
+        let Self { seq, time, prev, chain, instance, .. } = self;
+        let mut text =
+            format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n");
+        for (name, value) in [("chain", chain), ("instance", instance)] {
+            text.extend(value.iter().flat_map(|value| [name, " ", value, "\n"]));
+        }
+        text
     }
 
     /// Whether this key signed the checkpoint.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
-        key.verifies(message(self.seq, &self.time, &self.prev).as_bytes(), &self.signature)
+        key.verifies(self.message().as_bytes(), &self.signature)
     }
 
     /// Parses a line with a checkpoint: the JSON object itself, or a log message with its fields, also
@@ -88,28 +131,44 @@ impl Checkpoint {
     }
 }
 
-/// The signed text, four lines.
-fn message(seq: u64, time: &str, prev: &str) -> String {
-    format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n")
+/// A checkpoint, and the head of the tree that it vouches for.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) head: SignedHead,
 }
 
-/// Logs checkpoints that are in stable storage, and keeps the last one in a file.
+/// Logs checkpoints that are in stable storage, keeps the last one in a file, and hands on its head.
 #[derive(Debug)]
 pub(super) struct Publisher {
     path: PathBuf,
+    heads: Heads,
 }
 
 impl Publisher {
-    pub(super) fn new(directory: &Path) -> Self {
-        Self { path: directory.join(LATEST) }
+    pub(super) fn new(directory: &Path, heads: Heads) -> Self {
+        Self { path: directory.join(LATEST), heads }
     }
 
-    pub(super) fn publish(&self, checkpoint: &Checkpoint) {
-        let Checkpoint { seq, time, prev, key, signature, previous } = checkpoint;
-        tracing::info!(seq, time, prev, key, signature, previous, "audit checkpoint");
-        if let Err(error) = self.write(checkpoint) {
+    pub(super) fn publish(&self, Publication { checkpoint, head }: Publication) {
+        let Checkpoint { seq, time, prev, chain, instance, note, key, signature, previous } =
+            &checkpoint;
+        tracing::info!(
+            seq,
+            time,
+            prev,
+            chain,
+            instance,
+            note,
+            key,
+            signature,
+            previous,
+            "audit checkpoint"
+        );
+        if let Err(error) = self.write(&checkpoint) {
             tracing::warn!(%error, "the last audit checkpoint cannot be written to its file");
         }
+        self.heads.send_replace(Some(Arc::new(head)));
     }
 
     /// Replaces the file.
@@ -144,15 +203,41 @@ const LATEST: &str = "checkpoint.json";
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::audit::{Hash, tlog::Tree};
+
+    #[test]
+    fn a_checkpoint_of_an_older_gateway_stays_valid() {
+        let home = tempfile::tempdir().unwrap();
+        let key = SigningKey::open(&home.path().join("key"), home.path()).unwrap();
+        let text = "pigello-gateway audit checkpoint\nseq 7\ntime T\nprev 00\n";
+        let signature = BASE64_STANDARD.encode(key.sign(text.as_bytes()));
+        let line = format!(
+            r#"{{"seq":7,"time":"T","prev":"00","key":"{}","signature":"{signature}"}}"#,
+            key.id()
+        );
+        assert!(Checkpoint::parse(line.as_bytes()).unwrap().is_signed_by(key.public()));
+    }
 
     #[test]
     fn a_checkpoint_is_found_wherever_a_log_puts_it() {
         let home = tempfile::tempdir().unwrap();
         let key = SigningKey::open(&home.path().join("key"), home.path()).unwrap();
         let time = "2026-03-01T08:00:00.000000Z".to_owned();
-        let made = Checkpoint::sign(&key, 7, time, Hash::of(b"line"));
-        Publisher::new(home.path()).publish(&made);
+        let before = Tip { seq: 6, hash: Hash::of(b"line") };
+        let checkpoint = Checkpoint {
+            time,
+            chain: Some("c0ffee".to_owned()),
+            instance: Some("pod-1".to_owned()),
+            note: Some("a\n1\nb\n\n— a AAAAAAAA\n".to_owned()),
+            ..Checkpoint::of_line(SystemTime::UNIX_EPOCH, before)
+        };
+        let made = checkpoint.signed(&key);
+        let head = SignedHead { note: String::new(), tree: Tree::default() };
+        let publisher = Publisher::new(home.path(), watch::channel(None).0);
+        publisher.publish(Publication { checkpoint: made.clone(), head });
         assert!(matches!(Latest::read(home.path()), Latest::Found(found) if found == made));
 
         let itself = serde_json::to_string(&made).unwrap();
@@ -168,6 +253,9 @@ mod tests {
                 Checkpoint { seq: 8, ..found.clone() },
                 Checkpoint { prev: Hash::of(b"other").to_string(), ..found.clone() },
                 Checkpoint { time: "2026-03-01T09:00:00.000000Z".into(), ..found.clone() },
+                Checkpoint { chain: Some("c0ffef".to_owned()), ..found.clone() },
+                Checkpoint { instance: Some("pod-2".to_owned()), ..found.clone() },
+                Checkpoint { chain: None, instance: None, ..found.clone() },
             ] {
                 assert!(!forged.is_signed_by(&public));
             }

@@ -35,6 +35,52 @@ impl<'a> JsonObject<'a> {
         Self(buffer)
     }
 
+    /// A field with an object, or `null`. `name` and `text` are the object's first field.
+    pub(super) fn object_or_null(
+        &mut self,
+        key: FieldKey,
+        first: Option<(&'static str, &str)>,
+        fields: impl FnOnce(&mut JsonObject<'_>),
+    ) -> &mut Self {
+        let Some(first) = first else { return self.null(key) };
+        self.key(key);
+        self.element(first, fields);
+        self
+    }
+
+    /// A list of objects. `first` tells the name and the text of each one's first field.
+    pub(super) fn objects<T>(
+        &mut self,
+        key: FieldKey,
+        values: &[T],
+        first: impl Fn(&T) -> (&'static str, &str),
+        fields: impl Fn(&mut JsonObject<'_>, &T),
+    ) -> &mut Self {
+        self.key(key);
+        self.0.push(b'[');
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                self.0.push(b',');
+            }
+            self.element(first(value), |object| fields(object, value));
+        }
+        self.0.push(b']');
+        self
+    }
+
+    fn element(
+        &mut self,
+        (name, text): (&'static str, &str),
+        fields: impl FnOnce(&mut JsonObject<'_>),
+    ) {
+        self.0.push(b'{');
+        string(self.0, name);
+        self.0.push(b':');
+        string(self.0, text);
+        fields(&mut JsonObject(self.0));
+        self.0.push(b'}');
+    }
+
     fn key(&mut self, FieldKey(key): FieldKey) {
         self.0.extend_from_slice(key.as_bytes());
     }
@@ -138,6 +184,14 @@ impl<'a> JsonObject<'a> {
         self.0.extend(bytes.iter().flat_map(|byte| digits(*byte)));
         self.0.push(b'"');
         self
+    }
+
+    /// A field like [`hex`](Self::hex), or `null`.
+    pub(super) fn hex_or_null(&mut self, key: FieldKey, bytes: Option<&[u8]>) -> &mut Self {
+        match bytes {
+            Some(bytes) => self.hex(key, bytes),
+            None => self.null(key),
+        }
     }
 
     /// A list of strings.

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::chain::Hash;
 use crate::{
-    domain::hex::digits,
+    domain::{SignatureKind, VerifierKey, hex::digits},
     process::files::{self, WritableByOthers},
 };
 
@@ -88,10 +88,10 @@ impl SigningKey {
         Some(pem_of("PUBLIC KEY", der.as_ref()).to_string())
     }
 
-    /// The signature over a message, in Base64.
-    pub fn sign(&self, message: &[u8]) -> String {
+    /// The signature over a message.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         // Signing fails only without memory; an empty signature is never valid.
-        self.pair.try_sign(message).map_or_else(|_| String::new(), |s| BASE64_STANDARD.encode(s))
+        self.pair.try_sign(message).map_or_else(|_| Vec::new(), |s| s.as_ref().to_vec())
     }
 }
 
@@ -106,6 +106,8 @@ impl fmt::Debug for SigningKey {
 pub struct PublicKey {
     key: ParsedPublicKey,
     id: String,
+    /// The key itself (RFC 8032 §5.1.5).
+    bytes: [u8; 32],
 }
 
 impl PublicKey {
@@ -121,10 +123,33 @@ impl PublicKey {
         Self::from_der(&SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?)
     }
 
+    /// Reads a file of one or more public keys in PEM.
+    pub(super) fn read_all(path: &Path) -> Result<Vec<Self>, KeyError> {
+        let pem = fs::read(path)
+            .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
+        let not_a_key = || KeyError::NotAKey { path: path.to_owned() };
+        let keys = SubjectPublicKeyInfoDer::pem_slice_iter(&pem)
+            .map(|der| der.ok().and_then(|der| Self::from_der(&der)).ok_or_else(not_a_key))
+            .collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(not_a_key()) } else { Ok(keys) }
+    }
+
     fn from_der(der: &[u8]) -> Option<Self> {
         let key = ParsedPublicKey::new(&ED25519, der).ok()?;
         let id = Hash::of(der).to_string().get(..16)?.to_owned();
-        Some(Self { key, id })
+        // RFC 8410 §4: the key is the end of its DER form.
+        Some(Self { key, id, bytes: *der.last_chunk()? })
+    }
+
+    /// The key as the key of a log's notes.
+    pub(super) fn verifier_key(&self, origin: &str) -> VerifierKey {
+        VerifierKey::new(origin, SignatureKind::Note, self.bytes)
+    }
+
+    /// The key as a witness would use it.
+    #[cfg(test)]
+    pub(super) fn cosigner_key(&self, name: &str) -> VerifierKey {
+        VerifierKey::new(name, SignatureKind::Cosignature, self.bytes)
     }
 
     /// The key's name in checkpoints: the first 16 digits of its SHA-256 (DER).
@@ -264,8 +289,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let public = PublicKey::read(&home.path().join(PUBLIC_KEY)).unwrap();
         assert_eq!(public.id(), made.id());
-        assert!(public.verifies(b"message", &read.sign(b"message")));
-        assert!(!public.verifies(b"other", &read.sign(b"message")));
+        let signature = BASE64_STANDARD.encode(read.sign(b"message"));
+        assert!(public.verifies(b"message", &signature));
+        assert!(!public.verifies(b"other", &signature));
         assert!(!public.verifies(b"message", "no signature"));
         assert!(!format!("{made:?}").contains("PRIVATE"));
     }

@@ -79,6 +79,14 @@ pub(super) struct MarkerFields {
     pub(super) key: String,
     /// `checkpoint`: the signature.
     pub(super) signature: String,
+    /// `start`, `checkpoint`: the chain.
+    pub(super) chain: Option<String>,
+    /// `start`: the first line of the chain.
+    pub(super) chain_first_seq: Option<u64>,
+    /// `start`, `checkpoint`: what the gateway is called.
+    pub(super) instance: Option<String>,
+    /// `checkpoint`: the head of the chain's tree, as a note.
+    pub(super) note: Option<String>,
 }
 
 /// Parses the fields of a marker; absent fields get their default.
@@ -97,12 +105,21 @@ pub struct CallLine<'a> {
     pub time: Cow<'a, str>,
     #[serde(borrow)]
     pub request_id: Cow<'a, str>,
+    /// Absent in lines of earlier versions, like the other fields with a default.
+    #[serde(borrow, default)]
+    pub cause: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub caused_by: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub listener: Cow<'a, str>,
     #[serde(borrow)]
     pub caller: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub peer: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub caller_proof: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub policy: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub profile: Cow<'a, str>,
     #[serde(borrow)]
@@ -118,6 +135,10 @@ pub struct CallLine<'a> {
     pub outcome: Cow<'a, str>,
     #[serde(borrow)]
     pub cache: Option<Cow<'a, str>>,
+    pub upstream_status: Option<u16>,
+    pub attempts: u32,
+    #[serde(borrow)]
+    pub credential_version: Option<Cow<'a, str>>,
     pub duration_us: u64,
     pub upstream_us: Option<u64>,
     pub request_bytes: u64,

@@ -17,8 +17,12 @@
 //! | `.lock` | locked by the gateway that writes |
 //! | `signing-key.pem`, `signing-key.pub.pem` | the key pair that signs and checks checkpoints (Ed25519, PKCS#8) |
 //! | `checkpoint.json` | the last checkpoint; before the first line, one with `seq` 0 |
+//! | `chain.json` | the name of the chain |
+//! | `tlog/` | the chain's tree, and its last head as a note (C2SP tlog-tiles, tlog-checkpoint) |
+//! | `tlog-*/` | the tree of a chain that has ended |
 //! | `object-key` | the key that hashes object ids, if the settings ask for hashes |
 //! | `export.json` | the last line that the collector has accepted |
+//! | `configuration.json` | the last configuration, without secrets, so that the next start can tell what changed |
 //! | `damaged-*.bin` | bytes that were removed from the end of the trail after a crash |
 //! | `foreign-*.bin` | a file that was found under the name of the current file |
 //!
@@ -29,23 +33,31 @@
 //! `hash`.
 //!
 //! `"kind":"call"` is a finished call. Its `time` is the arrival of the call; lines are in the order
-//! in which calls ended.
+//! in which calls ended. Each call has one line. For every request that the upstream got, there is one call
+//! with its `X-Request-Id` as `request_id`, with `attempts` above zero and with the credentials that were
+//! sent. A fetch of the cache can go on when its caller has left; then the line is written at the end of the
+//! fetch. What the gateway asks by itself has a line of its own, with a `cause`.
 //!
 //! | field | meaning |
 //! | --- | --- |
 //! | `request_id` | the call's identifier, as sent to the caller in `X-Request-Id` |
 //! | `trace_id` | the W3C trace id, 32 hexadecimal digits |
+//! | `cause` | why the gateway made the call by itself: `revalidation` (of a stale response whose caller has its answer), `check` (`check --online` or `credentials rotate --probe`); `null` for a caller's call |
+//! | `caused_by` | the `request_id` of the call that began it, or `null` |
 //! | `listener`, `profile` | the listener that accepted the call, and the profile it leads to |
-//! | `caller` | the caller's name, or `null` |
-//! | `caller_proof` | `listener`, `uid=… gid=… pid=…`, `unmapped uid=… gid=… pid=…` (the user namespace of the gateway does not map the caller's user), `certificate=…`, `nameless certificate serial=… subject=…`, or `null` if the call ended before identification |
+//! | `caller` | the caller's name, or `null`; for a `revalidation`, the caller whose call began it |
+//! | `peer` | the other end of the caller's connection: address and port, or `uid=… gid=… pid=…` of a Unix socket; `null` for a call of the gateway's own |
+//! | `caller_proof` | `listener`, `uid=… gid=… pid=…`, `unmapped uid=… gid=… pid=…` (the user namespace of the gateway does not map the caller's user), `certificate=…`, `nameless certificate serial=… subject=…`, or `null` if the connection was refused before it had a request |
+//! | `refused_certificate` | for `certificate_refused`: `reason`, and of the certificate that was presented `subject`, `issuer`, `serial` and `sha256` (of its DER form); otherwise `null` |
+//! | `policy` | the configuration under which the call was decided: 16 hexadecimal digits, as in the `configuration` marker |
 //! | `operation` | `subtenant.get`, or `null` if the request matched none |
 //! | `method`, `path` | as received; a path over 2048 bytes is cut and ends in `…` |
 //! | `object_id` | the last UUID in the path, or `null` |
 //! | `path_bytes_omitted` | number of bytes that are left out at the end of `path` |
 //! | `query_keys` | the names of the query parameters, never their values; `(no name)` and `(odd name)` replace names that could be a value |
 //! | `query_keys_omitted` | number of query parameters behind the first 64 names whose names are left out |
-//! | `status` | the status sent to the caller; `null` if the caller left before |
-//! | `outcome` | `forwarded`, `cached`, `refused`, `failed` |
+//! | `status` | the status sent to the caller; `null` if the caller left before, or if there is none |
+//! | `outcome` | `forwarded`: the upstream's response; `cached`: a stored response; `refused`: a decision against the caller or its request; `failed`: the call could not be served, or was interrupted. The error alone decides between the last two ([errors](errors.md) says which) |
 //! | `cache` | `hit`, `miss`, `stale`, `revalidated`, `collapsed`, `bypass`, or `null` |
 //! | `source_request_id` | for a cache hit: the call that fetched the response from the upstream |
 //! | `upstream_status` | the upstream's own status |
@@ -66,7 +78,9 @@
 //!
 //! | kind | meaning |
 //! | --- | --- |
-//! | `start`, `stop` | a gateway opened or closed the trail; a `start` without a `stop` before it means a crash (`start`: below) |
+//! | `start`, `stop` | a gateway opened or closed the trail, with its version, its `commit` and its `configuration`; `stop` has the `reason`, such as `SIGTERM`. A `start` without a `stop` before it means a crash (`start`: below) |
+//! | `configuration` | another configuration came into force, or was refused (below) |
+//! | `credentials` | calls use another version of a credential set (below) |
 //! | `intent` | synced trails only: a call is about to use a credential |
 //! | `unknown` | written at a start: a call had a credential when the last process was killed, and has no record |
 //! | `admin` | somebody did something over the admin listener (below) |
@@ -79,24 +93,52 @@
 //! | `restored` | the current file was removed or replaced, and has been restored |
 //! | `retention` | old files are deleted, as the settings ask |
 //!
+//! The fields of `configuration`:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `cause` | `start`, `SIGHUP`, `file` (a configuration file changed) |
+//! | `who` | who asked for it over the admin listener, or `null` |
+//! | `result`, `reason` | `applied`; or `refused` and why |
+//! | `policy` | the first 16 digits of `configuration`, which each call has |
+//! | `configuration` | the SHA-256 of the configuration in force: every key with its value, without secrets |
+//! | `previous` | the same of the configuration before, also before the start |
+//! | `changes` | the keys that changed: `key`, and for `callers`, `listeners`, `operations` and `policy` also the `old` and the `new` value. 64 at most, with 1024 bytes of a value |
+//! | `changes_omitted` | the number of further keys |
+//!
+//! The fields of `credentials`:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `credentials` | the set |
+//! | `from`, `to` | the version before, and the one that calls use now; `null` for none |
+//! | `state` | the state of the set, as in `/status` |
+//! | `cause` | `read`: the source has another version; `admin`: an operator had it read; `rejected`: Pigello answered 401; `accepted`: Pigello accepts the version; `withdrawn`, `stale`: the source has none, or has been away for too long; `restored`: the copy that was kept of the source; `overlap`: the time of the version before is over |
+//!
 //! The fields of `start`:
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `gateway`, `pid` | the version and the process |
+//! | `gateway`, `commit`, `pid` | the version, its commit and the process |
+//! | `configuration` | the SHA-256 of the configuration |
+//! | `chain`, `chain_first_seq` | the chain that the lines from here on belong to (32 hexadecimal digits), and its first line; `(chain, seq)` is unique over all trails |
+//! | `instance` | what the gateway is called: `audit.instance`, or the name of the host |
 //! | `key` | the fingerprint of the signing key |
 //! | `checkpoint_records`, `checkpoint_interval_ms` | after how many lines, and after what time, this gateway signs |
 //! | `last_checkpoint`, `last_signature` | `seq` and signature of the last checkpoint that the gateway knew; `null` without one of its own key |
+//!
+//! A `checkpoint` has `chain` and `instance` too. Its `note` is the signed head of the tree over the chain's lines
+//! before it, whose entries are their `hash`es (C2SP tlog-checkpoint).
 //!
 //! The fields of `admin`:
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `action` | `purge`, `refresh`, `verify`; `page_link`: a link to the status page was made; `page`: it was used |
+//! | `action` | `purge`, `refresh`, `verify`; `page_link`: a link to the status page was made; `page`: it was used; `probe`: a command is about to try credentials with a call of its own |
 //! | `who` | `uid=… gid=… pid=…` of the Unix socket's peer; `token=… role=…` with the first 12 digits of the token's SHA-256; `session=N` with who made its link |
 //! | `operation`, `object_id` | what a purge was limited to, or `null`; `object_id` as in a call |
 //! | `credentials` | the set that was read again, or `null` |
-//! | `result` | `purged=N`; `refreshed version=…`, `unchanged version=…` or `failed: …`; `started` or `running`; `made`; `entered` |
+//! | `result` | `purged=N`; `refreshed version=…`, `unchanged version=…` or `failed: …`; `started` or `running`; `made`; `entered`; `announced request_id=… upstream=… version=…` |
 //!
 //! A line never holds a header value, a body, a query value or a credential.
 //!
@@ -128,11 +170,13 @@
 //! sed -n 7p audit-….jsonl | sed 's/,"hash":"[0-9a-f]*"}$//' | tr -d '\n' | sha256sum
 //! ```
 //!
-//! The signature of a checkpoint is Ed25519 over four lines of text, with the `seq`, `time` and `prev`
-//! of its line. The log stream holds the same values (`audit checkpoint`):
+//! The signature of a checkpoint is Ed25519 over six lines of text, with the `seq`, `time`, `prev`, `chain`
+//! and `instance` of its line; over four without the last two in trails of older gateways. The log stream
+//! holds the same values (`audit checkpoint`):
 //!
 //! ```sh
 //! printf 'pigello-gateway audit checkpoint\nseq %s\ntime %s\nprev %s\n' "$seq" "$time" "$prev" > message
+//! printf 'chain %s\ninstance %s\n' "$chain" "$instance" >> message
 //! base64 -d <<< "$signature" > signature
 //! openssl pkeyutl -verify -pubin -inkey signing-key.pub.pem -rawin -in message -sigfile signature
 //! ```
@@ -158,6 +202,7 @@ mod export;
 mod handle;
 mod line;
 mod read;
+mod tlog;
 mod verify;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -173,11 +218,16 @@ pub use line::{CallLine, LineHead, call_line, line_head};
 pub use observer::RecordObserver;
 pub use queue::Unwritable;
 pub use read::{ReadItem, TrailFollower, TrailReadError, files, files_between, read_through};
-pub use record::{AdminAction, CacheResult, Intent, Outcome, Record, UpstreamTls};
+pub use record::{
+    AdminAction, CacheResult, CallCause, ChangedKey, ConfigurationChange, CredentialsChange,
+    Intent, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate, UpstreamTls,
+};
 pub use recover::RecoverError;
-pub use settings::{Durability, ObjectIds, OnFailure, Settings};
+pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
+pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{
-    KeptReport, KeySource, PartCheck, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind,
-    Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
+    KeptReport, KeySource, PartCheck, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem,
+    TrailProblemKind, Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
+    verify_store,
 };

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     encode::Removal,
     observer::RecordObserver,
-    record::{AdminAction, Intent, Record},
+    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
     settings::{OnFailure, Settings},
 };
 
@@ -47,6 +47,8 @@ pub(super) enum Item {
     Intent(Intent),
     Retention(Removal),
     Admin(AdminAction),
+    Configuration(Box<ConfigurationChange>),
+    Credentials(CredentialsChange),
 }
 
 /// Gets the result of the sync that covers everything queued before it.
@@ -69,7 +71,11 @@ impl Batch {
     fn show(&mut self, observer: &dyn RecordObserver) {
         let unseen = self.items.iter().skip(self.seen).filter_map(|item| match item {
             Item::Call(record) => Some(record),
-            Item::Intent(_) | Item::Retention(_) | Item::Admin(_) => None,
+            Item::Intent(_)
+            | Item::Retention(_)
+            | Item::Admin(_)
+            | Item::Configuration(_)
+            | Item::Credentials(_) => None,
         });
         let mut unseen = unseen.peekable();
         if unseen.peek().is_some() {
@@ -105,6 +111,8 @@ pub(super) struct RecordQueue {
     on_failure: OnFailure,
     capacity: usize,
     observer: OnceLock<Arc<dyn RecordObserver>>,
+    /// Why the gateway stops.
+    pub(super) stop_reason: OnceLock<&'static str>,
     pub(super) written: AtomicU64,
     pub(super) synced_seq: AtomicU64,
     pub(super) last_seq: AtomicU64,
@@ -121,6 +129,7 @@ impl RecordQueue {
             on_failure: settings.on_failure,
             capacity: settings.queue_records.max(1),
             observer: OnceLock::new(),
+            stop_reason: OnceLock::new(),
             written: AtomicU64::new(0),
             synced_seq: AtomicU64::new(last_seq),
             last_seq: AtomicU64::new(last_seq),

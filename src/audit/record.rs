@@ -4,6 +4,7 @@
 //! the target. The writer thread encodes it.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,7 +12,9 @@ use std::{
 use http::{Method, StatusCode};
 
 use super::target::Target;
-use crate::domain::{CredentialsName, LabelValue, ListenerName, ProfileName, Proof, RequestId};
+use crate::domain::{
+    CredentialsName, LabelValue, ListenerName, Peer, PolicyId, ProfileName, Proof, RequestId,
+};
 
 /// One finished call.
 #[derive(Clone, Debug)]
@@ -22,12 +25,20 @@ pub struct Record {
     pub request_id: RequestId,
     /// The distributed trace of the call.
     pub trace_id: u128,
+    /// Why the gateway made the call by itself; `None` for a caller's call.
+    pub own: Option<OwnCall>,
+    /// The other end of the caller's connection; `None` for a call of the gateway's own.
+    pub peer: Option<Peer>,
     /// The listener that accepted the call.
     pub listener: ListenerName,
     /// The caller's name, if the caller was identified.
     pub caller: Option<LabelValue>,
     /// The proof that identified the caller.
     pub caller_proof: Option<Proof>,
+    /// The certificate that the caller presented, if that is why it was refused.
+    pub refused_certificate: Option<Box<RefusedCertificate>>,
+    /// The configuration under which the call was decided.
+    pub policy: PolicyId,
     /// The profile the listener leads to.
     pub profile: ProfileName,
     /// The operation, if the request matched one.
@@ -37,7 +48,7 @@ pub struct Record {
     /// Path and query as received, canonical or not; the trail keeps the path and the query's names.
     /// `None` if the request target was not a path.
     pub target: Option<Target>,
-    /// The status sent to the caller; `None` if the caller left before.
+    /// The status sent to the caller; `None` if the caller left before, or if there is none.
     pub status: Option<StatusCode>,
     /// How the call ended.
     pub outcome: Outcome,
@@ -73,6 +84,75 @@ pub struct Record {
     /// How many response fields were removed because they carry the name of an injected field.
     pub masked_fields: u32,
 }
+
+/// A call that the gateway made by itself, to Pigello and with a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCall {
+    /// Why.
+    pub cause: CallCause,
+    /// The call that began it.
+    pub caused_by: Option<RequestId>,
+}
+
+/// Why the gateway made a call by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallCause {
+    /// To revalidate a stale response whose caller has its answer (RFC 5861 §3).
+    Revalidation,
+    /// `check --online` or `credentials rotate --probe`, to try the credentials.
+    Check,
+}
+
+impl CallCause {
+    /// The value of the line's field.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Revalidation => "revalidation",
+            Self::Check => "check",
+        }
+    }
+}
+
+/// A caller's certificate that the handshake refused, and why. A certificate is text of a stranger: the trail
+/// cuts and escapes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedCertificate {
+    /// Why it was refused.
+    pub reason: String,
+    /// Subject, issuer, serial number and fingerprint; `None` if the caller presented no certificate.
+    pub presented: Option<PresentedCertificate>,
+}
+
+/// What a presented certificate says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedCertificate {
+    /// Its subject, as RFC 4514 writes it.
+    pub subject: String,
+    /// Its issuer.
+    pub issuer: String,
+    /// Its serial number: hexadecimal digits.
+    pub serial: String,
+    /// SHA-256 of its DER form.
+    pub sha256: [u8; 32],
+}
+
+/// For the log, where control characters of a stranger's text have no place.
+impl fmt::Display for RefusedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        let Some(PresentedCertificate { subject, issuer, serial, sha256 }) = &self.presented else {
+            return Ok(());
+        };
+        let text = |text: &str| text.chars().take(MAX_NAME).collect::<String>();
+        let (subject, issuer) = (text(subject), text(issuer));
+        let (subject, issuer) = (subject.escape_debug(), issuer.escape_debug());
+        write!(f, "; subject=\"{subject}\" issuer=\"{issuer}\" serial={serial} sha256=")?;
+        sha256.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The characters of a name in a certificate that the log shows.
+const MAX_NAME: usize = 256;
 
 /// A call that is about to use a credential. With [`Synced`](super::Durability::Synced) it is on disk
 /// before the secret leaves the process.
@@ -113,6 +193,53 @@ pub struct AdminAction {
     pub result: String,
 }
 
+/// Another configuration came into force, or was refused.
+#[derive(Clone, Debug)]
+pub struct ConfigurationChange {
+    /// When.
+    pub time: SystemTime,
+    /// What began it: `start`, `SIGHUP`, `file`, `admin`.
+    pub cause: &'static str,
+    /// Who asked for it over the admin listener.
+    pub who: Option<String>,
+    /// Why it was refused; `None` if it is in force.
+    pub refused: Option<String>,
+    /// SHA-256 of the configuration that is in force now.
+    pub hash: [u8; 32],
+    /// SHA-256 of the one before it; `None` if there was none.
+    pub previous: Option<[u8; 32]>,
+    /// The keys that changed.
+    pub changes: Vec<ChangedKey>,
+}
+
+/// A key of the configuration that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedKey {
+    /// The key, such as `callers[billing].allow`.
+    pub key: String,
+    /// The old value, if values of this key are told and there was one.
+    pub old: Option<String>,
+    /// The new value.
+    pub new: Option<String>,
+}
+
+/// Calls use another version of a credential set, or none.
+#[derive(Clone, Debug)]
+pub struct CredentialsChange {
+    /// When.
+    pub time: SystemTime,
+    /// The set.
+    pub credentials: CredentialsName,
+    /// The version before; `None` if there was none.
+    pub from: Option<Arc<str>>,
+    /// The version that calls use now; `None` if they get none.
+    pub to: Option<Arc<str>>,
+    /// The state of the set, such as `fresh` or `expired`.
+    pub state: &'static str,
+    /// Why.
+    pub cause: &'static str,
+}
+
 /// The TLS parameters of an upstream connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTls {
@@ -125,13 +252,13 @@ pub struct UpstreamTls {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The caller got the upstream's response.
+    /// The upstream responded, and the caller got that response.
     Forwarded,
     /// The caller got a response from the cache.
     Cached,
-    /// The gateway refused the call before it sent anything to the upstream.
+    /// The gateway decided against the caller or its request.
     Refused,
-    /// The call failed or was interrupted.
+    /// The call could not be served, or was interrupted.
     Failed,
 }
 

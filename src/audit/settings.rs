@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{OBJECT_KEY, SIGNING_KEY};
 use crate::{
-    domain::{ByteSize, Span, Text},
+    domain::{ByteSize, LogOrigin, Span, Text, VerifierKey, WitnessUrl},
     outbound::CollectorSettings,
 };
 
@@ -39,12 +39,21 @@ pub struct Settings {
     /// The number of lines after which a checkpoint is signed.
     #[schemars(range(min = 1))]
     pub checkpoint_records: u32,
-    /// After what time a checkpoint is signed, if lines were written since the last one.
+    /// After what time a checkpoint is signed, also when there was no call: who collects checkpoints
+    /// then knows that the gateway lives. An idle gateway writes about 1 MB a day for it.
     pub checkpoint_interval: Span,
     /// The file of the Ed25519 key that signs checkpoints, PKCS#8 in PEM. Created if it does not
     /// exist. Unset means a file in the trail's directory.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub signing_key: Option<PathBuf>,
+    /// What this gateway is called in the trail. Unset means the name of the host, which in Kubernetes is
+    /// the name of the pod.
+    pub instance: Option<String>,
+    /// What the name of the trail's log begins with; the chain follows. A URL without its scheme keeps it
+    /// apart from others' logs. Nothing has to answer there.
+    pub origin: LogOrigin,
+    /// Servers that sign each checkpoint if the trail only grew.
+    pub witnesses: Vec<WitnessSettings>,
     /// How the trail names objects.
     pub object_ids: ObjectIds,
     /// The file of the key that hashes object ids. Created if it does not exist. Unset means a file
@@ -55,6 +64,9 @@ pub struct Settings {
     /// `telemetry.otlp_endpoint`, because traces go there too.
     #[serde(skip)]
     pub export_to: Option<CollectorSettings>,
+    /// The hash of the configuration that the gateway starts with, for the `start` line.
+    #[serde(skip)]
+    pub configuration: Option<[u8; 32]>,
     /// How many records may wait for the disk. Further records are dropped and counted in a `gap`.
     #[serde(skip)]
     pub queue_records: usize,
@@ -86,6 +98,12 @@ impl Settings {
         self.signing_key.clone().unwrap_or_else(|| self.directory.join(SIGNING_KEY))
     }
 
+    /// What this gateway is called.
+    pub fn instance_name(&self) -> String {
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.instance.clone().unwrap_or_else(host)
+    }
+
     /// The file of the key that hashes object ids.
     pub fn object_key_path(&self) -> PathBuf {
         self.object_key.clone().unwrap_or_else(|| self.directory.join(OBJECT_KEY))
@@ -108,9 +126,13 @@ impl Settings {
             // An attacker can cut off the lines after the last checkpoint without detection.
             checkpoint_interval: Span::from_secs(60),
             signing_key: None,
+            instance: None,
+            origin: LogOrigin::default(),
+            witnesses: Vec::new(),
             object_ids: ObjectIds::Plain,
             object_key: None,
             export_to: None,
+            configuration: None,
             queue_records: Self::DEFAULT_QUEUE_RECORDS,
             batch_delay: Self::DEFAULT_BATCH_DELAY,
             sync_interval: Self::DEFAULT_SYNC_INTERVAL,
@@ -123,6 +145,17 @@ impl Default for Settings {
     fn default() -> Self {
         Self::new("/var/lib/pigello-gateway/audit")
     }
+}
+
+/// A witness (C2SP tlog-witness).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Witness")]
+pub struct WitnessSettings {
+    /// Its submission prefix; `/add-checkpoint` follows.
+    pub url: WitnessUrl,
+    /// The key of its cosignatures, as it publishes it: `name+id+key`, Ed25519.
+    pub key: VerifierKey,
 }
 
 /// When a record is on disk.

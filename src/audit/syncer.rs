@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    checkpoint::{Checkpoint, Publisher},
+    checkpoint::{Publication, Publisher},
     queue::{RecordQueue, SyncWaiter, Unwritable, notify},
     storage::Syncable,
 };
@@ -27,7 +27,7 @@ pub(super) struct SyncJob {
     /// The last line in these files.
     pub(super) seq: u64,
     pub(super) waiters: Vec<SyncWaiter>,
-    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Publication>,
 }
 
 /// The state of the sync thread.
@@ -38,7 +38,7 @@ pub(super) struct Syncer {
     retry_interval: Duration,
     unsynced: Vec<Arc<dyn Syncable>>,
     seq: u64,
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Option<Publication>,
     failing: bool,
 }
 
@@ -108,7 +108,7 @@ impl Syncer {
             self.queue.sync_failed(None);
         }
         if let (Some(publisher), Some(checkpoint)) = (&self.publisher, self.checkpoint.take()) {
-            publisher.publish(&checkpoint);
+            publisher.publish(checkpoint);
         }
         Ok(())
     }

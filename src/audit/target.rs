@@ -88,7 +88,7 @@ pub(super) fn bounded(text: &str, limit: usize) -> Cow<'_, str> {
 }
 
 /// The beginning of a text, up to a number of bytes.
-fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or_default()
 }
 

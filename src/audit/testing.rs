@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{Method, StatusCode};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::{
     CacheResult, Outcome, Record, RecordObserver, UpstreamTls, VerifyOptions, VerifyReport, verify,
 };
-use crate::domain::{ListenerName, ProfileName, Proof, RequestId};
+use crate::domain::{ListenerName, Peer, PolicyId, ProfileName, Proof, RequestId};
 
 pub(super) const OBJECT: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ab";
 
@@ -24,9 +24,13 @@ pub(crate) fn record() -> Record {
         time: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
         request_id: RequestId::fresh(),
         trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+        own: None,
+        peer: Some(Peer::Unix { uid: 1001, gid: 1001, pid: Some(42) }),
         listener: ListenerName::new("sidecar"),
         caller: Some("billing".into()),
         caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(42) }),
+        refused_certificate: None,
+        policy: PolicyId([0x1f; 8]),
         profile: ProfileName::new("production"),
         operation: Some("subtenant.get".into()),
         method: Method::GET,
@@ -54,6 +58,15 @@ pub(crate) fn record() -> Record {
 /// Checks the trail without outside evidence.
 pub(super) fn check(directory: &Path) -> VerifyReport {
     verify(directory, VerifyOptions::default(), |_| {}).unwrap()
+}
+
+/// Waits up to ten seconds for another thread.
+pub(super) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !happened() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
 }
 
 /// Remembers the observed calls.

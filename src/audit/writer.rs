@@ -13,13 +13,14 @@ use std::{
 };
 
 use super::{
-    checkpoint::{Checkpoint, Publisher},
+    checkpoint::{Publication, Publisher},
     encode::Encoder,
     keys::SigningKey,
     queue::{Batch, Item, RecordQueue, SyncWaiter, Unwritable, notify},
     settings::Settings,
     storage::{Storage, Syncable},
     syncer::{SyncJob, Syncer},
+    tlog::TreeLog,
 };
 
 /// The state of the writer thread.
@@ -36,7 +37,7 @@ pub(super) struct Writer<S> {
     ended: Vec<Arc<dyn Syncable>>,
     schedule: Option<CheckpointSchedule>,
     /// The last checkpoint, until a sync job takes it.
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Option<Publication>,
     publisher: Option<Publisher>,
     batch_delay: Duration,
     sync_interval: Duration,
@@ -44,10 +45,11 @@ pub(super) struct Writer<S> {
     failing: bool,
 }
 
-/// The signing key, and when to sign next.
+/// What is signed with which key, and when next.
 #[derive(Debug)]
 struct CheckpointSchedule {
     key: SigningKey,
+    log: TreeLog,
     records: u64,
     interval: Duration,
     last_seq: u64,
@@ -57,8 +59,9 @@ struct CheckpointSchedule {
 }
 
 impl CheckpointSchedule {
-    fn due_at(&self, seq: u64) -> Option<Instant> {
-        self.last.checked_add(self.interval).filter(|_| seq > self.last_seq)
+    /// Also without a new line: a checkpoint tells that the gateway lives.
+    fn due_at(&self) -> Option<Instant> {
+        self.last.checked_add(self.interval)
     }
 
     fn is_full(&self, seq: u64) -> bool {
@@ -68,8 +71,8 @@ impl CheckpointSchedule {
     fn is_due(&self, seq: u64) -> bool {
         let waited = self.last_time.elapsed().unwrap_or_default();
         self.is_full(seq)
-            || (seq > self.last_seq && waited >= self.interval)
-            || self.due_at(seq).is_some_and(|due| due <= Instant::now())
+            || waited >= self.interval
+            || self.due_at().is_some_and(|due| due <= Instant::now())
     }
 }
 
@@ -101,11 +104,13 @@ impl<S: Storage> Writer<S> {
     pub(super) fn with_checkpoints(
         mut self,
         key: SigningKey,
+        log: TreeLog,
         publisher: Publisher,
         settings: &Settings,
     ) -> Self {
         self.schedule = Some(CheckpointSchedule {
             key,
+            log,
             records: settings.checkpoint_records.max(1).into(),
             interval: *settings.checkpoint_interval,
             last_seq: 0,
@@ -152,7 +157,7 @@ impl<S: Storage> Writer<S> {
             self.ended.extend(self.storage.rotate(next_seq, SystemTime::now()));
             self.encode(&mut batch);
             if closing {
-                self.encoder.stop(SystemTime::now());
+                self.encoder.stop(SystemTime::now(), self.queue.stop_reason.get().copied());
             }
             if closing || self.is_due(CheckpointSchedule::is_due) {
                 self.sign();
@@ -166,8 +171,7 @@ impl<S: Storage> Writer<S> {
 
     fn next_due(&self) -> Option<Instant> {
         let sync = self.dirty_since.map(|since| since + self.sync_interval);
-        let seq = self.encoder.tip().seq;
-        let sign = self.schedule.as_ref().and_then(|schedule| schedule.due_at(seq));
+        let sign = self.schedule.as_ref().and_then(CheckpointSchedule::due_at);
         match (sync, sign) {
             (Some(sync), Some(sign)) => Some(sync.min(sign)),
             (sync, sign) => sync.or(sign),
@@ -180,6 +184,8 @@ impl<S: Storage> Writer<S> {
                 Item::Call(record) => self.encoder.call(&record),
                 Item::Intent(intent) => self.encoder.intent(&intent),
                 Item::Admin(action) => self.encoder.admin(&action),
+                Item::Configuration(change) => self.encoder.configuration(&change),
+                Item::Credentials(change) => self.encoder.credentials(&change),
                 Item::Retention(removal) => {
                     self.encoder.retention(SystemTime::now(), &removal);
                     // The files go next: their deletion must be signed by then.
@@ -206,7 +212,8 @@ impl<S: Storage> Writer<S> {
     fn sign(&mut self) {
         let Some(schedule) = &mut self.schedule else { return };
         let now = SystemTime::now();
-        self.checkpoint = Some(self.encoder.checkpoint(now, &schedule.key));
+        schedule.log.extend(self.encoder.take_hashes());
+        self.checkpoint = Some(self.encoder.checkpoint(now, &schedule.key, &schedule.log));
         schedule.last_seq = self.encoder.tip().seq;
         schedule.last = Instant::now();
         schedule.last_time = now;
@@ -297,6 +304,10 @@ impl<S: Storage> Writer<S> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(schedule) = &mut self.schedule {
+            schedule.log.extend(self.encoder.take_hashes());
+            schedule.log.write_tiles()?;
         }
         self.encoder.clear();
         self.written = 0;

@@ -15,16 +15,16 @@ mod failure;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
+mod probe;
 mod serve;
 mod signals;
 mod vault_policy;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use config_files::ConfigFiles;
-use credentials::SAFE_READ;
 pub use failure::Failure;
 use vault_policy::vault_policy;
 
@@ -158,18 +158,23 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     quiet_logs();
-    let (directory, configuration) = match args.source() {
-        Ok(directory) => (directory.to_owned(), None),
-        Err(files) => {
-            let loaded = ConfigFiles { named: files.to_vec() }.load()?;
-            let configuration = audit::TrailConfiguration {
-                text: loaded.effective.to_toml(),
-                signing_key: loaded.settings.audit.signing_key_path(),
-            };
-            (loaded.settings.audit.directory.clone(), Some(configuration))
-        }
+    let done = if args.reads_lines() {
+        args.run_on_lines(io::stdin().lock(), &mut anstream::stdout().lock())
+    } else {
+        let (directory, configuration) = match args.source() {
+            Ok(directory) => (directory.to_owned(), None),
+            Err(files) => {
+                let loaded = ConfigFiles { named: files.to_vec() }.load()?;
+                let configuration = audit::TrailConfiguration {
+                    text: loaded.effective.to_toml(),
+                    signing_key: loaded.settings.audit.signing_key_path(),
+                };
+                (loaded.settings.audit.directory.clone(), Some(configuration))
+            }
+        };
+        args.run(&directory, configuration.as_ref(), &mut anstream::stdout().lock())
     };
-    match args.run(&directory, configuration.as_ref(), &mut anstream::stdout().lock()) {
+    match done {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),

@@ -35,7 +35,7 @@ pub use key::{KeyPath, Segment};
 pub(crate) use problem::suggestion;
 pub use problem::{Location, Problem, Problems};
 pub use read::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
-pub use report::{Effective, manual};
+pub use report::{Effective, Revision, manual};
 pub use schema::schema;
 pub use settings::{AdminListener, MetricsListener, Settings};
 

@@ -6,8 +6,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::types::{
-    Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault,
+use super::{
+    report::Revision,
+    types::{Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault},
 };
 use crate::{
     audit, credentials,
@@ -24,6 +25,8 @@ use crate::{
 /// The whole configuration.
 #[derive(Debug)]
 pub struct Settings {
+    /// The revision that the audit trail names.
+    pub revision: Arc<Revision>,
     /// The sockets of callers, in the order of the file. Other machines reach one only with
     /// `allow_remote`, or with `tls` that asks for client certificates.
     pub listeners: Vec<Listener>,

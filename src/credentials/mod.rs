@@ -24,7 +24,8 @@ mod tests;
 
 pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
 pub use manager::{
-    CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetStatus, Unavailable,
+    ChangeCause, CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetStatus,
+    Unavailable, VersionChange,
 };
 pub use rotation::{Lease, RefreshOutcome, SetState};
 pub use set::{

@@ -19,12 +19,15 @@ use super::{
     address::Address,
     byte_size::ByteSize,
     duration::Span,
+    log_origin::LogOrigin,
     names::{CredentialsName, ListenerName, ProfileName},
     origin::Origin,
     path_pattern::PathPattern,
     pattern::OperationPattern,
     problem_base::ProblemBase,
     proxy_choice::ProxyChoice,
+    verifier_key::VerifierKey,
+    witness_url::WitnessUrl,
 };
 
 /// The text of a type.
@@ -127,6 +130,13 @@ text_forms! {
         "problem-base",
         "https://docs.example.org/errors.html#",
         "^(https?://|urn:|tag:).*[/#=:]$"
+    }
+    LogOrigin { "log-origin", "audit.example.org/pigello", "^[!-*,-~]+$" }
+    WitnessUrl { "witness-url", "https://witness.example.org/w1", "^https?://[^?#]+$" }
+    VerifierKey {
+        "verifier-key",
+        "witness.example.org/w1+eba12634+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea",
+        "^[^+]+\\+[0-9a-f]{8}\\+[A-Za-z0-9+/=]+$"
     }
 }
 

@@ -119,6 +119,8 @@ kinds! {
     CredentialsUnavailable = SERVICE_UNAVAILABLE, "credentials_unavailable", "Pigello's credentials are not available", "proxy_internal_error", Gateway;
     /// The audit log cannot be written.
     AuditUnavailable = SERVICE_UNAVAILABLE, "audit_unavailable", "The audit trail cannot be written", "proxy_internal_error", Gateway;
+    /// The gateway stopped before the call was over.
+    Stopping = SERVICE_UNAVAILABLE, "stopping", "The gateway stopped", "proxy_internal_error", Gateway;
     /// A bug in the gateway.
     Internal = INTERNAL_SERVER_ERROR, "internal", "The gateway failed", "proxy_internal_error", Gateway;
     /// The name of the upstream does not resolve.
@@ -164,6 +166,58 @@ kinds! {
 }
 
 impl Kind {
+    /// Whether the gateway decided against the caller or its request: the audit log's outcome `refused`. With
+    /// any other error the call could not be served, or was interrupted: `failed`.
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::Malformed
+            | Self::TargetNotCanonical
+            | Self::HostForbidden
+            | Self::CrossSite
+            | Self::Unidentified
+            | Self::CertificateRefused
+            | Self::NotAllowed
+            | Self::OperationUnknown
+            | Self::MethodRefused
+            | Self::VersionUnsupported
+            | Self::NotImplemented
+            | Self::ExpectationFailed
+            | Self::BodyTooLarge
+            | Self::TargetTooLong
+            | Self::HeadersTooLarge
+            | Self::BodyBroken
+            | Self::RateLimited
+            | Self::OnlyIfCached => true,
+            Self::HeadTimeout
+            | Self::BodyTimeout
+            | Self::CallerGone
+            | Self::Overloaded
+            | Self::CredentialsUnavailable
+            | Self::AuditUnavailable
+            | Self::Stopping
+            | Self::Internal
+            | Self::UpstreamDns
+            | Self::UpstreamRefused
+            | Self::UpstreamUnreachable
+            | Self::UpstreamProxyRefused
+            | Self::UpstreamAddressRefused
+            | Self::UpstreamCertificate
+            | Self::UpstreamTls
+            | Self::UpstreamClosed
+            | Self::UpstreamUnprocessed
+            | Self::UpstreamIncomplete
+            | Self::UpstreamProtocol
+            | Self::UpstreamEchoedSecret
+            | Self::UpstreamConnectTimeout
+            | Self::UpstreamTimeout
+            | Self::UpstreamFirstByteTimeout
+            | Self::UpstreamStalled
+            | Self::UpstreamSuspended
+            | Self::UpstreamRateLimited
+            | Self::UpstreamQuota => false,
+        }
+    }
+
     /// Whether the upstream has certainly not processed the request.
     pub const fn is_before_sending(self) -> bool {
         matches!(

@@ -142,6 +142,11 @@ manual! {
         "A request is sent with all seven values of one version or not at all."
         "`/readyz` and the log name the source and the missing values. `pigello-gateway check --online` tests each step. Calls work again when the source does."
     }
+    Stopping {
+        "The gateway was told to stop, and the call was not over at the end of `timeouts.drain`. The audit record has this error; the caller sees a connection that breaks off."
+        "Pigello may have carried out the call. The audit record says how far it came."
+        "Read the object before you repeat a write. If calls need longer, raise `timeouts.drain`, and the time that the service manager waits (`TimeoutStopSec`, `terminationGracePeriodSeconds`)."
+    }
     AuditUnavailable {
         "The audit trail cannot be written, and `audit.on_failure` is `refuse`."
         "A call that leaves no record must not happen."
@@ -280,7 +285,10 @@ pub fn errors_page() -> String {
          `caller`, `proof` and `operation` say who called, how the gateway knows, and what was asked for. Each is\n\
          missing while it is not known. A caller learns about itself and about the API, and never about\n\
          other callers.\n\
-         `pigello-gateway audit query --request-id REQUEST_ID` finds its audit record.\n",
+         `pigello-gateway audit query --request-id REQUEST_ID` finds its audit record.\n\n\
+         The outcome of a record with an error is `refused` if the gateway decided against the caller or its\n\
+         request, and `failed` if the call could not be served or was interrupted. Each error has one of the\n\
+         two, however far the call came.\n",
     );
     for fault in Fault::ALL {
         // Writing to a string cannot fail.
@@ -290,13 +298,14 @@ pub fn errors_page() -> String {
             let _infallible = write!(
                 page,
                 "\n### {}\n\n\
-                 **{}** · status {} · `Proxy-Status` error `{}`\n\n\
+                 **{}** · status {} · outcome `{}` · `Proxy-Status` error `{}`\n\n\
                  {meaning}\n\n\
                  *Why it matters:* {matters}\n\n\
                  *What to do:* {remedy}\n",
                 kind.label(),
                 kind.title(),
                 kind.status().as_u16(),
+                if kind.is_refusal() { "refused" } else { "failed" },
                 kind.proxy_error(),
             );
         }

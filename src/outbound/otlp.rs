@@ -28,16 +28,18 @@ pub enum Signal {
     Traces,
 }
 
-/// The body of a request with the records of one scope.
-pub fn request(signal: Signal, scope: &str, records: &[Value]) -> Bytes {
+/// The body of a request with the records of one scope. The resource is this service, with more attributes.
+pub fn request(signal: Signal, scope: &str, more: Vec<Value>, records: &[Value]) -> Bytes {
     let (resources, scopes, items) = match signal {
         Signal::Logs => ("resourceLogs", "scopeLogs", "logRecords"),
         Signal::Traces => ("resourceSpans", "scopeSpans", "spans"),
     };
-    let resource = json!({ "attributes": [
+    let mut attributes = vec![
         attribute("service.name", &text("pigello-gateway")),
         attribute("service.version", &text(env!("CARGO_PKG_VERSION"))),
-    ] });
+    ];
+    attributes.extend(more);
+    let resource = json!({ "attributes": attributes });
     json!({ resources: [{
         "resource": resource,
         scopes: [{ "scope": { "name": scope }, items: records }],
@@ -56,16 +58,21 @@ pub fn text(text: &str) -> Value {
     json!({ "stringValue": text })
 }
 
-/// A JSON value as an `AnyValue`; null and objects have none.
+/// A JSON value as an `AnyValue`; null has none.
 pub fn any_value(value: &Value) -> Option<Value> {
     Some(match value {
-        Value::Null | Value::Object(_) => return None,
+        Value::Null => return None,
         Value::Bool(value) => json!({ "boolValue": value }),
         Value::Number(number) => json!({ "intValue": number.to_string() }),
         Value::String(value) => text(value),
         Value::Array(values) => {
             let values: Vec<_> = values.iter().filter_map(any_value).collect();
             json!({ "arrayValue": { "values": values } })
+        }
+        Value::Object(fields) => {
+            let known = fields.iter().filter_map(|(name, value)| Some((name, any_value(value)?)));
+            let fields: Vec<_> = known.map(|(name, value)| attribute(name, &value)).collect();
+            json!({ "kvlistValue": { "values": fields } })
         }
     })
 }

@@ -1,7 +1,7 @@
 //! THE PATH: all stages of a request, in the order in which it passes them.
 //!
 //! ```text
-//! caller ─ server ─ audit ─ respond ─ receive ─ identify ─ authorize ─ buffer_request ─ audit ─ cache ─┐
+//! caller ─ server ─ audit ─ respond ─ identify ─ receive ─ authorize ─ buffer_request ─ audit ─ cache ─┐
 //!                  (opens)                                                            (admits)         │
 //!                                                                          ┌─ resolve ─ audit ─────────┘
 //!                                                                          │          (intends)
@@ -23,12 +23,13 @@
 //! ([`call`]), so the compiler checks the order: two swapped lines do not compile.
 //!
 //! ```
-//! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
+//! # use pigello_gateway::proxy::call::{Authorized, Opened};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify, receive}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn in_order(parts: PathParts) -> impl Service<Received> {
+//! fn in_order(parts: PathParts) -> impl Service<Opened> {
 //!     ServiceBuilder::new()
 //!         .layer(identify::identify(parts.schemes))
+//!         .layer(receive::receive(parts.rules))
 //!         .layer(authorize::authorize(parts.policy, parts.concurrency))
 //!         .service_fn(|_: Authorized| async { Ok::<_, Error>(http::Response::new(Body::empty())) })
 //! }
@@ -37,13 +38,14 @@
 //! The same with the two lines swapped:
 //!
 //! ```compile_fail
-//! # use pigello_gateway::proxy::call::{Authorized, Received};
-//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify}, PathParts}};
+//! # use pigello_gateway::proxy::call::{Authorized, Opened};
+//! # use pigello_gateway::{body::Body, error::Error, proxy::{stages::{authorize, identify, receive}, PathParts}};
 //! # use tower::{Service, ServiceBuilder};
-//! fn swapped(parts: PathParts) -> impl Service<Received> {
+//! fn swapped(parts: PathParts) -> impl Service<Opened> {
 //!     ServiceBuilder::new()
-//!         .layer(authorize::authorize(parts.policy, parts.concurrency))
 //!         .layer(identify::identify(parts.schemes))
+//!         .layer(authorize::authorize(parts.policy, parts.concurrency))
+//!         .layer(receive::receive(parts.rules))
 //!         .service_fn(|_: Authorized| async { Ok::<_, Error>(http::Response::new(Body::empty())) })
 //! }
 //! ```
@@ -109,7 +111,7 @@ pub struct PathParts {
 
 /// Builds the path of one listener.
 pub fn build(parts: PathParts) -> impl server::Path {
-    let (trail, profile) = (parts.listener.trail.clone(), parts.listener.profile.clone());
+    let listener = parts.listener.clone();
     let concurrency = parts.concurrency;
     let problem_base = parts.listener.problem_base.clone();
     ServiceBuilder::new()
@@ -117,20 +119,21 @@ pub fn build(parts: PathParts) -> impl server::Path {
         .layer(audit::open(parts.listener, respond::refusal))
         // Errors and panics become responses here alone, where the record sees them.
         .layer(respond::respond(problem_base, concurrency.clone()))
+        // The connection proves the caller. No header field counts, so even what cannot be read has a caller.
+        .layer(span("identify", identify::identify(parts.schemes)))
         // Before any stage uses the request: it must be unambiguous and addressed to us.
         .layer(span("receive", receive::receive(parts.rules)))
-        // The connection proves the caller. No header field counts.
-        .layer(span("identify", identify::identify(parts.schemes)))
         // On the canonical path, which is byte for byte the one that is sent.
         .layer(span("authorize", authorize::authorize(parts.policy, concurrency.clone())))
         // After the permission, before a byte is sent: a small body is complete or refused.
         .layer(span("gather", buffer_request::buffer_request(parts.request_timeout, concurrency)))
         // Before any response: no call is served whose record the trail cannot take.
-        .layer(span("write_ahead", audit::admit(trail.clone())))
+        .layer(span("write_ahead", audit::admit(listener.trail.clone())))
         // Before the credentials: a hit uses no secret.
         .layer(span("cache", cache::cache(parts.cache, parts.partition)))
-        // Before the credentials: on a synced trail, the intent is stored before a secret leaves.
-        .layer(span("intend", audit::intend(trail, profile)))
+        // Before the credentials: what no caller waits for has a record of its own, and on a synced trail the
+        // intent is stored before a secret leaves.
+        .layer(span("intend", audit::intend(listener)))
         // Outside the attempts: all of them use one credential set.
         .layer(span("resolve", inject::resolve(parts.manager.clone())))
         // Outside the attempts: one deadline for all of them.

@@ -81,8 +81,8 @@ pub fn preview(parts: PreviewParts, connection: Arc<Connection>, head: &[u8]) ->
     let context = CallContext::begin(time, id, TraceContext::continue_or_begin(None, id), false);
     let reached: Mutex<Option<Authorized>> = Mutex::default();
     let mut path = ServiceBuilder::new()
-        .layer(receive::receive(rules))
         .layer(identify::identify(schemes))
+        .layer(receive::receive(rules))
         .layer(authorize::authorize(Arc::clone(&policy), concurrency))
         .service(service_fn(|authorized| -> Ready<Result<_, Error>> {
             *reached.lock() = Some(authorized);
@@ -104,13 +104,13 @@ pub fn preview(parts: PreviewParts, connection: Arc<Connection>, head: &[u8]) ->
 }
 
 fn allowed(authorized: &Authorized, policy: &authorize::Policy, cache: &Cache) -> PreviewEnd {
-    let Authorized { received, caller, operation } = authorized;
+    let Authorized { received, operation } = authorized;
     let (method, path) = (&received.method, received.target.path());
     let body_is_empty = received.body.is_end_stream();
     let cache =
         cache.eligible(method, path, operation.as_deref(), &received.headers, body_is_empty);
     PreviewEnd::Allowed {
-        would_refuse: policy.refusal(caller, method, path),
+        would_refuse: policy.refusal(&received.caller, method, path),
         cache: cache.cloned(),
     }
 }

@@ -91,12 +91,17 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Counts one finished call.
+    /// Counts one finished call. What the gateway asks by itself counts only as traffic with the upstream.
     pub fn observe(&self, record: &Record) {
-        let key = SeriesKey::of(record);
-        let counted = self.series.read().get(&key).map(|series| series.count(record));
-        if counted.is_none() {
-            self.resolve(key, record).count(record);
+        if record.own.is_none() {
+            let key = SeriesKey::of(record);
+            let counted = self.series.read().get(&key).map(|series| series.count(record));
+            if counted.is_none() {
+                self.resolve(key, record).count(record);
+            }
+        } else if let Some(status) = record.upstream_status {
+            let labels = UpstreamLabels { status: status.as_u16() };
+            self.upstream_responses.get_or_create(&labels).inc();
         }
         if !record.queue_time.is_zero() {
             self.queue_seconds.observe(record.queue_time.as_secs_f64());

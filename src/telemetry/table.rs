@@ -80,6 +80,10 @@ metrics! {
     "audit_lost_records_total" counter [] "Records that found no room; the trail tells of the gap";
     "audit_last_seq" gauge [] "The number of the last line";
     "audit_synced_seq" gauge [] "The number of the last line in stable storage";
+    "audit_witnessed_size" gauge ["witness"] "How many lines of the chain the witness has cosigned; 0 if none since the start";
+    "audit_witness_age_seconds" gauge ["witness"] "Since the witness last cosigned a head, or since the start";
+    "audit_witness_failures_total" counter ["witness"] "Heads that the witness has not cosigned";
+    "audit_witness_contradicts" gauge ["witness"] "1 while the witness knows another history of the chain than the trail has: it was cut, rewritten, restored or copied";
 }
 
 /// The meaning of a metric, by its registered name: without the suffix `_total` or `_info` of its

@@ -356,6 +356,8 @@ fn show_tells_where_each_value_came_from() {
     compress_after = "1h"  # default
     checkpoint_records = 50000  # default
     checkpoint_interval = "1m"  # default
+    origin = "pigello-gateway"  # default
+    witnesses = []  # default
     object_ids = "plain"  # default
 
     [timeouts]

@@ -28,4 +28,5 @@ mod messages;
 mod namespace;
 mod program;
 mod sources;
+mod trail;
 mod verify;

@@ -130,8 +130,9 @@ fn a_rotation_is_tried_over_tls_first() {
     let (_, rest) = config.split_once("upstream = \"").unwrap();
     let (origin, _) = rest.split_once('"').unwrap();
     fs::write(place.path("other.pem"), Authority::new("other").unwrap().pem()).unwrap();
-    let store =
-        ["credentials", "--name", "test", "--file", &path("made-up.sealed")].map(str::to_owned);
+    let (file, gateway) = (path("made-up.sealed"), path("gateway.toml"));
+    let store = ["credentials", "--name", "test", "--file", &file, "--config", &gateway];
+    let store = store.map(str::to_owned);
     let mut stage = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"));
     fed(stage.args(&store).args(["rotate", "client_secret"]), "made-up-second");
     for (roots, tells) in [("other.pem", Err("cannot reach")), ("ca.pem", Ok("takes version"))] {

@@ -191,7 +191,7 @@ async fn with_refuse_nothing_is_served_that_the_trail_cannot_keep_and_it_recover
         let record = records.iter().find(|record| record["request_id"] == *id).unwrap();
         assert_eq!(
             (&record["error"], &record["outcome"]),
-            (&"audit_unavailable".into(), &"refused".into())
+            (&"audit_unavailable".into(), &"failed".into())
         );
     }
 }

@@ -17,7 +17,7 @@ use pigello_gateway::{
         Durability, Intent, Outcome, ReadItem, Record, Settings, Trail, TrailReadError, Verdict,
         VerifyOptions, VerifyReport, files, read_through, verify,
     },
-    domain::{ByteSize, ListenerName, ProfileName, RequestId},
+    domain::{ByteSize, ListenerName, PolicyId, ProfileName, RequestId},
 };
 use serde_json::Value;
 
@@ -96,6 +96,10 @@ fn record() -> Record {
         time: SystemTime::now(),
         request_id: RequestId::fresh(),
         trace_id: 1,
+        own: None,
+        peer: None,
+        refused_certificate: None,
+        policy: PolicyId::default(),
         listener: ListenerName::new("sidecar"),
         caller: Some("billing".into()),
         caller_proof: None,

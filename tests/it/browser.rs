@@ -13,7 +13,7 @@ use std::{
 use http::{Method, StatusCode};
 use pigello_gateway::{
     audit::{CacheResult, Outcome, Record},
-    domain::{ListenerName, ProfileName, Proof, RequestId},
+    domain::{ListenerName, PolicyId, ProfileName, Proof, RequestId},
     error::Kind,
 };
 use pigello_mock::EXAMPLE_SUBTENANT;
@@ -82,6 +82,10 @@ fn invented(
         time,
         request_id: RequestId::fresh(),
         trace_id: 1,
+        own: None,
+        peer: None,
+        refused_certificate: None,
+        policy: PolicyId::default(),
         listener: ListenerName::new("main"),
         caller: Some(caller.into()),
         caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(4711) }),

@@ -141,7 +141,17 @@ async fn a_certificate_that_is_not_valid_is_a_refusal_on_the_trail() {
     assert_eq!(office.recorder.take(), "");
     let records = office.gateway.into_records().await;
     assert_eq!(records.len(), 3);
-    for record in records {
+    let refused = |number: usize| &records[number]["refused_certificate"];
+    assert!(refused(0)["reason"].as_str().unwrap().contains("xpired"), "{}", refused(0));
+    for number in [0, 1] {
+        let name = |field: &str| refused(number)[field].as_str().unwrap().to_owned();
+        assert!(name("subject").starts_with("CN=") && name("issuer").starts_with("CN="));
+        assert_eq!((name("sha256").len(), name("serial").is_empty()), (64, false));
+    }
+    assert_ne!(refused(0)["sha256"], refused(1)["sha256"]);
+    assert!(refused(2)["reason"].is_string() && refused(2)["subject"].is_null(), "{}", refused(2));
+    for record in &records {
+        assert!(record["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{record}");
         assert_eq!(record["error"], "certificate_refused");
         assert_eq!((&record["outcome"], &record["method"]), (&"refused".into(), &"-".into()));
     }

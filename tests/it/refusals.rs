@@ -119,7 +119,8 @@ async fn six_values_are_none() {
 async fn what_is_over_a_limit_is_refused_with_the_limit() {
     let pigello = pigello().await;
     let limits = "[limits]\nrequest_body = \"1KiB\"\nheader_bytes = \"2KiB\"\nheader_count = 10\n";
-    let gateway = Setup::new(&pigello).with(limits).start().await;
+    let bound = "caller = \"main\"\n";
+    let gateway = Setup::new(&pigello).listener(bound).with(limits).start().await;
     let caller = gateway.caller();
     let body = "x".repeat(1025);
     let answer = caller.send(Method::PATCH, &subtenant(), body.clone()).await;
@@ -143,8 +144,13 @@ async fn what_is_over_a_limit_is_refused_with_the_limit() {
         (answer.status, answer.problem().as_str()),
         (StatusCode::URI_TOO_LONG, "target_too_long")
     );
+    raw(caller.address(), b"GET / / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let records = gateway.into_records().await;
-    assert!(records.iter().all(|record| record["error"].is_string()));
+    assert_eq!(records.last().unwrap()["error"], "malformed_request");
+    for record in records {
+        assert_eq!((&record["outcome"], &record["caller"]), (&"refused".into(), &"main".into()));
+        assert!(record["error"].is_string() && record["policy"].is_string(), "{record}");
+    }
 }
 
 /// Announced or cut off, gathered or streamed: the limit is told with its key.
@@ -155,7 +161,8 @@ async fn a_body_over_its_limit_is_told_the_limit_however_it_is_framed() {
         |limit: &str| format!("a request body may have at most {limit} (`limits.request_body`)");
     for (limit, shown, bytes) in [("1KiB", "1 KiB", 1025), ("100KiB", "100 KiB", 100 * 1024 + 1)] {
         let limits = format!("[limits]\nrequest_body = \"{limit}\"\n");
-        let gateway = Setup::new(&pigello).with(&limits).start().await;
+        let bound = "caller = \"main\"\n";
+        let gateway = Setup::new(&pigello).listener(bound).with(&limits).start().await;
         let body = "x".repeat(bytes);
         let answer = gateway.caller().send(Method::PATCH, &subtenant(), body.clone()).await;
         assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -168,7 +175,14 @@ async fn a_body_over_its_limit_is_told_the_limit_however_it_is_framed() {
             assert!(answer.contains(&told(shown)), "{limit} {answer}");
         }
         let records = gateway.into_records().await;
-        assert!(records.iter().all(|record| record["error"] == "body_too_large"), "{records:?}");
+        assert_eq!(records.len(), 3);
+        for record in records {
+            assert_eq!(
+                (&record["error"], &record["outcome"]),
+                (&"body_too_large".into(), &"refused".into())
+            );
+            assert_eq!(record["caller"], "main");
+        }
     }
 }
 
@@ -235,7 +249,7 @@ async fn a_refusal_says_who_was_refused_and_what_it_asked_for() {
         let text = problem.to_string();
         assert!(!text.contains("somebody-else") && !text.contains("workengagement"), "{text}");
     }
-    // Before the caller is identified, nothing is known of it.
+    // A page learns nothing about the caller that a browser is taken for.
     let early = gateway.caller().get_with(&subtenant(), &[("origin", "https://evil.test")]).await;
     let problem = early.json();
     for member in ["caller", "proof", "operation"] {

@@ -108,8 +108,8 @@ async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage()
     let by_name = |name: &'static str| spans.iter().filter(move |span| span["name"] == name);
     let mut outer = call;
     for stage in [
-        "receive",
         "identify",
+        "receive",
         "authorize",
         "gather",
         "write_ahead",

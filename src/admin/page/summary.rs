@@ -178,6 +178,13 @@ fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
             "They found no room while the trail could not be written. A `gap` line stands in their place.",
         ));
     }
+    for witness in stats.witnesses.iter().filter(|witness| witness.contradicts) {
+        findings.push(look(
+            format!("The witness {} knows another history of the audit trail.", witness.name),
+            "The trail was cut, rewritten, restored or copied. The log says which; `pigello-gateway audit verify` \
+             examines it. Secure the files before anything else.",
+        ));
+    }
     if stats.export_failing {
         findings.push(look(
             "The collector does not take the audit trail's copy.".to_owned(),

@@ -6,13 +6,17 @@ use std::{borrow::Cow, time::SystemTime};
 
 use super::{
     chain::{Hash, Tip},
-    checkpoint::{Checkpoint, CheckpointPlan},
-    json::{JsonObject, TimestampWriter, key, time_text},
+    checkpoint::{Checkpoint, CheckpointPlan, Publication},
+    json::{JsonObject, TimestampWriter, key},
     keys::{ObjectKey, SigningKey},
-    record::{AdminAction, CacheResult, Intent, Record},
+    record::{
+        AdminAction, CacheResult, ConfigurationChange, CredentialsChange, Intent, Record,
+        RefusedCertificate,
+    },
     target,
+    tlog::TreeLog,
 };
-use crate::domain::CredentialsName;
+use crate::{build_info::COMMIT, domain::CredentialsName};
 
 /// The version of the line format. It rises when a field changes its meaning or is removed, not when
 /// one is added.
@@ -20,6 +24,10 @@ pub const SCHEMA: u32 = 1;
 
 /// The limit for the words of an action, in bytes.
 const MAX_WORDS: usize = 256;
+/// The limit for a value of the configuration, in bytes.
+const MAX_VALUE: usize = 1024;
+/// The limit for the changed keys of a marker.
+const MAX_CHANGES: usize = 64;
 /// The limit for a method, in bytes; the longest registered one has 17.
 const MAX_METHOD: usize = 32;
 
@@ -28,18 +36,23 @@ const MAX_METHOD: usize = 32;
 pub(super) struct Encoder {
     tip: Tip,
     buffer: Vec<u8>,
+    /// The hashes of the lines since the last [`take_hashes`](Self::take_hashes).
+    hashes: Vec<Hash>,
     /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
     object_key: Option<ObjectKey>,
     /// The `seq` of the last checkpoint that this gateway knows.
     last_checkpoint: Option<u64>,
     times: TimestampWriter,
+    /// The hash of the configuration in force.
+    configuration: Option<[u8; 32]>,
 }
 
 impl Encoder {
     /// Continues the chain after `tip`.
     pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
-        let (buffer, times) = (Vec::new(), TimestampWriter::default());
-        Self { tip, buffer, object_key, last_checkpoint: None, times }
+        let (buffer, hashes) = (Vec::new(), Vec::new());
+        let times = TimestampWriter::default();
+        Self { tip, buffer, hashes, object_key, last_checkpoint: None, times, configuration: None }
     }
 
     /// The end of the chain.
@@ -50,6 +63,11 @@ impl Encoder {
     /// The lines since the last [`clear`](Self::clear).
     pub(super) fn lines(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// The hashes of the lines, in order, each one once.
+    pub(super) fn take_hashes(&mut self) -> impl Iterator<Item = Hash> {
+        self.hashes.drain(..)
     }
 
     /// Drops the lines once they are written.
@@ -63,6 +81,7 @@ impl Encoder {
     pub(super) fn call(&mut self, record: &Record) {
         let mut id = [0; 36];
         let mut source = [0; 36];
+        let mut cause = [0; 36];
         let path = record.target.as_ref().map(target::path);
         let (path, object) = self.object_names(path.as_deref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
@@ -70,13 +89,27 @@ impl Encoder {
         self.line("call", record.time, |line| {
             line.word(key!("request_id"), record.request_id.encode(&mut id))
                 .hex(key!("trace_id"), &record.trace_id.to_be_bytes())
+                .word_or_null(key!("cause"), record.own.map(|own| own.cause.label()))
+                .word_or_null(
+                    key!("caused_by"),
+                    record
+                        .own
+                        .and_then(|own| own.caused_by)
+                        .map(|id| id.encode(&mut cause) as &str),
+                )
                 .text(key!("listener"), record.listener.as_str())
                 .text_or_null(key!("caller"), record.caller.as_deref());
+            match &record.peer {
+                Some(peer) => line.display(key!("peer"), peer),
+                None => line.text_or_null(key!("peer"), None),
+            };
             match &record.caller_proof {
                 Some(proof) => line.display(key!("caller_proof"), proof),
                 None => line.text_or_null(key!("caller_proof"), None),
             };
-            line.text(key!("profile"), record.profile.as_str())
+            refused_certificate(line, record.refused_certificate.as_deref());
+            line.hex(key!("policy"), &record.policy.0)
+                .text(key!("profile"), record.profile.as_str())
                 .text_or_null(key!("operation"), record.operation.as_deref())
                 .text(key!("method"), &target::bounded(record.method.as_str(), MAX_METHOD))
                 .text_or_null(key!("path"), path.as_deref())
@@ -152,13 +185,61 @@ impl Encoder {
         });
     }
 
-    /// A gateway opened the trail.
-    pub(super) fn start(&mut self, now: SystemTime, plan: &CheckpointPlan<'_>) {
+    /// Another configuration came into force, or was refused.
+    pub(super) fn configuration(&mut self, change: &ConfigurationChange) {
+        self.configuration = Some(change.hash);
+        let (shown, omitted) = change.changes.split_at(change.changes.len().min(MAX_CHANGES));
+        let words = |text: &Option<String>| {
+            text.as_ref().map(|text| target::bounded(text, MAX_VALUE).into_owned())
+        };
+        self.line("configuration", change.time, |line| {
+            line.word(key!("cause"), change.cause)
+                .text_or_null(key!("who"), words(&change.who).as_deref())
+                .word(key!("result"), if change.refused.is_some() { "refused" } else { "applied" })
+                .text_or_null(key!("reason"), words(&change.refused).as_deref())
+                .hex(key!("policy"), change.hash.first_chunk::<8>().unwrap_or(&[0; 8]))
+                .hex(key!("configuration"), &change.hash)
+                .hex_or_null(key!("previous"), change.previous.as_ref().map(<[u8; 32]>::as_slice))
+                .objects(
+                    key!("changes"),
+                    shown,
+                    |change| ("key", target::cut(&change.key, MAX_VALUE)),
+                    |line, change| {
+                        line.text_or_null(key!("old"), words(&change.old).as_deref())
+                            .text_or_null(key!("new"), words(&change.new).as_deref());
+                    },
+                )
+                .number(key!("changes_omitted"), omitted.len());
+        });
+    }
+
+    /// Calls use another version of a credential set, or none.
+    pub(super) fn credentials(&mut self, change: &CredentialsChange) {
+        self.line("credentials", change.time, |line| {
+            line.text(key!("credentials"), change.credentials.as_str())
+                .text_or_null(key!("from"), change.from.as_deref())
+                .text_or_null(key!("to"), change.to.as_deref())
+                .word(key!("state"), change.state)
+                .word(key!("cause"), change.cause);
+        });
+    }
+
+    /// A gateway with that configuration opened the trail.
+    pub(super) fn start(
+        &mut self,
+        now: SystemTime,
+        plan: &CheckpointPlan<'_>,
+        configuration: Option<[u8; 32]>,
+    ) {
+        self.configuration = configuration;
         self.last_checkpoint = plan.last.map(|last| last.seq);
         let interval_ms = u64::try_from(plan.interval.as_millis()).unwrap_or(u64::MAX);
         self.line("start", now, |line| {
-            line.text(key!("gateway"), env!("CARGO_PKG_VERSION"))
+            program(line, configuration)
                 .number(key!("pid"), std::process::id())
+                .text(key!("chain"), &plan.chain.name)
+                .number(key!("chain_first_seq"), plan.chain.first_seq)
+                .text(key!("instance"), plan.instance)
                 .text(key!("key"), plan.key)
                 .number(key!("checkpoint_records"), plan.records)
                 .number(key!("checkpoint_interval_ms"), interval_ms)
@@ -171,8 +252,11 @@ impl Encoder {
     }
 
     /// The gateway closed the trail.
-    pub(super) fn stop(&mut self, now: SystemTime) {
-        self.line("stop", now, |_| {});
+    pub(super) fn stop(&mut self, now: SystemTime, reason: Option<&'static str>) {
+        let configuration = self.configuration;
+        self.line("stop", now, |line| {
+            program(line, configuration).word_or_null(key!("reason"), reason);
+        });
     }
 
     /// Records were dropped because the queue was full.
@@ -248,16 +332,30 @@ impl Encoder {
     }
 
     /// A checkpoint that signs everything before it.
-    pub(super) fn checkpoint(&mut self, now: SystemTime, key: &SigningKey) -> Checkpoint {
-        let signed = Checkpoint::sign(key, self.tip.seq + 1, time_text(now), self.tip.hash);
-        let previous = self.last_checkpoint.replace(signed.seq);
-        let checkpoint = Checkpoint { previous, ..signed };
+    pub(super) fn checkpoint(
+        &mut self,
+        now: SystemTime,
+        key: &SigningKey,
+        log: &TreeLog,
+    ) -> Publication {
+        let head = log.head(key);
+        let checkpoint = Checkpoint {
+            chain: Some(log.chain().name.clone()),
+            instance: Some(log.instance().to_string()),
+            note: Some(head.note.clone()),
+            ..Checkpoint::of_line(now, self.tip)
+        };
+        let previous = self.last_checkpoint.replace(checkpoint.seq);
+        let checkpoint = Checkpoint { previous, ..checkpoint.signed(key) };
         self.line("checkpoint", now, |line| {
-            line.text(key!("key"), &checkpoint.key)
+            line.text_or_null(key!("chain"), checkpoint.chain.as_deref())
+                .text_or_null(key!("instance"), checkpoint.instance.as_deref())
+                .text_or_null(key!("note"), checkpoint.note.as_deref())
+                .text(key!("key"), &checkpoint.key)
                 .text(key!("signature"), &checkpoint.signature)
                 .number_or_null(key!("previous"), previous);
         });
-        checkpoint
+        Publication { checkpoint, head }
     }
 
     /// The path and the object id, hashed if the settings ask for it.
@@ -286,7 +384,33 @@ impl Encoder {
         );
         fields(&mut object);
         self.tip.append(&mut self.buffer, start);
+        self.hashes.push(self.tip.hash);
     }
+}
+
+/// The program that writes the trail, and its configuration.
+fn program<'l, 'b>(
+    line: &'l mut JsonObject<'b>,
+    configuration: Option<[u8; 32]>,
+) -> &'l mut JsonObject<'b> {
+    line.text(key!("gateway"), env!("CARGO_PKG_VERSION"))
+        .text(key!("commit"), COMMIT)
+        .hex_or_null(key!("configuration"), configuration.as_ref().map(<[u8; 32]>::as_slice))
+}
+
+/// A certificate is a stranger's text, so its names are cut.
+fn refused_certificate(line: &mut JsonObject<'_>, refused: Option<&RefusedCertificate>) {
+    let reason = refused.map(|refused| target::bounded(&refused.reason, MAX_WORDS));
+    let first = reason.as_deref().map(|reason| ("reason", reason));
+    line.object_or_null(key!("refused_certificate"), first, |line| {
+        let Some(presented) = refused.and_then(|refused| refused.presented.as_ref()) else {
+            return;
+        };
+        line.text(key!("subject"), &target::bounded(&presented.subject, MAX_WORDS))
+            .text(key!("issuer"), &target::bounded(&presented.issuer, MAX_WORDS))
+            .text(key!("serial"), &target::bounded(&presented.serial, MAX_WORDS))
+            .hex(key!("sha256"), &presented.sha256);
+    });
 }
 
 /// The lines in the files that the retention deletes.

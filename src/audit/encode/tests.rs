@@ -4,9 +4,13 @@ use http::{Method, uri::PathAndQuery};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::audit::{
-    ChainFields, Target,
-    testing::{OBJECT, record},
+use crate::{
+    audit::{
+        CallCause, ChainFields, ChangedKey, OwnCall, PresentedCertificate, Target,
+        testing::{OBJECT, record},
+        tlog::Chain,
+    },
+    domain::RequestId,
 };
 
 fn parse(encoder: &Encoder) -> Vec<Value> {
@@ -35,9 +39,10 @@ fn a_call_has_every_field_and_nothing_else() {
         json!({
             "kind": "call", "schema": 1, "seq": 1, "time": "2023-11-14T22:13:20.000001Z",
             "request_id": record.request_id.to_string(),
-            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-            "listener": "sidecar", "caller": "billing",
-            "caller_proof": "uid=1001 gid=1001 pid=42",
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "cause": null, "caused_by": null,
+            "listener": "sidecar", "caller": "billing", "peer": "uid=1001 gid=1001 pid=42",
+            "caller_proof": "uid=1001 gid=1001 pid=42", "refused_certificate": null,
+            "policy": "1f1f1f1f1f1f1f1f",
             "profile": "production", "operation": "subtenant.get", "method": "GET",
             "path": format!("/accounts/users/customer/subtenant/{OBJECT}/"),
             "object_id": OBJECT, "path_bytes_omitted": 0,
@@ -50,6 +55,42 @@ fn a_call_has_every_field_and_nothing_else() {
             "would_refuse": null, "masked_fields": 0,
         })
     );
+}
+
+#[test]
+fn a_call_of_the_gateways_own_names_its_cause() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    let id = RequestId::fresh();
+    let own = Some(OwnCall { cause: CallCause::Revalidation, caused_by: Some(id) });
+    encoder.call(&Record { own, peer: None, ..record() });
+    let line = parse(&encoder).remove(0);
+    assert_eq!(line["cause"], "revalidation");
+    assert_eq!(line["caused_by"], id.to_string());
+    assert_eq!(line["peer"], Value::Null);
+}
+
+#[test]
+fn a_refused_certificate_is_told_and_its_text_is_bounded() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    let presented = |subject: String| {
+        let (issuer, serial) = ("CN=\u{202e}ca\"".to_owned(), "0a:1b".to_owned());
+        Some(PresentedCertificate { subject, issuer, serial, sha256: [0xcd; 32] })
+    };
+    let reason = "certificate expired".to_owned();
+    for presented in [presented("CN=app".to_owned()), presented("é".repeat(9000)), None] {
+        let refused = RefusedCertificate { reason: reason.clone(), presented };
+        encoder.call(&Record { refused_certificate: Some(Box::new(refused)), ..record() });
+    }
+    assert!(encoder.lines().len() < 3 * 4096, "{}", encoder.lines().len());
+    let lines = parse(&encoder);
+    assert_eq!(
+        lines[0]["refused_certificate"],
+        json!({
+            "reason": "certificate expired", "subject": "CN=app", "issuer": "CN=\u{202e}ca\"",
+            "serial": "0a:1b", "sha256": "cd".repeat(32),
+        })
+    );
+    assert_eq!(lines[2]["refused_certificate"], json!({ "reason": "certificate expired" }));
 }
 
 #[test]
@@ -161,13 +202,93 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
     assert!(!String::from_utf8_lossy(encoder.lines()).contains(OBJECT));
 }
 
+fn plan(chain: &Chain) -> CheckpointPlan<'_> {
+    CheckpointPlan {
+        key: "k",
+        records: 50_000,
+        interval: Duration::from_mins(1),
+        last: None,
+        chain,
+        instance: "pod-1",
+    }
+}
+
+fn chain() -> Chain {
+    let home = tempfile::tempdir().unwrap();
+    Chain::begin(home.path(), 42).unwrap()
+}
+
+fn change(changes: Vec<ChangedKey>) -> ConfigurationChange {
+    ConfigurationChange {
+        time: SystemTime::UNIX_EPOCH,
+        cause: "SIGHUP",
+        who: None,
+        refused: None,
+        hash: [0xab; 32],
+        previous: Some([0xcd; 32]),
+        changes,
+    }
+}
+
+fn rotation() -> CredentialsChange {
+    CredentialsChange {
+        time: SystemTime::UNIX_EPOCH,
+        credentials: CredentialsName::new("production"),
+        from: Some("7".into()),
+        to: Some("8".into()),
+        state: "probation",
+        cause: "read",
+    }
+}
+
+#[test]
+fn a_configuration_is_told_with_what_changed_up_to_a_limit() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    let text = |text: &str| Some(text.to_owned());
+    let (old, new) = (text(r#"["a.get"]"#), text(r#"["*"]"#));
+    encoder.configuration(&change(vec![ChangedKey { key: "callers[b].allow".into(), old, new }]));
+    let long = ChangedKey { key: "k".repeat(9000), old: text(&"é".repeat(9000)), new: None };
+    encoder.configuration(&change(vec![long; 100]));
+    let reason = text("no listener");
+    encoder.configuration(&ConfigurationChange { refused: reason, ..change(Vec::new()) });
+    let lines = parse(&encoder);
+    assert_eq!(
+        (&lines[0]["cause"], &lines[0]["result"], &lines[0]["policy"], &lines[0]["who"]),
+        (&json!("SIGHUP"), &json!("applied"), &json!("ab".repeat(8)), &Value::Null)
+    );
+    assert_eq!(lines[0]["configuration"], "ab".repeat(32));
+    assert_eq!(lines[0]["previous"], "cd".repeat(32));
+    let told = json!([{ "key": "callers[b].allow", "old": "[\"a.get\"]", "new": "[\"*\"]" }]);
+    assert_eq!((&lines[0]["changes"], &lines[0]["changes_omitted"]), (&told, &json!(0)));
+    assert_eq!(lines[1]["changes"].as_array().unwrap().len(), MAX_CHANGES);
+    assert_eq!(lines[1]["changes_omitted"], 100 - MAX_CHANGES);
+    assert_eq!(
+        (&lines[2]["result"], &lines[2]["reason"]),
+        (&json!("refused"), &json!("no listener"))
+    );
+}
+
+#[test]
+fn start_and_stop_name_program_and_configuration() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    let now = SystemTime::now();
+    encoder.start(now, &plan(&chain()), Some([7; 32]));
+    encoder.configuration(&change(Vec::new()));
+    encoder.stop(now, Some("SIGTERM"));
+    let lines = parse(&encoder);
+    for (line, configuration) in [(&lines[0], "07".repeat(32)), (&lines[2], "ab".repeat(32))] {
+        assert_eq!(line["gateway"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(line["commit"], COMMIT);
+        assert_eq!(line["configuration"], configuration);
+    }
+    assert_eq!(lines[2]["reason"], "SIGTERM");
+}
+
 #[test]
 fn lines_are_numbered_and_chained_whatever_their_kind() {
     let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
     let now = SystemTime::now();
-    let interval = Duration::from_mins(1);
-    let plan = CheckpointPlan { key: "k", records: 50_000, interval, last: None };
-    encoder.start(now, &plan);
+    encoder.start(now, &plan(&chain()), Some([7; 32]));
     encoder.call(&record());
     encoder.admin(&purge());
     encoder.gap(now, 3);
@@ -178,7 +299,9 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
     encoder.doubt(now, "missing");
     encoder.unknown(now, "id");
     encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
-    encoder.stop(now);
+    encoder.configuration(&change(Vec::new()));
+    encoder.credentials(&rotation());
+    encoder.stop(now, Some("SIGTERM"));
     let lines = parse(&encoder);
     let kinds: Vec<_> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
     assert_eq!(
@@ -195,6 +318,8 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
             "doubt",
             "unknown",
             "retention",
+            "configuration",
+            "credentials",
             "stop"
         ]
     );

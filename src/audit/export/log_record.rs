@@ -70,7 +70,19 @@ fn attribute_name(field: &str) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Tip, encode::Encoder, testing::record};
+    use crate::audit::{Record, RefusedCertificate, Tip, encode::Encoder, testing::record};
+
+    #[test]
+    fn an_object_of_a_line_is_a_list_of_attributes() {
+        let mut encoder = Encoder::new(Tip::START, None);
+        let refused = RefusedCertificate { reason: "expired".to_owned(), presented: None };
+        encoder.call(&Record { refused_certificate: Some(Box::new(refused)), ..record() });
+        let record = encode(encoder.lines().trim_ascii_end()).unwrap();
+        let reason = json!({ "key": "reason", "value": { "stringValue": "expired" } });
+        let value = json!({ "kvlistValue": { "values": [reason] } });
+        let expected = json!({ "key": "pigello.audit.refused_certificate", "value": value });
+        assert!(record["attributes"].as_array().unwrap().contains(&expected), "{record}");
+    }
 
     #[test]
     fn a_call_is_a_log_record_with_the_line_as_its_body() {

@@ -10,6 +10,7 @@
 mod log_record;
 mod position;
 mod reader;
+mod source;
 
 use std::{
     error::Error as StdError,
@@ -26,7 +27,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use self::{position::Position, reader::BatchReader};
+use self::{position::Position, reader::BatchReader, source::LineSource};
 use super::{queue::RecordQueue, read::TrailReadError};
 use crate::{
     error::Chain,
@@ -63,6 +64,7 @@ impl TrailExporter {
         progress.seq.store(position.seq(), Ordering::Relaxed);
         let mut export = Export {
             reader: BatchReader::new(directory, position.seq()),
+            source: position.source().clone(),
             position,
             collector: Collector::new(collector, Signal::Logs, BATCH_TIMEOUT)?,
             shared,
@@ -107,6 +109,7 @@ impl TrailExporter {
 
 struct Export {
     reader: BatchReader,
+    source: LineSource,
     position: Position,
     collector: Collector,
     shared: Arc<RecordQueue>,
@@ -121,10 +124,12 @@ impl Export {
             let pause = match self.reader.next(BATCH, stable) {
                 Ok(lines) if lines.is_empty() => POLL_INTERVAL,
                 Ok(lines) => {
-                    let records = lines.iter().filter_map(|line| log_record::encode(line));
-                    let records: Vec<_> = records.collect();
-                    let scope = "pigello-gateway.audit";
-                    self.deliver(request(Signal::Logs, scope, &records)).await;
+                    // A request is of one source, and a `start` may begin another.
+                    let is_of_one =
+                        |_: &Vec<u8>, next: &Vec<u8>| LineSource::begins_at(next).is_none();
+                    for lines in lines.chunk_by(is_of_one) {
+                        self.send(lines).await;
+                    }
                     self.delivered();
                     continue;
                 }
@@ -132,6 +137,16 @@ impl Export {
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Sends lines of one source.
+    async fn send(&mut self, lines: &[Vec<u8>]) {
+        if let Some(source) = lines.first().and_then(|line| LineSource::begins_at(line)) {
+            self.source = source;
+        }
+        let records: Vec<_> = lines.iter().filter_map(|line| log_record::encode(line)).collect();
+        let (scope, source) = ("pigello-gateway.audit", self.source.attributes());
+        self.deliver(request(Signal::Logs, scope, source, &records)).await;
     }
 
     /// Sends one batch until the collector has taken it.
@@ -161,7 +176,7 @@ impl Export {
             tracing::info!("the audit trail is exported again");
         }
         let seq = self.reader.last_seq();
-        match self.position.write(seq) {
+        match self.position.write(seq, &self.source) {
             Ok(()) => self.progress.seq.store(seq, Ordering::Relaxed),
             // Some lines will arrive twice, which "at least once" allows.
             Err(error) => tracing::warn!(%error, "the export's position cannot be kept"),

@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::source::LineSource;
 use crate::process::files;
 
 /// The last line that the collector took.
@@ -20,6 +21,8 @@ pub(super) struct Position {
 #[derive(Debug, Serialize, Deserialize)]
 struct ExportedUpTo {
     seq: u64,
+    #[serde(flatten)]
+    source: LineSource,
 }
 
 impl Position {
@@ -28,7 +31,9 @@ impl Position {
         let file = directory.join("export.json");
         let written = match files::read_own(&file) {
             Ok(text) => serde_json::from_slice(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => ExportedUpTo { seq: 0 },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ExportedUpTo { seq: 0, source: LineSource::default() }
+            }
             Err(error) => return Err(error),
         };
         Ok(Self { file, written })
@@ -38,9 +43,14 @@ impl Position {
         self.written.seq
     }
 
+    /// The source of that line.
+    pub(super) fn source(&self) -> &LineSource {
+        &self.written.source
+    }
+
     /// Replaces the file, so that a crash leaves the old position or the new one.
-    pub(super) fn write(&mut self, seq: u64) -> io::Result<()> {
-        self.written.seq = seq;
+    pub(super) fn write(&mut self, seq: u64, source: &LineSource) -> io::Result<()> {
+        self.written = ExportedUpTo { seq, source: source.clone() };
         let mut line = serde_json::to_vec(&self.written)?;
         line.push(b'\n');
         files::replace(&self.file, &line)

@@ -24,6 +24,8 @@ struct Scene {
     refusals: Vec<u16>,
     asked: usize,
     taken: Vec<u64>,
+    /// The chain and the instance of each of them.
+    sources: Vec<[String; 2]>,
 }
 
 impl Collector {
@@ -57,9 +59,15 @@ impl Collector {
             return Ok(response);
         }
         let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let attributes = sent["resourceLogs"][0]["resource"]["attributes"].as_array().unwrap();
+        let source = ["pigello.audit.chain", "service.instance.id"].map(|key| {
+            let attribute = attributes.iter().find(|attribute| attribute["key"] == key).unwrap();
+            attribute["value"]["stringValue"].as_str().unwrap().to_owned()
+        });
         for record in sent["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap() {
             let line = record["body"]["stringValue"].as_str().unwrap();
             scene.taken.push(crate::audit::line_head(line.as_bytes()).unwrap().seq);
+            scene.sources.push(source.clone());
         }
         Ok(Response::new(Full::from("{}")))
     }
@@ -108,6 +116,36 @@ async fn everything_arrives_in_order_and_across_restarts() {
     };
     tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
     assert_eq!(position(home.path()), last + 2);
+}
+
+#[tokio::test]
+async fn every_line_arrives_with_its_own_chain_and_instance() {
+    let home = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    // The first chain is read behind the second one's start.
+    for (instance, to) in [("pod-1", None), ("pod-2", Some(collector.serve().await))] {
+        let settings = Settings {
+            instance: Some(instance.to_owned()),
+            export_to: to,
+            sync_interval: Duration::from_millis(10),
+            ..Settings::new(home.path())
+        };
+        drop(fs::remove_file(home.path().join("chain.json")));
+        let trail = Trail::open(&settings).unwrap();
+        trail.submit(record());
+        tokio::task::spawn_blocking(|| trail.close().unwrap()).await.unwrap();
+    }
+    let trail = Trail::open(&settings(home.path(), collector.serve().await)).unwrap();
+    collector.until("all arrive", |scene| scene.taken.len() >= 12).await;
+    let sources = collector.0.lock().sources.clone();
+    let chain = trail.stats().chain.unwrap();
+    let host = Settings::new(home.path()).instance_name();
+    assert!(
+        sources[..5].iter().all(|[chain, instance]| instance == "pod-1" && *chain == sources[0][0])
+    );
+    assert!(sources[5..10].iter().all(|source| *source == [chain.clone(), "pod-2".to_owned()]));
+    assert_eq!(sources[10], [chain, host]);
+    assert_ne!(sources[0][0], sources[5][0]);
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use parking_lot::Condvar;
 
-use super::{tests::eventually, *};
+use super::*;
 use crate::audit::{
     storage::Syncable,
-    testing::{Seen, record},
+    testing::{Seen, eventually, record},
 };
 
 /// A disk that can be made full or broken.

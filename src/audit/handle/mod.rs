@@ -19,11 +19,12 @@ use super::{
     mismatch::Mismatch,
     observer::RecordObserver,
     queue::{Item, RecordQueue, Unwritable},
-    record::{AdminAction, Intent, Record},
+    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
     recover::{RecoverError, Recovered, Repair, recover},
     retention::{Retention, RetentionRules},
     settings::{Durability, ObjectIds, OnFailure, Settings},
     storage::{FileStorage, Storage},
+    tlog::{HeadPublisher, Names, PublisherError, TrailEnd, TreeLog, WitnessStats},
     writer::Writer,
 };
 
@@ -39,6 +40,7 @@ struct TrailInner {
     writer: Mutex<Option<JoinHandle<Result<u64, Unwritable>>>>,
     retention: Mutex<Option<Retention>>,
     exporter: Mutex<Option<TrailExporter>>,
+    heads: Mutex<Option<HeadPublisher>>,
     found: OnceLock<Found>,
 }
 
@@ -47,6 +49,8 @@ struct TrailInner {
 struct Found {
     key: PublicKey,
     mismatch: Option<Mismatch>,
+    chain: String,
+    instance: Arc<str>,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -78,20 +82,40 @@ impl Trail {
         let last_seq = recovered.tip.seq;
         let mut encoder = Encoder::new(recovered.tip, object_key);
         write_recovery_markers(&recovered, &mut encoder);
+        let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
+        let instance = settings.instance_name();
+        let names = Names { origin: &settings.origin, instance: &instance };
+        let next_seq = encoder.tip().seq + 1;
+        let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
+        let end = TrailEnd { last_seq, next_seq, is_cut };
+        let log = TreeLog::open(directory.path(), end, &names, &signing_key);
+        let log = log.map_err(at)?;
+        if log.chain().first_seq == next_seq {
+            // The markers before the first line of a chain are not in its tree.
+            drop(encoder.take_hashes());
+        }
         let plan = CheckpointPlan {
             key: signing_key.id(),
             records: settings.checkpoint_records,
             interval: *settings.checkpoint_interval,
             last: recovered.checkpoint.as_ref(),
+            chain: log.chain(),
+            instance: log.instance(),
         };
-        encoder.start(SystemTime::now(), &plan);
+        encoder.start(SystemTime::now(), &plan, settings.configuration);
 
-        let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
-        let found = Found { key: signing_key.public().clone(), mismatch: recovered.mismatch };
-        let publisher = Publisher::new(directory.path());
+        let found = Found {
+            key: signing_key.public().clone(),
+            mismatch: recovered.mismatch,
+            chain: log.chain().name.clone(),
+            instance: Arc::clone(log.instance()),
+        };
+        let (publisher, heads) =
+            HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
+        let checkpoints = Publisher::new(directory.path(), heads);
         if last_seq == 0 && recovered.checkpoint.is_none() {
             let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
-            publisher.write(&nothing).map_err(at)?;
+            checkpoints.write(&nothing).map_err(at)?;
         }
         let segment = match recovered.segment {
             Some(segment) => segment,
@@ -101,10 +125,12 @@ impl Trail {
         let queue = Arc::new(RecordQueue::new(settings, last_seq));
         let writer = Writer::new(Arc::clone(&queue), files, encoder, settings).with_checkpoints(
             signing_key,
-            publisher,
+            log,
+            checkpoints,
             settings,
         );
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
+        *trail.0.heads.lock() = Some(publisher);
         trail.0.found.get_or_init(|| found);
         let exported = trail.start_exporter(settings)?;
         trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
@@ -125,6 +151,7 @@ impl Trail {
             writer: Mutex::new(Some(writer)),
             retention: Mutex::default(),
             exporter: Mutex::default(),
+            heads: Mutex::default(),
             found: OnceLock::new(),
         })))
     }
@@ -187,6 +214,26 @@ impl Trail {
         self.0.queue.push(Item::Admin(action));
     }
 
+    /// Queues the marker of an operator's action, and returns when it is in stable storage.
+    pub async fn admin_synced(&self, action: AdminAction) -> Result<(), Unwritable> {
+        self.submit_item_synced(Item::Admin(action)).await
+    }
+
+    /// Queues the marker of another configuration. Never waits for the disk.
+    pub fn configuration(&self, change: ConfigurationChange) {
+        self.0.queue.push(Item::Configuration(Box::new(change)));
+    }
+
+    /// Queues the marker of another version of credentials. Never waits for the disk.
+    pub fn credentials(&self, change: CredentialsChange) {
+        self.0.queue.push(Item::Credentials(change));
+    }
+
+    /// Tells the `stop` line why the gateway stops. The first reason stays.
+    pub fn stops_because(&self, reason: &'static str) {
+        let _known = self.0.queue.stop_reason.set(reason);
+    }
+
     /// Queues the intent of a call to use a credential, and returns when it is in stable storage.
     ///
     /// Fails if the trail is not writable and the setting is to refuse calls; the call must not
@@ -245,6 +292,8 @@ impl Trail {
         let (queued, lag) = queue.queued();
         let unwritable = queue.unwritable();
         let exported = self.0.exporter.lock().as_ref().map(|e| Arc::clone(e.progress()));
+        let found = self.0.found.get();
+        let heads = self.0.heads.lock();
         TrailStats {
             writable: unwritable.is_none(),
             reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
@@ -255,14 +304,18 @@ impl Trail {
             last_seq: queue.last_seq.load(Ordering::Relaxed),
             synced_seq: queue.synced_seq.load(Ordering::Relaxed),
             bytes: queue.bytes.load(Ordering::Relaxed),
+            chain: found.map(|found| found.chain.clone()),
+            instance: found.map(|found| Arc::clone(&found.instance)),
+            witnesses: heads.as_ref().map(HeadPublisher::witnesses).unwrap_or_default(),
             exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
             export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
-            mismatch: self.0.found.get().and_then(|found| found.mismatch).map(Mismatch::label),
+            mismatch: found.and_then(|found| found.mismatch).map(Mismatch::label),
         }
     }
 
     /// Writes and syncs everything that is queued, adds a `stop` line, and returns the last line's
-    /// `seq`. A collector that keeps up gets two seconds for the last lines.
+    /// `seq`. Witnesses get two seconds for the last head, and a collector that keeps up two seconds for the
+    /// last lines.
     ///
     /// Blocks. Records that other handles submit afterwards are dropped and counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
@@ -277,6 +330,9 @@ impl Trail {
             Some(Err(_)) => Err(Unwritable::new("the audit thread failed")),
             None => Ok(self.0.queue.last_seq.load(Ordering::Relaxed)),
         };
+        if let Some(heads) = self.0.heads.lock().take() {
+            heads.finish();
+        }
         if let (Some(exporter), Ok(last)) = (self.0.exporter.lock().take(), &outcome) {
             exporter.finish(*last);
         }
@@ -364,6 +420,12 @@ pub struct TrailStats {
     pub synced_seq: u64,
     /// How many bytes this process has written.
     pub bytes: u64,
+    /// The chain that the lines belong to.
+    pub chain: Option<String>,
+    /// What the gateway is called in the trail.
+    pub instance: Option<Arc<str>>,
+    /// How the witnesses stand.
+    pub witnesses: Vec<WitnessStats>,
     /// The last line that the collector has accepted, if there is a collector.
     pub exported_seq: Option<u64>,
     /// Whether the last export failed.
@@ -385,6 +447,9 @@ pub enum TrailOpenError {
     /// The export cannot start.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Heads cannot be published.
+    #[error(transparent)]
+    Publisher(#[from] PublisherError),
     /// The existing trail cannot be continued.
     #[error(transparent)]
     Recover(#[from] RecoverError),

@@ -1,14 +1,10 @@
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 use crate::{
     audit::{
         TrailDoubtKind, TrailSegment, Verdict,
-        testing::{check, record},
+        testing::{check, eventually, record},
     },
     domain::ByteSize,
 };
@@ -31,15 +27,6 @@ fn lines(directory: &Path) -> Vec<serde_json::Value> {
 
 fn kinds(directory: &Path) -> Vec<String> {
     lines(directory).iter().map(|line| line["kind"].as_str().unwrap().to_owned()).collect()
-}
-
-/// Waits up to ten seconds for another thread.
-pub(super) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !happened() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -84,8 +71,13 @@ fn the_files_are_for_the_gateways_user_alone() {
     open(&directory).close().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
-    for entry in fs::read_dir(&directory).unwrap() {
-        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    let mut folders = vec![directory];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), if path.is_dir() { 0o700 } else { 0o600 }, "{path:?}");
+            folders.extend(path.is_dir().then_some(path));
+        }
     }
 }
 

@@ -61,6 +61,16 @@ pub enum TrailDoubtKind {
         /// Its word for what it found.
         reason: String,
     },
+    /// The witness has not signed the note.
+    NotCosigned {
+        /// The name of the witness.
+        witness: String,
+    },
+    /// The lines under a note were deleted, and it cannot be compared with what is left.
+    NoteNotCompared {
+        /// The chain of the note.
+        chain: String,
+    },
     /// A gateway found records in a damaged end of the trail, and moved them aside.
     RecordsDamaged {
         /// The number of records.
@@ -88,6 +98,8 @@ impl TrailDoubtKind {
             Self::StopUnsigned => "stop_unsigned",
             Self::RetentionUnsigned { .. } => "retention_unsigned",
             Self::FoundMismatch { .. } => "found_mismatch",
+            Self::NotCosigned { .. } => "not_cosigned",
+            Self::NoteNotCompared { .. } => "note_not_compared",
             Self::RecordsDamaged { .. } => "records_damaged",
         }
     }
@@ -119,6 +131,13 @@ impl TrailDoubtKind {
             }
             Self::FoundMismatch { .. } => {
                 "compare with checkpoints from before and after that start (--checkpoints)"
+            }
+            Self::NotCosigned { .. } => {
+                "give a note that the witness has signed with --note, or see why the gateway's log says \
+                 that the witness does not cosign"
+            }
+            Self::NoteNotCompared { .. } => {
+                "give a note of a later head with --note, or check the files that were deleted (a backup)"
             }
             Self::RecordsDamaged { .. } => {
                 "read the records in that file: no signature proves them, and they are not on the trail"
@@ -181,6 +200,11 @@ impl fmt::Display for TrailDoubtKind {
                 })?;
                 f.write_str(": it could not tell whether the records before were cut or rewritten")
             }
+            Self::NotCosigned { witness } => write!(f, "{witness} has not signed the note"),
+            Self::NoteNotCompared { chain } => write!(
+                f,
+                "a note of the chain {chain} was not compared: the records under it were deleted or are missing"
+            ),
             Self::RecordsDamaged { records, file } => write!(
                 f,
                 "the end of the trail was damaged when a gateway started here; it moved {records} \

@@ -48,6 +48,7 @@ impl Evidence {
             agreed: BTreeSet::new(),
         };
         match latest {
+            // There is no such file where the lines come from.
             None => {}
             Some(Latest::Missing) => evidence.latest = Some(TrailDoubtKind::LatestMissing),
             Some(Latest::Found(checkpoint)) if evidence.trusts(&checkpoint) => {
@@ -68,6 +69,25 @@ impl Evidence {
             evidence.kept = Some(report);
         }
         evidence
+    }
+
+    /// The key, if there is one.
+    pub(super) fn key(&self) -> Option<&PublicKey> {
+        self.key.as_ref().ok().map(|(key, _)| key)
+    }
+
+    /// Counts a note that was kept elsewhere.
+    pub(super) fn keep_note(&mut self, is_usable: bool) {
+        let kept = self.kept.get_or_insert_default();
+        kept.found += 1;
+        kept.signed += u64::from(is_usable);
+        // Its head says itself whether it is about the trail.
+        self.was_compared |= is_usable;
+    }
+
+    /// A kept note says the same as the checkpoint of this line would.
+    pub(super) fn agree(&mut self, seq: u64) {
+        self.agreed.insert(seq);
     }
 
     /// Without a key, every checkpoint from outside is trusted to show what is wrong.

@@ -10,12 +10,15 @@
 
 mod doubt;
 mod evidence;
+mod heads;
 mod part;
 mod report;
+mod store;
 mod unsigned;
 mod verifier;
 
 use std::{
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -25,11 +28,15 @@ use super::{
     directory::TrailSegment,
     keys::{KeyError, PUBLIC_KEY, PublicKey},
     read::{self, ReadItem, TrailReadError},
+    tlog::Note,
 };
+use crate::domain::VerifierKey;
 pub use doubt::{TrailDoubt, TrailDoubtKind};
 use evidence::Evidence;
+use heads::Heads;
 pub use part::PartCheck;
 pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
+pub use store::{StoreReport, verify_store};
 use verifier::Verifier;
 
 /// Where the public key of the checkpoints comes from.
@@ -51,6 +58,19 @@ pub struct VerifyOptions {
     pub key: KeySource,
     /// Checkpoints that were kept elsewhere; `None` if nobody claims to have any.
     pub checkpoints: Option<Vec<Checkpoint>>,
+    /// Notes that were kept elsewhere, as text; one that is no note proves nothing.
+    pub notes: Vec<String>,
+    /// The witnesses that must have signed the notes, or the published note if none was kept.
+    pub witnesses: Vec<VerifierKey>,
+}
+
+impl VerifyOptions {
+    /// The kept checkpoints that may be about a chain.
+    fn checkpoints_of(&self, chain: Option<&str>) -> Option<Vec<Checkpoint>> {
+        let checkpoints = self.checkpoints.as_ref()?.iter();
+        let fits = |kept: &&Checkpoint| kept.chain.is_none() || kept.chain.as_deref() == chain;
+        Some(checkpoints.filter(fits).cloned().collect())
+    }
 }
 
 /// Reads and checks a whole trail. Calls `on_file` before each file.
@@ -73,8 +93,13 @@ pub fn verify(
     };
     // Read before the files are listed: a gateway may append to them, but not shorten them.
     let latest = Latest::read(directory);
-    let evidence = Evidence::new(key, Some(latest), options.checkpoints);
-    let mut verifier = Verifier::new(directory, evidence);
+    let mut evidence = Evidence::new(key, Some(latest), options.checkpoints);
+    let mut heads = Heads::published(directory, evidence.key());
+    for note in &options.notes {
+        let is_usable = Note::parse(note).is_some_and(|note| heads.expect(note, evidence.key()));
+        evidence.keep_note(is_usable);
+    }
+    let mut verifier = Verifier::new(directory, evidence, heads, options.witnesses);
     let files = read::files(directory)?;
     read::read_through(&files, |item| {
         match item {
@@ -98,6 +123,15 @@ pub enum VerifyError {
     /// The named key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The lines of a store cannot be read.
+    #[error("the lines cannot be read")]
+    Input(#[source] io::Error),
+    /// The lines of a chain came in more than one part.
+    #[error("the lines of chain {chain} came in more than one part; sort them by chain and `seq`")]
+    NotSorted {
+        /// The name of the chain.
+        chain: String,
+    },
 }
 
 #[cfg(test)]

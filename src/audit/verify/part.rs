@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{doubt::TrailDoubtKind, evidence::Evidence, report::VerifyReport, verifier::Verifier};
+use super::{
+    doubt::TrailDoubtKind, evidence::Evidence, heads::Heads, report::VerifyReport,
+    verifier::Verifier,
+};
 use crate::audit::{checkpoint::Checkpoint, keys::PublicKey};
 
 /// Checks consecutive lines of a trail, from any line on.
@@ -17,7 +20,8 @@ impl PartCheck {
     /// elsewhere.
     pub fn new(name: &str, key: Option<PublicKey>, kept: Option<Vec<Checkpoint>>) -> Self {
         let key = key.map(|key| (key, false)).ok_or(TrailDoubtKind::NoKey);
-        Self(Verifier::new(Path::new(name), Evidence::new(key, None, kept)).of_part())
+        let evidence = Evidence::new(key, None, kept);
+        Self(Verifier::new(Path::new(name), evidence, Heads::default(), Vec::new()).of_part())
     }
 
     /// The next line, without its newline.

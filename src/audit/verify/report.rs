@@ -68,6 +68,8 @@ pub struct VerifyReport {
     pub key: Option<VouchingKey>,
     /// The checkpoints that were kept elsewhere, if there are any.
     pub kept: Option<KeptReport>,
+    /// The witnesses that had to sign, and did.
+    pub witnesses: Vec<String>,
     /// How many files were read.
     pub files: u64,
     /// How many lines were read.
@@ -254,6 +256,16 @@ pub enum TrailProblemKind {
     },
     /// A gateway found at its start that the trail was not what its last checkpoint had signed.
     FoundRewritten,
+    /// A kept note is of a chain that the trail does not have.
+    OtherChain {
+        /// The name of that chain.
+        chain: String,
+    },
+    /// A cosignature is not the witness's.
+    ForgedCosignature {
+        /// The name of the witness.
+        witness: String,
+    },
     /// It follows a `stop`, after which a gateway writes nothing.
     AfterStop,
 }
@@ -275,6 +287,8 @@ impl TrailProblemKind {
             Self::CutTail { .. } => "cut_tail",
             Self::FoundCut { .. } => "found_cut",
             Self::FoundRewritten => "found_rewritten",
+            Self::OtherChain { .. } => "other_chain",
+            Self::ForgedCosignature { .. } => "forged_cosignature",
             Self::AfterStop => "after_stop",
         }
     }
@@ -319,6 +333,12 @@ impl fmt::Display for TrailProblemKind {
             ),
             Self::AfterStop => {
                 f.write_str("was inserted: it follows a stop, after which no gateway writes records")
+            }
+            Self::OtherChain { chain } => {
+                write!(f, "a signed note is of the chain {chain}, which the trail does not have")
+            }
+            Self::ForgedCosignature { witness } => {
+                write!(f, "the note's signature of {witness} is not that witness's")
             }
         }
     }

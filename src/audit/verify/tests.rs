@@ -20,7 +20,7 @@ impl Scene {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let settings = Settings {
-            segment_bytes: ByteSize(2_650),
+            segment_bytes: ByteSize(6_200),
             checkpoint_records: 2,
             compress_after: None,
             ..Settings::new(home.path())
@@ -75,6 +75,7 @@ impl Scene {
 
     fn forget_checkpoint_file(&self) {
         fs::remove_file(self.home.path().join("checkpoint.json")).unwrap();
+        fs::remove_file(self.home.path().join("tlog/checkpoint")).unwrap();
     }
 
     /// Computes all hashes from that line on again, as an attacker who knows the format would.

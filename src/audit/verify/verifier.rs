@@ -8,6 +8,7 @@ use std::{
 use super::{
     doubt::{TrailDoubt, TrailDoubtKind},
     evidence::Evidence,
+    heads::{Heads, Left, Witnessed},
     report::{TrailProblem, TrailProblemKind, VerifyReport},
     unsigned::{Promise, Unsigned, is_of_recovery},
 };
@@ -17,11 +18,15 @@ use crate::audit::{
     directory::TrailSegment,
     line::{self, LineHead, MarkerFields},
 };
+use crate::domain::VerifierKey;
 
 #[derive(Debug)]
 pub(super) struct Verifier {
     report: VerifyReport,
     evidence: Evidence,
+    heads: Heads,
+    /// The witnesses that must have signed.
+    witnesses: Vec<VerifierKey>,
     /// The current file; the directory before the first one.
     file: PathBuf,
     /// The number of the current line in its file, from 1.
@@ -45,6 +50,8 @@ pub(super) struct Verifier {
     found: Vec<(u64, TrailDoubt)>,
     /// The last marker that counts is a `stop`.
     stopped: bool,
+    /// The lines come from a store, without the trail's directory.
+    is_of_store: bool,
     /// The lines are a part of a trail: nothing is known of what comes before and after them.
     is_part: bool,
 }
@@ -61,10 +68,17 @@ struct Deletion {
 }
 
 impl Verifier {
-    pub(super) fn new(directory: &Path, evidence: Evidence) -> Self {
+    pub(super) fn new(
+        directory: &Path,
+        evidence: Evidence,
+        heads: Heads,
+        witnesses: Vec<VerifierKey>,
+    ) -> Self {
         Self {
             report: VerifyReport::default(),
             evidence,
+            heads,
+            witnesses,
             file: directory.to_owned(),
             line_number: 0,
             replaying: false,
@@ -78,8 +92,14 @@ impl Verifier {
             promise: None,
             found: Vec::new(),
             stopped: false,
+            is_of_store: false,
             is_part: false,
         }
+    }
+
+    /// The check of one chain's lines from a store.
+    pub(super) fn of_store(self) -> Self {
+        Self { is_of_store: true, ..self }
     }
 
     /// The check of lines from the middle of a trail.
@@ -109,16 +129,18 @@ impl Verifier {
         if !fields.is_intact() {
             self.problem(Some(head.seq), TrailProblemKind::Changed);
         }
-        if self.is_next(&fields, head.seq) {
+        // A store gives the lines of one chain; they may have followed those of another.
+        let begins_chain = self.is_of_store && begins_chain(&head, bytes);
+        if self.is_next(&fields, head.seq, begins_chain) {
             self.content(&fields, &head, bytes);
         }
     }
 
     /// Whether the line belongs after the lines before it, possibly after a hole.
-    fn is_next(&mut self, fields: &ChainFields, seq: u64) -> bool {
+    fn is_next(&mut self, fields: &ChainFields, seq: u64, begins_chain: bool) -> bool {
         let Some(last) = self.report.last_seq else {
             self.report.first_seq = Some(seq);
-            if seq > 1 && !self.is_part {
+            if seq > 1 && !begins_chain && !self.is_part {
                 self.begins_after = Some((seq - 1, fields.prev, self.file.clone()));
             }
             self.advance(fields, seq);
@@ -200,7 +222,11 @@ impl Verifier {
         self.unsigned.add(head);
         match head.kind {
             "call" => self.report.calls += 1,
-            "start" => self.start(head, &line::marker(bytes)),
+            "start" => {
+                let marker = line::marker(bytes);
+                self.heads.start(seq, &marker);
+                self.start(head, &marker);
+            }
             "gap" => self.report.lost += line::marker(bytes).lost,
             "torn" => self.report.torn += 1,
             "unknown" => self.report.unknown += 1,
@@ -225,6 +251,16 @@ impl Verifier {
             }
             "checkpoint" => self.checkpoint(fields, head, bytes),
             _ => {}
+        }
+        for compared in self.heads.line(seq, &fields.stated) {
+            match (compared.agrees, compared.is_kept) {
+                (false, _) => self.rewritten(seq),
+                (true, true) => {
+                    self.evidence.agree(compared.seq);
+                    self.vouch(compared.seq);
+                }
+                (true, false) => self.vouch(compared.seq),
+            }
         }
         // A checkpoint follows a stop, and the markers of a recovery come before the start.
         if !matches!(head.kind, "checkpoint" | "restored") && !is_of_recovery(head.kind) {
@@ -270,20 +306,24 @@ impl Verifier {
     }
 
     fn checkpoint(&mut self, fields: &ChainFields, head: &LineHead<'_>, bytes: &[u8]) {
-        let MarkerFields { key, signature, .. } = line::marker(bytes);
+        let marker = line::marker(bytes);
+        let of_tree = self.evidence.key().and_then(|key| self.heads.checkpoint(&marker, key));
         let checkpoint = Checkpoint {
             seq: head.seq,
             time: head.time.to_owned(),
             prev: fields.prev.to_string(),
-            key,
-            signature,
+            chain: marker.chain,
+            instance: marker.instance,
+            note: marker.note,
+            key: marker.key,
+            signature: marker.signature,
             previous: None,
         };
         let Ok((key, _)) = &self.evidence.key else { return };
         let seq = checkpoint.seq;
         if checkpoint.key != key.id() {
             self.problem(Some(seq), TrailProblemKind::OtherKey { key: checkpoint.key });
-        } else if checkpoint.is_signed_by(key) {
+        } else if checkpoint.is_signed_by(key) && of_tree != Some(false) {
             self.report.checkpoints += 1;
             self.vouch(seq);
             self.last_checkpoint = Some(seq);
@@ -325,17 +365,46 @@ impl Verifier {
 
     pub(super) fn finish(mut self) -> VerifyReport {
         self.check_beginning();
-        let last_seq = self.report.last_seq.unwrap_or(0);
-        if let Some(to) = self.evidence.end_after(last_seq).filter(|_| !self.is_part) {
+        let known_end = self.evidence.end_after(self.report.last_seq.unwrap_or(0));
+        let noted_end = self.check_notes();
+        if let Some(to) = known_end.max(noted_end).filter(|_| !self.is_part) {
             self.problem(self.report.last_seq, TrailProblemKind::CutTail { to });
         }
         self.check_proof();
         self.report.is_closed = self.stopped;
         let after = self.last_checkpoint.max(self.report.vouched_seq.map(|seq| seq + 1));
         self.report.chained =
-            self.report.last_seq.zip(after).map_or(0, |(last, after)| last - after);
+            self.report.last_seq.zip(after).map_or(0, |(last, after)| last.saturating_sub(after));
         (self.report.key, self.report.kept) = self.evidence.into_report();
         self.report
+    }
+
+    /// Judges the notes that the trail never reached, and what witnesses must have signed. Returns the last line
+    /// that a note knows of, if the trail ends before it.
+    fn check_notes(&mut self) -> Option<u64> {
+        let mut end = None;
+        for left in self.heads.left(self.report.first_seq.unwrap_or(1)) {
+            match left {
+                Left::Cut { to } => end = end.max(Some(to)),
+                Left::OtherChain { chain } => {
+                    self.problem(None, TrailProblemKind::OtherChain { chain });
+                }
+                Left::Deleted { chain } => {
+                    self.doubt(None, TrailDoubtKind::NoteNotCompared { chain });
+                }
+            }
+        }
+        for witness in std::mem::take(&mut self.witnesses) {
+            let name = witness.name().to_owned();
+            match self.heads.witnessed(&witness) {
+                Witnessed::Yes => self.report.witnesses.push(name),
+                Witnessed::No => self.doubt(None, TrailDoubtKind::NotCosigned { witness: name }),
+                Witnessed::Forged => {
+                    self.problem(None, TrailProblemKind::ForgedCosignature { witness: name });
+                }
+            }
+        }
+        end
     }
 
     /// A trail that does not begin at 1 needs a `retention` line.
@@ -379,6 +448,11 @@ impl Verifier {
         self.report.doubts.extend(unsettled.map(|(_, doubt)| doubt));
         self.end_unsigned(self.promise);
     }
+}
+
+/// Whether a line is the first one of a chain.
+fn begins_chain(head: &LineHead<'_>, bytes: &[u8]) -> bool {
+    head.kind == "start" && line::marker(bytes).chain_first_seq == Some(head.seq)
 }
 
 /// How many lines are remembered to recognise a copy.

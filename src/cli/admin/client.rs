@@ -76,6 +76,22 @@ impl AdminTarget {
     }
 }
 
+/// Has a gateway with those settings put on its trail what a command is about to do.
+pub(in crate::cli) async fn announce(settings: &Settings, path: &str) -> Result<(), Failure> {
+    let Some(admin) = &settings.admin else {
+        return Err(Failure::failed(
+            "another process writes the trail, and no admin listener is configured to tell it",
+        ));
+    };
+    let token = match (&admin.address, &settings.admin_tokens) {
+        (Address::Tcp(_), Some(tokens)) => token(tokens).ok(),
+        _ => None,
+    };
+    let client = AdminClient::new(admin.address.clone(), token, LIMITS);
+    let answer = client.ask(Method::POST, path).await?;
+    if answer.status.is_success() { Ok(()) } else { Err(client.refused(&answer)) }
+}
+
 fn health_address(settings: Settings) -> Option<Address> {
     let admin = settings.admin.map(|admin| admin.address);
     admin.or(settings.metrics.map(|metrics| metrics.address)).map(|address| match address {

@@ -7,6 +7,7 @@ mod purge;
 mod refresh;
 mod status;
 
+pub(super) use client::announce;
 use client::{AdminClient, AdminTarget};
 
 pub use self::{

@@ -49,7 +49,7 @@ pub async fn page(args: &PageArgs, out: &mut impl Write) -> Result<(), Failure> 
     let ending = CancellationToken::new();
     tokio::select! {
         served = relay.serve(ending) => Ok(served?),
-        () = signals.next() => Ok(()),
+        _ = signals.next() => Ok(()),
     }
 }
 

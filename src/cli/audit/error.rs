@@ -41,6 +41,9 @@ pub enum AuditError {
     /// A bundle cannot be made.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The lines on standard input cannot be used.
+    #[error(transparent)]
+    Input(VerifyError),
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
@@ -62,6 +65,7 @@ impl From<VerifyError> for AuditError {
         match error {
             VerifyError::Read(error) => Self::Read(error),
             VerifyError::Key(error) => Self::Key(error),
+            error @ (VerifyError::Input(_) | VerifyError::NotSorted { .. }) => Self::Input(error),
         }
     }
 }

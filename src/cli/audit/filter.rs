@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 
 use super::error::AuditError;
-use crate::audit::{self, CallLine, OBJECT_KEY, ObjectKey};
+use crate::audit::{self, CallLine, LineHead, OBJECT_KEY, ObjectKey};
 
 /// A call matches if it meets all given conditions.
 #[derive(Clone, Debug, Default, Args)]
@@ -50,6 +50,12 @@ impl CallFilter {
     pub(super) fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let at = |time: &Option<FilterTime>| time.as_ref().map(|time| time.at);
         (at(&self.since), at(&self.until))
+    }
+
+    /// Whether a line is in the time range.
+    fn covers(&self, head: &LineHead<'_>) -> bool {
+        self.since.as_ref().is_none_or(|since| head.time >= since.text.as_str())
+            && self.until.as_ref().is_none_or(|until| head.time < until.text.as_str())
     }
 
     /// The conditions: the option and its value. [`CallFilter::of`] reads them.
@@ -134,16 +140,18 @@ pub(super) struct PreparedFilter<'a> {
 }
 
 impl PreparedFilter<'_> {
+    /// The line's marker, if it is in the time range.
+    pub(super) fn marker<'l>(&self, line: &'l [u8]) -> Option<LineHead<'l>> {
+        audit::line_head(line).filter(|head| head.kind != "call" && self.filter.covers(head))
+    }
+
     /// The line's call, if it matches.
     pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<CallLine<'l>> {
         if self.needles.iter().any(|needle| needle.find(line).is_none()) {
             return None;
         }
         let head = audit::line_head(line)?;
-        let CallFilter { since, until, .. } = self.filter;
-        let in_time = since.as_ref().is_none_or(|since| head.time >= since.text.as_str())
-            && until.as_ref().is_none_or(|until| head.time < until.text.as_str());
-        if !in_time {
+        if !self.filter.covers(&head) {
             return None;
         }
         audit::call_line(line).filter(|call| self.matches(call))

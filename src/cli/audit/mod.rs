@@ -65,6 +65,23 @@ impl AuditArgs {
         }
     }
 
+    /// Whether the command reads its lines from standard input, and no trail.
+    pub fn reads_lines(&self) -> bool {
+        matches!(&self.command, Command::Verify(args) if args.reads_lines())
+    }
+
+    /// Runs the command on lines.
+    pub fn run_on_lines(
+        &self,
+        lines: impl io::BufRead,
+        out: &mut dyn io::Write,
+    ) -> Result<AuditExit, AuditError> {
+        match &self.command {
+            Command::Verify(args) => verify::run_on_lines(args, lines, out).map(AuditExit::from),
+            _ => Ok(AuditExit::Success),
+        }
+    }
+
     /// Runs the command on the trail in `directory`, which the configuration names if there is one, and
     /// prints to `out`.
     pub fn run(

@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 use super::{
     error::AuditError, location::TrailLocation, output::printable, progress::ProgressLine,
 };
-use crate::audit::{
-    self, Checkpoint, KeptReport, KeySource, TrailDoubt, TrailProblem, Verdict, VerifyOptions,
-    VerifyReport, VouchingKey,
+use crate::{
+    audit::{
+        self, Checkpoint, KeptReport, KeySource, StoreReport, TrailDoubt, TrailProblem, Verdict,
+        VerifyOptions, VerifyReport, VouchingKey,
+    },
+    domain::VerifierKey,
 };
 
 /// Checks the whole trail, or a bundle of `audit export`.
@@ -26,7 +29,7 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     location: TrailLocation,
     /// A bundle of `audit export`, instead of a trail
-    #[arg(value_name = "BUNDLE", conflicts_with_all = ["config", "directory"])]
+    #[arg(value_name = "BUNDLE", conflicts_with_all = ["config", "directory", "stdin", "note", "witness"])]
     pub(super) bundle: Option<PathBuf>,
     /// The public key of the checkpoints; without it, the one in the trail's directory, which proves less
     #[arg(long, value_name = "FILE")]
@@ -37,6 +40,17 @@ pub(super) struct VerifyArgs {
     /// Checkpoints from outside the trail: a file of the gateway's log lines
     #[arg(long, value_name = "FILE")]
     pub(super) checkpoints: Option<PathBuf>,
+    /// A note that was kept elsewhere (C2SP tlog-checkpoint); may be repeated
+    #[arg(long, value_name = "FILE")]
+    note: Vec<PathBuf>,
+    /// The key of a witness that must have signed the note, or the trail's own if none is given; may be
+    /// repeated
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<VerifierKey>,
+    /// Read lines from standard input, as a store gives them back: chain by chain, each by `seq`; a line may have
+    /// its chain before it, with a tab between. `--public-key` may then name a file of several keys
+    #[arg(long, conflicts_with_all = ["config", "directory"])]
+    stdin: bool,
     /// Print the verdict and its reasons as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -54,9 +68,7 @@ pub(super) fn run(
     directory: &Path,
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
-    let checkpoints = args.checkpoints.as_deref().map(kept).transpose()?;
-    let key = args.public_key.clone().map_or(KeySource::Directory, KeySource::File);
-    let options = VerifyOptions { key, checkpoints };
+    let options = args.options()?;
     let mut progress = ProgressLine::over(&audit::files(directory)?);
     let report = audit::verify(directory, options, |file| progress.file(file))?;
     drop(progress);
@@ -67,6 +79,78 @@ pub(super) fn run(
     };
     printed.map_err(AuditError::Output)?;
     Ok(report.verdict())
+}
+
+/// Checks lines of a store.
+pub(super) fn run_on_lines(
+    args: &VerifyArgs,
+    lines: impl io::BufRead,
+    out: &mut dyn io::Write,
+) -> Result<Verdict, AuditError> {
+    let report = audit::verify_store(lines, &args.options()?)?;
+    let printed = if args.json {
+        writeln!(out, "{:#}", store_as_json(&report))
+    } else {
+        print_store(&report, args.public_key.as_deref(), out)
+    };
+    printed.map_err(AuditError::Output)?;
+    Ok(report.verdict())
+}
+
+impl VerifyArgs {
+    pub(super) fn reads_lines(&self) -> bool {
+        self.stdin
+    }
+
+    fn options(&self) -> Result<VerifyOptions, AuditError> {
+        let notes = self.note.iter().map(|path| match fs::read(path) {
+            Ok(note) => Ok(String::from_utf8_lossy(&note).into_owned()),
+            Err(source) => Err(AuditError::Unreadable { path: path.clone(), source }),
+        });
+        Ok(VerifyOptions {
+            key: self.public_key.clone().map_or(KeySource::Directory, KeySource::File),
+            checkpoints: self.checkpoints.as_deref().map(kept).transpose()?,
+            notes: notes.collect::<Result<_, _>>()?,
+            witnesses: self.witness.clone(),
+        })
+    }
+}
+
+fn print_store(
+    report: &StoreReport,
+    key_file: Option<&Path>,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    for (chain, report) in &report.chains {
+        match chain {
+            Some(chain) => writeln!(out, "chain {chain}: ")?,
+            None => writeln!(out, "records without a chain: ")?,
+        }
+        print(report, key_file, out)?;
+    }
+    for chain in &report.missing {
+        writeln!(
+            out,
+            "{BAD}wrong{BAD:#} there are no records of the chain {chain}, which a note is of"
+        )?;
+    }
+    let count = many(report.chains.len() as u64, "chain");
+    writeln!(out, "{count}: {}", report.verdict().label())
+}
+
+fn store_as_json(report: &StoreReport) -> Value {
+    let chains = report.chains.iter().map(|(chain, report)| {
+        let mut report = as_json(report);
+        if let Some(fields) = report.as_object_mut() {
+            fields.insert("chain".to_owned(), json!(chain));
+        }
+        report
+    });
+    json!({
+        "verdict": report.verdict().label().replace(' ', "_"),
+        "missing_chains": report.missing,
+        "chains": chains.collect::<Vec<_>>(),
+    })
 }
 
 /// The checkpoints in a file, which may hold other lines too.
@@ -107,6 +191,9 @@ fn print(
             Some(seq) => writeln!(out, "{agreed} agree, the last at record {seq}")?,
             None => writeln!(out, "none agrees")?,
         }
+    }
+    for witness in &report.witnesses {
+        writeln!(out, "signed by the witness {witness}")?;
     }
     notes(report, out)?;
     for problem in report.problems.iter().take(MAX_SHOWN) {
@@ -190,6 +277,7 @@ pub(super) fn as_json(report: &VerifyReport) -> Value {
         "limits": if report.verdict() == Verdict::Ok { report.limits() } else { Vec::new() },
         "key": key,
         "kept_checkpoints": kept,
+        "witnesses": report.witnesses,
         "problems": problems.collect::<Vec<_>>(),
         "reasons": reasons.collect::<Vec<_>>(),
         "files": report.files,

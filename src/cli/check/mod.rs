@@ -25,7 +25,8 @@ pub struct Args {
     /// directory, clock. Each step says what to do if something is not right.
     #[arg(long)]
     pub online: bool,
-    /// Leave out the one call that `--online` makes to each upstream: a list of one subtenant.
+    /// Leave out the one call that `--online` makes to each upstream. It asks for a subtenant that cannot be
+    /// there, and is put on the audit trail before it is made.
     #[arg(long, requires = "online")]
     pub no_call: bool,
     /// Print the steps as JSON instead of text.

@@ -34,8 +34,9 @@ pub(super) struct StoreArgs {
     /// The key of the store [default: the store's name with the extension `.key`]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
-    /// Take store and key from this configuration (may be repeated, later files win)
-    #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append, conflicts_with = "file")]
+    /// Take store and key from this configuration (may be repeated, later files win); with `--file`, only the
+    /// audit trail that `--probe` writes to
+    #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append)]
     pub(super) config: Vec<PathBuf>,
     /// The credential set [default: production]
     #[arg(long, global = true, value_name = "NAME")]

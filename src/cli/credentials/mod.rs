@@ -12,7 +12,6 @@ mod write;
 pub use arguments::{CredentialsArgs, StorePlace, leave_out_values};
 pub use console::Console;
 pub(super) use console::read_json_file;
-pub(super) use probe::SAFE_READ;
 pub(super) use write::seal;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +38,7 @@ pub fn run(
     match &args.command {
         Command::Init => write::init(&store, console),
         Command::Set(values) => write::set(&store, name, values, console),
-        Command::Rotate(rotate) => write::rotate(&store, name, rotate, console),
+        Command::Rotate(rotate) => write::rotate(&store, &args.store, rotate, console),
         Command::Show(show) => show::show(&store, args.store.name.as_deref(), show, console),
         Command::Remove(remove) => write::remove(&store, name, remove, console),
     }

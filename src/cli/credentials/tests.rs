@@ -37,7 +37,11 @@ impl Ran {
 fn run_in(root: &Path, arguments: &[&str], input: &str) -> Ran {
     let file = root.join("made-up.sealed");
     let words = ["credentials"].into_iter().chain(arguments.iter().copied());
-    let words = words.chain(["--file", file.to_str().unwrap()]);
+    let config = root.join("gateway.toml");
+    let audit = root.join("audit");
+    fs::write(&config, format!("[audit]\ndirectory = {audit:?}\n")).unwrap();
+    let words =
+        words.chain(["--file", file.to_str().unwrap(), "--config", config.to_str().unwrap()]);
     let cli = Cli::try_parse_from(words).unwrap();
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let mut console = Console::new(input.as_bytes(), &mut out, &mut notes);
@@ -278,7 +282,7 @@ fn a_rotation_with_a_probe_promotes_what_pigello_takes_and_nothing_else() {
     assert_eq!(code, 1);
     assert!(message.contains("refuses the staged version (401)"), "{message}");
     let head = served.join().unwrap();
-    assert!(head.starts_with("GET /accounts/users/customer/subtenant/list/?_page=1"), "{head}");
+    assert!(head.starts_with(&format!("GET {} ", crate::cli::probe::NOBODY)), "{head}");
     assert!(head.contains("x-pigello-client-secret: canary-wrong"), "{head}");
     let states = || show(&root)["sets"][0]["versions"].to_string();
     assert!(
@@ -289,23 +293,28 @@ fn a_rotation_with_a_probe_promotes_what_pigello_takes_and_nothing_else() {
     let (_, message) = run_in(root.path(), &words, "").failure();
     assert!(message.contains("says nothing about the staged version"), "{message}");
     served.join().unwrap();
-    let (address, served) = pigello("200 OK");
+    let (address, served) = pigello("404 Not Found");
     let words = ["rotate", "client_secret", "--probe", &address];
     let text = run_in(root.path(), &words, "canary-right").ok();
     served.join().unwrap();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "production: version 3 is staged, and not in use yet");
-    assert_eq!(lines[1], format!("production: {address} takes version 3 (200 OK)"));
+    assert_eq!(lines[1], format!("production: {address} takes version 3"));
     assert_eq!(lines[2], "production: version 3 is in use");
     let words = ["rotate", "client_secret", "--probe", "http://pigello.test"];
     let (code, message) = run_in(root.path(), &words, "canary-next").failure();
     assert_eq!(code, 2, "{message}");
     assert!(!states().contains("\"staged\""));
-    // A path there would name another host.
-    let words =
-        ["rotate", "client_secret", "--probe", &address, "--probe-path", "@elsewhere.test/"];
-    let (code, message) = run_in(root.path(), &words, "canary-next").failure();
-    assert_eq!(code, 2, "{message}");
-    assert!(message.contains("--probe-path"), "{message}");
-    assert!(!states().contains("\"staged\""));
+    // Each probe is on the trail.
+    let trail = fs::read_dir(root.path().join("audit")).unwrap().map(|file| file.unwrap().path());
+    let trail = trail.filter(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    let lines: String = trail.map(|file| fs::read_to_string(file).unwrap()).collect();
+    let calls: Vec<_> = lines.lines().filter(|line| line.contains("\"kind\":\"call\"")).collect();
+    let statuses = ["401", "503", "404"].map(|status| format!("\"upstream_status\":{status},"));
+    assert_eq!(calls.len(), statuses.len());
+    for (call, status) in calls.iter().zip(&statuses) {
+        assert!(call.contains(status) && call.contains("\"cause\":\"check\""), "{call}");
+    }
+    let intents = lines.lines().filter(|line| line.contains("\"kind\":\"intent\""));
+    assert_eq!(intents.count(), calls.len());
 }

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use super::{
     Failure,
-    arguments::{RemoveArgs, RotateArgs, ValueArgs},
+    arguments::{RemoveArgs, RotateArgs, StoreArgs, ValueArgs},
     console::{Console, read_json_file},
     probe::ProbeArgs,
 };
 use crate::{
+    cli::ConfigFiles,
     credentials::{
         ValueName,
         sealed::{
@@ -82,10 +83,11 @@ pub(in crate::cli) fn seal(
 
 pub(super) fn rotate(
     store: &SealedStore,
-    name: &str,
+    place: &StoreArgs,
     args: &RotateArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
+    let name = place.set();
     args.probe.check()?;
     if args.promote || args.discard {
         if !args.values.is_empty() {
@@ -93,7 +95,7 @@ pub(super) fn rotate(
                 .hint("stage the values first, then promote them"));
         }
         if args.promote {
-            probe(store, name, &args.probe, console)?;
+            probe(store, place, &args.probe, console)?;
         }
         return finish_rotation(store, name, args.promote, console);
     }
@@ -115,7 +117,7 @@ pub(super) fn rotate(
     writeln!(console.out, "{name}: version {number} is staged, and not in use yet")?;
     remark_on_missing(&missing, console)?;
     if args.probe.probe.is_some() {
-        probe(store, name, &args.probe, console)?;
+        probe(store, place, &args.probe, console)?;
         return finish_rotation(store, name, true, console);
     }
     writeln!(console.notes, "hint: put it into use with `credentials rotate --promote`")?;
@@ -125,11 +127,12 @@ pub(super) fn rotate(
 /// Probes the staged version, if the arguments ask for it.
 fn probe(
     store: &SealedStore,
-    name: &str,
+    place: &StoreArgs,
     args: &ProbeArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let Some(upstream) = &args.probe else { return Ok(()) };
+    let name = place.set();
     let document = store.read()?;
     let set = existing(document.sets.get(name), name)?;
     let Some(staged) = &set.staged else { return Err(nothing_staged(name)) };
@@ -137,8 +140,9 @@ fn probe(
         Failure::failed(format!("{name}: the staged version cannot be tried: {problems}"))
             .hint("put all seven values into the store, or promote without `--probe`")
     })?;
-    let status = args.run(upstream, &whole)?;
-    writeln!(console.out, "{name}: {upstream} takes version {} ({status})", staged.version)?;
+    let settings = ConfigFiles { named: place.config.clone() }.load()?.settings;
+    args.run(upstream, &settings, name, &whole)?;
+    writeln!(console.out, "{name}: {upstream} takes version {}", staged.version)?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use super::{
     signals::{EndSignals, unheard},
 };
 use crate::{
-    app::{Ending, Gateway, Reloader, StartError},
+    app::{Ending, Gateway, ReloadCause, Reloader, StartError},
     config::Loaded,
     error::Chain,
     process::open_files,
@@ -98,7 +98,9 @@ fn announce(gateway: &Gateway) {
 /// The first signal drains; the second makes this return, which stops at once.
 async fn obey(mut signals: EndSignals, ending: &Ending) {
     loop {
-        signals.next().await;
+        let signal = signals.next().await;
+        // The first one stays.
+        let _known = ending.cause.set(signal);
         if ending.drain.is_cancelled() {
             ending.now.cancel();
             return;
@@ -121,8 +123,8 @@ impl Reloads<'_> {
     async fn carry_out(mut self) {
         loop {
             let (cause, reread) = tokio::select! {
-                _ = self.hangup.recv() => ("SIGHUP", true),
-                () = self.watch.changed() => ("a configuration file changed", false),
+                _ = self.hangup.recv() => (ReloadCause::Hangup, true),
+                () = self.watch.changed() => (ReloadCause::FileChanged, false),
             };
             manager::reloading();
             self.reload(cause).await;
@@ -133,11 +135,12 @@ impl Reloads<'_> {
         }
     }
 
-    async fn reload(&self, cause: &'static str) {
+    async fn reload(&self, by: ReloadCause) {
+        let cause = by.label();
         let loaded = match self.files.load().and_then(Loaded::for_serving) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                self.reloader.unreadable();
+                self.reloader.unreadable(by, problems.to_string()).await;
                 tracing::error!(cause, %problems, "configuration refused; the old one stays in use");
                 return;
             }
@@ -145,7 +148,7 @@ impl Reloads<'_> {
         for warning in &loaded.warnings {
             tracing::warn!(%warning, "configuration");
         }
-        match self.reloader.reload(loaded.settings).await {
+        match self.reloader.reload(loaded.settings, by).await {
             Ok(()) => tracing::info!(cause, "configuration reloaded"),
             Err(error) => {
                 let reason = Chain(&error);

@@ -69,7 +69,7 @@ impl Effective {
 }
 
 /// Writes inline tables as tables, as people write a configuration.
-fn expand(table: &mut Table) {
+pub(super) fn expand(table: &mut Table) {
     for (_, item) in table.iter_mut() {
         let taken = std::mem::take(item);
         let taken = taken.into_table().map_or_else(|item| item, Item::Table);

@@ -2,6 +2,8 @@
 
 mod effective;
 mod manual;
+mod revision;
 
 pub use effective::Effective;
 pub use manual::manual;
+pub use revision::Revision;

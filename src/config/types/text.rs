@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     domain::{
-        Address, ByteSize, Host, Name, OperationPattern, Origin, PathPattern, ProblemBase,
-        ProxyChoice, Span, TextForm,
+        Address, ByteSize, Host, LogOrigin, Name, OperationPattern, Origin, PathPattern,
+        ProblemBase, ProxyChoice, Span, TextForm, VerifierKey, WitnessUrl,
     },
     secret::SecretText,
 };
@@ -24,7 +24,7 @@ pub(in crate::config) struct Kind {
     pub(in crate::config) check: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 18] = [
     of::<Span>(),
     of::<ByteSize>(),
     of::<Address>(),
@@ -35,6 +35,9 @@ const KINDS: [Kind; 15] = [
     of::<OperationPattern>(),
     of::<PathPattern>(),
     of::<ProblemBase>(),
+    of::<LogOrigin>(),
+    of::<WitnessUrl>(),
+    of::<VerifierKey>(),
     of::<Name>(),
     of::<HostName>(),
     of::<Identifier>(),

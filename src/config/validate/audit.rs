@@ -16,6 +16,30 @@ impl Checker<'_> {
         }
         self.more_than_none(&table.key("segment_bytes"), audit.segment_bytes, "128MiB");
         self.above_zero(&table.key("checkpoint_interval"), audit.checkpoint_interval);
+        if audit.instance.as_ref().is_some_and(|name| name.len() > MAX_INSTANCE) {
+            self.problem(
+                &table.key("instance"),
+                format!("longer than {MAX_INSTANCE} bytes"),
+                "write a short name, like the name of a host",
+            );
+        }
+        for (at, witness) in audit.witnesses.iter().enumerate() {
+            let origin = witness.url.origin();
+            if !origin.is_tls() && !origin.is_loopback() {
+                self.problem(
+                    &table.key("witnesses").index(at).key("url"),
+                    "plain `http://` leads to another machine, which anybody on the way could play",
+                    "write `https://`, or use a witness on this machine",
+                );
+            }
+            if audit.witnesses.iter().take(at).any(|other| other.key.name() == witness.key.name()) {
+                self.problem(
+                    &table.key("witnesses").index(at).key("key"),
+                    "another witness has this name",
+                    "name each witness once",
+                );
+            }
+        }
         if let Some(span) = audit.retain_for {
             self.above_zero(&table.key("retain_for"), span);
         }
@@ -24,3 +48,6 @@ impl Checker<'_> {
         }
     }
 }
+
+/// A name of a host has up to 253 bytes.
+const MAX_INSTANCE: usize = 255;

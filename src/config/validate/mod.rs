@@ -19,7 +19,9 @@ mod vault;
 use std::sync::Arc;
 
 use self::checker::Checker;
-use super::{problem::Problem, read::Locations, settings::Settings, types::Config};
+use super::{
+    problem::Problem, read::Locations, report::Revision, settings::Settings, types::Config,
+};
 
 pub(super) use structure::fit;
 
@@ -43,6 +45,7 @@ pub(super) fn check(
     checker.telemetry();
     checker.unused_proxy_variables();
     Some(Settings {
+        revision: Revision::of(config),
         listeners: config.listeners.clone(),
         admin: checker.admin(),
         admin_tokens: config.admin.token_file.clone().filter(|_| config.admin.enabled),

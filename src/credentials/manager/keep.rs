@@ -5,7 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::shared::{KeptCopy, ManagerShared, Timepoint};
+use super::{
+    change::ChangeCause,
+    shared::{KeptCopy, ManagerShared, Timepoint},
+};
 use crate::{
     credentials::{
         rotation::{Lease, SetState},
@@ -87,7 +90,7 @@ impl ManagerShared {
                 record.rotation.restored(kept.sets, confirmed.instant);
                 record.loaded_at = Some(confirmed);
                 record.confirmed_at = Some(confirmed);
-                self.publish(&record);
+                self.publish(&mut record, Some(ChangeCause::Restored));
                 tracing::warn!(
                     credentials = %name, confirmed = %confirmed.date,
                     "the credential source is away; the set that was kept of it is in use"

@@ -4,7 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::Instant;
 
-use super::shared::{LastFailure, ManagerShared, ReadResult, Timepoint};
+use super::{
+    change::ChangeCause,
+    shared::{LastFailure, ManagerShared, ReadResult, Timepoint},
+};
 use crate::{
     credentials::{
         rotation::RefreshOutcome,
@@ -35,7 +38,12 @@ impl ManagerShared {
         last.number = self.reads_begun.fetch_add(1, Ordering::SeqCst) + 1;
         let result = match self.source.read(&self.settings, reason).await {
             Ok(set) => {
-                let outcome = self.loaded(set);
+                let cause = match reason {
+                    RefreshReason::Scheduled => ChangeCause::Read,
+                    RefreshReason::Operator | RefreshReason::AcceptOlder => ChangeCause::Admin,
+                    RefreshReason::CallsWait => ChangeCause::Rejected,
+                };
+                let outcome = self.loaded(set, cause);
                 self.keep().await;
                 Ok(outcome)
             }
@@ -51,7 +59,7 @@ impl ManagerShared {
         result
     }
 
-    fn loaded(&self, set: CredentialSet) -> RefreshOutcome {
+    fn loaded(&self, set: CredentialSet, cause: ChangeCause) -> RefreshOutcome {
         let mut record = self.record.lock();
         let now = Timepoint::now();
         record.confirmed_at = Some(now);
@@ -64,7 +72,7 @@ impl ManagerShared {
             record.loaded_at = Some(now);
             tracing::info!(credentials = %self.settings.name, version = %to, "credential set read");
         }
-        self.publish(&record);
+        self.publish(&mut record, Some(cause));
         outcome
     }
 
@@ -81,7 +89,7 @@ impl ManagerShared {
         }
         record.last_error = Some(LastFailure { reason, for_callers: error.for_callers(name) });
         record.rotation.failed(error.meaning(), Instant::now());
-        self.publish(&record);
+        self.publish(&mut record, None);
         drop(record);
         self.wake.notify_one();
         Arc::new(error)

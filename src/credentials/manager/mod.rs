@@ -7,6 +7,7 @@
 //!
 //! [`rotation`]: super::rotation
 
+mod change;
 mod keep;
 mod load;
 mod refresh;
@@ -25,7 +26,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::shared::{ManagerShared, Timepoint};
-pub use self::{refresh::Next, status::SetStatus, unavailable::Unavailable};
+pub use self::{
+    change::{ChangeCause, VersionChange},
+    refresh::Next,
+    status::SetStatus,
+    unavailable::Unavailable,
+};
 use super::{
     rotation::{Lease, RefreshOutcome, Selection},
     settings::Settings,
@@ -49,6 +55,12 @@ impl CredentialManager {
     /// A manager for a set. It reads nothing before [`Self::run`] or [`Self::refresh`].
     pub fn new(settings: Settings) -> Self {
         Self { shared: Arc::new(ManagerShared::new(settings)) }
+    }
+
+    /// Shows each change of the version in use to this observer from now on. There is one: later ones are
+    /// ignored.
+    pub fn set_observer(&self, observer: Arc<dyn Fn(VersionChange) + Send + Sync>) {
+        let _already_set = self.shared.observer.set(observer);
     }
 
     /// Its settings.
@@ -152,7 +164,7 @@ impl CredentialManager {
                 () = time::sleep_until(next) => {}
                 () = woken => {}
             }
-            let needs_new_version = self.shared.change(|rotation, now| {
+            let needs_new_version = self.shared.change(None, |rotation, now| {
                 rotation.tick(now);
                 rotation.needs_new_version()
             });

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,7 +16,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{unavailable::Unavailable, view::RequestView};
+use super::{
+    change::{ChangeCause, ChangeObserver, Told},
+    unavailable::Unavailable,
+    view::RequestView,
+};
 use crate::credentials::{
     rotation::{AfterRefusal, Lease, RefreshOutcome, RotationState, UnavailableReason},
     settings::Settings,
@@ -41,6 +45,8 @@ pub(super) struct ManagerShared {
     /// The time of the next read, in milliseconds since `start`; 0 before the first.
     next_read: AtomicU64,
     pub(super) last_read: tokio::sync::Mutex<LastRead>,
+    /// Sees each change of the version in use.
+    pub(super) observer: OnceLock<ChangeObserver>,
     /// When the source was last read for an operator.
     pub(super) operator_read: Mutex<Option<Instant>>,
 }
@@ -48,6 +54,8 @@ pub(super) struct ManagerShared {
 /// The state machine, and what the status tells.
 pub(super) struct SetRecord {
     pub(super) rotation: RotationState,
+    /// The version in use that the observer was told of.
+    pub(super) told: Told,
     pub(super) loaded_at: Option<Timepoint>,
     pub(super) confirmed_at: Option<Timepoint>,
     pub(super) failures: u64,
@@ -111,6 +119,7 @@ impl ManagerShared {
         let start = Instant::now();
         let record = SetRecord {
             rotation: RotationState::new(settings.refresh),
+            told: Told::default(),
             loaded_at: None,
             confirmed_at: None,
             failures: 0,
@@ -133,6 +142,7 @@ impl ManagerShared {
             reads_begun: AtomicU64::new(0),
             next_read: AtomicU64::new(0),
             last_read: tokio::sync::Mutex::default(),
+            observer: OnceLock::new(),
             operator_read: Mutex::default(),
             settings,
         }
@@ -150,12 +160,13 @@ impl ManagerShared {
     pub(super) fn accepted(&self, lease: &Lease) {
         lease.note_accepted();
         if !self.view.load().is_settled(lease.generation()) {
-            self.change(|rotation, now| rotation.accepted(lease.generation(), now));
+            let accepted = Some(ChangeCause::Accepted);
+            self.change(accepted, |rotation, now| rotation.accepted(lease.generation(), now));
         }
     }
 
     pub(super) fn refused(&self, generation: u64) -> AfterRefusal {
-        self.change(|rotation, now| {
+        self.change(Some(ChangeCause::Rejected), |rotation, now| {
             let was_refused = rotation.refused_version().is_some();
             let next = rotation.refused(generation, now);
             if let Some((refused, used)) = rotation.refused_version().filter(|_| !was_refused) {
@@ -170,7 +181,7 @@ impl ManagerShared {
     }
 
     pub(super) fn refresh_found_nothing(&self) {
-        if self.change(RotationState::refresh_found_nothing) {
+        if self.change(Some(ChangeCause::Rejected), RotationState::refresh_found_nothing) {
             tracing::error!(
                 credentials = %self.settings.name,
                 "Pigello refuses the credential set, and its source has no newer one"
@@ -178,20 +189,29 @@ impl ManagerShared {
         }
     }
 
-    /// Changes the rotation, and publishes the result to requests.
-    pub(super) fn change<T>(&self, event: impl FnOnce(&mut RotationState, Instant) -> T) -> T {
+    /// Changes the rotation, and publishes the result to requests. Without a cause, limits are applied.
+    pub(super) fn change<T>(
+        &self,
+        cause: Option<ChangeCause>,
+        event: impl FnOnce(&mut RotationState, Instant) -> T,
+    ) -> T {
         let mut record = self.record.lock();
         let plans = |rotation: &RotationState| (rotation.deadline(), rotation.needs_new_version());
         let before = plans(&record.rotation);
         let outcome = event(&mut record.rotation, Instant::now());
-        self.publish(&record);
+        self.publish(&mut record, cause);
         if plans(&record.rotation) != before {
             self.wake.notify_one();
         }
         outcome
     }
 
-    pub(super) fn publish(&self, record: &SetRecord) {
+    pub(super) fn publish(&self, record: &mut SetRecord, cause: Option<ChangeCause>) {
+        if let Some(observer) = self.observer.get()
+            && let Some(change) = record.told.change(&record.rotation, cause)
+        {
+            observer(change);
+        }
         let view = view(&self.settings, record, self.start);
         if self.view.load().same_as(&view) {
             return;

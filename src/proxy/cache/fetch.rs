@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 use tower::Service;
 
 use super::{
     coalesce::FlightLeader,
     handle::Cache,
-    outcome::{CallResult, FetchOutcome, Reply, SharedError},
+    outcome::{Answer, CallResult, FetchOutcome, Reply, SharedError},
     policy::{
         directives::RequestDirectives,
         fields::RequestFieldSet,
@@ -38,7 +38,7 @@ use crate::{
     domain::RequestId,
     error::{Error, Fault, Kind},
     proxy::{
-        call::{CallContext, Fetch, Head, SharedService},
+        call::{Fetch, Head, SharedService},
         http_policy::hop_by_hop,
     },
 };
@@ -51,8 +51,6 @@ pub(super) struct FetchJob {
     pub(super) provenance: Provenance,
     /// The number of purges when the fetch began.
     pub(super) purges: u64,
-    /// The call, which knows the credentials that the request was sent with.
-    pub(super) sent: CallContext,
     /// Whether a generation of credentials is in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Tells the calls that wait for this fetch.
@@ -68,18 +66,14 @@ pub(super) struct ClientRequest {
     pub(super) head: Arc<Head>,
     pub(super) fields: RequestFieldSet,
     pub(super) directives: RequestDirectives,
-    /// The call that notes the result. `None` for a fetch in the background, whose caller has its answer.
-    pub(super) context: Option<CallContext>,
 }
 
 impl ClientRequest {
     pub(super) fn note(&self, result: CacheResult, source: Option<RequestId>) {
-        if let Some(context) = &self.context {
-            context.note(|facts| {
-                facts.cache = Some(result);
-                facts.source_request_id = source;
-            });
-        }
+        self.head.context.note(|facts| {
+            facts.cache = Some(result);
+            facts.source_request_id = source;
+        });
     }
 
     /// Answers with a stored response.
@@ -94,7 +88,10 @@ impl ClientRequest {
 
     /// Answers with a stale response because the upstream failed.
     pub(super) fn stale_answer(&self, stored: &StoredResponse, now: Instant) -> Response<Body> {
-        self.note(CacheResult::Stale, Some(stored.provenance.request_id));
+        // Nobody gets the answer of a call of the gateway's own.
+        if !self.head.context.is_own() {
+            self.note(CacheResult::Stale, Some(stored.provenance.request_id));
+        }
         let status = stale_hit(stored.policy.freshness.stale_for(now), UPSTREAM_ERROR);
         stored.answer((&self.head.headers, self.fields), false, status, now)
     }
@@ -107,16 +104,39 @@ impl FetchJob {
         (self.key.clone(), self.provenance.stamp)
     }
 
+    /// Runs the fetch as a task, which goes on if the caller leaves. The record of the call stays open until
+    /// its end.
+    pub(super) fn spawn<S>(self, service: SharedService<S>, body: Body) -> Answer
+    where
+        S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,
+        S::Future: Send,
+    {
+        let (reply, answer) = oneshot::channel();
+        let open = self.request.head.context.keep_open();
+        tokio::spawn(async move {
+            self.run(service, body, reply).await;
+            drop(open);
+        });
+        answer
+    }
+
+    /// As [`Self::spawn`], for a response that is here.
+    pub(super) fn spawn_received(self, response: Response<Body>, times: ResponseTimes) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let open = self.request.head.context.keep_open();
+        tokio::spawn(async move {
+            self.received(response, times, reply).await;
+            drop(open);
+        });
+        answer
+    }
+
     /// Sends the request, as a conditional one if there is a stored response to validate.
-    pub(super) async fn run<S>(
-        mut self,
-        service: SharedService<S>,
-        mut head: Arc<Head>,
-        body: Body,
-        reply: Reply,
-    ) where
+    async fn run<S>(mut self, service: SharedService<S>, body: Body, reply: Reply)
+    where
         S: Service<Fetch, Response = Response<Body>, Error = Error>,
     {
+        let mut head = Arc::clone(&self.request.head);
         let validated = self.previous.clone().filter(|previous| previous.validators.can_validate());
         let unconditional = Arc::clone(&head);
         if let Some(previous) = &validated {
@@ -158,12 +178,7 @@ impl FetchJob {
     }
 
     /// Stores a new response if it may be stored, and answers with it.
-    pub(super) async fn received(
-        self,
-        mut response: Response<Body>,
-        times: ResponseTimes,
-        reply: Reply,
-    ) {
+    async fn received(self, mut response: Response<Body>, times: ResponseTimes, reply: Reply) {
         hop_by_hop::strip(response.headers_mut());
         let (policy, variant) = match self.decide(&response, times) {
             Ok(decided) => decided,
@@ -350,7 +365,8 @@ impl FetchJob {
     /// a rotation a request may be sent with other credentials.
     fn has_key_credentials(&self) -> bool {
         let generation = self.key.generation();
-        self.sent.sent_generation() == Some(generation) && (self.is_in_use)(generation)
+        let sent = self.request.head.context.sent_generation();
+        sent == Some(generation) && (self.is_in_use)(generation)
     }
 }
 
@@ -364,7 +380,14 @@ where
     S: Service<Fetch, Response = Response<Body>, Error = Error>,
 {
     let request = Instant::now();
+    let context = head.context.clone();
     let result = service.call(Fetch { head, body }).await;
+    if let Err(error) = &result
+        && context.is_own()
+    {
+        // No stage turns it into an answer, and notes it.
+        context.note(|facts| facts.error = Some(error.kind()));
+    }
     (result, ResponseTimes { request, response: Instant::now(), wall: cache.wall() })
 }
 

@@ -24,7 +24,7 @@ use super::{
     },
 };
 use crate::{
-    audit::CacheResult,
+    audit::{CacheResult, CallCause},
     body::Body,
     domain::Operation,
     error::{Error, Kind},
@@ -184,7 +184,10 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             FlightRole::Lead(leader) => {
                 job.leader = Some(leader);
                 job.previous = Some(Arc::clone(stored));
-                job.request.context = None;
+                // The caller's own call ends with the stale answer.
+                let context = self.head.context.begin_own(CallCause::Revalidation);
+                job.provenance.request_id = context.id();
+                Arc::make_mut(&mut job.request.head).context = context;
                 Some(job)
             }
         }
@@ -203,7 +206,6 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
                 stamp: invalidate::stamp(self.cache, path, self.operation.map(AsRef::as_ref)),
             },
             purges: self.cache.store().purges(),
-            sent: self.head.context.clone(),
             is_in_use: Box::new(move |generation| {
                 partition.manager.generation() == Some(generation)
             }),
@@ -214,7 +216,6 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
                 head: Arc::clone(self.head),
                 fields: self.fields,
                 directives: self.directives,
-                context: Some(self.head.context.clone()),
             },
         }
     }

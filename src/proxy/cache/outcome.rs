@@ -17,6 +17,9 @@ pub(super) type CallResult = Result<Response<Body>, Error>;
 /// Hands the end of a call to its caller, who may have left.
 pub(super) type Reply = oneshot::Sender<CallResult>;
 
+/// Gets the end of a call.
+pub(super) type Answer = oneshot::Receiver<CallResult>;
+
 /// The end of a fetch.
 #[derive(Clone, Debug)]
 pub(super) enum FetchOutcome {

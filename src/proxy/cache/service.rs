@@ -10,7 +10,7 @@ use futures_util::{
     future::{BoxFuture, Either, Ready, ready},
 };
 use http::{Method, Response};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::{
@@ -102,14 +102,14 @@ where
             Some(request) if is_read => match request.lookup(&body) {
                 Lookup::Hit(response) => now(Ok(response)),
                 Lookup::StaleWhileRevalidate(response, job) => {
-                    let (nobody, _) = oneshot::channel();
-                    tokio::spawn(job.run(inner.clone(), head, body, nobody));
+                    // Nobody waits for it.
+                    drop(job.spawn(inner.clone(), body));
                     now(Ok(response))
                 }
                 Lookup::OnlyIfCached => now(Err(not_cached())),
-                Lookup::Fetch(job) => later(wait::fetch(inner.clone(), head, body, job, None)),
+                Lookup::Fetch(job) => later(wait::fetch(inner.clone(), body, job, None)),
                 Lookup::Collapse(job, waiter) => {
-                    later(wait::fetch(inner.clone(), head, body, job, Some(waiter)))
+                    later(wait::fetch(inner.clone(), body, job, Some(waiter)))
                 }
                 Lookup::FreshenByHead(mut job) => {
                     let asked = Instant::now();

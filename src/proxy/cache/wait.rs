@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{Response, header};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tower::Service;
 
 use super::{
@@ -25,7 +25,6 @@ use crate::{
 /// Waits for another call's fetch, if there is one, and fetches if its outcome does not suit.
 pub(super) async fn fetch<S>(
     service: SharedService<S>,
-    head: Arc<Head>,
     body: Body,
     job: Box<FetchJob>,
     waiter: Option<FlightWaiter<FetchOutcome>>,
@@ -40,9 +39,7 @@ where
     {
         return result;
     }
-    let (reply, answer) = oneshot::channel();
-    tokio::spawn(job.run(service, head, body, reply));
-    answer.await.unwrap_or_else(|_| Err(lost()))
+    job.spawn(service, body).await.unwrap_or_else(|_| Err(lost()))
 }
 
 /// The answer from another call's fetch, if its outcome suits this call.
@@ -109,9 +106,7 @@ where
     let stamp = invalidate::stamp(&job.cache, target.path(), None);
     let provenance = Provenance { stamp, ..job.provenance.clone() };
     let job = FetchJob { provenance, ..job };
-    let (reply, answer) = oneshot::channel();
-    tokio::spawn(job.received(response, times, reply));
-    answer.await.unwrap_or_else(|_| Err(lost()))
+    job.spawn_received(response, times).await.unwrap_or_else(|_| Err(lost()))
 }
 
 fn states_freshness(response: &Response<Body>) -> bool {

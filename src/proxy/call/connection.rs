@@ -10,8 +10,12 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Peer, Standing};
-use crate::domain::Caller;
+use super::Standing;
+use crate::{
+    audit::RefusedCertificate,
+    domain::{Caller, Peer},
+    error::Kind,
+};
 
 /// One connection of a caller.
 pub struct Connection {
@@ -24,6 +28,17 @@ pub struct Connection {
     caller: Mutex<Option<(u64, Arc<Caller>)>>,
     used: AtomicBool,
     closing: AtomicBool,
+}
+
+/// A connection, or a stream of HTTP/2, that was refused before it was a request.
+#[derive(Debug)]
+pub struct RefusedConnection {
+    /// Why.
+    pub kind: Kind,
+    /// The other end.
+    pub peer: Peer,
+    /// The caller's certificate, if that is why.
+    pub certificate: Option<Box<RefusedCertificate>>,
 }
 
 /// What the verified certificate of a connection says; nothing without one.

@@ -19,8 +19,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::Peer;
-use crate::{domain::ListenerName, telemetry::ConnectionMetrics};
+use crate::{
+    domain::{ListenerName, Peer},
+    telemetry::ConnectionMetrics,
+};
 
 /// How many connections a listener may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

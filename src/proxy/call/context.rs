@@ -3,6 +3,7 @@
 //! The audit guard and the request share it. Stages add facts; when the call is over the guard takes
 //! them out and makes the [`Record`]. The last byte of a response leaves long after the stages have
 //! returned, and a fetch of the cache can outlive its caller, so neither side owns the context alone.
+//! The record of a call stays open as long as anybody acts for the call: see [`KeepOpen`].
 
 use std::{
     borrow::Cow,
@@ -19,10 +20,14 @@ use parking_lot::Mutex;
 
 use super::{CallPermit, CallerPermit, Interim, InterimQueue};
 use crate::{
-    audit::{CacheResult, Outcome, Record, Target, UpstreamTls},
+    audit::{
+        CacheResult, CallCause, Outcome, OwnCall, Record, RefusedCertificate, Target, UpstreamTls,
+    },
     credentials::Lease,
-    domain::{Caller, ListenerName, Operation, ProfileName, RequestId, TraceContext},
-    error::{Error, Fault, Kind},
+    domain::{
+        Caller, ListenerName, Operation, Peer, PolicyId, ProfileName, RequestId, TraceContext,
+    },
+    error::{Error, Kind},
     telemetry::Stages,
 };
 
@@ -35,6 +40,7 @@ struct ContextData {
     trace: TraceContext,
     began: Instant,
     time: SystemTime,
+    own: Option<OwnCall>,
     request_bytes: AtomicU64,
     /// Zero until credentials are sent. It is not a fact: a fetch that outlives its caller reads it
     /// after the record has closed.
@@ -51,7 +57,17 @@ struct OpenCall {
     call_permit: Option<CallPermit>,
     caller_permit: Option<CallerPermit>,
     interim: Option<InterimQueue>,
+    /// How many [`KeepOpen`] there are.
+    keepers: u32,
+    /// Closes the record when the last of them is dropped.
+    close: Option<CloseRecord>,
 }
+
+type CloseRecord = Box<dyn FnOnce(&CallContext) + Send>;
+
+/// Keeps the record of a call open for a task that may act for the call when its caller has left. So the
+/// record also tells what happened then.
+pub struct KeepOpen(CallContext);
 
 /// The facts for the record of a call. Stages write them; only the record reads them.
 #[derive(Debug, Default)]
@@ -96,11 +112,31 @@ impl CallContext {
         trace: TraceContext,
         traced: bool,
     ) -> Self {
+        Self::new(time, id, trace, traced, None)
+    }
+
+    /// The context of a call that the gateway makes by itself because of this one. It belongs to the same
+    /// trace. Its record opens with the first request to the upstream.
+    pub(in crate::proxy) fn begin_own(&self, cause: CallCause) -> Self {
+        let time = SystemTime::now();
+        let id = RequestId::at(time);
+        let trace = TraceContext::continue_or_begin(Some(&self.trace().traceparent()), id);
+        Self::new(time, id, trace, false, Some(OwnCall { cause, caused_by: Some(self.id()) }))
+    }
+
+    fn new(
+        time: SystemTime,
+        id: RequestId,
+        trace: TraceContext,
+        traced: bool,
+        own: Option<OwnCall>,
+    ) -> Self {
         Self(Arc::new(ContextData {
             id,
             trace,
             began: Instant::now(),
             time,
+            own,
             request_bytes: AtomicU64::new(0),
             sent_generation: AtomicU64::new(0),
             open: Mutex::default(),
@@ -126,6 +162,11 @@ impl CallContext {
     /// When the call arrived.
     pub fn time(&self) -> SystemTime {
         self.0.time
+    }
+
+    /// Whether no caller waits for it: the gateway makes the call by itself.
+    pub(in crate::proxy) fn is_own(&self) -> bool {
+        self.0.own.is_some()
     }
 
     /// When the call arrived, on the monotonic clock.
@@ -206,14 +247,18 @@ impl CallContext {
     /// Makes the record of the call.
     pub(in crate::proxy) fn close(&self, end: CallEnd) -> Record {
         let facts = std::mem::take(&mut self.0.open.lock().facts);
-        let outcome = outcome(&facts);
+        let outcome = outcome(&facts, self.is_own());
         Record {
             time: self.0.time,
             request_id: self.0.id,
             trace_id: self.0.trace.trace_id(),
+            own: self.0.own,
+            peer: end.peer,
             listener: end.listener,
             caller: facts.caller.as_ref().and_then(|caller| caller.name().cloned()),
             caller_proof: facts.caller.as_ref().map(|caller| caller.proof().clone()),
+            refused_certificate: end.refused_certificate,
+            policy: end.policy,
             profile: end.profile,
             operation: facts.operation.map(|operation| operation.label().clone()),
             method: end.method,
@@ -238,6 +283,25 @@ impl CallContext {
         }
     }
 
+    /// Has the record closed by `close`: now, or when nobody keeps it open any more.
+    pub(in crate::proxy) fn close_with(&self, close: impl FnOnce(&Self) + Send + 'static) {
+        let mut open = self.0.open.lock();
+        if open.keepers > 0 {
+            open.close = Some(Box::new(close));
+            return;
+        }
+        drop(open);
+        close(self);
+    }
+
+    /// Keeps the record open until the result is dropped.
+    pub(in crate::proxy) fn keep_open(&self) -> KeepOpen {
+        let mut open = self.0.open.lock();
+        open.keepers = open.keepers.saturating_add(1);
+        drop(open);
+        KeepOpen(self.clone())
+    }
+
     /// Releases the permits of the call: its caller has the answer, or never gets it.
     pub(in crate::proxy) fn release(&self) {
         let mut open = self.0.open.lock();
@@ -251,29 +315,94 @@ impl fmt::Debug for CallContext {
     }
 }
 
-/// The part of a record that only the audit guard knows.
+impl Drop for KeepOpen {
+    fn drop(&mut self) {
+        let mut open = self.0.0.open.lock();
+        open.keepers = open.keepers.saturating_sub(1);
+        let close = if open.keepers == 0 { open.close.take() } else { None };
+        drop(open);
+        if let Some(close) = close {
+            close(&self.0);
+        }
+    }
+}
+
+impl fmt::Debug for KeepOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeepOpen({})", self.0.0.id)
+    }
+}
+
+/// The part of a record that only the audit stages know.
 pub(in crate::proxy) struct CallEnd {
     pub(in crate::proxy) listener: ListenerName,
     pub(in crate::proxy) profile: ProfileName,
+    pub(in crate::proxy) policy: PolicyId,
+    pub(in crate::proxy) peer: Option<Peer>,
+    pub(in crate::proxy) refused_certificate: Option<Box<RefusedCertificate>>,
     pub(in crate::proxy) method: Method,
     pub(in crate::proxy) target: Option<Target>,
     pub(in crate::proxy) status: Option<StatusCode>,
     pub(in crate::proxy) response_bytes: u64,
 }
 
-/// The outcome of a call in one word.
-fn outcome(facts: &CallFacts) -> Outcome {
+/// The outcome of a call in one word. Which errors are refusals is told by [`Kind::is_refusal`].
+fn outcome(facts: &CallFacts, is_own: bool) -> Outcome {
     match (facts.error, facts.cache) {
-        (Some(kind), _) => match kind.fault() {
-            // A caller that leaves in the middle of Pigello's response was served in part.
-            Fault::Caller | Fault::Gateway if facts.attempts == 0 => Outcome::Refused,
-            Fault::Caller | Fault::Gateway | Fault::Upstream => Outcome::Failed,
-        },
+        (Some(kind), _) if kind.is_refusal() => Outcome::Refused,
+        (Some(_), _) => Outcome::Failed,
+        (None, _) if is_own => Outcome::Forwarded,
         (None, Some(CacheResult::Hit | CacheResult::Stale | CacheResult::Collapsed)) => {
             Outcome::Cached
         }
         // The gateway answered by itself, without an error (`OPTIONS *`).
         (None, _) if facts.attempts == 0 => Outcome::Refused,
         (None, _) => Outcome::Forwarded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_closes_when_the_last_keeper_has_gone() {
+        let id = RequestId::fresh();
+        let trace = TraceContext::continue_or_begin(None, id);
+        let context = CallContext::begin(SystemTime::now(), id, trace, false);
+        let closed = Arc::new(AtomicU64::new(0));
+        let close = || {
+            let closed = Arc::clone(&closed);
+            move |_: &CallContext| {
+                closed.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let (first, second) = (context.keep_open(), context.keep_open());
+        context.close_with(close());
+        drop(first);
+        assert_eq!(closed.load(Ordering::Relaxed), 0);
+        drop(second);
+        assert_eq!(closed.load(Ordering::Relaxed), 1);
+        context.close_with(close());
+        assert_eq!(closed.load(Ordering::Relaxed), 2, "nobody keeps it open");
+        drop(context.keep_open());
+        assert_eq!(closed.load(Ordering::Relaxed), 2, "there is nothing to close");
+    }
+
+    #[test]
+    fn the_outcome_of_an_error_does_not_depend_on_how_far_the_call_came() {
+        for attempts in [0, 1] {
+            let of = |error| {
+                let facts = CallFacts { error: Some(error), attempts, ..CallFacts::default() };
+                outcome(&facts, false)
+            };
+            assert_eq!(of(Kind::BodyTooLarge), Outcome::Refused);
+            assert_eq!(of(Kind::CallerGone), Outcome::Failed);
+            assert_eq!(of(Kind::CredentialsUnavailable), Outcome::Failed);
+        }
+        let cache = Some(CacheResult::Stale);
+        let stale = CallFacts { attempts: 1, cache, ..CallFacts::default() };
+        assert_eq!(outcome(&stale, false), Outcome::Cached);
+        assert_eq!(outcome(&stale, true), Outcome::Forwarded);
     }
 }

@@ -5,18 +5,16 @@ mod connection;
 mod connection_limits;
 mod context;
 mod interim;
-mod peer;
 mod permits;
 mod shared_service;
 mod states;
 mod target_error;
 
 pub use self::{
-    connection::{Connection, PeerCertificate},
+    connection::{Connection, PeerCertificate, RefusedConnection},
     connection_limits::{ConnectionLimiter, ConnectionLimits, ConnectionPermit, Standing},
-    context::{CallContext, CallFacts},
+    context::{CallContext, CallFacts, KeepOpen},
     interim::{Interim, InterimQueue},
-    peer::Peer,
     permits::{CallPermit, CallerPermit, ConcurrencyLimits},
     states::{
         Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,
@@ -24,3 +22,4 @@ pub use self::{
     },
 };
 pub(in crate::proxy) use self::{context::CallEnd, shared_service::SharedService};
+pub use crate::domain::Peer;

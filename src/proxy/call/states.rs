@@ -4,8 +4,8 @@
 //! place is a type error, and no stage meets a caller, a permission or a secret that is missing:
 //!
 //! ```text
-//! Arrival → Opened → Received → Identified → Authorized → Recorded → Fetch → Intended → Resolved
-//! server    audit    receive    identify     authorize    audit      cache   audit      inject
+//! Arrival → Opened → Identified → Received → Authorized → Recorded → Fetch → Intended → Resolved
+//! server    audit    identify     receive    authorize    audit      cache   audit      inject
 //!         → Outbound
 //!           inject
 //! ```
@@ -67,6 +67,15 @@ pub struct Opened {
     pub(in crate::proxy) context: CallContext,
 }
 
+/// A request with its caller, whom the connection proves.
+#[derive(Debug)]
+pub struct Identified {
+    pub(in crate::proxy) request: Result<http::Request<Body>, Unreadable>,
+    pub(in crate::proxy) connection: Arc<Connection>,
+    pub(in crate::proxy) context: CallContext,
+    pub(in crate::proxy) caller: Arc<Caller>,
+}
+
 /// A request that is well formed, addressed to this gateway and not from a browser. It has end-to-end
 /// fields only.
 #[derive(Debug)]
@@ -77,12 +86,6 @@ pub struct Received {
     pub(in crate::proxy) body: Body,
     pub(in crate::proxy) connection: Arc<Connection>,
     pub(in crate::proxy) context: CallContext,
-}
-
-/// A request with its caller.
-#[derive(Debug)]
-pub struct Identified {
-    pub(in crate::proxy) received: Received,
     pub(in crate::proxy) caller: Arc<Caller>,
 }
 
@@ -90,7 +93,6 @@ pub struct Identified {
 #[derive(Debug)]
 pub struct Authorized {
     pub(in crate::proxy) received: Received,
-    pub(in crate::proxy) caller: Arc<Caller>,
     /// `None` only if the policy forwards requests that match no operation.
     pub(in crate::proxy) operation: Option<Arc<Operation>>,
 }

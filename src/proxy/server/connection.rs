@@ -14,14 +14,15 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::{
     Drain, OnRefused, Path, Settings, http1, http2,
     socket::CallerStream,
-    tls::{AcceptedTls, Protocol, ServerTls},
+    tls::{AcceptedTls, HandshakeError, Protocol, ServerTls},
     transport::Transport,
 };
 use crate::{
-    error::{BoxError, Chain},
+    domain::Peer,
+    error::{BoxError, Chain, Kind},
     proxy::{
         batched_io::BatchedWriter,
-        call::{Connection, Peer, SharedService, Standing},
+        call::{Connection, RefusedConnection, SharedService, Standing},
     },
 };
 
@@ -89,13 +90,15 @@ impl<P: Path> Server<P> {
                 };
                 Box::pin(self.run(stream, connection, protocol, ends)).await;
             }
-            Ok(Err(error)) => {
-                tracing::debug!(?peer, error = %Chain(&error), "a handshake failed");
-                if let Some(kind) = error.kind() {
-                    (self.refused)(kind);
-                }
+            Ok(Err(HandshakeError::Certificate(refused))) => {
+                tracing::info!(%peer, %refused, "a caller's certificate was refused");
+                let (kind, certificate) = (Kind::CertificateRefused, Some(refused));
+                (self.refused)(RefusedConnection { kind, peer, certificate });
             }
-            Err(_) => tracing::debug!(?peer, "a handshake took too long"),
+            Ok(Err(HandshakeError::Other(error))) => {
+                tracing::debug!(%peer, error = %Chain(&error), "a handshake failed");
+            }
+            Err(_) => tracing::debug!(%peer, "a handshake took too long"),
         }
     }
 
@@ -121,7 +124,7 @@ impl<P: Path> Server<P> {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(?peer, error = %Chain(&*error), "a connection broke off");
+            tracing::debug!(%peer, error = %Chain(&*error), "a connection broke off");
         }
     }
 

@@ -47,10 +47,10 @@ pub use self::{
     swap::{Swap, Swapped},
     tls::{ServerTls, ServerTlsError, TlsFiles},
 };
-use crate::error::Kind;
+use crate::proxy::call::RefusedConnection;
 
 /// Called for a connection, or a stream of HTTP/2, that is refused before it is a request.
-pub type OnRefused = Arc<dyn Fn(Kind) + Send + Sync>;
+pub type OnRefused = Arc<dyn Fn(RefusedConnection) + Send + Sync>;
 
 /// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]

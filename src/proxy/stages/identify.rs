@@ -15,10 +15,10 @@ use std::{
 
 use super::shared::transition::{Transition, TransitionLayer};
 use crate::{
-    domain::{Caller, CallerRule, LabelValue, Proof},
+    domain::{Caller, CallerRule, LabelValue, Peer, Proof},
     error::Error,
     process::users,
-    proxy::call::{Connection, Identified, Peer, Received},
+    proxy::call::{Connection, Identified, Opened},
 };
 
 /// Identifies the caller by its connection.
@@ -117,14 +117,14 @@ fn known(rule: &Arc<CallerRule>, proof: Proof) -> Arc<Caller> {
     Arc::new(Caller::Known { rule: Some(Arc::clone(rule)), name, proof })
 }
 
-impl Transition<Received> for Schemes {
+impl Transition<Opened> for Schemes {
     type Next = Identified;
 
-    fn advance(&self, received: Received) -> Result<Identified, Error> {
-        let connection = &received.connection;
-        let caller = connection.caller(self.number, || self.identify(connection));
-        received.context.note(|facts| facts.caller = Some(Arc::clone(&caller)));
-        Ok(Identified { received, caller })
+    fn advance(&self, opened: Opened) -> Result<Identified, Error> {
+        let Opened { request, connection, context } = opened;
+        let caller = connection.caller(self.number, || self.identify(&connection));
+        context.note(|facts| facts.caller = Some(Arc::clone(&caller)));
+        Ok(Identified { request, connection, context, caller })
     }
 }
 

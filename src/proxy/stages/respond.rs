@@ -142,10 +142,14 @@ impl Rules {
                 None => return bare(error, context.id()),
             }
         }
-        let identity = context.facts(|facts| Identity {
-            caller: facts.caller.clone(),
-            operation: facts.operation.clone(),
-        });
+        let identity = match error.kind() {
+            // A page in a browser may read it.
+            Kind::HostForbidden | Kind::CrossSite => Identity::default(),
+            _ => context.facts(|facts| Identity {
+                caller: facts.caller.clone(),
+                operation: facts.operation.clone(),
+            }),
+        };
         answer(error, context.id(), &self.problem_base, &identity)
     }
 }

@@ -41,8 +41,8 @@ macro_rules! in_call {
 
 in_call! {
     Opened: context;
+    Identified: context;
     Received: context;
-    Identified: received.context;
     Authorized: received.context;
     Recorded: head.context;
     Fetch: head.context;

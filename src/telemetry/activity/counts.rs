@@ -22,7 +22,8 @@ pub struct Counts {
     pub cacheable: u64,
     /// Cache hits among them.
     pub from_memory: u64,
-    /// Durations, to the last byte of the response.
+    /// Durations of calls that were answered, to the last byte of the response. A refusal takes no time, and a
+    /// failure as long as a limit says.
     pub times: Times,
 }
 
@@ -46,7 +47,9 @@ impl Counts {
             }
             Some(CacheResult::Miss | CacheResult::Revalidated) => self.cacheable += 1,
         }
-        self.times.add(record.duration);
+        if matches!(record.outcome, Outcome::Forwarded | Outcome::Cached) {
+            self.times.add(record.duration);
+        }
     }
 
     /// Adds other counters.

@@ -30,7 +30,9 @@ impl Slot {
     }
 
     pub(super) fn add(&mut self, record: &Record) {
-        self.counts(record.caller.as_ref(), record.operation.as_ref()).add(record);
+        if record.own.is_none() {
+            self.counts(record.caller.as_ref(), record.operation.as_ref()).add(record);
+        }
         if record.attempts > 0 {
             match self.upstreams.get_mut(&record.profile) {
                 Some(answers) => answers.add(record),

@@ -3,7 +3,7 @@ use http::{Method, StatusCode};
 use super::*;
 use crate::{
     audit::{CacheResult, Outcome},
-    domain::{ListenerName, Proof, RequestId},
+    domain::{ListenerName, PolicyId, Proof, RequestId},
 };
 
 /// Noon of a day.
@@ -23,6 +23,10 @@ fn record(caller: Option<&str>, operation: &str, outcome: Outcome) -> Record {
         time: at(Duration::ZERO),
         request_id: RequestId::fresh(),
         trace_id: 1,
+        own: None,
+        peer: None,
+        refused_certificate: None,
+        policy: PolicyId::default(),
         listener: ListenerName::new("main"),
         caller: caller.map(LabelValue::from),
         caller_proof: Some(Proof::Listener),

@@ -51,7 +51,9 @@ impl TraceExporter {
             };
             if !batch.is_empty() {
                 let spans = batch.iter().flat_map(encode).collect::<Vec<_>>();
-                let sent = collector.send(request(Signal::Traces, "pigello-gateway", &spans)).await;
+                let sent = collector
+                    .send(request(Signal::Traces, "pigello-gateway", Vec::new(), &spans))
+                    .await;
                 match sent {
                     Ok(_) => failing = false,
                     // Logged once a series of failures: a log is not a counter.

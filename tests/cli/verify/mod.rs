@@ -186,23 +186,23 @@ const MANIPULATED: &[Case] = &[
         &["latest_missing"],
         |scene| {
             scene.cut_at(90);
-            scene.remove("audit/checkpoint.json");
+            scene.forget_end();
         },
     ),
     case("the same", Given::KeyAndLog, WRONG, &["cut_tail"], |scene| {
         scene.cut_at(90);
-        scene.remove("audit/checkpoint.json");
+        scene.forget_end();
     }),
     case("the same, and a gateway went on", Given::Key, NOT_PROVED, &["found_mismatch"], |scene| {
         scene.cut_at(90);
         scene.write();
-        scene.remove("audit/checkpoint.json");
+        scene.forget_end();
         scene.gateway(40);
     }),
     case("the same, and a gateway went on", Given::KeyAndLog, WRONG, &["rewritten"], |scene| {
         scene.cut_at(90);
         scene.write();
-        scene.remove("audit/checkpoint.json");
+        scene.forget_end();
         scene.gateway(40);
     }),
     case(
@@ -280,12 +280,12 @@ const MANIPULATED: &[Case] = &[
     case("the same, and the key files deleted", Given::Key, WRONG, &["rewritten"], |scene| {
         change_and_rewrite(scene);
         scene.remove("audit/signing-key.pub.pem");
-        scene.remove("audit/checkpoint.json");
+        scene.forget_end();
     }),
     case("the same, and the key files deleted", Given::Nothing, NOT_PROVED, &["no_key"], |scene| {
         change_and_rewrite(scene);
         scene.remove("audit/signing-key.pub.pem");
-        scene.remove("audit/checkpoint.json");
+        scene.forget_end();
     }),
     case(
         "a call was changed, the chain made anew, and a gateway went on",
@@ -312,7 +312,7 @@ const MANIPULATED: &[Case] = &[
         &["no_checkpoint"],
         |scene| {
             drop_operation(scene);
-            scene.remove("audit/checkpoint.json");
+            scene.forget_end();
         },
     ),
     case(
@@ -323,7 +323,7 @@ const MANIPULATED: &[Case] = &[
         |scene| {
             drop_operation(scene);
             scene.write();
-            scene.remove("audit/checkpoint.json");
+            scene.forget_end();
             scene.gateway(10);
         },
     ),
@@ -341,7 +341,7 @@ const MANIPULATED: &[Case] = &[
         &["cut_tail"],
         |scene| {
             rewrite_behind_the_first_checkpoint(scene);
-            scene.remove("audit/checkpoint.json");
+            scene.forget_end();
             fs::copy(scene.path("kept/last"), scene.path("audit/checkpoint.json")).unwrap();
         },
     ),
@@ -433,10 +433,10 @@ const MANIPULATED: &[Case] = &[
         },
     ),
     case("checkpoint.json was deleted", Given::Key, NOT_PROVED, &["latest_missing"], |scene| {
-        scene.remove("audit/checkpoint.json");
+        scene.forget_end();
     }),
     case("checkpoint.json was deleted", Given::KeyAndLog, OK, &[], |scene| {
-        scene.remove("audit/checkpoint.json");
+        scene.forget_end();
     }),
     case(
         "checkpoint.json was replaced by something else",
@@ -524,7 +524,7 @@ const MANIPULATED: &[Case] = &[
             for (_, lines) in &mut scene.files {
                 lines.clear();
             }
-            scene.remove("audit/checkpoint.json");
+            scene.forget_end();
         },
     ),
     case(
@@ -833,7 +833,7 @@ fn a_gateway_says_what_it_finds_at_its_start() {
 fn every_reason_says_what_to_do() {
     let mut scene = Scene::new();
     rewrite_behind_the_first_checkpoint(&mut scene);
-    scene.remove("audit/checkpoint.json");
+    scene.forget_end();
     let (code, out, _) = scene.verify(&Given::Key.arguments());
     assert_eq!((code, out.matches("what to do: ").count()), (Some(NOT_PROVED), 6), "{out}");
     assert!(

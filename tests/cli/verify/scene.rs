@@ -1,7 +1,7 @@
 //! An audit trail that a test may change, and what its gateway's owner keeps elsewhere.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::LazyLock,
@@ -13,14 +13,14 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use pigello_gateway::{
     audit::{ChainFields, Outcome, PublicKey, Record, Settings, Trail, line_head},
-    domain::{ByteSize, ListenerName, ProfileName, RequestId},
+    domain::{ByteSize, ListenerName, PolicyId, ProfileName, RequestId},
 };
 use serde_json::Value;
 
 /// The settings of every trail: small enough for several files and checkpoints.
 fn settings(home: &Path) -> Settings {
     Settings {
-        segment_bytes: ByteSize(20_000),
+        segment_bytes: ByteSize(23_000),
         checkpoint_records: 20,
         compress_after: None,
         batch_delay: Duration::from_millis(1),
@@ -145,10 +145,20 @@ impl Scene {
         fs::remove_file(self.path(name)).unwrap();
     }
 
-    /// Writes `checkpoint.json` from the last line with a checkpoint.
+    /// Removes what says where the trail ends: `checkpoint.json`, and the published note.
+    pub(super) fn forget_end(&self) {
+        self.remove("audit/checkpoint.json");
+        // A trail of an older gateway has none.
+        drop(fs::remove_file(self.path("audit/tlog/checkpoint")));
+    }
+
+    /// Writes `checkpoint.json` and the published note from the last line with a checkpoint.
     pub(super) fn latest_from_lines(&self) {
         let fields = self.checkpoints().last().unwrap();
         fs::write(self.path("audit/checkpoint.json"), format!("{fields}\n")).unwrap();
+        if let Some(note) = fields["note"].as_str() {
+            fs::write(self.path("audit/tlog/checkpoint"), note).unwrap();
+        }
     }
 
     /// Drops the line of that `seq` and all after it.
@@ -195,17 +205,18 @@ impl Scene {
         }
     }
 
-    /// Signs all checkpoints anew with another key, as its owner could.
+    /// Signs all checkpoints anew with another key, as its owner could. The trail then looks like one of a
+    /// gateway without chains.
     pub(super) fn sign_with(&mut self, pem: &Path) {
         let key = key_pair(pem);
         let (mut seq, mut prev) = (0, "0".repeat(64));
         for (_, lines) in &mut self.files {
             for line in lines {
                 seq += 1;
-                let fields: Value = serde_json::from_str(line).unwrap();
-                let mut text = line.clone();
+                let mut text = without_chain(line);
+                let fields: Value = serde_json::from_str(&text).unwrap();
                 if is(&fields, "checkpoint") {
-                    let signed = sign(&key, seq, fields["time"].as_str().unwrap(), &prev);
+                    let signed = sign(&key, seq, &fields, &prev);
                     text = text.replace(fields["signature"].as_str().unwrap(), &signed);
                     text = text.replace(fields["key"].as_str().unwrap(), &key_id(pem));
                 }
@@ -213,6 +224,8 @@ impl Scene {
                 prev = ChainFields::read(line.as_bytes()).unwrap().stated.to_string();
             }
         }
+        fs::remove_dir_all(self.path("audit/tlog")).unwrap();
+        self.remove("audit/chain.json");
     }
 
     /// Makes a trail as gateways wrote it that did not sign their start.
@@ -228,6 +241,7 @@ impl Scene {
                 _ => return Some(line.to_owned()),
             };
             let (head, chain) = line.split_once(",\"prev\":").unwrap();
+            let head = without_chain(head);
             let head = head.split(added).next().unwrap();
             (!is_of_start).then(|| format!("{head},\"prev\":{chain}"))
         });
@@ -263,7 +277,16 @@ pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            match fs::copy(from, to) {
+                // A running gateway replaces files.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
+        }
     }
 }
 
@@ -273,6 +296,13 @@ pub(super) fn other_key(scene: &Scene) -> PathBuf {
     fs::create_dir(&home).unwrap();
     Trail::open(&Settings::new(&home)).unwrap().close().unwrap();
     home.join("signing-key.pem")
+}
+
+/// The line without what names its chain.
+fn without_chain(line: &str) -> String {
+    let Some((begin, rest)) = line.split_once(",\"chain\":") else { return line.to_owned() };
+    let (_, key) = rest.split_once(",\"key\":").unwrap();
+    format!("{begin},\"key\":{key}")
 }
 
 /// The line in the log that goes with a checkpoint.
@@ -321,8 +351,13 @@ fn der(pem: &Path) -> Vec<u8> {
     BASE64_STANDARD.decode(lines).unwrap()
 }
 
-fn sign(key: &Ed25519KeyPair, seq: u64, time: &str, prev: &str) -> String {
-    let text = format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n");
+fn sign(key: &Ed25519KeyPair, seq: u64, line: &Value, prev: &str) -> String {
+    let time = line["time"].as_str().unwrap();
+    let mut text =
+        format!("pigello-gateway audit checkpoint\nseq {seq}\ntime {time}\nprev {prev}\n");
+    for name in ["chain", "instance"] {
+        text.extend(line[name].as_str().map(|value| format!("{name} {value}\n")));
+    }
     BASE64_STANDARD.encode(key.sign(text.as_bytes()))
 }
 
@@ -333,6 +368,10 @@ pub(super) fn record(at: usize) -> Record {
         time: SystemTime::now(),
         request_id: RequestId::fresh(),
         trace_id: 1,
+        own: None,
+        peer: None,
+        refused_certificate: None,
+        policy: PolicyId::default(),
         listener: ListenerName::new("sidecar"),
         caller: Some("billing".into()),
         caller_proof: None,
@@ -350,8 +389,8 @@ pub(super) fn record(at: usize) -> Record {
         retries: Vec::new(),
         credential_version: Some("7".into()),
         duration: Duration::from_millis(12),
-        upstream_time: Some(Duration::from_millis(11)),
         queue_time: Duration::ZERO,
+        upstream_time: Some(Duration::from_millis(11)),
         request_bytes: 0,
         response_bytes: 2_048,
         error: None,

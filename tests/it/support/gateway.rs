@@ -321,7 +321,8 @@ impl Gateway {
         fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
         let loaded =
             config::load(&[path], std::iter::empty()).map_err(|error| error.to_string())?;
-        self.reloader.reload(loaded.settings).await.map_err(|error| error.to_string())
+        let reload = self.reloader.reload(loaded.settings, app::ReloadCause::FileChanged);
+        reload.await.map_err(|error| error.to_string())
     }
 
     /// Begins the drain.

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytesize::ByteSize;
 use clap::Args;
 use jiff::Timestamp;
@@ -180,7 +181,7 @@ impl Bundle<'_> {
         let mut writer = BundleWriter::new(BufWriter::new(new.file())).map_err(at)?;
         writer.file(MANIFEST, &json).map_err(at)?;
         if let Some(signer) = &signer {
-            let signature = format!("{}\n", signer.sign(&json));
+            let signature = format!("{}\n", BASE64_STANDARD.encode(signer.sign(&json)));
             writer.file(SIGNATURE, signature.as_bytes()).map_err(at)?;
         }
         for (name, bytes) in &contents {

@@ -23,10 +23,18 @@ pub(super) struct Figures {
     pub(super) by_hour: BTreeMap<String, OutcomeCounts>,
     /// Calls by error label.
     pub(super) errors: BTreeMap<String, u64>,
+    /// Calls of the gateway's own, by cause. They are in no other figure.
+    pub(super) own: BTreeMap<String, u64>,
+    /// Markers by kind: changes of the configuration and the credentials, actions of operators, and so on.
+    pub(super) markers: BTreeMap<String, u64>,
 }
 
 impl Figures {
     pub(super) fn add(&mut self, call: &CallLine<'_>) {
+        if let Some(cause) = call.cause.as_deref() {
+            *group(&mut self.own, cause) += 1;
+            return;
+        }
         let time = call.time.as_ref();
         if self.first.as_deref().is_none_or(|first| time < first) {
             self.first = Some(time.to_owned());
@@ -42,6 +50,10 @@ impl Figures {
         if let Some(error) = call.error.as_deref() {
             *group(&mut self.errors, error) += 1;
         }
+    }
+
+    pub(super) fn add_marker(&mut self, kind: &str) {
+        *group(&mut self.markers, kind) += 1;
     }
 }
 
@@ -74,7 +86,8 @@ pub(super) struct Group {
     pub(super) from_memory: u64,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
-    /// Microseconds.
+    /// Microseconds, of calls that were forwarded or cached. A refusal takes no time, and a failure as long as
+    /// a limit says.
     times: Histogram<u64>,
 }
 
@@ -115,7 +128,9 @@ impl Group {
         }
         self.request_bytes += call.request_bytes;
         self.response_bytes += call.response_bytes;
-        self.times.saturating_record(call.duration_us.clamp(1, LONGEST));
+        if matches!(&*call.outcome, "forwarded" | "cached") {
+            self.times.saturating_record(call.duration_us.clamp(1, LONGEST));
+        }
     }
 
     pub(super) fn calls(&self) -> u64 {

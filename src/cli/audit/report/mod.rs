@@ -12,7 +12,12 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{calls, error::AuditError, filter::CallFilter, location::TrailLocation};
+use super::{
+    calls::{self, TrailLine},
+    error::AuditError,
+    filter::CallFilter,
+    location::TrailLocation,
+};
 use figures::Figures;
 
 /// Sums up the calls that match the conditions.
@@ -45,8 +50,11 @@ pub(super) fn run(
     out: &mut dyn io::Write,
 ) -> Result<(), AuditError> {
     let mut figures = Figures::default();
-    calls::for_each(directory, &args.filter, |call, _| {
-        figures.add(call);
+    calls::for_each_line(directory, &args.filter, |line, _| {
+        match line {
+            TrailLine::Call(call) => figures.add(call),
+            TrailLine::Marker(head) => figures.add_marker(head.kind),
+        }
         Ok(ControlFlow::Continue(()))
     })?;
     if let Some(path) = &args.html {

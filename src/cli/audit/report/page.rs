@@ -61,13 +61,21 @@ fn body(figures: &Figures) -> Markup {
         (groups("Callers", "Caller", &figures.by_caller))
         (groups("Operations", "Operation", &figures.by_operation))
         (groups("Days", "Day (UTC)", &figures.by_day))
-        @if !figures.errors.is_empty() {
+        (counts("Errors and refusals", ["Reason", "Calls"], &figures.errors))
+        (counts("The gateway's own calls", ["Cause", "Calls"], &figures.own))
+        (counts("Markers", ["Kind", "Lines"], &figures.markers))
+    }
+}
+
+fn counts(title: &str, [of, number]: [&str; 2], counts: &BTreeMap<String, u64>) -> Markup {
+    html! {
+        @if !counts.is_empty() {
             section {
-                h2 { "Errors and refusals" }
+                h2 { (title) }
                 table class="narrow" {
-                    thead { tr { th { "Reason" } th { "Calls" } } }
+                    thead { tr { th { (of) } th { (number) } } }
                     tbody {
-                        @for (label, count) in by_count(&figures.errors) {
+                        @for (label, count) in by_count(counts) {
                             tr { td { code { (label) } } td { (thousands(count)) } }
                         }
                     }

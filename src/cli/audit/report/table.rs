@@ -9,9 +9,29 @@ use super::figures::{Figures, Group};
 use crate::cli::audit::output::printable;
 
 pub(super) fn print(figures: &Figures, out: &mut dyn io::Write) -> io::Result<()> {
-    let (Some(first), Some(last)) = (&figures.first, &figures.last) else {
-        return writeln!(out, "no calls");
-    };
+    match (&figures.first, &figures.last) {
+        (Some(first), Some(last)) => calls(figures, first, last, out)?,
+        _ => writeln!(out, "no calls\n")?,
+    }
+    for (heading, counts) in [
+        (["ERROR", "CALLS"], &figures.errors),
+        (["THE GATEWAY'S OWN", "CALLS"], &figures.own),
+        (["MARKER", "LINES"], &figures.markers),
+    ] {
+        if counts.is_empty() {
+            continue;
+        }
+        let mut table = plain(&heading);
+        for (label, count) in by_count(counts) {
+            table.add_row([printable(label), count.to_string()]);
+        }
+        align(&mut table);
+        writeln!(out, "{table}\n")?;
+    }
+    Ok(())
+}
+
+fn calls(figures: &Figures, first: &str, last: &str, out: &mut dyn io::Write) -> io::Result<()> {
     let total = &figures.total;
     writeln!(out, "{} calls from {first} to {last}", total.calls())?;
     writeln!(
@@ -28,14 +48,6 @@ pub(super) fn print(figures: &Figures, out: &mut dyn io::Write) -> io::Result<()
         ("DAY", &figures.by_day),
     ] {
         writeln!(out, "{}\n", groups_table(heading, groups))?;
-    }
-    if !figures.errors.is_empty() {
-        let mut table = plain(&["ERROR", "CALLS"]);
-        for (label, count) in by_count(&figures.errors) {
-            table.add_row([printable(label), count.to_string()]);
-        }
-        align(&mut table);
-        writeln!(out, "{table}")?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The steps of `check --online`: each reports a finding and, for a problem, a remedy.
 //!
-//! The steps use the parts that `serve` uses, so they find what `serve` would meet. They write
-//! nothing. The one request to an upstream reads one subtenant with the seven values, and it can be
-//! left out. No value is shown.
+//! The steps use the parts that `serve` uses, so they find what `serve` would meet. The one request to an
+//! upstream reads nobody's data, is on the audit trail before it is made, and can be left out
+//! ([`probe`](crate::cli::probe)). Nothing else is written. No value is shown.
 
 mod advice;
 mod collector;

@@ -2,16 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{StatusCode, header};
 use jiff::Timestamp;
-use tokio::time;
 use x509_parser::parse_x509_certificate;
 
 use super::{Report, Step, advice, machine::Elsewhere};
 use crate::{
     app::{self, StartError},
-    body::Body,
-    cli::SAFE_READ,
+    cli::probe::{Probe, ProbeError, Verdict},
     config::{Settings, types::Profile},
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
@@ -49,8 +47,15 @@ pub(super) async fn look(
         report.push(Step::skipped(steps.call, "not made without credentials, or not wanted"));
         return None;
     };
-    let limit = CALL_LIMIT.min(*settings.timeouts.request);
-    call(steps.call, &profile.upstream, upstream, set, limit, report).await
+    let probe = Probe {
+        settings,
+        profile: name.clone(),
+        credentials: profile.credentials.clone(),
+        set,
+        upstream,
+        limit: CALL_LIMIT.min(*settings.timeouts.request),
+    };
+    call(steps.call, probe, report).await
 }
 
 /// Names of the steps.
@@ -212,61 +217,53 @@ fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// Reads one page of subtenants, a safe request, and reports how Pigello judges the seven.
-async fn call(
-    what: String,
-    upstream: &Origin,
-    settings: client::Settings,
-    set: &CredentialSet,
-    limit: Duration,
-    report: &mut Report,
-) -> Option<Elsewhere> {
+/// Asks for a subtenant that cannot be there, and reports how Pigello judges the seven.
+async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Elsewhere> {
+    let said_by = probe.upstream.origin.host().to_owned();
     let began = Instant::now();
-    let answer = time::timeout(limit, ask(settings, set)).await;
+    let answer = probe.make().await;
     let took = began.elapsed().as_millis();
     match answer {
-        Ok(Ok(answer)) => {
-            report.push(judge(what, answer.status(), took));
-            let date = answer.headers().get(header::DATE)?.to_str().ok()?;
+        Ok((status, headers)) => {
+            report.push(judge(what, status, took));
+            let date = headers.get(header::DATE)?.to_str().ok()?;
             let time = httpdate::parse_http_date(date).ok()?;
-            Some(Elsewhere { said_by: upstream.host().to_owned(), time, here: SystemTime::now() })
+            Some(Elsewhere { said_by, time, here: SystemTime::now() })
         }
-        Ok(Err(problem)) => {
+        Err(ProbeError::NotRecorded(failure)) => {
+            let (text, hint) = failure.text();
+            let text = format!("not made, because it would not be on the audit trail: {text}");
+            let hint = hint.map_or_else(String::new, |hint| format!("{hint}; "));
+            let hint = format!("{hint}`--no-call` leaves the call out");
+            report.push(Step::doubtful(what, text).advise(Some(hint)));
+            None
+        }
+        Err(ProbeError::Failed(problem)) => {
             report.push(Step::bad(what, problem));
             None
         }
-        Err(_) => {
-            report.push(Step::bad(what, format!("no answer in {} s", limit.as_secs())));
-            None
-        }
     }
-}
-
-async fn ask(settings: client::Settings, set: &CredentialSet) -> Result<Response<Body>, String> {
-    let mut request = Request::new(Body::empty());
-    *request.method_mut() = Method::GET;
-    *request.uri_mut() = Uri::from_static(SAFE_READ);
-    set.write_to(request.headers_mut());
-    client::ask(settings, request).await.map_err(|error| Chain(&error).to_string())
 }
 
 fn judge(what: String, status: StatusCode, took: u128) -> Step {
     let code = status.as_u16();
-    if status == StatusCode::UNAUTHORIZED {
-        return Step::bad(what, "the seven values are refused (401)").advise(Some(
-            "compare them with Pigello's developer portal; was the secret rotated, or the service \
-             version deactivated?",
-        ));
+    match Verdict::of(status) {
+        Verdict::Accepted => {
+            Step::good(what, format!("the seven values are taken ({code} as expected, in {took} ms)"))
+        }
+        Verdict::Refused => {
+            Step::bad(what, format!("the seven values are refused ({code})")).advise(Some(
+                "compare them with Pigello's developer portal; was the secret rotated, or the service \
+                 version deactivated?",
+            ))
+        }
+        Verdict::Broken => Step::bad(what, format!("answers {code}: it fails itself"))
+            .advise(Some("nothing here is wrong; try again, or ask Pigello")),
+        Verdict::Odd => {
+            Step::doubtful(what, format!("answers {code} where only 404 can be expected"))
+                .advise(Some("is that upstream Pigello? it was asked for a UUID that nobody has"))
+        }
     }
-    if status.is_server_error() {
-        return Step::bad(what, format!("answers {code}: it fails itself"))
-            .advise(Some("nothing here is wrong; try again, or ask Pigello"));
-    }
-    if status == StatusCode::FORBIDDEN {
-        return Step::doubtful(what, format!("the seven values are taken, a list is not ({code})"))
-            .advise(Some("the service version has no right to list subtenants; others may work"));
-    }
-    Step::good(what, format!("the seven values are taken ({code} in {took} ms)"))
 }
 
 /// Time limit for the request.

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Error, frame_io::FrameIo, frames::RecentStreams, outbox::Outbox};
 use crate::proxy::{
-    call::Connection,
+    call::{Connection, RefusedConnection},
     server::{OnRefused, timer::Alarm},
 };
 
@@ -155,7 +155,8 @@ where
             if stream == 0 || self.accepted.has(stream) == Some(false) {
                 // A stream is refused once, whatever frames tell it.
                 self.accepted.add(stream);
-                (self.refused)(kind);
+                let peer = self.connection.peer();
+                (self.refused)(RefusedConnection { kind, peer, certificate: None });
             }
         }
     }

@@ -15,6 +15,7 @@ use rustls::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::refusal::NotingVerifier;
 use crate::{
     domain::Text,
     outbound::{NoRoots, RevocationListError, Roots, revocation_lists, without_mark},
@@ -135,6 +136,7 @@ fn verifier(
         // As OpenSSL does: an old list says nothing about what was revoked since.
         .enforce_revocation_expiration()
         .build()
+        .map(|inner| Arc::new(NotingVerifier { inner }) as Arc<_>)
         .map_err(|_| ServerTlsError::Empty { path: path.to_owned(), what: CERTIFICATE })
 }
 

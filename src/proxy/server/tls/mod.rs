@@ -10,6 +10,7 @@
 
 mod admission;
 mod files;
+mod refusal;
 
 use std::{fmt, io, sync::Arc};
 
@@ -21,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::admission::Admission;
 pub use self::files::{ServerTlsError, TlsFiles};
-use self::{admission::CallerCertificate, files::TlsContents};
+use self::{admission::CallerCertificate, files::TlsContents, refusal::noting_certificates};
 use crate::{
-    error::Kind,
+    audit::RefusedCertificate,
     process::reread::{RereadLog, at_intervals},
     proxy::call::PeerCertificate,
 };
@@ -122,48 +123,26 @@ impl ServerTls {
     {
         let current = self.current.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
-        let stream = acceptor.accept(stream).await.map_err(HandshakeError::from_io)?;
+        let (accepted, presented) = noting_certificates(acceptor.accept(stream)).await;
+        let stream = accepted.map_err(|error| HandshakeError::of(error, presented.as_deref()))?;
         let connection = stream.get_ref().1;
         let protocol = match connection.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             Some(_) => Protocol::Http1,
             None => Protocol::Unknown,
         };
-        let CallerCertificate { certificate, end } =
-            CallerCertificate::of(connection).ok_or(HandshakeError::Certificate(None))?;
+        let CallerCertificate { certificate, end } = CallerCertificate::of(connection)
+            .ok_or_else(|| HandshakeError::unreadable(connection))?;
         let admission = Admission::new(current.revoked.clone(), end);
         Ok(AcceptedTls { stream, admission, certificate, protocol })
     }
 }
 
 /// Why a handshake failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(super) enum HandshakeError {
-    /// The caller's certificate is missing or not valid.
-    #[error("the caller's certificate was refused")]
-    Certificate(#[source] Option<rustls::Error>),
+    /// The caller's certificate is missing or not valid. Only this has a record.
+    Certificate(Box<RefusedCertificate>),
     /// The handshake failed for another reason.
-    #[error("the handshake failed")]
-    Other(#[source] io::Error),
-}
-
-impl HandshakeError {
-    fn from_io(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(
-                tls @ (rustls::Error::InvalidCertificate(_)
-                | rustls::Error::NoCertificatesPresented
-                | rustls::Error::InvalidCertRevocationList(_)),
-            ) => Self::Certificate(Some(tls.clone())),
-            _ => Self::Other(error),
-        }
-    }
-
-    /// Its kind in the record. Only a refused certificate has a record.
-    pub(super) fn kind(&self) -> Option<Kind> {
-        match self {
-            Self::Certificate(_) => Some(Kind::CertificateRefused),
-            Self::Other(_) => None,
-        }
-    }
+    Other(io::Error),
 }

@@ -22,8 +22,8 @@ impl Transition<Authorized> for Trail {
 
     fn advance(&self, authorized: Authorized) -> Result<Recorded, Error> {
         self.admit().map_err(unavailable)?;
-        let Authorized { received, caller, operation } = authorized;
-        let Received { method, target, headers, body, context, .. } = received;
+        let Authorized { received, operation } = authorized;
+        let Received { method, target, headers, body, context, caller, .. } = received;
         let head = Head { method, target, headers, caller, operation, context };
         Ok(Recorded { head: Arc::new(head), body })
     }

@@ -7,19 +7,19 @@ use http::{Method, StatusCode};
 use super::listener::ListenerContext;
 use crate::{
     audit::{Durability, Record, Target, Unwritable},
-    domain::TraceContext,
+    domain::Peer,
     error::Kind,
     proxy::call::{CallContext, CallEnd},
-    telemetry::{SpanKind, Trace, TraceSpan},
 };
 
 /// An open record. Dropping the guard closes the record, if it is still open, and releases the permits
-/// of the call.
+/// of the call. If a fetch of the cache goes on for a caller that has left, both wait for its end.
 pub(super) struct RecordGuard {
     pub(super) context: CallContext,
     pub(super) listener: Arc<ListenerContext>,
     pub(super) method: Method,
     pub(super) target: Option<Target>,
+    pub(super) peer: Peer,
     pub(super) status: Option<StatusCode>,
     pub(super) response_bytes: u64,
     pub(super) complete: bool,
@@ -45,81 +45,49 @@ impl RecordGuard {
     /// Closes the record of a complete response. The record is queued when this returns, whether or not
     /// the future is polled.
     pub(super) fn commit(&mut self) -> Stored {
-        self.complete = true;
         let record = self.close();
         Box::pin(self.listener.trail.submit_synced(record))
     }
 
     /// Closes the record of a decided response, which the caller may never read.
     pub(super) fn submit(&mut self) {
-        self.complete = true;
         let record = self.close();
         self.listener.trail.submit(record);
     }
 
     fn close(&mut self) -> Record {
+        self.complete = true;
         self.closed = true;
-        let record = self.context.close(CallEnd {
-            listener: self.listener.listener.clone(),
-            profile: self.listener.profile.clone(),
-            method: std::mem::take(&mut self.method),
+        let end = self.end();
+        self.listener.record(&self.context, end)
+    }
+
+    fn end(&mut self) -> CallEnd {
+        CallEnd {
+            peer: Some(self.peer),
             target: self.target.take(),
             status: self.status,
             response_bytes: self.response_bytes,
-        });
-        if let Some(spans) = self.context.spans() {
-            let spans = spans.lock().take();
-            self.listener.tracer.submit(trace(self.context.trace(), &record, spans));
+            ..self.listener.call_end(std::mem::take(&mut self.method))
         }
-        self.listener.metrics.observe(&record);
-        record
     }
 }
 
 impl Drop for RecordGuard {
     fn drop(&mut self) {
-        self.context.release();
         if self.closed {
-            return;
+            return self.context.release();
         }
-        if !self.complete {
-            // The caller left, unless there is an earlier reason.
-            self.fail(Kind::CallerGone);
+        if self.complete {
+            self.submit();
+            return self.context.release();
         }
-        let record = self.close();
-        self.listener.trail.submit(record);
+        // There may be an earlier reason.
+        self.fail(self.listener.interruption());
+        let (listener, end) = (Arc::clone(&self.listener), self.end());
+        self.context.close_with(move |context| {
+            context.release();
+            listener.trail.submit(listener.record(context, end));
+        });
     }
-}
-
-/// The trace of a call: its own span, which says what the record says, and the spans of its stages.
-fn trace(context: TraceContext, record: &Record, stages: Vec<TraceSpan>) -> Trace {
-    let mut attributes = vec![
-        ("http.request.method", record.method.to_string()),
-        ("pigello.request_id", record.request_id.to_string()),
-        ("pigello.listener", record.listener.to_string()),
-        ("pigello.profile", record.profile.to_string()),
-        ("pigello.outcome", record.outcome.label().to_owned()),
-        ("pigello.attempts", record.attempts.to_string()),
-    ];
-    attributes.extend(
-        record.status.map(|status| ("http.response.status_code", status.as_str().to_owned())),
-    );
-    attributes.extend(record.caller.as_ref().map(|caller| ("pigello.caller", caller.to_string())));
-    attributes.extend(record.cache.map(|cache| ("pigello.cache", cache.label().to_owned())));
-    let call = TraceSpan {
-        id: context.span_id(),
-        parent: context.parent_id(),
-        name: match &record.operation {
-            Some(operation) => Arc::clone(operation.shared()),
-            None => "none".into(),
-        },
-        kind: SpanKind::Server,
-        began: record.time,
-        ended: record.time.checked_add(record.duration).unwrap_or(record.time),
-        attributes,
-        error: record.error,
-    };
-    let mut spans = vec![call];
-    spans.extend(stages);
-    Trace { trace_id: context.trace_id(), spans }
 }

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::SystemTime};
 
 use http::Method;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    audit::Trail,
-    domain::{ListenerName, ProblemBase, ProfileName, RequestId, TraceContext},
+    audit::{Record, Trail},
+    domain::{ListenerName, PolicyId, ProblemBase, ProfileName, RequestId, TraceContext},
     error::Kind,
-    proxy::call::{CallContext, CallEnd},
-    telemetry::{Metrics, Tracer},
+    proxy::call::{CallContext, CallEnd, RefusedConnection},
+    telemetry::{Metrics, SpanKind, Trace, TraceSpan, Tracer},
 };
 
 /// The common part of one listener's records, and where they go.
@@ -19,6 +20,8 @@ pub struct ListenerContext {
     pub listener: ListenerName,
     /// The profile of its calls.
     pub profile: ProfileName,
+    /// The configuration that it is part of.
+    pub policy: PolicyId,
     /// The beginning of each problem type.
     pub problem_base: ProblemBase,
     /// The trail.
@@ -27,26 +30,88 @@ pub struct ListenerContext {
     pub tracer: Tracer,
     /// The metrics, which count the same records.
     pub metrics: Arc<Metrics>,
+    /// Cancelled when the gateway cuts off the calls that are left at the end of its drain.
+    pub cut: CancellationToken,
 }
 
 impl ListenerContext {
     /// Records a connection that was refused before it had a request.
-    pub fn refused(&self, kind: Kind) {
+    pub fn refused(&self, refused: RefusedConnection) {
         let time = SystemTime::now();
         let id = RequestId::at(time);
         let context =
             CallContext::begin(time, id, TraceContext::continue_or_begin(None, id), false);
-        context.note(|facts| facts.error = Some(kind));
-        let record = context.close(CallEnd {
+        context.note(|facts| facts.error = Some(refused.kind));
+        let end = CallEnd {
+            peer: Some(refused.peer),
+            refused_certificate: refused.certificate,
+            // There is no request and so no method.
+            ..self.call_end(Method::from_bytes(b"-").unwrap_or_default())
+        };
+        self.trail.submit(self.record(&context, end));
+    }
+
+    /// The end of a call of which no more is known.
+    pub(super) fn call_end(&self, method: Method) -> CallEnd {
+        CallEnd {
             listener: self.listener.clone(),
             profile: self.profile.clone(),
-            // There is no request and so no method.
-            method: Method::from_bytes(b"-").unwrap_or_default(),
+            policy: self.policy,
+            peer: None,
+            refused_certificate: None,
+            method,
             target: None,
             status: None,
             response_bytes: 0,
-        });
-        self.metrics.observe(&record);
-        self.trail.submit(record);
+        }
     }
+
+    /// Closes the record of a call: counts it, and passes the call's spans on.
+    pub(super) fn record(&self, context: &CallContext, end: CallEnd) -> Record {
+        let record = context.close(end);
+        if let Some(spans) = context.spans() {
+            let spans = spans.lock().take();
+            self.tracer.submit(trace(context.trace(), &record, spans));
+        }
+        self.metrics.observe(&record);
+        record
+    }
+
+    /// Why a call ended in the middle.
+    pub(super) fn interruption(&self) -> Kind {
+        if self.cut.is_cancelled() { Kind::Stopping } else { Kind::CallerGone }
+    }
+}
+
+/// The trace of a call: its own span, which says what the record says, and the spans of its stages.
+fn trace(context: TraceContext, record: &Record, stages: Vec<TraceSpan>) -> Trace {
+    let mut attributes = vec![
+        ("http.request.method", record.method.to_string()),
+        ("pigello.request_id", record.request_id.to_string()),
+        ("pigello.listener", record.listener.to_string()),
+        ("pigello.profile", record.profile.to_string()),
+        ("pigello.outcome", record.outcome.label().to_owned()),
+        ("pigello.attempts", record.attempts.to_string()),
+    ];
+    attributes.extend(
+        record.status.map(|status| ("http.response.status_code", status.as_str().to_owned())),
+    );
+    attributes.extend(record.caller.as_ref().map(|caller| ("pigello.caller", caller.to_string())));
+    attributes.extend(record.cache.map(|cache| ("pigello.cache", cache.label().to_owned())));
+    let call = TraceSpan {
+        id: context.span_id(),
+        parent: context.parent_id(),
+        name: match &record.operation {
+            Some(operation) => Arc::clone(operation.shared()),
+            None => "none".into(),
+        },
+        kind: SpanKind::Server,
+        began: record.time,
+        ended: record.time.checked_add(record.duration).unwrap_or(record.time),
+        attributes,
+        error: record.error,
+    };
+    let mut spans = vec![call];
+    spans.extend(stages);
+    Trace { trace_id: context.trace_id(), spans }
 }

@@ -85,6 +85,7 @@ where
             listener: Arc::clone(&self.listener),
             method,
             target,
+            peer: connection.peer(),
             status: None,
             response_bytes: 0,
             complete: false,

@@ -31,7 +31,7 @@ use crate::{
     domain::{Operation, defines_body},
     error::{Error, Kind},
     proxy::{
-        call::{Authorized, ConcurrencyLimits, Identified, Received},
+        call::{Authorized, ConcurrencyLimits, Received},
         http_policy::strip_credentials,
     },
 };
@@ -51,20 +51,19 @@ pub struct Authorize {
     concurrency: ConcurrencyLimits,
 }
 
-impl Transition<Identified> for Authorize {
+impl Transition<Received> for Authorize {
     type Next = Authorized;
 
-    fn advance(&self, identified: Identified) -> Result<Authorized, Error> {
-        let Identified { mut received, caller } = identified;
-        let Received { method, target, body, context, connection, .. } = &received;
-        let decision = self.policy.decide(&caller, method, target.path());
+    fn advance(&self, mut received: Received) -> Result<Authorized, Error> {
+        let Received { method, target, body, context, connection, caller, .. } = &received;
+        let decision = self.policy.decide(caller, method, target.path());
         let operation = decision.operation().cloned();
         context.note(|facts| facts.operation.clone_from(&operation));
         if let Decision::Refuse { refusal, .. } = decision {
             if self.policy.mode == Mode::Enforce {
                 let (catalog, path) = (&self.policy.catalog, target.path());
                 let operation = operation.as_deref();
-                return Err(refusal.into_error(catalog, &caller, method, path, operation));
+                return Err(refusal.into_error(catalog, caller, method, path, operation));
             }
             context.note(|facts| facts.would_refuse = Some(refusal.kind()));
         }
@@ -72,12 +71,12 @@ impl Transition<Identified> for Authorize {
         if !body.is_end_stream() {
             refuse_body(method, operation.as_deref())?;
         }
-        if let Some(permit) = self.policy.limits.admit(&caller)? {
+        if let Some(permit) = self.policy.limits.admit(caller)? {
             context.hold_for_caller(permit);
         }
         context.hold(self.concurrency.acquire(body.is_end_stream())?);
-        strip_credentials(&mut received.headers, &caller);
-        Ok(Authorized { received, caller, operation })
+        strip_credentials(&mut received.headers, &received.caller);
+        Ok(Authorized { received, operation })
     }
 }
 

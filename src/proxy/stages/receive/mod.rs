@@ -22,7 +22,7 @@ use crate::{
     domain::{ByteSize, CanonicalTarget, TargetError},
     error::{Error, Kind},
     proxy::{
-        call::{Opened, Received, Unreadable},
+        call::{Identified, Received, Unreadable},
         http_policy::{HostRules, PROXIED_METHODS, check_head, join_cookies, strip_request},
     },
 };
@@ -62,7 +62,7 @@ pub struct Receive<S> {
     rules: Arc<ListenerRules>,
 }
 
-impl<S> Service<Opened> for Receive<S>
+impl<S> Service<Identified> for Receive<S>
 where
     S: Service<Received, Response = Response<Body>, Error = Error>,
 {
@@ -74,8 +74,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, opened: Opened) -> Self::Future {
-        match self.rules.check(opened) {
+    fn call(&mut self, identified: Identified) -> Self::Future {
+        match self.rules.check(identified) {
             Ok(Some(received)) => Either::Left(self.inner.call(received)),
             Ok(None) => Either::Right(ready(Ok(server_options()))),
             Err(error) => Either::Right(ready(Err(error))),
@@ -86,8 +86,11 @@ where
 impl ListenerRules {
     /// The received request, or `None` for `OPTIONS *`, which asks about the server itself (RFC 9110
     /// §9.3.7).
-    pub(in crate::proxy) fn check(&self, opened: Opened) -> Result<Option<Received>, Error> {
-        let Opened { request, connection, context } = opened;
+    pub(in crate::proxy) fn check(
+        &self,
+        identified: Identified,
+    ) -> Result<Option<Received>, Error> {
+        let Identified { request, connection, context, caller } = identified;
         let request = request.map_err(Unreadable::into_error)?;
         let (parts, body) = request.into_parts();
         self.check_size(&parts.uri, &parts.headers)?;
@@ -104,7 +107,7 @@ impl ListenerRules {
         strip_request(&mut headers);
         let body = body::limited(body, self.limits.request_body, &context)?;
         let method = parts.method;
-        Ok(Some(Received { method, target, headers, body, connection, context }))
+        Ok(Some(Received { method, target, headers, body, connection, context, caller }))
     }
 
     fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {

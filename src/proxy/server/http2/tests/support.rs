@@ -158,7 +158,7 @@ impl Caller {
         });
         let serving = tokio::spawn(async move {
             let path = SharedService::new(path);
-            let refused: OnRefused = Arc::new(move |kind| refusals.lock().push(kind));
+            let refused: OnRefused = Arc::new(move |refused| refusals.lock().push(refused.kind));
             let read = Bytes::new();
             let known = Arc::clone(&connection);
             let mut serving = pin!(http2::serve(server, read, &settings, &path, known, &refused));

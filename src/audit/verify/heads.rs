@@ -1,0 +1,241 @@
+//! The trees over the lines, held against heads that the gateway signed: those in the checkpoints, the one that
+//! it published, and notes that were kept elsewhere.
+
+use std::{fs, path::Path};
+
+use crate::{
+    audit::{
+        chain::Hash,
+        keys::PublicKey,
+        line::MarkerFields,
+        tlog::{
+            CHECKPOINT, Chain, FOLDER, Head, Note, Signed, TileFolder, Tiles, Tree,
+            verify_consistency,
+        },
+    },
+    domain::VerifierKey,
+};
+
+/// The heads that a trail is compared with, and the tree of the chain that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    expected: Vec<Expected>,
+    /// The published tree, for the lines that were deleted.
+    published: Option<Published>,
+    growing: Option<Growing>,
+    has_begun: bool,
+}
+
+#[derive(Debug)]
+struct Expected {
+    head: Head,
+    note: Note,
+    /// Somebody kept it elsewhere.
+    is_kept: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The trail has not reached it.
+    Ahead,
+    /// The trail has been compared with it.
+    Compared,
+}
+
+#[derive(Debug)]
+struct Published {
+    chain: Chain,
+    folder: TileFolder,
+    tree: Tree,
+}
+
+/// A tree that has every line of its chain so far.
+#[derive(Debug)]
+struct Growing {
+    chain: String,
+    first_seq: u64,
+    tree: Tree,
+}
+
+impl Growing {
+    fn next_seq(&self) -> u64 {
+        self.first_seq + self.tree.size()
+    }
+}
+
+/// What the comparison with a head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// The line after the last one under the head: its checkpoint.
+    pub(super) seq: u64,
+    pub(super) agrees: bool,
+    pub(super) is_kept: bool,
+}
+
+/// A head that the trail was not compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The trail ends before this line, which the head's checkpoint has.
+    Cut { to: u64 },
+    /// The trail has no line of that chain.
+    OtherChain { chain: String },
+    /// The lines under it were deleted, and so were the tiles.
+    Deleted { chain: String },
+}
+
+/// What a witness has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Witnessed {
+    Yes,
+    No,
+    Forged,
+}
+
+impl Heads {
+    /// What the trail's directory has published. A note that the key has not signed says nothing.
+    pub(super) fn published(directory: &Path, key: Option<&PublicKey>) -> Self {
+        let mut heads = Self::default();
+        let folder = directory.join(FOLDER);
+        let note = fs::read_to_string(folder.join(CHECKPOINT)).ok();
+        let Some(note) = note.as_deref().and_then(Note::parse) else { return heads };
+        let Some(head) = note.head().filter(|head| trusts(key, &note, head)) else { return heads };
+        let tiles = TileFolder::of(&folder);
+        let published = Chain::read(directory)
+            .filter(|chain| chain.name == head.chain())
+            .and_then(|chain| Some((chain, tiles.load(head.size).ok()?)));
+        heads.published = published.map(|(chain, tree)| Published { chain, folder: tiles, tree });
+        heads.expected.push(Expected { head, note, is_kept: false, state: State::Ahead });
+        heads
+    }
+
+    /// Adds a note that was kept elsewhere. Returns whether it says something.
+    pub(super) fn expect(&mut self, note: Note, key: Option<&PublicKey>) -> bool {
+        let Some(head) = note.head().filter(|head| trusts(key, &note, head)) else { return false };
+        self.expected.push(Expected { head, note, is_kept: true, state: State::Ahead });
+        true
+    }
+
+    /// A gateway started: its line may begin a chain.
+    pub(super) fn start(&mut self, seq: u64, marker: &MarkerFields) {
+        let Some(chain) = &marker.chain else { return };
+        let continues = self.growing.as_ref().is_some_and(|growing| growing.chain == *chain);
+        if !continues && marker.chain_first_seq == Some(seq) {
+            let (chain, tree) = (chain.clone(), Tree::default());
+            self.growing = Some(Growing { chain, first_seq: seq, tree });
+            self.has_begun = true;
+        }
+    }
+
+    /// Whether the head in a checkpoint is that of the lines before it. `None` if it cannot be told.
+    pub(super) fn checkpoint(&self, marker: &MarkerFields, key: &PublicKey) -> Option<bool> {
+        let growing = self.growing.as_ref()?;
+        let Some(note) = &marker.note else { return Some(false) };
+        let note = Note::parse(note);
+        let Some((head, note)) = note.and_then(|note| Some((note.head()?, note))) else {
+            return Some(false);
+        };
+        let is_of_chain =
+            head.chain() == growing.chain && marker.chain.as_ref() == Some(&growing.chain);
+        let (size, root) = (growing.tree.size(), growing.tree.root());
+        let is_head = head.size == size && head.root == root;
+        Some(is_of_chain && is_head && trusts(Some(key), &note, &head))
+    }
+
+    /// Adds a line, and compares the heads that it completes.
+    pub(super) fn line(&mut self, seq: u64, hash: &Hash) -> Vec<Compared> {
+        let mut compared = Vec::new();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.begin_after_deletion(seq, &mut compared);
+        }
+        let Some(growing) = self.growing.as_mut().filter(|growing| growing.next_seq() == seq)
+        else {
+            // Lines are missing, so there is no tree until the next chain.
+            self.growing = None;
+            return compared;
+        };
+        growing.tree.push(hash);
+        let size = growing.tree.size();
+        for expected in self.expected.iter_mut().filter(|expected| expected.head.size == size) {
+            if expected.head.chain() == growing.chain && expected.state == State::Ahead {
+                let agrees = expected.head.root == growing.tree.root();
+                compared.push(expected.compared(growing.first_seq, agrees));
+            }
+        }
+        compared
+    }
+
+    /// The trail begins in the middle of a chain: its tree comes from the tiles. What they say needs no trust,
+    /// because the heads after it must fit.
+    fn begin_after_deletion(&mut self, seq: u64, compared: &mut Vec<Compared>) {
+        let Some(Published { chain, folder, tree }) = &self.published else { return };
+        let Some(size) = seq.checked_sub(chain.first_seq).filter(|size| *size <= tree.size())
+        else {
+            return;
+        };
+        let tiles = Tiles::new(folder, tree);
+        let Ok(begun) = tiles.tree_at(size) else { return };
+        for expected in &mut self.expected {
+            let Expected { head, state, .. } = expected;
+            if head.chain() != chain.name || head.size > size || *state == State::Compared {
+                continue;
+            }
+            let Ok(proof) = Tiles::new(folder, &begun).proof_from(head.size) else { continue };
+            let agrees = verify_consistency((head.size, head.root), (size, begun.root()), &proof);
+            compared.push(expected.compared(chain.first_seq, agrees));
+        }
+        self.growing =
+            Some(Growing { chain: chain.name.clone(), first_seq: chain.first_seq, tree: begun });
+    }
+
+    /// The heads that the trail never reached. `first_seq` is its first line.
+    pub(super) fn left(&self, first_seq: u64) -> Vec<Left> {
+        let ahead = self.expected.iter().filter(|expected| expected.state == State::Ahead);
+        let judge = |expected: &Expected| {
+            let chain = expected.head.chain().to_owned();
+            match &self.growing {
+                Some(growing) if growing.chain == chain => {
+                    Left::Cut { to: growing.first_seq + expected.head.size }
+                }
+                _ if first_seq > 1 || self.was_interrupted(&chain) => Left::Deleted { chain },
+                _ => Left::OtherChain { chain },
+            }
+        };
+        ahead.filter(|expected| expected.head.size > 0).map(judge).collect()
+    }
+
+    /// Whether lines are missing in the trail's own chain. That is a finding already.
+    fn was_interrupted(&self, chain: &str) -> bool {
+        let of_trail =
+            self.published.as_ref().is_some_and(|published| published.chain.name == chain);
+        self.growing.is_none() && of_trail
+    }
+
+    /// What a witness signed of the notes that were kept, or else of the published one.
+    pub(super) fn witnessed(&self, witness: &VerifierKey) -> Witnessed {
+        let has_kept = self.expected.iter().any(|expected| expected.is_kept);
+        let mut answer = Witnessed::No;
+        for expected in self.expected.iter().filter(|expected| expected.is_kept == has_kept) {
+            match expected.note.signed_by(witness) {
+                Signed::Yes { .. } => answer = Witnessed::Yes,
+                Signed::No => {}
+                Signed::Forged => return Witnessed::Forged,
+            }
+        }
+        answer
+    }
+}
+
+impl Expected {
+    fn compared(&mut self, first_seq: u64, agrees: bool) -> Compared {
+        self.state = State::Compared;
+        Compared { seq: first_seq + self.head.size, agrees, is_kept: self.is_kept }
+    }
+}
+
+/// Without a key, every note is trusted to show what is wrong.
+fn trusts(key: Option<&PublicKey>, note: &Note, head: &Head) -> bool {
+    key.is_none_or(|key| {
+        matches!(note.signed_by(&key.verifier_key(&head.origin)), Signed::Yes { .. })
+    })
+}

@@ -1,0 +1,244 @@
+//! The one call that a command makes to Pigello by itself, to try credentials.
+//!
+//! It reads nobody's data: it asks for a subtenant whose UUID is all zeros. To whom Pigello lets in it answers that
+//! there is none (404), and to others 401 or 403. It is on the audit trail before it is made, as a record of its own
+//! (`cause`: `check`) if no gateway writes the trail, and else as an `admin` marker of the gateway that does.
+//! Without either it is not made.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use nix::unistd::geteuid;
+use tokio::time;
+
+use super::{Failure, admin};
+use crate::{
+    audit::{
+        self, CallCause, Intent, Outcome, OwnCall, Record, Target, Trail, TrailDirectoryError,
+        TrailOpenError,
+    },
+    body::Body,
+    config::Settings,
+    credentials::CredentialSet,
+    domain::{
+        CredentialsName, LabelValue, ListenerName, OperationMatch, ProfileName, RequestId, Span,
+    },
+    error::{Chain, Error, Kind},
+    proxy::{call::REQUEST_ID, client},
+};
+
+/// Nobody has an all-zero UUID.
+pub(super) const NOBODY: &str =
+    "/accounts/users/customer/subtenant/00000000-0000-0000-0000-000000000000/";
+
+/// A call to try credentials.
+pub(super) struct Probe<'a> {
+    /// The configuration, which names the trail and the gateway that may be running.
+    pub(super) settings: &'a Settings,
+    /// The profile that leads to the upstream.
+    pub(super) profile: ProfileName,
+    /// The name of the set.
+    pub(super) credentials: CredentialsName,
+    /// The values to try.
+    pub(super) set: &'a CredentialSet,
+    /// The upstream.
+    pub(super) upstream: client::Settings,
+    /// The time limit.
+    pub(super) limit: Duration,
+}
+
+/// How Pigello judges the credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// 404: they are accepted.
+    Accepted,
+    /// 401 or 403.
+    Refused,
+    /// 5xx: it says nothing about them.
+    Broken,
+    /// Anything else, such as an object where there can be none.
+    Odd,
+}
+
+impl Verdict {
+    pub(super) fn of(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::Accepted,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Refused,
+            status if status.is_server_error() => Self::Broken,
+            _ => Self::Odd,
+        }
+    }
+}
+
+/// Why there is no answer.
+pub(super) enum ProbeError {
+    /// The call was not made, because it would not be on the trail.
+    NotRecorded(Failure),
+    /// The call failed.
+    Failed(String),
+}
+
+impl Probe<'_> {
+    /// Makes the call. The answer's body is ignored.
+    pub(super) async fn make(self) -> Result<(StatusCode, HeaderMap), ProbeError> {
+        let time = SystemTime::now();
+        let id = RequestId::at(time);
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static(NOBODY);
+        let value = HeaderValue::from_str(&id.to_string());
+        request.headers_mut().extend(value.ok().map(|id| (REQUEST_ID, id)));
+        self.set.write_to(request.headers_mut());
+        let own = self.begin(time, id).await.map_err(ProbeError::NotRecorded)?;
+        let (upstream, limit, began) = (self.upstream.clone(), self.limit, Instant::now());
+        let result = time::timeout(limit, client::ask(upstream, request)).await;
+        let result = result.unwrap_or_else(|_| {
+            Err(Error::new(Kind::UpstreamTimeout, format!("no answer within {}", Span(limit))))
+        });
+        if let Some(trail) = own {
+            let record = self.record(time, id, began.elapsed(), &result);
+            let written = tokio::task::spawn_blocking(move || {
+                trail.submit(record);
+                trail.stops_because("check");
+                trail.close()
+            });
+            if let Ok(Err(unwritable)) = written.await {
+                return Err(ProbeError::Failed(Chain(&unwritable).to_string()));
+            }
+        }
+        match result {
+            Ok(response) => Ok((response.status(), response.headers().clone())),
+            Err(error) => Err(ProbeError::Failed(Chain(&error).to_string())),
+        }
+    }
+
+    /// Puts the call on the trail. Returns the trail if no gateway writes it.
+    async fn begin(&self, time: SystemTime, id: RequestId) -> Result<Option<Trail>, Failure> {
+        let directory = &self.settings.audit.directory;
+        if !may_write(directory) {
+            let text =
+                format!("the audit trail in {} belongs to another user", directory.display());
+            return Err(Failure::failed(text).hint(
+                "run the command as the gateway's user, or leave the call out with `--no-call`",
+            ));
+        }
+        let settings = audit::Settings {
+            configuration: Some(self.settings.revision.hash()),
+            // A command does not look after the files.
+            compress_after: None,
+            retain_for: None,
+            retain_bytes: None,
+            ..self.settings.audit.clone()
+        };
+        match Trail::open(&settings) {
+            Ok(trail) => {
+                let unwritable = |error| Failure::failed(Chain(&error).to_string());
+                trail.intent(self.intent(time, id)).await.map_err(unwritable)?;
+                Ok(Some(trail))
+            }
+            Err(TrailOpenError::Directory(TrailDirectoryError::InUse { .. })) => {
+                self.tell(id).await.map(|()| None)
+            }
+            Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+        }
+    }
+
+    /// Has the running gateway put the call on its trail.
+    async fn tell(&self, id: RequestId) -> Result<(), Failure> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("credentials", self.credentials.as_str())
+            .append_pair("version", self.set.version().as_str())
+            .append_pair("upstream", &self.upstream.origin.to_string())
+            .append_pair("request_id", &id.to_string())
+            .finish();
+        admin::announce(self.settings, &format!("/probe?{query}")).await
+    }
+
+    fn operation(&self) -> Option<LabelValue> {
+        match self.settings.catalog.find(&Method::GET, NOBODY) {
+            OperationMatch::Found(operation) => Some(operation.label().clone()),
+            OperationMatch::OtherMethods(_) | OperationMatch::Unknown => None,
+        }
+    }
+
+    fn intent(&self, time: SystemTime, request_id: RequestId) -> Intent {
+        Intent {
+            time,
+            request_id,
+            caller: None,
+            profile: self.profile.clone(),
+            operation: self.operation(),
+            method: Method::GET,
+            target: NOBODY.parse().ok(),
+        }
+    }
+
+    fn record(
+        &self,
+        time: SystemTime,
+        request_id: RequestId,
+        took: Duration,
+        result: &Result<http::Response<Body>, Error>,
+    ) -> Record {
+        let target: Option<Target> = NOBODY.parse().ok();
+        let error = result.as_ref().err().map(Error::kind);
+        Record {
+            time,
+            request_id,
+            trace_id: 0,
+            own: Some(OwnCall { cause: CallCause::Check, caused_by: None }),
+            peer: None,
+            listener: ListenerName::new("-"),
+            caller: None,
+            caller_proof: None,
+            refused_certificate: None,
+            policy: self.settings.revision.policy_id(),
+            profile: self.profile.clone(),
+            operation: self.operation(),
+            method: Method::GET,
+            target,
+            status: None,
+            outcome: if error.is_some() { Outcome::Failed } else { Outcome::Forwarded },
+            cache: None,
+            source_request_id: None,
+            upstream_status: result.as_ref().ok().map(http::Response::status),
+            upstream_tls: None,
+            attempts: 1,
+            retries: Vec::new(),
+            credential_version: Some(Arc::clone(self.set.version().shared())),
+            duration: took,
+            queue_time: Duration::ZERO,
+            upstream_time: Some(took),
+            request_bytes: 0,
+            response_bytes: 0,
+            error: error.map(Kind::label),
+            would_refuse: None,
+            masked_fields: 0,
+        }
+    }
+}
+
+/// Whether files that this process puts into the trail belong to the user who writes it. Root may write
+/// anywhere, and the gateway could not continue a trail that root has begun.
+fn may_write(directory: &Path) -> bool {
+    let found = match (fs::metadata(directory), directory.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::metadata(parent)
+        }
+        (found, _) => found,
+    };
+    found.is_ok_and(|found| found.uid() == geteuid().as_raw())
+}
+
+/// The profile whose credentials a set is, or one of the set's own name.
+pub(super) fn profile_of(settings: &Settings, set: &str) -> ProfileName {
+    let mut profiles = settings.profiles.iter();
+    let found = profiles.find(|(_, profile)| profile.credentials.as_str() == set);
+    found.map_or_else(|| ProfileName::new(set), |(name, _)| name.clone())
+}
