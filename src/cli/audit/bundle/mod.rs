@@ -14,14 +14,33 @@
 //!
 //! | file | content |
 //! | --- | --- |
-//! | `manifest.json` | what was asked, what there is, and the SHA-256 of every file behind the signature ([`manifest`]) |
+//! | `manifest.json` | what was asked, what there is, and the SHA-256 of every file behind the signature (below) |
 //! | `manifest.json.sig` | the Ed25519 signature over `manifest.json`, in Base64; absent if nobody signed |
-//! | `index.html` | the page for people ([`page`]) |
+//! | `index.html` | the page for people |
 //! | `signing-key.pub.pem` | the public key of the trail's checkpoints, if the trail has one |
 //! | `manifest-key.pub.pem` | the public key of the manifest's signature, if it is another one |
 //! | `configuration.toml` | the configuration at the time of the export, as `config show` prints it, if one was read |
-//! | `trail.jsonl` | the lines, from the last one before the period to a checkpoint behind it ([`selection`]) |
+//! | `trail.jsonl` | the lines, from the last one before the period to the first checkpoint behind it, or to the last one while there is none |
 //! | `records.jsonl` | those of them that were asked for |
+//!
+//! A manifest takes at most 2 MiB, a line 1 MiB, and each other file 16 MiB. The number of lines has no limit.
+//! A reader needs little memory: it reads the bundle once, and keeps no line.
+//!
+//! # The manifest
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `bundle` | the version of this layout: 1 |
+//! | `made`, `program` | when the bundle was made, and by which version of the gateway. `SOURCE_DATE_EPOCH` in the environment stands in for the clock |
+//! | `host`, `trail` | the host's name, and the trail's directory there |
+//! | `key`, `signed_with` | the fingerprint of the key that signs checkpoints, and of the one that signed the manifest: the first 16 digits of the SHA-256 (DER); or `null` |
+//! | `asked` | the options of `audit export` and their values; times are absolute |
+//! | `hashed_object` | the name of the asked object in a trail with hashed object ids, or `null` |
+//! | `lines` | `count`, first and last `seq` and `time` of `trail.jsonl` |
+//! | `records` | the number of lines in `records.jsonl` |
+//! | `unsigned_left_out` | the number of lines at the end of the trail that are left out, because no checkpoint signs them |
+//! | `verification` | the host's own check of the whole trail, as `audit verify --json` prints it |
+//! | `files` | `name`, `bytes` and `sha256` of each file behind the signature, in order |
 
 mod archive;
 mod check;
