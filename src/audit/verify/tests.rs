@@ -61,6 +61,18 @@ impl Scene {
         &mut self.files[file].1
     }
 
+    /// Removes the last lines, and with its last line a file.
+    fn cut_tail(&mut self, lines: usize) {
+        for _ in 0..lines {
+            let (path, last) = self.files.last_mut().unwrap();
+            last.pop();
+            if last.is_empty() {
+                fs::remove_file(path).unwrap();
+                self.files.pop();
+            }
+        }
+    }
+
     /// The index of the nth call of a file.
     fn call_in(&self, file: usize, nth: usize) -> usize {
         let calls = self.files[file].1.iter().enumerate().filter(|(_, line)| is_call(line));
@@ -255,9 +267,7 @@ fn another_key_is_named() {
 fn a_cut_tail_is_named_by_the_last_checkpoint() {
     let mut scene = Scene::new();
     let last = seq(scene.files.last().unwrap().1.last().unwrap());
-    let end = scene.files.len() - 1;
-    let kept = scene.lines(end).len() - 2;
-    scene.lines(end).truncate(kept);
+    scene.cut_tail(2);
     assert_eq!(first(&scene.check()).unwrap().1, K::CutTail { to: last });
 
     // An attacker can also remove `checkpoint.json`, but not the copies outside the host.
@@ -273,9 +283,7 @@ fn a_cut_tail_is_named_by_the_last_checkpoint() {
 fn a_cut_tail_is_on_the_trail_itself_once_a_gateway_has_started() {
     let mut scene = Scene::new();
     let last = seq(scene.files.last().unwrap().1.last().unwrap());
-    let end = scene.files.len() - 1;
-    let kept = scene.lines(end).len() - 2;
-    scene.lines(end).truncate(kept);
+    scene.cut_tail(2);
     scene.check();
     Trail::open(&Settings::new(scene.home.path())).unwrap().close().unwrap();
     let report = verify(scene.home.path(), VerifyOptions::default(), |_| {}).unwrap();
@@ -288,9 +296,7 @@ fn a_trail_from_a_checkpoint_of_another_time_is_named() {
     let scene = Scene::new();
     let checkpoint = scene.latest();
     let mut scene = scene;
-    let end = scene.files.len() - 1;
-    let kept = scene.lines(end).len() - 3;
-    scene.lines(end).truncate(kept);
+    scene.cut_tail(3);
     scene.check();
     scene.forget_checkpoint_file();
     let trail = Trail::open(&Settings::new(scene.home.path())).unwrap();
