@@ -107,6 +107,19 @@ impl TrailSegment {
         Ok(segments)
     }
 
+    /// For each file of a trail, the latest time at which it can have ended; `None` for the last one.
+    ///
+    /// A file ends when the next one begins. But a clock can have been set back: then the next name shows an
+    /// earlier time, and the file counts as ended when the clock has caught up.
+    pub(super) fn ends(segments: &[Self]) -> impl Iterator<Item = Option<Timestamp>> {
+        let mut latest = Timestamp::MIN;
+        let next = segments.iter().skip(1).map(|next| Some(next.begun)).chain([None]);
+        segments.iter().zip(next).map(move |(segment, next)| {
+            latest = latest.max(segment.begun);
+            next.map(|next| latest.max(next))
+        })
+    }
+
     fn from_path(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?;
         let (name, compressed) = match name.strip_suffix(COMPRESSED) {

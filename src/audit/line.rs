@@ -51,7 +51,7 @@ pub(super) fn request(line: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     Some((kind, request_id))
 }
 
-/// The fields of markers that `verify` reads.
+/// The fields of markers that `verify` and [`Coverage`](super::Coverage) read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct MarkerFields {

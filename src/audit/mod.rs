@@ -202,6 +202,7 @@ mod export;
 mod handle;
 mod line;
 mod read;
+mod coverage;
 mod tlog;
 mod verify;
 #[cfg(test)]
@@ -209,15 +210,18 @@ pub(crate) mod testing;
 
 pub use chain::{ChainFields, Hash, Tip};
 pub use checkpoint::Checkpoint;
+pub use coverage::{Coverage, Missing, MissingCause, RecordPoint, Shortfall};
 pub use directory::{TrailDirectoryError, TrailSegment};
-pub use encode::SCHEMA;
+pub use encode::{CALL_FIELDS, SCHEMA};
 pub use export::ExportError;
 pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
 pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
 pub use observer::RecordObserver;
 pub use queue::Unwritable;
-pub use read::{ReadItem, TrailFollower, TrailReadError, files, files_between, read_through};
+pub use read::{
+    ReadItem, TrailFollower, TrailReadError, files, files_between, read_merged, read_through,
+};
 pub use record::{
     AdminAction, CacheResult, CallCause, ChangedKey, ConfigurationChange, CredentialsChange,
     Intent, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate, UpstreamTls,

@@ -5,15 +5,15 @@ use std::{
     fmt,
     fs::File,
     io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom},
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     path::{Path, PathBuf},
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::directory::TrailSegment;
+use super::{directory::TrailSegment, line::line_head};
 
 /// Why a trail cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,21 +35,22 @@ pub fn files(directory: &Path) -> Result<Vec<TrailSegment>, TrailReadError> {
 /// The files that can hold calls that arrived from `since` to `until`.
 ///
 /// A call gets its line when it ends, so its file may be newer than its arrival. One day covers the
-/// longest call and the longest outage of a disk; one hour covers a clock that was set back.
+/// longest call and the longest outage of a disk; one hour covers small corrections of a clock. A clock that
+/// went back further hides nothing: see [`TrailSegment::ends`].
 pub fn files_between(
     directory: &Path,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
 ) -> Result<Vec<TrailSegment>, TrailReadError> {
     let files = files(directory)?;
-    let ends: Vec<_> = files.iter().skip(1).map(|next| Some(next.begun)).chain([None]).collect();
     let plus = |time: Timestamp, by| time.checked_add(by).unwrap_or(Timestamp::MAX);
-    let wanted = files.into_iter().zip(ends).filter(|(file, end)| {
+    let is_wanted = |(file, end): &(&TrailSegment, Option<Timestamp>)| {
         let too_early = since.zip(*end).is_some_and(|(since, end)| plus(end, HOUR) < since);
         let too_late = until.is_some_and(|until| plus(until, DAY) < file.begun);
         !too_early && !too_late
-    });
-    Ok(wanted.map(|(file, _)| file).collect())
+    };
+    let wanted = files.iter().zip(TrailSegment::ends(&files)).filter(is_wanted);
+    Ok(wanted.map(|(file, _)| file.clone()).collect())
 }
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -134,37 +135,106 @@ pub fn read_through<E: From<TrailReadError>>(
     files: &[TrailSegment],
     mut visit: impl FnMut(ReadItem<'_>) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
+    read_merged(&[files], |_, item| visit(item))
+}
+
+/// Reads the files of several trails at once, and says of each item which trail it is from.
+///
+/// The lines of one trail stay in their order. Of the trails, the one whose next line is the earliest comes
+/// first.
+pub fn read_merged<E: From<TrailReadError>>(
+    trails: &[&[TrailSegment]],
+    mut visit: impl FnMut(usize, ReadItem<'_>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
     thread::scope(|scope| {
-        let (sender, chunks) = sync_channel(AHEAD);
-        scope.spawn(move || {
-            for file in files {
-                if send_file(file, &sender).is_err() {
-                    return;
-                }
-            }
-        });
-        for chunk in chunks {
-            match chunk {
-                Chunk::File(file) => {
-                    if visit(ReadItem::File(file))?.is_break() {
-                        return Ok(());
+        let mut readers = Vec::new();
+        for (trail, files) in trails.iter().enumerate() {
+            let (sender, chunks) = sync_channel(AHEAD);
+            scope.spawn(move || {
+                for file in *files {
+                    if send_file(file, &sender).is_err() {
+                        return;
                     }
                 }
-                Chunk::Lines(lines) => {
-                    let mut rest = lines.as_slice();
-                    while let Some(end) = memchr::memchr(b'\n', rest) {
-                        let (line, after) = rest.split_at(end);
-                        rest = after.get(1..).unwrap_or_default();
-                        if visit(ReadItem::Line(line))?.is_break() {
-                            return Ok(());
-                        }
-                    }
-                }
-                Chunk::Failed(error) => return Err(error.into()),
+            });
+            let mut reader =
+                AheadReader { chunks, lines: Vec::new(), line: 0..0, next: 0, file: None };
+            if reader.advance()? {
+                readers.push((trail, reader));
             }
         }
-        Ok(())
+        loop {
+            let earliest = match &*readers {
+                [] => return Ok(()),
+                [_] => Some(0),
+                several => {
+                    (0..several.len()).min_by_key(|at| several.get(*at).map(|(_, r)| r.time()))
+                }
+            };
+            let Some(at) = earliest else { return Ok(()) };
+            let Some((trail, reader)) = readers.get_mut(at) else { return Ok(()) };
+            if visit(*trail, reader.item())?.is_break() {
+                return Ok(());
+            }
+            if !reader.advance()? {
+                readers.remove(at);
+            }
+        }
     })
+}
+
+/// The items of one trail, from the thread that reads it ahead.
+struct AheadReader<'a> {
+    chunks: Receiver<Chunk<'a>>,
+    lines: Vec<u8>,
+    /// The current line in `lines`.
+    line: Range<usize>,
+    /// Where the next one begins.
+    next: usize,
+    /// The file that begins, in place of a line.
+    file: Option<&'a TrailSegment>,
+}
+
+impl AheadReader<'_> {
+    /// Goes to the next item. Returns whether there is one.
+    fn advance(&mut self) -> Result<bool, TrailReadError> {
+        loop {
+            let rest = self.lines.get(self.next..).unwrap_or_default();
+            if let Some(length) = memchr::memchr(b'\n', rest) {
+                self.line = self.next..self.next + length;
+                self.next = self.line.end + 1;
+                self.file = None;
+                return Ok(true);
+            }
+            match self.chunks.recv() {
+                Ok(Chunk::File(file)) => {
+                    self.file = Some(file);
+                    return Ok(true);
+                }
+                Ok(Chunk::Lines(lines)) => {
+                    self.lines = lines;
+                    self.next = 0;
+                }
+                Ok(Chunk::Failed(error)) => return Err(error),
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    fn item(&self) -> ReadItem<'_> {
+        match self.file {
+            Some(file) => ReadItem::File(file),
+            None => ReadItem::Line(self.lines.get(self.line.clone()).unwrap_or_default()),
+        }
+    }
+
+    /// The time of the current line; nothing for what has none, so that it comes first.
+    fn time(&self) -> &str {
+        match self.item() {
+            ReadItem::File(_) => "",
+            ReadItem::Line(line) => line_head(line).map_or("", |head| head.time),
+        }
+    }
 }
 
 enum Chunk<'a> {

@@ -104,11 +104,26 @@ fn run_once(
     }
 }
 
-/// Every file with its successor. The last file is still being written.
-fn ended_segments(directory: &Path) -> io::Result<Vec<(TrailSegment, TrailSegment)>> {
+/// A file that is complete.
+#[derive(Debug)]
+struct EndedSegment {
+    segment: TrailSegment,
+    end: Timestamp,
+    last_seq: u64,
+}
+
+/// Every file but the last, which is still being written.
+fn ended_segments(directory: &Path) -> io::Result<Vec<EndedSegment>> {
     let segments = TrailSegment::list(directory)?;
-    let next: Vec<_> = segments.iter().skip(1).cloned().collect();
-    Ok(segments.into_iter().zip(next).collect())
+    let ends = TrailSegment::ends(&segments).flatten();
+    let ended = segments.iter().zip(segments.iter().skip(1)).zip(ends);
+    Ok(ended
+        .map(|((segment, next), end)| EndedSegment {
+            segment: segment.clone(),
+            end,
+            last_seq: next.first_seq.saturating_sub(1),
+        })
+        .collect())
 }
 
 fn compress_ended(
@@ -118,8 +133,8 @@ fn compress_ended(
     stopped: &Receiver<()>,
 ) -> io::Result<()> {
     let Some(after) = rules.compress_after else { return Ok(()) };
-    for (segment, next) in ended_segments(directory)? {
-        if !segment.compressed && is_past(next.begun, after, now) {
+    for EndedSegment { segment, end, .. } in ended_segments(directory)? {
+        if !segment.compressed && is_past(end, after, now) {
             compress(&segment, stopped)?;
         }
     }
@@ -181,10 +196,10 @@ fn delete_old(
         total += segment.path.metadata()?.len();
     }
     let mut expired = Vec::new();
-    for (segment, next) in ended {
-        let too_old = rules.retain_for.is_some_and(|time| is_past(next.begun, time, now));
+    for EndedSegment { segment, end, last_seq } in ended {
+        let too_old = rules.retain_for.is_some_and(|time| is_past(end, time, now));
         let too_much = rules.retain_bytes.is_some_and(|bound| total > bound);
-        if (!too_old && !too_much) || !rules.is_exported(next.first_seq - 1) {
+        if (!too_old && !too_much) || !rules.is_exported(last_seq) {
             break;
         }
         total -= segment.path.metadata()?.len();
@@ -296,6 +311,21 @@ mod tests {
         run(home.path(), &RetentionRules { retain_for: Some(NOW), ..NONE });
         let left = TrailSegment::list(home.path()).unwrap();
         assert_eq!(left, segments[segments.len() - 1..], "the last file always stays");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_file_old() {
+        let home = tempfile::tempdir().unwrap();
+        trail(home.path()).close().unwrap();
+        let segments = TrailSegment::list(home.path()).unwrap();
+        let second = segments[1].path.file_name().unwrap().to_str().unwrap();
+        let (name, _) = second.rsplit_once('-').unwrap();
+        fs::rename(&segments[1].path, home.path().join(format!("{name}-20200101T000000Z.jsonl")))
+            .unwrap();
+        let old = Duration::from_hours(24);
+        let rules = RetentionRules { retain_for: Some(old), compress_after: Some(old), ..NONE };
+        assert_eq!(run(home.path(), &rules), []);
+        assert!(TrailSegment::list(home.path()).unwrap().iter().all(|segment| !segment.compressed));
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use crate::config::{Problem, Problems};
+use crate::{
+    config::{Problem, Problems},
+    domain::visible,
+};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -85,9 +88,11 @@ impl Failure {
                 }
             }
             Self::Usage(message) | Self::Failed(message) => {
-                writeln!(to, "{}: {}", Styled("error", AnsiColor::Red), message.text)?;
+                writeln!(to, "{}: {}", Styled("error", AnsiColor::Red), lines(&message.text))?;
                 match &message.hint {
-                    Some(hint) => writeln!(to, "  {}: {hint}", Styled("hint", AnsiColor::Cyan)),
+                    Some(hint) => {
+                        writeln!(to, "  {}: {}", Styled("hint", AnsiColor::Cyan), lines(hint))
+                    }
                     None => Ok(()),
                 }
             }
@@ -114,7 +119,7 @@ pub(super) fn tell(
     colour: AnsiColor,
     problem: &Problem,
 ) -> io::Result<()> {
-    let text = problem.to_string();
+    let text = lines(&problem.to_string());
     let mut lines = text.lines();
     writeln!(to, "{}: {}", Styled(word, colour), lines.next().unwrap_or_default())?;
     for line in lines {
@@ -122,6 +127,11 @@ pub(super) fn tell(
         writeln!(to, "  {}: {hint}", Styled("hint", AnsiColor::Cyan))?;
     }
     Ok(())
+}
+
+/// A text of several lines, which may quote strangers.
+fn lines(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 
 /// A coloured word.

@@ -18,6 +18,7 @@ pub mod mock_upstream;
 mod probe;
 mod serve;
 mod signals;
+mod time;
 mod vault_policy;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
@@ -161,26 +162,40 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
     let done = if args.reads_lines() {
         args.run_on_lines(io::stdin().lock(), &mut anstream::stdout().lock())
     } else {
-        let (directory, configuration) = match args.source() {
-            Ok(directory) => (directory.to_owned(), None),
+        let trails = match args.source() {
+            Ok(directories) => audit::Trails::at(directories),
             Err(files) => {
                 let loaded = ConfigFiles { named: files.to_vec() }.load()?;
-                let configuration = audit::TrailConfiguration {
-                    text: loaded.effective.to_toml(),
-                    signing_key: loaded.settings.audit.signing_key_path(),
-                };
-                (loaded.settings.audit.directory.clone(), Some(configuration))
+                audit::Trails::of(&loaded.settings).configured(loaded.effective.to_toml())
             }
         };
-        args.run(&directory, configuration.as_ref(), &mut anstream::stdout().lock())
+        let streams = audit::Streams {
+            out: &mut anstream::stdout().lock(),
+            notes: &mut anstream::stderr(),
+            width: terminal_width(),
+        };
+        args.run(&trails, streams)
     };
     match done {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
-        Ok(audit::AuditExit::Wrong) => Ok(ExitCode::from(1)),
+        Ok(audit::AuditExit::Wrong | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
-        Err(error) if error.is_usage() => Err(Failure::usage(Chain(&error).to_string())),
-        Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+        Err(error) => {
+            let text = Chain(&error).to_string();
+            let failure =
+                if error.is_usage() { Failure::usage(text) } else { Failure::failed(text) };
+            Err(match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            })
+        }
     }
+}
+
+/// The width of the terminal that standard output is.
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
 /// Runs a future on a small runtime of its own.

@@ -32,6 +32,9 @@ pub enum Caller {
     },
 }
 
+/// What people read in place of the name of a caller that has none.
+pub const UNIDENTIFIED: &str = "(unidentified)";
+
 impl Caller {
     /// The caller's name, if it has one.
     pub fn name(&self) -> Option<&LabelValue> {

@@ -8,6 +8,8 @@ use std::fmt;
 use http::{Uri, uri::PathAndQuery};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 
+use super::visible::is_visible;
+
 /// A character that must be percent-encoded in a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Unencoded {
@@ -67,12 +69,6 @@ impl fmt::Display for Unencoded {
             ),
         }
     }
-}
-
-/// Whether a character can be shown to a person as it is.
-fn is_visible(character: char) -> bool {
-    // The debug form of these three has a backslash.
-    matches!(character, '"' | '\'' | '\\') || character.escape_debug().count() == 1
 }
 
 /// Whether a byte may stand in a target. RFC 3986 allows fewer, but `{`, `|` and the like have one reading,

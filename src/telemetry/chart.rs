@@ -8,6 +8,8 @@ use std::{fmt::Write as _, time::Duration};
 use maud::{Markup, html};
 use serde::Serialize;
 
+use crate::domain::visible;
+
 /// Calls by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OutcomeCounts {
@@ -185,29 +187,26 @@ fn frame(
 
 /// One row per name with three nested bars, the first the shortest, on a logarithmic scale.
 pub fn bars(label: &str, rows: &[(&str, [Duration; 3])]) -> Markup {
-    const WIDTH: f64 = 960.0;
-    const LEFT: f64 = 210.0;
-    const ROW: f64 = 26.0;
     let scale = LogScale::of(rows.iter().flat_map(|(_, times)| *times));
-    let length = |time| (scale.position(time) * (WIDTH - LEFT - 80.0)).max(1.0);
-    let base = ROW * size(rows.len()) + 10.0;
+    let length = |time| px((scale.position(time) * 100.0).max(0.5));
     html! {
-        svg viewBox=(format!("0 0 {WIDTH} {}", base + 24.0)) role="img" aria-label=(label) {
-            @for (position, text) in scale.decades() {
-                @let x = px(LEFT + position * (WIDTH - LEFT - 80.0));
-                line class="grid" x1=(x) x2=(x) y1="4" y2=(px(base)) {}
-                text class="tick" x=(x) y=(px(base + 18.0)) text-anchor="middle" { (text) }
-            }
-            @for (index, (name, [p50, p95, p99])) in rows.iter().enumerate() {
-                @let y = 20.0 + ROW * size(index);
-                text class="label" x="202" y=(px(y + 4.0)) text-anchor="end" { (name) }
-                g {
-                    title { (name) ": p50 " (took(Some(*p50))) ", p95 " (took(Some(*p95))) ", p99 " (took(Some(*p99))) }
+        div class="bars" role="group" aria-label=(label) {
+            @for (name, [p50, p95, p99]) in rows {
+                @let name = visible(name);
+                span class="name" { (name) }
+                svg viewBox="0 0 100 14" preserveAspectRatio="none" role="img"
+                    aria-label=(format!(
+                        "{name}: p50 {}, p95 {}, p99 {}",
+                        took(Some(*p50)), took(Some(*p95)), took(Some(*p99))
+                    )) {
                     @for (class, time) in [("p99", *p99), ("p95", *p95), ("p50", *p50)] {
-                        rect class=(class) x=(px(LEFT)) y=(px(y - 7.0)) height="14" width=(px(length(time))) {}
+                        rect class=(class) x="0" y="0" height="14" width=(length(time)) {}
                     }
                 }
-                text class="tick" x=(px(LEFT + length(*p99) + 6.0)) y=(px(y + 4.0)) { (took(Some(*p99))) }
+                span class="time" aria-hidden="true" { (took(Some(*p99))) }
+            }
+            div class="ticks" aria-hidden="true" {
+                @for (_, text) in scale.decades() { span { (text) } }
             }
         }
     }

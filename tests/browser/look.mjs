@@ -44,7 +44,7 @@ async function open(name, target, options) {
     }
   });
   const answer = await page.goto(url);
-  if (answer.status() !== 200) wrong.push(`${name}: status ${answer.status()}`);
+  if (!url.startsWith("file:") && answer.status() !== 200) wrong.push(`${name}: status ${answer.status()}`);
   return page;
 }
 
@@ -72,6 +72,15 @@ for (const [name, url] of pages) {
     if (pictures) await page.screenshot({ path: `${pictures}/${name}-${look}.png`, fullPage: true });
     const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     if (sideways > 0) wrong.push(`${name}, ${look}: scrolls sideways by ${sideways} px`);
+    // The report is for paper and for phones: nothing of it is behind an edge, or too small to read.
+    if (name === "report") {
+      const behind = await page.evaluate(() =>
+        [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1 || one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX !== "visible").map((one) => one.outerHTML.slice(0, 80)),
+      );
+      if (behind.length > 0) wrong.push(`${name}, ${look}: cut: ${behind.join("\n  ")}`);
+      const small = await page.evaluate(() => document.querySelectorAll("svg text").length);
+      if (small > 0) wrong.push(`${name}, ${look}: ${small} texts shrink with a drawing`);
+    }
     // Everything that can be unfolded is looked at as well.
     await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
     if (pictures && look !== "dark") await page.screenshot({ path: `${pictures}/${name}-${look}-open.png`, fullPage: true });

@@ -251,6 +251,11 @@ fn reading_the_trail() {
 }
 
 #[test]
+fn answering_an_auditor() {
+    works("how-to/questions.md");
+}
+
+#[test]
 fn shrinking_a_policy() {
     works("how-to/shrink-a-policy.md");
 }

@@ -162,7 +162,7 @@ fn a_variable_that_is_wrong_is_told_by_its_name() {
       hint: levels are separated by two underscores: PIGELLO_GATEWAY_TIMEOUTS__CONNECT
     PIGELLO_GATEWAY_TIMEOUTS__CONECT: timeouts.conect: there is no such key
       hint: did you mean `connect`?
-    PIGELLO_GATEWAY_TIMEOUTS__IDLE: timeouts.idle: not a duration; write it with a unit, like "250ms", "30s", "10m" or "1h"
+    PIGELLO_GATEWAY_TIMEOUTS__IDLE: timeouts.idle: not a duration; write it with a unit, like "250ms", "30s", "10m", "2h30m", "90d" or "2w"
     "#);
 }
 

@@ -104,8 +104,26 @@ const COMMANDS: &str = "\
 | exit code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | a failure while running: a step of `check --online`, an audit trail that does not verify, a port in use |
+| 1 | a failure while running: a step of `check --online`, an audit trail that does not verify or does not cover the period that is asked for, a port in use |
 | 2 | bad usage or bad configuration: one message on standard error that names the file, the key and the reason, before any socket is opened |
+
+## Times and durations
+
+Commands and the configuration read durations in the same form, and all commands read times in the same form.
+
+| form | meaning |
+| --- | --- |
+| `250ms`, `30s`, `10m`, `1h`, `90d`, `2w`, `2h30m` | a duration; a day has 24 hours. For `--since` and `--until`: so long ago |
+| `now` | now |
+| `2026-03`, `2026-03-14` | for `--during`: the whole month or day; for `--since` and `--until`: its beginning |
+| `2026-03-14T08:00`, `2026-03-14 08:00:30` | a time of `--timezone`, which is UTC by default |
+| `2026-03-14T08:00:00+01:00`, `2026-03-14T07:00:00Z` | a time with its offset (RFC 3339) |
+
+`--timezone` takes names like `Europe/Stockholm`, `UTC`, and `local`. Tables show times in that zone, and the report counts
+days and hours in it; JSON and CSV have the trail's own times, in UTC. The zones are those of the system; where it has none,
+as in the container image, those that the program brings.
+
+## Manual pages and completions
 
 `pigello-gateway man` prints the manual page, and `man --directory DIR` writes one for each command.
 `completions SHELL` prints completions for a shell.

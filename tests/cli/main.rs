@@ -27,6 +27,7 @@ mod memory;
 mod messages;
 mod namespace;
 mod program;
+mod questions;
 mod sources;
 mod trail;
 mod verify;

@@ -173,6 +173,16 @@ async fn it_looks_right_in_a_browser() {
     let link = unix.admin().send(Method::POST, "/session/link", "").await.json();
     let link = format!("http://{}{}", relay.address(), link["path"].as_str().unwrap());
 
+    let report = data.path("report.html");
+    let reported = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"))
+        .args(["audit", "report", "--verify", "--html"])
+        .arg(&report)
+        .arg("--directory")
+        .arg(data.path("audit"))
+        .output()
+        .unwrap();
+    assert!(report.exists(), "{}", String::from_utf8_lossy(&reported.stderr));
+
     let pictures = env::var_os("PIGELLO_PICTURES").map(PathBuf::from);
     let mut look = Command::new("node");
     look.arg(folder.join("look.mjs"))
@@ -182,6 +192,7 @@ async fn it_looks_right_in_a_browser() {
         .arg(format!("day={}?over=day {of_data}", home(&data)))
         .arg(format!("empty={} {of_empty}", home(&empty)))
         .arg(format!("failing={} {of_failing}", home(&failing)))
+        .arg(format!("report=file://{}", report.display()))
         .arg(format!("error={}errors/operation_not_allowed", home(&empty)))
         .arg(format!("enter={link}"));
     let looked = tokio::task::spawn_blocking(move || look.output().unwrap()).await.unwrap();

@@ -8,7 +8,10 @@ use super::{
     PageData, chart,
     format::{many, share, thousands, took},
 };
-use crate::telemetry::{Counts, Period, chart::legend};
+use crate::{
+    domain::UNIDENTIFIED,
+    telemetry::{Counts, Period, chart::legend},
+};
 
 pub(super) fn render(data: &PageData<'_>) -> Markup {
     let summary = &data.summary;
@@ -116,7 +119,7 @@ fn pairs(data: &PageData<'_>) -> Markup {
                 }
                 @for (name, CallerRows { sum, operations }) in callers {
                     tbody {
-                        (row(name.unwrap_or("nobody in particular"), "caller", sum_of(&sum)))
+                        (row(name.unwrap_or(UNIDENTIFIED), "caller", sum_of(&sum)))
                         @for (operation, counts) in operations.iter().take(MOST_ROWS) {
                             (row(operation.unwrap_or("no operation"), "operation", sum_of(counts)))
                         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     admin::GatewayView,
-    domain::{Caller, Proof},
+    domain::{Caller, Proof, UNIDENTIFIED, visible},
     error::{Error, Kind},
     telemetry::{Cause, Trouble},
 };
@@ -45,7 +45,7 @@ fn one(view: &GatewayView, trouble: &Trouble) -> Markup {
                     @if trouble.reported { " (let through: the policy only reports)" }
                 }
                 span class="who" {
-                    (trouble.caller.as_deref().unwrap_or("nobody in particular"))
+                    (trouble.caller.as_deref().unwrap_or(UNIDENTIFIED))
                     " · "
                     (trouble.operation.as_deref().unwrap_or("no operation"))
                 }
@@ -53,10 +53,10 @@ fn one(view: &GatewayView, trouble: &Trouble) -> Markup {
             }
             dl {
                 (item("Request", html! {
-                    code { (trouble.method) " " (trouble.outline.as_deref().unwrap_or("(no path)")) }
+                    code { (trouble.method) " " (visible(trouble.outline.as_deref().unwrap_or("(no path)"))) }
                 }))
                 (item("Listener", trouble.listener.as_str()))
-                @if let Some(proof) = &trouble.proof { (item("Proof", proof.to_string())) }
+                @if let Some(proof) = &trouble.proof { (item("Proof", visible(&proof.to_string()))) }
                 (item("Answer", html! {
                     @match trouble.status { Some(status) => (status), None => "none: the caller was gone" }
                     @if let Some(kind) = kind {

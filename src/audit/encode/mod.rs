@@ -22,6 +22,52 @@ use crate::{build_info::COMMIT, domain::CredentialsName};
 /// one is added.
 pub const SCHEMA: u32 = 1;
 
+/// The fields of a call in their order, for those who show all of them.
+pub const CALL_FIELDS: [&str; 42] = [
+    "kind",
+    "schema",
+    "seq",
+    "time",
+    "request_id",
+    "trace_id",
+    "cause",
+    "caused_by",
+    "listener",
+    "caller",
+    "peer",
+    "caller_proof",
+    "refused_certificate",
+    "policy",
+    "profile",
+    "operation",
+    "method",
+    "path",
+    "object_id",
+    "path_bytes_omitted",
+    "query_keys",
+    "query_keys_omitted",
+    "status",
+    "outcome",
+    "cache",
+    "source_request_id",
+    "upstream_status",
+    "tls_version",
+    "tls_certificate",
+    "attempts",
+    "retries",
+    "credential_version",
+    "duration_us",
+    "upstream_us",
+    "queue_us",
+    "request_bytes",
+    "response_bytes",
+    "error",
+    "would_refuse",
+    "masked_fields",
+    "prev",
+    "hash",
+];
+
 /// The limit for the words of an action, in bytes.
 const MAX_WORDS: usize = 256;
 /// The limit for a value of the configuration, in bytes.

@@ -58,6 +58,20 @@ fn a_call_has_every_field_and_nothing_else() {
 }
 
 #[test]
+fn the_list_of_fields_is_what_a_call_has() {
+    let mut encoder = Encoder::new(Tip::START, None);
+    encoder.call(&record());
+    let text = String::from_utf8(encoder.lines().to_vec()).unwrap();
+    let places: Vec<_> =
+        CALL_FIELDS.iter().map(|field| text.find(&format!("\"{field}\":")).unwrap()).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    let line = parse(&encoder).remove(0);
+    let listed: std::collections::BTreeSet<_> = CALL_FIELDS.into_iter().collect();
+    let there = line.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(listed, there);
+}
+
+#[test]
 fn a_call_of_the_gateways_own_names_its_cause() {
     let mut encoder = Encoder::new(Tip::START, None);
     let id = RequestId::fresh();

@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf};
 
 use super::bundle::ExportError;
-use crate::audit::{KeyError, TrailReadError, VerifyError};
+use crate::{
+    audit::{KeyError, TrailReadError, VerifyError},
+    domain::visible,
+};
 
 /// Why an `audit` command fails.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,28 @@ pub enum AuditError {
     /// A bundle cannot be made.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// A caller that no record and no configuration names.
+    #[error(
+        "there is no caller `{}`: no record names it, and no entry of the configuration",
+        visible(name)
+    )]
+    UnknownCaller {
+        /// The name.
+        name: String,
+        /// The names that are near.
+        hint: Option<String>,
+    },
+    /// An operation that no record and no catalogue names.
+    #[error(
+        "there is no operation `{}`: no record names it, and it is not in the catalogue",
+        visible(name)
+    )]
+    UnknownOperation {
+        /// The name or pattern.
+        name: String,
+        /// The names that are near.
+        hint: Option<String>,
+    },
     /// The lines on standard input cannot be used.
     #[error(transparent)]
     Input(VerifyError),
@@ -53,9 +78,22 @@ impl AuditError {
     /// Whether the command line names something that cannot be used.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Key(_) | Self::Unreadable { .. } => true,
+            Self::Key(_)
+            | Self::Unreadable { .. }
+            | Self::UnknownCaller { .. }
+            | Self::UnknownOperation { .. } => true,
             Self::Export(error) => !matches!(error, ExportError::Changed),
             _ => false,
+        }
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::UnknownCaller { hint, .. } | Self::UnknownOperation { hint, .. } => {
+                hint.as_deref()
+            }
+            _ => None,
         }
     }
 }

@@ -7,36 +7,46 @@ use std::{
 };
 
 use clap::{Args, FromArgMatches as _};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 use super::error::AuditError;
-use crate::audit::{self, CallLine, LineHead, OBJECT_KEY, ObjectKey};
+use crate::{
+    audit::{self, CallLine, LineHead, OBJECT_KEY, ObjectKey},
+    cli::time::{Moment, Period, Zone},
+    domain::{OperationPattern, UNIDENTIFIED, is_uuid},
+};
 
 /// A call matches if it meets all given conditions.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct CallFilter {
-    /// From this moment: 2026-03-01, 2026-03-01T08:00:00Z, or how long ago: 30m, 24h, 7d
+    /// From this moment: 2026-03, 2026-03-14, 2026-03-14T08:00+01:00, or how long ago: 30m, 2h30m, 90d, 2w
     #[arg(long, value_name = "TIME")]
-    since: Option<FilterTime>,
+    since: Option<Moment>,
     /// Before this moment
     #[arg(long, value_name = "TIME")]
-    until: Option<FilterTime>,
-    /// The caller's name
+    until: Option<Moment>,
+    /// A whole month or day: 2026-03, 2026-03-14
+    #[arg(long, value_name = "PERIOD", conflicts_with_all = ["since", "until"])]
+    during: Option<Period>,
+    /// The time zone of these times, and of the times in tables: Europe/Stockholm, UTC, or local
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    timezone: Zone,
+    /// The caller's name; (unidentified) for calls without one
     #[arg(long, value_name = "NAME")]
     caller: Option<String>,
     /// The operation: subtenant.get, subtenant.*, *.get
     #[arg(long, value_name = "OPERATION")]
-    operation: Option<String>,
+    operation: Option<OperationPattern>,
     /// The status sent to the caller: 200, or 4xx
     #[arg(long, value_name = "STATUS")]
     status: Option<StatusPattern>,
     /// The outcome of the call
     #[arg(long, value_name = "OUTCOME", value_parser = ["forwarded", "cached", "refused", "failed"])]
     outcome: Option<String>,
-    /// The object's UUID
+    /// The object's UUID, or its hashed name (~ and 32 digits)
     #[arg(long, value_name = "UUID")]
-    object: Option<String>,
+    object: Option<ObjectName>,
     /// The key that hashes object ids, if it is not in the trail's directory
     #[arg(long, value_name = "FILE", requires = "object")]
     object_key: Option<PathBuf>,
@@ -46,29 +56,47 @@ pub(super) struct CallFilter {
 }
 
 impl CallFilter {
-    /// The time range, which selects the files to read.
-    pub(super) fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        let at = |time: &Option<FilterTime>| time.as_ref().map(|time| time.at);
-        (at(&self.since), at(&self.until))
+    /// The time range that is asked for.
+    pub(super) fn range(&self) -> TimeRange {
+        let now = Timestamp::now();
+        if let Some(period) = self.during {
+            let (since, until) = period.range(&self.timezone);
+            return TimeRange { since: Some(since.into()), until: Some(until.into()) };
+        }
+        let at =
+            |moment: Option<Moment>| moment.map(|moment| moment.at(&self.timezone, now).into());
+        TimeRange { since: at(self.since), until: at(self.until) }
     }
 
-    /// Whether a line is in the time range.
-    fn covers(&self, head: &LineHead<'_>) -> bool {
-        self.since.as_ref().is_none_or(|since| head.time >= since.text.as_str())
-            && self.until.as_ref().is_none_or(|until| head.time < until.text.as_str())
+    /// The time zone of what people read.
+    pub(super) fn zone(&self) -> &Zone {
+        &self.timezone
     }
 
-    /// The conditions: the option and its value. [`CallFilter::of`] reads them.
+    /// The name of the caller that is asked for, if it is one.
+    pub(super) fn caller(&self) -> Option<&str> {
+        self.caller.as_deref().filter(|name| *name != UNIDENTIFIED)
+    }
+
+    /// The operations that are asked for.
+    pub(super) fn operation(&self) -> Option<&OperationPattern> {
+        self.operation.as_ref()
+    }
+
+    /// The object that is asked for.
+    pub(super) fn object(&self) -> Option<&ObjectName> {
+        self.object.as_ref()
+    }
+
+    /// The conditions besides the time: the option and its value.
     pub(super) fn conditions(&self) -> Vec<(&'static str, String)> {
-        let text = |time: &Option<FilterTime>| time.as_ref().map(|time| time.text.clone());
+        let text = |value: &dyn fmt::Display| value.to_string();
         [
-            ("since", text(&self.since)),
-            ("until", text(&self.until)),
             ("caller", self.caller.clone()),
-            ("operation", self.operation.clone()),
-            ("status", self.status.map(StatusPattern::pattern)),
+            ("operation", self.operation.as_ref().map(|pattern| text(pattern))),
+            ("status", self.status.as_ref().map(|status| text(status))),
             ("outcome", self.outcome.clone()),
-            ("object", self.object.clone()),
+            ("object", self.object.as_ref().map(|object| object.0.clone())),
             ("request-id", self.request_id.clone()),
         ]
         .into_iter()
@@ -76,7 +104,7 @@ impl CallFilter {
         .collect()
     }
 
-    /// The filter with these conditions and no other; `None` if one cannot be used.
+    /// The filter with these conditions, and times, and no other; `None` if one cannot be used.
     pub(super) fn of<'a>(
         conditions: impl IntoIterator<Item = (&'a String, &'a String)>,
     ) -> Option<Self> {
@@ -93,68 +121,133 @@ impl CallFilter {
         let key =
             self.object_key.as_deref().or_else(|| default_key.exists().then_some(&*default_key));
         Ok(match (&self.object, key) {
-            (Some(object), Some(key)) => Some(ObjectKey::read(key)?.name(object)),
+            (Some(object), Some(key)) if !object.is_hashed() => {
+                Some(ObjectKey::read(key)?.name(&object.0))
+            }
             _ => None,
         })
     }
 
-    /// Prepares the filter for many lines.
-    pub(super) fn prepare(&self, directory: &Path) -> Result<PreparedFilter<'_>, AuditError> {
-        Ok(self.with_hashed_object(self.hashed_object(directory)?))
+    /// Prepares the filter for the lines of one trail.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        range: &'a TimeRange,
+        directory: &Path,
+    ) -> Result<PreparedFilter<'a>, AuditError> {
+        Ok(self.with_hashed_object(range, self.hashed_object(directory)?))
     }
 
     /// Prepares the filter, with the name of the object in a trail with hashed object ids.
-    pub(super) fn with_hashed_object(&self, hashed: Option<String>) -> PreparedFilter<'_> {
-        let needle = |key: &str, value: &Option<String>| {
-            let value = value.as_deref()?;
+    pub(super) fn with_hashed_object<'a>(
+        &'a self,
+        range: &'a TimeRange,
+        hashed: Option<String>,
+    ) -> PreparedFilter<'a> {
+        let needle = |key: &str, value: &str| {
             // Only for text that a line holds without escapes; otherwise every line is parsed.
             let plain =
                 value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
             plain.then(|| Finder::new(&format!("\"{key}\":\"{value}\"")).into_owned())
         };
+        let operation = match &self.operation {
+            Some(OperationPattern::Exactly(name)) => needle("operation", name),
+            _ => None,
+        };
         let needles = [
-            needle("caller", &self.caller),
-            needle("outcome", &self.outcome),
-            needle("request_id", &self.request_id),
-            needle("operation", &self.operation.clone().filter(|name| !name.contains('*'))),
-            self.status.map(|status| Finder::new(&format!("\"status\":{status}")).into_owned()),
+            self.caller().and_then(|name| needle("caller", name)),
+            self.outcome.as_deref().and_then(|outcome| needle("outcome", outcome)),
+            self.request_id.as_deref().and_then(|id| needle("request_id", id)),
+            operation,
+            self.status.map(|status| Finder::new(&status.needle()).into_owned()),
         ];
         PreparedFilter {
             filter: self,
-            object: self.object.as_ref().map(|object| object.to_ascii_lowercase()),
+            range,
             hashed,
             needles: needles.into_iter().flatten().collect(),
         }
     }
 }
 
-/// A filter with precomputed search texts.
+/// From a moment to another, if they are limited.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TimeRange {
+    since: Option<Bound>,
+    until: Option<Bound>,
+}
+
+impl TimeRange {
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        self.since.as_ref().map(|bound| bound.at)
+    }
+
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        self.until.as_ref().map(|bound| bound.at)
+    }
+
+    /// Whether a line is in the range.
+    pub(super) fn covers(&self, head: &LineHead<'_>) -> bool {
+        self.since.as_ref().is_none_or(|since| head.time >= since.text.as_str())
+            && self.until.as_ref().is_none_or(|until| head.time < until.text.as_str())
+    }
+}
+
+/// A time, and its text in the trail. The texts sort like the times.
+#[derive(Clone, Debug)]
+struct Bound {
+    at: Timestamp,
+    text: String,
+}
+
+impl From<Timestamp> for Bound {
+    fn from(at: Timestamp) -> Self {
+        Self { at, text: format!("{at:.6}") }
+    }
+}
+
+/// A filter with precomputed search texts, for one trail.
 #[derive(Debug)]
 pub(super) struct PreparedFilter<'a> {
     filter: &'a CallFilter,
-    object: Option<String>,
+    range: &'a TimeRange,
     /// The object's name in a trail with hashed object ids.
     hashed: Option<String>,
     /// Every matching line contains these texts, so most other lines need no parsing.
     needles: Vec<Finder<'static>>,
 }
 
+/// How the object of a call relates to the one that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ObjectMatch {
+    /// It is the same, or none is asked for.
+    Same,
+    /// It is another one, or there is none.
+    Other,
+    /// It is hashed with a key that is not there.
+    Hidden,
+}
+
 impl PreparedFilter<'_> {
-    /// The line's marker, if it is in the time range.
-    pub(super) fn marker<'l>(&self, line: &'l [u8]) -> Option<LineHead<'l>> {
-        audit::line_head(line).filter(|head| head.kind != "call" && self.filter.covers(head))
+    /// The line's call, if it meets all conditions.
+    pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<CallLine<'l>> {
+        let head = audit::line_head(line).filter(|head| self.range.covers(head))?;
+        self.call(&head, line)
+            .filter(|(_, object)| *object == ObjectMatch::Same)
+            .map(|(call, _)| call)
     }
 
-    /// The line's call, if it matches.
-    pub(super) fn matching<'l>(&self, line: &'l [u8]) -> Option<CallLine<'l>> {
-        if self.needles.iter().any(|needle| needle.find(line).is_none()) {
+    /// The line's call, if it meets the conditions besides the time and the object.
+    pub(super) fn call<'l>(
+        &self,
+        head: &LineHead<'_>,
+        line: &'l [u8],
+    ) -> Option<(CallLine<'l>, ObjectMatch)> {
+        if head.kind != "call" || self.needles.iter().any(|needle| needle.find(line).is_none()) {
             return None;
         }
-        let head = audit::line_head(line)?;
-        if !self.filter.covers(&head) {
-            return None;
-        }
-        audit::call_line(line).filter(|call| self.matches(call))
+        let call = audit::call_line(line).filter(|call| self.matches(call))?;
+        let object = self.object(call.object_id.as_deref());
+        Some((call, object))
     }
 
     fn matches(&self, call: &CallLine<'_>) -> bool {
@@ -162,69 +255,70 @@ impl PreparedFilter<'_> {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
         let CallFilter { caller, outcome, request_id, status, operation, .. } = self.filter;
-        same(caller, call.caller.as_deref())
+        let is_nobody = caller.as_deref() == Some(UNIDENTIFIED) && call.caller.is_none();
+        (is_nobody || same(caller, call.caller.as_deref()))
             && same(outcome, Some(&call.outcome))
             && same(request_id, Some(&call.request_id))
-            && self.matches_object(call.object_id.as_deref())
             && status.is_none_or(|status| call.status.is_some_and(|s| status.matches(s)))
-            && operation.as_deref().is_none_or(|wanted| {
-                call.operation.as_deref().is_some_and(|o| operation_matches(wanted, o))
+            && operation.as_ref().is_none_or(|wanted| {
+                call.operation.as_deref().is_some_and(|name| operation_matches(wanted, name))
             })
     }
 
-    fn matches_object(&self, found: Option<&str>) -> bool {
-        match (&self.object, found) {
-            (None, _) => true,
-            (Some(object), Some(found)) => {
-                found.eq_ignore_ascii_case(object) || self.hashed.as_deref() == Some(found)
+    fn object(&self, found: Option<&str>) -> ObjectMatch {
+        match (&self.filter.object, found) {
+            (None, _) => ObjectMatch::Same,
+            (Some(ObjectName(wanted)), Some(found))
+                if found.eq_ignore_ascii_case(wanted) || self.hashed.as_deref() == Some(found) =>
+            {
+                ObjectMatch::Same
             }
-            (Some(_), None) => false,
+            (Some(wanted), Some(found))
+                if found.starts_with('~') && !wanted.is_hashed() && self.hashed.is_none() =>
+            {
+                ObjectMatch::Hidden
+            }
+            (Some(_), _) => ObjectMatch::Other,
         }
     }
 }
 
 /// Compares texts, because a trail may hold operations of an older configuration.
-fn operation_matches(pattern: &str, operation: &str) -> bool {
-    let part = |pattern: &str, part: &str| pattern == "*" || pattern == part;
-    match (pattern.split_once('.'), operation.split_once('.')) {
-        (None, _) => pattern == "*" || pattern == operation,
-        (Some((entity, action)), Some((e, a))) => part(entity, e) && part(action, a),
-        (Some(_), None) => false,
+pub(super) fn operation_matches(pattern: &OperationPattern, name: &str) -> bool {
+    match (pattern, name.split_once('.')) {
+        (OperationPattern::Any, _) => true,
+        (OperationPattern::Entity(entity), Some((of, _))) => **entity == *of,
+        (OperationPattern::Action(action), Some((_, of))) => **action == *of,
+        (OperationPattern::Exactly(wanted), _) => **wanted == *name,
+        (_, None) => false,
     }
 }
 
-/// A time, and its text in the trail. The texts sort like the times.
+/// The name of an object on a trail: its UUID in lower case, or `~` and the hash of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct FilterTime {
-    at: Timestamp,
-    text: String,
+pub(super) struct ObjectName(String);
+
+impl ObjectName {
+    fn is_hashed(&self) -> bool {
+        self.0.starts_with('~')
+    }
 }
 
-impl FromStr for FilterTime {
+impl FromStr for ObjectName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let at = text
-            .parse::<Timestamp>()
-            .ok()
-            .or_else(|| format!("{text}T00:00:00Z").parse().ok())
-            .or_else(|| ago(text))
-            .ok_or("write it as 2026-03-01, 2026-03-01T08:00:00Z, or how long ago: 30m, 24h, 7d")?;
-        Ok(Self { at, text: format!("{at:.6}") })
+        let is_hash = text.strip_prefix('~').is_some_and(|digits| {
+            digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        if is_hash || is_uuid(text) {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        Err(
+            "not an object; write its UUID, like 0190d1c2-9a4e-7cc3-8f00-1234567890ab, or the name that a \
+             trail with hashed ids has for it: ~ and 32 digits",
+        )
     }
-}
-
-fn ago(text: &str) -> Option<Timestamp> {
-    let (at, unit) = text.char_indices().next_back()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return None,
-    };
-    let number: u32 = text.get(..at)?.parse().ok()?;
-    Timestamp::now().checked_sub(SignedDuration::from_secs(i64::from(number) * seconds)).ok()
 }
 
 /// `404` or `4xx`.
@@ -242,20 +336,19 @@ impl StatusPattern {
         }
     }
 
-    /// The pattern as it was given.
-    fn pattern(self) -> String {
+    /// The field up to where every matching line has the same.
+    fn needle(self) -> String {
         match self {
-            Self::Exactly(status) => status.to_string(),
-            Self::Class(class) => format!("{class}xx"),
+            Self::Exactly(number) | Self::Class(number) => format!("\"status\":{number}"),
         }
     }
 }
 
-/// The beginning of the number.
 impl fmt::Display for StatusPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exactly(number) | Self::Class(number) => number.fmt(f),
+            Self::Exactly(number) => number.fmt(f),
+            Self::Class(class) => write!(f, "{class}xx"),
         }
     }
 }

@@ -1,10 +1,16 @@
-//! The options that say where the trail is.
+//! Where the trails are: the options that say so, and what the configuration knows of them.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-/// The location of the trail.
+use super::error::AuditError;
+use crate::{
+    config::Settings,
+    domain::{Operation, builtin_operations},
+};
+
+/// The location of one trail.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TrailLocation {
     /// A configuration file, for the directory it names; may be repeated, later files win
@@ -17,7 +23,84 @@ pub struct TrailLocation {
 
 impl TrailLocation {
     /// The directory, or else the configuration files.
-    pub(super) fn get(&self) -> Result<&Path, &[PathBuf]> {
-        self.directory.as_deref().ok_or(&self.config)
+    pub(super) fn get(&self) -> Result<&[PathBuf], &[PathBuf]> {
+        self.directory.as_ref().map(std::slice::from_ref).ok_or(&self.config)
+    }
+}
+
+/// The location of one trail, or of several that are read as one.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TrailLocations {
+    /// A configuration file, for the directory and the callers it names; may be repeated, later files win
+    #[arg(long, value_name = "FILE", conflicts_with = "directories")]
+    config: Vec<PathBuf>,
+    /// The trail's directory; more of them, such as those of replicas, are read as one trail, by time
+    #[arg(long = "directory", value_name = "DIR", num_args = 1..)]
+    directories: Vec<PathBuf>,
+}
+
+impl TrailLocations {
+    /// The directories, or else the configuration files.
+    pub(super) fn get(&self) -> Result<&[PathBuf], &[PathBuf]> {
+        if self.directories.is_empty() { Err(&self.config) } else { Ok(&self.directories) }
+    }
+}
+
+/// The trails that a command reads, and the names that the configuration gives.
+#[derive(Debug)]
+pub struct Trails {
+    directories: Vec<PathBuf>,
+    /// The callers of the configuration, if there is one.
+    pub(super) callers: Vec<String>,
+    /// The operations: built-in ones, and those of the configuration.
+    pub(super) operations: Vec<Operation>,
+    /// The file of the key that signs checkpoints, if a configuration names the trail.
+    pub(super) signing_key: Option<PathBuf>,
+    /// The effective configuration, as `config show` prints it.
+    pub(super) configuration: Option<String>,
+}
+
+impl Trails {
+    /// Trails without a configuration.
+    pub fn at(directories: &[PathBuf]) -> Self {
+        let operations = builtin_operations().collect();
+        Self {
+            directories: directories.to_vec(),
+            callers: Vec::new(),
+            operations,
+            signing_key: None,
+            configuration: None,
+        }
+    }
+
+    /// The trail of a configuration.
+    pub fn of(settings: &Settings) -> Self {
+        let entries = settings.callers.iter().map(|rule| rule.name.to_string());
+        let names = settings.listeners.iter().filter_map(|listener| listener.caller.as_ref());
+        Self {
+            directories: vec![settings.audit.directory.clone()],
+            callers: entries.chain(names.map(ToString::to_string)).collect(),
+            operations: settings.catalog.operations().iter().map(|one| (**one).clone()).collect(),
+            signing_key: Some(settings.audit.signing_key_path()),
+            configuration: None,
+        }
+    }
+
+    /// With the text of the configuration.
+    pub fn configured(self, configuration: String) -> Self {
+        Self { configuration: Some(configuration), ..self }
+    }
+
+    /// The directories, which are there.
+    pub(super) fn directories(&self) -> Result<&[PathBuf], AuditError> {
+        match self.directories.iter().find(|directory| !directory.is_dir()) {
+            Some(path) => Err(AuditError::NoDirectory { path: path.clone() }),
+            None => Ok(&self.directories),
+        }
+    }
+
+    /// The only trail, of a command that reads one.
+    pub(super) fn one(&self) -> Result<&Path, AuditError> {
+        Ok(self.directories()?.first().map_or(Path::new(""), PathBuf::as_path))
     }
 }

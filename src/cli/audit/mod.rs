@@ -3,7 +3,7 @@
 //! No command writes to the trail or takes its lock.
 
 mod bundle;
-mod calls;
+mod coverage;
 mod error;
 mod filter;
 mod location;
@@ -11,20 +11,18 @@ mod output;
 mod progress;
 mod query;
 mod report;
+mod search;
 mod suggest;
 mod tail;
 mod verify;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-pub use bundle::{ExportError, TrailConfiguration};
+pub use bundle::ExportError;
 pub use error::AuditError;
-pub use location::TrailLocation;
+pub use location::{TrailLocation, TrailLocations, Trails};
 
 use crate::audit::Verdict;
 
@@ -52,9 +50,9 @@ enum Command {
 }
 
 impl AuditArgs {
-    /// The trail's directory, or the bundle, or else the configuration files that name the directory. An empty list means the
-    /// files that `serve` would read.
-    pub fn source(&self) -> Result<&Path, &[PathBuf]> {
+    /// The directories of the trails, or the bundle, or else the configuration files that name a trail. An
+    /// empty list means the files that `serve` would read.
+    pub fn source(&self) -> Result<&[PathBuf], &[PathBuf]> {
         match &self.command {
             Command::Query(args) => args.location.get(),
             Command::Tail(args) => args.location.get(),
@@ -82,41 +80,46 @@ impl AuditArgs {
         }
     }
 
-    /// Runs the command on the trail in `directory`, which the configuration names if there is one, and
-    /// prints to `out`.
-    pub fn run(
-        &self,
-        directory: &Path,
-        configuration: Option<&TrailConfiguration>,
-        out: &mut dyn io::Write,
-    ) -> Result<AuditExit, AuditError> {
-        if let Command::Verify(args) = &self.command
-            && let Some(bundle) = &args.bundle
-        {
-            return bundle::verify(args, bundle, out).map(AuditExit::from);
-        }
-        if !directory.is_dir() {
-            return Err(AuditError::NoDirectory { path: directory.to_owned() });
-        }
+    /// Runs the command on the trails.
+    pub fn run(&self, trails: &Trails, mut streams: Streams<'_>) -> Result<AuditExit, AuditError> {
         let done = match &self.command {
-            Command::Query(args) => query::run(args, directory, out),
-            Command::Tail(args) => tail::run(args, directory, out),
-            Command::Report(args) => report::run(args, directory, out),
+            Command::Query(args) => query::run(args, trails, &mut streams),
+            Command::Tail(args) => tail::run(args, trails, &mut streams),
+            Command::Report(args) => report::run(args, trails, &mut streams),
+            Command::Verify(args) if let Some(bundle) = &args.bundle => {
+                return bundle::verify(args, bundle, streams.out).map(AuditExit::from);
+            }
             Command::Verify(args) => {
-                return verify::run(args, directory, out).map(AuditExit::from);
+                return verify::run(args, trails.one()?, streams.out).map(AuditExit::from);
             }
             Command::Export(args) => {
-                return bundle::export(args, directory, configuration, out).map(AuditExit::from);
+                return bundle::export(args, trails, streams.out).map(AuditExit::from);
             }
-            Command::SuggestPolicy(args) => suggest::run(args, directory, out),
+            Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),
         };
         match done {
             // The reader has closed the pipe, as in `audit query | head`.
             Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Ok(AuditExit::Success)
             }
-            done => done.map(|()| AuditExit::Success),
+            done => done,
         }
+    }
+}
+
+/// Where a command prints.
+pub struct Streams<'a> {
+    /// What was asked for.
+    pub out: &'a mut dyn io::Write,
+    /// What is to be known of it: what the trail covers.
+    pub notes: &'a mut dyn io::Write,
+    /// The width of the terminal, if `out` is one.
+    pub width: Option<usize>,
+}
+
+impl fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("width", &self.width).finish_non_exhaustive()
     }
 }
 
@@ -127,6 +130,8 @@ pub enum AuditExit {
     Success,
     /// 1: the trail is wrong, as `verify` says.
     Wrong,
+    /// 1: the trail does not cover the period that is asked for.
+    NotCovered,
     /// 3: the trail is not proved, as `verify` says.
     NotProved,
 }
@@ -143,3 +148,5 @@ impl From<Verdict> for AuditExit {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod question_tests;

@@ -20,8 +20,8 @@ pub(super) struct ProgressLine {
 }
 
 impl ProgressLine {
-    pub(super) fn over(files: &[TrailSegment]) -> Self {
-        let total = files.iter().map(size).sum();
+    pub(super) fn over<'a>(files: impl IntoIterator<Item = &'a TrailSegment>) -> Self {
+        let total = files.into_iter().map(size).sum();
         let next = io::stderr().is_terminal().then(|| Instant::now() + DELAY);
         Self { total, done: 0, current: 0, next, shown: false }
     }

@@ -1,22 +1,26 @@
 //! `audit query`: prints the calls that match a filter, or the markers of some kinds.
 
-use std::{io, ops::ControlFlow, path::Path};
+use std::{io, ops::ControlFlow};
 
 use clap::Args;
 
 use super::{
-    calls::{self, TrailLine},
+    AuditExit, Streams,
     error::AuditError,
     filter::CallFilter,
-    location::TrailLocation,
-    output::{CallFormat, MarkerLine},
+    location::{TrailLocations, Trails},
+    output::{OutputArgs, Printer},
+    search::{FoundContent, search},
 };
 
 /// Shows the calls that match the conditions, or the markers of some kinds.
+///
+/// Standard error says how many calls match, and which period the trail covers. The exit code is 1 if the
+/// trail does not cover the period that is asked for, and 2 for a caller or operation that is nowhere.
 #[derive(Debug, Args)]
 pub(super) struct QueryArgs {
     #[command(flatten)]
-    pub(super) location: TrailLocation,
+    pub(super) location: TrailLocations,
     #[command(flatten)]
     filter: CallFilter,
     /// Show markers of these kinds instead of calls; of the conditions, only the times count then
@@ -28,9 +32,8 @@ pub(super) struct QueryArgs {
         conflicts_with_all = ["caller", "operation", "status", "outcome", "object", "request_id"]
     )]
     kinds: Vec<String>,
-    /// The output format
-    #[arg(long, value_enum, default_value_t)]
-    format: CallFormat,
+    #[command(flatten)]
+    output: OutputArgs,
     /// Stop after this number of lines
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -58,31 +61,30 @@ const MARKERS: [&str; 16] = [
 
 pub(super) fn run(
     args: &QueryArgs,
-    directory: &Path,
-    out: &mut dyn io::Write,
-) -> Result<(), AuditError> {
-    let mut out = io::BufWriter::new(out);
-    let mut left = args.limit.unwrap_or(u64::MAX);
-    let mut counted = || {
-        left = left.saturating_sub(1);
-        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let format = args.format;
-    if args.kinds.is_empty() { format.heading(&mut out) } else { format.marker_heading(&mut out) }
+    trails: &Trails,
+    streams: &mut Streams<'_>,
+) -> Result<AuditExit, AuditError> {
+    let mut out = io::BufWriter::new(&mut *streams.out);
+    let look = (streams.width, trails.directories()?.len() > 1);
+    let mut printer = Printer::new(args.output, look, args.filter.zone(), &mut out);
+    if args.kinds.is_empty() { printer.heading() } else { printer.marker_heading() }
         .map_err(AuditError::Output)?;
     let is_wanted = |kind: &str| args.kinds.iter().any(|wanted| wanted == kind || wanted == "all");
-    if args.limit != Some(0) {
-        calls::for_each_line(directory, &args.filter, |parsed, line| {
-            match parsed {
-                TrailLine::Call(call) if args.kinds.is_empty() => format.call(call, line, &mut out),
-                TrailLine::Marker(head) if is_wanted(head.kind) => {
-                    format.marker(&MarkerLine { head, line }, &mut out)
-                }
-                TrailLine::Call(_) | TrailLine::Marker(_) => return Ok(ControlFlow::Continue(())),
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let findings = search(trails, &args.filter, |found| {
+        match found.content {
+            _ if left == 0 => return Ok(ControlFlow::Break(())),
+            FoundContent::Call(_) if args.kinds.is_empty() => {}
+            FoundContent::Marker(head) if is_wanted(head.kind) => {}
+            FoundContent::Call(_) | FoundContent::Marker(_) => {
+                return Ok(ControlFlow::Continue(()));
             }
-            .map_err(AuditError::Output)?;
-            Ok(counted())
-        })?;
-    }
-    io::Write::flush(&mut out).map_err(AuditError::Output)
+        }
+        printer.print(found).map_err(AuditError::Output)?;
+        left -= 1;
+        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    io::Write::flush(&mut out).map_err(AuditError::Output)?;
+    drop(out);
+    findings.conclude(streams.notes)
 }

@@ -7,19 +7,28 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     ops::ControlFlow,
-    path::Path,
 };
 
 use clap::Args;
 
-use super::{calls, error::AuditError, filter::CallFilter, location::TrailLocation};
-use crate::{audit::CallLine, process::users};
+use super::{
+    AuditExit, Streams,
+    error::AuditError,
+    filter::CallFilter,
+    location::{TrailLocations, Trails},
+    search::{FoundContent, search},
+};
+use crate::{
+    audit::CallLine,
+    domain::{is_visible, visible},
+    process::users,
+};
 
 /// Suggests a policy.
 #[derive(Debug, Args)]
 pub(super) struct SuggestArgs {
     #[command(flatten)]
-    pub(super) location: TrailLocation,
+    pub(super) location: TrailLocations,
     #[command(flatten)]
     filter: CallFilter,
 }
@@ -48,21 +57,24 @@ enum CallerKey {
 
 pub(super) fn run(
     args: &SuggestArgs,
-    directory: &Path,
-    out: &mut dyn io::Write,
-) -> Result<(), AuditError> {
+    trails: &Trails,
+    streams: &mut Streams<'_>,
+) -> Result<AuditExit, AuditError> {
     let mut callers: BTreeMap<CallerKey, CallerUsage> = BTreeMap::new();
     let mut unmatched = 0;
-    calls::for_each(directory, &args.filter, |call, _| {
-        match call.operation.as_deref() {
-            // The gateway's own calls need no permission.
-            _ if call.cause.is_some() => {}
-            Some(operation) => note(&mut callers, call, operation),
-            None => unmatched += 1,
+    let findings = search(trails, &args.filter, |found| {
+        if let FoundContent::Call(call) = found.content {
+            match call.operation.as_deref() {
+                // The gateway's own calls need no permission.
+                _ if call.cause.is_some() => {}
+                Some(operation) => note(&mut callers, call, operation),
+                None => unmatched += 1,
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    print(&callers, unmatched, out).map_err(AuditError::Output)
+    print(&callers, unmatched, streams.out).map_err(AuditError::Output)?;
+    findings.conclude(streams.notes)
 }
 
 fn note(callers: &mut BTreeMap<CallerKey, CallerUsage>, call: &CallLine<'_>, operation: &str) {
@@ -107,7 +119,7 @@ fn print(
         let name = match key {
             CallerKey::Named(name) => name.clone(),
             CallerKey::Proof(proof) => {
-                writeln!(out, "# This caller has no name. Its proof: {}", comment(proof))?;
+                writeln!(out, "# This caller has no name. Its proof: {}", visible(proof))?;
                 name_for(proof)
             }
             CallerKey::Unmapped => {
@@ -170,11 +182,12 @@ fn name_for(proof: &str) -> String {
     name.trim_matches('-').to_owned()
 }
 
-/// A TOML string: JSON's escapes are a part of TOML's.
+/// A TOML string: JSON's escapes are a part of TOML's. What cannot be seen is escaped too.
 fn toml(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn comment(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let quoted = serde_json::Value::from(text).to_string();
+    let escape = |character: char| match character {
+        seen if is_visible(seen) => seen.to_string(),
+        other => format!("\\U{:08X}", u32::from(other)),
+    };
+    quoted.chars().map(escape).collect()
 }

@@ -1,4 +1,4 @@
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use clap::Parser;
 use http::StatusCode;
@@ -76,18 +76,32 @@ fn trail() -> tempfile::TempDir {
     home
 }
 
-fn run(home: &Path, args: &[&str]) -> (Result<AuditExit, AuditError>, String) {
-    let directory = home.to_str().unwrap();
-    let words = [&["audit"], args, &["--directory", directory]].concat();
+/// What a command said, and its exit.
+pub(super) struct Said {
+    pub(super) exit: Result<AuditExit, AuditError>,
+    pub(super) out: String,
+    pub(super) notes: String,
+}
+
+pub(super) fn run_on(directories: &[&Path], args: &[&str], width: Option<usize>) -> Said {
+    let directories: Vec<_> = directories.iter().map(|path| path.to_str().unwrap()).collect();
+    let words = [&["audit"], args, &["--directory"], &directories].concat();
     let cli = Cli::try_parse_from(words).unwrap();
-    let mut out = Vec::new();
-    let verdict = cli.audit.run(cli.audit.source().unwrap(), None, &mut out);
-    (verdict, anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string())
+    let trails = Trails::at(cli.audit.source().unwrap());
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    let exit = cli.audit.run(&trails, Streams { out: &mut out, notes: &mut notes, width });
+    let text = |bytes| anstream::adapter::strip_str(&String::from_utf8(bytes).unwrap()).to_string();
+    Said { exit, out: text(out), notes: text(notes) }
+}
+
+fn run(home: &Path, args: &[&str]) -> (Result<AuditExit, AuditError>, String) {
+    let said = run_on(&[home], args, None);
+    (said.exit, said.out)
 }
 
 fn paths(home: &Path, args: &[&str]) -> Vec<String> {
     let (verdict, out) = run(home, &[&["query", "--format", "json"], args].concat());
-    assert_eq!(verdict.unwrap(), AuditExit::Success);
+    verdict.unwrap();
     out.lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|line| line["path"].as_str().unwrap().to_owned())
@@ -123,13 +137,24 @@ fn a_table_and_csv_are_safe_to_look_at() {
     let (_, table) = run(home.path(), &["query"]);
     assert_eq!(table.lines().count(), 4);
     assert!(table.contains("subtenant.get"), "{table}");
+    assert!(table.contains("(unidentified)"), "{table}");
     let (_, csv) = run(home.path(), &["query", "--format", "csv", "--status", "403"]);
     assert!(csv.lines().nth(1).unwrap().contains(r#","/=cmd,""x""","#), "{csv}");
 }
 
 #[test]
 fn bad_conditions_are_explained() {
-    for (flag, value) in [("--since", "soon"), ("--status", "999"), ("--outcome", "odd")] {
+    for (flag, value) in [
+        ("--since", "soon"),
+        ("--during", "90d"),
+        ("--timezone", "Stockholm"),
+        ("--status", "999"),
+        ("--outcome", "odd"),
+        ("--operation", "subtenant"),
+        ("--object", "abc"),
+        ("--object", "~abc"),
+        ("--object", "urn:uuid:0190d1c2-9a4e-7cc3-8f00-1234567890ab"),
+    ] {
         let error = Cli::try_parse_from(["audit", "query", flag, value]).err().unwrap();
         assert!(error.to_string().contains(flag), "{error}");
     }

@@ -9,15 +9,13 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
-    error::AuditError, location::TrailLocation, output::printable, progress::ProgressLine,
-};
+use super::{error::AuditError, location::TrailLocation, progress::ProgressLine};
 use crate::{
     audit::{
         self, Checkpoint, KeptReport, KeySource, StoreReport, TrailDoubt, TrailProblem, Verdict,
         VerifyOptions, VerifyReport, VouchingKey,
     },
-    domain::VerifierKey,
+    domain::{VerifierKey, visible},
 };
 
 /// Checks the whole trail, or a bundle of `audit export`.
@@ -58,8 +56,8 @@ pub(super) struct VerifyArgs {
 
 impl VerifyArgs {
     /// The bundle, the trail's directory, or else the configuration files.
-    pub(super) fn source(&self) -> Result<&Path, &[PathBuf]> {
-        self.bundle.as_deref().map_or_else(|| self.location.get(), Ok)
+    pub(super) fn source(&self) -> Result<&[PathBuf], &[PathBuf]> {
+        self.bundle.as_ref().map(std::slice::from_ref).map_or_else(|| self.location.get(), Ok)
     }
 }
 
@@ -197,10 +195,10 @@ fn print(
     }
     notes(report, out)?;
     for problem in report.problems.iter().take(MAX_SHOWN) {
-        writeln!(out, "{BAD}wrong{BAD:#} {}", printable(&problem.to_string()))?;
+        writeln!(out, "{BAD}wrong{BAD:#} {}", visible(&problem.to_string()))?;
     }
     for doubt in report.doubts.iter().take(MAX_SHOWN) {
-        writeln!(out, "{DOUBT}not proved{DOUBT:#} {}", printable(&doubt.to_string()))?;
+        writeln!(out, "{DOUBT}not proved{DOUBT:#} {}", visible(&doubt.to_string()))?;
         writeln!(out, "    what to do: {}", doubt.kind.remedy())?;
     }
     match report.verdict() {

@@ -198,18 +198,21 @@ fn verify(out: &mut impl Write, curtain: &Curtain) -> Result<(), Failure> {
     let directory = curtain.audit_directory();
     let command = AuditCommand::try_parse_from(["audit", "verify"])
         .map_err(|error| Failure::failed(error.to_string()))?;
-    let mut told = Vec::new();
+    let (mut told, mut notes) = (Vec::new(), Vec::new());
+    let streams = audit::Streams { out: &mut told, notes: &mut notes, width: None };
     let verdict = command
         .args
-        .run(&directory, None, &mut told)
+        .run(&audit::Trails::at(&[directory]), streams)
         .map_err(|error| Failure::failed(Chain(&error).to_string()))?;
     for line in String::from_utf8_lossy(&told).lines() {
         writeln!(out, "     {line}")?;
     }
     match verdict {
         audit::AuditExit::Success => Ok(()),
-        audit::AuditExit::Wrong => Err(Failure::failed("the audit trail does not hold together")),
         audit::AuditExit::NotProved => Err(Failure::failed("the audit trail is not proved")),
+        audit::AuditExit::Wrong | audit::AuditExit::NotCovered => {
+            Err(Failure::failed("the audit trail does not hold together"))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::{cli::failure::Styled, error::Error};
+use crate::{cli::failure::Styled, domain::UNIDENTIFIED, error::Error};
 
 /// The prediction for a request.
 #[derive(Debug, Serialize)]
@@ -121,7 +121,7 @@ impl Explanation {
         }
         if self.is_identified {
             line(out, "operation", &or(&self.operation, "none"))?;
-            line(out, "caller", &or(&self.caller, "nobody in particular"))?;
+            line(out, "caller", &or(&self.caller, UNIDENTIFIED))?;
         }
         line(out, "listener", &self.listener)?;
         if let Some(error) = self.error {

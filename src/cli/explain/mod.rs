@@ -43,7 +43,7 @@ pub struct Args {
     #[command(flatten)]
     pub files: ConfigFiles,
     /// Who calls: the name of a `[[callers]]` entry, or the `caller` of a listener. Without it,
-    /// everyone who can reach the listener, and nobody in particular.
+    /// everyone who can reach the listener: (unidentified).
     #[arg(long, value_name = "NAME")]
     pub caller: Option<String>,
     /// The listener the request comes in on. Without it, the first one that can tell that it is the

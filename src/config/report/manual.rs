@@ -19,6 +19,8 @@ pub fn manual() -> String {
     page.line(description(&schema));
     page.line("");
     page.line("`pigello-gateway check` says what a configuration means, `config show` where each value comes from.");
+    page.line("");
+    page.line("Durations are `250ms`, `30s`, `10m`, `2h30m`, `90d` or `2w`, as [for the commands](commands.md#times-and-durations).");
     page.table("", &schema, false);
     page.text
 }

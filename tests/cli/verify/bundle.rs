@@ -526,6 +526,22 @@ fn every_manipulation_of_a_bundle_has_its_verdict() {
     }
 }
 
+#[test]
+fn what_a_bundle_says_moves_no_cursor() {
+    let scene = bundle();
+    let mut files = unpack(&scene.path("bundle.tar.zst"));
+    restate_unsigned(&mut files, |manifest| {
+        manifest["host"] = "\u{1b}[2Jhost\u{202e}".into();
+        manifest["asked"]["caller"] = "\u{1b}]0;title\u{7}".into();
+    });
+    pack(&scene, &files);
+    let (_, out, _) = audit(&scene, &["verify", "bundle.tar.zst"]);
+    assert!(
+        out.contains(r"\u{1b}[2Jhost\u{202e}") && out.contains(r"\u{1b}]0;title\u{7}"),
+        "{out}"
+    );
+}
+
 /// Archives that no honest program writes. Each is refused with little memory, and writes nothing.
 #[test]
 fn a_hostile_archive_is_refused() {

@@ -12,7 +12,10 @@ use super::{
     manifest::{BundledFile, Lines, Manifest},
     tally::Tally,
 };
-use crate::audit::{self, Checkpoint, PartCheck, PublicKey, Verdict, VerifyReport};
+use crate::{
+    audit::{self, Checkpoint, PartCheck, PublicKey, Verdict, VerifyReport},
+    cli::audit::filter::ObjectMatch,
+};
 
 /// What a reader has from elsewhere.
 #[derive(Clone, Debug, Default)]
@@ -124,6 +127,8 @@ pub(super) struct BundleReport {
     pub(super) lines: Lines,
     /// How many of them are the records that were asked for.
     pub(super) records: u64,
+    /// How many calls have a hashed object that cannot be compared with the one that was asked for.
+    pub(super) hidden: u64,
     pub(super) problems: Vec<BundleProblem>,
     pub(super) doubts: Vec<BundleDoubt>,
 }
@@ -144,6 +149,12 @@ impl BundleReport {
         let (verdict, statement) = manifest.host_found();
         if verdict != Verdict::Ok.label() {
             limits.push(format!("the host found its whole trail {verdict}: {statement}"));
+        }
+        if self.hidden > 0 {
+            let hidden = self.hidden;
+            limits.push(format!(
+                "{hidden} calls have a hashed object, which cannot be compared with the one that was asked for"
+            ));
         }
         if self.trail.kept.is_none() {
             limits.push(
@@ -212,17 +223,21 @@ impl BundleReport {
         }
 
         let filter = manifest.filter().ok_or(MalformedBundle::Manifest)?;
-        let filter = filter.with_hashed_object(manifest.hashed_object.clone());
+        let range = filter.range();
+        let filter = filter.with_hashed_object(&range, manifest.hashed_object.clone());
         let mut part = PartCheck::new(TRAIL, trail_key, trust.checkpoints);
         let mut records = Tally::default();
-        let lines = &mut self.lines;
+        let (lines, hidden) = (&mut self.lines, &mut self.hidden);
         let whole = files.lines(TRAIL, |line| {
             part.line(line);
             if let Some(head) = audit::line_head(line) {
                 lines.add(&head);
-            }
-            if filter.matching(line).is_some() {
-                records.add(line);
+                let call = range.covers(&head).then(|| filter.call(&head, line)).flatten();
+                match call {
+                    Some((_, ObjectMatch::Same)) => records.add(line),
+                    Some((_, ObjectMatch::Hidden)) => *hidden += 1,
+                    Some((_, ObjectMatch::Other)) | None => {}
+                }
             }
             !part.is_hopeless()
         })?;

@@ -13,7 +13,6 @@ use jiff::Timestamp;
 
 use super::{
     CONFIGURATION, ExportError, KEY, MANIFEST, MANIFEST_KEY, PAGE, RECORDS, SIGNATURE, TRAIL,
-    TrailConfiguration,
     archive::BundleWriter,
     check::{self, Trust},
     manifest::{BundledFile, Manifest, Program, VERSION},
@@ -27,9 +26,10 @@ use crate::{
     },
     build_info::BUILD,
     cli::audit::{
+        coverage::Period,
         error::AuditError,
         filter::{CallFilter, PreparedFilter},
-        location::TrailLocation,
+        location::{TrailLocation, Trails},
         progress::ProgressLine,
         verify,
     },
@@ -60,14 +60,14 @@ pub(in crate::cli::audit) struct ExportArgs {
 
 pub(super) fn run(
     args: &ExportArgs,
-    directory: &Path,
-    configuration: Option<&TrailConfiguration>,
+    trails: &Trails,
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
+    let directory = trails.one()?;
     if !args.force && fs::symlink_metadata(&args.out).is_ok() {
         return Err(ExportError::Exists { path: args.out.clone() }.into());
     }
-    let signer = signer(args, directory, configuration)?;
+    let signer = signer(args, directory, trails)?;
     let key = fs::read(directory.join(PUBLIC_KEY)).ok();
     let key = key.and_then(|pem| Some((PublicKey::from_pem(&pem)?, pem)));
     let trust = Trust {
@@ -80,9 +80,15 @@ pub(super) fn run(
     let found = audit::verify(directory, VerifyOptions::default(), |file| progress.file(file))?;
     drop(progress);
     let hashed_object = args.filter.hashed_object(directory)?;
-    let filter = args.filter.with_hashed_object(hashed_object.clone());
-    let selection = Selection::of(directory, &args.filter, &filter)?;
-    let asked = args.filter.conditions().into_iter();
+    let range = args.filter.range();
+    let filter = args.filter.with_hashed_object(&range, hashed_object.clone());
+    let (selection, coverage) = Selection::of(directory, &range, &filter)?;
+    let coverages = [coverage];
+    let covered = Period { coverages: &coverages, range: &range, zone: args.filter.zone() };
+    let text = |time| format!("{time:.6}");
+    let times = [("since", range.since().map(text)), ("until", range.until().map(text))];
+    let times = times.into_iter().filter_map(|(option, time)| Some((option, time?)));
+    let asked = times.chain(args.filter.conditions());
     let [(name, version), (_, commit), ..] = BUILD;
     debug_assert_eq!(name, "version", "the first fact of a build");
     let manifest = Manifest {
@@ -102,18 +108,20 @@ pub(super) fn run(
         lines: selection.lines.clone(),
         records: selection.records.lines,
         unsigned_left_out: selection.unsigned_left_out,
+        coverage: covered.as_json(),
         verification: verify::as_json(&found),
         files: Vec::new(),
     };
-    let mut contents = vec![(PAGE, page::render(&manifest, &selection.rows).into_bytes())];
+    let mut contents =
+        vec![(PAGE, page::render(&manifest, &covered.sentences(), &selection.rows).into_bytes())];
     if let Some((_, pem)) = key {
         contents.push((KEY, pem));
     }
     if let Some(signer) = signer.as_ref().filter(|_| manifest.key != manifest.signed_with) {
         contents.push((MANIFEST_KEY, signer.public_pem().unwrap_or_default().into_bytes()));
     }
-    if let Some(configuration) = configuration {
-        contents.push((CONFIGURATION, configuration.text.clone().into_bytes()));
+    if let Some(configuration) = &trails.configuration {
+        contents.push((CONFIGURATION, configuration.clone().into_bytes()));
     }
     let bundle = Bundle { manifest, contents, signer, selection, fits: filter };
 
@@ -133,14 +141,14 @@ pub(super) fn run(
 fn signer(
     args: &ExportArgs,
     directory: &Path,
-    configuration: Option<&TrailConfiguration>,
+    trails: &Trails,
 ) -> Result<Option<SigningKey>, AuditError> {
     let read = |path: &Path| SigningKey::read(path).map_err(ExportError::SigningKey);
     if let Some(path) = &args.sign_key {
         return Ok(Some(read(path)?));
     }
     let default = directory.join(SIGNING_KEY);
-    match read(configuration.map_or(&default, |configuration| &configuration.signing_key)) {
+    match read(trails.signing_key.as_ref().unwrap_or(&default)) {
         Err(ExportError::SigningKey(KeyError::Unusable { .. })) => Ok(None),
         read => Ok(Some(read?)),
     }

@@ -39,6 +39,8 @@ pub(super) struct Manifest {
     pub(super) records: u64,
     /// How many lines at the end of the trail are left out, because no checkpoint signs them yet.
     pub(super) unsigned_left_out: u64,
+    /// What the host says that the trail covers of the period.
+    pub(super) coverage: Value,
     /// What the host found when it checked the whole trail: the output of `audit verify --json`.
     pub(super) verification: Value,
     /// The files behind the signature, in their order.

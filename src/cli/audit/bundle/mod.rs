@@ -39,6 +39,7 @@
 //! | `lines` | `count`, first and last `seq` and `time` of `trail.jsonl` |
 //! | `records` | the number of lines in `records.jsonl` |
 //! | `unsigned_left_out` | the number of lines at the end of the trail that are left out, because no checkpoint signs them |
+//! | `coverage` | what the host says that the trail covers of the period, and what is missing from it |
 //! | `verification` | the host's own check of the whole trail, as `audit verify --json` prints it |
 //! | `files` | `name`, `bytes` and `sha256` of each file behind the signature, in order |
 
@@ -61,6 +62,7 @@ use std::{
 
 use super::{
     error::AuditError,
+    location::Trails,
     verify::{VerifyArgs, kept},
 };
 use crate::audit::{KeyError, PublicKey, Verdict};
@@ -80,11 +82,10 @@ const LISTED: [&str; 6] = [PAGE, KEY, MANIFEST_KEY, CONFIGURATION, TRAIL, RECORD
 /// Exports records of the trail, and says what a reader of the bundle finds.
 pub(super) fn export(
     args: &ExportArgs,
-    directory: &Path,
-    configuration: Option<&TrailConfiguration>,
+    trails: &Trails,
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
-    export::run(args, directory, configuration, out)
+    export::run(args, trails, out)
 }
 
 /// Checks a bundle.
@@ -109,15 +110,6 @@ pub(super) fn verify(
     };
     shown.map_err(AuditError::Output)?;
     Ok(report.verdict())
-}
-
-/// What the configuration says of a trail.
-#[derive(Debug)]
-pub struct TrailConfiguration {
-    /// The effective configuration, as `config show` prints it: it holds no secret.
-    pub text: String,
-    /// The file of the key that signs checkpoints.
-    pub signing_key: PathBuf,
 }
 
 /// Why a bundle cannot be made.

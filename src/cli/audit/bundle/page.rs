@@ -10,7 +10,7 @@ use super::{
 };
 use crate::telemetry::chart::thousands;
 
-pub(super) fn render(manifest: &Manifest, rows: &[Row]) -> String {
+pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> String {
     let Manifest { made, program, host, trail, key, signed_with, lines, records, .. } = manifest;
     let (verdict, statement) = manifest.host_found();
     let not_there = "none".to_owned();
@@ -49,9 +49,8 @@ pub(super) fn render(manifest: &Manifest, rows: &[Row]) -> String {
                         dl {
                             dt { "Asked for" } dd { (manifest.question()) }
                             dt { "Lines" } dd { (lines.in_words()) }
-                            @for uncovered in manifest.uncovered(lines) {
-                                dt { "Not covered" } dd { (uncovered) }
-                            }
+                            dt { "Covered, as the host says" }
+                            dd { @for sentence in coverage { (sentence) br; } }
                             @if manifest.unsigned_left_out > 0 {
                                 dt { "Left out" }
                                 dd { (manifest.unsigned_left_out) " lines at the end that no checkpoint signs yet" }

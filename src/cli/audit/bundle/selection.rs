@@ -13,12 +13,13 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    audit::{self, CallLine, ReadItem, TrailSegment},
+    audit::{self, CallLine, Coverage, ReadItem, TrailSegment},
     cli::audit::{
         error::AuditError,
-        filter::{CallFilter, PreparedFilter},
+        filter::{PreparedFilter, TimeRange},
         progress::ProgressLine,
     },
+    domain::visible,
 };
 
 /// The lines of a trail that belong into a bundle.
@@ -55,11 +56,11 @@ impl Row {
         Self {
             seq: call.seq,
             time: call.time.to_string(),
-            caller: call.caller.as_deref().unwrap_or("–").to_owned(),
-            operation: call.operation.as_deref().unwrap_or(&call.method).to_owned(),
+            caller: visible(call.caller.as_deref().unwrap_or("–")).into_owned(),
+            operation: visible(call.operation.as_deref().unwrap_or(&call.method)).into_owned(),
             status: call.status.map_or_else(|| "–".to_owned(), |status| status.to_string()),
             outcome: call.outcome.to_string(),
-            path: call.path.as_deref().unwrap_or("–").to_owned(),
+            path: visible(call.path.as_deref().unwrap_or("–")).into_owned(),
         }
     }
 }
@@ -67,10 +68,11 @@ impl Row {
 impl Selection {
     pub(super) fn of(
         directory: &Path,
-        filter: &CallFilter,
+        range: &TimeRange,
         fits: &PreparedFilter<'_>,
-    ) -> Result<Self, AuditError> {
-        let (since, until) = filter.range();
+    ) -> Result<(Self, Coverage), AuditError> {
+        let (since, until) = (range.since(), range.until());
+        let mut coverage = Coverage::of(directory)?;
         let wanted = audit::files_between(directory, since, until)?;
         let mut files = audit::files(directory)?;
         // With the file before, which may have the last line before the period.
@@ -95,8 +97,16 @@ impl Selection {
         let mut progress = ProgressLine::over(&files);
         audit::read_through(&files, |item| {
             match item {
-                ReadItem::File(file) => progress.file(file),
-                ReadItem::Line(line) => scan.line(line),
+                ReadItem::File(file) => {
+                    progress.file(file);
+                    coverage.file(file);
+                }
+                ReadItem::Line(line) => {
+                    if let Some(head) = audit::line_head(line) {
+                        coverage.line(&head, line);
+                    }
+                    scan.line(line);
+                }
             }
             Ok::<_, AuditError>(ControlFlow::Continue(()))
         })?;
@@ -108,7 +118,8 @@ impl Selection {
         let Point { trail, records, lines } = closing.or(signed).unwrap_or(here);
         rows.retain(|row| lines.last_seq.is_some_and(|last| row.seq <= last));
         let unsigned_left_out = if is_open { end - trail.lines } else { 0 };
-        Ok(Self { files, skipped, trail, records, lines, rows, unsigned_left_out })
+        let selection = Self { files, skipped, trail, records, lines, rows, unsigned_left_out };
+        Ok((selection, coverage))
     }
 
     /// The two files, in their order.

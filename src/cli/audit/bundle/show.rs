@@ -7,21 +7,19 @@ use serde_json::{Value, json};
 use super::check::BundleReport;
 use crate::{
     audit::Verdict,
-    cli::audit::{
-        output::printable,
-        verify::{self, BAD, DOUBT, GOOD, MAX_SHOWN, many},
-    },
+    cli::audit::verify::{self, BAD, DOUBT, GOOD, MAX_SHOWN, many},
+    domain::visible,
 };
 
 /// Everything from the bundle is shown without control characters: its author may be anybody.
 pub(super) fn print(report: &BundleReport, out: &mut dyn io::Write) -> io::Result<()> {
     if let Some(manifest) = &report.manifest {
         let made = format!("{:.0}", manifest.made);
-        let (trail, host) = (printable(&manifest.trail), printable(&manifest.host));
+        let (trail, host) = (visible(&manifest.trail), visible(&manifest.host));
         writeln!(out, "evidence of the trail {trail} on {host}, exported {made}")?;
-        writeln!(out, "asked for {}", printable(&manifest.question()))?;
+        writeln!(out, "asked for {}", visible(&manifest.question()))?;
         let records = many(report.records, "record");
-        writeln!(out, "{records} in {} lines", printable(&report.lines.in_words()))?;
+        writeln!(out, "{records} in {} lines", visible(&report.lines.in_words()))?;
     }
     if let Some(key) = &report.trail.key {
         let signed = many(report.trail.checkpoints, "checkpoint");
@@ -31,13 +29,13 @@ pub(super) fn print(report: &BundleReport, out: &mut dyn io::Write) -> io::Resul
     let problems = report.problems.iter().map(ToString::to_string);
     let problems = problems.chain(report.trail.problems.iter().map(ToString::to_string));
     for problem in problems.take(MAX_SHOWN) {
-        writeln!(out, "{BAD}wrong{BAD:#} {}", printable(&problem))?;
+        writeln!(out, "{BAD}wrong{BAD:#} {}", visible(&problem))?;
     }
     let doubts = report.doubts.iter().map(|doubt| (doubt.to_string(), doubt.remedy()));
     let of_trail = report.trail.doubts.iter();
     let of_trail = of_trail.map(|doubt| (doubt.to_string(), doubt.kind.remedy()));
     for (doubt, remedy) in doubts.chain(of_trail).take(MAX_SHOWN) {
-        writeln!(out, "{DOUBT}not proved{DOUBT:#} {}", printable(&doubt))?;
+        writeln!(out, "{DOUBT}not proved{DOUBT:#} {}", visible(&doubt))?;
         writeln!(out, "    what to do: {remedy}")?;
     }
     let style = match report.verdict() {
@@ -46,10 +44,10 @@ pub(super) fn print(report: &BundleReport, out: &mut dyn io::Write) -> io::Resul
         Verdict::Wrong => BAD,
     };
     let verdict = report.verdict().label();
-    writeln!(out, "{style}{verdict}{style:#}: {}", printable(&statement(report)))?;
+    writeln!(out, "{style}{verdict}{style:#}: {}", visible(&statement(report)))?;
     if report.verdict() == Verdict::Ok {
         for limit in report.limits() {
-            writeln!(out, "    {}", printable(&limit))?;
+            writeln!(out, "    {}", visible(&limit))?;
         }
     }
     Ok(())

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use crate::{audit::CallLine, telemetry::chart::OutcomeCounts};
+use crate::{
+    audit::CallLine, cli::time::Zone, domain::UNIDENTIFIED, telemetry::chart::OutcomeCounts,
+};
 
 /// The content of a report.
 #[derive(Debug, Default, Serialize)]
@@ -18,8 +20,11 @@ pub(super) struct Figures {
     pub(super) total: Group,
     pub(super) by_caller: BTreeMap<String, Group>,
     pub(super) by_operation: BTreeMap<String, Group>,
+    /// The trails, if there are several.
+    pub(super) by_trail: BTreeMap<String, Group>,
+    /// Calls by day of the time zone.
     pub(super) by_day: BTreeMap<String, Group>,
-    /// Calls by hour, such as `2026-03-01T08`.
+    /// Calls by hour of the time zone, such as `2026-03-01T08`.
     pub(super) by_hour: BTreeMap<String, OutcomeCounts>,
     /// Calls by error label.
     pub(super) errors: BTreeMap<String, u64>,
@@ -30,7 +35,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    pub(super) fn add(&mut self, call: &CallLine<'_>) {
+    pub(super) fn add(&mut self, call: &CallLine<'_>, trail: Option<&str>, zone: &Zone) {
         if let Some(cause) = call.cause.as_deref() {
             *group(&mut self.own, cause) += 1;
             return;
@@ -43,8 +48,12 @@ impl Figures {
             self.last = Some(time.to_owned());
         }
         self.total.add(call);
-        group(&mut self.by_caller, call.caller.as_deref().unwrap_or(NOBODY)).add(call);
+        group(&mut self.by_caller, call.caller.as_deref().unwrap_or(UNIDENTIFIED)).add(call);
         group(&mut self.by_operation, call.operation.as_deref().unwrap_or(NO_OPERATION)).add(call);
+        if let Some(trail) = trail {
+            group(&mut self.by_trail, trail).add(call);
+        }
+        let time = &*zone.show(time);
         group(&mut self.by_day, time.get(..10).unwrap_or(time)).add(call);
         count(group(&mut self.by_hour, time.get(..13).unwrap_or(time)), &call.outcome);
         if let Some(error) = call.error.as_deref() {
@@ -184,5 +193,4 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 * 100.0 / whole as f64)
 }
 
-const NOBODY: &str = "(unidentified)";
 const NO_OPERATION: &str = "(no operation)";

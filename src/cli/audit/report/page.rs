@@ -7,12 +7,67 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
+    Verified,
     figures::{Figures, Group},
     table::by_count,
 };
-use crate::telemetry::chart::{self, OutcomeCounts, thousands, took};
+use crate::{
+    audit::{PUBLIC_KEY, PublicKey, Verdict},
+    cli::audit::{filter::CallFilter, search::Findings},
+    domain::visible,
+    telemetry::chart::{self, OutcomeCounts, thousands, took},
+};
 
-pub(super) fn render(figures: &Figures, now: Timestamp) -> Markup {
+/// What the report is about: without it, its figures could be anyone's.
+pub(super) struct Head {
+    /// Names and values. A value that spoils the evidence is bad.
+    facts: Vec<(&'static str, String, IsBad)>,
+    /// The name of the time zone.
+    zone: String,
+}
+
+type IsBad = bool;
+
+impl Head {
+    pub(super) fn new(filter: &CallFilter, findings: &Findings, verified: &[Verified]) -> Self {
+        let period = findings.period();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let mut facts = vec![
+            ("Written", filter.zone().show_seconds(Timestamp::now()), false),
+            ("On the host", host, false),
+            ("By", concat!("pigello-gateway ", env!("CARGO_PKG_VERSION")).to_owned(), false),
+        ];
+        for coverage in &findings.coverages {
+            facts.push(("Trail", coverage.directory.display().to_string(), false));
+            if let Some(instance) = &coverage.instance {
+                facts.push(("Instance", instance.clone(), false));
+            }
+            let key = PublicKey::read(&coverage.directory.join(PUBLIC_KEY));
+            let key = key.map_or_else(|_| "not readable".to_owned(), |key| key.id().to_owned());
+            facts.push(("Its key", key, false));
+        }
+        facts.push(("Asked for", period.asked(), false));
+        let conditions = filter.conditions().into_iter();
+        let conditions: Vec<_> =
+            conditions.map(|(name, value)| format!("{name} {value}")).collect();
+        if !conditions.is_empty() {
+            facts.push(("Only", conditions.join(", "), false));
+        }
+        facts.push(("Found", findings.counted(), false));
+        facts.extend(findings.listed().map(|listed| ("", listed, false)));
+        for (at, sentence) in period.sentences().into_iter().enumerate() {
+            let is_bad = sentence.starts_with("NOT COVERED");
+            facts.push((if at == 0 { "Covered" } else { "" }, sentence, is_bad));
+        }
+        for (at, one) in verified.iter().enumerate() {
+            let is_bad = one.report.verdict() != Verdict::Ok;
+            facts.push((if at == 0 { "Verified" } else { "" }, one.sentence(), is_bad));
+        }
+        Self { facts, zone: filter.zone().name().to_owned() }
+    }
+}
+
+pub(super) fn render(figures: &Figures, head: &Head) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,12 +83,17 @@ pub(super) fn render(figures: &Figures, now: Timestamp) -> Markup {
                 main {
                     header {
                         h1 { "Audit report" }
-                        p class="quiet" { (range(figures)) " · written " (moment(&format!("{now:.0}"))) }
+                        dl {
+                            @for (name, value, is_bad) in &head.facts {
+                                @if !name.is_empty() { dt { (name) } }
+                                dd class=[is_bad.then_some("bad")] { (visible(value)) }
+                            }
+                        }
                     }
                     @if figures.total.calls() == 0 {
                         p { "No calls in this time." }
                     } @else {
-                        (body(figures))
+                        (body(figures, &head.zone))
                     }
                 }
             }
@@ -41,7 +101,7 @@ pub(super) fn render(figures: &Figures, now: Timestamp) -> Markup {
     }
 }
 
-fn body(figures: &Figures) -> Markup {
+fn body(figures: &Figures, zone: &str) -> Markup {
     let (unit, periods) = periods(&figures.by_hour);
     let end = periods.last().map_or("", |(label, _)| label);
     html! {
@@ -60,7 +120,8 @@ fn body(figures: &Figures) -> Markup {
         }
         (groups("Callers", "Caller", &figures.by_caller))
         (groups("Operations", "Operation", &figures.by_operation))
-        (groups("Days", "Day (UTC)", &figures.by_day))
+        @if !figures.by_trail.is_empty() { (groups("Trails", "Trail", &figures.by_trail)) }
+        (groups("Days", &format!("Day ({zone})"), &figures.by_day))
         (counts("Errors and refusals", ["Reason", "Calls"], &figures.errors))
         (counts("The gateway's own calls", ["Cause", "Calls"], &figures.own))
         (counts("Markers", ["Kind", "Lines"], &figures.markers))
@@ -76,7 +137,7 @@ fn counts(title: &str, [of, number]: [&str; 2], counts: &BTreeMap<String, u64>) 
                     thead { tr { th { (of) } th { (number) } } }
                     tbody {
                         @for (label, count) in by_count(counts) {
-                            tr { td { code { (label) } } td { (thousands(count)) } }
+                            tr { td { code { (visible(label)) } } td { (thousands(count)) } }
                         }
                     }
                 }
@@ -114,30 +175,43 @@ fn cards(total: &Group) -> Markup {
 }
 
 fn groups(heading: &str, column: &str, groups: &BTreeMap<String, Group>) -> Markup {
+    let names = [
+        column,
+        "Calls",
+        "Refused",
+        "Errors",
+        "Cache hits",
+        "p50",
+        "p95",
+        "p99",
+        "From callers",
+        "To callers",
+    ];
     html! {
         section {
             h2 { (heading) }
-            div class="wide" {
-                table {
-                    thead {
+            table class="groups" {
+                thead { tr { @for name in names { th { (name) } } } }
+                tbody {
+                    @for (name, group) in groups {
+                        @let time = |percent| html! { (took(Some(group.percentile(percent)))) };
+                        @let values = [
+                            html! { (visible(name)) },
+                            html! { (thousands(group.calls())) },
+                            html! { (thousands(group.outcomes.refused)) },
+                            html! {
+                                span class=[(group.errors > 0).then_some("bad")] { (thousands(group.errors)) }
+                            },
+                            share(group.cache_share()),
+                            time(50.0),
+                            time(95.0),
+                            time(99.0),
+                            html! { (ByteSize(group.request_bytes)) },
+                            html! { (ByteSize(group.response_bytes)) },
+                        ];
                         tr {
-                            th { (column) } th { "Calls" } th { "Refused" } th { "Errors" } th { "Cache hits" }
-                            th { "p50" } th { "p95" } th { "p99" } th { "From callers" } th { "To callers" }
-                        }
-                    }
-                    tbody {
-                        @for (name, group) in groups {
-                            tr {
-                                td { (name) }
-                                td { (thousands(group.calls())) }
-                                td { (thousands(group.outcomes.refused)) }
-                                td class=[(group.errors > 0).then_some("bad")] { (thousands(group.errors)) }
-                                td { (share(group.cache_share())) }
-                                td { (took(Some(group.percentile(50.0)))) }
-                                td { (took(Some(group.percentile(95.0)))) }
-                                td { (took(Some(group.percentile(99.0)))) }
-                                td { (ByteSize(group.request_bytes)) }
-                                td { (ByteSize(group.response_bytes)) }
+                            @for (name, value) in names.iter().zip(values) {
+                                td data-name=(name) { (value) }
                             }
                         }
                     }
@@ -195,18 +269,6 @@ fn slowest(operations: &BTreeMap<String, Group>) -> Vec<(&str, [Duration; 3])> {
     rows.sort_by_key(|(_, [.., p99])| Reverse(*p99));
     rows.truncate(MAX_BARS);
     rows
-}
-
-fn range(figures: &Figures) -> String {
-    match (&figures.first, &figures.last) {
-        (Some(first), Some(last)) => format!("{} to {}", moment(first), moment(last)),
-        _ => "nothing".to_owned(),
-    }
-}
-
-/// `2026-03-01 08:15 UTC`.
-fn moment(time: &str) -> String {
-    format!("{} UTC", time.get(..16).unwrap_or(time).replace('T', " "))
 }
 
 const HOUR: i64 = 3_600;

@@ -6,11 +6,13 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::figures::{Figures, Group};
-use crate::cli::audit::output::printable;
+use crate::{cli::time::Zone, domain::visible};
 
-pub(super) fn print(figures: &Figures, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn print(figures: &Figures, zone: &Zone, out: &mut dyn io::Write) -> io::Result<()> {
     match (&figures.first, &figures.last) {
-        (Some(first), Some(last)) => calls(figures, first, last, out)?,
+        (Some(first), Some(last)) => {
+            calls(figures, &zone.show(first), &zone.show(last), out)?;
+        }
         _ => writeln!(out, "no calls\n")?,
     }
     for (heading, counts) in [
@@ -23,7 +25,7 @@ pub(super) fn print(figures: &Figures, out: &mut dyn io::Write) -> io::Result<()
         }
         let mut table = plain(&heading);
         for (label, count) in by_count(counts) {
-            table.add_row([printable(label), count.to_string()]);
+            table.add_row([visible(label).into_owned(), count.to_string()]);
         }
         align(&mut table);
         writeln!(out, "{table}\n")?;
@@ -45,8 +47,12 @@ fn calls(figures: &Figures, first: &str, last: &str, out: &mut dyn io::Write) ->
     for (heading, groups) in [
         ("CALLER", &figures.by_caller),
         ("OPERATION", &figures.by_operation),
+        ("TRAIL", &figures.by_trail),
         ("DAY", &figures.by_day),
     ] {
+        if groups.is_empty() {
+            continue;
+        }
         writeln!(out, "{}\n", groups_table(heading, groups))?;
     }
     Ok(())
@@ -60,7 +66,7 @@ fn groups_table(heading: &str, groups: &BTreeMap<String, Group>) -> Table {
     for (name, group) in groups {
         let percent = |share: Option<f64>| share.map_or("-".to_owned(), |s| format!("{s:.1}"));
         table.add_row([
-            printable(name),
+            visible(name).into_owned(),
             group.calls().to_string(),
             group.outcomes.refused.to_string(),
             group.errors.to_string(),
