@@ -163,20 +163,20 @@ impl<'a, R: Read> Members<'a, R> {
         if content.len() as u64 == size { Ok(content) } else { Err(MalformedBundle::Short(name)) }
     }
 
-    /// Visits each line of the next file, which must be this one, of the size that the manifest says. Ends
-    /// early when `visit` wants no more.
+    /// Visits each line of the next file, which must be this one, and says whether it is the stated file. Visits
+    /// none if the size is another, and ends early when `visit` wants no more.
     pub(super) fn lines(
         &mut self,
         name: &'static str,
         stated: &BundledFile,
         mut visit: impl FnMut(&[u8]) -> bool,
-    ) -> Result<Tally, MalformedBundle> {
+    ) -> Result<bool, MalformedBundle> {
         let entry = self.next(name)?;
         let size = entry.header().entry_size()?;
-        let mut tally = Tally::default();
         if size != stated.bytes {
-            return Ok(tally);
+            return Ok(false);
         }
+        let mut tally = Tally::default();
         let mut reader = BufReader::with_capacity(BUFFER, entry);
         let mut line = Vec::new();
         while tally.bytes < size {
@@ -196,7 +196,7 @@ impl<'a, R: Read> Members<'a, R> {
                 break;
             }
         }
-        Ok(tally)
+        Ok(tally.as_file(name) == *stated)
     }
 
     /// There must be no further file.

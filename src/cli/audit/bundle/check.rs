@@ -250,8 +250,7 @@ impl BundleReport {
             self.doubts.push(BundleDoubt::LinesUnsigned);
         }
         let selected = records.as_file(RECORDS);
-        let found = files.members.lines(RECORDS, &selected, |_| true)?;
-        if found.as_file(RECORDS) != selected {
+        if !files.members.lines(RECORDS, &selected, |_| true)? {
             files.problems.push(BundleProblem::OtherRecords);
             return Ok(());
         }
@@ -304,7 +303,7 @@ impl Files<'_, '_, '_> {
     ) -> Result<bool, MalformedBundle> {
         let stated = self.manifest.files.iter().find(|file| file.name == name);
         let Some(stated) = stated else { return Ok(false) };
-        let is_stated = self.members.lines(name, stated, visit)?.as_file(name) == *stated;
+        let is_stated = self.members.lines(name, stated, visit)?;
         if !is_stated {
             self.problems.push(BundleProblem::FileChanged(name));
         }
