@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    fmt::Write as _,
     io::{self, Write},
     time::Duration,
 };
@@ -134,16 +135,12 @@ impl<'a> Printer<'a> {
 
     /// The line as it is; of several trails, with the name of its own behind.
     fn json(&mut self, FoundLine { line, trail, .. }: FoundLine<'_>) -> io::Result<()> {
-        match (trail, line.strip_suffix(b"}")) {
-            (Some(trail), Some(open)) => {
-                self.out.write_all(open)?;
-                writeln!(self.out, ",\"{TRAIL_FIELD}\":{}}}", Value::from(trail))
-            }
-            _ => {
-                self.out.write_all(line)?;
-                self.out.write_all(b"\n")
-            }
+        if let (Some(trail), Some(open)) = (trail, line.strip_suffix(b"}")) {
+            self.out.write_all(open)?;
+            return writeln!(self.out, ",\"{TRAIL_FIELD}\":{}}}", Value::from(trail));
         }
+        self.out.write_all(line)?;
+        self.out.write_all(b"\n")
     }
 
     /// A row of the table. On a terminal no cell is wider than its column, and no row than the terminal.
@@ -158,7 +155,8 @@ impl<'a> Printer<'a> {
             let length = text.chars().count();
             let padding = " ".repeat(width.saturating_sub(length));
             let (before, after) = if column.is_number { (&*padding, "") } else { ("", &*padding) };
-            line += &format!("{before}{style}{text}{style:#}{after}");
+            // Writing to a string cannot fail.
+            let _infallible = write!(line, "{before}{style}{text}{style:#}{after}");
             left = left.saturating_sub(width.max(length) + 1);
             if left == 0 {
                 break;

@@ -70,8 +70,9 @@ pub(super) fn run(
     if args.kinds.is_empty() { printer.heading() } else { printer.marker_heading() }
         .map_err(AuditError::Output)?;
     let is_wanted = |kind: &str| args.kinds.iter().any(|wanted| wanted == kind || wanted == "all");
-    let mut left = args.limit.unwrap_or(u64::MAX);
-    let findings = search(trails, &args.filter, |found| {
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let mut left = limit;
+    let mut findings = search(trails, &args.filter, |found| {
         match found.content {
             _ if left == 0 => return Ok(ControlFlow::Break(())),
             FoundContent::Call(_) if args.kinds.is_empty() => {}
@@ -86,5 +87,6 @@ pub(super) fn run(
     })?;
     io::Write::flush(&mut out).map_err(AuditError::Output)?;
     drop(out);
+    findings.markers = (!args.kinds.is_empty()).then_some(limit - left);
     findings.conclude(streams.notes)
 }

@@ -22,7 +22,7 @@ fn trail(files: &[(u64, &str, &[String])]) -> TempDir {
 fn write(directory: &Path, files: &[(u64, &str, &[String])]) {
     for (first, begun, lines) in files {
         let begun = begun.replace(['-', ':'], "");
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = lines.join("\n") + "\n";
         fs::write(directory.join(format!("audit-{first:020}-{begun}.jsonl")), text).unwrap();
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Findings {
     calls: u64,
     /// The calls that match.
     matching: u64,
+    /// The markers that match, if they were asked for in place of calls.
+    pub(super) markers: Option<u64>,
     /// The calls that may have had the object in a list, if an object is asked for.
     lists: Option<u64>,
     /// The calls whose hashed objects cannot be compared with the one that is asked for.
@@ -128,7 +130,18 @@ pub(super) fn search(
     let lists = filter.object().map(|_| lists.count());
     let zone = filter.zone().clone();
     drop(prepared);
-    Ok(Findings { coverages, range, zone, calls, matching, lists, hidden, is_partial, unknown })
+    Ok(Findings {
+        coverages,
+        range,
+        zone,
+        calls,
+        matching,
+        markers: None,
+        lists,
+        hidden,
+        is_partial,
+        unknown,
+    })
 }
 
 impl Findings {
@@ -139,10 +152,17 @@ impl Findings {
 
     /// How many calls match, in words.
     pub(super) fn counted(&self) -> String {
-        let Self { calls, matching, .. } = self;
-        match self.is_partial {
-            true => format!("{matching} calls fit so far; there may be more"),
-            false => format!("{matching} of {calls} calls in the period fit"),
+        let Self { calls, matching, markers, .. } = self;
+        let (count, what) = match markers {
+            Some(markers) => (markers, "markers"),
+            None => (matching, "calls"),
+        };
+        if self.is_partial {
+            format!("{count} {what} fit so far; there may be more")
+        } else if markers.is_some() {
+            format!("{count} markers in the period fit")
+        } else {
+            format!("{count} of {calls} calls in the period fit")
         }
     }
 

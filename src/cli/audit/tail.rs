@@ -79,7 +79,10 @@ pub(super) fn run(
     by_time(&mut last);
     let skipped = last.len().saturating_sub(args.lines);
     print(&followed, last.get(skipped..).unwrap_or_default(), &mut printer)?;
-    while args.follow {
+    if !args.follow {
+        return Ok(if period.is_covered() { AuditExit::Success } else { AuditExit::NotCovered });
+    }
+    loop {
         std::thread::sleep(POLL_INTERVAL);
         let mut new = Vec::new();
         for (index, trail) in followed.iter_mut().enumerate() {
@@ -91,7 +94,6 @@ pub(super) fn run(
         by_time(&mut new);
         print(&followed, &new, &mut printer)?;
     }
-    Ok(if period.is_covered() { AuditExit::Success } else { AuditExit::NotCovered })
 }
 
 /// Lines of one trail are in their order already.
