@@ -489,6 +489,24 @@ const CASES: &[Case] = &[
         restate_unsigned(files, |_| {});
     }),
     (
+        "the manifest says that there are no lines",
+        WITH_KEY,
+        WRONG,
+        &["file_changed"],
+        |_, files| {
+            restate_unsigned(files, |_| {});
+            let text = text(files, "manifest.json");
+            let mut manifest: Value = serde_json::from_str(&text).unwrap();
+            for file in manifest["files"].as_array_mut().unwrap() {
+                if file["name"] == "trail.jsonl" {
+                    file["bytes"] = 0.into();
+                    file["sha256"] = Hash::of(b"").to_string().into();
+                }
+            }
+            *content(files, "manifest.json") = serde_json::to_vec(&manifest).unwrap();
+        },
+    ),
+    (
         "all lines were removed",
         WITH_KEY,
         NOT_PROVED,
