@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     audit::{self, Checkpoint, PartCheck, PublicKey, Verdict, VerifyReport},
-    cli::audit::filter::ObjectMatch,
+    cli::audit::{filter::ObjectMatch, verify::many},
 };
 
 /// What a reader has from elsewhere.
@@ -146,6 +146,12 @@ impl BundleReport {
     pub(super) fn limits(&self) -> Vec<String> {
         let Some(manifest) = &self.manifest else { return Vec::new() };
         let mut limits = manifest.uncovered(&self.lines);
+        if manifest.unsigned_left_out > 0 {
+            limits.push(format!(
+                "{} at the end of the trail are left out: no checkpoint signs them yet",
+                many(manifest.unsigned_left_out, "line")
+            ));
+        }
         let (verdict, statement) = manifest.host_found();
         if verdict != Verdict::Ok.label() {
             limits.push(format!("the host found its whole trail {verdict}: {statement}"));
@@ -260,7 +266,7 @@ impl BundleReport {
         let stated = (&manifest.lines, manifest.records);
         if stated != (&self.lines, self.records) {
             let words = |(lines, records): (&Lines, u64)| {
-                format!("{records} records in {} lines", lines.in_words())
+                format!("{records} records of {}", lines.in_words())
             };
             let (stated, found) = (words(stated), words((&self.lines, self.records)));
             files.problems.push(BundleProblem::OtherLines { stated, found });

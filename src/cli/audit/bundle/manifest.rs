@@ -69,11 +69,12 @@ impl Lines {
     /// How many, and which ones.
     pub(super) fn in_words(&self) -> String {
         let Self { count, first_seq, last_seq, first_time, last_time } = self;
+        let lines = if *count == 1 { "line" } else { "lines" };
         match (first_seq, first_time, last_seq, last_time) {
             (Some(first), Some(since), Some(last), Some(until)) => {
-                format!("{count} (records {first} to {last}, {since} to {until})")
+                format!("{count} {lines} (records {first} to {last}, {since} to {until})")
             }
-            _ => count.to_string(),
+            _ => format!("{count} {lines}"),
         }
     }
 

@@ -8,7 +8,7 @@ use maud::{DOCTYPE, PreEscaped, html};
 use super::{
     CONFIGURATION, MANIFEST, MANIFEST_KEY, RECORDS, TRAIL, manifest::Manifest, selection::Row,
 };
-use crate::telemetry::chart::thousands;
+use crate::{cli::audit::verify::many, telemetry::chart::thousands};
 
 pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> String {
     let Manifest { made, program, host, trail, key, signed_with, lines, records, .. } = manifest;
@@ -37,8 +37,8 @@ pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> 
                     section {
                         h2 { "What this is" }
                         p {
-                            (thousands(*records)) " records that were asked for, and all "
-                            (thousands(lines.count)) " lines of the trail around them, which prove them. Each line \
+                            (many(*records, "record")) " that were asked for, and all "
+                            (many(lines.count, "line")) " of the trail around them, which prove them. Each line \
                             covers the one before it with a hash, and the gateway has signed checkpoints among \
                             them. So nobody without the signing key can have changed, removed or added a line."
                         }
@@ -89,7 +89,7 @@ pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> 
                         @if rows.is_empty() {
                             p { "No record fits what was asked for." }
                         } @else {
-                            div class="wide" {
+                            div class="wide" role="region" aria-label="Records" tabindex="0" {
                                 table {
                                     thead {
                                         tr {
@@ -110,7 +110,7 @@ pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> 
                             }
                             @if rows.len() as u64 != *records {
                                 p class="quiet" {
-                                    "The first " (rows.len()) " of " (thousands(*records)) ". All are in "
+                                    "The first " (rows.len()) " of " (thousands(*records)) " records. All are in "
                                     code { (RECORDS) } "."
                                 }
                             }

@@ -19,7 +19,7 @@ pub(super) fn print(report: &BundleReport, out: &mut dyn io::Write) -> io::Resul
         writeln!(out, "evidence of the trail {trail} on {host}, exported {made}")?;
         writeln!(out, "asked for {}", visible(&manifest.question()))?;
         let records = many(report.records, "record");
-        writeln!(out, "{records} in {} lines", visible(&report.lines.in_words()))?;
+        writeln!(out, "{records} of {}", visible(&report.lines.in_words()))?;
     }
     if let Some(key) = &report.trail.key {
         let signed = many(report.trail.checkpoints, "checkpoint");
