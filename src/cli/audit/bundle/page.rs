@@ -90,19 +90,14 @@ pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> 
                             p { "No record fits what was asked for." }
                         } @else {
                             div class="wide" role="region" aria-label="Records" tabindex="0" {
-                                table {
-                                    thead {
-                                        tr {
-                                            th { "Record" } th { "Time" } th { "Caller" } th { "Operation" }
-                                            th { "Status" } th { "Outcome" } th { "Path" }
-                                        }
-                                    }
+                                table class="groups" {
+                                    thead { tr { @for (name, _) in COLUMNS { th { (name) } } } }
                                     tbody {
                                         @for row in rows {
                                             tr {
-                                                td { (row.seq) } td { (row.time) } td { (row.caller) }
-                                                td { (row.operation) } td { (row.status) } td { (row.outcome) }
-                                                td { (row.path) }
+                                                @for (name, value) in COLUMNS {
+                                                    td data-name=(name) { (value(row)) }
+                                                }
                                             }
                                         }
                                     }
@@ -122,5 +117,16 @@ pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> 
     };
     page.into_string()
 }
+
+/// The columns of the table: the name, and the value of a record.
+const COLUMNS: [(&str, fn(&Row) -> &str); 7] = [
+    ("Record", |row| &row.seq),
+    ("Time", |row| &row.time),
+    ("Caller", |row| &row.caller),
+    ("Operation", |row| &row.operation),
+    ("Status", |row| &row.status),
+    ("Outcome", |row| &row.outcome),
+    ("Path", |row| &row.path),
+];
 
 const STYLE: &str = concat!(include_str!("../report/page.css"), include_str!("page.css"));

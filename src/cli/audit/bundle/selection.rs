@@ -42,7 +42,7 @@ pub(super) struct Selection {
 /// A record as the page shows it.
 #[derive(Debug)]
 pub(super) struct Row {
-    pub(super) seq: u64,
+    pub(super) seq: String,
     pub(super) time: String,
     pub(super) caller: String,
     pub(super) operation: String,
@@ -54,7 +54,7 @@ pub(super) struct Row {
 impl Row {
     fn of(call: &CallLine<'_>) -> Self {
         Self {
-            seq: call.seq,
+            seq: call.seq.to_string(),
             time: call.time.to_string(),
             caller: visible(call.caller.as_deref().unwrap_or("–")).into_owned(),
             operation: visible(call.operation.as_deref().unwrap_or(&call.method)).into_owned(),
@@ -116,7 +116,7 @@ impl Selection {
         let end = here.trail.lines;
         let is_open = closing.is_none() && signed.is_some();
         let Point { trail, records, lines } = closing.or(signed).unwrap_or(here);
-        rows.retain(|row| lines.last_seq.is_some_and(|last| row.seq <= last));
+        rows.truncate(usize::try_from(records.lines).unwrap_or(usize::MAX));
         let unsigned_left_out = if is_open { end - trail.lines } else { 0 };
         let selection = Self { files, skipped, trail, records, lines, rows, unsigned_left_out };
         Ok((selection, coverage))
