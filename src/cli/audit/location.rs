@@ -87,6 +87,7 @@ impl Trails {
     }
 
     /// With the text of the configuration.
+    #[must_use]
     pub fn configured(self, configuration: String) -> Self {
         Self { configuration: Some(configuration), ..self }
     }

@@ -195,38 +195,15 @@ impl BundleReport {
         };
         let manifest = &*self.manifest.insert(manifest);
         let mut files = Files { manifest, members: &mut members, problems: &mut self.problems };
-        files.content(PAGE)?;
-        let key = files.content(KEY)?.and_then(|pem| PublicKey::from_pem(&pem));
-        let manifest_key = files.content(MANIFEST_KEY)?.and_then(|pem| PublicKey::from_pem(&pem));
-        files.content(CONFIGURATION)?;
-
-        match (&trust.key, &key) {
-            (Some(given), Some(own)) if given.id() != own.id() => {
-                files.problems.push(BundleProblem::OtherKey(own.id().to_owned()));
-            }
-            (None, Some(_)) => self.doubts.push(BundleDoubt::KeyNotGiven),
-            _ => {}
-        }
-        let is_given = trust.key.is_some();
-        let trail_key = trust.key.or(key);
         let signed = Signed {
             by: manifest.signed_with.as_deref(),
             json: &json,
             signature: signature.as_deref().map(<[u8]>::trim_ascii),
         };
-        // A given key comes before the bundle's own of the same name.
-        let keys = [
-            (trail_key.as_ref(), is_given),
-            (trust.manifest_key.as_ref(), true),
-            (manifest_key.as_ref(), false),
-        ];
-        match signed.check(keys) {
-            Err(problem) => files.problems.push(problem),
-            // The doubt about the trail's own key has been told.
-            Ok(Some(BundleDoubt::ManifestKeyNotGiven))
-                if self.doubts.contains(&BundleDoubt::KeyNotGiven) => {}
-            Ok(doubt) => self.doubts.extend(doubt),
-        }
+        files.content(PAGE)?;
+        let (trail_key, doubts) = files.keys(&trust, &signed)?;
+        self.doubts = doubts;
+        files.content(CONFIGURATION)?;
 
         let filter = manifest.filter().ok_or(MalformedBundle::Manifest)?;
         let range = filter.range();
@@ -263,17 +240,22 @@ impl BundleReport {
         if files.stated(RECORDS) != Some(&selected) {
             files.problems.push(BundleProblem::FileChanged(RECORDS));
         }
-        let stated = (&manifest.lines, manifest.records);
-        if stated != (&self.lines, self.records) {
-            let words = |(lines, records): (&Lines, u64)| {
-                format!("{records} records of {}", lines.in_words())
-            };
-            let (stated, found) = (words(stated), words((&self.lines, self.records)));
-            files.problems.push(BundleProblem::OtherLines { stated, found });
-        }
+        let found = (&self.lines, self.records);
+        files.problems.extend(manifest.contradiction(found));
         members.end()?;
         reader.end()?;
         Ok(())
+    }
+}
+
+impl Manifest {
+    /// What the manifest says of the lines and the number of records that is not so.
+    fn contradiction(&self, found: (&Lines, u64)) -> Option<BundleProblem> {
+        let stated = (&self.lines, self.records);
+        let words =
+            |(lines, records): (&Lines, u64)| format!("{records} records of {}", lines.in_words());
+        (stated != found)
+            .then(|| BundleProblem::OtherLines { stated: words(stated), found: words(found) })
     }
 }
 
@@ -299,6 +281,40 @@ impl Files<'_, '_, '_> {
             self.problems.push(BundleProblem::FileChanged(name));
         }
         Ok(Some(content))
+    }
+
+    /// Reads the keys, and checks the signature of the manifest. Returns the key of the trail, which the reader
+    /// has or else the bundle, and what is in doubt.
+    fn keys(
+        &mut self,
+        trust: &Trust,
+        signed: &Signed<'_>,
+    ) -> Result<(Option<PublicKey>, Vec<BundleDoubt>), MalformedBundle> {
+        let own = self.content(KEY)?.and_then(|pem| PublicKey::from_pem(&pem));
+        let of_manifest = self.content(MANIFEST_KEY)?.and_then(|pem| PublicKey::from_pem(&pem));
+        let mut doubts = Vec::new();
+        match (&trust.key, &own) {
+            (Some(given), Some(own)) if given.id() != own.id() => {
+                self.problems.push(BundleProblem::OtherKey(own.id().to_owned()));
+            }
+            (None, Some(_)) => doubts.push(BundleDoubt::KeyNotGiven),
+            _ => {}
+        }
+        let key = trust.key.clone().or(own);
+        // A given key comes before the bundle's own of the same name.
+        let keys = [
+            (key.as_ref(), trust.key.is_some()),
+            (trust.manifest_key.as_ref(), true),
+            (of_manifest.as_ref(), false),
+        ];
+        match signed.check(keys) {
+            Err(problem) => self.problems.push(problem),
+            // The doubt about the trail's own key has been told.
+            Ok(Some(BundleDoubt::ManifestKeyNotGiven))
+                if doubts.contains(&BundleDoubt::KeyNotGiven) => {}
+            Ok(doubt) => doubts.extend(doubt),
+        }
+        Ok((key, doubts))
     }
 
     /// Visits the lines of a file. Whether it is the one that the manifest names, and was read whole.

@@ -157,7 +157,7 @@ fn signer(
 /// The time of the export. `SOURCE_DATE_EPOCH`, in seconds since 1970, stands in for it, so that an export can
 /// be repeated byte for byte (<https://reproducible-builds.org/specs/source-date-epoch/>).
 fn now() -> Timestamp {
-    let fixed = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
+    let fixed = env::var_os("SOURCE_DATE_EPOCH").and_then(|seconds| seconds.to_str()?.parse().ok());
     let fixed = fixed.and_then(|seconds| Timestamp::from_second(seconds).ok());
     fixed.unwrap_or_else(Timestamp::now)
 }

@@ -60,8 +60,12 @@ pub(super) fn as_json(report: &BundleReport) -> Value {
     let doubts = report.doubts.iter().map(|doubt| {
         json!({ "reason": doubt.label(), "text": doubt.to_string(), "remedy": doubt.remedy() })
     });
-    put_first(json.get_mut("problems"), problems.collect());
-    put_first(json.get_mut("reasons"), doubts.collect());
+    for (name, first) in [("problems", problems.collect::<Vec<_>>()), ("reasons", doubts.collect())]
+    {
+        if let Some(Value::Array(list)) = json.get_mut(name) {
+            list.splice(0..0, first);
+        }
+    }
     let manifest = report.manifest.as_ref();
     let more = json!({
         "verdict": report.verdict().label().replace(' ', "_"),
@@ -75,13 +79,6 @@ pub(super) fn as_json(report: &BundleReport) -> Value {
         json.extend(more);
     }
     json
-}
-
-fn put_first(list: Option<&mut Value>, mut first: Vec<Value>) {
-    if let Some(Value::Array(list)) = list {
-        first.append(list);
-        *list = first;
-    }
 }
 
 /// The reason of the verdict, in one sentence.
