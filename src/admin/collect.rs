@@ -10,7 +10,9 @@ use prometheus_client::{
 
 use super::{GatewayView, SharedView, health::reasons};
 use crate::{
-    audit::WitnessStats, credentials, proxy::stages::upstream_health::CircuitBreakerState,
+    audit::{Blocked, WitnessStats},
+    credentials,
+    proxy::stages::upstream_health::CircuitBreakerState,
     telemetry::meaning,
 };
 
@@ -201,7 +203,27 @@ fn audit(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let failures = all.clone().map(|stats| (witness(stats), stats.failures));
     sheet.counters("audit_witness_failures", failures)?;
     let contradictions = all.map(|stats| (witness(stats), flag(stats.contradicts)));
-    sheet.gauges("audit_witness_contradicts", contradictions)
+    sheet.gauges("audit_witness_contradicts", contradictions)?;
+    let reasons = Blocked::ALL.map(|reason| {
+        let is_it = stats.retention_blocked == Some(reason.label());
+        ([("reason", reason.label())], flag(is_it))
+    });
+    sheet.gauges("audit_retention_blocked", reasons)?;
+    sheet.gauge("audit_clock_in_doubt", flag(stats.clock_in_doubt))?;
+    // What the system does not say, and what is not known yet.
+    if let Some(bytes) = stats.disk_free_bytes {
+        sheet.gauge("audit_disk_free_bytes", count(bytes))?;
+    }
+    if let Some(seconds) = stats.disk_full_in_seconds {
+        sheet.gauge("audit_disk_full_in_seconds", count(seconds))?;
+    }
+    // Without a collector there is nothing to tell of one.
+    let Some(exported) = stats.exported_seq else { return Ok(()) };
+    let behind = stats.last_seq.saturating_sub(exported);
+    sheet.gauge("audit_export_lag_records", count(behind))?;
+    let lag = stats.export_lag_ms.unwrap_or_default();
+    sheet.gauge("audit_export_lag_seconds", count(lag) / 1000.0)?;
+    sheet.counter("audit_export_rejected_records", stats.export_rejected.unwrap_or_default())
 }
 
 fn flag(set: bool) -> f64 {

@@ -122,7 +122,7 @@ impl Shared {
             || ConcurrencyLimits::new(settings.limits.in_flight),
             |(_, kept)| kept.places.clone(),
         );
-        if let Some(CollectorSettings { endpoint, proxy }) = settings.telemetry.collector() {
+        if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
         // The trail comes last: nothing is written to it by a configuration that cannot be used.

@@ -58,6 +58,11 @@ fn trail(error: &TrailOpenError) -> Option<&'static str> {
              that can be written; if it is not there, the folder above it has to let the gateway make it. \
              No call is served that could leave no record, so nothing was started",
         ),
+        TrailOpenError::Group(_) | TrailOpenError::Directory(TrailDirectoryError::Group { .. }) => {
+            Some(
+                "`audit.group` is a group of this machine, or its number, and the gateway's user belongs to it",
+            )
+        }
         TrailOpenError::Directory(TrailDirectoryError::Exposed(_)) => Some(
             "whoever may write into it can replace files of the trail: `chmod go-w` it, or name a folder in \
              it, which the gateway makes for itself with mode 0700",

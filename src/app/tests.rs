@@ -52,9 +52,12 @@ fn every_key_of_the_trail_reaches_the_trail() {
         signing_key = "/keys/signing.pem"
         object_ids = "hashed"
         object_key = "/keys/objects"
+        group = "auditors"
 
         [telemetry]
         otlp_endpoint = "http://127.0.0.1:4318"
+        otlp_ca_file = "/keys/collector.pem"
+        otlp_headers_file = "/keys/collector-headers"
         "#,
     );
     let expected = audit::Settings {
@@ -67,8 +70,11 @@ fn every_key_of_the_trail_reaches_the_trail() {
         checkpoint_records: 1000,
         checkpoint_interval: Span::from_secs(10),
         signing_key: Some("/keys/signing.pem".into()),
+        group: Some("auditors".to_owned()),
         export_to: Some(CollectorSettings {
             endpoint: "http://127.0.0.1:4318".parse().unwrap(),
+            ca_file: Some("/keys/collector.pem".into()),
+            headers_file: Some("/keys/collector-headers".into()),
             proxy: ForwardProxySettings::default(),
         }),
         object_ids: ObjectIds::Hashed,

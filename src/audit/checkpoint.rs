@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     chain::Tip,
     keys::{PublicKey, SigningKey},
+    readers::Readers,
     tlog::{Chain, Heads, SignedHead},
 };
 use crate::{audit::json::time_text, process::files};
@@ -142,12 +143,13 @@ pub(super) struct Publication {
 #[derive(Debug)]
 pub(super) struct Publisher {
     path: PathBuf,
+    readers: Readers,
     heads: Heads,
 }
 
 impl Publisher {
-    pub(super) fn new(directory: &Path, heads: Heads) -> Self {
-        Self { path: directory.join(LATEST), heads }
+    pub(super) fn new(directory: &Path, readers: Readers, heads: Heads) -> Self {
+        Self { path: directory.join(LATEST), readers, heads }
     }
 
     pub(super) fn publish(&self, Publication { checkpoint, head }: Publication) {
@@ -175,7 +177,7 @@ impl Publisher {
     pub(super) fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let mut line = serde_json::to_vec(checkpoint)?;
         line.push(b'\n');
-        files::replace(&self.path, &line)
+        self.readers.replace(&self.path, &line)
     }
 }
 
@@ -236,7 +238,7 @@ mod tests {
         };
         let made = checkpoint.signed(&key);
         let head = SignedHead { note: String::new(), tree: Tree::default() };
-        let publisher = Publisher::new(home.path(), watch::channel(None).0);
+        let publisher = Publisher::new(home.path(), Readers::default(), watch::channel(None).0);
         publisher.publish(Publication { checkpoint: made.clone(), head });
         assert!(matches!(Latest::read(home.path()), Latest::Found(found) if found == made));
 

@@ -2,15 +2,17 @@
 //! in it is opened through a link.
 
 use std::{
-    fs::{DirBuilder, File, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use crate::process::files::{WritableByOthers, keep_writers_out_of_folder, own};
+use super::readers::Readers;
+use crate::process::files::{WritableByOthers, keep_writers_out_of_folder, own, read_own};
 
 /// The directory of a trail, locked for this process.
 #[derive(Debug)]
@@ -18,22 +20,43 @@ pub(super) struct TrailDirectory {
     path: PathBuf,
     /// The kernel releases the lock when the process ends, even if it is killed.
     lock: File,
+    /// What this process has written into the file of the lock.
+    token: String,
+    readers: Readers,
+    /// Whether a path names an open file. Tests have a file system on which no path seems to.
+    pub(super) is_same: fn(&Path, &File) -> bool,
 }
 
 impl TrailDirectory {
-    /// Creates the directory if it does not exist, and locks it.
-    pub(super) fn lock(path: &Path) -> Result<Self, TrailDirectoryError> {
+    /// Creates the directory if it does not exist, and locks it. New files can be read by `readers`.
+    pub(super) fn lock(path: &Path, readers: Readers) -> Result<Self, TrailDirectoryError> {
         let at = |source| TrailDirectoryError::Unusable { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at)?;
         keep_writers_out_of_folder(path)?;
         let lock = own().create(true).open(path.join(LOCK)).map_err(at)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                Err(TrailDirectoryError::InUse { path: path.to_owned() })
+                return Err(TrailDirectoryError::InUse { path: path.to_owned() });
             }
-            Err(TryLockError::Error(source)) => Err(at(source)),
+            Err(TryLockError::Error(source)) => return Err(at(source)),
         }
+        let token = format!("{}\n", Uuid::new_v4());
+        // On a full disk there may be no room for it. Then the number of the file has to do.
+        let written = lock.set_len(0).and_then(|()| lock.write_all_at(token.as_bytes(), 0));
+        let token = written.map_or_else(|_| String::new(), |()| token);
+        Ok(Self { path: path.to_owned(), lock, token, readers, is_same: same_file })
+    }
+
+    /// Who may read the files.
+    pub(super) fn readers(&self) -> Readers {
+        self.readers
+    }
+
+    /// Lets the readers read what is there, too.
+    pub(super) fn admit_readers(&self) -> Result<(), TrailDirectoryError> {
+        let failed = |source| TrailDirectoryError::Group { path: self.path.clone(), source };
+        self.readers.admit_to(&self.path).map_err(failed)
     }
 
     /// The path of the directory.
@@ -43,10 +66,21 @@ impl TrailDirectory {
 
     /// Creates and locks the directory again if it was removed.
     pub(super) fn restore(&mut self) -> io::Result<()> {
-        if !same_file(&self.path.join(LOCK), &self.lock) {
-            *self = Self::lock(&self.path).map_err(io::Error::other)?;
+        if !self.is_locked() {
+            let again = Self::lock(&self.path, self.readers).map_err(io::Error::other)?;
+            *self = Self { is_same: self.is_same, ..again };
+            self.admit_readers().map_err(io::Error::other)?;
         }
         Ok(())
+    }
+
+    /// Whether the lock is the one in the directory. A file system may give its file another number at each
+    /// look; then what is in the file tells.
+    fn is_locked(&self) -> bool {
+        let path = self.path.join(LOCK);
+        (self.is_same)(&path, &self.lock)
+            || (!self.token.is_empty()
+                && read_own(&path).is_ok_and(|text| text == self.token.as_bytes()))
     }
 
     /// A path for a file that was found under the name of the current file.
@@ -59,8 +93,12 @@ impl TrailDirectory {
         let begun = Timestamp::now();
         let name = format!("{PREFIX}{first_seq:020}-{}{PLAIN}", begun.strftime("%Y%m%dT%H%M%SZ"));
         let path = self.path.join(name);
-        drop(own().create_new(true).open(&path)?);
-        self.sync()?;
+        let file = own().create_new(true).open(&path)?;
+        if let Err(error) = self.readers.admit(&file).and_then(|()| self.sync()) {
+            // A file without a line would stand in the way of the next attempt.
+            fs::remove_file(&path)?;
+            return Err(error);
+        }
         Ok(TrailSegment { path, first_seq, begun, compressed: false })
     }
 
@@ -73,6 +111,7 @@ impl TrailDirectory {
     pub(super) fn create_damaged(&self, first_seq: u64) -> io::Result<(String, File)> {
         let name = format!("damaged-{first_seq:020}-{}.bin", Timestamp::now().strftime(MICROS));
         let file = own().create_new(true).open(self.path.join(&name))?;
+        self.readers.admit(&file)?;
         Ok((name, file))
     }
 }
@@ -148,8 +187,15 @@ impl TrailSegment {
     }
 }
 
+/// Whether a file of the trail has the same number at each look; `None` if there is no file. Nothing is written.
+pub fn has_steady_numbers(directory: &Path) -> Option<bool> {
+    let file = TrailSegment::list(directory).ok()?.pop()?;
+    let open = File::open(&file.path).ok()?;
+    Some((0..3).all(|_| same_file(&file.path, &open)))
+}
+
 /// Whether a path still names an open file.
-pub(super) fn same_file(path: &Path, open: &File) -> bool {
+fn same_file(path: &Path, open: &File) -> bool {
     match (path.metadata(), open.metadata()) {
         (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
         _ => false,
@@ -178,6 +224,15 @@ pub enum TrailDirectoryError {
     /// Others may put files into the directory, or take some away.
     #[error("the audit directory {0}")]
     Exposed(#[from] WritableByOthers),
+    /// The group cannot be let in.
+    #[error("the group of `audit.group` cannot be given the audit directory {}", path.display())]
+    Group {
+        /// The directory.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
     /// Another gateway has locked the directory.
     #[error(
         "the audit directory {} is in use by another gateway; give each its own [audit].directory",

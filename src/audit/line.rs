@@ -38,6 +38,17 @@ fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
 /// The most bytes that kind, schema, number and time take together.
 const MAX_HEAD: usize = 128;
 
+/// `from` and `to` of a line that is about a range of lines.
+pub(super) fn range(line: &[u8]) -> Option<(u64, u64)> {
+    #[derive(Deserialize)]
+    struct RangeFields {
+        from: u64,
+        to: u64,
+    }
+    let RangeFields { from, to } = serde_json::from_slice(line).ok()?;
+    Some((from, to))
+}
+
 /// Kind and `request_id` of a line that has a `request_id`.
 pub(super) fn request(line: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     #[derive(Deserialize)]

@@ -7,7 +7,8 @@
 //! # Files
 //!
 //! A file is named `audit-<seq of its first line>-<time of its creation>.jsonl`, so that `*.jsonl`
-//! sorts in the order of writing. The directory has mode 0700, its files 0600. Each line is one JSON
+//! sorts in the order of writing. The directory has mode 0700, its files 0600; with a group of readers 0750 and
+//! 0640, except the keys and the lock. Each line is one JSON
 //! object in printable ASCII. The gateway begins a new file at a size limit and at the end of the UTC
 //! day. It later compresses ended files (`.jsonl.zst`) and deletes the oldest if the settings say so.
 //! The directory also holds:
@@ -21,7 +22,9 @@
 //! | `tlog/` | the chain's tree, and its last head as a note (C2SP tlog-tiles, tlog-checkpoint) |
 //! | `tlog-*/` | the tree of a chain that has ended |
 //! | `object-key` | the key that hashes object ids, if the settings ask for hashes |
-//! | `export.json` | the last line that the collector has accepted |
+//! | `export.json` | the last line that the collector has accepted, or refused for good |
+//! | `deleted-<from>-<to>-<hash>` | an emptied file, until its `retention` line finds room |
+//! | `clock-doubted` | the last time before the clock jumped, while it is in doubt |
 //! | `configuration.json` | the last configuration, without secrets, so that the next start can tell what changed |
 //! | `damaged-*.bin` | bytes that were removed from the end of the trail after a crash |
 //! | `foreign-*.bin` | a file that was found under the name of the current file |
@@ -91,7 +94,9 @@
 //! | `cut` | written at a start: the last checkpoint vouches for lines that are missing |
 //! | `doubt` | written at a start: `checkpoint.json` does not fit the trail. `reason` is `missing`, `unreadable`, `other_key`, `forged` (its key did not sign it) or `rewritten` (it signs other lines) |
 //! | `restored` | the current file was removed or replaced, and has been restored |
-//! | `retention` | old files are deleted, as the settings ask |
+//! | `retention` | an old file is deleted, as the settings ask |
+//! | `export_rejected` | the collector has refused `records` of the lines `from` to `to` for good, with that `status` |
+//! | `clock` | the clock has jumped by `step_seconds` (`state` is `doubted`), or is believed again (`believed`) |
 //!
 //! The fields of `configuration`:
 //!
@@ -156,6 +161,7 @@
 //! | event | with [`OnFailure::Refuse`] | with [`OnFailure::Continue`] |
 //! | --- | --- | --- |
 //! | disk full, read-only, failing | calls are refused until a write succeeds, on this disk or on one mounted in its place; a retry runs every half second; records of calls in progress wait | calls go on; records wait; records beyond the queue's limit are dropped and counted in a `gap` |
+//! | disk full, and old files due for deletion | also, they are deleted within seconds, and calls are served again; with a collector, only those that it has had | they are deleted within seconds |
 //! | disk slow | records wait; calls are refused while the queue is more than half full | records wait; records beyond the queue's limit are dropped and counted in a `gap` |
 //! | file or directory removed or replaced | it is restored with its content, and a `restored` line says so | the same |
 //! | a new file cannot be created | writing continues in the old file | the same |
@@ -188,15 +194,19 @@ mod target;
 mod json;
 mod chain;
 mod keys;
+mod readers;
 mod checkpoint;
+mod clock;
 mod mismatch;
 mod encode;
 mod directory;
+mod emptied;
 mod recover;
 mod queue;
 mod storage;
 mod syncer;
 mod writer;
+mod space;
 mod retention;
 mod export;
 mod handle;
@@ -211,9 +221,9 @@ pub(crate) mod testing;
 pub use chain::{ChainFields, Hash, Tip};
 pub use checkpoint::Checkpoint;
 pub use coverage::{Coverage, Missing, MissingCause, RecordPoint, Shortfall};
-pub use directory::{TrailDirectoryError, TrailSegment};
+pub use directory::{TrailDirectoryError, TrailSegment, has_steady_numbers};
 pub use encode::{CALL_FIELDS, SCHEMA};
-pub use export::ExportError;
+pub use export::{ExportError, ResendError, Resent, resend};
 pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
 pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
@@ -227,6 +237,7 @@ pub use record::{
     Intent, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate, UpstreamTls,
 };
 pub use recover::RecoverError;
+pub use retention::Blocked;
 pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
 pub use tlog::{PublisherError, Tree, WitnessStats};

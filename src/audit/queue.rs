@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
-    encode::Removal,
+    encode::Notice,
     observer::RecordObserver,
     record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
     settings::{OnFailure, Settings},
@@ -45,10 +45,26 @@ impl Unwritable {
 pub(super) enum Item {
     Call(Record),
     Intent(Intent),
-    Retention(Removal),
+    Notice(Notice, LineNumber),
     Admin(AdminAction),
     Configuration(Box<ConfigurationChange>),
     Credentials(CredentialsChange),
+}
+
+/// The number of a queued line, once the line is made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LineNumber(Arc<OnceLock<u64>>);
+
+impl LineNumber {
+    /// The number of a line that is made.
+    pub(super) fn of(seq: u64) -> Self {
+        Self(Arc::new(seq.into()))
+    }
+
+    pub(super) fn set(&self, seq: u64) {
+        // A line is made once.
+        self.0.get_or_init(|| seq);
+    }
 }
 
 /// Gets the result of the sync that covers everything queued before it.
@@ -72,7 +88,7 @@ impl Batch {
         let unseen = self.items.iter().skip(self.seen).filter_map(|item| match item {
             Item::Call(record) => Some(record),
             Item::Intent(_)
-            | Item::Retention(_)
+            | Item::Notice(..)
             | Item::Admin(_)
             | Item::Configuration(_)
             | Item::Credentials(_) => None,
@@ -187,6 +203,29 @@ impl RecordQueue {
         state.batch.waiters.push(sender);
         self.work.notify_one();
         Ok(receiver)
+    }
+
+    /// Queues a line of the trail's own, and returns what tells when it is in stable storage. The line is
+    /// written as soon as the disk takes lines. There are few such lines, so they always find room.
+    pub(super) fn announce(
+        &self,
+        notice: Notice,
+    ) -> (LineNumber, oneshot::Receiver<Result<(), Unwritable>>) {
+        let line = LineNumber::default();
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.state.lock();
+        if !state.batch.closing {
+            state.batch.items.push(Item::Notice(notice, line.clone()));
+            state.since.get_or_insert_with(Instant::now);
+            state.batch.waiters.push(sender);
+            self.work.notify_one();
+        }
+        (line, receiver)
+    }
+
+    /// Whether an announced line is in stable storage.
+    pub(super) fn is_stable(&self, line: &LineNumber) -> bool {
+        line.0.get().is_some_and(|seq| *seq <= self.synced_seq.load(Ordering::Acquire))
     }
 
     /// Sets the observer, unless there is one.

@@ -8,15 +8,16 @@ use std::{
     collections::HashSet,
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     chain::{ChainFields, Hash, Tip},
     checkpoint::{Checkpoint, Latest},
     directory::{TrailDirectory, TrailSegment},
+    emptied::emptied,
     keys::PublicKey,
     line,
     mismatch::Mismatch,
@@ -36,6 +37,8 @@ pub(super) struct Recovered {
     pub(super) mismatch: Option<Mismatch>,
     /// Calls that had a credential when the last process was killed, and have no record.
     pub(super) unknown: Vec<String>,
+    /// Deletions that the last process may have announced and not done.
+    pub(super) announced: Vec<(u64, u64)>,
 }
 
 /// The bytes that were removed from the last file.
@@ -74,7 +77,10 @@ pub(super) fn recover(
         Latest::Found(checkpoint) if checkpoint.is_signed_by(key) => Some(checkpoint),
         _ => None,
     };
-    Ok(Recovered { tip: end.tip, segment, repair, checkpoint, mismatch, unknown })
+    let emptied = emptied(directory.path()).map_err(at(directory.path().to_owned()))?;
+    let was_deleting = !end.stopped || !emptied.is_empty();
+    let announced = if was_deleting { announced_deletions(&segments)? } else { Vec::new() };
+    Ok(Recovered { tip: end.tip, segment, repair, checkpoint, mismatch, unknown, announced })
 }
 
 /// Finds the end of the last file, and makes it end with a complete line.
@@ -118,7 +124,7 @@ pub(super) fn tip_of_ended(segment: &TrailSegment) -> Result<Tip, RecoverError> 
 }
 
 /// The end of the chain before the first line of a file, if the retention has deleted earlier files.
-fn tip_before(segment: &TrailSegment) -> Result<Tip, RecoverError> {
+pub(super) fn tip_before(segment: &TrailSegment) -> Result<Tip, RecoverError> {
     let mut lines = Lines::open(segment, 0)?;
     let fields = lines.next()?.and_then(ChainFields::read).filter(ChainFields::is_intact);
     fields
@@ -152,6 +158,42 @@ fn calls_without_record(segments: &[TrailSegment]) -> Result<Vec<String>, Recove
     let mut open: Vec<_> = open.into_iter().collect();
     open.sort_unstable();
     Ok(open)
+}
+
+/// The first and the last line of each deletion that recent lines announce.
+fn announced_deletions(segments: &[TrailSegment]) -> Result<Vec<(u64, u64)>, RecoverError> {
+    let mut announced = Vec::new();
+    for_each_line(recent_segments(segments)?, |line| {
+        if line.starts_with(RETENTION) {
+            announced.extend(line::range(line));
+        }
+    })?;
+    Ok(announced)
+}
+
+/// The time of the trail's last line. Reads the end of the last file that has one.
+pub(super) fn last_time(directory: &Path) -> Option<Timestamp> {
+    let time_of = |line: &[u8]| line::line_head(line)?.time.parse().ok();
+    for segment in TrailSegment::list(directory).ok()?.iter().rev() {
+        let mut last = None;
+        if segment.compressed {
+            let mut lines = Lines::open(segment, 0).ok()?;
+            while let Some(line) = lines.next().ok()? {
+                last = time_of(line).or(last);
+            }
+        } else {
+            let mut file = File::open(&segment.path).ok()?;
+            let length = file.metadata().ok()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(2 * LONGEST_LINE as u64))).ok()?;
+            let mut bytes = Vec::new();
+            Read::take(&mut file, length).read_to_end(&mut bytes).ok()?;
+            last = bytes.rsplit(|byte| *byte == b'\n').find_map(time_of);
+        }
+        if last.is_some() {
+            return last;
+        }
+    }
+    None
 }
 
 /// The files that can hold the intent of a call that was in progress at the end: the last two, and
@@ -192,6 +234,7 @@ const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(10);
 const MAX_EARLIER_BYTES: u64 = 1 << 30;
 
 const INTENT: &[u8] = b"{\"kind\":\"intent\"";
+const RETENTION: &[u8] = b"{\"kind\":\"retention\"";
 /// How every line begins.
 const LINE: &[u8] = b"{\"kind\":\"";
 

@@ -60,8 +60,12 @@ pub struct Settings {
     /// in the trail's directory.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub object_key: Option<PathBuf>,
-    /// The OpenTelemetry collector that gets a copy of every line (OTLP over HTTP), if any. Its key is
-    /// `telemetry.otlp_endpoint`, because traces go there too.
+    // The directory gets mode 0750, the files 0640, except the keys.
+    /// The group whose members may read the trail, by name or as a number: auditors. They can neither write it
+    /// nor read its keys. Unset means nobody besides the gateway's user.
+    pub group: Option<String>,
+    /// The OpenTelemetry collector that gets a copy of every line, if any. Its keys are those of
+    /// `[telemetry]`, because traces go there too.
     #[serde(skip)]
     pub export_to: Option<CollectorSettings>,
     /// The hash of the configuration that the gateway starts with, for the `start` line.
@@ -131,6 +135,7 @@ impl Settings {
             witnesses: Vec::new(),
             object_ids: ObjectIds::Plain,
             object_key: None,
+            group: None,
             export_to: None,
             configuration: None,
             queue_records: Self::DEFAULT_QUEUE_RECORDS,

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::PathBuf,
     sync::{
         Arc,
@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::directory::{TrailDirectory, TrailSegment, same_file};
+use super::directory::{TrailDirectory, TrailSegment};
 use crate::process::files::own;
 
 /// The disk, as the writer sees it. Tests have one that fails on demand.
@@ -50,6 +50,8 @@ pub(super) struct FileStorage {
     limit: u64,
     day: i64,
     rotation_failed: bool,
+    /// Whether it was said that the numbers of files are not steady.
+    is_unsteady: bool,
 }
 
 impl FileStorage {
@@ -60,7 +62,7 @@ impl FileStorage {
     ) -> io::Result<Self> {
         let file = SegmentFile::open(&segment)?;
         let length = file.file.metadata()?.len();
-        Ok(Self {
+        let mut files = Self {
             directory,
             day: day_of(segment.begun),
             segment,
@@ -68,7 +70,30 @@ impl FileStorage {
             length,
             limit,
             rotation_failed: false,
-        })
+            is_unsteady: false,
+        };
+        files.is_in_place()?;
+        Ok(files)
+    }
+
+    /// Whether the current file is where its path says.
+    ///
+    /// Some network and FUSE file systems give a file another inode number at each look. So another number
+    /// alone proves nothing: what was just appended must be missing at the path as well.
+    fn is_in_place(&mut self) -> io::Result<bool> {
+        if (self.directory.is_same)(&self.segment.path, &self.file.file) {
+            return Ok(true);
+        }
+        if !self.file.is_seen_at_its_path()? {
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut self.is_unsteady, true) {
+            tracing::warn!(
+                "the inode numbers of the audit directory's file system are not steady; its content tells \
+                 whether a file was replaced, and a second gateway in it may go unnoticed"
+            );
+        }
+        Ok(true)
     }
 
     /// Makes a segment the current one and returns the old file.
@@ -88,6 +113,7 @@ impl FileStorage {
             std::fs::rename(path, self.directory.foreign_path())?;
         }
         let mut copy = own().create_new(true).open(path)?;
+        self.directory.readers().admit(&copy)?;
         let mut chunk = vec![0; 1 << 20];
         let mut at = 0;
         loop {
@@ -141,7 +167,7 @@ impl Storage for FileStorage {
     }
 
     fn restore_if_missing(&mut self) -> io::Result<Option<String>> {
-        if same_file(&self.segment.path, &self.file.file) {
+        if self.is_in_place()? {
             return Ok(None);
         }
         self.restore()?;
@@ -184,6 +210,23 @@ impl SegmentFile {
         })
     }
 
+    /// Whether the file at the path is on the same disk as the open one, as long, and ends with the same bytes.
+    fn is_seen_at_its_path(&self) -> io::Result<bool> {
+        // A link is not followed, and what cannot be opened is not the file.
+        let Ok(named) = own().open(&self.path) else { return Ok(false) };
+        let (at_path, open) = (named.metadata()?, self.file.metadata()?);
+        let length = open.len();
+        if length == 0 || (at_path.dev(), at_path.len()) != (open.dev(), length) {
+            return Ok(false);
+        }
+        let from = length.saturating_sub(COMPARED);
+        let mut end = vec![0; usize::try_from(length - from).unwrap_or_default()];
+        let mut own_end = end.clone();
+        named.read_exact_at(&mut end, from)?;
+        self.file.read_exact_at(&mut own_end, from)?;
+        Ok(end == own_end)
+    }
+
     /// Writes bytes over themselves to make their pages dirty again. Without that, the kernel reports
     /// success for the sync after a failed one although it has written nothing.
     fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
@@ -220,6 +263,9 @@ impl Syncable for SegmentFile {
     }
 }
 
+/// How many bytes at the end of a file tell it from another: several lines, each with a hash.
+const COMPARED: u64 = 4096;
+
 /// Days since 1970, UTC.
 fn day_of(time: Timestamp) -> i64 {
     time.as_second().div_euclid(24 * 60 * 60)
@@ -230,9 +276,10 @@ mod tests {
     use std::{fs, time::Duration};
 
     use super::*;
+    use crate::audit::readers::Readers;
 
     fn files(home: &std::path::Path, limit: u64) -> FileStorage {
-        let directory = TrailDirectory::lock(home).unwrap();
+        let directory = TrailDirectory::lock(home, Readers::default()).unwrap();
         let segment = directory.create_segment(1).unwrap();
         FileStorage::open(directory, segment, limit).unwrap()
     }
@@ -289,7 +336,10 @@ mod tests {
             .unwrap()
             .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("foreign-"));
         assert!(foreign, "what stood in its place is kept");
-        assert!(TrailDirectory::lock(&directory).is_err(), "the lock is held again");
+        assert!(
+            TrailDirectory::lock(&directory, Readers::default()).is_err(),
+            "the lock is held again"
+        );
     }
 
     #[test]
@@ -311,6 +361,32 @@ mod tests {
         files.append(b"one\n").unwrap();
         files.syncable().sync().unwrap();
         assert_eq!(fs::read(&files.segment.path).unwrap(), b"one\n");
+    }
+
+    /// As a network file system may give a file another number at each look.
+    #[test]
+    fn on_unsteady_numbers_nothing_is_put_back_that_is_there_and_the_lock_is_ones_own() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("audit");
+        let mut files = files(&directory, 1000);
+        files.directory.is_same = |_, _| false;
+        for _ in 0..10 {
+            files.append(b"one\n").unwrap();
+            assert_eq!(files.restore_if_missing().unwrap(), None);
+        }
+        assert!(files.is_unsteady);
+        files.directory.restore().unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2, "the file and the lock");
+
+        let path = files.segment.path.clone();
+        let copy = directory.join("copy");
+        fs::copy(&path, &copy).unwrap();
+        fs::rename(copy, &path).unwrap();
+        files.append(b"two\n").unwrap();
+        assert!(files.restore_if_missing().unwrap().is_some(), "a copy does not get the next line");
+        fs::remove_file(&path).unwrap();
+        assert!(files.restore_if_missing().unwrap().is_some());
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}two\n", "one\n".repeat(10)));
     }
 
     #[test]

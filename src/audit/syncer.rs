@@ -102,7 +102,7 @@ impl Syncer {
             return Err(unwritable);
         }
         self.unsynced.clear();
-        self.queue.synced_seq.fetch_max(self.seq, Ordering::Relaxed);
+        self.queue.synced_seq.fetch_max(self.seq, Ordering::Release);
         if std::mem::take(&mut self.failing) {
             tracing::info!("the audit trail is synced again");
             self.queue.sync_failed(None);

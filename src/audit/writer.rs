@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     checkpoint::{Publication, Publisher},
-    encode::Encoder,
+    encode::{Encoder, Notice},
     keys::SigningKey,
     queue::{Batch, Item, RecordQueue, SyncWaiter, Unwritable, notify},
     settings::Settings,
@@ -186,10 +186,13 @@ impl<S: Storage> Writer<S> {
                 Item::Admin(action) => self.encoder.admin(&action),
                 Item::Configuration(change) => self.encoder.configuration(&change),
                 Item::Credentials(change) => self.encoder.credentials(&change),
-                Item::Retention(removal) => {
-                    self.encoder.retention(SystemTime::now(), &removal);
-                    // The files go next: their deletion must be signed by then.
-                    self.sign();
+                Item::Notice(notice, number) => {
+                    self.encoder.notice(SystemTime::now(), &notice);
+                    number.set(self.encoder.tip().seq);
+                    if matches!(notice, Notice::Removal(_)) {
+                        // The file goes next: its deletion must be signed by then.
+                        self.sign();
+                    }
                 }
             }
             if self.is_due(CheckpointSchedule::is_full) {

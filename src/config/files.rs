@@ -209,6 +209,13 @@ impl Settings {
             add(path, root.key("telemetry").key("proxy_credentials"), FileRole::Closed);
         }
         of_trail(&self.audit, &mut add);
+        let table = root.key("telemetry");
+        if let Some(path) = &self.telemetry.otlp_ca_file {
+            add(path, table.key("otlp_ca_file"), FileRole::Roots);
+        }
+        if let Some(path) = &self.telemetry.otlp_headers_file {
+            add(path, table.key("otlp_headers_file"), FileRole::Secret);
+        }
         all
     }
 }

@@ -1,9 +1,12 @@
-//! Pauses between attempts: exponential backoff with full jitter, and intervals with some jitter.
+//! Pauses between attempts: exponential backoff with full jitter, intervals with some jitter, and what a
+//! server asks for.
 //!
 //! The jitter comes from `fastrand`: it only has to differ between replicas, and asking it cannot
 //! fail. Secrets and identifiers come from other sources.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
 
 /// The shortest pause, so that a server that fails at once is not called in a tight loop.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +47,16 @@ fn jittered(ceiling: Duration, fraction: f64) -> Duration {
 /// The interval, up to ten per cent shorter or longer.
 pub fn spread(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// `Retry-After`: seconds or a date (RFC 9110 §10.2.3).
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub mod client;
 pub mod otlp;
 pub mod backoff;
 
-pub use backoff::{Backoff, spread};
+pub use backoff::{Backoff, retry_after, spread};
 pub use client::{CallLimits, Client, ClientError, ClientSetupError};
 pub use forward_proxy::{
     ForwardProxy, ForwardProxyError, ForwardProxySettings, Transport, TunnelError, socket_of,

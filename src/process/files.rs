@@ -86,14 +86,6 @@ pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Creates a file of mode 0600. One with the name, which a crash left or somebody planted, is removed.
-pub fn create_anew(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => own().create_new(true).open(path),
-    }
-}
-
 /// Replaces a file in one step, with mode 0600: a reader or a crash finds the old file or the new one. A
 /// link at `path` is replaced, not followed.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -102,30 +94,36 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     new.finish()
 }
 
-/// A file of mode 0600 that is written under another name beside its own, and takes its own when it is
-/// finished. If it is dropped before, it is removed.
+/// A file that takes its name when it is finished. Until then it is called `NAME.new`, and it is removed if
+/// it is dropped: a full disk is not filled with halves.
 #[derive(Debug)]
 pub struct NewFile {
-    file: File,
-    path: PathBuf,
+    /// The open file, of mode 0600.
+    pub file: File,
     unfinished: Unfinished,
+    path: PathBuf,
 }
 
 impl NewFile {
-    /// Creates the file that will be `path`.
+    /// Creates it. One called `NAME.new`, which a crash left or somebody planted, is removed.
     pub fn create(path: &Path) -> io::Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
         let unfinished = Unfinished(path.with_file_name(name));
-        Ok(Self { file: create_anew(&unfinished.0)?, path: path.to_owned(), unfinished })
+        match fs::remove_file(&unfinished.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = own().create_new(true).open(&unfinished.0)?;
+        Ok(Self { file, unfinished, path: path.to_owned() })
     }
 
-    /// The file, for reading and writing.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// Its path until it is finished.
+    pub fn unfinished(&self) -> &Path {
+        &self.unfinished.0
     }
 
-    /// Makes it durable under its own name. It takes the place of what had that name.
+    /// Gives it its name, in place of a file that has it, and makes both durable.
     pub fn finish(self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.unfinished.0, &self.path)?;

@@ -6,6 +6,7 @@
 use std::{fs, io, sync::LazyLock};
 
 use nix::unistd::Group;
+use rustix::process::{getegid, geteuid, getgroups};
 
 /// Whether a user id is the overflow id: the usual one, or the one that this kernel is set to.
 pub fn is_overflow(uid: u32) -> bool {
@@ -26,6 +27,13 @@ pub fn group_id(group: &str) -> io::Result<u32> {
     }
     let unknown = || io::Error::new(io::ErrorKind::NotFound, "the system has no such group");
     Ok(Group::from_name(group)?.ok_or_else(unknown)?.gid.as_raw())
+}
+
+/// Whether this process may give its files to a group: it is a member, or root.
+pub fn may_give_to(group: u32) -> bool {
+    let groups = getgroups().unwrap_or_default();
+    let mut own = groups.into_iter().chain([getegid()]).map(rustix::fs::Gid::as_raw);
+    geteuid().is_root() || own.any(|own| own == group)
 }
 
 /// Lines of the first id inside, the first outside, and how many (`user_namespaces(7)`).
@@ -68,6 +76,12 @@ mod tests {
         for unknown in ["no-such-group", "", "-1", "4294967295"] {
             assert!(group_id(unknown).is_err(), "{unknown}");
         }
+    }
+
+    #[test]
+    fn files_can_be_given_to_a_group_of_ones_own() {
+        assert!(may_give_to(getegid().as_raw()));
+        assert_eq!(may_give_to(4_294_967_294), geteuid().is_root());
     }
 
     #[test]

@@ -80,6 +80,13 @@ metrics! {
     "audit_lost_records_total" counter [] "Records that found no room; the trail tells of the gap";
     "audit_last_seq" gauge [] "The number of the last line";
     "audit_synced_seq" gauge [] "The number of the last line in stable storage";
+    "audit_retention_blocked" gauge ["reason"] "1 for why old files are not deleted although they are due, or their room is needed: `export` (the collector has not had them), `clock` (in doubt), `nothing_due`, `error` (see the log)";
+    "audit_clock_in_doubt" gauge [] "1 while the wall clock has jumped and no file is deleted by its age";
+    "audit_disk_free_bytes" gauge [] "Bytes that the trail's disk has left for the gateway";
+    "audit_disk_full_in_seconds" gauge [] "When the trail's disk is full, if the room goes on to shrink as in the last day; absent in the first half hour, and while it does not shrink";
+    "audit_export_lag_records" gauge [] "Lines that the collector has not had; absent without a collector, as are the next two";
+    "audit_export_lag_seconds" gauge [] "For how long the collector has not had all lines";
+    "audit_export_rejected_records_total" counter [] "Lines that the collector refused for good; they are marked on the trail";
     "audit_witnessed_size" gauge ["witness"] "How many lines of the chain the witness has cosigned; 0 if none since the start";
     "audit_witness_age_seconds" gauge ["witness"] "Since the witness last cosigned a head, or since the start";
     "audit_witness_failures_total" counter ["witness"] "Heads that the witness has not cosigned";

@@ -28,6 +28,7 @@ mod explain;
 mod fault_table;
 mod faults;
 mod forward_proxy;
+mod full_disk;
 mod identity;
 mod judging;
 mod leaving;

@@ -191,6 +191,18 @@ fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
             "Look at `telemetry.otlp_endpoint`. Nothing is lost: it is sent from the files once it can be.",
         ));
     }
+    if let Some(rejected) = stats.export_rejected.filter(|rejected| *rejected > 0) {
+        findings.push(look(
+            format!("The collector has refused {} lines of the audit trail for good.", thousands(rejected)),
+            "The log has its answer. When it takes them, `audit export --resend-from` sends them again.",
+        ));
+    }
+    if stats.clock_in_doubt {
+        findings.push(look(
+            "The clock has jumped, so no audit file is deleted by its age.".to_owned(),
+            "Look at the machine's clock. A new time is believed when it has stood for a day.",
+        ));
+    }
     if let Some(mismatch) = stats.mismatch {
         findings.push(look(
             format!("At its start the gateway found an audit trail that does not fit its last checkpoint ({mismatch})."),

@@ -4,9 +4,12 @@
 
 use std::{borrow::Cow, time::SystemTime};
 
+use http::StatusCode;
+
 use super::{
     chain::{Hash, Tip},
     checkpoint::{Checkpoint, CheckpointPlan, Publication},
+    clock::ClockChange,
     json::{JsonObject, TimestampWriter, key},
     keys::{ObjectKey, SigningKey},
     record::{
@@ -368,13 +371,28 @@ impl Encoder {
         });
     }
 
-    /// Old files are about to be deleted.
-    pub(super) fn retention(&mut self, now: SystemTime, removal: &Removal) {
-        self.line("retention", now, |line| {
-            line.number(key!("from"), removal.from)
-                .number(key!("to"), removal.to)
-                .hex(key!("last_hash"), &removal.last_hash.0);
-        });
+    /// A line of the trail's own.
+    pub(super) fn notice(&mut self, now: SystemTime, notice: &Notice) {
+        match notice {
+            Notice::Removal(removal) => self.line("retention", now, |line| {
+                line.number(key!("from"), removal.from)
+                    .number(key!("to"), removal.to)
+                    .hex(key!("last_hash"), &removal.last_hash.0);
+            }),
+            Notice::Rejection(rejection) => self.line("export_rejected", now, |line| {
+                line.number(key!("from"), rejection.from)
+                    .number(key!("to"), rejection.to)
+                    .number(key!("records"), rejection.records)
+                    .number(key!("status"), rejection.status.as_u16());
+            }),
+            Notice::Clock(change) => self.line("clock", now, |line| {
+                let (state, step) = match change {
+                    ClockChange::Doubted { step } => ("doubted", Some(step.as_secs())),
+                    ClockChange::Believed => ("believed", None),
+                };
+                line.word(key!("state"), state).number_or_null(key!("step_seconds"), step);
+            }),
+        }
     }
 
     /// A checkpoint that signs everything before it.
@@ -459,7 +477,31 @@ fn refused_certificate(line: &mut JsonObject<'_>, refused: Option<&RefusedCertif
     });
 }
 
-/// The lines in the files that the retention deletes.
+/// What the trail says of itself while it is written.
+#[derive(Clone, Debug)]
+pub(super) enum Notice {
+    /// An old file is deleted.
+    Removal(Removal),
+    /// The collector has refused lines for good.
+    Rejection(Rejection),
+    /// The clock has jumped, or is believed again.
+    Clock(ClockChange),
+}
+
+/// Lines that the collector has refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    /// The first line's `seq`.
+    pub(super) from: u64,
+    /// The last line's `seq`.
+    pub(super) to: u64,
+    /// How many of these lines it has refused.
+    pub(super) records: u64,
+    /// What it has answered; 200 if it has taken the others.
+    pub(super) status: StatusCode,
+}
+
+/// The lines in a file that the retention deletes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Removal {
     /// The first line's `seq`.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use http::{Method, uri::PathAndQuery};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
@@ -312,7 +313,13 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
     encoder.cut(now, 99);
     encoder.doubt(now, "missing");
     encoder.unknown(now, "id");
-    encoder.retention(now, &Removal { from: 1, to: 9, last_hash: Hash::ZERO });
+    let removal = Removal { from: 1, to: 9, last_hash: Hash::ZERO };
+    encoder.notice(now, &Notice::Removal(removal));
+    let status = StatusCode::BAD_REQUEST;
+    encoder.notice(now, &Notice::Rejection(Rejection { from: 1, to: 9, records: 9, status }));
+    let step = SignedDuration::from_hours(-2);
+    encoder.notice(now, &Notice::Clock(ClockChange::Doubted { step }));
+    encoder.notice(now, &Notice::Clock(ClockChange::Believed));
     encoder.configuration(&change(Vec::new()));
     encoder.credentials(&rotation());
     encoder.stop(now, Some("SIGTERM"));
@@ -332,6 +339,9 @@ fn lines_are_numbered_and_chained_whatever_their_kind() {
             "doubt",
             "unknown",
             "retention",
+            "export_rejected",
+            "clock",
+            "clock",
             "configuration",
             "credentials",
             "stop"

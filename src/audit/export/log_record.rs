@@ -3,10 +3,10 @@
 //! | field of the line | field of the log record |
 //! | --- | --- |
 //! | the line itself | `body` |
-//! | `time` | `timeUnixNano` |
-//! | `trace_id` | `traceId` |
-//! | `kind` | `eventName`, `pigello.audit.<kind>` |
-//! | `outcome` | `severityNumber`: 9 (info), 13 (warn) for `refused`, 17 (error) for `failed` |
+//! | `time` | `time_unix_nano` |
+//! | `trace_id` | `trace_id` |
+//! | `kind` | `event_name`, `pigello.audit.<kind>` |
+//! | `outcome` | `severity_number`: 9 (info), 13 (warn) for `refused`, 17 (error) for `failed` |
 //! | `method` | `http.request.method` |
 //! | `path` | `url.path` |
 //! | `status` | `http.response.status_code` |
@@ -18,12 +18,12 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::outbound::otlp::{any_value, attribute, text};
+use crate::outbound::otlp::{AnyValue, KeyValue, LogRecord};
 
 /// The log record of a line; `None` if it is not a line of the log.
-pub(super) fn encode(line: &[u8]) -> Option<Value> {
+pub(super) fn encode(line: &[u8]) -> Option<LogRecord> {
     let body = std::str::from_utf8(line).ok()?;
     let mut fields: BTreeMap<Cow<'_, str>, Value> = serde_json::from_str(body).ok()?;
     let mut take = |name: &str| match fields.remove(name) {
@@ -32,27 +32,23 @@ pub(super) fn encode(line: &[u8]) -> Option<Value> {
     };
     let kind = take("kind")?;
     let time: jiff::Timestamp = take("time")?.parse().ok()?;
-    let trace_id = take("trace_id").map(|id| ("traceId".to_owned(), id.into()));
-    let severity = match fields.get("outcome").and_then(Value::as_str) {
+    let trace_id = take("trace_id").and_then(|id| u128::from_str_radix(&id, 16).ok());
+    let severity_number = match fields.get("outcome").and_then(Value::as_str) {
         Some("failed") => 17,
         Some("refused") => 13,
         _ => 9,
     };
-    let attributes: Vec<Value> = fields
-        .iter()
-        .filter_map(|(name, value)| Some(attribute(&attribute_name(name), &any_value(value)?)))
-        .collect();
-    let mut record = json!({
-        "timeUnixNano": time.as_nanosecond().to_string(),
-        "severityNumber": severity,
-        "eventName": format!("pigello.audit.{kind}"),
-        "attributes": attributes,
-        "body": text(body),
+    let attributes = fields.iter().filter_map(|(name, value)| {
+        Some(KeyValue::new(attribute_name(name), AnyValue::of(value)?))
     });
-    if let Some(record) = record.as_object_mut() {
-        record.extend(trace_id);
-    }
-    Some(record)
+    Some(LogRecord {
+        time_unix_nano: u64::try_from(time.as_nanosecond()).unwrap_or_default(),
+        severity_number,
+        body: Some(AnyValue::text(body)),
+        attributes: attributes.collect(),
+        trace_id: trace_id.map(|id| id.to_be_bytes().to_vec()).unwrap_or_default(),
+        event_name: format!("pigello.audit.{kind}"),
+    })
 }
 
 fn attribute_name(field: &str) -> Cow<'static, str> {
@@ -70,7 +66,10 @@ fn attribute_name(field: &str) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Record, RefusedCertificate, Tip, encode::Encoder, testing::record};
+    use crate::{
+        audit::{Record, RefusedCertificate, Tip, encode::Encoder, testing::record},
+        outbound::otlp::{AnyKind, ArrayValue, KeyValueList},
+    };
 
     #[test]
     fn an_object_of_a_line_is_a_list_of_attributes() {
@@ -78,10 +77,10 @@ mod tests {
         let refused = RefusedCertificate { reason: "expired".to_owned(), presented: None };
         encoder.call(&Record { refused_certificate: Some(Box::new(refused)), ..record() });
         let record = encode(encoder.lines().trim_ascii_end()).unwrap();
-        let reason = json!({ "key": "reason", "value": { "stringValue": "expired" } });
-        let value = json!({ "kvlistValue": { "values": [reason] } });
-        let expected = json!({ "key": "pigello.audit.refused_certificate", "value": value });
-        assert!(record["attributes"].as_array().unwrap().contains(&expected), "{record}");
+        let reason = KeyValue::new("reason", AnyValue::text("expired"));
+        let value = AnyKind::List(KeyValueList { values: vec![reason] }).into();
+        let expected = KeyValue::new("pigello.audit.refused_certificate", value);
+        assert!(record.attributes.contains(&expected), "{record:?}");
     }
 
     #[test]
@@ -90,23 +89,21 @@ mod tests {
         encoder.call(&record());
         let line = encoder.lines().trim_ascii_end().to_vec();
         let record = encode(&line).unwrap();
-        assert_eq!(record["body"]["stringValue"].as_str().unwrap().as_bytes(), line);
-        assert_eq!(record["timeUnixNano"], "1700000000000001000");
-        assert_eq!(record["eventName"], "pigello.audit.call");
-        assert_eq!(record["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(record["severityNumber"], 9);
-        let attributes = record["attributes"].as_array().unwrap();
+        assert_eq!(record.body, Some(AnyValue::text(String::from_utf8(line).unwrap())));
+        assert_eq!(record.time_unix_nano, 1_700_000_000_000_001_000);
+        assert_eq!(record.event_name, "pigello.audit.call");
+        let trace_id = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128;
+        assert_eq!(record.trace_id, trace_id.to_be_bytes());
+        assert_eq!(record.severity_number, 9);
+        let retries = ArrayValue { values: vec![AnyValue::text("upstream_refused")] };
         for (key, value) in [
-            ("http.request.method", json!({ "stringValue": "GET" })),
-            ("http.response.status_code", json!({ "intValue": "200" })),
-            ("pigello.audit.operation", json!({ "stringValue": "subtenant.get" })),
-            (
-                "pigello.audit.retries",
-                json!({ "arrayValue": { "values": [{ "stringValue": "upstream_refused" }] } }),
-            ),
+            ("http.request.method", AnyValue::text("GET")),
+            ("http.response.status_code", AnyKind::Integer(200).into()),
+            ("pigello.audit.operation", AnyValue::text("subtenant.get")),
+            ("pigello.audit.retries", AnyKind::Array(retries).into()),
         ] {
-            assert!(attributes.contains(&json!({ "key": key, "value": value })), "{key}");
+            assert!(record.attributes.contains(&KeyValue::new(key, value)), "{key}");
         }
-        assert!(!attributes.iter().any(|a| a["key"] == "error.type"), "null is left out");
+        assert!(!record.attributes.iter().any(|a| a.key == "error.type"), "null is left out");
     }
 }

@@ -8,12 +8,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::source::LineSource;
-use crate::process::files;
+use crate::{audit::readers::Readers, process::files};
 
 /// The last line that the collector took.
 #[derive(Debug)]
 pub(super) struct Position {
     file: PathBuf,
+    readers: Readers,
     written: ExportedUpTo,
 }
 
@@ -27,7 +28,7 @@ struct ExportedUpTo {
 
 impl Position {
     /// The position of the last process; the beginning of the log if there was none.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, readers: Readers) -> io::Result<Self> {
         let file = directory.join("export.json");
         let written = match files::read_own(&file) {
             Ok(text) => serde_json::from_slice(&text)?,
@@ -36,7 +37,7 @@ impl Position {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { file, written })
+        Ok(Self { file, readers, written })
     }
 
     pub(super) fn seq(&self) -> u64 {
@@ -50,9 +51,11 @@ impl Position {
 
     /// Replaces the file, so that a crash leaves the old position or the new one.
     pub(super) fn write(&mut self, seq: u64, source: &LineSource) -> io::Result<()> {
-        self.written = ExportedUpTo { seq, source: source.clone() };
-        let mut line = serde_json::to_vec(&self.written)?;
+        let up_to = ExportedUpTo { seq, source: source.clone() };
+        let mut line = serde_json::to_vec(&up_to)?;
         line.push(b'\n');
-        files::replace(&self.file, &line)
+        self.readers.replace(&self.file, &line)?;
+        self.written = up_to;
+        Ok(())
     }
 }

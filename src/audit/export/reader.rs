@@ -8,6 +8,21 @@ use crate::audit::{
     read::{self, Lines, TrailReadError},
 };
 
+/// A line that is in stable storage.
+#[derive(Debug)]
+pub(super) struct StableLine {
+    pub(super) seq: u64,
+    pub(super) text: Vec<u8>,
+}
+
+impl StableLine {
+    /// Whether it tells of nothing but the trail itself: these lines come also while nothing happens.
+    pub(super) fn is_of_housekeeping(&self) -> bool {
+        line::line_head(&self.text)
+            .is_some_and(|head| matches!(head.kind, "export_rejected" | "checkpoint"))
+    }
+}
+
 /// Reads batches of lines.
 #[derive(Debug)]
 pub(super) struct BatchReader {
@@ -23,17 +38,12 @@ impl BatchReader {
         Self { directory: directory.to_owned(), last_seq, current: None }
     }
 
-    /// The last line that was read.
-    pub(super) fn last_seq(&self) -> u64 {
-        self.last_seq
-    }
-
     /// The next lines: at most `most`, and none behind `stable`.
     pub(super) fn next(
         &mut self,
         most: usize,
         stable: u64,
-    ) -> Result<Vec<Vec<u8>>, TrailReadError> {
+    ) -> Result<Vec<StableLine>, TrailReadError> {
         let mut batch = Vec::new();
         while batch.len() < most {
             let (file, position) = match self.current.take() {
@@ -64,7 +74,7 @@ impl BatchReader {
         position: u64,
         most: usize,
         stable: u64,
-        batch: &mut Vec<Vec<u8>>,
+        batch: &mut Vec<StableLine>,
     ) -> Result<Stop, TrailReadError> {
         let mut lines = Lines::open(file, position)?;
         loop {
@@ -79,7 +89,7 @@ impl BatchReader {
             }
             if head.seq > self.last_seq {
                 self.last_seq = head.seq;
-                batch.push(text.to_owned());
+                batch.push(StableLine { seq: head.seq, text: text.to_owned() });
             }
         }
     }
@@ -130,13 +140,13 @@ mod tests {
             for _ in 0..200 {
                 let lines = reader.next(most, last).unwrap();
                 assert!(lines.len() <= most);
-                seen.extend(lines.iter().map(|text| line::line_head(text).unwrap().seq));
+                seen.extend(lines.iter().map(|line| line.seq));
             }
             assert_eq!(seen, (1..=last).collect::<Vec<_>>(), "batches of {most}");
         }
         let mut reader = BatchReader::new(home.path(), 10);
         let lines = reader.next(1000, 20).unwrap();
-        assert_eq!(line::line_head(&lines[0]).unwrap().seq, 11);
-        assert_eq!(reader.last_seq(), 20, "not behind what is in stable storage");
+        let seen: Vec<_> = lines.iter().map(|line| line.seq).collect();
+        assert_eq!(seen, (11..=20).collect::<Vec<_>>(), "none behind what is in stable storage");
     }
 }

@@ -1,11 +1,15 @@
 //! Which gateway and which chain exported lines are of: what a collector of many gateways tells them apart by.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
-    audit::line,
-    outbound::otlp::{attribute, text},
+    audit::{
+        line,
+        read::{self, Lines, TrailReadError},
+    },
+    outbound::otlp::{AnyValue, KeyValue},
 };
 
 /// Where lines come from, as the `start` before them says.
@@ -27,12 +31,32 @@ impl LineSource {
         })
     }
 
+    /// The source of the line with that number.
+    pub(super) fn of(directory: &Path, seq: u64) -> Result<Self, TrailReadError> {
+        let files = read::files(directory)?;
+        for file in files.iter().rev().filter(|file| file.first_seq <= seq) {
+            let (mut lines, mut source) = (Lines::open(file, 0)?, None);
+            while let Some(text) = lines.next()? {
+                if line::line_head(text).is_some_and(|head| head.seq > seq) {
+                    break;
+                }
+                source = Self::begins_at(text).or(source);
+            }
+            if let Some(source) = source {
+                return Ok(source);
+            }
+        }
+        Ok(Self::default())
+    }
+
     /// The attributes of the resource.
-    pub(super) fn attributes(&self) -> Vec<Value> {
+    pub(super) fn attributes(&self) -> Vec<KeyValue> {
         let named = [("service.instance.id", &self.instance), ("pigello.audit.chain", &self.chain)];
         named
             .into_iter()
-            .filter_map(|(name, value)| Some(attribute(name, &text(value.as_deref()?))))
+            .filter_map(|(name, value)| {
+                Some(KeyValue::new(name, AnyValue::text(value.as_deref()?)))
+            })
             .collect()
     }
 }

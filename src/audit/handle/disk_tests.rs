@@ -1,7 +1,5 @@
 //! The trail on a disk that is full or broken.
 
-use std::time::Duration;
-
 use parking_lot::Condvar;
 
 use super::*;

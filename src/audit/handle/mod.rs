@@ -5,23 +5,26 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::Ordering},
     thread::JoinHandle,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
 
 use super::{
     checkpoint::{Checkpoint, CheckpointPlan, Latest, Publisher},
-    directory::{TrailDirectory, TrailDirectoryError},
-    encode::Encoder,
+    clock::{ClockDoubt, ClockWatch, Reading},
+    directory::{TrailDirectory, TrailDirectoryError, TrailSegment},
+    emptied::emptied,
+    encode::{Encoder, Notice},
     export::{ExportError, ExportProgress, TrailExporter},
     keys::{KeyError, ObjectKey, PublicKey, SigningKey},
     mismatch::Mismatch,
     observer::RecordObserver,
-    queue::{Item, RecordQueue, Unwritable},
+    queue::{Item, LineNumber, RecordQueue, Unwritable},
+    readers::Readers,
     record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
-    recover::{RecoverError, Recovered, Repair, recover},
-    retention::{Retention, RetentionRules},
+    recover::{RecoverError, Recovered, Repair, last_time, recover},
+    retention::{Blocked, PendingRemoval, Retention, RetentionRules, RetentionTask},
     settings::{Durability, ObjectIds, OnFailure, Settings},
     storage::{FileStorage, Storage},
     tlog::{HeadPublisher, Names, PublisherError, TrailEnd, TreeLog, WitnessStats},
@@ -72,17 +75,21 @@ impl Trail {
     /// Blocks while it reads the end of the last file, and after a crash also the files of the last
     /// minutes.
     pub fn open(settings: &Settings) -> Result<Self, TrailOpenError> {
-        let directory = TrailDirectory::lock(&settings.directory)?;
+        let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
+        let readers = Readers::named(settings.group.as_deref()).map_err(TrailOpenError::Group)?;
+        let directory = TrailDirectory::lock(&settings.directory, readers)?;
         let signing_key = SigningKey::open(&settings.signing_key_path(), directory.path())?;
+        directory.admit_readers()?;
         let object_key = match settings.object_ids {
             ObjectIds::Plain => None,
             ObjectIds::Hashed => Some(ObjectKey::open(&settings.object_key_path())?),
         };
+        let doubted = ClockDoubt::of(directory.path()).read();
+        let clock = ClockWatch::new(Reading::now(), last_time(directory.path()), doubted);
         let recovered = recover(&directory, signing_key.public())?;
         let last_seq = recovered.tip.seq;
         let mut encoder = Encoder::new(recovered.tip, object_key);
         write_recovery_markers(&recovered, &mut encoder);
-        let at = |source| TrailOpenError::File { path: settings.directory.clone(), source };
         let instance = settings.instance_name();
         let names = Names { origin: &settings.origin, instance: &instance };
         let next_seq = encoder.tip().seq + 1;
@@ -104,6 +111,7 @@ impl Trail {
         };
         encoder.start(SystemTime::now(), &plan, settings.configuration);
 
+        let pending = begun_deletions(&settings.directory, &recovered, &mut encoder).map_err(at)?;
         let found = Found {
             key: signing_key.public().clone(),
             mismatch: recovered.mismatch,
@@ -112,7 +120,7 @@ impl Trail {
         };
         let (publisher, heads) =
             HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
-        let checkpoints = Publisher::new(directory.path(), heads);
+        let checkpoints = Publisher::new(directory.path(), readers, heads);
         if last_seq == 0 && recovered.checkpoint.is_none() {
             let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
             checkpoints.write(&nothing).map_err(at)?;
@@ -132,8 +140,17 @@ impl Trail {
         let trail = Self::start(settings, queue, writer).map_err(TrailOpenError::Thread)?;
         *trail.0.heads.lock() = Some(publisher);
         trail.0.found.get_or_init(|| found);
-        let exported = trail.start_exporter(settings)?;
-        trail.start_retention(settings, exported).map_err(TrailOpenError::Thread)?;
+        let exported = trail.start_exporter(settings, readers)?;
+        let task = RetentionTask {
+            directory: settings.directory.clone(),
+            readers,
+            rules: RetentionRules { exported, ..RetentionRules::from(settings) },
+            queue: Arc::clone(&trail.0.queue),
+            clock,
+            pending,
+        };
+        let retention = Retention::start(task).map_err(TrailOpenError::Thread)?;
+        *trail.0.retention.lock() = Some(retention);
         Ok(trail)
     }
 
@@ -159,29 +176,19 @@ impl Trail {
     fn start_exporter(
         &self,
         settings: &Settings,
+        readers: Readers,
     ) -> Result<Option<Arc<ExportProgress>>, TrailOpenError> {
         let Some(collector) = &settings.export_to else { return Ok(None) };
         let queue = Arc::clone(&self.0.queue);
-        let exporter = TrailExporter::start(&settings.directory, collector, queue)?;
+        let exporter = TrailExporter::start(&settings.directory, readers, collector, queue)?;
         let progress = Arc::clone(exporter.progress());
         *self.0.exporter.lock() = Some(exporter);
         Ok(Some(progress))
     }
 
-    fn start_retention(
-        &self,
-        settings: &Settings,
-        exported: Option<Arc<ExportProgress>>,
-    ) -> io::Result<()> {
-        let queue = Arc::clone(&self.0.queue);
-        let announce = move |removal| match queue.push_synced(Item::Retention(removal)) {
-            Ok(synced) => matches!(synced.blocking_recv(), Ok(Ok(()))),
-            Err(_) => false,
-        };
-        let rules = RetentionRules { exported, ..RetentionRules::from(settings) };
-        let retention = Retention::start(&settings.directory, rules, announce)?;
-        *self.0.retention.lock() = Some(retention);
-        Ok(())
+    #[cfg(test)]
+    pub(super) fn queue(&self) -> &Arc<RecordQueue> {
+        &self.0.queue
     }
 
     /// Fails if the trail is not writable and the setting is to refuse calls. One atomic load.
@@ -292,23 +299,37 @@ impl Trail {
         let (queued, lag) = queue.queued();
         let unwritable = queue.unwritable();
         let exported = self.0.exporter.lock().as_ref().map(|e| Arc::clone(e.progress()));
+        let state = self.0.retention.lock().as_ref().map(|retention| Arc::clone(retention.state()));
+        let space = state.as_ref().map(|state| *state.space.lock()).unwrap_or_default();
+        let last_seq = queue.last_seq.load(Ordering::Relaxed);
         let found = self.0.found.get();
         let heads = self.0.heads.lock();
         TrailStats {
             writable: unwritable.is_none(),
             reason: unwritable.map(|unwritable| unwritable.reason.to_string()),
             queued,
-            lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
+            lag_ms: millis(lag),
             written: queue.written.load(Ordering::Relaxed),
             lost: queue.lost.load(Ordering::Relaxed),
-            last_seq: queue.last_seq.load(Ordering::Relaxed),
+            last_seq,
             synced_seq: queue.synced_seq.load(Ordering::Relaxed),
             bytes: queue.bytes.load(Ordering::Relaxed),
             chain: found.map(|found| found.chain.clone()),
             instance: found.map(|found| Arc::clone(&found.instance)),
             witnesses: heads.as_ref().map(HeadPublisher::witnesses).unwrap_or_default(),
-            exported_seq: exported.as_ref().map(|progress| progress.seq.load(Ordering::Relaxed)),
-            export_failing: exported.is_some_and(|p| p.failing.load(Ordering::Relaxed)),
+            exported_seq: exported.as_ref().map(|progress| progress.seq()),
+            export_lag_ms: exported.as_ref().map(|progress| millis(progress.lag(last_seq))),
+            export_rejected: exported.as_ref().map(|progress| progress.rejected()),
+            export_failing: exported.is_some_and(|progress| progress.is_failing()),
+            retention_blocked: state
+                .as_ref()
+                .and_then(|state| *state.blocked.lock())
+                .map(Blocked::label),
+            clock_in_doubt: state
+                .as_ref()
+                .is_some_and(|state| state.clock_is_doubted.load(Ordering::Relaxed)),
+            disk_free_bytes: space.free,
+            disk_full_in_seconds: space.full_in.map(|time| time.as_secs()),
             mismatch: found.and_then(|found| found.mismatch).map(Mismatch::label),
         }
     }
@@ -320,9 +341,7 @@ impl Trail {
     /// Blocks. Records that other handles submit afterwards are dropped and counted as lost.
     pub fn close(self) -> Result<u64, Unwritable> {
         let retention = self.0.retention.lock().take();
-        if let Some(retention) = retention {
-            retention.stop();
-        }
+        let removals = retention.and_then(Retention::stop);
         self.0.queue.close();
         let writer = self.0.writer.lock().take();
         let outcome = match writer.map(JoinHandle::join) {
@@ -330,6 +349,9 @@ impl Trail {
             Some(Err(_)) => Err(Unwritable::new("the audit thread failed")),
             None => Ok(self.0.queue.last_seq.load(Ordering::Relaxed)),
         };
+        if let Some(mut removals) = removals {
+            removals.finish();
+        }
         if let Some(heads) = self.0.heads.lock().take() {
             heads.finish();
         }
@@ -399,6 +421,34 @@ fn write_recovery_markers(recovered: &Recovered, encoder: &mut Encoder) {
     }
 }
 
+/// The deletions that the last process began. A file that it emptied gets its line now, unless it has one; one
+/// that has a line and is still whole goes.
+fn begun_deletions(
+    directory: &Path,
+    recovered: &Recovered,
+    encoder: &mut Encoder,
+) -> io::Result<Vec<PendingRemoval>> {
+    let mut pending = Vec::new();
+    for (path, removal) in emptied(directory)? {
+        let is_announced = recovered.announced.contains(&(removal.from, removal.to));
+        if !is_announced {
+            encoder.notice(SystemTime::now(), &Notice::Removal(removal));
+        }
+        pending.push(PendingRemoval { path, line: LineNumber::of(encoder.tip().seq) });
+    }
+    for [segment, next] in TrailSegment::list(directory)?.array_windows() {
+        if recovered.announced.contains(&(segment.first_seq, next.first_seq.saturating_sub(1))) {
+            let (path, line) = (segment.path.clone(), LineNumber::of(encoder.tip().seq));
+            pending.push(PendingRemoval { path, line });
+        }
+    }
+    Ok(pending)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The state and the counters of a trail.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct TrailStats {
@@ -426,10 +476,22 @@ pub struct TrailStats {
     pub instance: Option<Arc<str>>,
     /// How the witnesses stand.
     pub witnesses: Vec<WitnessStats>,
-    /// The last line that the collector has accepted, if there is a collector.
+    /// The last line that the collector has accepted, or refused for good, if there is a collector.
     pub exported_seq: Option<u64>,
+    /// For how long the collector has not had all that there is, in milliseconds.
+    pub export_lag_ms: Option<u64>,
+    /// How many lines the collector has refused for good since the start.
+    pub export_rejected: Option<u64>,
     /// Whether the last export failed.
     pub export_failing: bool,
+    /// Why old files are not deleted: a label of [`Blocked`].
+    pub retention_blocked: Option<&'static str>,
+    /// Whether the wall clock has jumped and is not believed.
+    pub clock_in_doubt: bool,
+    /// How many bytes the disk has left.
+    pub disk_free_bytes: Option<u64>,
+    /// In how many seconds the disk is full, if the room goes on to shrink as in the last day.
+    pub disk_full_in_seconds: Option<u64>,
     /// Why the last checkpoint did not fit the trail when this process opened it, if so: `cut`,
     /// `rewritten`, `missing`, `unreadable`, `other_key` or `forged`.
     pub mismatch: Option<&'static str>,
@@ -444,6 +506,9 @@ pub enum TrailOpenError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The group that may read the trail is not known.
+    #[error("the group of `audit.group` is not known")]
+    Group(#[source] io::Error),
     /// The export cannot start.
     #[error(transparent)]
     Export(#[from] ExportError),

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use super::*;
 use crate::{
     audit::{
-        TrailDoubtKind, TrailSegment, Verdict,
+        TrailDoubtKind, Verdict,
         testing::{check, eventually, record},
     },
     domain::ByteSize,

@@ -11,7 +11,7 @@
 //! file.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::chain::Hash,
     domain::hex,
-    process::files::{create_anew, read_own},
+    process::files::{NewFile, read_own},
 };
 
 /// A chain of lines.
@@ -68,15 +68,12 @@ impl Chain {
         rand::SystemRandom::new().fill(&mut bits).map_err(no_entropy)?;
         let name = bits.iter().flat_map(|byte| hex::digits(*byte)).map(char::from).collect();
         // The file keeps its inode when it is renamed.
-        let (new, path) = (directory.join("chain.json.new"), directory.join(FILE));
-        let mut file = create_anew(&new)?;
-        let chain = Self { name, first_seq, place: Place::of(&file.metadata()?) };
+        let mut new = NewFile::create(&directory.join(FILE))?;
+        let chain = Self { name, first_seq, place: Place::of(&new.file.metadata()?) };
         let mut line = serde_json::to_vec(&chain)?;
         line.push(b'\n');
-        file.write_all(&line)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(directory)?.sync_all()?;
+        new.file.write_all(&line)?;
+        new.finish()?;
         Ok(chain)
     }
 }

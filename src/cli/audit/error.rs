@@ -2,9 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use super::bundle::ExportError;
+use super::bundle::BundleError;
 use crate::{
-    audit::{KeyError, TrailReadError, VerifyError},
+    audit::{KeyError, ResendError, TrailReadError, VerifyError},
     domain::visible,
 };
 
@@ -43,7 +43,7 @@ pub enum AuditError {
     },
     /// A bundle cannot be made.
     #[error(transparent)]
-    Export(#[from] ExportError),
+    Bundle(#[from] BundleError),
     /// A caller that no record and no configuration names.
     #[error(
         "there is no caller `{}`: no record names it, and no entry of the configuration",
@@ -66,6 +66,14 @@ pub enum AuditError {
         /// The names that are near.
         hint: Option<String>,
     },
+    /// There is no collector to send lines to.
+    #[error(
+        "the configuration names no collector (`telemetry.otlp_endpoint`); give it with `--config`"
+    )]
+    NoCollector,
+    /// The collector does not take the lines.
+    #[error(transparent)]
+    Resend(#[from] ResendError),
     /// The lines on standard input cannot be used.
     #[error(transparent)]
     Input(VerifyError),
@@ -82,7 +90,7 @@ impl AuditError {
             | Self::Unreadable { .. }
             | Self::UnknownCaller { .. }
             | Self::UnknownOperation { .. } => true,
-            Self::Export(error) => !matches!(error, ExportError::Changed),
+            Self::Bundle(error) => !matches!(error, BundleError::Changed),
             _ => false,
         }
     }

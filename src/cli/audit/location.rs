@@ -8,6 +8,7 @@ use super::error::AuditError;
 use crate::{
     config::Settings,
     domain::{Operation, builtin_operations},
+    outbound::CollectorSettings,
 };
 
 /// The location of one trail.
@@ -58,6 +59,8 @@ pub struct Trails {
     pub(super) signing_key: Option<PathBuf>,
     /// The effective configuration, as `config show` prints it.
     pub(super) configuration: Option<String>,
+    /// The collector of the configuration, if there is one.
+    pub(super) collector: Option<CollectorSettings>,
 }
 
 impl Trails {
@@ -70,6 +73,7 @@ impl Trails {
             operations,
             signing_key: None,
             configuration: None,
+            collector: None,
         }
     }
 
@@ -83,6 +87,7 @@ impl Trails {
             operations: settings.catalog.operations().iter().map(|one| (**one).clone()).collect(),
             signing_key: Some(settings.audit.signing_key_path()),
             configuration: None,
+            collector: settings.telemetry.collector(),
         }
     }
 

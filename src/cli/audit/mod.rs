@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod query;
 mod report;
+mod resend;
 mod search;
 mod suggest;
 mod tail;
@@ -20,7 +21,7 @@ use std::{fmt, io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-pub use bundle::ExportError;
+pub use bundle::BundleError;
 pub use error::AuditError;
 pub use location::{TrailLocation, TrailLocations, Trails};
 
@@ -43,7 +44,7 @@ enum Command {
     Report(report::ReportArgs),
     /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
-    /// Write records and what proves them into one signed file, for somebody who does not trust this host
+    /// Give records to others: in a signed file with what proves them, or to the collector once more
     Export(bundle::ExportArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
@@ -93,7 +94,12 @@ impl AuditArgs {
                 return verify::run(args, trails.one()?, streams.out).map(AuditExit::from);
             }
             Command::Export(args) => {
-                return bundle::export(args, trails, streams.out).map(AuditExit::from);
+                let Some(from) = args.resend_from() else {
+                    return bundle::export(args, trails, streams.out).map(AuditExit::from);
+                };
+                let (directory, collector) = (trails.one()?, trails.collector.as_ref());
+                let is_taken = resend::run(from, directory, collector, streams.out)?;
+                return Ok(if is_taken { AuditExit::Success } else { AuditExit::Wrong });
             }
             Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),
         };
@@ -128,7 +134,7 @@ impl fmt::Debug for Streams<'_> {
 pub enum AuditExit {
     /// 0.
     Success,
-    /// 1: the trail is wrong, as `verify` says.
+    /// 1: the trail is wrong, as `verify` says, or the collector has not taken what `export` sent.
     Wrong,
     /// 1: the trail does not cover the period that is asked for.
     NotCovered,

@@ -300,6 +300,9 @@ fn audit(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
         Durability::Synced => "on disk before the answer leaves",
     };
     page.line("every call", format_args!("{}, {when}", audit.directory.display()))?;
+    if let Some(group) = &audit.group {
+        page.line("readable for", format_args!("the group {group}, except its keys"))?;
+    }
     page.line(
         "not writable",
         match audit.on_failure {
@@ -307,7 +310,7 @@ fn audit(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
             OnFailure::Continue => "calls go on, and the loss is counted",
         },
     )?;
-    let Some(CollectorSettings { endpoint, proxy }) = settings.telemetry.collector() else {
+    let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() else {
         return Ok(());
     };
     match proxy.proxy_to(&endpoint) {

@@ -147,10 +147,17 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// The level of the least important messages that are logged.
     pub log_level: LogLevel,
-    /// The URL of an OpenTelemetry collector for OTLP over HTTP (JSON): `http://127.0.0.1:4318`. It
+    /// The URL of an OpenTelemetry collector for OTLP over HTTP (protobuf, gzip): `http://127.0.0.1:4318`. It
     /// receives every line of the audit trail as a log record, and the traces of calls whose
     /// `traceparent` asks for them.
     pub otlp_endpoint: Option<Origin>,
+    /// Trusts these roots (PEM) for the collector, in place of the platform's.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub otlp_ca_file: Option<PathBuf>,
+    /// A file with header fields for the collector, such as a token: a `name: value` on each line. It is read
+    /// for each request, and only the gateway should be able to read it.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub otlp_headers_file: Option<PathBuf>,
     /// The forward proxy that leads to the collector, with the values of a profile's `proxy`.
     pub proxy: Option<ProxyChoice>,
     /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
@@ -163,8 +170,12 @@ pub struct Telemetry {
 impl Telemetry {
     /// The collector, if there is one.
     pub fn collector(&self) -> Option<CollectorSettings> {
-        let endpoint = self.otlp_endpoint.clone()?;
-        Some(CollectorSettings { endpoint, proxy: self.forward_proxy() })
+        Some(CollectorSettings {
+            endpoint: self.otlp_endpoint.clone()?,
+            ca_file: self.otlp_ca_file.clone(),
+            headers_file: self.otlp_headers_file.clone(),
+            proxy: self.forward_proxy(),
+        })
     }
 
     /// The forward proxy that leads to the collector.
@@ -183,6 +194,8 @@ impl Default for Telemetry {
             log_format: LogFormat::Json,
             log_level: LogLevel::Info,
             otlp_endpoint: None,
+            otlp_ca_file: None,
+            otlp_headers_file: None,
             proxy: None,
             proxy_credentials: None,
             no_proxy: Vec::new(),

@@ -14,6 +14,9 @@ impl Checker<'_> {
                 "hash them with `object_ids = \"hashed\"`, or remove the key",
             );
         }
+        if audit.group.as_deref() == Some("") {
+            self.problem(&table.key("group"), "is empty", "name a group, or remove the key");
+        }
         self.more_than_none(&table.key("segment_bytes"), audit.segment_bytes, "128MiB");
         self.above_zero(&table.key("checkpoint_interval"), audit.checkpoint_interval);
         if audit.instance.as_ref().is_some_and(|name| name.len() > MAX_INSTANCE) {

@@ -1,4 +1,4 @@
-//! Checks `[telemetry]`: no record leaves in clear.
+//! Checks `[telemetry]`: no record leaves in clear, and no key is without an effect.
 
 use super::checker::Checker;
 use crate::config::key::KeyPath;
@@ -6,13 +6,19 @@ use crate::config::key::KeyPath;
 impl Checker<'_> {
     pub(super) fn telemetry(&mut self) {
         let telemetry = &self.config.telemetry;
-        let (table, endpoint) =
-            (KeyPath::root().key("telemetry"), telemetry.otlp_endpoint.as_ref());
+        let table = KeyPath::root().key("telemetry");
+        let endpoint = telemetry.otlp_endpoint.as_ref();
         self.forward_proxy(&table, &telemetry.forward_proxy(), endpoint);
         let Some(endpoint) = endpoint else {
-            if telemetry.proxy.is_some() {
-                let message = "has no effect without `otlp_endpoint`";
-                self.warning(&table.key("proxy"), message, "set `otlp_endpoint`, or remove it");
+            for (key, is_set) in [
+                ("otlp_ca_file", telemetry.otlp_ca_file.is_some()),
+                ("otlp_headers_file", telemetry.otlp_headers_file.is_some()),
+                ("proxy", telemetry.proxy.is_some()),
+            ] {
+                if is_set {
+                    let message = "has no effect without `otlp_endpoint`";
+                    self.warning(&table.key(key), message, "set `otlp_endpoint`, or remove it");
+                }
             }
             return;
         };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +10,7 @@ use crate::{
     error::Chain,
     outbound::{
         Collector, CollectorSettings,
-        otlp::{Signal, attribute, nanoseconds, request, text},
+        otlp::{AnyValue, KeyValue, Span, Status, nanoseconds, request},
     },
 };
 
@@ -29,7 +28,7 @@ impl TraceExporter {
 
     /// Sends until `stop`, and then the traces that still wait.
     pub async fn run(mut self, stop: CancellationToken) {
-        let collector = match Collector::new(&self.collector, Signal::Traces, BATCH_TIMEOUT) {
+        let collector = match Collector::new(&self.collector, BATCH_TIMEOUT) {
             Ok(collector) => collector,
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "traces cannot be sent");
@@ -50,12 +49,16 @@ impl TraceExporter {
                 }
             };
             if !batch.is_empty() {
-                let spans = batch.iter().flat_map(encode).collect::<Vec<_>>();
-                let sent = collector
-                    .send(request(Signal::Traces, "pigello-gateway", Vec::new(), &spans))
-                    .await;
-                match sent {
-                    Ok(_) => failing = false,
+                let spans = batch.iter().flat_map(encode).collect();
+                match collector.send(&request("pigello-gateway", Vec::new(), spans)).await {
+                    Ok(left_out) if left_out.rejected > 0 && !failing => {
+                        failing = true;
+                        tracing::warn!(
+                            rejected = left_out.rejected,
+                            "the collector did not take all spans of a request"
+                        );
+                    }
+                    Ok(left_out) => failing &= left_out.rejected > 0,
                     // Logged once a series of failures: a log is not a counter.
                     Err(error) if !failing => {
                         failing = true;
@@ -77,26 +80,27 @@ impl TraceExporter {
 }
 
 /// The spans of a call as OTLP has them.
-fn encode(trace: &Trace) -> impl Iterator<Item = Value> {
+fn encode(trace: &Trace) -> impl Iterator<Item = Span> {
     trace.spans.iter().map(|span| {
         let TraceSpan { id, parent, name, kind, began, ended, attributes, error } = span;
-        let attributes = attributes.iter().map(|(key, value)| attribute(key, &text(value)));
-        let attributes = attributes.chain(error.map(|error| attribute("error.type", &text(error))));
-        json!({
-            "traceId": format!("{:032x}", trace.trace_id),
-            "spanId": format!("{id:016x}"),
-            "parentSpanId": parent.map(|parent| format!("{parent:016x}")).unwrap_or_default(),
-            "name": &**name,
-            "kind": match kind {
+        let attributes = attributes.iter().map(|(key, value)| (*key, value.as_str()));
+        let attributes = attributes.chain(error.map(|error| ("error.type", error)));
+        let attributes = attributes.map(|(key, value)| KeyValue::new(key, AnyValue::text(value)));
+        Span {
+            trace_id: trace.trace_id.to_be_bytes().to_vec(),
+            span_id: id.to_be_bytes().to_vec(),
+            parent_span_id: parent.map(|id| id.to_be_bytes().to_vec()).unwrap_or_default(),
+            name: name.to_string(),
+            kind: match kind {
                 SpanKind::Internal => 1,
                 SpanKind::Server => 2,
                 SpanKind::Client => 3,
             },
-            "startTimeUnixNano": nanoseconds(*began),
-            "endTimeUnixNano": nanoseconds(*ended),
-            "attributes": attributes.collect::<Vec<_>>(),
-            "status": if error.is_some() { json!({ "code": 2 }) } else { json!({}) },
-        })
+            start_time_unix_nano: nanoseconds(*began),
+            end_time_unix_nano: nanoseconds(*ended),
+            attributes: attributes.collect(),
+            status: error.is_some().then_some(Status { code: 2 }),
+        }
     })
 }
 

@@ -1,5 +1,5 @@
 //! Distributed traces: one span for a call and one for each stage that it passed, sent to an
-//! OpenTelemetry collector (OTLP over HTTP, JSON).
+//! OpenTelemetry collector (OTLP over HTTP).
 //!
 //! Only calls whose caller sets the `sampled` flag (W3C Trace Context §3.2.2.5) are traced; all others
 //! cost one comparison. While a collector is away or slow, spans are dropped, and no call waits.

@@ -277,6 +277,24 @@ fn the_same_export_gives_the_same_bytes_and_replaces_nothing_unasked() {
     assert!(!scene.path("elsewhere").exists());
 }
 
+#[test]
+fn an_export_goes_into_a_file_or_to_the_collector() {
+    let scene = Scene::new();
+    let export = ["export", "--directory", "audit"];
+    let told = |more: &[&str]| {
+        let (code, _, errors) = audit(&scene, &[&export[..], more].concat());
+        (code, errors)
+    };
+    let (code, errors) = told(&[]);
+    assert!(code == USAGE && errors.contains("--out"), "{errors}");
+    for with in [&["--out", "bundle.tar.zst"][..], &["--caller", "billing"], &["--force"]] {
+        let (code, errors) = told(&[&["--resend-from", "1"], with].concat());
+        assert!(code == USAGE && errors.contains("cannot be used with"), "{errors}");
+    }
+    let (_, errors) = told(&["--resend-from", "1"]);
+    assert!(errors.contains("collector"), "{errors}");
+}
+
 /// What happened to a bundle, what its reader has, and what `audit verify` says.
 type Case =
     (&'static str, &'static [&'static str], i32, &'static [&'static str], fn(&Scene, &mut Files));

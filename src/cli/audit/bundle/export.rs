@@ -12,7 +12,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{
-    CONFIGURATION, ExportError, KEY, MANIFEST, MANIFEST_KEY, PAGE, RECORDS, SIGNATURE, TRAIL,
+    BundleError, CONFIGURATION, KEY, MANIFEST, MANIFEST_KEY, PAGE, RECORDS, SIGNATURE, TRAIL,
     archive::BundleWriter,
     check::{self, Trust},
     manifest::{BundledFile, Manifest, Program, VERSION},
@@ -36,7 +36,8 @@ use crate::{
     process::files::NewFile,
 };
 
-/// Writes the matching calls and what proves them into one signed file.
+/// Writes the matching calls and what proves them into one signed file (`--out`), or sends lines to the
+/// collector once more (`--resend-from`).
 ///
 /// Whoever has the gateway's public key checks it elsewhere, with `audit verify BUNDLE --public-key FILE`. The
 /// bundle holds all lines of the period, also those of other callers. The exit code is that of the check: 0 if
@@ -48,14 +49,24 @@ pub(in crate::cli::audit) struct ExportArgs {
     #[command(flatten)]
     filter: CallFilter,
     /// The bundle to write: NAME.tar.zst
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "resend_from")]
+    out: Option<PathBuf>,
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
     /// The private key that signs the manifest (Ed25519, PKCS#8), instead of the trail's own
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
+    /// Send the lines from this number on to the collector of `[telemetry]` once more, up to the last one
+    #[arg(long, value_name = "SEQ", conflicts_with_all = ["CallFilter", "out", "force", "sign_key"])]
+    resend_from: Option<u64>,
+}
+
+impl ExportArgs {
+    /// The first line to send once more, if no bundle is written.
+    pub(in crate::cli::audit) fn resend_from(&self) -> Option<u64> {
+        self.resend_from
+    }
 }
 
 pub(super) fn run(
@@ -64,8 +75,10 @@ pub(super) fn run(
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
     let directory = trails.one()?;
-    if !args.force && fs::symlink_metadata(&args.out).is_ok() {
-        return Err(ExportError::Exists { path: args.out.clone() }.into());
+    // clap demands it.
+    let path = args.out.as_deref().unwrap_or(Path::new(""));
+    if !args.force && fs::symlink_metadata(path).is_ok() {
+        return Err(BundleError::Exists { path: path.to_owned() }.into());
     }
     let signer = signer(args, directory, trails)?;
     let key = fs::read(directory.join(PUBLIC_KEY)).ok();
@@ -125,14 +138,14 @@ pub(super) fn run(
     }
     let bundle = Bundle { manifest, contents, signer, selection, fits: filter };
 
-    let at = |source| AuditError::File { path: args.out.clone(), source };
-    let new = NewFile::create(&args.out).map_err(at)?;
+    let at = |source| AuditError::File { path: path.to_owned(), source };
+    let mut new = NewFile::create(path).map_err(at)?;
     let size = bundle.write(&new, &at)?;
-    new.file().rewind().map_err(at)?;
-    let report = check::check(new.file(), trust);
+    new.file.rewind().map_err(at)?;
+    let report = check::check(&new.file, trust);
     new.finish().map_err(at)?;
     show::print(&report, out)
-        .and_then(|()| writeln!(out, "wrote {}, {}", args.out.display(), ByteSize(size)))
+        .and_then(|()| writeln!(out, "wrote {}, {}", path.display(), ByteSize(size)))
         .map_err(AuditError::Output)?;
     Ok(report.verdict())
 }
@@ -143,13 +156,13 @@ fn signer(
     directory: &Path,
     trails: &Trails,
 ) -> Result<Option<SigningKey>, AuditError> {
-    let read = |path: &Path| SigningKey::read(path).map_err(ExportError::SigningKey);
+    let read = |path: &Path| SigningKey::read(path).map_err(BundleError::SigningKey);
     if let Some(path) = &args.sign_key {
         return Ok(Some(read(path)?));
     }
     let default = directory.join(SIGNING_KEY);
     match read(trails.signing_key.as_ref().unwrap_or(&default)) {
-        Err(ExportError::SigningKey(KeyError::Unusable { .. })) => Ok(None),
+        Err(BundleError::SigningKey(KeyError::Unusable { .. })) => Ok(None),
         read => Ok(Some(read?)),
     }
 }
@@ -186,7 +199,7 @@ impl Bundle<'_> {
         manifest.files = contents_as_files.chain([trail.clone(), records.clone()]).collect();
         let json = manifest.to_json().map_err(|error| at(error.into()))?;
 
-        let mut writer = BundleWriter::new(BufWriter::new(new.file())).map_err(at)?;
+        let mut writer = BundleWriter::new(BufWriter::new(&new.file)).map_err(at)?;
         writer.file(MANIFEST, &json).map_err(at)?;
         if let Some(signer) = &signer {
             let signature = format!("{}\n", BASE64_STANDARD.encode(signer.sign(&json)));
@@ -198,7 +211,7 @@ impl Bundle<'_> {
         let written = |error: io::Error| match error.kind() {
             // The lines are not those that were counted.
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                ExportError::Changed.into()
+                BundleError::Changed.into()
             }
             _ => at(error),
         };
@@ -216,6 +229,6 @@ impl Bundle<'_> {
             writer.end().map_err(written)?;
         }
         writer.finish().and_then(|mut to| to.flush()).map_err(at)?;
-        Ok(new.file().metadata().map_err(at)?.len())
+        Ok(new.file.metadata().map_err(at)?.len())
     }
 }

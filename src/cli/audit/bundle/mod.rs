@@ -114,7 +114,7 @@ pub(super) fn verify(
 
 /// Why a bundle cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum ExportError {
+pub enum BundleError {
     /// There is a file where the bundle would be written.
     #[error("{} exists; name another file, or replace it with --force", path.display())]
     Exists {

@@ -7,7 +7,7 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use super::{ExportError, RECORDS, TRAIL};
+use super::{BundleError, RECORDS, TRAIL};
 use super::{
     manifest::{BundledFile, Lines},
     tally::Tally,
@@ -148,7 +148,7 @@ impl Selection {
                 ControlFlow::Continue(())
             })
         })?;
-        if left > 0 { Err(ExportError::Changed.into()) } else { Ok(()) }
+        if left > 0 { Err(BundleError::Changed.into()) } else { Ok(()) }
     }
 }
 

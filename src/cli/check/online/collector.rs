@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use super::{Step, advice};
-use crate::{
-    config::types::Telemetry,
-    error::Chain,
-    outbound::{Collector, otlp::Signal},
-};
+use crate::{config::types::Telemetry, error::Chain, outbound::Collector};
 
 /// One step, if there is a collector.
 pub(super) async fn look(telemetry: &Telemetry) -> Option<Step> {
     let settings = telemetry.collector()?;
     let endpoint = &settings.endpoint;
     let what = "collector";
-    let collector = match Collector::new(&settings, Signal::Logs, LIMIT) {
+    let collector = match Collector::new(&settings, LIMIT) {
         Ok(collector) => collector,
         Err(error) => return Some(Step::bad(what, Chain(&error).to_string())),
     };

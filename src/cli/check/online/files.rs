@@ -8,6 +8,8 @@ use crate::{
     audit,
     config::{FileRole, KeyPath, Loaded, NamedFile, Settings},
     error::Chain,
+    outbound::otlp::read_headers,
+    process::users::{group_id, may_give_to},
     proxy::server::ServerTls,
 };
 
@@ -70,6 +72,33 @@ pub(super) fn trail_keys(settings: &audit::Settings) -> impl Iterator<Item = Ste
             Step::bad("audit key", Chain(&error).to_string()).advise(Some(hint))
         })
         .into_iter()
+}
+
+/// Whether the group that may read the trail is there, and the gateway's user may let it in.
+pub(super) fn trail_readers(settings: &audit::Settings) -> impl Iterator<Item = Step> {
+    settings.group.iter().map(|group| {
+        const WHAT: &str = "audit group";
+        match group_id(group) {
+            Err(error) => Step::bad(WHAT, format!("{group}: {error}"))
+                .advise(Some("name a group of this machine, or its number")),
+            Ok(number) if !may_give_to(number) => Step::bad(
+                WHAT,
+                format!("this user is no member of {group}, so it cannot let it in"),
+            )
+            .advise(Some("add the user that runs the gateway to the group, or check as that user")),
+            Ok(_) => Step::good(WHAT, format!("{group} may read the trail, except its keys")),
+        }
+    })
+}
+
+/// Whether the header fields for the collector can be read.
+pub(super) fn collector_headers(settings: &Settings) -> impl Iterator<Item = Step> {
+    settings.telemetry.otlp_headers_file.iter().map(|path| match read_headers(path) {
+        Ok(_) => Step::good("collector", "its header fields can be read"),
+        Err(error) => Step::bad("collector", Chain(&error).to_string()).advise(Some(
+            "each line is `name: value`, and only the gateway's user may read the file",
+        )),
+    })
 }
 
 /// The finding of one file. Who else may write or read it, loading the configuration has told.

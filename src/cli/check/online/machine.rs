@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use rustix::fs::{Access, access, statvfs};
 
 use super::Step;
-use crate::{config::Settings, domain::Address};
+use crate::{audit, config::Settings, domain::Address};
 
 /// Whether `serve` could bind this address. An address in use is no failure: the gateway itself may
 /// hold it.
@@ -80,6 +80,22 @@ pub(super) fn audit_directory(path: &Path) -> Step {
         let (path, parent) = (path.display(), nearest.display());
         Step::good(WHAT, format!("{path} will be made in {parent}, {free}"))
     }
+}
+
+/// Whether a file of the trail has the same number at each look. Nothing is said if it has, or if there is no
+/// trail yet.
+pub(super) fn steady_numbers(directory: &Path) -> Option<Step> {
+    if audit::has_steady_numbers(directory)? {
+        return None;
+    }
+    let step = Step::doubtful(
+        "audit file system",
+        format!("the inode numbers of {} are not steady", directory.display()),
+    );
+    Some(step.advise(Some(
+        "the gateway then tells by its content whether a file was replaced, and may not notice a second \
+         gateway in the directory; a local disk is better",
+    )))
 }
 
 /// The time of another machine, from a response's `Date`.

@@ -41,6 +41,9 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     report.extend(collector::look(&settings.telemetry).await);
     report.push(machine::audit_directory(&settings.audit.directory));
     report.extend(files::trail_keys(&settings.audit));
+    report.extend(files::trail_readers(&settings.audit));
+    report.extend(files::collector_headers(settings));
+    report.extend(machine::steady_numbers(&settings.audit.directory));
     report.push(machine::clock(clock));
     report
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::{
     domain::LabelValue,
     error::{Error, Kind},
+    outbound::retry_after,
 };
 
 /// What is learnt of Pigello's rate limit from its `429` responses.
@@ -213,16 +214,6 @@ pub(super) fn told_pause(status: StatusCode, headers: &HeaderMap) -> Option<Dura
     }
 }
 
-/// `Retry-After`: seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
-}
-
 /// The time over which a rate is counted.
 const WINDOW: Duration = Duration::from_secs(1);
 /// After it, an earlier window says nothing.
@@ -234,7 +225,7 @@ const RAISE_EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, header};
     use tokio::time::advance;
 
     use super::*;
