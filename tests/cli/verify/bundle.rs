@@ -157,7 +157,7 @@ fn lines(files: &mut Files, name: &str) -> Vec<String> {
 }
 
 fn set_lines(files: &mut Files, name: &str, lines: &[String]) {
-    *content(files, name) = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into();
+    *content(files, name) = [lines.join("\n"), "\n".to_owned()].concat().into();
 }
 
 /// Makes the records and the manifest fit the lines, as somebody who knows the layout would.
@@ -473,10 +473,10 @@ const CASES: &[Case] = &[
         *content(files, "manifest.json") = b"something else".to_vec();
     }),
     ("a file was removed", WITH_KEY, WRONG, &["malformed"], |_, files| {
-        remove(files, "records.jsonl")
+        remove(files, "records.jsonl");
     }),
     ("a file was renamed", WITH_KEY, WRONG, &["malformed"], |_, files| {
-        files.last_mut().unwrap().0 = "../records.jsonl".to_owned();
+        files.last_mut().unwrap().0.insert_str(0, "../");
     }),
     ("a file was added", WITH_KEY, WRONG, &["malformed"], |_, files| {
         files.push(("more".to_owned(), b"more".to_vec()));
@@ -585,87 +585,10 @@ fn a_hostile_archive_is_refused() {
     let path = scene.path("bundle.tar.zst");
     let honest = fs::read(&path).unwrap();
     let files = unpack(&path);
-    let tar = tar_of(&files);
-    let compress = |tar: &[u8]| zstd::encode_all(tar, 3).unwrap();
-    // A gigabyte of zeros takes little as a file.
-    let huge = |before: &[u8], name: &str, size: u64| {
-        let mut header = Header::new_ustar();
-        header.set_path(name).unwrap();
-        header.set_size(size);
-        header.set_entry_type(EntryType::Regular);
-        header.set_cksum();
-        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
-        encoder.write_all(before).unwrap();
-        encoder.write_all(header.as_bytes()).unwrap();
-        let zeros = vec![0; 1 << 20];
-        for _ in 0..1024 {
-            encoder.write_all(&zeros).unwrap();
-        }
-        encoder.finish().unwrap()
-    };
-    let with_first = |first: Vec<u8>| compress(&[first, tar.clone()].concat());
-    let mut stated = files.clone();
-    restate_unsigned(&mut stated, |_| {});
-    let mut manifest: Value = serde_json::from_slice(&stated[0].1).unwrap();
-    for file in manifest["files"].as_array_mut().unwrap() {
-        if file["name"] == "trail.jsonl" {
-            file["bytes"] = (1_u64 << 30).into();
-        }
-    }
-    stated[0].1 = serde_json::to_vec(&manifest).unwrap();
-    let before_trail: Vec<u8> = stated
-        .iter()
-        .take_while(|(name, _)| name != "trail.jsonl")
-        .flat_map(|(name, content)| member(name, EntryType::Regular, content))
-        .collect();
-    let half = honest.len() / 2;
-    let header_damaged = {
-        let mut tar = tar.clone();
-        tar[0] = b'n';
-        compress(&tar)
-    };
-    let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("an empty file", Vec::new()),
-        ("no archive at all", b"something else".to_vec()),
-        ("a tar archive without compression", tar.clone()),
-        ("cut off in the middle", honest[..half].to_vec()),
-        ("cut off by a byte", honest[..honest.len() - 1].to_vec()),
-        ("a byte behind the end", [&honest[..], b"x"].concat()),
-        ("a second frame behind the end", [&honest[..], &compress(b"more")].concat()),
-        ("a second archive behind the end", [&honest[..], &honest].concat()),
-        ("something between the archive and the end", compress(&[&tar[..], b"more"].concat())),
-        ("more zeros than an end has", compress(&[&tar[..], &[0; 512]].concat())),
-        ("no end", compress(&tar[..tar.len() - 1024])),
-        ("half an end", compress(&tar[..tar.len() - 512])),
-        ("a damaged header", header_damaged),
-        ("a link", with_first(member("manifest.json", EntryType::Symlink, b""))),
-        ("a hard link", with_first(member("manifest.json", EntryType::Link, b""))),
-        ("a device", with_first(member("manifest.json", EntryType::Char, b""))),
-        ("a folder", with_first(member("manifest.json", EntryType::Directory, b""))),
-        ("a pipe", with_first(member("manifest.json", EntryType::Fifo, b""))),
-        (
-            "a long name",
-            with_first(member("././@LongLink", EntryType::GNULongName, b"manifest.json")),
-        ),
-        (
-            "an extended header",
-            with_first(member("pax", EntryType::XHeader, b"19 path=manifest.j\n")),
-        ),
-        ("a sparse file", with_first(member("manifest.json", EntryType::GNUSparse, b""))),
-        ("a path outside", with_first(member("../manifest.json", EntryType::Regular, b"{}"))),
-        ("an absolute path", with_first(member("/tmp/manifest.json", EntryType::Regular, b"{}"))),
-        ("a path with a dot", with_first(member("./manifest.json", EntryType::Regular, b"{}"))),
-        ("a huge manifest", huge(&[], "manifest.json", 1 << 30)),
-        ("a manifest that is longer than there is", huge(&[], "manifest.json", 1 << 40)),
-        (
-            "a huge page",
-            huge(&member("manifest.json", EntryType::Regular, &files[0].1), "index.html", 1 << 30),
-        ),
-        ("a line that does not end", huge(&before_trail, "trail.jsonl", 1 << 30)),
-        ("a thousand files", compress(&member("x", EntryType::Regular, b"x").repeat(1000))),
-    ];
     let before = listing(&scene);
-    for (what, bytes) in cases {
+    let cases =
+        [cut_and_extended(&honest, &tar_of(&files)), odd_members(&files), huge_files(&files)];
+    for (what, bytes) in cases.concat() {
         fs::write(&path, bytes).unwrap();
         let limit = format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\"");
         let output = Command::new("sh")
@@ -680,6 +603,97 @@ fn a_hostile_archive_is_refused() {
         assert!(output.stderr.is_empty(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(listing(&scene), before, "{what}");
     }
+}
+
+/// A name, and the bytes of the file.
+type Archives = Vec<(&'static str, Vec<u8>)>;
+
+fn compress(tar: &[u8]) -> Vec<u8> {
+    zstd::encode_all(tar, 3).unwrap()
+}
+
+fn cut_and_extended(honest: &[u8], tar: &[u8]) -> Archives {
+    let mut damaged = tar.to_vec();
+    damaged[0] = b'n';
+    vec![
+        ("an empty file", Vec::new()),
+        ("no archive at all", b"something else".to_vec()),
+        ("a tar archive without compression", tar.to_vec()),
+        ("cut off in the middle", honest[..honest.len() / 2].to_vec()),
+        ("cut off by a byte", honest[..honest.len() - 1].to_vec()),
+        ("a byte behind the end", [honest, b"x"].concat()),
+        ("a second frame behind the end", [honest, &compress(b"more")].concat()),
+        ("a second archive behind the end", [honest, honest].concat()),
+        ("something between the archive and the end", compress(&[tar, b"more"].concat())),
+        ("more zeros than an end has", compress(&[tar, &[0; 512]].concat())),
+        ("no end", compress(&tar[..tar.len() - 1024])),
+        ("half an end", compress(&tar[..tar.len() - 512])),
+        ("a damaged header", compress(&damaged)),
+    ]
+}
+
+/// What stands where the manifest belongs.
+fn odd_members(files: &Files) -> Archives {
+    let first = |name: &str, kind: EntryType, content: &[u8]| {
+        compress(&[member(name, kind, content), tar_of(files)].concat())
+    };
+    let manifest = |kind: EntryType| first("manifest.json", kind, b"");
+    let other = |name: &str| first(name, EntryType::Regular, b"{}");
+    vec![
+        ("a link", manifest(EntryType::Symlink)),
+        ("a hard link", manifest(EntryType::Link)),
+        ("a device", manifest(EntryType::Char)),
+        ("a folder", manifest(EntryType::Directory)),
+        ("a pipe", manifest(EntryType::Fifo)),
+        ("a sparse file", manifest(EntryType::GNUSparse)),
+        ("a long name", first("././@LongLink", EntryType::GNULongName, b"manifest.json")),
+        ("an extended header", first("pax", EntryType::XHeader, b"19 path=manifest.j\n")),
+        ("a path outside", other("../manifest.json")),
+        ("an absolute path", other("/tmp/manifest.json")),
+        ("a path with a dot", other("./manifest.json")),
+        ("a thousand files", compress(&member("x", EntryType::Regular, b"x").repeat(1000))),
+    ]
+}
+
+/// A gigabyte of zeros takes little as a file.
+fn huge_files(files: &Files) -> Archives {
+    let mut stated = files.clone();
+    restate_unsigned(&mut stated, |_| {});
+    let mut manifest: Value = serde_json::from_slice(&stated[0].1).unwrap();
+    for file in manifest["files"].as_array_mut().unwrap() {
+        if file["name"] == "trail.jsonl" {
+            file["bytes"] = (1_u64 << 30).into();
+        }
+    }
+    stated[0].1 = serde_json::to_vec(&manifest).unwrap();
+    let before_trail: Vec<u8> = stated
+        .iter()
+        .take_while(|(name, _)| name != "trail.jsonl")
+        .flat_map(|(name, content)| member(name, EntryType::Regular, content))
+        .collect();
+    let manifest = member("manifest.json", EntryType::Regular, &files[0].1);
+    vec![
+        ("a huge manifest", huge(&[], "manifest.json", 1 << 30)),
+        ("a manifest that is longer than there is", huge(&[], "manifest.json", 1 << 40)),
+        ("a huge signature", huge(&manifest, "manifest.json.sig", 1 << 30)),
+        ("a line that does not end", huge(&before_trail, "trail.jsonl", 1 << 30)),
+    ]
+}
+
+fn huge(before: &[u8], name: &str, size: u64) -> Vec<u8> {
+    let mut header = Header::new_ustar();
+    header.set_path(name).unwrap();
+    header.set_size(size);
+    header.set_entry_type(EntryType::Regular);
+    header.set_cksum();
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(before).unwrap();
+    encoder.write_all(header.as_bytes()).unwrap();
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..1024 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    encoder.finish().unwrap()
 }
 
 /// What the program may map. It maps far less than the gigabyte of the hostile files.
