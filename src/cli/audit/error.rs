@@ -2,7 +2,6 @@
 
 use std::{io, path::PathBuf};
 
-use super::bundle::BundleError;
 use crate::{
     audit::{KeyError, ResendError, TrailReadError, VerifyError},
     domain::visible,
@@ -114,4 +113,21 @@ impl From<VerifyError> for AuditError {
             error @ (VerifyError::Input(_) | VerifyError::NotSorted { .. }) => Self::Input(error),
         }
     }
+}
+
+/// Why a bundle cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// There is a file where the bundle would be written.
+    #[error("{} exists; name another file, or replace it with --force", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key that should sign the manifest cannot be used.
+    #[error("the manifest cannot be signed")]
+    SigningKey(#[source] KeyError),
+    /// The files of the trail were deleted or replaced during the export.
+    #[error("the trail changed while it was exported; export it again")]
+    Changed,
 }

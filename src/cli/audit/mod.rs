@@ -21,8 +21,7 @@ use std::{fmt, io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-pub use bundle::BundleError;
-pub use error::AuditError;
+pub use error::{AuditError, BundleError};
 pub use location::{TrailLocation, TrailLocations, Trails};
 
 use crate::audit::Verdict;

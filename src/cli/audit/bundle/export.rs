@@ -1,4 +1,5 @@
-//! `audit export`: writes an evidence bundle, and checks it as its reader will.
+//! `audit export`: writes an evidence bundle, and checks it as its reader will. Its option `--resend-from` is for
+//! the collector instead.
 
 use std::{
     env, fs,
@@ -12,7 +13,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{
-    BundleError, CONFIGURATION, KEY, MANIFEST, MANIFEST_KEY, PAGE, RECORDS, SIGNATURE, TRAIL,
+    CONFIGURATION, KEY, MANIFEST, MANIFEST_KEY, PAGE, RECORDS, SIGNATURE, TRAIL,
     archive::BundleWriter,
     check::{self, Trust},
     manifest::{BundledFile, Manifest, Program, VERSION},
@@ -27,7 +28,7 @@ use crate::{
     build_info::BUILD,
     cli::audit::{
         coverage::Period,
-        error::AuditError,
+        error::{AuditError, BundleError},
         filter::{CallFilter, PreparedFilter},
         location::{TrailLocation, Trails},
         progress::ProgressLine,

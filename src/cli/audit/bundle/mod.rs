@@ -65,7 +65,7 @@ use super::{
     location::Trails,
     verify::{VerifyArgs, kept},
 };
-use crate::audit::{KeyError, PublicKey, Verdict};
+use crate::audit::{PublicKey, Verdict};
 use check::Trust;
 
 /// The names of the files, in their order. The manifest lists those from [`PAGE`] on.
@@ -110,21 +110,4 @@ pub(super) fn verify(
     };
     shown.map_err(AuditError::Output)?;
     Ok(report.verdict())
-}
-
-/// Why a bundle cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BundleError {
-    /// There is a file where the bundle would be written.
-    #[error("{} exists; name another file, or replace it with --force", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The key that should sign the manifest cannot be used.
-    #[error("the manifest cannot be signed")]
-    SigningKey(#[source] KeyError),
-    /// The files of the trail were deleted or replaced during the export.
-    #[error("the trail changed while it was exported; export it again")]
-    Changed,
 }

@@ -7,15 +7,15 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use super::{BundleError, RECORDS, TRAIL};
 use super::{
+    RECORDS, TRAIL,
     manifest::{BundledFile, Lines},
     tally::Tally,
 };
 use crate::{
     audit::{self, CallLine, Coverage, ReadItem, TrailSegment},
     cli::audit::{
-        error::AuditError,
+        error::{AuditError, BundleError},
         filter::{PreparedFilter, TimeRange},
         progress::ProgressLine,
     },
