@@ -15,9 +15,9 @@ impl StartError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Tls(error) => upstream(error),
-            Self::Proxy(_) | Self::Vault(VaultError::Proxy(_)) => {
-                Some("`proxy_credentials` is a file of mode 0600 with one line `user:password`")
-            }
+            Self::Proxy(_) | Self::Vault(VaultError::Proxy(_)) => Some(
+                "`proxy_authorization_file` is a file of mode 0600 with one line `user:password`",
+            ),
             Self::Revocation(_)
             | Self::ListenerTls(CertificatesError::Upstream { .. })
             | Self::Vault(VaultError::Revocation(_)) => Some(

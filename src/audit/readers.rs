@@ -1,5 +1,6 @@
 //! Who may read the trail besides the gateway's user: `audit.group`, a group of auditors. They cannot write it,
-//! and neither read its keys nor hold its lock.
+//! and neither read its keys nor hold its lock. The tree over the trail ([`super::tlog`]) is open to whoever may
+//! enter the directory.
 
 use std::{
     fs::{File, Permissions},

@@ -192,7 +192,7 @@ impl Settings {
             for (path, key, role) in [
                 (&profile.ca_file, "ca_file", FileRole::Roots),
                 (&profile.crl_file, "crl_file", FileRole::RevocationLists),
-                (&profile.proxy_credentials, "proxy_credentials", FileRole::Closed),
+                (&profile.proxy_authorization_file, "proxy_authorization_file", FileRole::Closed),
             ] {
                 if let Some(path) = path {
                     add(path, root.key("profiles").key(name.as_str()).key(key), role);
@@ -205,8 +205,8 @@ impl Settings {
         if let Some(settings) = &self.vault {
             of_vault(settings, &mut add);
         }
-        if let Some(path) = &self.telemetry.proxy_credentials {
-            add(path, root.key("telemetry").key("proxy_credentials"), FileRole::Closed);
+        if let Some(path) = &self.telemetry.proxy_authorization_file {
+            add(path, root.key("telemetry").key("proxy_authorization_file"), FileRole::Closed);
         }
         of_trail(&self.audit, &mut add);
         let table = root.key("telemetry");
@@ -254,7 +254,7 @@ fn of_vault(vault: &Vault, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
     for (path, key, role) in [
         (&vault.ca_file, table.key("ca_file"), FileRole::Roots),
         (&vault.crl_file, table.key("crl_file"), FileRole::RevocationLists),
-        (&vault.proxy_credentials, table.key("proxy_credentials"), FileRole::Closed),
+        (&vault.proxy_authorization_file, table.key("proxy_authorization_file"), FileRole::Closed),
         (&vault.certificate, table.key("certificate"), FileRole::Public),
         (&vault.private_key, table.key("private_key"), FileRole::Secret),
         (auth.map_or(&None, |auth| &auth.token_file), login.key("token_file"), FileRole::Secret),

@@ -175,7 +175,7 @@ manual! {
     UpstreamProxyRefused {
         "The forward proxy of the profile answered the request for a tunnel with an error."
         "The gateway does not ask again: a proxy may lock an account after wrong passwords."
-        "The `detail` says if the proxy wants credentials (`proxy_credentials`); the log has its status. Ask those who run the proxy to allow CONNECT to Pigello's host and port."
+        "The `detail` says if the proxy wants credentials (`proxy_authorization_file`); the log has its status. Ask those who run the proxy to allow CONNECT to Pigello's host and port."
     }
     UpstreamAddressRefused {
         "Pigello's name resolves to a loopback, private or link-local address, which the gateway does not call."

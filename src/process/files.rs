@@ -10,9 +10,9 @@
 //! its target is judged, and the folders of both. In the gateway's own folders no link is followed.
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -92,6 +92,19 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut new = NewFile::create(path)?;
     new.file.write_all(bytes)?;
     new.finish()
+}
+
+/// The same with mode 0644, for what holds no secret and no data of persons.
+pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = NewFile::create(path)?;
+    open_to_readers(&new.file)?;
+    new.file.write_all(bytes)?;
+    new.finish()
+}
+
+/// Gives a file mode 0644, whatever the umask.
+pub fn open_to_readers(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o644))
 }
 
 /// A file that takes its name when it is finished. Until then it is called `NAME.new`, and it is removed if
@@ -298,7 +311,7 @@ mod tests {
     }
 
     fn set(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
     fn file(folder: &Path, name: &str, mode: u32) -> PathBuf {

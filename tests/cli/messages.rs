@@ -187,7 +187,7 @@ fn revocation_lists_that_are_not_there_or_none() {
 
 #[test]
 fn the_credentials_of_a_proxy_that_are_not_there_or_open_to_others() {
-    let proxy = "proxy = \"http://proxy.test:3128\"\nproxy_credentials = \"password\"";
+    let proxy = "proxy = \"http://proxy.test:3128\"\nproxy_authorization_file = \"password\"";
     let vault = format!(
         "[vault]\naddress = \"https://vault.test\"\n{proxy}\n\
          [vault.auth]\nmethod = \"token\"\ntoken_file = \"token\""

@@ -384,7 +384,7 @@ fn the_proxy_of_the_environment_is_used_where_the_configuration_says_so() {
     let (code, out, _) = check("http://proxy.test:3128", "localhost,pigello.io");
     assert!(code == Some(0) && !out.contains(through), "{out}");
     let (code, _, err) = check("http://made-up:password@proxy.test:3128", "");
-    assert!(code == Some(2) && err.contains("proxy_credentials"), "{err}");
+    assert!(code == Some(2) && err.contains("proxy_authorization_file"), "{err}");
     assert!(!err.contains("password@"), "{err}");
 }
 

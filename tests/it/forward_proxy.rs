@@ -105,14 +105,20 @@ const OPEN: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_go_through_a_tunnel_by_name_with_the_credentials_of_a_file() {
+    let basic = "Basic bWFkZS11cC11c2VyOm1hZGUtdXAtcGFzc3dvcmQ=";
+    through_a_tunnel("made-up-user:made-up-password\n", basic).await;
+    through_a_tunnel("Bearer made-up-token\n", "Bearer made-up-token").await;
+}
+
+async fn through_a_tunnel(credentials: &str, sent: &str) {
     let (pigello, _authority) = upstream().await;
     let proxy = Proxy::start(pigello.address(), OPEN).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy");
-    fs::write(&file, "made-up-user:made-up-password\n").unwrap();
+    fs::write(&file, credentials).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let keys = format!(
-        "proxy = \"http://{}\"\nproxy_credentials = \"{}\"\n",
+        "proxy = \"http://{}\"\nproxy_authorization_file = \"{}\"\n",
         proxy.address,
         file.display()
     );
@@ -126,7 +132,7 @@ async fn calls_go_through_a_tunnel_by_name_with_the_credentials_of_a_file() {
     let head = heads[0].to_ascii_lowercase();
     assert!(head.starts_with("connect api.invalid:8443 http/1.1\r\n"), "{head}");
     assert!(head.contains("\r\nhost: api.invalid:8443\r\n"), "{head}");
-    assert!(heads[0].contains("Basic bWFkZS11cC11c2VyOm1hZGUtdXAtcGFzc3dvcmQ="), "{head}");
+    assert!(heads[0].contains(sent), "{head}");
     assert!(!head.contains("x-pigello"), "the proxy sees nothing of the request");
     assert_eq!(pigello.handle().request_count(), 3);
 }
@@ -289,11 +295,11 @@ async fn pigello_the_vault_and_the_collector_are_reached_through_proxies() {
     let pair = office.authority.issue_with(dns("localhost"), |_| {});
     let (secure, plain) = (office.proxy(OPEN, Some(&pair)).await, office.proxy(OPEN, None).await);
     let over_tls = format!(
-        "proxy = \"https://localhost:{}\"\nproxy_credentials = \"password\"",
+        "proxy = \"https://localhost:{}\"\nproxy_authorization_file = \"password\"",
         secure.address.port()
     );
     let over_tcp =
-        format!("proxy = \"http://{}\"\nproxy_credentials = \"password\"", plain.address);
+        format!("proxy = \"http://{}\"\nproxy_authorization_file = \"password\"", plain.address);
     for (profile, others) in [(&over_tls, &over_tcp), (&over_tcp, &over_tls)] {
         let config = office.configure(profile, others, others);
         let roots = office.roots();
@@ -339,7 +345,8 @@ async fn a_proxy_that_refuses_the_vault_and_the_collector_is_told_without_its_pa
     let office = Office::open().await;
     let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
     let proxy = office.proxy(refusal, None).await;
-    let key = format!("proxy = \"http://{}\"\nproxy_credentials = \"password\"", proxy.address);
+    let key =
+        format!("proxy = \"http://{}\"\nproxy_authorization_file = \"password\"", proxy.address);
     let config = office.configure(&key, &key, &key);
     let roots = office.roots();
     let check = checked(&config, &[("SSL_CERT_FILE", &roots)]);
@@ -347,9 +354,9 @@ async fn a_proxy_that_refuses_the_vault_and_the_collector_is_told_without_its_pa
         "vault ✗ cannot reach the vault at https://vault.invalid:8200: no tunnel: the forward proxy answers 407",
         "tcp test ✗ no tunnel: the forward proxy answers 407",
         "collector ✗ https://collector.invalid:4318: no tunnel: the forward proxy answers 407",
-        "`vault.proxy_credentials`",
-        "`profiles.test.proxy_credentials`",
-        "`telemetry.proxy_credentials`",
+        "`vault.proxy_authorization_file`",
+        "`profiles.test.proxy_authorization_file`",
+        "`telemetry.proxy_authorization_file`",
     ] {
         assert!(check.contains(line), "{line} in\n{check}");
     }

@@ -109,10 +109,10 @@ impl Gateway {
 
     /// Ends the gateway. Returns its log, and a copy of the trail.
     fn end(mut self) -> (String, TempDir) {
+        // The last lines need room, too.
+        self.sh("rm -f \"$FOLDER/audit/of-somebody-else\"");
         let (status, log) = self.process.take().unwrap().terminate();
-        self.sh(
-            "rm -f \"$FOLDER/audit/of-somebody-else\"; cp -r \"$FOLDER/audit\" \"$FOLDER/copy\"",
-        );
+        self.sh("cp -r \"$FOLDER/audit\" \"$FOLDER/copy\"");
         let commands = fs::OpenOptions::new().write(true).open(self.path("commands"));
         writeln!(commands.unwrap(), "exit").unwrap();
         assert!(status.success(), "{log}");

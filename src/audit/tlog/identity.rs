@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::chain::Hash,
     domain::hex,
-    process::files::{NewFile, read_own},
+    process::files::{NewFile, open_to_readers, read_own},
 };
 
 /// A chain of lines.
@@ -72,6 +72,7 @@ impl Chain {
         let chain = Self { name, first_seq, place: Place::of(&new.file.metadata()?) };
         let mut line = serde_json::to_vec(&chain)?;
         line.push(b'\n');
+        open_to_readers(&new.file)?;
         new.file.write_all(&line)?;
         new.finish()?;
         Ok(chain)

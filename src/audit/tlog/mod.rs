@@ -11,7 +11,8 @@
 //! | `tlog/tile/<level>/…` | the hashes of the tree (C2SP tlog-tiles) |
 //! | `tlog-<chain>/` | the same of a chain that has ended |
 //!
-//! The lines are the entries, so there are no entry bundles. Tiles stay when old lines are deleted.
+//! The lines are the entries, so there are no entry bundles. Tiles stay when old lines are deleted. All of it has
+//! mode 0644: it holds no data of persons, and whoever may enter the trail's directory may check it.
 //!
 //! The writer thread grows the [`Tree`] and writes complete tiles ([`TreeLog`]). The [`publisher`] thread makes
 //! the tiles durable, asks the witnesses, and writes the head.

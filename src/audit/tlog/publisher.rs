@@ -113,7 +113,7 @@ impl Publishing {
         self.durable = head.tree.size();
         let cosignatures = self.cosignatures(head).await;
         let note = [head.note.as_str(), &cosignatures].concat();
-        files::replace(&self.folder.join(CHECKPOINT), note.as_bytes())
+        files::publish(&self.folder.join(CHECKPOINT), note.as_bytes())
     }
 
     /// The signature lines of the witnesses that answer. When the trail closes, they get two seconds.

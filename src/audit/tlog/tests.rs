@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -108,6 +109,30 @@ fn other_implementations_read_the_log() {
     let own: Vec<_> = own.into_iter().map(|hash| tlog_tiles::Hash(hash.0)).collect();
     assert_eq!(own, proof);
     assert_eq!(check(home.path()).verdict(), Verdict::Ok);
+}
+
+#[test]
+fn whoever_may_enter_the_directory_may_read_the_tree() {
+    let home = tempfile::tempdir().unwrap();
+    run(&Settings::new(home.path()), 600);
+    let mut folders = vec![home.path().join("tlog")];
+    let mut files = vec![home.path().join("chain.json")];
+    while let Some(folder) = folders.pop() {
+        assert_eq!(mode(&folder), 0o755, "{}", folder.display());
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    // Two complete tiles, incomplete ones of two levels, head and key.
+    assert!(files.len() >= 6, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o644, "{}", file.display());
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! The tiles of a tree on disk (C2SP tlog-tiles).
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File, Permissions},
     io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use super::merkle::{TILE, Tile, TileSource, Tree, complete_tiles, consistency_proof, too_short};
 use crate::{
     audit::chain::Hash,
-    process::files::{own, read_own},
+    process::files::{open_to_readers, own, read_own},
 };
 
 /// The folder with the tiles of a tree.
@@ -62,6 +62,7 @@ impl TileFolder {
         };
         let bytes: Vec<u8> = tile.hashes.iter().flat_map(|hash| hash.0).collect();
         file.write_all(&bytes)?;
+        open_to_readers(&file)?;
         Ok(file)
     }
 
@@ -125,9 +126,19 @@ impl TileFolder {
     }
 }
 
-/// Makes a folder of a log.
+/// Makes a folder of a log, and those above it. Whoever may enter the trail's directory may read it.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    match fs::create_dir(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => match folder.parent() {
+            Some(above) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(above)?;
+                make_folder(folder)
+            }
+            _ => Err(error),
+        },
+    }
 }
 
 /// Adds the folders from a file up to its level.

@@ -93,7 +93,7 @@ impl TreeLog {
         let key_file = folder.join(KEY);
         if files::read_own(&key_file).ok().as_deref() != Some(verifier_key.as_bytes()) {
             make_folder(&folder)?;
-            files::replace(&key_file, verifier_key.as_bytes())?;
+            files::publish(&key_file, verifier_key.as_bytes())?;
         }
         Ok(log)
     }

@@ -40,7 +40,7 @@ pub(super) struct QueryArgs {
 }
 
 /// The kinds of lines that are no calls.
-const MARKERS: [&str; 16] = [
+const MARKERS: [&str; 18] = [
     "configuration",
     "credentials",
     "admin",
@@ -56,6 +56,8 @@ const MARKERS: [&str; 16] = [
     "cut",
     "doubt",
     "restored",
+    "clock",
+    "export_rejected",
     "all",
 ];
 

@@ -173,9 +173,10 @@ pub struct Vault {
     pub crl_policy: RevocationPolicy,
     /// The forward proxy that leads to the vault, with the values of a profile's `proxy`.
     pub proxy: Option<ProxyChoice>,
-    /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
+    /// A file with the proxy's credentials, one line `user:password` or the value of `Proxy-Authorization`, which
+    /// nobody else may read.
     #[schemars(with = "Option<Text<PathBuf>>")]
-    pub proxy_credentials: Option<PathBuf>,
+    pub proxy_authorization_file: Option<PathBuf>,
     /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
     pub no_proxy: Vec<String>,
     /// The namespace, if the vault has namespaces.
@@ -195,7 +196,7 @@ impl Vault {
     pub fn forward_proxy(&self) -> ForwardProxySettings {
         ForwardProxySettings {
             choice: self.proxy.clone(),
-            credentials: self.proxy_credentials.clone(),
+            credentials: self.proxy_authorization_file.clone(),
             excluded: self.no_proxy.clone(),
         }
     }

@@ -160,9 +160,10 @@ pub struct Telemetry {
     pub otlp_headers_file: Option<PathBuf>,
     /// The forward proxy that leads to the collector, with the values of a profile's `proxy`.
     pub proxy: Option<ProxyChoice>,
-    /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
+    /// A file with the proxy's credentials, one line `user:password` or the value of `Proxy-Authorization`, which
+    /// nobody else may read.
     #[schemars(with = "Option<Text<PathBuf>>")]
-    pub proxy_credentials: Option<PathBuf>,
+    pub proxy_authorization_file: Option<PathBuf>,
     /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
     pub no_proxy: Vec<String>,
 }
@@ -182,7 +183,7 @@ impl Telemetry {
     pub fn forward_proxy(&self) -> ForwardProxySettings {
         ForwardProxySettings {
             choice: self.proxy.clone(),
-            credentials: self.proxy_credentials.clone(),
+            credentials: self.proxy_authorization_file.clone(),
             excluded: self.no_proxy.clone(),
         }
     }
@@ -197,7 +198,7 @@ impl Default for Telemetry {
             otlp_ca_file: None,
             otlp_headers_file: None,
             proxy: None,
-            proxy_credentials: None,
+            proxy_authorization_file: None,
             no_proxy: Vec::new(),
         }
     }

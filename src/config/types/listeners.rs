@@ -170,9 +170,10 @@ pub struct Profile {
     /// `environment` for what `HTTPS_PROXY` and `NO_PROXY` say (never for this machine itself). TLS goes through it from end to end. Which
     /// addresses the upstream's name may have is then for the proxy to decide.
     pub proxy: Option<ProxyChoice>,
-    /// A file with the proxy's credentials, one line `user:password`, which nobody else may read.
+    /// A file with the proxy's credentials, one line `user:password` or the value of `Proxy-Authorization`, which
+    /// nobody else may read.
     #[schemars(with = "Option<Text<PathBuf>>")]
-    pub proxy_credentials: Option<PathBuf>,
+    pub proxy_authorization_file: Option<PathBuf>,
     /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
     #[serde(default)]
     pub no_proxy: Vec<String>,
@@ -197,7 +198,7 @@ impl Profile {
     pub fn forward_proxy(&self) -> ForwardProxySettings {
         ForwardProxySettings {
             choice: self.proxy.clone(),
-            credentials: self.proxy_credentials.clone(),
+            credentials: self.proxy_authorization_file.clone(),
             excluded: self.no_proxy.clone(),
         }
     }

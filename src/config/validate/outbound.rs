@@ -23,7 +23,7 @@ impl Checker<'_> {
     ) {
         let Some(choice) = &proxy.choice else {
             for (unused, is_set) in [
-                ("proxy_credentials", proxy.credentials.is_some()),
+                ("proxy_authorization_file", proxy.credentials.is_some()),
                 ("no_proxy", !proxy.excluded.is_empty()),
             ] {
                 if is_set {
@@ -55,7 +55,7 @@ impl Checker<'_> {
             self.problem(
                 &table.key("proxy"),
                 format!("{name} is not a URL with scheme, host and port"),
-                "write `http://proxy.internal:3128`; a password belongs into the file of `proxy_credentials`",
+                "write `http://proxy.internal:3128`; a password belongs into the file of `proxy_authorization_file`",
             );
         }
     }

@@ -28,7 +28,7 @@ use crate::{
     process::files::{self, ReadableByOthers, WritableByOthers},
 };
 
-/// Which forward proxy leads to a server: the keys `proxy`, `proxy_credentials` and `no_proxy` of its table.
+/// Which forward proxy leads to a server: the keys `proxy`, `proxy_authorization_file` and `no_proxy` of its table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardProxySettings {
     /// The proxy, if there is one.
@@ -162,12 +162,20 @@ fn authorization(file: &Path) -> Result<HeaderValue, ForwardProxyError> {
     let unreadable = |source| ForwardProxyError::Unreadable { path: file.to_owned(), source };
     let text = Zeroizing::new(fs::read(file).map_err(unreadable)?);
     let line = text.trim_ascii();
-    if !line.contains(&b':') || line.iter().any(u8::is_ascii_control) {
-        return Err(ForwardProxyError::NoCredentials { path: file.to_owned() });
+    let no_credentials = || ForwardProxyError::NoCredentials { path: file.to_owned() };
+    if line.iter().any(u8::is_ascii_control) {
+        return Err(no_credentials());
     }
-    let encoded = Zeroizing::new(base64::prelude::BASE64_STANDARD.encode(line));
-    let mut value = HeaderValue::from_str(&format!("Basic {}", *encoded))
-        .map_err(|_| ForwardProxyError::NoCredentials { path: file.to_owned() })?;
+    // The value itself has a scheme and no colon (RFC 9110 §11.4).
+    let value = if line.contains(&b':') {
+        let encoded = Zeroizing::new(base64::prelude::BASE64_STANDARD.encode(line));
+        HeaderValue::from_str(&Zeroizing::new(format!("Basic {}", *encoded)))
+    } else if line.contains(&b' ') {
+        HeaderValue::from_bytes(line)
+    } else {
+        return Err(no_credentials());
+    };
+    let mut value = value.map_err(|_| no_credentials())?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -197,7 +205,7 @@ pub enum ForwardProxyError {
         source: io::Error,
     },
     /// The file does not have a line `user:password`.
-    #[error("{} does not have one line `user:password`", path.display())]
+    #[error("{} has neither one line `user:password` nor a value such as `Bearer …`", path.display())]
     NoCredentials {
         /// The file.
         path: PathBuf,

@@ -144,7 +144,7 @@ fn from_connect(error: &ConnectError) -> (Kind, &'static str) {
         ConnectError::Handshake(_) => (Kind::UpstreamTls, "the TLS handshake failed"),
         ConnectError::Tunnel(TunnelError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED)) => (
             Kind::UpstreamProxyRefused,
-            "the forward proxy asks for credentials (`proxy_credentials` of the profile)",
+            "the forward proxy asks for credentials (`proxy_authorization_file` of the profile)",
         ),
         ConnectError::Tunnel(TunnelError::Refused(_)) => (
             Kind::UpstreamProxyRefused,

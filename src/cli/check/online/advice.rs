@@ -113,7 +113,7 @@ pub(super) fn way(proxy: Option<&Origin>) -> String {
 pub(super) fn for_tunnel(error: &TunnelError, table: &str, server: &str) -> String {
     match error {
         TunnelError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => format!(
-            "put its credentials, one line `user:password`, into the file of `{table}.proxy_credentials`"
+            "put its credentials, one line `user:password`, into the file of `{table}.proxy_authorization_file`"
         ),
         TunnelError::Refused(_) => format!("may this machine use the proxy for {server}?"),
         TunnelError::Certificate(_) => format!(

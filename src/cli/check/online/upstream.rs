@@ -30,7 +30,7 @@ pub(super) async fn look(
         Ok(upstream) => upstream,
         Err(error) => {
             let key = match error {
-                StartError::Proxy(_) => "proxy_credentials",
+                StartError::Proxy(_) => "proxy_authorization_file",
                 StartError::Revocation(_) => "crl_file",
                 _ => "ca_file",
             };
