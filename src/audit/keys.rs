@@ -28,14 +28,14 @@ use crate::{
 };
 
 /// The file name of the signing key.
-pub(super) const SIGNING_KEY: &str = "signing-key.pem";
+pub const SIGNING_KEY: &str = "signing-key.pem";
 /// The file name of the signing key's public half.
 pub const PUBLIC_KEY: &str = "signing-key.pub.pem";
 /// The file name of the key that hashes object ids.
 pub const OBJECT_KEY: &str = "object-key";
 
-/// Signs checkpoints.
-pub(super) struct SigningKey {
+/// Signs checkpoints, and the manifests of evidence bundles.
+pub struct SigningKey {
     pair: Ed25519KeyPair,
     public: PublicKey,
 }
@@ -50,9 +50,7 @@ impl SigningKey {
         }
         let key = Self::read(path)?;
         let public_path = directory.join(PUBLIC_KEY);
-        let der = key.pair.public_key().as_der();
-        let der = der.map_err(|_| KeyError::NotAKey { path: path.to_owned() })?;
-        let pem = pem_of("PUBLIC KEY", der.as_ref());
+        let pem = key.public_pem().ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })?;
         if files::read_own(&public_path).ok().as_deref() != Some(pem.as_bytes()) {
             files::replace(&public_path, pem.as_bytes())
                 .map_err(|source| KeyError::Unusable { path: public_path, source })?;
@@ -61,7 +59,7 @@ impl SigningKey {
     }
 
     /// Reads the key.
-    pub(super) fn read(path: &Path) -> Result<Self, KeyError> {
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
         files::keep_writers_out(path)?;
         let invalid = || KeyError::NotAKey { path: path.to_owned() };
         let pem = fs::read(path)
@@ -75,17 +73,23 @@ impl SigningKey {
     }
 
     /// The key's name in checkpoints.
-    pub(super) fn id(&self) -> &str {
+    pub fn id(&self) -> &str {
         &self.public.id
     }
 
     /// The public half.
-    pub(super) fn public(&self) -> &PublicKey {
+    pub fn public(&self) -> &PublicKey {
         &self.public
     }
 
+    /// The public half in PEM; `None` only without memory.
+    pub fn public_pem(&self) -> Option<String> {
+        let der = self.pair.public_key().as_der().ok()?;
+        Some(pem_of("PUBLIC KEY", der.as_ref()).to_string())
+    }
+
     /// The signature over a message.
-    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         // Signing fails only without memory; an empty signature is never valid.
         self.pair.try_sign(message).map_or_else(|_| Vec::new(), |s| s.as_ref().to_vec())
     }
@@ -111,10 +115,12 @@ impl PublicKey {
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let pem = fs::read(path)
             .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
-        SubjectPublicKeyInfoDer::from_pem_slice(&pem)
-            .ok()
-            .and_then(|der| Self::from_der(&der))
-            .ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })
+        Self::from_pem(&pem).ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })
+    }
+
+    /// Parses a public key in PEM.
+    pub fn from_pem(pem: &[u8]) -> Option<Self> {
+        Self::from_der(&SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?)
     }
 
     /// Reads a file of one or more public keys in PEM.
@@ -152,7 +158,7 @@ impl PublicKey {
     }
 
     /// Whether this key made the signature (Base64) over the message.
-    pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
+    pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
         BASE64_STANDARD
             .decode(signature)
             .is_ok_and(|signature| self.key.verify_sig(message, &signature).is_ok())

@@ -225,7 +225,7 @@ pub use directory::{TrailDirectoryError, TrailSegment, has_steady_numbers};
 pub use encode::{CALL_FIELDS, SCHEMA};
 pub use export::{ExportError, ResendError, Resent, resend};
 pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
-pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey};
+pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
 pub use observer::RecordObserver;
 pub use queue::Unwritable;
@@ -242,6 +242,7 @@ pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
 pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{
-    KeptReport, KeySource, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind,
-    Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify, verify_store,
+    KeptReport, KeySource, PartCheck, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem,
+    TrailProblemKind, Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
+    verify_store,
 };

@@ -165,7 +165,8 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
         let trails = match args.source() {
             Ok(directories) => audit::Trails::at(directories),
             Err(files) => {
-                audit::Trails::of(&ConfigFiles { named: files.to_vec() }.load()?.settings)
+                let loaded = ConfigFiles { named: files.to_vec() }.load()?;
+                audit::Trails::of(&loaded.settings).configured(loaded.effective.to_toml())
             }
         };
         let streams = audit::Streams {

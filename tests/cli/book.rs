@@ -256,6 +256,11 @@ fn answering_an_auditor() {
 }
 
 #[test]
+fn handing_out_evidence() {
+    works("how-to/hand-evidence.md");
+}
+
+#[test]
 fn shrinking_a_policy() {
     works("how-to/shrink-a-policy.md");
 }

@@ -37,10 +37,22 @@ fn the_page_of_the_configuration_is_made_from_the_schema() {
 /// The module's own documentation is the page: what is said of the trail is said once.
 #[test]
 fn the_page_of_the_trail_is_the_documentation_of_its_module() {
-    let module = fs::read_to_string(root().join("src/audit/mod.rs")).unwrap();
+    let page = page_of_module("src/audit/mod.rs", "The audit trail");
+    assert!(page.contains("(this is version 1)"), "the version of the lines");
+    is_as_made("docs/src/reference/audit.md", &page);
+}
+
+#[test]
+fn the_page_of_bundles_is_the_documentation_of_its_module() {
+    let page = page_of_module("src/cli/audit/bundle/mod.rs", "Evidence bundles");
+    is_as_made("docs/src/reference/bundles.md", &page);
+}
+
+fn page_of_module(path: &str, title: &str) -> String {
+    let module = fs::read_to_string(root().join(path)).unwrap();
     let lines = module.lines().map_while(|line| line.strip_prefix("//!"));
-    let mut page = String::from("<!-- Made from src/audit/mod.rs; change it there. -->\n\n");
-    for (at, line) in lines.enumerate() {
+    let mut page = format!("<!-- Made from {path}; change it there. -->\n\n# {title}\n\n");
+    for line in lines {
         let line = line.strip_prefix(' ').unwrap_or(line);
         let line = match line.strip_prefix("# ") {
             Some(heading) => format!("## {heading}"),
@@ -50,14 +62,10 @@ fn the_page_of_the_trail_is_the_documentation_of_its_module() {
         let line = line.replace("`SCHEMA`", "1");
         // It shows a line of a trail that is nowhere but in an example.
         let line = if line == "```sh" { "```text".to_owned() } else { line };
-        if at == 0 {
-            page += "# The audit trail\n\n";
-        }
         page += line.trim_end();
         page.push('\n');
     }
-    assert!(page.contains("(this is version 1)"), "the version of the lines");
-    is_as_made("docs/src/reference/audit.md", &page);
+    page
 }
 
 /// Every command's own `--help`, in the order of the program.

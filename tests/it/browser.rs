@@ -121,6 +121,23 @@ fn invented(
     }
 }
 
+/// The page of an evidence bundle of the gateway's trail.
+fn evidence(gateway: &Gateway) -> PathBuf {
+    let bundle = gateway.path("bundle.tar.zst");
+    let exported = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"))
+        .args(["audit", "export", "--out"])
+        .arg(&bundle)
+        .arg("--directory")
+        .arg(gateway.path("audit"))
+        .output()
+        .unwrap();
+    assert!(bundle.exists(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let folder = gateway.path("bundle");
+    let tar = zstd::decode_all(std::fs::File::open(bundle).unwrap()).unwrap();
+    tar::Archive::new(&*tar).unpack(&folder).unwrap();
+    folder.join("index.html")
+}
+
 /// The folder of the script, and the browser; where one is missing it says so, and fails the test
 /// where nothing may be skipped.
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
@@ -183,6 +200,8 @@ async fn it_looks_right_in_a_browser() {
         .unwrap();
     assert!(report.exists(), "{}", String::from_utf8_lossy(&reported.stderr));
 
+    let evidence = evidence(&data);
+
     let pictures = env::var_os("PIGELLO_PICTURES").map(PathBuf::from);
     let mut look = Command::new("node");
     look.arg(folder.join("look.mjs"))
@@ -193,6 +212,7 @@ async fn it_looks_right_in_a_browser() {
         .arg(format!("empty={} {of_empty}", home(&empty)))
         .arg(format!("failing={} {of_failing}", home(&failing)))
         .arg(format!("report=file://{}", report.display()))
+        .arg(format!("evidence=file://{}", evidence.display()))
         .arg(format!("error={}errors/operation_not_allowed", home(&empty)))
         .arg(format!("enter={link}"));
     let looked = tokio::task::spawn_blocking(move || look.output().unwrap()).await.unwrap();

@@ -11,6 +11,7 @@
 mod doubt;
 mod evidence;
 mod heads;
+mod part;
 mod report;
 mod store;
 mod unsigned;
@@ -33,6 +34,7 @@ use crate::domain::VerifierKey;
 pub use doubt::{TrailDoubt, TrailDoubtKind};
 use evidence::Evidence;
 use heads::Heads;
+pub use part::PartCheck;
 pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
 pub use store::{StoreReport, verify_store};
 use verifier::Verifier;

@@ -50,8 +50,18 @@ pub(super) struct Verifier {
     found: Vec<(u64, TrailDoubt)>,
     /// The last marker that counts is a `stop`.
     stopped: bool,
-    /// The lines come from a store, without the trail's directory.
-    is_of_store: bool,
+    origin: Origin,
+}
+
+/// Where the lines come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The trail's directory.
+    Directory,
+    /// A store, without the trail's directory.
+    Store,
+    /// The middle of a trail: nothing is known of what comes before and after them.
+    Part,
 }
 
 /// What a `retention` line announces.
@@ -90,13 +100,23 @@ impl Verifier {
             promise: None,
             found: Vec::new(),
             stopped: false,
-            is_of_store: false,
+            origin: Origin::Directory,
         }
     }
 
     /// The check of one chain's lines from a store.
     pub(super) fn of_store(self) -> Self {
-        Self { is_of_store: true, ..self }
+        Self { origin: Origin::Store, ..self }
+    }
+
+    /// The check of lines from the middle of a trail.
+    pub(super) fn of_part(self) -> Self {
+        Self { origin: Origin::Part, ..self }
+    }
+
+    /// Whether so much is wrong that no further problem is kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.report.problems.len() >= MAX_PROBLEMS
     }
 
     pub(super) fn file(&mut self, segment: &TrailSegment) {
@@ -117,7 +137,7 @@ impl Verifier {
             self.problem(Some(head.seq), TrailProblemKind::Changed);
         }
         // A store gives the lines of one chain; they may have followed those of another.
-        let begins_chain = self.is_of_store && begins_chain(&head, bytes);
+        let begins_chain = self.origin == Origin::Store && begins_chain(&head, bytes);
         if self.is_next(&fields, head.seq, begins_chain) {
             self.content(&fields, &head, bytes);
         }
@@ -127,7 +147,7 @@ impl Verifier {
     fn is_next(&mut self, fields: &ChainFields, seq: u64, begins_chain: bool) -> bool {
         let Some(last) = self.report.last_seq else {
             self.report.first_seq = Some(seq);
-            if seq > 1 && !begins_chain {
+            if seq > 1 && !begins_chain && self.origin != Origin::Part {
                 self.begins_after = Some((seq - 1, fields.prev, self.file.clone()));
             }
             self.advance(fields, seq);
@@ -231,7 +251,8 @@ impl Verifier {
                 let kind = TrailProblemKind::FoundCut { from: marker.from, to: marker.to };
                 self.problem(Some(seq), kind);
             }
-            "retention" => {
+            // It explains the beginning.
+            "retention" if self.begins_after.is_some() => {
                 let MarkerFields { to, last_hash, .. } = line::marker(bytes);
                 self.deletions.push(Deletion { announced: seq, to, last_hash });
             }
@@ -259,11 +280,13 @@ impl Verifier {
 
     /// A gateway started: it signs from here on, and nobody will sign for the one before it.
     fn start(&mut self, head: &LineHead<'_>, marker: &MarkerFields) {
-        self.report.crashes += u64::from(head.seq > 1 && !self.stopped);
-        // This start's gateway knows that a signing one began the trail.
+        let is_first = self.report.first_seq == Some(head.seq);
+        self.report.crashes += u64::from(!is_first && !self.stopped);
+        // This start's gateway knows that a signing one began the trail; a part lacks the start before.
         let begun_signed = marker.last_checkpoint == Some(0);
         let promise = Promise::of_start(marker);
-        self.end_unsigned(self.promise.or(promise.filter(|_| begun_signed)));
+        let is_part = self.origin == Origin::Part;
+        self.end_unsigned(self.promise.or(promise.filter(|_| begun_signed || is_part)));
         self.promise = promise.or(self.promise);
         self.report.adopted +=
             std::mem::replace(&mut self.unsigned, Unsigned::after_start(head)).lines;
@@ -283,7 +306,7 @@ impl Verifier {
     fn found(&mut self, seq: u64, reason: String) {
         if reason == "rewritten" {
             self.problem(Some(seq), TrailProblemKind::FoundRewritten);
-        } else {
+        } else if self.found.len() < MAX_PROBLEMS {
             let doubt =
                 TrailDoubt { seq: Some(seq), kind: TrailDoubtKind::FoundMismatch { reason } };
             self.found.push((self.last_checkpoint.unwrap_or(0), doubt));
@@ -352,7 +375,7 @@ impl Verifier {
         self.check_beginning();
         let known_end = self.evidence.end_after(self.report.last_seq.unwrap_or(0));
         let noted_end = self.check_notes();
-        if let Some(to) = known_end.max(noted_end) {
+        if let Some(to) = known_end.max(noted_end).filter(|_| self.origin != Origin::Part) {
             self.problem(self.report.last_seq, TrailProblemKind::CutTail { to });
         }
         self.check_proof();

@@ -40,6 +40,9 @@ pub enum AuditError {
         #[source]
         source: io::Error,
     },
+    /// A bundle cannot be made.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// A caller that no record and no configuration names.
     #[error(
         "there is no caller `{}`: no record names it, and no entry of the configuration",
@@ -81,13 +84,14 @@ pub enum AuditError {
 impl AuditError {
     /// Whether the command line names something that cannot be used.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Key(_)
-                | Self::Unreadable { .. }
-                | Self::UnknownCaller { .. }
-                | Self::UnknownOperation { .. }
-        )
+            | Self::Unreadable { .. }
+            | Self::UnknownCaller { .. }
+            | Self::UnknownOperation { .. } => true,
+            Self::Bundle(error) => !matches!(error, BundleError::Changed),
+            _ => false,
+        }
     }
 
     /// What to do.
@@ -109,4 +113,21 @@ impl From<VerifyError> for AuditError {
             error @ (VerifyError::Input(_) | VerifyError::NotSorted { .. }) => Self::Input(error),
         }
     }
+}
+
+/// Why a bundle cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// There is a file where the bundle would be written.
+    #[error("{} exists; name another file, or replace it with --force", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key that should sign the manifest cannot be used.
+    #[error("the manifest cannot be signed")]
+    SigningKey(#[source] KeyError),
+    /// The files of the trail were deleted or replaced during the export.
+    #[error("the trail changed while it was exported; export it again")]
+    Changed,
 }

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use clap::Args;
+use clap::{Args, FromArgMatches as _};
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 
@@ -104,21 +104,45 @@ impl CallFilter {
         .collect()
     }
 
+    /// The filter with these conditions, and times, and no other; `None` if one cannot be used.
+    pub(super) fn of<'a>(
+        conditions: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Option<Self> {
+        let words = conditions.into_iter().map(|(option, value)| format!("--{option}={value}"));
+        let command = Self::augment_args(clap::Command::new("filter").no_binary_name(true));
+        let filter = Self::from_arg_matches(&command.try_get_matches_from(words).ok()?).ok()?;
+        // Whoever wrote the conditions must not have a file of this machine read.
+        filter.object_key.is_none().then_some(filter)
+    }
+
+    /// The name of the object in a trail with hashed object ids, if it is known.
+    pub(super) fn hashed_object(&self, directory: &Path) -> Result<Option<String>, AuditError> {
+        let default_key = directory.join(OBJECT_KEY);
+        let key =
+            self.object_key.as_deref().or_else(|| default_key.exists().then_some(&*default_key));
+        Ok(match (&self.object, key) {
+            (Some(object), Some(key)) if !object.is_hashed() => {
+                Some(ObjectKey::read(key)?.name(&object.0))
+            }
+            _ => None,
+        })
+    }
+
     /// Prepares the filter for the lines of one trail.
     pub(super) fn prepare<'a>(
         &'a self,
         range: &'a TimeRange,
         directory: &Path,
     ) -> Result<PreparedFilter<'a>, AuditError> {
-        let default_key = directory.join(OBJECT_KEY);
-        let key =
-            self.object_key.as_deref().or_else(|| default_key.exists().then_some(&*default_key));
-        let hashed = match (&self.object, key) {
-            (Some(object), Some(key)) if !object.is_hashed() => {
-                Some(ObjectKey::read(key)?.name(&object.0))
-            }
-            _ => None,
-        };
+        Ok(self.with_hashed_object(range, self.hashed_object(directory)?))
+    }
+
+    /// Prepares the filter, with the name of the object in a trail with hashed object ids.
+    pub(super) fn with_hashed_object<'a>(
+        &'a self,
+        range: &'a TimeRange,
+        hashed: Option<String>,
+    ) -> PreparedFilter<'a> {
         let needle = |key: &str, value: &str| {
             // Only for text that a line holds without escapes; otherwise every line is parsed.
             let plain =
@@ -136,12 +160,12 @@ impl CallFilter {
             operation,
             self.status.map(|status| Finder::new(&status.needle()).into_owned()),
         ];
-        Ok(PreparedFilter {
+        PreparedFilter {
             filter: self,
             range,
             hashed,
             needles: needles.into_iter().flatten().collect(),
-        })
+        }
     }
 }
 

@@ -55,6 +55,10 @@ pub struct Trails {
     pub(super) callers: Vec<String>,
     /// The operations: built-in ones, and those of the configuration.
     pub(super) operations: Vec<Operation>,
+    /// The file of the key that signs checkpoints, if a configuration names the trail.
+    pub(super) signing_key: Option<PathBuf>,
+    /// The effective configuration, as `config show` prints it.
+    pub(super) configuration: Option<String>,
     /// The collector of the configuration, if there is one.
     pub(super) collector: Option<CollectorSettings>,
 }
@@ -63,7 +67,14 @@ impl Trails {
     /// Trails without a configuration.
     pub fn at(directories: &[PathBuf]) -> Self {
         let operations = builtin_operations().collect();
-        Self { directories: directories.to_vec(), callers: Vec::new(), operations, collector: None }
+        Self {
+            directories: directories.to_vec(),
+            callers: Vec::new(),
+            operations,
+            signing_key: None,
+            configuration: None,
+            collector: None,
+        }
     }
 
     /// The trail of a configuration.
@@ -74,8 +85,16 @@ impl Trails {
             directories: vec![settings.audit.directory.clone()],
             callers: entries.chain(names.map(ToString::to_string)).collect(),
             operations: settings.catalog.operations().iter().map(|one| (**one).clone()).collect(),
+            signing_key: Some(settings.audit.signing_key_path()),
+            configuration: None,
             collector: settings.telemetry.collector(),
         }
+    }
+
+    /// With the text of the configuration.
+    #[must_use]
+    pub fn configured(self, configuration: String) -> Self {
+        Self { configuration: Some(configuration), ..self }
     }
 
     /// The directories, which are there.

@@ -2,15 +2,16 @@
 //!
 //! No command writes to the trail or takes its lock.
 
+mod bundle;
 mod coverage;
 mod error;
-mod export;
 mod filter;
 mod location;
 mod output;
 mod progress;
 mod query;
 mod report;
+mod resend;
 mod search;
 mod suggest;
 mod tail;
@@ -20,7 +21,7 @@ use std::{fmt, io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-pub use error::AuditError;
+pub use error::{AuditError, BundleError};
 pub use location::{TrailLocation, TrailLocations, Trails};
 
 use crate::audit::Verdict;
@@ -42,21 +43,21 @@ enum Command {
     Report(report::ReportArgs),
     /// Check that no record was changed, removed, reordered or inserted, as far as it can be proved
     Verify(verify::VerifyArgs),
-    /// Send lines to the collector once more
-    Export(export::ExportArgs),
+    /// Give records to others: in a signed file with what proves them, or to the collector once more
+    Export(bundle::ExportArgs),
     /// Print the `[[callers]]` entries that would allow the recorded calls
     SuggestPolicy(suggest::SuggestArgs),
 }
 
 impl AuditArgs {
-    /// The directories of the trails, or else the configuration files that name one. An empty list means
-    /// the files that `serve` would read.
+    /// The directories of the trails, or the bundle, or else the configuration files that name a trail. An
+    /// empty list means the files that `serve` would read.
     pub fn source(&self) -> Result<&[PathBuf], &[PathBuf]> {
         match &self.command {
             Command::Query(args) => args.location.get(),
             Command::Tail(args) => args.location.get(),
             Command::Report(args) => args.location.get(),
-            Command::Verify(args) => args.location.get(),
+            Command::Verify(args) => args.source(),
             Command::Export(args) => args.location.get(),
             Command::SuggestPolicy(args) => args.location.get(),
         }
@@ -85,12 +86,18 @@ impl AuditArgs {
             Command::Query(args) => query::run(args, trails, &mut streams),
             Command::Tail(args) => tail::run(args, trails, &mut streams),
             Command::Report(args) => report::run(args, trails, &mut streams),
+            Command::Verify(args) if let Some(bundle) = &args.bundle => {
+                return bundle::verify(args, bundle, streams.out).map(AuditExit::from);
+            }
             Command::Verify(args) => {
                 return verify::run(args, trails.one()?, streams.out).map(AuditExit::from);
             }
             Command::Export(args) => {
+                let Some(from) = args.resend_from() else {
+                    return bundle::export(args, trails, streams.out).map(AuditExit::from);
+                };
                 let (directory, collector) = (trails.one()?, trails.collector.as_ref());
-                let is_taken = export::run(args, directory, collector, streams.out)?;
+                let is_taken = resend::run(from, directory, collector, streams.out)?;
                 return Ok(if is_taken { AuditExit::Success } else { AuditExit::Wrong });
             }
             Command::SuggestPolicy(args) => suggest::run(args, trails, &mut streams),

@@ -15,23 +15,29 @@ use crate::{
         self, Checkpoint, KeptReport, KeySource, StoreReport, TrailDoubt, TrailProblem, Verdict,
         VerifyOptions, VerifyReport, VouchingKey,
     },
-    domain::VerifierKey,
+    domain::{VerifierKey, visible},
 };
 
-/// Checks the whole trail.
+/// Checks the whole trail, or a bundle of `audit export`.
 ///
 /// The verdict is `ok` (exit code 0) if a signature vouches for the records, `not proved` (3) if nothing
 /// contradicts them but something that would prove them is missing, and `wrong` (1) if they were changed.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
-    pub(super) location: TrailLocation,
+    location: TrailLocation,
+    /// A bundle of `audit export`, instead of a trail
+    #[arg(value_name = "BUNDLE", conflicts_with_all = ["config", "directory", "stdin", "note", "witness"])]
+    pub(super) bundle: Option<PathBuf>,
     /// The public key of the checkpoints; without it, the one in the trail's directory, which proves less
     #[arg(long, value_name = "FILE")]
-    public_key: Option<PathBuf>,
+    pub(super) public_key: Option<PathBuf>,
+    /// The public key of a bundle's manifest, if it was not signed with the trail's own
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    pub(super) manifest_key: Option<PathBuf>,
     /// Checkpoints from outside the trail: a file of the gateway's log lines
     #[arg(long, value_name = "FILE")]
-    checkpoints: Option<PathBuf>,
+    pub(super) checkpoints: Option<PathBuf>,
     /// A note that was kept elsewhere (C2SP tlog-checkpoint); may be repeated
     #[arg(long, value_name = "FILE")]
     note: Vec<PathBuf>,
@@ -45,7 +51,14 @@ pub(super) struct VerifyArgs {
     stdin: bool,
     /// Print the verdict and its reasons as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl VerifyArgs {
+    /// The bundle, the trail's directory, or else the configuration files.
+    pub(super) fn source(&self) -> Result<&[PathBuf], &[PathBuf]> {
+        self.bundle.as_ref().map(std::slice::from_ref).map_or_else(|| self.location.get(), Ok)
+    }
 }
 
 pub(super) fn run(
@@ -139,7 +152,7 @@ fn store_as_json(report: &StoreReport) -> Value {
 }
 
 /// The checkpoints in a file, which may hold other lines too.
-fn kept(path: &Path) -> Result<Vec<Checkpoint>, AuditError> {
+pub(super) fn kept(path: &Path) -> Result<Vec<Checkpoint>, AuditError> {
     let bytes = fs::read(path)
         .map_err(|source| AuditError::Unreadable { path: path.to_owned(), source })?;
     Ok(bytes.split(|byte| *byte == b'\n').filter_map(Checkpoint::parse).collect())
@@ -182,10 +195,10 @@ fn print(
     }
     notes(report, out)?;
     for problem in report.problems.iter().take(MAX_SHOWN) {
-        writeln!(out, "{BAD}wrong{BAD:#} {problem}")?;
+        writeln!(out, "{BAD}wrong{BAD:#} {}", visible(&problem.to_string()))?;
     }
     for doubt in report.doubts.iter().take(MAX_SHOWN) {
-        writeln!(out, "{DOUBT}not proved{DOUBT:#} {doubt}")?;
+        writeln!(out, "{DOUBT}not proved{DOUBT:#} {}", visible(&doubt.to_string()))?;
         writeln!(out, "    what to do: {}", doubt.kind.remedy())?;
     }
     match report.verdict() {
@@ -211,7 +224,7 @@ fn print(
 }
 
 /// Events that are not problems.
-fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
     let notes = [
         (report.crashes, "time", "the gateway was killed; the next one continued the trail"),
         (
@@ -231,7 +244,7 @@ fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Result<()> {
     Ok(())
 }
 
-fn as_json(report: &VerifyReport) -> Value {
+pub(super) fn as_json(report: &VerifyReport) -> Value {
     let key = report.key.as_ref().map(|VouchingKey { id, is_of_trail }| {
         let from = if *is_of_trail { "trail" } else { "elsewhere" };
         json!({ "fingerprint": id, "from": from })
@@ -284,12 +297,12 @@ fn as_json(report: &VerifyReport) -> Value {
     })
 }
 
-fn many(count: u64, what: &str) -> String {
+pub(super) fn many(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-const MAX_SHOWN: usize = 20;
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
+pub(super) const MAX_SHOWN: usize = 20;
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(super) const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();

@@ -1,5 +1,6 @@
 //! `audit verify` of honest and manipulated trails: verdict, exit code and reasons.
 
+mod bundle;
 mod scene;
 
 use std::{fmt::Write as _, fs, io::Write as _};

@@ -126,11 +126,12 @@ impl Scene {
             .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
             .collect();
         paths.sort();
-        let lines = |path: &PathBuf| {
-            let text = fs::read_to_string(path).unwrap();
-            text.lines().map(ToOwned::to_owned).collect()
+        let lines = |path: PathBuf| match fs::read_to_string(&path) {
+            // A gateway has deleted it in the meantime.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            text => Some((path, text.unwrap().lines().map(ToOwned::to_owned).collect())),
         };
-        self.files = paths.into_iter().map(|path| (path.clone(), lines(&path))).collect();
+        self.files = paths.into_iter().filter_map(lines).collect();
     }
 
     /// Writes the lines into the files.

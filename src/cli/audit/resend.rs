@@ -5,30 +5,18 @@
 
 use std::{io, path::Path};
 
-use clap::Args;
-
-use super::{error::AuditError, location::TrailLocation};
+use super::error::AuditError;
 use crate::{audit, outbound::CollectorSettings};
 
-/// Sends lines to the collector.
-#[derive(Debug, Args)]
-pub(super) struct ExportArgs {
-    #[command(flatten)]
-    pub(super) location: TrailLocation,
-    /// Send the lines from this number on to the collector of `[telemetry]` once more, up to the last one
-    #[arg(long, value_name = "SEQ")]
-    resend_from: u64,
-}
-
-/// Returns whether the collector has taken every line.
+/// Sends the lines from a number on. Returns whether the collector has taken every one.
 pub(super) fn run(
-    args: &ExportArgs,
+    from: u64,
     directory: &Path,
     collector: Option<&CollectorSettings>,
     out: &mut dyn io::Write,
 ) -> Result<bool, AuditError> {
     let collector = collector.ok_or(AuditError::NoCollector)?;
-    let resent = audit::resend(directory, collector, args.resend_from)?;
+    let resent = audit::resend(directory, collector, from)?;
     writeln!(out, "{} lines were sent", resent.lines).map_err(AuditError::Output)?;
     if let Some(status) = resent.status {
         writeln!(
