@@ -2,7 +2,7 @@
 //!
 //! The gateway creates both at the first start. Someone who can write the trail but not read the signing
 //! key can cut off its end, or rewrite what no checkpoint has signed yet, and nothing else that
-//! [`verify`](super::verify) would call ok. Against the host's own administrator, only copies of the
+//! [`verify`](mod@super::verify) would call ok. Against the host's own administrator, only copies of the
 //! checkpoints outside the host help.
 
 use std::{
