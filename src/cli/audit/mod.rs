@@ -4,6 +4,7 @@
 
 mod bundle;
 mod coverage;
+mod document;
 mod error;
 mod filter;
 mod location;

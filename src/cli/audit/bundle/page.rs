@@ -3,43 +3,31 @@
 //! The page says what the host says. A reader who does not trust the host believes `audit verify`, not the page,
 //! and the page says so.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{
     CONFIGURATION, MANIFEST, MANIFEST_KEY, RECORDS, TRAIL, manifest::Manifest, selection::Row,
 };
-use crate::{cli::audit::verify::many, telemetry::chart::thousands};
+use crate::{
+    cli::audit::{document::document, verify::many},
+    telemetry::chart::thousands,
+};
 
 pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> String {
     let Manifest { made, program, host, .. } = manifest;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'";
-                title { "Audit evidence" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    header {
-                        h1 { "Audit evidence" }
-                        p class="quiet" {
-                            "Records of the audit trail of " (program.name) " on " (host) ", exported "
-                            (format!("{made:.0}"))
-                        }
-                    }
-                    (what_it_is(manifest, coverage))
-                    (how_to_check_it(manifest))
-                    (records(manifest.records, rows))
-                }
+    let content = html! {
+        header {
+            h1 { "Audit evidence" }
+            p class="quiet" {
+                "Records of the audit trail of " (program.name) " on " (host) ", exported "
+                (format!("{made:.0}"))
             }
         }
+        (what_it_is(manifest, coverage))
+        (how_to_check_it(manifest))
+        (records(manifest.records, rows))
     };
-    page.into_string()
+    document("Audit evidence", STYLE, &content).into_string()
 }
 
 fn what_it_is(manifest: &Manifest, coverage: &[String]) -> Markup {

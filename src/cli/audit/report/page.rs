@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{
     Verified,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::{PUBLIC_KEY, PublicKey, Verdict},
-    cli::audit::{filter::CallFilter, search::Findings},
+    cli::audit::{document::document, filter::CallFilter, search::Findings},
     domain::visible,
     telemetry::chart::{self, OutcomeCounts, thousands, took},
 };
@@ -68,37 +68,23 @@ impl Head {
 }
 
 pub(super) fn render(figures: &Figures, head: &Head) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'";
-                title { "Audit report" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    header {
-                        h1 { "Audit report" }
-                        dl {
-                            @for (name, value, is_bad) in &head.facts {
-                                @if !name.is_empty() { dt { (name) } }
-                                dd class=[is_bad.then_some("bad")] { (visible(value)) }
-                            }
-                        }
-                    }
-                    @if figures.total.calls() == 0 {
-                        p { "No calls in this time." }
-                    } @else {
-                        (body(figures, &head.zone))
-                    }
+    let content = html! {
+        header {
+            h1 { "Audit report" }
+            dl {
+                @for (name, value, is_bad) in &head.facts {
+                    @if !name.is_empty() { dt { (name) } }
+                    dd class=[is_bad.then_some("bad")] { (visible(value)) }
                 }
             }
         }
-    }
+        @if figures.total.calls() == 0 {
+            p { "No calls in this time." }
+        } @else {
+            (body(figures, &head.zone))
+        }
+    };
+    document("Audit report", STYLE, &content)
 }
 
 fn body(figures: &Figures, zone: &str) -> Markup {
