@@ -23,14 +23,14 @@ use pigello_gateway::{
     config::{self, settings::Settings},
     credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
     domain::{
-        Address, CredentialsName, ListenerName, Origin, PolicyId, ProblemBase, ProfileName, Proof,
-        RequestId,
+        Address, CredentialsName, ListenerName, Origin, Peer, PolicyId, ProblemBase, ProfileName,
+        Proof, RequestId,
     },
     error::Error as Refused,
     proxy::{
         cache::{self, Cache, Partition, cache},
         call::{
-            Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Peer, Received,
+            Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Received,
             Recorded, Resolved,
         },
         http_policy::HostRules,

@@ -21,10 +21,10 @@ use tower::Service;
 use super::{guard::SEC_FETCH_SITE, serve::serve};
 use crate::{
     body::{Body, collect_limited},
-    domain::Address,
+    domain::{Address, Peer},
     outbound::{CallLimits, Client, ClientError},
     proxy::{
-        call::{Arrival, Peer},
+        call::Arrival,
         http_policy::HostRules,
         server::{self, BindError, Bound, ConnectionTimeouts, SocketAccess},
     },

@@ -28,7 +28,7 @@ pub(super) use self::enter::{enter, make_link};
 pub use self::tokens::{Tokens, TokensError};
 use self::{sessions::Sessions, tokens::TokenDigest};
 use super::{AdminState, GatewayView};
-use crate::{audit::AdminAction, proxy::call::Peer};
+use crate::{audit::AdminAction, domain::Peer};
 
 /// What a request must show to use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -110,7 +110,7 @@ const MOST_SESSIONS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{admin::access::Role, proxy::call::Peer};
+    use crate::{admin::access::Role, domain::Peer};
 
     fn somebody() -> Actor {
         let peer = Peer::Unix { uid: 1001, gid: 1001, pid: Some(42) };

@@ -5,8 +5,8 @@ use std::{net::Ipv4Addr, sync::Arc};
 use crate::{
     cli::Failure,
     config::{Settings, suggestion, types::Listener},
-    domain::{Address, CallerRule},
-    proxy::call::{Connection, Peer},
+    domain::{Address, CallerRule, Peer},
+    proxy::call::Connection,
 };
 
 /// A listener, and a connection to it.

@@ -22,4 +22,3 @@ pub use self::{
     },
 };
 pub(in crate::proxy) use self::{context::CallEnd, shared_service::SharedService};
-pub use crate::domain::Peer;

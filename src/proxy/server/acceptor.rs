@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::socket::{BACKLOG, Bound, CallerStream, DetachedStream};
 use crate::{
-    domain::ListenerName,
-    proxy::call::{ConnectionLimiter, ConnectionLimits, ConnectionPermit, Peer},
+    domain::{ListenerName, Peer},
+    proxy::call::{ConnectionLimiter, ConnectionLimits, ConnectionPermit},
 };
 
 /// Accepts the connections of one listener.

@@ -24,7 +24,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use crate::{domain::Address, proxy::call::Peer};
+use crate::domain::{Address, Peer};
 
 /// Who may connect to a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

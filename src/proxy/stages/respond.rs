@@ -297,8 +297,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::TraceContext,
-        proxy::call::{Connection, Peer},
+        domain::{Peer, TraceContext},
+        proxy::call::Connection,
     };
 
     fn opened() -> Opened {

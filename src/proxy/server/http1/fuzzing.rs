@@ -10,9 +10,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::{
-    body::collect_limited,
-    error::BoxError,
-    proxy::{call::Peer, server::ConnectionTimeouts},
+    body::collect_limited, domain::Peer, error::BoxError, proxy::server::ConnectionTimeouts,
 };
 
 /// A request that was served; `None` for one that cannot be read. Its body is `None` if it was broken.

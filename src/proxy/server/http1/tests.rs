@@ -19,8 +19,9 @@ use tower::service_fn;
 use super::*;
 use crate::{
     body::collect_limited,
+    domain::Peer,
     error::{BoxError, Chain},
-    proxy::{call::Peer, server::ConnectionTimeouts},
+    proxy::server::ConnectionTimeouts,
 };
 
 impl Transport for DuplexStream {

@@ -23,9 +23,10 @@ use tower::service_fn;
 
 use crate::{
     body::Outgoing,
+    domain::Peer,
     error::{BoxError, Kind},
     proxy::{
-        call::{Arrival, Connection, Interim, Peer, SharedService, Unreadable},
+        call::{Arrival, Connection, Interim, SharedService, Unreadable},
         server::{ConnectionTimeouts, OnRefused, Settings, http2},
     },
 };
