@@ -1,6 +1,6 @@
 //! Evidence bundles: one file from which somebody who does not trust the host can check records of a trail.
 //!
-//! `audit export` writes one ([`mod@export`]), `audit verify BUNDLE` checks it elsewhere ([`mod@check`]).
+//! `audit export` writes one (`export`), `audit verify BUNDLE` checks it elsewhere (`check`).
 //!
 //! A bundle holds all lines of the asked period, not only the records that were asked for. The hash of a line
 //! covers the line before it, so a checkpoint proves complete lines only. And who has all lines sees that no
