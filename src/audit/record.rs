@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
+use serde::Serialize;
 
 use super::target::Target;
 use crate::domain::{
@@ -213,13 +214,15 @@ pub struct ConfigurationChange {
 }
 
 /// A key of the configuration that changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChangedKey {
     /// The key, such as `callers[billing].allow`.
     pub key: String,
     /// The old value, if values of this key are told and there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,
     /// The new value.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
 }
 

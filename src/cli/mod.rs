@@ -74,6 +74,8 @@ enum Command {
     Purge(admin::PurgeArgs),
     /// Have a running gateway read its credentials now
     Refresh(admin::RefreshArgs),
+    /// Have a running gateway take its configuration anew
+    Reload(admin::ReloadArgs),
     /// Open the status page of a running gateway in a browser
     Page(admin::PageArgs),
     /// Validate the configuration and print what it means
@@ -135,6 +137,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
+        Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
         Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
         Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,

@@ -87,6 +87,12 @@ impl Problem {
         &self.message
     }
 
+    /// The location, the key and the message in one line, and the hint.
+    pub fn words(&self) -> (String, Option<String>) {
+        let text = self.to_string();
+        (text.lines().next().unwrap_or_default().to_owned(), self.hint.clone())
+    }
+
     /// The hint.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()

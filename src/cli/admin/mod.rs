@@ -1,10 +1,11 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `page`.
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`.
 
 mod client;
 mod health;
 mod page;
 mod purge;
 mod refresh;
+mod reload;
 mod status;
 
 pub(super) use client::announce;
@@ -15,5 +16,6 @@ pub use self::{
     page::{PageArgs, page},
     purge::{PurgeArgs, purge},
     refresh::{RefreshArgs, refresh},
+    reload::{ReloadArgs, reload},
     status::{StatusArgs, status},
 };

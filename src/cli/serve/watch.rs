@@ -23,6 +23,11 @@ impl Watch {
         Self { paths, known }
     }
 
+    /// Takes the current contents as used: a reload is about to read them.
+    pub(super) async fn take(&mut self) {
+        self.known = read(&self.paths).await;
+    }
+
     /// Returns when the contents have changed and stayed the same for two looks: a file that is
     /// being written is complete by then.
     pub(super) async fn changed(&mut self) {
