@@ -9,6 +9,7 @@ pub mod check;
 pub mod config;
 mod config_files;
 pub mod credentials;
+mod decision;
 mod demo;
 pub mod explain;
 mod failure;
