@@ -16,6 +16,7 @@ mod failure;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
+pub mod policy;
 mod probe;
 mod serve;
 mod signals;
@@ -93,6 +94,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Say what the gateway would do with one request, and why
     Explain(explain::Args),
+    /// Test the rules of a configuration
+    Policy(policy::PolicyArgs),
     /// Show the effective configuration, or the schema of the file
     Config(config::Args),
     /// Print a script that completes this program's commands and options in a shell
@@ -154,7 +157,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Audit(args) => return audit(&args),
         Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
-        Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
+        Command::Policy(args) => {
+            quiet_logs();
+            return policy::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr());
+        }
+        Command::Config(args) => return config::run(&args, &mut anstream::stdout().lock()),
         Command::Completions(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
         Command::Man(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
     }
@@ -184,15 +191,7 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
-        Err(error) => {
-            let text = Chain(&error).to_string();
-            let failure =
-                if error.is_usage() { Failure::usage(text) } else { Failure::failed(text) };
-            Err(match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

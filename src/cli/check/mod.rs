@@ -10,6 +10,7 @@ mod online;
 use std::{io::Write, process::ExitCode};
 
 pub use meaning::explain;
+pub(super) use meaning::proofs;
 
 use self::online::{Report, Step};
 use super::{ConfigFiles, Failure, block_on};

@@ -27,7 +27,7 @@ use super::Failure;
 use crate::{
     app,
     config::Settings,
-    domain::{Caller, CanonicalTarget, ListenerName, Operation, UNIDENTIFIED, check_target_bytes},
+    domain::{Caller, ListenerName, Operation, UNIDENTIFIED, check_target_bytes},
     error::{Error, Kind},
     proxy::{
         cache::{Bypass, Rule},
@@ -108,8 +108,13 @@ impl<'a> Decisions<'a> {
 
     /// Decides about an operation, with an object that is nowhere.
     pub(super) fn decide_operation(&self, entrance: &Entrance<'_>, operation: &Operation) -> Decision {
-        let target = request::target_of(operation);
+        let target = Self::target_of(operation);
         self.decide(entrance, Line { method: operation.method().as_str(), target: &target }, &[])
+    }
+
+    /// The target of an operation, with an object that is nowhere.
+    pub(super) fn target_of(operation: &Operation) -> String {
+        request::target_of(operation)
     }
 
     /// The names of all callers, in the order of the configuration.
@@ -177,15 +182,6 @@ fn refused(error: Error) -> Preview {
 /// Refuses a target that no client can send, because it would end the line.
 fn check_line(target: &str) -> Result<(), Error> {
     if target.contains(['\r', '\n']) { Ok(check_target_bytes(target.as_bytes())?) } else { Ok(()) }
-}
-
-/// The path and query of a target, if they have one reading.
-pub(super) fn canonical(target: &str) -> Option<CanonicalTarget> {
-    if target.starts_with('/') {
-        return target.parse().ok();
-    }
-    let uri: http::Uri = target.parse().ok().filter(|uri: &http::Uri| uri.scheme().is_some())?;
-    uri.path_and_query()?.as_str().parse().ok()
 }
 
 fn allowed_by(caller: Option<&Caller>, operation: Option<&Operation>) -> String {

@@ -11,7 +11,7 @@ use http::{HeaderMap, Uri};
 use self::explanation::{Explanation, NotSent};
 use super::{
     ConfigFiles, Failure,
-    decision::{Decision, Decisions, Expectation, Field, Verdict, canonical, field, line_of},
+    decision::{Decision, Decisions, Expectation, Field, Verdict, field, line_of},
 };
 use crate::{
     config::Settings,
@@ -127,6 +127,15 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
 fn fields(texts: &[String]) -> Result<Vec<Field>, Failure> {
     let mistake = || Failure::usage("a header is not one").hint("write -H 'Name: value'");
     texts.iter().map(|text| field(text).ok_or_else(mistake)).collect()
+}
+
+/// The path and query of a target, if they have one reading.
+fn canonical(target: &str) -> Option<CanonicalTarget> {
+    if target.starts_with('/') {
+        return target.parse().ok();
+    }
+    let uri: Uri = target.parse().ok().filter(|uri: &Uri| uri.scheme().is_some())?;
+    uri.path_and_query()?.as_str().parse().ok()
 }
 
 /// What to write in place of a whole URL.
