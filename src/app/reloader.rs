@@ -6,9 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{ServeError, StartError, certificates::CertificatesError, revisions::ReloadCause};
 use crate::{
-    audit::ChangedKey,
-    config::settings::Settings, domain::CredentialsName, proxy::server::BindError,
-    telemetry::Metrics,
+    audit::ChangedKey, config::settings::Settings, domain::CredentialsName,
+    proxy::server::BindError, telemetry::Metrics,
 };
 
 /// Requests to a serving gateway.
@@ -64,8 +63,7 @@ impl Reloader {
         cause: ReloadCause,
     ) -> Result<Vec<ChangedKey>, ReloadError> {
         let settings = Box::new(settings);
-        let result =
-            self.ask(|done| ControlRequest::Reload { settings, cause, done }).await;
+        let result = self.ask(|done| ControlRequest::Reload { settings, cause, done }).await;
         self.metrics.reloaded(result.is_ok());
         result
     }

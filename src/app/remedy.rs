@@ -45,10 +45,9 @@ impl ReloadError {
         match self {
             Self::Restart { .. } => Some("restart the gateway, or take the change back"),
             Self::Part(error) => error.remedy(),
-            Self::Certificates(_)
-            | Self::Credentials { .. }
-            | Self::Ending
-            | Self::Worker(_) => None,
+            Self::Certificates(_) | Self::Credentials { .. } | Self::Ending | Self::Worker(_) => {
+                None
+            }
         }
     }
 }

@@ -180,7 +180,7 @@ pub struct Intent {
 pub struct AdminAction {
     /// When it was done.
     pub time: SystemTime,
-    /// What was done: `purge`, `refresh`, `verify`, `page_link`, `page`.
+    /// What was done: `purge`, `refresh`, `reload`, `verify`, `page_link`, `page`.
     pub action: &'static str,
     /// Who did it: the user of a Unix socket, a token's role and fingerprint, or a session of the page.
     pub who: String,

@@ -51,16 +51,19 @@ struct Mistake {
 /// Reloads, and prints what changed.
 pub async fn reload(args: &ReloadArgs, out: &mut impl Write) -> Result<(), Failure> {
     let path = format!("/reload?dry_run={}", args.dry_run);
-    let (answer, answered): (_, Answered) =
-        args.target.admin()?.json(Method::POST, &path).await?;
+    let (answer, answered): (_, Answered) = args.target.admin()?.json(Method::POST, &path).await?;
     if args.json {
         writeln!(out, "{}", answer.text.trim_end())?;
     }
     let (changes, warnings) = match answered {
         Answered::Reloaded { changes, warnings } => (changes, warnings),
         Answered::Problem { mistakes, .. } if answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
-            let mistakes = mistakes.into_iter().map(|Mistake { message, hint }| Message::new(message, hint));
-            return Err(Failure::Mistakes(mistakes.collect(), "the gateway keeps the configuration it had"));
+            let mistakes =
+                mistakes.into_iter().map(|Mistake { message, hint }| Message::new(message, hint));
+            return Err(Failure::Mistakes(
+                mistakes.collect(),
+                "the gateway keeps the configuration it had",
+            ));
         }
         Answered::Problem { detail, .. } => {
             return Err(Failure::failed(format!("the gateway did not reload: {detail}")));
@@ -74,7 +77,9 @@ pub async fn reload(args: &ReloadArgs, out: &mut impl Write) -> Result<(), Failu
         match (old, new) {
             (None, None) => writeln!(out, "  {}", visible(key))?,
             (old, new) => {
-                let or = |value: &Option<String>| visible(value.as_deref().unwrap_or("(not set)")).into_owned();
+                let or = |value: &Option<String>| {
+                    visible(value.as_deref().unwrap_or("(not set)")).into_owned()
+                };
                 writeln!(out, "  {}: {} → {}", visible(key), or(old), or(new))?;
             }
         }

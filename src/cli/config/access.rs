@@ -98,7 +98,8 @@ impl AccessRights {
         let nothing = BTreeSet::new();
         let changes = names.into_iter().map(|name| {
             let (old, new) = (before.callers.get(name), self.callers.get(name));
-            let may = |caller: Option<&Caller>| caller.map_or_else(|| nothing.clone(), |c| c.may.clone());
+            let may =
+                |caller: Option<&Caller>| caller.map_or_else(|| nothing.clone(), |c| c.may.clone());
             let (could, can) = (may(old), may(new));
             CallerChange {
                 caller: name.clone(),
@@ -126,7 +127,9 @@ impl AccessRights {
             return "use nothing".to_owned();
         }
         let (mut left, mut parts) = (used.clone(), Vec::new());
-        let mut take = |all: BTreeSet<String>, words: &dyn Fn(usize) -> String, left: &mut BTreeSet<String>| {
+        let mut take = |all: BTreeSet<String>,
+                        words: &dyn Fn(usize) -> String,
+                        left: &mut BTreeSet<String>| {
             if all.len() > 1 && all.is_subset(left) {
                 *left = &*left - &all;
                 parts.push(words(all.len()));
@@ -136,11 +139,20 @@ impl AccessRights {
         take(self.operations.clone(), &every, &mut left);
         for entity in self.halves(|(entity, _)| entity) {
             let all = self.operations_with(|(of, _)| of == entity);
-            take(all, &|count| format!("do everything with {entity} objects (`{entity}.*`, {count})"), &mut left);
+            take(
+                all,
+                &|count| format!("do everything with {entity} objects (`{entity}.*`, {count})"),
+                &mut left,
+            );
         }
         for action in self.halves(|(_, action)| action) {
             let all = self.operations_with(|(_, of)| of == action);
-            take(all, &|count| format!("{} every kind of object (`*.{action}`, {count})", verb(action)), &mut left);
+            let Some(verb) = verb(action) else { continue };
+            take(
+                all,
+                &|count| format!("{verb} every kind of object (`*.{action}`, {count})"),
+                &mut left,
+            );
         }
         parts.extend(left.iter().map(|name| one_in_words(name)));
         parts.join("; ")
@@ -166,30 +178,29 @@ impl CallerChange {
 
 /// `` delete tenant objects (`tenant.delete`) ``
 fn one_in_words(name: &str) -> String {
-    match name.split_once('.') {
-        Some((entity, "invite")) => format!("invite people as {entity} (`{name}`)"),
-        Some((entity, action)) if verb(action) != action => {
-            format!("{} {entity} objects (`{name}`)", verb(action))
-        }
-        Some(_) => format!("use `{name}`"),
-        None => name.to_owned(),
+    let named = name.split_once('.').map(|(entity, action)| (entity, verb(action)));
+    match named {
+        Some((entity, Some(verb))) => format!("{verb} {entity} objects (`{name}`)"),
+        _ if name == ANYTHING_ELSE => "send requests that match no operation".to_owned(),
+        _ => format!("use `{name}`"),
     }
 }
 
-/// The verb for an action of the Accounts API; of any other, its own name.
-fn verb(action: &str) -> &str {
-    match action {
+/// The verb for an action of the Accounts API.
+fn verb(action: &str) -> Option<&'static str> {
+    Some(match action {
         "get" => "read single",
         "list" => "list",
         "create" => "create",
         "update" => "change",
         "delete" => "delete",
         "bulk_write" => "write many",
-        other => other,
-    }
+        "invite" => "invite people as",
+        _ => return None,
+    })
 }
 
 /// The name of all requests without an operation, which cannot be that of one.
-const ANYTHING_ELSE: &str = "send requests that match no operation";
+const ANYTHING_ELSE: &str = "(no operation)";
 /// A request that no operation of any catalogue has.
 const NO_OPERATION: Line<'_> = Line { method: "GET", target: "/no/operation/has/this/path/" };

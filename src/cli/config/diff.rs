@@ -30,10 +30,10 @@ pub(super) struct DiffArgs {
     #[arg(value_name = "NEW", required_unless_present = "new_files", conflicts_with = "new_files")]
     new: Option<PathBuf>,
     /// A file of the old configuration, if it has several. May be repeated; later files win.
-    #[arg(long = "old", value_name = "FILE", requires = "new_files")]
+    #[arg(long = "old", value_name = "FILE")]
     old_files: Vec<PathBuf>,
     /// A file of the new configuration, if it has several. May be repeated; later files win.
-    #[arg(long = "new", value_name = "FILE", requires = "old_files")]
+    #[arg(long = "new", value_name = "FILE")]
     new_files: Vec<PathBuf>,
     /// Make the exit code 1 if there is a difference.
     #[arg(long)]
@@ -84,7 +84,8 @@ pub(super) fn run(args: &DiffArgs, out: &mut impl Write) -> Result<ExitCode, Fai
 impl Difference {
     fn between(old: &Loaded, new: &Loaded, [could, can]: &[AccessRights; 2]) -> Self {
         let changed = new.settings.revision.changes_since(&old.settings.revision);
-        let [(was, from), (is, to)] = [old, new].map(|loaded| (loaded.effective.values(), folder(loaded)));
+        let [(was, from), (is, to)] =
+            [old, new].map(|loaded| (loaded.effective.values(), folder(loaded)));
         let keys: Vec<_> = changed
             .into_iter()
             .map(|change| KeyChange {
@@ -94,8 +95,7 @@ impl Difference {
             })
             // The same file, beside another configuration.
             .filter(|change| {
-                change.old != change.new
-                    || was.get(&change.key) == is.get(&change.key)
+                change.old != change.new || was.get(&change.key) == is.get(&change.key)
             })
             .collect();
         let mut restart = app::needs_restart(&old.settings, &new.settings);
@@ -119,9 +119,9 @@ impl Difference {
         for (title, sections) in SECTIONS {
             let is_in = |key: &str| sections.iter().any(|section| section_of(key) == *section);
             let of_section = entries.iter().filter(|(entry, _)| is_in(entry));
-            lines.extend(of_section.filter_map(|(entry, is_new)| {
-                self.entry_in_words(entry, *is_new, &told)
-            }));
+            lines.extend(
+                of_section.filter_map(|(entry, is_new)| self.entry_in_words(entry, *is_new, &told)),
+            );
             for change in self.keys.iter().filter(|change| is_in(&change.key)) {
                 let is_of_entry =
                     entries.keys().any(|entry| change.key.starts_with(&format!("{entry}.")));
@@ -154,10 +154,14 @@ impl Difference {
         for change in &self.keys {
             let Some(entry) = entry_of(&change.key) else { continue };
             match (&change.old, &change.new) {
-                (None, Some(_)) if NAMES.iter().any(|name| change.key == format!("{entry}.{name}")) => {
+                (None, Some(_))
+                    if NAMES.iter().any(|name| change.key == format!("{entry}.{name}")) =>
+                {
                     entries.insert(entry, true);
                 }
-                (Some(_), None) if NAMES.iter().any(|name| change.key == format!("{entry}.{name}")) => {
+                (Some(_), None)
+                    if NAMES.iter().any(|name| change.key == format!("{entry}.{name}")) =>
+                {
                     entries.insert(entry, false);
                 }
                 (Some(_), Some(_)) => {
@@ -259,7 +263,9 @@ fn entry_of(key: &str) -> Option<&str> {
     }
     let (section, rest) = key.split_once('.')?;
     let (name, _) = rest.split_once('.')?;
-    ["profiles", "credentials"].contains(&section).then(|| key.get(..section.len() + 1 + name.len()))?
+    ["profiles", "credentials"]
+        .contains(&section)
+        .then(|| key.get(..section.len() + 1 + name.len()))?
 }
 
 fn is_allow(key: &str) -> bool {

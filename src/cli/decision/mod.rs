@@ -96,7 +96,12 @@ impl<'a> Decisions<'a> {
     }
 
     /// Decides about one request, sent over HTTP/1.1.
-    pub(super) fn decide(&self, entrance: &Entrance<'_>, line: Line<'_>, fields: &[Field]) -> Decision {
+    pub(super) fn decide(
+        &self,
+        entrance: &Entrance<'_>,
+        line: Line<'_>,
+        fields: &[Field],
+    ) -> Decision {
         let Entrance(Chosen { listener, connection }) = entrance;
         let preview = match (check_line(line.target), self.paths.get(&listener.name)) {
             (Ok(()), Some(parts)) => preview(parts, Arc::clone(connection), &line.head(fields)),
@@ -107,7 +112,11 @@ impl<'a> Decisions<'a> {
     }
 
     /// Decides about an operation, with an object that is nowhere.
-    pub(super) fn decide_operation(&self, entrance: &Entrance<'_>, operation: &Operation) -> Decision {
+    pub(super) fn decide_operation(
+        &self,
+        entrance: &Entrance<'_>,
+        operation: &Operation,
+    ) -> Decision {
         let target = Self::target_of(operation);
         self.decide(entrance, Line { method: operation.method().as_str(), target: &target }, &[])
     }

@@ -53,9 +53,10 @@ pub(in crate::cli) fn field(text: &str) -> Option<Field> {
 
 /// The target of an operation, with an object that is nowhere.
 pub(super) fn target_of(operation: &Operation) -> String {
-    let segments = operation.template().split('/').map(|segment| {
-        if segment.starts_with('{') { PLACEHOLDER_ID } else { segment }
-    });
+    let segments = operation
+        .template()
+        .split('/')
+        .map(|segment| if segment.starts_with('{') { PLACEHOLDER_ID } else { segment });
     segments.collect::<Vec<_>>().join("/")
 }
 

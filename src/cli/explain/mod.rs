@@ -113,7 +113,10 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
         error: decision.error.map(Kind::label),
         why: decision.why.clone(),
         hint: to_path(&args.target).or_else(to_allow),
-        stripped: decision.caller.as_deref().map_or_else(Vec::new, |caller| not_sent(fields, caller)),
+        stripped: decision
+            .caller
+            .as_deref()
+            .map_or_else(Vec::new, |caller| not_sent(fields, caller)),
         profile: listener.profile.to_string(),
         upstream: profile.upstream.to_string(),
         credentials: profile.credentials.to_string(),

@@ -69,15 +69,19 @@ pub(super) fn read<'a>(
             return Vec::new();
         }
     };
-    let mut reader = Reader { path, text: &text, decisions, mistakes };
-    match Document::parse(&*text) {
+    let mut reader = Reader { path, text: &text, decisions, mistakes: Vec::new() };
+    let expected = match Document::parse(&*text) {
         Ok(document) => reader.document(document.as_table()),
         Err(error) => {
             let reason = error.message().lines().next().unwrap_or("does not parse");
             reader.mistake(error.span(), format!("not TOML: {reason}"), None);
             Vec::new()
         }
-    }
+    };
+    let mut found = reader.mistakes;
+    found.sort_by_key(|(line, _)| *line);
+    mistakes.extend(found.into_iter().map(|(_, mistake)| mistake));
+    expected
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
@@ -94,7 +98,8 @@ struct Reader<'r, 'a> {
     path: &'r Path,
     text: &'r str,
     decisions: &'r Decisions<'a>,
-    mistakes: &'r mut Vec<Message>,
+    /// With the line of each.
+    mistakes: Vec<(Option<usize>, Message)>,
 }
 
 impl<'a> Reader<'_, 'a> {
@@ -128,7 +133,11 @@ impl<'a> Reader<'_, 'a> {
                 None
             }
             (true, true) => {
-                self.mistake(self.key(table, "only"), "`verdict` and `only` exclude each other", None);
+                self.mistake(
+                    self.key(table, "only"),
+                    "`verdict` and `only` exclude each other",
+                    None,
+                );
                 None
             }
         };
@@ -140,7 +149,11 @@ impl<'a> Reader<'_, 'a> {
     fn verdict(&mut self, table: &Table) -> Option<What<'a>> {
         let verdict = self.text(table, "verdict").and_then(|text| {
             let verdict = text.parse::<Expectation>();
-            verdict.map_err(|error| self.mistake(self.key(table, "verdict"), format!("verdict: {error}"), None)).ok()
+            verdict
+                .map_err(|error| {
+                    self.mistake(self.key(table, "verdict"), format!("verdict: {error}"), None)
+                })
+                .ok()
         });
         let requests = self.requests(table);
         let (listener, caller) = (self.text(table, "listener"), self.text(table, "caller"));
@@ -150,19 +163,22 @@ impl<'a> Reader<'_, 'a> {
             (None, None) => match self.decisions.strangers_entrance() {
                 Some(entrance) => Some(entrance),
                 None => {
-                    let message = "every listener is bound to a caller, so nobody comes in without a name";
+                    let message =
+                        "every listener is bound to a caller, so nobody comes in without a name";
                     self.mistake(table.span(), message, Some("name a `caller`".to_owned()));
                     None
                 }
             },
             _ => {
                 let entrance = self.decisions.entrance(listener.as_deref(), caller.as_deref());
-                entrance.map_err(|failure| {
-                    let (text, hint) = failure.text();
-                    let key = if caller.is_some() { "caller" } else { "listener" };
-                    let hint = hint.map(str::to_owned);
-                    self.mistake(self.key(table, key), format!("{key}: {text}"), hint);
-                }).ok()
+                entrance
+                    .map_err(|failure| {
+                        let (text, hint) = failure.text();
+                        let key = if caller.is_some() { "caller" } else { "listener" };
+                        let hint = hint.map(str::to_owned);
+                        self.mistake(self.key(table, key), format!("{key}: {text}"), hint);
+                    })
+                    .ok()
             }
         };
         Some(What::Verdict { entrance: entrance?, requests: requests?, verdict: verdict? })
@@ -172,8 +188,10 @@ impl<'a> Reader<'_, 'a> {
     fn requests(&mut self, table: &Table) -> Option<Vec<Request>> {
         let fields = self.fields(table)?;
         let given = ["request", "path", "operation"].map(|key| table.contains_key(key));
-        let request = |method: &str, target: &str| {
-            Request { method: method.to_owned(), target: target.to_owned(), fields: fields.clone() }
+        let request = |method: &str, target: &str| Request {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            fields: fields.clone(),
         };
         match given {
             [false, false, true] if !table.contains_key("method") => {
@@ -186,8 +204,13 @@ impl<'a> Reader<'_, 'a> {
             [true, false, false] if !table.contains_key("method") => {
                 let text = self.text(table, "request")?;
                 let Some((method, target)) = text.split_once(' ') else {
-                    let hint = "request = \"GET /accounts/users/customer/subtenant/list/\"".to_owned();
-                    self.mistake(self.key(table, "request"), "request: write the method, a space and the path", Some(hint));
+                    let hint =
+                        "request = \"GET /accounts/users/customer/subtenant/list/\"".to_owned();
+                    self.mistake(
+                        self.key(table, "request"),
+                        "request: write the method, a space and the path",
+                        Some(hint),
+                    );
                     return None;
                 };
                 self.method(table, "request", method)?;
@@ -215,11 +238,16 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn fields(&mut self, table: &Table) -> Option<Vec<Field>> {
-        let texts = if table.contains_key("headers") { self.texts(table, "headers")? } else { Vec::new() };
+        let texts =
+            if table.contains_key("headers") { self.texts(table, "headers")? } else { Vec::new() };
         let fields: Option<Vec<_>> = texts.iter().map(|text| field(text)).collect();
         if fields.is_none() {
             let hint = "headers = [\"Name: value\"]".to_owned();
-            self.mistake(self.key(table, "headers"), "headers: one of them is no header", Some(hint));
+            self.mistake(
+                self.key(table, "headers"),
+                "headers: one of them is no header",
+                Some(hint),
+            );
         }
         fields
     }
@@ -305,20 +333,19 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn mistake(&mut self, at: Option<Range<usize>>, text: impl Into<String>, hint: Option<String>) {
+        let line = self.line(at.clone());
         let text = format!("{}: {}", self.place(at), text.into());
-        self.mistakes.push(Message::new(text, hint));
+        self.mistakes.push((line, Message::new(text, hint)));
     }
 
     fn place(&self, at: Option<Range<usize>>) -> String {
         let path = self.path.display();
-        let before = at.and_then(|span| self.text.as_bytes().get(..span.start));
-        match before {
-            Some(before) => {
-                let line = memchr::memchr_iter(b'\n', before).count() + 1;
-                format!("{path}:{line}")
-            }
-            None => path.to_string(),
-        }
+        self.line(at).map_or_else(|| path.to_string(), |line| format!("{path}:{line}"))
+    }
+
+    fn line(&self, at: Option<Range<usize>>) -> Option<usize> {
+        let before = self.text.as_bytes().get(..at?.start)?;
+        Some(memchr::memchr_iter(b'\n', before).count() + 1)
     }
 }
 

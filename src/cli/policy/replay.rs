@@ -228,8 +228,14 @@ impl Found {
     fn tell(&self, notes: &mut dyn Write) -> io::Result<()> {
         for (count, what) in [
             (self.unjudged, "have no path on record, or a part of it, and were not judged"),
-            (self.refused_otherwise, "were refused for another reason than the rules, and were not judged"),
-            (self.ungrouped, "change as well, and are in no line: there are too many callers and operations"),
+            (
+                self.refused_otherwise,
+                "were refused for another reason than the rules, and were not judged",
+            ),
+            (
+                self.ungrouped,
+                "change as well, and are in no line: there are too many callers and operations",
+            ),
         ] {
             if count > 0 {
                 writeln!(notes, "{count} calls {what}")?;
@@ -279,7 +285,8 @@ fn path_of(recorded: &str) -> Option<String> {
     let mut rest = recorded;
     while let Some((before, from)) = rest.split_once('~') {
         path.push_str(before);
-        let hash = from.get(..HASH_DIGITS).filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit()));
+        let hash =
+            from.get(..HASH_DIGITS).filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit()));
         path.push_str(hash.map_or("~", |_| PLACEHOLDER_ID));
         rest = from.get(hash.map_or(0, str::len)..).unwrap_or_default();
     }

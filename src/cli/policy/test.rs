@@ -53,8 +53,7 @@ pub(super) fn run(args: &TestArgs, out: &mut impl Write) -> Result<ExitCode, Fai
     let decisions = Decisions::of(&loaded.settings);
     let mut mistakes = Vec::new();
     let files = args.expectations.iter();
-    let expected: Vec<_> =
-        files.flat_map(|path| read(path, &decisions, &mut mistakes)).collect();
+    let expected: Vec<_> = files.flat_map(|path| read(path, &decisions, &mut mistakes)).collect();
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes, "nothing was tested"));
     }
@@ -63,8 +62,7 @@ pub(super) fn run(args: &TestArgs, out: &mut impl Write) -> Result<ExitCode, Fai
     let unmet = outcomes.iter().filter(|outcome| !outcome.met).count();
     if args.json {
         let met = outcomes.len() - unmet;
-        let summary =
-            serde_json::json!({ "met": met, "unmet": unmet, "expectations": outcomes });
+        let summary = serde_json::json!({ "met": met, "unmet": unmet, "expectations": outcomes });
         writeln!(out, "{summary:#}")?;
     } else {
         print(&outcomes, unmet, out)?;

@@ -158,7 +158,8 @@ impl Reloads<'_> {
     }
 
     async fn try_out(&self) -> Result<Reloaded, NotReloaded> {
-        let Loaded { settings, warnings, .. } = self.load().map_err(|problems| refused(&problems))?;
+        let Loaded { settings, warnings, .. } =
+            self.load().map_err(|problems| refused(&problems))?;
         let changes = self.reloader.try_out(settings).await.map_err(|error| not_applied(&error))?;
         Ok(Reloaded { changes, warnings: mistakes(&warnings) })
     }
