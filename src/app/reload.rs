@@ -172,10 +172,14 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
         ("runtime", old.runtime != new.runtime),
         ("telemetry", old.telemetry != new.telemetry),
     ];
-    let sections = sections.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name);
-    let keys = new.revision.changes_since(&old.revision);
-    let keys = keys.into_iter().map(|change| change.key).filter(|key| key != TOKENS);
-    keys.filter(|key| sections.clone().any(|name| key.split('.').next() == Some(name))).collect()
+    let changed: Vec<_> = new.revision.changes_since(&old.revision);
+    let changed: Vec<_> = changed.into_iter().map(|change| change.key).collect();
+    let keys = |section: &str| -> Vec<String> {
+        let is_in = |key: &&String| key.split('.').next() == Some(section) && *key != TOKENS;
+        let keys: Vec<_> = changed.iter().filter(is_in).cloned().collect();
+        if keys.is_empty() { vec![section.to_owned()] } else { keys }
+    };
+    sections.into_iter().filter(|(_, changed)| *changed).flat_map(|(name, _)| keys(name)).collect()
 }
 
 /// The key of `[admin]` that a reload applies.

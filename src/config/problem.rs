@@ -130,6 +130,14 @@ impl Problems {
         }
     }
 
+    /// These, and those of another configuration.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self.0.dedup();
+        self
+    }
+
     /// The problems, by file, line and key.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()

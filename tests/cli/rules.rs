@@ -144,6 +144,27 @@ fn what_is_not_met_is_told_with_its_line_and_the_rule() {
 }
 
 #[test]
+fn a_refusal_that_has_nothing_to_do_with_the_caller_is_noted() {
+    let files = Files::new();
+    for (request, error) in [
+        ("GET /accounts/users/customer/subtenant/list", "operation_unknown"),
+        ("get /accounts/users/customer/subtenant/list/", "not_implemented"),
+        ("GET /accounts//users/", "target_not_canonical"),
+    ] {
+        let text = format!(
+            "[[expect]]\ncaller = \"audit\"\nrequest = \"{request}\"\nverdict = \"refused\"\n"
+        );
+        let (code, out, _) = files.test(CONFIG, &text);
+        assert_eq!(code, Some(0), "{out}");
+        let note = format!("is refused (`{error}`) for any caller: ");
+        assert!(out.starts_with("note: ") && out.contains(&note), "{out}");
+    }
+    let tenant = "[[expect]]\ncaller = \"audit\"\nrequest = \"GET   /accounts/users/customer/subtenant/list/ \"\n";
+    let (code, out, errors) = files.test(CONFIG, &format!("{tenant}verdict = \"allowed\"\n"));
+    assert_eq!((code, out.as_str()), (Some(0), "1 expectation, all met\n"), "{errors}");
+}
+
+#[test]
 fn json_has_every_expectation() {
     let files = Files::new();
     let (config, file) = (files.write("gateway.toml", CONFIG), files.write("e.toml", MET));
@@ -352,6 +373,11 @@ fn a_diff_has_old_and_new_of_everything_else_and_no_identifier() {
     ] {
         assert_eq!(output(usage).0, Some(2), "{usage:?}");
     }
+    // The mistakes of both are told.
+    let (one, two) = (files.write("one.toml", "alow = 1"), files.write("two.toml", "alow = 1"));
+    let (code, _, errors) = output(&["config", "diff", &one, &two]);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("one.toml:1: alow") && errors.contains("two.toml:1: alow"), "{errors}");
 }
 
 /// A trail of six calls: of a caller by its uid, of nobody, and one that the rules refused.

@@ -195,7 +195,7 @@ fn verb(action: &str) -> Option<&'static str> {
         "update" => "change",
         "delete" => "delete",
         "bulk_write" => "write many",
-        "invite" => "invite people as",
+        "invite" => "send invitations for",
         _ => return None,
     })
 }

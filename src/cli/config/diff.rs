@@ -68,8 +68,12 @@ pub(super) fn run(args: &DiffArgs, out: &mut impl Write) -> Result<ExitCode, Fai
         let named = one.iter().chain(several).cloned().collect();
         ConfigFiles { named }.load()?.for_serving()
     };
-    let old = load(&args.old, &args.old_files)?;
-    let new = load(&args.new, &args.new_files)?;
+    let old = load(&args.old, &args.old_files);
+    let new = load(&args.new, &args.new_files);
+    let (old, new) = match (old, new) {
+        (Err(old), Err(new)) => return Err(old.and(new).into()),
+        (old, new) => (old?, new?),
+    };
     let rights = [AccessRights::of(&old.settings), AccessRights::of(&new.settings)];
     let difference = Difference::between(&old, &new, &rights);
     if args.json {

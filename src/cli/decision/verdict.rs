@@ -57,6 +57,9 @@ enum Expected {
 }
 
 impl Expectation {
+    /// It is refused, for whatever reason.
+    pub(in crate::cli) const REFUSED: Self = Self(Expected::Verdict(Verdict::Refused));
+
     /// Whether that becomes of it.
     pub(in crate::cli) fn is_met(self, Decision { verdict, error, .. }: &Decision) -> bool {
         match self.0 {

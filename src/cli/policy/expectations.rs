@@ -108,8 +108,11 @@ impl<'a> Reader<'_, 'a> {
         let tables = match document.get("expect") {
             Some(Item::ArrayOfTables(tables)) => tables,
             Some(_) => {
-                let span = document.key("expect").and_then(toml_edit::Key::span);
-                self.mistake(span, "expect: write each one as a table, [[expect]]", None);
+                self.mistake(
+                    span(document, "expect"),
+                    "expect: write each one as a table, [[expect]]",
+                    None,
+                );
                 return Vec::new();
             }
             None => {
@@ -133,11 +136,7 @@ impl<'a> Reader<'_, 'a> {
                 None
             }
             (true, true) => {
-                self.mistake(
-                    self.key(table, "only"),
-                    "`verdict` and `only` exclude each other",
-                    None,
-                );
+                self.mistake(span(table, "only"), "`verdict` and `only` exclude each other", None);
                 None
             }
         };
@@ -147,41 +146,39 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn verdict(&mut self, table: &Table) -> Option<What<'a>> {
-        let verdict = self.text(table, "verdict").and_then(|text| {
-            let verdict = text.parse::<Expectation>();
-            verdict
-                .map_err(|error| {
-                    self.mistake(self.key(table, "verdict"), format!("verdict: {error}"), None)
-                })
-                .ok()
+        let verdict = self.text(table, "verdict").and_then(|text| match text.parse() {
+            Ok(verdict) => Some(verdict),
+            Err(error) => {
+                self.mistake(span(table, "verdict"), format!("verdict: {error}"), None);
+                None
+            }
         });
         let requests = self.requests(table);
-        let (listener, caller) = (self.text(table, "listener"), self.text(table, "caller"));
-        // Nobody is proved without a name.
-        let caller = caller.filter(|name| name != UNIDENTIFIED);
-        let entrance = match (&listener, &caller) {
-            (None, None) => match self.decisions.strangers_entrance() {
-                Some(entrance) => Some(entrance),
-                None => {
-                    let message =
-                        "every listener is bound to a caller, so nobody comes in without a name";
-                    self.mistake(table.span(), message, Some("name a `caller`".to_owned()));
-                    None
-                }
-            },
-            _ => {
-                let entrance = self.decisions.entrance(listener.as_deref(), caller.as_deref());
-                entrance
-                    .map_err(|failure| {
-                        let (text, hint) = failure.text();
-                        let key = if caller.is_some() { "caller" } else { "listener" };
-                        let hint = hint.map(str::to_owned);
-                        self.mistake(self.key(table, key), format!("{key}: {text}"), hint);
-                    })
-                    .ok()
-            }
-        };
+        let entrance = self.entrance(table);
         Some(What::Verdict { entrance: entrance?, requests: requests?, verdict: verdict? })
+    }
+
+    fn entrance(&mut self, table: &Table) -> Option<Entrance<'a>> {
+        let (listener, caller) = (self.text(table, "listener"), self.text(table, "caller"));
+        // Whoever has no name proves nothing.
+        let caller = caller.filter(|name| name != UNIDENTIFIED);
+        if listener.is_none() && caller.is_none() {
+            let entrance = self.decisions.strangers_entrance();
+            if entrance.is_none() {
+                let message = "every listener is bound to a caller, so nobody is without a name";
+                self.mistake(table.span(), message, Some("name a `caller`".to_owned()));
+            }
+            return entrance;
+        }
+        match self.decisions.entrance(listener.as_deref(), caller.as_deref()) {
+            Ok(entrance) => Some(entrance),
+            Err(failure) => {
+                let (text, hint) = failure.text();
+                let key = if caller.is_some() { "caller" } else { "listener" };
+                self.mistake(span(table, key), format!("{key}: {text}"), hint.map(str::to_owned));
+                None
+            }
+        }
     }
 
     /// The requests of `request`, of `method` and `path`, or of each operation of `operation`.
@@ -203,18 +200,18 @@ impl<'a> Reader<'_, 'a> {
             }
             [true, false, false] if !table.contains_key("method") => {
                 let text = self.text(table, "request")?;
-                let Some((method, target)) = text.split_once(' ') else {
+                let Some((method, target)) = text.trim().split_once(char::is_whitespace) else {
                     let hint =
                         "request = \"GET /accounts/users/customer/subtenant/list/\"".to_owned();
                     self.mistake(
-                        self.key(table, "request"),
+                        span(table, "request"),
                         "request: write the method, a space and the path",
                         Some(hint),
                     );
                     return None;
                 };
                 self.method(table, "request", method)?;
-                Some(vec![request(method, target)])
+                Some(vec![request(method, target.trim_start())])
             }
             [false, true, false] => {
                 let (method, path) = (self.text(table, "method")?, self.text(table, "path")?);
@@ -232,7 +229,7 @@ impl<'a> Reader<'_, 'a> {
     fn method(&mut self, table: &Table, key: &str, method: &str) -> Option<()> {
         let line = line_of(method, "/").map(drop);
         line.map_err(|failure| {
-            self.mistake(self.key(table, key), format!("{key}: {}", failure.text().0), None);
+            self.mistake(span(table, key), format!("{key}: {}", failure.text().0), None);
         })
         .ok()
     }
@@ -243,11 +240,7 @@ impl<'a> Reader<'_, 'a> {
         let fields: Option<Vec<_>> = texts.iter().map(|text| field(text)).collect();
         if fields.is_none() {
             let hint = "headers = [\"Name: value\"]".to_owned();
-            self.mistake(
-                self.key(table, "headers"),
-                "headers: one of them is no header",
-                Some(hint),
-            );
+            self.mistake(span(table, "headers"), "headers: one of them is no header", Some(hint));
         }
         fields
     }
@@ -256,7 +249,7 @@ impl<'a> Reader<'_, 'a> {
         for key in ["caller", "listener", "headers", "request", "method", "path"] {
             if table.contains_key(key) {
                 let message = format!("{key}: `only` is about an `operation` and all callers");
-                self.mistake(self.key(table, key), message, None);
+                self.mistake(span(table, key), message, None);
             }
         }
         let callers = self.texts(table, "only");
@@ -265,7 +258,7 @@ impl<'a> Reader<'_, 'a> {
         for name in callers.iter().flatten().filter(|name| !known.contains(&name.as_str())) {
             let failure = unknown("caller", name, &known);
             let (text, hint) = failure.text();
-            self.mistake(self.key(table, "only"), format!("only: {text}"), hint.map(str::to_owned));
+            self.mistake(span(table, "only"), format!("only: {text}"), hint.map(str::to_owned));
         }
         if !table.contains_key("operation") {
             self.mistake(table.span(), "`only` needs an `operation`", None);
@@ -291,7 +284,7 @@ impl<'a> Reader<'_, 'a> {
                 Some("write `entity.action`, `entity.*`, `*.action` or `*`".to_owned())
             });
             let message = format!("operation: there is no operation `{}`", text.escape_debug());
-            self.mistake(self.key(table, "operation"), message, hint);
+            self.mistake(span(table, "operation"), message, hint);
             return None;
         }
         Some((text, operations))
@@ -302,7 +295,7 @@ impl<'a> Reader<'_, 'a> {
         if let Some(text) = item.as_str() {
             return Some(text.to_owned());
         }
-        self.mistake(self.key(table, key), format!("{key}: expected a text in quotes"), None);
+        self.mistake(span(table, key), format!("{key}: expected a text in quotes"), None);
         None
     }
 
@@ -313,7 +306,7 @@ impl<'a> Reader<'_, 'a> {
         });
         if texts.is_none() {
             let message = format!("{key}: expected a list of texts, like [\"one\", \"two\"]");
-            self.mistake(self.key(table, key), message, None);
+            self.mistake(span(table, key), message, None);
         }
         texts
     }
@@ -323,13 +316,9 @@ impl<'a> Reader<'_, 'a> {
             if !known.contains(&key) {
                 let hint = suggestion(key, known, "the keys are");
                 let message = format!("{}: there is no such key", key.escape_debug());
-                self.mistake(self.key(table, key), message, hint);
+                self.mistake(span(table, key), message, hint);
             }
         }
-    }
-
-    fn key(&self, table: &Table, key: &str) -> Option<Range<usize>> {
-        table.key(key).and_then(toml_edit::Key::span)
     }
 
     fn mistake(&mut self, at: Option<Range<usize>>, text: impl Into<String>, hint: Option<String>) {
@@ -347,6 +336,11 @@ impl<'a> Reader<'_, 'a> {
         let before = self.text.as_bytes().get(..at?.start)?;
         Some(memchr::memchr_iter(b'\n', before).count() + 1)
     }
+}
+
+/// Where a key is.
+fn span(table: &Table, key: &str) -> Option<Range<usize>> {
+    table.key(key).and_then(toml_edit::Key::span)
 }
 
 const KEYS: [&str; 9] =

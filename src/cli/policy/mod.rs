@@ -21,7 +21,7 @@ enum Command {
     /// Test who may do what against expectations in a file
     Test(test::TestArgs),
     /// Say what a configuration would do with the calls on the audit trail
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
 }
 
 /// Runs the command: what was found on `out`, what is to be known of it on `notes`. Exit code 1 says that

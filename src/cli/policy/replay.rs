@@ -71,7 +71,7 @@ struct Group {
 
 /// How many calls of a group there are.
 #[derive(Debug, Serialize)]
-struct Calls {
+struct Tally {
     calls: u64,
     first: String,
     last: String,
@@ -82,7 +82,7 @@ struct Calls {
 /// What the replay found.
 #[derive(Debug, Default)]
 struct Found {
-    groups: BTreeMap<Group, Calls>,
+    groups: BTreeMap<Group, Tally>,
     judged: u64,
     /// Calls whose record has too little to decide about them.
     unjudged: u64,
@@ -161,13 +161,13 @@ impl Found {
             time.clone_into(&mut calls.last);
         } else if self.groups.len() < MOST_GROUPS {
             let (first, last) = (time.to_owned(), time.to_owned());
-            self.groups.insert(group, Calls { calls: 1, first, last, why });
+            self.groups.insert(group, Tally { calls: 1, first, last, why });
         } else {
             self.ungrouped += 1;
         }
     }
 
-    fn of(&self, change: Change) -> impl Iterator<Item = (&Group, &Calls)> {
+    fn of(&self, change: Change) -> impl Iterator<Item = (&Group, &Tally)> {
         self.groups.iter().filter(move |(group, _)| group.change == change)
     }
 
@@ -253,7 +253,7 @@ impl Found {
             #[serde(flatten)]
             group: &'a Group,
             #[serde(flatten)]
-            calls: &'a Calls,
+            calls: &'a Tally,
         }
         let rows: Vec<_> = self.groups.iter().map(|(group, calls)| Row { group, calls }).collect();
         serde_json::json!({

@@ -14,9 +14,10 @@ use super::expectations::{Expected, Request, What, read};
 use crate::{
     cli::{
         ConfigFiles, Failure,
-        decision::{Decision, Decisions, Line, Verdict},
+        decision::{Decision, Decisions, Expectation, Line, Verdict},
     },
     domain::{Operation, UNIDENTIFIED, visible},
+    error::Kind,
 };
 
 /// Tests who may do what against expectations in a file.
@@ -45,6 +46,8 @@ struct Outcome {
     met: bool,
     /// What is otherwise than expected, and why.
     found: Vec<String>,
+    /// What is as expected, and may be so by mistake.
+    notes: Vec<String>,
 }
 
 /// Tests, and prints what is not met.
@@ -71,9 +74,12 @@ pub(super) fn run(args: &TestArgs, out: &mut impl Write) -> Result<ExitCode, Fai
 }
 
 fn print(outcomes: &[Outcome], unmet: usize, out: &mut impl Write) -> io::Result<()> {
-    for Outcome { place, found, .. } in outcomes {
+    for Outcome { place, found, notes, .. } in outcomes {
         for found in found {
             writeln!(out, "{place}: {}", visible(found))?;
+        }
+        for note in notes {
+            writeln!(out, "note: {place}: {}", visible(note))?;
         }
     }
     let (all, met) = (outcomes.len(), outcomes.len() - unmet);
@@ -85,26 +91,36 @@ fn print(outcomes: &[Outcome], unmet: usize, out: &mut impl Write) -> io::Result
 }
 
 fn judge(decisions: &Decisions<'_>, Expected { place, what }: Expected<'_>) -> Outcome {
-    let found = match what {
+    let (mut found, mut notes) = (Vec::new(), Vec::new());
+    match what {
         What::Verdict { entrance, requests, verdict } => {
-            let decided = requests.iter().map(|request| {
+            let listener = &entrance.listener().name;
+            for request in &requests {
                 let Request { method, target, fields } = request;
-                (request, decisions.decide(&entrance, Line { method, target }, fields))
-            });
-            let others = decided.filter(|(_, decision)| !verdict.is_met(decision));
-            let others = others.map(|(request, decision)| {
-                let listener = &entrance.listener().name;
-                let (request, found) = (in_words(request, &decision), decision.in_words());
+                let decision = decisions.decide(&entrance, Line { method, target }, fields);
+                let (request, becomes) = (in_words(request, &decision), decision.in_words());
                 let why = &decision.why;
-                format!("expected `{verdict}`, and {request} on `{listener}` is {found}: {why}")
-            });
-            others.collect()
+                if !verdict.is_met(&decision) {
+                    found.push(format!(
+                        "expected `{verdict}`, and {request} on `{listener}` is {becomes}: {why}"
+                    ));
+                } else if verdict == Expectation::REFUSED && !is_about_the_caller(&decision) {
+                    notes.push(format!(
+                        "{request} on `{listener}` is {becomes} for any caller: {why}"
+                    ));
+                }
+            }
         }
         What::Only { pattern, operations, callers } => {
-            beyond(decisions, &pattern, &operations, &callers)
+            found = beyond(decisions, &pattern, &operations, &callers);
         }
-    };
-    Outcome { place, met: found.is_empty(), found }
+    }
+    Outcome { place, met: found.is_empty(), found, notes }
+}
+
+/// Whether a request is refused because of who calls: another one may be refused for a slip in the file.
+fn is_about_the_caller(decision: &Decision) -> bool {
+    matches!(decision.error, Some(Kind::NotAllowed | Kind::Unidentified))
 }
 
 /// `` `GET /accounts/…` (`subtenant.list`) of `billing` ``

@@ -28,7 +28,7 @@ pub(super) fn reloading() {
 
 /// The drain has begun.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("finishing calls in flight")]);
 }
 
 /// Notifies the watchdog while every worker is alive; without a watchdog it waits for ever. Returns

@@ -80,5 +80,8 @@ mod tests {
         fs::write(path("two").join("gateway.toml"), "three").unwrap();
         watch.changed().await;
         assert!(tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(), "told once");
+        fs::write(path("two").join("gateway.toml"), "four").unwrap();
+        watch.take().await;
+        assert!(tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(), "read already");
     }
 }
