@@ -89,6 +89,19 @@ impl Failure {
         }
     }
 
+    /// Reports the failure in the log, where standard error has nothing else.
+    pub(super) fn log(&self) {
+        match self {
+            Self::Configuration(problems) => {
+                for problem in problems.iter() {
+                    tracing::error!(%problem, "configuration refused; nothing was started");
+                }
+            }
+            Self::Mistakes(mistakes, _) => mistakes.iter().for_each(Message::log),
+            Self::Usage(message) | Self::Failed(message) => message.log(),
+        }
+    }
+
     /// Prints the failure; `to` decides about colours.
     pub fn report(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
@@ -114,6 +127,11 @@ impl Failure {
 }
 
 impl Message {
+    fn log(&self) {
+        let Self { text, hint } = self;
+        tracing::error!(hint, "{text}");
+    }
+
     fn report(&self, to: &mut impl Write) -> io::Result<()> {
         writeln!(to, "{}: {}", Styled("error", AnsiColor::Red), lines(&self.text))?;
         match &self.hint {

@@ -402,7 +402,6 @@ fn show_tells_where_each_value_came_from() {
     workers = 0  # default
 
     [telemetry]
-    log_format = "json"  # default
     log_level = "info"  # default
     no_proxy = []  # default
     "#);
