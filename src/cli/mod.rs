@@ -80,6 +80,8 @@ enum Command {
     Reload(admin::ReloadArgs),
     /// Open the status page of a running gateway in a browser
     Page(admin::PageArgs),
+    /// Collect in one file what somebody needs who is to help
+    SupportBundle(admin::SupportBundleArgs),
     /// Validate the configuration and print what it means
     Check(check::Args),
     /// Write a first configuration and what goes with it
@@ -157,6 +159,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
         Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
+        Command::SupportBundle(args) => {
+            admin::support_bundle(&args, &mut anstream::stdout().lock())?;
+        }
         Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
         Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,
         Command::Demo(args) => demo::run(&args)?,

@@ -1,4 +1,5 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`.
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`,
+//! `support-bundle`.
 
 mod client;
 mod health;
@@ -7,6 +8,7 @@ mod purge;
 mod refresh;
 mod reload;
 mod status;
+mod support_bundle;
 
 pub(super) use client::announce;
 use client::{AdminClient, AdminTarget};
@@ -18,4 +20,5 @@ pub use self::{
     refresh::{RefreshArgs, refresh},
     reload::{ReloadArgs, reload},
     status::{StatusArgs, status},
+    support_bundle::{SupportBundleArgs, support_bundle},
 };

@@ -28,7 +28,6 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Say what another configuration changes, and for whom.
     Diff(diff::DiffArgs),
     /// Prints the JSON Schema of the configuration file, for editors and for reading.
     Schema,

@@ -18,9 +18,7 @@ pub struct PolicyArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Test who may do what against expectations in a file
     Test(test::TestArgs),
-    /// Say what a configuration would do with the calls on the audit trail
     Replay(Box<replay::ReplayArgs>),
 }
 
