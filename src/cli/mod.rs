@@ -9,12 +9,14 @@ pub mod check;
 pub mod config;
 mod config_files;
 pub mod credentials;
+mod decision;
 mod demo;
 pub mod explain;
 mod failure;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
+pub mod policy;
 mod probe;
 mod serve;
 mod signals;
@@ -74,6 +76,8 @@ enum Command {
     Purge(admin::PurgeArgs),
     /// Have a running gateway read its credentials now
     Refresh(admin::RefreshArgs),
+    /// Have a running gateway take its configuration anew
+    Reload(admin::ReloadArgs),
     /// Open the status page of a running gateway in a browser
     Page(admin::PageArgs),
     /// Collect in one file what somebody needs who is to help
@@ -92,6 +96,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Say what the gateway would do with one request, and why
     Explain(explain::Args),
+    /// Test the rules of a configuration
+    Policy(policy::PolicyArgs),
     /// Show the effective configuration, or the schema of the file
     Config(config::Args),
     /// Print a script that completes this program's commands and options in a shell
@@ -151,6 +157,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
+        Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
         Command::SupportBundle(args) => {
             admin::support_bundle(&args, &mut anstream::stdout().lock())?;
@@ -169,7 +176,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Audit(args) => return audit(&args),
         Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
-        Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
+        Command::Policy(args) => {
+            quiet_logs()?;
+            return policy::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr());
+        }
+        Command::Config(args) => return config::run(&args, &mut anstream::stdout().lock()),
         Command::Completions(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
         Command::Man(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
     }
@@ -199,15 +210,7 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
-        Err(error) => {
-            let text = Chain(&error).to_string();
-            let failure =
-                if error.is_usage() { Failure::usage(text) } else { Failure::failed(text) };
-            Err(match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -28,6 +28,8 @@ mod messages;
 mod namespace;
 mod program;
 mod questions;
+mod reload;
+mod rules;
 mod sources;
 mod trail;
 mod verify;
