@@ -28,6 +28,8 @@ mod messages;
 mod namespace;
 mod program;
 mod questions;
+mod signals;
 mod sources;
+mod systemd;
 mod trail;
 mod verify;
