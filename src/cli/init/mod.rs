@@ -120,7 +120,9 @@ fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failu
         }
         Deployment::Systemd => {
             let steps = deployment::installation(plan, place);
-            steps.into_iter().for_each(|(text, what)| command(text, what));
+            for (text, what) in steps {
+                command(text, what);
+            }
         }
         Deployment::Kubernetes => command(
             format!("kubectl apply -f {}", place.path(deployment::MANIFEST)),

@@ -47,7 +47,7 @@ impl Pages {
         // The page is about the version, not about this build of it.
         let command = command.long_version(None::<&str>);
         let Some(directory) = &self.directory else {
-            return Ok(page(command, "", out)?);
+            return Ok(page(&command, "", out)?);
         };
         if !fs::metadata(directory).is_ok_and(|metadata| metadata.is_dir()) {
             return Err(Failure::usage(format!("{} is no folder", directory.display()))
@@ -69,10 +69,10 @@ fn pages(mut command: Command, path: &str, directory: &Path) -> io::Result<()> {
         pages(below.clone(), path.trim_start(), directory)?;
     }
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-    page(command, path, &mut File::create(directory.join(format!("{name}.1")))?)
+    page(&command, path, &mut File::create(directory.join(format!("{name}.1")))?)
 }
 
-fn page(command: Command, path: &str, out: &mut impl Write) -> io::Result<()> {
+fn page(command: &Command, path: &str, out: &mut impl Write) -> io::Result<()> {
     clap_mangen::Man::new(command.clone()).render(out)?;
-    sections::write(&command, path, out)
+    sections::write(command, path, out)
 }

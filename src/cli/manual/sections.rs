@@ -39,7 +39,9 @@ pub(super) fn write(command: &Command, path: &str, out: &mut impl Write) -> io::
 
 fn list(page: &mut Roff, title: &str, entries: &[Entry]) {
     page.control("SH", [title]);
-    entries.iter().for_each(|found| entry(page, *found));
+    for found in entries {
+        entry(page, *found);
+    }
 }
 
 fn entry(page: &mut Roff, (term, text): Entry) {
