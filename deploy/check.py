@@ -1,57 +1,228 @@
-"""The YAML part of check.sh: checks manifests and the rendered chart against Kubernetes' schemas."""
+"""The YAML part of check.sh. `--write` writes the manifests of `kubernetes/` again, which are what the chart renders.
 
+Everything that the chart can render is validated against the schemas of Kubernetes' API, and of the two operators whose
+resources it makes. The configuration in it is checked by the gateway itself, where its program is named.
+"""
+
+import itertools
 import json
+import os
 import pathlib
+import re
+import subprocess
 import sys
+import tempfile
 
 import helm_python
+import jsonschema
 import kubernetes_validate
 import yaml
 
 HERE = pathlib.Path(__file__).parent
-VERSION = "1.31"
+# The oldest version that the chart is for, and a new one.
+VERSIONS = ["1.29", "1.34"]
+CUSTOM = {"ExternalSecret": "externalsecret", "PodMonitor": "podmonitor"}
 wrong = []
+seen = set()
+
+chart_path = HERE / "helm/pigello-gateway"
+chart = helm_python.Chart.load(chart_path)
+
+
+def documents(text):
+    return list(filter(None, yaml.safe_load_all(text)))
 
 
 def validate(origin, text):
-    for manifest in filter(None, yaml.safe_load_all(text)):
+    for manifest in documents(text):
+        key = json.dumps(manifest, sort_keys=True)
+        if key in seen:
+            continue
+        seen.add(key)
         name = f"{origin}: {manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}"
         try:
-            kubernetes_validate.validate(manifest, VERSION, strict=True)
-            print(f"ok  {name}")
+            if manifest["kind"] in CUSTOM:
+                schema = json.loads((HERE / f"schemas/{CUSTOM[manifest['kind']]}.json").read_text())
+                jsonschema.validate(manifest, schema)
+                continue
+            for version in VERSIONS:
+                kubernetes_validate.validate(manifest, version, strict=True)
         except Exception as error:  # the validator's message says what is wrong
             wrong.append(f"{name}: {error}")
 
 
-def embedded(manifests, toml):
-    """The configuration in a ConfigMap is the file beside the manifest, which a test loads."""
-    for manifest in filter(None, yaml.safe_load_all(manifests.read_text())):
-        if manifest["kind"] == "ConfigMap" and manifest["data"]["gateway.toml"] != toml.read_text():
-            wrong.append(f"{manifests}: gateway.toml differs from {toml}")
+def merged(*layers):
+    """What `helm -f A -f B` makes of values."""
+    result = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
 
 
-for manifests in sorted((HERE / "kubernetes").glob("*/*.yaml")):
-    validate(manifests.relative_to(HERE), manifests.read_text())
-    embedded(manifests, manifests.parent / "gateway.toml")
+def pods(rendered):
+    for manifest in documents(rendered):
+        if manifest["kind"] == "Pod":
+            yield manifest["spec"]
+        elif "template" in manifest.get("spec", {}) and manifest["kind"] in ("StatefulSet", "Job"):
+            yield manifest["spec"]["template"]["spec"]
 
-chart = helm_python.Chart.load(HERE / "helm/pigello-gateway")
-values = {"config": (HERE / "kubernetes/shared/gateway.toml").read_text()}
-chart.validate_schema(values)
-rendered = "\n---\n".join(chart.render(values).values())
-for path, text in chart.render(values).items():
-    validate(f"helm {path}", text)
-if "kind: NetworkPolicy" not in rendered:
-    wrong.append("helm: the chart has no network policy")
-pinned = values | {"image": {"digest": "sha256:" + "0" * 64}}
-chart.validate_schema(pinned)
-if "pigello-gateway@sha256:0" not in "".join(chart.render(pinned).values()):
+
+def render(values, name="pigello-gateway"):
+    """All manifests, without the notes."""
+    chart.validate_schema(values)
+    parts = chart.render(values, name=name, namespace="pigello", is_install=True)
+    notes = next(text for path, text in parts.items() if path.endswith("NOTES.txt"))
+    files = {path: text for path, text in parts.items() if not path.endswith("NOTES.txt")}
+    return "\n---\n".join(text.strip() for text in files.values() if text.strip()) + "\n", notes
+
+
+# Everything that can be chosen, each with all else.
+APPLICATION = {"application": {"containers": [{"name": "application", "image": "registry.example/a:1"}]}}
+EXTRAS = {
+    "fullnameOverride": "gateway-to-pigello",
+    "image": {"digest": "sha256:" + "0" * 64},
+    "imagePullSecrets": [{"name": "registry"}],
+    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "networkPolicy": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+    "audit": {"storageClass": "fast"},
+    "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
+    "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
+    "podAnnotations": {"a/b": "c"},
+    "podLabels": {"team": "billing"},
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}}]}},
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+    "extraVolumes": [{"name": "roots", "configMap": {"name": "roots"}}],
+    "extraVolumeMounts": [{"name": "roots", "mountPath": "/etc/roots", "readOnly": True}],
+    "vault": {"caConfigMap": ""},
+}
+BARE = {
+    "networkPolicy": {"enabled": False},
+    "podDisruptionBudget": {"enabled": False},
+    "check": {"enabled": False},
+    "serviceAccount": {"create": False},
+    "replicas": {"min": 1, "max": 1},
+}
+CHOICES = [
+    [{"mode": "shared"}, {"mode": "sidecar"}, {"mode": "sidecar"} | APPLICATION],
+    [{"source": source} for source in ("vault", "directory", "externalSecret")],
+    [{}, {"metrics": {"tlsSecret": "metrics-tls"}}],
+    [{}, EXTRAS],
+    [{}, BARE],
+]
+configurations = {}
+for choice in itertools.product(*CHOICES):
+    values = merged(*choice)
+    text, notes = render(values)
+    told = json.dumps(values)
+    validate(f"helm {told}", text)
+    kinds = [manifest["kind"] for manifest in documents(text)]
+    runs = values["mode"] == "shared" or "application" in values
+    for kind, expected in {
+        "StatefulSet": runs,
+        "ExternalSecret": values["source"] == "externalSecret",
+        "PodMonitor": runs and EXTRAS["podLabels"] == values.get("podLabels"),
+        "NetworkPolicy": values["mode"] == "shared" and values.get("networkPolicy", {}).get("enabled", True),
+        "Job": values.get("check", {}).get("enabled", True),
+    }.items():
+        if (kind in kinds) != expected:
+            wrong.append(f"helm {told}: {kind} is {'missing' if expected else 'there'}")
+    for pod in pods(text):
+        if pod.get("enableServiceLinks") is not False:
+            wrong.append(f"helm {told}: a pod has service links")
+        for container in pod["containers"] + pod.get("initContainers", []):
+            startup = json.dumps(container.get("startupProbe", ""))
+            if container["name"] == "gateway" and "/livez" not in startup and "--live" not in startup:
+                wrong.append(f"helm {told}: the startup probe does not ask for life: {startup}")
+            mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
+            claims = {"gateway-audit"} if "StatefulSet" in kinds else set()
+            missing = mounted - {volume["name"] for volume in pod.get("volumes", [])} - claims
+            if missing:
+                wrong.append(f"helm {told}: there are no volumes {missing}")
+    if not runs:
+        # What the notes say is put into a pod is one.
+        snippet = notes[notes.index("spec:"): notes.index("and into its")]
+        spec = yaml.safe_load(snippet)["spec"] | APPLICATION["application"]
+        spec["volumes"].append({"name": "gateway-audit", "emptyDir": {}})
+        validate(f"notes {told}", yaml.safe_dump(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}))
+    for manifest in documents(text):
+        if manifest["kind"] == "ConfigMap":
+            configurations[manifest["data"]["gateway.toml"]] = told
+
+own = render({"config": 'a = "{{ .Release.Name }}"'}, name="mine")[0]
+if 'a = "mine"' not in own:
+    wrong.append("helm: the configuration of the values is not used")
+if "pigello-gateway@sha256:0" not in render(EXTRAS)[0]:
     wrong.append("helm: the image's digest is not used")
-for bad in [{"config": ""}, {"config": "x", "replicas": {"min": 0}}, {"config": "x", "unknown": 1}]:
+for bad in [
+    {"replicas": {"min": 0}}, {"unknown": 1}, {"mode": "both"}, {"source": "sealed"}, {"tlsSecret": ""},
+    {"image": {"digest": "sha256:0"}}, {"networkPolicy": {"from": []}}, {"audit": {"size": "5"}},
+]:
     try:
         chart.validate_schema(bad)
         wrong.append(f"helm: the values {bad} should be refused")
-    except Exception:
+    except helm_python.HelmValuesError:
         pass
+for values in [None, EXTRAS, BARE]:
+    linted = helm_python.lint(chart_path, values, strict=True)
+    # Of an icon that is missing lint says so, as information.
+    found = [message for message in linted["messages"] if message["severity"] > 1]
+    if linted["errors"] or found:
+        wrong.append(f"helm lint: {linted}")
+
+# The gateway's own judgement of each sample.
+program = os.environ.get("PIGELLO_GATEWAY")
+if program:
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "gateway.toml"
+        for toml, told in configurations.items():
+            file.write_text(toml)
+            checked = subprocess.run([program, "check", "--config", file], capture_output=True, text=True)
+            if checked.returncode or "warning" in checked.stderr:
+                wrong.append(f"helm {told}: {checked.stderr}")
+
+# The manifests for those who do without Helm.
+HEADS = {
+    "shared": """\
+# One gateway for several applications of a cluster, with mutual TLS. The certificate comes from the secret
+# `pigello-gateway-tls` (tls.crt, tls.key, ca.crt), as cert-manager writes it. The gateway picks up a renewed
+# certificate within seconds. `gateway.toml` below is the file in this directory.
+#   kubectl create namespace pigello
+#   kubectl -n pigello apply -f gateway.yaml
+""",
+    "sidecar": """\
+# An application with the gateway as a native sidecar (Kubernetes 1.29 or newer). It accepts calls before the
+# application starts and stops after it, so the application's first and last calls are served. `gateway.toml` below is
+# the file in this directory.
+#   kubectl apply -f sidecar.yaml
+""",
+}
+for kind, (file, release) in {"shared": ("gateway", "pigello-gateway"), "sidecar": ("sidecar", "billing")}.items():
+    folder = HERE / "kubernetes" / kind
+    values = yaml.safe_load((folder / "values.yaml").read_text()) | {"check": {"enabled": False}}
+    text = render(values, release)[0].replace("\n    app.kubernetes.io/managed-by: Helm", "")
+    text = re.sub(r"\n *app.kubernetes.io/managed-by: Helm", "", text)
+    text = "\n---\n".join(part for part in text.split("\n---\n") if "helm.sh/hook: test" not in part)
+    # The pods change with the ConfigMap by themselves.
+    text = re.sub(r"\n *# The gateway reads a changed ConfigMap.*\n *checksum/config: .*", "", text)
+    text = re.sub(r" +$", "", text, flags=re.MULTILINE)
+    maps = [manifest for manifest in documents(text) if manifest["kind"] == "ConfigMap"]
+    head = f"{HEADS[kind]}# Made by `deploy/check.sh --write` of the chart with `values.yaml`: change those.\n---\n"
+    for path, expected in [
+        (folder / f"{file}.yaml", head + text.rstrip() + "\n"),
+        (folder / "gateway.toml", maps[0]["data"]["gateway.toml"].rstrip() + "\n"),
+    ]:
+        if "--write" in sys.argv:
+            path.write_text(expected)
+        elif path.read_text() != expected:
+            wrong.append(f"{path}: is not what the chart renders; run deploy/check.sh --write")
+    validate(folder.name, (folder / f"{file}.yaml").read_text())
 
 compose = yaml.safe_load((HERE / "compose/compose.yaml").read_text())
 for service in compose["services"].values():
@@ -66,4 +237,5 @@ for group in alerts["groups"]:
             wrong.append(f"alerts: {rule.get('alert')} lacks {missing or 'a summary'}")
 json.loads((HERE / "grafana/dashboard.json").read_text())
 
+print(f"deploy: {len(seen)} manifests fit their schemas" if not wrong else "")
 sys.exit("\n".join(wrong) or 0)

@@ -63,7 +63,7 @@ impl Relay {
             concurrent_streams: 16,
             connection_age: None,
         };
-        serve(self.socket, CONNECTIONS, settings, path, ending).await
+        serve(self.socket, CONNECTIONS, settings, None, path, ending).await
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     proxy::{
         call::{Arrival, ConnectionLimiter, ConnectionLimits},
         http_policy::HostRules,
-        server::{Acceptor, Bound, Drain, Listener, Path, Settings, WorkerQueue},
+        server::{Acceptor, Bound, Drain, Listener, Path, ServerTls, Settings, WorkerQueue},
     },
     telemetry::ConnectionMetrics,
 };
@@ -42,6 +42,8 @@ pub struct AdminServer {
     pub settings: Settings,
     /// What it serves.
     pub routes: Routes,
+    /// TLS for its clients.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl AdminServer {
@@ -54,7 +56,7 @@ impl AdminServer {
             _ => HostRules::new(address, &[]),
         };
         let path = AdminPath(router(AdminState::new(window), self.routes, hosts));
-        serve(self.socket, self.connections, self.settings, path, ending).await
+        serve(self.socket, self.connections, self.settings, self.tls, path, ending).await
     }
 }
 
@@ -63,6 +65,7 @@ pub(super) async fn serve(
     socket: Bound,
     connections: usize,
     settings: Settings,
+    tls: Option<Arc<ServerTls>>,
     path: impl Path,
     ending: CancellationToken,
 ) -> io::Result<()> {
@@ -82,7 +85,7 @@ pub(super) async fn serve(
         own: 0,
     };
     let drain = Drain { stop: ending.clone(), ..Drain::new() };
-    let listener = Listener::new(path, settings, None, Arc::new(|_| {}), drain.clone());
+    let listener = Listener::new(path, settings, tls, Arc::new(|_| {}), drain.clone());
     let (_running, end) = oneshot::channel();
     let serving = async {
         while let Some(accepted) = accepted.recv().await {

@@ -1,4 +1,4 @@
-//! Certificates, private keys and client CAs of all listeners, and revocation lists of upstreams.
+//! Certificates, private keys and client CAs of all listeners, the one of metrics included, and revocation lists of upstreams.
 //!
 //! They are read with the configuration and again every few seconds. A reload keeps those of listeners whose
 //! files are the same, so a listener never falls back to an older client CA.
@@ -16,7 +16,7 @@ use crate::{
     outbound::{RevocationError, RevocationVerifier},
     proxy::{
         client,
-        server::{ServerTls, ServerTlsError},
+        server::{ServerTls, ServerTlsError, TlsFiles},
     },
 };
 
@@ -24,6 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Certificates {
     listeners: BTreeMap<ListenerName, Arc<ServerTls>>,
+    metrics: Option<Arc<ServerTls>>,
     upstreams: BTreeMap<ProfileName, Arc<RevocationVerifier>>,
 }
 
@@ -38,22 +39,20 @@ impl Certificates {
         let mut listeners = BTreeMap::new();
         for listener in &settings.listeners {
             let Some(tls) = &listener.tls else { continue };
-            let failed = |source| CertificatesError::of_listener(&listener.name, source);
-            let same =
-                kept.and_then(|kept| kept.of(&listener.name)).filter(|kept| kept.files() == tls);
-            let tls = match same {
-                Some(tls) => {
-                    tls.reload().map_err(failed)?;
-                    tls
-                }
-                None => Arc::new(ServerTls::open(tls.clone()).map_err(failed)?),
-            };
+            let kept = kept.and_then(|kept| kept.of(&listener.name));
+            let tls = open(tls, kept)
+                .map_err(|source| CertificatesError::of_listener(&listener.name, source))?;
             listeners.insert(listener.name.clone(), tls);
         }
+        let metrics = settings.metrics.as_ref().and_then(|metrics| metrics.tls.as_ref());
+        let metrics = metrics
+            .map(|tls| open(tls, kept.and_then(Self::of_metrics)))
+            .transpose()
+            .map_err(CertificatesError::of_metrics)?;
         let lists = upstreams
             .iter()
             .filter_map(|(name, upstream)| Some((name.clone(), upstream.revocation.clone()?)));
-        Ok(Self { listeners, upstreams: lists.collect() })
+        Ok(Self { listeners, metrics, upstreams: lists.collect() })
     }
 
     /// The TLS configuration of one listener.
@@ -61,9 +60,15 @@ impl Certificates {
         self.listeners.get(listener).cloned()
     }
 
+    /// The TLS configuration of the metrics listener.
+    pub(super) fn of_metrics(&self) -> Option<Arc<ServerTls>> {
+        self.metrics.clone()
+    }
+
     /// Rereads all files at intervals, each set on a task of its own.
     pub(super) fn watch(&self) -> Vec<BoxFuture<'static, ()>> {
-        let listeners = self.listeners.values().map(|tls| Arc::clone(tls).watch().boxed());
+        let listeners = self.listeners.values().chain(&self.metrics);
+        let listeners = listeners.map(|tls| Arc::clone(tls).watch().boxed());
         let upstreams = self.upstreams.values().map(|lists| Arc::clone(lists).watch().boxed());
         listeners.chain(upstreams).collect()
     }
@@ -75,6 +80,9 @@ impl Certificates {
             if let Err(source) = tls.reload() {
                 failed.get_or_insert(CertificatesError::of_listener(listener, source));
             }
+        }
+        if let Some(Err(source)) = self.metrics.as_ref().map(|tls| tls.reload()) {
+            failed.get_or_insert(CertificatesError::of_metrics(source));
         }
         for (profile, lists) in &self.upstreams {
             if let Err(source) = lists.reload() {
@@ -98,6 +106,9 @@ pub enum CertificatesError {
         #[source]
         source: Box<ServerTlsError>,
     },
+    /// The certificates of the metrics listener.
+    #[error("the certificates of the metrics listener cannot be used")]
+    Metrics(#[source] Box<ServerTlsError>),
     /// The revocation lists of a profile.
     #[error("the revocation lists of profile `{profile}` cannot be used")]
     Upstream {
@@ -113,6 +124,19 @@ impl CertificatesError {
     fn of_listener(listener: &ListenerName, source: ServerTlsError) -> Self {
         Self::Listener { listener: listener.clone(), source: Box::new(source) }
     }
+
+    fn of_metrics(source: ServerTlsError) -> Self {
+        Self::Metrics(Box::new(source))
+    }
+}
+
+/// Reads the files, or reads them again where they are the same as before.
+fn open(files: &TlsFiles, kept: Option<Arc<ServerTls>>) -> Result<Arc<ServerTls>, ServerTlsError> {
+    let Some(same) = kept.filter(|kept| kept.files() == files) else {
+        return Ok(Arc::new(ServerTls::open(files.clone())?));
+    };
+    same.reload()?;
+    Ok(same)
 }
 
 /// Without `client_ca`, a listener reachable from other machines serves everybody who reaches it.

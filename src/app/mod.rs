@@ -231,15 +231,16 @@ impl Running {
         let (requests, probes) = (requests.1, probes.1);
         supervisor.trace(traces);
         supervisor.show(&settings, &shared, &listeners);
-        let of_admin = settings.admin.as_ref().map(|admin| (admin.connections, Routes::All));
-        let of_metrics = settings.metrics.as_ref().map(|it| (it.connections, Routes::Health));
+        let of_admin = settings.admin.as_ref().map(|it| (it.connections, Routes::All, None));
+        let tls = shared.certificates.of_metrics();
+        let of_metrics = settings.metrics.as_ref().map(|it| (it.connections, Routes::Health, tls));
         for (bound, settings) in [(&admin, of_admin), (&metrics, of_metrics)] {
-            let Some((bound, (connections, routes))) = bound.as_ref().zip(settings) else {
+            let Some((bound, (connections, routes, tls))) = bound.as_ref().zip(settings) else {
                 continue;
             };
             let socket = bound.share().map_err(ServeError::Socket)?;
             let settings = shared.listener.clone();
-            supervisor.admin(AdminServer { socket, connections, settings, routes });
+            supervisor.admin(AdminServer { socket, connections, settings, routes, tls });
         }
         let count = NonZero::new(settings.runtime.workers).unwrap_or_else(default_workers).get();
         let workers = (0..count)

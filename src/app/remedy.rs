@@ -24,7 +24,9 @@ impl StartError {
                 "`crl_file` is a PEM file with version 2 revocation lists, readable for the gateway's user: \
                  `openssl crl -inform DER -in OLD -out NEW` makes one of a list in DER",
             ),
-            Self::ListenerTls(CertificatesError::Listener { source, .. }) => Some(source.remedy()),
+            Self::ListenerTls(
+                CertificatesError::Listener { source, .. } | CertificatesError::Metrics(source),
+            ) => Some(source.remedy()),
             Self::Credentials(_) | Self::Vault(_) => None,
             Self::Tokens(_) => Some(
                 "`admin.token_file` is a file of mode 0600, no link, with lines `read TOKEN` or `operate TOKEN`",

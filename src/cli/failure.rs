@@ -25,6 +25,8 @@ pub enum Failure {
     Usage(Message),
     /// It failed while running: exit code 1.
     Failed(Message),
+    /// The reader of the output has seen enough, as in `config show | head`: nothing is said, exit code 0.
+    ReaderLeft,
 }
 
 /// The error in one sentence, and its remedy.
@@ -56,7 +58,7 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         match &mut self {
-            Self::Configuration(_) | Self::Mistakes(..) => {}
+            Self::Configuration(_) | Self::Mistakes(..) | Self::ReaderLeft => {}
             Self::Usage(message) | Self::Failed(message) => message.hint = Some(hint.into()),
         }
         self
@@ -67,11 +69,12 @@ impl Failure {
         ExitCode::from(self.code())
     }
 
-    /// 2 for bad usage or a bad configuration, 1 for what failed while running.
+    /// 2 for bad usage or a bad configuration, 1 for what failed while running, 0 if nothing failed.
     pub fn code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Mistakes(..) | Self::Usage(_) => 2,
             Self::Failed(_) => 1,
+            Self::ReaderLeft => 0,
         }
     }
 
@@ -86,6 +89,7 @@ impl Failure {
             Self::Usage(message) | Self::Failed(message) => {
                 (message.text.clone(), message.hint.as_deref())
             }
+            Self::ReaderLeft => (String::new(), None),
         }
     }
 
@@ -99,6 +103,7 @@ impl Failure {
             }
             Self::Mistakes(mistakes, _) => mistakes.iter().for_each(Message::log),
             Self::Usage(message) | Self::Failed(message) => message.log(),
+            Self::ReaderLeft => {}
         }
     }
 
@@ -122,6 +127,7 @@ impl Failure {
                 }
             }
             Self::Usage(message) | Self::Failed(message) => message.report(to),
+            Self::ReaderLeft => Ok(()),
         }
     }
 }
@@ -149,6 +155,9 @@ impl From<Problems> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::ReaderLeft;
+        }
         Self::failed(format!("the output cannot be written: {error}"))
     }
 }

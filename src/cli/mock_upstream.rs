@@ -15,7 +15,7 @@ use pigello_mock::{
     MockPigello, Options,
 };
 
-use super::signals::EndSignals;
+use super::signals::{EndSignals, survive};
 use crate::{
     credentials::ValueName,
     domain::Span,
@@ -59,7 +59,7 @@ pub struct Args {
     latency: Span,
 }
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until a signal ends it.
 pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         return Err(MockUpstreamError::Remote(args.listen));
@@ -68,7 +68,9 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
         Some(directory) => Some(read_values(directory).await?),
         None => None,
     };
-    let mut end = EndSignals::listen().map_err(MockUpstreamError::Signals)?;
+    survive().map_err(MockUpstreamError::Signals)?;
+    let end = EndSignals::listen().and_then(EndSignals::and_hangup);
+    let mut end = end.map_err(MockUpstreamError::Signals)?;
 
     log_requests();
     let mock = MockPigello::start(options(&args, wanted)).await?;

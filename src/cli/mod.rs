@@ -23,14 +23,21 @@ mod signals;
 pub mod support_bundle;
 mod time;
 mod vault_policy;
+mod verdict;
 
-use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use config_files::ConfigFiles;
 pub use failure::Failure;
 use vault_policy::vault_policy;
+use verdict::VerdictOutput;
 
 use crate::{
     build_info::LONG_VERSION,
@@ -64,6 +71,10 @@ Exit codes: 0 done; 1 it failed while running; 2 bad usage or bad configuration,
 
 Begin with `init`, or with `demo` to see it at work. Without --config, commands read the file that
 PIGELLO_GATEWAY_CONFIG names, then /etc/pigello-gateway/gateway.toml.";
+
+/// Why `…` stands in an error.
+const LEFT_OUT: &str = "What was typed is not repeated here, because it may be a secret. Values are read from standard \
+                        input or a file, never from the command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -113,11 +124,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(mut error) => {
-            if arguments.iter().any(|argument| argument == "credentials") {
-                credentials::leave_out_values(&mut error);
-            }
+            let is_left_out = arguments.iter().any(|argument| argument == "credentials")
+                && credentials::leave_out_values(&mut error);
             // Help and version are no errors; clap knows the stream of each.
             drop(error.print());
+            if is_left_out {
+                drop(writeln!(anstream::stderr(), "\n{LEFT_OUT}"));
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -160,10 +173,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
         Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
+        Command::Check(args) => {
+            return check::run(&args, &mut VerdictOutput(anstream::stdout().lock()));
+        }
         Command::SupportBundle(args) => {
             support_bundle::run(&args, &mut anstream::stdout().lock())?;
         }
-        Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
         Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,
         Command::Demo(args) => demo::run(&args)?,
         Command::MockUpstream(args) => {

@@ -1,34 +1,82 @@
-//! The signals that stop a command: SIGINT, from a terminal, and SIGTERM.
+//! The signals of commands that run until they are told to end.
+//!
+//! | signal | |
+//! | --- | --- |
+//! | SIGTERM, SIGINT, SIGQUIT | end the command; see [`EndSignals`] |
+//! | SIGHUP | `serve` reloads; the end of its terminal ends any other command |
+//! | SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR | survived, and told; see [`survive`] |
+//! | SIGXFSZ | survived: a file that may not grow is a failed write |
+//! | SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT | stop and continue the process, as everywhere |
+//! | SIGPIPE, SIGCHLD, SIGURG, SIGWINCH | ignored, by Rust or by default |
 
 use std::io;
 
+use futures_util::future::select_all;
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 
-/// Receives both; their default action is disabled.
+/// Receives what ends a command; the default action is disabled.
 #[derive(Debug)]
-pub(super) struct EndSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
+pub(super) struct EndSignals(Vec<(&'static str, Signal)>);
 
 impl EndSignals {
-    /// Starts to receive.
+    /// Starts to receive SIGINT, from a terminal, SIGTERM and SIGQUIT.
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        let all = [
+            ("SIGINT", SignalKind::interrupt()),
+            ("SIGTERM", SignalKind::terminate()),
+            ("SIGQUIT", SignalKind::quit()),
+        ];
+        let open = all.map(|(name, kind)| Ok((name, signal(kind)?)));
+        open.into_iter().collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Starts to receive SIGHUP as well, for a command that has nothing to reload.
+    pub(super) fn and_hangup(mut self) -> io::Result<Self> {
+        self.0.push(("SIGHUP", signal(SignalKind::hangup())?));
+        Ok(self)
     }
 
     /// Waits for the next signal, and returns its name.
     pub(super) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
+        let each = self.0.iter_mut().map(|(name, signal)| {
+            Box::pin(async {
+                signal.recv().await;
+                *name
+            })
+        });
+        select_all(each).await.0
     }
+}
+
+/// Disables the default action of signals that have no meaning here, and would end the process in the middle of
+/// calls: a script sends one by mistake, or because another daemon takes it.
+pub(super) fn survive() -> io::Result<()> {
+    // The failed write is told where it happens.
+    drop(signal(kind(Number::XFSZ))?);
+    for (name, number) in [
+        ("SIGUSR1", Number::USR1),
+        ("SIGUSR2", Number::USR2),
+        ("SIGALRM", Number::ALARM),
+        ("SIGVTALRM", Number::VTALARM),
+        ("SIGPROF", Number::PROF),
+        ("SIGIO", Number::IO),
+        ("SIGPWR", Number::POWER),
+    ] {
+        let mut received = signal(kind(number))?;
+        tokio::spawn(async move {
+            while received.recv().await.is_some() {
+                tracing::info!(signal = name, "the signal has no meaning here and changes nothing");
+            }
+        });
+    }
+    Ok(())
+}
+
+fn kind(number: Number) -> SignalKind {
+    SignalKind::from_raw(number.as_raw())
 }
 
 /// The failure of a command that cannot receive signals.

@@ -26,6 +26,7 @@ use crate::{
     error::Chain,
     outbound::{Roots, RootsError, list_ends},
     process::files::{self, PrivateFileError},
+    proxy::server::TlsFiles,
 };
 
 /// A file or folder that a key names.
@@ -174,16 +175,12 @@ impl Settings {
         };
         let root = KeyPath::root();
         for (at, listener) in self.listeners.iter().enumerate() {
-            let Some(tls) = &listener.tls else { continue };
-            let key = |name: &str| root.key("listeners").index(at).key("tls").key(name);
-            add(&tls.certificate, key("certificate"), FileRole::Public);
-            add(&tls.private_key, key("private_key"), FileRole::Secret);
-            if let Some(path) = &tls.client_ca {
-                add(path, key("client_ca"), FileRole::Roots);
+            if let Some(tls) = &listener.tls {
+                of_tls(tls, &root.key("listeners").index(at).key("tls"), &mut add);
             }
-            for path in &tls.client_crl {
-                add(path, key("client_crl"), FileRole::RevocationLists);
-            }
+        }
+        if let Some(tls) = self.metrics.as_ref().and_then(|metrics| metrics.tls.as_ref()) {
+            of_tls(tls, &root.key("metrics").key("tls"), &mut add);
         }
         if let Some(path) = &self.admin_tokens {
             add(path, root.key("admin").key("token_file"), FileRole::Private);
@@ -217,6 +214,17 @@ impl Settings {
             add(path, table.key("otlp_headers_file"), FileRole::Secret);
         }
         all
+    }
+}
+
+fn of_tls(tls: &TlsFiles, table: &KeyPath, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
+    add(&tls.certificate, table.key("certificate"), FileRole::Public);
+    add(&tls.private_key, table.key("private_key"), FileRole::Secret);
+    if let Some(path) = &tls.client_ca {
+        add(path, table.key("client_ca"), FileRole::Roots);
+    }
+    for path in &tls.client_crl {
+        add(path, table.key("client_crl"), FileRole::RevocationLists);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
     proxy::{
         cache,
+        server::TlsFiles,
         stages::{
             retry::RetrySettings,
             upstream_health::{CircuitBreakerSettings, QuotaSettings},
@@ -88,4 +89,6 @@ pub struct MetricsListener {
     pub address: Address,
     /// The limit of its connections.
     pub connections: usize,
+    /// TLS for its clients; with `client_ca`, mutual TLS.
+    pub tls: Option<TlsFiles>,
 }

@@ -7,7 +7,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 pub enum Address {
     /// A TCP address. Port 0 takes a free port.
     Tcp(SocketAddr),
-    /// The path of a Unix socket.
+    /// The path of a Unix socket. In a configuration file a relative one is relative to that file.
     Unix(PathBuf),
 }
 
@@ -26,8 +26,8 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(AddressError::RelativePath),
+            Some("" | "/") => Err(AddressError::NoPath),
+            Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|_| AddressError::NotAnAddress),
         }
     }
@@ -54,7 +54,7 @@ pub enum AddressError {
     /// Neither `IP:port` nor `unix:`.
     #[error("is not an address; write `127.0.0.1:8080`, `[::1]:8080` or `unix:/path/to/socket`")]
     NotAnAddress,
-    /// `unix:` without an absolute path.
-    #[error("needs an absolute path after `unix:`")]
-    RelativePath,
+    /// `unix:` without a path.
+    #[error("needs a path after `unix:`")]
+    NoPath,
 }

@@ -30,6 +30,8 @@ mod program;
 mod questions;
 mod reload;
 mod rules;
+mod signals;
 mod sources;
+mod systemd;
 mod trail;
 mod verify;

@@ -125,7 +125,8 @@ impl Place {
         Self::with_mock(more, &["--accept-any-values"])
     }
 
-    fn with_mock(more: &str, mock: &[&str]) -> Self {
+    /// In front of a mock with these options.
+    pub(crate) fn with_mock(more: &str, mock: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let ca = path("ca.pem");
@@ -505,6 +506,95 @@ fn a_tail_goes_on_with_calls_as_they_come() {
     assert!(line.contains(&after), "{line}");
 }
 
+/// The variables that Kubernetes sets about a service, whoever installed it.
+#[test]
+fn service_links_stop_no_command() {
+    let place = Place::new("");
+    let config = place.config();
+    let commands: [&[&str]; 6] = [
+        &["check", "--config", &config],
+        &["config", "show", "--config", &config],
+        &["explain", "GET", "/accounts/users/customer/subtenant/list/", "--config", &config],
+        &["audit", "query", "--config", &config],
+        &["health", "--live", "--config", &config],
+        &["status", "--config", &config],
+    ];
+    let mut gateway = program();
+    let services = [
+        "PIGELLO_GATEWAY",
+        "PIGELLO_GATEWAY_BILLING",
+        "PIGELLO_GATEWAY_LIMITS",
+        "PIGELLO_GATEWAY_2",
+    ];
+    let links: Vec<_> = services
+        .iter()
+        .flat_map(|service| {
+            [
+                ("SERVICE_HOST", "10.0.0.1"),
+                ("SERVICE_PORT", "443"),
+                ("SERVICE_PORT_HTTPS", "443"),
+                ("PORT", "tcp://10.0.0.1:443"),
+                ("PORT_443_TCP", "tcp://10.0.0.1:443"),
+                ("PORT_443_TCP_PROTO", "tcp"),
+                ("PORT_443_TCP_PORT", "443"),
+                ("PORT_443_TCP_ADDR", "10.0.0.1"),
+            ]
+            .map(|(name, value)| (format!("{service}_{name}"), value))
+        })
+        .collect();
+    gateway.args(["serve", "--config", &config]).envs(links.clone()).stderr(Stdio::null());
+    let mut gateway = Running::of(&mut gateway);
+    gateway.address_of("admin");
+    for command in commands {
+        let (code, _, errors) = told(program().args(command).envs(links.clone()).output().unwrap());
+        assert_eq!(code, Some(0), "{command:?}: {errors}");
+        assert!(!errors.contains("PIGELLO_GATEWAY_"), "{command:?}: {errors}");
+    }
+    // A key that is spelled wrong stays one.
+    for (name, value) in [("TIMEOUT__CONNECT", "3s"), ("METRICS_PORT", "9902")] {
+        let mut check = program();
+        check.args(["check", "--config", &config]).env(format!("PIGELLO_GATEWAY_{name}"), value);
+        let (code, _, errors) = told(check.envs(links.clone()).output().unwrap());
+        assert_eq!(code, Some(2), "{errors}");
+        assert!(
+            errors.contains(name) && errors.contains("1 problem") || errors.lines().count() < 4,
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn sockets_with_relative_paths_are_beside_the_configuration() {
+    let place = Place::new("");
+    let text = fs::read_to_string(place.config()).unwrap();
+    let folder = format!("unix:{}/", place.path("").display()).replace("//", "/");
+    assert_eq!(text.matches(&folder).count(), 2, "{text}");
+    fs::write(place.config(), text.replace(&folder, "unix:")).unwrap();
+    let config = place.config();
+    let mut gateway = program();
+    gateway.args(["serve", "--config", &config]).current_dir("/").stderr(Stdio::null());
+    let mut gateway = Running::of(&mut gateway);
+    let socket = format!("unix:{}", place.path("gateway.sock").display());
+    assert_eq!(gateway.address_of("unix"), socket);
+    gateway.address_of("admin");
+    assert!(place.path("admin.sock").exists());
+    while output(&["health", "--config", &config]).0 != Some(0) {}
+    let answer = exchange(&socket, &get("/accounts/users/customer/subtenant/list/"));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(gateway.end().0, Some(0));
+    // A path that no socket can have is told with its length, which the file's folder is a part of.
+    fs::write(
+        &config,
+        text.replace(&format!("{folder}gateway"), &format!("unix:{}", "a".repeat(90))),
+    )
+    .unwrap();
+    let (code, _, errors) = output(&["check", "--config", &config]);
+    let length =
+        place.path("").display().to_string().trim_end_matches('/').len() + 1 + 90 + ".sock".len();
+    assert_eq!(code, Some(if length > 107 { 2 } else { 0 }), "{errors}");
+    assert!(length <= 107 || errors.contains(&format!("the path has {length} bytes")), "{errors}");
+}
+
 #[test]
 fn every_command_explains_itself() {
     let (code, out, _) = output(&["--help"]);
@@ -528,8 +618,23 @@ fn every_command_explains_itself() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     assert_eq!(output(&["man", "--directory", path]).0, Some(0));
-    for name in ["pigello-gateway.1", "pigello-gateway-audit-verify.1"] {
-        assert!(folder.path().join(name).exists(), "{name}");
+    for (name, sections) in [
+        ("pigello-gateway.1", &["EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "EXAMPLES"][..]),
+        (
+            "pigello-gateway-serve.1",
+            &["EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "EXAMPLES"],
+        ),
+        ("pigello-gateway-audit-verify.1", &["EXIT STATUS", "EXAMPLES"]),
+        ("pigello-gateway-completions.1", &["EXIT STATUS"]),
+    ] {
+        let page = fs::read_to_string(folder.path().join(name)).unwrap();
+        for section in sections {
+            let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+            assert!(
+                heading.iter().any(|heading| page.contains(heading)),
+                "{section} in {name}:\n{page}"
+            );
+        }
     }
     let (code, _, errors) = output(&["man", "--directory", &format!("{path}/none")]);
     assert_eq!(code, Some(2), "{errors}");

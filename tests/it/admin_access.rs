@@ -7,11 +7,16 @@ use http::{Method, StatusCode};
 use pigello_gateway::{
     admin::{Access, Relay, Role, routes},
     domain::Address,
+    error::Chain,
 };
 use pigello_mock::MockPigello;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Answer, Caller, Gateway, OPERATE_TOKEN, READ_TOKEN, Setup, pigello};
+use crate::support::{
+    Answer, Authority, Caller, Gateway, OPERATE_TOKEN, Pair, READ_TOKEN, Setup, connect_tls, dns,
+    pigello,
+};
 
 /// The form fields of a browser that shows the page.
 const HERE: [(&str, &str); 3] = [
@@ -196,6 +201,56 @@ async fn the_metrics_listener_serves_health_and_metrics_alone() {
     let local = Setup::new(&pigello).with("[metrics]\naddress = \"127.0.0.1:0\"\n").start().await;
     let foreign = local.metrics().get_with("/metrics", &[("host", "evil.test")]).await;
     assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+}
+
+/// The same certificates as a listener of callers has, read again in the same way.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_listener_can_ask_for_certificates() {
+    let pigello = pigello().await;
+    let (authority, files) = (Authority::new(), tempfile::tempdir().unwrap());
+    let path = |name: &str| files.path().join(name);
+    let pair = authority.issue(dns("localhost"), false);
+    fs::write(path("tls.pem"), &pair.certificate).unwrap();
+    fs::write(path("tls.key"), &pair.key).unwrap();
+    fs::write(path("ca.pem"), &authority.pem).unwrap();
+    let text = format!(
+        "[metrics]\naddress = \"127.0.0.1:0\"\n[metrics.tls]\ncertificate = {:?}\nprivate_key = {:?}\n\
+         client_ca = {:?}\n",
+        path("tls.pem"),
+        path("tls.key"),
+        path("ca.pem")
+    );
+    let gateway = Setup::new(&pigello).with(&text).start().await;
+    let address = gateway.metrics().address();
+    let scrape = async |roots: &Authority, pair: Option<&Pair>| {
+        let mut stream = connect_tls(address, &roots.pem, pair).await.ok()?;
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        answer.contains("pigello_gateway_build_info").then_some(())
+    };
+    let scraper = authority.issue(dns("prometheus"), false);
+    let stranger = Authority::new().issue(dns("prometheus"), false);
+    assert!(scrape(&authority, Some(&scraper)).await.is_some());
+    assert!(scrape(&authority, None).await.is_none());
+    assert!(scrape(&authority, Some(&stranger)).await.is_none());
+
+    // A renewed certificate, and another authority of clients.
+    let (other, renewed) = (Authority::new(), Authority::new());
+    let pair = renewed.issue(dns("localhost"), false);
+    fs::write(path("tls.pem"), &pair.certificate).unwrap();
+    fs::write(path("tls.key"), &pair.key).unwrap();
+    fs::write(path("ca.pem"), &other.pem).unwrap();
+    gateway.reread().await.unwrap();
+    assert!(scrape(&renewed, Some(&scraper)).await.is_none());
+    assert!(scrape(&renewed, Some(&other.issue(dns("prometheus"), false))).await.is_some());
+
+    // Files that cannot be used change nothing, and are named.
+    fs::write(path("ca.pem"), "no certificate").unwrap();
+    let refused = gateway.reread().await.unwrap_err();
+    assert!(Chain(&refused).to_string().contains("metrics listener"), "{refused:?}");
+    assert!(scrape(&renewed, Some(&other.issue(dns("prometheus"), false))).await.is_some());
 }
 
 /// A relay in front of a gateway's Unix socket, and a caller on its port.

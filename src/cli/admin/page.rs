@@ -39,7 +39,8 @@ pub async fn page(args: &PageArgs, out: &mut impl Write) -> Result<(), Failure> 
     }
     // Before the port is open: without a gateway there is nothing to serve.
     let link = link(&admin).await?;
-    let mut signals = EndSignals::listen().map_err(|error| unheard(&error))?;
+    let signals = EndSignals::listen().and_then(EndSignals::and_hangup);
+    let mut signals = signals.map_err(|error| unheard(&error))?;
     let relay = Relay::open(args.port, admin.address().clone()).map_err(|error| {
         Failure::failed(Chain(&error).to_string()).hint("name another with --port")
     })?;

@@ -27,6 +27,7 @@ pub(super) use filter::CallFilter;
 pub use location::{TrailLocation, TrailLocations, Trails};
 pub(super) use search::{FoundContent, search};
 
+use super::verdict::VerdictOutput;
 use crate::audit::Verdict;
 
 /// Reads the audit trail.
@@ -93,11 +94,13 @@ impl AuditArgs {
                 return bundle::verify(args, bundle, streams.out).map(AuditExit::from);
             }
             Command::Verify(args) => {
-                return verify::run(args, trails.one()?, streams.out).map(AuditExit::from);
+                let out = &mut VerdictOutput(streams.out);
+                return verify::run(args, trails.one()?, out).map(AuditExit::from);
             }
             Command::Export(args) => {
                 let Some(from) = args.resend_from() else {
-                    return bundle::export(args, trails, streams.out).map(AuditExit::from);
+                    let out = &mut VerdictOutput(streams.out);
+                    return bundle::export(args, trails, out).map(AuditExit::from);
                 };
                 let (directory, collector) = (trails.one()?, trails.collector.as_ref());
                 let is_taken = resend::run(from, directory, collector, streams.out)?;

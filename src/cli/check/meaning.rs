@@ -335,6 +335,9 @@ fn admin(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
         Some(metrics) if metrics.address.is_local() => {
             page.line(&metrics.address, "health and metrics, for this machine")
         }
+        Some(metrics) if metrics.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) => {
+            page.line(&metrics.address, "health and metrics, for whoever has a certificate")
+        }
         Some(metrics) => page.line(&metrics.address, "health and metrics, for whoever reaches it"),
         None => Ok(()),
     }

@@ -169,9 +169,16 @@ pub(super) struct RemoveArgs {
     pub(super) all: bool,
 }
 
-/// Removes typed values from an error of clap: one may be a secret in the wrong place, and terminal
-/// output is kept and passed on. The names of options stay.
-pub fn leave_out_values(error: &mut clap::Error) {
+/// Removes typed values from an error of clap, and returns whether there was one: it may be a secret in the wrong
+/// place, and terminal output is kept and passed on. The names of options stay, and what is nearly a word that clap
+/// knows, and proposes.
+pub fn leave_out_values(error: &mut clap::Error) -> bool {
+    let near =
+        [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    if near.iter().any(|kind| error.get(*kind).is_some()) {
+        return false;
+    }
+    let mut is_left_out = false;
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand]
     {
         let is_typed = match error.get(kind) {
@@ -179,9 +186,11 @@ pub fn leave_out_values(error: &mut clap::Error) {
             _ => false,
         };
         if is_typed {
-            error.insert(kind, ContextValue::String("(left out: it may be a secret)".to_owned()));
+            error.insert(kind, ContextValue::String("…".to_owned()));
+            is_left_out = true;
         }
     }
+    is_left_out
 }
 
 fn parse_value_name(text: &str) -> Result<ValueName, String> {

@@ -172,7 +172,12 @@ fn bad_values_are_refused_without_being_shown_and_nothing_changes() {
             1,
             "`client_secret` is not text",
         ),
-        (&["set", "--from-json", "-"], r#"{"client_secrt": "canary"}"#, 1, "none of the seven"),
+        (
+            &["set", "--from-json", "-"],
+            r#"{"client_secrt": "canary"}"#,
+            1,
+            "none of the seven values has the name `client_secrt`; they are customer_id, ",
+        ),
         (&["set", "--from-json", "-"], r#""canary"#, 1, "line 1, column 7: not a JSON object"),
         (&["set", "--from-json", "-"], "{}", 1, "holds none of the seven"),
         (&["remove"], "", 2, "say what to remove"),

@@ -9,7 +9,7 @@ mod story;
 
 use super::{
     Failure, block_on, quiet_logs,
-    signals::{EndSignals, unheard},
+    signals::{EndSignals, survive, unheard},
 };
 
 /// Show the gateway at work, on this machine alone, with nothing set up before.
@@ -29,7 +29,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         story::opening(&mut out, &stage)?;
         story::calls(&mut out, &stage).await?;
         if args.keep_running {
-            let mut end = EndSignals::listen().map_err(|error| unheard(&error))?;
+            survive().map_err(|error| unheard(&error))?;
+            let end = EndSignals::listen().and_then(EndSignals::and_hangup);
+            let mut end = end.map_err(|error| unheard(&error))?;
             story::keep_running(&mut out, &stage)?;
             end.next().await;
         }

@@ -1,12 +1,15 @@
 //! The deployment: systemd units, or a Kubernetes manifest.
 
+use std::path::Path;
+
 use super::{
     CONFIGURATION, File,
     arguments::{Deployment, Login, Source},
     configuration::quoted,
-    place::{KEY, STORE},
+    place::{KEY, Place, STORE},
     plan::Plan,
     secret::FOLDER,
+    shown,
 };
 use crate::{credentials::ValueName, domain::Address};
 
@@ -53,6 +56,37 @@ pub(super) fn files(plan: &Plan, configuration: &str) -> Vec<File> {
             what: "the application with the gateway as its sidecar",
         }],
     }
+}
+
+/// The commands that install the units, each with what it does, for root on the machine that runs them.
+pub(super) fn installation(plan: &Plan, place: &Place) -> Vec<(String, &'static str)> {
+    let mut steps = Vec::new();
+    if let Ok(program) = std::env::current_exe()
+        && program != Path::new(PROGRAM)
+    {
+        let text = format!("install -m 0755 {} {PROGRAM}", shown(&program));
+        steps.push((
+            text,
+            "as root, like all that follows: the program, where the units look for it",
+        ));
+    }
+    if let Address::Unix(_) = plan.listen {
+        let text = "groupadd -f --system pigello-callers".to_owned();
+        steps.push((text, "the group whose members may use the socket"));
+    }
+    if plan.keeps_a_store() {
+        let text = "id -u pigello-gateway >/dev/null 2>&1 || useradd --system --user-group \
+                    --home-dir /nonexistent --shell /usr/sbin/nologin pigello-gateway";
+        steps.push((text.to_owned(), "the user that runs the gateway"));
+        let text = format!("chown -R pigello-gateway: {}", shown(&plan.directory));
+        steps.push((text, "it owns the sealed store and its key"));
+    }
+    let units = [SERVICE, SOCKET].map(|unit| place.path(unit)).join(" ");
+    let text = format!("install -m 0644 {units} /etc/systemd/system/ && systemctl daemon-reload");
+    steps.push((text, "the units"));
+    let text = format!("systemctl enable --now {SOCKET} {SERVICE}");
+    steps.push((text, "runs the gateway, now and after every start of the machine"));
+    steps
 }
 
 /// Paths hidden from the service: the unit protects home and temporary directories.
@@ -143,7 +177,7 @@ fn socket(plan: &Plan) -> String {
     let (address, access) = match &plan.listen {
         Address::Tcp(address) => (address.to_string(), ""),
         Address::Unix(path) => (
-            path.display().to_string(),
+            plan.directory.join(path).display().to_string(),
             "# Only root and the members of this group may connect:\n\
              #   groupadd --system pigello-callers && usermod -aG pigello-callers USER\n\
              SocketUser=root\nSocketGroup=pigello-callers\nSocketMode=0660\nDirectoryMode=0755\n",
@@ -191,6 +225,9 @@ fn manifest(plan: &Plan, configuration: &str) -> String {
         .replace("{{mounts}}\n", mounts)
         .replace("{{volumes}}\n", volumes)
 }
+
+/// Where the units look for the program.
+const PROGRAM: &str = "/usr/bin/pigello-gateway";
 
 const DYNAMIC: &str = "\
 # A user of its own that exists only while it runs.

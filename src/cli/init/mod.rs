@@ -93,7 +93,7 @@ fn files(plan: &Plan) -> Vec<File> {
     files
 }
 
-/// The next commands: three, ready to copy.
+/// The next commands, ready to copy and complete: after them the gateway serves.
 fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failure> {
     let config = place.path(CONFIGURATION);
     let mut commands = Vec::new();
@@ -119,28 +119,10 @@ fn next(plan: &Plan, place: &Place, person: &mut Person<'_>) -> Result<(), Failu
             command(format!("pigello-gateway serve --config {config}"), "runs the gateway");
         }
         Deployment::Systemd => {
-            let units = [deployment::SERVICE, deployment::SOCKET].map(|unit| place.path(unit));
-            let group = match plan.listen {
-                Address::Unix(_) => "groupadd -f --system pigello-callers && ",
-                Address::Tcp(_) => "",
-            };
-            let own = if plan.keeps_a_store() {
-                format!(
-                    "useradd --system pigello-gateway && chown -R pigello-gateway: {} && ",
-                    shown(&plan.directory)
-                )
-            } else {
-                String::new()
-            };
-            command(
-                format!(
-                    "{group}{own}cp {} /etc/systemd/system/ && systemctl enable --now {} {}",
-                    units.join(" "),
-                    deployment::SOCKET,
-                    deployment::SERVICE
-                ),
-                "as root: runs the gateway, now and after every start of the machine",
-            );
+            let steps = deployment::installation(plan, place);
+            for (text, what) in steps {
+                command(text, what);
+            }
         }
         Deployment::Kubernetes => command(
             format!("kubectl apply -f {}", place.path(deployment::MANIFEST)),

@@ -1,6 +1,6 @@
 //! The plan: all answers, before anything is written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pigello_mock::MADE_UP_VALUES;
 
@@ -98,7 +98,8 @@ impl Plan {
             Deployment::Systemd => "/etc/pigello-gateway",
             Deployment::None | Deployment::Kubernetes => "pigello-gateway",
         };
-        let usual = std::path::Path::new(usual);
+        let directory = args.directory.as_deref().unwrap_or(Path::new(usual));
+        let directory = std::path::absolute(directory)?;
         Ok(Self {
             upstream: which.url(),
             which,
@@ -110,9 +111,9 @@ impl Plan {
             allow,
             listen: args.listen.clone().unwrap_or_else(|| deployment.usual_address()),
             admin: args.admin.clone().or_else(|| deployment.usual_admin()),
+            directory,
             vault,
             values,
-            directory: std::path::absolute(args.directory.as_deref().unwrap_or(usual))?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! `serve`: runs the gateway until it is told to stop.
 //!
-//! SIGTERM and SIGINT drain; a second one stops at once. SIGHUP, a changed configuration file, or an order
-//! over the admin listener reloads the configuration. An invalid one is refused with every mistake in the
+//! SIGTERM, SIGINT and SIGQUIT drain; a second one stops at once. SIGHUP, a changed configuration file, or an
+//! order over the admin listener reloads the configuration. An invalid one is refused with every mistake in the
 //! log, and the old one stays. SIGHUP also reloads the credentials and the listeners' certificates. Under systemd
 //! the sockets may come from socket units, and the service manager is notified of the state.
 
@@ -21,7 +21,7 @@ use tokio::{
 use self::watch::Watch;
 use super::{
     ConfigFiles, Failure, block_on,
-    signals::{EndSignals, unheard},
+    signals::{EndSignals, survive, unheard},
     start_log,
 };
 use crate::{
@@ -56,11 +56,14 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     })?;
     open_files::raise_limit();
     block_on(async {
+        // Before anything takes long: what comes meanwhile waits.
+        survive().map_err(|error| unheard(&error))?;
+        let hangup = signal(SignalKind::hangup()).map_err(|error| unheard(&error))?;
         let watch = Watch::begin(files.paths()).await;
         let mut gateway =
             Gateway::open_with(loaded.settings, inherited).map_err(|error| cannot_start(&error))?;
+        // From here on there is something to drain.
         let signals = EndSignals::listen().map_err(|error| unheard(&error))?;
-        let hangup = signal(SignalKind::hangup()).map_err(|error| unheard(&error))?;
         let (orders, reloader) = (gateway.reload_orders(), gateway.reloader());
         let reloads = Reloads { files, watch, hangup, orders, reloader };
         announce(&gateway, format);

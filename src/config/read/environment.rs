@@ -7,7 +7,7 @@ use std::{ffi::OsString, iter::Peekable, slice, sync::Arc};
 
 use figment::value::Value;
 
-use super::secrets;
+use super::{secrets, service_links};
 use crate::config::{
     key::{KeyPath, Shown},
     problem::{Location, Problem},
@@ -38,7 +38,7 @@ pub(super) fn read(
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-        if name == CONFIG || is_service_link(rest) {
+        if name == CONFIG || service_links::is_link(rest, &value) {
             continue;
         }
         match variable(name, rest, value, shape, files) {
@@ -48,18 +48,6 @@ pub(super) fn read(
     }
     variables.sort_by(|one, other| (&one.path, &one.name).cmp(&(&other.path, &other.name)));
     variables
-}
-
-/// Kubernetes sets variables about every service of a namespace. Those about a service named
-/// `pigello-gateway` look like our keys.
-fn is_service_link(rest: &str) -> bool {
-    rest == "SERVICE_HOST"
-        || rest == "SERVICE_PORT"
-        || rest.starts_with("SERVICE_PORT_")
-        || rest == "PORT"
-        || rest
-            .strip_prefix("PORT_")
-            .is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn variable(

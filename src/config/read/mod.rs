@@ -7,6 +7,7 @@ mod environment;
 mod files;
 mod locations;
 mod secrets;
+mod service_links;
 
 use std::{ffi::OsString, mem, path::PathBuf};
 

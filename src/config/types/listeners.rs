@@ -26,7 +26,7 @@ pub struct Listener {
     /// Its name in the audit trail and in metrics.
     pub name: ListenerName,
     /// The address: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/gateway.sock`. Port 0 takes a free
-    /// port.
+    /// port. A relative path of a socket is relative to this file.
     pub address: Address,
     /// The profile that its calls go to.
     pub profile: ProfileName,
@@ -136,11 +136,14 @@ pub struct Metrics {
     /// is closed for a new one.
     #[schemars(with = "u32", range(min = 1))]
     pub connections: usize,
+    /// TLS for scrapers and probes. With `client_ca` each of them needs a certificate; the kubelet has none to
+    /// show, so its probes then have to run `health` in the container.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { address: None, connections: 64 }
+        Self { address: None, connections: 64, tls: None }
     }
 }
 

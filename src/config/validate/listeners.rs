@@ -9,6 +9,7 @@ use crate::{
         types::Listener,
     },
     domain::{Address, ProfileName},
+    proxy::server::TlsFiles,
 };
 
 impl Checker<'_> {
@@ -27,7 +28,7 @@ impl Checker<'_> {
             }
             self.socket_path(&key.key("address"), &listener.address);
             self.reach(&key, listener);
-            self.revocation(&key.key("tls"), listener);
+            self.revocation(&key.key("tls"), listener.tls.as_ref());
         }
     }
 
@@ -73,11 +74,11 @@ impl Checker<'_> {
         }
     }
 
-    fn revocation(&mut self, key: &KeyPath, listener: &Listener) {
-        if listener.checks_revocation() && !listener.asks_for_certificates() {
+    fn revocation(&mut self, key: &KeyPath, tls: Option<&TlsFiles>) {
+        if tls.is_some_and(|tls| !tls.client_crl.is_empty() && tls.client_ca.is_none()) {
             self.problem(
                 &key.key("client_crl"),
-                "no caller shows a certificate that could be revoked",
+                "no client shows a certificate that could be revoked",
                 "ask for client certificates with `client_ca`, or remove it",
             );
         }
@@ -91,8 +92,11 @@ impl Checker<'_> {
         {
             self.problem(
                 key,
-                format!("the path is longer than {LONGEST} bytes, and no socket can have it"),
-                "choose a shorter path",
+                format!(
+                    "the path has {} bytes, and that of a socket at most {LONGEST}",
+                    path.as_os_str().len()
+                ),
+                "choose a shorter one; a relative path counts with the folder of its file",
             );
         }
     }
@@ -162,8 +166,10 @@ impl Checker<'_> {
         let config = self.config;
         let (metrics, admin) = (&config.metrics, &config.admin);
         let address = metrics.address.clone()?;
-        let key = KeyPath::root().key("metrics").key("address");
+        let table = KeyPath::root().key("metrics");
+        let key = table.key("address");
         self.socket_path(&key, &address);
+        self.revocation(&table.key("tls"), metrics.tls.as_ref());
         if admin.enabled && !takes_free_port(&address) && admin.address.as_ref() == Some(&address) {
             self.problem(
                 &key,
@@ -172,7 +178,8 @@ impl Checker<'_> {
             );
         }
         self.taken(&address, "the metrics listener", "metrics");
-        Some(MetricsListener { address, connections: metrics.connections })
+        let (connections, tls) = (metrics.connections, metrics.tls.clone());
+        Some(MetricsListener { address, connections, tls })
     }
 
     fn taken(&mut self, address: &Address, by: &str, table: &str) {

@@ -145,8 +145,14 @@ impl Fitting<'_> {
             self.problems.push(self.problem(path, complaint));
             return None;
         }
-        let resolved =
-            if kind.word == PathBuf::KIND { self.locations.of(path).resolve(&text) } else { None };
+        let resolve = |relative: &str| self.locations.of(path).resolve(relative);
+        let resolved = match text.strip_prefix("unix:") {
+            Some(socket) if kind.word == Address::KIND => {
+                resolve(socket).map(|socket| format!("unix:{socket}"))
+            }
+            _ if kind.word == PathBuf::KIND => resolve(&text),
+            _ => None,
+        };
         Some(resolved.unwrap_or(text))
     }
 

@@ -42,11 +42,13 @@ pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
 
 /// Whether each listener's certificates and key can be used, together.
 pub(super) fn certificates(settings: &Settings) -> impl Iterator<Item = Step> {
-    settings.listeners.iter().filter_map(|listener| {
-        let what = format!("certificate {}", listener.name);
-        Some(match ServerTls::open(listener.tls.clone()?) {
+    let listeners = settings.listeners.iter().map(|it| (it.name.to_string(), &it.tls));
+    let metrics = settings.metrics.iter().map(|it| ("metrics".to_owned(), &it.tls));
+    listeners.chain(metrics).filter_map(|(name, tls)| {
+        let what = format!("certificate {name}");
+        Some(match ServerTls::open(tls.clone()?) {
             Ok(_) => {
-                Step::good(what, "and key belong together, and callers are checked as configured")
+                Step::good(what, "and key belong together, and clients are checked as configured")
             }
             Err(error) => Step::bad(what, Chain(&error).to_string()).advise(Some(error.remedy())),
         })

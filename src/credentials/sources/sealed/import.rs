@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use super::document::StoredValues;
-use crate::credentials::{
-    set::{ValueProblems, ValuesFromJson},
-    settings::RefreshSettings,
-    sources::directory::{DirectoryError, DirectorySource},
+use crate::{
+    credentials::{
+        ValueName,
+        set::{ValueProblems, ValuesFromJson},
+        settings::RefreshSettings,
+        sources::directory::{DirectoryError, DirectorySource},
+    },
+    domain::visible,
 };
 
 /// Reads the values of a folder. Passes over files with other names.
@@ -42,7 +46,11 @@ pub enum ImportError {
         column: usize,
     },
     /// The object has other fields.
-    #[error("{names:?} are none of the seven values")]
+    #[error(
+        "none of the seven values has the name {}; they are {}",
+        names.iter().map(|name| format!("`{}`", visible(name))).collect::<Vec<_>>().join(", "),
+        ValueName::ALL.map(ValueName::key).join(", ")
+    )]
     UnknownNames {
         /// Their names.
         names: Vec<String>,

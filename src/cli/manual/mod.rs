@@ -1,6 +1,12 @@
 //! `completions` and `man`: shell completions and manual pages, from the command line's definition.
 
-use std::{fs, io::Write, path::PathBuf};
+mod sections;
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use clap::Command;
 use clap_complete::Shell;
@@ -41,16 +47,32 @@ impl Pages {
         // The page is about the version, not about this build of it.
         let command = command.long_version(None::<&str>);
         let Some(directory) = &self.directory else {
-            return Ok(clap_mangen::Man::new(command).render(out)?);
+            return Ok(page(&command, "", out)?);
         };
         if !fs::metadata(directory).is_ok_and(|metadata| metadata.is_dir()) {
             return Err(Failure::usage(format!("{} is no folder", directory.display()))
                 .hint(format!("mkdir -p {}", directory.display())));
         }
-        clap_mangen::generate_to(command, directory).map_err(|error| {
+        pages(command, "", directory).map_err(|error| {
             Failure::failed(format!("cannot write to {}: {error}", directory.display()))
         })?;
         writeln!(out, "wrote the pages to {}", directory.display())?;
         Ok(())
     }
+}
+
+/// Writes the page of a command and of those below it. `path` leads to it from the program.
+fn pages(mut command: Command, path: &str, directory: &Path) -> io::Result<()> {
+    command.build();
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        let path = format!("{path} {}", below.get_name());
+        pages(below.clone(), path.trim_start(), directory)?;
+    }
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    page(&command, path, &mut File::create(directory.join(format!("{name}.1")))?)
+}
+
+fn page(command: &Command, path: &str, out: &mut impl Write) -> io::Result<()> {
+    clap_mangen::Man::new(command.clone()).render(out)?;
+    sections::write(command, path, out)
 }
