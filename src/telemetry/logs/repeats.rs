@@ -16,12 +16,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Event, Level, Subscriber,
     callsite::Identifier,
     field::{Field, Visit},
-    subscriber::Interest,
 };
-use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::{Layer, layer::Context};
 
 use crate::domain::Span;
 
@@ -124,8 +123,7 @@ impl Repeats {
     /// Tells how many events had no line so far: the process ends.
     pub(super) fn tell_all(&self) {
         let mut runs = self.runs.lock();
-        let news: Vec<_> =
-            runs.values_mut().filter(|run| run.untold > 0).map(Run::more).collect();
+        let news: Vec<_> = runs.values_mut().filter(|run| run.untold > 0).map(Run::more).collect();
         drop(runs);
         news.iter().for_each(News::log);
     }
@@ -179,7 +177,11 @@ impl News {
                     Some(time) => {
                         let (seconds, time) = (time.as_secs(), Span(whole_seconds(*time)));
                         tracing::$event!(
-                            kind, names, count, seconds, "{message}: over after {time}, {count} in all"
+                            kind,
+                            names,
+                            count,
+                            seconds,
+                            "{message}: over after {time}, {count} in all"
                         );
                     }
                 }
@@ -254,18 +256,10 @@ impl<H: std::hash::Hasher> fmt::Write for HashText<'_, H> {
 }
 
 /// Lets events through that have a line of their own.
-pub(super) struct AsFilter(pub(super) Arc<Repeats>);
+pub(super) struct AsLayer(pub(super) Arc<Repeats>);
 
-impl<S: Subscriber> Filter<S> for AsFilter {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+impl<S: Subscriber> Layer<S> for AsLayer {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         self.0.admit(event, Instant::now())
     }
 }
@@ -280,7 +274,7 @@ const MOST_KINDS: usize = 512;
 #[cfg(test)]
 mod tests {
     use parking_lot::MutexGuard;
-    use tracing_subscriber::{Layer, layer::SubscriberExt as _};
+    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
@@ -301,7 +295,11 @@ mod tests {
                 let mut about = About::default();
                 event.record(&mut about);
                 let kind = about.kind.map(|kind| format!("{kind}: ")).unwrap_or_default();
-                self.0.lines.lock().push(format!("{} {kind}{}", event.metadata().level(), about.message));
+                self.0.lines.lock().push(format!(
+                    "{} {kind}{}",
+                    event.metadata().level(),
+                    about.message
+                ));
             }
         }
     }
@@ -406,7 +404,10 @@ mod tests {
             bench.repeats.tell_all();
             assert_eq!(
                 taken(bench),
-                ["WARN upstream_dns: upstream failed", "WARN upstream_dns: upstream failed: and 2 more"]
+                [
+                    "WARN upstream_dns: upstream failed",
+                    "WARN upstream_dns: upstream failed: and 2 more"
+                ]
             );
         });
     }
