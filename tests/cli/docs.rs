@@ -164,6 +164,7 @@ fn the_configuration_in_every_recipe_loads() {
     for file in [
         "deploy/compose/gateway.toml",
         "deploy/systemd/gateway.toml",
+        "deploy/debian/gateway.toml",
         "deploy/kubernetes/sidecar/gateway.toml",
         "deploy/kubernetes/shared/gateway.toml",
     ] {
