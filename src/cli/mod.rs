@@ -15,6 +15,7 @@ mod failure;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
+pub mod operations;
 mod probe;
 mod serve;
 mod signals;
@@ -90,6 +91,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Say what the gateway would do with one request, and why
     Explain(explain::Args),
+    /// List the operations and who may use them, or make `[[operations]]` from an OpenAPI file
+    Operations(operations::Args),
     /// Show the effective configuration, or the schema of the file
     Config(config::Args),
     /// Print a script that completes this program's commands and options in a shell
@@ -150,6 +153,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Audit(args) => return audit(&args),
         Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
+        Command::Operations(args) => {
+            operations::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr())?;
+        }
         Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
         Command::Completions(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
         Command::Man(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,

@@ -26,6 +26,7 @@ mod leak;
 mod memory;
 mod messages;
 mod namespace;
+mod operations;
 mod program;
 mod questions;
 mod sources;

@@ -24,6 +24,7 @@ use clap::{Args, Subcommand};
 
 pub use error::{AuditError, BundleError};
 pub use location::{TrailLocation, TrailLocations, Trails};
+pub(super) use output::csv;
 
 use crate::audit::Verdict;
 

@@ -37,18 +37,27 @@ pub(super) struct FileLayer {
 impl FileLayer {
     /// Reads a file. Mistakes inside go to `problems`, and the rest of the file is still used.
     pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
-        let path: Arc<Path> = path.into();
-        let location = |line, column| Location::File { path: Arc::clone(&path), line, column };
-        let whole = |message: String| Problem::new(location(None, None), KeyPath::root(), message);
-        let text = read_text(&path).map_err(|problem| {
+        let text = read_text(path).map_err(|problem| {
             let hint = "name the configuration with `--config FILE` or PIGELLO_GATEWAY_CONFIG";
             let elsewhere = matches!(problem, Unreadable::Missing | Unreadable::Folder);
-            let problem = whole(problem.to_string());
+            let location = Location::File { path: path.into(), line: None, column: None };
+            let problem = Problem::new(location, KeyPath::root(), problem.to_string());
             if elsewhere { problem.hint(hint) } else { problem }
         })?;
-        let newlines = Newlines::of(&text);
-        let document = Document::parse(text.as_str()).map_err(|error| {
-            let at = error.span().map(|span| newlines.position(&text, span.start));
+        Self::parse(path, &text, problems)
+    }
+
+    /// Reads the text of a file that is, or will be, at that path.
+    pub(super) fn parse(
+        path: &Path,
+        text: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Self, Problem> {
+        let path: Arc<Path> = path.into();
+        let location = |line, column| Location::File { path: Arc::clone(&path), line, column };
+        let newlines = Newlines::of(text);
+        let document = Document::parse(text).map_err(|error| {
+            let at = error.span().map(|span| newlines.position(text, span.start));
             let (line, column) = at.unzip();
             let location = location(line, column);
             Problem::new(location, KeyPath::root(), format!("not TOML: {}", message_of(&error)))
