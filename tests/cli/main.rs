@@ -30,5 +30,6 @@ mod operations;
 mod program;
 mod questions;
 mod sources;
+mod terminal;
 mod trail;
 mod verify;

@@ -3,11 +3,10 @@
 use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::{Value, json};
 
 use crate::{
     cli::{Failure, audit::csv},
-    proxy::stages::authorize::{AccessMatrix, AccessRow, EntityAccess, entity_access},
+    proxy::stages::authorize::{AccessEntry, AccessMatrix, AccessRow, EntityAccess, entity_access},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,19 +142,9 @@ fn spreadsheet(access: &AccessMatrix, out: &mut impl Write) -> Result<(), Failur
     Ok(())
 }
 
-fn document(Listed { access, with_policy }: &Listed) -> Value {
-    let operations = access.rows.iter().map(|row| {
-        let operation = &row.operation;
-        let mut entry = json!({
-            "name": operation.name(),
-            "method": operation.method().as_str(),
-            "path": operation.template(),
-            "built_in": operation.is_built_in(),
-        });
-        if let (Some(fields), false) = (entry.as_object_mut(), !with_policy) {
-            fields.insert("callers".to_owned(), access.allowed(row).collect());
-        }
-        entry
-    });
-    operations.collect()
+fn document(Listed { access, with_policy }: &Listed) -> Vec<AccessEntry<'_>> {
+    let entry = |row| {
+        if *with_policy { access.entry(row) } else { AccessEntry::of(&row.operation) }
+    };
+    access.rows.iter().map(entry).collect()
 }

@@ -28,7 +28,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 
 /// A file as a layer.
 #[derive(Debug)]
-pub(super) struct FileLayer {
+pub(in crate::config) struct FileLayer {
     pub(super) path: Arc<Path>,
     lines: BTreeMap<KeyPath, usize>,
     tree: Dict,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Access, Policy};
 use crate::domain::{Caller, CallerRule, Operation, Proof};
 
@@ -22,6 +24,31 @@ pub struct AccessRow {
     pub operation: Arc<Operation>,
     /// Whether each caller of the matrix may use it.
     pub allowed: Vec<bool>,
+}
+
+/// One operation, as JSON has it.
+#[derive(Debug, Serialize)]
+pub struct AccessEntry<'a> {
+    name: &'a str,
+    method: &'a str,
+    path: &'a str,
+    built_in: bool,
+    /// Who may use it; left out if no policy says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callers: Option<Vec<&'a str>>,
+}
+
+impl<'a> AccessEntry<'a> {
+    /// An operation of which no policy says who may use it.
+    pub fn of(operation: &'a Operation) -> Self {
+        Self {
+            name: operation.name(),
+            method: operation.method().as_str(),
+            path: operation.template(),
+            built_in: operation.is_built_in(),
+            callers: None,
+        }
+    }
 }
 
 /// One entity, and what one caller may do with it.
@@ -75,6 +102,14 @@ impl AccessMatrix {
         entities
     }
 
+    /// The row as JSON has it.
+    pub fn entry<'a>(&'a self, row: &'a AccessRow) -> AccessEntry<'a> {
+        AccessEntry {
+            callers: Some(self.allowed(row).collect()),
+            ..AccessEntry::of(&row.operation)
+        }
+    }
+
     /// The callers that may use an operation.
     pub fn allowed<'a>(&'a self, row: &'a AccessRow) -> impl Iterator<Item = &'a str> {
         let callers = self.callers.iter().zip(&row.allowed);
@@ -87,4 +122,57 @@ pub fn entity_access<'a>(rows: &[&'a AccessRow], caller: usize) -> EntityAccess<
     let may = |row: &&&AccessRow| row.allowed.get(caller).is_some_and(|allowed| *allowed);
     let actions: Vec<_> = rows.iter().filter(may).map(|row| row.operation.action_name()).collect();
     if actions.len() == rows.len() { EntityAccess::All } else { EntityAccess::Some(actions) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{CallerLimits, Catalog},
+        proxy::stages::authorize::{CallerLimiters, Mode, Unmatched},
+    };
+
+    fn policy(unidentified: Access) -> Policy {
+        Policy {
+            catalog: Arc::new(Catalog::new([]).unwrap()),
+            unidentified,
+            unmatched: Unmatched::Deny,
+            mode: Mode::Enforce,
+            limits: CallerLimiters::default(),
+        }
+    }
+
+    fn rule(name: &str, allow: &[&str]) -> Arc<CallerRule> {
+        Arc::new(CallerRule {
+            name: name.into(),
+            unix_uids: Vec::new(),
+            tls_names: Vec::new(),
+            allow: allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            forward: Vec::new(),
+            limits: CallerLimits::default(),
+        })
+    }
+
+    #[test]
+    fn it_says_what_the_policy_decides() {
+        let rules = [rule("billing", &["subtenant.*", "tenant.get"]), rule("idle", &[])];
+        let matrix = policy(Access::Deny).matrix(&rules);
+        assert_eq!(matrix.callers, ["billing".into(), "idle".into()]);
+        let entities = matrix.entities();
+        assert_eq!((entities.len(), matrix.rows.len()), (10, 63));
+        let rows = |name: &str| &entities.iter().find(|(entity, _)| *entity == name).unwrap().1;
+        assert_eq!(entity_access(rows("subtenant"), 0), EntityAccess::All);
+        assert_eq!(entity_access(rows("tenant"), 0), EntityAccess::Some(vec!["get"]));
+        assert_eq!(entity_access(rows("tenant"), 1), EntityAccess::Some(Vec::new()));
+    }
+
+    #[test]
+    fn everybody_else_has_a_column_if_they_are_let_in() {
+        let open = policy(Access::Allow);
+        assert_eq!(open.matrix(&[]).callers, ["everyone".into()]);
+        let matrix = open.matrix(&[rule("billing", &["tenant.get"])]);
+        assert_eq!(matrix.callers, ["billing".into(), "everyone else".into()]);
+        assert!(matrix.rows.iter().all(|row| row.allowed[1]));
+        assert_eq!(policy(Access::Deny).matrix(&[]).callers, []);
+    }
 }

@@ -24,7 +24,7 @@ use http_body::Body as _;
 
 pub use self::{
     limit::CallerLimiters,
-    matrix::{AccessMatrix, AccessRow, EntityAccess, entity_access},
+    matrix::{AccessEntry, AccessMatrix, AccessRow, EntityAccess, entity_access},
     policy::{Access, Decision, Mode, Policy, Unmatched},
     refusal::Refusal,
 };
