@@ -34,7 +34,7 @@ pub use files::{FileRole, NamedFile};
 pub use key::{KeyPath, Segment};
 pub(crate) use problem::suggestion;
 pub use problem::{Location, Problem, Problems};
-pub use read::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
+pub use read::{CONFIG as CONFIG_VARIABLE, MAX_FILE_BYTES, PREFIX as VARIABLE_PREFIX};
 pub use report::{Effective, Revision, manual};
 pub use schema::schema;
 pub use settings::{AdminListener, MetricsListener, Settings};

@@ -315,7 +315,7 @@ fn an_answer_that_the_configuration_would_refuse_is_refused_at_its_question() {
         ("\n", "two words", "a name has letters"),
         ("\n\n", "docker", "give one of none, systemd, kubernetes, or its number"),
         ("\n\n3\n", "sealed", "does not fit into a pod"),
-        (TO_THE_VAULT, "http://10.0.0.1:8200", "plain http"),
+        (TO_THE_VAULT, "http://10.0.0.1:8200", "plain `http://` leads to another machine"),
         (TO_THE_VAULT, "vault.internal", "give a URL"),
         ("\n\n\n2\n\n", "http://vault/secret", "is not a path of a secret"),
         ("\n\n\n2\n\n", "a//b", "is not a path of a secret"),

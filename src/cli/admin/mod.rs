@@ -9,6 +9,7 @@ mod status;
 
 pub(super) use client::announce;
 use client::{AdminClient, AdminTarget};
+pub(super) use page::relayed_page;
 
 pub use self::{
     health::{HealthArgs, health},

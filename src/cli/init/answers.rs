@@ -21,6 +21,7 @@ impl Answers {
             let named = text.as_deref().map(name).transpose();
             named.map_err(|why| Failure::usage(format!("--{option}: {why}")))
         };
+        let values = args.values.as_deref().map(|file| values_from_file(args, file));
         Ok(Self {
             upstream: args.upstream.clone(),
             profile: named("profile", &args.profile)?,
@@ -33,7 +34,7 @@ impl Answers {
             allow: Some(args.allow.clone()).filter(|allow| !allow.is_empty()),
             listen: args.listen.clone(),
             directory: args.directory.clone(),
-            values: args.values.as_deref().map(values_from_file).transpose()?.map(Some),
+            values: values.transpose()?.map(Some),
         })
     }
 

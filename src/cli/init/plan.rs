@@ -61,14 +61,23 @@ impl Plan {
     }
 }
 
-/// The values of a JSON file, to seal.
-pub(super) fn values_from_file(file: &Path) -> Result<StoredValues, Failure> {
+/// The values of the JSON file that `--values` names, to seal.
+pub(super) fn values_from_file(args: &Args, file: &Path) -> Result<StoredValues, Failure> {
+    values_are_for(args.secret_from.unwrap_or(Source::Sealed))?;
     let values = values_from_json(&read_json_file(file)?)?;
     if values.is_empty() {
         let text = format!("{} holds none of the seven values", file.display());
         return Err(Failure::failed(text));
     }
     Ok(values)
+}
+
+fn values_are_for(source: Source) -> Result<(), Failure> {
+    if source == Source::Sealed {
+        return Ok(());
+    }
+    Err(Failure::usage("--values is for --secret-from sealed")
+        .hint("the other sources keep the values themselves"))
 }
 
 /// The mock's values.
@@ -88,9 +97,8 @@ pub(super) fn consistent(
     listen: &Address,
     login: Option<Login>,
 ) -> Result<(), Failure> {
-    if args.values.is_some() && source != Source::Sealed {
-        return Err(Failure::usage("--values is for --secret-from sealed")
-            .hint("the other sources keep the values themselves"));
+    if args.values.is_some() {
+        values_are_for(source)?;
     }
     if deployment != Deployment::Kubernetes {
         return Ok(());

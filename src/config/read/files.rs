@@ -23,8 +23,8 @@ use crate::config::{
     problem::{Location, Problem},
 };
 
-/// No configuration is larger, but what a wrong path leads to may be.
-const MAX_BYTES: u64 = 1024 * 1024;
+/// The bytes that a file may have. No configuration is larger, but what a wrong path leads to may be.
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// A file as a layer.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ impl Provider for FileLayer {
 fn read_text(path: &Path) -> Result<String, Unreadable> {
     let mut text = String::new();
     let file = File::open(path)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Unreadable::TooLarge);
     }
     Ok(text)

@@ -22,6 +22,7 @@ use figment::{
 pub(super) use environment::two_underscores;
 pub use environment::{CONFIG, PREFIX};
 pub(super) use files::FileLayer;
+pub use files::MAX_FILE_BYTES;
 pub(super) use locations::Locations;
 
 use self::environment::Variable;

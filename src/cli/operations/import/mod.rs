@@ -15,9 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::document::{Description, Endpoint, Skipped};
+use self::document::{Description, Endpoint, Found, Skipped};
 use crate::{
     cli::Failure,
+    config,
     domain::{Catalog, CatalogError, Operation, OperationError, visible},
 };
 
@@ -53,16 +54,21 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let text = document::read(&args.file)?;
     let description = Description::parse(&text)?;
-    let found = description.endpoints();
-    let mut skipped = found.skipped;
-    let (imported, built_in) = import(found.endpoints, &mut skipped)?;
+    let Found { endpoints, mut skipped, mut remarks } = description.endpoints();
+    let (imported, built_in) = import(endpoints, &mut skipped)?;
     let source = args.file.file_name().unwrap_or_default().to_string_lossy();
     let fragment = fragment::text(&source, &imported);
+    if fragment.len() as u64 > config::MAX_FILE_BYTES {
+        remarks.push(
+            "this is more than the 1 MiB that a file of the configuration may have; leave out what nobody calls"
+                .to_owned(),
+        );
+    }
     match &args.out {
         Some(path) => write_new(path, &fragment)?,
         None => out.write_all(fragment.as_bytes())?,
     }
-    report(&imported, built_in, &skipped, &found.remarks, notes)?;
+    report(&imported, built_in, &skipped, &remarks, notes)?;
     Ok(())
 }
 
