@@ -2,7 +2,10 @@
 
 use std::{env, path::PathBuf};
 
-use crate::config::{self, Loaded, Problems};
+use crate::{
+    config::{self, Loaded, Problems},
+    telemetry::LogFormat,
+};
 
 /// Where the configuration is.
 #[expect(clippy::doc_markdown, reason = "clap shows the text as it is")]
@@ -20,6 +23,11 @@ impl ConfigFiles {
     /// The files to read.
     pub fn paths(&self) -> Vec<PathBuf> {
         config::config_paths(&self.named, env::var_os(config::CONFIG_VARIABLE))
+    }
+
+    /// The format of the log that they ask for, also if there are mistakes elsewhere.
+    pub(super) fn log_format(&self) -> Option<LogFormat> {
+        config::log_format(&self.paths(), env::vars_os())
     }
 
     /// Reads and checks them, with the environment over them.

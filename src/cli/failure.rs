@@ -75,6 +75,20 @@ impl Failure {
         }
     }
 
+    /// Reports the failure in the log, where standard error has nothing else.
+    pub(super) fn log(&self) {
+        match self {
+            Self::Configuration(problems) => {
+                for problem in problems.iter() {
+                    tracing::error!(%problem, "configuration refused; nothing was started");
+                }
+            }
+            Self::Usage(Message { text, hint }) | Self::Failed(Message { text, hint }) => {
+                tracing::error!(hint, "{text}");
+            }
+        }
+    }
+
     /// Prints the failure; `to` decides about colours.
     pub fn report(&self, to: &mut impl Write) -> io::Result<()> {
         match self {

@@ -38,7 +38,7 @@ use crate::{
         hardening::{Debugging, harden},
         panics::tell_panics,
     },
-    telemetry::{LogFormat, LogSettings, init_logs},
+    telemetry::{LogFormat, LogSettings, flush_log, init_logs, log_format},
 };
 
 /// Keeps Pigello's client secret off application hosts.
@@ -118,16 +118,30 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Before any secret is read and any thread started.
     let debugging = if cli.allow_debugging { Debugging::Allowed } else { Debugging::Refused };
     tell_panics(debugging);
+    let _log = LogEnd;
     let done = harden(debugging)
         .map_err(|error| Failure::failed(Chain(&error).to_string()))
         .and_then(|()| run(cli.command));
     match done {
         Ok(code) => code,
         Err(failure) => {
-            // Standard error may be closed; the exit code remains.
-            drop(failure.report(&mut anstream::stderr()));
+            if log_format() == Some(LogFormat::Json) {
+                failure.log();
+            } else if flush_log() {
+                // Standard error may be closed; the exit code remains.
+                drop(failure.report(&mut anstream::stderr()));
+            }
             failure.exit_code()
         }
+    }
+}
+
+/// Has the last lines of the log written, also after a panic.
+struct LogEnd;
+
+impl Drop for LogEnd {
+    fn drop(&mut self) {
+        flush_log();
     }
 }
 
@@ -146,7 +160,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             block_on(mock_upstream::run(args))?.map_err(|error| mock_failed(&error))?;
         }
         Command::Credentials(args) => {
-            quiet_logs();
+            quiet_logs()?;
             let mut console =
                 credentials::Console::standard(anstream::stdout(), anstream::stderr())?;
             credentials::run(&args, &mut console, &sealed_store)?;
@@ -164,7 +178,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 }
 
 fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
-    quiet_logs();
+    quiet_logs()?;
     let done = if args.reads_lines() {
         args.run_on_lines(io::stdin().lock(), &mut anstream::stdout().lock())
     } else {
@@ -214,8 +228,13 @@ fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
 }
 
 /// The log of commands that end: warnings only, for people.
-fn quiet_logs() {
-    init_logs(&LogSettings { format: LogFormat::Pretty, level: "warn".to_owned() });
+fn quiet_logs() -> Result<(), Failure> {
+    start_log(LogFormat::Pretty, "warn".to_owned())
+}
+
+fn start_log(format: LogFormat, level: String) -> Result<(), Failure> {
+    init_logs(&LogSettings { format, level })
+        .map_err(|error| Failure::failed(format!("the log cannot be started: {error}")))
 }
 
 /// The sealed store of a credential set, from the configuration.

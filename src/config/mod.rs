@@ -40,6 +40,7 @@ pub use schema::schema;
 pub use settings::{AdminListener, MetricsListener, Settings};
 
 use self::{files::FileFindings, read::FileLayer, schema::Shape, types::Config};
+use crate::telemetry::LogFormat;
 
 /// The configuration file, unless another one is named.
 pub const DEFAULT_PATH: &str = "/etc/pigello-gateway/gateway.toml";
@@ -92,6 +93,16 @@ pub fn config_paths(named: &[PathBuf], variable: Option<OsString>) -> Vec<PathBu
 
 /// The variable that names the folder of a user's session for sockets.
 const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
+
+/// The format of the log that a configuration asks for, whatever else is wrong with it.
+pub fn log_format(
+    paths: &[PathBuf],
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Option<LogFormat> {
+    let shape = Shape::of_schema(&schema());
+    let (tree, _) = read::read(paths, environment, &shape, &mut Vec::new())?;
+    tree.find_ref("telemetry.log_format")?.deserialize().ok()
+}
 
 /// Reads and checks a configuration. Later files win over earlier ones, the environment over all.
 pub fn load(

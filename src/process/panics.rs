@@ -27,7 +27,7 @@ fn tell(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");
     if tracing::dispatcher::has_been_set() {
-        tracing::error!(%place, thread, message, "a defect: the program panicked");
+        tracing::error!(%place, thread, said = message, "a defect: the program panicked");
     } else {
         // Standard error may be closed, and there is nobody left to report that to.
         let _closed = writeln!(io::stderr(), "a defect: panicked at {place} ({thread}): {message}");

@@ -11,7 +11,10 @@ mod traces;
 pub use activity::{
     Activity, Answers, Cause, Counts, Pair, Period, Stretch, Summary, Times, Trouble,
 };
-pub use logs::{LogFormat, LogSettings, init as init_logs};
+pub use logs::{
+    LogFormat, LogSettings, dropped_lines as dropped_log_lines, flush as flush_log,
+    format as log_format, init as init_logs,
+};
 pub use metrics::{ConnectionMetrics, Metrics};
 pub use table::{Described, METRICS, meaning, metrics_page};
 pub use traces::{ATTEMPT, SpanKind, Stages, Trace, TraceExporter, TraceSpan, Tracer};

@@ -34,6 +34,7 @@ metrics! {
     "start_timestamp_seconds" gauge [] "When the process started, in seconds since 1970";
     "resident_memory_bytes" gauge [] "Memory of the process";
     "open_file_descriptors" gauge [] "Open files and sockets of the process";
+    "log_dropped_lines_total" counter [] "Lines of the log that were dropped, because their reader was too slow or gone";
     "config_loaded_timestamp_seconds" gauge [] "When the configuration in use was loaded, in seconds since 1970";
     "config_reloads_total" counter ["result"] "Attempts to reload the configuration: `done` or `refused`";
     "calls_total" counter ["operation", "caller", "outcome", "status"] "Calls. `outcome` is `forwarded`, `cached`, `refused` or `failed`; `status` is the class (`2xx`) or `none`";

@@ -359,6 +359,7 @@ fn show_tells_where_each_value_came_from() {
     origin = "pigello-gateway"  # default
     witnesses = []  # default
     object_ids = "plain"  # default
+    list_ids = "none"  # default
 
     [timeouts]
     connect = "2s"  # PIGELLO_GATEWAY_TIMEOUTS__CONNECT
@@ -401,7 +402,6 @@ fn show_tells_where_each_value_came_from() {
     workers = 0  # default
 
     [telemetry]
-    log_format = "json"  # default
     log_level = "info"  # default
     no_proxy = []  # default
     "#);

@@ -32,6 +32,7 @@ mod full_disk;
 mod identity;
 mod judging;
 mod leaving;
+mod list_ids;
 mod lifecycle;
 mod networks;
 mod page;

@@ -26,7 +26,7 @@ pub(super) struct Args {
 
 /// Sets everything up, makes a few calls, and shows the results.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    quiet_logs();
+    quiet_logs()?;
     block_on(async {
         let stage = set_up::Stage::build().await?;
         let mut out = anstream::stdout();

@@ -8,7 +8,10 @@
 mod manager;
 mod watch;
 
-use std::io::Write as _;
+use std::{
+    io::{self, Write as _},
+    thread,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,24 +19,31 @@ use self::watch::Watch;
 use super::{
     ConfigFiles, Failure, block_on,
     signals::{EndSignals, unheard},
+    start_log,
 };
 use crate::{
     app::{Ending, Gateway, ReloadCause, Reloader, StartError},
-    config::Loaded,
+    config::{Loaded, types::LogLevel},
     error::Chain,
     process::open_files,
     proxy::server::Inherited,
-    telemetry::{LogSettings, init_logs},
+    telemetry::LogFormat,
 };
 
 /// Runs the gateway.
 pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
-    let loaded = files.load()?.for_serving()?;
+    let loaded = files.load().and_then(Loaded::for_serving).map_err(|problems| {
+        if files.log_format() == Some(LogFormat::Json)
+            && let Err(failure) = start_log(LogFormat::Json, LogLevel::Info.to_string())
+        {
+            return failure;
+        }
+        Failure::from(problems)
+    })?;
     let telemetry = &loaded.settings.telemetry;
-    init_logs(&LogSettings {
-        format: telemetry.log_format,
-        level: telemetry.log_level.to_string(),
-    });
+    let format = telemetry.log_format;
+    let used = format.unwrap_or_else(LogFormat::of_standard_error);
+    start_log(used, telemetry.log_level.to_string())?;
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -48,7 +58,7 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
         let signals = EndSignals::listen().map_err(|error| unheard(&error))?;
         let hangup = signal(SignalKind::hangup()).map_err(|error| unheard(&error))?;
         let reloads = Reloads { files, watch, hangup, reloader: gateway.reloader() };
-        announce(&gateway);
+        announce(&gateway, format);
         let ending = Ending::default();
         let alive = manager::watchdog(gateway.reloader());
         let serving = gateway.serve(ending.clone());
@@ -77,22 +87,22 @@ fn cannot_start(error: &StartError) -> Failure {
     }
 }
 
-/// Reports the listeners' addresses: on standard output for scripts, in the log for people.
-fn announce(gateway: &Gateway) {
-    let mut out = anstream::stdout().lock();
-    for (name, address) in gateway.addresses() {
-        tracing::info!(listener = %name, %address, "listening");
-        // A closed standard output is no reason to stop.
-        let _closed = writeln!(out, "listening listener={name} address={address}");
+/// Reports the listeners' addresses: in the log, and for scripts on standard output, unless the configuration asks
+/// for JSON and nothing else.
+fn announce(gateway: &Gateway, format: Option<LogFormat>) {
+    let own = [("admin", gateway.admin_address()), ("metrics", gateway.metrics_address())];
+    let own = own.into_iter().filter_map(|(name, address)| Some((name, address?)));
+    let callers = gateway.addresses().map(|(name, address)| (name.as_str(), address));
+    let mut text = String::new();
+    for (listener, address) in callers.chain(own) {
+        tracing::info!(listener, %address, "listening");
+        text.push_str(&format!("listening listener={listener} address={address}\n"));
     }
-    let operators = [("admin", gateway.admin_address()), ("metrics", gateway.metrics_address())];
-    for (name, address) in operators {
-        if let Some(address) = address {
-            tracing::info!(listener = name, %address, "listening");
-            let _closed = writeln!(out, "listening listener={name} address={address}");
-        }
+    if format != Some(LogFormat::Json) {
+        // Nobody may read it, or it may be closed, and neither is a reason to wait or to stop.
+        let print = move || io::stdout().lock().write_all(text.as_bytes()).is_ok();
+        drop(thread::Builder::new().name("announce".to_owned()).spawn(print));
     }
-    let _closed = out.flush();
 }
 
 /// The first signal drains; the second makes this return, which stops at once.

@@ -143,8 +143,10 @@ pub struct Runtime {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// The format of the log, which goes to standard error.
-    pub log_format: LogFormat,
+    /// The format of the log, which goes to standard error. Default: `pretty` if that is a terminal, else `json`.
+    /// With `json`, nothing else is written: the addresses of the listeners are in the log alone, and a
+    /// configuration with mistakes has a line for each.
+    pub log_format: Option<LogFormat>,
     /// The level of the least important messages that are logged.
     pub log_level: LogLevel,
     /// The URL of an OpenTelemetry collector for OTLP over HTTP (protobuf, gzip): `http://127.0.0.1:4318`. It
@@ -192,7 +194,7 @@ impl Telemetry {
 impl Default for Telemetry {
     fn default() -> Self {
         Self {
-            log_format: LogFormat::Json,
+            log_format: None,
             log_level: LogLevel::Info,
             otlp_endpoint: None,
             otlp_ca_file: None,
@@ -212,9 +214,9 @@ pub enum LogLevel {
     Error,
     /// Something unexpected that the gateway survived.
     Warn,
-    /// The life of the process, and refusals.
+    /// The life of the process, and refusals. Repeated lines are at most one a second and kind.
     Info,
-    /// One line for each call.
+    /// One line for each call, from the gateway itself and not from its libraries.
     Debug,
     /// Everything.
     Trace,

@@ -26,7 +26,7 @@ use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
-    domain::{Caller, Operation, ProblemBase, RequestId},
+    domain::{Caller, Operation, ProblemBase, Proof, RequestId},
     error::{Chain, Error, Fault, Kind},
     proxy::{
         call::{CallContext, ConcurrencyLimits, Opened, REQUEST_ID},
@@ -139,18 +139,18 @@ impl Rules {
         if !context.holds_permit() {
             match self.concurrency.refuse() {
                 Some(permit) => context.hold(permit),
-                None => return bare(error, context.id()),
+                None => return bare(error, context),
             }
         }
-        let identity = match error.kind() {
+        let identity = Identity::of(context);
+        log(error, context.id(), &identity);
+        match error.kind() {
             // A page in a browser may read it.
-            Kind::HostForbidden | Kind::CrossSite => Identity::default(),
-            _ => context.facts(|facts| Identity {
-                caller: facts.caller.clone(),
-                operation: facts.operation.clone(),
-            }),
-        };
-        answer(error, context.id(), &self.problem_base, &identity)
+            Kind::HostForbidden | Kind::CrossSite => {
+                document(error, context.id(), &self.problem_base, &Identity::default())
+            }
+            _ => document(error, context.id(), &self.problem_base, &identity),
+        }
     }
 }
 
@@ -161,18 +161,47 @@ struct Identity {
     operation: Option<Arc<Operation>>,
 }
 
+impl Identity {
+    fn of(context: &CallContext) -> Self {
+        context.facts(|facts| Self {
+            caller: facts.caller.clone(),
+            operation: facts.operation.clone(),
+        })
+    }
+
+    fn caller_name(&self) -> Option<&str> {
+        self.caller.as_deref().and_then(Caller::name).map(|name| &**name)
+    }
+
+    fn proof(&self) -> Option<&Proof> {
+        self.caller.as_deref().map(Caller::proof)
+    }
+
+    fn operation_name(&self) -> Option<&str> {
+        self.operation.as_deref().map(Operation::name)
+    }
+}
+
 /// The error for a panic. Its message can have data of the call, so the error does not repeat it.
 fn panicked(_panic: &(dyn Any + Send)) -> Error {
     Error::new(Kind::Internal, "the gateway met a defect of its own while it handled this request")
 }
 
-fn log(error: &Error, id: RequestId) {
-    let (kind, chain) = (error.kind().label(), Chain(error));
+fn log(error: &Error, id: RequestId, identity: &Identity) {
+    let (kind, error_chain) = (error.kind().label(), Chain(error));
+    let (caller, operation) = (identity.caller_name(), identity.operation_name());
+    let proof = identity.proof().map(tracing::field::display);
     match error.kind().fault() {
-        Fault::Caller => tracing::debug!(request_id = %id, kind, error = %chain, "call refused"),
-        Fault::Gateway => tracing::warn!(request_id = %id, kind, error = %chain, "call failed"),
+        Fault::Caller => {
+            tracing::info!(request_id = %id, kind, caller, proof, operation, error = %error_chain, "call refused");
+        }
+        Fault::Gateway => {
+            tracing::warn!(request_id = %id, kind, caller, proof, operation, error = %error_chain, "call failed");
+        }
         Fault::Upstream => {
-            tracing::warn!(request_id = %id, kind, error = %chain, "upstream failed");
+            tracing::warn!(
+                request_id = %id, kind, caller, proof, operation, error = %error_chain, "upstream failed"
+            );
         }
     }
 }
@@ -183,19 +212,25 @@ pub(in crate::proxy) fn refusal(
     id: RequestId,
     base: &ProblemBase,
 ) -> Response<Body> {
-    answer(error, id, base, &Identity::default())
+    log(error, id, &Identity::default());
+    document(error, id, base, &Identity::default())
 }
 
-fn answer(error: &Error, id: RequestId, base: &ProblemBase, identity: &Identity) -> Response<Body> {
-    log(error, id);
+fn document(
+    error: &Error,
+    id: RequestId,
+    base: &ProblemBase,
+    identity: &Identity,
+) -> Response<Body> {
     let mut response = problem(error, id, base, identity);
     set_request_id(response.headers_mut(), id);
     response
 }
 
 /// The status for an error, without a document. It has no part that could wait for the caller.
-fn bare(error: &Error, id: RequestId) -> Response<Body> {
-    log(error, id);
+fn bare(error: &Error, context: &CallContext) -> Response<Body> {
+    let id = context.id();
+    log(error, id, &Identity::of(context));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = error.kind().status();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -212,16 +247,15 @@ fn problem(
 ) -> Response<Body> {
     let kind = error.kind();
     let mut buffer = [0; 36];
-    let caller = identity.caller.as_deref();
     let body = ProblemDocument {
         kind: base.type_of(kind.label()),
         title: kind.title(),
         status: kind.status().as_u16(),
         detail: error.detail(),
         request_id: id.encode(&mut buffer),
-        caller: caller.and_then(Caller::name).map(|name| &**name),
-        proof: caller.map(|caller| caller.proof().to_string()),
-        operation: identity.operation.as_deref().map(Operation::name),
+        caller: identity.caller_name(),
+        proof: identity.proof().map(ToString::to_string),
+        operation: identity.operation_name(),
     };
     let mut response = Response::new(Body::full(serde_json::to_vec(&body).unwrap_or_default()));
     *response.status_mut() = kind.status();

@@ -6,7 +6,7 @@ use http::Method;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    audit::{Record, Trail},
+    audit::{CacheResult, Record, Trail},
     domain::{ListenerName, PolicyId, ProblemBase, ProfileName, RequestId, TraceContext},
     error::Kind,
     proxy::call::{CallContext, CallEnd, RefusedConnection},
@@ -74,6 +74,7 @@ impl ListenerContext {
             self.tracer.submit(trace(context.trace(), &record, spans));
         }
         self.metrics.observe(&record);
+        log(&record);
         record
     }
 
@@ -81,6 +82,24 @@ impl ListenerContext {
     pub(super) fn interruption(&self) -> Kind {
         if self.cut.is_cancelled() { Kind::Stopping } else { Kind::CallerGone }
     }
+}
+
+/// A line for each call, at `debug`. Neither a path nor a query is in it.
+fn log(record: &Record) {
+    tracing::debug!(
+        request_id = %record.request_id,
+        listener = %record.listener,
+        caller = record.caller.as_deref(),
+        operation = record.operation.as_deref(),
+        method = %record.method,
+        status = record.status.map(|status| status.as_u16()),
+        outcome = record.outcome.label(),
+        cache = record.cache.map(CacheResult::label),
+        kind = record.error,
+        attempts = record.attempts,
+        duration_us = u64::try_from(record.duration.as_micros()).ok(),
+        "call"
+    );
 }
 
 /// The trace of a call: its own span, which says what the record says, and the spans of its stages.
