@@ -100,7 +100,9 @@ pub fn log_format(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Option<LogFormat> {
     let shape = Shape::of_schema(&schema());
-    let (tree, _) = read::read(paths, environment, &shape, &mut Vec::new())?;
+    let mut unsaid = Vec::new();
+    let files = read::files(paths, &mut unsaid);
+    let (tree, _) = read::read(files, environment, &shape, &mut unsaid)?;
     tree.find_ref("telemetry.log_format")?.deserialize().ok()
 }
 

@@ -9,7 +9,7 @@ use super::{
     configuration, files,
     place::Place,
     plan::{Plan, Vault, consistent, made_up_values, values_from_file},
-    question::{Answers, Question, name},
+    question::{Answers, Given, Question, name},
     secret,
 };
 use crate::{cli::Failure, config};
@@ -34,7 +34,7 @@ impl Answers {
             allow: Some(args.allow.clone()).filter(|allow| !allow.is_empty()),
             listen: args.listen.clone(),
             directory: args.directory.clone(),
-            values: values.transpose()?.map(Some),
+            values: values.transpose()?.map(Given::Now),
         })
     }
 
@@ -76,9 +76,9 @@ impl Answers {
             }),
             _ => None,
         };
-        let values = match (source, &which) {
-            (Source::Sealed, Upstream::Mock) => all.values.flatten().or_else(made_up_values),
-            (Source::Sealed, _) => all.values.flatten(),
+        let values = match (source, all.values, &which) {
+            (Source::Sealed, Some(Given::Now(values)), _) => Some(values),
+            (Source::Sealed, _, Upstream::Mock) => made_up_values(),
             _ => None,
         };
         let ca_file = match (&args.ca_file, &which) {

@@ -7,14 +7,13 @@ use std::io::{self, BufRead, IsTerminal as _, Write};
 use super::{
     arguments::Args,
     plan::Plan,
-    question::{Answers, Question},
+    question::{Answers, Given, Question},
 };
 use crate::{
     cli::{
         Failure,
         credentials::{Console, Echo, Prompt, ask_for_set},
     },
-    credentials::sealed::StoredValues,
     secret::SecretBuffer,
 };
 
@@ -157,12 +156,12 @@ impl<'a> Person<'a> {
     }
 
     /// The seven values, if a person has them at hand.
-    fn values(&mut self) -> Result<Option<StoredValues>, Failure> {
+    fn values(&mut self) -> Result<Given, Failure> {
         writeln!(self.out, "\n{}", Question::Values.text())?;
         loop {
             match self.answer("[yes]")?.as_str() {
-                "" | "yes" | "y" => return ask_for_set(self).map(Some),
-                "no" | "n" | "later" => return Ok(None),
+                "" | "yes" | "y" => return ask_for_set(self).map(Given::Now),
+                "no" | "n" | "later" => return Ok(Given::Later),
                 _ => writeln!(self.out, "  give yes or no")?,
             }
         }

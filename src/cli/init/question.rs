@@ -29,8 +29,14 @@ pub(super) struct Answers {
     pub(super) allow: Option<Vec<OperationPattern>>,
     pub(super) listen: Option<Address>,
     pub(super) directory: Option<PathBuf>,
-    /// The seven values to seal; `None` inside if they are to come later.
-    pub(super) values: Option<Option<StoredValues>>,
+    pub(super) values: Option<Given>,
+}
+
+/// Whether the seven values are given now, to be sealed.
+#[derive(Clone, Debug)]
+pub(super) enum Given {
+    Now(StoredValues),
+    Later,
 }
 
 /// A question.
@@ -239,7 +245,7 @@ impl Question {
             }
             Self::Listen => answers.listen = Some(arguments::local(text)?),
             Self::Directory => answers.directory = Some(text.into()),
-            Self::Values => answers.values = Some(None),
+            Self::Values => answers.values = Some(Given::Later),
         }
         Ok(())
     }

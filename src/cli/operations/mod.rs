@@ -122,7 +122,7 @@ impl Known {
         let mut remarks = Vec::new();
         match policy {
             None => {
-                remarks.push("without a configuration (`--config`) nobody knows who may use them")
+                remarks.push("without a configuration (`--config`) nobody knows who may use them");
             }
             Some(policy) => {
                 if policy.mode == Mode::Report {

@@ -164,8 +164,7 @@ impl Description {
                  gateway takes only UUIDs there"
             ));
         }
-        let others = self.servers(&self.root).skip(1).count();
-        if others > 0 {
+        if self.servers().len() > 1 {
             found.remarks.push("of several `servers` the first gives the base path".to_owned());
         }
         found
@@ -241,8 +240,8 @@ impl Description {
         Ok(true)
     }
 
-    fn servers<'a>(&self, of: &'a Value) -> impl Iterator<Item = &'a Value> {
-        of.get("servers").and_then(Value::as_array).into_iter().flatten()
+    fn servers(&self) -> &[Value] {
+        self.root.get("servers").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     /// The path of the first server that applies, without a `/` at its end.
@@ -250,9 +249,8 @@ impl Description {
         let own = |of: &Item<'_>| {
             of.get("servers").and_then(Value::as_array).and_then(|all| all.first().cloned())
         };
-        let server = own(operation)
-            .or_else(|| own(item))
-            .or_else(|| self.servers(&self.root).next().cloned());
+        let server =
+            own(operation).or_else(|| own(item)).or_else(|| self.servers().first().cloned());
         let Some(server) = server else { return Ok(String::new()) };
         let url = server.get("url").and_then(Value::as_str).unwrap_or_default();
         let path = match url.split_once("://") {
@@ -368,11 +366,9 @@ fn template(path: &str) -> Result<(String, String, Vec<Segment>), String> {
         match inner {
             Some(name) if !name.is_empty() && !name.contains(['{', '}', '*', '?', '#']) => {
                 variables += 1;
-                template.push_str(&if variables == 1 {
-                    "{pk}".to_owned()
-                } else {
-                    format!("{{pk{variables}}}")
-                });
+                // `{pk}`, `{pk2}`, …
+                let number = if variables == 1 { String::new() } else { variables.to_string() };
+                template.extend(["{pk", &number, "}"]);
                 sample.push_str(SAMPLE);
                 segments.push(Segment::Variable(name.to_owned()));
             }
