@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     admin::GatewayView,
+    domain::visible,
     proxy::stages::authorize::{
         AccessMatrix, AccessRow, EntityAccess, Mode, Unmatched, entity_access,
     },
@@ -94,7 +95,7 @@ fn operation(matrix: &AccessMatrix, row: &AccessRow) -> Markup {
         li {
             strong { (operation.name()) }
             @if !operation.is_built_in() { span class="quiet" { " (of the configuration)" } }
-            div { code { (operation.method()) " " (operation.template()) } }
+            div { code { (operation.method()) " " (visible(operation.template())) } }
             div {
                 @if callers.is_empty() { span class="quiet" { "nobody" } } @else { (callers.join(", ")) }
             }

@@ -108,10 +108,11 @@ fn read_capped(input: &mut dyn Read, limit: usize, one_line: bool) -> io::Result
 
 impl Prompt for Console<'_> {
     fn line(&mut self, label: &str, echo: Echo) -> Result<SecretBuffer, Failure> {
-        write!(self.notes, "{label}: ")?;
-        self.notes.flush()?;
+        // Before the prompt: it drops what was typed so far, which the terminal has shown.
         let terminal = self.terminal.as_ref().filter(|_| echo == Echo::Off);
         let hidden = terminal.map(OwnedFd::try_clone).transpose()?.map(Hidden::on);
+        write!(self.notes, "{label}: ")?;
+        self.notes.flush()?;
         let line = self.read(SecretText::MAX_BYTES + 3, true);
         if hidden.is_some() {
             writeln!(self.notes)?;

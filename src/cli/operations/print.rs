@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::{
     cli::{Failure, audit::csv},
+    domain::visible,
     proxy::stages::authorize::{AccessEntry, AccessMatrix, AccessRow, EntityAccess, entity_access},
 };
 
@@ -81,8 +82,11 @@ fn list(Listed { access, with_policy }: &Listed) -> Table {
     let mut table = plain(heading);
     for row in &access.rows {
         let operation = &row.operation;
-        let mut cells =
-            vec![marked(row), operation.method().to_string(), operation.template().to_owned()];
+        let mut cells = vec![
+            marked(row),
+            operation.method().to_string(),
+            visible(operation.template()).into_owned(),
+        ];
         if *with_policy {
             let callers: Vec<_> = access.allowed(row).collect();
             cells.push(if callers.is_empty() { "nobody".to_owned() } else { callers.join(", ") });

@@ -12,7 +12,6 @@ use std::{
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::naming::Segment;
 use crate::{
     cli::Failure,
     domain::{CanonicalTarget, visible},
@@ -47,6 +46,30 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
 #[derive(Debug)]
 pub(super) struct Description {
     root: Value,
+}
+
+/// A segment of a path.
+#[derive(Debug)]
+pub(super) enum Segment {
+    Word(String),
+    /// With its name in the file.
+    Variable(String),
+}
+
+impl Segment {
+    pub(super) fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Variable(name) => Some(name),
+            Self::Word(_) => None,
+        }
+    }
+
+    pub(super) fn word(&self) -> Option<&str> {
+        match self {
+            Self::Word(word) => Some(word),
+            Self::Variable(_) => None,
+        }
+    }
 }
 
 /// A method on a path.

@@ -12,32 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 
-use super::document::Endpoint;
+use super::document::{Endpoint, Segment};
 use crate::domain::Entity;
-
-/// A segment of a path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Segment {
-    Word(String),
-    /// With its name in the file.
-    Variable(String),
-}
-
-impl Segment {
-    pub(super) fn parameter(&self) -> Option<&str> {
-        match self {
-            Self::Variable(name) => Some(name),
-            Self::Word(_) => None,
-        }
-    }
-
-    fn word(&self) -> Option<&str> {
-        match self {
-            Self::Word(word) => Some(word),
-            Self::Variable(_) => None,
-        }
-    }
-}
 
 /// Several endpoints of one entity would have this name.
 #[derive(Debug, thiserror::Error)]
