@@ -20,7 +20,7 @@ use super::{
     access::{Access, enter, make_link, require},
     actions, guard, health, page, status,
 };
-use crate::proxy::http_policy::HostRules;
+use crate::{proxy::http_policy::HostRules, telemetry};
 
 /// A route: method, path, and what a request must show.
 struct Route {
@@ -81,6 +81,7 @@ fn table() -> Vec<Route> {
         get("/status", Access::Read, status::status),
         get("/access", Access::Read, page::permissions::page),
         get("/access.json", Access::Read, page::permissions::json),
+        get("/log", Access::Read, log),
         post("/session/link", Access::Read, make_link),
         post("/page/purge", Access::Operate, actions::purge_form),
         post("/page/verify", Access::Operate, actions::verify_form),
@@ -132,6 +133,11 @@ async fn metrics(State(view): State<Arc<GatewayView>>) -> Response {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// `GET /log`: the newest lines of the log.
+async fn log() -> String {
+    telemetry::recent_log_lines()
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

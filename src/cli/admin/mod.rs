@@ -1,4 +1,5 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `page`.
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `page`,
+//! `support-bundle`.
 
 mod client;
 mod health;
@@ -6,6 +7,7 @@ mod page;
 mod purge;
 mod refresh;
 mod status;
+mod support_bundle;
 
 pub(super) use client::announce;
 use client::{AdminClient, AdminTarget};
@@ -17,4 +19,5 @@ pub use self::{
     purge::{PurgeArgs, purge},
     refresh::{RefreshArgs, refresh},
     status::{StatusArgs, status},
+    support_bundle::{SupportBundleArgs, support_bundle},
 };

@@ -21,7 +21,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{
-    EnvFilter, Layer as _,
+    EnvFilter,
     filter::LevelFilter,
     fmt,
     layer::SubscriberExt as _,
@@ -73,17 +73,17 @@ static LOG: OnceLock<Log> = OnceLock::new();
 pub fn init(settings: &LogSettings) -> io::Result<()> {
     let (queue, repeats) = (Arc::new(Queue::default()), Arc::new(Repeats::default()));
     let registry = tracing_subscriber::registry().with(filter(&settings.level));
-    let limit = repeats::AsFilter(Arc::clone(&repeats));
+    let registry = registry.with(repeats::AsLayer(Arc::clone(&repeats)));
     let writer = LineWriter(Arc::clone(&queue));
     let started: Result<(), TryInitError> = match settings.format {
         LogFormat::Json => {
             let lines = fmt::layer().json().flatten_event(true);
-            registry.with(lines.with_writer(EscapedJson(writer)).with_filter(limit)).try_init()
+            registry.with(lines.with_writer(EscapedJson(writer))).try_init()
         }
         LogFormat::Pretty => {
             let lines = fmt::layer().compact().with_ansi(io::stderr().is_terminal());
             let lines = lines.fmt_fields(escaped_fields()).with_writer(writer);
-            registry.with(lines.with_filter(limit)).try_init()
+            registry.with(lines).try_init()
         }
     };
     if started.is_err() {
@@ -109,6 +109,11 @@ pub fn format() -> Option<LogFormat> {
 /// Lines that were dropped since the start, because their reader was too slow or gone.
 pub fn dropped_lines() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
+}
+
+/// The newest lines of the log, without colours: some hundred.
+pub fn recent_lines() -> String {
+    LOG.get().map(|log| log.queue.recent()).unwrap_or_default()
 }
 
 /// Waits until all lines are written, for a second at most. Returns false if the reader does not read.
