@@ -102,7 +102,11 @@ impl Gateway {
 
     /// As [`Self::open`], with inherited sockets for some of the addresses.
     pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
-        let (tracer, traces) = settings.telemetry.collector().map(Tracer::to).unzip();
+        let (tracer, traces) = settings
+            .telemetry
+            .collector()
+            .map(|collector| Tracer::to(collector, settings.audit.instance_name()))
+            .unzip();
         let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
         let mut open = |address: &Address, access: SocketAccess| match inherited.take(address) {
             Some(bound) => Ok(bound),

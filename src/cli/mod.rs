@@ -50,7 +50,7 @@ use crate::{
 #[command(name = "pigello-gateway", version, long_version = LONG_VERSION, max_term_width = 100, after_long_help = AFTERWORD)]
 struct Cli {
     /// Let debuggers, profilers and core files see the memory of this process, secrets included
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true, display_order = 1000)]
     allow_debugging: bool,
     #[command(subcommand)]
     command: Command,
