@@ -9,6 +9,7 @@ pub mod check;
 pub mod config;
 mod config_files;
 pub mod credentials;
+mod decision;
 mod demo;
 pub mod explain;
 mod failure;
@@ -16,6 +17,7 @@ pub mod init;
 mod manual;
 pub mod mock_upstream;
 pub mod operations;
+pub mod policy;
 mod probe;
 mod serve;
 mod signals;
@@ -75,6 +77,8 @@ enum Command {
     Purge(admin::PurgeArgs),
     /// Have a running gateway read its credentials now
     Refresh(admin::RefreshArgs),
+    /// Have a running gateway take its configuration anew
+    Reload(admin::ReloadArgs),
     /// Open the status page of a running gateway in a browser
     Page(admin::PageArgs),
     /// Collect in one file what somebody needs who is to help
@@ -95,6 +99,8 @@ enum Command {
     Explain(explain::Args),
     /// List the operations and who may use them, or make `[[operations]]` from an OpenAPI file
     Operations(operations::Args),
+    /// Test the rules of a configuration
+    Policy(policy::PolicyArgs),
     /// Show the effective configuration, or the schema of the file
     Config(config::Args),
     /// Print a script that completes this program's commands and options in a shell
@@ -154,6 +160,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
+        Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
         Command::SupportBundle(args) => {
             admin::support_bundle(&args, &mut anstream::stdout().lock())?;
@@ -175,7 +182,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Operations(args) => {
             operations::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr())?;
         }
-        Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
+        Command::Policy(args) => {
+            quiet_logs()?;
+            return policy::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr());
+        }
+        Command::Config(args) => return config::run(&args, &mut anstream::stdout().lock()),
         Command::Completions(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
         Command::Man(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
     }
@@ -205,15 +216,7 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
-        Err(error) => {
-            let text = Chain(&error).to_string();
-            let failure =
-                if error.is_usage() { Failure::usage(text) } else { Failure::failed(text) };
-            Err(match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -29,6 +29,8 @@ mod namespace;
 mod operations;
 mod program;
 mod questions;
+mod reload;
+mod rules;
 mod sources;
 mod terminal;
 mod trail;

@@ -1,4 +1,4 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `page`,
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`,
 //! `support-bundle`.
 
 mod client;
@@ -6,6 +6,7 @@ mod health;
 mod page;
 mod purge;
 mod refresh;
+mod reload;
 mod status;
 mod support_bundle;
 
@@ -18,6 +19,7 @@ pub use self::{
     page::{PageArgs, page},
     purge::{PurgeArgs, purge},
     refresh::{RefreshArgs, refresh},
+    reload::{ReloadArgs, reload},
     status::{StatusArgs, status},
     support_bundle::{SupportBundleArgs, support_bundle},
 };

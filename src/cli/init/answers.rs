@@ -152,7 +152,7 @@ impl Answers {
             Failure::Configuration(problems) => {
                 problems.iter().find_map(|problem| Question::of_key(problem.key()))
             }
-            Failure::Usage(_) | Failure::Failed(_) => None,
+            Failure::Mistakes(..) | Failure::Usage(_) | Failure::Failed(_) => None,
         };
         // What is not about a key is about writing the files.
         question.unwrap_or(Question::Directory).clear(self);
