@@ -21,6 +21,7 @@ pub mod policy;
 mod probe;
 mod serve;
 mod signals;
+pub mod support_bundle;
 mod time;
 mod vault_policy;
 
@@ -82,7 +83,7 @@ enum Command {
     /// Open the status page of a running gateway in a browser
     Page(admin::PageArgs),
     /// Collect in one file what somebody needs who is to help
-    SupportBundle(admin::SupportBundleArgs),
+    SupportBundle(support_bundle::Args),
     /// Validate the configuration and print what it means
     Check(check::Args),
     /// Write a first configuration and what goes with it
@@ -163,7 +164,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
         Command::SupportBundle(args) => {
-            admin::support_bundle(&args, &mut anstream::stdout().lock())?;
+            support_bundle::run(&args, &mut anstream::stdout().lock())?;
         }
         Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
         Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,

@@ -1,5 +1,4 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`,
-//! `support-bundle`.
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`.
 
 mod client;
 mod health;
@@ -8,10 +7,9 @@ mod purge;
 mod refresh;
 mod reload;
 mod status;
-mod support_bundle;
 
-pub(super) use client::announce;
-use client::{AdminClient, AdminTarget};
+use client::AdminClient;
+pub(super) use client::{AdminTarget, announce};
 pub(super) use page::relayed_page;
 
 pub use self::{
@@ -21,5 +19,4 @@ pub use self::{
     refresh::{RefreshArgs, refresh},
     reload::{ReloadArgs, reload},
     status::{StatusArgs, status},
-    support_bundle::{SupportBundleArgs, support_bundle},
 };
