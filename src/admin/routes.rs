@@ -79,6 +79,8 @@ fn table() -> Vec<Route> {
         get("/session/enter", Access::Open, enter),
         get("/", Access::Read, page::page),
         get("/status", Access::Read, status::status),
+        get("/access", Access::Read, page::permissions::page),
+        get("/access.json", Access::Read, page::permissions::json),
         get("/log", Access::Read, log),
         post("/session/link", Access::Read, make_link),
         post("/page/purge", Access::Operate, actions::purge_form),

@@ -16,6 +16,7 @@ mod failure;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
+pub mod operations;
 pub mod policy;
 mod probe;
 mod serve;
@@ -108,6 +109,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Say what the gateway would do with one request, and why
     Explain(explain::Args),
+    /// List the operations and who may use them, or make `[[operations]]` from an OpenAPI file
+    Operations(operations::Args),
     /// Test the rules of a configuration
     Policy(policy::PolicyArgs),
     /// Show the effective configuration, or the schema of the file
@@ -192,6 +195,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Audit(args) => return audit(&args),
         Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
+        Command::Operations(args) => {
+            operations::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr())?;
+        }
         Command::Policy(args) => {
             quiet_logs()?;
             return policy::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr());

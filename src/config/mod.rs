@@ -34,12 +34,12 @@ pub use files::{FileRole, NamedFile};
 pub use key::{KeyPath, Segment};
 pub(crate) use problem::suggestion;
 pub use problem::{Location, Problem, Problems};
-pub use read::{CONFIG as CONFIG_VARIABLE, PREFIX as VARIABLE_PREFIX};
+pub use read::{CONFIG as CONFIG_VARIABLE, MAX_FILE_BYTES, PREFIX as VARIABLE_PREFIX};
 pub use report::{Effective, Revision, manual};
 pub use schema::schema;
 pub use settings::{AdminListener, MetricsListener, Settings};
 
-use self::{files::FileFindings, schema::Shape, types::Config};
+use self::{files::FileFindings, read::FileLayer, schema::Shape, types::Config};
 use crate::telemetry::LogFormat;
 
 /// The configuration file, unless another one is named.
@@ -100,7 +100,9 @@ pub fn log_format(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Option<LogFormat> {
     let shape = Shape::of_schema(&schema());
-    let (tree, _) = read::read(paths, environment, &shape, &mut Vec::new())?;
+    let mut unsaid = Vec::new();
+    let files = read::files(paths, &mut unsaid);
+    let (tree, _) = read::read(files, environment, &shape, &mut unsaid)?;
     tree.find_ref("telemetry.log_format")?.deserialize().ok()
 }
 
@@ -110,12 +112,28 @@ pub fn load(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
+    let files = read::files(paths, &mut problems);
+    load_layers(files, paths, environment.collect(), problems)
+}
+
+/// Checks the text of a configuration that will be the file at this path, without the environment.
+pub fn load_text(path: &Path, text: &str) -> Result<Loaded, Problems> {
+    let mut problems = Vec::new();
+    let files = read::text(path, text, &mut problems);
+    load_layers(files, &[path.to_owned()], Vec::new(), problems)
+}
+
+fn load_layers(
+    files: Vec<Option<FileLayer>>,
+    paths: &[PathBuf],
+    environment: Vec<(OsString, OsString)>,
+    mut problems: Vec<Problem>,
+) -> Result<Loaded, Problems> {
     let shape = Shape::of_schema(&schema());
-    let environment: Vec<_> = environment.collect();
     let runtime = environment.iter().find(|(name, _)| name == RUNTIME_FOLDER);
     let runtime = runtime.map(|(_, value)| PathBuf::from(value));
     let environment = environment.into_iter();
-    let Some((tree, locations)) = read::read(paths, environment, &shape, &mut problems) else {
+    let Some((tree, locations)) = read::read(files, environment, &shape, &mut problems) else {
         return Problems::unless(problems, None);
     };
     let tree = validate::fit(tree, &shape, &locations, &mut problems);

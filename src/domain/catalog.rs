@@ -10,39 +10,52 @@ use super::{
 };
 
 /// All operations that the gateway knows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Catalog {
     operations: Vec<Arc<Operation>>,
-    router: matchit::Router<Vec<Arc<Operation>>>,
+    by_name: HashMap<Arc<str>, Arc<Operation>>,
+    /// The operations of each path, by the numbers that the router and the templates lead to.
+    by_path: Vec<Vec<Arc<Operation>>>,
+    templates: HashMap<Arc<str>, usize>,
+    router: matchit::Router<usize>,
 }
 
 impl Catalog {
     /// A catalog of the built-in operations and those of the configuration.
     pub fn new(own: impl IntoIterator<Item = Operation>) -> Result<Self, CatalogError> {
-        let mut operations: Vec<Arc<Operation>> = Vec::new();
-        let mut by_template: HashMap<Arc<str>, Vec<Arc<Operation>>> = HashMap::new();
-        for operation in builtin_operations().chain(own) {
-            if operations.iter().any(|known| known.name == operation.name) {
-                return Err(CatalogError::NameTaken(Arc::clone(operation.name.shared())));
-            }
-            let same_path = by_template.entry(Arc::clone(&operation.template)).or_default();
+        let mut catalog = Self::default();
+        builtin_operations().chain(own).try_for_each(|operation| catalog.add(operation))?;
+        Ok(catalog)
+    }
+
+    /// Adds an operation. One that is refused changes nothing.
+    pub fn add(&mut self, operation: Operation) -> Result<(), CatalogError> {
+        let name = Arc::clone(operation.name.shared());
+        if self.by_name.contains_key(&name) {
+            return Err(CatalogError::NameTaken(name));
+        }
+        let operation = Arc::new(operation);
+        let known =
+            self.templates.get(&operation.template).and_then(|at| self.by_path.get_mut(*at));
+        if let Some(same_path) = known {
             if let Some(other) = same_path.iter().find(|known| known.method == operation.method) {
-                let [name, other] =
-                    [&operation, &**other].map(|operation| Arc::clone(operation.name.shared()));
-                return Err(CatalogError::PathTaken { name, other });
+                return Err(CatalogError::PathTaken {
+                    name,
+                    other: Arc::clone(other.name.shared()),
+                });
             }
-            let operation = Arc::new(operation);
             same_path.push(Arc::clone(&operation));
-            operations.push(operation);
+        } else {
+            let at = self.by_path.len();
+            if self.router.insert(&*operation.template, at).is_err() {
+                return Err(CatalogError::PathConflict { name });
+            }
+            self.templates.insert(Arc::clone(&operation.template), at);
+            self.by_path.push(vec![Arc::clone(&operation)]);
         }
-        let mut router = matchit::Router::new();
-        for (template, same_path) in by_template {
-            let name = same_path.first().map(|operation| Arc::clone(operation.name.shared()));
-            router
-                .insert(&*template, same_path)
-                .map_err(|_| CatalogError::PathConflict { name: name.unwrap_or_default() })?;
-        }
-        Ok(Self { operations, router })
+        self.by_name.insert(name, Arc::clone(&operation));
+        self.operations.push(operation);
+        Ok(())
     }
 
     /// Every operation, built-in ones first.
@@ -52,7 +65,7 @@ impl Catalog {
 
     /// The operation of a name.
     pub fn by_name(&self, name: &str) -> Option<&Arc<Operation>> {
-        self.operations.iter().find(|operation| operation.name() == name)
+        self.by_name.get(name)
     }
 
     /// Finds the operation of a method and canonical path, without allocating.
@@ -61,9 +74,10 @@ impl Catalog {
         if !found.params.iter().all(|(_, value)| is_uuid(value)) {
             return OperationMatch::Unknown;
         }
-        match found.value.iter().find(|operation| operation.has_method(method)) {
+        let same_path = self.by_path.get(*found.value).map_or(&[][..], Vec::as_slice);
+        match same_path.iter().find(|operation| operation.has_method(method)) {
             Some(operation) => OperationMatch::Found(operation),
-            None => OperationMatch::OtherMethods(found.value),
+            None => OperationMatch::OtherMethods(same_path),
         }
     }
 }
@@ -185,5 +199,24 @@ mod tests {
         assert!(matches!(Catalog::new([taken]), Err(CatalogError::PathTaken { .. })));
         let clash = own("mine.get", "/accounts/users/customer/subtenant/{id}/").unwrap();
         assert!(matches!(Catalog::new([clash]), Err(CatalogError::PathConflict { .. })));
+    }
+
+    #[test]
+    fn a_refused_operation_changes_nothing() {
+        let mut catalog = Catalog::new([]).unwrap();
+        for (name, path) in [
+            ("subtenant.get", "/x/"),
+            ("mine.get", "/accounts/users/customer/subtenant/{pk}/"),
+            ("mine.get", "/accounts/users/customer/subtenant/{id}/"),
+        ] {
+            assert!(
+                catalog.add(Operation::new(name, Method::GET, path).unwrap()).is_err(),
+                "{name} {path}"
+            );
+            assert_eq!(catalog.operations().len(), 63);
+            assert!(catalog.by_name("mine.get").is_none());
+        }
+        catalog.add(Operation::new("mine.get", Method::GET, "/mine/{pk}/").unwrap()).unwrap();
+        assert_eq!(catalog.by_name("mine.get").unwrap().template(), "/mine/{pk}/");
     }
 }

@@ -19,6 +19,7 @@ pub struct Operation {
     pub(super) template: Arc<str>,
     collection: Option<Arc<str>>,
     takes_body: bool,
+    is_built_in: bool,
 }
 
 impl Operation {
@@ -44,6 +45,7 @@ impl Operation {
             template: template.into(),
             collection: collection_of(template),
             takes_body: defines_body(&method),
+            is_built_in: false,
             method,
         })
     }
@@ -58,6 +60,11 @@ impl Operation {
     /// Whether its requests may have a body.
     pub fn takes_body(&self) -> bool {
         self.takes_body
+    }
+
+    /// Whether it is one of the 63 of the Accounts API.
+    pub fn is_built_in(&self) -> bool {
+        self.is_built_in
     }
 
     /// `entity.action`.
@@ -256,6 +263,7 @@ impl Entity {
                 name,
                 dot: self.name.len(),
                 takes_body: defines_body(&action.method()),
+                is_built_in: true,
                 method: action.method(),
                 template: template.into(),
                 collection,

@@ -65,7 +65,7 @@ manual! {
     NotAllowed {
         "The caller is known, and its `allow` does not list this operation. `detail` says what it lists."
         "A compromised caller can do no more than its entry allows."
-        "If it should be allowed, add the operation to `allow` of the caller's `[[callers]]` entry and reload. `pigello-gateway explain --caller NAME METHOD PATH` names the deciding rule."
+        "If it should be allowed, add the operation to `allow` of the caller's `[[callers]]` entry and reload; `pigello-gateway operations` lists the names. `pigello-gateway explain --caller NAME METHOD PATH` names the deciding rule."
     }
     OperationUnknown {
         "No operation that the gateway knows has this method and path. `detail` names the nearest path, or the methods of this one."

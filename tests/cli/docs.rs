@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, env, fs};
 
 use pigello_gateway::{
-    config, error,
+    config, domain, error,
     telemetry::{METRICS, metrics_page},
 };
 
@@ -32,6 +32,11 @@ fn the_page_of_metrics_is_made_from_the_table() {
 #[test]
 fn the_page_of_the_configuration_is_made_from_the_schema() {
     is_as_made("docs/src/reference/configuration.md", &config::manual());
+}
+
+#[test]
+fn the_page_of_operations_is_made_from_the_catalog() {
+    is_as_made("docs/src/reference/catalogue.md", &domain::operations_page());
 }
 
 /// The module's own documentation is the page: what is said of the trail is said once.

@@ -9,7 +9,10 @@ use pigello_gateway::{
 };
 use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 
-use crate::program::{Running, exchange, get, output};
+use crate::{
+    program::{Running, exchange, get, output},
+    terminal::Terminal,
+};
 
 #[derive(clap::Parser)]
 struct Command {
@@ -231,11 +234,15 @@ fn somebody_who_answers_is_asked_until_it_can_be_understood() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("asked");
     let answers = "prod\nproduction\nmain\nnone\nvalut\nvault\nhttps://vault.test:8200\n\
-                   team/pigello\napprole\nbilling\nsubtenant.*, tenent.get\nsubtenant.*, tenant.get\n";
+                   team/pigello\napprole\nbilling\nsubtenant.*, tenent.get\nsubtenant.*, tenant.get\n\
+                   \nyes\n";
     let told = init(&["--directory", place.to_str().unwrap()], Some(answers)).unwrap();
     assert!(told.contains("give production, development, mock, or a URL"), "{told}");
     assert!(told.contains("give one of sealed, vault, directory, environment"), "{told}");
-    assert!(told.contains("`tenent.get` stands for no operation"), "{told}");
+    assert!(
+        told.contains("`tenent.get` stands for no operation; did you mean `tenant.get`?"),
+        "{told}"
+    );
     let text = fs::read_to_string(place.join("gateway.toml")).unwrap();
     for part in [
         "[profiles.main]",
@@ -257,10 +264,22 @@ fn somebody_who_has_the_values_is_asked_for_each_and_the_secret_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("asked");
     let path = place.to_str().unwrap();
-    // What cannot be a header value is asked for again.
-    let answers = "\n\n\n\n\n\nyes\nmade-up-1\nmade-up-2\nmåde-up\nmade-up-3\nmade-up-4\n\
-                   organization.company\nmade-up-6\n";
-    let told = init(&["--directory", path], Some(answers)).unwrap();
+    let id = |number: u8| format!("1f3a5c70-0000-4000-8000-00000000000{number}\n");
+    let [one, two, three, four, six] = [1, 2, 3, 4, 6].map(id);
+    // What cannot be a header value is asked for again, and what does not look right is asked about.
+    let answers = format!(
+        "\n\n\n\n\n\n\nyes\n{one}{one}no\n{two}måde-up\n{three}b101\n\nb101\nperhaps\nno\n{four}{six}n\n\
+         organization.company\n{six}yes\n"
+    );
+    let told = init(&["--directory", path], Some(&answers)).unwrap();
+    for doubt in [
+        "it is the same as `customer_id` – sure?",
+        "it looks like no UUID – sure?",
+        "it looks like no content type",
+        "not printable ASCII",
+    ] {
+        assert!(told.contains(doubt), "{doubt}: {told}");
+    }
     assert!(told.contains("production: version 1 is in use"), "{told}");
     assert!(!told.contains(SECRET.trim()), "{told}");
     assert!(!told.contains("credentials set"), "{told}");
@@ -274,8 +293,176 @@ fn somebody_who_has_the_values_is_asked_for_each_and_the_secret_is_not_shown() {
     // Without them, the command that puts them in comes next.
     let place = folder.path().join("later");
     let path = place.to_str().unwrap();
-    let told = init(&["--directory", path], Some("\n\n\n\n\n\nno\n")).unwrap();
+    let told = init(&["--directory", path], Some("\n\n\n\n\n\n\nno\nyes\n")).unwrap();
     assert!(told.contains("credentials set --name production"), "{told}");
+}
+
+/// The answers to all questions before the one that is tried: upstream, name, run by, source.
+const TO_THE_VAULT: &str = "\n\n\n2\n";
+
+#[test]
+fn an_answer_that_the_configuration_would_refuse_is_refused_at_its_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let taken = folder.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("gateway.toml"), "").unwrap();
+    let place = folder.path().join("new");
+    for (before, wrong, said) in [
+        ("", "http://api.pigello.io", "https"),
+        ("", "4", "give production, development, mock"),
+        ("\n", "two words", "a name has letters"),
+        ("\n\n", "docker", "give one of none, systemd, kubernetes, or its number"),
+        ("\n\n3\n", "sealed", "does not fit into a pod"),
+        (TO_THE_VAULT, "http://10.0.0.1:8200", "plain `http://` leads to another machine"),
+        (TO_THE_VAULT, "vault.internal", "give a URL"),
+        ("\n\n\n2\n\n", "http://vault/secret", "is not a path of a secret"),
+        ("\n\n\n2\n\n", "a//b", "is not a path of a secret"),
+        ("\n\n\n2\n\n\n", "password", "give one of approle"),
+        ("\n\n\n1\n", "a b", "a name has letters"),
+        ("\n\n\n1\n\n", "subtenant.fly", "stands for no operation"),
+        ("\n\n\n1\n\n", "tenant", "`pigello-gateway operations` lists all"),
+        ("\n\n\n1\n\n\n", "0.0.0.0:8080", "other machines can reach that"),
+        ("\n\n\n1\n\n\n", "8080", "write"),
+        ("\n\n3\n2\n\n\n\n\n", "unix:/run/x.sock", "not on a Unix socket"),
+        ("\n\n\n1\n\n\n\n", file.to_str().unwrap(), "is no folder"),
+        ("\n\n\n1\n\n\n\n", taken.to_str().unwrap(), "exists already"),
+    ] {
+        let mut out = Vec::new();
+        let command = <Command as clap::Parser>::try_parse_from(["init"]).unwrap();
+        let answers = format!("{before}{wrong}\n");
+        let mut person = Person::new(Some(answers.as_bytes()), SECRET.as_bytes(), &mut out);
+        // The input ends at the same question.
+        assert!(init::run(&command.args, &mut person).is_err());
+        drop(person);
+        let told = String::from_utf8(out).unwrap();
+        let last = told.lines().rev().take(2).collect::<Vec<_>>().join("\n");
+        assert!(last.contains(said), "{wrong}: {told}");
+        assert!(!place.exists() && !Path::new("pigello-gateway").exists(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_plan_is_shown_and_any_answer_can_be_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("new");
+    let path = place.to_str().unwrap();
+    // The caller is the fifth answer; then the source, which opens the vault's questions.
+    let answers = format!(
+        "3\n\n\n3\n\n\n127.0.0.1:8123\n{path}\n5\nbilling\n99\nmaybe\n4\nvault\n\n\n\nyes\n"
+    );
+    let told = init(&[], Some(&answers)).unwrap();
+    for line in [
+        "  1  production   https://api.pigello.io, the real one",
+        "  2  vault        HashiCorp Vault or OpenBao",
+        "   5  application   app\n",
+        "   5  application   billing\n",
+        "there is no answer 99",
+        "give yes, no, or a number",
+        "   5  vault         https://vault.internal:8200\n",
+        "   6  secret in it  pigello/mock (mount secret)\n",
+    ] {
+        assert!(told.contains(line), "{line} in\n{told}");
+    }
+    let text = fs::read_to_string(place.join("gateway.toml")).unwrap();
+    for part in ["source = \"vault\"", "name = \"billing\"", "127.0.0.1:8123"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+
+    let place = folder.path().join("not");
+    let path = place.to_str().unwrap();
+    let (text, _) = init(&["--directory", path], Some("mock\n\n\n\n\n\n\nno\n")).unwrap_err();
+    assert_eq!(text, "nothing was written");
+    assert!(!place.exists());
+}
+
+/// What fails while files are written goes back to a question, with all other answers kept.
+#[test]
+fn a_late_failure_loses_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let place = folder.path().join("new");
+    let answers = format!("mock\nmain\n\n\nbilling\n\n\nyes\n{}\nyes\n", place.display());
+    let below = file.join("below");
+    let told = init(&["--directory", below.to_str().unwrap()], Some(&answers)).unwrap();
+    assert!(told.contains("cannot make"), "{told}");
+    let text = fs::read_to_string(place.join("gateway.toml")).unwrap();
+    assert!(text.contains("[profiles.main]") && text.contains("name = \"billing\""), "{text}");
+}
+
+#[test]
+fn a_person_at_a_terminal_is_led_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("gateway");
+    let path = place.to_str().unwrap();
+    let answer_all = |terminal: &mut Terminal| {
+        for (question, answer) in [
+            ("Which Pigello is called?", "1"),
+            ("called in the configuration?", ""),
+            ("How is the gateway run?", "1"),
+            ("Where does the secret come from?", "1"),
+            ("What is the application called", "billing"),
+            ("What may it do?", "subtenant.*"),
+            ("Where does it call?", "127.0.0.1:8123"),
+            ("at hand", "yes"),
+            ("customer_id: ", "1f3a5c70-0000-4000-8000-000000000001"),
+            ("application_id: ", "1f3a5c70-0000-4000-8000-000000000002"),
+            ("service_id: ", "1f3a5c70-0000-4000-8000-000000000003"),
+            ("service_version_id: ", "1f3a5c70-0000-4000-8000-000000000004"),
+            ("client_ct: ", "organization.company"),
+            ("client_object_id: ", "1f3a5c70-0000-4000-8000-000000000006"),
+        ] {
+            terminal.sees(question);
+            if !question.ends_with(": ") {
+                terminal.sees("]: ");
+            }
+            terminal.types(&format!("{answer}\n"));
+        }
+        terminal.sees("client_secret: ");
+    };
+    // Ctrl-C and Ctrl-D at the hidden prompt: nothing is written, and the terminal shows again what is typed.
+    for (key, code) in [("\u{3}", 1), ("\u{4}", 2)] {
+        let mut terminal = Terminal::start(&["init", "--directory", path]);
+        answer_all(&mut terminal);
+        terminal.types(key);
+        let (ended, shown) = terminal.ends();
+        assert_eq!(ended, Some(code), "{shown}");
+        assert!(shown.contains("nothing was written") && !place.exists(), "{shown}");
+    }
+    let mut terminal = Terminal::start(&["init", "--directory", path]);
+    answer_all(&mut terminal);
+    terminal.types(SECRET);
+    terminal.answers("Write it?", "yes");
+    let (code, shown) = terminal.ends();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains(SECRET.trim()), "{shown}");
+    assert!(shown.contains("organization.company"), "{shown}");
+    assert!(shown.contains("version 1 is in use"), "{shown}");
+
+    // The same prompts for a store that is there, and a question before it is emptied.
+    let store = place.join("credentials.sealed");
+    let store = ["--file", store.to_str().unwrap()];
+    let mut terminal = Terminal::start(&[&["credentials", "set"], &store[..]].concat());
+    terminal.answers("customer_id: ", "b101");
+    terminal.answers("it looks like no UUID – sure?", "yes");
+    for number in 2..5 {
+        terminal.answers("_id: ", &format!("1f3a5c70-0000-4000-8000-00000000000{number}"));
+    }
+    terminal.answers("client_ct: ", "organization.company");
+    terminal.answers("client_object_id: ", "1f3a5c70-0000-4000-8000-000000000006");
+    terminal.answers("client_secret: ", "made-up-secret-0043");
+    let (code, shown) = terminal.ends();
+    assert!(code == Some(0) && shown.contains("version 2 is in use"), "{shown}");
+    assert!(!shown.contains("made-up-secret"), "{shown}");
+    for (answer, code) in [("no", 1), ("yes", 0)] {
+        let mut terminal =
+            Terminal::start(&[&["credentials", "remove", "--all"], &store[..]].concat());
+        terminal.answers("sure?", answer);
+        let (ended, shown) = terminal.ends();
+        assert_eq!(ended, Some(code), "{shown}");
+    }
 }
 
 /// From nothing to an answer, with the three commands that it ends with.

@@ -448,11 +448,20 @@ fn the_demo_stays_for_calls_of_ones_own_until_it_is_interrupted() {
         let mut demo = program();
         demo.args(["demo", "--keep-running"]).env("TMPDIR", folder.path()).stderr(Stdio::null());
         let mut demo = Running::of(&mut demo);
+        // The page comes first, and the link opens it.
+        let link = demo.line_with("/session/enter?");
+        let (address, target) =
+            link.trim().strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let entered = exchange(address, &get(&format!("/{target}")));
+        assert!(entered.starts_with("HTTP/1.1 303 "), "{entered}");
         let line = demo.line_with("curl -i http://");
         let (_, url) = line.trim_end().split_once("http://").unwrap();
         let (address, target) = url.split_once('/').unwrap();
         let answer = exchange(address, &get(&format!("/{target}")));
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let tail = demo.line_with("pigello-gateway audit tail --follow --directory ");
+        let (_, directory) = tail.trim_end().split_once("--directory ").unwrap();
+        assert!(fs::metadata(directory).unwrap().is_dir(), "{tail}");
         demo.signal(end);
         demo.line_with("Everything is removed again");
         assert!(demo.wait().success());
@@ -484,6 +493,26 @@ fn health_tells_a_probe_whether_it_lives_and_whether_it_is_ready() {
     let (code, _, errors) = ask(&["--live"]);
     assert_eq!(code, Some(1));
     assert!(errors.contains("cannot be asked") && errors.contains("hint: "), "{errors}");
+}
+
+#[test]
+fn health_waits_for_a_gateway_that_is_about_to_start() {
+    let place = Place::new("");
+    let (config, admin) = (place.config(), format!("unix:{}", place.path("admin.sock").display()));
+    let health = |wait: &str| {
+        let mut health = program();
+        health.args(["health", "--config", &config, "--wait", wait]);
+        health.env("PIGELLO_GATEWAY_ADMIN__ADDRESS", &admin).stderr(Stdio::piped());
+        health
+    };
+    let (code, _, errors) = told(health("150ms").output().unwrap());
+    assert!(code == Some(1) && errors.contains("cannot be asked"), "{errors}");
+    let mut waiting = health("60s").spawn().unwrap();
+    let mut serve = program();
+    serve.args(["serve", "--config", &config]).env("PIGELLO_GATEWAY_ADMIN__ADDRESS", &admin);
+    let gateway = Running::of(&mut serve);
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(gateway.end().0, Some(0));
 }
 
 #[test]

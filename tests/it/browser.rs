@@ -16,7 +16,7 @@ use pigello_gateway::{
     domain::{ListenerName, PolicyId, ProfileName, Proof, RequestId},
     error::Kind,
 };
-use pigello_mock::EXAMPLE_SUBTENANT;
+use pigello_mock::{EXAMPLE_SUBTENANT, MockPigello};
 
 use super::{
     admin_access::{relay, session},
@@ -161,6 +161,20 @@ fn tools() -> Option<(PathBuf, PathBuf)> {
     None
 }
 
+/// More callers than a screen has columns, and operations of the configuration.
+async fn many_callers(pigello: &MockPigello) -> Gateway {
+    let mut setup = Setup::new(pigello).listener("caller = \"caller-0\"\n").with_tcp_admin();
+    for at in 0..20 {
+        let allow = ["subtenant.*", "*.get\", \"*.list", "tenant.update", "*"][at % 4];
+        setup =
+            setup.with(&format!("[[callers]]\nname = \"caller-{at}\"\nallow = [\"{allow}\"]\n"));
+        setup = setup.with(&format!(
+            "[[operations]]\nname = \"entity_{at}.get\"\nmethod = \"GET\"\npath = \"/area/entity-{at}/{{pk}}/\"\n"
+        ));
+    }
+    setup.start().await
+}
+
 /// Light, dark and narrow, with data, empty and with everything failing; axe-core has nothing serious
 /// to say, nothing leaves the page's origin, and the button works with and without JavaScript.
 #[tokio::test(flavor = "multi_thread")]
@@ -184,6 +198,8 @@ async fn it_looks_right_in_a_browser() {
         cookies.push(session(gateway.admin(), &browser).await);
     }
     let [of_data, of_empty, of_failing] = &*cookies else { panic!("three gateways") };
+    let many = many_callers(&pigello).await;
+    let of_many = session(many.admin(), &Caller::tcp(many.admin().address())).await;
     // A gateway on a Unix socket, through the relay of `pigello-gateway page`.
     let unix = Setup::new(&pigello).start().await;
     unix.caller().get(&subtenant()).await;
@@ -214,6 +230,8 @@ async fn it_looks_right_in_a_browser() {
         .arg(format!("failing={} {of_failing}", home(&failing)))
         .arg(format!("report=file://{}", report.display()))
         .arg(format!("evidence=file://{}", evidence.display()))
+        .arg(format!("access={}access {of_data}", home(&data)))
+        .arg(format!("many={}access {of_many}", home(&many)))
         .arg(format!("error={}errors/operation_not_allowed", home(&empty)))
         .arg(format!("enter={link}"));
     let looked = tokio::task::spawn_blocking(move || look.output().unwrap()).await.unwrap();

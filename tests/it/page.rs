@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use pigello_gateway::error::Kind;
 use pigello_mock::{EXAMPLE_SUBTENANT, Fault, MADE_UP_VALUES, MockPigello};
+use serde_json::{Value, json};
 
 use crate::support::{Answer, Gateway, Setup, pigello};
 
@@ -95,7 +96,7 @@ async fn it_tells_who_called_what_and_why_calls_were_refused() {
 async fn it_loads_nothing_and_nothing_frames_it() {
     let pigello = pigello().await;
     let gateway = gateway(&pigello).await;
-    for path in ["/", "/?over=day", "/errors", "/errors/internal", "/errors/no-such"] {
+    for path in ["/", "/?over=day", "/access", "/errors", "/errors/internal", "/errors/no-such"] {
         let answer = gateway.admin().get(path).await;
         let policy = answer.header("content-security-policy");
         for part in ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'"] {
@@ -113,6 +114,39 @@ async fn it_loads_nothing_and_nothing_frames_it() {
     }
     assert_eq!(gateway.admin().get("/?over=week").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(gateway.admin().get("/errors/no-such").await.status, StatusCode::NOT_FOUND);
+}
+
+/// Who may do what, of the configuration in force: also after a reload.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_tells_who_may_do_what() {
+    let pigello = pigello().await;
+    let gateway = gateway(&pigello).await;
+    let page = text(&gateway.admin().get("/access").await);
+    for told in [
+        "<th scope=\"col\">billing</th><th scope=\"col\">reports</th>",
+        "<th scope=\"row\">subtenant</th><td>get, list</td><td>list</td>",
+        "<th scope=\"row\">tenant</th><td class=\"quiet\">–</td><td>list</td>",
+        "<strong>subtenant.list</strong>",
+        "<div>billing, reports</div>",
+        "GET /accounts/users/customer/subtenant/list/",
+    ] {
+        assert!(page.contains(told), "{told} in\n{page}");
+    }
+    let json = gateway.admin().get("/access.json").await.json();
+    let entry = |json: &Value, name: &str| {
+        let operations = json["operations"].as_array().unwrap().iter();
+        operations.clone().find(|entry| entry["name"] == name).unwrap().clone()
+    };
+    assert_eq!(json["operations"].as_array().unwrap().len(), 63);
+    assert_eq!(entry(&json, "subtenant.list")["callers"], json!(["billing", "reports"]));
+    assert_eq!((&json["mode"], &json["unidentified"]), (&json!("enforce"), &json!("deny")));
+
+    let reloaded = gateway.reload(|text| text.replace("\"*.list\"", "\"tenant.*\"")).await;
+    reloaded.unwrap();
+    let json = gateway.admin().get("/access.json").await.json();
+    assert_eq!(entry(&json, "subtenant.list")["callers"], json!(["billing"]));
+    let page = text(&gateway.admin().get("/access").await);
+    assert!(page.contains("<td><strong>all</strong></td>"), "{page}");
 }
 
 /// What the page's forms bring back.

@@ -10,6 +10,7 @@ mod activity;
 mod chart;
 pub(super) mod errors;
 mod format;
+pub(super) mod permissions;
 mod refusals;
 mod shell;
 mod summary;
@@ -119,6 +120,7 @@ pub(super) async fn page(
             }
             footer {
                 nav aria-label="More" {
+                    a href="/access" { "Who may do what" }
                     a href="/status" { "State as JSON" }
                     a href="/metrics" { "Metrics" }
                     a href="/errors" { "Errors and what to do" }

@@ -130,6 +130,11 @@ fn token(path: &std::path::Path) -> Result<HeaderValue, Failure> {
 }
 
 impl AdminClient {
+    /// Asks at that address, without a token.
+    pub(super) fn of(address: &Address) -> Self {
+        Self::new(address.clone(), None, LIMITS)
+    }
+
     fn new(address: Address, token: Option<HeaderValue>, limits: CallLimits) -> Self {
         Self { client: Client::local(&address, limits), address, token }
     }

@@ -10,6 +10,7 @@ mod status;
 
 use client::AdminClient;
 pub(super) use client::{AdminTarget, announce};
+pub(super) use page::relayed_page;
 
 pub use self::{
     health::{HealthArgs, health},

@@ -37,13 +37,9 @@ pub async fn page(args: &PageArgs, out: &mut impl Write) -> Result<(), Failure> 
     if let Address::Tcp(address) = admin.address() {
         return print(&link(&admin).await?, &address.to_string(), out);
     }
-    // Before the port is open: without a gateway there is nothing to serve.
-    let link = link(&admin).await?;
     let signals = EndSignals::listen().and_then(EndSignals::and_hangup);
     let mut signals = signals.map_err(|error| unheard(&error))?;
-    let relay = Relay::open(args.port, admin.address().clone()).map_err(|error| {
-        Failure::failed(Chain(&error).to_string()).hint("name another with --port")
-    })?;
+    let RelayedPage { relay, link } = relayed(&admin, args.port).await?;
     print(&link, &relay.address().to_string(), out)?;
     writeln!(out, "The page is served until Ctrl-C.")?;
     out.flush()?;
@@ -52,6 +48,34 @@ pub async fn page(args: &PageArgs, out: &mut impl Write) -> Result<(), Failure> 
         served = relay.serve(ending) => Ok(served?),
         _ = signals.next() => Ok(()),
     }
+}
+
+/// The page of an admin listener on a Unix socket, on a loopback port.
+pub(in crate::cli) struct RelayedPage {
+    /// Serves it.
+    pub(in crate::cli) relay: Relay,
+    link: String,
+}
+
+impl RelayedPage {
+    /// What opens it in a browser, once and within a minute.
+    pub(in crate::cli) fn url(&self) -> String {
+        format!("http://{}{}", self.relay.address(), self.link)
+    }
+}
+
+/// Opens the port, for the page of the gateway that this admin listener belongs to.
+pub(in crate::cli) async fn relayed_page(address: &Address) -> Result<RelayedPage, Failure> {
+    relayed(&AdminClient::of(address), 0).await
+}
+
+async fn relayed(admin: &AdminClient, port: u16) -> Result<RelayedPage, Failure> {
+    // Before the port is open: without a gateway there is nothing to serve.
+    let link = link(admin).await?;
+    let relay = Relay::open(port, admin.address().clone()).map_err(|error| {
+        Failure::failed(Chain(&error).to_string()).hint("name another with --port")
+    })?;
+    Ok(RelayedPage { relay, link })
 }
 
 /// The gateway's answer.

@@ -25,6 +25,7 @@ use clap::{Args, Subcommand};
 pub use error::{AuditError, BundleError};
 pub(super) use filter::CallFilter;
 pub use location::{TrailLocation, TrailLocations, Trails};
+pub(super) use output::csv;
 pub(super) use search::{FoundContent, search};
 
 use super::verdict::VerdictOutput;

@@ -381,7 +381,7 @@ fn flat(value: &Value) -> String {
 }
 
 /// A field of RFC 4180. Spreadsheets evaluate text that begins like a formula, so it gets a leading quote.
-fn csv(text: &str) -> String {
+pub(in crate::cli) fn csv(text: &str) -> String {
     let begins_formula =
         text.trim_start().starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n']);
     let quote = if begins_formula { "'" } else { "" };

@@ -65,13 +65,15 @@ pub(super) enum Command {
     Init,
     /// Put values into a set and use them at once
     ///
-    /// The secret is read from standard input (`set client_secret`, with a prompt on a terminal)
-    /// or from files; identifiers may be given as options. What is not given stays as it is.
+    /// On a terminal, without options, it asks for all seven values. The secret is read from standard input
+    /// (`set client_secret`, with a prompt on a terminal) or from files; identifiers may be given as options.
+    /// What is not given stays as it is.
     Set(ValueArgs),
     /// Stage a new version of a set beside the one in use, try it, and put it into use
     ///
     /// `rotate client_secret` stages what it reads; `rotate --promote` puts it into use. With
     /// `--probe https://api.pigello.io` both happen in one go, if Pigello takes the new version.
+    /// `rotate --back` returns to the version before.
     Rotate(RotateArgs),
     /// Show names, versions, ages and fingerprints; never a value
     Show(ShowArgs),
@@ -145,6 +147,9 @@ pub(super) struct RotateArgs {
     /// Forget the staged version
     #[arg(long, conflicts_with = "probe")]
     pub(super) discard: bool,
+    /// Use the previous version from now on; the one in use becomes the previous one
+    #[arg(long, conflicts_with_all = ["promote", "discard", "probe"])]
+    pub(super) back: bool,
     #[command(flatten)]
     pub(super) probe: ProbeArgs,
 }
@@ -164,9 +169,12 @@ pub(super) struct RemoveArgs {
     /// Remove the previous version only
     #[arg(long, conflicts_with = "all")]
     pub(super) previous: bool,
-    /// Remove the set with all its versions
+    /// Remove the set with all its versions; asks first on a terminal
     #[arg(long)]
     pub(super) all: bool,
+    /// Ask nothing
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 /// Removes typed values from an error of clap, and returns whether there was one: it may be a secret in the wrong

@@ -6,11 +6,17 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use zeroize::Zeroizing;
 
-use super::Failure;
-use crate::secret::{SecretBuffer, SecretText};
+use super::{
+    Failure,
+    prompt::{Echo, Prompt, ask_for},
+};
+use crate::{
+    credentials::{ValueName, sealed::StoredValues},
+    secret::{SecretBuffer, SecretText},
+};
 
 /// Bound of a JSON object with seven values, with room for layout.
 const MAX_JSON_BYTES: usize = 128 * 1024;
@@ -43,21 +49,20 @@ impl<'a> Console<'a> {
         })
     }
 
-    /// Reads one value: one hidden line on a terminal, otherwise all of the input.
-    pub(in crate::cli) fn read_value(&mut self, label: &str) -> Result<SecretText, Failure> {
-        let raw = match self.terminal.as_ref().map(OwnedFd::try_clone).transpose()? {
-            Some(terminal) => {
-                write!(self.notes, "{label}: ")?;
-                self.notes.flush()?;
-                let _quiet = NoEcho::on(terminal);
-                let raw = self.read(SecretText::MAX_BYTES + 3, true);
-                writeln!(self.notes)?;
-                raw?
-            }
-            None => self.read(SecretText::MAX_BYTES + 3, false)?,
-        };
-        SecretText::parse(&raw)
-            .map_err(|problem| Failure::failed(format!("`{label}` on standard input {problem}")))
+    /// Whether somebody sits at a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// Reads one value: all of the input, if it is no terminal.
+    pub(super) fn read_value(&mut self, name: ValueName) -> Result<SecretText, Failure> {
+        if self.is_terminal() {
+            return ask_for(self, name, &StoredValues::default());
+        }
+        let raw = self.read(SecretText::MAX_BYTES + 3, false)?;
+        SecretText::parse(&raw).map_err(|problem| {
+            Failure::failed(format!("`{}` on standard input {problem}", name.key()))
+        })
     }
 
     /// Reads a JSON object.
@@ -79,12 +84,14 @@ pub(in crate::cli) fn read_json_file(path: &std::path::Path) -> Result<SecretBuf
 }
 
 /// Reads at most `limit` bytes into a buffer that never grows, because growing leaves a copy
-/// behind.
+/// behind. A line ends with a line end, or with Ctrl-C while [`Hidden`].
 fn read_capped(input: &mut dyn Read, limit: usize, one_line: bool) -> io::Result<SecretBuffer> {
     let mut raw = Zeroizing::new(Vec::with_capacity(limit));
     let mut chunk = Zeroizing::new([0_u8; 1024]);
-    while raw.len() < limit && !(one_line && raw.last() == Some(&b'\n')) {
-        let room = chunk.len().min(limit - raw.len());
+    // What is behind the line is the next answer.
+    let step = if one_line { 1 } else { chunk.len() };
+    while raw.len() < limit && !(one_line && matches!(raw.last(), Some(b'\n' | &INTERRUPT))) {
+        let room = step.min(limit - raw.len());
         let read = match input.read(chunk.get_mut(..room).unwrap_or_default()) {
             Ok(0) => break,
             Ok(read) => read,
@@ -99,31 +106,62 @@ fn read_capped(input: &mut dyn Read, limit: usize, one_line: bool) -> io::Result
     Ok(raw)
 }
 
-/// A terminal with echo off, until it is dropped.
-struct NoEcho {
+impl Prompt for Console<'_> {
+    fn line(&mut self, label: &str, echo: Echo) -> Result<SecretBuffer, Failure> {
+        // Before the prompt: it drops what was typed so far, which the terminal has shown.
+        let terminal = self.terminal.as_ref().filter(|_| echo == Echo::Off);
+        let hidden = terminal.map(OwnedFd::try_clone).transpose()?.map(Hidden::on);
+        write!(self.notes, "{label}: ")?;
+        self.notes.flush()?;
+        let line = self.read(SecretText::MAX_BYTES + 3, true);
+        if hidden.is_some() {
+            writeln!(self.notes)?;
+        }
+        drop(hidden);
+        let line = line?;
+        match line.as_slice() {
+            [] => Err(Failure::usage("the input ended before everything was answered")
+                .hint("nothing was written")),
+            [.., INTERRUPT] => Err(Failure::failed("interrupted; nothing was written")),
+            _ => Ok(line),
+        }
+    }
+
+    fn say(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.notes, "{text}")?)
+    }
+}
+
+/// A terminal that shows nothing, until this is dropped. Ctrl-C ends the line in place of the process, which
+/// would leave the terminal like that.
+struct Hidden {
     terminal: OwnedFd,
     before: Option<Termios>,
 }
 
-impl NoEcho {
+impl Hidden {
     fn on(terminal: OwnedFd) -> Self {
         let before = termios::tcgetattr(&terminal).ok();
         if let Some(before) = &before {
             let mut quiet = before.clone();
-            quiet.local_modes.remove(LocalModes::ECHO);
+            quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+            quiet.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
             termios::tcsetattr(&terminal, OptionalActions::Flush, &quiet).ok();
         }
         Self { terminal, before }
     }
 }
 
-impl Drop for NoEcho {
+impl Drop for Hidden {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
             termios::tcsetattr(&self.terminal, OptionalActions::Now, before).ok();
         }
     }
 }
+
+/// Ctrl-C.
+const INTERRUPT: u8 = 3;
 
 impl std::fmt::Debug for Console<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -6,12 +6,14 @@
 mod arguments;
 mod console;
 mod probe;
+mod prompt;
 mod show;
 mod write;
 
 pub use arguments::{CredentialsArgs, StorePlace, leave_out_values};
 pub use console::Console;
 pub(super) use console::read_json_file;
+pub(super) use prompt::{Echo, Prompt, ask_for_set};
 pub(super) use write::seal;
 
 use std::path::{Path, PathBuf};

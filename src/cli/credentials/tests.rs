@@ -88,7 +88,7 @@ fn show(root: &TempDir) -> serde_json::Value {
 fn init_says_what_it_made_and_what_comes_next() {
     let root = TempDir::new().unwrap();
     let ran = run_in(root.path(), &["init"], "");
-    assert!(ran.notes.contains("credentials set client_secret"), "{}", ran.notes);
+    assert!(ran.notes.contains("credentials set --file"), "{}", ran.notes);
     assert_eq!(
         ran.ok(),
         "made the store   ROOT/made-up.sealed\nmade its key     ROOT/made-up.key\n"
@@ -322,4 +322,28 @@ fn a_rotation_with_a_probe_promotes_what_pigello_takes_and_nothing_else() {
     }
     let intents = lines.lines().filter(|line| line.contains("\"kind\":\"intent\""));
     assert_eq!(intents.count(), calls.len());
+}
+
+#[test]
+fn going_back_returns_to_the_version_before_and_again() {
+    let root = filled();
+    let back = || run_in(root.path(), &["rotate", "--back"], "");
+    let (code, message) = back().failure();
+    assert!(code == 1 && message.contains("no previous version"), "{message}");
+    run_in(root.path(), &["set", "client_secret"], "canary-next\n").ok();
+    let fingerprint = |state: &str| {
+        let view = show(&root);
+        let versions = view["sets"][0]["versions"].as_array().unwrap();
+        let version = versions.iter().find(|version| version["state"] == state).unwrap();
+        version["values"][6].clone()
+    };
+    let (old, new) = (fingerprint("previous"), fingerprint("current"));
+    assert_eq!(back().ok(), "production: version 1 is in use again\n");
+    assert_eq!((fingerprint("current"), fingerprint("previous")), (old.clone(), new.clone()));
+    assert_eq!(back().ok(), "production: version 2 is in use again\n");
+    assert_eq!((fingerprint("previous"), fingerprint("current")), (old, new));
+    // A new version has a number of its own.
+    back().ok();
+    let third = run_in(root.path(), &["set", "client_secret"], "canary-third\n").ok();
+    assert_eq!(third, "production: version 3 is in use\n");
 }

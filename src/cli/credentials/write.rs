@@ -9,6 +9,7 @@ use super::{
     arguments::{RemoveArgs, RotateArgs, StoreArgs, ValueArgs},
     console::{Console, read_json_file},
     probe::ProbeArgs,
+    prompt::{ask_for_set, is_sure},
 };
 use crate::{
     cli::ConfigFiles,
@@ -35,8 +36,8 @@ pub(super) fn init(store: &SealedStore, console: &mut Console<'_>) -> Result<(),
     }
     writeln!(
         console.notes,
-        "hint: keep the key out of backups that hold the store; put the secret in with\n      \
-         pigello-gateway credentials set client_secret --file {} --key-file {}",
+        "hint: keep the key out of backups that hold the store; put the seven values in with\n      \
+         pigello-gateway credentials set --file {} --key-file {}",
         store.file().display(),
         store.key_file().display()
     )?;
@@ -89,10 +90,13 @@ pub(super) fn rotate(
 ) -> Result<(), Failure> {
     let name = place.set();
     args.probe.check()?;
-    if args.promote || args.discard {
+    if args.promote || args.discard || args.back {
         if !args.values.is_empty() {
-            return Err(Failure::usage("--promote and --discard take no values")
+            return Err(Failure::usage("--promote, --discard and --back take no values")
                 .hint("stage the values first, then promote them"));
+        }
+        if args.back {
+            return go_back(store, name, console);
         }
         if args.promote {
             probe(store, place, &args.probe, console)?;
@@ -182,6 +186,18 @@ fn finish_rotation(
     Ok(())
 }
 
+fn go_back(store: &SealedStore, name: &str, console: &mut Console<'_>) -> Result<(), Failure> {
+    let number = store.update(|document| {
+        let set = existing_mut(document.sets.get_mut(name), name)?;
+        set.go_back().ok_or_else(|| {
+            Failure::failed(format!("{name}: there is no previous version to return to"))
+        })
+    })?;
+    writeln!(console.out, "{name}: version {number} is in use again")?;
+    writeln!(console.notes, "hint: `credentials rotate --back` once more undoes this")?;
+    Ok(())
+}
+
 pub(super) fn remove(
     store: &SealedStore,
     name: &str,
@@ -192,6 +208,12 @@ pub(super) fn remove(
         return Err(Failure::usage("say what to remove: `--previous` or `--all`").hint(
             "`--previous` removes the version before the one in use, `--all` the whole set",
         ));
+    }
+    if args.all && !args.yes && console.is_terminal() {
+        existing(store.read()?.sets.get(name), name)?;
+        if !is_sure(console, &format!("`{name}` goes, with all its versions"))? {
+            return Err(Failure::failed("nothing was removed"));
+        }
     }
     let removed = store.update(|document| {
         if args.all {
@@ -214,6 +236,9 @@ pub(super) fn remove(
 
 /// All values given, from every source.
 fn new_values(args: &ValueArgs, console: &mut Console<'_>) -> Result<StoredValues, Failure> {
+    if args.is_empty() && console.is_terminal() {
+        return ask_for_set(console);
+    }
     if args.is_empty() {
         return Err(Failure::usage("no values are given")
             .hint("`credentials set client_secret` reads the secret from standard input"));
@@ -243,7 +268,7 @@ fn new_values(args: &ValueArgs, console: &mut Console<'_>) -> Result<StoredValue
         values.insert(name, value);
     }
     if let Some(name) = args.value {
-        values.insert(name, console.read_value(name.key())?);
+        values.insert(name, console.read_value(name)?);
     }
     Ok(values)
 }

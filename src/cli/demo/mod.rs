@@ -7,8 +7,12 @@
 mod set_up;
 mod story;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
-    Failure, block_on, quiet_logs,
+    Failure,
+    admin::relayed_page,
+    block_on, quiet_logs,
     signals::{EndSignals, survive, unheard},
 };
 
@@ -32,8 +36,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             survive().map_err(|error| unheard(&error))?;
             let end = EndSignals::listen().and_then(EndSignals::and_hangup);
             let mut end = end.map_err(|error| unheard(&error))?;
-            story::keep_running(&mut out, &stage)?;
-            end.next().await;
+            let page = relayed_page(&stage.admin).await?;
+            story::keep_running(&mut out, &stage, &page.url())?;
+            tokio::select! {
+                served = page.relay.serve(CancellationToken::new()) => served?,
+                _ = end.next() => {}
+            }
         }
         let curtain = stage.end().await?;
         story::trail(&mut out, &curtain)?;

@@ -121,11 +121,18 @@ fn received(out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Suggestions for `--keep-running`.
-pub(super) fn keep_running(out: &mut impl Write, stage: &Stage) -> io::Result<()> {
-    writeln!(out, "\n{BOLD}Still running{BOLD:#}; try calls of your own, Ctrl-C ends it:\n")?;
+/// Suggestions for `--keep-running`. `page` is the link to the status page.
+pub(super) fn keep_running(out: &mut impl Write, stage: &Stage, page: &str) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{BOLD}Still running{BOLD:#}; Ctrl-C ends it. The status page (the link works once):\n"
+    )?;
+    writeln!(out, "  {page}\n")?;
+    writeln!(out, "Calls of your own, and what the gateway says of them:\n")?;
     let object = format!("accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
     writeln!(out, "  curl -i http://{}/{object}", stage.gateway)?;
+    let audit = stage.path("audit");
+    writeln!(out, "  pigello-gateway audit tail --follow --directory {}", audit.display())?;
     for command in ["status", "page"] {
         writeln!(out, "  pigello-gateway {command} --address {}", stage.admin)?;
     }

@@ -23,7 +23,7 @@ pub struct Args {
     /// [default: production]
     #[arg(long, value_name = "WHICH")]
     pub(super) upstream: Option<Upstream>,
-    /// Where the secret comes from [default: sealed]
+    /// Where the secret comes from [default: sealed; with kubernetes vault]
     #[arg(long, value_name = "SOURCE")]
     pub(super) secret_from: Option<Source>,
     /// What the application is called that calls [default: app]
@@ -177,7 +177,8 @@ pub(super) enum Login {
     Cert,
 }
 
-fn local(text: &str) -> Result<Address, String> {
+/// An address of this machine.
+pub(super) fn local(text: &str) -> Result<Address, String> {
     let address: Address = text.parse().map_err(|error| format!("{error}"))?;
     if address.is_local() {
         return Ok(address);

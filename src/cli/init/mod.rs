@@ -6,12 +6,14 @@
 //! validates the result before it stays. Existing files are kept unless an option says otherwise; a
 //! sealed store and its key always are.
 
+mod answers;
 mod arguments;
 mod configuration;
 mod deployment;
 mod person;
 mod place;
 mod plan;
+mod question;
 mod secret;
 
 pub use arguments::Args;
@@ -23,15 +25,33 @@ use self::{
     arguments::{Deployment, Source},
     place::Place,
     plan::Plan,
+    question::Answers,
 };
 use super::Failure;
 use crate::domain::Address;
 
 /// Asks for missing answers, writes the files, and prints the next commands.
 pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
-    let plan = Plan::make(args, person)?;
+    if args.defaults {
+        person.leave_in_peace();
+    }
+    let mut answers = Answers::given(args)?;
+    loop {
+        let plan = person.settle(args, &mut answers)?;
+        match write(args, &plan, person) {
+            // Nothing that was answered is lost: only what failed is asked again.
+            Err(failure) if person.is_asked() => {
+                person.tell(&failure)?;
+                answers.reopen(&failure);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn write(args: &Args, plan: &Plan, person: &mut Person<'_>) -> Result<(), Failure> {
     let place = Place::new(&plan.directory, args.force);
-    let files = files(&plan);
+    let files = files(plan);
     if args.dry_run {
         for file in &files {
             writeln!(person.out, "── {} (mode {:04o})", place.path(file.name), file.mode)?;
@@ -39,7 +59,7 @@ pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let secrets = secret::names(&plan);
+    let secrets = secret::names(plan);
     let names = files.iter().map(|file| file.name).chain(secrets.iter().map(String::as_str));
     place.refuse_to_overwrite(names)?;
     place.make()?;
@@ -47,8 +67,8 @@ pub fn run(args: &Args, person: &mut Person<'_>) -> Result<(), Failure> {
     for file in &files {
         writeln!(person.out, "wrote {:<44} {}", place.path(file.name), file.what)?;
     }
-    secret::prepare(&plan, &place, person)?;
-    next(&plan, &place, person)
+    secret::prepare(plan, &place, person)?;
+    next(plan, &place, person)
 }
 
 /// A file to write.

@@ -4,12 +4,17 @@
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
-use clap::ValueEnum;
-
+use super::{
+    arguments::Args,
+    plan::Plan,
+    question::{Answers, Given, Question},
+};
 use crate::{
-    cli::{Failure, credentials::Console},
-    credentials::{ValueName, sealed::StoredValues},
-    secret::SecretText,
+    cli::{
+        Failure,
+        credentials::{Console, Echo, Prompt, ask_for_set},
+    },
+    secret::SecretBuffer,
 };
 
 /// Input and output of the questions.
@@ -54,24 +59,84 @@ impl<'a> Person<'a> {
         self.input = None;
     }
 
-    /// The option's value, else the answer, else the default. An invalid answer is asked for again.
-    pub(super) fn ask<T>(
-        &mut self,
-        given: Option<T>,
-        question: &str,
-        default: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<T, Failure> {
-        if let Some(given) = given {
-            return Ok(given);
-        }
-        if self.input.is_none() {
-            return parse(default).map_err(Failure::usage);
+    /// Whether there is somebody to ask.
+    pub(super) fn is_asked(&self) -> bool {
+        self.input.is_some()
+    }
+
+    /// Says what failed.
+    pub(super) fn tell(&mut self, failure: &Failure) -> Result<(), Failure> {
+        Ok(failure.report(&mut self.out)?)
+    }
+
+    /// Asks all that is open, shows the plan, and changes answers until it is accepted. Without a person the
+    /// defaults are taken.
+    pub(super) fn settle(&mut self, args: &Args, answers: &mut Answers) -> Result<Plan, Failure> {
+        // Options that contradict one another are refused before anything is asked.
+        let plan = answers.plan(args)?;
+        if !self.is_asked() || answers.open_question().is_none() {
+            return Ok(plan);
         }
         loop {
-            let answer = self.answer(&format!("{question} [{default}]"))?;
-            match parse(if answer.is_empty() { default } else { &answer }) {
-                Ok(value) => return Ok(value),
+            while let Some(question) = answers.open_question() {
+                self.ask(args, answers, question)?;
+            }
+            let plan = answers.plan(args)?;
+            let questions = self.show(&plan, answers)?;
+            let answer = self
+                .answer("Write it? yes, no, or the number of an answer to change [yes]")?
+                .to_ascii_lowercase();
+            match (answer.as_str(), answer.parse::<usize>()) {
+                ("" | "yes" | "y", _) => return Ok(plan),
+                ("no" | "n", _) => return Err(Failure::failed("nothing was written")),
+                (_, Ok(number)) => {
+                    let question = number.checked_sub(1).and_then(|at| questions.get(at));
+                    match question {
+                        Some(question) => self.ask(args, answers, *question)?,
+                        None => writeln!(self.out, "  there is no answer {number}")?,
+                    }
+                }
+                _ => writeln!(self.out, "  give yes, no, or a number")?,
+            }
+        }
+    }
+
+    /// The summary: every answer with a number. Returns their questions.
+    fn show(&mut self, plan: &Plan, answers: &Answers) -> Result<Vec<Question>, Failure> {
+        let questions: Vec<_> =
+            Question::ALL.into_iter().filter(|question| question.applies(answers)).collect();
+        writeln!(self.out, "\nThis is the plan:")?;
+        for (at, question) in questions.iter().enumerate() {
+            let (label, answer) = (question.label(), question.answer(plan));
+            writeln!(self.out, "  {:>2}  {label:<14}{answer}", at + 1)?;
+        }
+        Ok(questions)
+    }
+
+    /// Asks one question until the answer can be taken.
+    fn ask(
+        &mut self,
+        args: &Args,
+        answers: &mut Answers,
+        question: Question,
+    ) -> Result<(), Failure> {
+        if question == Question::Values {
+            answers.values = Some(self.values()?);
+            return Ok(());
+        }
+        let default = question.default(answers);
+        writeln!(self.out, "\n{}", question.text())?;
+        for (at, (word, what)) in question.choices().into_iter().enumerate() {
+            writeln!(self.out, "  {}  {word:<12} {what}", at + 1)?;
+        }
+        if question == Question::Upstream {
+            writeln!(self.out, "  or a URL")?;
+        }
+        loop {
+            let answer = self.answer(&format!("[{default}]"))?;
+            let answer = if answer.is_empty() { &default } else { &answer };
+            match answers.take(args, question, answer) {
+                Ok(()) => return Ok(()),
                 Err(why) => writeln!(self.out, "  {why}")?,
             }
         }
@@ -91,60 +156,30 @@ impl<'a> Person<'a> {
     }
 
     /// The seven values, if a person has them at hand.
-    pub(super) fn values(&mut self) -> Result<Option<StoredValues>, Failure> {
-        if self.input.is_none() {
-            return Ok(None);
-        }
-        let at_hand =
-            self.ask(None, "Are the seven values at hand, to be sealed now?", "yes", yes_or_no)?;
-        if !at_hand {
-            return Ok(None);
-        }
-        let mut values = StoredValues::default();
-        for name in ValueName::ALL {
-            values.insert(name, self.value(name)?);
-        }
-        Ok(Some(values))
-    }
-
-    fn value(&mut self, name: ValueName) -> Result<SecretText, Failure> {
-        if name.is_secret() {
-            writeln!(self.out, "  (what you type now is not shown)")?;
-            self.out.flush()?;
-            return self.secrets.read_value(name.key());
-        }
+    fn values(&mut self) -> Result<Given, Failure> {
+        writeln!(self.out, "\n{}", Question::Values.text())?;
         loop {
-            let answer = self.answer(&format!("  {}", name.key()))?;
-            match SecretText::parse(answer.as_bytes()) {
-                Ok(value) => return Ok(value),
-                Err(why) => writeln!(self.out, "  {why}")?,
+            match self.answer("[yes]")?.as_str() {
+                "" | "yes" | "y" => return ask_for_set(self).map(Given::Now),
+                "no" | "n" | "later" => return Ok(Given::Later),
+                _ => writeln!(self.out, "  give yes or no")?,
+            }
+        }
+    }
+}
+
+impl Prompt for Person<'_> {
+    fn line(&mut self, label: &str, echo: Echo) -> Result<SecretBuffer, Failure> {
+        match echo {
+            Echo::On => Ok(self.answer(&format!("  {label}"))?.into_bytes().into()),
+            Echo::Off => {
+                self.out.flush()?;
+                self.secrets.line(&format!("  {label}"), echo)
             }
         }
     }
 
-    /// As [`Self::ask`], with a choice of words.
-    pub(super) fn choose<T: ValueEnum>(
-        &mut self,
-        given: Option<T>,
-        question: &str,
-        default: &str,
-    ) -> Result<T, Failure> {
-        let words: Vec<_> = T::value_variants()
-            .iter()
-            .filter_map(ValueEnum::to_possible_value)
-            .map(|value| value.get_name().to_owned())
-            .collect();
-        let words = words.join(", ");
-        self.ask(given, &format!("{question} ({words})"), default, |text| {
-            T::from_str(text, true).map_err(|_| format!("give one of {words}"))
-        })
-    }
-}
-
-fn yes_or_no(text: &str) -> Result<bool, String> {
-    match text {
-        "yes" | "y" => Ok(true),
-        "no" | "n" => Ok(false),
-        _ => Err("give yes or no".to_owned()),
+    fn say(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "  {text}")?)
     }
 }

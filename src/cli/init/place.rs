@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Access, access};
+
 use super::{CONFIGURATION, File, shown};
 use crate::{cli::Failure, config};
 
@@ -66,21 +68,37 @@ impl Place {
         make_folder(&self.file(name), 0o700)
     }
 
-    /// Writes the files, the configuration first; if that is invalid, all are removed.
-    pub(super) fn write_all(&self, files: &[File]) -> Result<(), Failure> {
-        for file in files {
-            self.write(file.name, file.mode, &file.text)?;
-            if file.name != CONFIGURATION {
-                continue;
-            }
-            // Without the environment, whose variables are not in the file.
-            let loaded = config::load(&[self.file(file.name)], std::iter::empty());
-            if let Err(problems) = loaded.and_then(config::Loaded::for_serving) {
-                self.take_back(file);
-                return Err(problems.into());
-            }
+    /// Whether the folder is there, or can be made.
+    pub(super) fn can_be_made(&self) -> Result<(), Failure> {
+        let there = self.folder.ancestors().find(|folder| folder.symlink_metadata().is_ok());
+        let there = there.unwrap_or(&self.folder);
+        if !there.is_dir() {
+            return Err(Failure::failed(format!("{} is no folder", shown(there))));
         }
-        Ok(())
+        access(there, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|_| Failure::failed(format!("you may not write into {}", shown(there))))
+    }
+
+    /// Writes the files, the configuration first. If one fails, or the configuration is invalid, those that
+    /// were not there before are removed.
+    pub(super) fn write_all(&self, files: &[File]) -> Result<(), Failure> {
+        let mut new = Vec::new();
+        let done = files.iter().try_for_each(|file| {
+            if self.file(file.name).symlink_metadata().is_err() {
+                new.push(file.name);
+            }
+            self.write(file.name, file.mode, &file.text)?;
+            if file.name == CONFIGURATION {
+                // Without the environment, whose variables are not in the file.
+                let loaded = config::load(&[self.file(file.name)], std::iter::empty());
+                loaded.and_then(config::Loaded::for_serving)?;
+            }
+            Ok(())
+        });
+        if done.is_err() {
+            self.take_back(&new);
+        }
+        done
     }
 
     /// Writes one file with this mode.
@@ -100,9 +118,11 @@ impl Place {
         there.write_all(text.as_bytes()).map_err(failed)
     }
 
-    fn take_back(&self, file: &File) {
+    fn take_back(&self, names: &[&str]) {
         // The error to report is the one that led here.
-        drop(fs::remove_file(self.file(file.name)));
+        for name in names {
+            drop(fs::remove_file(self.file(name)));
+        }
         if !self.existed {
             drop(fs::remove_dir(&self.folder));
         }

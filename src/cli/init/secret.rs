@@ -75,11 +75,11 @@ pub(super) fn next(plan: &Plan, place: &Place) -> Option<(String, &'static str)>
         Source::Sealed if plan.values.is_some() => None,
         Source::Sealed => Some((
             format!(
-                "pigello-gateway credentials set --name {} --file {} --from-json -",
+                "pigello-gateway credentials set --name {} --file {}",
                 plan.profile,
                 place.path(STORE)
             ),
-            "then type the seven values as {\"customer_id\": \"…\", …, \"client_secret\": \"…\"} and Ctrl-D",
+            "asks for the seven values; the secret is not shown",
         )),
         Source::Directory if plan.mounts() => Some((
             format!("kubectl create secret generic pigello --from-file=./{FOLDER}"),

@@ -23,12 +23,12 @@ use crate::config::{
     problem::{Location, Problem},
 };
 
-/// No configuration is larger, but what a wrong path leads to may be.
-const MAX_BYTES: u64 = 1024 * 1024;
+/// The bytes that a file may have. No configuration is larger, but what a wrong path leads to may be.
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// A file as a layer.
 #[derive(Debug)]
-pub(super) struct FileLayer {
+pub(in crate::config) struct FileLayer {
     pub(super) path: Arc<Path>,
     lines: BTreeMap<KeyPath, usize>,
     tree: Dict,
@@ -37,18 +37,27 @@ pub(super) struct FileLayer {
 impl FileLayer {
     /// Reads a file. Mistakes inside go to `problems`, and the rest of the file is still used.
     pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
-        let path: Arc<Path> = path.into();
-        let location = |line, column| Location::File { path: Arc::clone(&path), line, column };
-        let whole = |message: String| Problem::new(location(None, None), KeyPath::root(), message);
-        let text = read_text(&path).map_err(|problem| {
+        let text = read_text(path).map_err(|problem| {
             let hint = "name the configuration with `--config FILE` or PIGELLO_GATEWAY_CONFIG";
             let elsewhere = matches!(problem, Unreadable::Missing | Unreadable::Folder);
-            let problem = whole(problem.to_string());
+            let location = Location::File { path: path.into(), line: None, column: None };
+            let problem = Problem::new(location, KeyPath::root(), problem.to_string());
             if elsewhere { problem.hint(hint) } else { problem }
         })?;
-        let newlines = Newlines::of(&text);
-        let document = Document::parse(text.as_str()).map_err(|error| {
-            let at = error.span().map(|span| newlines.position(&text, span.start));
+        Self::parse(path, &text, problems)
+    }
+
+    /// Reads the text of a file that is, or will be, at that path.
+    pub(super) fn parse(
+        path: &Path,
+        text: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Self, Problem> {
+        let path: Arc<Path> = path.into();
+        let location = |line, column| Location::File { path: Arc::clone(&path), line, column };
+        let newlines = Newlines::of(text);
+        let document = Document::parse(text).map_err(|error| {
+            let at = error.span().map(|span| newlines.position(text, span.start));
             let (line, column) = at.unzip();
             let location = location(line, column);
             Problem::new(location, KeyPath::root(), format!("not TOML: {}", message_of(&error)))
@@ -81,8 +90,8 @@ impl Provider for FileLayer {
 fn read_text(path: &Path) -> Result<String, Unreadable> {
     let mut text = String::new();
     let file = File::open(path)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Unreadable::TooLarge);
     }
     Ok(text)

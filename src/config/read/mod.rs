@@ -9,7 +9,11 @@ mod locations;
 mod secrets;
 mod service_links;
 
-use std::{ffi::OsString, mem, path::PathBuf};
+use std::{
+    ffi::OsString,
+    mem,
+    path::{Path, PathBuf},
+};
 
 use figment::{
     Figment, Source,
@@ -18,30 +22,41 @@ use figment::{
 
 pub(super) use environment::two_underscores;
 pub use environment::{CONFIG, PREFIX};
+pub(super) use files::FileLayer;
+pub use files::MAX_FILE_BYTES;
 pub(super) use locations::Locations;
 
-use self::{environment::Variable, files::FileLayer};
+use self::environment::Variable;
 use super::{
     key::{KeyPath, Segment},
     problem::{Location, Problem},
     schema::Shape,
 };
 
-/// Reads the files in order, then the environment. `None` if a file cannot be read: what it would
+/// The files in order, as layers. One that cannot be read is a problem and no layer.
+pub(super) fn files(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Option<FileLayer>> {
+    let mut layer = |path: &PathBuf| {
+        FileLayer::read(path, problems).map_err(|problem| problems.push(problem)).ok()
+    };
+    paths.iter().map(&mut layer).collect()
+}
+
+/// The text of a file that will be at that path, as the only layer.
+pub(super) fn text(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Option<FileLayer>> {
+    let layer = FileLayer::parse(path, text, problems);
+    vec![layer.map_err(|problem| problems.push(problem)).ok()]
+}
+
+/// Merges the files in order, then the environment. `None` if a file could not be read: what it would
 /// say is unknown, so nothing else can be judged.
 pub(super) fn read(
-    paths: &[PathBuf],
+    layers: Vec<Option<FileLayer>>,
     environment: impl Iterator<Item = (OsString, OsString)>,
     shape: &Shape,
     problems: &mut Vec<Problem>,
 ) -> Option<(Value, Locations)> {
-    let mut files = Vec::with_capacity(paths.len());
-    for path in paths {
-        match FileLayer::read(path, problems) {
-            Ok(file) => files.push(file),
-            Err(problem) => problems.push(problem),
-        }
-    }
+    let is_complete = layers.iter().all(Option::is_some);
+    let files: Vec<_> = layers.into_iter().flatten().collect();
     let merged = files.iter().fold(Figment::new(), Figment::merge);
     let mut tree = merged.find_value("").unwrap_or_else(|_| Dict::new().into());
     let root = files.last().map_or(Location::Default, |file| file.location(&KeyPath::root()));
@@ -59,7 +74,7 @@ pub(super) fn read(
         }
     }
     secrets::take_out(&mut tree, &locations, problems);
-    (files.len() == paths.len()).then_some((tree, locations))
+    is_complete.then_some((tree, locations))
 }
 
 /// Visits every value below the root.

@@ -28,6 +28,7 @@ pub struct CallerEntry {
     #[serde(default)]
     pub tls_names: Vec<Arc<str>>,
     /// Operations that it may use: `subtenant.get`, `subtenant.*`, `*.get`, or `*` for all.
+    /// `pigello-gateway operations` lists them.
     pub allow: Vec<OperationPattern>,
     /// Credentials of the caller's own that go up to Pigello beside the seven values: `"authorization"`,
     /// `"cookie"`. All others are removed. An answer to a request that has one is for this caller alone:
@@ -76,7 +77,8 @@ pub struct ProblemSettings {
     pub base: Option<ProblemBase>,
 }
 
-/// An operation in addition to the built-in ones.
+/// An operation in addition to the built-in ones. `pigello-gateway operations import` makes entries from an
+/// OpenAPI description.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Operation")]

@@ -61,7 +61,8 @@ pub struct Config {
     pub callers: Vec<CallerEntry>,
     /// What happens to callers and requests that no entry names.
     pub policy: PolicySettings,
-    /// Operations in addition to the built-in ones of the Accounts API.
+    /// Operations in addition to the built-in ones of the Accounts API. `pigello-gateway operations import`
+    /// makes them from an OpenAPI description.
     pub operations: Vec<OperationEntry>,
     /// The errors that callers get.
     pub problems: ProblemSettings,

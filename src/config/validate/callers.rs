@@ -22,30 +22,24 @@ use crate::{
 impl Checker<'_> {
     /// The built-in operations and the valid ones of the configuration.
     pub(super) fn catalog(&mut self) -> Option<Catalog> {
-        let mut own: Vec<Operation> = Vec::new();
         let table = KeyPath::root().key("operations");
+        let mut catalog = Catalog::new([])
+            .map_err(|error| self.problem(&table, error.to_string(), "this is a bug; report it"))
+            .ok()?;
         for (at, entry) in self.config.operations.iter().enumerate() {
             let key = table.index(at);
             let Some(operation) = self.operation(&key, entry) else { continue };
-            // One at a time, so that each problem has its own key.
-            match Catalog::new(own.iter().cloned().chain([operation.clone()])) {
-                Ok(_) => own.push(operation),
-                Err(error) => {
-                    let key = match error {
-                        CatalogError::NameTaken(_) => key.key("name"),
-                        _ => key.key("path"),
-                    };
-                    let hint = "an operation is told by its method and path; \
-                                `explain` shows which one a request is";
-                    self.problem(&key, error.to_string(), hint);
-                }
+            if let Err(error) = catalog.add(operation) {
+                let key = match error {
+                    CatalogError::NameTaken(_) => key.key("name"),
+                    _ => key.key("path"),
+                };
+                let hint = "an operation is told by its method and path; `operations` lists those that \
+                            are known, `explain` shows which one a request is";
+                self.problem(&key, error.to_string(), hint);
             }
         }
-        Catalog::new(own)
-            .map_err(|error| {
-                self.problem(&table, error.to_string(), "rename the operation or change its path");
-            })
-            .ok()
+        Some(catalog)
     }
 
     fn operation(&mut self, key: &KeyPath, entry: &OperationEntry) -> Option<Operation> {
@@ -99,7 +93,7 @@ impl Checker<'_> {
             let text = pattern.to_string();
             let hint = match nearest(&text, known(pattern, catalog).iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "`check` lists the operations; [[operations]] adds others".to_owned(),
+                None => "`operations` lists them; [[operations]] adds others".to_owned(),
             };
             self.problem(key, format!("`{text}` stands for no operation"), hint);
         }

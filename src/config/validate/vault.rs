@@ -67,6 +67,10 @@ impl Checker<'_> {
         auth: Option<&VaultAuth>,
     ) -> Option<VaultSettings> {
         let path = self.needed(key, "path", "vault", set.path.as_ref())?;
+        if path.trim_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
+            let hint = "like `pigello/production`; the vault's address stands in [vault]";
+            self.problem(&key.key("path"), "is not a path of a secret below its mount", hint);
+        }
         let vault = self.config.vault.clone().unwrap_or_default();
         let (proxy, revocation) = (vault.forward_proxy(), vault.revocation());
         let certificate = vault.certificate.zip(vault.private_key);

@@ -92,7 +92,8 @@ fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
             identifiers("=…")
         )),
         VaultError::Values { .. } => Some(format!(
-            "bao kv patch -mount={mount} {path} NAME=VALUE; it needs {}, client_secret",
+            "bao kv patch -mount={mount} {path} NAME=…, with `client_secret=-` for the secret, which is then read \
+             from standard input; it needs {}, client_secret",
             identifiers("").replace(' ', ", ")
         )),
         _ => None,

@@ -123,6 +123,15 @@ impl StoredSet {
         self.previous = self.current.replace(next).or_else(|| self.previous.take());
     }
 
+    /// Puts the previous version into use, and keeps the one in use as the previous one. Returns its number;
+    /// `None` if there is no previous one.
+    pub fn go_back(&mut self) -> Option<u64> {
+        let previous = self.previous.take()?;
+        let number = previous.version;
+        self.previous = self.current.replace(previous);
+        Some(number)
+    }
+
     /// Puts the staged version into use. False if there is none.
     pub fn promote(&mut self) -> bool {
         let Some(staged) = self.staged.take() else { return false };

@@ -13,6 +13,7 @@
 //! has proved itself. So nobody who is refused keeps out anybody who is not.
 
 mod limit;
+mod matrix;
 mod policy;
 mod refusal;
 
@@ -23,6 +24,7 @@ use http_body::Body as _;
 
 pub use self::{
     limit::CallerLimiters,
+    matrix::{AccessEntry, AccessMatrix, AccessRow, EntityAccess, entity_access},
     policy::{Access, Decision, Mode, Policy, Unmatched},
     refusal::Refusal,
 };

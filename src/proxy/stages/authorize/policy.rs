@@ -117,7 +117,11 @@ impl Policy {
         }
     }
 
-    fn permits(&self, caller: &Caller, operation: Option<&Operation>) -> Result<(), Refusal> {
+    pub(super) fn permits(
+        &self,
+        caller: &Caller,
+        operation: Option<&Operation>,
+    ) -> Result<(), Refusal> {
         match caller {
             Caller::Known { rule: Some(rule), .. } => {
                 rule.allowing(operation).map(|_| ()).ok_or(Refusal::NotListed)
