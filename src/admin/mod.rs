@@ -9,6 +9,7 @@
 mod access;
 mod check;
 mod collect;
+mod foresight;
 mod guard;
 mod health;
 mod page;
@@ -37,6 +38,7 @@ use crate::{
     audit::Trail,
     credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
+    outbound::{CertificateFile, Observed},
     proxy::{
         cache::Cache,
         call::ConcurrencyLimits,
@@ -62,6 +64,10 @@ pub struct GatewayView {
     pub cache: Cache,
     /// State of each profile's upstream.
     pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
+    /// The files of certificates.
+    pub certificates: Arc<[CertificateFile]>,
+    /// What each profile's upstream has shown of itself.
+    pub observed: BTreeMap<ProfileName, Arc<Observed>>,
     /// The concurrency limits and their use.
     pub limits: LimitsView,
     /// The policy, to explain a refusal.

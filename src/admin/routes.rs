@@ -8,7 +8,7 @@ use axum::{
     Router,
     extract::State,
     handler::Handler,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, MethodRouter, on},
@@ -20,7 +20,7 @@ use super::{
     access::{Access, enter, make_link, require},
     actions, guard, health, page, status,
 };
-use crate::proxy::http_policy::HostRules;
+use crate::{proxy::http_policy::HostRules, telemetry::TextFormat};
 
 /// A route: method, path, and what a request must show.
 struct Route {
@@ -124,12 +124,12 @@ pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Rou
         .with_state(state)
 }
 
-/// `GET /metrics`: all metrics, in the `OpenMetrics` text format.
-async fn metrics(State(view): State<Arc<GatewayView>>) -> Response {
-    match view.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+/// `GET /metrics`: all metrics, in the text format that the scraper prefers.
+async fn metrics(State(view): State<Arc<GatewayView>>, headers: HeaderMap) -> Response {
+    let format = TextFormat::negotiate(&headers);
+    let Ok(text) = view.metrics.encode() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let fields = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")];
+    (fields, format.of_open_metrics(text)).into_response()
 }
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

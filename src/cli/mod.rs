@@ -145,7 +145,7 @@ impl Drop for LogEnd {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(files) => serve::run(&files)?,
-        Command::Health(args) => block_on(admin::health(&args))??,
+        Command::Health(args) => block_on(admin::health(&args, &mut anstream::stderr()))??,
         Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,

@@ -7,8 +7,8 @@ mod purge;
 mod refresh;
 mod status;
 
-pub(super) use client::announce;
 use client::{AdminClient, AdminTarget};
+pub(super) use client::{announce, is_gateway, status_of};
 
 pub use self::{
     health::{HealthArgs, health},

@@ -22,7 +22,11 @@ pub(super) fn escaped_fields() -> impl for<'writer> FormatFields<'writer> + 'sta
     debug_fn(|out, field, value| {
         let value = format!("{value:?}");
         let value = visible(&value);
-        if field.name() == "message" { write!(out, "{value}") } else { write!(out, "{field}={value}") }
+        if field.name() == "message" {
+            write!(out, "{value}")
+        } else {
+            write!(out, "{field}={value}")
+        }
     })
     .delimited(" ")
 }

@@ -77,7 +77,10 @@ impl Queue {
             let dropped = self.dropped();
             if dropped > told && is_read {
                 let lines = dropped - told;
-                tracing::warn!(lines, "lines of the log were dropped: its reader was too slow or gone");
+                tracing::warn!(
+                    lines,
+                    "lines of the log were dropped: its reader was too slow or gone"
+                );
                 told = dropped;
             }
             repeats.tell(Instant::now());

@@ -124,8 +124,7 @@ impl Repeats {
     /// Tells how many events had no line so far: the process ends.
     pub(super) fn tell_all(&self) {
         let mut runs = self.runs.lock();
-        let news: Vec<_> =
-            runs.values_mut().filter(|run| run.untold > 0).map(Run::more).collect();
+        let news: Vec<_> = runs.values_mut().filter(|run| run.untold > 0).map(Run::more).collect();
         drop(runs);
         news.iter().for_each(News::log);
     }
@@ -179,7 +178,11 @@ impl News {
                     Some(time) => {
                         let (seconds, time) = (time.as_secs(), Span(whole_seconds(*time)));
                         tracing::$event!(
-                            kind, names, count, seconds, "{message}: over after {time}, {count} in all"
+                            kind,
+                            names,
+                            count,
+                            seconds,
+                            "{message}: over after {time}, {count} in all"
                         );
                     }
                 }
@@ -301,7 +304,11 @@ mod tests {
                 let mut about = About::default();
                 event.record(&mut about);
                 let kind = about.kind.map(|kind| format!("{kind}: ")).unwrap_or_default();
-                self.0.lines.lock().push(format!("{} {kind}{}", event.metadata().level(), about.message));
+                self.0.lines.lock().push(format!(
+                    "{} {kind}{}",
+                    event.metadata().level(),
+                    about.message
+                ));
             }
         }
     }
@@ -406,7 +413,10 @@ mod tests {
             bench.repeats.tell_all();
             assert_eq!(
                 taken(bench),
-                ["WARN upstream_dns: upstream failed", "WARN upstream_dns: upstream failed: and 2 more"]
+                [
+                    "WARN upstream_dns: upstream failed",
+                    "WARN upstream_dns: upstream failed: and 2 more"
+                ]
             );
         });
     }
