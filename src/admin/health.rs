@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
-use super::GatewayView;
+use super::{GatewayView, Routes};
 use crate::error::Kind;
 
 /// Liveness: the process responds. Nothing outside the process counts: a vault outage is no reason
@@ -63,8 +63,15 @@ impl Reason {
 
 /// 200 when every credential set is loaded, the trail is writable and the gateway is not draining;
 /// else 503 with the reasons.
-pub(super) async fn ready(State(view): State<Arc<GatewayView>>) -> (StatusCode, Json<Readiness>) {
-    let reasons = reasons(&view);
+pub(super) async fn ready(
+    State(view): State<Arc<GatewayView>>,
+    Extension(routes): Extension<Routes>,
+) -> (StatusCode, Json<Readiness>) {
+    let mut reasons = reasons(&view);
+    if routes == Routes::Health {
+        // Strangers may ask there, and a cause may name addresses and files.
+        reasons.iter_mut().for_each(|reason| reason.cause = None);
+    }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons }))

@@ -31,7 +31,7 @@ use self::{access::Gate, check::Checks, token::Token};
 pub use self::{
     access::{Access, Role, Tokens, TokensError},
     relay::Relay,
-    routes::{Routes, routes},
+    routes::routes,
     serve::AdminServer,
 };
 use crate::{
@@ -46,6 +46,15 @@ use crate::{
     },
     telemetry::{Activity, Metrics},
 };
+
+/// Which routes a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// All of them.
+    All,
+    /// Only those for probes and scrapers.
+    Health,
+}
 
 /// Everything the admin listener shows.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     handler::Handler,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
@@ -16,7 +16,7 @@ use axum::{
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    AdminState, GatewayView,
+    AdminState, GatewayView, Routes,
     access::{Access, enter, make_link, require},
     actions, guard, health, page, status,
 };
@@ -93,15 +93,6 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str, Access)> {
     table().into_iter().map(|route| (route.method, route.path, route.access))
 }
 
-/// Which routes a listener has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routes {
-    /// All of them.
-    All,
-    /// Only those for probes and scrapers.
-    Health,
-}
-
 /// The router for a listener with those hosts.
 pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Router {
     let table = table().into_iter();
@@ -111,6 +102,7 @@ pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Rou
         router.route(route.path, route.handler.layer(rule))
     });
     router
+        .layer(Extension(routes))
         .layer(from_fn_with_state(Arc::new(hosts), guard::guard))
         // Responses describe one moment and must not be stored.
         .layer(SetResponseHeaderLayer::if_not_present(

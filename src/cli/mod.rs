@@ -223,10 +223,10 @@ fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
 
 /// The log of commands that end: warnings only, for people.
 fn quiet_logs() -> Result<(), Failure> {
-    start_log(LogFormat::Pretty, "warn".to_owned())
+    start_log(Some(LogFormat::Pretty), "warn".to_owned())
 }
 
-fn start_log(format: LogFormat, level: String) -> Result<(), Failure> {
+fn start_log(format: Option<LogFormat>, level: String) -> Result<(), Failure> {
     init_logs(&LogSettings { format, level })
         .map_err(|error| Failure::failed(format!("the log cannot be started: {error}")))
 }

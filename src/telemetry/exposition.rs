@@ -138,7 +138,7 @@ mod tests {
     use http::{HeaderValue, header::ACCEPT};
 
     use super::*;
-    use crate::telemetry::Metrics;
+    use crate::{audit::testing::record, telemetry::Metrics};
 
     #[test]
     fn a_scraper_gets_what_it_prefers() {
@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn comments_have_the_names_of_the_samples() {
-        let text = prometheus(&Metrics::new().encode().unwrap());
+        let metrics = Metrics::new();
+        metrics.observe(&record());
+        let text = prometheus(&metrics.encode().unwrap());
         assert!(text.contains("# TYPE pigello_gateway_build_info gauge\n"), "{text}");
         assert!(text.contains("# TYPE pigello_gateway_calls_total counter\n"), "{text}");
         assert!(

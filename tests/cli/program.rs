@@ -476,7 +476,7 @@ fn health_tells_a_probe_whether_it_lives_and_whether_it_is_ready() {
     let (code, _, errors) = ask(&[]);
     assert_eq!(code, Some(1), "{errors}");
     let sentence = "not ready: credentials `test`: ";
-    assert!(errors.contains(sentence) && errors.contains("client_secret is missing"), "{errors}");
+    assert!(errors.contains(sentence) && errors.contains("`client_secret` is missing"), "{errors}");
     assert!(errors.contains(", next try in ") && !errors.contains('{'), "{errors}");
     assert_eq!(ask(&["--live", "--wait", "30s"]).0, Some(0));
     let (code, _, errors) = ask(&["--wait", "600ms"]);

@@ -106,4 +106,6 @@ async fn what_keeps_credentials_away_is_in_the_readiness() {
     assert!(reason["cause"].as_str().unwrap().contains("client_secret"), "{reason}");
     assert!(reason["next_try_seconds"].as_u64().unwrap() > 0, "{reason}");
     assert!(!reason["remedy"].as_str().unwrap().contains("/readyz"), "{reason}");
+    let asked = gateway.metrics().get("/readyz").await.json()["reasons"][0].clone();
+    assert!(asked["cause"].is_null() && asked["next_try_seconds"].is_u64(), "{asked}");
 }

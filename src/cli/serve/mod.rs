@@ -34,7 +34,7 @@ use crate::{
 pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     let loaded = files.load().and_then(Loaded::for_serving).map_err(|problems| {
         if files.log_format() == Some(LogFormat::Json)
-            && let Err(failure) = start_log(LogFormat::Json, LogLevel::Info.to_string())
+            && let Err(failure) = start_log(Some(LogFormat::Json), LogLevel::Info.to_string())
         {
             return failure;
         }
@@ -42,8 +42,7 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     })?;
     let telemetry = &loaded.settings.telemetry;
     let format = telemetry.log_format;
-    let used = format.unwrap_or_else(LogFormat::of_standard_error);
-    start_log(used, telemetry.log_level.to_string())?;
+    start_log(format, telemetry.log_level.to_string())?;
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }

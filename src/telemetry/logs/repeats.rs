@@ -16,12 +16,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Event, Level, Subscriber,
     callsite::Identifier,
     field::{Field, Visit},
-    subscriber::Interest,
 };
-use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::{Layer, layer::Context};
 
 use crate::domain::Span;
 
@@ -257,18 +256,10 @@ impl<H: std::hash::Hasher> fmt::Write for HashText<'_, H> {
 }
 
 /// Lets events through that have a line of their own.
-pub(super) struct AsFilter(pub(super) Arc<Repeats>);
+pub(super) struct AsLayer(pub(super) Arc<Repeats>);
 
-impl<S: Subscriber> Filter<S> for AsFilter {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+impl<S: Subscriber> Layer<S> for AsLayer {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         self.0.admit(event, Instant::now())
     }
 }
@@ -283,7 +274,7 @@ const MOST_KINDS: usize = 512;
 #[cfg(test)]
 mod tests {
     use parking_lot::MutexGuard;
-    use tracing_subscriber::{Layer, layer::SubscriberExt as _};
+    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
