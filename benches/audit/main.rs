@@ -113,6 +113,7 @@ fn record(nth: u64) -> Record {
         error: None,
         would_refuse: None,
         masked_fields: 0,
+        list_ids: None,
     }
 }
 

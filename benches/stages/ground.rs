@@ -345,6 +345,7 @@ impl Ground {
             error: None,
             would_refuse: None,
             masked_fields: 0,
+            list_ids: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::certificates::{Certificates, CertificatesError};
 use crate::{
     admin::{Tokens, TokensError},
-    audit::{self, CredentialsChange, Trail},
+    audit::{self, CredentialsChange, ListIds, Trail},
     config::{
         Settings,
         types::{Listener, Profile},
@@ -74,6 +74,7 @@ pub(super) struct Shared {
     limits: receive::RequestLimits,
     request_timeout: Duration,
     upstream_read: Duration,
+    note_list_ids: bool,
     retry: RetrySettings,
     pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
 }
@@ -165,6 +166,7 @@ impl Shared {
             limits: request_limits(settings),
             request_timeout: *settings.timeouts.request,
             upstream_read: *settings.timeouts.upstream_read,
+            note_list_ids: settings.audit.list_ids != ListIds::None,
             retry: RetrySettings {
                 body_read: *settings.timeouts.body_read,
                 first_byte: *settings.timeouts.first_byte,
@@ -192,6 +194,7 @@ impl Shared {
             concurrency: self.places.clone(),
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
+            note_list_ids: self.note_list_ids,
             cache: self.cache.clone(),
             partition: Partition::new(
                 listener.profile.clone(),

@@ -212,6 +212,13 @@ impl<'a> JsonObject<'a> {
         self
     }
 
+    /// Whether it is so.
+    pub(super) fn bool(&mut self, key: FieldKey, value: bool) -> &mut Self {
+        self.key(key);
+        self.0.extend_from_slice(if value { b"true" } else { b"false" });
+        self
+    }
+
     fn null(&mut self, key: FieldKey) -> &mut Self {
         self.key(key);
         self.0.extend_from_slice(b"null");

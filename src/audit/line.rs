@@ -141,6 +141,11 @@ pub struct CallLine<'a> {
     pub path: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub object_id: Option<Cow<'a, str>>,
+    /// Only of lists, with `audit.list_ids`.
+    #[serde(borrow, default)]
+    pub list_ids: Option<Vec<Cow<'a, str>>>,
+    #[serde(default)]
+    pub list_ids_complete: Option<bool>,
     pub status: Option<u16>,
     #[serde(borrow)]
     pub outcome: Cow<'a, str>,

@@ -73,9 +73,10 @@
 //! | `error` | label of the error, or `null` |
 //! | `would_refuse` | label of the refusal that `mode = "report"` did not enforce, or `null` |
 //! | `masked_fields` | number of fields that were removed from the upstream's response |
+//! | `list_ids`, `list_ids_complete` | only with `audit.list_ids`, and only of lists that were answered: the UUIDs of the objects, and whether they are all. They are not if there are more than 1,000, if the answer broke off, or if it is no JSON list of objects with an `id` |
 //!
 //! With [`ObjectIds::Hashed`], `path` and `object_id` show `~` and 32 digits of the UUID's
-//! HMAC-SHA-256 in place of every UUID. [`export`] maps lines to OpenTelemetry log records.
+//! HMAC-SHA-256 in place of every UUID; with [`ListIds::Hashed`] so does `list_ids`. [`export`] maps lines to OpenTelemetry log records.
 //!
 //! All other kinds are markers:
 //!
@@ -234,11 +235,12 @@ pub use read::{
 };
 pub use record::{
     AdminAction, CacheResult, CallCause, ChangedKey, ConfigurationChange, CredentialsChange,
-    Intent, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate, UpstreamTls,
+    Intent, ListObjects, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate,
+    UpstreamTls,
 };
 pub use recover::RecoverError;
 pub use retention::Blocked;
-pub use settings::{Durability, ObjectIds, OnFailure, Settings, WitnessSettings};
+pub use settings::{Durability, ListIds, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
 pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{

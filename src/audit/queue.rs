@@ -51,6 +51,19 @@ pub(super) enum Item {
     Credentials(CredentialsChange),
 }
 
+impl Item {
+    /// How many usual records it is as long as.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Call(Record { list_ids: Some(list), .. }) => 1 + list.ids.len() / IDS_A_RECORD,
+            _ => 1,
+        }
+    }
+}
+
+/// The objects of a list that are as long as a record without one.
+const IDS_A_RECORD: usize = 32;
+
 /// The number of a queued line, once the line is made.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LineNumber(Arc<OnceLock<u64>>);
@@ -74,6 +87,8 @@ pub(super) type SyncWaiter = oneshot::Sender<Result<(), Unwritable>>;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
+    /// How many records they are as long as: some hold a long list.
+    weight: usize,
     /// How many items the observer has seen.
     seen: usize,
     pub(super) waiters: Vec<SyncWaiter>,
@@ -169,17 +184,20 @@ impl RecordQueue {
 
     /// Returns whether the item was queued; drops it if not.
     fn push_locked(&self, state: &mut QueueState, item: Item) -> bool {
-        let waiting = state.batch.items.len();
+        let weight = item.weight();
+        let waiting = state.batch.weight;
         if waiting >= self.capacity || state.batch.closing {
             state.batch.lost += 1;
             self.lost.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         state.batch.items.push(item);
+        state.batch.weight = waiting.saturating_add(weight);
+        let is_half_full = state.batch.weight >= self.high_water();
         if waiting == 0 {
             state.since = Some(Instant::now());
             self.work.notify_one();
-        } else if waiting + 1 == self.high_water() {
+        } else if is_half_full && waiting < self.high_water() {
             // The other half of the queue is for the calls in progress.
             self.update_admission(state);
             self.work.notify_one();
@@ -216,6 +234,7 @@ impl RecordQueue {
         let mut state = self.state.lock();
         if !state.batch.closing {
             state.batch.items.push(Item::Notice(notice, line.clone()));
+            state.batch.weight = state.batch.weight.saturating_add(1);
             state.since.get_or_insert_with(Instant::now);
             state.batch.waiters.push(sender);
             self.work.notify_one();
@@ -266,7 +285,7 @@ impl RecordQueue {
         loop {
             let urgent = state.batch.closing
                 || !state.batch.waiters.is_empty()
-                || state.batch.items.len() >= self.high_water();
+                || state.batch.weight >= self.high_water();
             let ready = state.since.map(|since| since + delay);
             let until = match (urgent, ready, deadline) {
                 (true, ..) => break,
@@ -281,7 +300,7 @@ impl RecordQueue {
                 None => self.work.wait(&mut state),
             }
         }
-        batch.seen = 0;
+        (batch.seen, batch.weight) = (0, 0);
         std::mem::swap(&mut state.batch, batch);
         state.batch.closing = batch.closing;
         state.since = None;
@@ -328,7 +347,7 @@ impl RecordQueue {
     }
 
     fn update_admission(&self, state: &QueueState) {
-        let admit = state.unwritable().is_none() && state.batch.items.len() < self.high_water();
+        let admit = state.unwritable().is_none() && state.batch.weight < self.high_water();
         self.admitting.store(admit || self.on_failure == OnFailure::Continue, Ordering::Relaxed);
     }
 }

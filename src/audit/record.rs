@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
+use uuid::Uuid;
 
 use super::target::Target;
 use crate::domain::{
@@ -83,6 +84,17 @@ pub struct Record {
     pub would_refuse: Option<&'static str>,
     /// How many response fields were removed because they carry the name of an injected field.
     pub masked_fields: u32,
+    /// The objects that a list answered, if it was read.
+    pub list_ids: Option<Box<ListObjects>>,
+}
+
+/// The objects that a list answered, as far as its body was understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListObjects {
+    /// Their UUIDs, in the order of the list.
+    pub ids: Vec<Uuid>,
+    /// Whether they are all.
+    pub is_complete: bool,
 }
 
 /// A call that the gateway made by itself, to Pigello and with a credential.

@@ -56,6 +56,8 @@ pub struct Settings {
     pub witnesses: Vec<WitnessSettings>,
     /// How the trail names objects.
     pub object_ids: ObjectIds,
+    /// Which objects a list answered, in its record: so a search for an object also finds the lists that had it.
+    pub list_ids: ListIds,
     /// The file of the key that hashes object ids. Created if it does not exist. Unset means a file
     /// in the trail's directory.
     #[schemars(with = "Option<Text<PathBuf>>")]
@@ -108,6 +110,11 @@ impl Settings {
         self.instance.clone().unwrap_or_else(host)
     }
 
+    /// Whether a key hashes objects somewhere.
+    pub fn hashes(&self) -> bool {
+        self.object_ids == ObjectIds::Hashed || self.list_ids == ListIds::Hashed
+    }
+
     /// The file of the key that hashes object ids.
     pub fn object_key_path(&self) -> PathBuf {
         self.object_key.clone().unwrap_or_else(|| self.directory.join(OBJECT_KEY))
@@ -134,6 +141,7 @@ impl Settings {
             origin: LogOrigin::default(),
             witnesses: Vec::new(),
             object_ids: ObjectIds::Plain,
+            list_ids: ListIds::None,
             object_key: None,
             group: None,
             export_to: None,
@@ -191,5 +199,17 @@ pub enum ObjectIds {
     /// By UUID.
     Plain,
     /// By a keyed hash of the UUID: an object keeps its name but stays anonymous.
+    Hashed,
+}
+
+/// How the trail names the objects of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ListIds {
+    /// Not at all.
+    None,
+    /// By UUID, up to 1,000 of a list.
+    Plain,
+    /// By a keyed hash of the UUID.
     Hashed,
 }

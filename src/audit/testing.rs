@@ -52,6 +52,7 @@ pub(crate) fn record() -> Record {
         error: None,
         would_refuse: None,
         masked_fields: 0,
+        list_ids: None,
     }
 }
 

@@ -220,6 +220,7 @@ impl Probe<'_> {
             error: error.map(Kind::label),
             would_refuse: None,
             masked_fields: 0,
+            list_ids: None,
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct PathParts {
     pub policy: Arc<authorize::Policy>,
     /// The limits of calls in flight.
     pub concurrency: ConcurrencyLimits,
+    /// Whether the records of lists have the objects.
+    pub note_list_ids: bool,
     /// The cache of all listeners.
     pub cache: cache::Cache,
     /// The part of the cache that this listener uses.
@@ -129,6 +131,8 @@ pub fn build(parts: PathParts) -> impl server::Path {
         .layer(span("gather", buffer_request::buffer_request(parts.request_timeout, concurrency)))
         // Before any response: no call is served whose record the trail cannot take.
         .layer(span("write_ahead", audit::admit(listener.trail.clone())))
+        // Outside the cache: its lists are noted too.
+        .layer(audit::note_list_ids(parts.note_list_ids))
         // Before the credentials: a hit uses no secret.
         .layer(span("cache", cache::cache(parts.cache, parts.partition)))
         // Before the credentials: what no caller waits for has a record of its own, and on a synced trail the

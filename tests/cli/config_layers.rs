@@ -359,6 +359,7 @@ fn show_tells_where_each_value_came_from() {
     origin = "pigello-gateway"  # default
     witnesses = []  # default
     object_ids = "plain"  # default
+    list_ids = "none"  # default
 
     [timeouts]
     connect = "2s"  # PIGELLO_GATEWAY_TIMEOUTS__CONNECT

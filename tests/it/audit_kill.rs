@@ -124,6 +124,7 @@ fn record() -> Record {
         error: None,
         would_refuse: None,
         masked_fields: 0,
+        list_ids: None,
     }
 }
 

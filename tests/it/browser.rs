@@ -118,6 +118,7 @@ fn invented(
         error: fails.then_some(Kind::UpstreamFirstByteTimeout.label()),
         would_refuse: None,
         masked_fields: 0,
+        list_ids: None,
     }
 }
 

@@ -33,6 +33,7 @@ mod full_disk;
 mod identity;
 mod judging;
 mod leaving;
+mod list_ids;
 mod lifecycle;
 mod log;
 mod networks;

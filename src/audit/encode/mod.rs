@@ -5,17 +5,19 @@
 use std::{borrow::Cow, time::SystemTime};
 
 use http::StatusCode;
+use uuid::Uuid;
 
 use super::{
     chain::{Hash, Tip},
     checkpoint::{Checkpoint, CheckpointPlan, Publication},
     clock::ClockChange,
     json::{JsonObject, TimestampWriter, key},
-    keys::{ObjectKey, SigningKey},
+    keys::{KeyError, ObjectKey, SigningKey},
     record::{
-        AdminAction, CacheResult, ConfigurationChange, CredentialsChange, Intent, Record,
-        RefusedCertificate,
+        AdminAction, CacheResult, ConfigurationChange, CredentialsChange, Intent, ListObjects,
+        Record, RefusedCertificate,
     },
+    settings::{ListIds, ObjectIds, Settings},
     target,
     tlog::TreeLog,
 };
@@ -26,7 +28,7 @@ use crate::{build_info::COMMIT, domain::CredentialsName};
 pub const SCHEMA: u32 = 1;
 
 /// The fields of a call in their order, for those who show all of them.
-pub const CALL_FIELDS: [&str; 42] = [
+pub const CALL_FIELDS: [&str; 44] = [
     "kind",
     "schema",
     "seq",
@@ -67,6 +69,8 @@ pub const CALL_FIELDS: [&str; 42] = [
     "error",
     "would_refuse",
     "masked_fields",
+    "list_ids",
+    "list_ids_complete",
     "prev",
     "hash",
 ];
@@ -80,6 +84,34 @@ const MAX_CHANGES: usize = 64;
 /// The limit for a method, in bytes; the longest registered one has 17.
 const MAX_METHOD: usize = 32;
 
+/// How lines name objects: by their UUID, or by what a key hashes it to.
+#[derive(Debug, Default)]
+pub(super) struct ObjectNaming {
+    /// Hashes the objects of paths, with [`ObjectIds::Hashed`].
+    objects: Option<ObjectKey>,
+    /// Hashes the objects of lists, with [`ListIds::Hashed`].
+    lists: Option<ObjectKey>,
+}
+
+impl ObjectNaming {
+    /// As the settings ask. Makes the key if there is none.
+    pub(super) fn of(settings: &Settings) -> Result<Self, KeyError> {
+        let key = || ObjectKey::open(&settings.object_key_path());
+        Ok(Self {
+            objects: (settings.object_ids == ObjectIds::Hashed).then(key).transpose()?,
+            lists: (settings.list_ids == ListIds::Hashed).then(key).transpose()?,
+        })
+    }
+
+    fn list(&self, list: &ListObjects) -> Vec<String> {
+        let names = list.ids.iter().map(Uuid::to_string);
+        match &self.lists {
+            None => names.collect(),
+            Some(key) => names.map(|id| key.name(&id)).collect(),
+        }
+    }
+}
+
 /// Encodes lines into a buffer and adds the chain fields.
 #[derive(Debug)]
 pub(super) struct Encoder {
@@ -87,8 +119,7 @@ pub(super) struct Encoder {
     buffer: Vec<u8>,
     /// The hashes of the lines since the last [`take_hashes`](Self::take_hashes).
     hashes: Vec<Hash>,
-    /// Hashes object ids, with [`ObjectIds::Hashed`](super::ObjectIds::Hashed).
-    object_key: Option<ObjectKey>,
+    naming: ObjectNaming,
     /// The `seq` of the last checkpoint that this gateway knows.
     last_checkpoint: Option<u64>,
     times: TimestampWriter,
@@ -98,10 +129,10 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// Continues the chain after `tip`.
-    pub(super) fn new(tip: Tip, object_key: Option<ObjectKey>) -> Self {
+    pub(super) fn new(tip: Tip, naming: ObjectNaming) -> Self {
         let (buffer, hashes) = (Vec::new(), Vec::new());
         let times = TimestampWriter::default();
-        Self { tip, buffer, hashes, object_key, last_checkpoint: None, times, configuration: None }
+        Self { tip, buffer, hashes, naming, last_checkpoint: None, times, configuration: None }
     }
 
     /// The end of the chain.
@@ -134,6 +165,8 @@ impl Encoder {
         let path = record.target.as_ref().map(target::path);
         let (path, object) = self.object_names(path.as_deref());
         let keys = record.target.as_ref().map(target::query_keys).unwrap_or_default();
+        let list = record.list_ids.as_deref();
+        let list = list.map(|list| (self.naming.list(list), list.is_complete));
         let path_omitted = record.target.as_ref().map_or(0, target::path_bytes_omitted);
         self.line("call", record.time, |line| {
             line.word(key!("request_id"), record.request_id.encode(&mut id))
@@ -196,6 +229,10 @@ impl Encoder {
                 .word_or_null(key!("error"), record.error)
                 .word_or_null(key!("would_refuse"), record.would_refuse)
                 .number(key!("masked_fields"), record.masked_fields);
+            if let Some((ids, is_complete)) = &list {
+                line.list(key!("list_ids"), ids.iter().map(String::as_str))
+                    .bool(key!("list_ids_complete"), *is_complete);
+            }
         });
     }
 
@@ -217,7 +254,7 @@ impl Encoder {
 
     /// An operator did something over the admin listener.
     pub(super) fn admin(&mut self, action: &AdminAction) {
-        let object = action.object.as_deref().map(|object| match &self.object_key {
+        let object = action.object.as_deref().map(|object| match &self.naming.objects {
             None => Cow::Borrowed(object),
             Some(key) => Cow::Owned(key.name(object)),
         });
@@ -429,7 +466,7 @@ impl Encoder {
     ) -> (Option<Cow<'p, str>>, Option<Cow<'p, str>>) {
         let Some(path) = path else { return (None, None) };
         let object = target::object_id(path);
-        match &self.object_key {
+        match &self.naming.objects {
             None => (Some(Cow::Borrowed(path)), object.map(Cow::Borrowed)),
             Some(key) => {
                 let object = object.map(|object| Cow::Owned(key.name(object)));

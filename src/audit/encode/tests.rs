@@ -26,9 +26,13 @@ fn parse(encoder: &Encoder) -> Vec<Value> {
         .collect()
 }
 
+fn hashed(key: ObjectKey) -> ObjectNaming {
+    ObjectNaming { objects: Some(key), lists: None }
+}
+
 #[test]
 fn a_call_has_every_field_and_nothing_else() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     let record = record();
     encoder.call(&record);
     let mut line = parse(&encoder).remove(0);
@@ -60,8 +64,8 @@ fn a_call_has_every_field_and_nothing_else() {
 
 #[test]
 fn the_list_of_fields_is_what_a_call_has() {
-    let mut encoder = Encoder::new(Tip::START, None);
-    encoder.call(&record());
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
+    encoder.call(&Record { list_ids: Some(Box::default()), ..record() });
     let text = String::from_utf8(encoder.lines().to_vec()).unwrap();
     let places: Vec<_> =
         CALL_FIELDS.iter().map(|field| text.find(&format!("\"{field}\":")).unwrap()).collect();
@@ -74,7 +78,7 @@ fn the_list_of_fields_is_what_a_call_has() {
 
 #[test]
 fn a_call_of_the_gateways_own_names_its_cause() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     let id = RequestId::fresh();
     let own = Some(OwnCall { cause: CallCause::Revalidation, caused_by: Some(id) });
     encoder.call(&Record { own, peer: None, ..record() });
@@ -86,7 +90,7 @@ fn a_call_of_the_gateways_own_names_its_cause() {
 
 #[test]
 fn a_refused_certificate_is_told_and_its_text_is_bounded() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     let presented = |subject: String| {
         let (issuer, serial) = ("CN=\u{202e}ca\"".to_owned(), "0a:1b".to_owned());
         Some(PresentedCertificate { subject, issuer, serial, sha256: [0xcd; 32] })
@@ -110,7 +114,7 @@ fn a_refused_certificate_is_told_and_its_text_is_bounded() {
 
 #[test]
 fn what_is_not_known_is_null() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     encoder.call(&Record {
         caller: None,
         caller_proof: None,
@@ -149,7 +153,7 @@ fn what_is_not_known_is_null() {
 
 #[test]
 fn nothing_of_a_hostile_target_can_hurt_the_line() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     let target = PathAndQuery::try_from(format!(
         "/a\"b{{}}|{}?201701272394&x=201701272394",
         "é".repeat(9000)
@@ -167,10 +171,30 @@ fn nothing_of_a_hostile_target_can_hurt_the_line() {
 }
 
 #[test]
+fn the_objects_of_a_list_are_named_as_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let key = ObjectKey::open(&home.path().join("key")).unwrap();
+    let list = ListObjects { ids: vec![OBJECT.parse().unwrap(); 2], is_complete: false };
+    let record = Record { list_ids: Some(Box::new(list)), ..record() };
+    let name = key.name(OBJECT);
+    for (naming, name) in [
+        (ObjectNaming::default(), OBJECT),
+        (ObjectNaming { objects: None, lists: Some(key) }, name.as_str()),
+    ] {
+        let mut encoder = Encoder::new(Tip::START, naming);
+        encoder.call(&record);
+        let line = parse(&encoder).remove(0);
+        assert_eq!(line["list_ids"], json!([name, name]));
+        assert_eq!(line["list_ids_complete"], json!(false));
+        assert_eq!(line["object_id"], json!(OBJECT));
+    }
+}
+
+#[test]
 fn objects_can_be_followed_without_being_named() {
     let home = tempfile::tempdir().unwrap();
     let key = ObjectKey::open(&home.path().join("key")).unwrap();
-    let mut encoder = Encoder::new(Tip::START, Some(key.clone()));
+    let mut encoder = Encoder::new(Tip::START, hashed(key.clone()));
     encoder.call(&record());
     let line = parse(&encoder).remove(0);
     let name = key.name(OBJECT);
@@ -193,7 +217,7 @@ fn purge() -> AdminAction {
 
 #[test]
 fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     encoder.admin(&purge());
     let mut line = parse(&encoder).remove(0);
     let fields = line.as_object_mut().unwrap();
@@ -209,7 +233,7 @@ fn an_action_says_who_did_what_and_its_object_is_hashed_like_that_of_a_call() {
     );
     let home = tempfile::tempdir().unwrap();
     let key = ObjectKey::open(&home.path().join("key")).unwrap();
-    let mut encoder = Encoder::new(Tip::START, Some(key));
+    let mut encoder = Encoder::new(Tip::START, hashed(key));
     encoder.call(&record());
     encoder.admin(&purge());
     let lines = parse(&encoder);
@@ -258,7 +282,7 @@ fn rotation() -> CredentialsChange {
 
 #[test]
 fn a_configuration_is_told_with_what_changed_up_to_a_limit() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     let text = |text: &str| Some(text.to_owned());
     let (old, new) = (text(r#"["a.get"]"#), text(r#"["*"]"#));
     encoder.configuration(&change(vec![ChangedKey { key: "callers[b].allow".into(), old, new }]));
@@ -285,7 +309,7 @@ fn a_configuration_is_told_with_what_changed_up_to_a_limit() {
 
 #[test]
 fn start_and_stop_name_program_and_configuration() {
-    let mut encoder = Encoder::new(Tip::START, None);
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
     let now = SystemTime::now();
     encoder.start(now, &plan(&chain()), Some([7; 32]));
     encoder.configuration(&change(Vec::new()));
@@ -301,7 +325,8 @@ fn start_and_stop_name_program_and_configuration() {
 
 #[test]
 fn lines_are_numbered_and_chained_whatever_their_kind() {
-    let mut encoder = Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, None);
+    let mut encoder =
+        Encoder::new(Tip { seq: 41, hash: Hash::of(b"before") }, ObjectNaming::default());
     let now = SystemTime::now();
     encoder.start(now, &plan(&chain()), Some([7; 32]));
     encoder.call(&record());

@@ -67,13 +67,17 @@ fn attribute_name(field: &str) -> Cow<'static, str> {
 mod tests {
     use super::*;
     use crate::{
-        audit::{Record, RefusedCertificate, Tip, encode::Encoder, testing::record},
+        audit::{
+            Record, RefusedCertificate, Tip,
+            encode::{Encoder, ObjectNaming},
+            testing::record,
+        },
         outbound::otlp::{AnyKind, ArrayValue, KeyValueList},
     };
 
     #[test]
     fn an_object_of_a_line_is_a_list_of_attributes() {
-        let mut encoder = Encoder::new(Tip::START, None);
+        let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
         let refused = RefusedCertificate { reason: "expired".to_owned(), presented: None };
         encoder.call(&Record { refused_certificate: Some(Box::new(refused)), ..record() });
         let record = encode(encoder.lines().trim_ascii_end()).unwrap();
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_call_is_a_log_record_with_the_line_as_its_body() {
-        let mut encoder = Encoder::new(Tip::START, None);
+        let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
         encoder.call(&record());
         let line = encoder.lines().trim_ascii_end().to_vec();
         let record = encode(&line).unwrap();

@@ -95,7 +95,7 @@ impl Storage for Disk {
 
 fn on(disk: &Disk, settings: &Settings) -> Trail {
     let queue = Arc::new(RecordQueue::new(settings, 0));
-    let encoder = Encoder::new(crate::audit::Tip::START, None);
+    let encoder = Encoder::new(crate::audit::Tip::START, ObjectNaming::default());
     let writer = Writer::new(Arc::clone(&queue), disk.clone(), encoder, settings);
     Trail::start(settings, queue, writer).unwrap()
 }

@@ -15,7 +15,7 @@ use super::{
     clock::{ClockDoubt, ClockWatch, Reading},
     directory::{TrailDirectory, TrailDirectoryError, TrailSegment},
     emptied::emptied,
-    encode::{Encoder, Notice},
+    encode::{Encoder, Notice, ObjectNaming},
     export::{ExportError, ExportProgress, TrailExporter},
     keys::{KeyError, ObjectKey, PublicKey, SigningKey},
     mismatch::Mismatch,
@@ -25,7 +25,7 @@ use super::{
     record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
     recover::{RecoverError, Recovered, Repair, last_time, recover},
     retention::{Blocked, PendingRemoval, Retention, RetentionRules, RetentionTask},
-    settings::{Durability, ObjectIds, OnFailure, Settings},
+    settings::{Durability, OnFailure, Settings},
     storage::{FileStorage, Storage},
     tlog::{HeadPublisher, Names, PublisherError, TrailEnd, TreeLog, WitnessStats},
     writer::Writer,
@@ -63,7 +63,7 @@ pub fn check_keys(settings: &Settings) -> Result<(), KeyError> {
         SigningKey::read(&signing_key)?;
     }
     let object_key = settings.object_key_path();
-    if settings.object_ids == ObjectIds::Hashed && object_key.exists() {
+    if settings.hashes() && object_key.exists() {
         ObjectKey::read(&object_key)?;
     }
     Ok(())
@@ -80,15 +80,12 @@ impl Trail {
         let directory = TrailDirectory::lock(&settings.directory, readers)?;
         let signing_key = SigningKey::open(&settings.signing_key_path(), directory.path())?;
         directory.admit_readers()?;
-        let object_key = match settings.object_ids {
-            ObjectIds::Plain => None,
-            ObjectIds::Hashed => Some(ObjectKey::open(&settings.object_key_path())?),
-        };
+        let naming = ObjectNaming::of(settings)?;
         let doubted = ClockDoubt::of(directory.path()).read();
         let clock = ClockWatch::new(Reading::now(), last_time(directory.path()), doubted);
         let recovered = recover(&directory, signing_key.public())?;
         let last_seq = recovered.tip.seq;
-        let mut encoder = Encoder::new(recovered.tip, object_key);
+        let mut encoder = Encoder::new(recovered.tip, naming);
         write_recovery_markers(&recovered, &mut encoder);
         let instance = settings.instance_name();
         let names = Names { origin: &settings.origin, instance: &instance };

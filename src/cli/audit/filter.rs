@@ -246,7 +246,7 @@ impl PreparedFilter<'_> {
             return None;
         }
         let call = audit::call_line(line).filter(|call| self.matches(call))?;
-        let object = self.object(call.object_id.as_deref());
+        let object = self.object(&call);
         Some((call, object))
     }
 
@@ -265,20 +265,21 @@ impl PreparedFilter<'_> {
             })
     }
 
-    fn object(&self, found: Option<&str>) -> ObjectMatch {
-        match (&self.filter.object, found) {
-            (None, _) => ObjectMatch::Same,
-            (Some(ObjectName(wanted)), Some(found))
-                if found.eq_ignore_ascii_case(wanted) || self.hashed.as_deref() == Some(found) =>
-            {
-                ObjectMatch::Same
-            }
-            (Some(wanted), Some(found))
-                if found.starts_with('~') && !wanted.is_hashed() && self.hashed.is_none() =>
-            {
-                ObjectMatch::Hidden
-            }
-            (Some(_), _) => ObjectMatch::Other,
+    /// Whether the object that is asked for is the one of the call's path, or in the list that it answered.
+    fn object(&self, call: &CallLine<'_>) -> ObjectMatch {
+        let Some(wanted) = &self.filter.object else { return ObjectMatch::Same };
+        let mut objects = call.object_id.iter().chain(call.list_ids.iter().flatten());
+        let is_same = |found: &str| {
+            found.eq_ignore_ascii_case(&wanted.0) || self.hashed.as_deref() == Some(found)
+        };
+        let is_hidden =
+            |found: &str| found.starts_with('~') && !wanted.is_hashed() && self.hashed.is_none();
+        if objects.clone().any(|found| is_same(found)) {
+            ObjectMatch::Same
+        } else if objects.any(|found| is_hidden(found)) {
+            ObjectMatch::Hidden
+        } else {
+            ObjectMatch::Other
         }
     }
 }

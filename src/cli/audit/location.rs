@@ -7,7 +7,7 @@ use clap::Args;
 use super::error::AuditError;
 use crate::{
     config::Settings,
-    domain::{Operation, builtin_operations},
+    domain::{Operation, PolicyId, builtin_operations},
     outbound::CollectorSettings,
 };
 
@@ -59,6 +59,8 @@ pub struct Trails {
     pub(super) signing_key: Option<PathBuf>,
     /// The effective configuration, as `config show` prints it.
     pub(super) configuration: Option<String>,
+    /// The identifier of that configuration.
+    pub(super) policy: Option<PolicyId>,
     /// The collector of the configuration, if there is one.
     pub(super) collector: Option<CollectorSettings>,
 }
@@ -73,6 +75,7 @@ impl Trails {
             operations,
             signing_key: None,
             configuration: None,
+            policy: None,
             collector: None,
         }
     }
@@ -87,6 +90,7 @@ impl Trails {
             operations: settings.catalog.operations().iter().map(|one| (**one).clone()).collect(),
             signing_key: Some(settings.audit.signing_key_path()),
             configuration: None,
+            policy: Some(settings.revision.policy_id()),
             collector: settings.telemetry.collector(),
         }
     }

@@ -423,3 +423,29 @@ fn a_page_says_what_it_is_about() {
         assert!(text.contains(part), "{part}");
     }
 }
+
+#[test]
+fn a_list_that_says_what_it_had_is_found_by_its_objects() {
+    const OTHER: &str = "0190d1c2-9a4e-7cc3-8f00-1234567890ac";
+    let listed = |seq, ids: &[&str], is_complete: bool| {
+        let own = format!(",\"list_ids\":{},\"list_ids_complete\":{is_complete}}}", json!(ids));
+        call(seq, "2026-11-29T07:00:00.000000Z", "billing", None).replacen('}', &own, 1)
+    };
+    let lines = [
+        listed(1, &[OTHER, OBJECT], true),
+        listed(2, &[OTHER], true),
+        listed(3, &[OTHER], false),
+        call(4, "2026-11-29T07:00:00.000000Z", "billing", None),
+    ];
+    let home = trail(&[(1, "2026-11-29T07:00:00Z", &lines)]);
+    let said = ask(&home, &["query", "--object", OBJECT]);
+    is_told(&said, AuditExit::Success, &["1 of 4 calls", "and 2 list calls that may have held it"]);
+    assert_eq!(rows(&said), 2, "{}", said.out);
+    // Hashed, and the key is elsewhere.
+    let hash = format!("~{}", "0".repeat(32));
+    let lines = [listed(1, &[&hash], true)];
+    let home = trail(&[(1, "2026-11-29T07:00:00Z", &lines)]);
+    let said = ask(&home, &["query", "--object", OBJECT]);
+    is_told(&said, AuditExit::NotCovered, &["1 calls have hashed objects"]);
+    is_told(&ask(&home, &["query", "--object", &hash]), AuditExit::Success, &["1 of 1 calls"]);
+}

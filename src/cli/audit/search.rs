@@ -216,7 +216,7 @@ pub(super) fn names(coverages: &[Coverage]) -> Vec<String> {
     named.map(|(name, directory)| if is_alone(name) { name.clone() } else { directory }).collect()
 }
 
-/// The calls whose answers are lists, by entity: a record does not say which objects a list had.
+/// The calls whose answers are lists, by entity, and whose records do not say which objects they had.
 #[derive(Debug, Default)]
 struct ListCalls {
     by_entity: BTreeMap<String, u64>,
@@ -244,7 +244,8 @@ impl ListCalls {
         };
         let has_answer = matches!(&*call.outcome, "forwarded" | "cached")
             && call.status.is_some_and(|status| (200..300).contains(&status));
-        if is_list && has_answer && call.method == "GET" {
+        let is_known = call.list_ids_complete == Some(true);
+        if is_list && has_answer && !is_known && call.method == "GET" {
             *self.by_entity.entry(entity.to_owned()).or_default() += 1;
         }
     }

@@ -57,6 +57,7 @@ fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Re
         error: (status >= 400).then_some("operation_unknown"),
         would_refuse: None,
         masked_fields: 0,
+        list_ids: None,
     }
 }
 

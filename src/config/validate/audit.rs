@@ -1,17 +1,27 @@
 //! Checks `[audit]`: its files have a size, and no key is without an effect.
 
 use super::checker::Checker;
-use crate::{audit::ObjectIds, config::key::KeyPath};
+use crate::{
+    audit::{ListIds, ObjectIds},
+    config::key::KeyPath,
+};
 
 impl Checker<'_> {
     pub(super) fn audit(&mut self) {
         let audit = &self.config.audit;
         let table = KeyPath::root().key("audit");
-        if audit.object_key.is_some() && audit.object_ids == ObjectIds::Plain {
+        if audit.object_key.is_some() && !audit.hashes() {
             self.warning(
                 &table.key("object_key"),
                 "has no effect, because objects are named by their UUID",
                 "hash them with `object_ids = \"hashed\"`, or remove the key",
+            );
+        }
+        if audit.object_ids == ObjectIds::Hashed && audit.list_ids == ListIds::Plain {
+            self.problem(
+                &table.key("list_ids"),
+                "would show the UUIDs that `object_ids` hides",
+                "write `list_ids = \"hashed\"`",
             );
         }
         if audit.group.as_deref() == Some("") {

@@ -21,7 +21,8 @@ use parking_lot::Mutex;
 use super::{CallPermit, CallerPermit, Interim, InterimQueue};
 use crate::{
     audit::{
-        CacheResult, CallCause, Outcome, OwnCall, Record, RefusedCertificate, Target, UpstreamTls,
+        CacheResult, CallCause, ListObjects, Outcome, OwnCall, Record, RefusedCertificate, Target,
+        UpstreamTls,
     },
     credentials::Lease,
     domain::{
@@ -102,6 +103,8 @@ pub struct CallFacts {
     pub body_error: Option<(Kind, Cow<'static, str>)>,
     /// The number of response fields that were removed because Pigello's own names are reserved.
     pub masked_fields: u32,
+    /// The objects of a list.
+    pub list_ids: Option<Box<ListObjects>>,
 }
 
 impl CallContext {
@@ -280,6 +283,7 @@ impl CallContext {
             would_refuse: facts.would_refuse.map(Kind::label),
             error: facts.error.map(Kind::label),
             masked_fields: facts.masked_fields,
+            list_ids: facts.list_ids,
         }
     }
 

@@ -1,9 +1,10 @@
 //! The rules about requests and fields that stages, the admin listener and `explain` share: host
-//! names, browsers, methods, hop-by-hop fields, and which of a caller's fields go up.
+//! names, browsers, methods, hop-by-hop fields, which of a caller's fields go up, and content codings.
 //!
-//! They are functions of a message alone. A stage decides when a rule applies.
+//! They depend on a message alone. A stage decides when a rule applies.
 
 mod browser;
+pub(in crate::proxy) mod content_coding;
 mod fields;
 pub(in crate::proxy) mod hop_by_hop;
 mod host;

@@ -55,6 +55,7 @@ fn record(caller: Option<&str>, operation: &str, outcome: Outcome) -> Record {
         error,
         would_refuse: None,
         masked_fields: 0,
+        list_ids: None,
     }
 }
 

@@ -6,13 +6,17 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, SystemTime},
 };
 
-use pigello_gateway::audit::Hash;
+use pigello_gateway::{
+    audit::{ConfigurationChange, Hash, Record},
+    domain::PolicyId,
+};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
-use super::scene::{Scene, kind_of, other_key, seal, seq_of};
+use super::scene::{Scene, kind_of, other_key, record, seal, seq_of};
 
 const OK: i32 = 0;
 const WRONG: i32 = 1;
@@ -757,7 +761,7 @@ fn what_a_bundle_does_not_cover_is_said() {
     assert_eq!(code, NOT_PROVED, "{out}");
     assert_eq!(verify(&scene, &KEY).1, ["empty"]);
     // Nothing fits.
-    assert_eq!(export(&scene, &["--caller", "nobody"]).0, OK);
+    assert_eq!(export(&scene, &["--status", "599"]).0, OK);
     assert_eq!(verify(&scene, &KEY).2["records"], 0);
 
     // The beginning was deleted, as the settings asked.
@@ -820,6 +824,46 @@ fn a_wrong_trail_is_evidence_too() {
     let (code, out, _) = export(&scene, &["--since", &since, "--until", &until]);
     assert_eq!(code, OK, "{out}");
     assert!(out.contains("the host found its whole trail wrong"), "{out}");
+}
+
+#[test]
+fn the_bundle_says_under_which_rules_its_records_were_decided() {
+    let mut scene = Scene::new();
+    let before = json!([{ "policy": "0000000000000000", "records": 100, "since": null }]);
+    export(&scene, &[]);
+    assert_eq!(verify(&scene, &KEY).2["manifest"]["policies"], before);
+    let trail = scene.open(0);
+    trail.configuration(ConfigurationChange {
+        time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
+        cause: "admin",
+        who: Some("operate \u{202e}token".to_owned()),
+        refused: None,
+        hash: [7; 32],
+        previous: None,
+        changes: Vec::new(),
+    });
+    trail.submit(Record { policy: PolicyId([7; 8]), ..record(100) });
+    trail.close().unwrap();
+    scene.read();
+    let marker = scene.nth("configuration", 0);
+    let (code, _, errors) = export(&scene, &[]);
+    assert_eq!(code, OK, "{errors}");
+    let policies = &verify(&scene, &KEY).2["manifest"]["policies"];
+    assert_eq!(policies[1]["policy"], "0707070707070707");
+    assert_eq!(policies[1]["records"], 1);
+    assert_eq!(policies[1]["since"]["seq"], marker);
+    assert_eq!(policies[1]["since"]["cause"], "admin");
+    let page = text(&mut unpack(&scene.path("bundle.tar.zst")), "index.html");
+    assert!(page.contains("0707070707070707") && page.contains("operate \\u{202e}token"), "{page}");
+}
+
+#[test]
+fn a_caller_that_nobody_knows_gets_no_bundle() {
+    let scene = Scene::new();
+    let (code, _, errors) = export(&scene, &["--caller", "biling"]);
+    assert_eq!(code, USAGE, "{errors}");
+    assert!(errors.contains("biling") && errors.contains("billing"), "{errors}");
+    assert!(!scene.path("bundle.tar.zst").exists());
 }
 
 #[test]

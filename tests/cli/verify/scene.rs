@@ -397,6 +397,7 @@ pub(super) fn record(at: usize) -> Record {
         error: None,
         would_refuse: None,
         masked_fields: 0,
+        list_ids: None,
     }
 }
 

@@ -166,10 +166,15 @@ impl Caller {
 
 /// Sends bytes as they are and returns everything that comes back until the connection closes.
 pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&raw_bytes(address, bytes).await).into_owned()
+}
+
+/// The same, as bytes.
+pub async fn raw_bytes(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     // A reset after the answer is as good as a close.
     drop(stream.read_to_end(&mut answer).await);
-    String::from_utf8_lossy(&answer).into_owned()
+    answer
 }

@@ -11,7 +11,7 @@ mod tls_server;
 mod waiting;
 
 pub use authority::{Authority, Pair, SPIFFE, connect_tls, dns, uri};
-pub use caller::{Answer, Caller, raw};
+pub use caller::{Answer, Caller, raw, raw_bytes};
 pub use frames::{Frames, Heard, frame, headers};
 pub use gateway::{Gateway, OPERATE_TOKEN, READ_TOKEN, Setup, trail_lines};
 pub use process::Process;

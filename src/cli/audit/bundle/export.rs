@@ -32,6 +32,7 @@ use crate::{
         filter::{CallFilter, PreparedFilter},
         location::{TrailLocation, Trails},
         progress::ProgressLine,
+        search::unknown_name,
         verify,
     },
     process::files::NewFile,
@@ -97,6 +98,11 @@ pub(super) fn run(
     let range = args.filter.range();
     let filter = args.filter.with_hashed_object(&range, hashed_object.clone());
     let (selection, coverage) = Selection::of(directory, &range, &filter)?;
+    if selection.records.lines == 0
+        && let Some(unknown) = unknown_name(trails, &args.filter)?
+    {
+        return Err(unknown);
+    }
     let coverages = [coverage];
     let covered = Period { coverages: &coverages, range: &range, zone: args.filter.zone() };
     let text = |time| format!("{time:.6}");
@@ -121,6 +127,8 @@ pub(super) fn run(
         hashed_object,
         lines: selection.lines.clone(),
         records: selection.records.lines,
+        policies: selection.policies.find_markers(directory)?,
+        configuration: trails.policy.map(|policy| policy.to_string()),
         unsigned_left_out: selection.unsigned_left_out,
         coverage: covered.as_json(),
         verification: verify::as_json(&found),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LISTED, PAGE, RECORDS, TRAIL};
+use super::{LISTED, PAGE, RECORDS, TRAIL, rules::PolicyInForce};
 use crate::{
     audit::{Hash, LineHead},
     cli::audit::filter::CallFilter,
@@ -37,6 +37,10 @@ pub(super) struct Manifest {
     pub(super) lines: Lines,
     /// How many lines in `records.jsonl`.
     pub(super) records: u64,
+    /// The configurations under which they were decided.
+    pub(super) policies: Vec<PolicyInForce>,
+    /// The `policy` of the bundle's `configuration.toml`.
+    pub(super) configuration: Option<String>,
     /// How many lines at the end of the trail are left out, because no checkpoint signs them yet.
     pub(super) unsigned_left_out: u64,
     /// What the host says that the trail covers of the period.

@@ -38,6 +38,8 @@
 //! | `hashed_object` | the name of the asked object in a trail with hashed object ids, or `null` |
 //! | `lines` | `count`, first and last `seq` and `time` of `trail.jsonl` |
 //! | `records` | the number of lines in `records.jsonl` |
+//! | `policies` | the configurations under which the records were decided: `policy`, how many `records`, and `since`: `seq`, `time`, `cause` and `who` of the line that brought it into force, or `null` if the trail no longer has it |
+//! | `configuration` | the `policy` of `configuration.toml`, or `null` |
 //! | `unsigned_left_out` | the number of lines at the end of the trail that are left out, because no checkpoint signs them |
 //! | `coverage` | what the host says that the trail covers of the period, and what is missing from it |
 //! | `verification` | the host's own check of the whole trail, as `audit verify --json` prints it |
@@ -48,6 +50,7 @@ mod check;
 mod export;
 mod manifest;
 mod page;
+mod rules;
 mod selection;
 mod show;
 mod tally;

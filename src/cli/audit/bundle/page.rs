@@ -6,10 +6,12 @@
 use maud::{Markup, html};
 
 use super::{
-    CONFIGURATION, MANIFEST, MANIFEST_KEY, RECORDS, TRAIL, manifest::Manifest, selection::Row,
+    CONFIGURATION, MANIFEST, MANIFEST_KEY, RECORDS, TRAIL, manifest::Manifest,
+    rules::PolicyInForce, selection::Row,
 };
 use crate::{
     cli::audit::{document::document, verify::many},
+    domain::visible,
     telemetry::chart::thousands,
 };
 
@@ -25,6 +27,7 @@ pub(super) fn render(manifest: &Manifest, coverage: &[String], rows: &[Row]) -> 
         }
         (what_it_is(manifest, coverage))
         (how_to_check_it(manifest))
+        (rules(manifest))
         (records(manifest.records, rows))
     };
     document("Audit evidence", STYLE, &content).into_string()
@@ -86,6 +89,39 @@ fn how_to_check_it(manifest: &Manifest) -> Markup {
                 code { (MANIFEST) } " has all of this for programs, " code { (RECORDS) } " the records, " code { (TRAIL) }
                 " all lines, " code { (CONFIGURATION) } " the configuration if it was read, " code { (MANIFEST_KEY) }
                 " the manifest's key if it is one of its own."
+            }
+        }
+    }
+}
+
+/// Under which rules the records were decided.
+fn rules(manifest: &Manifest) -> Markup {
+    let Manifest { policies, configuration, .. } = manifest;
+    html! {
+        @if !policies.is_empty() {
+            section {
+                h2 { "Rules in force" }
+                dl {
+                    @for PolicyInForce { policy, records, since } in policies {
+                        dt { "Policy " code { (visible(policy)) } }
+                        dd {
+                            (many(*records, "record")) "; in force "
+                            @match since {
+                                Some(since) => {
+                                    "since " (visible(&since.time)) " (record " (since.seq) ", " (visible(&since.cause))
+                                    @if let Some(who) = &since.who { " by " (visible(who)) }
+                                    ")"
+                                }
+                                None => "since before the trail begins",
+                            }
+                            @if Some(policy) == configuration.as_ref() { "; it is " code { (CONFIGURATION) } }
+                        }
+                    }
+                }
+                p class="quiet" {
+                    "The " code { "configuration" } " lines of the trail say what each one changed: "
+                    code { "audit query --kind configuration" } "."
+                }
             }
         }
     }

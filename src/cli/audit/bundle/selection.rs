@@ -10,6 +10,7 @@ use std::{ops::ControlFlow, path::Path};
 use super::{
     RECORDS, TRAIL,
     manifest::{BundledFile, Lines},
+    rules::Policies,
     tally::Tally,
 };
 use crate::{
@@ -33,6 +34,8 @@ pub(super) struct Selection {
     /// Those that were asked for.
     pub(super) records: Tally,
     pub(super) lines: Lines,
+    /// The configurations of the records.
+    pub(super) policies: Policies,
     /// The first records, for the page.
     pub(super) rows: Vec<Row>,
     /// How many lines come after the last one, without a signature.
@@ -115,10 +118,11 @@ impl Selection {
         let skipped = seen - here.trail.lines;
         let end = here.trail.lines;
         let is_open = closing.is_none() && signed.is_some();
-        let Point { trail, records, lines } = closing.or(signed).unwrap_or(here);
+        let Point { trail, records, lines, policies } = closing.or(signed).unwrap_or(here);
         rows.truncate(usize::try_from(records.lines).unwrap_or(usize::MAX));
         let unsigned_left_out = if is_open { end - trail.lines } else { 0 };
-        let selection = Self { files, skipped, trail, records, lines, rows, unsigned_left_out };
+        let selection =
+            Self { files, skipped, trail, records, lines, policies, rows, unsigned_left_out };
         Ok((selection, coverage))
     }
 
@@ -158,6 +162,7 @@ struct Point {
     trail: Tally,
     records: Tally,
     lines: Lines,
+    policies: Policies,
 }
 
 /// Finds the first and the last line.
@@ -205,13 +210,14 @@ impl Scan<'_> {
     }
 
     fn add(&mut self, line: &[u8]) {
-        let Point { trail, records, lines } = &mut self.here;
+        let Point { trail, records, lines, policies } = &mut self.here;
         trail.add(line);
         if let Some(head) = audit::line_head(line) {
             lines.add(&head);
         }
         if let Some(call) = self.fits.matching(line) {
             records.add(line);
+            policies.add(&call);
             if self.rows.len() < MOST_ROWS {
                 self.rows.push(Row::of(&call));
             }

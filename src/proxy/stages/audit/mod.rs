@@ -6,6 +6,7 @@
 //!   whose answer is in memory closes when the answer is decided: Pigello has carried it out, whether
 //!   or not the caller reads.
 //! - [`admit()`] follows the permission: no call is served whose record the trail could not take.
+//! - [`note_list_ids()`] follows it: with `audit.list_ids`, the record of a list has its objects.
 //! - [`intend()`] follows the cache: on a synced trail, the intent is stored before a secret leaves.
 //!
 //! # Synced
@@ -20,6 +21,7 @@ mod admit;
 mod body;
 mod guard;
 mod intend;
+mod list_ids;
 mod listener;
 mod open;
 
@@ -29,6 +31,7 @@ pub use self::{
     admit::admit,
     body::RecordedBody,
     intend::{Intend, intend},
+    list_ids::{NoteListIds, note_list_ids},
     listener::ListenerContext,
     open::{MakeRefusal, OpenRecord, open},
 };

@@ -10,15 +10,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{
-    decode::Coding,
-    inspection::{Inspection, echoed},
-};
+use super::inspection::{Inspection, echoed};
 use crate::{
     body::{Body, hint_after},
     credentials::Lease,
     error::{BoxError, Error, Kind},
-    proxy::http_policy::{holds_secret, strip_reserved},
+    proxy::http_policy::{content_coding::Coding, holds_secret, strip_reserved},
 };
 
 /// A body that breaks off before the secret.

@@ -5,10 +5,10 @@ use std::{mem, sync::Arc};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::decode::{Coding, DecodeError, Decoder};
 use crate::{
     credentials::{Lease, SecretMatch},
     error::{Error, Kind},
+    proxy::http_policy::content_coding::{Coding, DecodeError, Decoder},
 };
 
 /// The search in one text.

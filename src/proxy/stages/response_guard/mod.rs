@@ -5,8 +5,8 @@
 //! a page can have ([`Lease::secret_search`]):
 //!
 //! - in names and values of fields and trailers;
-//! - in the body across frames, as it is and decoded from gzip, deflate, brotli or zstd ([`decode`],
-//!   [`inspection`]). What is not searched yet is held back ([`body`]).
+//! - in the body across frames, as it is and decoded from gzip, deflate, brotli or zstd ([`inspection`]).
+//!   What is not searched yet is held back ([`body`]).
 //!
 //! It refuses a response that contains the secret, one that it cannot decode, and a part of a response
 //! (206), because two parts can have a half of the secret each. A small body is searched as a whole, so
@@ -16,7 +16,6 @@
 //! The stage also removes fields under Pigello's own prefix.
 
 mod body;
-mod decode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod inspection;
@@ -34,18 +33,17 @@ use http_body::Body as _;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, layer::layer_fn};
 
-use self::{
-    body::InspectedBody,
-    decode::{Coding, UnknownCoding},
-    inspection::echoed,
-};
+use self::{body::InspectedBody, inspection::echoed};
 use crate::{
     body::{Body, CollectError, SMALL_BODY, collect_limited},
     credentials::Lease,
     error::{Error, Kind, find_kind},
     proxy::{
         call::{CallContext, Resolved},
-        http_policy::{holds_secret, strip_reserved},
+        http_policy::{
+            content_coding::{Coding, UnknownCoding},
+            holds_secret, strip_reserved,
+        },
     },
 };
 

@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     domain::{RequestId, TraceContext},
     error::BoxError,
+    proxy::http_policy::content_coding::Decoder,
 };
 
 const SECRET: &str = "made-up/secret that \"nobody\" has";
@@ -295,7 +296,7 @@ fn decoded(coding: &str, coded: &[u8]) -> Vec<u8> {
         "deflate" => Coding::Deflate,
         _ => Coding::Zstd,
     };
-    let mut decoder = decode::Decoder::new(coding).unwrap();
+    let mut decoder = Decoder::new(coding).unwrap();
     let (mut input, mut text) = (Bytes::copy_from_slice(coded), Vec::new());
     let mut buffer = [0; 1000];
     while decoder.has_more() || !input.is_empty() {

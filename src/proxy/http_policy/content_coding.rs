@@ -13,7 +13,7 @@ use zstd::stream::raw::{DParameter, Operation as _};
 
 /// A content coding with a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(in crate::proxy) enum Coding {
     /// RFC 1952, any number of members.
     Gzip,
     /// RFC 1950, or RFC 1951 alone: some servers omit the zlib header.
@@ -26,11 +26,11 @@ pub(super) enum Coding {
 
 /// A coding without a decoder, or several codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UnknownCoding;
+pub(in crate::proxy) struct UnknownCoding;
 
 impl Coding {
     /// The coding that `Content-Encoding` names.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, UnknownCoding> {
+    pub(in crate::proxy) fn of(headers: &HeaderMap) -> Result<Option<Self>, UnknownCoding> {
         let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
         let coding = match (codings.next(), codings.next()) {
             (None, _) => return Ok(None),
@@ -49,7 +49,7 @@ impl Coding {
     }
 
     /// The coding whose first bytes a text begins with. Brotli has none.
-    pub(super) fn guess(text: &[u8]) -> Option<Self> {
+    pub(in crate::proxy) fn guess(text: &[u8]) -> Option<Self> {
         match text {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
@@ -59,11 +59,11 @@ impl Coding {
     }
 
     /// The number of bytes that [`Self::guess`] looks at.
-    pub(super) const GUESSED_BY: usize = 4;
+    pub(in crate::proxy) const GUESSED_BY: usize = 4;
 }
 
 /// Decodes one body.
-pub(super) struct Decoder {
+pub(in crate::proxy) struct Decoder {
     stream: Stream,
     /// The number of bytes so far.
     coded: u64,
@@ -87,7 +87,7 @@ enum Stream {
 
 /// Why a body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DecodeError {
+pub(in crate::proxy) enum DecodeError {
     /// It is not coded so.
     #[error(transparent)]
     Invalid(#[from] io::Error),
@@ -97,7 +97,7 @@ pub(super) enum DecodeError {
 }
 
 impl Decoder {
-    pub(super) fn new(coding: Coding) -> io::Result<Self> {
+    pub(in crate::proxy) fn new(coding: Coding) -> io::Result<Self> {
         let stream = match coding {
             Coding::Gzip => Stream::Gzip(Decompress::new_gzip(DEFLATE_WINDOW)),
             Coding::Deflate => Stream::Deflate(None),
@@ -115,7 +115,7 @@ impl Decoder {
     }
 
     /// Takes a step: uses some of the input, and fills some of the buffer. Returns how much of the buffer.
-    pub(super) fn decode(
+    pub(in crate::proxy) fn decode(
         &mut self,
         input: &mut Bytes,
         output: &mut [u8],
@@ -138,25 +138,25 @@ impl Decoder {
     }
 
     /// Whether there may be more without more input.
-    pub(super) fn has_more(&self) -> bool {
+    pub(in crate::proxy) fn has_more(&self) -> bool {
         self.has_more
     }
 
     /// Whether all that was used is decoded. zstd decodes a block when it is complete, and what has come of
     /// the block can be read by anyone.
-    pub(super) fn is_even(&self) -> bool {
+    pub(in crate::proxy) fn is_even(&self) -> bool {
         let is_inside =
             matches!(self.stream, Stream::Zstd { wanted, .. } if wanted > ZSTD_BLOCK_HEADER);
         !self.has_more && !is_inside
     }
 
     /// The number of bytes that were used.
-    pub(super) fn coded(&self) -> u64 {
+    pub(in crate::proxy) fn coded(&self) -> u64 {
         self.coded
     }
 
     /// Checks that the body ends where its coding does. An empty body has no coding.
-    pub(super) fn finish(&self) -> Result<(), DecodeError> {
+    pub(in crate::proxy) fn finish(&self) -> Result<(), DecodeError> {
         if self.has_ended {
             Ok(())
         } else {
