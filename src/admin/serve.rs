@@ -17,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::{
-    AdminState, SharedView, guard,
-    routes::{Routes, router},
+    AdminState, Routes, SharedView, guard, routes::router,
 };
 use crate::{
     body::Body,

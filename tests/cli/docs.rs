@@ -164,8 +164,10 @@ fn every_alert_has_a_runbook_and_every_panel_a_description() {
     let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
     let (alerts, manual) =
         (read("deploy/prometheus/alerts.yaml"), read("docs/src/reference/operations.md"));
-    let names: Vec<_> =
-        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: PigelloGateway")).collect();
+    let names: Vec<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: PigelloGateway"))
+        .collect();
     assert!(names.len() > 20);
     for name in names {
         assert!(alerts.contains(&format!("operations.html#alert-{name}\"")), "{name}");
@@ -174,7 +176,11 @@ fn every_alert_has_a_runbook_and_every_panel_a_description() {
     let dashboard: serde_json::Value =
         serde_json::from_str(&read("deploy/grafana/dashboard.json")).unwrap();
     for panel in dashboard["panels"].as_array().unwrap() {
-        assert!(panel["description"].as_str().is_some_and(|it| !it.is_empty()), "{}", panel["title"]);
+        assert!(
+            panel["description"].as_str().is_some_and(|it| !it.is_empty()),
+            "{}",
+            panel["title"]
+        );
     }
 }
 

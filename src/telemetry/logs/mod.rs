@@ -75,17 +75,18 @@ pub fn init(settings: &LogSettings) -> io::Result<()> {
     let registry = tracing_subscriber::registry().with(filter(&settings.level));
     let registry = registry.with(repeats::AsLayer(Arc::clone(&repeats)));
     let writer = LineWriter(Arc::clone(&queue));
-    let started: Result<(), TryInitError> = match settings.format.unwrap_or_else(LogFormat::of_standard_error) {
-        LogFormat::Json => {
-            let lines = fmt::layer().json().flatten_event(true);
-            registry.with(lines.with_writer(EscapedJson(writer))).try_init()
-        }
-        LogFormat::Pretty => {
-            let lines = fmt::layer().compact().with_ansi(io::stderr().is_terminal());
-            let lines = lines.fmt_fields(escaped_fields()).with_writer(writer);
-            registry.with(lines).try_init()
-        }
-    };
+    let started: Result<(), TryInitError> =
+        match settings.format.unwrap_or_else(LogFormat::of_standard_error) {
+            LogFormat::Json => {
+                let lines = fmt::layer().json().flatten_event(true);
+                registry.with(lines.with_writer(EscapedJson(writer))).try_init()
+            }
+            LogFormat::Pretty => {
+                let lines = fmt::layer().compact().with_ansi(io::stderr().is_terminal());
+                let lines = lines.fmt_fields(escaped_fields()).with_writer(writer);
+                registry.with(lines).try_init()
+            }
+        };
     if started.is_err() {
         tracing::debug!("logging was started before");
         return Ok(());
