@@ -20,7 +20,10 @@ use super::{
     access::{Access, enter, make_link, require},
     actions, guard, health, page, status,
 };
-use crate::{proxy::http_policy::HostRules, telemetry::TextFormat};
+use crate::{
+    proxy::http_policy::HostRules,
+    telemetry::{self, TextFormat},
+};
 
 /// A route: method, path, and what a request must show.
 struct Route {
@@ -79,6 +82,7 @@ fn table() -> Vec<Route> {
         get("/session/enter", Access::Open, enter),
         get("/", Access::Read, page::page),
         get("/status", Access::Read, status::status),
+        get("/log", Access::Read, log),
         post("/session/link", Access::Read, make_link),
         post("/page/purge", Access::Operate, actions::purge_form),
         post("/page/verify", Access::Operate, actions::verify_form),
@@ -124,4 +128,9 @@ async fn metrics(State(view): State<Arc<GatewayView>>, headers: HeaderMap) -> Re
     };
     let fields = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")];
     (fields, format.of_open_metrics(text)).into_response()
+}
+
+/// `GET /log`: the newest lines of the log.
+async fn log() -> String {
+    telemetry::recent_log_lines()
 }

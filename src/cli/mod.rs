@@ -76,6 +76,8 @@ enum Command {
     Refresh(admin::RefreshArgs),
     /// Open the status page of a running gateway in a browser
     Page(admin::PageArgs),
+    /// Collect in one file what somebody needs who is to help
+    SupportBundle(admin::SupportBundleArgs),
     /// Validate the configuration and print what it means
     Check(check::Args),
     /// Write a first configuration and what goes with it
@@ -150,6 +152,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
+        Command::SupportBundle(args) => {
+            admin::support_bundle(&args, &mut anstream::stdout().lock())?;
+        }
         Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
         Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,
         Command::Demo(args) => demo::run(&args)?,

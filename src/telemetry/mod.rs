@@ -15,7 +15,7 @@ pub use activity::{
 pub use exposition::TextFormat;
 pub use logs::{
     LogFormat, LogSettings, dropped_lines as dropped_log_lines, flush as flush_log,
-    format as log_format, init as init_logs,
+    format as log_format, init as init_logs, recent_lines as recent_log_lines,
 };
 pub use metrics::{ConnectionMetrics, Metrics};
 pub use table::{Described, METRICS, meaning, metrics_page};

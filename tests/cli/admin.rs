@@ -1,7 +1,9 @@
 //! The commands that ask a running gateway, and the admin listener from outside.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    io::Read as _,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
 };
@@ -36,6 +38,70 @@ fn on_tcp(place: &Place) -> String {
     let tcp = "address = \"127.0.0.1:0\"\ntoken_file = \"tokens\"";
     fs::write(place.config(), text.replace(&unix, tcp)).unwrap();
     place.path("tokens").to_str().unwrap().to_owned()
+}
+
+/// The files of a support bundle.
+pub(crate) fn unpack(bundle: &Path) -> BTreeMap<String, String> {
+    let gzip = flate2::read::GzDecoder::new(fs::File::open(bundle).unwrap());
+    let mut archive = tar::Archive::new(gzip);
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        (name, text)
+    });
+    entries.collect()
+}
+
+#[test]
+fn a_support_bundle_has_what_helps_also_where_nothing_runs() {
+    let place = Place::new("");
+    let bundle = place.path("help.tar.gz");
+    let ask = |more: &[&str]| {
+        let always =
+            ["support-bundle", "--config", &place.config(), "--out", bundle.to_str().unwrap()];
+        output(&[&always[..], more].concat())
+    };
+    let log = fs::File::create(place.path("log")).unwrap();
+    let mut gateway = Running::start_logging(&["serve", "--config", &place.config()], log.into());
+    let address = gateway.address_of("tcp");
+    exchange(&address, &get("/nowhere/"));
+    let (code, out, errors) = ask(&[]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(out.contains("help.tar.gz") && out.contains("Look at it"), "{out}");
+    assert_eq!(fs::metadata(&bundle).unwrap().permissions().mode() & 0o777, 0o600);
+    let parts = unpack(&bundle);
+    for (file, holds) in [
+        ("version.txt", "commit: "),
+        ("machine.txt", "kernel: Linux"),
+        ("configuration.toml", "[[listeners]]"),
+        ("check.json", "\"ok\": true"),
+        ("trail.txt", ".jsonl"),
+        ("status.json", "\"credentials\""),
+        ("ready.json", "\"ready\""),
+        ("metrics.txt", "pigello_gateway_"),
+        ("log.txt", "tcp"),
+    ] {
+        assert!(parts[file].contains(holds), "{file}: {}", parts[file]);
+        assert!(out.contains(file), "{out}");
+    }
+    assert!(!parts["trail.txt"].contains("/nowhere/"), "no records");
+    assert_eq!(ask(&[]).0, Some(2), "the file is there");
+    assert_eq!(ask(&["--force"]).0, Some(0));
+    assert_eq!(gateway.end().0, Some(0));
+    // Nothing runs.
+    assert_eq!(ask(&["--force"]).0, Some(0));
+    let parts = unpack(&bundle);
+    assert!(parts["status.json"].contains("cannot be asked"), "{}", parts["status.json"]);
+    assert!(parts["configuration.toml"].contains("[[listeners]]"));
+    // The configuration cannot be read.
+    fs::write(place.config(), "[limits]\nin_flight = \"many\"\n").unwrap();
+    assert_eq!(ask(&["--force"]).0, Some(0));
+    let parts = unpack(&bundle);
+    for file in ["configuration.toml", "check.json", "status.json"] {
+        assert!(parts[file].contains("in_flight"), "{file}: {}", parts[file]);
+    }
 }
 
 #[test]

@@ -202,6 +202,9 @@ fn works(page: &str) {
     let programs = folder.path().join("programs");
     fs::create_dir(&programs).unwrap();
     symlink(env!("CARGO_BIN_EXE_pigello-gateway"), programs.join("pigello-gateway")).unwrap();
+    if let Some(bao) = env::var_os("BAO_BIN") {
+        symlink(bao, programs.join("bao")).unwrap();
+    }
     let place = folder.path().join("place");
     fs::create_dir(&place).unwrap();
     // What it starts ends with it.
@@ -238,6 +241,34 @@ fn finding_out_why_it_does_not_work() {
 #[test]
 fn rotating_the_secret() {
     works("how-to/rotate.md");
+}
+
+#[test]
+fn reading_the_secret_from_a_vault() {
+    if env::var_os("BAO_BIN").is_none() {
+        return skip("no OpenBao server (set BAO_BIN)");
+    }
+    works("how-to/vault-approle.md");
+}
+
+#[test]
+fn letting_callers_on_other_machines_in() {
+    works("how-to/mtls.md");
+}
+
+#[test]
+fn sending_the_trail_to_a_siem() {
+    works("how-to/siem.md");
+}
+
+#[test]
+fn backing_up_the_trail() {
+    works("how-to/backup.md");
+}
+
+#[test]
+fn seeing_the_page_from_afar() {
+    works("how-to/page.md");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use pigello_mock::EXAMPLE_SUBTENANT;
 use rustix::process::Signal;
 
 use crate::{
+    admin::unpack,
     program::{Place, Running, exchange, get, output},
     sources::Source,
 };
@@ -153,6 +154,15 @@ fn leaves_nothing(source: &Source) {
         assert!(output.status.success(), "{name}: {command}: {output:?}");
         assert_clean(&format!("{name}: {command}"), &output.stdout);
         assert_clean(&format!("{name}: {command}"), &output.stderr);
+    }
+    let mut program = Command::new(PROGRAM);
+    program.args(["support-bundle", "--online", "--force", "--config", &place.config(), "--out"]);
+    program.arg(place.path("help.tar.gz")).envs(variables.iter().cloned());
+    assert!(program.status().unwrap().success(), "{name}: support-bundle");
+    let parts = unpack(&place.path("help.tar.gz"));
+    assert!(parts["log.txt"].contains("TRACE") && parts.len() == 9, "{:?}", parts.keys());
+    for (part, text) in parts {
+        assert_clean(&format!("{name}: {part} of the support bundle"), text.as_bytes());
     }
     let process = format!("/proc/{}", gateway.id());
     assert_clean("cmdline", &fs::read(format!("{process}/cmdline")).unwrap());

@@ -63,6 +63,11 @@ impl AdminTarget {
         Ok(AdminClient::new(address, token, LIMITS))
     }
 
+    /// The configuration files.
+    pub(super) fn files(&self) -> &ConfigFiles {
+        &self.files
+    }
+
     /// Any listener that tells the health.
     pub(super) fn health(&self) -> Result<AdminClient, Failure> {
         let address = match &self.address {

@@ -1,4 +1,5 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `page`.
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `page`,
+//! `support-bundle`.
 
 mod client;
 mod health;
@@ -6,6 +7,7 @@ mod page;
 mod purge;
 mod refresh;
 mod status;
+mod support_bundle;
 
 use client::{AdminClient, AdminTarget};
 pub(super) use client::{announce, is_gateway, status_of};
@@ -16,4 +18,5 @@ pub use self::{
     purge::{PurgeArgs, purge},
     refresh::{RefreshArgs, refresh},
     status::{StatusArgs, status},
+    support_bundle::{SupportBundleArgs, support_bundle},
 };

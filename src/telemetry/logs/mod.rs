@@ -112,6 +112,11 @@ pub fn dropped_lines() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
 }
 
+/// The newest lines of the log, without colours: some hundred.
+pub fn recent_lines() -> String {
+    LOG.get().map(|log| log.queue.recent()).unwrap_or_default()
+}
+
 /// Waits until all lines are written, for a second at most. Returns false if the reader does not read.
 pub fn flush() -> bool {
     let Some(log) = LOG.get() else { return true };

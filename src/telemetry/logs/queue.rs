@@ -4,6 +4,7 @@
 //! stopped terminal or a full disk costs lines and never a call.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Write},
     mem,
@@ -30,6 +31,8 @@ pub(super) struct Queue {
     /// All lines are written.
     emptied: Condvar,
     dropped: AtomicU64,
+    /// The newest lines, for whoever asks for help.
+    recent: Mutex<VecDeque<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +55,26 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    fn remember(&self, lines: &[u8]) {
+        let mut recent = self.recent.lock();
+        let lines = lines.get(lines.len().saturating_sub(RECENT_BYTES)..).unwrap_or_default();
+        let excess = (recent.len() + lines.len()).saturating_sub(RECENT_BYTES);
+        recent.drain(..excess);
+        recent.extend(lines);
+    }
+
+    /// The newest lines, without colours.
+    pub(super) fn recent(&self) -> String {
+        let recent: Vec<u8> = self.recent.lock().iter().copied().collect();
+        let text = String::from_utf8_lossy(&anstream::adapter::strip_bytes(&recent).into_vec())
+            .into_owned();
+        // What is left of the oldest line is not a line.
+        match text.split_once('\n') {
+            Some((_, rest)) if recent.len() >= RECENT_BYTES => rest.to_owned(),
+            _ => text,
+        }
+    }
+
     fn drop_lines(&self, count: u64) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
     }
@@ -68,6 +91,7 @@ impl Queue {
         let mut told = 0;
         loop {
             self.take(&mut lines, repeats);
+            self.remember(&lines);
             let lost = output.write(&lines);
             self.drop_lines(lost);
             let is_read = lost == 0 && !lines.is_empty();
@@ -172,6 +196,8 @@ fn count(lines: &[u8]) -> u64 {
 /// What may wait, and as much may be in a write: some thousands of lines.
 const MOST_BYTES: usize = 1024 * 1024;
 const KEPT_BYTES: usize = 16 * 1024;
+/// Some hundred lines.
+const RECENT_BYTES: usize = 128 * 1024;
 const NEXT_TRY: Duration = Duration::from_millis(50);
 
 /// Makes the writer of each line.
@@ -215,6 +241,23 @@ mod tests {
         assert_eq!(queue.dropped(), (MOST_BYTES / line.len()) as u64);
         assert_eq!(queue.waiting().len(), MOST_BYTES);
         assert!(!queue.flush(Duration::from_millis(1)), "nobody writes");
+    }
+
+    #[test]
+    fn the_newest_lines_are_kept() {
+        let queue = Queue::default();
+        queue.remember(b"\x1b[33mfirst\x1b[0m\n");
+        assert_eq!(queue.recent(), "first\n");
+        let line = format!("{}\n", "x".repeat(99));
+        for _ in 0..2 * RECENT_BYTES / line.len() {
+            queue.remember(line.as_bytes());
+        }
+        queue.remember(b"last\n");
+        let recent = queue.recent();
+        assert!(recent.len() <= RECENT_BYTES && recent.starts_with("xxx"), "{}", recent.len());
+        assert!(recent.ends_with("\nlast\n") && recent.lines().all(|one| one.len() > 3));
+        queue.remember("y".repeat(3 * RECENT_BYTES).as_bytes());
+        assert!(queue.recent().len() <= RECENT_BYTES);
     }
 
     /// Takes some bytes, then fails, then takes everything.
