@@ -72,7 +72,7 @@ fn a_gateway_that_logs_json_writes_nothing_else() {
     assert_eq!(out, "");
     let refused = lines.iter().find(|line| line["message"] == "call refused").unwrap();
     assert_eq!(refused["kind"], "operation_unknown");
-    assert_eq!(lines.last().unwrap()["message"], "ended");
+    assert!(lines.iter().any(|line| line["message"] == "ended"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::domain::Span;
 
 /// Fields whose values come from the configuration and from closed sets. Events of one place that differ in
 /// one of them are of different kinds.
-const DISTINGUISHING: [&str; 9] = [
+const DISTINGUISHING: [&str; 10] = [
     "kind",
     "listener",
     "address",
@@ -36,6 +36,8 @@ const DISTINGUISHING: [&str; 9] = [
     "cause",
     "problem",
     "warning",
+    // Of a checkpoint: each is evidence, and needs its line.
+    "note",
 ];
 
 /// The kinds that have been seen lately.
