@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::GatewayView;
-use crate::outbound::{CertificateEnd, CertificateUse, TOLERABLE_OFFSET};
+use crate::outbound::{CertificateEnd, CertificateFile, CertificateUse, TOLERABLE_OFFSET};
 
 /// Every certificate that the gateway depends on, as far as it is known.
 pub(super) fn certificates(view: &GatewayView) -> Vec<CertificateEnd> {
     let shown = |usage, name: String, not_after: Option<Timestamp>| {
         Some(CertificateEnd { usage, name, not_after: not_after? })
     };
-    let files = view.certificates.iter().filter_map(|file| file.end());
+    let files = view.certificates.iter().filter_map(CertificateFile::end);
     let upstreams = view.observed.iter().filter_map(|(profile, observed)| {
         shown(CertificateUse::Upstream, profile.to_string(), observed.certificate_end())
     });

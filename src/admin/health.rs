@@ -70,7 +70,9 @@ pub(super) async fn ready(
     let mut reasons = reasons(&view);
     if routes == Routes::Health {
         // Strangers may ask there, and a cause may name addresses and files.
-        reasons.iter_mut().for_each(|reason| reason.cause = None);
+        for reason in &mut reasons {
+            reason.cause = None;
+        }
     }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

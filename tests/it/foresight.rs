@@ -99,7 +99,11 @@ async fn a_clock_that_differs_is_in_metrics_status_and_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_keeps_credentials_away_is_in_the_readiness() {
     let pigello = pigello().await;
-    let gateway = Setup::new(&pigello).without_value("client_secret").start().await;
+    let gateway = Setup::new(&pigello)
+        .with("[metrics]\naddress = \"127.0.0.1:0\"\n")
+        .without_value("client_secret")
+        .start()
+        .await;
     let answer = gateway.admin().get("/readyz").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let reason = answer.json()["reasons"][0].clone();

@@ -61,7 +61,8 @@ struct Readiness {
 struct Reason {
     part: String,
     name: Option<String>,
-    reason: String,
+    #[serde(rename = "reason")]
+    why: String,
     cause: Option<String>,
     next_try_seconds: Option<u64>,
 }
@@ -80,7 +81,7 @@ fn in_words(text: &str) -> String {
         if let Some(name) = &reason.name {
             add(format_args!(" `{name}`"));
         }
-        let why = reason.cause.as_ref().unwrap_or(&reason.reason);
+        let why = reason.cause.as_ref().unwrap_or(&reason.why);
         add(format_args!(": {}", why.trim_end_matches('.')));
         if let Some(seconds) = reason.next_try_seconds {
             add(format_args!(", next try in {seconds} s"));

@@ -9,6 +9,7 @@ mod manager;
 mod watch;
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     thread,
 };
@@ -95,7 +96,8 @@ fn announce(gateway: &Gateway, format: Option<LogFormat>) {
     let mut text = String::new();
     for (listener, address) in callers.chain(own) {
         tracing::info!(listener, %address, "listening");
-        text.push_str(&format!("listening listener={listener} address={address}\n"));
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "listening listener={listener} address={address}");
     }
     if format != Some(LogFormat::Json) {
         // Nobody may read it, or it may be closed, and neither is a reason to wait or to stop.

@@ -210,6 +210,10 @@ struct About {
     names: Option<String>,
 }
 
+#[expect(
+    clippy::use_debug,
+    reason = "tracing gives values in this form; a `Display` one prints as itself"
+)]
 impl Visit for About {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
@@ -233,6 +237,7 @@ impl Visit for About {
 /// The hash of an event's distinguishing fields.
 struct FieldHash<H>(H);
 
+#[expect(clippy::use_debug, reason = "as above")]
 impl<H: std::hash::Hasher> Visit for FieldHash<H> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));

@@ -80,7 +80,7 @@ pub(super) fn audit_directory(path: &Path, running: Option<&Value>) -> Step {
     let free = statvfs(nearest).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     let free = format!("{} free", ByteSize(free));
     if let Some(seconds) =
-        running.and_then(|status| status["audit"]["disk_full_in_seconds"].as_u64())
+        running.and_then(|status| status.pointer("/audit/disk_full_in_seconds")?.as_u64())
         && seconds < DISK_SOON
     {
         let full_in = roughly(Duration::from_secs(seconds));
