@@ -92,6 +92,7 @@ fn process(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauge("ready", flag(reasons(view).is_empty()))?;
     let started = view.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     sheet.gauge("start_timestamp_seconds", started.as_secs_f64())?;
+    sheet.gauge("config_refused", flag(view.configuration.refused.is_some()))?;
     sheet.counter("log_dropped_lines", dropped_log_lines())?;
     // Systems without /proc have no process figures.
     if let Some(bytes) = resident_bytes() {

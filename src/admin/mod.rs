@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod page;
 mod relay;
+mod reload;
 mod routes;
 mod serve;
 mod status;
@@ -24,6 +25,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::extract::FromRef;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,7 @@ use self::{access::Gate, check::Checks, token::Token};
 pub use self::{
     access::{Access, Role, Tokens, TokensError},
     relay::Relay,
+    reload::{Mistake, NotReloaded, ReloadOrder, ReloadOrders, Reloaded, reload_orders},
     routes::routes,
     serve::AdminServer,
 };
@@ -89,8 +92,32 @@ pub struct GatewayView {
     pub metrics: Arc<Metrics>,
     /// The tokens that are accepted.
     pub tokens: Arc<Tokens>,
+    /// Takes orders to reload; `None` if the gateway was not started from files.
+    pub reloads: Option<ReloadOrders>,
+    /// The configuration in force, and the one that was refused after it.
+    pub configuration: ConfigurationView,
     /// Cancelled when the drain begins.
     pub draining: CancellationToken,
+}
+
+/// The configuration, as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConfigurationView {
+    /// The identifier that each audit record has.
+    pub policy: String,
+    /// Since when it is in force.
+    pub since: Timestamp,
+    /// The last reload, if it was refused.
+    pub refused: Option<RefusedConfiguration>,
+}
+
+/// A configuration that is not in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedConfiguration {
+    /// When it was refused.
+    pub time: Timestamp,
+    /// Every mistake, a line each.
+    pub reason: String,
 }
 
 /// Limits and current use.
@@ -155,6 +182,14 @@ impl SharedView {
     /// Replaces the view.
     pub fn show(&self, view: GatewayView) {
         self.0.store(Arc::new(view));
+    }
+
+    /// Shows that a configuration was refused.
+    pub fn refuse(&self, reason: String) {
+        let refused = Some(RefusedConfiguration { time: Timestamp::now(), reason });
+        let view = self.view();
+        let configuration = ConfigurationView { refused, ..view.configuration.clone() };
+        self.show(GatewayView { configuration, ..GatewayView::clone(&view) });
     }
 }
 

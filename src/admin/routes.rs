@@ -18,7 +18,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::{
     AdminState, GatewayView, Routes,
     access::{Access, enter, make_link, require},
-    actions, guard, health, page, status,
+    actions, guard, health, page, reload, status,
 };
 use crate::{
     proxy::http_policy::HostRules,
@@ -88,6 +88,7 @@ fn table() -> Vec<Route> {
         post("/page/verify", Access::Operate, actions::verify_form),
         delete("/cache", Access::Operate, actions::purge),
         post("/credentials/refresh", Access::Operate, actions::refresh),
+        post("/reload", Access::Operate, reload::reload),
         post("/probe", Access::Operate, actions::probe),
     ]
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Serialize;
 
-use super::{GatewayView, ListenerView, ProfileView, foresight};
+use super::{ConfigurationView, GatewayView, ListenerView, ProfileView, foresight};
 use crate::{audit, credentials, outbound::CertificateEnd, proxy::cache};
 
 #[derive(Debug, Serialize)]
@@ -13,6 +13,7 @@ pub(super) struct Status {
     version: &'static str,
     uptime_seconds: u64,
     draining: bool,
+    configuration: ConfigurationView,
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
     upstreams: Vec<UpstreamStatus>,
@@ -58,6 +59,7 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.started.elapsed().unwrap_or_default().as_secs(),
         draining: view.draining.is_cancelled(),
+        configuration: view.configuration.clone(),
         listeners: view.listeners.clone(),
         profiles: view.profiles.clone(),
         upstreams: upstreams(&view),

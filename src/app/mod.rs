@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     certificates::CertificatesError,
     parts::{StartError, policy, preview_parts, upstream_settings},
+    reload::needs_restart,
     reloader::{ReloadError, Reloader},
     revisions::ReloadCause,
 };
@@ -51,7 +52,7 @@ use self::{
     worker::{Accepting, Generation, Worker},
 };
 use crate::{
-    admin::{AdminServer, Routes},
+    admin::{AdminServer, ReloadOrder, ReloadOrders, Routes, reload_orders},
     config::{AdminListener, Settings, types::Listener},
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
@@ -69,6 +70,7 @@ pub struct Gateway {
     admin: Option<Bound>,
     metrics: Option<Bound>,
     traces: Option<TraceExporter>,
+    reloads: Option<ReloadOrders>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
 }
@@ -102,7 +104,11 @@ impl Gateway {
 
     /// As [`Self::open`], with inherited sockets for some of the addresses.
     pub fn open_with(settings: Settings, mut inherited: Inherited) -> Result<Self, StartError> {
-        let (tracer, traces) = settings.telemetry.collector().map(Tracer::to).unzip();
+        let (tracer, traces) = settings
+            .telemetry
+            .collector()
+            .map(|collector| Tracer::to(collector, settings.audit.instance_name()))
+            .unzip();
         let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
         let mut open = |address: &Address, access: SocketAccess| match inherited.take(address) {
             Some(bound) => Ok(bound),
@@ -129,7 +135,8 @@ impl Gateway {
         }
         revisions::started(&shared.trail, &settings.revision);
         let (requests, probes) = (mpsc::channel(1), mpsc::channel(1));
-        Ok(Self { settings, shared, listeners, admin, metrics, traces, requests, probes })
+        let reloads = None;
+        Ok(Self { settings, shared, listeners, admin, metrics, traces, reloads, requests, probes })
     }
 
     /// Actual addresses of the listeners.
@@ -168,11 +175,18 @@ impl Gateway {
         Reloader::new(requests, probes, Arc::clone(&self.shared.metrics))
     }
 
+    /// The orders of the admin listener to reload, for a process that can read its configuration again.
+    pub fn reload_orders(&mut self) -> mpsc::Receiver<ReloadOrder> {
+        let (orders, received) = reload_orders();
+        self.reloads = Some(orders);
+        received
+    }
+
     /// Serves until it is told to stop; returns when the last call is answered and recorded.
     pub async fn serve(self, ending: Ending) -> Result<Summary, ServeError> {
         let drain = Drain { cut: self.shared.cut.clone(), ..Drain::new() };
         let draining = CancellationToken::new();
-        let mut supervisor = Supervisor::new(draining.clone());
+        let mut supervisor = Supervisor::new(draining.clone(), self.reloads.clone());
         supervisor.keep(&self.shared.managers);
         supervisor.watch(&self.shared.certificates);
         supervisor.maintain(self.shared.cache.clone());
@@ -211,8 +225,9 @@ impl Running {
         drain: &Drain,
         supervisor: &mut Supervisor,
     ) -> Result<Self, ServeError> {
-        let Gateway { settings, shared, listeners, admin, metrics, traces, requests, probes } =
-            gateway;
+        let Gateway {
+            settings, shared, listeners, admin, metrics, traces, requests, probes, ..
+        } = gateway;
         let (requests, probes) = (requests.1, probes.1);
         supervisor.trace(traces);
         supervisor.show(&settings, &shared, &listeners);
@@ -265,17 +280,19 @@ impl Running {
         join_all(ends).await;
     }
 
-    /// Carries out reloads until it is told to stop.
+    /// Carries out reloads until it is told to stop. Those that come later are told so at once.
     async fn carry_out_reloads(&mut self, ending: &Ending, supervisor: &mut Supervisor) {
         loop {
             let request = tokio::select! {
                 biased;
-                () = ending.now.cancelled() => return,
-                () = ending.drain.cancelled() => return,
+                () = ending.now.cancelled() => break,
+                () = ending.drain.cancelled() => break,
                 Some(request) = self.requests.recv() => request,
             };
             self.carry_out(request, supervisor, ending).await;
         }
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
     }
 
     /// Serves on for `drain_delay`, so that an application that stops later can make its last

@@ -378,16 +378,18 @@ pub fn policy(settings: &Settings) -> Policy {
     }
 }
 
-/// The parts of a listener's path that decide about a request, for `explain`.
+/// The parts of a listener's path that decide about a request, for a prediction. How often a caller may call is
+/// no part of it.
 pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
+    let limits = authorize::CallerLimiters::default();
     PreviewParts {
         server: listener_settings(settings),
-        rules: receive::ListenerRules {
+        rules: Arc::new(receive::ListenerRules {
             hosts: HostRules::new(&listener.address, &listener.allowed_hosts),
             limits: request_limits(settings),
-        },
-        schemes: Schemes::new(listener.caller.clone(), &settings.callers),
-        policy: Arc::new(policy(settings)),
+        }),
+        schemes: Arc::new(Schemes::new(listener.caller.clone(), &settings.callers)),
+        policy: Arc::new(Policy { limits, ..policy(settings) }),
         concurrency: ConcurrencyLimits::new(settings.limits.in_flight),
         cache: Cache::new(cache_settings(settings)),
     }

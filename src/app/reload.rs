@@ -13,10 +13,11 @@ use super::{
     generation,
     parts::Shared,
     reloader::{ControlRequest, ReloadError},
-    revisions,
+    revisions::{self, ReloadCause},
     supervisor::Supervisor,
 };
 use crate::{
+    audit::ChangedKey,
     config::{Settings, types::Listener},
     credentials::CredentialManager,
     error::Chain,
@@ -42,9 +43,13 @@ impl Running {
     ) {
         let (settings, cause, done) = match request {
             ControlRequest::Reload { settings, cause, done } => (settings, cause, done),
+            ControlRequest::Try { settings, done } => {
+                // The requester may be gone.
+                let _not_awaited = done.send(self.try_out(&settings));
+                return;
+            }
             ControlRequest::Refused { cause, reason } => {
-                let current = self.settings.revision.hash();
-                return revisions::refused(&self.shared.trail, cause, current, reason);
+                return self.refuse(supervisor, cause, reason);
             }
             ControlRequest::Reread { done } => return supervisor.reread(&self.shared, done),
         };
@@ -59,20 +64,42 @@ impl Running {
             Ok(prepared) => self.apply(prepared, supervisor).await,
             Err(error) => Err(error),
         };
-        let (trail, now) = (&self.shared.trail, &self.settings.revision);
-        match &result {
-            Ok(()) => revisions::applied(trail, cause, &before, now),
-            Err(error) => revisions::refused(trail, cause, now.hash(), Chain(error).to_string()),
-        }
+        let result = match result {
+            Ok(()) => {
+                let now = &self.settings.revision;
+                let changes = now.changes_since(&before);
+                revisions::applied(&self.shared.trail, cause, &before, now, changes.clone());
+                Ok(changes)
+            }
+            Err(error) => {
+                self.refuse(supervisor, cause, Chain(&error).to_string());
+                Err(error)
+            }
+        };
         // The requester may be gone.
         let _not_awaited = done.send(result);
     }
 
+    /// Records and shows that a configuration was refused.
+    fn refuse(&self, supervisor: &Supervisor, cause: ReloadCause, reason: String) {
+        supervisor.show_refused(&reason);
+        revisions::refused(&self.shared.trail, cause, self.settings.revision.hash(), reason);
+    }
+
+    /// What a reload would change. It reads the files that the settings name, and opens nothing.
+    fn try_out(&self, settings: &Settings) -> Result<Vec<ChangedKey>, ReloadError> {
+        self.check_restart(settings)?;
+        self.shared.renew(&self.settings, settings)?;
+        Ok(settings.revision.changes_since(&self.settings.revision))
+    }
+
+    fn check_restart(&self, settings: &Settings) -> Result<(), ReloadError> {
+        let keys = needs_restart(&self.settings, settings);
+        if keys.is_empty() { Ok(()) } else { Err(ReloadError::Restart { keys }) }
+    }
+
     async fn prepare(&self, settings: Settings) -> Result<Prepared, ReloadError> {
-        let keys = needs_restart(&self.settings, &settings);
-        if !keys.is_empty() {
-            return Err(ReloadError::Restart { keys });
-        }
+        self.check_restart(&settings)?;
         let shared = self.shared.renew(&self.settings, &settings)?;
         self.load_new(&shared).await?;
         // Last, because callers can connect from here on.
@@ -137,16 +164,26 @@ impl Running {
 }
 
 /// Changed keys that take effect only at a start.
-fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
-    let changed = [
+pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
+    let sections = [
         ("admin", old.admin != new.admin),
         ("metrics", old.metrics != new.metrics),
         ("audit", old.audit != new.audit),
         ("runtime", old.runtime != new.runtime),
         ("telemetry", old.telemetry != new.telemetry),
     ];
-    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    let changed: Vec<_> = new.revision.changes_since(&old.revision);
+    let changed: Vec<_> = changed.into_iter().map(|change| change.key).collect();
+    let keys = |section: &str| -> Vec<String> {
+        let is_in = |key: &&String| key.split('.').next() == Some(section) && *key != TOKENS;
+        let keys: Vec<_> = changed.iter().filter(is_in).cloned().collect();
+        if keys.is_empty() { vec![section.to_owned()] } else { keys }
+    };
+    sections.into_iter().filter(|(_, changed)| *changed).flat_map(|(name, _)| keys(name)).collect()
 }
+
+/// The key of `[admin]` that a reload applies.
+const TOKENS: &str = "admin.token_file";
 
 /// Time limit for loading a new credential set.
 const LOADING: Duration = Duration::from_secs(10);

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{ServeError, StartError, certificates::CertificatesError, revisions::ReloadCause};
 use crate::{
-    config::settings::Settings, domain::CredentialsName, proxy::server::BindError,
-    telemetry::Metrics,
+    audit::ChangedKey, config::settings::Settings, domain::CredentialsName,
+    proxy::server::BindError, telemetry::Metrics,
 };
 
 /// Requests to a serving gateway.
@@ -15,7 +15,12 @@ pub(super) enum ControlRequest {
     Reload {
         settings: Box<Settings>,
         cause: ReloadCause,
-        done: oneshot::Sender<Result<(), ReloadError>>,
+        done: Done,
+    },
+    /// Says what a reload would do.
+    Try {
+        settings: Box<Settings>,
+        done: Done,
     },
     /// The configuration cannot be read.
     Refused {
@@ -26,6 +31,9 @@ pub(super) enum ControlRequest {
         done: Reread,
     },
 }
+
+/// Receives the keys that a reload changes.
+pub(super) type Done = oneshot::Sender<Result<Vec<ChangedKey>, ReloadError>>;
 
 /// A liveness probe of the workers. It is answered on a task of its own, because a reload may take
 /// time and is no sign of a fault.
@@ -48,16 +56,31 @@ impl Reloader {
         Self { requests, probes, metrics }
     }
 
-    /// Applies these settings, or returns why not and changes nothing.
-    pub async fn reload(&self, settings: Settings, cause: ReloadCause) -> Result<(), ReloadError> {
-        let (done, result) = oneshot::channel();
-        let request = ControlRequest::Reload { settings: Box::new(settings), cause, done };
-        let result = match self.requests.send(request).await {
-            Ok(()) => result.await.unwrap_or(Err(ReloadError::Ending)),
-            Err(_) => Err(ReloadError::Ending),
-        };
+    /// Applies these settings and returns the keys that changed, or returns why not and changes nothing.
+    pub async fn reload(
+        &self,
+        settings: Settings,
+        cause: ReloadCause,
+    ) -> Result<Vec<ChangedKey>, ReloadError> {
+        let settings = Box::new(settings);
+        let result = self.ask(|done| ControlRequest::Reload { settings, cause, done }).await;
         self.metrics.reloaded(result.is_ok());
         result
+    }
+
+    /// What [`Self::reload`] would change. New credential sets are not loaded and new sockets not bound.
+    pub async fn try_out(&self, settings: Settings) -> Result<Vec<ChangedKey>, ReloadError> {
+        let settings = Box::new(settings);
+        self.ask(|done| ControlRequest::Try { settings, done }).await
+    }
+
+    async fn ask(
+        &self,
+        request: impl FnOnce(Done) -> ControlRequest,
+    ) -> Result<Vec<ChangedKey>, ReloadError> {
+        let (done, result) = oneshot::channel();
+        self.requests.send(request(done)).await.map_err(|_| ReloadError::Ending)?;
+        result.await.unwrap_or(Err(ReloadError::Ending))
     }
 
     /// Reloads the credentials and the listeners' certificates. What cannot be loaded stays in use:
@@ -90,7 +113,7 @@ pub enum ReloadError {
     #[error("{} can only change with a restart", keys.join(", "))]
     Restart {
         /// The keys.
-        keys: Vec<&'static str>,
+        keys: Vec<String>,
     },
     /// A part cannot be built.
     #[error(transparent)]
@@ -127,6 +150,7 @@ impl fmt::Debug for ControlRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reload { .. } => "Reload",
+            Self::Try { .. } => "Try",
             Self::Refused { .. } => "Refused",
             Self::Reread { .. } => "Reread",
         })

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, io};
 
-use super::{CertificatesError, StartError};
+use super::{CertificatesError, ReloadError, StartError};
 use crate::{
     audit::{TrailDirectoryError, TrailOpenError},
     credentials::VaultError,
@@ -35,6 +35,19 @@ impl StartError {
             ),
             Self::Trail(error) => trail(error),
             Self::Bind(error) => Some(bind(error)),
+        }
+    }
+}
+
+impl ReloadError {
+    /// The remedy; `None` where the error says it.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Restart { .. } => Some("restart the gateway, or take the change back"),
+            Self::Part(error) => error.remedy(),
+            Self::Certificates(_) | Self::Credentials { .. } | Self::Ending | Self::Worker(_) => {
+                None
+            }
         }
     }
 }

@@ -6,27 +6,40 @@
 use std::{path::PathBuf, time::SystemTime};
 
 use crate::{
-    audit::{ConfigurationChange, Trail},
+    audit::{ChangedKey, ConfigurationChange, Trail},
     config::Revision,
     error::Chain,
     process::files,
 };
 
 /// What begins a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReloadCause {
     /// The signal.
     Hangup,
     /// A configuration file has changed.
     FileChanged,
+    /// Somebody asked for it over the admin listener.
+    Admin {
+        /// Who.
+        who: String,
+    },
 }
 
 impl ReloadCause {
     /// The value on the trail.
-    pub const fn label(self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Hangup => "SIGHUP",
             Self::FileChanged => "file",
+            Self::Admin { .. } => "admin",
+        }
+    }
+
+    fn who(self) -> Option<String> {
+        match self {
+            Self::Hangup | Self::FileChanged => None,
+            Self::Admin { who } => Some(who),
         }
     }
 }
@@ -35,12 +48,21 @@ impl ReloadCause {
 pub(super) fn started(trail: &Trail, revision: &Revision) {
     let last = files::read_own(&kept(trail)).ok();
     let last: Option<Revision> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    record(trail, "start", last.as_ref(), revision);
+    let changes = last.as_ref().map_or_else(Vec::new, |last| revision.changes_since(last));
+    let previous = last.as_ref().map(Revision::hash);
+    record(trail, ("start", None), revision, previous, changes);
 }
 
-/// Records a configuration that came into force.
-pub(super) fn applied(trail: &Trail, cause: ReloadCause, before: &Revision, revision: &Revision) {
-    record(trail, cause.label(), Some(before), revision);
+/// Records a configuration that came into force, with its changes.
+pub(super) fn applied(
+    trail: &Trail,
+    cause: ReloadCause,
+    before: &Revision,
+    revision: &Revision,
+    changes: Vec<ChangedKey>,
+) {
+    let cause = (cause.label(), cause.who());
+    record(trail, cause, revision, Some(before.hash()), changes);
 }
 
 /// Records a configuration that was refused. The `current` one stays in force.
@@ -48,7 +70,7 @@ pub(super) fn refused(trail: &Trail, cause: ReloadCause, current: [u8; 32], reas
     trail.configuration(ConfigurationChange {
         time: SystemTime::now(),
         cause: cause.label(),
-        who: None,
+        who: cause.who(),
         refused: Some(reason),
         hash: current,
         previous: Some(current),
@@ -56,16 +78,16 @@ pub(super) fn refused(trail: &Trail, cause: ReloadCause, current: [u8; 32], reas
     });
 }
 
-fn record(trail: &Trail, cause: &'static str, before: Option<&Revision>, revision: &Revision) {
-    trail.configuration(ConfigurationChange {
-        time: SystemTime::now(),
-        cause,
-        who: None,
-        refused: None,
-        hash: revision.hash(),
-        previous: before.map(Revision::hash),
-        changes: before.map_or_else(Vec::new, |before| revision.changes_since(before)),
-    });
+fn record(
+    trail: &Trail,
+    (cause, who): (&'static str, Option<String>),
+    revision: &Revision,
+    previous: Option<[u8; 32]>,
+    changes: Vec<ChangedKey>,
+) {
+    let (time, hash) = (SystemTime::now(), revision.hash());
+    let change = ConfigurationChange { time, cause, who, refused: None, hash, previous, changes };
+    trail.configuration(change);
     let written = serde_json::to_vec(revision)
         .map_err(Into::into)
         .and_then(|bytes| files::replace(&kept(trail), &bytes));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,8 @@ pub(super) struct Supervisor {
     draining: CancellationToken,
     started: SystemTime,
     window: Option<admin::SharedView>,
+    /// Takes the orders of the admin listener to reload.
+    reloads: Option<admin::ReloadOrders>,
     /// Stops the refresh of one credential set.
     keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
     watching: CancellationToken,
@@ -41,13 +44,14 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Starts with no tasks. `draining` is cancelled when the drain begins.
-    pub(super) fn new(draining: CancellationToken) -> Self {
+    pub(super) fn new(draining: CancellationToken, reloads: Option<admin::ReloadOrders>) -> Self {
         Self {
             tasks: JoinSet::new(),
             ending: CancellationToken::new(),
             draining,
             started: SystemTime::now(),
             window: None,
+            reloads,
             keeping: BTreeMap::new(),
             watching: CancellationToken::new(),
             maintenance: CancellationToken::new(),
@@ -191,11 +195,24 @@ impl Supervisor {
             activity: Arc::clone(&shared.activity),
             metrics: Arc::clone(&shared.metrics),
             tokens: Arc::clone(&shared.tokens),
+            reloads: self.reloads.clone(),
+            configuration: admin::ConfigurationView {
+                policy: settings.revision.policy_id().to_string(),
+                since: Timestamp::now(),
+                refused: None,
+            },
             draining: self.draining.clone(),
         };
         match &self.window {
             Some(window) => window.show(view),
             None => self.window = Some(admin::SharedView::new(view)),
+        }
+    }
+
+    /// Shows that a configuration was refused, until one is accepted.
+    pub(super) fn show_refused(&self, reason: &str) {
+        if let Some(window) = &self.window {
+            window.refuse(reason.to_owned());
         }
     }
 

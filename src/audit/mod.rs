@@ -103,7 +103,7 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `cause` | `start`, `SIGHUP`, `file` (a configuration file changed) |
+//! | `cause` | `start`, `SIGHUP`, `file` (a configuration file changed), `admin` (somebody asked for it over the admin listener) |
 //! | `who` | who asked for it over the admin listener, or `null` |
 //! | `result`, `reason` | `applied`; or `refused` and why |
 //! | `policy` | the first 16 digits of `configuration`, which each call has |

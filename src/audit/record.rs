@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::target::Target;
@@ -191,7 +192,7 @@ pub struct Intent {
 pub struct AdminAction {
     /// When it was done.
     pub time: SystemTime,
-    /// What was done: `purge`, `refresh`, `verify`, `page_link`, `page`.
+    /// What was done: `purge`, `refresh`, `reload`, `verify`, `page_link`, `page`.
     pub action: &'static str,
     /// Who did it: the user of a Unix socket, a token's role and fingerprint, or a session of the page.
     pub who: String,
@@ -225,13 +226,15 @@ pub struct ConfigurationChange {
 }
 
 /// A key of the configuration that changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChangedKey {
     /// The key, such as `callers[billing].allow`.
     pub key: String,
     /// The old value, if values of this key are told and there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,
     /// The new value.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
 }
 

@@ -18,6 +18,9 @@ use crate::{
 pub enum Failure {
     /// The configuration is invalid: exit code 2.
     Configuration(Problems),
+    /// A file of rules has mistakes, or a gateway refused its configuration: exit code 2. The text says what
+    /// follows from it.
+    Mistakes(Vec<Message>, &'static str),
     /// The usage is wrong: exit code 2.
     Usage(Message),
     /// It failed while running: exit code 1.
@@ -29,6 +32,13 @@ pub enum Failure {
 pub struct Message {
     text: String,
     hint: Option<String>,
+}
+
+impl Message {
+    /// A message.
+    pub fn new(text: impl Into<String>, hint: Option<String>) -> Self {
+        Self { text: text.into(), hint }
+    }
 }
 
 impl Failure {
@@ -46,7 +56,7 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         match &mut self {
-            Self::Configuration(_) => {}
+            Self::Configuration(_) | Self::Mistakes(..) => {}
             Self::Usage(message) | Self::Failed(message) => message.hint = Some(hint.into()),
         }
         self
@@ -60,7 +70,7 @@ impl Failure {
     /// 2 for bad usage or a bad configuration, 1 for what failed while running.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Usage(_) => 2,
+            Self::Configuration(_) | Self::Mistakes(..) | Self::Usage(_) => 2,
             Self::Failed(_) => 1,
         }
     }
@@ -69,6 +79,10 @@ impl Failure {
     pub fn text(&self) -> (String, Option<&str>) {
         match self {
             Self::Configuration(problems) => (problems.to_string(), None),
+            Self::Mistakes(mistakes, _) => {
+                let texts: Vec<_> = mistakes.iter().map(|mistake| &*mistake.text).collect();
+                (texts.join("\n"), None)
+            }
             Self::Usage(message) | Self::Failed(message) => {
                 (message.text.clone(), message.hint.as_deref())
             }
@@ -83,9 +97,8 @@ impl Failure {
                     tracing::error!(%problem, "configuration refused; nothing was started");
                 }
             }
-            Self::Usage(Message { text, hint }) | Self::Failed(Message { text, hint }) => {
-                tracing::error!(hint, "{text}");
-            }
+            Self::Mistakes(mistakes, _) => mistakes.iter().for_each(Message::log),
+            Self::Usage(message) | Self::Failed(message) => message.log(),
         }
     }
 
@@ -101,15 +114,29 @@ impl Failure {
                     count => writeln!(to, "{count} problems; nothing was started"),
                 }
             }
-            Self::Usage(message) | Self::Failed(message) => {
-                writeln!(to, "{}: {}", Styled("error", AnsiColor::Red), lines(&message.text))?;
-                match &message.hint {
-                    Some(hint) => {
-                        writeln!(to, "  {}: {}", Styled("hint", AnsiColor::Cyan), lines(hint))
-                    }
-                    None => Ok(()),
+            Self::Mistakes(mistakes, end) => {
+                mistakes.iter().try_for_each(|mistake| mistake.report(to))?;
+                match mistakes.len() {
+                    1 => writeln!(to, "{end}"),
+                    count => writeln!(to, "{count} mistakes; {end}"),
                 }
             }
+            Self::Usage(message) | Self::Failed(message) => message.report(to),
+        }
+    }
+}
+
+impl Message {
+    fn log(&self) {
+        let Self { text, hint } = self;
+        tracing::error!(hint, "{text}");
+    }
+
+    fn report(&self, to: &mut impl Write) -> io::Result<()> {
+        writeln!(to, "{}: {}", Styled("error", AnsiColor::Red), lines(&self.text))?;
+        match &self.hint {
+            Some(hint) => writeln!(to, "  {}: {}", Styled("hint", AnsiColor::Cyan), lines(hint)),
+            None => Ok(()),
         }
     }
 }

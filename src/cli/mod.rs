@@ -9,15 +9,18 @@ pub mod check;
 pub mod config;
 mod config_files;
 pub mod credentials;
+mod decision;
 mod demo;
 pub mod explain;
 mod failure;
 pub mod init;
 mod manual;
 pub mod mock_upstream;
+pub mod policy;
 mod probe;
 mod serve;
 mod signals;
+pub mod support_bundle;
 mod time;
 mod vault_policy;
 
@@ -49,7 +52,7 @@ use crate::{
 #[command(name = "pigello-gateway", version, long_version = LONG_VERSION, max_term_width = 100, after_long_help = AFTERWORD)]
 struct Cli {
     /// Let debuggers, profilers and core files see the memory of this process, secrets included
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true, display_order = 1000)]
     allow_debugging: bool,
     #[command(subcommand)]
     command: Command,
@@ -74,10 +77,12 @@ enum Command {
     Purge(admin::PurgeArgs),
     /// Have a running gateway read its credentials now
     Refresh(admin::RefreshArgs),
+    /// Have a running gateway take its configuration anew
+    Reload(admin::ReloadArgs),
     /// Open the status page of a running gateway in a browser
     Page(admin::PageArgs),
     /// Collect in one file what somebody needs who is to help
-    SupportBundle(admin::SupportBundleArgs),
+    SupportBundle(support_bundle::Args),
     /// Validate the configuration and print what it means
     Check(check::Args),
     /// Write a first configuration and what goes with it
@@ -92,6 +97,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Say what the gateway would do with one request, and why
     Explain(explain::Args),
+    /// Test the rules of a configuration
+    Policy(policy::PolicyArgs),
     /// Show the effective configuration, or the schema of the file
     Config(config::Args),
     /// Print a script that completes this program's commands and options in a shell
@@ -151,9 +158,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
+        Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,
         Command::SupportBundle(args) => {
-            admin::support_bundle(&args, &mut anstream::stdout().lock())?;
+            support_bundle::run(&args, &mut anstream::stdout().lock())?;
         }
         Command::Check(args) => return check::run(&args, &mut anstream::stdout().lock()),
         Command::Init(args) => init::run(&args, &mut init::Person::standard()?)?,
@@ -169,7 +177,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Audit(args) => return audit(&args),
         Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
-        Command::Config(args) => config::run(&args, &mut anstream::stdout().lock())?,
+        Command::Policy(args) => {
+            quiet_logs()?;
+            return policy::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr());
+        }
+        Command::Config(args) => return config::run(&args, &mut anstream::stdout().lock()),
         Command::Completions(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
         Command::Man(args) => args.run(Cli::command(), &mut anstream::stdout().lock())?,
     }
@@ -199,15 +211,7 @@ fn audit(args: &audit::AuditArgs) -> Result<ExitCode, Failure> {
         Ok(audit::AuditExit::Success) => Ok(ExitCode::SUCCESS),
         Ok(audit::AuditExit::Wrong | audit::AuditExit::NotCovered) => Ok(ExitCode::from(1)),
         Ok(audit::AuditExit::NotProved) => Ok(ExitCode::from(3)),
-        Err(error) => {
-            let text = Chain(&error).to_string();
-            let failure =
-                if error.is_usage() { Failure::usage(text) } else { Failure::failed(text) };
-            Err(match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -87,6 +87,12 @@ impl Problem {
         &self.message
     }
 
+    /// The location, the key and the message in one line, and the hint.
+    pub fn words(&self) -> (String, Option<String>) {
+        let text = self.to_string();
+        (text.lines().next().unwrap_or_default().to_owned(), self.hint.clone())
+    }
+
     /// The hint.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -122,6 +128,14 @@ impl Problems {
             Some(result) if problems.is_empty() => Ok(result),
             _ => Err(Self(problems)),
         }
+    }
+
+    /// These, and those of another configuration.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self.0.dedup();
+        self
     }
 
     /// The problems, by file, line and key.

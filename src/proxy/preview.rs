@@ -1,7 +1,7 @@
 //! Takes one request through the stages that decide about it, and stops before anything is read, stored or
 //! sent.
 //!
-//! `explain` is made of it. The head is parsed as the server parses it, and passes the same stages in the
+//! `explain` and the commands for rules as code are made of it. The head is parsed as the server parses it, and passes the same stages in the
 //! same order as on the path ([`build`](super::build)); so what `explain` says is what the gateway does.
 
 use std::{
@@ -34,9 +34,9 @@ pub struct PreviewParts {
     /// How heads are read.
     pub server: server::Settings,
     /// The requests that the listener accepts.
-    pub rules: receive::ListenerRules,
+    pub rules: Arc<receive::ListenerRules>,
     /// How it identifies callers.
-    pub schemes: identify::Schemes,
+    pub schemes: Arc<identify::Schemes>,
     /// What each caller may do.
     pub policy: Arc<authorize::Policy>,
     /// The limits of calls in flight.
@@ -74,16 +74,16 @@ pub enum PreviewEnd {
 
 /// Previews the call of a request head, sent over HTTP/1.1 on that connection. A body that the head
 /// announces counts as its size.
-pub fn preview(parts: PreviewParts, connection: Arc<Connection>, head: &[u8]) -> Preview {
+pub fn preview(parts: &PreviewParts, connection: Arc<Connection>, head: &[u8]) -> Preview {
     let PreviewParts { server, rules, schemes, policy, concurrency, cache } = parts;
     let time = SystemTime::now();
     let id = RequestId::at(time);
     let context = CallContext::begin(time, id, TraceContext::continue_or_begin(None, id), false);
     let reached: Mutex<Option<Authorized>> = Mutex::default();
     let mut path = ServiceBuilder::new()
-        .layer(identify::identify(schemes))
-        .layer(receive::receive(rules))
-        .layer(authorize::authorize(Arc::clone(&policy), concurrency))
+        .layer(identify::identify(Arc::clone(schemes)))
+        .layer(receive::receive(Arc::clone(rules)))
+        .layer(authorize::authorize(Arc::clone(policy), concurrency.clone()))
         .service(service_fn(|authorized| -> Ready<Result<_, Error>> {
             *reached.lock() = Some(authorized);
             ready(Ok(Response::new(Body::empty())))
@@ -95,7 +95,7 @@ pub fn preview(parts: PreviewParts, connection: Arc<Connection>, head: &[u8]) ->
     drop(path);
     let end = match (result, reached.into_inner()) {
         (Some(Err(error)), _) => PreviewEnd::Refused(error),
-        (_, Some(authorized)) => allowed(&authorized, &policy, &cache),
+        (_, Some(authorized)) => allowed(&authorized, policy, cache),
         (_, None) => PreviewEnd::Answered,
     };
     let (caller, operation) =

@@ -19,4 +19,6 @@ pub use logs::{
 };
 pub use metrics::{ConnectionMetrics, Metrics};
 pub use table::{Described, METRICS, meaning, metrics_page};
-pub use traces::{ATTEMPT, SpanKind, Stages, Trace, TraceExporter, TraceSpan, Tracer};
+pub use traces::{
+    ATTEMPT, AttributeValue, SpanKind, Stages, Trace, TraceExporter, TraceSpan, Tracer,
+};

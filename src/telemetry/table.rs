@@ -36,6 +36,7 @@ metrics! {
     "open_file_descriptors" gauge [] "Open files and sockets of the process";
     "log_dropped_lines_total" counter [] "Lines of the log that were dropped, because their reader was too slow or gone";
     "config_loaded_timestamp_seconds" gauge [] "When the configuration in use was loaded, in seconds since 1970";
+    "config_refused" gauge [] "1 if the last reload was refused: the configuration in use is not that of the files, and a restart would fail or change it";
     "config_reloads_total" counter ["result"] "Attempts to reload the configuration: `done` or `refused`";
     "calls_total" counter ["operation", "caller", "outcome", "status"] "Calls. `outcome` is `forwarded`, `cached`, `refused` or `failed`; `status` is the class (`2xx`) or `none`";
     "call_duration_seconds" histogram ["operation"] "From a call's arrival to the last byte of its answer";

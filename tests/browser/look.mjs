@@ -1,6 +1,6 @@
 // Looks at the pages in a real browser: node look.mjs CHROMIUM [pictures=FOLDER] NAME=URL[ COOKIE]… [enter=LINK]
 //
-// For each page: a picture in light, dark and narrow, axe-core's findings, complaints of the console
+// For each page: a picture in light and dark, wide and narrow, axe-core's findings, complaints of the console
 // (a violated policy is one), requests that leave the origin, sideways scrolling. On the page `data`
 // also: the keyboard, the refresh, and the purge with and without JavaScript. Exits 1 with what is wrong.
 import { mkdirSync, readFileSync } from "node:fs";
@@ -20,6 +20,7 @@ const looks = [
   { look: "light", colorScheme: "light", viewport: { width: 1280, height: 900 } },
   { look: "dark", colorScheme: "dark", viewport: { width: 1280, height: 900 } },
   { look: "narrow", colorScheme: "light", viewport: { width: 390, height: 844 } },
+  { look: "narrow dark", colorScheme: "dark", viewport: { width: 390, height: 844 } },
 ];
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
@@ -83,7 +84,7 @@ for (const [name, url] of pages) {
     }
     // Everything that can be unfolded is looked at as well.
     await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
-    if (pictures && look !== "dark") await page.screenshot({ path: `${pictures}/${name}-${look}-open.png`, fullPage: true });
+    if (pictures && !look.includes("dark")) await page.screenshot({ path: `${pictures}/${name}-${look}-open.png`, fullPage: true });
     await page.evaluate(axe);
     const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
     console.log(`${name}, ${look}: axe-core: ${passes.length} rules passed, ${violations.length} violated`);

@@ -297,6 +297,11 @@ fn shrinking_a_policy() {
 }
 
 #[test]
+fn keeping_the_rules_as_code() {
+    works("how-to/rules-as-code.md");
+}
+
+#[test]
 fn upgrading() {
     works("how-to/upgrade.md");
 }

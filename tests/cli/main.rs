@@ -29,6 +29,8 @@ mod messages;
 mod namespace;
 mod program;
 mod questions;
+mod reload;
+mod rules;
 mod sources;
 mod trail;
 mod verify;

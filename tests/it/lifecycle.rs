@@ -104,7 +104,7 @@ async fn what_cannot_be_changed_is_refused_and_everything_stays() {
                 .replace(&gateway.path("audit").display().to_string(), &folder)
         })
         .await;
-    assert_eq!(refused.unwrap_err(), "audit can only change with a restart");
+    assert_eq!(refused.unwrap_err(), "audit.directory can only change with a restart");
     assert!(!folder.exists());
     let answer = gateway.caller().send(Method::POST, INVITE, "{}").await;
     assert_eq!(answer.status, StatusCode::CREATED, "no half of it took effect");

@@ -151,7 +151,21 @@ async fn the_service_manager_is_told_how_the_service_stands() {
     told("WATCHDOG=1");
     process.signal(Signal::HUP);
     assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
-    told("READY=1");
+    assert!(told("READY=1").contains("STATUS=serving calls"));
+
+    let config = folder.path().join("gateway.toml");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, good.replace("profile =", "profil =")).unwrap();
+    process.signal(Signal::HUP);
+    let refused = told("STATUS=configuration refused: ");
+    assert!(refused.contains("READY=1") && refused.contains("listeners[0].profil"), "{refused}");
+    // A file that changes is told as well.
+    fs::write(&config, &good).unwrap();
+    assert!(told("STATUS=serving calls").contains("READY=1"));
+    fs::write(&config, good.replace("profile =", "profil =")).unwrap();
+    told("STATUS=configuration refused: ");
+    fs::write(&config, good).unwrap();
+    told("STATUS=serving calls");
 
     // A drain that waits for a call is no sign of illness.
     pigello.handle().fault(Fault::new().interrupt(Interruption::StallHead));
@@ -165,6 +179,39 @@ async fn the_service_manager_is_told_how_the_service_stands() {
         told("WATCHDOG=1");
     }
     assert!(process.terminate().0.success());
+    drop(call.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_during_a_drain_is_told_so_at_once() {
+    let pigello = pigello().await;
+    let folder = written(&pigello, "127.0.0.1:0");
+    let (config, socket) = (folder.path().join("gateway.toml"), folder.path().join("admin.sock"));
+    let text = fs::read_to_string(&config).unwrap();
+    let tcp = "[admin]\n        address = \"127.0.0.1:0\"";
+    assert!(text.contains(tcp), "{text}");
+    let unix = format!("[admin]\naddress = \"unix:{}\"", socket.display());
+    fs::write(&config, text.replace(tcp, &unix)).unwrap();
+    let mut process = Process::serve(&config);
+    process.log_line("\"message\":\"serving\"");
+    let admin = Caller::unix(socket);
+    assert_eq!(admin.send(Method::POST, "/reload", "").await.status, StatusCode::OK);
+
+    pigello.handle().fault(Fault::new().interrupt(Interruption::StallHead));
+    let caller = Caller::tcp(process.address("main"));
+    let request = Request::get(TENANT).header("host", "localhost").body(Full::default()).unwrap();
+    let call = tokio::spawn(async move { caller.request(request).await });
+    pigello.handle().wait_for_requests(1).await;
+    process.signal(Signal::TERM);
+    process.log_line("draining");
+    for target in ["/reload", "/reload?dry_run=true"] {
+        let answer = admin.send(Method::POST, target, "").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.json()["detail"], "the gateway is stopping");
+    }
+    // A call in flight is waited for.
+    assert!(!call.is_finished());
+    drop(process);
     drop(call.await.unwrap());
 }
 

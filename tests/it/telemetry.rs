@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::StatusCode;
 use pigello_gateway::{
-    outbound::otlp::{ExportRequest, Span},
+    outbound::otlp::{AnyKind, ExportRequest, KeyValue, Span},
     telemetry::METRICS,
 };
 use pigello_mock::{Fault, Interruption};
@@ -77,13 +77,15 @@ async fn every_metric_is_in_the_table_and_every_line_of_the_table_is_a_metric() 
 }
 
 /// A collector on a port of its own, and what it was sent.
-async fn collector() -> (String, mpsc::UnboundedReceiver<Vec<Span>>) {
+async fn collector() -> (String, mpsc::UnboundedReceiver<(Vec<KeyValue>, Vec<Span>)>) {
     let (sent, received) = mpsc::unbounded_channel();
     let take = move |body: Bytes| async move {
         let mut message = Vec::new();
         GzDecoder::new(&body[..]).read_to_end(&mut message).unwrap();
         let request = ExportRequest::<Span>::decode(message.as_slice()).unwrap();
-        drop(sent.send(request.resources[0].scopes[0].items.clone()));
+        let resource = &request.resources[0];
+        let source = resource.resource.clone().unwrap().attributes;
+        drop(sent.send((source, resource.scopes[0].items.clone())));
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -109,7 +111,14 @@ async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage()
     let onward = pigello.handle().requests().last().unwrap().values("traceparent")[0].to_owned();
     drop(gateway.stop().await);
 
-    let spans = received.recv().await.unwrap();
+    let (source, spans) = received.recv().await.unwrap();
+    let value = |attributes: &[KeyValue], key: &str| {
+        let found = attributes.iter().find(|attribute| attribute.key == key);
+        found.and_then(|attribute| attribute.value.clone()?.kind)
+    };
+    assert!(matches!(value(&source, "service.instance.id"), Some(AnyKind::Text(_))));
+    let status = value(&spans[0].attributes, "http.response.status_code");
+    assert_eq!(status, Some(AnyKind::Integer(200)));
     let trace_id = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes();
     assert!(spans.iter().all(|span| span.trace_id == trace_id));
     let call = &spans[0];

@@ -45,6 +45,7 @@ impl GatewayState {
             .collect();
         let serving = findings.is_empty();
         let look = |what: String, remedy| Finding { keeps_from_serving: false, what, remedy };
+        findings.extend(configuration(data, look));
         findings.extend(upstreams(data, look));
         findings.extend(credentials(data, look));
         findings.extend(trail(data, look));
@@ -98,6 +99,18 @@ fn credentials_error(data: &PageData<'_>, reason: &Reason) -> Option<String> {
 }
 
 type NewFinding = fn(String, &'static str) -> Finding;
+
+fn configuration(data: &PageData<'_>, look: NewFinding) -> Option<Finding> {
+    let refused = data.view.configuration.refused.as_ref()?;
+    let words: Vec<_> = refused.reason.split_whitespace().collect();
+    let (time, reason) = (refused.time.strftime("%H:%M:%S"), words.join(" "));
+    let what = format!("The configuration on disk was refused at {time} UTC: {reason}.");
+    Some(look(
+        what,
+        "Calls go on under the one before it, and a restart would fail. `pigello-gateway check` names every \
+         mistake, and `pigello-gateway reload` tries it again.",
+    ))
+}
 
 fn upstreams(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
     let mut findings = Vec::new();

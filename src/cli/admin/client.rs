@@ -16,7 +16,7 @@ use crate::{
 
 /// Where the gateway is asked.
 #[derive(Debug, Default, clap::Args)]
-pub(super) struct AdminTarget {
+pub(in crate::cli) struct AdminTarget {
     /// Where the configuration is.
     #[command(flatten)]
     files: ConfigFiles,
@@ -29,13 +29,13 @@ pub(super) struct AdminTarget {
 }
 
 /// An answer of the gateway.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) text: String,
+pub(in crate::cli) struct Answer {
+    pub(in crate::cli) status: StatusCode,
+    pub(in crate::cli) text: String,
 }
 
 /// Asks one admin listener.
-pub(super) struct AdminClient {
+pub(in crate::cli) struct AdminClient {
     client: Client,
     address: Address,
     token: Option<HeaderValue>,
@@ -43,7 +43,7 @@ pub(super) struct AdminClient {
 
 impl AdminTarget {
     /// The admin listener.
-    pub(super) fn admin(&self) -> Result<AdminClient, Failure> {
+    pub(in crate::cli) fn admin(&self) -> Result<AdminClient, Failure> {
         let (address, usual_tokens) = if let Some(address) = &self.address {
             (address.clone(), None)
         } else {
@@ -64,7 +64,7 @@ impl AdminTarget {
     }
 
     /// The configuration files.
-    pub(super) fn files(&self) -> &ConfigFiles {
+    pub(in crate::cli) fn files(&self) -> &ConfigFiles {
         &self.files
     }
 
@@ -164,7 +164,7 @@ impl AdminClient {
     }
 
     /// Asks; any answer is a success.
-    pub(super) async fn ask(&self, method: Method, path: &str) -> Result<Answer, Failure> {
+    pub(in crate::cli) async fn ask(&self, method: Method, path: &str) -> Result<Answer, Failure> {
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = method;
         *request.uri_mut() = http::Uri::try_from(path)

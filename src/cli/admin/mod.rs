@@ -1,22 +1,21 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `page`,
-//! `support-bundle`.
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`.
 
 mod client;
 mod health;
 mod page;
 mod purge;
 mod refresh;
+mod reload;
 mod status;
-mod support_bundle;
 
-use client::{AdminClient, AdminTarget};
-pub(super) use client::{announce, is_gateway, status_of};
+use client::AdminClient;
+pub(super) use client::{AdminTarget, announce, is_gateway, status_of};
 
 pub use self::{
     health::{HealthArgs, health},
     page::{PageArgs, page},
     purge::{PurgeArgs, purge},
     refresh::{RefreshArgs, refresh},
+    reload::{ReloadArgs, reload},
     status::{StatusArgs, status},
-    support_bundle::{SupportBundleArgs, support_bundle},
 };

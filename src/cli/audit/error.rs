@@ -4,7 +4,9 @@ use std::{io, path::PathBuf};
 
 use crate::{
     audit::{KeyError, ResendError, TrailReadError, VerifyError},
+    cli::Failure,
     domain::visible,
+    error::Chain,
 };
 
 /// Why an `audit` command fails.
@@ -101,6 +103,17 @@ impl AuditError {
                 hint.as_deref()
             }
             _ => None,
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        let text = Chain(&error).to_string();
+        let failure = if error.is_usage() { Self::usage(text) } else { Self::failed(text) };
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 }

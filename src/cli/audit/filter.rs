@@ -19,7 +19,7 @@ use crate::{
 
 /// A call matches if it meets all given conditions.
 #[derive(Clone, Debug, Args)]
-pub(super) struct CallFilter {
+pub(in crate::cli) struct CallFilter {
     /// From this moment: 2026-03, 2026-03-14, 2026-03-14T08:00+01:00, or how long ago: 30m, 2h30m, 90d, 2w
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
@@ -69,7 +69,7 @@ impl CallFilter {
     }
 
     /// The time zone of what people read.
-    pub(super) fn zone(&self) -> &Zone {
+    pub(in crate::cli) fn zone(&self) -> &Zone {
         &self.timezone
     }
 

@@ -101,6 +101,15 @@ impl Trails {
         Self { configuration: Some(configuration), ..self }
     }
 
+    /// At these directories, if there are any.
+    #[must_use]
+    pub(in crate::cli) fn or_at(mut self, directories: &[PathBuf]) -> Self {
+        if !directories.is_empty() {
+            self.directories = directories.to_vec();
+        }
+        self
+    }
+
     /// The directories, which are there.
     pub(super) fn directories(&self) -> Result<&[PathBuf], AuditError> {
         match self.directories.iter().find(|directory| !directory.is_dir()) {

@@ -23,7 +23,9 @@ use std::{fmt, io, path::PathBuf};
 use clap::{Args, Subcommand};
 
 pub use error::{AuditError, BundleError};
+pub(super) use filter::CallFilter;
 pub use location::{TrailLocation, TrailLocations, Trails};
+pub(super) use search::{FoundContent, search};
 
 use crate::audit::Verdict;
 

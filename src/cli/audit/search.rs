@@ -24,17 +24,17 @@ use crate::{
 
 /// A line that was found.
 #[derive(Clone, Copy)]
-pub(super) struct FoundLine<'l> {
+pub(in crate::cli) struct FoundLine<'l> {
     /// The name of the trail, if there are several.
     pub(super) trail: Option<&'l str>,
     /// The line itself.
     pub(super) line: &'l [u8],
-    pub(super) content: FoundContent<'l>,
+    pub(in crate::cli) content: FoundContent<'l>,
 }
 
 /// What a found line is.
 #[derive(Clone, Copy)]
-pub(super) enum FoundContent<'l> {
+pub(in crate::cli) enum FoundContent<'l> {
     /// A call that matches the filter.
     Call(&'l CallLine<'l>),
     /// A marker in the filter's time range.
@@ -43,7 +43,7 @@ pub(super) enum FoundContent<'l> {
 
 /// What was found, besides the lines themselves.
 #[derive(Debug)]
-pub(super) struct Findings {
+pub(in crate::cli) struct Findings {
     /// What each trail covers.
     pub(super) coverages: Vec<Coverage>,
     range: TimeRange,
@@ -65,7 +65,7 @@ pub(super) struct Findings {
 }
 
 /// Passes every matching call and every marker to `visit`, until that breaks.
-pub(super) fn search(
+pub(in crate::cli) fn search(
     trails: &Trails,
     filter: &CallFilter,
     mut visit: impl FnMut(FoundLine<'_>) -> Result<ControlFlow<()>, AuditError>,
@@ -174,7 +174,7 @@ impl Findings {
     }
 
     /// Says on `notes` what was counted and what the trails cover. Fails if a name is nowhere.
-    pub(super) fn conclude(self, notes: &mut dyn Write) -> Result<AuditExit, AuditError> {
+    pub(in crate::cli) fn conclude(self, notes: &mut dyn Write) -> Result<AuditExit, AuditError> {
         self.tell(notes).map_err(AuditError::Output)?;
         let is_covered = self.hidden == 0 && self.period().is_covered();
         match self.unknown {

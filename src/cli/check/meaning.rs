@@ -209,7 +209,8 @@ fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<(
     Ok(())
 }
 
-fn proofs(caller: &CallerRule, settings: &Settings) -> String {
+/// How a caller is known.
+pub(in crate::cli) fn proofs(caller: &CallerRule, settings: &Settings) -> String {
     let mut proofs = Vec::new();
     for listener in &settings.listeners {
         if listener.caller.as_ref() == Some(caller.name.shared()) {

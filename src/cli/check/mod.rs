@@ -10,10 +10,11 @@ mod online;
 use std::{io::Write, process::ExitCode};
 
 pub use meaning::explain;
+pub(super) use meaning::proofs;
 
 use self::online::{Report, Step};
 use super::{ConfigFiles, Failure, block_on};
-use crate::config::{Loaded, Problem, Problems};
+use crate::config::{Loaded, Problems};
 
 /// Validates the configuration and says what it means.
 #[derive(Debug, Default, clap::Args)]
@@ -82,7 +83,7 @@ fn configuration(loaded: &Loaded) -> Report {
     let mut report = Report::default();
     report.push(Step::good("configuration", format!("{} is in order", files.join(" with "))));
     report.extend(loaded.warnings.iter().map(|warning| {
-        let (found, hint) = words(warning);
+        let (found, hint) = warning.words();
         Step::doubtful("configuration", found).advise(hint)
     }));
     report
@@ -90,14 +91,7 @@ fn configuration(loaded: &Loaded) -> Report {
 
 fn mistakes(problems: &Problems) -> impl Iterator<Item = Step> {
     problems.iter().map(|problem| {
-        let (found, hint) = words(problem);
+        let (found, hint) = problem.words();
         Step::bad("configuration", found).advise(hint)
     })
-}
-
-/// A problem, and its hint.
-fn words(problem: &Problem) -> (String, Option<String>) {
-    let text = problem.to_string();
-    let found = text.lines().next().unwrap_or_default().to_owned();
-    (found, problem.hint_text().map(str::to_owned))
 }

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::{cli::failure::Styled, domain::UNIDENTIFIED, error::Error};
+use crate::{
+    cli::{decision::Verdict, failure::Styled},
+    domain::UNIDENTIFIED,
+};
 
 /// The prediction for a request.
 #[derive(Debug, Serialize)]
@@ -47,20 +50,6 @@ pub(super) struct Explanation {
     pub(super) cache: String,
 }
 
-/// What becomes of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
-    /// It is sent to Pigello, or answered from memory.
-    Allowed,
-    /// The gateway refuses it.
-    Refused,
-    /// It would be refused, and the policy only reports.
-    Reported,
-    /// The gateway itself answers.
-    Answered,
-}
-
 /// A field that would not be sent.
 #[derive(Debug, Serialize)]
 pub(super) struct NotSent {
@@ -70,41 +59,7 @@ pub(super) struct NotSent {
     pub(super) why: &'static str,
 }
 
-impl Verdict {
-    /// All of them.
-    pub(super) const ALL: [Self; 4] =
-        [Self::Allowed, Self::Refused, Self::Reported, Self::Answered];
-
-    /// The word for it.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Refused => "refused",
-            Self::Reported => "reported",
-            Self::Answered => "answered",
-        }
-    }
-
-    const fn colour(self) -> AnsiColor {
-        match self {
-            Self::Allowed | Self::Answered => AnsiColor::Green,
-            Self::Reported => AnsiColor::Yellow,
-            Self::Refused => AnsiColor::Red,
-        }
-    }
-}
-
 impl Explanation {
-    pub(super) fn refuse(&mut self, verdict: Verdict, error: &Error) {
-        let kind = error.kind();
-        self.verdict = verdict;
-        self.error = Some(kind.label());
-        error.detail().clone_into(&mut self.why);
-        let caller = self.caller.as_deref();
-        self.hint =
-            self.hint.take().or_else(|| super::to_allow(kind, caller, self.operation.as_deref()));
-    }
-
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let style = Style::new().bold().fg_color(Some(self.verdict.colour().into()));
         let verdict = match self.verdict {

@@ -4,11 +4,18 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::app::Reloader;
+use crate::{app::Reloader, domain::visible};
 
-/// The sockets are open and calls are served; also after a reload.
+/// The sockets are open and calls are served, under the configuration of the files.
 pub(super) fn ready() {
-    tell(&[NotifyState::Ready]);
+    tell(&[NotifyState::Ready, NotifyState::Status("serving calls")]);
+}
+
+/// Calls are served under the configuration before the one that was refused.
+pub(super) fn refused(reason: &str) {
+    let reason: String = visible(reason).chars().take(MOST_REASON).collect();
+    let status = format!("configuration refused: {reason}");
+    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 /// A reload begins. `Type=notify-reload` requires its start time.
@@ -21,7 +28,7 @@ pub(super) fn reloading() {
 
 /// The drain has begun.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("finishing calls in flight")]);
 }
 
 /// Notifies the watchdog while every worker is alive; without a watchdog it waits for ever. Returns
@@ -40,6 +47,9 @@ pub(super) async fn watchdog(reloader: Reloader) {
         tell(&[NotifyState::Watchdog]);
     }
 }
+
+/// The characters of a reason that the manager's line of status shows.
+const MOST_REASON: usize = 300;
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

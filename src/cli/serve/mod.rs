@@ -1,8 +1,8 @@
 //! `serve`: runs the gateway until it is told to stop.
 //!
-//! SIGTERM and SIGINT drain; a second one stops at once. SIGHUP, or a changed configuration file,
-//! reloads the configuration. An invalid one is refused with every mistake in the log, and the old
-//! one stays. SIGHUP also reloads the credentials and the listeners' certificates. Under systemd
+//! SIGTERM and SIGINT drain; a second one stops at once. SIGHUP, a changed configuration file, or an order
+//! over the admin listener reloads the configuration. An invalid one is refused with every mistake in the
+//! log, and the old one stays. SIGHUP also reloads the credentials and the listeners' certificates. Under systemd
 //! the sockets may come from socket units, and the service manager is notified of the state.
 
 mod manager;
@@ -14,7 +14,10 @@ use std::{
     thread,
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 
 use self::watch::Watch;
 use super::{
@@ -23,8 +26,9 @@ use super::{
     start_log,
 };
 use crate::{
-    app::{Ending, Gateway, ReloadCause, Reloader, StartError},
-    config::{Loaded, types::LogLevel},
+    admin::{Mistake, NotReloaded, ReloadOrder, Reloaded},
+    app::{Ending, Gateway, ReloadCause, ReloadError, Reloader, StartError},
+    config::{Loaded, Problem, Problems, types::LogLevel},
     error::Chain,
     process::open_files,
     proxy::server::Inherited,
@@ -53,11 +57,12 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     open_files::raise_limit();
     block_on(async {
         let watch = Watch::begin(files.paths()).await;
-        let gateway =
+        let mut gateway =
             Gateway::open_with(loaded.settings, inherited).map_err(|error| cannot_start(&error))?;
         let signals = EndSignals::listen().map_err(|error| unheard(&error))?;
         let hangup = signal(SignalKind::hangup()).map_err(|error| unheard(&error))?;
-        let reloads = Reloads { files, watch, hangup, reloader: gateway.reloader() };
+        let (orders, reloader) = (gateway.reload_orders(), gateway.reloader());
+        let reloads = Reloads { files, watch, hangup, orders, reloader };
         announce(&gateway, format);
         let ending = Ending::default();
         let alive = manager::watchdog(gateway.reloader());
@@ -126,51 +131,121 @@ struct Reloads<'a> {
     files: &'a ConfigFiles,
     watch: Watch,
     hangup: Signal,
+    orders: mpsc::Receiver<ReloadOrder>,
     reloader: Reloader,
 }
 
 impl Reloads<'_> {
-    /// Reloads at every trigger. Never returns.
+    /// Reloads at every trigger, one after the other. Never returns.
     async fn carry_out(mut self) {
         loop {
-            let (cause, reread) = tokio::select! {
-                _ = self.hangup.recv() => (ReloadCause::Hangup, true),
-                () = self.watch.changed() => (ReloadCause::FileChanged, false),
-            };
-            manager::reloading();
-            self.reload(cause).await;
-            if reread {
-                self.reread().await;
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    manager::reloading();
+                    let result = self.reload(ReloadCause::Hangup).await;
+                    self.reread().await;
+                    tell_manager(&result);
+                }
+                () = self.watch.changed() => {
+                    manager::reloading();
+                    tell_manager(&self.reload(ReloadCause::FileChanged).await);
+                }
+                Some(order) = self.orders.recv() => self.obey(order).await,
             }
-            manager::ready();
         }
     }
 
-    async fn reload(&self, by: ReloadCause) {
+    async fn obey(&mut self, ReloadOrder { who, dry_run, done }: ReloadOrder) {
+        let result = if dry_run {
+            self.try_out().await
+        } else {
+            manager::reloading();
+            let result = self.reload(ReloadCause::Admin { who }).await;
+            tell_manager(&result);
+            result
+        };
+        // Whoever asked may be gone.
+        let _not_awaited = done.send(result);
+    }
+
+    async fn try_out(&self) -> Result<Reloaded, NotReloaded> {
+        let Loaded { settings, warnings, .. } =
+            self.load().map_err(|problems| refused(&problems))?;
+        let changes = self.reloader.try_out(settings).await.map_err(|error| not_applied(&error))?;
+        Ok(Reloaded { changes, warnings: mistakes(&warnings) })
+    }
+
+    async fn reload(&mut self, by: ReloadCause) -> Result<Reloaded, NotReloaded> {
         let cause = by.label();
-        let loaded = match self.files.load().and_then(Loaded::for_serving) {
+        self.watch.take().await;
+        let Loaded { settings, warnings, .. } = match self.load() {
             Ok(loaded) => loaded,
             Err(problems) => {
                 self.reloader.unreadable(by, problems.to_string()).await;
                 tracing::error!(cause, %problems, "configuration refused; the old one stays in use");
-                return;
+                return Err(refused(&problems));
             }
         };
-        for warning in &loaded.warnings {
+        for warning in &warnings {
             tracing::warn!(%warning, "configuration");
         }
-        match self.reloader.reload(loaded.settings, by).await {
-            Ok(()) => tracing::info!(cause, "configuration reloaded"),
+        match self.reloader.reload(settings, by).await {
+            Ok(changes) => {
+                tracing::info!(cause, "configuration reloaded");
+                Ok(Reloaded { changes, warnings: mistakes(&warnings) })
+            }
             Err(error) => {
                 let reason = Chain(&error);
                 tracing::error!(cause, %reason, "configuration refused; the old one stays in use");
+                Err(not_applied(&error))
             }
         }
+    }
+
+    fn load(&self) -> Result<Loaded, Problems> {
+        self.files.load().and_then(Loaded::for_serving)
     }
 
     async fn reread(&self) {
         if let Err(error) = self.reloader.reread().await {
             tracing::warn!(error = %Chain(&error), "the old certificates stay in use");
         }
+    }
+}
+
+fn refused(problems: &Problems) -> NotReloaded {
+    NotReloaded::Refused(mistakes(problems.iter()))
+}
+
+fn not_applied(error: &ReloadError) -> NotReloaded {
+    match error {
+        ReloadError::Ending => NotReloaded::Ending,
+        error => {
+            let (message, hint) = (Chain(error).to_string(), error.remedy().map(str::to_owned));
+            NotReloaded::Refused(vec![Mistake { message, hint }])
+        }
+    }
+}
+
+fn mistakes<'p>(problems: impl IntoIterator<Item = &'p Problem>) -> Vec<Mistake> {
+    let mistake = |problem: &Problem| {
+        let (message, hint) = problem.words();
+        Mistake { message, hint }
+    };
+    problems.into_iter().map(mistake).collect()
+}
+
+fn tell_manager(result: &Result<Reloaded, NotReloaded>) {
+    match result {
+        Ok(_) => manager::ready(),
+        Err(NotReloaded::Refused(mistakes)) => {
+            let first = mistakes.first().map_or("", |mistake| &*mistake.message);
+            match mistakes.len() {
+                0 | 1 => manager::refused(first),
+                count => manager::refused(&format!("{count} mistakes, first: {first}")),
+            }
+        }
+        // The manager knows.
+        Err(NotReloaded::Ending) => {}
     }
 }

@@ -23,6 +23,11 @@ impl Watch {
         Self { paths, known }
     }
 
+    /// Takes the current contents as used: a reload is about to read them.
+    pub(super) async fn take(&mut self) {
+        self.known = read(&self.paths).await;
+    }
+
     /// Returns when the contents have changed and stayed the same for two looks: a file that is
     /// being written is complete by then.
     pub(super) async fn changed(&mut self) {
@@ -75,5 +80,8 @@ mod tests {
         fs::write(path("two").join("gateway.toml"), "three").unwrap();
         watch.changed().await;
         assert!(tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(), "told once");
+        fs::write(path("two").join("gateway.toml"), "four").unwrap();
+        watch.take().await;
+        assert!(tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(), "read already");
     }
 }

@@ -57,6 +57,13 @@ impl Effective {
         json!({ "configuration": configuration, "origins": origins })
     }
 
+    /// Every value, identifiers cut short, by the key that the audit trail has for it: `callers[billing].allow`.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        flatten(self.document.as_table(), "", &mut values);
+        values
+    }
+
     /// Where the value of a key came from.
     pub fn origin(&self, key: &KeyPath) -> &Location {
         self.origins.get(key).unwrap_or(&Location::Default)
@@ -82,6 +89,28 @@ pub(super) fn expand(table: &mut Table) {
             Item::ArrayOfTables(tables) => tables.iter_mut().for_each(expand),
             // A list without tables remains a list.
             Item::None | Item::Value(_) => {}
+        }
+    }
+}
+
+/// Every value by its key: `callers[billing].allow`. An entry of a list goes by its name if it has one, so that
+/// a further entry does not change the keys of the others.
+pub(super) fn flatten(table: &Table, prefix: &str, values: &mut BTreeMap<String, String>) {
+    for (key, item) in table {
+        let key = format!("{prefix}{key}");
+        match item {
+            Item::None => {}
+            Item::Value(value) => {
+                values.insert(key, value.clone().decorated("", "").to_string());
+            }
+            Item::Table(inner) => flatten(inner, &format!("{key}."), values),
+            Item::ArrayOfTables(entries) => {
+                for (at, entry) in entries.iter().enumerate() {
+                    let name = entry.get("name").and_then(Item::as_str);
+                    let name = name.map_or_else(|| at.to_string(), str::to_owned);
+                    flatten(entry, &format!("{key}[{name}]."), values);
+                }
+            }
         }
     }
 }

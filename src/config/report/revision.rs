@@ -11,9 +11,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use toml_edit::{Item, Table};
 
-use super::effective::expand;
+use super::effective::{expand, flatten};
 use crate::{
     audit::{ChangedKey, Hash},
     config::types::Config,
@@ -73,28 +72,6 @@ fn is_told(key: &str) -> bool {
     ["callers[", "listeners[", "operations[", "policy."]
         .iter()
         .any(|section| key.starts_with(section))
-}
-
-/// Every value by its key: `callers[billing].allow`. An entry of a list goes by its name if it has one, so that
-/// a further entry does not change the keys of the others.
-fn flatten(table: &Table, prefix: &str, values: &mut BTreeMap<String, String>) {
-    for (key, item) in table {
-        let key = format!("{prefix}{key}");
-        match item {
-            Item::None => {}
-            Item::Value(value) => {
-                values.insert(key, value.clone().decorated("", "").to_string());
-            }
-            Item::Table(inner) => flatten(inner, &format!("{key}."), values),
-            Item::ArrayOfTables(entries) => {
-                for (at, entry) in entries.iter().enumerate() {
-                    let name = entry.get("name").and_then(Item::as_str);
-                    let name = name.map_or_else(|| at.to_string(), str::to_owned);
-                    flatten(entry, &format!("{key}[{name}]."), values);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

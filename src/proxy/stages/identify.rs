@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Identifies the caller by its connection.
-pub fn identify(schemes: Schemes) -> TransitionLayer<Arc<Schemes>> {
-    TransitionLayer(Arc::new(schemes))
+pub fn identify(schemes: impl Into<Arc<Schemes>>) -> TransitionLayer<Arc<Schemes>> {
+    TransitionLayer(schemes.into())
 }
 
 /// The proofs that one listener accepts.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{SpanKind, Trace, TraceSpan};
+use super::{AttributeValue, SpanKind, Trace, TraceSpan};
 use crate::{
     error::Chain,
     outbound::{
         Collector, CollectorSettings,
-        otlp::{AnyValue, KeyValue, Span, Status, nanoseconds, request},
+        otlp::{AnyKind, AnyValue, KeyValue, Span, Status, nanoseconds, request},
     },
 };
 
@@ -18,12 +18,18 @@ use crate::{
 #[derive(Debug)]
 pub struct TraceExporter {
     collector: CollectorSettings,
+    /// The name of this gateway.
+    instance: String,
     traces: mpsc::Receiver<Trace>,
 }
 
 impl TraceExporter {
-    pub(super) fn new(collector: CollectorSettings, traces: mpsc::Receiver<Trace>) -> Self {
-        Self { collector, traces }
+    pub(super) fn new(
+        collector: CollectorSettings,
+        instance: String,
+        traces: mpsc::Receiver<Trace>,
+    ) -> Self {
+        Self { collector, instance, traces }
     }
 
     /// Sends until `stop`, and then the traces that still wait.
@@ -50,7 +56,9 @@ impl TraceExporter {
             };
             if !batch.is_empty() {
                 let spans = batch.iter().flat_map(encode).collect();
-                match collector.send(&request("pigello-gateway", Vec::new(), spans)).await {
+                let instance = AnyValue::text(self.instance.as_str());
+                let source = vec![KeyValue::new("service.instance.id", instance)];
+                match collector.send(&request("pigello-gateway", source, spans)).await {
                     Ok(left_out) if left_out.rejected > 0 && !failing => {
                         failing = true;
                         tracing::warn!(
@@ -83,9 +91,14 @@ impl TraceExporter {
 fn encode(trace: &Trace) -> impl Iterator<Item = Span> {
     trace.spans.iter().map(|span| {
         let TraceSpan { id, parent, name, kind, began, ended, attributes, error } = span;
-        let attributes = attributes.iter().map(|(key, value)| (*key, value.as_str()));
-        let attributes = attributes.chain(error.map(|error| ("error.type", error)));
-        let attributes = attributes.map(|(key, value)| KeyValue::new(key, AnyValue::text(value)));
+        let error_type = error.map(|error| KeyValue::new("error.type", AnyValue::text(error)));
+        let attributes = attributes.iter().map(|(key, value)| {
+            let value = match value {
+                AttributeValue::Text(text) => AnyValue::text(text.as_str()),
+                AttributeValue::Number(number) => AnyKind::Integer(*number).into(),
+            };
+            KeyValue::new(*key, value)
+        });
         Span {
             trace_id: trace.trace_id.to_be_bytes().to_vec(),
             span_id: id.to_be_bytes().to_vec(),
@@ -98,7 +111,7 @@ fn encode(trace: &Trace) -> impl Iterator<Item = Span> {
             },
             start_time_unix_nano: nanoseconds(*began),
             end_time_unix_nano: nanoseconds(*ended),
-            attributes: attributes.collect(),
+            attributes: attributes.chain(error_type).collect(),
             status: error.is_some().then_some(Status { code: 2 }),
         }
     })

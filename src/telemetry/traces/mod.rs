@@ -48,9 +48,30 @@ pub struct TraceSpan {
     /// When it ended.
     pub ended: SystemTime,
     /// Attributes, named by the semantic conventions.
-    pub attributes: Vec<(&'static str, String)>,
+    pub attributes: Vec<(&'static str, AttributeValue)>,
     /// Why it failed: the label in the audit record's `error`.
     pub error: Option<&'static str>,
+}
+
+/// The value of an attribute. The semantic conventions say which type each has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeValue {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+}
+
+impl From<&str> for AttributeValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<u32> for AttributeValue {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
 }
 
 /// Whom a span faces (OTLP `SpanKind`).
@@ -65,10 +86,10 @@ pub enum SpanKind {
 }
 
 impl Tracer {
-    /// A tracer, and the exporter that sends its spans to that collector.
-    pub fn to(collector: CollectorSettings) -> (Self, TraceExporter) {
+    /// A tracer, and the exporter that sends its spans to that collector, as from `instance`.
+    pub fn to(collector: CollectorSettings, instance: String) -> (Self, TraceExporter) {
         let (sender, receiver) = mpsc::channel(WAITING_TRACES);
-        (Self { spans: Some(sender) }, TraceExporter::new(collector, receiver))
+        (Self { spans: Some(sender) }, TraceExporter::new(collector, instance, receiver))
     }
 
     /// Whether spans go anywhere.

@@ -322,7 +322,7 @@ impl Gateway {
         let loaded =
             config::load(&[path], std::iter::empty()).map_err(|error| error.to_string())?;
         let reload = self.reloader.reload(loaded.settings, app::ReloadCause::FileChanged);
-        reload.await.map_err(|error| error.to_string())
+        reload.await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Begins the drain.

@@ -10,7 +10,7 @@ use crate::{
     domain::{ListenerName, PolicyId, ProblemBase, ProfileName, RequestId, TraceContext},
     error::Kind,
     proxy::call::{CallContext, CallEnd, RefusedConnection},
-    telemetry::{Metrics, SpanKind, Trace, TraceSpan, Tracer},
+    telemetry::{AttributeValue, Metrics, SpanKind, Trace, TraceSpan, Tracer},
 };
 
 /// The common part of one listener's records, and where they go.
@@ -104,19 +104,18 @@ fn log(record: &Record) {
 
 /// The trace of a call: its own span, which says what the record says, and the spans of its stages.
 fn trace(context: TraceContext, record: &Record, stages: Vec<TraceSpan>) -> Trace {
-    let mut attributes = vec![
-        ("http.request.method", record.method.to_string()),
-        ("pigello.request_id", record.request_id.to_string()),
-        ("pigello.listener", record.listener.to_string()),
-        ("pigello.profile", record.profile.to_string()),
-        ("pigello.outcome", record.outcome.label().to_owned()),
-        ("pigello.attempts", record.attempts.to_string()),
+    let mut attributes: Vec<(_, AttributeValue)> = vec![
+        ("http.request.method", record.method.as_str().into()),
+        ("pigello.request_id", record.request_id.to_string().as_str().into()),
+        ("pigello.listener", record.listener.as_str().into()),
+        ("pigello.profile", record.profile.as_str().into()),
+        ("pigello.outcome", record.outcome.label().into()),
+        ("pigello.attempts", record.attempts.into()),
     ];
-    attributes.extend(
-        record.status.map(|status| ("http.response.status_code", status.as_str().to_owned())),
-    );
-    attributes.extend(record.caller.as_ref().map(|caller| ("pigello.caller", caller.to_string())));
-    attributes.extend(record.cache.map(|cache| ("pigello.cache", cache.label().to_owned())));
+    let status = record.status.map(|status| u32::from(status.as_u16()));
+    attributes.extend(status.map(|status| ("http.response.status_code", status.into())));
+    attributes.extend(record.caller.as_deref().map(|caller| ("pigello.caller", caller.into())));
+    attributes.extend(record.cache.map(|cache| ("pigello.cache", cache.label().into())));
     let call = TraceSpan {
         id: context.span_id(),
         parent: context.parent_id(),

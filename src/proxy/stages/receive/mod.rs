@@ -50,8 +50,10 @@ pub struct ListenerRules {
 }
 
 /// Refuses requests that are malformed, ambiguous or not addressed to this listener.
-pub fn receive<S>(rules: ListenerRules) -> impl Layer<S, Service = Receive<S>> + Clone {
-    let rules = Arc::new(rules);
+pub fn receive<S>(
+    rules: impl Into<Arc<ListenerRules>>,
+) -> impl Layer<S, Service = Receive<S>> + Clone {
+    let rules = rules.into();
     layer_fn(move |inner| Receive { inner, rules: Arc::clone(&rules) })
 }
 

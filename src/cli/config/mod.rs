@@ -1,7 +1,10 @@
 //! `config show`: the effective configuration with its origins. `config schema`: the JSON Schema of
-//! the file.
+//! the file. `config diff`: what another configuration changes.
 
-use std::io::Write;
+mod access;
+mod diff;
+
+use std::{io::Write, process::ExitCode};
 
 use super::{ConfigFiles, Failure};
 use crate::config;
@@ -25,13 +28,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Diff(diff::DiffArgs),
     /// Prints the JSON Schema of the configuration file, for editors and for reading.
     Schema,
 }
 
 /// Runs the command, printing to `out`.
-pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
     match &args.command {
+        Command::Diff(args) => return diff::run(args, out),
         Command::Show { files, json } => {
             let effective = files.load()?.effective;
             if *json {
@@ -42,5 +47,5 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         }
         Command::Schema => writeln!(out, "{:#}", config::schema())?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -19,12 +19,8 @@ use jiff::Timestamp;
 use rustix::{process::Resource, system::uname};
 use tar::{Builder, Header};
 
-use super::AdminTarget;
-use crate::{
-    build_info::BUILD,
-    cli::{ConfigFiles, Failure, block_on, check},
-    process::files::NewFile,
-};
+use super::{ConfigFiles, Failure, admin::AdminTarget, block_on, check};
+use crate::{build_info::BUILD, process::files::NewFile};
 
 /// Collects what somebody needs who is to help: versions, the machine, the configuration without secrets, state,
 /// metrics and the newest lines of the log.
@@ -32,7 +28,7 @@ use crate::{
 /// It has no credential and no record of the audit trail. It names hosts, listeners, callers and files, and lines
 /// of the log name the callers' addresses: look at it before you hand it on.
 #[derive(Debug, clap::Args)]
-pub struct SupportBundleArgs {
+pub struct Args {
     #[command(flatten)]
     target: AdminTarget,
     /// The file to write. Without it: `pigello-gateway-support-TIME.tar.gz` in this folder.
@@ -47,7 +43,7 @@ pub struct SupportBundleArgs {
 }
 
 /// Collects, writes the file, and says what is in it.
-pub fn support_bundle(args: &SupportBundleArgs, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let now = Timestamp::now();
     let name = format!("pigello-gateway-support-{}", now.strftime("%Y%m%dT%H%M%SZ"));
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
@@ -74,7 +70,7 @@ struct Part {
     content: String,
 }
 
-fn collect(args: &SupportBundleArgs, now: Timestamp) -> Result<Vec<Part>, Failure> {
+fn collect(args: &Args, now: Timestamp) -> Result<Vec<Part>, Failure> {
     let files = args.target.files();
     let loaded = files.load();
     let configuration = match &loaded {

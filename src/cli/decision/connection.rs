@@ -6,7 +6,7 @@ use crate::{
     cli::Failure,
     config::{Settings, suggestion, types::Listener},
     domain::{Address, CallerRule, Peer},
-    proxy::call::Connection,
+    proxy::call::{Connection, PeerCertificate},
 };
 
 /// A listener, and a connection to it.
@@ -81,19 +81,53 @@ fn find_listener<'a>(settings: &'a Settings, name: &str) -> Result<&'a Listener,
     })
 }
 
-/// The rule of a caller; `None` if only a listener names it.
-fn find_caller<'a>(settings: &'a Settings, name: &str) -> Result<Option<&'a CallerRule>, Failure> {
-    let rule = settings.callers.iter().find(|rule| &*rule.name == name).map(AsRef::as_ref);
+/// Chooses the first listener that is not bound to a caller, with a connection that shows nothing of its peer.
+pub(super) fn stranger(settings: &Settings) -> Option<Chosen<'_>> {
+    let listener = settings.listeners.iter().find(|listener| listener.caller.is_none())?;
+    Some(Chosen { listener, connection: nobody() })
+}
+
+/// The listener of that name, with a connection that has a proof of the audit trail (the text of a
+/// [`Proof`](crate::domain::Proof)), if the listener can still see such a proof.
+pub(super) fn recorded<'a>(settings: &'a Settings, name: &str, proof: &str) -> Option<Chosen<'a>> {
+    let listener = settings.listeners.iter().find(|listener| listener.name.as_str() == name)?;
+    let peer = proof.strip_prefix("unmapped ").unwrap_or(proof).strip_prefix("uid=");
+    let uid = peer.and_then(|peer| peer.split(' ').next()?.parse().ok());
+    let shows_certificates = listener.asks_for_certificates();
+    let connection = match (uid, proof.strip_prefix("certificate=")) {
+        (Some(uid), _) if matches!(listener.address, Address::Unix(_)) => {
+            Connection::new(Peer::Unix { uid, gid: uid, pid: None }, Vec::new())
+        }
+        (_, Some(name)) if shows_certificates => Connection::new(local(), vec![Arc::from(name)]),
+        (None, None) if shows_certificates && proof.starts_with("nameless certificate") => {
+            let described = Some(Arc::from(proof));
+            Connection::new(local(), PeerCertificate { names: Vec::new(), described })
+        }
+        _ => nobody(),
+    };
+    Some(Chosen { listener, connection })
+}
+
+/// The names of all callers: those of `[[callers]]`, and those that only a listener names.
+pub(super) fn callers(settings: &Settings) -> Vec<&str> {
     let mut known: Vec<&str> = settings.callers.iter().map(|rule| &*rule.name).collect();
     for bound in settings.listeners.iter().filter_map(|listener| listener.caller.as_deref()) {
         if !known.contains(&bound) {
             known.push(bound);
         }
     }
+    known
+}
+
+/// The rule of a caller; `None` if only a listener names it.
+fn find_caller<'a>(settings: &'a Settings, name: &str) -> Result<Option<&'a CallerRule>, Failure> {
+    let rule = settings.callers.iter().find(|rule| &*rule.name == name).map(AsRef::as_ref);
+    let known = callers(settings);
     if known.contains(&name) { Ok(rule) } else { Err(unknown("caller", name, &known)) }
 }
 
-fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
+/// The failure for a name that the configuration does not have.
+pub(in crate::cli) fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
     let meant = suggestion(name, known, "there are").filter(|text| text.starts_with("did you"));
     let all = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let all = format!("its {what}s are: {all}");

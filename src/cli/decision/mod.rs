@@ -1,0 +1,203 @@
+//! What a configuration decides about a request: the one answer behind `explain`, `policy test`,
+//! `policy replay` and `config diff`.
+//!
+//! A request goes through the stages of `serve` that decide (`proxy::preview`). No socket is opened and no
+//! secret is read. What only a running gateway knows is no part of it: whether credentials are loaded, whether
+//! a limit is reached and whether a response is stored.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `connection` | the listener, and a connection to it that proves the caller |
+//! | `request` | a request, as the bytes that a client sends |
+//! | `verdict` | what becomes of it, and what should |
+
+mod connection;
+mod request;
+mod verdict;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use self::connection::Chosen;
+pub(super) use self::{
+    connection::unknown,
+    request::{Field, Line, PLACEHOLDER_ID, field, line_of},
+    verdict::{Expectation, Verdict},
+};
+use super::Failure;
+use crate::{
+    app,
+    config::Settings,
+    domain::{Caller, ListenerName, Operation, UNIDENTIFIED, check_target_bytes},
+    error::{Error, Kind},
+    proxy::{
+        cache::{Bypass, Rule},
+        preview::{Preview, PreviewEnd, PreviewParts, preview},
+    },
+};
+
+/// The decisions of one configuration.
+#[derive(Debug)]
+pub(super) struct Decisions<'a> {
+    settings: &'a Settings,
+    paths: BTreeMap<&'a ListenerName, PreviewParts>,
+}
+
+/// Where a request comes in, and who is taken for its caller.
+#[derive(Debug)]
+pub(super) struct Entrance<'a>(Chosen<'a>);
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) verdict: Verdict,
+    /// The error that it is refused with, or would be by a policy that enforces.
+    pub(super) error: Option<Kind>,
+    /// The deciding rule, in words.
+    pub(super) why: String,
+    /// The caller, if it came far enough to have one.
+    pub(super) caller: Option<Arc<Caller>>,
+    pub(super) operation: Option<Arc<Operation>>,
+    /// The cache's rule for it, or why there is none; `None` if it is not sent on.
+    pub(super) cache: Option<Result<Rule, Bypass>>,
+}
+
+impl<'a> Decisions<'a> {
+    pub(super) fn of(settings: &'a Settings) -> Self {
+        let listeners = settings.listeners.iter();
+        let paths = listeners
+            .map(|listener| (&listener.name, app::preview_parts(settings, listener)))
+            .collect();
+        Self { settings, paths }
+    }
+
+    pub(super) fn settings(&self) -> &'a Settings {
+        self.settings
+    }
+
+    /// The entrance of a caller: the named listener, or the first on which it can be proved.
+    pub(super) fn entrance(
+        &self,
+        listener: Option<&str>,
+        caller: Option<&str>,
+    ) -> Result<Entrance<'a>, Failure> {
+        connection::choose(self.settings, listener, caller).map(Entrance)
+    }
+
+    /// The entrance of everybody whom the configuration does not name; `None` if every listener is bound to a
+    /// caller.
+    pub(super) fn strangers_entrance(&self) -> Option<Entrance<'a>> {
+        connection::stranger(self.settings).map(Entrance)
+    }
+
+    /// The entrance of a recorded call: the listener of that name, and a connection with that proof of its
+    /// caller. `None` if there is no such listener.
+    pub(super) fn recorded_entrance(&self, listener: &str, proof: &str) -> Option<Entrance<'a>> {
+        connection::recorded(self.settings, listener, proof).map(Entrance)
+    }
+
+    /// Decides about one request, sent over HTTP/1.1.
+    pub(super) fn decide(
+        &self,
+        entrance: &Entrance<'_>,
+        line: Line<'_>,
+        fields: &[Field],
+    ) -> Decision {
+        let Entrance(Chosen { listener, connection }) = entrance;
+        let preview = match (check_line(line.target), self.paths.get(&listener.name)) {
+            (Ok(()), Some(parts)) => preview(parts, Arc::clone(connection), &line.head(fields)),
+            (Err(error), _) => refused(error),
+            (Ok(()), None) => refused(Error::new(Kind::Internal, "the listener is not known")),
+        };
+        Decision::from(preview)
+    }
+
+    /// Decides about an operation, with an object that is nowhere.
+    pub(super) fn decide_operation(
+        &self,
+        entrance: &Entrance<'_>,
+        operation: &Operation,
+    ) -> Decision {
+        let target = Self::target_of(operation);
+        self.decide(entrance, Line { method: operation.method().as_str(), target: &target }, &[])
+    }
+
+    /// The target of an operation, with an object that is nowhere.
+    pub(super) fn target_of(operation: &Operation) -> String {
+        request::target_of(operation)
+    }
+
+    /// The names of all callers, in the order of the configuration.
+    pub(super) fn callers(&self) -> Vec<&'a str> {
+        connection::callers(self.settings)
+    }
+
+    /// What becomes of an operation for each caller that can come in, and for those without a name.
+    pub(super) fn for_everybody(&self, operation: &Operation) -> Vec<(&'a str, Decision)> {
+        let named = self.callers().into_iter().filter_map(|name| {
+            let entrance = self.entrance(None, Some(name)).ok()?;
+            Some((name, self.decide_operation(&entrance, operation)))
+        });
+        let stranger = self.strangers_entrance();
+        let stranger =
+            stranger.map(|entrance| (UNIDENTIFIED, self.decide_operation(&entrance, operation)));
+        named.chain(stranger).collect()
+    }
+}
+
+impl<'a> Entrance<'a> {
+    pub(super) fn listener(&self) -> &'a crate::config::types::Listener {
+        self.0.listener
+    }
+}
+
+impl Decision {
+    /// The name of the caller; `None` if nobody is proved.
+    pub(super) fn caller_name(&self) -> Option<&str> {
+        self.caller.as_deref().and_then(Caller::name).map(|name| &**name)
+    }
+
+    /// The name of the operation.
+    pub(super) fn operation_name(&self) -> Option<&str> {
+        self.operation.as_deref().map(Operation::name)
+    }
+}
+
+impl From<Preview> for Decision {
+    fn from(Preview { caller, operation, end }: Preview) -> Self {
+        let (verdict, error, why, cache) = match end {
+            PreviewEnd::Refused(error) => (Verdict::Refused, Some(error), None, None),
+            PreviewEnd::Answered => {
+                let why = "the gateway itself answers with the methods that it sends on".to_owned();
+                (Verdict::Answered, None, Some(why), None)
+            }
+            PreviewEnd::Allowed { would_refuse: Some(error), cache } => {
+                (Verdict::Reported, Some(error), None, Some(cache))
+            }
+            PreviewEnd::Allowed { would_refuse: None, cache } => {
+                let why = allowed_by(caller.as_deref(), operation.as_deref());
+                (Verdict::Allowed, None, Some(why), Some(cache))
+            }
+        };
+        let detail = error.as_ref().map(|error| error.detail().to_owned());
+        let why = why.or(detail).unwrap_or_default();
+        Self { verdict, error: error.map(|error| error.kind()), why, caller, operation, cache }
+    }
+}
+
+fn refused(error: Error) -> Preview {
+    Preview { caller: None, operation: None, end: PreviewEnd::Refused(error) }
+}
+
+/// Refuses a target that no client can send, because it would end the line.
+fn check_line(target: &str) -> Result<(), Error> {
+    if target.contains(['\r', '\n']) { Ok(check_target_bytes(target.as_bytes())?) } else { Ok(()) }
+}
+
+fn allowed_by(caller: Option<&Caller>, operation: Option<&Operation>) -> String {
+    if let Some(Caller::Known { rule: Some(rule), name, .. }) = caller
+        && let Some(pattern) = rule.allowing(operation)
+    {
+        return format!("`{pattern}` in `allow` of the caller `{name}`");
+    }
+    "[policy] lets callers without an entry use everything".to_owned()
+}
