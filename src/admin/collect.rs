@@ -8,7 +8,11 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-use super::{GatewayView, SharedView, health::reasons};
+use super::{
+    GatewayView, SharedView,
+    foresight::{certificates, clocks},
+    health::reasons,
+};
 use crate::{
     audit::{Blocked, WitnessStats},
     credentials,
@@ -29,6 +33,7 @@ impl Collector for Parts {
         upstreams(&mut sheet, &view)?;
         cache(&mut sheet, &view)?;
         credentials(&mut sheet, &view)?;
+        foresight(&mut sheet, &view)?;
         audit(&mut sheet, &view)
     }
 }
@@ -186,6 +191,19 @@ fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.counters("credentials_failures", sets.iter().map(|status| (set(status), status.failures)))
 }
 
+fn foresight(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
+    let ends = certificates(view).into_iter().map(|end| {
+        let labels = [("use", end.usage.label().to_owned()), ("name", end.name)];
+        (labels, seconds(end.not_after.as_second()))
+    });
+    sheet.gauges("certificate_not_after_seconds", ends)?;
+    let offsets = clocks(view).into_iter().map(|clock| {
+        let labels = [("server", clock.server.to_owned()), ("name", clock.name)];
+        (labels, seconds(clock.offset_seconds))
+    });
+    sheet.gauges("clock_offset_seconds", offsets)
+}
+
 fn audit(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let stats = view.trail.stats();
     sheet.gauge("audit_writable", flag(view.trail.admit().is_ok()))?;
@@ -212,6 +230,7 @@ fn audit(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     });
     sheet.gauges("audit_retention_blocked", reasons)?;
     sheet.gauge("audit_clock_in_doubt", flag(stats.clock_in_doubt))?;
+    sheet.gauge("audit_mismatch", flag(stats.mismatch.is_some()))?;
     // What the system does not say, and what is not known yet.
     if let Some(bytes) = stats.disk_free_bytes {
         sheet.gauge("audit_disk_free_bytes", count(bytes))?;
@@ -230,6 +249,11 @@ fn audit(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
 
 fn flag(set: bool) -> f64 {
     f64::from(u8::from(set))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and a metric")]
+fn seconds(number: i64) -> f64 {
+    number as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and a metric")]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
-use super::GatewayView;
+use super::{GatewayView, Routes};
 use crate::error::Kind;
 
 /// Liveness: the process responds. Nothing outside the process counts: a vault outage is no reason
@@ -28,11 +28,21 @@ pub(super) struct Reason {
     name: Option<String>,
     #[serde(rename = "reason")]
     why: String,
+    /// What failed, for an operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_seconds: Option<u64>,
     /// The remedy.
     remedy: &'static str,
 }
 
 impl Reason {
+    fn of(part: &'static str, why: String, remedy: &'static str) -> Self {
+        Self { part, name: None, why, cause: None, next_try_seconds: None, remedy }
+    }
+
     /// The remedy.
     pub(super) fn remedy(&self) -> &'static str {
         self.remedy
@@ -53,8 +63,17 @@ impl Reason {
 
 /// 200 when every credential set is loaded, the trail is writable and the gateway is not draining;
 /// else 503 with the reasons.
-pub(super) async fn ready(State(view): State<Arc<GatewayView>>) -> (StatusCode, Json<Readiness>) {
-    let reasons = reasons(&view);
+pub(super) async fn ready(
+    State(view): State<Arc<GatewayView>>,
+    Extension(routes): Extension<Routes>,
+) -> (StatusCode, Json<Readiness>) {
+    let mut reasons = reasons(&view);
+    if routes == Routes::Health {
+        // Strangers may ask there, and a cause may name addresses and files.
+        for reason in &mut reasons {
+            reason.cause = None;
+        }
+    }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons }))
@@ -66,19 +85,26 @@ pub(super) fn reasons(view: &GatewayView) -> Vec<Reason> {
     for (name, manager) in &view.managers {
         if let Err(unavailable) = manager.snapshot() {
             let (name, why) = (Some(name.to_string()), unavailable.to_string());
-            let remedy = Kind::CredentialsUnavailable.manual().remedy;
-            reasons.push(Reason { part: "credentials", name, why, remedy });
+            reasons.push(Reason {
+                part: "credentials",
+                name,
+                why,
+                cause: manager.status().last_error,
+                next_try_seconds: Some(unavailable.retry_after().as_secs().max(1)),
+                remedy: "`pigello-gateway check --online` tests each step on the way to the credentials. Calls work \
+                         again when their source does.",
+            });
         }
     }
     if let Err(unwritable) = view.trail.admit() {
         let why = unwritable.to_string();
         let remedy = Kind::AuditUnavailable.manual().remedy;
-        reasons.push(Reason { part: "audit", name: None, why, remedy });
+        reasons.push(Reason::of("audit", why, remedy));
     }
     if view.draining.is_cancelled() {
         let why = "the gateway is shutting down".to_owned();
         let remedy = "Calls under way are finished; nothing is to be done.";
-        reasons.push(Reason { part: "listeners", name: None, why, remedy });
+        reasons.push(Reason::of("listeners", why, remedy));
     }
     reasons
 }

@@ -9,6 +9,7 @@
 mod access;
 mod check;
 mod collect;
+mod foresight;
 mod guard;
 mod health;
 mod page;
@@ -33,13 +34,14 @@ pub use self::{
     access::{Access, Role, Tokens, TokensError},
     relay::Relay,
     reload::{Mistake, NotReloaded, ReloadOrder, ReloadOrders, Reloaded, reload_orders},
-    routes::{Routes, routes},
+    routes::routes,
     serve::AdminServer,
 };
 use crate::{
     audit::Trail,
     credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
+    outbound::{CertificateFile, Observed},
     proxy::{
         cache::Cache,
         call::ConcurrencyLimits,
@@ -47,6 +49,15 @@ use crate::{
     },
     telemetry::{Activity, Metrics},
 };
+
+/// Which routes a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// All of them.
+    All,
+    /// Only those for probes and scrapers.
+    Health,
+}
 
 /// Everything the admin listener shows.
 #[derive(Clone, Debug)]
@@ -65,6 +76,10 @@ pub struct GatewayView {
     pub cache: Cache,
     /// State of each profile's upstream.
     pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
+    /// The files of certificates.
+    pub certificates: Arc<[CertificateFile]>,
+    /// What each profile's upstream has shown of itself.
+    pub observed: BTreeMap<ProfileName, Arc<Observed>>,
     /// The concurrency limits and their use.
     pub limits: LimitsView,
     /// The policy, to explain a refusal.

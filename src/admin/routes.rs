@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     handler::Handler,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, MethodRouter, on},
@@ -16,11 +16,14 @@ use axum::{
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    AdminState, GatewayView,
+    AdminState, GatewayView, Routes,
     access::{Access, enter, make_link, require},
     actions, guard, health, page, reload, status,
 };
-use crate::{proxy::http_policy::HostRules, telemetry};
+use crate::{
+    proxy::http_policy::HostRules,
+    telemetry::{self, TextFormat},
+};
 
 /// A route: method, path, and what a request must show.
 struct Route {
@@ -97,15 +100,6 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str, Access)> {
     table().into_iter().map(|route| (route.method, route.path, route.access))
 }
 
-/// Which routes a listener has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routes {
-    /// All of them.
-    All,
-    /// Only those for probes and scrapers.
-    Health,
-}
-
 /// The router for a listener with those hosts.
 pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Router {
     let table = table().into_iter();
@@ -115,6 +109,7 @@ pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Rou
         router.route(route.path, route.handler.layer(rule))
     });
     router
+        .layer(Extension(routes))
         .layer(from_fn_with_state(Arc::new(hosts), guard::guard))
         // Responses describe one moment and must not be stored.
         .layer(SetResponseHeaderLayer::if_not_present(
@@ -128,17 +123,17 @@ pub(super) fn router(state: AdminState, routes: Routes, hosts: HostRules) -> Rou
         .with_state(state)
 }
 
-/// `GET /metrics`: all metrics, in the `OpenMetrics` text format.
-async fn metrics(State(view): State<Arc<GatewayView>>) -> Response {
-    match view.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+/// `GET /metrics`: all metrics, in the text format that the scraper prefers.
+async fn metrics(State(view): State<Arc<GatewayView>>, headers: HeaderMap) -> Response {
+    let format = TextFormat::negotiate(&headers);
+    let Ok(text) = view.metrics.encode() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let fields = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")];
+    (fields, format.of_open_metrics(text)).into_response()
 }
 
 /// `GET /log`: the newest lines of the log.
 async fn log() -> String {
     telemetry::recent_log_lines()
 }
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

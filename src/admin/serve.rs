@@ -16,10 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::{
-    AdminState, SharedView, guard,
-    routes::{Routes, router},
-};
+use super::{AdminState, Routes, SharedView, guard, routes::router};
 use crate::{
     body::Body,
     domain::{Address, ListenerName},

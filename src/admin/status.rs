@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Serialize;
 
-use super::{ConfigurationView, GatewayView, ListenerView, ProfileView};
-use crate::{audit, credentials, proxy::cache};
+use super::{ConfigurationView, GatewayView, ListenerView, ProfileView, foresight};
+use crate::{audit, credentials, outbound::CertificateEnd, proxy::cache};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
@@ -20,6 +20,10 @@ pub(super) struct Status {
     credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
     audit: audit::TrailStats,
+    /// Every certificate that the gateway depends on.
+    certificates: Vec<CertificateEnd>,
+    /// This machine's clock beside those of the servers that were called.
+    clocks: Vec<foresight::ClockOffset>,
 }
 
 /// What is known of the upstream of a profile.
@@ -62,5 +66,7 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
         audit: view.trail.stats(),
+        certificates: foresight::certificates(&view),
+        clocks: foresight::clocks(&view),
     })
 }

@@ -296,6 +296,7 @@ pub fn upstream_settings(
         http: profile.http,
         tls: tls.transpose().map_err(StartError::Tls)?,
         revocation,
+        observed: Arc::default(),
     })
 }
 

@@ -179,6 +179,12 @@ impl Supervisor {
                 .iter()
                 .map(|(name, health)| (name.clone(), Arc::clone(health)))
                 .collect(),
+            certificates: settings.certificates().into(),
+            observed: shared
+                .upstreams
+                .iter()
+                .map(|(name, upstream)| (name.clone(), Arc::clone(&upstream.observed)))
+                .collect(),
             limits: admin::LimitsView {
                 connections_limit: settings.limits.connections,
                 in_flight_limit: settings.limits.in_flight,

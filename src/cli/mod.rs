@@ -170,7 +170,7 @@ impl Drop for LogEnd {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(files) => serve::run(&files)?,
-        Command::Health(args) => block_on(admin::health(&args))??,
+        Command::Health(args) => block_on(admin::health(&args, &mut anstream::stderr()))??,
         Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
@@ -253,10 +253,10 @@ fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
 
 /// The log of commands that end: warnings only, for people.
 fn quiet_logs() -> Result<(), Failure> {
-    start_log(LogFormat::Pretty, "warn".to_owned())
+    start_log(Some(LogFormat::Pretty), "warn".to_owned())
 }
 
-fn start_log(format: LogFormat, level: String) -> Result<(), Failure> {
+fn start_log(format: Option<LogFormat>, level: String) -> Result<(), Failure> {
     init_logs(&LogSettings { format, level })
         .map_err(|error| Failure::failed(format!("the log cannot be started: {error}")))
 }

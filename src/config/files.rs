@@ -24,7 +24,10 @@ use crate::{
     audit,
     credentials::{self, Keep, SourceSettings, ValueName},
     error::Chain,
-    outbound::{Roots, RootsError, list_ends},
+    outbound::{
+        CertificateFile, CertificateUse, Nearness, Roots, RootsError, Until, authorities_end,
+        chain_end, list_ends,
+    },
     process::files::{self, PrivateFileError},
     proxy::server::TlsFiles,
 };
@@ -45,6 +48,8 @@ pub struct NamedFile {
 pub enum FileRole {
     /// A file to read, which anybody may read.
     Public,
+    /// A chain of certificates in PEM, which anybody may read.
+    Chain,
     /// Trusted roots in PEM, which anybody may read.
     Roots,
     /// Revocation lists in PEM, which anybody may read.
@@ -83,6 +88,7 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
         let writers = match file.role {
             FileRole::OwnFolder => files::keep_writers_out_of_folder(&file.path),
             FileRole::Public
+            | FileRole::Chain
             | FileRole::Roots
             | FileRole::RevocationLists
             | FileRole::Secret
@@ -124,7 +130,11 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
             }
         }
         match file.role {
-            FileRole::Roots => roots(&file, at, &mut findings),
+            FileRole::Chain => ends(&file, chain_end, at, &mut findings),
+            FileRole::Roots => {
+                roots(&file, &at, &mut findings);
+                ends(&file, authorities_end, at, &mut findings);
+            }
             FileRole::RevocationLists => revocation_lists(&file, at, &mut findings),
             _ => {}
         }
@@ -133,7 +143,7 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
 }
 
 /// Looks into a file of trusted roots. One that cannot be read here may be readable where the gateway runs.
-fn roots(file: &NamedFile, at: impl Fn(String) -> Problem, findings: &mut FileFindings) {
+fn roots(file: &NamedFile, at: &impl Fn(String) -> Problem, findings: &mut FileFindings) {
     match Roots::read(&file.path) {
         Ok(roots) => findings.warnings.extend(roots.left_out.iter().map(|left_out| {
             let path = file.path.display();
@@ -144,6 +154,24 @@ fn roots(file: &NamedFile, at: impl Fn(String) -> Problem, findings: &mut FileFi
                 .hint("put PEM certificates into it: `-----BEGIN CERTIFICATE-----`"),
         ),
         Err(RootsError::Read { .. }) => {}
+    }
+}
+
+/// Looks at the end of certificates.
+fn ends(
+    file: &NamedFile,
+    end: impl Fn(&[u8]) -> Option<Timestamp>,
+    at: impl Fn(String) -> Problem,
+    findings: &mut FileFindings,
+) {
+    let not_after = fs::read(&file.path).ok().and_then(|pem| end(&pem));
+    let (Some(not_after), now) = (not_after, Timestamp::now()) else { return };
+    if Nearness::of(not_after, now) < Nearness::Far {
+        let (path, until) = (file.path.display(), Until { not_after, now });
+        let warning = at(format!("{path}: {until}"));
+        findings
+            .warnings
+            .push(warning.hint("renew it; the gateway reads the file again by itself"));
     }
 }
 
@@ -217,8 +245,37 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The files of certificates, to know when they end.
+    pub fn certificates(&self) -> Vec<CertificateFile> {
+        let mut all = Vec::new();
+        let mut add = |usage, name: &str, path: Option<&Path>| {
+            all.extend(path.map(|path| CertificateFile::new(usage, name, path)));
+        };
+        let listeners = self.listeners.iter().map(|it| (it.name.as_str(), &it.tls));
+        let metrics = self.metrics.iter().map(|it| ("metrics", &it.tls));
+        for (name, tls) in listeners.chain(metrics) {
+            let Some(tls) = tls else { continue };
+            add(CertificateUse::Listener, name, Some(&tls.certificate));
+            add(CertificateUse::ClientCa, name, tls.client_ca.as_deref());
+        }
+        for (name, profile) in &self.profiles {
+            add(CertificateUse::UpstreamCa, name.as_str(), profile.ca_file.as_deref());
+        }
+        for (name, set) in &self.credentials {
+            let SourceSettings::Vault(vault) = &set.source else { continue };
+            add(CertificateUse::VaultCa, name.as_str(), vault.ca_file().as_deref());
+            let own = vault.client_certificate().map(|own| own.certificate);
+            add(CertificateUse::VaultClient, name.as_str(), own.as_deref());
+        }
+        let collector = self.telemetry.otlp_ca_file.as_deref();
+        add(CertificateUse::CollectorCa, "collector", collector);
+        all
+    }
+}
+
 fn of_tls(tls: &TlsFiles, table: &KeyPath, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
-    add(&tls.certificate, table.key("certificate"), FileRole::Public);
+    add(&tls.certificate, table.key("certificate"), FileRole::Chain);
     add(&tls.private_key, table.key("private_key"), FileRole::Secret);
     if let Some(path) = &tls.client_ca {
         add(path, table.key("client_ca"), FileRole::Roots);
@@ -263,7 +320,7 @@ fn of_vault(vault: &Vault, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
         (&vault.ca_file, table.key("ca_file"), FileRole::Roots),
         (&vault.crl_file, table.key("crl_file"), FileRole::RevocationLists),
         (&vault.proxy_authorization_file, table.key("proxy_authorization_file"), FileRole::Closed),
-        (&vault.certificate, table.key("certificate"), FileRole::Public),
+        (&vault.certificate, table.key("certificate"), FileRole::Chain),
         (&vault.private_key, table.key("private_key"), FileRole::Secret),
         (auth.map_or(&None, |auth| &auth.token_file), login.key("token_file"), FileRole::Secret),
         (

@@ -33,6 +33,7 @@ use zeroize::Zeroizing;
 
 use super::{
     forward_proxy::{self, ForwardProxy, ForwardProxyError, ForwardProxySettings, TunnelError},
+    observed::Observed,
     race::{Dial, Finish, race},
     resolve::{ResolveError, Resolver},
     tls::{ClientCertificate, TlsError, Trust, client_tls},
@@ -75,6 +76,7 @@ struct TcpServer {
     port: u16,
     proxy: Option<Arc<ForwardProxy>>,
     tls: Option<TlsConnector>,
+    observed: Arc<Observed>,
 }
 
 type Connection = SendRequest<Full<Bytes>>;
@@ -101,6 +103,7 @@ impl Client {
             port: origin.port(),
             proxy: ForwardProxy::open(proxy, origin)?,
             tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))),
+            observed: Arc::default(),
         });
         Ok(Self::to(server, origin.host_header().clone(), limits))
     }
@@ -113,6 +116,7 @@ impl Client {
                 port: address.port(),
                 proxy: None,
                 tls: None,
+                observed: Arc::default(),
             }),
             Address::Unix(path) => ServerAddress::Unix(path.clone()),
         };
@@ -123,13 +127,26 @@ impl Client {
         Self { server, host, limits, idle: Arc::default() }
     }
 
+    /// Has what the server shows of itself noted there.
+    #[must_use]
+    pub fn observed_in(mut self, observed: Arc<Observed>) -> Self {
+        if let ServerAddress::Tcp(server) = &mut self.server {
+            server.observed = observed;
+        }
+        self
+    }
+
     /// Sends a request and waits for the head of the response. Its URI is a path, and its `Host` is the server
     /// unless it says another.
     pub async fn send(&self, request: Request<Bytes>) -> Result<PendingResponse<'_>, ClientError> {
-        let end = Instant::now() + self.limits.time;
+        let began = Instant::now();
+        let end = began + self.limits.time;
         let exchange = time::timeout_at(end, self.exchange(request.map(Full::new)));
         let (connection, response) = exchange.await??;
         let (head, body) = response.into_parts();
+        if let ServerAddress::Tcp(server) = &self.server {
+            server.observed.response(&head.headers, began.elapsed());
+        }
         Ok(PendingResponse {
             status: head.status,
             headers: head.headers,
@@ -236,7 +253,9 @@ impl Dial for TcpServer {
         let stream = forward_proxy::through(proxy, stream, &self.host, self.port).await?;
         let Some(tls) = &self.tls else { return start(stream).await };
         let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
-        start(tls.connect(name, stream).await?).await
+        let stream = tls.connect(name, stream).await?;
+        self.observed.handshake(stream.get_ref().1.peer_certificates());
+        start(stream).await
     }
 
     fn too_slow(address: SocketAddr) -> ClientError {
@@ -452,7 +471,13 @@ mod tests {
 
     #[tokio::test]
     async fn without_tls_only_a_loopback_address_is_dialled() {
-        let dial = TcpServer { host: "localhost".to_owned(), port: 80, proxy: None, tls: None };
+        let dial = TcpServer {
+            host: "localhost".to_owned(),
+            port: 80,
+            proxy: None,
+            tls: None,
+            observed: Arc::default(),
+        };
         let refused = dial.open("192.0.2.2:80".parse().unwrap()).await;
         assert!(matches!(refused, Err(ClientError::Plain(_))));
     }

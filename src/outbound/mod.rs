@@ -7,6 +7,8 @@ pub mod forward_proxy;
 pub mod resolve;
 pub mod race;
 pub mod roots;
+pub mod certificates;
+pub mod observed;
 pub mod revocation;
 pub mod tls;
 pub mod client;
@@ -14,10 +16,14 @@ pub mod otlp;
 pub mod backoff;
 
 pub use backoff::{Backoff, retry_after, spread};
+pub use certificates::{
+    CertificateEnd, CertificateFile, CertificateUse, Nearness, Until, authorities_end, chain_end,
+};
 pub use client::{CallLimits, Client, ClientError, ClientSetupError};
 pub use forward_proxy::{
     ForwardProxy, ForwardProxyError, ForwardProxySettings, Transport, TunnelError, socket_of,
 };
+pub use observed::{Observed, TOLERABLE_OFFSET};
 pub use otlp::{Collector, CollectorError, CollectorSettings};
 pub use resolve::{ResolveError, Resolver};
 pub use revocation::{

@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod chart;
+mod exposition;
 mod logs;
 mod metrics;
 mod series;
@@ -11,6 +12,7 @@ mod traces;
 pub use activity::{
     Activity, Answers, Cause, Counts, Pair, Period, Stretch, Summary, Times, Trouble,
 };
+pub use exposition::TextFormat;
 pub use logs::{
     LogFormat, LogSettings, dropped_lines as dropped_log_lines, flush as flush_log,
     format as log_format, init as init_logs, recent_lines as recent_log_lines,

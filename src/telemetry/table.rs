@@ -74,6 +74,8 @@ metrics! {
     "credentials_rotations_total" counter ["set"] "How often another version took the place of one";
     "credentials_rejections_total" counter ["set"] "How often Pigello refused all versions that there were";
     "credentials_failures_total" counter ["set"] "How often the source was read without success";
+    "certificate_not_after_seconds" gauge ["use", "name"] "When a certificate ends, in seconds since 1970. `use` is `listener`, `client_ca`, `upstream_ca`, `vault_ca`, `vault_client` or `collector_ca` for a file, and `upstream` or `vault` for what the server showed in the last handshake; `name` is the listener, profile or credential set. A chain ends with its first certificate, a file of authorities with its last one";
+    "clock_offset_seconds" gauge ["server", "name"] "By how much this machine's clock is ahead of the one that the last `Date` of an `upstream` or a `vault` showed, behind if negative; `name` is the profile or credential set";
     "audit_writable" gauge [] "Whether the trail can be written";
     "audit_queued_records" gauge [] "Records that wait to be written";
     "audit_lag_seconds" gauge [] "How long the oldest of them has waited";
@@ -84,6 +86,7 @@ metrics! {
     "audit_synced_seq" gauge [] "The number of the last line in stable storage";
     "audit_retention_blocked" gauge ["reason"] "1 for why old files are not deleted although they are due, or their room is needed: `export` (the collector has not had them), `clock` (in doubt), `nothing_due`, `error` (see the log)";
     "audit_clock_in_doubt" gauge [] "1 while the wall clock has jumped and no file is deleted by its age";
+    "audit_mismatch" gauge [] "1 if the trail did not fit its last checkpoint when the gateway started: it was cut, rewritten or restored, or the checkpoint was; `/status` has the reason";
     "audit_disk_free_bytes" gauge [] "Bytes that the trail's disk has left for the gateway";
     "audit_disk_full_in_seconds" gauge [] "When the trail's disk is full, if the room goes on to shrink as in the last day; absent in the first half hour, and while it does not shrink";
     "audit_export_lag_records" gauge [] "Lines that the collector has not had; absent without a collector, as are the next two";

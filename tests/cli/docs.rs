@@ -165,6 +165,31 @@ fn dashboards_and_alerts_use_only_metrics_that_exist() {
 }
 
 #[test]
+fn every_alert_has_a_runbook_and_every_panel_a_description() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let (alerts, manual) =
+        (read("deploy/prometheus/alerts.yaml"), read("docs/src/reference/operations.md"));
+    let names: Vec<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: PigelloGateway"))
+        .collect();
+    assert!(names.len() > 20);
+    for name in names {
+        assert!(alerts.contains(&format!("operations.html#alert-{name}\"")), "{name}");
+        assert!(manual.contains(&format!("<a id=\"alert-{name}\"></a>`{name}`")), "{name}");
+    }
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("deploy/grafana/dashboard.json")).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(
+            panel["description"].as_str().is_some_and(|it| !it.is_empty()),
+            "{}",
+            panel["title"]
+        );
+    }
+}
+
+#[test]
 fn the_configuration_in_every_recipe_loads() {
     for file in [
         "deploy/compose/gateway.toml",

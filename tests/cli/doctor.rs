@@ -324,3 +324,22 @@ fn the_one_call_can_be_left_out() {
     let requests = mock.handle().requests();
     assert_eq!(requests.len(), 1);
 }
+
+#[test]
+fn addresses_that_the_running_gateway_has_are_in_order() {
+    let place = Place::new("");
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    change(&place, "address = \"127.0.0.1:0\"", &format!("address = \"{}\"", free()));
+    let metrics = format!("\n[metrics]\naddress = \"{}\"\n", free());
+    let text = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), text + &metrics).unwrap();
+    let mut gateway = Running::start(&["serve", "--config", &place.config()]);
+    gateway.address_of("metrics");
+    let (code, out, errors) = output(&["check", "--online", "--config", &place.config()]);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    for what in ["listener tcp", "admin", "metrics"] {
+        let line = out.lines().find(|line| line.trim_start().starts_with(&format!("{what} ")));
+        let is_held = |line: &str| line.contains("✓ the running gateway has ");
+        assert!(line.is_some_and(is_held), "{what}: {out}");
+    }
+}

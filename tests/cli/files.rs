@@ -214,3 +214,54 @@ fn revocation_list(year: i32) -> String {
     };
     list.signed_by(&issuer).unwrap().pem().unwrap()
 }
+
+/// A listener's certificate and the authorities of its callers are looked at before they end.
+#[test]
+fn a_certificate_that_has_ended_or_ends_soon_is_named() {
+    let place = open_place(
+        "[[listeners]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\nprofile = \"test\"\n\
+         [listeners.tls]\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\"\nclient_ca = \"client-ca.pem\"\n",
+    );
+    let today = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let in_days = |days: u32| {
+        rcgen::date_time_ymd(1970, 1, 1) + today + days * std::time::Duration::from_hours(24)
+    };
+    let write = |name: &str, not_after| {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = not_after;
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        fs::write(place.path(name), params.self_signed(&key).unwrap().pem()).unwrap();
+        key.serialize_pem()
+    };
+    for (own, authority, code, online) in [
+        (in_days(90), in_days(90), 0, ["✓ and key belong together, valid until", ""]),
+        (in_days(6), in_days(90), 0, ["certificate tls", "! valid until"]),
+        (
+            rcgen::date_time_ymd(2002, 1, 1),
+            in_days(90),
+            1,
+            ["certificate tls", "✗ expired on 2002-01-01"],
+        ),
+        (in_days(90), in_days(6), 0, ["client_ca tls", "! valid until"]),
+        (
+            in_days(90),
+            rcgen::date_time_ymd(2002, 1, 1),
+            1,
+            ["client_ca tls", "✗ expired on 2002-01-01"],
+        ),
+    ] {
+        fs::write(place.path("key.pem"), write("cert.pem", own)).unwrap();
+        set(&place.path("key.pem"), 0o600);
+        write("client-ca.pem", authority);
+        let (_, offline) = check(&place, &[]);
+        let is_near = !online[1].is_empty();
+        assert_eq!(offline.contains("renew it"), is_near, "{offline}");
+        let (found, told) = check(&place, &["--online"]);
+        assert_eq!(found, Some(code), "{told}");
+        for words in online {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod explain;
 mod files;
 mod init;
 mod leak;
+mod log;
 mod memory;
 mod messages;
 mod namespace;

@@ -12,7 +12,7 @@ use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"));
     program.env_remove("PIGELLO_GATEWAY_CONFIG").stdin(Stdio::null());
     program
@@ -22,7 +22,7 @@ pub(crate) fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
     told(program().args(arguments).output().unwrap())
 }
 
-fn told(output: Output) -> (Option<i32>, String, String) {
+pub(crate) fn told(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -485,10 +485,17 @@ fn health_tells_a_probe_whether_it_lives_and_whether_it_is_ready() {
     };
     let (code, _, errors) = ask(&[]);
     assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.contains("not ready: ") && errors.contains("credentials"), "{errors}");
-    assert_eq!(ask(&["--live"]).0, Some(0));
+    let sentence = "not ready: credentials `test`: ";
+    assert!(errors.contains(sentence) && errors.contains("`client_secret` is missing"), "{errors}");
+    assert!(errors.contains(", next try in ") && !errors.contains('{'), "{errors}");
+    assert_eq!(ask(&["--live", "--wait", "30s"]).0, Some(0));
+    let (code, _, errors) = ask(&["--wait", "600ms"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(errors.matches(sentence).count(), 2, "on the way and at the end: {errors}");
+    assert!(errors.contains("waiting for up to 600ms"), "{errors}");
     fs::write(&secret, kept).unwrap();
-    while ask(&[]).0 != Some(0) {}
+    let (code, _, errors) = ask(&["--wait", "1m"]);
+    assert_eq!(code, Some(0), "{errors}");
     assert_eq!(gateway.end().0, Some(0));
     let (code, _, errors) = ask(&["--live"]);
     assert_eq!(code, Some(1));

@@ -28,7 +28,7 @@ async fn health_status_and_metrics_tell_the_state_and_no_secret() {
     assert_eq!(status["audit"]["writable"], true);
 
     let metrics = admin.get("/metrics").await;
-    assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+    assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
     for line in [
         r#"pigello_gateway_calls_total{operation="none",caller="unidentified",outcome="refused",status="4xx"} 1"#,
@@ -37,7 +37,6 @@ async fn health_status_and_metrics_tell_the_state_and_no_secret() {
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
-    assert!(metrics.ends_with("# EOF\n"));
     let everything = format!("{status}{metrics}");
     for (name, value) in MADE_UP_VALUES {
         assert!(!name.is_secret() || !everything.contains(value));

@@ -28,7 +28,9 @@ async fn every_metric_is_in_the_table_and_every_line_of_the_table_is_a_metric() 
     assert_eq!(gateway.caller().get(TENANT).await.status, StatusCode::OK);
     assert_eq!(gateway.caller().get("/nothing/").await.status, StatusCode::FORBIDDEN);
     gateway.reload(|text| text).await.unwrap();
-    let answer = gateway.admin().get("/metrics").await;
+    let accept = [("accept", "application/openmetrics-text")];
+    let answer = gateway.admin().get_with("/metrics", &accept).await;
+    assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
 
     let mut told = BTreeSet::new();

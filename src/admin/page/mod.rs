@@ -33,10 +33,12 @@ use super::{
     AdminState, GatewayView,
     access::{Actor, Role},
     check::Check,
+    foresight::{self, ClockOffset},
 };
 use crate::{
     audit::{self, Checkpoint},
     credentials,
+    outbound::CertificateEnd,
     proxy::cache,
     telemetry::{Period, Summary, Trouble},
 };
@@ -60,6 +62,8 @@ struct PageData<'a> {
     trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,
     check: Check,
+    certificates: Vec<CertificateEnd>,
+    clocks: Vec<ClockOffset>,
     token: Option<&'a str>,
     purged: Option<u64>,
 }
@@ -82,6 +86,8 @@ pub(super) async fn page(
         trail: view.trail.stats(),
         checkpoint: view.trail.last_checkpoint(),
         check: state.checks.last(),
+        certificates: foresight::certificates(&view),
+        clocks: foresight::clocks(&view),
         // Without it there are no forms.
         token: state.token.text().filter(|_| actor.role >= Role::Operate),
         purged: asked.purged,
@@ -115,6 +121,7 @@ pub(super) async fn page(
                     section id="credentials" data-live { (state::credentials(&data)) }
                     section id="cache" data-live { (state::cache(&data)) }
                     section id="trail" data-live { (state::trail(&data)) }
+                    section id="foresight" data-live { (state::foresight(&data)) }
                 }
                 section id="refusals" data-live { (refusals::render(&data)) }
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{
@@ -10,9 +11,10 @@ use super::{
     format::{item, many, moment, prose, share, span, thousands, took},
 };
 use crate::{
-    admin::check::Check,
+    admin::{check::Check, foresight::ClockOffset},
     audit::Verdict,
     credentials::{SetState, SetStatus},
+    outbound::{CertificateEnd, CertificateUse, Nearness, Until},
     proxy::stages::upstream_health::CircuitBreakerState,
 };
 
@@ -163,11 +165,23 @@ pub(super) fn trail(data: &PageData<'_>) -> Markup {
             }))
             (item("Last record", thousands(stats.last_seq)))
             (item("In stable storage", html! { "up to " (thousands(stats.synced_seq)) }))
+            @if let Some(free) = stats.disk_free_bytes {
+                (item("Disk", html! {
+                    (ByteSize(free)) " free"
+                    @if let Some(full_in) = stats.disk_full_in_seconds {
+                        ", "
+                        (mark(
+                            if full_in < DISK_SOON { "look" } else { "ok" },
+                            &format!("full in {} at the rate of the last day", span(full_in)),
+                        ))
+                    }
+                }))
+            }
             @if stats.lost > 0 { (item("Without a record", mark("bad", &many(stats.lost, "call")))) }
             (item("Last checkpoint", html! {
                 @match &data.checkpoint {
                     Some(checkpoint) => {
-                        @match checkpoint.time.parse::<jiff::Timestamp>() {
+                        @match checkpoint.time.parse::<Timestamp>() {
                             Ok(time) => (moment(time)),
                             Err(_) => (checkpoint.time),
                         }
@@ -185,6 +199,57 @@ pub(super) fn trail(data: &PageData<'_>) -> Markup {
             }
         }
     }
+}
+
+/// Certificates and clocks.
+pub(super) fn foresight(data: &PageData<'_>) -> Markup {
+    let now = Timestamp::now();
+    html! {
+        h2 { "Certificates and clocks" }
+        @if data.certificates.is_empty() && data.clocks.is_empty() {
+            p { "None is known: there is no file of certificates, and nothing was called yet." }
+        }
+        dl {
+            @for end in &data.certificates {
+                @let class = match end.nearness(now) {
+                    Nearness::Far => "ok",
+                    Nearness::Soon => "look",
+                    Nearness::Ended => "bad",
+                };
+                @let until = Until { not_after: end.not_after, now };
+                (item(&certificate_name(end), mark(class, &until.to_string())))
+            }
+            @for clock in &data.clocks {
+                @let class = if clock.is_off() { "bad" } else { "ok" };
+                (item(&format!("Clock beside {} {}", clock.server, clock.name), mark(class, &clock_in_words(clock))))
+            }
+        }
+    }
+}
+
+/// `31 s ahead`.
+pub(super) fn clock_in_words(clock: &ClockOffset) -> String {
+    let seconds = span(clock.offset_seconds.unsigned_abs());
+    match clock.offset_seconds {
+        0 => "agrees".to_owned(),
+        1.. => format!("{seconds} ahead"),
+        _ => format!("{seconds} behind"),
+    }
+}
+
+/// `Upstream production`.
+pub(super) fn certificate_name(end: &CertificateEnd) -> String {
+    let usage = match end.usage {
+        CertificateUse::Listener => "Listener",
+        CertificateUse::ClientCa => "Client CA of",
+        CertificateUse::Upstream => "Upstream of",
+        CertificateUse::UpstreamCa => "CA of upstream",
+        CertificateUse::Vault => "Vault of",
+        CertificateUse::VaultCa => "CA of vault of",
+        CertificateUse::VaultClient => "Client of vault of",
+        CertificateUse::CollectorCa => "CA of",
+    };
+    format!("{usage} {}", end.name)
 }
 
 fn verified(check: &Check) -> Markup {
@@ -207,6 +272,9 @@ fn verified(check: &Check) -> Markup {
         }
     }
 }
+
+/// Three days to make room, in seconds.
+pub(super) const DISK_SOON: u64 = 3 * 86_400;
 
 /// A state in words; an icon and a colour repeat it.
 fn mark(class: &str, words: &str) -> Markup {

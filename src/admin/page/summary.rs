@@ -1,16 +1,19 @@
 //! The summary: whether calls are served, and what needs attention.
 
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{
     PageData,
     format::{prose, span, thousands},
+    state::{DISK_SOON, certificate_name, clock_in_words},
 };
 use crate::{
     admin::health::{Reason, reasons},
     audit::Verdict,
     credentials::SetState,
     error::Kind,
+    outbound::{Nearness, Until},
     proxy::stages::upstream_health::CircuitBreakerState,
 };
 
@@ -46,6 +49,7 @@ impl GatewayState {
         findings.extend(upstreams(data, look));
         findings.extend(credentials(data, look));
         findings.extend(trail(data, look));
+        findings.extend(foresight(data, look));
         findings.extend(load(data, look));
         Self { serving, findings }
     }
@@ -234,6 +238,40 @@ fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
         Some(Verdict::Ok) | None => {}
     }
     findings
+}
+
+fn foresight(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
+    let now = Timestamp::now();
+    let near = data.certificates.iter().filter(|end| end.nearness(now) < Nearness::Far);
+    let ends = near.map(|end| {
+        let until = Until { not_after: end.not_after, now };
+        look(
+            format!("Certificate ({}): {until}.", certificate_name(end)),
+            "Renew it. The gateway reads its files again by itself.",
+        )
+    });
+    let off = data.clocks.iter().filter(|clock| clock.is_off()).map(|clock| {
+        look(
+            format!(
+                "The clock of this machine is {} beside that of the {} (`{}`).",
+                clock_in_words(clock),
+                clock.server,
+                clock.name
+            ),
+            "Set it (`timedatectl set-ntp true`): certificates, tokens and the trail depend on it.",
+        )
+    });
+    let full_in = data.trail.disk_full_in_seconds.filter(|full_in| *full_in < DISK_SOON);
+    let disk = full_in.map(|full_in| {
+        look(
+            format!(
+                "The audit trail's disk is full in {} at the rate of the last day.",
+                span(full_in)
+            ),
+            "Make room, or shorten `audit.retain_for` or `audit.retain_bytes`.",
+        )
+    });
+    ends.chain(off).chain(disk).collect()
 }
 
 fn load(data: &PageData<'_>, look: NewFinding) -> Option<Finding> {

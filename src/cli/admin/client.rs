@@ -97,9 +97,34 @@ pub(in crate::cli) async fn announce(settings: &Settings, path: &str) -> Result<
     if answer.status.is_success() { Ok(()) } else { Err(client.refused(&answer)) }
 }
 
+/// The `/status` of a running gateway with those settings; `None` if none answers, or it does not tell.
+pub(in crate::cli) async fn status_of(settings: &Settings) -> Option<serde_json::Value> {
+    let admin = settings.admin.as_ref()?;
+    let token = match (&admin.address, &settings.admin_tokens) {
+        (Address::Tcp(_), Some(tokens)) => token(tokens).ok(),
+        _ => None,
+    };
+    let limits = CallLimits { time: PROBE_TIME, ..LIMITS };
+    let client = AdminClient::new(admin.address.clone(), token, limits);
+    let (_, status) = client.json(Method::GET, "/status").await.ok()?;
+    Some(status)
+}
+
+/// Whether a gateway answers at the address of an admin or a metrics listener.
+pub(in crate::cli) async fn is_gateway(address: Address) -> bool {
+    let limits = CallLimits { time: PROBE_TIME, ..LIMITS };
+    let client = AdminClient::new(this_machine(address), None, limits);
+    client.ask(Method::GET, "/livez").await.is_ok_and(|answer| answer.text == "ok\n")
+}
+
 fn health_address(settings: Settings) -> Option<Address> {
     let admin = settings.admin.map(|admin| admin.address);
-    admin.or(settings.metrics.map(|metrics| metrics.address)).map(|address| match address {
+    admin.or(settings.metrics.map(|metrics| metrics.address)).map(this_machine)
+}
+
+/// An address to call; every address is this machine's.
+fn this_machine(address: Address) -> Address {
+    match address {
         Address::Tcp(mut tcp) if tcp.ip().is_unspecified() => {
             tcp.set_ip(match tcp.ip() {
                 std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -108,7 +133,7 @@ fn health_address(settings: Settings) -> Option<Address> {
             Address::Tcp(tcp)
         }
         address => address,
-    })
+    }
 }
 
 /// The token of a file; of several, the last one that may operate, else the last.

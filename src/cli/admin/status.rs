@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
+use bytesize::ByteSize;
 use http::Method;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::AdminTarget;
-use crate::{cli::Failure, domain::Span};
+use crate::{cli::Failure, domain::Span, outbound::Until};
 
 /// Shows the state of a running gateway.
 #[derive(Debug, clap::Args)]
@@ -55,7 +57,27 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
         }
         writeln!(out)?;
     }
+    for end in list(&status["certificates"]) {
+        let (usage, name) = (text(&end["use"]), text(&end["name"]));
+        if let Ok(not_after) = text(&end["not_after"]).parse() {
+            let until = Until { not_after, now: Timestamp::now() };
+            writeln!(out, "certificate  {usage} {name}  {until}")?;
+        }
+    }
+    for clock in list(&status["clocks"]) {
+        let (server, name) = (text(&clock["server"]), text(&clock["name"]));
+        let offset = clock["offset_seconds"].as_i64().unwrap_or_default();
+        let ahead = if offset < 0 { "behind" } else { "ahead" };
+        writeln!(out, "clock        {} s {ahead} of {server} {name}", offset.unsigned_abs())?;
+    }
     let (cache, audit) = (&status["cache"], &status["audit"]);
+    if let Some(free) = audit["disk_free_bytes"].as_u64() {
+        write!(out, "disk         {} free", ByteSize(free))?;
+        match audit["disk_full_in_seconds"].as_u64() {
+            Some(_) => writeln!(out, ", full in {}", seconds(&audit["disk_full_in_seconds"]))?,
+            None => writeln!(out)?,
+        }
+    }
     writeln!(out, "cache        {} answers, {} bytes", cache["responses"], cache["bytes"])?;
     match audit["reason"].as_str() {
         None => writeln!(out, "audit trail  written, last record {}", audit["last_seq"]),

@@ -1,6 +1,6 @@
 //! Tries a staged credential set against Pigello before it is put into use.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 
@@ -104,6 +104,7 @@ impl ProbeArgs {
             http: HttpVersions::Auto,
             tls: tls.map_err(|error| Failure::usage(Chain(&error).to_string()))?,
             revocation: None,
+            observed: Arc::default(),
         })
     }
 }

@@ -9,6 +9,7 @@ mod manager;
 mod watch;
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     thread,
 };
@@ -38,7 +39,7 @@ use crate::{
 pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     let loaded = files.load().and_then(Loaded::for_serving).map_err(|problems| {
         if files.log_format() == Some(LogFormat::Json)
-            && let Err(failure) = start_log(LogFormat::Json, LogLevel::Info.to_string())
+            && let Err(failure) = start_log(Some(LogFormat::Json), LogLevel::Info.to_string())
         {
             return failure;
         }
@@ -46,8 +47,7 @@ pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
     })?;
     let telemetry = &loaded.settings.telemetry;
     let format = telemetry.log_format;
-    let used = format.unwrap_or_else(LogFormat::of_standard_error);
-    start_log(used, telemetry.log_level.to_string())?;
+    start_log(format, telemetry.log_level.to_string())?;
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -104,7 +104,8 @@ fn announce(gateway: &Gateway, format: Option<LogFormat>) {
     let mut text = String::new();
     for (listener, address) in callers.chain(own) {
         tracing::info!(listener, %address, "listening");
-        text.push_str(&format!("listening listener={listener} address={address}\n"));
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "listening listener={listener} address={address}");
     }
     if format != Some(LogFormat::Json) {
         // Nobody may read it, or it may be closed, and neither is a reason to wait or to stop.

@@ -37,7 +37,7 @@ use super::{
     settings::Settings,
     sources::{ChangeSignal, FolderWatch, LoadError, RefreshReason},
 };
-use crate::outbound::{Backoff, spread};
+use crate::outbound::{Backoff, Observed, spread};
 
 /// The longest first pause after a failed read.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -207,6 +207,11 @@ impl CredentialManager {
     #[cfg(test)]
     pub(super) fn forget_operator_read(&self) {
         *self.shared.operator_read.lock() = None;
+    }
+
+    /// What the source's server has shown of itself, if it has one.
+    pub fn observed(&self) -> Option<Arc<Observed>> {
+        self.shared.source.observed()
     }
 
     /// The status of the set.

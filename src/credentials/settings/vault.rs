@@ -78,7 +78,8 @@ impl VaultSettings {
         }
     }
 
-    pub(in crate::credentials) fn ca_file(&self) -> Option<PathBuf> {
+    /// The roots to trust, from the configuration or a variable.
+    pub fn ca_file(&self) -> Option<PathBuf> {
         self.ca_file.clone().or_else(|| VaultVariables::read().ca_file)
     }
 
@@ -92,7 +93,8 @@ impl VaultSettings {
         own.or_else(|| self.namespace()).filter(|namespace| !namespace.is_empty())
     }
 
-    pub(in crate::credentials) fn client_certificate(&self) -> Option<ClientCertificate> {
+    /// The client certificate, from the configuration or variables.
+    pub fn client_certificate(&self) -> Option<ClientCertificate> {
         self.client_certificate.clone().or_else(|| VaultVariables::read().client_certificate)
     }
 }

@@ -40,11 +40,17 @@ use super::{
     set::{CredentialSet, SetVersion},
     settings::{Settings, SourceSettings},
 };
-use crate::domain::{CredentialsName, Span};
+use crate::{
+    domain::{CredentialsName, Span},
+    outbound::Observed,
+};
 
-/// Reads a set once, as `check --online` does.
-pub async fn load(settings: &Settings) -> Result<CredentialSet, LoadError> {
-    CredentialSource::new(settings).read(settings, RefreshReason::Scheduled).await
+/// Reads a set once, as `check --online` does; also what its server has shown of itself, if it has one.
+pub async fn load(
+    settings: &Settings,
+) -> (Result<CredentialSet, LoadError>, Option<Arc<Observed>>) {
+    let source = CredentialSource::new(settings);
+    (source.read(settings, RefreshReason::Scheduled).await, source.observed())
 }
 
 /// Whether the files can be used that a start does not go without. The others may come later.
@@ -144,6 +150,14 @@ impl CredentialSource {
     pub(super) fn wake_at(&self) -> Option<Instant> {
         match &self.source {
             AnySource::Vault(source) => source.wake_at(),
+            AnySource::Directory(_) | AnySource::Environment(_) | AnySource::Sealed(_) => None,
+        }
+    }
+
+    /// What the source's server has shown of itself, if it has one.
+    pub(super) fn observed(&self) -> Option<Arc<Observed>> {
+        match &self.source {
+            AnySource::Vault(source) => Some(Arc::clone(source.observed())),
             AnySource::Directory(_) | AnySource::Environment(_) | AnySource::Sealed(_) => None,
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     audit::UpstreamTls,
     domain::Origin,
     outbound::{
-        ForwardProxy, ResolveError, Resolver, TlsError, Transport, Trust, TunnelError,
+        ForwardProxy, Observed, ResolveError, Resolver, TlsError, Transport, Trust, TunnelError,
         certificate_refusal, client_tls, forward_proxy,
         race::{Dial, Finish, race},
         socket_of,
@@ -80,6 +80,7 @@ struct ConnectTarget {
     timeouts: ConnectTimeouts,
     tls: Option<TlsConnector>,
     http: HttpVersions,
+    observed: Arc<Observed>,
 }
 
 /// The time limits of a new connection.
@@ -104,6 +105,7 @@ impl Connector {
             timeouts: settings.connect,
             tls: settings.tls.map(TlsConnector::from),
             http: settings.http,
+            observed: settings.observed,
         };
         Self { target: Arc::new(target) }
     }
@@ -199,6 +201,7 @@ impl Dial for ConnectTarget {
         if is_http2 && stream.get_ref().1.alpn_protocol() != Some(H2) {
             return Err(ConnectError::NoHttp2);
         }
+        self.observed.handshake(stream.get_ref().1.peer_certificates());
         let session = tls_session(&stream).map(Arc::new);
         Ok(UpstreamStream::Tls(Box::new(stream), session))
     }

@@ -47,7 +47,7 @@ use crate::{
     body::Body,
     domain::Origin,
     error::Error,
-    outbound::{ForwardProxy, Resolver, RevocationVerifier},
+    outbound::{ForwardProxy, Observed, Resolver, RevocationVerifier},
 };
 
 /// How to reach one upstream.
@@ -78,12 +78,15 @@ pub struct Settings {
     /// What the TLS settings ask about revocation. Connections from before a change of its lists are closed
     /// like those with old credentials.
     pub revocation: Option<Arc<RevocationVerifier>>,
+    /// Where it is noted what the upstream shows of itself.
+    pub observed: Arc<Observed>,
 }
 
 /// The client of one upstream. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct UpstreamClient {
     pool: Arc<Pool>,
+    observed: Arc<Observed>,
 }
 
 impl UpstreamClient {
@@ -93,7 +96,8 @@ impl UpstreamClient {
         let (keep, adapts) = (settings.keep, settings.adaptive_concurrency);
         let lists = settings.revocation.as_ref().map(|verifier| verifier.changes());
         let renewals = [rotations].into_iter().chain(lists);
-        Self { pool: Pool::new(Connector::new(settings), keep, adapts, renewals) }
+        let observed = Arc::clone(&settings.observed);
+        Self { pool: Pool::new(Connector::new(settings), keep, adapts, renewals), observed }
     }
 
     /// Sends a request over a pooled connection or a new one. If a pooled connection is dead before a byte
@@ -251,13 +255,14 @@ impl Service<Outbound> for UpstreamClient {
             };
             let began = Instant::now();
             let result = upstream.send(&mut request, began).await;
-            let took = Some(began.elapsed());
+            let took = began.elapsed();
             let Sent { mut response, tls } = result.map_err(|failure| {
-                context.note(|facts| facts.upstream_time = took);
+                context.note(|facts| facts.upstream_time = Some(took));
                 classify::classify(failure, context.body_error())
             })?;
+            upstream.observed.response(response.headers(), took);
             context.note(|facts| {
-                facts.upstream_time = took;
+                facts.upstream_time = Some(took);
                 facts.upstream_status = Some(response.status());
                 facts.upstream_tls = tls;
             });

@@ -46,7 +46,7 @@ pub enum LogFormat {
 
 impl LogFormat {
     /// The format where none is configured: for people if standard error is a terminal.
-    pub fn of_standard_error() -> Self {
+    fn of_standard_error() -> Self {
         if io::stderr().is_terminal() { Self::Pretty } else { Self::Json }
     }
 }
@@ -54,15 +54,15 @@ impl LogFormat {
 /// Level and format of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// The format of lines.
-    pub format: LogFormat,
+    /// The format of lines, if it is configured; else `pretty` on a terminal and `json` elsewhere.
+    pub format: Option<LogFormat>,
     /// A level, or directives like `info,pigello_gateway=debug`.
     pub level: String,
 }
 
 /// The log of this process.
 struct Log {
-    format: LogFormat,
+    format: Option<LogFormat>,
     queue: Arc<Queue>,
     repeats: Arc<Repeats>,
 }
@@ -75,17 +75,18 @@ pub fn init(settings: &LogSettings) -> io::Result<()> {
     let registry = tracing_subscriber::registry().with(filter(&settings.level));
     let registry = registry.with(repeats::AsLayer(Arc::clone(&repeats)));
     let writer = LineWriter(Arc::clone(&queue));
-    let started: Result<(), TryInitError> = match settings.format {
-        LogFormat::Json => {
-            let lines = fmt::layer().json().flatten_event(true);
-            registry.with(lines.with_writer(EscapedJson(writer))).try_init()
-        }
-        LogFormat::Pretty => {
-            let lines = fmt::layer().compact().with_ansi(io::stderr().is_terminal());
-            let lines = lines.fmt_fields(escaped_fields()).with_writer(writer);
-            registry.with(lines).try_init()
-        }
-    };
+    let started: Result<(), TryInitError> =
+        match settings.format.unwrap_or_else(LogFormat::of_standard_error) {
+            LogFormat::Json => {
+                let lines = fmt::layer().json().flatten_event(true);
+                registry.with(lines.with_writer(EscapedJson(writer))).try_init()
+            }
+            LogFormat::Pretty => {
+                let lines = fmt::layer().compact().with_ansi(io::stderr().is_terminal());
+                let lines = lines.fmt_fields(escaped_fields()).with_writer(writer);
+                registry.with(lines).try_init()
+            }
+        };
     if started.is_err() {
         tracing::debug!("logging was started before");
         return Ok(());
@@ -101,9 +102,9 @@ pub fn init(settings: &LogSettings) -> io::Result<()> {
     Ok(())
 }
 
-/// The format of the log, if it has been started.
+/// The format that is configured for the log, once it has been started.
 pub fn format() -> Option<LogFormat> {
-    LOG.get().map(|log| log.format)
+    LOG.get().and_then(|log| log.format)
 }
 
 /// Lines that were dropped since the start, because their reader was too slow or gone.

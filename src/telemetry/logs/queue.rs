@@ -99,7 +99,8 @@ impl Queue {
             // Room for a flood is not kept.
             lines.shrink_to(KEPT_BYTES);
             let dropped = self.dropped();
-            if dropped > told && is_read {
+            // A line about it needs room, too.
+            if dropped > told && is_read && self.has_room() {
                 let lines = dropped - told;
                 tracing::warn!(
                     lines,
@@ -109,6 +110,10 @@ impl Queue {
             }
             repeats.tell(Instant::now());
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.state.lock().waiting.len() < MOST_BYTES / 2
     }
 
     /// Exchanges the empty `lines` for those that wait. Returns without one when repeated lines may be due.

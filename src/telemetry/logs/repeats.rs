@@ -26,7 +26,7 @@ use crate::domain::Span;
 
 /// Fields whose values come from the configuration and from closed sets. Events of one place that differ in
 /// one of them are of different kinds.
-const DISTINGUISHING: [&str; 9] = [
+const DISTINGUISHING: [&str; 10] = [
     "kind",
     "listener",
     "address",
@@ -36,6 +36,8 @@ const DISTINGUISHING: [&str; 9] = [
     "cause",
     "problem",
     "warning",
+    // Of a checkpoint: each is evidence, and needs its line.
+    "note",
 ];
 
 /// The kinds that have been seen lately.
@@ -208,6 +210,10 @@ struct About {
     names: Option<String>,
 }
 
+#[expect(
+    clippy::use_debug,
+    reason = "tracing gives values in this form; a `Display` one prints as itself"
+)]
 impl Visit for About {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
@@ -231,6 +237,7 @@ impl Visit for About {
 /// The hash of an event's distinguishing fields.
 struct FieldHash<H>(H);
 
+#[expect(clippy::use_debug, reason = "as above")]
 impl<H: std::hash::Hasher> Visit for FieldHash<H> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));

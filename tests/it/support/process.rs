@@ -177,6 +177,17 @@ impl Process {
         panic!("the log ended without {text:?}");
     }
 
+    /// Ends it with SIGTERM, while nobody reads its log.
+    pub fn end_unread(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap()
+    }
+
+    /// Has nobody read its log any more.
+    pub fn close_log(&mut self) {
+        self.log = None;
+    }
+
     /// Ends it with SIGTERM; returns how it ended and the rest of its log.
     pub fn terminate(mut self) -> (ExitStatus, String) {
         self.signal(Signal::TERM);

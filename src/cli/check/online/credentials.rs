@@ -1,6 +1,10 @@
 //! Tests the credential sources. A vault is tested in the order of a request: connection, login,
 //! permission, secret.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
 use super::{Report, Step, advice};
 use crate::{
     credentials::{
@@ -8,21 +12,27 @@ use crate::{
     },
     domain::Origin,
     error::Chain,
+    outbound::{Nearness, Observed, Until},
 };
 
-/// Loads one set, and reports each step.
-pub(super) async fn look(set: &Settings, report: &mut Report) -> Option<CredentialSet> {
+/// Loads one set, and reports each step. Returns also what its server has shown of itself.
+pub(super) async fn look(
+    set: &Settings,
+    report: &mut Report,
+) -> (Option<CredentialSet>, Option<Arc<Observed>>) {
     let what = format!("credentials {}", set.name);
     if let Err(error) = set.source.check() {
         report.push(Step::bad(what, error.to_string()));
-        return None;
+        return (None, None);
     }
-    let read = credentials::load(set).await;
+    let (read, observed) = credentials::load(set).await;
     if let SourceSettings::Vault(vault) = &set.source {
         let proxy = vault.proxy_in_use();
         report.extend(on_the_way(&read, set, vault.auth.as_ref(), proxy.as_ref()));
+        let end = observed.as_ref().and_then(|observed| observed.certificate_end());
+        report.extend(end.and_then(vault_certificate));
     }
-    match read {
+    let read = match read {
         Ok(read) => {
             report.push(Step::good(what, format!("all seven values, version {}", read.version())));
             Some(read)
@@ -36,7 +46,16 @@ pub(super) async fn look(set: &Settings, report: &mut Report) -> Option<Credenti
             report.push(Step::bad(what, Chain(&error).to_string()).advise(hint));
             None
         }
-    }
+    };
+    (read, observed)
+}
+
+/// Whether the vault's certificate ends soon.
+fn vault_certificate(not_after: Timestamp) -> Option<Step> {
+    let now = Timestamp::now();
+    let is_far = Nearness::of(not_after, now) == Nearness::Far;
+    let step = Step::doubtful("vault certificate", Until { not_after, now }.to_string());
+    (!is_far).then(|| step.advise(Some("it has to be renewed before then")))
 }
 
 /// The steps between the gateway and a secret in a vault, in order.

@@ -2,13 +2,15 @@
 
 use std::{fs, path::Path};
 
+use jiff::Timestamp;
+
 use super::Step;
 use crate::{
     admin::Tokens,
     audit,
     config::{FileRole, KeyPath, Loaded, NamedFile, Settings},
     error::Chain,
-    outbound::otlp::read_headers,
+    outbound::{CertificateFile, CertificateUse, Nearness, Until, otlp::read_headers},
     process::users::{group_id, may_give_to},
     proxy::server::ServerTls,
 };
@@ -25,6 +27,7 @@ pub(super) fn look(loaded: &Loaded) -> Vec<Step> {
         matches!(
             file.role,
             FileRole::Public
+                | FileRole::Chain
                 | FileRole::Roots
                 | FileRole::RevocationLists
                 | FileRole::Secret
@@ -46,12 +49,42 @@ pub(super) fn certificates(settings: &Settings) -> impl Iterator<Item = Step> {
     let metrics = settings.metrics.iter().map(|it| ("metrics".to_owned(), &it.tls));
     listeners.chain(metrics).filter_map(|(name, tls)| {
         let what = format!("certificate {name}");
-        Some(match ServerTls::open(tls.clone()?) {
-            Ok(_) => {
+        let tls = tls.clone()?;
+        let file = CertificateFile::new(CertificateUse::Listener, &name, &tls.certificate);
+        Some(match ServerTls::open(tls) {
+            Ok(_) => until(what, &file).unwrap_or_else(|what| {
                 Step::good(what, "and key belong together, and clients are checked as configured")
-            }
+            }),
             Err(error) => Step::bad(what, Chain(&error).to_string()).advise(Some(error.remedy())),
         })
+    })
+}
+
+/// Whether the other certificates are valid for some time. Nothing is said of those that are.
+pub(super) fn other_certificates(settings: &Settings) -> Vec<Step> {
+    let files = settings.certificates();
+    let others = files.iter().filter(|file| file.usage != CertificateUse::Listener);
+    let is_near = |file: &&CertificateFile| {
+        let end = file.end();
+        end.is_some_and(|end| end.nearness(Timestamp::now()) < Nearness::Far)
+    };
+    let steps = others
+        .filter(is_near)
+        .filter_map(|file| until(format!("{} {}", file.usage.label(), file.name), file).ok());
+    steps.collect()
+}
+
+/// How long a certificate is valid; gives the name of the step back if that is not known.
+fn until(what: String, file: &CertificateFile) -> Result<Step, String> {
+    let Some(end) = file.end() else { return Err(what) };
+    let now = Timestamp::now();
+    let found = Until { not_after: end.not_after, now };
+    let hint =
+        format!("renew {}; a running gateway reads it again by itself", file.path().display());
+    Ok(match end.nearness(now) {
+        Nearness::Far => Step::good(what, format!("and key belong together, {found}")),
+        Nearness::Soon => Step::doubtful(what, found.to_string()).advise(Some(hint)),
+        Nearness::Ended => Step::bad(what, found.to_string()).advise(Some(hint)),
     })
 }
 

@@ -1,31 +1,39 @@
 //! Tests the machine: free addresses, a writable directory, the clock.
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::{fs, net::TcpListener, path::Path, time::Duration};
 
 use bytesize::ByteSize;
 use rustix::fs::{Access, access, statvfs};
+use serde_json::Value;
 
 use super::Step;
-use crate::{audit, config::Settings, domain::Address};
+use crate::{
+    audit, cli::admin::is_gateway, config::Settings, domain::Address, outbound::TOLERABLE_OFFSET,
+};
 
-/// Whether `serve` could bind this address. An address in use is no failure: the gateway itself may
-/// hold it.
-pub(super) fn listeners(settings: &Settings) -> Vec<Step> {
-    let listeners = settings
-        .listeners
-        .iter()
-        .map(|listener| (format!("listener {}", listener.name), &listener.address));
-    let admin = settings.admin.iter().map(|admin| ("admin".to_owned(), &admin.address));
-    let metrics = settings.metrics.iter().map(|it| ("metrics".to_owned(), &it.address));
-    listeners.chain(admin).chain(metrics).map(|(what, address)| listener(what, address)).collect()
+/// Whether `serve` could bind each address, or the running gateway has it. Another address in use is no failure:
+/// a gateway that does not tell may have it.
+pub(super) async fn listeners(settings: &Settings, running: Option<&Value>) -> Vec<Step> {
+    let held = running.and_then(|status| status["listeners"].as_array());
+    let held: Vec<_> = held.into_iter().flatten().filter_map(|it| it["address"].as_str()).collect();
+    let mut steps = Vec::new();
+    for it in &settings.listeners {
+        let is_held = held.contains(&&*it.address.to_string());
+        steps.push(listener(format!("listener {}", it.name), &it.address, is_held));
+    }
+    let admin = settings.admin.iter().map(|admin| ("admin", &admin.address));
+    let metrics = settings.metrics.iter().map(|it| ("metrics", &it.address));
+    for (what, address) in admin.chain(metrics) {
+        let is_held = is_gateway(address.clone()).await;
+        steps.push(listener(what.to_owned(), address, is_held));
+    }
+    steps
 }
 
-fn listener(what: String, address: &Address) -> Step {
+fn listener(what: String, address: &Address, is_held: bool) -> Step {
+    if is_held {
+        return Step::good(what, format!("the running gateway has {address}"));
+    }
     match address {
         Address::Tcp(tcp) => match TcpListener::bind(tcp) {
             Ok(_) => Step::good(what, format!("{address} is free")),
@@ -50,7 +58,7 @@ fn listener(what: String, address: &Address) -> Step {
 }
 
 /// Whether the audit directory is writable, or can be created. Nothing is written.
-pub(super) fn audit_directory(path: &Path) -> Step {
+pub(super) fn audit_directory(path: &Path, running: Option<&Value>) -> Step {
     const WHAT: &str = "audit directory";
     let nearest = path.ancestors().find(|folder| folder.exists());
     let Some(nearest) = nearest else {
@@ -71,6 +79,15 @@ pub(super) fn audit_directory(path: &Path) -> Step {
     }
     let free = statvfs(nearest).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     let free = format!("{} free", ByteSize(free));
+    if let Some(seconds) =
+        running.and_then(|status| status.pointer("/audit/disk_full_in_seconds")?.as_u64())
+        && seconds < DISK_SOON
+    {
+        let full_in = roughly(Duration::from_secs(seconds));
+        let found = format!("{free}, and full in {full_in} at the rate of the last day");
+        let hint = "make room, or shorten `audit.retain_for` or `audit.retain_bytes`";
+        return Step::doubtful(WHAT, found).advise(Some(hint));
+    }
     if nearest == path {
         match fs::read_dir(path) {
             Ok(_) => Step::good(WHAT, format!("{} can be written, {free}", path.display())),
@@ -98,26 +115,27 @@ pub(super) fn steady_numbers(directory: &Path) -> Option<Step> {
     )))
 }
 
-/// The time of another machine, from a response's `Date`.
-pub(super) struct Elsewhere {
+/// This machine's clock beside another one.
+pub(super) struct Clock {
     pub(super) said_by: String,
-    pub(super) time: SystemTime,
-    pub(super) here: SystemTime,
+    /// In seconds; negative if it is behind.
+    pub(super) ahead: i64,
 }
 
-/// Whether the clock of this machine agrees with the upstream's.
-pub(super) fn clock(elsewhere: Option<Elsewhere>) -> Step {
+/// Whether the clock of this machine agrees with those of the upstreams and the vaults.
+pub(super) fn clock(clocks: &[Clock]) -> Step {
     const WHAT: &str = "clock";
-    let Some(Elsewhere { said_by, time, here }) = elsewhere else {
+    let Some(Clock { said_by, ahead }) =
+        clocks.iter().max_by_key(|clock| clock.ahead.unsigned_abs())
+    else {
         return Step::skipped(WHAT, "no answer said what time it is");
     };
-    let (off, way) = match here.duration_since(time) {
-        Ok(off) => (off, "ahead of"),
-        Err(behind) => (behind.duration(), "behind"),
-    };
-    if off <= TOLERABLE {
-        return Step::good(WHAT, format!("agrees with {said_by}"));
+    let off = Duration::from_secs(ahead.unsigned_abs());
+    if off <= TOLERABLE_OFFSET {
+        let all: Vec<_> = clocks.iter().map(|clock| &*clock.said_by).collect();
+        return Step::good(WHAT, format!("agrees with {}", all.join(", ")));
     }
+    let way = if *ahead > 0 { "ahead of" } else { "behind" };
     Step::bad(WHAT, format!("{} {way} {said_by}", roughly(off))).advise(Some(
         "set the clock (`timedatectl set-ntp true`): certificates, tokens and the trail depend on it",
     ))
@@ -135,8 +153,8 @@ fn roughly(time: Duration) -> String {
     format!("{} {name}", (seconds + unit / 2) / unit)
 }
 
-/// `Date` has whole seconds, and a response takes time. Vault tokens tolerate this much.
-const TOLERABLE: Duration = Duration::from_secs(30);
+/// Three days to make room, in seconds.
+const DISK_SOON: u64 = 3 * 86_400;
 
 #[cfg(test)]
 mod tests {

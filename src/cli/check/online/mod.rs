@@ -16,7 +16,8 @@ pub(super) use report::{Report, Step};
 
 use std::collections::BTreeMap;
 
-use crate::config::Loaded;
+use self::machine::Clock;
+use crate::{cli::admin::status_of, config::Loaded};
 
 /// Runs all steps.
 pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
@@ -24,26 +25,32 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     let mut report = Report::default();
     report.extend(files::look(loaded));
     report.extend(files::certificates(settings));
+    report.extend(files::other_certificates(settings));
     report.extend(files::admin_tokens(settings));
-    report.extend(machine::listeners(settings));
+    let running = status_of(settings).await;
+    report.extend(machine::listeners(settings, running.as_ref()).await);
     let mut sets = BTreeMap::new();
+    let mut clocks = Vec::new();
     for (name, set) in &settings.credentials {
-        if let Some(read) = credentials::look(set, &mut report).await {
+        let (read, observed) = credentials::look(set, &mut report).await;
+        if let Some(read) = read {
             sets.insert(name, read);
         }
+        clocks.extend(observed.and_then(|observed| {
+            let ahead = observed.clock_offset()?;
+            Some(Clock { said_by: format!("the vault of {name}"), ahead })
+        }));
     }
-    let mut clock = None;
     for (name, profile) in &settings.profiles {
         let set = sets.get(&profile.credentials).filter(|_| call);
-        let told = upstream::look(name, profile, settings, set, &mut report).await;
-        clock = clock.or(told);
+        clocks.extend(upstream::look(name, profile, settings, set, &mut report).await);
     }
     report.extend(collector::look(&settings.telemetry).await);
-    report.push(machine::audit_directory(&settings.audit.directory));
+    report.push(machine::audit_directory(&settings.audit.directory, running.as_ref()));
     report.extend(files::trail_keys(&settings.audit));
     report.extend(files::trail_readers(&settings.audit));
     report.extend(files::collector_headers(settings));
     report.extend(machine::steady_numbers(&settings.audit.directory));
-    report.push(machine::clock(clock));
+    report.push(machine::clock(&clocks));
     report
 }

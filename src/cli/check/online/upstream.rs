@@ -1,12 +1,12 @@
 //! Tests the way to an upstream: name, connection, certificate, and one safe request.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use jiff::Timestamp;
 use x509_parser::parse_x509_certificate;
 
-use super::{Report, Step, advice, machine::Elsewhere};
+use super::{Report, Step, advice, machine::Clock};
 use crate::{
     app::{self, StartError},
     cli::probe::{Probe, ProbeError, Verdict},
@@ -14,6 +14,7 @@ use crate::{
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
     error::Chain,
+    outbound::Observed,
     proxy::client::{self, ConnectError, Connector, UpstreamStream},
 };
 
@@ -24,7 +25,7 @@ pub(super) async fn look(
     settings: &Settings,
     set: Option<&CredentialSet>,
     report: &mut Report,
-) -> Option<Elsewhere> {
+) -> Option<Clock> {
     let steps = Steps::of(name);
     let upstream = match app::upstream_settings(profile, settings) {
         Ok(upstream) => upstream,
@@ -218,17 +219,17 @@ fn day(time: Timestamp) -> String {
 }
 
 /// Asks for a subtenant that cannot be there, and reports how Pigello judges the seven.
-async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Elsewhere> {
+async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Clock> {
     let said_by = probe.upstream.origin.host().to_owned();
     let began = Instant::now();
     let answer = probe.make().await;
-    let took = began.elapsed().as_millis();
+    let took = began.elapsed();
     match answer {
         Ok((status, headers)) => {
-            report.push(judge(what, status, took));
-            let date = headers.get(header::DATE)?.to_str().ok()?;
-            let time = httpdate::parse_http_date(date).ok()?;
-            Some(Elsewhere { said_by, time, here: SystemTime::now() })
+            report.push(judge(what, status, took.as_millis()));
+            let observed = Observed::default();
+            observed.response(&headers, took);
+            Some(Clock { said_by, ahead: observed.clock_offset()? })
         }
         Err(ProbeError::NotRecorded(failure)) => {
             let (text, hint) = failure.text();

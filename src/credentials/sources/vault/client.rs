@@ -11,7 +11,8 @@ use crate::{
     credentials::settings::VaultSettings,
     domain::Span,
     outbound::{
-        self, CallLimits, ClientError, ForwardProxy, RevocationSettings, RevocationVerifier, Trust,
+        self, CallLimits, ClientError, ForwardProxy, Observed, RevocationSettings,
+        RevocationVerifier, Trust,
     },
     secret::SecretBuffer,
 };
@@ -61,7 +62,10 @@ pub(super) struct VaultResponse {
 
 impl VaultClient {
     /// Reads the certificate files. Opens no connection.
-    pub(super) fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
+    pub(super) fn new(
+        settings: &VaultSettings,
+        observed: &Arc<Observed>,
+    ) -> Result<Self, VaultError> {
         let address = settings.address()?;
         if !address.is_tls() && !address.is_loopback() {
             return Err(VaultError::Plaintext { address: address.to_string() });
@@ -73,7 +77,8 @@ impl VaultClient {
             None => Trust::Roots(ca_file.as_deref()),
         };
         let (certificate, proxy) = (certificate.as_ref(), &settings.proxy);
-        let http = outbound::Client::new(&address, trust, certificate, proxy, LIMITS)?;
+        let http = outbound::Client::new(&address, trust, certificate, proxy, LIMITS)?
+            .observed_in(Arc::clone(observed));
         let header = |namespace: Option<String>| {
             let value = namespace.as_deref().map(HeaderValue::from_str).transpose();
             value.map_err(|source| VaultError::Namespace { source: source.into() })

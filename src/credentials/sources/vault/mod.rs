@@ -14,7 +14,7 @@ mod messages;
 pub(super) use client::check_files;
 pub use error::VaultError;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -32,6 +32,7 @@ use crate::{
         settings::VaultSettings,
     },
     error::Chain,
+    outbound::Observed,
 };
 
 /// Reads the seven values from a vault.
@@ -39,6 +40,7 @@ pub(super) struct VaultSource {
     settings: VaultSettings,
     state: tokio::sync::Mutex<VaultState>,
     wake_at: Mutex<Option<Instant>>,
+    observed: Arc<Observed>,
 }
 
 /// The state that is kept from one read to the next.
@@ -57,7 +59,17 @@ struct VaultState {
 
 impl VaultSource {
     pub(super) fn new(settings: VaultSettings) -> Self {
-        Self { settings, state: tokio::sync::Mutex::default(), wake_at: Mutex::default() }
+        Self {
+            settings,
+            state: tokio::sync::Mutex::default(),
+            wake_at: Mutex::default(),
+            observed: Arc::default(),
+        }
+    }
+
+    /// What the vault has shown of itself.
+    pub(super) fn observed(&self) -> &Arc<Observed> {
+        &self.observed
     }
 
     /// The latest time for the next read, which renews the token.
@@ -93,7 +105,7 @@ impl VaultSource {
     ) -> Result<CredentialSet, VaultError> {
         let client = match state.client.take() {
             Some(client) if !state.are_files_suspect => client,
-            old => match (VaultClient::new(&self.settings), old) {
+            old => match (VaultClient::new(&self.settings, &self.observed), old) {
                 // The old lists stay, and reading them again tells the reason.
                 (Err(VaultError::Revocation(_)), Some(old)) => old,
                 (new, _) => new?,

@@ -62,6 +62,7 @@ impl Scene {
             http,
             tls: None,
             revocation: None,
+            observed: Arc::default(),
         }
     }
 
@@ -179,6 +180,7 @@ async fn without_tls_only_a_loopback_address_is_dialled() {
         http: HttpVersions::Auto,
         tls: None,
         revocation: None,
+        observed: Arc::default(),
     };
     for address in ["192.0.2.2", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.2"] {
         let leads_to = Resolver::new(move |_| Ok(vec![address.parse().unwrap()]));

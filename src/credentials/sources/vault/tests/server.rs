@@ -82,8 +82,11 @@ impl Server {
         path: &str,
         body: Option<Value>,
     ) -> (u16, Value) {
-        let client =
-            VaultClient::new(&self.settings(VaultAuth::Token(TokenSource::Environment))).unwrap();
+        let client = VaultClient::new(
+            &self.settings(VaultAuth::Token(TokenSource::Environment)),
+            &std::sync::Arc::default(),
+        )
+        .unwrap();
         let token = HeaderValue::from_static(ROOT_TOKEN);
         let body = body.map(|body| Zeroizing::new(body.to_string().into_bytes()));
         let about = About::Secret;
