@@ -150,7 +150,7 @@ fn machine(now: Timestamp) -> String {
         ("in Kubernetes", env::var_os("KUBERNETES_SERVICE_HOST").is_some().to_string()),
         ("time", format!("{now:.3}")),
     ];
-    lines.iter().map(|(what, value)| format!("{what}: {value}\n")).collect()
+    lines.map(|(what, value)| format!("{what}: {value}\n")).concat()
 }
 
 fn checked(files: &ConfigFiles, online: bool) -> Result<String, Failure> {
@@ -178,7 +178,7 @@ fn listing(directory: &Path) -> String {
 }
 
 fn commented(text: &str) -> String {
-    text.lines().map(|line| format!("# {line}\n")).collect()
+    text.lines().map(|line| format!("# {line}\n")).collect::<Vec<_>>().concat()
 }
 
 fn write(path: &Path, name: &str, now: Timestamp, parts: &[Part]) -> io::Result<()> {

@@ -140,13 +140,13 @@ done </tmp/steps
 "#;
 
 /// What every installation does.
-const LIFE: &str = r#"
+const LIFE: &str = r"
 systemctl is-active pigello-gateway.service
 systemd-analyze verify /etc/systemd/system/pigello-gateway.service /etc/systemd/system/pigello-gateway.socket
 systemctl show --value -p User pigello-gateway.service
 useradd --uid 2002 --user-group --groups pigello-callers application
 useradd --uid 2003 --user-group stranger
-"#;
+";
 
 const RELOAD: &str = r#"
 systemctl reload pigello-gateway.service

@@ -14,6 +14,9 @@ use crate::{
     support::{Caller, Process, pigello},
 };
 
+/// The calls of a test whose log nobody reads.
+const CALLS: usize = 800;
+
 /// A call that no operation matches.
 const UNKNOWN: &str = "/nothing/";
 
@@ -112,7 +115,6 @@ async fn a_flood_of_refusals_is_a_few_lines_that_count_them() {
     let pigello = pigello().await;
     let folder = with(&pigello, "");
     let (process, caller, _) = start(&folder);
-    const CALLS: usize = 800;
     flood(&caller, CALLS).await;
     let (status, log) = process.terminate();
     assert!(status.success(), "{log}");
