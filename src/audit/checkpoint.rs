@@ -110,7 +110,7 @@ impl Checkpoint {
         text
     }
 
-    /// Whether this key signed the checkpoint.
+    /// Whether this key signed the checkpoint, not one that it replaced.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         key.verifies(self.message().as_bytes(), &self.signature)
     }

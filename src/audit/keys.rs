@@ -8,6 +8,7 @@
 use std::{
     fmt, fs,
     io::{self, Write as _},
+    iter,
     path::{Path, PathBuf},
 };
 
@@ -101,44 +102,61 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Checks the signatures of a [`SigningKey`].
+/// Checks the signatures of a [`SigningKey`], and of those that it replaced.
 #[derive(Clone)]
 pub struct PublicKey {
     key: ParsedPublicKey,
     id: String,
     /// The key itself (RFC 8032 §5.1.5).
     bytes: [u8; 32],
+    /// The keys that it replaced, the newest first.
+    earlier: Vec<Self>,
 }
 
 impl PublicKey {
-    /// Reads a public key in PEM (`BEGIN PUBLIC KEY`).
+    /// Reads a public key in PEM (`BEGIN PUBLIC KEY`). Keys that it replaced may stand behind it, the newest
+    /// first.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let pem = fs::read(path)
             .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
         Self::from_pem(&pem).ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })
     }
 
-    /// Parses a public key in PEM.
+    /// Parses a public key in PEM, and those that it replaced.
     pub fn from_pem(pem: &[u8]) -> Option<Self> {
-        Self::from_der(&SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?)
+        let keys = SubjectPublicKeyInfoDer::pem_slice_iter(pem);
+        let mut keys = keys.map(|der| Self::from_der(&der.ok()?));
+        let current = keys.next()??;
+        Some(Self { earlier: keys.collect::<Option<_>>()?, ..current })
     }
 
-    /// Reads a file of one or more public keys in PEM.
+    /// Reads a file of the public keys of several gateways in PEM.
     pub(super) fn read_all(path: &Path) -> Result<Vec<Self>, KeyError> {
-        let pem = fs::read(path)
-            .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
-        let not_a_key = || KeyError::NotAKey { path: path.to_owned() };
-        let keys = SubjectPublicKeyInfoDer::pem_slice_iter(&pem)
-            .map(|der| der.ok().and_then(|der| Self::from_der(&der)).ok_or_else(not_a_key))
-            .collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() { Err(not_a_key()) } else { Ok(keys) }
+        let Self { earlier, key, id, bytes } = Self::read(path)?;
+        let first = Self { key, id, bytes, earlier: Vec::new() };
+        Ok(iter::once(first).chain(earlier).collect())
     }
 
     fn from_der(der: &[u8]) -> Option<Self> {
         let key = ParsedPublicKey::new(&ED25519, der).ok()?;
         let id = Hash::of(der).to_string().get(..16)?.to_owned();
         // RFC 8410 §4: the key is the end of its DER form.
-        Some(Self { key, id, bytes: *der.last_chunk()? })
+        Some(Self { key, id, bytes: *der.last_chunk()?, earlier: Vec::new() })
+    }
+
+    /// The key and those that it replaced, the newest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Self> {
+        iter::once(self).chain(&self.earlier)
+    }
+
+    /// The key of that name among them, and how many are newer.
+    pub fn named(&self, id: &str) -> Option<(usize, &Self)> {
+        self.all().enumerate().find(|(_, key)| key.id == id)
+    }
+
+    /// The names of the keys that it replaced.
+    pub fn earlier(&self) -> impl Iterator<Item = &str> {
+        self.earlier.iter().map(Self::id)
     }
 
     /// The key as the key of a log's notes.

@@ -26,6 +26,11 @@ pub enum TrailDoubtKind {
     LatestMissing,
     /// `checkpoint.json` holds no checkpoint that the key has signed.
     LatestUnusable,
+    /// The last checkpoint is signed with a key that another one has replaced.
+    EarlierKey {
+        /// The name of that key.
+        key: String,
+    },
     /// No kept checkpoint is signed with the key.
     KeptUnusable {
         /// How many checkpoints were found.
@@ -90,6 +95,7 @@ impl TrailDoubtKind {
             Self::NoCheckpoint => "no_checkpoint",
             Self::LatestMissing => "latest_missing",
             Self::LatestUnusable => "latest_unusable",
+            Self::EarlierKey { .. } => "earlier_key",
             Self::KeptUnusable { .. } => "kept_unusable",
             Self::KeptElsewhere => "kept_elsewhere",
             Self::TooManyUnsigned { .. } => "too_many_unsigned",
@@ -117,6 +123,9 @@ impl TrailDoubtKind {
             }
             Self::KeptUnusable { .. } | Self::KeptElsewhere => {
                 "give the log of this gateway, or its lines with `audit checkpoint`, up to the present"
+            }
+            Self::EarlierKey { .. } => {
+                "give a file of keys whose first one is the key that the gateway signs with now"
             }
             Self::RetentionUnsigned { .. } => {
                 "verify again after the next checkpoint; if that does not help, the beginning was removed"
@@ -163,6 +172,10 @@ impl fmt::Display for TrailDoubtKind {
             Self::LatestUnusable => f.write_str(
                 "checkpoint.json holds no checkpoint that this key has signed, so the end may have been \
                  cut off",
+            ),
+            Self::EarlierKey { key } => write!(
+                f,
+                "the last checkpoint is signed with the key {key}, which the first key of the file has replaced"
             ),
             Self::KeptUnusable { found: 0 } => {
                 f.write_str("the file of kept checkpoints holds no checkpoint")

@@ -92,7 +92,8 @@ impl Evidence {
 
     /// Without a key, every checkpoint from outside is trusted to show what is wrong.
     fn trusts(&self, checkpoint: &Checkpoint) -> bool {
-        self.key.as_ref().map_or(true, |(key, _)| checkpoint.is_signed_by(key))
+        let Ok((key, _)) = &self.key else { return true };
+        key.named(&checkpoint.key).is_some_and(|(_, key)| checkpoint.is_signed_by(key))
     }
 
     fn expect(&mut self, Checkpoint { seq, prev, .. }: Checkpoint, is_kept: bool) {
@@ -152,8 +153,11 @@ impl Evidence {
     /// The key and the kept checkpoints, for the report.
     pub(super) fn into_report(self) -> (Option<VouchingKey>, Option<KeptReport>) {
         let key = self.key.ok();
-        let key =
-            key.map(|(key, is_of_trail)| VouchingKey { id: key.id().to_owned(), is_of_trail });
+        let key = key.map(|(key, is_of_trail)| VouchingKey {
+            id: key.id().to_owned(),
+            earlier: key.earlier().map(ToOwned::to_owned).collect(),
+            is_of_trail,
+        });
         let last_agreed = self.agreed.last().copied();
         let kept = self.kept.map(|kept| KeptReport {
             agreed: self.agreed.len() as u64,

@@ -34,6 +34,8 @@ impl Verdict {
 pub struct VouchingKey {
     /// Its fingerprint: the first 16 digits of its SHA-256 (DER).
     pub id: String,
+    /// The fingerprints of the keys that it replaced, as the reader names them.
+    pub earlier: Vec<String>,
     /// It is from the trail's own directory. So whoever can write there can have replaced it.
     pub is_of_trail: bool,
 }
@@ -237,7 +239,7 @@ pub enum TrailProblemKind {
         /// The last line that a checkpoint vouches for.
         after: u64,
     },
-    /// A checkpoint is signed with an unknown key.
+    /// A checkpoint is signed with an unknown key, or with an earlier one after a later one.
     OtherKey {
         /// The name of that key.
         key: String,
@@ -318,7 +320,9 @@ impl fmt::Display for TrailProblemKind {
                 f,
                 "is not what the checkpoint signed: the trail was rewritten after record {after}"
             ),
-            Self::OtherKey { key } => write!(f, "is signed with an unknown key ({key})"),
+            Self::OtherKey { key } => {
+                write!(f, "is signed with a key that does not belong there ({key})")
+            }
             Self::CutTail { to } => write!(
                 f,
                 "is the end, but a checkpoint vouches for records up to {to}: the end was cut off"

@@ -43,6 +43,8 @@ pub(super) struct Verifier {
     deletions: Vec<Deletion>,
     /// The `seq` of the last checkpoint that the key has signed.
     last_checkpoint: Option<u64>,
+    /// How many of the given keys are newer than the one that signed it.
+    newer_keys: Option<usize>,
     /// The lines since then.
     unsigned: Unsigned,
     promise: Option<Promise>,
@@ -96,6 +98,7 @@ impl Verifier {
             begins_after: None,
             deletions: Vec::new(),
             last_checkpoint: None,
+            newer_keys: None,
             unsigned: Unsigned::default(),
             promise: None,
             found: Vec::new(),
@@ -304,6 +307,11 @@ impl Verifier {
 
     /// A gateway found at its start that the last checkpoint did not fit.
     fn found(&mut self, seq: u64, reason: String) {
+        // The gateway did not know the key that it replaced; who reads with both keys does.
+        let is_replaced = reason == "other_key" && self.newer_keys > Some(0);
+        if is_replaced {
+            return;
+        }
         if reason == "rewritten" {
             self.problem(Some(seq), TrailProblemKind::FoundRewritten);
         } else if self.found.len() < MAX_PROBLEMS {
@@ -315,7 +323,8 @@ impl Verifier {
 
     fn checkpoint(&mut self, fields: &ChainFields, head: &LineHead<'_>, bytes: &[u8]) {
         let marker = line::marker(bytes);
-        let of_tree = self.evidence.key().and_then(|key| self.heads.checkpoint(&marker, key));
+        let signer = self.evidence.key().and_then(|key| key.named(&marker.key));
+        let of_tree = signer.and_then(|(_, key)| self.heads.checkpoint(&marker, key));
         let checkpoint = Checkpoint {
             seq: head.seq,
             time: head.time.to_owned(),
@@ -327,12 +336,19 @@ impl Verifier {
             signature: marker.signature,
             previous: None,
         };
-        let Ok((key, _)) = &self.evidence.key else { return };
+        if self.evidence.key.is_err() {
+            return;
+        }
         let seq = checkpoint.seq;
-        if checkpoint.key != key.id() {
+        // A key that was replaced signs nothing any more.
+        let signer = signer.filter(|(newer, _)| self.newer_keys.is_none_or(|last| *newer <= last));
+        let Some((newer, key)) = signer else {
             self.problem(Some(seq), TrailProblemKind::OtherKey { key: checkpoint.key });
-        } else if checkpoint.is_signed_by(key) && of_tree != Some(false) {
+            return;
+        };
+        if checkpoint.is_signed_by(key) && of_tree != Some(false) {
             self.report.checkpoints += 1;
+            self.newer_keys = Some(newer);
             self.vouch(seq);
             self.last_checkpoint = Some(seq);
             self.unsigned = Unsigned::after_checkpoint(head.time);
@@ -445,6 +461,14 @@ impl Verifier {
         };
         if let Some(kind) = missing {
             self.report.doubts.insert(0, TrailDoubt { seq: None, kind });
+        }
+        if self.origin == Origin::Directory
+            && self.newer_keys > Some(0)
+            && let Some((_, key)) =
+                self.evidence.key().and_then(|key| key.all().enumerate().nth(self.newer_keys?))
+        {
+            let key = key.id().to_owned();
+            self.doubt(None, TrailDoubtKind::EarlierKey { key });
         }
         for kind in self.evidence.doubts(self.last_checkpoint) {
             self.doubt(None, kind);

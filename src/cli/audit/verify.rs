@@ -29,7 +29,8 @@ pub(super) struct VerifyArgs {
     /// A bundle of `audit export`, instead of a trail
     #[arg(value_name = "BUNDLE", conflicts_with_all = ["config", "directory", "stdin", "note", "witness"])]
     pub(super) bundle: Option<PathBuf>,
-    /// The public key of the checkpoints; without it, the one in the trail's directory, which proves less
+    /// The public key of the checkpoints; without it, the one in the trail's directory, which proves less. Keys that
+    /// it replaced may stand behind it in the file, the newest first
     #[arg(long, value_name = "FILE")]
     pub(super) public_key: Option<PathBuf>,
     /// The public key of a bundle's manifest, if it was not signed with the trail's own
@@ -177,7 +178,11 @@ fn print(
     }
     if let Some(key) = &report.key {
         let signed = many(report.checkpoints, "checkpoint");
-        write!(out, "{signed} signed with the key {}, from ", key.id)?;
+        write!(out, "{signed} signed with the key {}", key.id)?;
+        if !key.earlier.is_empty() {
+            write!(out, " or one that it replaced ({})", key.earlier.join(", "))?;
+        }
+        write!(out, ", from ")?;
         match key_file {
             Some(file) => writeln!(out, "{}", file.display())?,
             None => writeln!(out, "the trail's own directory")?,
@@ -245,9 +250,9 @@ pub(super) fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Resul
 }
 
 pub(super) fn as_json(report: &VerifyReport) -> Value {
-    let key = report.key.as_ref().map(|VouchingKey { id, is_of_trail }| {
+    let key = report.key.as_ref().map(|VouchingKey { id, earlier, is_of_trail }| {
         let from = if *is_of_trail { "trail" } else { "elsewhere" };
-        json!({ "fingerprint": id, "from": from })
+        json!({ "fingerprint": id, "earlier": earlier, "from": from })
     });
     let kept = report.kept.as_ref().map(|KeptReport { found, signed, agreed, last_agreed }| {
         json!({ "found": found, "signed": signed, "agreed": agreed, "last_agreed": last_agreed })

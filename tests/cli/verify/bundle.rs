@@ -892,3 +892,22 @@ fn configuration(directory: &Path, key: &Path) -> String {
     document["audit"]["signing_key"] = toml_edit::value(key.to_str().unwrap());
     document.to_string()
 }
+
+#[test]
+fn a_bundle_from_before_a_new_key_is_checked_with_both() {
+    let scene = Scene::new();
+    assert_eq!(export(&scene, &[]).0, OK);
+    fs::rename(scene.path("keys/signing-key.pem"), scene.path("keys/old.pem")).unwrap();
+    scene.open(3).close().unwrap();
+    let keys =
+        ["audit/signing-key.pub.pem", "kept/key.pem"].map(|key| fs::read(scene.path(key)).unwrap());
+    fs::write(scene.path("kept/both.pem"), keys.concat()).unwrap();
+    let both = ["--public-key", "kept/both.pem"];
+    assert_eq!(verify(&scene, &both).0, OK);
+    // And one over both.
+    assert_eq!(export(&scene, &[]).0, WRONG, "the trail's directory has the new key alone");
+    assert_eq!(export(&scene, &both).0, OK);
+    assert_eq!(verify(&scene, &both).0, OK);
+    assert_eq!(verify(&scene, &[]).1, ["key_not_given"]);
+    assert_eq!(verify(&scene, &["--public-key", "audit/signing-key.pub.pem"]).0, WRONG);
+}

@@ -882,3 +882,62 @@ fn a_key_or_log_that_cannot_be_read_is_bad_usage() {
         assert!(errors.contains(arguments[1]), "{errors}");
     }
 }
+
+/// A trail whose signing key was replaced between two gateways, and a file with both keys, the newest first.
+fn with_a_new_key() -> Scene {
+    let mut scene = Scene::new();
+    fs::rename(scene.path("keys/signing-key.pem"), scene.path("keys/old.pem")).unwrap();
+    scene.gateway(30);
+    let old = fs::read(scene.path("kept/key.pem")).unwrap();
+    let new = fs::read(scene.path("audit/signing-key.pub.pem")).unwrap();
+    assert_ne!(old, new);
+    fs::write(scene.path("kept/new.pem"), &new).unwrap();
+    fs::write(scene.path("kept/both.pem"), [&new[..], &old].concat()).unwrap();
+    fs::write(scene.path("kept/swapped.pem"), [old, new].concat()).unwrap();
+    scene
+}
+
+/// The exit code, and the labels of what is wrong or in doubt.
+fn labels(scene: &Scene, key: &str) -> (Option<i32>, Vec<String>) {
+    let (code, out, errors) = scene.verify(&["--json", "--public-key", key]);
+    let json: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
+    let list = |list: &str, label: &str| -> Vec<String> {
+        let list = json[list].as_array().unwrap().iter();
+        list.map(|one| one[label].as_str().unwrap().to_owned()).collect()
+    };
+    let mut all = [list("problems", "problem"), list("reasons", "reason")].concat();
+    all.dedup();
+    (code, all)
+}
+
+#[test]
+fn a_key_that_was_replaced_vouches_for_what_it_signed() {
+    let scene = with_a_new_key();
+    let (code, out, errors) = scene.verify(&["--public-key", "kept/both.pem"]);
+    assert_eq!(code, Some(OK), "{out}{errors}");
+    assert!(out.contains("or one that it replaced ("), "{out}");
+    // One of the keys alone, or in the wrong order, does not.
+    for key in ["kept/new.pem", "kept/key.pem", "kept/swapped.pem"] {
+        assert_eq!(labels(&scene, key).0, Some(WRONG), "{key}");
+    }
+    // A trail that only the old key has signed says nothing of the present.
+    let scene = Scene::new();
+    let both = with_a_new_key();
+    fs::copy(both.path("kept/both.pem"), scene.path("kept/both.pem")).unwrap();
+    let mut keys = fs::read(both.path("kept/new.pem")).unwrap();
+    keys.extend(fs::read(scene.path("kept/key.pem")).unwrap());
+    fs::write(scene.path("kept/both.pem"), keys).unwrap();
+    assert_eq!(labels(&scene, "kept/both.pem"), (Some(NOT_PROVED), vec!["earlier_key".to_owned()]));
+}
+
+#[test]
+fn a_key_that_was_replaced_signs_nothing_any_more() {
+    let mut scene = with_a_new_key();
+    // Somebody has the old key and goes on with it.
+    fs::remove_file(scene.path("keys/signing-key.pem")).unwrap();
+    fs::copy(scene.path("keys/old.pem"), scene.path("keys/signing-key.pem")).unwrap();
+    scene.gateway(5);
+    let (code, why) = labels(&scene, "kept/both.pem");
+    assert_eq!(code, Some(WRONG));
+    assert!(why.contains(&"other_key".to_owned()), "{why:?}");
+}

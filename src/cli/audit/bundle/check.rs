@@ -294,7 +294,7 @@ impl Files<'_, '_, '_> {
         let of_manifest = self.content(MANIFEST_KEY)?.and_then(|pem| PublicKey::from_pem(&pem));
         let mut doubts = Vec::new();
         match (&trust.key, &own) {
-            (Some(given), Some(own)) if given.id() != own.id() => {
+            (Some(given), Some(own)) if given.named(own.id()).is_none() => {
                 self.problems.push(BundleProblem::OtherKey(own.id().to_owned()));
             }
             (None, Some(_)) => doubts.push(BundleDoubt::KeyNotGiven),
@@ -350,8 +350,9 @@ impl Signed<'_> {
         let (Some(by), Some(signature)) = (self.by, self.signature) else {
             return Ok(Some(BundleDoubt::ManifestUnsigned));
         };
-        let named = keys.into_iter().find(|(key, _)| key.is_some_and(|key| key.id() == by));
-        let Some((Some(key), is_given)) = named else {
+        let named =
+            keys.into_iter().find_map(|(key, is_given)| Some((key?.named(by)?.1, is_given)));
+        let Some((key, is_given)) = named else {
             return Ok(Some(BundleDoubt::ManifestKeyNotGiven));
         };
         let signature = str::from_utf8(signature).unwrap_or_default();

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     audit::{
-        self, KeyError, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey, Verdict, VerifyOptions,
+        self, KeyError, KeySource, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey, Verdict,
+        VerifyOptions,
     },
     build_info::BUILD,
     cli::audit::{
@@ -56,11 +57,15 @@ pub(in crate::cli::audit) struct ExportArgs {
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
+    /// The public key of the checkpoints, instead of the one in the trail's directory. Keys that it replaced may stand
+    /// behind it in the file, the newest first
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
     /// The private key that signs the manifest (Ed25519, PKCS#8), instead of the trail's own
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
     /// Send the lines from this number on to the collector of `[telemetry]` once more, up to the last one
-    #[arg(long, value_name = "SEQ", conflicts_with_all = ["CallFilter", "out", "force", "sign_key"])]
+    #[arg(long, value_name = "SEQ", conflicts_with_all = ["CallFilter", "out", "force", "public_key", "sign_key"])]
     resend_from: Option<u64>,
 }
 
@@ -69,6 +74,20 @@ impl ExportArgs {
     pub(in crate::cli::audit) fn resend_from(&self) -> Option<u64> {
         self.resend_from
     }
+}
+
+/// The public key of the checkpoints, and the text of its file; `None` if the trail has none.
+fn public_key(
+    args: &ExportArgs,
+    directory: &Path,
+) -> Result<Option<(PublicKey, Vec<u8>)>, AuditError> {
+    let Some(file) = &args.public_key else {
+        let pem = fs::read(directory.join(PUBLIC_KEY)).ok();
+        return Ok(pem.and_then(|pem| Some((PublicKey::from_pem(&pem)?, pem))));
+    };
+    let key = PublicKey::read(file)?;
+    let unusable = |source| KeyError::Unusable { path: file.clone(), source };
+    Ok(Some((key, fs::read(file).map_err(unusable)?)))
 }
 
 pub(super) fn run(
@@ -83,8 +102,7 @@ pub(super) fn run(
         return Err(BundleError::Exists { path: path.to_owned() }.into());
     }
     let signer = signer(args, directory, trails)?;
-    let key = fs::read(directory.join(PUBLIC_KEY)).ok();
-    let key = key.and_then(|pem| Some((PublicKey::from_pem(&pem)?, pem)));
+    let key = public_key(args, directory)?;
     let trust = Trust {
         key: key.as_ref().map(|(key, _)| key.clone()),
         manifest_key: signer.as_ref().map(|key| key.public().clone()),
@@ -92,7 +110,14 @@ pub(super) fn run(
     };
 
     let mut progress = ProgressLine::over(&audit::files(directory)?);
-    let found = audit::verify(directory, VerifyOptions::default(), |file| progress.file(file))?;
+    let source = args.public_key.clone().map_or(KeySource::Directory, KeySource::File);
+    let found = audit::verify(
+        directory,
+        VerifyOptions { key: source, ..VerifyOptions::default() },
+        |file| {
+            progress.file(file);
+        },
+    )?;
     drop(progress);
     let hashed_object = args.filter.hashed_object(directory)?;
     let range = args.filter.range();
