@@ -151,6 +151,12 @@ useradd --uid 2003 --user-group stranger
 const RELOAD: &str = r#"
 systemctl reload pigello-gateway.service
 systemctl is-active pigello-gateway.service
+cp /etc/pigello-gateway/gateway.toml /tmp/good
+echo 'no-such-key = 1' >>/etc/pigello-gateway/gateway.toml
+systemctl reload pigello-gateway.service 2>/dev/null && echo "the refused reload is a success"
+echo "after a refused reload: $(systemctl is-active pigello-gateway.service) $(call_as application)"
+cp /tmp/good /etc/pigello-gateway/gateway.toml
+systemctl reload pigello-gateway.service
 systemctl restart pigello-gateway.service
 echo "after a restart: $(call_as application)"
 systemctl stop pigello-gateway.service
@@ -171,12 +177,14 @@ fn the_steps_that_init_prints_lead_to_a_service_that_serves() {
             "\nactive\n",
             "\nmember: 200, other: 000\n",
             &format!("\n{user}\n"),
+            "\nafter a refused reload: active 200\n",
             "\nafter a restart: 200\n",
             "\nResult=success\n",
             "\nNRestarts=0\n",
         ] {
             assert!(told.contains(part), "{part:?} in\n{told}");
         }
+        assert!(!told.contains("the refused reload is a success"), "{told}");
         assert!(!told.contains("/etc/systemd/system/pigello-gateway.service:"), "{told}");
     }
 }
