@@ -104,6 +104,8 @@ pub struct VerifyReport {
     pub restored: u64,
     /// How often a damaged end was moved aside.
     pub damaged: u64,
+    /// How often the clock went back by more than an hour.
+    pub clock_went_back: u64,
     /// What is wrong, in the order of the trail.
     pub problems: Vec<TrailProblem>,
     /// What keeps the trail from being proved.

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
     doubt::{TrailDoubt, TrailDoubtKind},
     evidence::Evidence,
@@ -52,6 +54,8 @@ pub(super) struct Verifier {
     found: Vec<(u64, TrailDoubt)>,
     /// The last marker that counts is a `stop`.
     stopped: bool,
+    /// The latest time since the clock last went back.
+    latest: String,
     origin: Origin,
 }
 
@@ -103,6 +107,7 @@ impl Verifier {
             promise: None,
             found: Vec::new(),
             stopped: false,
+            latest: String::new(),
             origin: Origin::Directory,
         }
     }
@@ -230,6 +235,7 @@ impl Verifier {
             None => {}
         }
         self.unsigned.add(head);
+        self.watch_clock(head.time);
         match head.kind {
             "call" => self.report.calls += 1,
             "start" => {
@@ -278,6 +284,22 @@ impl Verifier {
                 self.problem(Some(seq), TrailProblemKind::AfterStop);
             }
             self.stopped = head.kind == "stop";
+        }
+    }
+
+    /// Counts how often the clock went back by more than the correction of a clock, or the length of a call.
+    fn watch_clock(&mut self, time: &str) {
+        let is_later = *time >= *self.latest;
+        let at = |text: &str| text.parse::<Timestamp>().ok();
+        let is_far_back = || {
+            let back = at(&self.latest)?.duration_since(at(time)?);
+            (back > CLOCK_CORRECTION).then_some(())
+        };
+        let went_back = !is_later && is_far_back().is_some();
+        self.report.clock_went_back += u64::from(went_back);
+        if is_later || went_back {
+            self.latest.clear();
+            self.latest.push_str(time);
         }
     }
 
@@ -487,6 +509,8 @@ fn begins_chain(head: &LineHead<'_>, bytes: &[u8]) -> bool {
     head.kind == "start" && line::marker(bytes).chain_first_seq == Some(head.seq)
 }
 
+/// See [`audit::files_between`](crate::audit::files_between).
+const CLOCK_CORRECTION: SignedDuration = SignedDuration::from_hours(1);
 /// How many lines are remembered to recognise a copy.
 const RECENT: usize = 4096;
 /// A file of garbage would make millions of problems.

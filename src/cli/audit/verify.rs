@@ -242,6 +242,11 @@ pub(super) fn notes(report: &VerifyReport, out: &mut dyn io::Write) -> io::Resul
         (report.unknown, "call", "in progress when the gateway was killed: outcome unknown"),
         (report.lost, "record", "dropped while the trail could not be written"),
         (report.restored, "time", "the current file was removed or replaced, and restored"),
+        (
+            report.clock_went_back,
+            "time",
+            "the clock went back by more than an hour; the order of records is that of `seq`",
+        ),
     ];
     for (count, what, note) in notes.into_iter().filter(|(count, ..)| *count > 0) {
         writeln!(out, "{NOTE}note{NOTE:#} {} {note}", many(count, what))?;
@@ -299,6 +304,7 @@ pub(super) fn as_json(report: &VerifyReport) -> Value {
         "unknown": report.unknown,
         "lost": report.lost,
         "restored": report.restored,
+        "clock_went_back": report.clock_went_back,
     })
 }
 

@@ -3,10 +3,15 @@
 mod bundle;
 mod scene;
 
-use std::{fmt::Write as _, fs, io::Write as _};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    time::{Duration, SystemTime},
+};
 
-use pigello_gateway::audit::Trail;
-use scene::{Scene, copy, kind_of, other_key, retaining_little, seal, seq_of};
+use pigello_gateway::audit::{Record, Trail};
+use scene::{Scene, copy, kind_of, other_key, record, retaining_little, seal, seq_of};
 use serde_json::Value;
 
 use crate::{
@@ -940,4 +945,20 @@ fn a_key_that_was_replaced_signs_nothing_any_more() {
     let (code, why) = labels(&scene, "kept/both.pem");
     assert_eq!(code, Some(WRONG));
     assert!(why.contains(&"other_key".to_owned()), "{why:?}");
+}
+
+#[test]
+fn a_clock_that_went_back_is_a_note() {
+    let scene = Scene::new();
+    let (_, out, _) = scene.verify(&Given::Key.arguments());
+    assert!(!out.contains("clock"), "{out}");
+    let trail = scene.open(0);
+    let then = SystemTime::now() - Duration::from_hours(2);
+    for at in 0..3 {
+        trail.submit(Record { time: then, ..record(at) });
+    }
+    trail.close().unwrap();
+    let (code, out, _) = scene.verify(&Given::Key.arguments());
+    assert_eq!(code, Some(OK), "{out}");
+    assert!(out.contains("note 1 time the clock went back by more than an hour"), "{out}");
 }
