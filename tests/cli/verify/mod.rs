@@ -717,7 +717,7 @@ fn retain(scene: &mut Scene) -> Trail {
 fn write_until(scene: &Scene, trail: &Trail, kind: &str) {
     let head = format!("{{\"kind\":\"{kind}\"");
     let path = &scene.files.last().unwrap().0;
-    trail.submit(scene::record(0));
+    trail.submit(record(0));
     while !fs::read_to_string(path).is_ok_and(|text| text.contains(&head)) {
         std::thread::yield_now();
     }
