@@ -29,8 +29,19 @@ chart_path = HERE / "helm/pigello-gateway"
 chart = helm_python.Chart.load(chart_path)
 
 
+class Loader(yaml.SafeLoader):
+    """YAML as the API reads it: a key that is there twice is a mistake."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the keys {twice} are there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def documents(text):
-    return list(filter(None, yaml.safe_load_all(text)))
+    return list(filter(None, yaml.load_all(text, Loader)))
 
 
 def validate(origin, text):
@@ -78,19 +89,25 @@ def render(values, name="pigello-gateway"):
     return "\n---\n".join(text.strip() for text in files.values() if text.strip()) + "\n", notes
 
 
+def pod_of(notes):
+    """What the notes say is put into the pod of an application."""
+    return documents(notes[notes.index("spec:"): notes.index("and into its")])[0]["spec"]
+
+
 # Everything that can be chosen, each with all else.
 APPLICATION = {"application": {"containers": [{"name": "application", "image": "registry.example/a:1"}]}}
 EXTRAS = {
     "fullnameOverride": "gateway-to-pigello",
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
-    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus", "app.kubernetes.io/name": "own"}}},
     "networkPolicy": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
     "audit": {"storageClass": "fast"},
     "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
     "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
-    "podAnnotations": {"a/b": "c"},
-    "podLabels": {"team": "billing"},
+    "podAnnotations": {"a/b": "c", "prometheus.io/scrape": "false", "checksum/config": "own"},
+    "podLabels": {"team": "billing", "app.kubernetes.io/name": "own", "app.kubernetes.io/version": "own"},
+    "podSecurityContext": {"supplementalGroups": [1000670000]},
     "nodeSelector": {"disk": "fast"},
     "tolerations": [{"key": "dedicated", "operator": "Exists"}],
     "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
@@ -132,6 +149,19 @@ for choice in itertools.product(*CHOICES):
     }.items():
         if (kind in kinds) != expected:
             wrong.append(f"helm {told}: {kind} is {'missing' if expected else 'there'}")
+    if ("helm -n pigello test" in notes) != ("helm.sh/hook: test" in text):
+        wrong.append(f"helm {told}: the notes and the chart differ about `helm test`")
+    for manifest in documents(text):
+        if manifest["kind"] == "StatefulSet":
+            template, selector = manifest["spec"]["template"], manifest["spec"]["selector"]["matchLabels"]
+            if not selector.items() <= template["metadata"]["labels"].items():
+                wrong.append(f"helm {told}: the pods do not have the labels {selector}")
+            for given, there in [
+                (values.get("podAnnotations", {}), template["metadata"]["annotations"]),
+                (values.get("podSecurityContext", {}) | {"fsGroup": 65532}, template["spec"]["securityContext"]),
+            ]:
+                if not given.items() <= there.items():
+                    wrong.append(f"helm {told}: {given} is not in {there}")
     for pod in pods(text):
         if pod.get("enableServiceLinks") is not False:
             wrong.append(f"helm {told}: a pod has service links")
@@ -146,14 +176,58 @@ for choice in itertools.product(*CHOICES):
                 wrong.append(f"helm {told}: there are no volumes {missing}")
     if not runs:
         # What the notes say is put into a pod is one.
-        snippet = notes[notes.index("spec:"): notes.index("and into its")]
-        spec = yaml.safe_load(snippet)["spec"] | APPLICATION["application"]
+        spec = pod_of(notes) | APPLICATION["application"]
         spec["volumes"].append({"name": "gateway-audit", "emptyDir": {}})
         validate(f"notes {told}", yaml.safe_dump(
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}))
     for manifest in documents(text):
         if manifest["kind"] == "ConfigMap":
             configurations[manifest["data"]["gateway.toml"]] = told
+
+# Strings that are something else in YAML without quotes. Whatever text a value has, it arrives as that text.
+PLAIN = "plain-text"
+ODD = ["123", "1e3", "no", "true", "null", "~", "a: b", "a, b", "kv/{env}/x", "- a", "#a", "*a", "'a", '"a', "a\\b", "%a"]
+
+
+def everywhere(schema, text):
+    """The values of a schema with this text wherever one may stand."""
+    kind = schema.get("type")
+    if kind == "string" and not {"enum", "pattern"} & schema.keys():
+        return text
+    if isinstance(schema.get("additionalProperties"), dict):
+        return {"a/b": text}
+    if kind == "object":
+        made = {key: everywhere(value, text) for key, value in schema.get("properties", {}).items()}
+        return {key: value for key, value in made.items() if value not in (None, {})}
+    return None
+
+
+def replaced(value, old, new):
+    if isinstance(value, dict):
+        return {key: replaced(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [replaced(inner, old, new) for inner in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def arrives(choice, text):
+    """All that is made of values with this text everywhere."""
+    values = merged(everywhere(chart.schema, text), {"podAnnotations": {"checksum/config": "own"}}, choice)
+    rendered, notes = render(values)
+    alone = values["mode"] == "sidecar" and "application" not in choice
+    return documents(rendered) + ([pod_of(notes)] if alone else [])
+
+
+MONITORED = {"metrics": {"podMonitor": {"enabled": True}}}
+for mode, source in itertools.product(*CHOICES[:2]):
+    choice = merged(mode, source, MONITORED)
+    plain = arrives(choice, PLAIN)
+    for text in ODD:
+        try:
+            if arrives(choice, text) != replaced(plain, PLAIN, text):
+                wrong.append(f"helm {json.dumps(choice)}: the text {text!r} arrives as something else")
+        except yaml.YAMLError as error:
+            wrong.append(f"helm {json.dumps(choice)}: the text {text!r} breaks the YAML: {error}")
 
 own = render({"config": 'a = "{{ .Release.Name }}"'}, name="mine")[0]
 if 'a = "mine"' not in own:
@@ -163,12 +237,29 @@ if "pigello-gateway@sha256:0" not in render(EXTRAS)[0]:
 for bad in [
     {"replicas": {"min": 0}}, {"unknown": 1}, {"mode": "both"}, {"source": "sealed"}, {"tlsSecret": ""},
     {"image": {"digest": "sha256:0"}}, {"networkPolicy": {"from": []}}, {"audit": {"size": "5"}},
+    {"fullnameOverride": "a b"}, {"podDisruptionBudget": {"maxUnavailable": "0%"}},
 ]:
     try:
         chart.validate_schema(bad)
         wrong.append(f"helm: the values {bad} should be refused")
     except helm_python.HelmValuesError:
         pass
+for bad in [{"replicas": {"min": 12}}, {"replicas": {"min": 3, "max": 2}}]:
+    try:
+        render(bad)
+        wrong.append(f"helm: {bad} should be refused")
+    except helm_python.HelmRenderError as error:
+        if "more than replicas.max" not in str(error):
+            wrong.append(f"helm: {bad}: {error}")
+for good in [
+    {"resources": {"claims": [{"name": "fast"}]}}, {"podDisruptionBudget": {"maxUnavailable": "25%"}},
+    {"audit": {"size": "1.5Gi"}}, {"audit": {"size": "500G"}}, {"audit": {"storageClass": "-"}},
+    {"terminationGracePeriodSeconds": 1000000}, {"podSecurityContext": {}}, {"fullnameOverride": "no"},
+    {"metrics": {"podMonitor": {"enabled": True, "interval": "1m30s"}}},
+]:
+    validate(f"helm {good}", render(good)[0])
+if 'storageClassName: ""' not in render({"audit": {"storageClass": "-"}})[0]:
+    wrong.append("helm: the storage class `-` is not none")
 for values in [None, EXTRAS, BARE]:
     linted = helm_python.lint(chart_path, values, strict=True)
     # Of an icon that is missing lint says so, as information.
@@ -210,7 +301,7 @@ for kind, (file, release) in {"shared": ("gateway", "pigello-gateway"), "sidecar
     text = re.sub(r"\n *app.kubernetes.io/managed-by: Helm", "", text)
     text = "\n---\n".join(part for part in text.split("\n---\n") if "helm.sh/hook: test" not in part)
     # The pods change with the ConfigMap by themselves.
-    text = re.sub(r"\n *# The gateway reads a changed ConfigMap.*\n *checksum/config: .*", "", text)
+    text = re.sub(r"\n *checksum/config: .*", "", text)
     text = re.sub(r" +$", "", text, flags=re.MULTILINE)
     maps = [manifest for manifest in documents(text) if manifest["kind"] == "ConfigMap"]
     head = f"{HEADS[kind]}# Made by `deploy/check.sh --write` of the chart with `values.yaml`: change those.\n---\n"

@@ -5,13 +5,23 @@
 
 {{- define "pigello-gateway.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ include "pigello-gateway.name" . }}
+app.kubernetes.io/instance: {{ include "pigello-gateway.name" . | quote }}
 {{- end }}
 
 {{- define "pigello-gateway.labels" -}}
 {{ include "pigello-gateway.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* The chart's annotations of the pods. The gateway reads a changed ConfigMap by itself. A changed pod is one that was
+checked and rolled out. */}}
+{{- define "pigello-gateway.podAnnotations" -}}
+checksum/config: {{ include "pigello-gateway.config" . | sha256sum }}
+{{- if not (or .Values.metrics.podMonitor.enabled .Values.metrics.tlsSecret) }}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9902"
+{{- end }}
 {{- end }}
 
 {{- define "pigello-gateway.serviceAccount" -}}
@@ -114,12 +124,12 @@ livenessProbe:
   failureThreshold: 3
   timeoutSeconds: 2
 {{- end }}
-{{- with .Values.resources | default (include "pigello-gateway.resources" . | fromYaml) }}
 resources:
-  {{- range $kind, $amounts := . }}
-  {{ $kind }}: {{ include "pigello-gateway.flow" $amounts }}
+  {{- with .Values.resources }}
+  {{- toYaml . | nindent 2 }}
+  {{- else }}
+  {{- include "pigello-gateway.resources" . | nindent 2 }}
   {{- end }}
-{{- end }}
 volumeMounts:
   - { name: gateway-config, mountPath: /etc/pigello-gateway, readOnly: true }
   - { name: gateway-audit, mountPath: /var/lib/pigello-gateway }
@@ -146,44 +156,40 @@ volumeMounts:
 {{/* A sidecar carries the calls of one application. */}}
 {{- define "pigello-gateway.resources" -}}
 {{- if eq .Values.mode "sidecar" -}}
-requests: { cpu: 50m, memory: 64Mi }
 limits: { memory: 256Mi }
+requests: { cpu: 50m, memory: 64Mi }
 {{- else -}}
-requests: { cpu: 250m, memory: 128Mi }
 limits: { memory: 512Mi }
+requests: { cpu: 250m, memory: 128Mi }
 {{- end -}}
-{{- end }}
-
-{{- define "pigello-gateway.flow" -}}
-{ {{- range $index, $name := keys . | sortAlpha }}{{ if $index }},{{ end }} {{ $name }}: {{ get $ $name }}{{ end }} }
 {{- end }}
 
 {{- define "pigello-gateway.volumes" -}}
 - name: gateway-config
-  configMap: { name: {{ include "pigello-gateway.name" . }} }
+  configMap: { name: {{ include "pigello-gateway.name" . | quote }} }
 - name: gateway-run
   emptyDir: { medium: Memory, sizeLimit: 1Mi }
 {{- if eq .Values.mode "shared" }}
 - name: gateway-tls
-  secret: { secretName: {{ .Values.tlsSecret }} }
+  secret: { secretName: {{ .Values.tlsSecret | quote }} }
 {{- end }}
 {{- if eq .Values.source "vault" }}
 # A token that only the vault accepts. It is valid for an hour; the kubelet renews it.
 - name: vault-token
   projected:
     sources:
-      - serviceAccountToken: { audience: {{ .Values.vault.audience }}, expirationSeconds: 3600, path: token }
+      - serviceAccountToken: { audience: {{ .Values.vault.audience | quote }}, expirationSeconds: 3600, path: token }
 {{- with .Values.vault.caConfigMap }}
 - name: vault-ca
-  configMap: { name: {{ . }} }
+  configMap: { name: {{ . | quote }} }
 {{- end }}
 {{- else }}
 - name: pigello
-  secret: { secretName: {{ include "pigello-gateway.valuesSecret" . }}, defaultMode: 0440 }
+  secret: { secretName: {{ include "pigello-gateway.valuesSecret" . | quote }}, defaultMode: 0440 }
 {{- end }}
 {{- with .Values.metrics.tlsSecret }}
 - name: metrics-tls
-  secret: { secretName: {{ . }} }
+  secret: { secretName: {{ . | quote }} }
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
@@ -196,9 +202,9 @@ limits: { memory: 512Mi }
   spec:
     accessModes: [ReadWriteOnce]
     {{- with .Values.audit.storageClass }}
-    storageClassName: {{ . }}
+    storageClassName: {{ ternary "" . (eq . "-") | quote }}
     {{- end }}
-    resources: { requests: { storage: {{ .Values.audit.size }} } }
+    resources: { requests: { storage: {{ .Values.audit.size | quote }} } }
 {{- end }}
 
 {{- define "pigello-gateway.scheduling" -}}

@@ -70,4 +70,7 @@ allow = ["subtenant.*", "tenant.*"]
 [timeouts]
 drain_delay = "10s"                                # until every node knows that this pod leaves
 {{- end }}
-{{ end }}
+
+[telemetry]
+log_format = "json"                                # one object in each line, for the collector of the node
+{{- end }}
