@@ -23,7 +23,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 /// The Markdown files in a folder and below it, in order.
-fn markdown(folder: PathBuf) -> Vec<PathBuf> {
+pub(crate) fn markdown(folder: PathBuf) -> Vec<PathBuf> {
     let mut folders = vec![folder];
     let mut pages = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -231,13 +231,34 @@ fn a_manifest_holds_the_configuration_beside_it() {
     }
 }
 
+/// A command that runs in a container names the container and the program as they are called there.
+#[test]
+fn commands_in_a_container_find_the_program() {
+    let program = "/pigello-gateway";
+    let dockerfile = fs::read_to_string(root().join("deploy/Dockerfile")).unwrap();
+    assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{program}\"]")), "{dockerfile}");
+    let mut texts = crate::book::markdown(root().join("docs/src"));
+    let chart = root().join("deploy/helm/pigello-gateway");
+    texts.extend([root().join("README.md"), chart.join("README.md"), chart.join("templates/NOTES.txt")]);
+    let mut found = 0;
+    for file in texts {
+        let text = fs::read_to_string(&file).unwrap();
+        for line in text.lines().filter(|line| line.contains("kubectl ") && line.contains(" exec ")) {
+            found += 1;
+            let fits = line.contains(&format!(" -c gateway -- {program} "));
+            assert!(fits, "{}: {line}", file.display());
+        }
+    }
+    assert!(found > 5, "{found}");
+}
+
 /// What is deployed is this version.
 #[test]
 fn recipes_name_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     for (file, named) in [
-        ("deploy/kubernetes/sidecar/sidecar.yaml", format!("image: pigello-gateway:{version}\n")),
-        ("deploy/kubernetes/shared/gateway.yaml", format!("image: pigello-gateway:{version}\n")),
+        ("deploy/kubernetes/sidecar/sidecar.yaml", format!("image: \"pigello-gateway:{version}\"\n")),
+        ("deploy/kubernetes/shared/gateway.yaml", format!("image: \"pigello-gateway:{version}\"\n")),
         ("deploy/helm/pigello-gateway/Chart.yaml", format!("appVersion: {version}\n")),
     ] {
         let text = fs::read_to_string(root().join(file)).unwrap();
