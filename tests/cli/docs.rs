@@ -239,11 +239,16 @@ fn commands_in_a_container_find_the_program() {
     assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{program}\"]")), "{dockerfile}");
     let mut texts = crate::book::markdown(root().join("docs/src"));
     let chart = root().join("deploy/helm/pigello-gateway");
-    texts.extend([root().join("README.md"), chart.join("README.md"), chart.join("templates/NOTES.txt")]);
+    texts.extend([
+        root().join("README.md"),
+        chart.join("README.md"),
+        chart.join("templates/NOTES.txt"),
+    ]);
     let mut found = 0;
     for file in texts {
         let text = fs::read_to_string(&file).unwrap();
-        for line in text.lines().filter(|line| line.contains("kubectl ") && line.contains(" exec ")) {
+        for line in text.lines().filter(|line| line.contains("kubectl ") && line.contains(" exec "))
+        {
             found += 1;
             let fits = line.contains(&format!(" -c gateway -- {program} "));
             assert!(fits, "{}: {line}", file.display());
@@ -257,8 +262,14 @@ fn commands_in_a_container_find_the_program() {
 fn recipes_name_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     for (file, named) in [
-        ("deploy/kubernetes/sidecar/sidecar.yaml", format!("image: \"pigello-gateway:{version}\"\n")),
-        ("deploy/kubernetes/shared/gateway.yaml", format!("image: \"pigello-gateway:{version}\"\n")),
+        (
+            "deploy/kubernetes/sidecar/sidecar.yaml",
+            format!("image: \"pigello-gateway:{version}\"\n"),
+        ),
+        (
+            "deploy/kubernetes/shared/gateway.yaml",
+            format!("image: \"pigello-gateway:{version}\"\n"),
+        ),
         ("deploy/helm/pigello-gateway/Chart.yaml", format!("appVersion: {version}\n")),
     ] {
         let text = fs::read_to_string(root().join(file)).unwrap();

@@ -132,6 +132,29 @@ fn with_a_configuration_it_says_who_may() {
     assert!(code == Some(2) && told.contains("/nowhere/gateway.toml"), "{told}");
 }
 
+/// The list is of a configuration that `check` takes.
+#[test]
+fn a_configuration_that_check_refuses_is_refused() {
+    let (code, _, check) = output(&["check", "--config", "/dev/null"]);
+    assert_eq!(code, Some(2), "{check}");
+    for arguments in [&["--csv", "subtenant.get"][..], &["--json"], &["--matrix"], &[]] {
+        let (code, out, told) = alone(&[&["--config", "/dev/null"], arguments].concat());
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{told}");
+        assert!(told.contains("there is no listener"), "{told}");
+    }
+}
+
+#[test]
+fn no_two_columns_have_one_name() {
+    let names = ["operation", "method", "path", "built_in", "billing"];
+    let callers = names.map(|name| format!("[[callers]]\nname = \"{name}\"\nallow = []\n"));
+    let (code, out, told) = with(&Place::new(&callers.concat()), &["tenant.get", "--csv"]);
+    assert_eq!(code, Some(0), "{told}");
+    let heading = "operation,method,path,built_in,caller:operation,caller:method,caller:path,\
+                   caller:built_in,billing";
+    assert_eq!(out.lines().next(), Some(heading));
+}
+
 fn import(file: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     alone(&[&["import", file.to_str().unwrap()], more].concat())
 }
@@ -282,12 +305,117 @@ fn an_entity_stands_for_one_place() {
         (".", "/thing/"),
         ("", "/thing/"),
         ("https://{environment}.pigello.io", "/thing/"),
+        ("HTTPS://api.pigello.io/v2?a=/b/#/c", "/v2/thing/"),
+        ("https://api.pigello.io?a=/b/", "/thing/"),
+        ("//api.pigello.io/v2", "/v2/thing/"),
     ] {
         assert_eq!(imported(&["/thing/"], server).0, [format!("thing.list {path}")], "{server}");
     }
     assert!(
         imported(&["/thing/"], "https://x/{stage}/").1.contains("variable `stage` has no default")
     );
+}
+
+/// What the import says of a description in YAML without `openapi` and `info`.
+fn imported_yaml(rest: &str) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("openapi.yaml");
+    fs::write(&file, format!("openapi: 3.0.3\n{rest}\n")).unwrap();
+    import(&file, &[])
+}
+
+/// A value that is not of the kind that OpenAPI asks for makes no operation and no base path, and is told.
+#[test]
+fn a_value_of_another_kind_is_left_out_and_told() {
+    for (rest, said) in [
+        ("servers: x\npaths: {/a/: {get: {}}}", "GET /a/: `servers` is no list"),
+        ("servers: {url: /x}\npaths: {/a/: {get: {}}}", "GET /a/: `servers` is no list"),
+        ("servers: [{url: 5}]\npaths: {/a/: {get: {}}}", "GET /a/: a server has no `url`"),
+        ("servers: [5]\npaths: {/a/: {get: {}}}", "GET /a/: a server has no `url`"),
+        ("servers: [{}]\npaths: {/a/: {get: {}}}", "GET /a/: a server has no `url`"),
+        ("servers: [{url: 'javascript:alert(1)'}]\npaths: {/a/: {get: {}}}", "is not of HTTP"),
+        ("servers: [{url: 'ftp://host/x'}]\npaths: {/a/: {get: {}}}", "is not of HTTP"),
+        ("servers: [{url: 'https:/x'}]\npaths: {/a/: {get: {}}}", "is not of HTTP"),
+        ("servers: [{url: '{base}/v2'}]\npaths: {/a/: {get: {}}}", "`base` has no default"),
+        ("paths: {/a/: {servers: x, get: {}}}", "GET /a/: `servers` is no list"),
+        ("paths: {/a/: {get: {servers: [7]}}}", "GET /a/: a server has no `url`"),
+        ("paths: {/a/: {get: x}}", "GET /a/: it is no object"),
+        ("paths: {/a/: {get: []}}", "GET /a/: it is no object"),
+        ("paths: {/a/: {get: {requestBody: x}}}", "GET /a/: its `requestBody` is no object"),
+        ("paths: {/a/: {GET: {}}}", "GET /a/: `GET` is no method of OpenAPI"),
+        ("paths: {/a/: []}", "/a/: it is no object"),
+        ("paths: {/a/: 7}", "/a/: it is no object"),
+        ("paths: {/a/: {$ref: 5}}", "/a/: its `$ref` is no text"),
+        ("paths: {'/a/{b}/': {get: {parameters: 3}}}", "GET /a/{b}/: `parameters` is no list"),
+        ("paths: {'/a/{b}/': {get: {parameters: [3]}}}", "a parameter of it: it is no object"),
+        (
+            "paths: {'/a/{b}/': {get: {parameters: [{in: path, name: b, schema: 3}]}}}",
+            "a parameter of it: it is no object",
+        ),
+        ("servers: [{url: /v2}]\npaths: {relative/x: {get: {}}}", "relative/x: a path begins with"),
+        ("paths: {'': {get: {}}}", ": a path begins with"),
+    ] {
+        let (code, out, notes) = imported_yaml(rest);
+        assert_eq!(code, Some(0), "{rest}: {notes}");
+        assert!(!out.contains("[[operations]]"), "{rest}: {out}");
+        assert!(notes.contains("left out ") && notes.contains(said), "{rest}: {notes}");
+    }
+    // What a description may have.
+    for (rest, path) in [
+        ("servers: []\npaths: {/a/: {get: {}}}", "/a/"),
+        (
+            "servers: [{url: 'https://x:{port}{base}', variables: {port: {default: 8443}, base: {default: /v2/}}}]\n\
+             paths: {/a/: {get: {}}}",
+            "/v2/a/",
+        ),
+        (
+            "paths: {'/a/{b}/': {get: {parameters: [{in: path, name: b, schema: true}]}}}",
+            "/a/{pk}/",
+        ),
+        ("paths: {/a/: {get: {requestBody: null}, x-more: 5, summary: x}}", "/a/"),
+    ] {
+        let (_, out, notes) = imported_yaml(rest);
+        let told = told(&out);
+        assert!(told.len() == 1 && told[0].ends_with(&format!(" GET {path}")), "{told:?}: {notes}");
+    }
+}
+
+#[test]
+fn a_note_counts_only_what_is_imported() {
+    let (_, _, notes) =
+        imported_yaml("paths: {'/a/{b}/': {get: {}}, '/c/{d}': {get: {}}, '/c/{d}/': {get: {}}}");
+    assert!(notes.contains("2 were left out"), "{notes}");
+    assert!(notes.contains("note: 1 operations have a text in their path"), "{notes}");
+}
+
+/// A pattern of a caller takes what is imported, without a change of the caller.
+#[test]
+fn a_note_names_the_grants_that_grow() {
+    let grown = |path: &str| {
+        let (_, _, notes) = imported_yaml(&format!("paths: {{'{path}': {{get: {{}}}}}}"));
+        let line = notes.lines().find(|line| line.contains("may use more at once"));
+        line.and_then(|line| line.split_once("at once: ")).unwrap().1.to_owned()
+    };
+    let below = "/accounts/users/customer/subtenant/{pk}/extra/";
+    assert_eq!(grown(below), "`*`, `subtenant.*`");
+    assert_eq!(grown("/objects/realestate/{pk}/"), "`*`, `*.get`");
+    assert_eq!(grown("/objects/realestate/{pk}/extra/"), "`*`");
+    let (_, _, notes) = imported_yaml("paths: {}");
+    assert!(!notes.contains("at once"), "{notes}");
+}
+
+/// The configuration would refuse the file, so it is not written.
+#[test]
+fn more_than_a_configuration_takes_is_an_error() {
+    let paths: String = (0..12_000)
+        .map(|at| format!("  /area/a-word-that-is-longer-than-most-others-{at}/: {{get: {{}}}}\n"))
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, made) = (folder.path().join("openapi.yaml"), folder.path().join("operations.toml"));
+    fs::write(&file, format!("openapi: 3.0.3\npaths:\n{paths}")).unwrap();
+    let (code, out, errors) = import(&file, &["--out", made.to_str().unwrap()]);
+    assert_eq!((code, out.as_str(), made.exists()), (Some(1), "", false), "{errors}");
+    assert!(errors.contains("12000 operations are more than the 1 MiB"), "{errors}");
 }
 
 #[test]
@@ -310,6 +438,11 @@ fn a_file_that_is_no_description_is_told_and_nothing_grows() {
         ("{\"openapi\": ", "no JSON"),
         ("a: [b\n", "no YAML"),
         ("a: 1\na: 2\n", "no YAML"),
+        ("a: 1\n---\nb: 1\n", "more than one document"),
+        ("a: *b\n", "an alias (`*`) has no anchor"),
+        ("openapi: 3.0.0\npaths: {/a/: {}, /a/: {}}\n", "the key `/a/` is there twice (line 2"),
+        (&bomb, "its aliases repeat too much"),
+        (&deep, "nested too deep"),
         ("just words", "no OpenAPI description"),
         ("", "no OpenAPI description"),
         (&bomb, "no YAML"),
@@ -322,13 +455,17 @@ fn a_file_that_is_no_description_is_told_and_nothing_grows() {
         let (code, out, errors) = import(&file, &[]);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{said}: {errors}");
         assert!(errors.contains(said) && errors.lines().count() < 4, "{said}: {errors}");
+        // What the libraries say is for programmers.
+        for word in ["from_str", "Policy", "Options", "budget", "Events", "{"] {
+            assert!(!errors.contains(word), "{said}: {errors}");
+        }
     }
     for missing in ["nowhere.yaml", "/"] {
         assert_eq!(import(Path::new(missing), &[]).0, Some(2));
     }
     // Odd, and still a description.
     for odd in [
-        "openapi: 3.0.0\npaths: {/a/: null, /b/: 7, /c/: {get: null}, x-more: {get: {}}}\n",
+        "openapi: 3.0.0\nservers:\npaths: {/a/: null, /b/: {}, /c/: {get: null}, x-more: {get: {}}}\n",
         "openapi: '3.2.0'\npaths: {/c/: {get: {x: .inf, y: 99999999999999999999, z: 1e999, parameters: 3}, query: {}}}\n",
     ] {
         let file = folder.path().join("file");

@@ -112,7 +112,7 @@ impl Known {
             let access = AccessMatrix { callers: Vec::new(), rows };
             return Ok(Self::new(access, &catalog, None));
         }
-        let settings = files.load()?.settings;
+        let settings = files.load()?.for_serving()?.settings;
         let policy = app::policy(&settings);
         let access = policy.matrix(&settings.callers);
         Ok(Self::new(access, &policy.catalog, Some(&policy)))

@@ -127,9 +127,13 @@ fn by_caller(access: &AccessMatrix) -> Table {
 }
 
 fn spreadsheet(access: &AccessMatrix, out: &mut impl Write) -> Result<(), Failure> {
-    let heading = ["operation", "method", "path", "built_in"].into_iter();
-    let heading: Vec<_> =
-        heading.map(str::to_owned).chain(access.callers.iter().map(|name| csv(name))).collect();
+    const ABOUT: [&str; 4] = ["operation", "method", "path", "built_in"];
+    // No caller's name has a colon, so no two columns have one name.
+    let column = |name: &str| {
+        if ABOUT.contains(&name) { format!("caller:{name}") } else { csv(name) }
+    };
+    let callers = access.callers.iter().map(|name| column(name));
+    let heading: Vec<_> = ABOUT.iter().copied().map(str::to_owned).chain(callers).collect();
     writeln!(out, "{}", heading.join(","))?;
     let word = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
     for row in &access.rows {

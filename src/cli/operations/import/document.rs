@@ -11,6 +11,7 @@ use std::{
 
 use http::Method;
 use serde_json::{Map, Value};
+use serde_saphyr::Error as YamlError;
 
 use crate::{
     cli::Failure,
@@ -80,6 +81,8 @@ pub(super) struct Endpoint {
     pub(super) template: String,
     pub(super) segments: Vec<Segment>,
     pub(super) has_body: bool,
+    /// Whether the file leaves open that its variables are UUIDs.
+    pub(super) is_unsaid: bool,
     /// One line about it.
     pub(super) about: String,
 }
@@ -110,7 +113,7 @@ impl Description {
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let text = text.trim_start_matches('\u{feff}');
         let root = if text.trim_start().starts_with('{') {
-            serde_json::from_str(text).map_err(|error| unreadable("JSON", &error))?
+            serde_json::from_str(text).map_err(|error| unreadable("JSON", &error.to_string()))?
         } else {
             yaml(text)?
         };
@@ -143,13 +146,17 @@ impl Description {
     pub(super) fn endpoints(&self) -> Found {
         let mut found = Found::default();
         let mut seen = BTreeSet::new();
-        let mut unsaid = 0;
         let paths = self.root.get("paths").and_then(Value::as_object);
         for (path, item) in paths.into_iter().flatten() {
             if path.starts_with("x-") {
                 continue;
             }
-            let item = match self.resolve(item) {
+            let resolved = if path.starts_with('/') {
+                self.resolve(item)
+            } else {
+                Err("a path begins with `/`".to_owned())
+            };
+            let item = match resolved {
                 Ok(item) => item,
                 Err(why) => {
                     found.skipped.push(Skipped { what: path.clone(), why });
@@ -160,14 +167,15 @@ impl Description {
                 let Some(kind) = MethodKind::of(key) else { continue };
                 let what = || format!("{} {path}", key.to_ascii_uppercase());
                 let made = match kind {
-                    MethodKind::Proxied(method) => {
-                        self.endpoint(path, &item, method, operation, &mut unsaid)
-                    }
+                    MethodKind::Proxied(method) => self.endpoint(path, &item, method, operation),
                     MethodKind::Head if item.get("get").is_some() => continue,
                     MethodKind::Head => {
                         Err("a HEAD belongs to a GET operation, and there is none".to_owned())
                     }
                     MethodKind::Other => Err("this method is not proxied".to_owned()),
+                    MethodKind::Unknown => Err(format!(
+                        "`{key}` is no method of OpenAPI, which has them in lower case"
+                    )),
                 };
                 match made {
                     Ok(endpoint) if seen.insert((endpoint.template.clone(), key.clone())) => {
@@ -181,13 +189,8 @@ impl Description {
                 }
             }
         }
-        if unsaid > 0 {
-            found.remarks.push(format!(
-                "{unsaid} operations have a text in their path that the file does not call a UUID; the \
-                 gateway takes only UUIDs there"
-            ));
-        }
-        if self.servers().len() > 1 {
+        let servers = self.root.get("servers").and_then(Value::as_array);
+        if servers.is_some_and(|servers| servers.len() > 1) {
             found.remarks.push("of several `servers` the first gives the base path".to_owned());
         }
         found
@@ -199,15 +202,10 @@ impl Description {
         item: &Item<'_>,
         method: Method,
         operation: &Value,
-        unsaid: &mut usize,
     ) -> Result<Endpoint, String> {
         let operation = self.resolve(operation)?;
         let base = self.base_path(item, &operation)?;
-        let path = format!("{base}{path}");
-        if !path.starts_with('/') {
-            return Err("the path does not begin with `/`".to_owned());
-        }
-        let (template, sample, segments) = template(&path)?;
+        let (template, sample, segments) = template(&format!("{base}{path}"))?;
         if let Err(error) = sample.parse::<CanonicalTarget>() {
             return Err(format!("no request has this path: {error}"));
         }
@@ -215,30 +213,35 @@ impl Description {
         for name in segments.iter().filter_map(Segment::parameter) {
             is_unsaid |= self.is_unsaid(name, item, &operation)?;
         }
-        *unsaid += usize::from(is_unsaid);
-        Ok(Endpoint {
-            method,
-            template,
-            segments,
-            has_body: operation.get("requestBody").is_some(),
-            about: about(&operation),
-        })
+        let has_body = match operation.get("requestBody") {
+            None | Some(Value::Null) => false,
+            Some(Value::Object(_)) => true,
+            Some(_) => return Err("its `requestBody` is no object".to_owned()),
+        };
+        Ok(Endpoint { method, template, segments, has_body, is_unsaid, about: about(&operation) })
     }
 
     /// Whether the file leaves open that a variable segment is a UUID. If it says that it is something else,
     /// no request could match.
     fn is_unsaid(&self, name: &str, item: &Item<'_>, operation: &Item<'_>) -> Result<bool, String> {
         // An operation's own parameters come before those of its path.
-        let lists =
-            [operation, item].into_iter().filter_map(|from| from.get("parameters")?.as_array());
-        for parameter in lists.flatten() {
-            let parameter = self.resolve(parameter)?;
+        let mut parameters = Vec::new();
+        for from in [operation, item] {
+            parameters.extend(list(from.get("parameters"), "parameters")?);
+        }
+        let of_parameter = |why| format!("a parameter of it: {why}");
+        for parameter in parameters {
+            let parameter = self.resolve(parameter).map_err(of_parameter)?;
             let text = |key| parameter.get(key).and_then(Value::as_str);
             if text("in") != Some("path") || text("name") != Some(name) {
                 continue;
             }
             let Some(schema) = parameter.get("schema") else { return Ok(true) };
-            let schema = self.resolve(schema)?;
+            // In OpenAPI 3.1 `true` is a schema, which says nothing.
+            if *schema == Value::Bool(true) {
+                return Ok(true);
+            }
+            let schema = self.resolve(schema).map_err(of_parameter)?;
             let is_text = match schema.get("type") {
                 None => true,
                 Some(Value::String(kind)) => kind == "string",
@@ -263,43 +266,30 @@ impl Description {
         Ok(true)
     }
 
-    fn servers(&self) -> &[Value] {
-        self.root.get("servers").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-    }
-
     /// The path of the first server that applies, without a `/` at its end.
     fn base_path(&self, item: &Item<'_>, operation: &Item<'_>) -> Result<String, String> {
-        let own = |of: &Item<'_>| {
-            of.get("servers").and_then(Value::as_array).and_then(|all| all.first().cloned())
-        };
-        let server =
-            own(operation).or_else(|| own(item)).or_else(|| self.servers().first().cloned());
-        let Some(server) = server else { return Ok(String::new()) };
-        let url = server.get("url").and_then(Value::as_str).unwrap_or_default();
-        let path = match url.split_once("://") {
-            Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
-            None => url,
-        };
-        let mut base = String::new();
-        for segment in path.split(['?', '#']).next().unwrap_or_default().split('/') {
-            if matches!(segment, "" | ".") {
-                continue;
+        for servers in [operation.get("servers"), item.get("servers"), self.root.get("servers")] {
+            if let Some(server) = list(servers, "servers")?.first() {
+                return server_path(server);
             }
-            base.push('/');
-            base.push_str(&filled_in(segment, &server)?);
         }
-        Ok(base)
+        Ok(String::new())
     }
 
-    /// Follows `$ref` inside the file. Fields beside it are kept, and come first.
+    /// Follows `$ref` inside the file. Fields beside it are kept, and come first. A null, which is nothing
+    /// after a key of YAML, has no fields.
     fn resolve<'a>(&'a self, value: &'a Value) -> Result<Item<'a>, String> {
         let mut item = Item(Vec::new());
         let mut next = value;
         for _ in 0..MAX_HOPS {
-            let Some(fields) = next.as_object() else { return Ok(item) };
+            let fields = match next {
+                Value::Object(fields) => fields,
+                Value::Null => return Ok(item),
+                _ => return Err("it is no object".to_owned()),
+            };
             item.0.push(fields);
             let Some(reference) = fields.get("$ref") else { return Ok(item) };
-            let reference = reference.as_str().unwrap_or_default();
+            let reference = reference.as_str().ok_or("its `$ref` is no text")?;
             let Some(pointer) = reference.strip_prefix('#') else {
                 return Err(
                     "it is described in another file (`$ref`), which is not read".to_owned()
@@ -337,6 +327,7 @@ enum MethodKind {
     Proxied(Method),
     Head,
     Other,
+    Unknown,
 }
 
 impl MethodKind {
@@ -350,15 +341,15 @@ impl MethodKind {
             "options" => Self::Proxied(Method::OPTIONS),
             "head" => Self::Head,
             "trace" | "connect" | "query" | "additionalOperations" => Self::Other,
-            _ => return None,
+            "$ref" | "summary" | "description" | "servers" | "parameters" => return None,
+            extension if extension.starts_with("x-") => return None,
+            _ => Self::Unknown,
         })
     }
 }
 
-fn unreadable(form: &str, error: &dyn std::fmt::Display) -> Failure {
-    let error = error.to_string();
-    let first = error.lines().next().unwrap_or_default();
-    Failure::usage(format!("this is no {form} that can be read: {first}"))
+fn unreadable(form: &str, why: &str) -> Failure {
+    Failure::usage(format!("this is no {form} that can be read: {why}"))
 }
 
 fn yaml(text: &str) -> Result<Value, Failure> {
@@ -373,7 +364,73 @@ fn yaml(text: &str) -> Result<Value, Failure> {
         with_snippet: false,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| unreadable("YAML", &error))
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| unreadable("YAML", &yaml_mistake(&error)))
+}
+
+/// The mistake in words of our own: the library's are for programmers, and name its options.
+fn yaml_mistake(error: &YamlError) -> String {
+    let mut inner = error;
+    while let YamlError::AliasError { error, .. } | YamlError::WithSnippet { error, .. } = inner {
+        inner = error;
+    }
+    let what = match inner {
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key `{}` is there twice", visible(key))
+        }
+        YamlError::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
+        YamlError::MultipleDocuments { .. } => "it has more than one document (`---`)".to_owned(),
+        YamlError::UnknownAnchor { .. } => "an alias (`*`) has no anchor (`&`)".to_owned(),
+        YamlError::Eof { .. } => "it ends too early".to_owned(),
+        YamlError::Budget { .. }
+        | YamlError::AliasReplayLimitExceeded { .. }
+        | YamlError::AliasExpansionLimitExceeded { .. }
+        | YamlError::AliasReplayStackDepthExceeded { .. } => format!(
+            "it has more than {MAX_NODES} values or {MAX_DEPTH} levels, or its aliases repeat too much"
+        ),
+        _ => "its syntax is wrong, or it is nested too deep".to_owned(),
+    };
+    match inner.location().or_else(|| error.location()) {
+        Some(at) if at.line() > 0 => format!("{what} (line {}, column {})", at.line(), at.column()),
+        _ => what,
+    }
+}
+
+/// A list, empty if there is none.
+fn list<'a>(value: Option<&'a Value>, key: &str) -> Result<&'a [Value], String> {
+    match value {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(items)) => Ok(items),
+        Some(_) => Err(format!("`{key}` is no list")),
+    }
+}
+
+/// The path of a server's URL (RFC 3986, section 3), without a `/` at its end.
+fn server_path(server: &Value) -> Result<String, String> {
+    let url = server.get("url").and_then(Value::as_str).ok_or("a server has no `url`")?;
+    let url = filled_in(url, server);
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let scheme = url.split_once(':').filter(|(scheme, _)| !scheme.contains('/'));
+    let reference = match scheme {
+        Some((scheme, rest)) => {
+            let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+            if !is_http || !rest.starts_with("//") {
+                return Err(format!("the server's URL is not of HTTP: {url}"));
+            }
+            rest
+        }
+        None => url,
+    };
+    let path = match reference.strip_prefix("//") {
+        Some(rest) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => reference,
+    };
+    if let Some((_, rest)) = path.split_once('{') {
+        let name = rest.split('}').next().unwrap_or_default();
+        return Err(format!("the server's variable `{name}` has no default"));
+    }
+    let segments = path.split('/').filter(|segment| !matches!(*segment, "" | "."));
+    Ok(segments.flat_map(|segment| ["/", segment]).collect())
 }
 
 /// The path in the form of the configuration, a path that matches it, and its segments.
@@ -414,22 +471,24 @@ fn template(path: &str) -> Result<(String, String, Vec<Segment>), String> {
     Ok((template, sample, segments))
 }
 
-/// A segment of a server's URL with the defaults of its variables.
-fn filled_in(segment: &str, server: &Value) -> Result<String, String> {
+/// A server's URL with the defaults of its variables. One without a default stays as it is.
+fn filled_in(url: &str, server: &Value) -> String {
     let mut filled = String::new();
-    let mut rest = segment;
+    let mut rest = url;
     while let Some((before, after)) = rest.split_once('{') {
         let Some((name, behind)) = after.split_once('}') else { break };
         let variable = server.get("variables").and_then(|variables| variables.get(name));
-        let default = variable.and_then(|variable| variable.get("default")).and_then(Value::as_str);
-        let default =
-            default.ok_or_else(|| format!("the server's variable `{name}` has no default"))?;
         filled.push_str(before);
-        filled.push_str(default.trim_matches('/'));
+        match variable.and_then(|variable| variable.get("default")) {
+            Some(Value::String(default)) => filled.push_str(default),
+            // Unquoted in YAML.
+            Some(Value::Number(default)) => filled.push_str(&default.to_string()),
+            _ => filled.extend(["{", name, "}"]),
+        }
         rest = behind;
     }
     filled.push_str(rest);
-    Ok(filled)
+    filled
 }
 
 /// The summary, else the beginning of the description, else the id.

@@ -20,7 +20,7 @@ pub(super) fn text(source: &str, imported: &[Imported]) -> String {
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "{line}");
     };
-    for Imported { operation, body, about } in imported {
+    for Imported { operation, body, about, .. } in imported {
         line(format_args!(""));
         if !about.is_empty() {
             line(format_args!("# {}", visible(about)));

@@ -10,6 +10,7 @@ mod fragment;
 mod naming;
 
 use std::{
+    collections::BTreeSet,
     fs::OpenOptions,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -19,7 +20,7 @@ use self::document::{Description, Endpoint, Found, Skipped};
 use crate::{
     cli::Failure,
     config,
-    domain::{Catalog, CatalogError, Operation, OperationError, visible},
+    domain::{Catalog, CatalogError, Operation, OperationError, builtin_operations, visible},
 };
 
 /// Makes `[[operations]]` from an OpenAPI description.
@@ -44,6 +45,8 @@ struct Imported {
     operation: Operation,
     /// Whether the description has a body for a method that defines none.
     body: bool,
+    /// Whether the description leaves open that the variables of the path are UUIDs.
+    is_unsaid: bool,
     about: String,
 }
 
@@ -59,11 +62,14 @@ pub(super) fn run(
     let source = args.file.file_name().unwrap_or_default().to_string_lossy();
     let fragment = fragment::text(&source, &imported);
     if fragment.len() as u64 > config::MAX_FILE_BYTES {
-        remarks.push(
-            "this is more than the 1 MiB that a file of the configuration may have; leave out what nobody calls"
-                .to_owned(),
+        let text = format!(
+            "{} operations are more than the 1 MiB that a file of the configuration may have",
+            imported.len()
         );
+        return Err(Failure::failed(text).hint("leave out of the description what nobody calls"));
     }
+    remarks.extend(unsaid(&imported));
+    remarks.extend(grown_grants(&imported));
     match &args.out {
         Some(path) => write_new(path, &fragment)?,
         None => out.write_all(fragment.as_bytes())?,
@@ -98,12 +104,50 @@ fn import(
         match made {
             Ok(operation) => {
                 let body = endpoint.has_body && !operation.takes_body();
-                imported.push(Imported { operation, body, about: endpoint.about });
+                let Endpoint { is_unsaid, about, .. } = endpoint;
+                imported.push(Imported { operation, body, is_unsaid, about });
             }
             Err(why) => skipped.push(endpoint.skipped(why.to_string())),
         }
     }
     Ok((imported, built_in.len()))
+}
+
+fn unsaid(imported: &[Imported]) -> Option<String> {
+    let count = imported.iter().filter(|imported| imported.is_unsaid).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} operations have a text in their path that the file does not call a UUID; the gateway \
+             takes only UUIDs there"
+        )
+    })
+}
+
+/// The patterns that callers may have without these operations, and that take some of them.
+fn grown_grants(imported: &[Imported]) -> Option<String> {
+    let parts = |operation: &Operation| {
+        let (entity, action) = operation.name().split_once('.')?;
+        Some((entity.to_owned(), action.to_owned()))
+    };
+    let (entities, actions): (BTreeSet<_>, BTreeSet<_>) =
+        builtin_operations().filter_map(|operation| parts(&operation)).unzip();
+    let mut patterns = BTreeSet::new();
+    for (entity, action) in imported.iter().filter_map(|imported| parts(&imported.operation)) {
+        patterns.insert("*".to_owned());
+        if entities.contains(&entity) {
+            patterns.insert(format!("{entity}.*"));
+        }
+        if actions.contains(&action) {
+            patterns.insert(format!("*.{action}"));
+        }
+    }
+    let patterns: Vec<_> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+    (!patterns.is_empty()).then(|| {
+        format!(
+            "a caller that has one of these in `allow` may use more at once: {}",
+            patterns.join(", ")
+        )
+    })
 }
 
 /// Why an endpoint cannot become an operation.
