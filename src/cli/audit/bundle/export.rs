@@ -120,7 +120,7 @@ pub(super) fn run(
     )?;
     drop(progress);
     let hashed_object = args.filter.hashed_object(directory)?;
-    let range = args.filter.range();
+    let range = args.filter.asked_range()?;
     let filter = args.filter.with_hashed_object(&range, hashed_object.clone());
     let (selection, coverage) = Selection::of(directory, &range, &filter)?;
     if selection.records.lines == 0
