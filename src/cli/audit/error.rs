@@ -142,6 +142,12 @@ impl From<VerifyError> for AuditError {
 /// Why a bundle cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
+    /// What is there is no file: a folder, a link, a device.
+    #[error("{} is no file to replace", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// There is a file where the bundle would be written.
     #[error("{} exists; name another file, or replace it with --force", path.display())]
     Exists {

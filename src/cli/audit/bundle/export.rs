@@ -98,8 +98,12 @@ pub(super) fn run(
     let directory = trails.one()?;
     // clap demands it.
     let path = args.out.as_deref().unwrap_or(Path::new(""));
-    if !args.force && fs::symlink_metadata(path).is_ok() {
-        return Err(BundleError::Exists { path: path.to_owned() }.into());
+    match fs::symlink_metadata(path) {
+        Ok(data) if !data.is_file() => {
+            return Err(BundleError::NotAFile { path: path.to_owned() }.into());
+        }
+        Ok(_) if !args.force => return Err(BundleError::Exists { path: path.to_owned() }.into()),
+        _ => {}
     }
     let signer = signer(args, directory, trails)?;
     let key = public_key(args, directory)?;
