@@ -407,9 +407,9 @@ fn a_note_names_the_grants_that_grow() {
 /// The configuration would refuse the file, so it is not written.
 #[test]
 fn more_than_a_configuration_takes_is_an_error() {
-    let paths: String = (0..12_000)
-        .map(|at| format!("  /area/a-word-that-is-longer-than-most-others-{at}/: {{get: {{}}}}\n"))
-        .collect();
+    let line =
+        |at| format!("  /area/a-word-that-is-longer-than-most-others-{at}/: {{get: {{}}}}\n");
+    let paths = (0..12_000).map(line).collect::<Vec<_>>().concat();
     let folder = tempfile::tempdir().unwrap();
     let (file, made) = (folder.path().join("openapi.yaml"), folder.path().join("operations.toml"));
     fs::write(&file, format!("openapi: 3.0.3\npaths:\n{paths}")).unwrap();
