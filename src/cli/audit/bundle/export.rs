@@ -90,6 +90,15 @@ fn public_key(
     Ok(Some((key, fs::read(file).map_err(unusable)?)))
 }
 
+/// Whether a bundle may stand there.
+fn may_be_written(path: &Path, force: bool) -> Result<(), BundleError> {
+    match fs::symlink_metadata(path) {
+        Ok(data) if !data.is_file() => Err(BundleError::NotAFile { path: path.to_owned() }),
+        Ok(_) if !force => Err(BundleError::Exists { path: path.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn run(
     args: &ExportArgs,
     trails: &Trails,
@@ -98,13 +107,7 @@ pub(super) fn run(
     let directory = trails.one()?;
     // clap demands it.
     let path = args.out.as_deref().unwrap_or(Path::new(""));
-    match fs::symlink_metadata(path) {
-        Ok(data) if !data.is_file() => {
-            return Err(BundleError::NotAFile { path: path.to_owned() }.into());
-        }
-        Ok(_) if !args.force => return Err(BundleError::Exists { path: path.to_owned() }.into()),
-        _ => {}
-    }
+    may_be_written(path, args.force)?;
     let signer = signer(args, directory, trails)?;
     let key = public_key(args, directory)?;
     let trust = Trust {
