@@ -123,7 +123,8 @@ impl Prompt for Console<'_> {
         loop {
             // Before the prompt: it drops what was typed so far, which the terminal has shown.
             let terminal = self.terminal.as_ref().filter(|_| echo == Echo::Off);
-            let hidden = terminal.map(OwnedFd::try_clone).transpose()?.map(Hidden::on).transpose()?;
+            let hidden =
+                terminal.map(OwnedFd::try_clone).transpose()?.map(Hidden::on).transpose()?;
             write!(self.notes, "{label}: ")?;
             self.notes.flush()?;
             let line = self.read(SecretText::MAX_BYTES + 3, true);
@@ -155,8 +156,8 @@ impl Prompt for Console<'_> {
     }
 }
 
-/// Drops what came behind a line, and says whether there was any. Of a paste with a line break only the first line
-/// was read; the rest would be the next answer, or a command of the shell.
+/// Drops what came behind a line, and says whether there was any. Of a paste with a line break only the first
+/// line was read; the rest would be the next answer, or a command of the shell.
 fn drop_rest(terminal: &OwnedFd) -> bool {
     let Ok(before) = termios::tcgetattr(terminal) else { return false };
     // A last line without a line end can be read only like this.
@@ -183,8 +184,8 @@ fn comes_more(terminal: &OwnedFd) -> bool {
     matches!(poll(&mut one, Some(&PAUSE)), Ok(1)) && one[0].revents() == PollFlags::IN
 }
 
-/// A terminal that shows nothing, until this is dropped or a signal ends the process. Ctrl-C ends the line in place
-/// of the process.
+/// A terminal that shows nothing, until this is dropped or a signal ends the process. Ctrl-C ends the line in
+/// place of the process.
 struct Hidden {
     terminal: OwnedFd,
     before: Option<Termios>,
