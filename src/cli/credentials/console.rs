@@ -214,7 +214,11 @@ impl Drop for Hidden {
 }
 
 /// Restores the terminal when a signal ends the process.
-#[expect(clippy::exit, reason = "the command is inside a read of the terminal")]
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the command is inside a read of the terminal, and no guard but this is open"
+)]
 fn show_again_at_the_end(terminal: OwnedFd, before: Termios) -> io::Result<()> {
     let (listens, listening) = mpsc::channel();
     thread::Builder::new().spawn(move || {
