@@ -309,12 +309,12 @@ fn managers(
     for (name, set) in &settings.credentials {
         set.source.check()?;
         credentials::check_files(&set.source).map_err(StartError::Vault)?;
-        let manager = kept
-            .and_then(|(_, kept)| kept.managers.get(name))
-            .filter(|manager| manager.settings() == set)
-            .cloned();
-        managers
-            .insert(name.clone(), manager.unwrap_or_else(|| CredentialManager::new(set.clone())));
+        let manager = match kept.and_then(|(_, kept)| kept.managers.get(name)) {
+            Some(manager) if manager.settings() == set => manager.clone(),
+            Some(previous) => CredentialManager::after(set.clone(), previous),
+            None => CredentialManager::new(set.clone()),
+        };
+        managers.insert(name.clone(), manager);
     }
     Ok(managers)
 }

@@ -39,7 +39,9 @@
 //! in which calls ended. Each call has one line. For every request that the upstream got, there is one call
 //! with its `X-Request-Id` as `request_id`, with `attempts` above zero and with the credentials that were
 //! sent. A fetch of the cache can go on when its caller has left; then the line is written at the end of the
-//! fetch. What the gateway asks by itself has a line of its own, with a `cause`.
+//! fetch. What the gateway asks by itself has a line of its own, with a `cause`. The one exception is the call of
+//! `check --online` beside a running gateway, which another process makes: its line is the `admin` marker `probe`,
+//! written before the call, with its `X-Request-Id`.
 //!
 //! | field | meaning |
 //! | --- | --- |
@@ -65,7 +67,7 @@
 //! | `source_request_id` | for a cache hit: the call that fetched the response from the upstream |
 //! | `upstream_status` | the upstream's own status |
 //! | `tls_version`, `tls_certificate` | TLS version of the upstream connection; SHA-256 of the upstream's certificate |
-//! | `attempts`, `retries` | number of attempts at the upstream, and the reason for each retry |
+//! | `attempts`, `retries` | number of attempts at the upstream, and the reason for each retry. An attempt after a 401, with other credentials, is one more than `[retry] attempts` allows |
 //! | `credential_version` | the version of the credentials that were sent |
 //! | `duration_us`, `upstream_us` | time of the whole call; time until the upstream's response head |
 //! | `queue_us` | time that requests waited in the gateway because a worker was saturated; no part of `upstream_us` |

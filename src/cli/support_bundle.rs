@@ -20,7 +20,7 @@ use rustix::{process::Resource, system::uname};
 use tar::{Builder, Header};
 
 use super::{ConfigFiles, Failure, admin::AdminTarget, block_on, check};
-use crate::{build_info::BUILD, process::files::NewFile};
+use crate::{build_info::BUILD, config::Problems, process::files::NewFile};
 
 /// Collects what somebody needs who is to help: versions, the machine, the configuration without secrets, state,
 /// metrics and the newest lines of the log.
@@ -47,17 +47,26 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let now = Timestamp::now();
     let name = format!("pigello-gateway-support-{}", now.strftime("%Y%m%dT%H%M%SZ"));
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
-    if !args.force && fs::symlink_metadata(&path).is_ok() {
-        let text = format!("{} exists", path.display());
-        return Err(Failure::usage(text).hint("give another `--out`, or `--force`"));
+    match fs::symlink_metadata(&path) {
+        Ok(data) if !data.is_file() => {
+            return Err(Failure::usage(format!("{} is no file to replace", path.display())));
+        }
+        Ok(_) if !args.force => {
+            let text = format!("{} exists", path.display());
+            return Err(Failure::usage(text).hint("give another `--out`, or `--force`"));
+        }
+        _ => {}
     }
     let parts = collect(args, now)?;
     write(&path, &name, now, &parts).map_err(|error| {
         Failure::failed(format!("{} cannot be written: {error}", path.display()))
     })?;
     writeln!(out, "wrote {}", path.display())?;
-    for Part { file, about, .. } in &parts {
+    for Part { file, about, content } in &parts {
         writeln!(out, "  {file:<18} {about}")?;
+        if *file == MISSING {
+            content.lines().try_for_each(|line| writeln!(out, "    {line}"))?;
+        }
     }
     writeln!(out, "Look at it before you hand it on: it names hosts, callers and files.")?;
     Ok(())
@@ -73,21 +82,16 @@ struct Part {
 fn collect(args: &Args, now: Timestamp) -> Result<Vec<Part>, Failure> {
     let files = args.target.files();
     let loaded = files.load();
-    let configuration = match &loaded {
-        Ok(loaded) => loaded.effective.to_toml(),
-        Err(problems) => format!("# It cannot be read:\n{}\n", commented(&problems.to_string())),
-    };
-    let trail = match &loaded {
-        Ok(loaded) => listing(&loaded.settings.audit.directory),
-        Err(_) => "the configuration cannot be read\n".to_owned(),
-    };
-    let part = |file, about, content| Part { file, about, content };
-    let mut parts = vec![
-        part("version.txt", "how the program was built", version()),
-        part("machine.txt", "system, limits, time", machine(now)),
-        part("configuration.toml", "the configuration in effect, without secrets", configuration),
-        part("check.json", "what `check` finds", checked(files, args.online)?),
-        part("trail.txt", "names and sizes of the trail's files", trail),
+    let problems = |problems: &Problems| problems.to_string();
+    let configuration = loaded.as_ref().map(|loaded| loaded.effective.to_toml()).map_err(problems);
+    let trail = loaded.as_ref().map(|loaded| listing(&loaded.settings.audit.directory));
+    let trail = trail.map_err(|_| "the configuration cannot be read".to_owned());
+    let mut contents = vec![
+        ("version.txt", "how the program was built", Ok(version())),
+        ("machine.txt", "system, limits, time", Ok(machine(now))),
+        ("configuration.toml", "the configuration in effect, without secrets", configuration),
+        ("check.json", "what `check` finds", Ok(checked(files, args.online)?)),
+        ("trail.txt", "names and sizes of the trail's files", trail),
     ];
     let answers = [
         ("status.json", "the state of the running gateway", "/status"),
@@ -96,26 +100,45 @@ fn collect(args: &Args, now: Timestamp) -> Result<Vec<Part>, Failure> {
         ("log.txt", "the newest lines of its log", "/log"),
     ];
     for (file, about, path) in answers {
-        parts.push(part(file, about, asked(&args.target, path)?));
+        contents.push((file, about, asked(&args.target, path)?));
+    }
+    let (mut parts, mut missing) = (Vec::new(), String::new());
+    for (file, about, content) in contents {
+        match content {
+            Ok(content) => parts.push(Part { file, about, content }),
+            Err(why) => missing.extend([file, ": ", why.trim_end(), "\n"]),
+        }
+    }
+    if !missing.is_empty() {
+        parts.push(Part {
+            file: MISSING,
+            about: "what could not be had, and why",
+            content: missing,
+        });
     }
     Ok(parts)
 }
 
+/// The file that says what is not there.
+const MISSING: &str = "missing.txt";
+
 /// The answer of the running gateway, or why there is none.
-fn asked(target: &AdminTarget, path: &str) -> Result<String, Failure> {
+fn asked(target: &AdminTarget, path: &str) -> Result<Result<String, String>, Failure> {
     let answer = block_on(async {
         let admin = target.admin()?;
-        admin.ask(Method::GET, path).await
+        let answer = admin.ask(Method::GET, path).await?;
+        Ok::<_, Failure>((admin, answer))
     })?;
-    Ok(match answer {
-        Ok(answer) if path == "/readyz" || answer.status.is_success() => answer.text,
-        Ok(answer) => format!("the gateway answered {}: {}\n", answer.status, answer.text),
-        Err(failure) => {
-            let mut text = Vec::new();
-            failure.report(&mut text)?;
-            String::from_utf8_lossy(&text).into_owned()
+    let failure = match answer {
+        Ok((_, answer)) if path == "/readyz" || answer.status.is_success() => {
+            return Ok(Ok(answer.text));
         }
-    })
+        Ok((admin, answer)) => admin.refused(&answer),
+        Err(failure) => failure,
+    };
+    let mut text = anstream::StripStream::new(Vec::new());
+    failure.report(&mut text)?;
+    Ok(Err(String::from_utf8_lossy(&text.into_inner()).into_owned()))
 }
 
 fn version() -> String {
@@ -175,10 +198,6 @@ fn listing(directory: &Path) -> String {
         .collect();
     lines.sort_by(|one, other| one.get(12..).cmp(&other.get(12..)));
     format!("{}\n{}", directory.display(), lines.concat())
-}
-
-fn commented(text: &str) -> String {
-    text.lines().map(|line| format!("# {line}\n")).collect::<Vec<_>>().concat()
 }
 
 fn write(path: &Path, name: &str, now: Timestamp, parts: &[Part]) -> io::Result<()> {

@@ -19,6 +19,24 @@ impl Address {
             Self::Unix(_) => true,
         }
     }
+
+    /// Whether the operating system refuses to have both at a time. `0.0.0.0` has every address of IPv4, and
+    /// `[::]` every address. Port 0 takes a free port.
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                let has = |all: &SocketAddr, one: &SocketAddr| {
+                    all.ip() == one.ip()
+                        || all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+                };
+                one.port() != 0
+                    && one.port() == other.port()
+                    && (has(one, other) || has(other, one))
+            }
+            (Self::Unix(one), Self::Unix(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 impl FromStr for Address {
@@ -57,4 +75,37 @@ pub enum AddressError {
     /// `unix:` without a path.
     #[error("needs a path after `unix:`")]
     NoPath,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_excludes_the_addresses_of_its_family() {
+        let excludes = |one: &str, other: &str| {
+            let (one, other): (Address, Address) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(one.excludes(&other), other.excludes(&one), "{one} {other}");
+            one.excludes(&other)
+        };
+        for (one, other) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("[::]:80", "0.0.0.0:80"),
+            ("unix:/a", "unix:/a"),
+        ] {
+            assert!(excludes(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("0.0.0.0:80", "127.0.0.1:81"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("unix:/a", "unix:/b"),
+            ("unix:/a", "127.0.0.1:80"),
+        ] {
+            assert!(!excludes(one, other), "{one} {other}");
+        }
+    }
 }

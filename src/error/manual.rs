@@ -118,12 +118,12 @@ manual! {
         "Look for a caller that is stuck or a network that drops packets. Nothing was sent to Pigello if the body was small."
     }
     BodyBroken {
-        "The request's body is incomplete or badly framed."
+        "The request's body is badly framed."
         "Pigello must not carry out half of a write."
-        "Send the call again. If it fails again, the client or something between it and the gateway cuts bodies."
+        "Send the call again. If it fails again, the client or something between it and the gateway changes bodies."
     }
     CallerGone {
-        "The caller closed the connection before it had its answer, or did not take the answer within `timeouts.write`."
+        "The caller closed the connection before its request was complete or it had its answer, or did not take the answer within `timeouts.write`."
         "Pigello may have carried out the call. The audit record says how far it came."
         "Give the client a longer timeout than the gateway's `timeouts.request`. Read the object before you repeat a write."
     }

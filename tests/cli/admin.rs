@@ -32,7 +32,10 @@ fn write_private(path: &Path, text: &str) {
 
 /// The admin listener of the place on a free port, with both tokens.
 fn on_tcp(place: &Place) -> String {
-    write_private(&place.path("tokens"), &format!("read {READ}\noperate {OPERATE}\n"));
+    write_private(
+        &place.path("tokens"),
+        &format!("read {READ}   # the page\noperate\t{OPERATE} # and purge\n"),
+    );
     let text = fs::read_to_string(place.config()).unwrap();
     let unix = format!("address = \"unix:{}\"", place.path("admin.sock").display());
     let tcp = "address = \"127.0.0.1:0\"\ntoken_file = \"tokens\"";
@@ -93,15 +96,18 @@ fn a_support_bundle_has_what_helps_also_where_nothing_runs() {
     // Nothing runs.
     assert_eq!(ask(&["--force"]).0, Some(0));
     let parts = unpack(&bundle);
-    assert!(parts["status.json"].contains("cannot be asked"), "{}", parts["status.json"]);
+    assert!(!parts.contains_key("status.json"), "{:?}", parts.keys());
+    assert!(parts["missing.txt"].contains("status.json: error: the gateway cannot be asked"));
     assert!(parts["configuration.toml"].contains("[[listeners]]"));
     // The configuration cannot be read.
     fs::write(place.config(), "[limits]\nin_flight = \"many\"\n").unwrap();
     assert_eq!(ask(&["--force"]).0, Some(0));
     let parts = unpack(&bundle);
-    for file in ["configuration.toml", "check.json", "status.json"] {
+    for file in ["missing.txt", "check.json"] {
         assert!(parts[file].contains("in_flight"), "{file}: {}", parts[file]);
     }
+    let device = ["support-bundle", "--force", "--config", &place.config(), "--out", "/dev/null"];
+    assert_eq!(output(&device).0, Some(2), "a device is no file to replace");
 }
 
 #[test]

@@ -483,3 +483,20 @@ fn a_replay_says_what_would_be_refused_and_what_let_through() {
         assert!(out.contains("there is no listener `tcp`"), "{out}");
     }
 }
+
+#[test]
+fn a_replay_of_nothing_is_no_yes() {
+    let place = trail("");
+    let empty = tempfile::tempdir().unwrap();
+    let folder = empty.path().to_str().unwrap();
+    let replay = ["policy", "replay", "--config", &place.config()];
+    for (more, code, says) in [
+        (&["--directory", folder][..], 1, "no call was judged"),
+        (&["--since", "2999-01-01"], 1, "no call was judged"),
+        (&["--since", "2026-02-01", "--until", "2026-01-01"], 2, "ends before it begins"),
+    ] {
+        let (got, out, errors) = output(&[&replay[..], more].concat());
+        assert_eq!(got, Some(code), "{more:?}: {out}{errors}");
+        assert!(errors.contains(says), "{errors}");
+    }
+}

@@ -259,3 +259,48 @@ async fn a_record_names_configuration_and_peer() {
     assert_eq!(policies, calls.iter().map(|call| &call["policy"]).collect::<Vec<_>>());
     assert_ne!(policies[0], policies[1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_in_its_body_is_not_refused() {
+    let seen = Seen::default();
+    let gateway = Setup::plain(&upstream(seen).await).start().await;
+    let address = gateway.caller().address();
+    let path = "/accounts/users/customer/subtenant/";
+    // Small bodies are complete before anything is sent; large ones are on their way.
+    for (framing, sent) in [
+        ("Content-Length: 2000", 100),
+        ("Content-Length: 2000000", 150_000),
+        ("Transfer-Encoding: chunked", 100),
+        ("Transfer-Encoding: chunked", 150_000),
+    ] {
+        for resets in [false, true] {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let (mut read, mut write) = stream.into_split();
+            let chunk = if framing.starts_with("T") { "30d40\r\n" } else { "" };
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n{chunk}");
+            write.write_all(head.as_bytes()).await.unwrap();
+            write.write_all(&vec![b' '; sent]).await.unwrap();
+            if resets {
+                let stream = read.reunite(write).unwrap();
+                stream.set_zero_linger().unwrap();
+            } else {
+                write.shutdown().await.unwrap();
+                let mut answer = Vec::new();
+                read.read_to_end(&mut answer).await.unwrap();
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(
+                    answer.starts_with("HTTP/1.1 400 ") && answer.contains("caller_gone"),
+                    "{answer}"
+                );
+            }
+        }
+    }
+    let (stopped, _) = tokio::time::timeout(Duration::from_secs(20), gateway.stop()).await.unwrap();
+    let records = stopped.records();
+    assert_eq!(records.len(), 8);
+    for record in records {
+        assert_eq!(record["outcome"], "failed", "{record}");
+        assert_eq!(record["error"], "caller_gone", "{record}");
+    }
+}

@@ -55,14 +55,18 @@ impl Tokens {
     fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
         const FORM: &str = "write `read TOKEN` or `operate TOKEN`";
         let line = std::str::from_utf8(line).map_err(|_| FORM)?;
-        let (role, token) = line.split_once([' ', '\t']).ok_or(FORM)?;
-        let role = match role {
+        let mut words = line.split_ascii_whitespace();
+        let role = match words.next().unwrap_or_default() {
             "read" => Role::Read,
             "operate" => Role::Operate,
             _ => return Err(FORM),
         };
-        let token = token.trim_ascii();
-        if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)) {
+        let token = words.next().filter(|token| !token.starts_with('#')).ok_or(FORM)?;
+        // What follows is a comment.
+        let is_alone = words.next().is_none_or(|word| word.starts_with('#'));
+        if !is_alone
+            || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+        {
             return Err("a token has letters, digits and -._~+/= (RFC 6750)");
         }
         if token.len() < MIN_TOKEN {

@@ -142,9 +142,12 @@ fn token(path: &std::path::Path) -> Result<HeaderValue, Failure> {
     let text = fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
     let lines =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let mut tokens = lines.map(|line| match line.split_once([' ', '\t']) {
-        Some((role, token)) => (role == "operate", token.trim()),
-        None => (false, line),
+    let mut tokens = lines.map(|line| {
+        let mut words = line.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
+        match (words.next(), words.next()) {
+            (Some(role), Some(token)) => (role == "operate", token),
+            (token, _) => (false, token.unwrap_or_default()),
+        }
     });
     let first = tokens.next().ok_or_else(|| unusable("there is no token".to_owned()))?;
     let (_, token) = tokens.fold(first, |best, next| if next.0 >= best.0 { next } else { best });
@@ -208,7 +211,8 @@ impl AdminClient {
         }
     }
 
-    fn refused(&self, answer: &Answer) -> Failure {
+    /// The failure of an answer that is not the one that was asked for.
+    pub(in crate::cli) fn refused(&self, answer: &Answer) -> Failure {
         let text = answer.text.trim_end();
         let failure =
             Failure::failed(format!("{} answered {}: {text}", self.address, answer.status));

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use jiff::Timestamp;
+
 use crate::{
     audit::{KeyError, ResendError, TrailReadError, VerifyError},
     cli::Failure,
@@ -67,6 +69,14 @@ pub enum AuditError {
         /// The names that are near.
         hint: Option<String>,
     },
+    /// A period that ends before it begins.
+    #[error("the period ends before it begins: --since is {since}, and --until is {until}")]
+    EmptyPeriod {
+        /// Its beginning.
+        since: Timestamp,
+        /// Its end.
+        until: Timestamp,
+    },
     /// There is no collector to send lines to.
     #[error(
         "the configuration names no collector (`telemetry.otlp_endpoint`); give it with `--config`"
@@ -90,7 +100,8 @@ impl AuditError {
             Self::Key(_)
             | Self::Unreadable { .. }
             | Self::UnknownCaller { .. }
-            | Self::UnknownOperation { .. } => true,
+            | Self::UnknownOperation { .. }
+            | Self::EmptyPeriod { .. } => true,
             Self::Bundle(error) => !matches!(error, BundleError::Changed),
             _ => false,
         }
@@ -131,6 +142,12 @@ impl From<VerifyError> for AuditError {
 /// Why a bundle cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
+    /// What is there is no file: a folder, a link, a device.
+    #[error("{} is no file to replace", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// There is a file where the bundle would be written.
     #[error("{} exists; name another file, or replace it with --force", path.display())]
     Exists {

@@ -68,6 +68,17 @@ impl CallFilter {
         TimeRange { since: at(self.since), until: at(self.until) }
     }
 
+    /// The time range that is asked for, if it ends after it begins.
+    pub(super) fn asked_range(&self) -> Result<TimeRange, AuditError> {
+        let range = self.range();
+        match (range.since(), range.until()) {
+            (Some(since), Some(until)) if until <= since => {
+                Err(AuditError::EmptyPeriod { since, until })
+            }
+            _ => Ok(range),
+        }
+    }
+
     /// The time zone of what people read.
     pub(in crate::cli) fn zone(&self) -> &Zone {
         &self.timezone

@@ -449,3 +449,15 @@ fn a_list_that_says_what_it_had_is_found_by_its_objects() {
     is_told(&said, AuditExit::NotCovered, &["1 calls have hashed objects"]);
     is_told(&ask(&home, &["query", "--object", &hash]), AuditExit::Success, &["1 of 1 calls"]);
 }
+
+#[test]
+fn a_period_that_ends_before_it_begins_is_bad_usage() {
+    let home = retained();
+    for command in ["query", "report", "suggest-policy", "tail"] {
+        for until in ["2026-11-29", "2026-11-01"] {
+            let said = ask(&home, &[command, "--since", "2026-11-29", "--until", until]);
+            let error = said.exit.unwrap_err();
+            assert!(error.is_usage() && matches!(error, AuditError::EmptyPeriod { .. }), "{error}");
+        }
+    }
+}

@@ -70,7 +70,7 @@ pub(in crate::cli) fn search(
     filter: &CallFilter,
     mut visit: impl FnMut(FoundLine<'_>) -> Result<ControlFlow<()>, AuditError>,
 ) -> Result<Findings, AuditError> {
-    let range = filter.range();
+    let range = filter.asked_range()?;
     let mut coverages = Vec::new();
     let mut files = Vec::new();
     let mut prepared = Vec::new();

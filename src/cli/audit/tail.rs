@@ -49,7 +49,7 @@ pub(super) fn run(
     trails: &Trails,
     streams: &mut Streams<'_>,
 ) -> Result<AuditExit, AuditError> {
-    let range = args.filter.range();
+    let range = args.filter.asked_range()?;
     let directories = trails.directories()?;
     let coverages: Vec<_> =
         directories.iter().map(|path| Coverage::of(path)).collect::<Result<_, _>>()?;

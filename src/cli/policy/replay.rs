@@ -114,7 +114,10 @@ pub(super) fn run(
     }
     found.tell(notes)?;
     let is_covered = findings.conclude(notes)? == AuditExit::Success;
-    let is_no = found.calls(Change::Refused) > 0 || !is_covered;
+    if found.judged == 0 {
+        writeln!(notes, "no call was judged, so this says nothing of the configuration")?;
+    }
+    let is_no = found.calls(Change::Refused) > 0 || found.judged == 0 || !is_covered;
     Ok(ExitCode::from(u8::from(is_no)))
 }
 

@@ -22,7 +22,7 @@ use crate::{
 
 /// Tests who may do what against expectations in a file.
 ///
-/// Each [[expect]] names a request (`request`, `operation`, or `method` and `path`), a `caller`, and a `verdict` as
+/// Each `[[expect]]` names a request (`request`, `operation`, or `method` and `path`), a `caller`, and a `verdict` as
 /// `explain --expect` takes it; or an `operation` and `only`, the callers who may use it. The exit code is 1 if an
 /// expectation is not met.
 #[derive(Debug, clap::Args)]

@@ -112,9 +112,7 @@ impl Checker<'_> {
                     "the audit trail tells listeners apart by name; give each its own",
                 );
             }
-            if !takes_free_port(&listener.address)
-                && before().any(|other| other.address == listener.address)
-            {
+            if before().any(|other| other.address.excludes(&listener.address)) {
                 self.problem(
                     &key(at).key("address"),
                     "another listener has the same address",
@@ -170,7 +168,7 @@ impl Checker<'_> {
         let key = table.key("address");
         self.socket_path(&key, &address);
         self.revocation(&table.key("tls"), metrics.tls.as_ref());
-        if admin.enabled && !takes_free_port(&address) && admin.address.as_ref() == Some(&address) {
+        if admin.enabled && admin.address.as_ref().is_some_and(|own| own.excludes(&address)) {
             self.problem(
                 &key,
                 "the admin listener has the same address",
@@ -185,7 +183,7 @@ impl Checker<'_> {
     fn taken(&mut self, address: &Address, by: &str, table: &str) {
         let config = self.config;
         for (at, listener) in config.listeners.iter().enumerate() {
-            if !takes_free_port(address) && listener.address == *address {
+            if listener.address.excludes(address) {
                 self.problem(
                     &key(at).key("address"),
                     format!("{by} has the same address"),
@@ -198,8 +196,4 @@ impl Checker<'_> {
 
 fn key(at: usize) -> KeyPath {
     KeyPath::root().key("listeners").index(at)
-}
-
-fn takes_free_port(address: &Address) -> bool {
-    matches!(address, Address::Tcp(address) if address.port() == 0)
 }

@@ -35,7 +35,7 @@ pub use self::{
 use super::{
     rotation::{Lease, RefreshOutcome, Selection},
     settings::Settings,
-    sources::{ChangeSignal, FolderWatch, LoadError, RefreshReason},
+    sources::{ChangeSignal, CredentialSource, FolderWatch, LoadError, RefreshReason},
 };
 use crate::outbound::{Backoff, Observed, spread};
 
@@ -54,7 +54,15 @@ pub struct CredentialManager {
 impl CredentialManager {
     /// A manager for a set. It reads nothing before [`Self::run`] or [`Self::refresh`].
     pub fn new(settings: Settings) -> Self {
-        Self { shared: Arc::new(ManagerShared::new(settings)) }
+        let source = CredentialSource::new(&settings);
+        Self { shared: Arc::new(ManagerShared::new(settings, source)) }
+    }
+
+    /// A manager that takes the place of another one, after the settings have changed. What a source can do
+    /// only once, it does not do again.
+    pub fn after(settings: Settings, previous: &Self) -> Self {
+        let source = CredentialSource::after(&settings, &previous.shared.source);
+        Self { shared: Arc::new(ManagerShared::new(settings, source)) }
     }
 
     /// Shows each change of the version in use to this observer from now on. There is one: later ones are

@@ -115,7 +115,7 @@ pub(super) enum OnDemandRefresh {
 }
 
 impl ManagerShared {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, source: CredentialSource) -> Self {
         let start = Instant::now();
         let record = SetRecord {
             rotation: RotationState::new(settings.refresh),
@@ -129,7 +129,7 @@ impl ManagerShared {
             refresh_unanswered: false,
         };
         Self {
-            source: CredentialSource::new(&settings),
+            source,
             kept_file: KeptFile::of(&settings).map(Arc::new),
             start,
             view: ArcSwap::from_pointee(view(&settings, &record, start)),

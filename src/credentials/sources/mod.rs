@@ -53,6 +53,18 @@ pub async fn load(
     (source.read(settings, RefreshReason::Scheduled).await, source.observed())
 }
 
+/// Whether the secret id of a login can still be unwrapped, without using it up; `None` if none is wrapped.
+pub async fn look_up_wrapping(settings: &Settings) -> Option<Result<(), LoadError>> {
+    let SourceSettings::Vault(vault) = &settings.source else { return None };
+    let source = VaultSource::new((**vault).clone());
+    let limit = settings.refresh.read_timeout;
+    let outcome = time::timeout(limit, source.look_up_wrapping()).await;
+    match outcome {
+        Ok(found) => found.map(|found| found.map_err(LoadError::from)),
+        Err(_) => Some(Err(LoadError::Timeout { limit: Span(limit) })),
+    }
+}
+
 /// Whether the files can be used that a start does not go without. The others may come later.
 pub fn check_files(settings: &SourceSettings) -> Result<(), VaultError> {
     match settings {
@@ -95,6 +107,20 @@ impl CredentialSource {
             }
         };
         Self { source, blocking: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// A source that takes the place of another one.
+    pub(super) fn after(settings: &Settings, previous: &Self) -> Self {
+        match (&settings.source, &previous.source) {
+            (SourceSettings::Vault(vault), AnySource::Vault(previous)) => {
+                let source = VaultSource::after((**vault).clone(), previous);
+                Self {
+                    source: AnySource::Vault(Arc::new(source)),
+                    blocking: Arc::new(Semaphore::new(1)),
+                }
+            }
+            _ => Self::new(settings),
+        }
     }
 
     /// Reads all seven values within the read timeout of the settings.

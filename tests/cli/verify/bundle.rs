@@ -858,6 +858,14 @@ fn the_bundle_says_under_which_rules_its_records_were_decided() {
 }
 
 #[test]
+fn a_device_is_no_file_to_replace() {
+    let scene = Scene::new();
+    let export = ["export", "--directory", "audit", "--out", "/dev/null", "--force"];
+    let (code, _, errors) = audit(&scene, &export);
+    assert_eq!(code, USAGE, "{errors}");
+}
+
+#[test]
 fn a_caller_that_nobody_knows_gets_no_bundle() {
     let scene = Scene::new();
     let (code, _, errors) = export(&scene, &["--caller", "biling"]);

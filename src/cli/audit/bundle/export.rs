@@ -98,8 +98,12 @@ pub(super) fn run(
     let directory = trails.one()?;
     // clap demands it.
     let path = args.out.as_deref().unwrap_or(Path::new(""));
-    if !args.force && fs::symlink_metadata(path).is_ok() {
-        return Err(BundleError::Exists { path: path.to_owned() }.into());
+    match fs::symlink_metadata(path) {
+        Ok(data) if !data.is_file() => {
+            return Err(BundleError::NotAFile { path: path.to_owned() }.into());
+        }
+        Ok(_) if !args.force => return Err(BundleError::Exists { path: path.to_owned() }.into()),
+        _ => {}
     }
     let signer = signer(args, directory, trails)?;
     let key = public_key(args, directory)?;
@@ -120,7 +124,7 @@ pub(super) fn run(
     )?;
     drop(progress);
     let hashed_object = args.filter.hashed_object(directory)?;
-    let range = args.filter.range();
+    let range = args.filter.asked_range()?;
     let filter = args.filter.with_hashed_object(&range, hashed_object.clone());
     let (selection, coverage) = Selection::of(directory, &range, &filter)?;
     if selection.records.lines == 0

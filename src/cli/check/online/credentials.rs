@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{Report, Step, advice};
 use crate::{
@@ -18,11 +19,17 @@ use crate::{
 /// Loads one set, and reports each step. Returns also what its server has shown of itself.
 pub(super) async fn look(
     set: &Settings,
+    running: Option<&Value>,
     report: &mut Report,
 ) -> (Option<CredentialSet>, Option<Arc<Observed>>) {
     let what = format!("credentials {}", set.name);
     if let Err(error) = set.source.check() {
         report.push(Step::bad(what, error.to_string()));
+        return (None, None);
+    }
+    // Reading it would use up the wrapping token that the gateway's start needs.
+    if let Some(found) = credentials::look_up_wrapping(set).await {
+        report.extend(wrapped(found, set, running));
         return (None, None);
     }
     let (read, observed) = credentials::load(set).await;
@@ -48,6 +55,39 @@ pub(super) async fn look(
         }
     };
     (read, observed)
+}
+
+/// The steps of a login whose secret id is wrapped.
+fn wrapped(found: Result<(), LoadError>, set: &Settings, running: Option<&Value>) -> Vec<Step> {
+    let what = format!("credentials {}", set.name);
+    match found {
+        Ok(()) => vec![
+            Step::good("vault", "answers"),
+            Step::good("vault login", "the wrapping token is unused, and is left for the gateway"),
+            Step::skipped(what, "not read: that would use up the wrapping token"),
+        ],
+        Err(error) => match version_in_use(set, running) {
+            Some(version) if matches!(error, LoadError::Vault(VaultError::Unwrap { .. })) => vec![
+                Step::good("vault", "answers"),
+                Step::good("vault login", "the running gateway has used the wrapping token"),
+                Step::good(what, format!("the running gateway has version {version}")),
+            ],
+            _ => {
+                let SourceSettings::Vault(vault) = &set.source else { return Vec::new() };
+                let proxy = vault.proxy_in_use();
+                let mut steps = on_the_way(&Err(error), set, vault.auth.as_ref(), proxy.as_ref());
+                steps.push(Step::skipped(what, "cannot be read before that"));
+                steps
+            }
+        },
+    }
+}
+
+/// The version of the set that the running gateway uses.
+fn version_in_use(set: &Settings, running: Option<&Value>) -> Option<String> {
+    let sets = running?.get("credentials")?.as_array()?;
+    let own = sets.iter().find(|one| one["name"] == set.name.as_str())?;
+    Some(own["version"].as_str()?.to_owned())
 }
 
 /// Whether the vault's certificate ends soon.

@@ -32,7 +32,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     let mut sets = BTreeMap::new();
     let mut clocks = Vec::new();
     for (name, set) in &settings.credentials {
-        let (read, observed) = credentials::look(set, &mut report).await;
+        let (read, observed) = credentials::look(set, running.as_ref(), &mut report).await;
         if let Some(read) = read {
             sets.insert(name, read);
         }

@@ -16,7 +16,8 @@ use super::{
     client::{About, VaultCall, VaultClient, VaultResponse},
     error::VaultError,
     messages::{
-        AppRoleLogin, CertLogin, JwtLogin, LookupBody, UnwrapBody, grant, json, malformed, parse,
+        AppRoleLogin, CertLogin, JwtLogin, LookupBody, UnwrapBody, WrappingLookup, grant, json,
+        malformed, parse,
     },
 };
 use crate::{
@@ -211,6 +212,30 @@ async fn adopt(client: &VaultClient, source: &TokenSource) -> Result<Session, Va
     }
     let LookupBody { data } = parse(&answer.body, "auth/token/lookup-self")?;
     Ok(Session { token, lifetime: TokenLifetime::new(data.ttl, data.renewable, Instant::now()) })
+}
+
+/// Whether the wrapping token in the file can still be unwrapped. This does not use it up.
+pub(super) async fn look_up_wrapping(client: &VaultClient, file: &Path) -> Result<(), VaultError> {
+    const CALL: &str = "sys/wrapping/lookup";
+    let token = read_text(file).await?;
+    let body = json(&WrappingLookup { token: text(&token) });
+    let answer = client
+        .call(VaultCall {
+            name: CALL,
+            about: About::Login,
+            method: Method::POST,
+            path: CALL,
+            token: None,
+            body: Some(body.map_err(|error| malformed(CALL, &error))?),
+        })
+        .await?;
+    match answer.status {
+        status if status.is_success() => Ok(()),
+        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+            Err(VaultError::Unwrap { path: file.to_owned() })
+        }
+        status => Err(VaultError::Unexpected { status, call: CALL }),
+    }
 }
 
 /// The secret id of a wrapping token, which can be unwrapped once. If that fails, somebody else may have

@@ -64,6 +64,11 @@ pub(super) struct Unwrapped {
 }
 
 #[derive(Serialize)]
+pub(super) struct WrappingLookup<'a> {
+    pub(super) token: &'a str,
+}
+
+#[derive(Serialize)]
 pub(super) struct AppRoleLogin<'a> {
     pub(super) role_id: &'a str,
     pub(super) secret_id: &'a str,

@@ -29,7 +29,7 @@ use super::reason::RefreshReason;
 use crate::{
     credentials::{
         set::{CredentialSet, Identifiers, SetVersion, ValueName},
-        settings::VaultSettings,
+        settings::{VaultAuth, VaultSettings},
     },
     error::Chain,
     outbound::Observed,
@@ -39,6 +39,8 @@ use crate::{
 pub(super) struct VaultSource {
     settings: VaultSettings,
     state: tokio::sync::Mutex<VaultState>,
+    /// A source that takes this one's place also has it: a wrapping token works once.
+    wrapped: Arc<tokio::sync::Mutex<Wrapped>>,
     wake_at: Mutex<Option<Instant>>,
     observed: Arc<Observed>,
 }
@@ -50,7 +52,6 @@ struct VaultState {
     /// Whether other certificate files could have prevented the last failure.
     are_files_suspect: bool,
     session: Option<Session>,
-    wrapped: Wrapped,
     /// The method and status of the last login, if the vault refused it.
     login_refused: Option<(&'static str, StatusCode)>,
     /// The highest version that made a set.
@@ -62,9 +63,28 @@ impl VaultSource {
         Self {
             settings,
             state: tokio::sync::Mutex::default(),
+            wrapped: Arc::default(),
             wake_at: Mutex::default(),
             observed: Arc::default(),
         }
+    }
+
+    /// A source that takes the place of another one.
+    pub(super) fn after(settings: VaultSettings, previous: &Self) -> Self {
+        Self { wrapped: Arc::clone(&previous.wrapped), ..Self::new(settings) }
+    }
+
+    /// Whether the secret id of the login can still be unwrapped, without using it up; `None` if it is not
+    /// wrapped.
+    pub(super) async fn look_up_wrapping(&self) -> Option<Result<(), VaultError>> {
+        let Ok(VaultAuth::AppRole { secret_id_file, wrapped: true, .. }) = &self.settings.auth()
+        else {
+            return None;
+        };
+        Some(match VaultClient::new(&self.settings, &self.observed) {
+            Ok(client) => auth::look_up_wrapping(&client, secret_id_file).await,
+            Err(error) => Err(error),
+        })
     }
 
     /// What the vault has shown of itself.
@@ -90,7 +110,9 @@ impl VaultSource {
         reason: RefreshReason,
     ) -> Result<CredentialSet, VaultError> {
         let mut state = self.state.lock().await;
-        let outcome = self.read_with(&mut state, fixed, reason).await;
+        let mut wrapped = self.wrapped.lock().await;
+        let outcome = self.read_with(&mut state, &mut wrapped, fixed, reason).await;
+        drop(wrapped);
         // Then the next attempt reads them again, because one may have expired.
         state.are_files_suspect = outcome.as_ref().is_err_and(VaultError::may_be_of_certificates);
         *self.wake_at.lock() = state.session.as_ref().and_then(Session::renew_at);
@@ -100,6 +122,7 @@ impl VaultSource {
     async fn read_with(
         &self,
         state: &mut VaultState,
+        wrapped: &mut Wrapped,
         fixed: &Identifiers,
         reason: RefreshReason,
     ) -> Result<CredentialSet, VaultError> {
@@ -114,14 +137,13 @@ impl VaultSource {
         let client = &*state.client.insert(client);
         client.reread_lists().await;
         let mut is_new_login =
-            keep_alive(client, &self.settings, &mut state.session, &mut state.wrapped).await?;
+            keep_alive(client, &self.settings, &mut state.session, wrapped).await?;
         let secret = loop {
             let session = if let Some(session) = &state.session {
                 session
             } else {
                 is_new_login = true;
-                let session =
-                    self.log_in(client, &mut state.wrapped, &mut state.login_refused, reason);
+                let session = self.log_in(client, wrapped, &mut state.login_refused, reason);
                 state.session.insert(session.await?)
             };
             match kv::read(client, session, &self.settings).await? {

@@ -18,7 +18,11 @@ use super::{
     head::Framing,
     wire::{Wire, batch},
 };
-use crate::{body::Body, error::BoxError, proxy::server::transport::Transport};
+use crate::{
+    body::Body,
+    error::{BoxError, Error, Kind},
+    proxy::server::transport::Transport,
+};
 
 /// The body of the request whose head was just parsed.
 pub(super) fn request_body<S: Transport>(
@@ -129,9 +133,10 @@ impl<S: Transport> RequestBody<S> {
                 ChunkPart::Data(0) | ChunkPart::Framing(0) => {
                     wire.body_waits(cx);
                     // `100 Continue` may not have left.
-                    if wire.poll_flush(cx)?.is_ready() && ready!(wire.poll_read(cx))? == 0 {
+                    let flushed = wire.poll_flush(cx).map_err(left_early)?;
+                    if flushed.is_ready() && ready!(wire.poll_read(cx)).map_err(left_early)? == 0 {
                         let end = io::Error::from(io::ErrorKind::UnexpectedEof);
-                        return Poll::Ready(Err(end.into()));
+                        return Poll::Ready(Err(left_early(end).into()));
                     }
                 }
                 ChunkPart::Framing(length) => wire.read.advance(length),
@@ -182,6 +187,12 @@ impl<S: Transport> Drop for RequestBody<S> {
             self.wire.lock().take_back();
         }
     }
+}
+
+/// The error of a connection that ended before the request body did.
+fn left_early(cause: io::Error) -> Error {
+    Error::new(Kind::CallerGone, "the connection ended before the request body was complete")
+        .because(cause)
 }
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::{
     body::Body,
+    error::{BoxError, Error, Kind},
     proxy::server::http1::{CLOSE, CLOSE_SILENT},
 };
 
@@ -64,17 +65,17 @@ struct RequestBody {
 
 impl HttpBody for RequestBody {
     type Data = Bytes;
-    type Error = h2::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
         if !this.is_data_over {
             if let Some(data) = ready!(stream.poll_data(cx)) {
-                let data = data?;
+                let data = data.map_err(broken)?;
                 // The caller may send as much again.
                 stream.flow_control().release_capacity(data.len())?;
                 this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
@@ -83,7 +84,10 @@ impl HttpBody for RequestBody {
             this.is_data_over = true;
         }
         Poll::Ready(
-            ready!(stream.poll_trailers(cx)).map(|end| end.map(Frame::trailers)).transpose(),
+            ready!(stream.poll_trailers(cx))
+                .map(|end| end.map(Frame::trailers))
+                .transpose()
+                .map(|end| end.map_err(broken)),
         )
     }
 
@@ -94,6 +98,15 @@ impl HttpBody for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
+}
+
+/// The error of a request body that is not complete.
+fn broken(error: h2::Error) -> BoxError {
+    if error.is_io() || (error.is_reset() && error.is_remote()) {
+        let detail = "the caller ended the stream before the request body was complete";
+        return Error::new(Kind::CallerGone, detail).because(error).into();
+    }
+    error.into()
 }
 
 impl Drop for RequestBody {

@@ -61,10 +61,14 @@ impl HttpBody for LimitedBody {
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             None => return Poll::Ready(None),
             Some(Err(error)) => {
-                let detail = "the request body broke off or is not well framed";
-                return Poll::Ready(Some(Err(
-                    self.fail(Error::new(Kind::BodyBroken, detail).because(error))
-                )));
+                let error = match error.downcast::<Error>() {
+                    Ok(ours) => *ours,
+                    Err(error) => {
+                        Error::new(Kind::BodyBroken, "the request body is not well framed")
+                            .because(error)
+                    }
+                };
+                return Poll::Ready(Some(Err(self.fail(error))));
             }
             Some(Ok(frame)) => frame,
         };

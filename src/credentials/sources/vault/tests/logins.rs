@@ -13,7 +13,12 @@ use base64::{
 use http::Method;
 use serde_json::json;
 
-use super::{super::VaultSource, failure, server::Server, version};
+use super::{
+    super::{VaultError, VaultSource},
+    failure,
+    server::Server,
+    version,
+};
 use crate::{
     credentials::{
         settings::{VaultAuth, VaultSettings},
@@ -83,11 +88,19 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_a_stolen_one_is_reported() {
         wrapped: true,
     };
     let vault = VaultSource::new(server.settings(auth.clone()));
+    // A look does not use it up.
+    for _ in 0..2 {
+        assert!(matches!(vault.look_up_wrapping().await, Some(Ok(()))));
+    }
     // Each token may be used twice, so these reads need logins, and one unwrapping serves them.
     for _ in 0..4 {
         assert_eq!(version(&vault).await, "1");
     }
+    // A source that takes its place, after a reload, has the secret id.
+    let renewed = VaultSource::after(server.settings(auth.clone()), &vault);
+    assert_eq!(version(&renewed).await, "1");
     // Another process finds the same wrapping token used up.
+    assert!(matches!(vault.look_up_wrapping().await, Some(Err(VaultError::Unwrap { .. }))));
     let late = VaultSource::new(server.settings(auth));
     for _ in 0..2 {
         let (meaning, text) = failure(&late).await;

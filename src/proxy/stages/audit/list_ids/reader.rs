@@ -22,16 +22,29 @@ pub(super) struct ListReader {
     ids: Vec<Uuid>,
     /// Whether everything so far had the form of a list.
     is_list: bool,
+    /// The values at the top.
+    values: usize,
+    /// An object at the top has an `id`, and containers inside its objects: an item, or a list of a form that
+    /// is not known.
+    is_doubtful: bool,
 }
 
 /// An array or object that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Open {
     Array,
-    /// `is_told`: it has an `id`, or it has a list.
-    Object {
-        is_told: bool,
-    },
+    Object(Seen),
+}
+
+/// What an object has, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// An `id` that is a UUID.
+    id: bool,
+    /// An array.
+    list: bool,
+    /// An object with an object or array in it.
+    depth: bool,
 }
 
 impl ListReader {
@@ -45,6 +58,8 @@ impl ListReader {
             silent: 0,
             ids: Vec::new(),
             is_list: true,
+            values: 0,
+            is_doubtful: false,
         }
     }
 
@@ -67,7 +82,8 @@ impl ListReader {
             self.parser.feeder.done();
             self.parse();
         }
-        let is_complete = is_whole && self.is_list && self.open.is_empty();
+        let is_doubtful = self.is_doubtful && self.values == 1;
+        let is_complete = is_whole && self.is_list && !is_doubtful && self.open.is_empty();
         ListObjects { ids: self.ids, is_complete }
     }
 
@@ -88,20 +104,18 @@ impl ListReader {
         self.silent = 0;
         let is_id = std::mem::take(&mut self.is_id_next);
         match event {
-            JsonEvent::StartObject => self.open.push(Open::Object { is_told: false }),
+            JsonEvent::StartObject => self.begin(Open::Object(Seen::default())),
             JsonEvent::StartArray => {
-                if let [Open::Object { is_told }] = self.open.as_mut_slice() {
-                    *is_told = true;
+                // An array in the place of an item.
+                self.is_list &=
+                    !matches!(*self.open, [Open::Array] | [Open::Object(_), Open::Array]);
+                if let [Open::Object(seen)] = self.open.as_mut_slice() {
+                    seen.list = true;
                 }
-                self.open.push(Open::Array);
+                self.begin(Open::Array);
             }
             JsonEvent::EndArray => drop(self.open.pop()),
-            JsonEvent::EndObject => {
-                let is_untold =
-                    self.is_in_item() && self.open.last() == Some(&Open::Object { is_told: false });
-                self.is_list &= !is_untold;
-                self.open.pop();
-            }
+            JsonEvent::EndObject => self.end_object(),
             JsonEvent::FieldName => {
                 let is_id = self.parser.current_str().is_ok_and(|name| name == "id");
                 self.is_id_next = is_id && self.is_in_item();
@@ -115,7 +129,7 @@ impl ListReader {
             | JsonEvent::ValueNull => {
                 // A value in the place of an item.
                 let is_item =
-                    matches!(*self.open, [] | [Open::Array] | [Open::Object { .. }, Open::Array]);
+                    matches!(*self.open, [] | [Open::Array] | [Open::Object(_), Open::Array]);
                 self.is_list &= !is_item;
             }
             JsonEvent::NeedMoreInput => {}
@@ -127,16 +141,37 @@ impl ListReader {
     fn is_in_item(&self) -> bool {
         matches!(
             *self.open,
-            [Open::Object { .. }]
-                | [Open::Array, Open::Object { .. }]
-                | [Open::Object { .. }, Open::Array, Open::Object { .. }]
+            [Open::Object(_)]
+                | [Open::Array, Open::Object(_)]
+                | [Open::Object(_), Open::Array, Open::Object(_)]
         )
+    }
+
+    fn begin(&mut self, container: Open) {
+        if self.open.is_empty() {
+            self.values = self.values.saturating_add(1);
+        }
+        if let [Open::Object(seen), Open::Object(_), ..] = self.open.as_mut_slice() {
+            seen.depth = true;
+        }
+        self.open.push(container);
+    }
+
+    fn end_object(&mut self) {
+        let is_item = self.is_in_item();
+        let Some(Open::Object(seen)) = self.open.pop() else { return };
+        if self.open.is_empty() {
+            self.is_list &= seen.id || (seen.list && !seen.depth);
+            self.is_doubtful |= seen.id && seen.depth;
+        } else if is_item {
+            self.is_list &= seen.id;
+        }
     }
 
     fn id(&mut self) {
         let id = self.parser.current_str().ok().and_then(|text| Uuid::try_parse(text).ok());
-        let (Some(id), Some(Open::Object { is_told })) = (id, self.open.last_mut()) else { return };
-        *is_told = true;
+        let (Some(id), Some(Open::Object(seen))) = (id, self.open.last_mut()) else { return };
+        seen.id = true;
         if self.ids.len() < MAX_IDS {
             self.ids.push(id);
         } else {
@@ -182,6 +217,10 @@ mod tests {
                 assert_eq!(read(&body, piece), (two.to_vec(), true), "{body}");
             }
         }
+        let nested = format!(r#"{{"id":"{A}","tenant":{{"address":{{"id":"{B}"}}}}}}"#);
+        assert_eq!(read(&format!("{nested}\n{nested}\n"), 5), (vec![A.to_owned(); 2], true));
+        let links = format!(r#"{{"links":{{"next":null}},"results":[{{"id":"{A}"}}]}}"#);
+        assert_eq!(read(&links, 5), (vec![A.to_owned()], true));
         for body in ["[]", r#"{"results":[]}"#] {
             assert_eq!(read(body, 3), (vec![], true), "{body}");
         }
@@ -195,6 +234,11 @@ mod tests {
             format!(r#"["{A}"]"#),
             format!(r#"[{{"id":"{A}"}},{{"pk":"{B}"}}]"#),
             r#"[{"id":7}]"#.to_owned(),
+            format!(r#"{{"errors":[],"data":{{"items":[{{"id":"{A}"}}]}}}}"#),
+            format!(r#"[[{{"id":"{A}"}}]]"#),
+            format!(r#"{{"results":[[{{"id":"{A}"}}]]}}"#),
+            format!(r#"{{"warnings":[],"results":{{"a":{{"id":"{A}"}}}}}}"#),
+            format!(r#"{{"id":"{B}","data":{{"items":[{{"id":"{A}"}}]}}}}"#),
             format!(r#"[{{"id":"{A}"}}"#),
             format!(r#"[{{"id":"{A}"}}] x"#),
             "not JSON".to_owned(),
