@@ -161,7 +161,8 @@ impl TextForm for Name {
         if first && text.len() <= 64 && text.bytes().all(fits) {
             Ok(())
         } else {
-            Err("not a name; write up to 64 letters, digits, `.`, `_` and `-`".to_owned())
+            Err("not a name; write up to 64 letters, digits, `.`, `_` and `-`, first a letter or a digit"
+                .to_owned())
         }
     }
 }

@@ -7,7 +7,7 @@ use pigello_gateway::{
     cli::init::{self, Args, Person},
     config::{self, Loaded},
 };
-use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
+use pigello_mock::{Authority, EXAMPLE_SUBTENANT, MADE_UP_VALUES};
 
 use crate::{
     program::{Running, exchange, get, output},
@@ -119,12 +119,15 @@ fn every_combination_writes_a_configuration_that_loads() {
 #[test]
 fn every_login_to_a_vault_loads_with_what_was_given() {
     let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.pem");
+    fs::write(&roots, Authority::new("made-up").unwrap().pem()).unwrap();
+    let roots = roots.to_str().unwrap();
     for login in ["approle", "kubernetes", "token", "cert"] {
         for deploy in ["none", "systemd"] {
             let place = folder.path().join(format!("{login}-{deploy}"));
             let given = "--secret-from vault --vault-address https://vault.test:8201 --vault-mount /kv/ \
                          --vault-path /team/pigello/ --profile main --caller billing \
-                         --allow tenant.get --allow subtenant.* --ca-file /roots.pem \
+                         --allow tenant.get --allow subtenant.* \
                          --listen unix:/run/calls.sock --admin unix:/run/admin.sock";
             let place_and_login = [
                 "--directory",
@@ -133,6 +136,8 @@ fn every_login_to_a_vault_loads_with_what_was_given() {
                 login,
                 "--deploy",
                 deploy,
+                "--ca-file",
+                roots,
             ];
             let given: Vec<_> = given.split_whitespace().chain(place_and_login).collect();
             init(&given, None).unwrap();
@@ -149,7 +154,7 @@ fn every_login_to_a_vault_loads_with_what_was_given() {
                 "path = \"team/pigello\"",
                 "profile = \"main\"",
                 "allow = [\"tenant.get\", \"subtenant.*\"]",
-                "ca_file = \"/roots.pem\"",
+                &format!("ca_file = \"{roots}\""),
                 "address = \"unix:/run/calls.sock\"",
                 "address = \"unix:/run/admin.sock\"",
             ] {
@@ -205,7 +210,20 @@ fn a_mistake_leaves_nothing_behind() {
     for (wrong, said) in [
         (&["--allow", "subtenent.get"][..], "subtenant.get"),
         (&["--upstream", "http://pigello.test"], "https"),
-        (&["--caller", "two words"], "a name has letters"),
+        (&["--caller", "two words"], "not a name; write up to 64"),
+        (&["--caller", "_app"], "first a letter or a digit"),
+        (&["--profile", "-"], "first a letter or a digit"),
+        (&["--secret-from", "sealed", "--vault-path", "x"], "--vault-path is for"),
+        (
+            &["--secret-from", "directory", "--vault-address", "https://v.test"],
+            "--vault-address is",
+        ),
+        (&["--secret-from", "environment", "--vault-mount", "kv"], "--vault-mount is for"),
+        (&["--secret-from", "sealed", "--vault-login", "token"], "--vault-login is for"),
+        (&["--ca-file", "/nonexistent/roots.pem"], "--ca-file: "),
+        (&["--ca-file", "/dev/null"], "--ca-file: "),
+        (&["--listen", "unix:/run/a\nb"], "control character"),
+        (&["--listen", "unix:/run/a\\", "--deploy", "systemd"], "a blank or a backslash"),
         (&["--listen", "0.0.0.0:8080"], "shared-mtls.toml"),
         (&["--values", "v.json", "--secret-from", "vault"], "--values is for"),
         (&["--deploy", "kubernetes", "--secret-from", "vault", "--vault-login", "token"], "pod"),
@@ -312,7 +330,7 @@ fn an_answer_that_the_configuration_would_refuse_is_refused_at_its_question() {
     for (before, wrong, said) in [
         ("", "http://api.pigello.io", "https"),
         ("", "4", "give production, development, mock"),
-        ("\n", "two words", "a name has letters"),
+        ("\n", "two words", "not a name; write up to 64"),
         ("\n\n", "docker", "give one of none, systemd, kubernetes, or its number"),
         ("\n\n3\n", "sealed", "does not fit into a pod"),
         (TO_THE_VAULT, "http://10.0.0.1:8200", "plain `http://` leads to another machine"),
@@ -320,7 +338,7 @@ fn an_answer_that_the_configuration_would_refuse_is_refused_at_its_question() {
         ("\n\n\n2\n\n", "http://vault/secret", "is not a path of a secret"),
         ("\n\n\n2\n\n", "a//b", "is not a path of a secret"),
         ("\n\n\n2\n\n\n", "password", "give one of approle"),
-        ("\n\n\n1\n", "a b", "a name has letters"),
+        ("\n\n\n1\n", "a b", "not a name; write up to 64"),
         ("\n\n\n1\n\n", "subtenant.fly", "stands for no operation"),
         ("\n\n\n1\n\n", "tenant", "`pigello-gateway operations` lists all"),
         ("\n\n\n1\n\n\n", "0.0.0.0:8080", "other machines can reach that"),
@@ -603,4 +621,158 @@ fn the_sidecar_is_the_one_in_deploy() {
     };
     assert_eq!(gateway(&written), gateway(&deployed.unwrap()));
     assert!(!written.contains("{{"), "{written}");
+}
+
+/// The names of folders that systemd would read otherwise, if they stood in a unit as they are.
+#[test]
+fn a_folder_with_any_name_is_one_word_in_the_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    for (name, literal, pattern, word) in [
+        ("a b", "a b", "a b", "a b"),
+        ("p%h", "p%%h", "p%%h", "p%%h"),
+        ("dol$HOME", "dol$HOME", "dol$HOME", "dol$$HOME"),
+        ("q\"x", "q\"x", "q\"x", "q\\\"x"),
+        ("back\\slash", "back\\slash", "back\\\\slash", "back\\\\slash"),
+        ("s*", "s*", "s\\*", "s*"),
+    ] {
+        for source in ["sealed", "directory", "environment", "vault"] {
+            let place = format!("{root}/{source}/{name}");
+            let arguments = ["--deploy", "systemd", "--secret-from", source, "--directory", &place];
+            init(&arguments, None).unwrap();
+            let unit = fs::read_to_string(format!("{place}/pigello-gateway.service")).unwrap();
+            let config = format!(" --config \"{root}/{source}/{word}/gateway.toml\"");
+            assert_eq!(unit.matches(&config).count(), 3, "{unit}");
+            let line = match source {
+                "directory" => format!(
+                    "\nLoadCredential=client_secret:{root}/{source}/{literal}/credentials/client_secret\n"
+                ),
+                "environment" => {
+                    format!("\nEnvironmentFile={root}/{source}/{pattern}/credentials.env\n")
+                }
+                "vault" => {
+                    format!("\nLoadCredential=secret-id:{root}/{source}/{literal}/secret-id\n")
+                }
+                _ => config,
+            };
+            assert!(unit.contains(&line), "{line} in\n{unit}");
+        }
+    }
+    let place = format!("{root}/calls");
+    let listen = "unix:/run/a b%h/gateway.sock";
+    init(&["--deploy", "systemd", "--directory", &place, "--listen", listen], None).unwrap();
+    let socket = fs::read_to_string(format!("{place}/pigello-gateway.socket")).unwrap();
+    assert!(socket.contains("\nListenStream=/run/a b%%h/gateway.sock\n"), "{socket}");
+    for name in ["a\nExecStartPost=b", "a\u{1b}[2J", "a\u{85}b"] {
+        let place = format!("{root}/{name}");
+        let (text, _) = init(&["--directory", &place], None).unwrap_err();
+        assert!(text.contains("control character"), "{text}");
+        assert!(!Path::new(&place).exists());
+    }
+}
+
+/// What was taken as the default comes from other answers, and follows them; what was typed stays.
+#[test]
+fn a_changed_answer_moves_the_defaults_that_came_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (at, (answers, there)) in [
+        (
+            "mock\n\n\n\n\n\n\n1\nproduction\nno\n3\nsystemd\nyes\n",
+            &["[profiles.production]", "\"unix:/run/pigello-gateway/gateway.sock\""][..],
+        ),
+        (
+            "mock\nmain\n\n\n\n\n127.0.0.1:8123\n1\nproduction\nno\n3\nsystemd\nyes\n",
+            &["[profiles.main]", "https://api.pigello.io", "\"127.0.0.1:8123\""],
+        ),
+        // The typed name of the mock is its default once more.
+        ("mock\nmain\n\n\n\n\n\n2\n\nyes\n", &["[profiles.mock]"]),
+        (
+            "\n\n\n2\n\n\n\n\n\n\n2\nmain\n3\nkubernetes\nyes\n",
+            &["path = \"pigello/main\"", "method = \"kubernetes\""],
+        ),
+        ("\n\n3\n\n\n\n\n\n\n3\nsystemd\nno\nyes\n", &["source = \"sealed\"", "unix:/run/"]),
+        (
+            "\n\n3\n\n\nteam/typed\n\n\n\n3\nsystemd\n\nyes\n",
+            &["source = \"vault\"", "team/typed", "method = \"approle\""],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let place = folder.path().join(at.to_string());
+        init(&["--directory", place.to_str().unwrap()], Some(answers)).unwrap();
+        let text = fs::read_to_string(place.join("gateway.toml")).unwrap();
+        for part in there {
+            assert!(text.contains(part), "{answers:?}: {part} in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_the_configuration_takes_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "a".repeat(64);
+    for (at, (profile, caller)) in
+        [("a.b-c_d", "team.billing"), (&*long, &*long), ("0", "no")].into_iter().enumerate()
+    {
+        for (deploy, source) in
+            [("systemd", "directory"), ("kubernetes", "vault"), ("none", "sealed")]
+        {
+            let place = folder.path().join(format!("{at}-{deploy}"));
+            let path = place.to_str().unwrap();
+            let names = ["--profile", profile, "--caller", caller, "--directory", path];
+            init(&[&names[..], &["--deploy", deploy, "--secret-from", source]].concat(), None)
+                .unwrap();
+            let (file, overlay) = (place.join("gateway.toml"), place.join("systemd.toml"));
+            loads(&[&file]);
+            if overlay.exists() {
+                loads(&[&file, &overlay]);
+            }
+            if let Ok(manifest) = fs::read_to_string(place.join("kubernetes.yaml")) {
+                let label = manifest.split("app.kubernetes.io/name: \"").nth(1).unwrap();
+                let label = label.split_once('"').unwrap().0;
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+                assert!(
+                    label.len() + "-gateway".len() <= 63 && label.bytes().all(plain),
+                    "{label}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_option_of_the_vault_chooses_the_vault() {
+    let folder = tempfile::tempdir().unwrap();
+    for (at, option) in [
+        ["--vault-path", "team/pigello"],
+        ["--vault-mount", "kv"],
+        ["--vault-address", "https://vault.test"],
+        ["--vault-login", "token"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let place = folder.path().join(at.to_string());
+        init(&[&["--directory", place.to_str().unwrap()], &option[..]].concat(), None).unwrap();
+        let text = fs::read_to_string(place.join("gateway.toml")).unwrap();
+        assert!(text.contains("source = \"vault\"") && text.contains(option[1]), "{text}");
+    }
+}
+
+/// The pod does not start without the Secret that its manifest names.
+#[test]
+fn the_secret_that_the_manifest_names_is_made_by_a_printed_command() {
+    let folder = tempfile::tempdir().unwrap();
+    for (source, flag) in [("environment", "--from-env-file="), ("directory", "--from-file=")] {
+        let place = folder.path().join(source);
+        let path = place.to_str().unwrap();
+        let arguments = ["--deploy", "kubernetes", "--secret-from", source, "--directory", path];
+        let told = init(&arguments, None).unwrap();
+        let made = told.find(&format!("kubectl create secret generic pigello {flag}"));
+        let used = told.find("kubectl apply -f ");
+        assert!(made.is_some() && made < used, "{told}");
+        let manifest = fs::read_to_string(place.join("kubernetes.yaml")).unwrap();
+        assert!(manifest.contains("pigello }"), "{manifest}");
+    }
 }

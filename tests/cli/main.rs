@@ -29,6 +29,7 @@ mod messages;
 mod namespace;
 mod operations;
 mod program;
+mod prompts;
 mod questions;
 mod reload;
 mod rules;

@@ -125,14 +125,14 @@ call_as() {
 
 /// The commands that `init` prints, in the order in which it prints them.
 const STEPS: &str = r#"
-pigello-gateway init --defaults --directory /etc/pigello-gateway --deploy systemd --upstream mock \
+pigello-gateway init --defaults --directory "$directory" --deploy systemd --upstream mock \
   --secret-from $source >/tmp/init
 sed -n '/^Next:/,/^$/{s/^  \([^ ]\)/\1/p}' /tmp/init >/tmp/steps
 while read -r step; do
   echo "+ $step"
   case $step in
     *mock-upstream*)
-      $step >/tmp/mock 2>&1 &
+      eval "$step" >/tmp/mock 2>&1 &
       until [ -s /tmp/mock ]; do :; done ;;
     *) sh -euc "$step" ;;
   esac
@@ -165,13 +165,20 @@ systemctl show -p Result -p NRestarts pigello-gateway.service
 
 #[test]
 fn the_steps_that_init_prints_lead_to_a_service_that_serves() {
-    for (source, user) in [("sealed", "User=pigello-gateway"), ("directory", "DynamicUser=yes")] {
+    for (source, directory, user) in [
+        ("sealed", "/etc/pigello-gateway", "User=pigello-gateway"),
+        ("directory", "/etc/pigello-gateway", "DynamicUser=yes"),
+        ("directory", r#"/etc/pigello-gateway/a b%h$HOME"q\back"#, "DynamicUser=yes"),
+    ] {
         let calls = r#"
             until [ "$(call_as application)" = 200 ]; do :; done
             echo "member: $(call_as application), other: $(call_as stranger)"
             grep -e '^User=' -e '^DynamicUser=' /etc/systemd/system/pigello-gateway.service
         "#;
-        let script = format!("source={source}\n{STEPS}{LIFE}{calls}{RELOAD}");
+        let reload =
+            RELOAD.replace("/etc/pigello-gateway/gateway.toml", "\"$directory\"/gateway.toml");
+        let script =
+            format!("source={source}\ndirectory='{directory}'\n{STEPS}{LIFE}{calls}{reload}");
         let Some(told) = on_a_machine(&script) else { return };
         for part in [
             "\nactive\n",

@@ -21,9 +21,13 @@ impl Terminal {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let quoted = arguments.iter().map(|argument| format!("'{argument}'"));
         let quoted = quoted.collect::<Vec<_>>().join(" ");
-        let command = format!("{} {quoted}", env!("CARGO_BIN_EXE_pigello-gateway"));
+        Self::shell(&format!("{} {quoted}", env!("CARGO_BIN_EXE_pigello-gateway")))
+    }
+
+    /// Starts a command of the shell.
+    pub(crate) fn shell(command: &str) -> Self {
         let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--echo", "always", "--command", &command, "/dev/null"])
+            .args(["--quiet", "--return", "--echo", "always", "--command", command, "/dev/null"])
             .env_remove("PIGELLO_GATEWAY_CONFIG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -4,9 +4,15 @@ use std::{
     fs::File,
     io::{self, IsTerminal as _, Read, Write},
     os::fd::{AsFd as _, OwnedFd},
+    process,
+    sync::mpsc,
+    thread,
 };
 
-use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    termios::{self, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios},
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,6 +20,7 @@ use super::{
     prompt::{Echo, Prompt, ask_for},
 };
 use crate::{
+    cli::{block_on, signals::EndSignals},
     credentials::{ValueName, sealed::StoredValues},
     secret::{SecretBuffer, SecretText},
 };
@@ -57,7 +64,12 @@ impl<'a> Console<'a> {
     /// Reads one value: all of the input, if it is no terminal.
     pub(super) fn read_value(&mut self, name: ValueName) -> Result<SecretText, Failure> {
         if self.is_terminal() {
-            return ask_for(self, name, &StoredValues::default());
+            let value = ask_for(self, name, &StoredValues::default())?;
+            // After the only answer, the rest of a paste would go to the shell.
+            if self.terminal.as_ref().is_some_and(drop_rest) {
+                return Err(Failure::failed(format!("{CUT}; nothing was written")));
+            }
+            return Ok(value);
         }
         let raw = self.read(SecretText::MAX_BYTES + 3, false)?;
         SecretText::parse(&raw).map_err(|problem| {
@@ -108,22 +120,34 @@ fn read_capped(input: &mut dyn Read, limit: usize, one_line: bool) -> io::Result
 
 impl Prompt for Console<'_> {
     fn line(&mut self, label: &str, echo: Echo) -> Result<SecretBuffer, Failure> {
-        // Before the prompt: it drops what was typed so far, which the terminal has shown.
-        let terminal = self.terminal.as_ref().filter(|_| echo == Echo::Off);
-        let hidden = terminal.map(OwnedFd::try_clone).transpose()?.map(Hidden::on);
-        write!(self.notes, "{label}: ")?;
-        self.notes.flush()?;
-        let line = self.read(SecretText::MAX_BYTES + 3, true);
-        if hidden.is_some() {
-            writeln!(self.notes)?;
-        }
-        drop(hidden);
-        let line = line?;
-        match line.as_slice() {
-            [] => Err(Failure::usage("the input ended before everything was answered")
-                .hint("nothing was written")),
-            [.., INTERRUPT] => Err(Failure::failed("interrupted; nothing was written")),
-            _ => Ok(line),
+        loop {
+            // Before the prompt: it drops what was typed so far, which the terminal has shown.
+            let terminal = self.terminal.as_ref().filter(|_| echo == Echo::Off);
+            let hidden =
+                terminal.map(OwnedFd::try_clone).transpose()?.map(Hidden::on).transpose()?;
+            write!(self.notes, "{label}: ")?;
+            self.notes.flush()?;
+            let line = self.read(SecretText::MAX_BYTES + 3, true);
+            let is_cut = hidden.as_ref().is_some_and(|hidden| drop_rest(&hidden.terminal));
+            let is_hidden = hidden.is_some();
+            drop(hidden);
+            if is_hidden {
+                writeln!(self.notes)?;
+            }
+            let line = line?;
+            match line.as_slice() {
+                [] => {
+                    return Err(Failure::usage("the input ended before everything was answered")
+                        .hint("nothing was written"));
+                }
+                [.., INTERRUPT] => return Err(Failure::failed("interrupted; nothing was written")),
+                _ if is_cut => self.say(&format!("{CUT}; give it on one line"))?,
+                line if is_hidden && line.len() > LONGEST_LINE => self.say(&format!(
+                    "a terminal takes {LONGEST_LINE} characters in one line, and this may have more; \
+                     give it on standard input"
+                ))?,
+                _ => return Ok(line),
+            }
         }
     }
 
@@ -132,23 +156,52 @@ impl Prompt for Console<'_> {
     }
 }
 
-/// A terminal that shows nothing, until this is dropped. Ctrl-C ends the line in place of the process, which
-/// would leave the terminal like that.
+/// Drops what came behind a line, and says whether there was any. Of a paste with a line break only the first
+/// line was read; the rest would be the next answer, or a command of the shell.
+fn drop_rest(terminal: &OwnedFd) -> bool {
+    let Ok(before) = termios::tcgetattr(terminal) else { return false };
+    // A last line without a line end can be read only like this.
+    let mut raw = before.clone();
+    raw.local_modes.remove(LocalModes::ICANON);
+    raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+    termios::tcsetattr(terminal, OptionalActions::Now, &raw).ok();
+    let mut is_more = false;
+    while comes_more(terminal) {
+        is_more = true;
+        if termios::tcflush(terminal, QueueSelector::IFlush).is_err() {
+            break;
+        }
+    }
+    termios::tcsetattr(terminal, OptionalActions::Now, &before).ok();
+    is_more
+}
+
+/// Whether the terminal has input, or gets some within the pauses of a paste.
+fn comes_more(terminal: &OwnedFd) -> bool {
+    const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let mut one = [PollFd::new(terminal, PollFlags::IN)];
+    // The end of the terminal is no input.
+    matches!(poll(&mut one, Some(&PAUSE)), Ok(1)) && one[0].revents() == PollFlags::IN
+}
+
+/// A terminal that shows nothing, until this is dropped or a signal ends the process. Ctrl-C ends the line in
+/// place of the process.
 struct Hidden {
     terminal: OwnedFd,
     before: Option<Termios>,
 }
 
 impl Hidden {
-    fn on(terminal: OwnedFd) -> Self {
+    fn on(terminal: OwnedFd) -> io::Result<Self> {
         let before = termios::tcgetattr(&terminal).ok();
         if let Some(before) = &before {
+            show_again_at_the_end(terminal.try_clone()?, before.clone())?;
             let mut quiet = before.clone();
             quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
             quiet.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
             termios::tcsetattr(&terminal, OptionalActions::Flush, &quiet).ok();
         }
-        Self { terminal, before }
+        Ok(Self { terminal, before })
     }
 }
 
@@ -160,8 +213,39 @@ impl Drop for Hidden {
     }
 }
 
+/// Restores the terminal when a signal ends the process.
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the command is inside a read of the terminal, and no guard but this is open"
+)]
+fn show_again_at_the_end(terminal: OwnedFd, before: Termios) -> io::Result<()> {
+    let (listens, listening) = mpsc::channel();
+    thread::Builder::new().spawn(move || {
+        let ended = block_on(async {
+            let signals = EndSignals::listen().and_then(EndSignals::and_hangup);
+            listens.send(()).ok();
+            signals?.next().await;
+            io::Result::Ok(())
+        });
+        if matches!(ended, Ok(Ok(()))) {
+            termios::tcsetattr(&terminal, OptionalActions::Now, &before).ok();
+            process::exit(1);
+        }
+    })?;
+    // A signal before that would leave the terminal silent.
+    listening.recv().ok();
+    Ok(())
+}
+
 /// Ctrl-C.
 const INTERRUPT: u8 = 3;
+
+/// What a terminal gives of a longer line, besides its end: it drops the rest without a word.
+const LONGEST_LINE: usize = 4095;
+
+/// Why an answer with a line break is not taken.
+const CUT: &str = "what was typed or pasted has more than one line, and none of it was taken";
 
 impl std::fmt::Debug for Console<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -49,6 +49,10 @@ pub fn run(
 fn find(args: &StoreArgs, locate: Locate<'_>) -> Result<SealedStore, Failure> {
     if let Some(file) = &args.file {
         let key_file = args.key_file.clone().unwrap_or_else(|| beside(file));
+        if *file == key_file {
+            let text = format!("{} would be the store and its key", file.display());
+            return Err(Failure::usage(text).hint("name the key with `--key-file FILE`"));
+        }
         return Ok(SealedStore::new(file, key_file));
     }
     let place = locate(&args.config, args.set())

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Failure;
 use crate::{
     cli::{
-        block_on,
+        ConfigFiles, block_on,
         probe::{Probe, ProbeError, Verdict, profile_of},
     },
     config::Settings,
@@ -34,31 +34,72 @@ pub(super) struct ProbeArgs {
     probe_ca_file: Option<PathBuf>,
 }
 
+/// A probe that can be made.
+pub(super) struct Ready<'a> {
+    upstream: &'a Origin,
+    /// The configuration, with the audit trail.
+    settings: Settings,
+    client: client::Settings,
+}
+
 impl ProbeArgs {
-    /// Refuses an invalid probe before anything is staged.
-    pub(super) fn check(&self) -> Result<(), Failure> {
-        match &self.probe {
-            Some(upstream) if !upstream.is_tls() && !upstream.is_loopback() => {
-                Err(Failure::usage(format!("{upstream} is not https, and not on this host")))
-            }
-            _ => Ok(()),
+    /// Reads all that the probe needs, if one is asked for: a mistake is told before anything is staged.
+    pub(super) fn ready(&self, config: &ConfigFiles) -> Result<Option<Ready<'_>>, Failure> {
+        let Some(upstream) = &self.probe else { return Ok(None) };
+        if !upstream.is_tls() && !upstream.is_loopback() {
+            return Err(Failure::usage(format!("{upstream} is not https, and not on this host")));
         }
+        let client = self.client(upstream)?;
+        let loaded = config.load().map_err(|problems| {
+            Failure::usage(format!(
+                "`--probe` puts its call on the audit trail of the configuration, which cannot be \
+                 used:\n{problems}"
+            ))
+            .hint("nothing was changed; name the configuration with `--config FILE`")
+        })?;
+        Ok(Some(Ready { upstream, settings: loaded.settings, client }))
+    }
+
+    /// Reaches the upstream as calls do, but also at private addresses, since the operator typed
+    /// this one.
+    fn client(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
+        let tls = upstream
+            .is_tls()
+            .then(|| upstream_tls(Trust::Roots(self.probe_ca_file.as_deref()), HttpVersions::Auto))
+            .transpose();
+        Ok(client::Settings {
+            origin: upstream.clone(),
+            connect_to: None,
+            allow_private: true,
+            proxy: None,
+            local_address: None,
+            resolver: Resolver::system(),
+            connect: ConnectTimeouts { resolve: TIMEOUT, connect: TIMEOUT },
+            keep: KeepLimits { idle: TIMEOUT, age: TIMEOUT },
+            adaptive_concurrency: false,
+            http: HttpVersions::Auto,
+            tls: tls.map_err(|error| Failure::usage(Chain(&error).to_string()))?,
+            revocation: None,
+            observed: Arc::default(),
+        })
+    }
+}
+
+impl<'a> Ready<'a> {
+    /// Where the set is tried.
+    pub(super) const fn upstream(&self) -> &'a Origin {
+        self.upstream
     }
 
     /// Tries the set.
-    pub(super) fn run(
-        &self,
-        upstream: &Origin,
-        settings: &Settings,
-        name: &str,
-        set: &CredentialSet,
-    ) -> Result<(), Failure> {
+    pub(super) fn run(self, name: &str, set: &CredentialSet) -> Result<(), Failure> {
+        let Self { upstream, settings, client } = self;
         let probe = Probe {
-            settings,
-            profile: profile_of(settings, name),
+            settings: &settings,
+            profile: profile_of(&settings, name),
             credentials: CredentialsName::new(name),
             set,
-            upstream: self.settings(upstream)?,
+            upstream: client,
             limit: TIMEOUT,
         };
         let status = match block_on(probe.make())? {
@@ -82,29 +123,5 @@ impl ProbeArgs {
                 "try again later, or promote it without `--probe`; the version in use stays in use",
             )),
         }
-    }
-
-    /// Reaches the upstream as calls do, but also at private addresses, since the operator typed
-    /// this one.
-    fn settings(&self, upstream: &Origin) -> Result<client::Settings, Failure> {
-        let tls = upstream
-            .is_tls()
-            .then(|| upstream_tls(Trust::Roots(self.probe_ca_file.as_deref()), HttpVersions::Auto))
-            .transpose();
-        Ok(client::Settings {
-            origin: upstream.clone(),
-            connect_to: None,
-            allow_private: true,
-            proxy: None,
-            local_address: None,
-            resolver: Resolver::system(),
-            connect: ConnectTimeouts { resolve: TIMEOUT, connect: TIMEOUT },
-            keep: KeepLimits { idle: TIMEOUT, age: TIMEOUT },
-            adaptive_concurrency: false,
-            http: HttpVersions::Auto,
-            tls: tls.map_err(|error| Failure::usage(Chain(&error).to_string()))?,
-            revocation: None,
-            observed: Arc::default(),
-        })
     }
 }

@@ -347,3 +347,79 @@ fn going_back_returns_to_the_version_before_and_again() {
     let third = run_in(root.path(), &["set", "client_secret"], "canary-third\n").ok();
     assert_eq!(third, "production: version 3 is in use\n");
 }
+
+#[test]
+fn a_probe_that_cannot_be_made_changes_nothing() {
+    let root = filled();
+    let store = || fs::read(root.path().join("made-up.sealed")).unwrap();
+    let before = store();
+    let stage = ["rotate", "client_secret", "--probe", "https://127.0.0.1:1"];
+    for (more, said) in [
+        (["--config", "/nonexistent/gateway.toml"], "audit trail of the configuration"),
+        (["--probe-ca-file", "/nonexistent/roots.pem"], "/nonexistent/roots.pem"),
+    ] {
+        let ran = run_in(root.path(), &[&stage[..], &more].concat(), "canary-next");
+        assert!(!ran.out.contains("staged"), "{}", ran.out);
+        let (code, message) = ran.failure();
+        assert!(code == 2 && message.contains(said), "{message}");
+        assert_eq!(store(), before, "{more:?}");
+    }
+    // A version without all values cannot be tried either.
+    let root = TempDir::new().unwrap();
+    run_in(root.path(), &["init"], "").ok();
+    run_in(root.path(), &["set", "client_secret"], "canary-secret").ok();
+    let before = fs::read(root.path().join("made-up.sealed")).unwrap();
+    let (_, message) = run_in(root.path(), &stage, "canary-next").failure();
+    assert!(message.contains("the staged version cannot be tried"), "{message}");
+    assert_eq!(fs::read(root.path().join("made-up.sealed")).unwrap(), before);
+}
+
+#[test]
+fn init_that_fails_leaves_no_key_behind() {
+    let root = TempDir::new().unwrap();
+    let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+    for words in [
+        &["--file", &path("k.key")][..],
+        &["--file", &path("k.sealed"), "--key-file", &path("./k.sealed")],
+        &["--file", &path("none/k.sealed"), "--key-file", &path("k.key")],
+    ] {
+        let cli = Cli::try_parse_from([&["credentials", "init"], words].concat()).unwrap();
+        let mut console = Console::new(&b""[..], std::io::sink(), std::io::sink());
+        let failure = run(&cli.credentials, &mut console, &|_, _| Err("not asked".to_owned()));
+        assert!(failure.is_err(), "{words:?}");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "{words:?}");
+    }
+}
+
+#[test]
+fn a_new_set_has_a_name_that_a_configuration_can_have() {
+    let root = filled();
+    for name in ["", "a/b", "_a", "a b", "å", &"a".repeat(65)] {
+        let words = ["set", "client_secret", "--name", name];
+        let (code, message) = run_in(root.path(), &words, "canary-secret").failure();
+        assert!(code == 2 && message.contains("not a name"), "{name}: {message}");
+    }
+    assert_eq!(show(&root)["sets"].as_array().unwrap().len(), 1);
+    run_in(root.path(), &["set", "client_secret", "--name", "a.b-c_d"], "canary-secret").ok();
+}
+
+#[test]
+fn a_value_that_stands_twice_in_json_is_refused() {
+    let root = filled();
+    for name in ["client_secret", "customer_id"] {
+        let json = format!("{{\"{name}\": \"canary-a\", \"{name}\": \"canary-b\"}}");
+        let ran = run_in(root.path(), &["set", "--from-json", "-"], &json);
+        let (_, message) = ran.failure();
+        assert!(message.contains(name) && message.contains("twice"), "{message}");
+        assert!(!message.contains("canary"), "{message}");
+    }
+}
+
+#[test]
+fn a_staged_version_that_another_one_replaces_is_told() {
+    let root = filled();
+    let stage = |input| run_in(root.path(), &["rotate", "client_secret"], input);
+    assert!(!stage("canary-second").notes.contains("forgotten"));
+    let notes = stage("canary-third").notes;
+    assert!(notes.contains("version 2 was staged before, and is forgotten"), "{notes}");
+}

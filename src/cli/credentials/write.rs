@@ -8,18 +8,19 @@ use super::{
     Failure,
     arguments::{RemoveArgs, RotateArgs, StoreArgs, ValueArgs},
     console::{Console, read_json_file},
-    probe::ProbeArgs,
+    probe::Ready,
     prompt::{ask_for_set, is_sure},
 };
 use crate::{
     cli::ConfigFiles,
     credentials::{
-        ValueName,
+        CredentialSet, ValueName,
         sealed::{
             Created, SealedStore, StoredSet, StoredValues, StoredVersion, values_from_directory,
             values_from_json,
         },
     },
+    domain::{Name, TextForm as _},
     secret::SecretText,
 };
 
@@ -51,7 +52,11 @@ pub(super) fn set(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     // Opened before the prompt: nobody should type a secret to learn that the key file is missing.
-    store.read()?;
+    let is_new = !store.read()?.sets.contains_key(name);
+    if is_new {
+        // A configuration could not name it.
+        Name::check(name).map_err(|why| Failure::usage(format!("--name: {why}")))?;
+    }
     let values = new_values(args, console)?;
     seal(store, name, values, console)
 }
@@ -89,7 +94,7 @@ pub(super) fn rotate(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let name = place.set();
-    args.probe.check()?;
+    let ready = args.probe.ready(&ConfigFiles { named: place.config.clone() })?;
     if args.promote || args.discard || args.back {
         if !args.values.is_empty() {
             return Err(Failure::usage("--promote, --discard and --back take no values")
@@ -99,7 +104,7 @@ pub(super) fn rotate(
             return go_back(store, name, console);
         }
         if args.promote {
-            probe(store, place, &args.probe, console)?;
+            probe(store, name, ready, console)?;
         }
         return finish_rotation(store, name, args.promote, console);
     }
@@ -113,41 +118,50 @@ pub(super) fn rotate(
             return Err(Failure::failed(format!("{name}: these values are in use already")));
         }
         let staged = set.next_version(values, now);
+        if ready.is_some() {
+            whole(name, &staged)?;
+        }
         let summary = summary(&staged);
-        set.staged = Some(staged);
-        Ok(summary)
+        let dropped = set.staged.replace(staged).map(|dropped| dropped.version);
+        Ok((summary, dropped))
     })?;
-    let (number, missing) = staged;
+    let ((number, missing), dropped) = staged;
+    if let Some(dropped) = dropped {
+        writeln!(console.notes, "note: version {dropped} was staged before, and is forgotten")?;
+    }
     writeln!(console.out, "{name}: version {number} is staged, and not in use yet")?;
     remark_on_missing(&missing, console)?;
-    if args.probe.probe.is_some() {
-        probe(store, place, &args.probe, console)?;
+    if ready.is_some() {
+        probe(store, name, ready, console)?;
         return finish_rotation(store, name, true, console);
     }
     writeln!(console.notes, "hint: put it into use with `credentials rotate --promote`")?;
     Ok(())
 }
 
-/// Probes the staged version, if the arguments ask for it.
+/// Probes the staged version, if a probe is asked for.
 fn probe(
     store: &SealedStore,
-    place: &StoreArgs,
-    args: &ProbeArgs,
+    name: &str,
+    ready: Option<Ready<'_>>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let Some(upstream) = &args.probe else { return Ok(()) };
-    let name = place.set();
+    let Some(ready) = ready else { return Ok(()) };
     let document = store.read()?;
     let set = existing(document.sets.get(name), name)?;
     let Some(staged) = &set.staged else { return Err(nothing_staged(name)) };
-    let whole = staged.to_set().map_err(|problems| {
-        Failure::failed(format!("{name}: the staged version cannot be tried: {problems}"))
-            .hint("put all seven values into the store, or promote without `--probe`")
-    })?;
-    let settings = ConfigFiles { named: place.config.clone() }.load()?.settings;
-    args.run(upstream, &settings, name, &whole)?;
+    let upstream = ready.upstream();
+    ready.run(name, &whole(name, staged)?)?;
     writeln!(console.out, "{name}: {upstream} takes version {}", staged.version)?;
     Ok(())
+}
+
+/// The seven values of a version that is to be tried.
+fn whole(name: &str, staged: &StoredVersion) -> Result<CredentialSet, Failure> {
+    staged.to_set().map_err(|problems| {
+        Failure::failed(format!("{name}: the staged version cannot be tried: {problems}"))
+            .hint("put all seven values into the store, or promote without `--probe`")
+    })
 }
 
 fn nothing_staged(name: &str) -> Failure {

@@ -5,10 +5,10 @@
 
 use super::{
     CONFIGURATION, MOCK_CA,
-    arguments::{Args, Login, Source, Upstream},
+    arguments::{Args, Deployment, Login, Source, Upstream},
     configuration, files,
     place::Place,
-    plan::{Plan, Vault, consistent, made_up_values, values_from_file},
+    plan::{Plan, Vault, consistent, has_roots, made_up_values, readable, values_from_file},
     question::{Answers, Given, Question, name},
     secret,
 };
@@ -28,6 +28,7 @@ impl Answers {
             deployment: args.deploy,
             source: args.secret_from,
             vault_address: args.vault_address.clone(),
+            vault_mount: args.vault_mount.clone(),
             vault_path: args.vault_path.clone(),
             vault_login: args.vault_login,
             caller: named("caller", &args.caller)?,
@@ -35,6 +36,7 @@ impl Answers {
             listen: args.listen.clone(),
             directory: args.directory.clone(),
             values: values.transpose()?.map(Given::Now),
+            defaults: Vec::new(),
         })
     }
 
@@ -67,10 +69,11 @@ impl Answers {
             return Err(Failure::failed("a question is open, and has no default"));
         };
         consistent(args, source, deployment, &listen, all.vault_login)?;
+        readable(&directory, &listen, deployment)?;
         let vault = match (source, all.vault_address, all.vault_path) {
             (Source::Vault, Some(address), Some(path)) => Some(Vault {
                 address,
-                mount: args.vault_mount.trim_matches('/').to_owned(),
+                mount: all.vault_mount.as_deref().unwrap_or("secret").trim_matches('/').to_owned(),
                 path: path.trim_matches('/').to_owned(),
                 login: all.vault_login.unwrap_or(Login::Kubernetes),
             }),
@@ -82,7 +85,13 @@ impl Answers {
             _ => None,
         };
         let ca_file = match (&args.ca_file, &which) {
-            (Some(file), _) => Some(std::path::absolute(file)?),
+            (Some(file), _) => {
+                // A pod has files of its own, and the mock writes its authority when it starts.
+                if which != Upstream::Mock && deployment != Deployment::Kubernetes {
+                    has_roots(file)?;
+                }
+                Some(std::path::absolute(file)?)
+            }
             (None, Upstream::Mock) => Some(MOCK_CA.into()),
             (None, _) => None,
         };
@@ -103,7 +112,7 @@ impl Answers {
         })
     }
 
-    /// Takes the answer to a question, or says why it cannot be taken.
+    /// Takes the answer to a question, or says why it cannot be taken. An empty one takes the default.
     pub(super) fn take(
         &mut self,
         args: &Args,
@@ -111,9 +120,26 @@ impl Answers {
         text: &str,
     ) -> Result<(), String> {
         let mut next = self.clone();
-        question.put(text, &mut next)?;
+        next.defaults.retain(|other| *other != question);
+        if text.is_empty() {
+            next.defaults.push(question);
+        } else {
+            question.put(text, &mut next)?;
+        }
+        next.follow()?;
         next.check(args, question)?;
         *self = next;
+        Ok(())
+    }
+
+    /// Puts the defaults that were taken, which come from other answers.
+    fn follow(&mut self) -> Result<(), String> {
+        // A default comes from answers before it.
+        for question in Question::ALL {
+            if self.defaults.contains(&question) {
+                question.put(&question.default(self), self)?;
+            }
+        }
         Ok(())
     }
 
@@ -158,6 +184,8 @@ impl Answers {
             | Failure::ReaderLeft => None,
         };
         // What is not about a key is about writing the files.
-        question.unwrap_or(Question::Directory).clear(self);
+        let question = question.unwrap_or(Question::Directory);
+        self.defaults.retain(|other| *other != question);
+        question.clear(self);
     }
 }

@@ -23,7 +23,7 @@ pub struct Args {
     /// [default: production]
     #[arg(long, value_name = "WHICH")]
     pub(super) upstream: Option<Upstream>,
-    /// Where the secret comes from [default: sealed; with kubernetes vault]
+    /// Where the secret comes from [default: sealed; with kubernetes, or an option of the vault, vault]
     #[arg(long, value_name = "SOURCE")]
     pub(super) secret_from: Option<Source>,
     /// What the application is called that calls [default: app]
@@ -53,9 +53,9 @@ pub struct Args {
     /// With `vault`: its address [default: `https://vault.internal:8200`]
     #[arg(long, value_name = "URL")]
     pub(super) vault_address: Option<Origin>,
-    /// With `vault`: where its key-value engine is mounted
-    #[arg(long, value_name = "PATH", default_value = "secret")]
-    pub(super) vault_mount: String,
+    /// With `vault`: where its key-value engine is mounted [default: secret]
+    #[arg(long, value_name = "PATH")]
+    pub(super) vault_mount: Option<String>,
     /// With `vault`: the secret below the mount [default: pigello/ and the profile]
     #[arg(long, value_name = "PATH")]
     pub(super) vault_path: Option<String>,

@@ -46,7 +46,7 @@ fn listener(plan: &Plan) -> String {
         "# Where the application calls instead of Pigello. Whoever reaches it is \"{caller}\":\n\
          # {reach}.\n\
          [[listeners]]\n\
-         name = \"{caller}\"\n\
+         name = {quoted}\n\
          address = {address}\n\
          profile = {profile}\n\
          caller = {quoted}\n\n",
@@ -101,7 +101,7 @@ fn profile(plan: &Plan) -> String {
          [profiles.{name}]\n\
          upstream = {upstream}\n\
          credentials = {credentials}\n{plain}{trust}\n",
-        name = plan.profile,
+        name = key(&plan.profile),
         upstream = quoted(&plan.upstream),
         credentials = quoted(&plan.profile),
         trust = trust.unwrap_or_default(),
@@ -142,7 +142,7 @@ fn credentials(plan: &Plan) -> String {
          # The six identifiers may stand here as well, like customer_id = \"…\"; the secret never may.\n\
          [credentials.{profile}]\n{source}\n",
         names = wrapped_names(),
-        profile = plan.profile,
+        profile = key(&plan.profile),
     )
 }
 
@@ -241,6 +241,11 @@ pub(super) fn variables() -> String {
         debug_assert!(written.is_ok(), "a String takes everything");
     }
     text
+}
+
+/// A key of TOML: in quotation marks if it has a `.`, which would make a table in a table.
+pub(super) fn key(name: &str) -> String {
+    toml_edit::Key::new(name).display_repr().into_owned()
 }
 
 /// A TOML string.

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::{
     CONFIGURATION, File,
     arguments::{Deployment, Login, Source},
-    configuration::quoted,
+    configuration::{key, quoted},
     place::{KEY, Place, STORE},
     plan::Plan,
     secret::FOLDER,
-    shown,
+    shown, unit,
 };
 use crate::{credentials::ValueName, domain::Address};
 
@@ -110,7 +110,8 @@ struct Loaded {
 }
 
 fn loaded(plan: &Plan) -> Loaded {
-    let place = |name: &str| plan.directory.join(name).display().to_string();
+    let file = |name: &str| plan.directory.join(name).display().to_string();
+    let place = |name: &str| unit::literal(&file(name));
     let load = |names: &[&str], from: &dyn Fn(&str) -> String| {
         let line = |name: &&str| format!("LoadCredential={name}:{}\n", from(name));
         names.iter().map(line).collect::<Vec<_>>().concat()
@@ -129,10 +130,10 @@ fn loaded(plan: &Plan) -> Loaded {
             unit: load(&ValueName::ALL.map(ValueName::key), &|name| {
                 place(&format!("{FOLDER}/{name}"))
             }) + DYNAMIC,
-            overlay: format!("[credentials.{}]\npath = \"{LOADED}\"\n", plan.profile),
+            overlay: format!("[credentials.{}]\npath = \"{LOADED}\"\n", key(&plan.profile)),
         },
         (Source::Environment, _) => Loaded {
-            unit: format!("EnvironmentFile={}\n{DYNAMIC}", place("credentials.env")),
+            unit: format!("EnvironmentFile={}\n{DYNAMIC}", unit::pattern(&file("credentials.env"))),
             overlay: String::new(),
         },
         (Source::Vault, Some(Login::Approle)) => vault(
@@ -166,7 +167,10 @@ impl Loaded {
 fn service(plan: &Plan, loaded: &Loaded) -> String {
     let over = if loaded.overlay.is_empty() { None } else { Some(OVERLAY) };
     let files = [CONFIGURATION].into_iter().chain(over);
-    let files = files.map(|name| format!("--config {}", plan.directory.join(name).display()));
+    let files = files.map(|name| {
+        let file = plan.directory.join(name).display().to_string();
+        format!("--config {}", unit::word(&file))
+    });
     let config = files.collect::<Vec<_>>().join(" ");
     include_str!("pigello-gateway.service")
         .replace("{{config}}", &config)
@@ -177,7 +181,7 @@ fn socket(plan: &Plan) -> String {
     let (address, access) = match &plan.listen {
         Address::Tcp(address) => (address.to_string(), ""),
         Address::Unix(path) => (
-            plan.directory.join(path).display().to_string(),
+            unit::literal(&plan.directory.join(path).display().to_string()),
             "# Only root and the members of this group may connect:\n\
              #   groupadd --system pigello-callers && usermod -aG pigello-callers USER\n\
              SocketUser=root\nSocketGroup=pigello-callers\nSocketMode=0660\nDirectoryMode=0755\n",
@@ -216,7 +220,7 @@ fn manifest(plan: &Plan, configuration: &str) -> String {
         "      automountServiceAccountToken: false\n"
     };
     include_str!("kubernetes.yaml")
-        .replace("{{name}}", &plan.caller.to_ascii_lowercase().replace('_', "-"))
+        .replace("{{name}}", &label(&plan.caller))
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{url}}", &quoted(&format!("http://{}", plan.listen)))
         .replace("{{configuration}}\n", &(indented.join("\n") + "\n"))
@@ -224,6 +228,15 @@ fn manifest(plan: &Plan, configuration: &str) -> String {
         .replace("{{environment}}\n", environment)
         .replace("{{mounts}}\n", mounts)
         .replace("{{volumes}}\n", volumes)
+}
+
+/// A caller's name as the name of objects in Kubernetes and as a label (RFC 1123). The manifest has it in
+/// quotation marks, because `123` and `no` are no texts in YAML.
+fn label(caller: &str) -> String {
+    let name = caller.to_ascii_lowercase().replace(['_', '.'], "-");
+    // `NAME-gateway` is one as well.
+    let name: String = name.chars().take(63 - "-gateway".len()).collect();
+    name.trim_end_matches('-').to_owned()
 }
 
 /// Where the units look for the program.

@@ -15,6 +15,7 @@ mod place;
 mod plan;
 mod question;
 mod secret;
+mod unit;
 
 pub use arguments::Args;
 pub use person::Person;

@@ -134,8 +134,7 @@ impl<'a> Person<'a> {
         }
         loop {
             let answer = self.answer(&format!("[{default}]"))?;
-            let answer = if answer.is_empty() { &default } else { &answer };
-            match answers.take(args, question, answer) {
+            match answers.take(args, question, &answer) {
                 Ok(()) => return Ok(()),
                 Err(why) => writeln!(self.out, "  {why}")?,
             }

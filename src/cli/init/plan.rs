@@ -12,6 +12,8 @@ use crate::{
         sealed::{StoredValues, values_from_json},
     },
     domain::{Address, OperationPattern, Origin},
+    error::Chain,
+    outbound::{Trust, client_tls},
     secret::SecretText,
 };
 
@@ -89,6 +91,44 @@ pub(super) fn made_up_values() -> Option<StoredValues> {
     Some(values)
 }
 
+/// Refuses paths that cannot be written into the files: as text, and in one line of a unit.
+pub(super) fn readable(
+    directory: &Path,
+    listen: &Address,
+    deployment: Deployment,
+) -> Result<(), Failure> {
+    let paths = match listen {
+        Address::Unix(socket) => vec![directory, socket],
+        Address::Tcp(_) => vec![directory],
+    };
+    for path in paths {
+        let text = path.to_str().ok_or_else(|| Failure::usage("a path is not UTF-8"))?;
+        if text.contains(char::is_control) {
+            return Err(Failure::usage("a path has a line break or another control character"));
+        }
+    }
+    match listen {
+        Address::Unix(socket) if deployment == Deployment::Systemd => {
+            let text = socket.display().to_string();
+            // systemd leaves out blanks there, and goes on with the next line.
+            if text.ends_with(|last: char| last == '\\' || last.is_whitespace()) {
+                return Err(Failure::usage(
+                    "the path of a socket cannot end in a blank or a backslash in a unit of systemd",
+                ));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file without roots to trust.
+pub(super) fn has_roots(file: &Path) -> Result<(), Failure> {
+    client_tls(Trust::Roots(Some(file)), None)
+        .map(drop)
+        .map_err(|error| Failure::usage(format!("--ca-file: {}", Chain(&error))))
+}
+
 /// Refuses answers that contradict one another.
 pub(super) fn consistent(
     args: &Args,
@@ -99,6 +139,18 @@ pub(super) fn consistent(
 ) -> Result<(), Failure> {
     if args.values.is_some() {
         values_are_for(source)?;
+    }
+    let of_vault = [
+        ("--vault-address", args.vault_address.is_some()),
+        ("--vault-mount", args.vault_mount.is_some()),
+        ("--vault-path", args.vault_path.is_some()),
+        ("--vault-login", args.vault_login.is_some()),
+    ];
+    if let Some((option, _)) = of_vault.into_iter().find(|(_, is_given)| *is_given)
+        && source != Source::Vault
+    {
+        return Err(Failure::usage(format!("{option} is for --secret-from vault"))
+            .hint("leave it out, or take the secret from the vault"));
     }
     if deployment != Deployment::Kubernetes {
         return Ok(());

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{KeyPath, Segment},
     credentials::sealed::StoredValues,
-    domain::{Address, OperationPattern, Origin},
+    domain::{Address, Name, OperationPattern, Origin, TextForm as _},
 };
 
 /// What is answered so far.
@@ -23,6 +23,8 @@ pub(super) struct Answers {
     pub(super) deployment: Option<Deployment>,
     pub(super) source: Option<Source>,
     pub(super) vault_address: Option<Origin>,
+    /// An option only; nobody is asked for it.
+    pub(super) vault_mount: Option<String>,
     pub(super) vault_path: Option<String>,
     pub(super) vault_login: Option<Login>,
     pub(super) caller: Option<String>,
@@ -30,6 +32,18 @@ pub(super) struct Answers {
     pub(super) listen: Option<Address>,
     pub(super) directory: Option<PathBuf>,
     pub(super) values: Option<Given>,
+    /// The questions whose default was taken: they follow when the answer changes that the default comes from.
+    pub(super) defaults: Vec<Question>,
+}
+
+impl Answers {
+    /// Whether somebody said something of a vault.
+    fn vault_is_described(&self) -> bool {
+        let told =
+            |question: &Question| question.is_answered(self) && !self.defaults.contains(question);
+        self.vault_mount.is_some()
+            || [Question::VaultAddress, Question::VaultPath, Question::VaultLogin].iter().any(told)
+    }
 }
 
 /// Whether the seven values are given now, to be sealed.
@@ -196,11 +210,13 @@ impl Question {
             Self::Deployment => "none".to_owned(),
             // A sealed store does not fit into a pod.
             Self::Source if deployment == Deployment::Kubernetes => "vault".to_owned(),
+            Self::Source if answers.vault_is_described() => "vault".to_owned(),
             Self::Source => "sealed".to_owned(),
             Self::VaultAddress => "https://vault.internal:8200".to_owned(),
             Self::VaultPath => {
                 format!("pigello/{}", answers.profile.as_deref().unwrap_or("production"))
             }
+            Self::VaultLogin if deployment == Deployment::Kubernetes => "kubernetes".to_owned(),
             Self::VaultLogin => "approle".to_owned(),
             Self::Caller => "app".to_owned(),
             Self::Allow => "subtenant.*".to_owned(),
@@ -297,13 +313,9 @@ impl Question {
     }
 }
 
-/// A name that fits a TOML table, a metric label and a path.
+/// A name as the configuration takes it.
 pub(super) fn name(text: &str) -> Result<String, String> {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-    if !text.is_empty() && text.len() <= 63 && text.chars().all(plain) {
-        return Ok(text.to_owned());
-    }
-    Err("a name has letters, digits, - and _, at most 63 of them".to_owned())
+    Name::check(text).map(|()| text.to_owned())
 }
 
 fn words<T: ValueEnum>() -> Vec<(String, String)> {

@@ -89,6 +89,15 @@ pub(super) fn next(plan: &Plan, place: &Place) -> Option<(String, &'static str)>
             format!("$EDITOR {}/{{{names}}}", place.path(FOLDER)),
             "one file a value; a line end behind it does not matter",
         )),
+        Source::Environment if plan.mounts() => {
+            let file = place.path("credentials.env");
+            Some((
+                format!(
+                    "$EDITOR {file} && kubectl create secret generic pigello --from-env-file={file}"
+                ),
+                "put the seven values in, and make the Secret of the pod from them",
+            ))
+        }
         Source::Environment => Some((
             format!("$EDITOR {}", place.path("credentials.env")),
             "put the seven values in; a shell reads it with `set -a; . FILE; set +a`",

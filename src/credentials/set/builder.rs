@@ -123,6 +123,9 @@ pub enum ValueTrouble {
     /// The source has a number, a list or the like.
     #[error("is not text; write it in quotation marks")]
     NotText,
+    /// The JSON object has it more than once.
+    #[error("stands there twice")]
+    Twice,
     /// The path is a folder, a pipe or a device.
     #[error("is not a regular file")]
     NotAFile,

@@ -87,13 +87,18 @@ impl<'de> Deserialize<'de> for ValuesFromJson {
                 mut map: A,
             ) -> Result<ValuesFromJson, A::Error> {
                 let mut values = ValuesFromJson::default();
+                let mut seen = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     let Some(name) = ValueName::from_key(&key) else {
                         map.next_value::<de::IgnoredAny>()?;
                         values.others.push(key);
                         continue;
                     };
-                    match map.next_value::<ValueFromJson>()?.0 {
+                    let value = map.next_value::<ValueFromJson>()?.0;
+                    // RFC 8259, section 4: which of two counts is left to each reader.
+                    let value = if seen.contains(&name) { Err(ValueTrouble::Twice) } else { value };
+                    seen.push(name);
+                    match value {
                         Ok(value) => values.builder.take(name, value),
                         Err(trouble) => values.builder.refuse(name, trouble),
                     }

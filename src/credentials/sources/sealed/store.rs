@@ -51,20 +51,29 @@ impl SealedStore {
             Err(StoreError::Exists { .. }) => (StoreKey::open(&self.key_file)?, Created::Store),
             Err(error) => return Err(error),
         };
+        let written = self.write_first(&key);
+        if written.is_err() && created == Created::StoreAndKey {
+            // A key to nothing. The error to report is the one that led here.
+            drop(fs::remove_file(&self.key_file));
+        }
+        written.map(|()| created)
+    }
+
+    /// Writes the empty store, which is not there yet.
+    fn write_first(&self, key: &StoreKey) -> Result<(), StoreError> {
         let failed = |source| StoreError::Write { path: self.file.clone(), source };
         let text = Document::empty().to_bytes().map_err(|error| failed(error.into()))?;
-        let sealed = seal(&key, &text).map_err(failed)?;
+        let sealed = seal(key, &text).map_err(failed)?;
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
-        match opened {
-            Ok(mut file) => {
-                file.write_all(&sealed).and_then(|()| file.sync_all()).map_err(failed)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(StoreError::Exists { path: self.file.clone() });
-            }
-            Err(error) => return Err(failed(error)),
+        let mut file = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StoreError::Exists { path: self.file.clone() },
+            _ => failed(error),
+        })?;
+        let written = file.write_all(&sealed).and_then(|()| file.sync_all());
+        if written.is_err() {
+            drop(fs::remove_file(&self.file));
         }
-        Ok(created)
+        written.map_err(failed)
     }
 
     /// Opens the store.
