@@ -276,7 +276,7 @@ async fn a_caller_that_leaves_in_its_body_is_not_refused() {
         for resets in [false, true] {
             let stream = TcpStream::connect(address).await.unwrap();
             let (mut read, mut write) = stream.into_split();
-            let chunk = if framing.starts_with("T") { "30d40\r\n" } else { "" };
+            let chunk = if framing.starts_with('T') { "30d40\r\n" } else { "" };
             let head =
                 format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n{chunk}");
             write.write_all(head.as_bytes()).await.unwrap();

@@ -2,6 +2,7 @@
 //! the collector instead.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::{self, BufWriter, Seek as _, Write as _},
     path::{Path, PathBuf},
@@ -30,7 +31,7 @@ use crate::{
     cli::audit::{
         coverage::Period,
         error::{AuditError, BundleError},
-        filter::{CallFilter, PreparedFilter},
+        filter::{CallFilter, PreparedFilter, TimeRange},
         location::{TrailLocation, Trails},
         progress::ProgressLine,
         search::unknown_name,
@@ -90,6 +91,15 @@ fn public_key(
     Ok(Some((key, fs::read(file).map_err(unusable)?)))
 }
 
+/// The conditions, with absolute times.
+fn asked(filter: &CallFilter, range: &TimeRange) -> BTreeMap<String, String> {
+    let text = |time| format!("{time:.6}");
+    let times = [("since", range.since().map(text)), ("until", range.until().map(text))];
+    let times = times.into_iter().filter_map(|(option, time)| Some((option, time?)));
+    let all = times.chain(filter.conditions());
+    all.map(|(option, value)| (option.to_owned(), value)).collect()
+}
+
 /// Whether a bundle may stand there.
 fn may_be_written(path: &Path, force: bool) -> Result<(), BundleError> {
     match fs::symlink_metadata(path) {
@@ -137,10 +147,6 @@ pub(super) fn run(
     }
     let coverages = [coverage];
     let covered = Period { coverages: &coverages, range: &range, zone: args.filter.zone() };
-    let text = |time| format!("{time:.6}");
-    let times = [("since", range.since().map(text)), ("until", range.until().map(text))];
-    let times = times.into_iter().filter_map(|(option, time)| Some((option, time?)));
-    let asked = times.chain(args.filter.conditions());
     let [(name, version), (_, commit), ..] = BUILD;
     debug_assert_eq!(name, "version", "the first fact of a build");
     let manifest = Manifest {
@@ -155,7 +161,7 @@ pub(super) fn run(
         trail: fs::canonicalize(directory).as_deref().unwrap_or(directory).display().to_string(),
         key: key.as_ref().map(|(key, _)| key.id().to_owned()),
         signed_with: signer.as_ref().map(|key| key.id().to_owned()),
-        asked: asked.map(|(option, value)| (option.to_owned(), value)).collect(),
+        asked: asked(&args.filter, &range),
         hashed_object,
         lines: selection.lines.clone(),
         records: selection.records.lines,
