@@ -4,11 +4,11 @@
 //! [`ReloadOrder`] in a queue. Orders are carried out one after the other, between those of signals and of
 //! changed files, and each has a result of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -61,6 +61,16 @@ pub struct Mistake {
     pub hint: Option<String>,
 }
 
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The end of the queue that takes orders.
 pub type ReloadOrders = mpsc::Sender<ReloadOrder>;
 
@@ -81,8 +91,15 @@ pub(super) struct How {
 pub(super) async fn reload(
     State(view): State<Arc<GatewayView>>,
     actor: Actor,
-    Query(How { dry_run }): Query<How>,
+    how: Result<Query<How>, QueryRejection>,
 ) -> Response {
+    let dry_run = match how {
+        Ok(Query(How { dry_run })) => dry_run,
+        Err(refusal) => {
+            let title = "The query is not understood";
+            return problem(StatusCode::BAD_REQUEST, title, &refusal.body_text(), &[]);
+        }
+    };
     let Some(orders) = view.reloads.clone() else {
         return unavailable("this gateway was not started from configuration files", None);
     };

@@ -64,7 +64,9 @@ impl Reloader {
     ) -> Result<Vec<ChangedKey>, ReloadError> {
         let settings = Box::new(settings);
         let result = self.ask(|done| ControlRequest::Reload { settings, cause, done }).await;
-        self.metrics.reloaded(result.is_ok());
+        if !matches!(result, Err(ReloadError::Ending)) {
+            self.metrics.reloaded(result.is_ok());
+        }
         result
     }
 

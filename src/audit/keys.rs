@@ -63,7 +63,7 @@ impl SigningKey {
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         files::keep_writers_out(path)?;
         let invalid = || KeyError::NotAKey { path: path.to_owned() };
-        let pem = fs::read(path)
+        let pem = files::read_named(path)
             .map_err(|source| KeyError::Unusable { path: path.to_owned(), source })?;
         let pem = Zeroizing::new(pem);
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| invalid())?;
@@ -199,7 +199,7 @@ impl ObjectKey {
     /// Reads the key of a trail.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let at = |source| KeyError::Unusable { path: path.to_owned(), source };
-        let bytes = Zeroizing::new(fs::read(path).map_err(at)?);
+        let bytes = Zeroizing::new(files::read_named(path).map_err(at)?);
         if bytes.len() < Self::BYTES {
             return Err(KeyError::NotAKey { path: path.to_owned() });
         }

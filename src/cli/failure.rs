@@ -98,7 +98,8 @@ impl Failure {
         match self {
             Self::Configuration(problems) => {
                 for problem in problems.iter() {
-                    tracing::error!(%problem, "configuration refused; nothing was started");
+                    let (problem, hint) = problem.words();
+                    tracing::error!(%problem, hint, "configuration refused; nothing was started");
                 }
             }
             Self::Mistakes(mistakes, _) => mistakes.iter().for_each(Message::log),
@@ -116,7 +117,7 @@ impl Failure {
                 }
                 match problems.len() {
                     0 | 1 => Ok(()),
-                    count => writeln!(to, "{count} problems; nothing was started"),
+                    count => writeln!(to, "{count} problems"),
                 }
             }
             Self::Mistakes(mistakes, end) => {

@@ -242,11 +242,15 @@ fn terminal_width() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
-/// Runs a future on a small runtime of its own.
+/// Runs a future on a small runtime of its own. Threads that still wait for a file are left behind.
 fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => Ok(runtime.block_on(future)),
+        Ok(runtime) => {
+            let output = runtime.block_on(future);
+            runtime.shutdown_background();
+            Ok(output)
+        }
         Err(error) => Err(Failure::failed(format!("cannot start: {error}"))),
     }
 }
@@ -281,5 +285,20 @@ fn mock_failed(error: &mock_upstream::MockUpstreamError) -> Failure {
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_waits_for_a_file_holds_up_no_end() {
+        let (answer, mount) = mpsc::channel::<()>();
+        let read = async { drop(tokio::task::spawn_blocking(move || mount.recv())) };
+        block_on(read).unwrap();
+        drop(answer);
     }
 }

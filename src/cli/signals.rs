@@ -4,12 +4,12 @@
 //! | --- | --- |
 //! | SIGTERM, SIGINT, SIGQUIT | end the command; see [`EndSignals`] |
 //! | SIGHUP | `serve` reloads; the end of its terminal ends any other command |
-//! | SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR | survived, and told; see [`survive`] |
+//! | SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT, SIGXCPU, SIGRTMIN to SIGRTMAX-1 | survived, and told; see [`survive`] |
 //! | SIGXFSZ | survived: a file that may not grow is a failed write |
 //! | SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT | stop and continue the process, as everywhere |
 //! | SIGPIPE, SIGCHLD, SIGURG, SIGWINCH | ignored, by Rust or by default |
 
-use std::io;
+use std::{io, ops::Range};
 
 use futures_util::future::select_all;
 use rustix::process::Signal as Number;
@@ -56,7 +56,7 @@ impl EndSignals {
 pub(super) fn survive() -> io::Result<()> {
     // The failed write is told where it happens.
     drop(signal(kind(Number::XFSZ))?);
-    for (name, number) in [
+    let named = [
         ("SIGUSR1", Number::USR1),
         ("SIGUSR2", Number::USR2),
         ("SIGALRM", Number::ALARM),
@@ -64,16 +64,27 @@ pub(super) fn survive() -> io::Result<()> {
         ("SIGPROF", Number::PROF),
         ("SIGIO", Number::IO),
         ("SIGPWR", Number::POWER),
-    ] {
-        let mut received = signal(kind(number))?;
+        ("SIGSTKFLT", Number::STKFLT),
+        ("SIGXCPU", Number::XCPU),
+    ];
+    let named = named.map(|(name, number)| (name.to_owned(), kind(number)));
+    let real_time = REAL_TIME.map(|number| {
+        let name = format!("SIGRTMIN+{}", number - REAL_TIME.start);
+        (name, SignalKind::from_raw(number))
+    });
+    for (name, kind) in named.into_iter().chain(real_time) {
+        let mut received = signal(kind)?;
         tokio::spawn(async move {
             while received.recv().await.is_some() {
-                tracing::info!(signal = name, "the signal has no meaning here and changes nothing");
+                tracing::info!(signal = %name, "the signal has no meaning here and changes nothing");
             }
         });
     }
     Ok(())
 }
+
+/// SIGRTMIN to SIGRTMAX-1 (signal(7)). The C library keeps the two before them, and tokio takes no SIGRTMAX.
+const REAL_TIME: Range<i32> = 34..64;
 
 fn kind(number: Number) -> SignalKind {
     SignalKind::from_raw(number.as_raw())

@@ -3,13 +3,12 @@
 //! A file of trusted roots needs a certificate that can be one; others in it are told. Of a revocation list that
 //! has ended, or ends soon, the operator is warned.
 //!
+//! A pipe or a device may never answer, so a configuration that names one is refused.
+//!
 //! What others may write, they decide: such a configuration is refused. Of a secret that others may read,
 //! the operator is warned. [`crate::process::files`] says who others are.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -85,6 +84,13 @@ pub(super) fn examine(own: &[PathBuf], settings: &Settings, locations: &Location
     }
     for file in settings.files() {
         let at = |message: String| Problem::new(locations.of(&file.key), file.key.clone(), message);
+        if file.role != FileRole::Private
+            && let Err(error) = files::keep_to_regular(&file.path)
+        {
+            let path = file.path.display();
+            findings.problems.push(at(format!("{path}: {error}")).hint("put a file in its place"));
+            continue;
+        }
         let writers = match file.role {
             FileRole::OwnFolder => files::keep_writers_out_of_folder(&file.path),
             FileRole::Public
@@ -164,7 +170,7 @@ fn ends(
     at: impl Fn(String) -> Problem,
     findings: &mut FileFindings,
 ) {
-    let not_after = fs::read(&file.path).ok().and_then(|pem| end(&pem));
+    let not_after = files::read_named(&file.path).ok().and_then(|pem| end(&pem));
     let (Some(not_after), now) = (not_after, Timestamp::now()) else { return };
     if Nearness::of(not_after, now) < Nearness::Far {
         let (path, until) = (file.path.display(), Until { not_after, now });
@@ -177,7 +183,7 @@ fn ends(
 
 /// The same for revocation lists.
 fn revocation_lists(file: &NamedFile, at: impl Fn(String) -> Problem, findings: &mut FileFindings) {
-    let Ok(pem) = fs::read(&file.path) else { return };
+    let Ok(pem) = files::read_named(&file.path) else { return };
     let path = file.path.display();
     match list_ends(&pem) {
         Ok(ends) => findings.warnings.extend(ends.iter().filter_map(|end| {

@@ -94,7 +94,8 @@ pub fn config_paths(named: &[PathBuf], variable: Option<OsString>) -> Vec<PathBu
 /// The variable that names the folder of a user's session for sockets.
 const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 
-/// The format of the log that a configuration asks for, whatever else is wrong with it.
+/// The format of the log that a configuration asks for, whatever else is wrong with it: in a file that can be
+/// read, or in the environment.
 pub fn log_format(
     paths: &[PathBuf],
     environment: impl Iterator<Item = (OsString, OsString)>,
@@ -102,7 +103,7 @@ pub fn log_format(
     let shape = Shape::of_schema(&schema());
     let mut unsaid = Vec::new();
     let files = read::files(paths, &mut unsaid);
-    let (tree, _) = read::read(files, environment, &shape, &mut unsaid)?;
+    let (tree, _) = read::read(files, environment, &shape, &mut unsaid);
     tree.find_ref("telemetry.log_format")?.deserialize().ok()
 }
 
@@ -133,9 +134,12 @@ fn load_layers(
     let runtime = environment.iter().find(|(name, _)| name == RUNTIME_FOLDER);
     let runtime = runtime.map(|(_, value)| PathBuf::from(value));
     let environment = environment.into_iter();
-    let Some((tree, locations)) = read::read(files, environment, &shape, &mut problems) else {
+    // What a file would say that cannot be read is unknown, so nothing else can be judged.
+    let is_complete = files.iter().all(Option::is_some);
+    let (tree, locations) = read::read(files, environment, &shape, &mut problems);
+    if !is_complete {
         return Problems::unless(problems, None);
-    };
+    }
     let tree = validate::fit(tree, &shape, &locations, &mut problems);
     let mut config: Config = match tree.deserialize() {
         Ok(config) => config,

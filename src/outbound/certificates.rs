@@ -4,7 +4,7 @@
 //! an authority is replaced, the file has the old one and its successor.
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use serde::Serialize;
 use x509_parser::parse_x509_certificate;
 
 use super::roots::without_mark;
+use crate::process::files::read_named;
 
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -88,7 +89,7 @@ impl CertificateFile {
         let not_after = match *found {
             Some((read_at, known)) if read_at.elapsed() < READ_AGAIN => known,
             _ => {
-                let pem = fs::read(&self.path).unwrap_or_default();
+                let pem = read_named(&self.path).unwrap_or_default();
                 let not_after = end_of_file(&pem, self.usage.is_authority());
                 *found = Some((Instant::now(), not_after));
                 not_after

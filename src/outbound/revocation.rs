@@ -6,7 +6,7 @@
 //! changes nothing.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -33,7 +33,7 @@ use x509_parser::parse_x509_crl;
 
 use super::roots::{Roots, RootsError, without_mark};
 use crate::process::{
-    files::{WritableByOthers, keep_writers_out},
+    files::{WritableByOthers, keep_writers_out, read_named},
     reread::{RereadLog, at_intervals},
 };
 
@@ -144,7 +144,7 @@ impl RevocationSettings {
 
     fn read(&self) -> Result<Vec<u8>, RevocationError> {
         keep_writers_out(&self.file)?;
-        fs::read(&self.file)
+        read_named(&self.file)
             .map_err(|source| RevocationError::Read { path: self.file.clone(), source })
     }
 

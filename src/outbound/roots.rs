@@ -2,13 +2,15 @@
 //! away: it is left out, and named.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::parse_x509_certificate;
+
+use crate::process::files::read_named;
 
 /// The certificates of a bundle.
 #[derive(Debug)]
@@ -45,8 +47,8 @@ impl fmt::Display for LeftOut {
 impl Roots {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, RootsError> {
-        let pem =
-            fs::read(path).map_err(|source| RootsError::Read { path: path.to_owned(), source })?;
+        let pem = read_named(path)
+            .map_err(|source| RootsError::Read { path: path.to_owned(), source })?;
         Self::parse(&pem).map_err(|why| RootsError::None { path: path.to_owned(), why })
     }
 

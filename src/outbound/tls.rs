@@ -2,7 +2,7 @@
 //! and name verified.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,12 +10,13 @@ use std::{
 use rustls::{ClientConfig, client::Resumption, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use zeroize::Zeroizing;
 
 use super::{
     revocation::RevocationVerifier,
     roots::{Roots, RootsError, without_mark},
 };
-use crate::error::BoxError;
+use crate::{error::BoxError, process::files::read_named};
 
 /// A client certificate and its private key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +57,8 @@ pub fn client_tls(
         None => builder.with_no_client_auth(),
         Some(ClientCertificate { certificate, private_key }) => {
             let chain = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(private_key)
+            let pem = read_named(private_key).map_err(|source| unusable(private_key, source))?;
+            let key = PrivateKeyDer::from_pem_slice(without_mark(&Zeroizing::new(pem)))
                 .map_err(|source| unusable(private_key, source))?;
             builder
                 .with_client_auth_cert(chain, key)
@@ -83,7 +85,7 @@ pub fn certificate_refusal(error: &io::Error) -> Option<&rustls::Error> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |source: BoxError| TlsError::Read { path: path.to_owned(), source };
-    let pem = fs::read(path).map_err(|error| failed(error.into()))?;
+    let pem = read_named(path).map_err(|error| failed(error.into()))?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(without_mark(&pem))
         .collect::<Result<_, _>>()
         .map_err(|error| failed(error.into()))?;

@@ -18,6 +18,7 @@ use std::{
 
 use rustix::{
     fs::{OFlags, StatVfsMountFlags, statvfs},
+    io::Errno,
     process::{getegid, getgroups},
 };
 
@@ -48,6 +49,47 @@ pub fn keep_readers_out(path: &Path) -> Result<(), ReadableByOthers> {
         return Err(ReadableByOthers { path: path.to_owned(), mode });
     }
     Ok(())
+}
+
+/// Opens a file that the operator names, through links. What is neither a file nor a folder is refused
+/// ([`NoRegularFile`]), without waiting for it.
+pub fn open_named(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(no_wait()).open(path);
+    // Of a socket, and of a device that is not there.
+    let file = file.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => io::Error::other(NoRegularFile),
+        _ => error,
+    })?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if kind.is_file() { Ok(file) } else { Err(io::Error::other(NoRegularFile)) }
+}
+
+/// Reads such a file.
+pub fn read_named(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut open_named(path)?, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks that it is a file or a folder. What is not there is not judged.
+pub fn keep_to_regular(path: &Path) -> Result<(), NoRegularFile> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    if metadata.is_file() || metadata.is_dir() { Ok(()) } else { Err(NoRegularFile) }
+}
+
+/// It is a pipe, a socket or a device, which may never answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is a pipe, a socket or a device, not a regular file")]
+pub struct NoRegularFile;
+
+impl NoRegularFile {
+    /// Whether that is why a file was not opened.
+    pub fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
 }
 
 /// Opens a secret that the operator wrote for the gateway: a file, no link, of mode 0600 or less.
@@ -302,6 +344,29 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     use super::*;
+
+    #[test]
+    fn a_named_file_is_a_file_or_a_link_to_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), "made up").unwrap();
+        symlink(path("file"), path("link")).unwrap();
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), kind, mode, 0).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        symlink(path("pipe"), path("link to a pipe")).unwrap();
+        for name in ["file", "link"] {
+            assert_eq!(read_named(&path(name)).unwrap(), b"made up");
+            assert_eq!(keep_to_regular(&path(name)), Ok(()));
+        }
+        for special in ["pipe", "socket", "link to a pipe"].map(path).iter() {
+            assert!(NoRegularFile::is_cause_of(&open_named(special).unwrap_err()), "{special:?}");
+            assert_eq!(keep_to_regular(special), Err(NoRegularFile));
+        }
+        assert!(NoRegularFile::is_cause_of(&open_named(Path::new("/dev/zero")).unwrap_err()));
+        let error = open_named(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+    }
 
     /// A folder that others may enter.
     fn open_folder() -> tempfile::TempDir {

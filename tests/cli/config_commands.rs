@@ -107,7 +107,7 @@ fn a_failure_tells_every_problem_and_ends_with_2() {
       hint: did you mean `subtenant.*`?
     error: tests/cli/config/bad/dangling-names.toml:25: cache.rules[0].operations: `subtenantt.get` stands for no operation
       hint: did you mean `subtenant.get`?
-    8 problems; nothing was started
+    8 problems
     ");
 }
 

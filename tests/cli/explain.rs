@@ -199,6 +199,8 @@ fn what_does_not_exist_is_bad_usage() {
             vec!["--expect", "operation_not_alowed", "GET", "/"],
             "did you mean `operation_not_allowed`?",
         ),
+        (vec!["--expect", "rate_limited", "GET", "/"], "never decided by the request alone"),
+        (vec!["--expect", "upstream_timeout", "GET", "/"], "never decided by the request alone"),
     ] {
         let said = explain(&arguments).unwrap_err();
         assert!(said.contains(message), "{arguments:?}: {said}");

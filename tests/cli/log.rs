@@ -116,3 +116,43 @@ fn pretty_is_for_people() {
     assert_eq!(code, Some(0));
     assert!(errors.contains("INFO pigello_gateway::cli::serve: listening listener="), "{errors}");
 }
+
+#[test]
+fn early_errors_are_json_where_it_is_asked_for_anywhere_that_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let json = file("json.toml", JSON);
+    let broken = file("broken.toml", "[listeners\n");
+    let unknown = file("unknown.toml", "[limits]\nrequest_bodi = \"1B\"\n");
+    let missing = folder.path().join("missing.toml").to_str().unwrap().to_owned();
+    let start = |files: &[&str], format: Option<&str>| {
+        let mut serve = program();
+        serve.arg("serve").args(files.iter().flat_map(|file| ["--config", file]));
+        serve.envs(format.map(|format| ("PIGELLO_GATEWAY_TELEMETRY__LOG_FORMAT", format)));
+        let (code, out, errors) = told(serve.output().unwrap());
+        assert_eq!((code, &*out), (Some(2), ""), "{errors}");
+        errors
+    };
+    for (files, format) in [
+        (&[&*broken][..], Some("json")),
+        (&[&*missing], Some("json")),
+        (&[&*json, &*broken], None),
+        (&[&*missing, &*json], None),
+    ] {
+        let errors = start(files, format);
+        assert!(errors.lines().map(object).all(|line| line["problem"].is_string()), "{errors}");
+    }
+    let hint = object(start(&[&json, &unknown], None).lines().next().unwrap());
+    let words = (hint["problem"].as_str().unwrap(), hint["hint"].as_str());
+    assert!(words.0.contains("request_bodi") && !words.0.contains('\n'), "{hint}");
+    assert_eq!(words.1, Some("did you mean `request_body`?"));
+    // Scripts read it.
+    for (file, format) in [(&unknown, None), (&unknown, Some("pretty")), (&broken, None)] {
+        let errors = start(&[file], format);
+        assert!(errors.starts_with(&format!("error: {file}:")), "{errors}");
+    }
+}

@@ -1,7 +1,11 @@
 //! `reload`: what a running gateway answers when it is to take its configuration anew.
 
-use std::{fs, io::Write as _, sync::Barrier, thread};
+use std::{fs, io::Write as _, path::Path, sync::Barrier, thread};
 
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::Signal,
+};
 use serde_json::Value;
 
 use crate::program::{Place, Running, exchange, get, output};
@@ -197,4 +201,92 @@ fn reloads_at_once_each_have_their_own_answer() {
 fn post(target: &str) -> String {
     let framing = "Connection: close\r\nContent-Length: 0";
     format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n")
+}
+
+/// As a dead mount does: whoever opens a pipe without a writer waits.
+fn make_pipe(path: &Path) {
+    fs::remove_file(path).unwrap();
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+#[test]
+fn a_file_that_does_not_answer_is_refused_and_the_next_reload_works() {
+    let place = Place::new(CALLERS);
+    let (gateway, admin) = serve(&place);
+    let reload = ["reload", "--address", &admin];
+    let config = place.config();
+    for name in ["gateway.toml", "ca.pem", "credentials/client_secret"] {
+        let path = place.path(name);
+        let good = fs::read(&path).unwrap();
+        make_pipe(&path);
+        for command in [&reload[..], &["reload", "--dry-run", "--address", &admin]] {
+            let (code, _, errors) = output(command);
+            assert_eq!(code, Some(2), "{name}: {errors}");
+            assert!(errors.contains("this is a pipe, a socket or a device"), "{name}: {errors}");
+        }
+        let (code, out, errors) = output(&["check", "--config", &config]);
+        assert_eq!(code, Some(2), "{name}: {out}{errors}");
+        assert!(errors.contains(name), "{errors}");
+        gateway.signal(Signal::HUP);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, good).unwrap();
+        let (code, _, errors) = output(&reload);
+        assert_eq!(code, Some(0), "{name}: {errors}");
+    }
+    make_pipe(&place.path("gateway.toml"));
+    gateway.signal(Signal::HUP);
+    assert_eq!(output(&reload).0, Some(2));
+    assert_eq!(gateway.end().0, Some(0));
+}
+
+#[test]
+fn the_log_has_each_mistake_of_each_refused_reload() {
+    let place = Place::new(CALLERS);
+    let (gateway, admin) = serve(&place);
+    let good = fs::read_to_string(place.config()).unwrap();
+    let mistakes = [
+        good.replace("tenant.*", "tennant.*"),
+        good.replace("allow =", "alow ="),
+        format!("{good}[timeouts]\nconnect = \"soon\"\n"),
+        format!("{good}[runtime]\nworkers = 3\n"),
+        format!("{good}[runtime]\nworkers = 3\n[cache]\nenabled = 3\n"),
+    ];
+    for text in mistakes {
+        fs::write(place.config(), text).unwrap();
+        assert_eq!(output(&["reload", "--address", &admin]).0, Some(2));
+    }
+    assert_eq!(gateway.end().0, Some(0));
+    let log = fs::read_to_string(place.path("log")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let refused = lines.filter(|line| {
+        line["message"] == "configuration refused; the old one stays in use"
+            && line["cause"] == "admin"
+    });
+    let refused: Vec<_> = refused.collect();
+    for part in
+        ["tennant", "callers[0].alow", "timeouts.connect", "runtime.workers", "cache.enabled"]
+    {
+        let of = |line: &&Value| line["problem"].as_str().is_some_and(|it| it.contains(part));
+        assert!(refused.iter().any(|line| of(&line)), "{part} in\n{log}");
+    }
+    let hint = refused.iter().find_map(|line| line["hint"].as_str());
+    assert!(hint.is_some_and(|hint| hint.contains("tenant.*")), "{log}");
+}
+
+#[test]
+fn the_command_waits_while_others_reload_and_a_wrong_query_is_a_problem() {
+    let place = Place::new(CALLERS);
+    let (gateway, admin) = serve(&place);
+    let codes: Vec<_> = thread::scope(|scope| {
+        let ask = || output(&["reload", "--address", &admin]);
+        let asked: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert!(codes.iter().all(|(code, ..)| *code == Some(0)), "{codes:?}");
+    for query in ["dry_run=perhaps", "dryrun=true"] {
+        let answer = exchange(&admin, &post(&format!("/reload?{query}")));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{answer}");
+    }
+    assert_eq!(gateway.end().0, Some(0));
 }

@@ -144,6 +144,19 @@ fn what_is_not_met_is_told_with_its_line_and_the_rule() {
 }
 
 #[test]
+fn an_error_that_no_request_decides_is_a_mistake_of_the_file() {
+    let files = Files::new();
+    for error in
+        ["rate_limited", "upstream_timeout", "credentials_unavailable", "version_unsupported"]
+    {
+        let (code, out, errors) = files.test(CONFIG, &MET.replace("caller_unidentified", error));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{errors}");
+        let told = format!("verdict: `{error}` is never decided by the request alone");
+        assert!(errors.contains(&told), "{errors}");
+    }
+}
+
+#[test]
 fn a_refusal_that_has_nothing_to_do_with_the_caller_is_noted() {
     let files = Files::new();
     for (request, error) in [

@@ -1,6 +1,10 @@
 //! What a signal does to a serving gateway, and a limit on the size of files.
 
-use std::{fs, io::Read as _, process::Stdio};
+use std::{
+    fs,
+    io::Read as _,
+    process::{Command, Stdio},
+};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
@@ -10,8 +14,12 @@ const LIST: &str = "/accounts/users/customer/subtenant/list/?_page=1&_page_size=
 
 /// A gateway that is ready, and the address of its TCP listener.
 fn ready(place: &Place) -> (Running, String, String) {
+    ready_logging(place, Stdio::null())
+}
+
+fn ready_logging(place: &Place, log: Stdio) -> (Running, String, String) {
     let config = place.config();
-    let mut gateway = Running::start_logging(&["serve", "--config", &config], Stdio::null());
+    let mut gateway = Running::start_logging(&["serve", "--config", &config], log);
     let address = gateway.address_of("tcp");
     let admin = gateway.address_of("admin");
     while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
@@ -34,6 +42,8 @@ fn a_signal_without_a_meaning_changes_nothing() {
         Signal::PROF,
         Signal::IO,
         Signal::POWER,
+        Signal::STKFLT,
+        Signal::XCPU,
         Signal::XFSZ,
         Signal::PIPE,
         Signal::WINCH,
@@ -46,6 +56,12 @@ fn a_signal_without_a_meaning_changes_nothing() {
         gateway.signal(signal);
         assert_eq!(status(&address), "200", "{signal:?}");
     }
+    // The real-time signals but for the last one.
+    for number in 34..64 {
+        let kill = format!("kill -{number} {}", gateway.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+    assert_eq!(status(&address), "200");
     // Job control stops the process as any other, and it goes on.
     gateway.signal(Signal::TSTP);
     gateway.signal(Signal::CONT);
@@ -57,7 +73,8 @@ fn a_signal_without_a_meaning_changes_nothing() {
 fn each_end_signal_drains_also_when_other_signals_come_meanwhile() {
     for end in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let place = Place::with_mock("[cache]\nenabled = false\n", &["--latency", "1s"]);
-        let (gateway, address, admin) = ready(&place);
+        let log = fs::File::create(place.path("log")).unwrap();
+        let (gateway, address, admin) = ready_logging(&place, log.into());
         let call = std::thread::spawn(move || status(&address));
         while !exchange(&admin, &get("/metrics")).contains("pigello_gateway_in_flight_calls 1") {}
         gateway.signal(end);
@@ -66,6 +83,9 @@ fn each_end_signal_drains_also_when_other_signals_come_meanwhile() {
         }
         assert_eq!(call.join().unwrap(), "200", "{end:?}");
         assert_eq!(gateway.wait().code(), Some(0), "{end:?}");
+        let log = fs::read_to_string(place.path("log")).unwrap();
+        assert!(log.contains("is not reloaded: the gateway is ending"), "{log}");
+        assert!(!log.contains("ERROR") && !log.contains("stay in use"), "{log}");
     }
 }
 
@@ -133,7 +153,7 @@ fn a_hangup_reaches_a_gateway_that_is_not_ready_yet() {
 #[test]
 fn a_hangup_ends_the_demo_and_the_mock() {
     let folder = tempfile::tempdir().unwrap();
-    let mut demo = std::process::Command::new(env!("CARGO_BIN_EXE_pigello-gateway"));
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"));
     demo.args(["demo", "--keep-running"]).env("TMPDIR", folder.path()).stderr(Stdio::null());
     let mut demo = Running::of(&mut demo);
     demo.line_with("curl -i http://");
@@ -170,7 +190,7 @@ fn a_reader_that_leaves_is_no_error_and_no_answer_is_lost() {
     for (arguments, code) in usual {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pigello-gateway"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pigello-gateway"))
             .args(arguments)
             .stdout(writer)
             .stderr(Stdio::piped())

@@ -31,6 +31,8 @@ pub(in crate::cli) struct AdminTarget {
 /// An answer of the gateway.
 pub(in crate::cli) struct Answer {
     pub(in crate::cli) status: StatusCode,
+    /// When to ask again (RFC 9110 §10.2.3), if it says so in seconds.
+    pub(super) retry_after: Option<Duration>,
     pub(in crate::cli) text: String,
 }
 
@@ -182,8 +184,10 @@ impl AdminClient {
         let answer = async {
             let pending = self.client.send(request).await?;
             let status = pending.status;
+            let seconds = pending.headers.get(header::RETRY_AFTER).and_then(|it| it.to_str().ok());
+            let retry_after = seconds.and_then(|it| it.parse().ok()).map(Duration::from_secs);
             let text = String::from_utf8_lossy(&pending.body().await?).into_owned();
-            Ok(Answer { status, text })
+            Ok(Answer { status, retry_after, text })
         };
         answer.await.map_err(|error: ClientError| {
             let hint = match &error {

@@ -1,9 +1,10 @@
 //! `reload`: has a running gateway take its configuration anew.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
+use tokio::time::{self, Instant};
 
 use super::AdminTarget;
 use crate::{
@@ -51,7 +52,15 @@ struct Mistake {
 /// Reloads, and prints what changed.
 pub async fn reload(args: &ReloadArgs, out: &mut impl Write) -> Result<(), Failure> {
     let path = format!("/reload?dry_run={}", args.dry_run);
-    let (answer, answered): (_, Answered) = args.target.admin()?.json(Method::POST, &path).await?;
+    let admin = args.target.admin()?;
+    let end = Instant::now() + PATIENCE;
+    let (answer, answered) = loop {
+        let (answer, answered): (_, Answered) = admin.json(Method::POST, &path).await?;
+        match answer.retry_after {
+            Some(pause) if Instant::now() + pause < end => time::sleep(pause).await,
+            _ => break (answer, answered),
+        }
+    };
     if args.json {
         writeln!(out, "{}", answer.text.trim_end())?;
     }
@@ -102,3 +111,6 @@ fn summary(changes: usize, dry_run: bool) -> String {
         (count, true) => format!("a reload would change {count} {keys}:"),
     }
 }
+
+/// How long to ask again while other reloads wait.
+const PATIENCE: Duration = Duration::from_secs(15);

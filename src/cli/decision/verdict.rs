@@ -45,6 +45,24 @@ impl Verdict {
     }
 }
 
+/// The errors that a request decides by its head. All others depend on further calls, on the body as it comes, on
+/// the connection, on the state of the gateway, or on Pigello.
+const REFUSALS: [Kind; 13] = [
+    Kind::Malformed,
+    Kind::TargetNotCanonical,
+    Kind::HostForbidden,
+    Kind::CrossSite,
+    Kind::Unidentified,
+    Kind::NotAllowed,
+    Kind::OperationUnknown,
+    Kind::MethodRefused,
+    Kind::NotImplemented,
+    Kind::ExpectationFailed,
+    Kind::BodyTooLarge,
+    Kind::TargetTooLong,
+    Kind::HeadersTooLarge,
+];
+
 /// What should become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expectation(Expected);
@@ -84,12 +102,15 @@ impl FromStr for Expectation {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == text);
-        let refusal = || Kind::by_label(text).map(Expected::Refusal);
-        let expected = verdict.map(Expected::Verdict).or_else(refusal);
+        let refusal = Kind::by_label(text);
+        if refusal.is_some_and(|kind| !REFUSALS.contains(&kind)) {
+            return Err(format!("`{text}` is never decided by the request alone"));
+        }
+        let expected = verdict.map(Expected::Verdict).or(refusal.map(Expected::Refusal));
         expected.map(Self).ok_or_else(|| {
             let verdicts = Verdict::ALL.map(Verdict::name);
             let known: Vec<_> =
-                verdicts.into_iter().chain(Kind::ALL.iter().map(|kind| kind.label())).collect();
+                verdicts.into_iter().chain(REFUSALS.iter().map(|kind| kind.label())).collect();
             let near = suggestion(text, &known, "there are").map(|near| format!("; {near}"));
             format!(
                 "it is neither {} nor the name of an error{}",

@@ -95,7 +95,8 @@ const SIGNALS: &[Entry] = &[
     ("SIGTERM, SIGINT, SIGQUIT", "Drain: open calls are answered. A second one stops at once."),
     ("SIGHUP", "Reloads the configuration, the credentials and the certificates."),
     (
-        "SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR",
+        "SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT, SIGXCPU, SIGRTMIN to \
+         SIGRTMAX-1",
         "Change nothing; the log says so.",
     ),
     ("SIGXFSZ", "A file may not grow: a failed write, as on a full disk."),

@@ -8,8 +8,8 @@ mod print;
 
 use std::{
     env,
-    fs::File,
     io::{self, Write},
+    path::Path,
 };
 
 use clap::Subcommand;
@@ -20,6 +20,7 @@ use crate::{
     app,
     config::{self, suggestion},
     domain::{Catalog, Operation, OperationPattern},
+    process::files::open_named,
     proxy::stages::authorize::{AccessMatrix, AccessRow, Mode, Policy, Unmatched},
 };
 
@@ -163,7 +164,7 @@ fn is_configured(files: &ConfigFiles) -> bool {
     let is_named = !files.named.is_empty()
         || env::var_os(config::CONFIG_VARIABLE).is_some_and(|named| !named.is_empty());
     // A file that only its owner may read is none to somebody who looks something up.
-    is_named || File::open(config::DEFAULT_PATH).is_ok()
+    is_named || open_named(Path::new(config::DEFAULT_PATH)).is_ok()
 }
 
 /// Which operations are listed.

@@ -6,20 +6,26 @@
 //! the sockets may come from socket units, and the service manager is notified of the state.
 
 mod manager;
+mod reads;
 mod watch;
 
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
     thread,
+    time::Duration,
 };
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    time,
 };
 
-use self::watch::Watch;
+use self::{
+    reads::Reads,
+    watch::{Contents, Watch},
+};
 use super::{
     ConfigFiles, Failure, block_on,
     signals::{EndSignals, survive, unheard},
@@ -28,7 +34,8 @@ use super::{
 use crate::{
     admin::{Mistake, NotReloaded, ReloadOrder, Reloaded},
     app::{Ending, Gateway, ReloadCause, ReloadError, Reloader, StartError},
-    config::{Loaded, Problem, Problems, types::LogLevel},
+    config::{Loaded, Problem, types::LogLevel},
+    domain::Span,
     error::Chain,
     process::open_files,
     proxy::server::Inherited,
@@ -37,37 +44,39 @@ use crate::{
 
 /// Runs the gateway.
 pub(super) fn run(files: &ConfigFiles) -> Result<(), Failure> {
-    let loaded = files.load().and_then(Loaded::for_serving).map_err(|problems| {
-        if files.log_format() == Some(LogFormat::Json)
-            && let Err(failure) = start_log(Some(LogFormat::Json), LogLevel::Info.to_string())
-        {
-            return failure;
-        }
-        Failure::from(problems)
-    })?;
-    let telemetry = &loaded.settings.telemetry;
-    let format = telemetry.log_format;
-    start_log(format, telemetry.log_level.to_string())?;
-    for warning in &loaded.warnings {
-        tracing::warn!(%warning, "configuration");
-    }
-    let inherited = Inherited::from_environment().map_err(|error| {
-        Failure::failed(format!("a socket that was handed over cannot be used: {error}"))
-    })?;
-    open_files::raise_limit();
+    // Before the runtime opens files of its own.
+    let inherited = Inherited::from_environment();
     block_on(async {
-        // Before anything takes long: what comes meanwhile waits.
+        // First of all: what comes meanwhile waits.
         survive().map_err(|error| unheard(&error))?;
         let hangup = signal(SignalKind::hangup()).map_err(|error| unheard(&error))?;
+        let loaded = files.load().and_then(Loaded::for_serving).map_err(|problems| {
+            if files.log_format() == Some(LogFormat::Json)
+                && let Err(failure) = start_log(Some(LogFormat::Json), LogLevel::Info.to_string())
+            {
+                return failure;
+            }
+            Failure::from(problems)
+        })?;
+        let telemetry = &loaded.settings.telemetry;
+        let format = telemetry.log_format;
+        start_log(format, telemetry.log_level.to_string())?;
+        warn(&loaded.warnings);
+        let inherited = inherited.map_err(|error| {
+            Failure::failed(format!("a socket that was handed over cannot be used: {error}"))
+        })?;
+        open_files::raise_limit();
         let watch = Watch::begin(files.paths()).await;
         let mut gateway =
             Gateway::open_with(loaded.settings, inherited).map_err(|error| cannot_start(&error))?;
         // From here on there is something to drain.
         let signals = EndSignals::listen().map_err(|error| unheard(&error))?;
         let (orders, reloader) = (gateway.reload_orders(), gateway.reloader());
-        let reloads = Reloads { files, watch, hangup, orders, reloader };
-        announce(&gateway, format);
         let ending = Ending::default();
+        let reads = Reads::at_most(MOST_READS);
+        let reloads =
+            Reloads { files, reads, watch, hangup, orders, reloader, ending: ending.clone() };
+        announce(&gateway, format);
         let alive = manager::watchdog(gateway.reloader());
         let serving = gateway.serve(ending.clone());
         tokio::pin!(serving);
@@ -132,10 +141,12 @@ async fn obey(mut signals: EndSignals, ending: &Ending) {
 /// The triggers of a reload.
 struct Reloads<'a> {
     files: &'a ConfigFiles,
+    reads: Reads,
     watch: Watch,
     hangup: Signal,
     orders: mpsc::Receiver<ReloadOrder>,
     reloader: Reloader,
+    ending: Ending,
 }
 
 impl Reloads<'_> {
@@ -144,13 +155,11 @@ impl Reloads<'_> {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
-                    manager::reloading();
                     let result = self.reload(ReloadCause::Hangup).await;
                     self.reread().await;
                     tell_manager(&result);
                 }
                 () = self.watch.changed() => {
-                    manager::reloading();
                     tell_manager(&self.reload(ReloadCause::FileChanged).await);
                 }
                 Some(order) = self.orders.recv() => self.obey(order).await,
@@ -162,7 +171,6 @@ impl Reloads<'_> {
         let result = if dry_run {
             self.try_out().await
         } else {
-            manager::reloading();
             let result = self.reload(ReloadCause::Admin { who }).await;
             tell_manager(&result);
             result
@@ -172,52 +180,94 @@ impl Reloads<'_> {
     }
 
     async fn try_out(&self) -> Result<Reloaded, NotReloaded> {
-        let Loaded { settings, warnings, .. } =
-            self.load().map_err(|problems| refused(&problems))?;
+        let (_, loaded) = self.load().await;
+        let Loaded { settings, warnings, .. } = loaded.map_err(NotReloaded::Refused)?;
         let changes = self.reloader.try_out(settings).await.map_err(|error| not_applied(&error))?;
         Ok(Reloaded { changes, warnings: mistakes(&warnings) })
     }
 
     async fn reload(&mut self, by: ReloadCause) -> Result<Reloaded, NotReloaded> {
         let cause = by.label();
-        self.watch.take().await;
-        let Loaded { settings, warnings, .. } = match self.load() {
+        let result = self.replace(by).await;
+        match &result {
+            Ok(_) => tracing::info!(cause, "configuration reloaded"),
+            Err(NotReloaded::Refused(mistakes)) => {
+                for Mistake { message: problem, hint } in mistakes {
+                    tracing::error!(
+                        cause, %problem, hint,
+                        "configuration refused; the old one stays in use"
+                    );
+                }
+            }
+            Err(NotReloaded::Ending) => {
+                tracing::info!(cause, "the configuration is not reloaded: the gateway is ending");
+            }
+        }
+        result
+    }
+
+    async fn replace(&mut self, by: ReloadCause) -> Result<Reloaded, NotReloaded> {
+        if self.ending.drain.is_cancelled() {
+            return Err(NotReloaded::Ending);
+        }
+        manager::reloading();
+        let (contents, loaded) = self.load().await;
+        if let Some(contents) = contents {
+            self.watch.take(contents);
+        }
+        let Loaded { settings, warnings, .. } = match loaded {
             Ok(loaded) => loaded,
-            Err(problems) => {
-                self.reloader.unreadable(by, problems.to_string()).await;
-                tracing::error!(cause, %problems, "configuration refused; the old one stays in use");
-                return Err(refused(&problems));
+            Err(mistakes) => {
+                let all: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+                self.reloader.unreadable(by, all.join("\n")).await;
+                return Err(NotReloaded::Refused(mistakes));
             }
         };
-        for warning in &warnings {
-            tracing::warn!(%warning, "configuration");
-        }
+        warn(&warnings);
         match self.reloader.reload(settings, by).await {
-            Ok(changes) => {
-                tracing::info!(cause, "configuration reloaded");
-                Ok(Reloaded { changes, warnings: mistakes(&warnings) })
-            }
-            Err(error) => {
-                let reason = Chain(&error);
-                tracing::error!(cause, %reason, "configuration refused; the old one stays in use");
-                Err(not_applied(&error))
-            }
+            Ok(changes) => Ok(Reloaded { changes, warnings: mistakes(&warnings) }),
+            Err(error) => Err(not_applied(&error)),
         }
     }
 
-    fn load(&self) -> Result<Loaded, Problems> {
-        self.files.load().and_then(Loaded::for_serving)
+    /// Reads the files, and returns what is in them, and the configuration or every mistake.
+    async fn load(&self) -> (Option<Contents>, Result<Loaded, Vec<Mistake>>) {
+        let files = self.files.clone();
+        let read =
+            move || (watch::read(&files.paths()), files.load().and_then(Loaded::for_serving));
+        match self.reads.run(read).await {
+            Some((contents, loaded)) => {
+                (Some(contents), loaded.map_err(|problems| mistakes(problems.iter())))
+            }
+            None => (None, Err(vec![no_answer()])),
+        }
     }
 
     async fn reread(&self) {
-        if let Err(error) = self.reloader.reread().await {
-            tracing::warn!(error = %Chain(&error), "the old certificates stay in use");
+        match time::timeout(LONGEST_REREAD, self.reloader.reread()).await {
+            // Of an end, the reload has told.
+            Ok(Ok(()) | Err(ReloadError::Ending)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %Chain(&error), "the old certificates stay in use");
+            }
+            Err(_) => tracing::warn!("credentials or certificates are still being read"),
         }
     }
 }
 
-fn refused(problems: &Problems) -> NotReloaded {
-    NotReloaded::Refused(mistakes(problems.iter()))
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        let (warning, hint) = warning.words();
+        tracing::warn!(%warning, hint, "configuration");
+    }
+}
+
+fn no_answer() -> Mistake {
+    let limit = Span(reads::LONGEST);
+    let message =
+        format!("the configuration, or a file that it names, does not answer within {limit}");
+    let hint = "look at the mounts that they are on".to_owned();
+    Mistake { message, hint: Some(hint) }
 }
 
 fn not_applied(error: &ReloadError) -> NotReloaded {
@@ -252,3 +302,8 @@ fn tell_manager(result: &Result<Reloaded, NotReloaded>) {
         Err(NotReloaded::Ending) => {}
     }
 }
+
+/// Reads of the configuration without an answer, before a further one is refused at once.
+const MOST_READS: usize = 8;
+/// How long a reload waits for credentials and certificates; their sources have limits of their own.
+const LONGEST_REREAD: Duration = Duration::from_secs(30);

@@ -6,26 +6,32 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::reads::Reads;
+use crate::process::files::read_named;
+
 /// The contents of the files when they were last used.
 #[derive(Debug)]
 pub(super) struct Watch {
     paths: Vec<PathBuf>,
     known: Contents,
+    /// One at a time, so that a mount that does not answer holds one thread.
+    reads: Reads,
 }
 
 /// The content of each file; `None` if it cannot be read.
-type Contents = Vec<Option<Vec<u8>>>;
+pub(super) type Contents = Vec<Option<Vec<u8>>>;
 
 impl Watch {
     /// Takes the current contents as used.
     pub(super) async fn begin(paths: Vec<PathBuf>) -> Self {
-        let known = read(&paths).await;
-        Self { paths, known }
+        let mut watch = Self { paths, known: Contents::new(), reads: Reads::at_most(1) };
+        watch.known = watch.look().await.unwrap_or_default();
+        watch
     }
 
-    /// Takes the current contents as used: a reload is about to read them.
-    pub(super) async fn take(&mut self) {
-        self.known = read(&self.paths).await;
+    /// Takes these contents as used: a reload has read them.
+    pub(super) fn take(&mut self, contents: Contents) {
+        self.known = contents;
     }
 
     /// Returns when the contents have changed and stayed the same for two looks: a file that is
@@ -34,7 +40,7 @@ impl Watch {
         let mut last = self.known.clone();
         loop {
             tokio::time::sleep(EVERY).await;
-            let now = read(&self.paths).await;
+            let Some(now) = self.look().await else { continue };
             if now == last && now != self.known {
                 self.known = now;
                 return;
@@ -42,14 +48,17 @@ impl Watch {
             last = now;
         }
     }
+
+    /// The contents now; `None` if a file does not answer.
+    async fn look(&self) -> Option<Contents> {
+        let paths = self.paths.clone();
+        self.reads.run(move || read(&paths)).await
+    }
 }
 
-async fn read(paths: &[PathBuf]) -> Contents {
-    let mut contents = Vec::with_capacity(paths.len());
-    for path in paths {
-        contents.push(tokio::fs::read(path).await.ok());
-    }
-    contents
+/// Reads the files.
+pub(super) fn read(paths: &[PathBuf]) -> Contents {
+    paths.iter().map(|path| read_named(path).ok()).collect()
 }
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -81,7 +90,7 @@ mod tests {
         watch.changed().await;
         assert!(tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(), "told once");
         fs::write(path("two").join("gateway.toml"), "four").unwrap();
-        watch.take().await;
+        watch.take(read(&[path("two").join("gateway.toml")]));
         assert!(tokio::time::timeout(EVERY * 10, watch.changed()).await.is_err(), "read already");
     }
 }

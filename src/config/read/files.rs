@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{self, ErrorKind, Read as _},
     ops::Range,
     path::Path,
@@ -18,9 +17,12 @@ use figment::{
 };
 use toml_edit::{Document, Item, TableLike};
 
-use crate::config::{
-    key::KeyPath,
-    problem::{Location, Problem},
+use crate::{
+    config::{
+        key::KeyPath,
+        problem::{Location, Problem},
+    },
+    process::files::{NoRegularFile, open_named},
 };
 
 /// The bytes that a file may have. No configuration is larger, but what a wrong path leads to may be.
@@ -89,7 +91,7 @@ impl Provider for FileLayer {
 
 fn read_text(path: &Path) -> Result<String, Unreadable> {
     let mut text = String::new();
-    let file = File::open(path)?;
+    let file = open_named(path)?;
     file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Unreadable::TooLarge);
@@ -104,6 +106,8 @@ enum Unreadable {
     Missing,
     #[error("this is a folder, not a file")]
     Folder,
+    #[error("{NoRegularFile}")]
+    Special,
     #[error("this user may not read the file")]
     Forbidden,
     #[error("the file is not UTF-8 text")]
@@ -121,6 +125,7 @@ impl From<io::Error> for Unreadable {
             ErrorKind::PermissionDenied => Self::Forbidden,
             ErrorKind::IsADirectory => Self::Folder,
             ErrorKind::InvalidData => Self::NotText,
+            _ if NoRegularFile::is_cause_of(&error) => Self::Special,
             kind => Self::Other(kind),
         }
     }

@@ -47,15 +47,13 @@ pub(super) fn text(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<
     vec![layer.map_err(|problem| problems.push(problem)).ok()]
 }
 
-/// Merges the files in order, then the environment. `None` if a file could not be read: what it would
-/// say is unknown, so nothing else can be judged.
+/// Merges the files in order that could be read, then the environment.
 pub(super) fn read(
     layers: Vec<Option<FileLayer>>,
     environment: impl Iterator<Item = (OsString, OsString)>,
     shape: &Shape,
     problems: &mut Vec<Problem>,
-) -> Option<(Value, Locations)> {
-    let is_complete = layers.iter().all(Option::is_some);
+) -> (Value, Locations) {
     let files: Vec<_> = layers.into_iter().flatten().collect();
     let merged = files.iter().fold(Figment::new(), Figment::merge);
     let mut tree = merged.find_value("").unwrap_or_else(|_| Dict::new().into());
@@ -74,7 +72,7 @@ pub(super) fn read(
         }
     }
     secrets::take_out(&mut tree, &locations, problems);
-    is_complete.then_some((tree, locations))
+    (tree, locations)
 }
 
 /// Visits every value below the root.

@@ -4,7 +4,7 @@
 //! request. Whether a name leads to an address that may be called is then for the proxy to decide.
 
 use std::{
-    env, fmt, fs, io,
+    env, fmt, io,
     os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -160,7 +160,7 @@ fn authorization(file: &Path) -> Result<HeaderValue, ForwardProxyError> {
     files::keep_writers_out(file)?;
     files::keep_readers_out(file)?;
     let unreadable = |source| ForwardProxyError::Unreadable { path: file.to_owned(), source };
-    let text = Zeroizing::new(fs::read(file).map_err(unreadable)?);
+    let text = Zeroizing::new(files::read_named(file).map_err(unreadable)?);
     let line = text.trim_ascii();
     let no_credentials = || ForwardProxyError::NoCredentials { path: file.to_owned() };
     if line.iter().any(u8::is_ascii_control) {

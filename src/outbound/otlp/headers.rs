@@ -1,21 +1,18 @@
 //! The header fields that a collector asks for, such as a token. They come from a file, because their values
 //! are secrets: no error and no log shows one.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
-use crate::process::files::{ReadableByOthers, keep_readers_out};
+use crate::process::files::{ReadableByOthers, keep_readers_out, read_named};
 
 /// Reads a file with a `name: value` on each line. Blank lines and lines that begin with `#` are passed over.
 pub fn read_headers(path: &Path) -> Result<HeaderMap, HeadersError> {
     keep_readers_out(path)?;
     let unreadable = |source| HeadersError::Unreadable { path: path.to_owned(), source };
-    let text = Zeroizing::new(fs::read(path).map_err(unreadable)?);
+    let text = Zeroizing::new(read_named(path).map_err(unreadable)?);
     let mut headers = HeaderMap::new();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.trim_ascii();
@@ -78,7 +75,7 @@ pub enum HeadersError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 

@@ -26,7 +26,7 @@ use crate::domain::Span;
 
 /// Fields whose values come from the configuration and from closed sets. Events of one place that differ in
 /// one of them are of different kinds.
-const DISTINGUISHING: [&str; 10] = [
+const DISTINGUISHING: [&str; 11] = [
     "kind",
     "listener",
     "address",
@@ -35,6 +35,7 @@ const DISTINGUISHING: [&str; 10] = [
     "file",
     "cause",
     "problem",
+    "signal",
     "warning",
     // Of a checkpoint: each is evidence, and needs its line.
     "note",

@@ -11,7 +11,10 @@ use crate::{
     config::{FileRole, KeyPath, Loaded, NamedFile, Settings},
     error::Chain,
     outbound::{CertificateFile, CertificateUse, Nearness, Until, otlp::read_headers},
-    process::users::{group_id, may_give_to},
+    process::{
+        files::open_named,
+        users::{group_id, may_give_to},
+    },
     proxy::server::ServerTls,
 };
 
@@ -163,5 +166,5 @@ fn why(error: &std::io::Error) -> String {
 }
 
 fn readable(path: &Path, folder: bool) -> std::io::Result<()> {
-    if folder { fs::read_dir(path).map(drop) } else { fs::File::open(path).map(drop) }
+    if folder { fs::read_dir(path).map(drop) } else { open_named(path).map(drop) }
 }

@@ -56,11 +56,8 @@ impl StoreKey {
     pub(in crate::credentials::sources) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::KeyUnreadable { path: path.to_owned(), source };
         files::keep_writers_out(path)?;
-        let file = File::open(path).map_err(failed)?;
+        let file = files::open_named(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(StoreError::NoKey { path: path.to_owned() });
-        }
         let mode = metadata.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(StoreError::KeyExposed { path: path.to_owned(), mode });

@@ -1,7 +1,7 @@
 //! The sealed store as a file: an age file that one key opens.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
     iter,
     os::unix::fs::OpenOptionsExt as _,
@@ -136,7 +136,7 @@ pub(in crate::credentials::sources) fn unseal_file(
 ) -> Result<SecretBuffer, StoreError> {
     files::keep_writers_out(path)?;
     let failed = |source| StoreError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = files::open_named(path).map_err(failed)?;
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
     let mut sealed = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut sealed).map_err(failed)?;

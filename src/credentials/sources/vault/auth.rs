@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    fs::File,
     io::{self, Read as _},
     path::Path,
     time::Duration,
@@ -350,7 +349,7 @@ async fn read_file(path: &Path) -> Result<SecretBuffer, VaultError> {
     fn read(path: &Path) -> io::Result<SecretBuffer> {
         let mut buffer = Zeroizing::new(Vec::with_capacity(MAX_FILE));
         let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
-        File::open(path)?.take(limit).read_to_end(&mut buffer)?;
+        files::open_named(path)?.take(limit).read_to_end(&mut buffer)?;
         Ok(buffer)
     }
     let owned = path.to_owned();

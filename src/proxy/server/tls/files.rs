@@ -1,7 +1,7 @@
 //! The files of a listener's TLS, and the rustls configuration that is made of them.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,7 +19,7 @@ use super::refusal::NotingVerifier;
 use crate::{
     domain::Text,
     outbound::{NoRoots, RevocationListError, Roots, revocation_lists, without_mark},
-    process::files::{WritableByOthers, keep_writers_out},
+    process::files::{WritableByOthers, keep_writers_out, read_named},
 };
 
 /// TLS of a listener.
@@ -58,7 +58,7 @@ impl TlsContents {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, ServerTlsError> {
         let read = |path: &PathBuf| {
             keep_writers_out(path)?;
-            fs::read(path).map_err(|source| ServerTlsError::Read { path: path.clone(), source })
+            read_named(path).map_err(|source| ServerTlsError::Read { path: path.clone(), source })
         };
         Ok(Self {
             certificate: read(&files.certificate)?,
