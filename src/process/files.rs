@@ -88,7 +88,7 @@ pub struct NoRegularFile;
 impl NoRegularFile {
     /// Whether that is why a file was not opened.
     pub fn is_cause_of(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).is_some()
     }
 }
 
@@ -359,7 +359,7 @@ mod tests {
             assert_eq!(read_named(&path(name)).unwrap(), b"made up");
             assert_eq!(keep_to_regular(&path(name)), Ok(()));
         }
-        for special in ["pipe", "socket", "link to a pipe"].map(path).iter() {
+        for special in &["pipe", "socket", "link to a pipe"].map(path) {
             assert!(NoRegularFile::is_cause_of(&open_named(special).unwrap_err()), "{special:?}");
             assert_eq!(keep_to_regular(special), Err(NoRegularFile));
         }
