@@ -123,7 +123,7 @@ pub struct TrailSegment {
     pub path: PathBuf,
     /// The `seq` of its first line, from its name.
     pub first_seq: u64,
-    /// When it was created, to the second, from its name.
+    /// When it was created, to the second, from its name. A name can be changed: nothing old or new is told by it.
     pub begun: Timestamp,
     /// Whether it is compressed (zstd).
     pub compressed: bool,
@@ -144,19 +144,6 @@ impl TrailSegment {
             later.first_seq == earlier.first_seq && later.begun == earlier.begun
         });
         Ok(segments)
-    }
-
-    /// For each file of a trail, the latest time at which it can have ended; `None` for the last one.
-    ///
-    /// A file ends when the next one begins. But a clock can have been set back: then the next name shows an
-    /// earlier time, and the file counts as ended when the clock has caught up.
-    pub(super) fn ends(segments: &[Self]) -> impl Iterator<Item = Option<Timestamp>> {
-        let mut latest = Timestamp::MIN;
-        let next = segments.iter().skip(1).map(|next| Some(next.begun)).chain([None]);
-        segments.iter().zip(next).map(move |(segment, next)| {
-            latest = latest.max(segment.begun);
-            next.map(|next| latest.max(next))
-        })
     }
 
     fn from_path(path: PathBuf) -> Option<Self> {

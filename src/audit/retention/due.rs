@@ -5,6 +5,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::{
+    beginning::Beginnings,
     directory::TrailSegment,
     encode::Removal,
     export::ExportProgress,
@@ -72,7 +73,7 @@ impl Blocked {
 pub(super) struct EndedSegment {
     pub(super) segment: TrailSegment,
     next: TrailSegment,
-    /// When it ended; `None` if no name of a file tells.
+    /// When it ended; `None` if no line tells.
     end: Option<Timestamp>,
 }
 
@@ -94,17 +95,23 @@ impl EndedSegment {
 
 /// Every file but the last one, which is still being written.
 ///
-/// A file ends when the next one begins, which the next one's name tells. A name that is in the future, or
-/// before an earlier one, was given while the clock was wrong; the one after it counts.
-pub(super) fn ended(directory: &Path, now: Timestamp) -> io::Result<Vec<EndedSegment>> {
+/// A file ends when the next one begins, which the next one's first line tells. A time that is in the future,
+/// or before an earlier one, is of a wrong clock; the one after it counts.
+pub(super) fn ended(
+    directory: &Path,
+    now: Timestamp,
+    beginnings: &mut Beginnings,
+) -> io::Result<Vec<EndedSegment>> {
     let segments = TrailSegment::list(directory)?;
     let mut latest = Timestamp::MIN;
-    let times: Vec<_> = segments
-        .iter()
-        .map(|segment| {
-            let is_plausible = latest <= segment.begun && segment.begun <= now;
-            latest = if is_plausible { segment.begun } else { latest };
-            is_plausible.then_some(segment.begun)
+    let times: Vec<_> = beginnings
+        .of(&segments)?
+        .into_iter()
+        .map(|beginning| {
+            let begun = beginning?.time;
+            let is_plausible = latest <= begun && begun <= now;
+            latest = if is_plausible { begun } else { latest };
+            is_plausible.then_some(begun)
         })
         .collect();
     let mut ended = Vec::new();
@@ -125,13 +132,14 @@ pub(super) fn due(
     rules: &RetentionRules,
     now: Timestamp,
     clock_is_doubted: bool,
+    beginnings: &mut Beginnings,
 ) -> io::Result<(Vec<EndedSegment>, Option<Blocked>)> {
     let mut total: u64 = 0;
     for segment in TrailSegment::list(directory)? {
         total += segment.path.metadata()?.len();
     }
     let mut due = Vec::new();
-    for ended in ended(directory, now)? {
+    for ended in ended(directory, now, beginnings)? {
         let too_much = rules.retain_bytes.is_some_and(|bound| total > bound);
         let too_old = rules.retain_for.is_some_and(|time| ended.is_past(time, now));
         if !too_much && !too_old {

@@ -271,6 +271,18 @@ const MANIPULATED: &[Case] = &[
     case("the last file was deleted", Given::Key, WRONG, &["cut_tail"], |scene| {
         fs::remove_file(scene.files.pop().unwrap().0).unwrap();
     }),
+    case("the number in a file's name was changed", Given::Key, WRONG, &["renamed"], |scene| {
+        let last = scene.files.len() - 1;
+        rename(scene, last, |number, time| format!("audit-{:020}-{time}", number + 1));
+    }),
+    case("all files got names of the year 2020", Given::Key, WRONG, &["renamed"], |scene| {
+        for at in 0..scene.files.len() {
+            rename(scene, at, |number, _| format!("audit-{number:020}-20200101T000000Z.jsonl"));
+        }
+    }),
+    case("a file got a name of the year 2099", Given::Key, WRONG, &["renamed"], |scene| {
+        rename(scene, 1, |number, _| format!("audit-{number:020}-20990101T000000Z.jsonl"));
+    }),
     case("an old file was added again", Given::Key, WRONG, &["replayed"], |scene| {
         let (path, lines) = scene.files[0].clone();
         let name = path.file_name().unwrap().to_str().unwrap().replacen("audit-0", "audit-1", 1);
@@ -683,6 +695,16 @@ fn forged_retention(line: &str, last: &str) -> String {
     )
 }
 
+/// Gives a file another name, from its number and the rest of its name.
+fn rename(scene: &mut Scene, file: usize, name: impl Fn(u64, &str) -> String) {
+    let path = &mut scene.files[file].0;
+    let old = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let (number, time) = old.strip_prefix("audit-").unwrap().split_once('-').unwrap();
+    let new = path.with_file_name(name(number.parse().unwrap(), time));
+    fs::rename(&*path, &new).unwrap();
+    *path = new;
+}
+
 /// Adds bytes to the last file, behind the scene's back.
 fn append(scene: &mut Scene, bytes: &[u8]) {
     let path = &scene.files.last().unwrap().0;
@@ -833,6 +855,68 @@ fn a_gateway_says_what_it_finds_at_its_start() {
     let (code, out, _) = output(&["audit", "verify", "--config", &config]);
     assert_eq!(code, Some(NOT_PROVED), "{out}");
     assert!(out.contains("a gateway that started here found no checkpoint.json"), "{out}");
+}
+
+/// What a command answers about the trail: its exit code and its output.
+fn audit(scene: &Scene, args: &[&str]) -> (Option<i32>, String) {
+    let directory = scene.path("audit").to_str().unwrap().to_owned();
+    let (code, out, errors) = output(&[&["audit"], args, &["--directory", &directory]].concat());
+    (code, out + &errors)
+}
+
+#[test]
+fn the_name_of_a_file_hides_no_record() {
+    let mut scene = Scene::new();
+    let tomorrow = format!("{}", jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1));
+    let query = ["query", "--format", "json", "--since", "1h", "--until", &tomorrow];
+    let count = |scene: &Scene| {
+        let (code, out) = audit(scene, &query);
+        assert_eq!(code, Some(1), "the period begins before the trail: {out}");
+        assert!(!out.contains("clock was set back"), "{out}");
+        out.lines().filter(|line| line.starts_with("{\"kind\":\"call\"")).count()
+    };
+    assert_eq!(count(&scene), 100);
+    for year in ["2020", "2099"] {
+        for at in 1..scene.files.len() {
+            rename(&mut scene, at, |number, _| {
+                format!("audit-{number:020}-{year}0101T000000Z.jsonl")
+            });
+        }
+        assert_eq!(count(&scene), 100, "{year}");
+    }
+    // A file in another place of the order.
+    rename(&mut scene, 1, |_, time| format!("audit-{:020}-{time}", 999_999));
+    let (_, out) = audit(&scene, &query);
+    assert!(out.contains("100 of 100 calls"), "{out}");
+}
+
+/// The gateway deletes by what the lines say, and nothing while a name does not fit its first line.
+#[test]
+fn the_name_of_a_file_makes_no_record_old() {
+    let mut scene = Scene::new();
+    let settings = pigello_gateway::audit::Settings {
+        retain_for: Some("30d".parse().unwrap()),
+        compress_after: Some("30d".parse().unwrap()),
+        ..scene.settings()
+    };
+    for shift in [0, 1] {
+        for at in 0..scene.files.len() {
+            rename(&mut scene, at, |number, _| {
+                format!("audit-{:020}-20200101T000000Z.jsonl", number + shift)
+            });
+        }
+        let before: Vec<_> = scene.files.iter().map(|(path, _)| path.clone()).collect();
+        let trail = Trail::open(&settings).unwrap();
+        let blocked = if shift == 0 { None } else { Some("error") };
+        let end = std::time::Instant::now() + Duration::from_secs(3);
+        while std::time::Instant::now() < end && trail.stats().retention_blocked != Some("error") {
+            std::thread::yield_now();
+        }
+        assert_eq!(trail.stats().retention_blocked, blocked);
+        trail.close().unwrap();
+        assert!(before.iter().all(|path| path.exists()), "shift {shift}");
+        scene.read();
+    }
 }
 
 #[test]
