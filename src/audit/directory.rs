@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::readers::Readers;
-use crate::process::files::{WritableByOthers, keep_writers_out_of_folder, own, read_own};
+use crate::process::files::{
+    WritableByOthers, keep_writers_out_of_folder, open_own, own, read_own,
+};
 
 /// The directory of a trail, locked for this process.
 #[derive(Debug)]
@@ -170,14 +172,17 @@ impl TrailSegment {
 
     /// Opens the file for appending.
     pub(super) fn append(&self) -> io::Result<File> {
-        own().append(true).open(&self.path)
+        let file = own().append(true).open(&self.path)?;
+        // A pipe would never be read to its end.
+        open_own(&self.path)?;
+        Ok(file)
     }
 }
 
 /// Whether a file of the trail has the same number at each look; `None` if there is no file. Nothing is written.
 pub fn has_steady_numbers(directory: &Path) -> Option<bool> {
     let file = TrailSegment::list(directory).ok()?.pop()?;
-    let open = File::open(&file.path).ok()?;
+    let open = open_own(&file.path).ok()?;
     Some((0..3).all(|_| same_file(&file.path, &open)))
 }
 

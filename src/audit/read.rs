@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     fmt,
-    fs::File,
     io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom},
     ops::{ControlFlow, Range},
     path::{Path, PathBuf},
@@ -14,6 +13,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{beginning::Beginning, directory::TrailSegment, line::line_head};
+use crate::process::files::open_own;
 
 /// Why a trail cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,15 @@ pub struct TrailReadError {
     /// The error of the operating system.
     #[source]
     pub source: io::Error,
+}
+
+impl TrailReadError {
+    /// Whether the content of a compressed file is damaged, so that no other attempt reads more of it.
+    pub(super) fn is_damage(&self, file: &TrailSegment) -> bool {
+        let is_of_system = self.source.raw_os_error().is_some();
+        let is_of_opening = self.source.kind() == io::ErrorKind::InvalidInput;
+        file.compressed && !is_of_system && !is_of_opening
+    }
 }
 
 /// The files of a trail, in the order of writing.
@@ -123,7 +132,7 @@ impl Lines {
         position: u64,
         buffer: usize,
     ) -> io::Result<Box<dyn BufRead + Send>> {
-        let mut open = File::open(&file.path)?;
+        let mut open = open_own(&file.path)?;
         if file.compressed {
             let decoder = zstd::Decoder::new(open)?;
             let mut reader = BufReader::with_capacity(buffer, decoder);
@@ -309,7 +318,13 @@ fn send_file<'a>(
             // The rest is a line that the gateway has not finished.
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) => return to.send(failed(error)),
+            Err(error) => {
+                // What comes before the damage.
+                let complete = memchr::memrchr(b'\n', &chunk).map_or(0, |end| end + 1);
+                chunk.truncate(complete);
+                to.send(Chunk::Lines(chunk))?;
+                return to.send(failed(error));
+            }
         }
         let complete = memchr::memrchr(b'\n', &chunk).map_or(0, |end| end + 1);
         rest = chunk.split_off(complete);

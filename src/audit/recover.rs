@@ -24,6 +24,7 @@ use super::{
     mismatch::Mismatch,
     read::{Lines, TrailReadError},
 };
+use crate::process::files::open_own;
 
 /// The end of a trail that can be continued.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ pub(super) fn tip_of_ended(segment: &TrailSegment) -> Result<Tip, RecoverError> 
         }
         return parse_tip(&last).map(|(_, tip)| tip).ok_or_else(broken);
     }
-    let read = || read_tail(&File::open(&segment.path)?);
+    let read = || read_tail(&open_own(&segment.path)?);
     let tail =
         read().map_err(|source| RecoverError::Unreadable { path: segment.path.clone(), source })?;
     tail.tip.filter(|_| tail.fragment == 0).ok_or_else(broken)
@@ -187,7 +188,7 @@ pub(super) fn last_time(directory: &Path) -> Option<Timestamp> {
                 last = time_of(line).or(last);
             }
         } else {
-            let mut file = File::open(&segment.path).ok()?;
+            let mut file = open_own(&segment.path).ok()?;
             let length = file.metadata().ok()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(2 * LONGEST_LINE as u64))).ok()?;
             let mut bytes = Vec::new();

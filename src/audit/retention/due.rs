@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::{
     beginning::Beginnings,
+    coverage::CLOCK_CORRECTION,
     directory::TrailSegment,
     encode::Removal,
     export::ExportProgress,
-    recover::{tip_before, tip_of_ended},
+    recover::{last_time, tip_before, tip_of_ended},
     settings::Settings,
 };
 
@@ -96,7 +97,7 @@ impl EndedSegment {
 /// Every file but the last one, which is still being written.
 ///
 /// A file ends when the next one begins, which the next one's first line tells. A time that is in the future,
-/// or before an earlier one, is of a wrong clock; the one after it counts.
+/// or before an earlier one by more than a call can be, is of a wrong clock; the one after it counts.
 pub(super) fn ended(
     directory: &Path,
     now: Timestamp,
@@ -104,18 +105,23 @@ pub(super) fn ended(
 ) -> io::Result<Vec<EndedSegment>> {
     let segments = TrailSegment::list(directory)?;
     let mut latest = Timestamp::MIN;
+    let beginnings = beginnings.of(&segments)?;
+    // The current file may have no line yet; then the last line is of the file before.
+    let is_begun = beginnings.last().is_none_or(Option::is_some);
+    let mut end = if is_begun { None } else { last_time(directory).filter(|time| *time <= now) };
     let times: Vec<_> = beginnings
-        .of(&segments)?
         .into_iter()
         .map(|beginning| {
             let begun = beginning?.time;
-            let is_plausible = latest <= begun && begun <= now;
-            latest = if is_plausible { begun } else { latest };
-            is_plausible.then_some(begun)
+            let went_back = latest.duration_since(begun) > CLOCK_CORRECTION;
+            if went_back || begun > now {
+                return None;
+            }
+            latest = latest.max(begun);
+            Some(latest)
         })
         .collect();
     let mut ended = Vec::new();
-    let mut end = None;
     for (pair, begun) in segments.windows(2).zip(times.into_iter().skip(1)).rev() {
         end = begun.or(end);
         if let [segment, next] = pair {

@@ -274,6 +274,8 @@ pub enum TrailProblemKind {
     AfterStop,
     /// The name of the file does not fit its lines.
     Renamed,
+    /// A compressed file can be read up to here, and no further.
+    Damaged,
 }
 
 impl TrailProblemKind {
@@ -297,6 +299,7 @@ impl TrailProblemKind {
             Self::ForgedCosignature { .. } => "forged_cosignature",
             Self::AfterStop => "after_stop",
             Self::Renamed => "renamed",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -343,6 +346,7 @@ impl fmt::Display for TrailProblemKind {
             Self::AfterStop => {
                 f.write_str("was inserted: it follows a stop, after which no gateway writes records")
             }
+            Self::Damaged => f.write_str("the compressed file is damaged: what follows in it cannot be read"),
             Self::Renamed => f.write_str(
                 "was renamed: number or time in the name of the file are not those of its records",
             ),

@@ -205,6 +205,11 @@ impl Verifier {
         }
     }
 
+    /// The rest of the current file cannot be read.
+    pub(super) fn damaged(&mut self) {
+        self.problem(None, TrailProblemKind::Damaged);
+    }
+
     /// Judges the time in the name of the file that ends.
     fn end_file(&mut self) {
         if self.name.as_ref().is_some_and(|name| !name.fits_times()) {
