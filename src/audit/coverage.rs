@@ -8,10 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::{
+    beginning::Beginning,
     directory::TrailSegment,
     line::{LineHead, line_head, marker},
     read::{Lines, TrailReadError, files},
@@ -122,6 +123,9 @@ impl Coverage {
     /// Reads the first and the last record, and looks for what accounts for a missing beginning.
     pub fn of(directory: &Path) -> Result<Self, TrailReadError> {
         let files = files(directory)?;
+        // A file that cannot be read shows no time.
+        let begun = |file| Some(Beginning::of(file).ok()??.time);
+        let begun: Vec<_> = files.iter().map(begun).collect();
         let mut coverage = Self {
             directory: directory.to_owned(),
             instance: None,
@@ -129,7 +133,7 @@ impl Coverage {
             last: None,
             since: None,
             missing: Vec::new(),
-            clock_set_back: clock_set_back(&files),
+            clock_set_back: clock_set_back(&files, &begun),
             files: Vec::new(),
             current: None,
             previous: None,
@@ -166,7 +170,7 @@ impl Coverage {
         if let Some(first) = coverage.first.filter(|_| is_cut) {
             coverage.missing.push(beginning(first, retention));
         }
-        let begun = files.iter().map(|file| file.begun);
+        let begun = begun.into_iter().flatten();
         coverage.since = coverage.first.map(|first| begun.fold(first.time, Timestamp::min));
         coverage.files = files;
         Ok(coverage)
@@ -314,10 +318,18 @@ fn beginning(first: RecordPoint, retention: Option<(RecordPoint, u64)>) -> Missi
     }
 }
 
-/// The names of the files that begin earlier than the file before.
-fn clock_set_back(files: &[TrailSegment]) -> Vec<String> {
-    let pairs = files.iter().zip(files.iter().skip(1));
-    let back = pairs.filter(|(before, file)| file.begun < before.begun);
-    back.filter_map(|(_, file)| Some(file.path.file_name()?.to_string_lossy().into_owned()))
-        .collect()
+/// The names of the files that begin earlier than the file before, by more than a call can be out of order.
+fn clock_set_back(files: &[TrailSegment], begun: &[Option<Timestamp>]) -> Vec<String> {
+    let mut back = Vec::new();
+    for (file, pair) in files.iter().skip(1).zip(begun.array_windows()) {
+        if let [Some(before), Some(begun)] = pair
+            && before.duration_since(*begun) > CLOCK_CORRECTION
+        {
+            back.extend(file.path.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    back
 }
+
+/// Less is the correction of a clock, or the length of a call.
+pub(super) const CLOCK_CORRECTION: SignedDuration = SignedDuration::from_hours(1);

@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::readers::Readers;
-use crate::process::files::{WritableByOthers, keep_writers_out_of_folder, own, read_own};
+use crate::process::files::{
+    WritableByOthers, keep_writers_out_of_folder, open_own, own, read_own,
+};
 
 /// The directory of a trail, locked for this process.
 #[derive(Debug)]
@@ -123,7 +125,7 @@ pub struct TrailSegment {
     pub path: PathBuf,
     /// The `seq` of its first line, from its name.
     pub first_seq: u64,
-    /// When it was created, to the second, from its name.
+    /// When it was created, to the second, from its name. A name can be changed: nothing old or new is told by it.
     pub begun: Timestamp,
     /// Whether it is compressed (zstd).
     pub compressed: bool,
@@ -144,19 +146,6 @@ impl TrailSegment {
             later.first_seq == earlier.first_seq && later.begun == earlier.begun
         });
         Ok(segments)
-    }
-
-    /// For each file of a trail, the latest time at which it can have ended; `None` for the last one.
-    ///
-    /// A file ends when the next one begins. But a clock can have been set back: then the next name shows an
-    /// earlier time, and the file counts as ended when the clock has caught up.
-    pub(super) fn ends(segments: &[Self]) -> impl Iterator<Item = Option<Timestamp>> {
-        let mut latest = Timestamp::MIN;
-        let next = segments.iter().skip(1).map(|next| Some(next.begun)).chain([None]);
-        segments.iter().zip(next).map(move |(segment, next)| {
-            latest = latest.max(segment.begun);
-            next.map(|next| latest.max(next))
-        })
     }
 
     fn from_path(path: PathBuf) -> Option<Self> {
@@ -183,14 +172,17 @@ impl TrailSegment {
 
     /// Opens the file for appending.
     pub(super) fn append(&self) -> io::Result<File> {
-        own().append(true).open(&self.path)
+        let file = own().append(true).open(&self.path)?;
+        // A pipe would never be read to its end.
+        open_own(&self.path)?;
+        Ok(file)
     }
 }
 
 /// Whether a file of the trail has the same number at each look; `None` if there is no file. Nothing is written.
 pub fn has_steady_numbers(directory: &Path) -> Option<bool> {
     let file = TrailSegment::list(directory).ok()?.pop()?;
-    let open = File::open(&file.path).ok()?;
+    let open = open_own(&file.path).ok()?;
     Some((0..3).all(|_| same_file(&file.path, &open)))
 }
 

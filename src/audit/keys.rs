@@ -122,6 +122,15 @@ impl PublicKey {
         Self::from_pem(&pem).ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })
     }
 
+    /// Reads the public key in the directory of a trail.
+    pub fn of_trail(directory: &Path) -> Result<Self, KeyError> {
+        let path = directory.join(PUBLIC_KEY);
+        match files::read_own(&path) {
+            Ok(pem) => Self::from_pem(&pem).ok_or(KeyError::NotAKey { path }),
+            Err(source) => Err(KeyError::Unusable { path, source }),
+        }
+    }
+
     /// Parses a public key in PEM, and those that it replaced.
     pub fn from_pem(pem: &[u8]) -> Option<Self> {
         let keys = SubjectPublicKeyInfoDer::pem_slice_iter(pem);

@@ -215,6 +215,7 @@ mod export;
 mod handle;
 mod line;
 mod read;
+mod beginning;
 mod coverage;
 mod tlog;
 mod verify;

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     fmt,
-    fs::File,
     io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom},
     ops::{ControlFlow, Range},
     path::{Path, PathBuf},
@@ -13,7 +12,8 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{directory::TrailSegment, line::line_head};
+use super::{beginning::Beginning, directory::TrailSegment, line::line_head};
+use crate::process::files::open_own;
 
 /// Why a trail cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,15 @@ pub struct TrailReadError {
     pub source: io::Error,
 }
 
+impl TrailReadError {
+    /// Whether the content of a compressed file is damaged, so that no other attempt reads more of it.
+    pub(super) fn is_damage(&self, file: &TrailSegment) -> bool {
+        let is_of_system = self.source.raw_os_error().is_some();
+        let is_of_opening = self.source.kind() == io::ErrorKind::InvalidInput;
+        file.compressed && !is_of_system && !is_of_opening
+    }
+}
+
 /// The files of a trail, in the order of writing.
 pub fn files(directory: &Path) -> Result<Vec<TrailSegment>, TrailReadError> {
     TrailSegment::list(directory)
@@ -35,8 +44,10 @@ pub fn files(directory: &Path) -> Result<Vec<TrailSegment>, TrailReadError> {
 /// The files that can hold calls that arrived from `since` to `until`.
 ///
 /// A call gets its line when it ends, so its file may be newer than its arrival. One day covers the
-/// longest call and the longest outage of a disk; one hour covers small corrections of a clock. A clock that
-/// went back further hides nothing: see [`TrailSegment::ends`].
+/// longest call, the longest outage of a disk and small corrections of a clock. The first lines of the files
+/// tell when they were written, not their names. If a first line does not, every file is read. A clock that went
+/// back hides nothing: a file that shows a later time than one after it is read, and it counts as ended when the
+/// clock has caught up.
 pub fn files_between(
     directory: &Path,
     since: Option<Timestamp>,
@@ -44,16 +55,43 @@ pub fn files_between(
 ) -> Result<Vec<TrailSegment>, TrailReadError> {
     let files = files(directory)?;
     let plus = |time: Timestamp, by| time.checked_add(by).unwrap_or(Timestamp::MAX);
-    let is_wanted = |(file, end): &(&TrailSegment, Option<Timestamp>)| {
-        let too_early = since.zip(*end).is_some_and(|(since, end)| plus(end, HOUR) < since);
-        let too_late = until.is_some_and(|until| plus(until, DAY) < file.begun);
-        !too_early && !too_late
+    let begun = |file| {
+        let beginning = Beginning::of(file).ok()??;
+        (beginning.seq == file.first_seq).then_some(beginning.time)
     };
-    let wanted = files.iter().zip(TrailSegment::ends(&files)).filter(is_wanted);
-    Ok(wanted.map(|(file, _)| file.clone()).collect())
+    let is_limited = since.is_some() || until.is_some();
+    let begun: Option<Vec<_>> = is_limited.then(|| files.iter().map(begun).collect()).flatten();
+    let Some(begun) = begun else { return Ok(files) };
+    // For each file, the earliest time at which a later one began.
+    let mut later: Vec<_> = begun
+        .iter()
+        .rev()
+        .scan(Timestamp::MAX, |earliest, begun| {
+            let later = *earliest;
+            *earliest = later.min(*begun);
+            Some(later)
+        })
+        .collect();
+    later.reverse();
+    let mut latest = Timestamp::MIN;
+    let mut next = begun.iter().skip(1);
+    let mut wanted = Vec::new();
+    for ((file, begun), later) in files.into_iter().zip(&begun).zip(later) {
+        latest = latest.max(*begun);
+        // The last file has not ended, and its clock may have been ahead when it began.
+        let Some(next) = next.next() else {
+            wanted.push(file);
+            break;
+        };
+        let is_too_early = since.is_some_and(|since| plus(latest.max(*next), DAY) < since);
+        let is_too_late = *begun <= later && until.is_some_and(|until| plus(until, DAY) < *begun);
+        if !is_too_early && !is_too_late {
+            wanted.push(file);
+        }
+    }
+    Ok(wanted)
 }
 
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// The complete lines of one file.
@@ -68,9 +106,18 @@ impl Lines {
     /// Opens the file at a position in its uncompressed text, also if the retention has compressed it in
     /// the meantime.
     pub(super) fn open(file: &TrailSegment, position: u64) -> Result<Self, TrailReadError> {
-        let opened = match Self::reader(file, position) {
+        Self::open_with(file, position, BUFFER)
+    }
+
+    /// The same with a buffer of that size, in bytes.
+    pub(super) fn open_with(
+        file: &TrailSegment,
+        position: u64,
+        buffer: usize,
+    ) -> Result<Self, TrailReadError> {
+        let opened = match Self::reader(file, position, buffer) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !file.compressed => {
-                Self::reader(&file.compressed(), position)
+                Self::reader(&file.compressed(), position, buffer)
             }
             opened => opened,
         };
@@ -80,17 +127,26 @@ impl Lines {
         }
     }
 
-    fn reader(file: &TrailSegment, position: u64) -> io::Result<Box<dyn BufRead + Send>> {
-        let mut open = File::open(&file.path)?;
+    fn reader(
+        file: &TrailSegment,
+        position: u64,
+        buffer: usize,
+    ) -> io::Result<Box<dyn BufRead + Send>> {
+        let mut open = open_own(&file.path)?;
         if file.compressed {
             let decoder = zstd::Decoder::new(open)?;
-            let mut reader = BufReader::with_capacity(BUFFER, decoder);
+            let mut reader = BufReader::with_capacity(buffer, decoder);
             io::copy(&mut io::Read::take(&mut reader, position), &mut io::sink())?;
             Ok(Box::new(reader))
         } else {
             open.seek(SeekFrom::Start(position))?;
-            Ok(Box::new(BufReader::with_capacity(BUFFER, open)))
+            Ok(Box::new(BufReader::with_capacity(buffer, open)))
         }
+    }
+
+    /// The rest of the file.
+    pub(super) fn into_reader(self) -> Box<dyn BufRead + Send> {
+        self.reader
     }
 
     /// The next complete line, without its newline. `None` at the end of the file, and while the last
@@ -262,7 +318,13 @@ fn send_file<'a>(
             // The rest is a line that the gateway has not finished.
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) => return to.send(failed(error)),
+            Err(error) => {
+                // What comes before the damage.
+                let complete = memchr::memrchr(b'\n', &chunk).map_or(0, |end| end + 1);
+                chunk.truncate(complete);
+                to.send(Chunk::Lines(chunk))?;
+                return to.send(failed(error));
+            }
         }
         let complete = memchr::memrchr(b'\n', &chunk).map_or(0, |end| end + 1);
         rest = chunk.split_off(complete);

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    beginning::Beginning,
     chain::{ChainFields, Hash, Tip},
     checkpoint::{Checkpoint, Latest},
     directory::{TrailDirectory, TrailSegment},
@@ -23,6 +24,7 @@ use super::{
     mismatch::Mismatch,
     read::{Lines, TrailReadError},
 };
+use crate::process::files::open_own;
 
 /// The end of a trail that can be continued.
 #[derive(Debug)]
@@ -67,11 +69,8 @@ pub(super) fn recover(
         None => (ValidEnd { tip: Tip::START, length: 0, torn: false, stopped: true }, None),
     };
     let unknown = if end.stopped { Vec::new() } else { calls_without_record(&segments)? };
-    // A compressed file cannot be continued, nor an empty one whose name fits another line.
-    let fits = |last: &&TrailSegment| {
-        !last.compressed && (end.length > 0 || last.first_seq == end.tip.seq + 1)
-    };
-    let segment = segments.last().filter(fits).cloned();
+    // A compressed file cannot be continued, nor an empty one, whose name says when a write failed.
+    let segment = segments.last().filter(|last| !last.compressed && end.length > 0).cloned();
     let mismatch = Mismatch::find(&latest, key, end.tip, &segments)?;
     let checkpoint = match latest {
         Latest::Found(checkpoint) if checkpoint.is_signed_by(key) => Some(checkpoint),
@@ -80,6 +79,13 @@ pub(super) fn recover(
     let emptied = emptied(directory.path()).map_err(at(directory.path().to_owned()))?;
     let was_deleting = !end.stopped || !emptied.is_empty();
     let announced = if was_deleting { announced_deletions(&segments)? } else { Vec::new() };
+    // It would stand in the way of a new one.
+    if let Some(empty) = segments
+        .last()
+        .filter(|last| !last.compressed && end.length == 0 && last.first_seq == end.tip.seq + 1)
+    {
+        fs::remove_file(&empty.path).map_err(at(empty.path.clone()))?;
+    }
     Ok(Recovered { tip: end.tip, segment, repair, checkpoint, mismatch, unknown, announced })
 }
 
@@ -117,7 +123,7 @@ pub(super) fn tip_of_ended(segment: &TrailSegment) -> Result<Tip, RecoverError> 
         }
         return parse_tip(&last).map(|(_, tip)| tip).ok_or_else(broken);
     }
-    let read = || read_tail(&File::open(&segment.path)?);
+    let read = || read_tail(&open_own(&segment.path)?);
     let tail =
         read().map_err(|source| RecoverError::Unreadable { path: segment.path.clone(), source })?;
     tail.tip.filter(|_| tail.fragment == 0).ok_or_else(broken)
@@ -182,7 +188,7 @@ pub(super) fn last_time(directory: &Path) -> Option<Timestamp> {
                 last = time_of(line).or(last);
             }
         } else {
-            let mut file = File::open(&segment.path).ok()?;
+            let mut file = open_own(&segment.path).ok()?;
             let length = file.metadata().ok()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(2 * LONGEST_LINE as u64))).ok()?;
             let mut bytes = Vec::new();
@@ -203,7 +209,7 @@ fn recent_segments(segments: &[TrailSegment]) -> Result<&[TrailSegment], Recover
     while let Some(before) = from.checked_sub(1)
         && let (Some(earlier), Some(next), Some(last)) =
             (segments.get(before), segments.get(from), segments.last())
-        && last.begun.duration_since(next.begun) <= LONGEST_CALL
+        && is_recent(next, last)
     {
         let unreadable = |source| RecoverError::Unreadable { path: earlier.path.clone(), source };
         bytes += earlier.path.metadata().map_err(unreadable)?.len();
@@ -213,6 +219,14 @@ fn recent_segments(segments: &[TrailSegment]) -> Result<&[TrailSegment], Recover
         from = before;
     }
     Ok(segments.get(from..).unwrap_or_default())
+}
+
+/// Whether two files began within the length of a call. One that does not say when is read.
+fn is_recent(file: &TrailSegment, last: &TrailSegment) -> bool {
+    let begun = |file| Some(Beginning::of(file).ok()??.time);
+    begun(last)
+        .zip(begun(file))
+        .is_none_or(|(last, begun)| last.duration_since(begun) <= LONGEST_CALL)
 }
 
 fn for_each_line(

@@ -120,9 +120,24 @@ pub fn own() -> OpenOptions {
     options
 }
 
-/// Reads a file of the gateway's own folder, which is no link.
+/// Opens a file of the gateway's own folder for reading. A link, a pipe, a folder or a device is an error.
+pub fn open_own(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(no_follow() | no_wait()).open(path);
+    let is_file = match &file {
+        Ok(file) => file.metadata()?.is_file(),
+        Err(_) => !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()),
+    };
+    if is_file { file } else { Err(no_plain_file()) }
+}
+
+/// The error of [`open_own`] for what is no file.
+fn no_plain_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file (a link, perhaps)")
+}
+
+/// Reads a file of the gateway's own folder; see [`open_own`].
 pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = OpenOptions::new().read(true).custom_flags(no_follow()).open(path)?;
+    let mut file = open_own(path)?;
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut file, &mut bytes)?;
     Ok(bytes)

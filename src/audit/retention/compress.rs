@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     audit::{directory::TrailSegment, readers::Readers},
-    process::files::NewFile,
+    process::files::{NewFile, open_own},
 };
 
 /// Puts a compressed file in the place of the original, which is removed only after the copy has been read
@@ -18,7 +18,7 @@ pub(super) fn compress(
     readers: Readers,
     is_stopped: impl Fn() -> bool,
 ) -> io::Result<()> {
-    let mut original = File::open(&segment.path)?;
+    let mut original = open_own(&segment.path)?;
     let new = NewFile::create(&segment.compressed().path)?;
     readers.admit(&new.file)?;
     let mut encoder = zstd::Encoder::new(&new.file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
@@ -32,7 +32,7 @@ pub(super) fn compress(
     }
     encoder.finish()?;
     let copy = zstd::Decoder::new(File::open(new.unfinished())?)?;
-    if !same_content(File::open(&segment.path)?, copy)? {
+    if !same_content(open_own(&segment.path)?, copy)? {
         return Err(io::Error::other("a compressed file differs from its original"));
     }
     new.finish()?;

@@ -5,10 +5,12 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::{
+    beginning::Beginnings,
+    coverage::CLOCK_CORRECTION,
     directory::TrailSegment,
     encode::Removal,
     export::ExportProgress,
-    recover::{tip_before, tip_of_ended},
+    recover::{last_time, tip_before, tip_of_ended},
     settings::Settings,
 };
 
@@ -72,7 +74,7 @@ impl Blocked {
 pub(super) struct EndedSegment {
     pub(super) segment: TrailSegment,
     next: TrailSegment,
-    /// When it ended; `None` if no name of a file tells.
+    /// When it ended; `None` if no line tells.
     end: Option<Timestamp>,
 }
 
@@ -94,21 +96,32 @@ impl EndedSegment {
 
 /// Every file but the last one, which is still being written.
 ///
-/// A file ends when the next one begins, which the next one's name tells. A name that is in the future, or
-/// before an earlier one, was given while the clock was wrong; the one after it counts.
-pub(super) fn ended(directory: &Path, now: Timestamp) -> io::Result<Vec<EndedSegment>> {
+/// A file ends when the next one begins, which the next one's first line tells. A time that is in the future,
+/// or before an earlier one by more than a call can be, is of a wrong clock; the one after it counts.
+pub(super) fn ended(
+    directory: &Path,
+    now: Timestamp,
+    beginnings: &mut Beginnings,
+) -> io::Result<Vec<EndedSegment>> {
     let segments = TrailSegment::list(directory)?;
     let mut latest = Timestamp::MIN;
-    let times: Vec<_> = segments
-        .iter()
-        .map(|segment| {
-            let is_plausible = latest <= segment.begun && segment.begun <= now;
-            latest = if is_plausible { segment.begun } else { latest };
-            is_plausible.then_some(segment.begun)
+    let beginnings = beginnings.of(&segments)?;
+    // The current file may have no line yet; then the last line is of the file before.
+    let is_begun = beginnings.last().is_none_or(Option::is_some);
+    let mut end = if is_begun { None } else { last_time(directory).filter(|time| *time <= now) };
+    let times: Vec<_> = beginnings
+        .into_iter()
+        .map(|beginning| {
+            let begun = beginning?.time;
+            let went_back = latest.duration_since(begun) > CLOCK_CORRECTION;
+            if went_back || begun > now {
+                return None;
+            }
+            latest = latest.max(begun);
+            Some(latest)
         })
         .collect();
     let mut ended = Vec::new();
-    let mut end = None;
     for (pair, begun) in segments.windows(2).zip(times.into_iter().skip(1)).rev() {
         end = begun.or(end);
         if let [segment, next] = pair {
@@ -125,13 +138,14 @@ pub(super) fn due(
     rules: &RetentionRules,
     now: Timestamp,
     clock_is_doubted: bool,
+    beginnings: &mut Beginnings,
 ) -> io::Result<(Vec<EndedSegment>, Option<Blocked>)> {
     let mut total: u64 = 0;
     for segment in TrailSegment::list(directory)? {
         total += segment.path.metadata()?.len();
     }
     let mut due = Vec::new();
-    for ended in ended(directory, now)? {
+    for ended in ended(directory, now, beginnings)? {
         let too_much = rules.retain_bytes.is_some_and(|bound| total > bound);
         let too_old = rules.retain_for.is_some_and(|time| ended.is_past(time, now));
         if !too_much && !too_old {

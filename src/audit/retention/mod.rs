@@ -29,6 +29,7 @@ pub(super) use self::{
     removal::{PendingRemoval, Removals},
 };
 use super::{
+    beginning::Beginnings,
     clock::{ClockChange, ClockDoubt, ClockWatch, Reading},
     encode::Notice,
     queue::RecordQueue,
@@ -97,6 +98,7 @@ struct Keeper {
     readers: Readers,
     rules: RetentionRules,
     queue: Arc<RecordQueue>,
+    beginnings: Beginnings,
     clock: ClockWatch,
     doubt: ClockDoubt,
     removals: Removals,
@@ -114,6 +116,7 @@ impl Keeper {
             doubt: ClockDoubt::of(&directory),
             removals: Removals::new(Arc::clone(&queue), pending),
             space: SpaceWatch::default(),
+            beginnings: Beginnings::default(),
             error: None,
             directory,
             readers,
@@ -193,7 +196,10 @@ impl Keeper {
         is_stopped: impl Fn() -> bool,
     ) -> io::Result<Option<Blocked>> {
         compress::remove_unfinished(&self.directory)?;
-        let (due, blocked) = due::due(&self.directory, &self.rules, now, self.clock.is_doubted())?;
+        let (due, blocked) = {
+            let Self { directory, rules, clock, beginnings, .. } = self;
+            due::due(directory, rules, now, clock.is_doubted(), beginnings)?
+        };
         let nothing_due = due.is_empty() && self.queue.unwritable().is_some();
         for file in due {
             // While the trail cannot be written, one file may be room enough.
@@ -204,12 +210,12 @@ impl Keeper {
         Ok(blocked.or(nothing_due.then_some(Blocked::NothingDue)))
     }
 
-    fn compress_ended(&self, now: Timestamp, is_stopped: impl Fn() -> bool) -> io::Result<()> {
+    fn compress_ended(&mut self, now: Timestamp, is_stopped: impl Fn() -> bool) -> io::Result<()> {
         let Some(after) = self.rules.compress_after else { return Ok(()) };
         if self.clock.is_doubted() {
             return Ok(());
         }
-        for ended in due::ended(&self.directory, now)? {
+        for ended in due::ended(&self.directory, now, &mut self.beginnings)? {
             if is_stopped() {
                 return Ok(());
             }

@@ -1,11 +1,11 @@
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::SystemTime};
 
 use jiff::SignedDuration;
 
 use super::*;
 use crate::{
     audit::{
-        Settings, Trail, TrailSegment,
+        Record, Settings, Trail, TrailSegment,
         emptied::emptied_path,
         encode::Removal,
         export::ExportProgress,
@@ -25,9 +25,13 @@ fn settings(home: &Path) -> Settings {
 
 /// A trail of several files, which is still written.
 fn trail(home: &Path) -> Trail {
+    trail_of_calls_at(home, SystemTime::now)
+}
+
+fn trail_of_calls_at(home: &Path, time: fn() -> SystemTime) -> Trail {
     let trail = Trail::open(&settings(home)).unwrap();
     for _ in 0..4 {
-        let queued = trail.submit_synced(record());
+        let queued = trail.submit_synced(Record { time: time(), ..record() });
         futures_util::FutureExt::now_or_never(queued);
         while trail.stats().queued > 0 {
             thread::yield_now();
@@ -228,10 +232,10 @@ fn a_clock_in_doubt_deletes_and_compresses_nothing_by_age() {
 #[test]
 fn a_clock_far_ahead_of_the_last_line_deletes_nothing_at_the_start() {
     let home = tempfile::tempdir().unwrap();
-    let trail = trail(home.path());
+    // The last line is a call that arrived years ago.
+    let trail = trail_of_calls_at(home.path(), || record().time);
     let copy = copy_of(home.path());
     trail.close().unwrap();
-    // The last line is a call that arrived years ago.
     let (home, before) = (copy.path(), segments(copy.path()));
     let at_once = Some(Span::from_secs(0));
     let settings = Settings { retain_for: at_once, compress_after: at_once, ..settings(home) };
@@ -248,11 +252,17 @@ fn a_clock_far_ahead_of_the_last_line_deletes_nothing_at_the_start() {
 }
 
 #[test]
-fn a_name_from_a_wrong_clock_neither_ages_a_file_nor_keeps_others() {
+fn a_line_from_a_wrong_clock_neither_ages_a_file_nor_keeps_others() {
     let home = tempfile::tempdir().unwrap();
     let name = |seq: u64, day: &str| {
-        let name = format!("audit-{seq:020}-{day}T000000Z.jsonl");
-        fs::write(home.path().join(name), "").unwrap();
+        // No name says when.
+        let name = format!("audit-{seq:020}-20200101T000000Z.jsonl");
+        let (year, date) = day.split_at(4);
+        let (month, day) = date.split_at(2);
+        let time = format!("{year}-{month}-{day}T00:00:00.000000Z");
+        let line =
+            format!("{{\"kind\":\"call\",\"schema\":1,\"seq\":{seq},\"time\":\"{time}\"}}\n");
+        fs::write(home.path().join(name), line).unwrap();
     };
     for (seq, day) in [
         (1, "20260301"),
@@ -267,7 +277,7 @@ fn a_name_from_a_wrong_clock_neither_ages_a_file_nor_keeps_others() {
     let now: Timestamp = "2026-03-05T00:00:00Z".parse().unwrap();
     let past = |days: u64| -> Vec<_> {
         let after = Duration::from_hours(24 * days);
-        let ended = due::ended(home.path(), now).unwrap();
+        let ended = due::ended(home.path(), now, &mut Beginnings::default()).unwrap();
         let past = ended.iter().filter(|ended| ended.is_past(after, now));
         past.map(|ended| ended.segment.first_seq).collect()
     };
@@ -275,4 +285,30 @@ fn a_name_from_a_wrong_clock_neither_ages_a_file_nor_keeps_others() {
     assert_eq!(past(2), [1, 2, 3, 4]);
     assert_eq!(past(3), [1, 2]);
     assert_eq!(past(4), [0; 0]);
+}
+
+/// The names of files are anybody's who can write the directory.
+#[test]
+fn a_renamed_file_keeps_everything_until_it_has_its_name_again() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = trail(home.path());
+    let before = segments(home.path());
+    let (first, renamed) = (
+        &before[0].path,
+        before[0].path.with_file_name("audit-00000000000000000002-20200101T000000Z.jsonl"),
+    );
+    for rules in [
+        RetentionRules { retain_for: AT_ONCE, ..NONE },
+        RetentionRules { retain_bytes: Some(1), ..NONE },
+        RetentionRules { compress_after: AT_ONCE, ..NONE },
+    ] {
+        fs::rename(first, &renamed).unwrap();
+        assert_eq!(run(&trail, rules.clone()), Some(Blocked::Error), "{rules:?}");
+        fs::rename(&renamed, first).unwrap();
+        assert_eq!(segments(home.path()), before, "{rules:?}");
+    }
+    let rules = RetentionRules { retain_bytes: Some(1), ..NONE };
+    assert_eq!(run(&trail, rules), None);
+    assert_ne!(segments(home.path()), before);
+    trail.close().unwrap();
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use signed_note::{StandardVerifier, VerifierList};
@@ -13,7 +13,7 @@ use tlog_tiles::{TileHashReader, TileReader, check_record, check_tree, prove_rec
 use super::*;
 use crate::{
     audit::{
-        ChainFields, Settings, Trail, TrailSegment, Verdict, VerifyOptions,
+        ChainFields, Record, Settings, Trail, TrailSegment, Verdict, VerifyOptions,
         testing::{check, eventually, record},
         verify,
     },
@@ -23,7 +23,7 @@ use crate::{
 fn run(settings: &Settings, calls: usize) -> u64 {
     let trail = Trail::open(settings).unwrap();
     for _ in 0..calls {
-        trail.submit(record());
+        trail.submit(Record { time: SystemTime::now(), ..record() });
         while trail.stats().queued > 4096 {
             std::thread::yield_now();
         }

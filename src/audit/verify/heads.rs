@@ -1,7 +1,7 @@
 //! The trees over the lines, held against heads that the gateway signed: those in the checkpoints, the one that
 //! it published, and notes that were kept elsewhere.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use crate::{
     audit::{
@@ -14,6 +14,7 @@ use crate::{
         },
     },
     domain::VerifierKey,
+    process::files::read_own,
 };
 
 /// The heads that a trail is compared with, and the tree of the chain that is being read.
@@ -97,7 +98,8 @@ impl Heads {
     pub(super) fn published(directory: &Path, key: Option<&PublicKey>) -> Self {
         let mut heads = Self::default();
         let folder = directory.join(FOLDER);
-        let note = fs::read_to_string(folder.join(CHECKPOINT)).ok();
+        let note = read_own(&folder.join(CHECKPOINT)).ok();
+        let note = note.and_then(|note| String::from_utf8(note).ok());
         let Some(note) = note.as_deref().and_then(Note::parse) else { return heads };
         let Some(head) = note.head().filter(|head| trusts(key, &note, head)) else { return heads };
         let tiles = TileFolder::of(&folder);

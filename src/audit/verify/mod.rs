@@ -26,7 +26,7 @@ use std::{
 use super::{
     checkpoint::{Checkpoint, Latest},
     directory::TrailSegment,
-    keys::{KeyError, PUBLIC_KEY, PublicKey},
+    keys::{KeyError, PublicKey},
     read::{self, ReadItem, TrailReadError},
     tlog::Note,
 };
@@ -85,7 +85,7 @@ pub fn verify(
             let key = PublicKey::read(&file)?;
             Ok((key, VouchingKey::is_in(directory, &file)))
         }
-        KeySource::Directory => match PublicKey::read(&directory.join(PUBLIC_KEY)) {
+        KeySource::Directory => match PublicKey::of_trail(directory) {
             Ok(key) => Ok((key, true)),
             Err(KeyError::Unusable { .. }) => Err(TrailDoubtKind::NoKey),
             Err(_) => Err(TrailDoubtKind::KeyUnusable),
@@ -101,16 +101,22 @@ pub fn verify(
     }
     let mut verifier = Verifier::new(directory, evidence, heads, options.witnesses);
     let files = read::files(directory)?;
-    read::read_through(&files, |item| {
-        match item {
-            ReadItem::File(segment) => {
-                on_file(segment);
-                verifier.file(segment);
+    for file in &files {
+        let read = read::read_through(std::slice::from_ref(file), |item| {
+            match item {
+                ReadItem::File(segment) => {
+                    on_file(segment);
+                    verifier.file(segment);
+                }
+                ReadItem::Line(line) => verifier.line(line),
             }
-            ReadItem::Line(line) => verifier.line(line),
+            Ok::<_, TrailReadError>(ControlFlow::Continue(()))
+        });
+        match read {
+            Err(error) if error.is_damage(file) => verifier.damaged(),
+            read => read?,
         }
-        Ok::<_, TrailReadError>(ControlFlow::Continue(()))
-    })?;
+    }
     Ok(verifier.finish())
 }
 

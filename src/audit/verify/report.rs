@@ -272,6 +272,10 @@ pub enum TrailProblemKind {
     },
     /// It follows a `stop`, after which a gateway writes nothing.
     AfterStop,
+    /// The name of the file does not fit its lines.
+    Renamed,
+    /// A compressed file can be read up to here, and no further.
+    Damaged,
 }
 
 impl TrailProblemKind {
@@ -294,6 +298,8 @@ impl TrailProblemKind {
             Self::OtherChain { .. } => "other_chain",
             Self::ForgedCosignature { .. } => "forged_cosignature",
             Self::AfterStop => "after_stop",
+            Self::Renamed => "renamed",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -340,6 +346,10 @@ impl fmt::Display for TrailProblemKind {
             Self::AfterStop => {
                 f.write_str("was inserted: it follows a stop, after which no gateway writes records")
             }
+            Self::Damaged => f.write_str("the compressed file is damaged: what follows in it cannot be read"),
+            Self::Renamed => f.write_str(
+                "was renamed: number or time in the name of the file are not those of its records",
+            ),
             Self::OtherChain { chain } => {
                 write!(f, "a signed note is of the chain {chain}, which the trail does not have")
             }

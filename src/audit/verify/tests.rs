@@ -3,7 +3,7 @@ use std::fs;
 use super::{TrailProblemKind as K, *};
 use crate::{
     audit::{
-        Settings, Trail,
+        PUBLIC_KEY, Settings, Trail,
         chain::{ChainFields, Tip},
         testing::record,
     },

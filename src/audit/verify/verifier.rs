@@ -17,6 +17,7 @@ use super::{
 use crate::audit::{
     chain::{ChainFields, Hash},
     checkpoint::Checkpoint,
+    coverage::CLOCK_CORRECTION,
     directory::TrailSegment,
     line::{self, LineHead, MarkerFields},
 };
@@ -31,6 +32,8 @@ pub(super) struct Verifier {
     witnesses: Vec<VerifierKey>,
     /// The current file; the directory before the first one.
     file: PathBuf,
+    /// The name of the current file, which its lines must fit.
+    name: Option<FileName>,
     /// The number of the current line in its file, from 1.
     line_number: u64,
     /// The first line of this file was old, so the following old lines are no further problems.
@@ -57,6 +60,46 @@ pub(super) struct Verifier {
     /// The latest time since the clock last went back.
     latest: String,
     origin: Origin,
+}
+
+/// What the name of a file says, and the times that its lines show.
+#[derive(Debug)]
+struct FileName {
+    first_seq: u64,
+    begun: Timestamp,
+    /// The earliest and the latest time of the last line before the file and of its own lines, as text.
+    times: Option<(String, String)>,
+    /// The time of the last line.
+    last: String,
+}
+
+impl FileName {
+    fn of(segment: &TrailSegment, before: Option<Self>) -> Self {
+        let last = before.map_or_else(String::new, |before| before.last);
+        let times = (!last.is_empty()).then(|| (last.clone(), last.clone()));
+        Self { first_seq: segment.first_seq, begun: segment.begun, times, last }
+    }
+
+    fn line(&mut self, time: &str) {
+        time.clone_into(&mut self.last);
+        let (earliest, latest) =
+            self.times.get_or_insert_with(|| (time.to_owned(), time.to_owned()));
+        if time < &**earliest {
+            time.clone_into(earliest);
+        }
+        if time > &**latest {
+            time.clone_into(latest);
+        }
+    }
+
+    /// Whether the file was created, as its name says, within a day of one of these times. A call may have
+    /// arrived before, and the clock may have jumped; but the gateway signs every few minutes.
+    fn fits_times(&self) -> bool {
+        let at = |time: &str| time.parse::<Timestamp>().ok();
+        let Some((earliest, latest)) = &self.times else { return true };
+        let Some((earliest, latest)) = at(earliest).zip(at(latest)) else { return true };
+        self.begun.duration_since(latest) <= DAY && earliest.duration_since(self.begun) <= DAY
+    }
 }
 
 /// Where the lines come from.
@@ -94,6 +137,7 @@ impl Verifier {
             heads,
             witnesses,
             file: directory.to_owned(),
+            name: None,
             line_number: 0,
             replaying: false,
             holes: BTreeMap::new(),
@@ -128,7 +172,9 @@ impl Verifier {
     }
 
     pub(super) fn file(&mut self, segment: &TrailSegment) {
+        self.end_file();
         self.report.files += 1;
+        self.name = Some(FileName::of(segment, self.name.take()));
         self.file.clone_from(&segment.path);
         self.line_number = 0;
         self.replaying = false;
@@ -141,6 +187,14 @@ impl Verifier {
             self.problem(None, TrailProblemKind::NotALine);
             return;
         };
+        if let Some(name) = &mut self.name {
+            name.line(head.time);
+            // A line that does not follow is a problem of its own.
+            let follows = self.report.last_seq.is_none_or(|last| head.seq == last + 1);
+            if self.line_number == 1 && follows && head.seq != name.first_seq {
+                self.problem(Some(head.seq), TrailProblemKind::Renamed);
+            }
+        }
         if !fields.is_intact() {
             self.problem(Some(head.seq), TrailProblemKind::Changed);
         }
@@ -148,6 +202,19 @@ impl Verifier {
         let begins_chain = self.origin == Origin::Store && begins_chain(&head, bytes);
         if self.is_next(&fields, head.seq, begins_chain) {
             self.content(&fields, &head, bytes);
+        }
+    }
+
+    /// The rest of the current file cannot be read.
+    pub(super) fn damaged(&mut self) {
+        self.problem(None, TrailProblemKind::Damaged);
+    }
+
+    /// Judges the time in the name of the file that ends.
+    fn end_file(&mut self) {
+        if self.name.as_ref().is_some_and(|name| !name.fits_times()) {
+            self.line_number = 0;
+            self.problem(None, TrailProblemKind::Renamed);
         }
     }
 
@@ -410,6 +477,7 @@ impl Verifier {
     }
 
     pub(super) fn finish(mut self) -> VerifyReport {
+        self.end_file();
         self.check_beginning();
         let known_end = self.evidence.end_after(self.report.last_seq.unwrap_or(0));
         let noted_end = self.check_notes();
@@ -509,8 +577,8 @@ fn begins_chain(head: &LineHead<'_>, bytes: &[u8]) -> bool {
     head.kind == "start" && line::marker(bytes).chain_first_seq == Some(head.seq)
 }
 
-/// See [`audit::files_between`](crate::audit::files_between).
-const CLOCK_CORRECTION: SignedDuration = SignedDuration::from_hours(1);
+/// The longest call and the longest outage of a disk.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How many lines are remembered to recognise a copy.
 const RECENT: usize = 4096;
 /// A file of garbage would make millions of problems.

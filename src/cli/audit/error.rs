@@ -97,7 +97,9 @@ impl AuditError {
     /// Whether the command line names something that cannot be used.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Key(_)
+            Self::NoDirectory { .. }
+            | Self::Read(_)
+            | Self::Key(_)
             | Self::Unreadable { .. }
             | Self::UnknownCaller { .. }
             | Self::UnknownOperation { .. }

@@ -111,7 +111,7 @@ fn a_period_before_the_trail_is_not_covered() {
         assert_eq!(rows(&said), 1, "{}", said.out);
     }
     // What is covered is answered, also if its end has not come yet.
-    let covered = ["query", "--since", "2026-11-29T06:30", "--until", "2026-11-29T07:00"];
+    let covered = ["query", "--since", "2026-11-29T06:47:12", "--until", "2026-11-29T07:00"];
     is_told(&ask(&home, &covered), AuditExit::Success, &["1 of 1 calls in the period fit"]);
     let later = ["query", "--since", "2026-11-29T07:15", "--until", "2999-01-01"];
     is_told(&ask(&home, &later), AuditExit::Success, &["1 of 1 calls"]);

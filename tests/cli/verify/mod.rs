@@ -77,6 +77,7 @@ const HONEST: &[Case] = &[
     case("nothing", Given::Key, OK, &[], |_| {}),
     case("nothing", Given::KeyAndLog, OK, &[], |_| {}),
     case("nothing", Given::Nothing, OK, &[], |_| {}),
+    case("a file was compressed", Given::Key, OK, &[], |scene| compress(scene, 1, |_| {})),
     case("the gateway was killed", Given::Key, OK, &[], |scene| scene.killed_gateway(7)),
     case("the gateway was killed, and the next one went on", Given::KeyAndLog, OK, &[], |scene| {
         scene.killed_gateway(7);
@@ -270,6 +271,27 @@ const MANIPULATED: &[Case] = &[
     }),
     case("the last file was deleted", Given::Key, WRONG, &["cut_tail"], |scene| {
         fs::remove_file(scene.files.pop().unwrap().0).unwrap();
+    }),
+    case("a compressed file was cut short", Given::Key, WRONG, &["damaged", "removed"], |scene| {
+        compress(scene, 1, |bytes| bytes.truncate(bytes.len() - 100));
+    }),
+    case("a compressed file was emptied", Given::Key, WRONG, &["damaged", "removed"], |scene| {
+        compress(scene, 1, Vec::clear);
+    }),
+    case("bytes were added to a compressed file", Given::Key, WRONG, &["damaged"], |scene| {
+        compress(scene, 1, |bytes| bytes.extend(b"something else"));
+    }),
+    case("the number in a file's name was changed", Given::Key, WRONG, &["renamed"], |scene| {
+        let last = scene.files.len() - 1;
+        rename(scene, last, |number, time| format!("audit-{:020}-{time}", number + 1));
+    }),
+    case("all files got names of the year 2020", Given::Key, WRONG, &["renamed"], |scene| {
+        for at in 0..scene.files.len() {
+            rename(scene, at, |number, _| format!("audit-{number:020}-20200101T000000Z.jsonl"));
+        }
+    }),
+    case("a file got a name of the year 2099", Given::Key, WRONG, &["renamed"], |scene| {
+        rename(scene, 1, |number, _| format!("audit-{number:020}-20990101T000000Z.jsonl"));
     }),
     case("an old file was added again", Given::Key, WRONG, &["replayed"], |scene| {
         let (path, lines) = scene.files[0].clone();
@@ -683,6 +705,25 @@ fn forged_retention(line: &str, last: &str) -> String {
     )
 }
 
+/// Compresses a file, as the retention does, and changes its bytes.
+fn compress(scene: &mut Scene, file: usize, change: impl FnOnce(&mut Vec<u8>)) {
+    let (path, lines) = scene.files.remove(file);
+    let mut bytes = zstd::encode_all((lines.join("\n") + "\n").as_bytes(), 3).unwrap();
+    change(&mut bytes);
+    fs::remove_file(&path).unwrap();
+    fs::write(path.with_extension("jsonl.zst"), bytes).unwrap();
+}
+
+/// Gives a file another name, from its number and the rest of its name.
+fn rename(scene: &mut Scene, file: usize, name: impl Fn(u64, &str) -> String) {
+    let path = &mut scene.files[file].0;
+    let old = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let (number, time) = old.strip_prefix("audit-").unwrap().split_once('-').unwrap();
+    let new = path.with_file_name(name(number.parse().unwrap(), time));
+    fs::rename(&*path, &new).unwrap();
+    *path = new;
+}
+
 /// Adds bytes to the last file, behind the scene's back.
 fn append(scene: &mut Scene, bytes: &[u8]) {
     let path = &scene.files.last().unwrap().0;
@@ -833,6 +874,122 @@ fn a_gateway_says_what_it_finds_at_its_start() {
     let (code, out, _) = output(&["audit", "verify", "--config", &config]);
     assert_eq!(code, Some(NOT_PROVED), "{out}");
     assert!(out.contains("a gateway that started here found no checkpoint.json"), "{out}");
+}
+
+/// What a command answers about the trail: its exit code and its output.
+fn audit(scene: &Scene, args: &[&str]) -> (Option<i32>, String) {
+    let directory = scene.path("audit").to_str().unwrap().to_owned();
+    let (code, out, errors) = output(&[&["audit"], args, &["--directory", &directory]].concat());
+    (code, out + &errors)
+}
+
+#[test]
+fn the_name_of_a_file_hides_no_record() {
+    let mut scene = Scene::new();
+    let tomorrow = format!("{}", jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1));
+    let query = ["query", "--format", "json", "--since", "1h", "--until", &tomorrow];
+    let count = |scene: &Scene| {
+        let (code, out) = audit(scene, &query);
+        assert_eq!(code, Some(1), "the period begins before the trail: {out}");
+        assert!(!out.contains("clock was set back"), "{out}");
+        out.lines().filter(|line| line.starts_with("{\"kind\":\"call\"")).count()
+    };
+    assert_eq!(count(&scene), 100);
+    for year in ["2020", "2099"] {
+        for at in 1..scene.files.len() {
+            rename(&mut scene, at, |number, _| {
+                format!("audit-{number:020}-{year}0101T000000Z.jsonl")
+            });
+        }
+        assert_eq!(count(&scene), 100, "{year}");
+    }
+    // A file in another place of the order.
+    rename(&mut scene, 1, |_, time| format!("audit-{:020}-{time}", 999_999));
+    let (_, out) = audit(&scene, &query);
+    assert!(out.contains("100 of 100 calls"), "{out}");
+}
+
+/// The gateway deletes by what the lines say, and nothing while a name does not fit its first line.
+#[test]
+fn the_name_of_a_file_makes_no_record_old() {
+    let mut scene = Scene::new();
+    let settings = pigello_gateway::audit::Settings {
+        retain_for: Some("30d".parse().unwrap()),
+        compress_after: Some("30d".parse().unwrap()),
+        ..scene.settings()
+    };
+    for shift in [0, 1] {
+        for at in 0..scene.files.len() {
+            rename(&mut scene, at, |number, _| {
+                format!("audit-{:020}-20200101T000000Z.jsonl", number + shift)
+            });
+        }
+        let before: Vec<_> = scene.files.iter().map(|(path, _)| path.clone()).collect();
+        let trail = Trail::open(&settings).unwrap();
+        let blocked = if shift == 0 { None } else { Some("error") };
+        let end = std::time::Instant::now() + Duration::from_secs(3);
+        while std::time::Instant::now() < end && trail.stats().retention_blocked != Some("error") {
+            std::thread::yield_now();
+        }
+        assert_eq!(trail.stats().retention_blocked, blocked);
+        trail.close().unwrap();
+        assert!(before.iter().all(|path| path.exists()), "shift {shift}");
+        scene.read();
+    }
+}
+
+#[test]
+fn what_is_no_file_is_neither_waited_for_nor_followed() {
+    let is_plain = |scene: &Scene, kind: &str, path: &std::path::Path| {
+        fs::rename(path, scene.path("kept/aside")).unwrap();
+        match kind {
+            "pipe" => {
+                let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+                assert!(made.success());
+            }
+            "folder" => fs::create_dir(path).unwrap(),
+            "device" => std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+            _ => std::os::unix::fs::symlink(scene.path("kept/aside"), path).unwrap(),
+        }
+    };
+    for kind in ["pipe", "folder", "device", "link"] {
+        let scene = Scene::new();
+        is_plain(&scene, kind, &scene.files[1].0);
+        let (code, out, errors) = scene.verify(&["--json", "--public-key", "kept/key.pem"]);
+        assert_eq!((code, &*out), (Some(2), ""), "{kind}: {errors}");
+        assert!(errors.contains("no plain file"), "{kind}: {errors}");
+        for command in ["query", "report"] {
+            let (code, said) = audit(&scene, &[command]);
+            assert_eq!(code, Some(2), "{kind} {command}: {said}");
+        }
+        let trail = Trail::open(&scene.settings()).map(|trail| trail.close().unwrap());
+        assert!(trail.is_ok(), "an earlier file: {kind}");
+        let last = scene.files.last().unwrap().0.clone();
+        fs::remove_file(scene.path("kept/aside")).unwrap();
+        is_plain(&scene, kind, &last);
+        assert!(Trail::open(&scene.settings()).is_err(), "the last file: {kind}");
+
+        let scene = Scene::new();
+        is_plain(&scene, kind, &scene.path("audit/tlog/checkpoint"));
+        assert_eq!(scene.verify(&Given::Key.arguments()).0, Some(OK), "{kind}");
+        let scene = Scene::new();
+        is_plain(&scene, kind, &scene.path("audit/checkpoint.json"));
+        assert_eq!(labels(&scene, "kept/key.pem").1, ["latest_unusable"], "{kind}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_bad_usage() {
+    let scene = Scene::new();
+    for arguments in [&["--directory", "nowhere"][..], &["nowhere.tar.zst"], &["audit"]] {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_pigello-gateway"))
+            .args(["audit", "verify"])
+            .args(arguments)
+            .current_dir(scene.path("."))
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}: {out:?}");
+    }
 }
 
 #[test]

@@ -204,6 +204,19 @@ impl Scene {
             });
             *lines = changed.collect();
         }
+        self.fit_names();
+    }
+
+    /// Gives each file the name that has the number of its first line.
+    fn fit_names(&mut self) {
+        for (path, lines) in &mut self.files {
+            let Some(first) = lines.first() else { continue };
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let time = name.rsplit('-').next().unwrap();
+            let new = path.with_file_name(format!("audit-{:020}-{time}", seq_of(first)));
+            fs::rename(&*path, &new).unwrap();
+            *path = new;
+        }
     }
 
     /// Signs all checkpoints anew with another key, as its owner could. The trail then looks like one of a
@@ -247,13 +260,6 @@ impl Scene {
             (!is_of_start).then(|| format!("{head},\"prev\":{chain}"))
         });
         self.sign_with(&self.path("keys/signing-key.pem"));
-        // The names of files have the number of their first line.
-        for (path, lines) in &mut self.files {
-            fs::remove_file(&*path).unwrap();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            let time = name.rsplit('-').next().unwrap();
-            *path = path.with_file_name(format!("audit-{:020}-{time}", seq_of(&lines[0])));
-        }
         self.latest_from_lines();
         self.write();
     }

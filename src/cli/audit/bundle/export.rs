@@ -37,7 +37,7 @@ use crate::{
         search::unknown_name,
         verify,
     },
-    process::files::NewFile,
+    process::files::{NewFile, read_own},
 };
 
 /// Writes the matching calls and what proves them into one signed file (`--out`), or sends lines to the
@@ -83,7 +83,7 @@ fn public_key(
     directory: &Path,
 ) -> Result<Option<(PublicKey, Vec<u8>)>, AuditError> {
     let Some(file) = &args.public_key else {
-        let pem = fs::read(directory.join(PUBLIC_KEY)).ok();
+        let pem = read_own(&directory.join(PUBLIC_KEY)).ok();
         return Ok(pem.and_then(|pem| Some((PublicKey::from_pem(&pem)?, pem))));
     };
     let key = PublicKey::read(file)?;

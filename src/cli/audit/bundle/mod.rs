@@ -103,8 +103,11 @@ pub(super) fn verify(
         manifest_key: args.manifest_key.as_ref().map(key).transpose()?,
         checkpoints: args.checkpoints.as_deref().map(kept).transpose()?,
     };
-    let file = File::open(bundle)
-        .map_err(|source| AuditError::Unreadable { path: bundle.to_owned(), source })?;
+    let unreadable = |source| AuditError::Unreadable { path: bundle.to_owned(), source };
+    let file = File::open(bundle).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+    }
     let report = check::check(&file, trust);
     let shown = if args.json {
         writeln!(out, "{:#}", show::as_json(&report))

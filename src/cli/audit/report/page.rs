@@ -12,7 +12,7 @@ use super::{
     table::by_count,
 };
 use crate::{
-    audit::{PUBLIC_KEY, PublicKey, Verdict},
+    audit::{PublicKey, Verdict},
     cli::audit::{document::document, filter::CallFilter, search::Findings},
     domain::visible,
     telemetry::chart::{self, OutcomeCounts, thousands, took},
@@ -42,7 +42,7 @@ impl Head {
             if let Some(instance) = &coverage.instance {
                 facts.push(("Instance", instance.clone(), false));
             }
-            let key = PublicKey::read(&coverage.directory.join(PUBLIC_KEY));
+            let key = PublicKey::of_trail(&coverage.directory);
             let key = key.map_or_else(|_| "not readable".to_owned(), |key| key.id().to_owned());
             facts.push(("Its key", key, false));
         }
