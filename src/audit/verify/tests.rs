@@ -1,9 +1,9 @@
-use std::fs;
+use std::{fs, time::SystemTime};
 
 use super::{TrailProblemKind as K, *};
 use crate::{
     audit::{
-        PUBLIC_KEY, Settings, Trail,
+        PUBLIC_KEY, Record, Settings, Trail,
         chain::{ChainFields, Tip},
         testing::record,
     },
@@ -352,7 +352,8 @@ fn a_trail_that_is_being_written_can_be_checked() {
     let writing = trail.clone();
     let writer = std::thread::spawn(move || {
         for _ in 0..2_000 {
-            writing.submit(record());
+            // A file's name is the time when it is made.
+            writing.submit(Record { time: SystemTime::now(), ..record() });
             std::thread::yield_now();
         }
     });
