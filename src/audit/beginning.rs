@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{
     directory::TrailSegment,
     line::line_head,
-    read::{Lines, TrailReadError},
+    lines::{Lines, TrailReadError},
 };
 
 /// What the first line of a file says.

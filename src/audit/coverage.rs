@@ -15,7 +15,8 @@ use super::{
     beginning::Beginning,
     directory::TrailSegment,
     line::{LineHead, line_head, marker},
-    read::{Lines, TrailReadError, files},
+    lines::{Lines, TrailReadError},
+    read::files,
 };
 
 /// The records of a trail, and what is known to be missing from it.

@@ -9,7 +9,7 @@ use super::{
     directory::TrailSegment,
     keys::PublicKey,
     line,
-    read::{Lines, TrailReadError},
+    lines::{Lines, TrailReadError},
 };
 
 /// Why `checkpoint.json` does not fit the trail.

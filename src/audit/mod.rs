@@ -214,6 +214,7 @@ mod retention;
 mod export;
 mod handle;
 mod line;
+mod lines;
 mod read;
 mod beginning;
 mod coverage;
@@ -231,11 +232,10 @@ pub use export::{ExportError, ResendError, Resent, resend};
 pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
 pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
+pub use lines::TrailReadError;
 pub use observer::RecordObserver;
 pub use queue::Unwritable;
-pub use read::{
-    ReadItem, TrailFollower, TrailReadError, files, files_between, read_merged, read_through,
-};
+pub use read::{ReadItem, TrailFollower, files, files_between, read_merged, read_through};
 pub use record::{
     AdminAction, CacheResult, CallCause, ChangedKey, ConfigurationChange, CredentialsChange,
     Intent, ListObjects, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate,

@@ -2,8 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
-    io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _},
     ops::{ControlFlow, Range},
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -12,28 +11,12 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{beginning::Beginning, directory::TrailSegment, line::line_head};
-use crate::process::files::open_own;
-
-/// Why a trail cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("the audit trail cannot be read: {}", path.display())]
-pub struct TrailReadError {
-    /// The file or directory.
-    pub path: PathBuf,
-    /// The error of the operating system.
-    #[source]
-    pub source: io::Error,
-}
-
-impl TrailReadError {
-    /// Whether the content of a compressed file is damaged, so that no other attempt reads more of it.
-    pub(super) fn is_damage(&self, file: &TrailSegment) -> bool {
-        let is_of_system = self.source.raw_os_error().is_some();
-        let is_of_opening = self.source.kind() == io::ErrorKind::InvalidInput;
-        file.compressed && !is_of_system && !is_of_opening
-    }
-}
+use super::{
+    beginning::Beginning,
+    directory::TrailSegment,
+    line::line_head,
+    lines::{BUFFER, Lines, TrailReadError},
+};
 
 /// The files of a trail, in the order of writing.
 pub fn files(directory: &Path) -> Result<Vec<TrailSegment>, TrailReadError> {
@@ -93,88 +76,6 @@ pub fn files_between(
 }
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-
-/// The complete lines of one file.
-pub(super) struct Lines {
-    path: PathBuf,
-    reader: Box<dyn BufRead + Send>,
-    bytes: Vec<u8>,
-    position: u64,
-}
-
-impl Lines {
-    /// Opens the file at a position in its uncompressed text, also if the retention has compressed it in
-    /// the meantime.
-    pub(super) fn open(file: &TrailSegment, position: u64) -> Result<Self, TrailReadError> {
-        Self::open_with(file, position, BUFFER)
-    }
-
-    /// The same with a buffer of that size, in bytes.
-    pub(super) fn open_with(
-        file: &TrailSegment,
-        position: u64,
-        buffer: usize,
-    ) -> Result<Self, TrailReadError> {
-        let opened = match Self::reader(file, position, buffer) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !file.compressed => {
-                Self::reader(&file.compressed(), position, buffer)
-            }
-            opened => opened,
-        };
-        match opened {
-            Ok(reader) => Ok(Self { path: file.path.clone(), reader, bytes: Vec::new(), position }),
-            Err(source) => Err(TrailReadError { path: file.path.clone(), source }),
-        }
-    }
-
-    fn reader(
-        file: &TrailSegment,
-        position: u64,
-        buffer: usize,
-    ) -> io::Result<Box<dyn BufRead + Send>> {
-        let mut open = open_own(&file.path)?;
-        if file.compressed {
-            let decoder = zstd::Decoder::new(open)?;
-            let mut reader = BufReader::with_capacity(buffer, decoder);
-            io::copy(&mut io::Read::take(&mut reader, position), &mut io::sink())?;
-            Ok(Box::new(reader))
-        } else {
-            open.seek(SeekFrom::Start(position))?;
-            Ok(Box::new(BufReader::with_capacity(buffer, open)))
-        }
-    }
-
-    /// The rest of the file.
-    pub(super) fn into_reader(self) -> Box<dyn BufRead + Send> {
-        self.reader
-    }
-
-    /// The next complete line, without its newline. `None` at the end of the file, and while the last
-    /// line is incomplete.
-    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, TrailReadError> {
-        self.bytes.clear();
-        let read = self
-            .reader
-            .read_until(b'\n', &mut self.bytes)
-            .map_err(|source| TrailReadError { path: self.path.clone(), source })?;
-        let line = self.bytes.strip_suffix(b"\n");
-        if line.is_some() {
-            self.position += read as u64;
-        }
-        Ok(line)
-    }
-
-    /// The position after the last line, in the file's uncompressed text.
-    pub(super) fn position(&self) -> u64 {
-        self.position
-    }
-}
-
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lines({} at {})", self.path.display(), self.position)
-    }
-}
 
 /// One step of [`read_through`].
 #[derive(Debug)]
@@ -307,7 +208,7 @@ fn send_file<'a>(
     to.send(Chunk::File(file))?;
     let failed = |source| Chunk::Failed(TrailReadError { path: file.path.clone(), source });
     let mut reader = match Lines::open(file, 0) {
-        Ok(lines) => lines.reader,
+        Ok(lines) => lines.into_reader(),
         Err(error) => return to.send(Chunk::Failed(error)),
     };
     let mut rest: Vec<u8> = Vec::new();
@@ -402,5 +303,3 @@ impl TrailFollower {
         Ok(())
     }
 }
-
-const BUFFER: usize = 1 << 20;

@@ -21,8 +21,8 @@ use super::{
     emptied::emptied,
     keys::PublicKey,
     line,
+    lines::{Lines, TrailReadError},
     mismatch::Mismatch,
-    read::{Lines, TrailReadError},
 };
 use crate::process::files::open_own;
 

@@ -42,8 +42,8 @@ use self::{
 };
 use super::{
     encode::{Notice, Rejection},
+    lines::TrailReadError,
     queue::RecordQueue,
-    read::TrailReadError,
     readers::Readers,
 };
 use crate::{

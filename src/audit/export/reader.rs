@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::audit::{
     directory::TrailSegment,
     line,
-    read::{self, Lines, TrailReadError},
+    lines::{Lines, TrailReadError},
+    read,
 };
 
 /// A line that is in stable storage.

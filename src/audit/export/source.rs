@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::{
         line,
-        read::{self, Lines, TrailReadError},
+        lines::{Lines, TrailReadError},
+        read,
     },
     outbound::otlp::{AnyValue, KeyValue},
 };

@@ -30,12 +30,14 @@ fn trail(home: &Path) -> Trail {
 
 fn trail_of_calls_at(home: &Path, time: fn() -> SystemTime) -> Trail {
     let trail = Trail::open(&settings(home)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for _ in 0..4 {
-        let queued = trail.submit_synced(Record { time: time(), ..record() });
-        futures_util::FutureExt::now_or_never(queued);
-        while trail.stats().queued > 0 {
-            thread::yield_now();
-        }
+        let stored = trail.submit_synced(Record { time: time(), ..record() });
+        runtime.block_on(stored).unwrap();
+    }
+    // The writer has done what follows a batch.
+    while trail.stats().synced_seq < trail.stats().last_seq {
+        thread::yield_now();
     }
     trail
 }

@@ -15,7 +15,7 @@ use crate::{
         directory::TrailSegment,
         keys::SigningKey,
         line,
-        read::Lines,
+        lines::Lines,
     },
     domain::LogOrigin,
     process::files,

@@ -27,7 +27,8 @@ use super::{
     checkpoint::{Checkpoint, Latest},
     directory::TrailSegment,
     keys::{KeyError, PublicKey},
-    read::{self, ReadItem, TrailReadError},
+    lines::TrailReadError,
+    read::{self, ReadItem},
     tlog::Note,
 };
 use crate::domain::VerifierKey;
