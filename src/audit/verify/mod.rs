@@ -10,6 +10,7 @@
 
 mod doubt;
 mod evidence;
+mod file_name;
 mod heads;
 mod part;
 mod report;

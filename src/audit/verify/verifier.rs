@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
     doubt::{TrailDoubt, TrailDoubtKind},
     evidence::Evidence,
+    file_name::FileName,
     heads::{Heads, Left, Witnessed},
     report::{TrailProblem, TrailProblemKind, VerifyReport},
     unsigned::{Promise, Unsigned, is_of_recovery},
@@ -60,46 +61,6 @@ pub(super) struct Verifier {
     /// The latest time since the clock last went back.
     latest: String,
     origin: Origin,
-}
-
-/// What the name of a file says, and the times that its lines show.
-#[derive(Debug)]
-struct FileName {
-    first_seq: u64,
-    begun: Timestamp,
-    /// The earliest and the latest time of the last line before the file and of its own lines, as text.
-    times: Option<(String, String)>,
-    /// The time of the last line.
-    last: String,
-}
-
-impl FileName {
-    fn of(segment: &TrailSegment, before: Option<Self>) -> Self {
-        let last = before.map_or_else(String::new, |before| before.last);
-        let times = (!last.is_empty()).then(|| (last.clone(), last.clone()));
-        Self { first_seq: segment.first_seq, begun: segment.begun, times, last }
-    }
-
-    fn line(&mut self, time: &str) {
-        time.clone_into(&mut self.last);
-        let (earliest, latest) =
-            self.times.get_or_insert_with(|| (time.to_owned(), time.to_owned()));
-        if time < &**earliest {
-            time.clone_into(earliest);
-        }
-        if time > &**latest {
-            time.clone_into(latest);
-        }
-    }
-
-    /// Whether the file was created, as its name says, within a day of one of these times. A call may have
-    /// arrived before, and the clock may have jumped; but the gateway signs every few minutes.
-    fn fits_times(&self) -> bool {
-        let at = |time: &str| time.parse::<Timestamp>().ok();
-        let Some((earliest, latest)) = &self.times else { return true };
-        let Some((earliest, latest)) = at(earliest).zip(at(latest)) else { return true };
-        self.begun.duration_since(latest) <= DAY && earliest.duration_since(self.begun) <= DAY
-    }
 }
 
 /// Where the lines come from.
@@ -577,8 +538,6 @@ fn begins_chain(head: &LineHead<'_>, bytes: &[u8]) -> bool {
     head.kind == "start" && line::marker(bytes).chain_first_seq == Some(head.seq)
 }
 
-/// The longest call and the longest outage of a disk.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How many lines are remembered to recognise a copy.
 const RECENT: usize = 4096;
 /// A file of garbage would make millions of problems.
