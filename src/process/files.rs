@@ -11,7 +11,7 @@
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
-    io::{self, Write as _},
+    io::{self, Read, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -69,9 +69,7 @@ pub fn open_named(path: &Path) -> io::Result<File> {
 
 /// Reads such a file.
 pub fn read_named(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut open_named(path)?, &mut bytes)?;
-    Ok(bytes)
+    read_whole(open_named(path)?)
 }
 
 /// Checks that it is a file or a folder. What is not there is not judged.
@@ -137,9 +135,12 @@ fn no_plain_file() -> io::Error {
 
 /// Reads a file of the gateway's own folder; see [`open_own`].
 pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = open_own(path)?;
+    read_whole(open_own(path)?)
+}
+
+fn read_whole(mut file: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut file, &mut bytes)?;
+    file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
