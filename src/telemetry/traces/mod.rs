@@ -68,6 +68,12 @@ impl From<&str> for AttributeValue {
     }
 }
 
+impl From<String> for AttributeValue {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl From<u32> for AttributeValue {
     fn from(number: u32) -> Self {
         Self::Number(number.into())

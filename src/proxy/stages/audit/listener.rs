@@ -106,7 +106,7 @@ fn log(record: &Record) {
 fn trace(context: TraceContext, record: &Record, stages: Vec<TraceSpan>) -> Trace {
     let mut attributes: Vec<(_, AttributeValue)> = vec![
         ("http.request.method", record.method.as_str().into()),
-        ("pigello.request_id", record.request_id.to_string().as_str().into()),
+        ("pigello.request_id", record.request_id.to_string().into()),
         ("pigello.listener", record.listener.as_str().into()),
         ("pigello.profile", record.profile.as_str().into()),
         ("pigello.outcome", record.outcome.label().into()),
