@@ -7,6 +7,7 @@
 //! - [`app`]: the composition root, from settings to serving to the end of a drain
 //! - [`admin`]: health, metrics, status, on a listener of its own
 //! - [`config`]: from files and environment to checked settings
+//! - [`notices`]: what changes in Pigello, so that the cache drops it
 //! - [`proxy`]: THE PATH of a request, one folder a stage
 //! - [`credentials`]: the seven values, where they come from and which version is used
 //! - [`audit`]: the audit trail on disk
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod app;
 pub mod admin;
 pub mod config;
+pub mod notices;
 pub mod proxy;
 pub mod credentials;
 pub mod audit;

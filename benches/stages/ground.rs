@@ -28,7 +28,7 @@ use pigello_gateway::{
     },
     error::Error as Refused,
     proxy::{
-        cache::{self, Cache, Partition, cache},
+        cache::{self, Cache, Coherence, Partition, cache},
         call::{
             Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Received,
             Recorded, Resolved,
@@ -157,7 +157,7 @@ impl Ground {
     /// The listener's part of it.
     pub fn partition(&self) -> Partition {
         let (profile, origin) = (self.edges.profile.clone(), self.origin.clone());
-        Partition::new(profile, origin, self.manager())
+        Partition::new(profile, origin, self.manager(), Coherence::new(1))
     }
 
     /// The credentials.

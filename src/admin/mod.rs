@@ -41,6 +41,7 @@ use crate::{
     audit::Trail,
     credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
+    notices::{Notices, Receiver},
     outbound::{CertificateFile, Observed},
     proxy::{
         cache::Cache,
@@ -74,6 +75,10 @@ pub struct GatewayView {
     pub trail: Trail,
     /// The cache.
     pub cache: Cache,
+    /// The notices of all profiles.
+    pub notices: Arc<Notices>,
+    /// The listener for webhooks.
+    pub webhooks: Option<Arc<Receiver>>,
     /// State of each profile's upstream.
     pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
     /// The files of certificates.

@@ -18,15 +18,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::{guard::SEC_FETCH_SITE, serve::serve};
+use super::guard::SEC_FETCH_SITE;
 use crate::{
     body::{Body, collect_limited},
-    domain::{Address, Peer},
+    domain::{Address, ListenerName, Peer},
     outbound::{CallLimits, Client, ClientError},
     proxy::{
         call::Arrival,
         http_policy::HostRules,
-        server::{self, BindError, Bound, ConnectionTimeouts, SocketAccess},
+        server::{self, BindError, Bound, ConnectionTimeouts, SocketAccess, serve_alone},
     },
 };
 
@@ -63,7 +63,8 @@ impl Relay {
             concurrent_streams: 16,
             connection_age: None,
         };
-        serve(self.socket, CONNECTIONS, settings, None, path, ending).await
+        let name = ListenerName::new("page");
+        serve_alone(name, self.socket, CONNECTIONS, settings, None, path, ending).await
     }
 }
 

@@ -12,7 +12,6 @@ use std::{
 
 use axum::Router;
 use http::Response;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -21,11 +20,10 @@ use crate::{
     body::Body,
     domain::{Address, ListenerName},
     proxy::{
-        call::{Arrival, ConnectionLimiter, ConnectionLimits},
+        call::Arrival,
         http_policy::HostRules,
-        server::{Acceptor, Bound, Drain, Listener, Path, ServerTls, Settings, WorkerQueue},
+        server::{Bound, ServerTls, Settings, serve_alone},
     },
-    telemetry::ConnectionMetrics,
 };
 
 /// One listener for operators or scrapers.
@@ -53,50 +51,10 @@ impl AdminServer {
             _ => HostRules::new(address, &[]),
         };
         let path = AdminPath(router(AdminState::new(window), self.routes, hosts));
-        serve(self.socket, self.connections, self.settings, self.tls, path, ending).await
+        let name = ListenerName::new("admin");
+        let (connections, settings) = (self.connections, self.settings);
+        serve_alone(name, self.socket, connections, settings, self.tls, path, ending).await
     }
-}
-
-/// Serves a path on a socket until it is cancelled. Over the limit, the oldest connection is closed.
-pub(super) async fn serve(
-    socket: Bound,
-    connections: usize,
-    settings: Settings,
-    tls: Option<Arc<ServerTls>>,
-    path: impl Path,
-    ending: CancellationToken,
-) -> io::Result<()> {
-    let name = ListenerName::new("admin");
-    let (queue, mut accepted) = WorkerQueue::new();
-    let acceptor = Acceptor {
-        listener: name.clone(),
-        socket,
-        limiter: ConnectionLimiter::new(name, ConnectionMetrics::default()),
-        // Nobody proves anything here, so the oldest connection always gives way.
-        limits: ConnectionLimits {
-            total: connections,
-            unproven: connections,
-            per_peer: usize::MAX,
-        },
-        workers: vec![queue],
-        own: 0,
-    };
-    let drain = Drain { stop: ending.clone(), ..Drain::new() };
-    let listener = Listener::new(path, settings, tls, Arc::new(|_| {}), drain.clone());
-    let (_running, end) = oneshot::channel();
-    let serving = async {
-        while let Some(accepted) = accepted.recv().await {
-            listener.serve(accepted);
-        }
-    };
-    tokio::select! {
-        () = ending.cancelled() => {}
-        ended = acceptor.run(end) => return ended,
-        () = serving => {}
-    }
-    drain.tracker.close();
-    drain.tracker.wait().await;
-    Ok(())
 }
 
 /// The router as the path of a listener. It learns the peer of the connection.

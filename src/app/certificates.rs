@@ -13,6 +13,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use crate::{
     config::{Settings, types::Listener},
     domain::{ListenerName, ProfileName},
+    notices::Webhook,
     outbound::{RevocationError, RevocationVerifier},
     proxy::{
         client,
@@ -25,6 +26,7 @@ use crate::{
 pub(super) struct Certificates {
     listeners: BTreeMap<ListenerName, Arc<ServerTls>>,
     metrics: Option<Arc<ServerTls>>,
+    webhook: Option<Arc<ServerTls>>,
     upstreams: BTreeMap<ProfileName, Arc<RevocationVerifier>>,
 }
 
@@ -49,10 +51,15 @@ impl Certificates {
             .map(|tls| open(tls, kept.and_then(Self::of_metrics)))
             .transpose()
             .map_err(CertificatesError::of_metrics)?;
+        let webhook = settings.notices.webhook.as_ref().and_then(Webhook::tls);
+        let webhook = webhook
+            .map(|tls| open(&tls, kept.and_then(Self::of_webhook)))
+            .transpose()
+            .map_err(CertificatesError::of_webhook)?;
         let lists = upstreams
             .iter()
             .filter_map(|(name, upstream)| Some((name.clone(), upstream.revocation.clone()?)));
-        Ok(Self { listeners, metrics, upstreams: lists.collect() })
+        Ok(Self { listeners, metrics, webhook, upstreams: lists.collect() })
     }
 
     /// The TLS configuration of one listener.
@@ -65,9 +72,14 @@ impl Certificates {
         self.metrics.clone()
     }
 
+    /// The TLS configuration of the listener for webhooks.
+    pub(super) fn of_webhook(&self) -> Option<Arc<ServerTls>> {
+        self.webhook.clone()
+    }
+
     /// Rereads all files at intervals, each set on a task of its own.
     pub(super) fn watch(&self) -> Vec<BoxFuture<'static, ()>> {
-        let listeners = self.listeners.values().chain(&self.metrics);
+        let listeners = self.listeners.values().chain(&self.metrics).chain(&self.webhook);
         let listeners = listeners.map(|tls| Arc::clone(tls).watch().boxed());
         let upstreams = self.upstreams.values().map(|lists| Arc::clone(lists).watch().boxed());
         listeners.chain(upstreams).collect()
@@ -83,6 +95,9 @@ impl Certificates {
         }
         if let Some(Err(source)) = self.metrics.as_ref().map(|tls| tls.reload()) {
             failed.get_or_insert(CertificatesError::of_metrics(source));
+        }
+        if let Some(Err(source)) = self.webhook.as_ref().map(|tls| tls.reload()) {
+            failed.get_or_insert(CertificatesError::of_webhook(source));
         }
         for (profile, lists) in &self.upstreams {
             if let Err(source) = lists.reload() {
@@ -109,6 +124,9 @@ pub enum CertificatesError {
     /// The certificates of the metrics listener.
     #[error("the certificates of the metrics listener cannot be used")]
     Metrics(#[source] Box<ServerTlsError>),
+    /// The certificates of the listener for webhooks.
+    #[error("the certificates of the listener for webhooks cannot be used")]
+    Webhook(#[source] Box<ServerTlsError>),
     /// The revocation lists of a profile.
     #[error("the revocation lists of profile `{profile}` cannot be used")]
     Upstream {
@@ -127,6 +145,10 @@ impl CertificatesError {
 
     fn of_metrics(source: ServerTlsError) -> Self {
         Self::Metrics(Box::new(source))
+    }
+
+    fn of_webhook(source: ServerTlsError) -> Self {
+        Self::Webhook(Box::new(source))
     }
 }
 

@@ -56,6 +56,7 @@ use crate::{
     config::{AdminListener, Settings, types::Listener},
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
+    notices::Receiver,
     process::users::group_id,
     proxy::server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited, SocketAccess},
     telemetry::{Activity, Metrics, TraceExporter, Tracer},
@@ -69,6 +70,7 @@ pub struct Gateway {
     listeners: Vec<(Listener, Bound)>,
     admin: Option<Bound>,
     metrics: Option<Bound>,
+    webhooks: Option<(Bound, Arc<Receiver>)>,
     traces: Option<TraceExporter>,
     reloads: Option<ReloadOrders>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
@@ -130,13 +132,31 @@ impl Gateway {
         // Whoever may scrape it is nobody in particular: as callers may.
         let metrics = settings.metrics.as_ref();
         let metrics = metrics.map(|metrics| open(&metrics.address, CALLERS)).transpose()?;
+        let webhooks = match &settings.notices.webhook {
+            Some(webhook) => {
+                let receiver = Receiver::open(webhook.clone(), Arc::clone(&shared.notices))?;
+                Some((open(&webhook.listener, CALLERS)?, receiver))
+            }
+            None => None,
+        };
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no listener has as its address");
         }
         revisions::started(&shared.trail, &settings.revision);
         let (requests, probes) = (mpsc::channel(1), mpsc::channel(1));
         let reloads = None;
-        Ok(Self { settings, shared, listeners, admin, metrics, traces, reloads, requests, probes })
+        Ok(Self {
+            settings,
+            shared,
+            listeners,
+            admin,
+            metrics,
+            webhooks,
+            traces,
+            reloads,
+            requests,
+            probes,
+        })
     }
 
     /// Actual addresses of the listeners.
@@ -152,6 +172,11 @@ impl Gateway {
     /// Actual address of the metrics listener.
     pub fn metrics_address(&self) -> Option<&Address> {
         self.metrics.as_ref().map(Bound::address)
+    }
+
+    /// Actual address of the listener for webhooks.
+    pub fn webhook_address(&self) -> Option<&Address> {
+        self.webhooks.as_ref().map(|(bound, _)| bound.address())
     }
 
     /// The credential sets, by name.
@@ -226,10 +251,23 @@ impl Running {
         supervisor: &mut Supervisor,
     ) -> Result<Self, ServeError> {
         let Gateway {
-            settings, shared, listeners, admin, metrics, traces, requests, probes, ..
+            settings,
+            shared,
+            listeners,
+            admin,
+            metrics,
+            webhooks,
+            traces,
+            requests,
+            probes,
+            ..
         } = gateway;
         let (requests, probes) = (requests.1, probes.1);
         supervisor.trace(traces);
+        if let Some((socket, receiver)) = webhooks {
+            supervisor.take_webhooks(socket, receiver, &shared);
+        }
+        supervisor.follow(&shared);
         supervisor.show(&settings, &shared, &listeners);
         let of_admin = settings.admin.as_ref().map(|it| (it.connections, Routes::All, None));
         let tls = shared.certificates.of_metrics();

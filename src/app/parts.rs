@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::certificates::{Certificates, CertificatesError};
 use crate::{
     admin::{Tokens, TokensError},
-    audit::{self, CredentialsChange, ListIds, Trail},
+    audit::{self, CallCause, CredentialsChange, ListIds, Trail},
     config::{
         Settings,
         types::{Listener, Profile},
@@ -21,17 +21,19 @@ use crate::{
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
+    notices::{HookTokensError, Notices},
     outbound::{
         CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
         RevocationVerifier, TlsError, Trust,
     },
     process::open_files,
     proxy::{
-        self, PathParts,
+        self, PathParts, UpstreamParts,
         cache::{self, Cache, Partition},
         call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
         client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, upstream_tls},
         http_policy::HostRules,
+        own::OwnCalls,
         preview::PreviewParts,
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
@@ -77,6 +79,8 @@ pub(super) struct Shared {
     note_list_ids: bool,
     retry: RetrySettings,
     pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
+    /// The notices of all profiles.
+    pub(super) notices: Arc<Notices>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -144,13 +148,16 @@ impl Shared {
             let new = || ConnectionLimiter::new(name.clone(), metrics.connections());
             (name.clone(), known.unwrap_or_else(new))
         });
+        let cache = cache(settings, kept);
+        let notices = notices(settings, &cache, &trail, kept);
         Ok(Self {
             connections: connections.collect(),
             trail,
             activity,
             metrics,
             tracer,
-            cache: cache(settings, kept),
+            cache,
+            notices,
             managers,
             upstreams,
             places,
@@ -184,9 +191,10 @@ impl Shared {
         upstream: UpstreamClient,
     ) -> Option<impl server::Path + use<>> {
         let listener = &parts.settings;
-        let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
+        let edges = self.edges(listener);
+        let upstream = self.upstream_parts(edges.clone(), upstream)?;
         Some(proxy::build(PathParts {
-            listener: self.edges(listener),
+            listener: edges,
             rules: receive::ListenerRules {
                 hosts: HostRules::new(&parts.address, &listener.allowed_hosts),
                 limits: self.limits.clone(),
@@ -199,15 +207,34 @@ impl Shared {
             partition: Partition::new(
                 listener.profile.clone(),
                 self.upstreams.get(&listener.profile)?.origin.clone(),
-                manager.clone(),
+                upstream.manager.clone(),
+                self.notices.coherence(&listener.profile)?,
             ),
-            manager,
+            upstream,
+        }))
+    }
+
+    fn upstream_parts(
+        &self,
+        listener: ListenerContext,
+        client: UpstreamClient,
+    ) -> Option<UpstreamParts> {
+        Some(UpstreamParts {
+            manager: self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone(),
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
             retry: self.retry,
             health: Arc::clone(self.healths.get(&listener.profile)?),
-            upstream,
-        }))
+            client,
+            listener,
+        })
+    }
+
+    /// The calls that read the event log of a profile, for the runtime that this is called on.
+    pub(super) fn event_log_calls(&self, profile: &ProfileName) -> Option<OwnCalls> {
+        let context = self.context(ListenerName::new("-"), profile.clone());
+        let parts = self.upstream_parts(context, self.upstream(profile)?)?;
+        Some(OwnCalls::new(parts, "gateway:event-log", CallCause::EventLog))
     }
 }
 
@@ -246,9 +273,13 @@ impl Shared {
 
     /// The context of a listener, for its records.
     pub(super) fn edges(&self, listener: &Listener) -> ListenerContext {
+        self.context(listener.name.clone(), listener.profile.clone())
+    }
+
+    fn context(&self, listener: ListenerName, profile: ProfileName) -> ListenerContext {
         ListenerContext {
-            listener: listener.name.clone(),
-            profile: listener.profile.clone(),
+            listener,
+            profile,
             policy: self.policy_id,
             problem_base: self.problem_base.clone(),
             trail: self.trail.clone(),
@@ -345,6 +376,31 @@ fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
     .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
+}
+
+/// The notices of all profiles. They are kept with the cache, so that a chain of readings survives a reload.
+fn notices(
+    settings: &Settings,
+    cache: &Cache,
+    trail: &Trail,
+    kept: Option<(&Settings, &Shared)>,
+) -> Arc<Notices> {
+    let is_same = |before: &Settings, kept: &Shared| {
+        kept.cache.is_same(cache)
+            && before.notices == settings.notices
+            && before.catalog.operations() == settings.catalog.operations()
+    };
+    if let Some((_, kept)) = kept.filter(|(before, kept)| is_same(before, kept)) {
+        return Arc::clone(&kept.notices);
+    }
+    let trail = trail.clone();
+    Notices::new(
+        settings.notices.clone(),
+        cache.clone(),
+        Arc::clone(&settings.catalog),
+        settings.profiles.keys(),
+        Arc::new(move |taken| trail.notices(taken)),
+    )
 }
 
 /// The health of each upstream.
@@ -454,6 +510,9 @@ pub enum StartError {
     /// The token file of the admin listener cannot be used: the configuration's fault, too.
     #[error("the tokens of the admin listener cannot be used")]
     Tokens(#[from] TokensError),
+    /// The file of the tokens of webhooks cannot be used: the configuration's fault.
+    #[error("the tokens of webhooks cannot be used")]
+    HookTokens(#[from] HookTokensError),
     /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]
     Credentials(#[from] IncompleteVault),
@@ -488,6 +547,7 @@ impl StartError {
                 | Self::Vault(_)
                 | Self::ListenerTls(_)
                 | Self::Tokens(_)
+                | Self::HookTokens(_)
                 | Self::Credentials(_)
                 | Self::SocketGroup(_)
         )

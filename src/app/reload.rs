@@ -128,6 +128,7 @@ impl Running {
         supervisor.keep(&shared.managers);
         supervisor.watch(&shared.certificates);
         supervisor.maintain(shared.cache.clone());
+        supervisor.follow(&shared);
         supervisor.show(&settings, &shared, &listeners);
         (self.settings, self.shared, self.listeners) = (settings, shared, listeners);
         Ok(())
@@ -171,6 +172,7 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
         ("audit", old.audit != new.audit),
         ("runtime", old.runtime != new.runtime),
         ("telemetry", old.telemetry != new.telemetry),
+        ("notices", old.notices.webhook != new.notices.webhook),
     ];
     let changed: Vec<_> = new.revision.changes_since(&old.revision);
     let changed: Vec<_> = changed.into_iter().map(|change| change.key).collect();

@@ -25,11 +25,16 @@ impl StartError {
                  `openssl crl -inform DER -in OLD -out NEW` makes one of a list in DER",
             ),
             Self::ListenerTls(
-                CertificatesError::Listener { source, .. } | CertificatesError::Metrics(source),
+                CertificatesError::Listener { source, .. }
+                | CertificatesError::Metrics(source)
+                | CertificatesError::Webhook(source),
             ) => Some(source.remedy()),
             Self::Credentials(_) | Self::Vault(_) => None,
             Self::Tokens(_) => Some(
                 "`admin.token_file` is a file of mode 0600, no link, with lines `read TOKEN` or `operate TOKEN`",
+            ),
+            Self::HookTokens(_) => Some(
+                "`notices.webhook.tokens_file` is a file of mode 0600, no link, with lines `TOKEN` or `TOKEN PROFILE`",
             ),
             Self::SocketGroup(_) => Some("name a group of this machine, or its number"),
             Self::SocketFolder { .. } => Some(

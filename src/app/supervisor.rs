@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,13 @@ use crate::{
     admin::{self, AdminServer},
     config::{Settings, types::Listener},
     credentials::CredentialManager,
-    domain::CredentialsName,
+    domain::{CredentialsName, ListenerName},
     error::Chain,
-    proxy::{cache::Cache, server::Bound},
+    notices::{EventLogChoice, Notices, Receiver, poll},
+    proxy::{
+        cache::Cache,
+        server::{Bound, serve_alone},
+    },
     telemetry::TraceExporter,
 };
 
@@ -40,6 +44,9 @@ pub(super) struct Supervisor {
     keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
     watching: CancellationToken,
     maintenance: CancellationToken,
+    /// The notices that are followed, and what stops that.
+    following: Option<(Arc<Notices>, CancellationToken)>,
+    webhooks: Option<Arc<Receiver>>,
 }
 
 impl Supervisor {
@@ -55,6 +62,8 @@ impl Supervisor {
             keeping: BTreeMap::new(),
             watching: CancellationToken::new(),
             maintenance: CancellationToken::new(),
+            following: None,
+            webhooks: None,
         }
     }
 
@@ -149,6 +158,62 @@ impl Supervisor {
         });
     }
 
+    /// Follows the notices of these parts and stops following any others. A chain of readings goes on if the
+    /// notices are the same.
+    pub(super) fn follow(&mut self, shared: &Shared) {
+        let notices = &shared.notices;
+        let stop = self.ending.child_token();
+        let before = self.following.replace((Arc::clone(notices), stop.clone()));
+        if let Some((before, stop)) = before {
+            stop.cancel();
+            if !Arc::ptr_eq(&before, notices) {
+                before.retire();
+            }
+        }
+        let settling = Arc::clone(notices).keep_settling();
+        let mut tasks = vec![settling.boxed()];
+        if notices.settings().event_log == EventLogChoice::Poll {
+            for profile in shared.upstreams.keys() {
+                let Some(calls) = shared.event_log_calls(profile) else { continue };
+                tasks.push(poll(Arc::clone(notices), profile.clone(), calls).boxed());
+            }
+        }
+        for task in tasks {
+            let stop = stop.clone();
+            self.tasks.spawn(async move {
+                stop.run_until_cancelled(task).await;
+            });
+        }
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.take_for(Arc::clone(notices));
+        }
+    }
+
+    /// Takes webhooks on a socket.
+    pub(super) fn take_webhooks(
+        &mut self,
+        socket: Bound,
+        receiver: Arc<Receiver>,
+        shared: &Shared,
+    ) {
+        let (settings, tls) = (shared.listener.clone(), shared.certificates.of_webhook());
+        let (ending, path) = (self.ending.clone(), receiver.path());
+        let (watching, watch) = (self.ending.clone(), Arc::clone(&receiver).watch());
+        self.webhooks = Some(receiver);
+        self.tasks.spawn(async move {
+            watching.run_until_cancelled(watch).await;
+        });
+        self.tasks.spawn(async move {
+            let address = socket.address().clone();
+            let name = ListenerName::new("webhook");
+            let served =
+                serve_alone(name, socket, WEBHOOK_CONNECTIONS, settings, tls, path, ending).await;
+            if let Err(error) = served {
+                tracing::error!(%address, error = %Chain(&error), "the listener for webhooks ended");
+            }
+        });
+    }
+
     /// Replaces the view of the admin listener.
     pub(super) fn show(
         &mut self,
@@ -174,6 +239,8 @@ impl Supervisor {
             managers: shared.managers.clone(),
             trail: shared.trail.clone(),
             cache: shared.cache.clone(),
+            notices: Arc::clone(&shared.notices),
+            webhooks: self.webhooks.clone(),
             upstreams: shared
                 .healths
                 .iter()
@@ -249,6 +316,8 @@ async fn refresh(manager: &CredentialManager) {
     }
 }
 
+/// Connections of webhooks at the same time. Over it, the oldest one is closed for a new one.
+const WEBHOOK_CONNECTIONS: usize = 64;
 /// Time limit for stopping the tasks.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// Interval of cache maintenance: personal data must not outlive its freshness.

@@ -47,7 +47,7 @@
 //! | --- | --- |
 //! | `request_id` | the call's identifier, as sent to the caller in `X-Request-Id` |
 //! | `trace_id` | the W3C trace id, 32 hexadecimal digits |
-//! | `cause` | why the gateway made the call by itself: `revalidation` (of a stale response whose caller has its answer), `check` (`check --online` or `credentials rotate --probe`); `null` for a caller's call |
+//! | `cause` | why the gateway made the call by itself: `revalidation` (of a stale response whose caller has its answer), `check` (`check --online` or `credentials rotate --probe`), `event_log` (a reading of Pigello's event log, with the caller `gateway:event-log`); `null` for a caller's call |
 //! | `caused_by` | the `request_id` of the call that began it, or `null` |
 //! | `listener`, `profile` | the listener that accepted the call, and the profile it leads to |
 //! | `caller` | the caller's name, or `null`; for a `revalidation`, the caller whose call began it |
@@ -90,6 +90,7 @@
 //! | `intent` | synced trails only: a call is about to use a credential |
 //! | `unknown` | written at a start: a call had a credential when the last process was killed, and has no record |
 //! | `admin` | somebody did something over the admin listener (below) |
+//! | `notices` | notices of changes in Pigello dropped something from the cache (below) |
 //! | `checkpoint` | a signature over everything before it: after a number of lines or seconds, after a `start`, `stop` or `retention`. `previous` is the last one that the gateway knew |
 //! | `gap` | `lost` records were dropped because the queue was full while the trail was not writable |
 //! | `torn` | a crash left half a line; the marker has its text |
@@ -134,6 +135,16 @@
 //! | `key` | the fingerprint of the signing key |
 //! | `checkpoint_records`, `checkpoint_interval_ms` | after how many lines, and after what time, this gateway signs |
 //! | `last_checkpoint`, `last_signature` | `seq` and signature of the last checkpoint that the gateway knew; `null` without one of its own key |
+//!
+//! The fields of `notices`:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `profile` | the profile whose stored responses they are about |
+//! | `source` | `event_log` or `webhook` |
+//! | `received`, `applied` | events that came since the last such line, and those of them that were new. No line tells which objects: `explain --cache` does |
+//! | `lag_ms` | from the oldest change of the last ones to its drop; `null` if no event says when it was |
+//! | `request_id` | the last call that read the event log, or `null` |
 //!
 //! A `checkpoint` has `chain` and `instance` too. Its `note` is the signed head of the tree over the chain's lines
 //! before it, whose entries are their `hash`es (C2SP tlog-checkpoint).
@@ -238,8 +249,8 @@ pub use queue::Unwritable;
 pub use read::{ReadItem, TrailFollower, files, files_between, read_merged, read_through};
 pub use record::{
     AdminAction, CacheResult, CallCause, ChangedKey, ConfigurationChange, CredentialsChange,
-    Intent, ListObjects, Outcome, OwnCall, PresentedCertificate, Record, RefusedCertificate,
-    UpstreamTls,
+    Intent, ListObjects, NoticesTaken, Outcome, OwnCall, PresentedCertificate, Record,
+    RefusedCertificate, UpstreamTls,
 };
 pub use recover::RecoverError;
 pub use retention::Blocked;

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     encode::Notice,
     observer::RecordObserver,
-    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
+    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, NoticesTaken, Record},
     settings::{OnFailure, Settings},
 };
 
@@ -49,6 +49,7 @@ pub(super) enum Item {
     Admin(AdminAction),
     Configuration(Box<ConfigurationChange>),
     Credentials(CredentialsChange),
+    Notices(NoticesTaken),
 }
 
 impl Item {
@@ -106,7 +107,8 @@ impl Batch {
             | Item::Notice(..)
             | Item::Admin(_)
             | Item::Configuration(_)
-            | Item::Credentials(_) => None,
+            | Item::Credentials(_)
+            | Item::Notices(_) => None,
         });
         let mut unseen = unseen.peekable();
         if unseen.peek().is_some() {

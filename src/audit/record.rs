@@ -114,6 +114,8 @@ pub enum CallCause {
     Revalidation,
     /// `check --online` or `credentials rotate --probe`, to try the credentials.
     Check,
+    /// To read the event log, for notices of changes.
+    EventLog,
 }
 
 impl CallCause {
@@ -122,6 +124,7 @@ impl CallCause {
         match self {
             Self::Revalidation => "revalidation",
             Self::Check => "check",
+            Self::EventLog => "event_log",
         }
     }
 }
@@ -253,6 +256,25 @@ pub struct CredentialsChange {
     pub state: &'static str,
     /// Why.
     pub cause: &'static str,
+}
+
+/// Notices of changes in Pigello were taken.
+#[derive(Clone, Debug)]
+pub struct NoticesTaken {
+    /// When.
+    pub time: SystemTime,
+    /// The profile whose stored responses they are about.
+    pub profile: ProfileName,
+    /// Where they come from: `event_log` or `webhook`.
+    pub source: &'static str,
+    /// Events that came since the last such line.
+    pub received: u64,
+    /// Those of them that were new.
+    pub applied: u64,
+    /// From the oldest change of the last ones to its drop.
+    pub lag: Option<Duration>,
+    /// The last call that read them, if one did.
+    pub request_id: Option<RequestId>,
 }
 
 /// The TLS parameters of an upstream connection.

@@ -186,6 +186,7 @@ impl<S: Storage> Writer<S> {
                 Item::Admin(action) => self.encoder.admin(&action),
                 Item::Configuration(change) => self.encoder.configuration(&change),
                 Item::Credentials(change) => self.encoder.credentials(&change),
+                Item::Notices(taken) => self.encoder.notices(&taken),
                 Item::Notice(notice, number) => {
                     self.encoder.notice(SystemTime::now(), &notice);
                     number.set(self.encoder.tip().seq);

@@ -216,6 +216,13 @@ impl Settings {
         if let Some(tls) = self.metrics.as_ref().and_then(|metrics| metrics.tls.as_ref()) {
             of_tls(tls, &root.key("metrics").key("tls"), &mut add);
         }
+        if let Some(webhook) = &self.notices.webhook {
+            let table = root.key("notices").key("webhook");
+            add(&webhook.tokens_file, table.key("tokens_file"), FileRole::Private);
+            if let Some(tls) = webhook.tls() {
+                of_tls(&tls, &table, &mut add);
+            }
+        }
         if let Some(path) = &self.admin_tokens {
             add(path, root.key("admin").key("token_file"), FileRole::Private);
         }
@@ -258,9 +265,10 @@ impl Settings {
         let mut add = |usage, name: &str, path: Option<&Path>| {
             all.extend(path.map(|path| CertificateFile::new(usage, name, path)));
         };
-        let listeners = self.listeners.iter().map(|it| (it.name.as_str(), &it.tls));
-        let metrics = self.metrics.iter().map(|it| ("metrics", &it.tls));
-        for (name, tls) in listeners.chain(metrics) {
+        let listeners = self.listeners.iter().map(|it| (it.name.as_str(), it.tls.clone()));
+        let metrics = self.metrics.iter().map(|it| ("metrics", it.tls.clone()));
+        let webhook = self.notices.webhook.iter().map(|it| ("webhook", it.tls()));
+        for (name, tls) in listeners.chain(metrics).chain(webhook) {
             let Some(tls) = tls else { continue };
             add(CertificateUse::Listener, name, Some(&tls.certificate));
             add(CertificateUse::ClientCa, name, tls.client_ca.as_deref());

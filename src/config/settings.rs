@@ -13,6 +13,7 @@ use super::{
 use crate::{
     audit, credentials,
     domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
+    notices,
     proxy::{
         cache,
         server::TlsFiles,
@@ -53,6 +54,8 @@ pub struct Settings {
     pub problem_base: ProblemBase,
     /// The cache. `max_entry_bytes` is at most `max_bytes`.
     pub cache: cache::Settings,
+    /// Notices of changes. `path` is a canonical one, and no time is zero.
+    pub notices: notices::Settings,
     /// The audit trail.
     pub audit: audit::Settings,
     /// How long the gateway waits; only `drain` and `drain_delay` may be zero.

@@ -60,6 +60,8 @@ impl Caller {
 /// The proof of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
+    /// None is needed: the gateway itself calls.
+    Gateway,
     /// The listener: every client that reaches it is this caller.
     Listener,
     /// The peer of a Unix socket, from the kernel.
@@ -96,6 +98,7 @@ pub enum Proof {
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Gateway => f.write_str("gateway"),
             Self::Listener => f.write_str("listener"),
             Self::UnixPeer { uid, gid, pid } => write_peer(f, *uid, *gid, *pid),
             Self::UnmappedPeer { uid, gid, pid } => {

@@ -1,8 +1,11 @@
 //! A forward proxy as the configuration names it, and the hosts that are called without one.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use super::origin::{Origin, OriginError};
+use super::{
+    network::Network,
+    origin::{Origin, OriginError},
+};
 
 /// Which forward proxy leads to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,21 +50,9 @@ pub fn is_excluded<'a>(host: &str, list: impl IntoIterator<Item = &'a str>) -> b
     })
 }
 
-/// Whether an address is in a network (RFC 4632 §3.1).
 fn contains(network: &str, host: &str) -> bool {
-    let Some((first, length)) = network.split_once('/') else { return false };
-    let Ok(length) = length.parse::<u32>() else { return false };
-    match (first.parse(), host.parse()) {
-        (Ok(IpAddr::V4(first)), Ok(IpAddr::V4(host))) if length <= u32::BITS => {
-            let rest = u32::BITS - length;
-            first.to_bits().checked_shr(rest) == host.to_bits().checked_shr(rest)
-        }
-        (Ok(IpAddr::V6(first)), Ok(IpAddr::V6(host))) if length <= u128::BITS => {
-            let rest = u128::BITS - length;
-            first.to_bits().checked_shr(rest) == host.to_bits().checked_shr(rest)
-        }
-        _ => false,
-    }
+    let network = network.parse::<Network>();
+    network.is_ok_and(|network| host.parse().is_ok_and(|address| network.contains(address)))
 }
 
 const ENVIRONMENT: &str = "environment";

@@ -21,6 +21,7 @@ use super::{
     duration::Span,
     log_origin::LogOrigin,
     names::{CredentialsName, ListenerName, ProfileName},
+    network::Network,
     origin::Origin,
     path_pattern::PathPattern,
     pattern::OperationPattern,
@@ -118,6 +119,7 @@ text_forms! {
     Span { "duration", "30s", "^[0-9]+(\\.[0-9]+)? ?[a-zµ]+" }
     ByteSize { "size", "64KiB", "^[0-9]+(\\.[0-9]+)? ?([kKMGT]i?)?B$" }
     Address { "address", "127.0.0.1:8080" }
+    Network { "network", "192.0.2.0/24" }
     Origin { "origin", "https://api.pigello.io", "^https?://[^/]+/?$" }
     ProxyChoice { "proxy", "http://proxy.internal:3128", "^(environment|https?://[^/]+/?)$" }
     OperationPattern {

@@ -17,6 +17,7 @@
 //! | [`call`] | what belongs to one call: connection, context, permits, request states |
 //! | [`http_policy`] | rules about requests and fields that stages and tools share |
 //! | [`batched_io`] | connections whose writes leave together |
+//! | [`own`] | calls that the gateway makes by itself |
 //! | [`preview`](mod@preview) | the stages that decide, for `explain` |
 //!
 //! The stages are one `tower` stack. Each takes the request state that the stage before it makes
@@ -60,14 +61,16 @@ pub mod client;
 pub mod call;
 pub mod http_policy;
 pub mod batched_io;
+pub mod own;
 pub mod preview;
 
 use std::{sync::Arc, time::Duration};
 
-use tower::ServiceBuilder;
+use http::Response;
+use tower::{Service, ServiceBuilder};
 
 use self::{
-    call::ConcurrencyLimits,
+    call::{ConcurrencyLimits, Fetch},
     stages::{
         audit::{self, ListenerContext},
         authorize, buffer_request, circuit_breaker, deadline, identify, inject, read_timeout,
@@ -76,7 +79,7 @@ use self::{
         upstream_health::UpstreamHealth,
     },
 };
-use crate::{credentials::CredentialManager, telemetry::ATTEMPT};
+use crate::{body::Body, credentials::CredentialManager, error::Error, telemetry::ATTEMPT};
 
 /// The parts of one listener's path.
 #[derive(Debug)]
@@ -97,6 +100,15 @@ pub struct PathParts {
     pub cache: cache::Cache,
     /// The part of the cache that this listener uses.
     pub partition: cache::Partition,
+    /// From the cache to the upstream.
+    pub upstream: UpstreamParts,
+}
+
+/// The parts of the path from the cache to the upstream.
+#[derive(Debug)]
+pub struct UpstreamParts {
+    /// The common part of the records, and where they go.
+    pub listener: ListenerContext,
     /// The credentials of its profile.
     pub manager: CredentialManager,
     /// The time limit of a call: all attempts, up to the last byte.
@@ -108,12 +120,12 @@ pub struct PathParts {
     /// What is known of the profile's upstream.
     pub health: Arc<UpstreamHealth>,
     /// The client of the profile's upstream.
-    pub upstream: client::UpstreamClient,
+    pub client: client::UpstreamClient,
 }
 
 /// Builds the path of one listener.
 pub fn build(parts: PathParts) -> impl server::Path {
-    let listener = parts.listener.clone();
+    let trail = parts.listener.trail.clone();
     let concurrency = parts.concurrency;
     let problem_base = parts.listener.problem_base.clone();
     ServiceBuilder::new()
@@ -128,16 +140,27 @@ pub fn build(parts: PathParts) -> impl server::Path {
         // On the canonical path, which is byte for byte the one that is sent.
         .layer(span("authorize", authorize::authorize(parts.policy, concurrency.clone())))
         // After the permission, before a byte is sent: a small body is complete or refused.
-        .layer(span("gather", buffer_request::buffer_request(parts.request_timeout, concurrency)))
+        .layer(span(
+            "gather",
+            buffer_request::buffer_request(parts.upstream.request_timeout, concurrency),
+        ))
         // Before any response: no call is served whose record the trail cannot take.
-        .layer(span("write_ahead", audit::admit(listener.trail.clone())))
+        .layer(span("write_ahead", audit::admit(trail)))
         // Outside the cache: its lists are noted too.
         .layer(audit::note_list_ids(parts.note_list_ids))
         // Before the credentials: a hit uses no secret.
         .layer(span("cache", cache::cache(parts.cache, parts.partition)))
+        .service(upstream(parts.upstream))
+}
+
+/// Builds the path from the cache to the upstream, which the gateway's own calls take too.
+pub fn upstream(
+    parts: UpstreamParts,
+) -> impl Service<Fetch, Response = Response<Body>, Error = Error, Future: Send> + Send + 'static {
+    ServiceBuilder::new()
         // Before the credentials: what no caller waits for has a record of its own, and on a synced trail the
         // intent is stored before a secret leaves.
-        .layer(span("intend", audit::intend(listener)))
+        .layer(span("intend", audit::intend(parts.listener)))
         // Outside the attempts: all of them use one credential set.
         .layer(span("resolve", inject::resolve(parts.manager.clone())))
         // Outside the attempts: one deadline for all of them.
@@ -154,5 +177,5 @@ pub fn build(parts: PathParts) -> impl server::Path {
         .layer(span(ATTEMPT, circuit_breaker::admit(parts.health)))
         // Last, for each attempt: no stage can change the seven values.
         .layer(inject::apply())
-        .service(parts.upstream)
+        .service(parts.client)
 }

@@ -5,6 +5,7 @@
 //! through [`SecretText::expose_to`].
 
 mod search;
+mod token;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 pub use search::{SecretMatch, SecretSearch};
+pub use token::TokenDigest;
 
 /// One value of a credential set. It is not empty, has only printable ASCII and no spaces around it, so
 /// it is exactly one header value.

@@ -25,10 +25,10 @@ use axum::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
 
 pub(super) use self::enter::{enter, make_link};
+use self::sessions::Sessions;
 pub use self::tokens::{Tokens, TokensError};
-use self::{sessions::Sessions, tokens::TokenDigest};
 use super::{AdminState, GatewayView};
-use crate::{audit::AdminAction, domain::Peer};
+use crate::{audit::AdminAction, domain::Peer, secret::TokenDigest};
 
 /// What a request must show to use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use std::{
 use axum::http::{HeaderMap, header};
 use parking_lot::Mutex;
 
-use super::{Actor, Proof, tokens::TokenDigest};
-use crate::admin::token::random_text;
+use super::{Actor, Proof};
+use crate::{admin::token::random_text, secret::TokenDigest};
 
 /// The links and sessions of one process.
 pub(super) struct Sessions {

@@ -4,17 +4,17 @@
 //! with `#` are left out. The gateway keeps only the digests.
 
 use std::{
-    fmt,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
-use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
 use super::Role;
-use crate::process::files::{PrivateFileError, open_private};
+use crate::{
+    process::files::{PrivateFileError, open_private},
+    secret::TokenDigest,
+};
 
 /// The tokens that the gateway takes. Each has a role.
 #[derive(Clone, Debug, Default)]
@@ -92,35 +92,6 @@ impl Tokens {
                 if bool::from(known.same_as(token)) { Some(*role) } else { found }
             },
         )
-    }
-}
-
-/// The SHA-256 of a token.
-#[derive(Clone, Copy)]
-pub(super) struct TokenDigest([u8; 32]);
-
-impl TokenDigest {
-    pub(super) fn of(token: &str) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        Self(bytes)
-    }
-
-    pub(super) fn same_as(&self, other: &Self) -> Choice {
-        self.0.ct_eq(&other.0)
-    }
-}
-
-/// The first 12 digits, which name a token and do not help to guess it.
-impl fmt::Display for TokenDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for TokenDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

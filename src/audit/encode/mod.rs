@@ -15,7 +15,7 @@ use super::{
     keys::{KeyError, ObjectKey, SigningKey},
     record::{
         AdminAction, CacheResult, ConfigurationChange, CredentialsChange, Intent, ListObjects,
-        Record, RefusedCertificate,
+        NoticesTaken, Record, RefusedCertificate,
     },
     settings::{ListIds, ObjectIds, Settings},
     target,
@@ -307,6 +307,23 @@ impl Encoder {
                 .text_or_null(key!("to"), change.to.as_deref())
                 .word(key!("state"), change.state)
                 .word(key!("cause"), change.cause);
+        });
+    }
+
+    /// Notices of changes were taken.
+    pub(super) fn notices(&mut self, taken: &NoticesTaken) {
+        let mut id = [0; 36];
+        let lag = taken.lag.and_then(|lag| u64::try_from(lag.as_millis()).ok());
+        self.line("notices", taken.time, |line| {
+            line.text(key!("profile"), taken.profile.as_str())
+                .word(key!("source"), taken.source)
+                .number(key!("received"), taken.received)
+                .number(key!("applied"), taken.applied)
+                .number_or_null(key!("lag_ms"), lag)
+                .word_or_null(
+                    key!("request_id"),
+                    taken.request_id.map(|id_of| id_of.encode(&mut id) as &str),
+                );
         });
     }
 

@@ -22,7 +22,7 @@ use super::{
     observer::RecordObserver,
     queue::{Item, LineNumber, RecordQueue, Unwritable},
     readers::Readers,
-    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, Record},
+    record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, NoticesTaken, Record},
     recover::{RecoverError, Recovered, Repair, last_time, recover},
     retention::{Blocked, PendingRemoval, Retention, RetentionRules, RetentionTask},
     settings::{Durability, OnFailure, Settings},
@@ -231,6 +231,11 @@ impl Trail {
     /// Queues the marker of another version of credentials. Never waits for the disk.
     pub fn credentials(&self, change: CredentialsChange) {
         self.0.queue.push(Item::Credentials(change));
+    }
+
+    /// Queues the marker of notices that were taken. Never waits for the disk.
+    pub fn notices(&self, taken: NoticesTaken) {
+        self.0.queue.push(Item::Notices(taken));
     }
 
     /// Tells the `stop` line why the gateway stops. The first reason stays.

@@ -107,7 +107,11 @@ fn cannot_start(error: &StartError) -> Failure {
 /// Reports the listeners' addresses: in the log, and for scripts on standard output, unless the configuration asks
 /// for JSON and nothing else.
 fn announce(gateway: &Gateway, format: Option<LogFormat>) {
-    let own = [("admin", gateway.admin_address()), ("metrics", gateway.metrics_address())];
+    let own = [
+        ("admin", gateway.admin_address()),
+        ("metrics", gateway.metrics_address()),
+        ("webhook", gateway.webhook_address()),
+    ];
     let own = own.into_iter().filter_map(|(name, address)| Some((name, address?)));
     let callers = gateway.addresses().map(|(name, address)| (name.as_str(), address));
     let mut text = String::new();

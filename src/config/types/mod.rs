@@ -24,6 +24,7 @@ pub use listeners::{Admin, Listener, Metrics, Profile};
 use crate::{
     audit,
     domain::{CredentialsName, ProfileName},
+    notices,
     proxy::{
         cache,
         stages::{
@@ -68,6 +69,8 @@ pub struct Config {
     pub problems: ProblemSettings,
     /// The cache.
     pub cache: cache::Settings,
+    /// Notices of changes in Pigello, by which the cache drops what has changed.
+    pub notices: notices::Settings,
     /// The audit trail.
     pub audit: audit::Settings,
     /// How long the gateway waits.

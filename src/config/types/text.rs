@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     domain::{
-        Address, ByteSize, Host, LogOrigin, Name, OperationPattern, Origin, PathPattern,
+        Address, ByteSize, Host, LogOrigin, Name, Network, OperationPattern, Origin, PathPattern,
         ProblemBase, ProxyChoice, Span, TextForm, VerifierKey, WitnessUrl,
     },
     secret::SecretText,
@@ -24,10 +24,11 @@ pub(in crate::config) struct Kind {
     pub(in crate::config) check: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 19] = [
     of::<Span>(),
     of::<ByteSize>(),
     of::<Address>(),
+    of::<Network>(),
     of::<Origin>(),
     of::<SocketAddr>(),
     of::<IpAddr>(),
@@ -143,6 +144,7 @@ mod tests {
             "duration",
             "size",
             "address",
+            "network",
             "origin",
             "ip-and-port",
             "ip",

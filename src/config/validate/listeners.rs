@@ -85,7 +85,7 @@ impl Checker<'_> {
     }
 
     /// The kernel keeps a socket's path in a field of fixed size, `sun_path` (unix(7)).
-    fn socket_path(&mut self, key: &KeyPath, address: &Address) {
+    pub(super) fn socket_path(&mut self, key: &KeyPath, address: &Address) {
         const LONGEST: usize = 107;
         if let Address::Unix(path) = address
             && path.as_os_str().len() > LONGEST

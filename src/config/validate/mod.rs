@@ -10,6 +10,7 @@ mod checker;
 mod credentials;
 mod limits;
 mod listeners;
+mod notices;
 mod outbound;
 mod profiles;
 mod structure;
@@ -57,6 +58,7 @@ pub(super) fn check(
         policy: config.policy.clone(),
         problem_base: config.problems.base.clone().unwrap_or_default(),
         cache: checker.cache(&catalog),
+        notices: checker.notices(),
         audit: config.audit.clone(),
         timeouts: config.timeouts,
         limits: config.limits,

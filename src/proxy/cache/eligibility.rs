@@ -66,7 +66,7 @@ impl Cache {
         if is_protected(operation, path) {
             return Err(Bypass::Protected);
         }
-        let rule = self.rule(operation, path).ok_or(Bypass::NoRule)?;
+        let (_, rule) = self.rule(operation, path).ok_or(Bypass::NoRule)?;
         let fields = RequestFieldSet::of(headers);
         let directives = RequestDirectives::of(fields, headers);
         bypass(fields, &directives, body_is_empty).map_or(Ok(rule), Err)

@@ -12,7 +12,7 @@ use tower::Service;
 
 use super::{
     coalesce::FlightLeader,
-    handle::Cache,
+    handle::{Cache, FlightKey},
     outcome::{Answer, CallResult, FetchOutcome, Reply, SharedError},
     policy::{
         directives::RequestDirectives,
@@ -27,7 +27,6 @@ use super::{
     settings::Rule,
     status::{CACHE_STATUS, ForwardReason, ForwardedStatus, stale_hit},
     storage::{
-        epochs::EpochStamp,
         key::CacheKey,
         response::{Provenance, StoredResponse},
     },
@@ -54,7 +53,7 @@ pub(super) struct FetchJob {
     /// Whether a generation of credentials is in use.
     pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Tells the calls that wait for this fetch.
-    pub(super) leader: Option<FlightLeader<(CacheKey, EpochStamp), FetchOutcome>>,
+    pub(super) leader: Option<FlightLeader<FlightKey, FetchOutcome>>,
     /// The stored response that needs validation.
     pub(super) previous: Option<Arc<StoredResponse>>,
     pub(super) reason: ForwardReason,
@@ -98,10 +97,9 @@ impl ClientRequest {
 }
 
 impl FetchJob {
-    /// The key of the flight. A call after a write has another stamp, so it does not wait for a fetch
-    /// that began before the write.
-    pub(super) fn flight(&self) -> (CacheKey, EpochStamp) {
-        (self.key.clone(), self.provenance.stamp)
+    /// The key of the flight.
+    pub(super) fn flight(&self) -> FlightKey {
+        (self.key.clone(), self.provenance.stamp, self.provenance.mark.number())
     }
 
     /// Runs the fetch as a task, which goes on if the caller leaves. The record of the call stays open until

@@ -2,17 +2,24 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+use uuid::Uuid;
+
 use super::{
     coalesce::{HitForMiss, SingleFlight},
+    coherence::{Coherence, FeedNumber},
     outcome::FetchOutcome,
     settings::{self, Rule, Settings},
     storage::{
-        epochs::EpochStamp,
+        epochs::{EpochScope, EpochStamp},
         key::CacheKey,
         store::{CacheStats, ResponseStore},
     },
 };
 use crate::domain::{Operation, ProfileName};
+
+/// The key of a fetch in flight. A call after a write or a notice has another one, so it does not wait for a
+/// fetch that began before.
+pub(super) type FlightKey = (CacheKey, EpochStamp, FeedNumber);
 
 /// The stored responses, the fetches in flight and the rules. Clones share them.
 #[derive(Clone)]
@@ -22,9 +29,24 @@ struct CacheState {
     settings: Settings,
     rules: Vec<Arc<Rule>>,
     store: ResponseStore,
-    in_flight: SingleFlight<(CacheKey, EpochStamp), FetchOutcome>,
+    in_flight: SingleFlight<FlightKey, FetchOutcome>,
     hit_for_miss: HitForMiss,
     clock: Arc<dyn WallClock>,
+}
+
+/// What a notice drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noticed<'a> {
+    /// The responses about an object, whatever their path and profile.
+    Object(Uuid),
+    /// The lists of a collection.
+    Lists(&'a str),
+    /// The objects of a collection.
+    Objects(&'a str),
+    /// Everything under the rule of this number, counted from zero.
+    Rule(usize),
+    /// Everything of the profile.
+    Everything,
 }
 
 /// Tells the time of day, for comparison with `Date` and `Expires`.
@@ -88,9 +110,38 @@ impl Cache {
         self.0.store.purge(|key, _| key.profile() == profile)
     }
 
+    /// Drops what a notice of a profile is about. A response that is in flight now is not stored either.
+    pub fn drop_noticed(&self, profile: &ProfileName, coherence: &Coherence, what: Noticed<'_>) {
+        let epochs = &self.0.store.epochs;
+        match what {
+            Noticed::Object(id) => epochs.advance(EpochScope::Object(id)),
+            Noticed::Lists(collection) => {
+                epochs.advance(EpochScope::ListsOf(profile, collection));
+            }
+            Noticed::Objects(collection) => epochs.advance(EpochScope::Objects(collection)),
+            Noticed::Rule(rule) => coherence.drop_rule(rule),
+            Noticed::Everything => coherence.drop_all(),
+        }
+    }
+
     /// Takes unusable responses out of memory. To be called every few seconds.
     pub fn maintain(&self) {
         self.0.store.remove_unusable();
+    }
+
+    /// Whether both are one cache.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Its rules, in their order.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.0.rules
+    }
+
+    /// The number of the rule for a request, counted from zero.
+    pub fn rule_number(&self, operation: Option<&Operation>, path: &str) -> Option<usize> {
+        self.rule(operation, path).map(|(number, _)| number)
     }
 
     /// The state of the cache.
@@ -103,7 +154,11 @@ impl Cache {
     }
 
     /// The rule for a request, if its response may be stored.
-    pub(super) fn rule(&self, operation: Option<&Operation>, path: &str) -> Option<&Arc<Rule>> {
+    pub(super) fn rule(
+        &self,
+        operation: Option<&Operation>,
+        path: &str,
+    ) -> Option<(usize, &Arc<Rule>)> {
         settings::find(&self.0.rules, operation, path)
     }
 
@@ -111,7 +166,7 @@ impl Cache {
         &self.0.store
     }
 
-    pub(super) fn in_flight(&self) -> &SingleFlight<(CacheKey, EpochStamp), FetchOutcome> {
+    pub(super) fn in_flight(&self) -> &SingleFlight<FlightKey, FetchOutcome> {
         &self.0.in_flight
     }
 

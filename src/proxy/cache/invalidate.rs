@@ -13,12 +13,12 @@ use super::{
     handle::Cache,
     outcome::CallResult,
     storage::{
-        epochs::{EpochScope, EpochStamp},
+        epochs::{EpochScope, EpochStamp, Subject},
         key::path_of,
     },
 };
 use crate::{
-    domain::{Action, CanonicalTarget, Entity, Operation, Origin},
+    domain::{Action, CanonicalTarget, Entity, Operation, Origin, ProfileName},
     error::Fault,
     proxy::call::Head,
 };
@@ -98,7 +98,7 @@ impl Invalidation {
             }
             Reach::All(collection) => self.cache.store().invalidate([
                 target,
-                EpochScope::Collection(&collection),
+                EpochScope::Objects(&collection),
                 EpochScope::Lists(&collection),
             ]),
         }
@@ -115,12 +115,17 @@ impl Drop for Invalidation {
 
 /// The stamp of a response that is about to be fetched. Its collection is the operation's, or follows
 /// from the path, since the API builds all paths alike.
-pub(super) fn stamp(cache: &Cache, path: &str, operation: Option<&Operation>) -> EpochStamp {
+pub(super) fn stamp(
+    cache: &Cache,
+    profile: &ProfileName,
+    path: &str,
+    operation: Option<&Operation>,
+) -> EpochStamp {
     let (collection, is_list) = match operation {
         Some(operation) => (operation.collection(), operation.is_list()),
         None => (parent(path), path.ends_with("/list/")),
     };
-    cache.store().epochs.stamp(path, collection, is_list)
+    cache.store().epochs.stamp(&Subject { profile, path, collection, is_list })
 }
 
 fn reach(method: &Method, path: &str, operation: Option<&Operation>) -> Reach {

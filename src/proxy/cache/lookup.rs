@@ -1,6 +1,6 @@
 //! Looks a request up in the cache and decides how it is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderValue, Method, Response};
 use http_body::Body as _;
@@ -16,7 +16,7 @@ use super::{
     partition::{CredentialGeneration, Partition},
     policy::{directives::RequestDirectives, fields::RequestFieldSet, reuse::Reuse},
     settings::Rule,
-    status::{ForwardReason, hit, stale_hit},
+    status::{ForwardReason, coherent_hit, hit, stale_hit},
     storage::{
         key::{CacheKeyRef, TargetName},
         response::{Provenance, StoredResponse},
@@ -35,6 +35,8 @@ use crate::{
 pub(super) struct CacheableRequest<'a, G> {
     cache: &'a Cache,
     partition: &'a Arc<Partition<G>>,
+    /// The number of the rule.
+    number: usize,
     rule: &'a Arc<Rule>,
     operation: Option<&'a Arc<Operation>>,
     head: &'a Arc<Head>,
@@ -70,11 +72,22 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         operation: Option<&'a Arc<Operation>>,
         head: &'a Arc<Head>,
     ) -> Option<Self> {
-        let rule = cache.rule(operation.map(AsRef::as_ref), head.target.path())?;
+        let (number, rule) = cache.rule(operation.map(AsRef::as_ref), head.target.path())?;
         let fields = RequestFieldSet::of(&head.headers);
         let directives = RequestDirectives::of(fields, &head.headers);
         let (name, now) = (TargetName::of(&head.target), Instant::now());
-        Some(Self { cache, partition, rule, operation, head, name, fields, directives, now })
+        Some(Self {
+            cache,
+            partition,
+            number,
+            rule,
+            operation,
+            head,
+            name,
+            fields,
+            directives,
+            now,
+        })
     }
 
     pub(super) fn lookup(&self, body: &Body) -> Lookup {
@@ -90,10 +103,13 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         };
         let is_head = self.head.method == Method::HEAD;
         let selected = self.cache.store().select(&key, &self.head.headers, self.now);
-        let stored = selected.as_ref().and_then(Selected::response);
-        let reuse = stored.map(|stored| (stored, stored.reuse(&self.directives, self.now)));
-        let (reason, previous) = match reuse {
-            Some((stored, Reuse::Fresh(left))) => return Lookup::Hit(self.fresh(stored, left)),
+        let (reason, previous) = match selected.as_ref().and_then(|found| self.reuse(found)) {
+            Some((stored, Reuse::Fresh(left))) => {
+                return Lookup::Hit(self.fresh(stored, hit(left)));
+            }
+            Some((stored, Reuse::Coherent(left))) => {
+                return Lookup::Hit(self.fresh(stored, coherent_hit(left)));
+            }
             Some((stored, Reuse::Stale(detail))) => return Lookup::Hit(self.stale(stored, detail)),
             Some((stored, Reuse::StaleWhileRevalidate(detail))) => {
                 let response = self.stale(stored, detail);
@@ -155,11 +171,14 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
                 // The fetch before this one may have ended after the lookup.
                 let headers = &self.head.headers;
                 let selected = self.cache.store().select(&key, headers, self.now);
-                if let Some(stored) = selected.as_ref().and_then(Selected::response)
-                    && let Reuse::Fresh(left) = stored.reuse(&self.directives, self.now)
-                {
+                let found = match selected.as_ref().and_then(|found| self.reuse(found)) {
+                    Some((stored, Reuse::Fresh(left))) => Some((stored, hit(left))),
+                    Some((stored, Reuse::Coherent(left))) => Some((stored, coherent_hit(left))),
+                    _ => None,
+                };
+                if let Some((stored, status)) = found {
                     leader.finish(FetchOutcome::Stored(Arc::clone(stored)));
-                    return Lookup::Hit(self.fresh(stored, left));
+                    return Lookup::Hit(self.fresh(stored, status));
                 }
                 job.leader = Some(leader);
                 Lookup::Fetch(job)
@@ -203,7 +222,13 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
             provenance: Provenance {
                 request_id: self.head.context.id(),
                 operation: self.operation.map(Arc::clone),
-                stamp: invalidate::stamp(self.cache, path, self.operation.map(AsRef::as_ref)),
+                stamp: invalidate::stamp(
+                    self.cache,
+                    &self.partition.profile,
+                    path,
+                    self.operation.map(AsRef::as_ref),
+                ),
+                mark: self.partition.coherence.mark(self.number),
             },
             purges: self.cache.store().purges(),
             is_in_use: Box::new(move |generation| {
@@ -220,8 +245,14 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         }
     }
 
-    fn fresh(&self, stored: &StoredResponse, left: Duration) -> Response<Body> {
-        self.answer(stored, CacheResult::Hit, hit(left))
+    /// The use that the request may make of a selected response.
+    fn reuse<'s>(&self, selected: &'s Selected) -> Option<(&'s Arc<StoredResponse>, Reuse)> {
+        let stored = selected.response()?;
+        Some((stored, stored.reuse(&self.directives, selected.validity, self.now)))
+    }
+
+    fn fresh(&self, stored: &StoredResponse, cache_status: HeaderValue) -> Response<Body> {
+        self.answer(stored, CacheResult::Hit, cache_status)
     }
 
     fn stale(&self, stored: &StoredResponse, detail: &'static str) -> Response<Body> {

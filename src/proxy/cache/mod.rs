@@ -20,6 +20,7 @@
 
 mod answer;
 mod coalesce;
+mod coherence;
 mod eligibility;
 mod fetch;
 #[cfg(fuzzing)]
@@ -37,12 +38,13 @@ mod status;
 mod storage;
 mod wait;
 
+pub use coherence::Coherence;
 pub use eligibility::Bypass;
-pub use handle::{Cache, SystemClock, WallClock};
+pub use handle::{Cache, Noticed, SystemClock, WallClock};
 pub use partition::{CredentialGeneration, Partition};
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings};
 pub use storage::store::{CacheStats, OperationUsage};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,8 +1,12 @@
 //! One profile's part of the cache.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{
+    coherence::Coherence,
     handle::Cache,
     storage::key::{CacheKeyRef, TargetName},
 };
@@ -30,9 +34,11 @@ impl CredentialGeneration for CredentialManager {
 /// The stored responses of one profile belong to it alone, and to one generation of its credentials.
 #[derive(Debug)]
 pub struct Partition<G = CredentialManager> {
-    profile: ProfileName,
+    pub(super) profile: ProfileName,
     pub(super) origin: Origin,
     pub(super) manager: G,
+    /// What the profile's notices mean for them.
+    pub(super) coherence: Arc<Coherence>,
     /// The generation that the store knows, zero for none.
     noted: AtomicU64,
 }
@@ -40,8 +46,13 @@ pub struct Partition<G = CredentialManager> {
 impl<G: CredentialGeneration> Partition<G> {
     /// The partition of a profile. `origin` is its upstream, which `Location` must name for an
     /// invalidation (RFC 9111 §4.4).
-    pub fn new(profile: ProfileName, origin: Origin, manager: G) -> Self {
-        Self { profile, origin, manager, noted: AtomicU64::new(u64::MAX) }
+    pub fn new(
+        profile: ProfileName,
+        origin: Origin,
+        manager: G,
+        coherence: Arc<Coherence>,
+    ) -> Self {
+        Self { profile, origin, manager, coherence, noted: AtomicU64::new(u64::MAX) }
     }
 
     /// The key of a target. `None` if no credentials are in use.

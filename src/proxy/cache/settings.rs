@@ -53,8 +53,14 @@ pub struct Rule {
     pub operations: Vec<OperationPattern>,
     /// The paths under the rule, for requests that match no operation: `/a/path` or `/a/prefix/*`.
     pub paths: Vec<PathPattern>,
-    /// How long a response is fresh that does not say so itself.
+    /// How long a response is fresh that does not say so itself, whatever happens.
     pub ttl: Span,
+    /// How long such a response is fresh while the gateway can prove that it has missed no notice of a
+    /// change (`notices.event_log`). Default: `ttl`.
+    pub coherent_ttl: Option<Span>,
+    /// Types of objects whose changes also change what is under the rule, such as
+    /// `subtenanttenantconnection`. A notice of one drops everything under the rule.
+    pub depends_on: Vec<String>,
     /// How much longer a stale response is served while a new one is fetched (RFC 5861 §3).
     pub stale_while_revalidate: Span,
     /// How much longer a stale response is served while Pigello fails (RFC 5861 §4).
@@ -89,6 +95,8 @@ impl Default for Rule {
             paths: Vec::new(),
             // Short: `profile_picture` in a subtenant is a signed link that expires soon.
             ttl: Span::from_secs(60),
+            coherent_ttl: None,
+            depends_on: Vec::new(),
             stale_while_revalidate: Span::from_secs(0),
             stale_if_error: Span::from_secs(600),
             negative_ttl: Span::from_secs(0),
@@ -97,14 +105,14 @@ impl Default for Rule {
     }
 }
 
-/// The first rule that covers a request. No rule covers people with a protected identity.
+/// The first rule that covers a request, with its number. No rule covers people with a protected identity.
 pub(super) fn find<'a>(
     rules: &'a [Arc<Rule>],
     operation: Option<&Operation>,
     path: &str,
-) -> Option<&'a Arc<Rule>> {
-    let rule = rules.iter().find(|rule| rule.matches(operation, path))?;
-    (!is_protected(operation, path)).then_some(rule)
+) -> Option<(usize, &'a Arc<Rule>)> {
+    let found = rules.iter().enumerate().find(|(_, rule)| rule.matches(operation, path))?;
+    (!is_protected(operation, path)).then_some(found)
 }
 
 /// Checks the operation's name and the path, because neither a configured operation nor a rule for

@@ -85,6 +85,15 @@ pub(super) fn hit(left: Duration) -> HeaderValue {
     })
 }
 
+/// `Cache-Status` of a stored response that is fresh as long as no notice of a change comes.
+pub(super) fn coherent_hit(left: Duration) -> HeaderValue {
+    COHERENT_HITS.with_borrow_mut(|recent| {
+        recent.value(left.as_secs(), |ttl| {
+            from_text(&format!("{NAME}; hit; ttl={ttl}; detail={COHERENT}"))
+        })
+    })
+}
+
 /// `Cache-Status` of a stale stored response. A negative `ttl` says how long it has been stale.
 pub(super) fn stale_hit(stale_for: Duration, detail: &'static str) -> HeaderValue {
     from_text(&format!("{NAME}; hit; ttl=-{}; detail={detail}", stale_for.as_secs()))
@@ -123,8 +132,12 @@ impl Recent {
     }
 }
 
+/// The `detail` of a response that lives for `coherent_ttl`.
+pub(super) const COHERENT: &str = "coherent";
+
 thread_local! {
     static HITS: RefCell<Recent> = const { RefCell::new(Recent(Vec::new())) };
+    static COHERENT_HITS: RefCell<Recent> = const { RefCell::new(Recent(Vec::new())) };
     static AGES: RefCell<Recent> = const { RefCell::new(Recent(Vec::new())) };
 }
 
@@ -141,6 +154,8 @@ mod tests {
         assert_eq!(hit(seconds(59)), "pigello-gateway; hit; ttl=59");
         assert_eq!(hit(seconds(59 + 128)), "pigello-gateway; hit; ttl=187");
         assert_eq!(hit(seconds(59)), "pigello-gateway; hit; ttl=59");
+        let coherent = "pigello-gateway; hit; ttl=599; detail=coherent";
+        assert_eq!(coherent_hit(seconds(599)), coherent);
         assert_eq!(
             stale_hit(seconds(7), "upstream-error"),
             "pigello-gateway; hit; ttl=-7; detail=upstream-error"

@@ -12,7 +12,7 @@ use super::{
     invalidate::{self, Invalidation},
     outcome::{CallResult, FetchOutcome},
     policy::{directives::ResponseDirectives, freshness::ResponseTimes, reuse::Reuse},
-    status::ForwardedStatus,
+    status::{COHERENT, ForwardedStatus},
     storage::response::{Provenance, StoredResponse},
 };
 use crate::{
@@ -48,13 +48,17 @@ fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
     let suits = |stored: &StoredResponse| stored.variant.answers(&request.head.headers);
     match outcome {
         FetchOutcome::Stored(stored) if suits(&stored) => {
-            let Reuse::Fresh(left) = stored.reuse(&request.directives, now) else {
-                return None;
+            let validity = stored.provenance.mark.validity(now);
+            let (left, detail) = match stored.reuse(&request.directives, validity, now) {
+                Reuse::Fresh(left) => (left, None),
+                Reuse::Coherent(left) => (left, Some(COHERENT)),
+                _ => return None,
             };
             request.note(CacheResult::Collapsed, Some(stored.provenance.request_id));
             let status = ForwardedStatus {
                 collapsed: true,
                 ttl: Some(left),
+                detail,
                 ..ForwardedStatus::new(job.reason)
             };
             Some(Ok(request.answer(&stored, status, now)))
@@ -103,8 +107,9 @@ where
     }
     let times = ResponseTimes { request, response: Instant::now(), wall: job.cache.wall() };
     // The response is newer than the write, so it gets a new stamp.
-    let stamp = invalidate::stamp(&job.cache, target.path(), None);
-    let provenance = Provenance { stamp, ..job.provenance.clone() };
+    let stamp = invalidate::stamp(&job.cache, job.key.profile(), target.path(), None);
+    let mark = job.provenance.mark.renewed();
+    let provenance = Provenance { stamp, mark, ..job.provenance.clone() };
     let job = FetchJob { provenance, ..job };
     job.spawn_received(response, times).await.unwrap_or_else(|_| Err(lost()))
 }

@@ -121,10 +121,20 @@ impl CallContext {
     /// The context of a call that the gateway makes by itself because of this one. It belongs to the same
     /// trace. Its record opens with the first request to the upstream.
     pub(in crate::proxy) fn begin_own(&self, cause: CallCause) -> Self {
+        let traceparent = self.trace().traceparent();
+        Self::new_own(OwnCall { cause, caused_by: Some(self.id()) }, Some(&traceparent))
+    }
+
+    /// The context of a call that the gateway makes by itself, because of no other call.
+    pub(in crate::proxy) fn own(cause: CallCause) -> Self {
+        Self::new_own(OwnCall { cause, caused_by: None }, None)
+    }
+
+    fn new_own(own: OwnCall, traceparent: Option<&[u8]>) -> Self {
         let time = SystemTime::now();
         let id = RequestId::at(time);
-        let trace = TraceContext::continue_or_begin(Some(&self.trace().traceparent()), id);
-        Self::new(time, id, trace, false, Some(OwnCall { cause, caused_by: Some(self.id()) }))
+        let trace = TraceContext::continue_or_begin(traceparent, id);
+        Self::new(time, id, trace, false, Some(own))
     }
 
     fn new(
@@ -170,6 +180,11 @@ impl CallContext {
     /// Whether no caller waits for it: the gateway makes the call by itself.
     pub(in crate::proxy) fn is_own(&self) -> bool {
         self.0.own.is_some()
+    }
+
+    /// Whether the calls of callers come first.
+    pub(in crate::proxy) fn yields(&self) -> bool {
+        self.0.own.is_some_and(|own| own.cause == CallCause::EventLog)
     }
 
     /// When the call arrived, on the monotonic clock.

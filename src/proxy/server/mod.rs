@@ -8,12 +8,14 @@
 //! | --- | --- |
 //! | `socket`, `inherited` | listening sockets and accepted connections |
 //! | `acceptor` | hands accepted connections to workers |
+//! | `alone` | serves without workers |
 //! | `tls` | TLS, and the names in callers' certificates |
 //! | `connection` | one connection: TLS, then HTTP until it ends |
 //! | [`http1`], [`http2`] | the two protocols |
 //! | `path`, `swap` | the service that is called with each request; a reload replaces it |
 
 mod acceptor;
+mod alone;
 mod connection;
 mod date;
 pub mod http1;
@@ -40,6 +42,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::connection::Server;
 pub use self::{
     acceptor::{Accepted, Acceptor, AcceptorEnd, WorkerQueue},
+    alone::serve_alone,
     http1::response_head::keep_alive_fields,
     inherited::Inherited,
     path::Path,

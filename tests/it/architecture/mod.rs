@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["admin"],
     &["config"],
+    &["notices"],
     &["proxy"],
     &["telemetry"],
     &["credentials", "audit"],
@@ -34,6 +35,7 @@ const PATH: &[(&str, &[&str])] = &[
     ("call", &[]),
     ("http_policy", &[]),
     ("batched_io", &[]),
+    ("own", &["call"]),
     ("preview", &["cache", "call", "server", "stages"]),
 ];
 

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{directives::RequestDirectives, storable::CachePolicy};
+use super::{directives::RequestDirectives, freshness::Freshness, storable::CachePolicy};
+use crate::proxy::cache::coherence::Validity;
 
 /// The use that a request may make of a stored response. A word is the `detail` of `Cache-Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy::cache) enum Reuse {
     /// Serve it: it stays fresh for this long.
     Fresh(Duration),
+    /// Serve it: it stays fresh for this long, if no notice of a change comes.
+    Coherent(Duration),
     /// Serve it although it is stale.
     Stale(&'static str),
     /// Serve it although it is stale, and revalidate it in the background.
@@ -36,17 +39,24 @@ impl CachePolicy {
     pub(in crate::proxy::cache) fn reuse(
         &self,
         request: &RequestDirectives,
+        validity: Validity,
         last_attempt: LastAttempt,
         now: Instant,
     ) -> Reuse {
         if self.no_cache {
             return Reuse::Validate;
         }
-        let (age, stale_for) = (self.freshness.age(now), self.freshness.stale_for(now));
+        let coherent = self.coherent.as_ref().filter(|_| validity == Validity::Coherent);
+        let freshness: &Freshness = coherent.unwrap_or(&self.freshness);
+        let (age, stale_for) = (freshness.age(now), freshness.stale_for(now));
         let is_too_old = request.no_cache || request.max_age.is_some_and(|most| age > most);
-        match self.freshness.left(now) {
+        match freshness.left(now) {
             Some(left) if !is_too_old && request.min_fresh.is_none_or(|least| left >= least) => {
-                Reuse::Fresh(left)
+                if coherent.is_some() {
+                    Reuse::Coherent(left)
+                } else {
+                    Reuse::Fresh(left)
+                }
             }
             Some(_) => Reuse::ValidateOnRequest,
             None if is_too_old || request.min_fresh.is_some() || self.never_stale => {

@@ -21,6 +21,8 @@ use crate::proxy::cache::settings::Rule;
 #[derive(Clone, Debug)]
 pub(in crate::proxy::cache) struct CachePolicy {
     pub(in crate::proxy::cache) freshness: Freshness,
+    /// The same while no notice can have been missed, if the rule says so.
+    pub(in crate::proxy::cache) coherent: Option<Freshness>,
     /// It may not be used without validation.
     pub(in crate::proxy::cache) no_cache: bool,
     /// How long it may be served stale while it is revalidated.
@@ -70,7 +72,17 @@ pub(in crate::proxy::cache) fn decide(
         return Err("set-cookie");
     }
     let initial_age = freshness::initial_age(headers, times);
-    let lifetime = match freshness::lifetime(status, headers, &directives, rule, times.wall) {
+    let lifetime = freshness::lifetime(status, headers, &directives, rule, times.wall);
+    // What another cache has kept is older than its fetch, and notices of the time before have been heard.
+    let is_new = !headers.contains_key(header::AGE);
+    let coherent = match (&lifetime, rule.coherent_ttl) {
+        (Lifetime::FromRule(_), Some(coherent_ttl)) if status == StatusCode::OK && is_new => {
+            let lifetime = initial_age.saturating_add(*coherent_ttl);
+            Some(Freshness::new(lifetime, initial_age, times.response))
+        }
+        _ => None,
+    };
+    let lifetime = match lifetime {
         Lifetime::Stated(lifetime) | Lifetime::Heuristic(lifetime) => lifetime,
         Lifetime::FromRule(lifetime) => initial_age.saturating_add(lifetime),
         Lifetime::Unknown if status.as_u16() >= 400 => return Err("no-freshness"),
@@ -82,12 +94,12 @@ pub(in crate::proxy::cache) fn decide(
         Lifetime::Unknown => Duration::ZERO,
     };
     let freshness = Freshness::new(lifetime, initial_age, times.response);
-    policy(freshness, status, headers, directives, rule, times)
+    policy((freshness, coherent), status, headers, directives, rule, times)
 }
 
 /// The policy, unless the response would never be useful.
 fn policy(
-    freshness: Freshness,
+    (freshness, coherent): (Freshness, Option<Freshness>),
     status: StatusCode,
     headers: &HeaderMap,
     directives: ResponseDirectives,
@@ -121,11 +133,15 @@ fn policy(
         .max(revalidation)
         .saturating_sub(freshness.stale_for(times.response));
     let retention = fresh.unwrap_or_default().saturating_add(usable_stale.max(revalidation));
+    let retention = coherent
+        .and_then(|it| it.left(times.response))
+        .map_or(retention, |left| left.max(retention));
     if retention.is_zero() {
         return Err("no-freshness");
     }
     Ok(CachePolicy {
         freshness,
+        coherent,
         no_cache: directives.no_cache,
         stale_while_revalidate,
         stale_if_error,

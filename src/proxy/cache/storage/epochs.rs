@@ -16,6 +16,9 @@ use std::{
 };
 
 use percent_encoding::percent_decode_str;
+use uuid::Uuid;
+
+use crate::domain::ProfileName;
 
 /// The counters.
 pub(in crate::proxy::cache) struct Epochs {
@@ -23,26 +26,53 @@ pub(in crate::proxy::cache) struct Epochs {
     hasher: RandomState,
 }
 
-/// A set of responses that a write invalidates together.
+/// A set of responses that a write or a notice invalidates together.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy::cache) enum EpochScope<'a> {
     /// A path with any query.
     Path(&'a str),
-    /// All objects and lists of a collection.
-    Collection(&'a str),
+    /// All objects of a collection.
+    Objects(&'a str),
     /// The lists of a collection.
     Lists(&'a str),
+    /// The responses about an object, whatever their path.
+    Object(Uuid),
+    /// The lists of a collection in one profile.
+    ListsOf(&'a ProfileName, &'a str),
 }
 
 /// Paths that a server may take for one path share a counter: in either case, with and without
 /// percent-encoding.
 impl Hash for EpochScope<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let (Self::Path(path) | Self::Collection(path) | Self::Lists(path)) = self;
         mem::discriminant(self).hash(state);
+        let path = match self {
+            Self::Path(path) | Self::Objects(path) | Self::Lists(path) => path,
+            Self::Object(id) => return id.hash(state),
+            Self::ListsOf(profile, path) => {
+                profile.hash(state);
+                path
+            }
+        };
         for byte in percent_decode_str(path) {
             state.write_u8(byte.to_ascii_lowercase());
         }
+    }
+}
+
+/// What a response is about, for its stamp.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy::cache) struct Subject<'a> {
+    pub(in crate::proxy::cache) profile: &'a ProfileName,
+    pub(in crate::proxy::cache) path: &'a str,
+    pub(in crate::proxy::cache) collection: Option<&'a str>,
+    pub(in crate::proxy::cache) is_list: bool,
+}
+
+impl Subject<'_> {
+    /// The object that the path names: its last UUID, in any spelling.
+    fn object(&self) -> Option<Uuid> {
+        self.path.rsplit('/').find_map(|segment| Uuid::try_parse(segment).ok())
     }
 }
 
@@ -57,20 +87,21 @@ impl Epochs {
     }
 
     /// The stamp of a response that is about to be fetched.
-    pub(in crate::proxy::cache) fn stamp(
-        &self,
-        path: &str,
-        collection: Option<&str>,
-        is_list: bool,
-    ) -> EpochStamp {
-        let path = self.slot(EpochScope::Path(path));
-        let whole =
-            collection.map_or(path, |collection| self.slot(EpochScope::Collection(collection)));
-        let lists = match collection {
-            Some(collection) if is_list => self.slot(EpochScope::Lists(collection)),
-            _ => path,
+    pub(in crate::proxy::cache) fn stamp(&self, subject: &Subject<'_>) -> EpochStamp {
+        let path = EpochScope::Path(subject.path);
+        let scopes = match subject.collection {
+            Some(collection) if subject.is_list => [
+                path,
+                EpochScope::Lists(collection),
+                EpochScope::ListsOf(subject.profile, collection),
+            ],
+            collection => [
+                path,
+                collection.map_or(path, EpochScope::Objects),
+                subject.object().map_or(path, EpochScope::Object),
+            ],
         };
-        EpochStamp([path, whole, lists].map(|slot| (slot, self.read(slot))))
+        EpochStamp(scopes.map(|scope| self.slot(scope)).map(|slot| (slot, self.read(slot))))
     }
 
     /// Whether no write has invalidated the response since its fetch began.
@@ -115,24 +146,57 @@ mod tests {
     #[test]
     fn a_write_outdates_what_it_changed() {
         let epochs = Epochs::new();
-        let object = epochs.stamp("/e/1/", Some("/e/"), false);
-        let list = epochs.stamp("/e/list/", Some("/e/"), true);
+        let profile = ProfileName::new("p");
+        let of = |path, is_list| {
+            epochs.stamp(&Subject { profile: &profile, path, collection: Some("/e/"), is_list })
+        };
+        let (object, list) = (of("/e/1/", false), of("/e/list/", true));
         assert!(epochs.is_current(&object) && epochs.is_current(&list));
         epochs.advance(EpochScope::Lists("/e/"));
         assert!(epochs.is_current(&object) && !epochs.is_current(&list));
-        let list = epochs.stamp("/e/list/", Some("/e/"), true);
+        let list = of("/e/list/", true);
         epochs.advance(EpochScope::Path("/e/1/"));
         assert!(!epochs.is_current(&object) && epochs.is_current(&list));
-        let object = epochs.stamp("/e/1/", Some("/e/"), false);
-        epochs.advance(EpochScope::Collection("/e/"));
-        assert!(!epochs.is_current(&object) && !epochs.is_current(&list));
+        let object = of("/e/1/", false);
+        epochs.advance(EpochScope::Objects("/e/"));
+        assert!(!epochs.is_current(&object) && epochs.is_current(&list));
+    }
+
+    #[test]
+    fn a_notice_outdates_an_object_under_every_path_and_the_lists_of_its_profile() {
+        const ID: &str = "6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55";
+        let epochs = Epochs::new();
+        let (mine, other) = (ProfileName::new("mine"), ProfileName::new("other"));
+        let object = |path: &str| {
+            epochs.stamp(&Subject { profile: &mine, path, collection: Some("/e/"), is_list: false })
+        };
+        let objects = [
+            object(&format!("/e/{ID}/")),
+            object(&format!("/e/{}/", ID.to_uppercase())),
+            object(&format!("/f/{}/rest/", ID.replace('-', ""))),
+        ];
+        let neighbour = object("/e/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e56/");
+        epochs.advance(EpochScope::Object(ID.parse().unwrap()));
+        assert!(objects.iter().all(|object| !epochs.is_current(object)));
+        assert!(epochs.is_current(&neighbour));
+        let list = |profile| {
+            let path = "/e/list/";
+            epochs.stamp(&Subject { profile, path, collection: Some("/e/"), is_list: true })
+        };
+        let (of_mine, of_other) = (list(&mine), list(&other));
+        epochs.advance(EpochScope::ListsOf(&mine, "/e/"));
+        assert!(!epochs.is_current(&of_mine) && epochs.is_current(&of_other));
+    }
+
+    fn stamp(epochs: &Epochs, path: &str) -> EpochStamp {
+        let profile = &ProfileName::new("p");
+        epochs.stamp(&Subject { profile, path, collection: None, is_list: false })
     }
 
     #[test]
     fn a_write_outdates_every_spelling_of_a_path() {
         let epochs = Epochs::new();
-        let stamps =
-            ["/a/0F@x/", "/a/0f%40x/", "/A/0f@x/"].map(|path| epochs.stamp(path, None, false));
+        let stamps = ["/a/0F@x/", "/a/0f%40x/", "/A/0f@x/"].map(|path| stamp(&epochs, path));
         epochs.advance(EpochScope::Path("/a/0f@X/"));
         assert!(stamps.iter().all(|stamp| !epochs.is_current(stamp)));
     }
@@ -140,8 +204,7 @@ mod tests {
     #[test]
     fn most_other_paths_stay_current() {
         let epochs = Epochs::new();
-        let stamps: Vec<_> =
-            (0..1000).map(|n| epochs.stamp(&format!("/{n}"), None, false)).collect();
+        let stamps: Vec<_> = (0..1000).map(|n| stamp(&epochs, &format!("/{n}"))).collect();
         epochs.advance(EpochScope::Path("/1"));
         assert!(!epochs.is_current(&stamps[1]));
         assert!(stamps.iter().filter(|stamp| epochs.is_current(stamp)).count() > 990);

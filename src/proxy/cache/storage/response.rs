@@ -15,11 +15,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
-use super::epochs::EpochStamp;
+use super::epochs::{EpochStamp, Epochs};
 use crate::{
     domain::{Operation, RequestId},
     proxy::{
         cache::{
+            coherence::{FeedMark, Validity},
             policy::{
                 directives::RequestDirectives,
                 reuse::{LastAttempt, Reuse},
@@ -56,6 +57,14 @@ pub(in crate::proxy::cache) struct Provenance {
     pub(in crate::proxy::cache) request_id: RequestId,
     pub(in crate::proxy::cache) operation: Option<Arc<Operation>>,
     pub(in crate::proxy::cache) stamp: EpochStamp,
+    pub(in crate::proxy::cache) mark: FeedMark,
+}
+
+impl Provenance {
+    /// Whether neither a write nor a notice has outdated what the fetch brings.
+    pub(in crate::proxy::cache) fn is_current(&self, epochs: &Epochs) -> bool {
+        epochs.is_current(&self.stamp) && !self.mark.is_dropped()
+    }
 }
 
 impl StoredResponse {
@@ -84,6 +93,7 @@ impl StoredResponse {
     pub(in crate::proxy::cache) fn reuse(
         &self,
         request: &RequestDirectives,
+        validity: Validity,
         now: Instant,
     ) -> Reuse {
         let last_attempt = match self.retry_at.load(Ordering::Relaxed) {
@@ -93,7 +103,7 @@ impl StoredResponse {
             }
             _ => LastAttempt::Failed,
         };
-        self.policy.reuse(request, last_attempt, now)
+        self.policy.reuse(request, validity, last_attempt, now)
     }
 
     /// Notes that the upstream failed: for a moment callers get this response without an attempt.

@@ -21,7 +21,7 @@ use super::{
     key::{CacheKey, CacheKeyRef},
     response::StoredResponse,
 };
-use crate::domain::ProfileName;
+use crate::{domain::ProfileName, proxy::cache::coherence::Validity};
 
 /// The stored responses. They are personal data, so the type cannot be printed.
 pub(in crate::proxy::cache) struct ResponseStore {
@@ -44,6 +44,8 @@ type Variants = Arc<[Arc<StoredResponse>]>;
 pub(in crate::proxy::cache) struct Selected {
     variants: Variants,
     at: usize,
+    /// What the notices allow.
+    pub(in crate::proxy::cache) validity: Validity,
 }
 
 impl Selected {
@@ -81,15 +83,17 @@ impl ResponseStore {
         now: Instant,
     ) -> Option<Selected> {
         let variants = self.responses.get(key)?;
-        let at = variants.iter().position(|response| {
-            response.variant.answers(request)
+        let (at, validity) = variants.iter().enumerate().find_map(|(at, response)| {
+            let is_usable = response.variant.answers(request)
                 && response.policy.is_useful(now)
-                && self.epochs.is_current(&response.provenance.stamp)
+                && self.epochs.is_current(&response.provenance.stamp);
+            let validity = is_usable.then(|| response.provenance.mark.validity(now));
+            Some((at, validity.filter(|validity| *validity != Validity::Dropped)?))
         })?;
-        Some(Selected { variants, at })
+        Some(Selected { variants, at, validity })
     }
 
-    /// Stores a response in place of the same variant, unless a write or a purge has overtaken its
+    /// Stores a response in place of the same variant, unless a write, a notice or a purge has overtaken its
     /// fetch. `purges` is the number of purges when the fetch began.
     pub(in crate::proxy::cache) fn put(
         &self,
@@ -97,7 +101,7 @@ impl ResponseStore {
         response: &Arc<StoredResponse>,
         purges: u64,
     ) -> bool {
-        if !self.epochs.is_current(&response.provenance.stamp) || self.purges() != purges {
+        if !response.provenance.is_current(&self.epochs) || self.purges() != purges {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
@@ -105,7 +109,7 @@ impl ResponseStore {
             let known = known.map(moka::Entry::into_value).unwrap_or_default();
             let others = known.iter().filter(|other| {
                 !response.variant.is_same(&other.variant)
-                    && self.epochs.is_current(&other.provenance.stamp)
+                    && other.provenance.is_current(&self.epochs)
             });
             std::iter::once(response).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
         });
@@ -171,7 +175,7 @@ impl ResponseStore {
                 generations.get(key.profile()).is_some_and(|now| *now != Some(key.generation()));
             is_retired
                 || !response.policy.is_useful(now)
-                || !self.epochs.is_current(&response.provenance.stamp)
+                || !response.provenance.is_current(&self.epochs)
         });
         self.responses.run_pending_tasks();
     }

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use tower::{Layer as _, Service, ServiceExt as _};
 
 use super::{
-    super::{Cache, Cached, CredentialGeneration, Partition, Rule, Settings, WallClock, cache},
+    super::{
+        Cache, Cached, Coherence, CredentialGeneration, Partition, Rule, Settings, WallClock, cache,
+    },
     upstream::Upstream,
 };
 use crate::{
@@ -32,9 +34,10 @@ use crate::{
 };
 
 /// An upstream, a cache, and one profile's stage over them.
-pub(super) struct Bench {
-    pub(super) cache: Cache,
-    pub(super) upstream: Upstream,
+pub(crate) struct Bench {
+    pub(crate) cache: Cache,
+    pub(crate) upstream: Upstream,
+    pub(crate) coherence: Arc<Coherence>,
     pub(super) generation: Counter,
     pub(super) stage: Cached<Sender, Counter>,
     catalog: Arc<Catalog>,
@@ -47,26 +50,28 @@ impl Bench {
         Self::with_rule(free_rule())
     }
 
-    pub(super) fn with_rule(rule: Rule) -> Self {
+    pub(crate) fn with_rule(rule: Rule) -> Self {
         Self::new(Settings { rules: vec![rule], ..Settings::default() })
     }
 
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let clock = TestClock::default();
         let cache = Cache::with_clock(settings, Arc::new(clock));
         let (upstream, generation) = (Upstream::default(), Counter::default());
-        let stage = stage("production", &cache, &generation, &upstream);
+        let coherence = Coherence::new(cache.settings().rules.len());
+        let stage = stage("production", &cache, &generation, &upstream, &coherence);
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Self { cache, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, coherence, generation, stage, catalog, clock }
     }
 
     /// Another profile over the same cache.
     pub(super) fn other_profile(&self, name: &str, upstream: &Upstream) -> Self {
         let (cache, clock) = (self.cache.clone(), self.clock);
         let generation = Counter::default();
-        let stage = stage(name, &cache, &generation, upstream);
+        let coherence = Coherence::new(cache.settings().rules.len());
+        let stage = stage(name, &cache, &generation, upstream, &coherence);
         let (upstream, catalog) = (upstream.clone(), Arc::clone(&self.catalog));
-        Self { cache, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, coherence, generation, stage, catalog, clock }
     }
 
     /// The date `seconds` from now.
@@ -77,11 +82,11 @@ impl Bench {
         http_date::format(time).unwrap().to_str().unwrap().to_owned()
     }
 
-    pub(super) fn get(&self, target: &str) -> Request<'_> {
+    pub(crate) fn get(&self, target: &str) -> Request<'_> {
         self.request(Method::GET, target)
     }
 
-    pub(super) fn request(&self, method: Method, target: &str) -> Request<'_> {
+    pub(crate) fn request(&self, method: Method, target: &str) -> Request<'_> {
         let target = CanonicalTarget::parse(target.parse().unwrap()).unwrap();
         Request { bench: self, method, target, headers: HeaderMap::new(), body: Body::empty() }
     }
@@ -108,22 +113,24 @@ fn stage(
     shared: &Cache,
     generation: &Counter,
     upstream: &Upstream,
+    coherence: &Arc<Coherence>,
 ) -> Cached<Sender, Counter> {
     let origin = "https://api.pigello.io".parse().unwrap();
-    let partition = Partition::new(ProfileName::new(profile), origin, generation.clone());
+    let profile = ProfileName::new(profile);
+    let partition = Partition::new(profile, origin, generation.clone(), Arc::clone(coherence));
     let sender = Sender { upstream: upstream.clone(), generation: generation.clone() };
     cache(shared.clone(), partition).layer(sender)
 }
 
 /// Runs every task that is ready, even those of a thousand callers.
-pub(super) async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..5_000 {
         tokio::task::yield_now().await;
     }
 }
 
 /// A request through the stage.
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     bench: &'a Bench,
     method: Method,
     target: CanonicalTarget,
@@ -144,7 +151,7 @@ impl Request<'_> {
     }
 
     /// Sends the request and reads the whole answer.
-    pub(super) async fn send(self) -> Answer {
+    pub(crate) async fn send(self) -> Answer {
         self.begin().await.unwrap().finish().await
     }
 
@@ -212,10 +219,10 @@ impl Open {
 
 /// An answer, and the facts in its audit record.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
     pub(super) result: Option<CacheResult>,
     pub(super) source: Option<RequestId>,
     pub(super) id: RequestId,
@@ -223,7 +230,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// All lines of a field.
-    pub(super) fn field(&self, name: &str) -> String {
+    pub(crate) fn field(&self, name: &str) -> String {
         let lines = self.headers.get_all(name).iter().map(|line| line.to_str().unwrap());
         lines.collect::<Vec<_>>().join(", ")
     }
@@ -236,7 +243,7 @@ impl Answer {
 
 /// A profile's credentials, as their generation.
 #[derive(Clone, Debug)]
-pub(super) struct Counter(Arc<Mutex<Credentials>>);
+pub(crate) struct Counter(Arc<Mutex<Credentials>>);
 
 #[derive(Debug)]
 struct Credentials {
@@ -288,7 +295,7 @@ impl CredentialGeneration for Counter {
 
 /// Notes the credentials that a call is sent with, and sends it.
 #[derive(Clone, Debug)]
-pub(super) struct Sender {
+pub(crate) struct Sender {
     upstream: Upstream,
     generation: Counter,
 }

@@ -6,11 +6,11 @@ mod conformance;
 #[cfg(feature = "count-allocations")]
 mod cost;
 mod flights;
-mod harness;
+pub(crate) mod harness;
 mod ranges;
 mod reuse;
 mod scopes;
 mod stale;
 mod tables;
-mod upstream;
+pub(crate) mod upstream;
 mod workers;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -20,19 +21,29 @@ use crate::{
 
 /// Sends its scripted responses in order, and then 200 without a lifetime.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Upstream(Arc<Mutex<Script>>);
+pub(crate) struct Upstream(Arc<Mutex<Script>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Script {
     turns: VecDeque<Turn>,
     asked: Vec<SeenRequest>,
+    /// Answers what is not scripted.
+    model: Option<Model>,
+}
+
+type Model = Arc<dyn Fn(&SeenRequest) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("turns", &self.turns).finish_non_exhaustive()
+    }
 }
 
 /// A request at the upstream.
 #[derive(Clone, Debug)]
-pub(super) struct SeenRequest {
-    pub(super) method: Method,
-    pub(super) target: String,
+pub(crate) struct SeenRequest {
+    pub(crate) method: Method,
+    pub(crate) target: String,
     pub(super) headers: HeaderMap,
 }
 
@@ -99,6 +110,14 @@ impl Upstream {
         self
     }
 
+    /// Answers every request that is not scripted like that.
+    pub(crate) fn answer_with(
+        &self,
+        model: impl Fn(&SeenRequest) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static,
+    ) {
+        self.0.lock().model = Some(Arc::new(model));
+    }
+
     /// Removes the responses that were not used.
     pub(super) fn forget(&self) {
         self.0.lock().turns.clear();
@@ -110,7 +129,7 @@ impl Upstream {
     }
 
     /// The number of requests.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.lock().asked.len()
     }
 
@@ -132,7 +151,13 @@ impl Service<Fetch> for Upstream {
         let (turn, number) = {
             let mut script = self.0.lock();
             let Head { method, target, headers, .. } = Arc::unwrap_or_clone(fetch.head);
-            script.asked.push(SeenRequest { method, target: target.as_str().to_owned(), headers });
+            let seen = SeenRequest { method, target: target.as_str().to_owned(), headers };
+            script.asked.push(seen.clone());
+            if let Some(model) = script.model.clone().filter(|_| script.turns.is_empty()) {
+                drop(script);
+                let answer = model(&seen);
+                return Box::pin(async move { Ok(answer.await) });
+            }
             (script.turns.pop_front().unwrap_or_else(|| reply(200)), script.asked.len() as u64)
         };
         Box::pin(async move {

@@ -14,7 +14,7 @@ use http::Response;
 use tower::{Layer as _, Service};
 
 use super::{
-    super::{Cache, CredentialGeneration as _, Partition, Settings, cache},
+    super::{Cache, Coherence, CredentialGeneration as _, Partition, Settings, cache},
     harness::{Bench, Counter, free_rule, recorded},
     upstream::reply,
 };
@@ -100,6 +100,7 @@ fn no_response_crosses_profiles_or_credentials_under_load() {
                 ProfileName::new(format!("profile-{profile}")),
                 "https://api.pigello.io".parse().unwrap(),
                 generation.clone(),
+                Coherence::new(1),
             );
             let echo = Echo { profile, generation: generation.clone(), calls: Arc::clone(&calls) };
             (cache(shared.clone(), partition).layer(echo), generation)

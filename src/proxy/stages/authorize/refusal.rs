@@ -98,7 +98,7 @@ fn unidentified(proof: &Proof) -> String {
              caller",
             shown(certificate)
         ),
-        Proof::Listener => {
+        Proof::Gateway | Proof::Listener => {
             "the connection shows nothing of the caller, and its listener gives it no name \
              (`caller`)"
                 .to_owned()

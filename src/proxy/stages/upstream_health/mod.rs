@@ -70,7 +70,11 @@ impl UpstreamHealth {
             Error::new(Kind::UpstreamSuspended, detail).retry_after(wait)
         })?;
         let operation = self.operations.admit(head.operation.as_deref())?;
-        self.rate_limit.admit(head.caller.name())?;
+        if head.context.yields() {
+            self.rate_limit.admit_spare()?;
+        } else {
+            self.rate_limit.admit(head.caller.name())?;
+        }
         Ok(AttemptPermit { upstream, operation })
     }
 

@@ -108,6 +108,21 @@ impl UpstreamRateLimit {
         admitted
     }
 
+    /// Lets a call of the gateway's own pass if no caller needs its place, or says when to retry.
+    pub(super) fn admit_spare(&self) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        state.refuse_in_pause(now)?;
+        state.roll(now);
+        if let Some(rate) = state.rate
+            && state.spare(rate) == 0
+        {
+            return Err(state.used_up(now, "callers need all of the rate that was learnt"));
+        }
+        state.window.used = state.window.used.saturating_add(1);
+        Ok(())
+    }
+
     /// Learns from a response that asks for a pause. The pause is the profile's if it is `is_for_all`.
     pub(super) fn learn(&self, is_too_many: bool, until: Instant, is_for_all: bool) {
         let mut state = self.state.lock();
@@ -157,7 +172,7 @@ impl RateState {
         }
     }
 
-    fn admit(&mut self, now: Instant, caller: Option<LabelValue>) -> Result<(), Error> {
+    fn refuse_in_pause(&mut self, now: Instant) -> Result<(), Error> {
         if let Some(until) = self.paused_until {
             if now < until {
                 let detail = "Pigello has asked for a pause (its `Retry-After`, or a 429) of several operations";
@@ -166,6 +181,30 @@ impl RateState {
             }
             self.paused_until = None;
         }
+        Ok(())
+    }
+
+    /// The share of each caller.
+    fn share(&self, rate: u32) -> u32 {
+        let callers = u32::try_from(self.window.by_caller.len()).unwrap_or(u32::MAX).max(1);
+        rate.checked_div(callers).unwrap_or(rate).max(1)
+    }
+
+    /// The calls of this window that nobody needs: the unused shares of callers are reserved until it ends.
+    fn spare(&self, rate: u32) -> u32 {
+        let share = self.share(rate);
+        let reserved: u32 =
+            self.window.by_caller.values().map(|used| share.saturating_sub(*used)).sum();
+        rate.saturating_sub(self.window.used).saturating_sub(reserved)
+    }
+
+    fn used_up(&self, now: Instant, detail: &'static str) -> Error {
+        let wait = WINDOW.saturating_sub(now.saturating_duration_since(self.window.began));
+        Error::new(Kind::UpstreamQuota, detail).retry_after(wait)
+    }
+
+    fn admit(&mut self, now: Instant, caller: Option<LabelValue>) -> Result<(), Error> {
+        self.refuse_in_pause(now)?;
         self.roll(now);
         self.raise(now);
         let Some(rate) = self.rate else {
@@ -173,16 +212,9 @@ impl RateState {
             return Ok(());
         };
         let mine = *self.window.by_caller.entry(caller.clone()).or_insert(0);
-        let callers = u32::try_from(self.window.by_caller.len()).unwrap_or(u32::MAX).max(1);
-        let share = rate.checked_div(callers).unwrap_or(rate).max(1);
-        // The unused shares of the others are reserved until the window ends.
-        let reserved: u32 =
-            self.window.by_caller.values().map(|used| share.saturating_sub(*used)).sum();
-        let spare = rate.saturating_sub(self.window.used).saturating_sub(reserved);
-        if self.window.used >= rate || (mine >= share && spare == 0) {
+        if self.window.used >= rate || (mine >= self.share(rate) && self.spare(rate) == 0) {
             let detail = "Pigello has answered 429 under load, and this caller's share of the rate that was learnt is used up";
-            let wait = WINDOW.saturating_sub(now.saturating_duration_since(self.window.began));
-            return Err(Error::new(Kind::UpstreamQuota, detail).retry_after(wait));
+            return Err(self.used_up(now, detail));
         }
         self.window.used = self.window.used.saturating_add(1);
         self.window.by_caller.insert(caller, mine.saturating_add(1));

@@ -1,0 +1,511 @@
+//! Applies events to the cache, and keeps how far each profile's notices are complete.
+//!
+//! Each change is dropped twice: at once, and again after `settle`. A notice can be faster than the copy of
+//! Pigello's database that answers reads; what was fetched in between may be old, and the second drop takes it.
+//!
+//! | an event says | dropped |
+//! | --- | --- |
+//! | type and object | the object under every path, the lists of its type, and what depends on the type |
+//! | a type alone | all objects and lists of the type, and what depends on it |
+//! | an object alone, or nothing | everything of the profile, once a minute at most |
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::{sync::Notify, time::Instant};
+use uuid::Uuid;
+
+use super::{
+    Source,
+    changes::Changes,
+    cursor::Cursor,
+    event::{Event, Unreadable},
+    history::{Applied, DroppedBy, History, Stored},
+    poller::Stopped,
+    relations::Relations,
+    settings::{EventLogChoice, Settings},
+};
+use crate::{
+    audit::NoticesTaken,
+    domain::{CanonicalTarget, Catalog, OperationMatch, ProfileName, RequestId},
+    proxy::cache::{Cache, Coherence},
+};
+
+/// The notices of all profiles.
+pub struct Notices {
+    settings: Settings,
+    cache: Cache,
+    catalog: Arc<Catalog>,
+    relations: Relations,
+    feeds: BTreeMap<ProfileName, Arc<Feed>>,
+    settling: Mutex<Settling>,
+    /// There is something to drop again or to record.
+    work: Notify,
+    history: Mutex<History>,
+    record: Recorder,
+    unreadable: [AtomicU64; Unreadable::ALL.len()],
+}
+
+/// Puts on the audit trail what notices were taken.
+pub type Recorder = Arc<dyn Fn(NoticesTaken) + Send + Sync>;
+
+/// The notices of one profile.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) profile: ProfileName,
+    pub(super) coherence: Arc<Coherence>,
+    pub(super) cursor: tokio::sync::Mutex<Cursor>,
+    state: Mutex<FeedState>,
+}
+
+#[derive(Debug, Default)]
+struct FeedState {
+    /// Since when the event log is complete.
+    complete_since: Option<Timestamp>,
+    last_read: Option<Timestamp>,
+    /// Why the event log is not read.
+    stopped: Option<Stopped>,
+    /// When everything was dropped the last time.
+    all_dropped: Option<Instant>,
+    /// From a change to its drop, the last time.
+    lag: Option<Duration>,
+    /// What each source has brought, in all and since the last record.
+    taken: [Tally; Source::ALL.len()],
+    unrecorded: [Tally; Source::ALL.len()],
+}
+
+/// A count of events.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    received: u64,
+    applied: u64,
+    request_id: Option<RequestId>,
+}
+
+impl Tally {
+    fn add(&mut self, received: u64, applied: u64, request_id: Option<RequestId>) {
+        self.received = self.received.saturating_add(received);
+        self.applied = self.applied.saturating_add(applied);
+        self.request_id = request_id.or(self.request_id);
+    }
+}
+
+/// What will be dropped again.
+#[derive(Debug, Default)]
+struct Settling {
+    queue: VecDeque<Again>,
+    /// The memory of all changes in the queue, in objects.
+    size: usize,
+}
+
+/// Changes that will be dropped again.
+#[derive(Debug)]
+struct Again {
+    due: Instant,
+    profile: Option<ProfileName>,
+    source: Source,
+    changes: Changes,
+}
+
+/// The state of a profile's notices.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedStatus {
+    /// The profile.
+    pub profile: String,
+    /// What the event log is: `off`, `complete`, `incomplete` or `stopped`.
+    pub event_log: &'static str,
+    /// Why it is stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// Since when no notice was missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_since: Option<Timestamp>,
+    /// When the event log was read the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_read: Option<Timestamp>,
+    /// From the last change to its drop, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
+    /// The events that each source has brought.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// The events of one source.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SourceStatus {
+    /// `event_log` or `webhook`.
+    pub source: &'static str,
+    /// Events that came.
+    pub received: u64,
+    /// Events that were new, and dropped something or would have.
+    pub applied: u64,
+}
+
+impl Notices {
+    /// For those profiles. `record` puts on the trail what was taken.
+    pub fn new<'a>(
+        settings: Settings,
+        cache: Cache,
+        catalog: Arc<Catalog>,
+        profiles: impl IntoIterator<Item = &'a ProfileName>,
+        record: Recorder,
+    ) -> Arc<Self> {
+        let relations = Relations::new(&catalog, cache.rules());
+        let feed = |profile: &ProfileName| Feed {
+            profile: profile.clone(),
+            coherence: Coherence::new(cache.rules().len()),
+            cursor: tokio::sync::Mutex::new(Cursor::new(*settings.overlap)),
+            state: Mutex::default(),
+        };
+        let feeds = profiles.into_iter().map(|profile| (profile.clone(), Arc::new(feed(profile))));
+        Arc::new(Self {
+            feeds: feeds.collect(),
+            settings,
+            cache,
+            catalog,
+            relations,
+            settling: Mutex::default(),
+            work: Notify::new(),
+            history: Mutex::default(),
+            record,
+            unreadable: Default::default(),
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What a profile's notices mean for its stored responses.
+    pub fn coherence(&self, profile: &ProfileName) -> Option<Arc<Coherence>> {
+        Some(Arc::clone(&self.feeds.get(profile)?.coherence))
+    }
+
+    /// Ends every proof, because nobody reads these event logs any more.
+    pub fn retire(&self) {
+        self.feeds.values().for_each(|feed| feed.coherence.restart());
+    }
+
+    /// The feed of a profile.
+    pub(super) fn feed(&self, profile: &ProfileName) -> Option<Arc<Feed>> {
+        self.feeds.get(profile).cloned()
+    }
+
+    /// Counts a body without readable events.
+    pub(super) fn count_unreadable(&self, why: Unreadable) {
+        let at = Unreadable::ALL.iter().position(|known| *known == why).unwrap_or_default();
+        if let Some(count) = self.unreadable.get(at) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many bodies had no readable events, by reason.
+    pub fn unreadable(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.unreadable.iter().map(|count| count.load(Ordering::Relaxed));
+        Unreadable::ALL.iter().map(|why| why.label()).zip(counts)
+    }
+
+    /// Drops what events of a webhook have changed, for one profile or for all.
+    pub(super) fn take_webhook(&self, profile: Option<&ProfileName>, events: &[Event]) {
+        let now = Timestamp::now();
+        for feed in self.feeds_of(profile) {
+            feed.count(Source::Webhook, events.len(), events.len(), None, lag(events, now));
+        }
+        self.apply(profile, Source::Webhook, events.iter(), None);
+    }
+
+    /// Drops what events of a profile's event log have changed. `received` of them came, by `date` on
+    /// Pigello's clock.
+    pub(super) fn take_events(
+        &self,
+        feed: &Feed,
+        received: usize,
+        events: &[Event],
+        date: Timestamp,
+        request_id: RequestId,
+    ) {
+        let id = Some(request_id);
+        feed.count(Source::EventLog, received, events.len(), id, lag(events, date));
+        if !events.is_empty() {
+            self.apply(Some(&feed.profile), Source::EventLog, events.iter(), id);
+        }
+    }
+
+    fn apply<'a>(
+        &self,
+        profile: Option<&ProfileName>,
+        source: Source,
+        events: impl Iterator<Item = &'a Event> + Clone,
+        request_id: Option<RequestId>,
+    ) {
+        let changes = Changes::of(events.clone());
+        self.drop_now(profile, &changes);
+        if changes.is_unclear {
+            self.feeds_of(profile).for_each(|feed| feed.drop_all(&self.cache, source));
+        }
+        let at = Timestamp::now();
+        let mut history = self.history.lock();
+        for event in events {
+            let (profile, event) = (profile.cloned(), event.clone());
+            history.add(Applied { at, profile, source, request_id, event });
+        }
+        drop(history);
+        self.settle_later(profile, source, changes);
+        self.work.notify_one();
+    }
+
+    fn feeds_of(&self, profile: Option<&ProfileName>) -> impl Iterator<Item = &Arc<Feed>> + Clone {
+        let is_it = move |feed: &&Arc<Feed>| profile.is_none_or(|wanted| feed.profile == *wanted);
+        self.feeds.values().filter(is_it)
+    }
+
+    fn drop_now(&self, profile: Option<&ProfileName>, changes: &Changes) {
+        let feeds = self.feeds_of(profile).map(|feed| (&feed.profile, &*feed.coherence));
+        changes.drop_from(&self.cache, &self.relations, feeds);
+    }
+
+    /// Has changes dropped again. More than there is memory for are as unclear as those that do not say what
+    /// changed.
+    fn settle_later(&self, profile: Option<&ProfileName>, source: Source, changes: Changes) {
+        let due = Instant::now() + *self.settings.settle;
+        let mut settling = self.settling.lock();
+        let size = settling.size.saturating_add(changes.size());
+        let is_room = size <= MOST_SETTLING;
+        let changes = if is_room { changes } else { Changes::unclear() };
+        if is_room {
+            settling.size = size;
+        }
+        settling.queue.push_back(Again { due, profile: profile.cloned(), source, changes });
+    }
+
+    /// Drops again what is due, and returns whether there will be more.
+    fn settle(&self) -> bool {
+        loop {
+            let mut settling = self.settling.lock();
+            match settling.queue.front() {
+                None => return false,
+                Some(again) if again.due > Instant::now() => return true,
+                Some(_) => {}
+            }
+            let Some(again) = settling.queue.pop_front() else { return false };
+            let Again { profile, source, changes, .. } = again;
+            settling.size = settling.size.saturating_sub(changes.size());
+            drop(settling);
+            self.drop_now(profile.as_ref(), &changes);
+            if changes.is_unclear && source == Source::EventLog {
+                // What was fetched since may be from the slow copy. It lives for `ttl`.
+                self.feeds_of(profile.as_ref()).for_each(|feed| feed.coherence.restart());
+            }
+        }
+    }
+
+    /// Drops changes again and records what was taken, until it is dropped.
+    pub async fn keep_settling(self: Arc<Self>) {
+        loop {
+            self.work.notified().await;
+            let mut has_more = true;
+            while has_more {
+                tokio::time::sleep(TICK).await;
+                has_more = self.settle();
+                self.feeds.values().for_each(|feed| feed.record(&self.record));
+            }
+        }
+    }
+
+    /// The state of each profile's notices.
+    pub fn status(&self) -> Vec<FeedStatus> {
+        let is_on = self.settings.event_log == EventLogChoice::Poll;
+        self.feeds.values().map(|feed| feed.status(is_on)).collect()
+    }
+
+    /// The last events that dropped what is stored under a path, the newest first.
+    pub fn dropped(&self, target: &CanonicalTarget) -> Vec<DroppedBy> {
+        let path = target.path();
+        let operation = match self.catalog.find(&http::Method::GET, path) {
+            OperationMatch::Found(operation) => Some(operation),
+            OperationMatch::OtherMethods(_) | OperationMatch::Unknown => None,
+        };
+        let Some(rule) = self.cache.rule_number(operation.map(AsRef::as_ref), path) else {
+            return Vec::new();
+        };
+        let stored = Stored {
+            object: path.rsplit('/').find_map(|segment| Uuid::try_parse(segment).ok()),
+            collection: operation.and_then(|it| it.collection()).map(str::to_owned),
+            is_list: operation.is_some_and(|it| it.is_list()),
+            rule,
+        };
+        let history = self.history.lock();
+        let drops = history.newest().filter_map(|applied| {
+            Some(applied.as_drop(self.what_it_dropped(&applied.event, &stored)?))
+        });
+        drops.take(MOST_TOLD).collect()
+    }
+
+    fn what_it_dropped(&self, event: &Event, stored: &Stored) -> Option<&'static str> {
+        let Some(of_type) = &event.of_type else { return Some("everything") };
+        let related = self.relations.of(of_type);
+        let is_of_type = related.zip(stored.collection.as_deref()).is_some_and(|(related, own)| {
+            related.collections.iter().any(|collection| &**collection == own)
+        });
+        if event.object.is_some() && event.object == stored.object {
+            Some("object")
+        } else if is_of_type && stored.is_list {
+            Some("lists")
+        } else if is_of_type && event.object.is_none() {
+            Some("collection")
+        } else if related.is_some_and(|related| related.rules.contains(&stored.rule)) {
+            Some("dependents")
+        } else {
+            None
+        }
+    }
+}
+
+impl Feed {
+    /// Drops everything, once a minute at most. In between, an event of the log makes everything from before
+    /// it as old as `ttl` allows, and no more.
+    fn drop_all(&self, cache: &Cache, source: Source) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if state.all_dropped.is_none_or(|last| now.duration_since(last) >= ALL_EVERY) {
+            state.all_dropped = Some(now);
+            drop(state);
+            let everything = crate::proxy::cache::Noticed::Everything;
+            cache.drop_noticed(&self.profile, &self.coherence, everything);
+            tracing::warn!(
+                profile = %self.profile,
+                source = source.label(),
+                "an event does not say what changed; everything of the profile is dropped from the cache"
+            );
+        }
+        if source == Source::EventLog {
+            self.coherence.restart();
+        }
+    }
+
+    fn count(
+        &self,
+        source: Source,
+        received: usize,
+        applied: usize,
+        request_id: Option<RequestId>,
+        lag: Option<Duration>,
+    ) {
+        let (received, applied) = (received as u64, applied as u64);
+        let mut state = self.state.lock();
+        state.lag = lag.or(state.lag);
+        let FeedState { taken, unrecorded, .. } = &mut *state;
+        for tallies in [taken, unrecorded] {
+            if let Some(tally) = tallies.get_mut(source as usize) {
+                tally.add(received, applied, request_id);
+            }
+        }
+    }
+
+    /// Records what was applied since the last record.
+    fn record(&self, record: &Recorder) {
+        let mut state = self.state.lock();
+        let lag = state.lag;
+        let unrecorded = std::mem::take(&mut state.unrecorded);
+        drop(state);
+        for (source, tally) in Source::ALL.into_iter().zip(unrecorded) {
+            if tally.applied > 0 {
+                record(NoticesTaken {
+                    time: SystemTime::now(),
+                    profile: self.profile.clone(),
+                    source: source.label(),
+                    received: tally.received,
+                    applied: tally.applied,
+                    lag,
+                    request_id: tally.request_id,
+                });
+            }
+        }
+    }
+
+    /// Notes a complete reading.
+    pub(super) fn completed(&self, continues: bool) {
+        let now = Timestamp::now();
+        let mut state = self.state.lock();
+        let was_stopped = state.stopped.take().is_some();
+        state.last_read = Some(now);
+        if !continues || state.complete_since.is_none() {
+            state.complete_since = Some(now);
+        }
+        drop(state);
+        if was_stopped {
+            tracing::info!(profile = %self.profile, "the event log is read again");
+        }
+    }
+
+    /// Notes that the log is not read any more.
+    pub(super) fn stopped(&self, why: Stopped) {
+        let mut state = self.state.lock();
+        state.complete_since = None;
+        if state.stopped.replace(why) != Some(why) {
+            drop(state);
+            tracing::error!(
+                profile = %self.profile,
+                reason = why.label(),
+                "the event log cannot be used: {}; stored responses live for `ttl`",
+                why.in_words()
+            );
+        }
+    }
+
+    fn status(&self, is_on: bool) -> FeedStatus {
+        let state = self.state.lock();
+        let is_proved = self.coherence.is_proved();
+        let source = |(source, tally): (Source, &Tally)| SourceStatus {
+            source: source.label(),
+            received: tally.received,
+            applied: tally.applied,
+        };
+        FeedStatus {
+            profile: self.profile.to_string(),
+            event_log: match state.stopped {
+                _ if !is_on => "off",
+                Some(_) => "stopped",
+                None if is_proved => "complete",
+                None => "incomplete",
+            },
+            stopped: state.stopped,
+            complete_since: state.complete_since.filter(|_| is_proved),
+            last_read: state.last_read,
+            lag_ms: state.lag.and_then(|lag| u64::try_from(lag.as_millis()).ok()),
+            sources: Source::ALL.into_iter().zip(&state.taken).map(source).collect(),
+        }
+    }
+}
+
+/// From the oldest of the events to `now`.
+fn lag(events: &[Event], now: Timestamp) -> Option<Duration> {
+    let oldest = events.iter().filter_map(|event| event.created_at).min()?;
+    Some(Duration::try_from(now.duration_since(oldest)).unwrap_or_default())
+}
+
+impl fmt::Debug for Notices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notices").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// How exact the second drop is, and how often the trail has a line at most.
+const TICK: Duration = Duration::from_millis(250);
+/// The most objects that wait for their second drop.
+const MOST_SETTLING: usize = 50_000;
+/// How often everything of a profile is dropped at most.
+const ALL_EVERY: Duration = Duration::from_mins(1);
+/// The most events that are told of one path.
+const MOST_TOLD: usize = 20;

@@ -1,0 +1,60 @@
+//! Notices of changes in Pigello, so that the cache drops what has changed, whoever changed it.
+//!
+//! ```text
+//! Pigello's event log ◀── poller ──┐               ┌── at once
+//!                        (cursor)  ├── feed ── drop ┤
+//! Pigello's webhooks ──▶ webhook ──┘  (relations)  └── again after `settle`
+//! ```
+//!
+//! | module | |
+//! | --- | --- |
+//! | [`settings`] | `[notices]` |
+//! | [`event`] | what an event says, and all that may be wrong with one |
+//! | `cursor`, [`poller`] | reads the event log: from where, and how often |
+//! | [`tokens`], [`webhook`] | the listener for webhooks |
+//! | `relations`, `changes`, [`feed`] | from an event to what is dropped |
+//! | `history` | the last events, for `explain --cache` |
+//!
+//! A notice is no command and carries no data: the cache drops, and the next caller fetches the truth. So one that
+//! comes twice, late or in another order does no harm, and one that is forged costs a fetch. How long a stored
+//! response may live, and what that rests on, is in [`Coherence`](crate::proxy::cache::Coherence).
+
+mod changes;
+mod cursor;
+pub mod event;
+pub mod feed;
+mod history;
+pub mod poller;
+mod relations;
+pub mod settings;
+pub mod tokens;
+pub mod webhook;
+
+pub use feed::{FeedStatus, Notices};
+pub use history::DroppedBy;
+pub use poller::{Stopped, poll};
+pub use settings::{EventLogChoice, Settings, Webhook};
+pub use tokens::{HookTokens, HookTokensError};
+pub use webhook::Receiver;
+
+/// Where an event comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The event log.
+    EventLog,
+    /// A webhook.
+    Webhook,
+}
+
+impl Source {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::EventLog, Self::Webhook];
+
+    /// The value of the label `source`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::EventLog => "event_log",
+            Self::Webhook => "webhook",
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Reads the event log of one profile, again and again.
+//!
+//! A reading asks page by page until a page is not full. Only then is it complete, and the chain of readings
+//! proved from the time at which it began ([`Coherence`](crate::proxy::cache::Coherence)). A reading that fails
+//! changes nothing: the next one asks from the same place.
+//!
+//! An answer that the gateway does not understand stops the readings, because it would prove what is not so.
+//! They are tried again after ten minutes.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    event::{self, Event},
+    feed::{Feed, Notices},
+};
+use crate::{
+    domain::{ProfileName, RequestId},
+    outbound::spread,
+    proxy::own::{OwnAnswer, OwnCalls},
+};
+
+/// Answers the readings.
+pub(super) trait EventLog {
+    /// A page of the events since then.
+    fn page(
+        &self,
+        from: Timestamp,
+        page: u32,
+    ) -> impl Future<Output = Result<Page, Setback>> + Send;
+}
+
+/// A page of the event log.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// Pigello's time.
+    pub(super) date: Timestamp,
+    pub(super) events: Vec<Event>,
+    /// The call that read it.
+    pub(super) request_id: RequestId,
+}
+
+/// Why a reading is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setback {
+    /// It failed. The next one may not.
+    Failed,
+    /// More has happened than is read at once.
+    Behind,
+    /// The log cannot be used.
+    Stopped(Stopped),
+}
+
+/// Why an event log cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// 403.
+    Forbidden,
+    /// 404.
+    Missing,
+    /// The answer is no list of events.
+    Form,
+    /// An event has no time.
+    NoTime,
+    /// There are events from before the time that was asked for, or they are in no order.
+    Unordered,
+    /// The answer has no `Date`, or it comes from another cache.
+    NoDate,
+}
+
+impl Stopped {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Forbidden, Self::Missing, Self::Form, Self::NoTime, Self::Unordered, Self::NoDate];
+
+    /// The value of the label `reason`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Forbidden => "forbidden",
+            Self::Missing => "missing",
+            Self::Form => "form",
+            Self::NoTime => "no_time",
+            Self::Unordered => "unordered",
+            Self::NoDate => "no_date",
+        }
+    }
+
+    /// The same in words.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Forbidden => "Pigello answers 403: the activation may not read it",
+            Self::Missing => "Pigello answers 404: it is not at `notices.path`",
+            Self::Form => "the answer is no list of events",
+            Self::NoTime => "an event has no `created_at`",
+            Self::Unordered => "the events are not those that were asked for, or in no order",
+            Self::NoDate => "the answer has no `Date`, or comes from a cache on the way",
+        }
+    }
+}
+
+/// The readings of one profile's event log.
+pub(super) struct Poller<L> {
+    notices: Arc<Notices>,
+    feed: Arc<Feed>,
+    log: L,
+}
+
+/// Reads the event log of a profile until it is dropped.
+pub async fn poll(notices: Arc<Notices>, profile: ProfileName, calls: OwnCalls) {
+    let Some(feed) = notices.feed(&profile) else { return };
+    let path = notices.settings().path.clone();
+    Poller::new(notices, feed, Calls { calls, path }).run().await;
+}
+
+impl<L: EventLog> Poller<L> {
+    pub(super) fn new(notices: Arc<Notices>, feed: Arc<Feed>, log: L) -> Self {
+        Self { notices, feed, log }
+    }
+
+    async fn run(self) {
+        loop {
+            let began = Instant::now();
+            let pause = self.turn().await;
+            sleep_until(began + spread(pause)).await;
+        }
+    }
+
+    /// Makes a reading, and returns when the next one is due.
+    pub(super) async fn turn(&self) -> Duration {
+        match self.read().await {
+            Ok(()) | Err(Setback::Failed) => {}
+            Err(Setback::Behind) => self.feed.cursor.lock().await.lose(),
+            Err(Setback::Stopped(why)) => {
+                self.feed.cursor.lock().await.lose();
+                self.feed.coherence.restart();
+                self.feed.stopped(why);
+                return STOPPED_FOR;
+            }
+        }
+        *self.notices.settings().interval
+    }
+
+    async fn read(&self) -> Result<(), Setback> {
+        let mut cursor = self.feed.cursor.lock().await;
+        let began = Instant::now();
+        let window = cursor.begin(began, Timestamp::now());
+        if !window.continues {
+            // Before the request: what is fetched from here on is part of the chain.
+            self.feed.coherence.restart();
+        }
+        let mut date = None;
+        for number in 1..=MOST_PAGES {
+            let page = self.log.page(window.from, number).await?;
+            check(&page.events, window.from)?;
+            let received = page.events.len();
+            let first_date = *date.get_or_insert(page.date);
+            let mut events = page.events;
+            events.retain(|event| cursor.is_new(event));
+            let id = page.request_id;
+            self.notices.take_events(&self.feed, received, &events, page.date, id);
+            // The first reading of a chain has nothing to catch up with: it is there for the time.
+            if received < PAGE || !window.continues {
+                cursor.finish(began, first_date);
+                let interval = *self.notices.settings().interval;
+                self.feed.coherence.prove(began + interval.saturating_mul(PROVED_FOR));
+                self.feed.completed(window.continues);
+                return Ok(());
+            }
+        }
+        Err(Setback::Behind)
+    }
+}
+
+/// Whether events are of the window and in order. If they are not, pages do not show all of them.
+fn check(events: &[Event], from: Timestamp) -> Result<(), Setback> {
+    let from = Timestamp::from_second(from.as_second()).unwrap_or(from);
+    let mut last = from;
+    for event in events {
+        let created_at = event.created_at.ok_or(Setback::Stopped(Stopped::NoTime))?;
+        if created_at < last {
+            return Err(Setback::Stopped(Stopped::Unordered));
+        }
+        last = created_at;
+    }
+    Ok(())
+}
+
+/// The event log at Pigello, read by calls of the gateway's own.
+struct Calls {
+    calls: OwnCalls,
+    path: String,
+}
+
+impl EventLog for Calls {
+    async fn page(&self, from: Timestamp, page: u32) -> Result<Page, Setback> {
+        let target = target(&self.path, from, page);
+        let Some(OwnAnswer { request_id, status, headers, body }) = self.calls.get(&target).await
+        else {
+            return Err(Setback::Failed);
+        };
+        let events = match judge(status, &body, page) {
+            Ok(events) => events,
+            Err(setback) => return Err(setback),
+        };
+        let date = pigello_time(&headers).ok_or(Setback::Stopped(Stopped::NoDate))?;
+        Ok(Page { date, events, request_id })
+    }
+}
+
+/// The target of a page.
+pub fn target(path: &str, from: Timestamp, page: u32) -> String {
+    let from = from.strftime("%Y-%m-%dT%H:%M:%SZ");
+    format!("{path}?created_at__gte={from}&_order_by=created_at&_page={page}&_page_size={PAGE}")
+}
+
+/// The events of an answer.
+pub(super) fn judge(status: StatusCode, body: &[u8], page: u32) -> Result<Vec<Event>, Setback> {
+    match status {
+        StatusCode::OK => event::read(body).map_err(|_| Setback::Stopped(Stopped::Form)),
+        // A page behind the last one.
+        StatusCode::NOT_FOUND if page > 1 => Ok(Vec::new()),
+        StatusCode::NOT_FOUND => Err(Setback::Stopped(Stopped::Missing)),
+        StatusCode::FORBIDDEN => Err(Setback::Stopped(Stopped::Forbidden)),
+        _ => Err(Setback::Failed),
+    }
+}
+
+/// What an answer to the question for the first page says of the log, for a check of it.
+pub fn try_answer(
+    status: StatusCode,
+    headers: &http::HeaderMap,
+    body: &[u8],
+    from: Timestamp,
+) -> Option<Result<usize, Stopped>> {
+    let judged = judge(status, body, 1).and_then(|events| {
+        check(&events, from)?;
+        pigello_time(headers).ok_or(Setback::Stopped(Stopped::NoDate))?;
+        Ok(events.len())
+    });
+    match judged {
+        Ok(events) => Some(Ok(events)),
+        Err(Setback::Stopped(why)) => Some(Err(why)),
+        Err(Setback::Failed | Setback::Behind) => None,
+    }
+}
+
+/// `Date`, unless the answer has been kept by a cache on the way: then it is of another time.
+fn pigello_time(headers: &http::HeaderMap) -> Option<Timestamp> {
+    if headers.get(http::header::AGE).is_some_and(|age| age != "0") {
+        return None;
+    }
+    let date = headers.get(http::header::DATE)?.to_str().ok()?;
+    Timestamp::try_from(httpdate::parse_http_date(date).ok()?).ok()
+}
+
+/// The events of a page. Pigello's own guides ask for as many.
+const PAGE: usize = 500;
+/// The pages of one reading. Who has more to catch up with begins anew.
+const MOST_PAGES: u32 = 20;
+/// The intervals for which a reading proves the chain: one may fail, and one may be slow.
+const PROVED_FOR: u32 = 3;
+/// The pause before a log that cannot be used is tried again.
+const STOPPED_FOR: Duration = Duration::from_mins(10);

@@ -1,0 +1,163 @@
+//! `notices.webhook.tokens_file`: who may send webhooks, and for which profile.
+//!
+//! A line is a token, and the name of a profile if the token is for that one alone. Empty lines and lines that
+//! begin with `#` are left out. The gateway keeps only the digests.
+
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    domain::ProfileName,
+    process::files::{PrivateFileError, open_private},
+    secret::TokenDigest,
+};
+
+/// The tokens in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookTokens(Vec<(TokenDigest, Option<ProfileName>)>);
+
+impl HookTokens {
+    /// Reads the file. It must be no link, and closed to everybody but its owner.
+    pub fn read(path: &Path) -> Result<Self, HookTokensError> {
+        let unreadable = |source| HookTokensError::Unreadable { path: path.to_owned(), source };
+        let mut text = Zeroizing::new(Vec::with_capacity(64 * 1024));
+        open_private(path)?.take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
+        Self::parse(&text).map_err(|(line, what)| HookTokensError::Line {
+            path: path.to_owned(),
+            line,
+            what,
+        })
+    }
+
+    /// The line, counted from 1, and what is wrong with it.
+    fn parse(text: &[u8]) -> Result<Self, (usize, &'static str)> {
+        let mut tokens = Vec::new();
+        if text.len() as u64 == MAX_BYTES {
+            return Err((1, "the file is too large for one of tokens"));
+        }
+        for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if !line.is_empty() && !line.starts_with(b"#") {
+                let token = token(line).map_err(|what| (at + 1, what))?;
+                if tokens.iter().any(|(known, _)| *known == token.0) {
+                    return Err((at + 1, "the token stands there twice"));
+                }
+                tokens.push(token);
+            }
+        }
+        if tokens.is_empty() { Err((1, "there is no token")) } else { Ok(Self(tokens)) }
+    }
+
+    /// The profile of a token, `Some(None)` if it is for all. Compares with every token, each in constant time.
+    pub(super) fn profile(&self, token: &str) -> Option<Option<&ProfileName>> {
+        let token = TokenDigest::of(token);
+        self.0.iter().fold(None, |found, (known, profile)| {
+            if bool::from(known.same_as(&token)) { Some(profile.as_ref()) } else { found }
+        })
+    }
+
+    /// The profiles that it names.
+    pub fn profiles(&self) -> impl Iterator<Item = &ProfileName> {
+        self.0.iter().filter_map(|(_, profile)| profile.as_ref())
+    }
+}
+
+fn token(line: &[u8]) -> Result<(TokenDigest, Option<ProfileName>), &'static str> {
+    let form = "write `TOKEN` or `TOKEN PROFILE`";
+    let line = std::str::from_utf8(line).map_err(|_| form)?;
+    let mut words = line.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
+    let (Some(token), profile, None) = (words.next(), words.next(), words.next()) else {
+        return Err(form);
+    };
+    if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+        return Err("a token has letters, digits and -._~, because it is part of a path");
+    }
+    if token.len() < MIN_TOKEN {
+        return Err("the token has less than 32 characters; `openssl rand -hex 32` makes one");
+    }
+    Ok((TokenDigest::of(token), profile.map(ProfileName::new)))
+}
+
+/// Why a file of tokens is not used. No message quotes a token.
+#[derive(Debug, thiserror::Error)]
+pub enum HookTokensError {
+    /// It is no private file.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// It cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
+    /// A line is wrong.
+    #[error("{}:{line}: {what}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// It names a profile that the configuration does not have.
+    #[error("{}: a token is for the profile `{profile}`, which is not in the configuration", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// The profile.
+        profile: ProfileName,
+    },
+}
+
+/// The shortest token: 128 bits in hexadecimal digits.
+const MIN_TOKEN: usize = 32;
+/// Two tokens for each of a thousand profiles, and comments.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &str = "made-up-token-that-is-for-everything";
+    const ONE: &str = "made-up-token-that-is-for-one-profile";
+
+    #[test]
+    fn a_token_is_for_all_profiles_or_for_one() {
+        let text = format!("# made up\n\n{ALL}\r\n {ONE}\tproduction # since May\n");
+        let tokens = HookTokens::parse(text.as_bytes()).unwrap();
+        assert_eq!(tokens.profile(ALL), Some(None));
+        assert_eq!(tokens.profile(ONE), Some(Some(&ProfileName::new("production"))));
+        for other in ["", &ALL[1..], &ALL.to_uppercase(), &format!("{ALL} ")] {
+            assert_eq!(tokens.profile(other), None, "{other}");
+        }
+        assert!(!format!("{tokens:?}").contains("made-up"));
+        assert_eq!(tokens.profiles().count(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_line_and_never_quoted() {
+        for (text, line) in [
+            (String::new(), 1),
+            ("# nothing\n".to_owned(), 1),
+            (format!("\n{}\n", &ALL[..31]), 2),
+            (format!("{ALL} a b\n"), 1),
+            (format!("{ALL}/x\n"), 1),
+            (format!("{ALL}%\n"), 1),
+            (format!("{ALL}å\n"), 1),
+            (format!("{ALL}\n{ONE}\n{ALL} production\n"), 3),
+            ("x".repeat(1024 * 1024), 1),
+        ] {
+            let (at, what) = HookTokens::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(at, line, "{what}");
+            assert!(!what.contains("made-up"));
+        }
+    }
+}
