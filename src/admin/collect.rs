@@ -2,6 +2,7 @@
 
 use std::{fmt, fs, time::UNIX_EPOCH};
 
+use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder},
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     audit::{Blocked, WitnessStats},
     credentials,
+    notices::{FeedStatus, SourceStatus, Stopped},
     proxy::stages::upstream_health::CircuitBreakerState,
     telemetry::{dropped_log_lines, meaning},
 };
@@ -32,6 +34,7 @@ impl Collector for Parts {
         load(&mut sheet, &view)?;
         upstreams(&mut sheet, &view)?;
         cache(&mut sheet, &view)?;
+        notices(&mut sheet, &view)?;
         credentials(&mut sheet, &view)?;
         foresight(&mut sheet, &view)?;
         audit(&mut sheet, &view)
@@ -153,6 +156,51 @@ fn cache(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.counter("cache_stored", stats.stored)?;
     sheet.counter("cache_purged", stats.purged)?;
     sheet.counter("cache_invalidations", stats.invalidations)
+}
+
+fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
+    let feeds = view.notices.status();
+    let counts = |count: fn(&SourceStatus) -> u64| {
+        let of_feed = move |feed: &FeedStatus| {
+            let profile = feed.profile.clone();
+            let label = move |source: &SourceStatus| {
+                (
+                    [("profile", profile.clone()), ("source", source.source.to_owned())],
+                    count(source),
+                )
+            };
+            feed.sources.iter().map(label).collect::<Vec<_>>()
+        };
+        feeds.iter().flat_map(of_feed)
+    };
+    sheet.counters("notices_received", counts(|source| source.received))?;
+    sheet.counters("notices_applied", counts(|source| source.applied))?;
+    let unreadable = view.notices.unreadable().map(|(why, count)| ([("reason", why)], count));
+    sheet.counters("notices_unreadable", unreadable)?;
+    let refused = view.webhooks.iter().flat_map(|webhooks| webhooks.refused());
+    sheet.counters("notices_refused", refused.map(|(why, count)| ([("reason", why)], count)))?;
+    let read = feeds.iter().filter(|feed| feed.event_log != "off");
+    let profile = |feed: &FeedStatus| [("profile", feed.profile.clone())];
+    let complete = read.clone().map(|feed| (profile(feed), flag(feed.event_log == "complete")));
+    sheet.gauges("notices_coherent", complete)?;
+    let stopped = read.clone().flat_map(|feed| {
+        Stopped::ALL.map(|why| {
+            let labels = [("profile", feed.profile.clone()), ("reason", why.label().to_owned())];
+            (labels, flag(feed.stopped == Some(why)))
+        })
+    });
+    sheet.gauges("notices_feed_stopped", stopped)?;
+    let now = Timestamp::now().as_second();
+    let ages = read.clone().filter_map(|feed| {
+        Some((profile(feed), seconds(now.saturating_sub(feed.last_read?.as_second()).max(0))))
+    });
+    sheet.gauges("notices_feed_age_seconds", ages)?;
+    let since = read
+        .clone()
+        .filter_map(|feed| Some((profile(feed), seconds(feed.complete_since?.as_second()))));
+    sheet.gauges("notices_complete_since_timestamp_seconds", since)?;
+    let lags = feeds.iter().filter_map(|feed| Some((profile(feed), count(feed.lag_ms?) / 1000.0)));
+    sheet.gauges("notices_lag_seconds", lags)
 }
 
 fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {

@@ -12,6 +12,7 @@ mod collect;
 mod foresight;
 mod guard;
 mod health;
+mod life;
 mod page;
 mod relay;
 mod reload;

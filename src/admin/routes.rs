@@ -18,7 +18,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::{
     AdminState, GatewayView, Routes,
     access::{Access, enter, make_link, require},
-    actions, guard, health, page, reload, status,
+    actions, guard, health, life, page, reload, status,
 };
 use crate::{
     proxy::http_policy::HostRules,
@@ -85,6 +85,7 @@ fn table() -> Vec<Route> {
         get("/access", Access::Read, page::permissions::page),
         get("/access.json", Access::Read, page::permissions::json),
         get("/log", Access::Read, log),
+        get("/cache", Access::Read, life::life),
         post("/session/link", Access::Read, make_link),
         post("/page/purge", Access::Operate, actions::purge_form),
         post("/page/verify", Access::Operate, actions::verify_form),

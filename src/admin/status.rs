@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use super::{ConfigurationView, GatewayView, ListenerView, ProfileView, foresight};
-use crate::{audit, credentials, outbound::CertificateEnd, proxy::cache};
+use crate::{audit, credentials, notices::FeedStatus, outbound::CertificateEnd, proxy::cache};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
@@ -19,6 +19,8 @@ pub(super) struct Status {
     upstreams: Vec<UpstreamStatus>,
     credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
+    /// The notices of each profile.
+    notices: Vec<FeedStatus>,
     audit: audit::TrailStats,
     /// Every certificate that the gateway depends on.
     certificates: Vec<CertificateEnd>,
@@ -65,6 +67,7 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         upstreams: upstreams(&view),
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
+        notices: view.notices.status(),
         audit: view.trail.stats(),
         certificates: foresight::certificates(&view),
         clocks: foresight::clocks(&view),

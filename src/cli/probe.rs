@@ -1,7 +1,7 @@
-//! The one call that a command makes to Pigello by itself, to try credentials.
+//! The calls that a command makes to Pigello by itself, to try credentials and the event log.
 //!
-//! It reads nobody's data: it asks for a subtenant whose UUID is all zeros. To whom Pigello lets in it answers that
-//! there is none (404), and to others 401 or 403. It is on the audit trail before it is made, as a record of its own
+//! The one for credentials reads nobody's data: it asks for a subtenant whose UUID is all zeros. To whom Pigello lets
+//! in it answers that there is none (404), and to others 401 or 403. A call is on the audit trail before it is made, as a record of its own
 //! (`cause`: `check`) if no gateway writes the trail, and else as an `admin` marker of the gateway that does.
 //! Without either it is not made.
 
@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use nix::unistd::geteuid;
 use tokio::time;
 
@@ -23,7 +24,7 @@ use crate::{
         self, CallCause, Intent, Outcome, OwnCall, Record, Target, Trail, TrailDirectoryError,
         TrailOpenError,
     },
-    body::Body,
+    body::{Body, collect_limited},
     config::Settings,
     credentials::CredentialSet,
     domain::{
@@ -37,7 +38,8 @@ use crate::{
 pub(super) const NOBODY: &str =
     "/accounts/users/customer/subtenant/00000000-0000-0000-0000-000000000000/";
 
-/// A call to try credentials.
+/// A call to try credentials, or with them.
+#[derive(Clone)]
 pub(super) struct Probe<'a> {
     /// The configuration, which names the trail and the gateway that may be running.
     pub(super) settings: &'a Settings,
@@ -47,6 +49,8 @@ pub(super) struct Probe<'a> {
     pub(super) credentials: CredentialsName,
     /// The values to try.
     pub(super) set: &'a CredentialSet,
+    /// What it asks for.
+    pub(super) target: &'a str,
     /// The upstream.
     pub(super) upstream: client::Settings,
     /// The time limit.
@@ -77,6 +81,14 @@ impl Verdict {
     }
 }
 
+/// An answer.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Nothing if it is too large, or does not come to its end.
+    pub(super) body: Bytes,
+}
+
 /// Why there is no answer.
 pub(super) enum ProbeError {
     /// The call was not made, because it would not be on the trail.
@@ -86,21 +98,27 @@ pub(super) enum ProbeError {
 }
 
 impl Probe<'_> {
-    /// Makes the call. The answer's body is ignored.
-    pub(super) async fn make(self) -> Result<(StatusCode, HeaderMap), ProbeError> {
+    /// Makes the call.
+    pub(super) async fn make(self) -> Result<Answered, ProbeError> {
         let time = SystemTime::now();
         let id = RequestId::at(time);
         let mut request = Request::new(Body::empty());
-        *request.uri_mut() = Uri::from_static(NOBODY);
+        *request.uri_mut() = self.target.parse().unwrap_or_default();
         let value = HeaderValue::from_str(&id.to_string());
         request.headers_mut().extend(value.ok().map(|id| (REQUEST_ID, id)));
         self.set.write_to(request.headers_mut());
         let own = self.begin(time, id).await.map_err(ProbeError::NotRecorded)?;
         let (upstream, limit, began) = (self.upstream.clone(), self.limit, Instant::now());
         let result = time::timeout(limit, client::ask(upstream, request)).await;
-        let result = result.unwrap_or_else(|_| {
+        let mut result = result.unwrap_or_else(|_| {
             Err(Error::new(Kind::UpstreamTimeout, format!("no answer within {}", Span(limit))))
         });
+        let mut body = Bytes::new();
+        if let Ok(response) = &mut result {
+            let rest = limit.saturating_sub(began.elapsed());
+            let read = collect_limited(std::mem::take(response.body_mut()), MAX_BODY);
+            body = time::timeout(rest, read).await.ok().and_then(Result::ok).unwrap_or_default();
+        }
         if let Some(trail) = own {
             let record = self.record(time, id, began.elapsed(), &result);
             let written = tokio::task::spawn_blocking(move || {
@@ -113,7 +131,10 @@ impl Probe<'_> {
             }
         }
         match result {
-            Ok(response) => Ok((response.status(), response.headers().clone())),
+            Ok(response) => {
+                let (head, _) = response.into_parts();
+                Ok(Answered { status: head.status, headers: head.headers, body })
+            }
             Err(error) => Err(ProbeError::Failed(Chain(&error).to_string())),
         }
     }
@@ -161,7 +182,8 @@ impl Probe<'_> {
     }
 
     fn operation(&self) -> Option<LabelValue> {
-        match self.settings.catalog.find(&Method::GET, NOBODY) {
+        let path = self.target.split('?').next().unwrap_or_default();
+        match self.settings.catalog.find(&Method::GET, path) {
             OperationMatch::Found(operation) => Some(operation.label().clone()),
             OperationMatch::OtherMethods(_) | OperationMatch::Unknown => None,
         }
@@ -175,7 +197,7 @@ impl Probe<'_> {
             profile: self.profile.clone(),
             operation: self.operation(),
             method: Method::GET,
-            target: NOBODY.parse().ok(),
+            target: self.target.parse().ok(),
         }
     }
 
@@ -186,7 +208,7 @@ impl Probe<'_> {
         took: Duration,
         result: &Result<http::Response<Body>, Error>,
     ) -> Record {
-        let target: Option<Target> = NOBODY.parse().ok();
+        let target: Option<Target> = self.target.parse().ok();
         let error = result.as_ref().err().map(Error::kind);
         Record {
             time,
@@ -224,6 +246,9 @@ impl Probe<'_> {
         }
     }
 }
+
+/// A page of the event log is smaller.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// Whether files that this process puts into the trail belong to the user who writes it. Root may write
 /// anywhere, and the gateway could not continue a trail that root has begun.

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     audit, credentials,
-    domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
-    notices,
+    domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName, Span},
+    notices::{self, EventLogChoice},
     proxy::{
         cache,
         server::TlsFiles,
@@ -72,6 +72,13 @@ pub struct Settings {
     pub runtime: Runtime,
     /// Logs, traces, and copies of the audit trail.
     pub telemetry: Telemetry,
+}
+
+impl Settings {
+    /// How long a response under a rule is fresh while no notice is missed, if that is ever proved.
+    pub fn coherent_ttl(&self, rule: &cache::Rule) -> Option<Span> {
+        rule.coherent_ttl.filter(|_| self.notices.event_log == EventLogChoice::Poll)
+    }
 }
 
 /// The socket of operators.

@@ -160,14 +160,27 @@ impl Notices {
         profiles: impl IntoIterator<Item = &'a ProfileName>,
         record: Recorder,
     ) -> Arc<Self> {
+        let rules = cache.rules().len();
+        let profiles = profiles.into_iter().map(|profile| (profile, Coherence::new(rules)));
+        Self::with_coherence(settings, cache, catalog, profiles, record)
+    }
+
+    /// The same, for what stored responses of each profile see already.
+    pub(super) fn with_coherence<'a>(
+        settings: Settings,
+        cache: Cache,
+        catalog: Arc<Catalog>,
+        profiles: impl IntoIterator<Item = (&'a ProfileName, Arc<Coherence>)>,
+        record: Recorder,
+    ) -> Arc<Self> {
         let relations = Relations::new(&catalog, cache.rules());
-        let feed = |profile: &ProfileName| Feed {
+        let feed = |(profile, coherence): (&ProfileName, Arc<Coherence>)| Feed {
             profile: profile.clone(),
-            coherence: Coherence::new(cache.rules().len()),
+            coherence,
             cursor: tokio::sync::Mutex::new(Cursor::new(*settings.overlap)),
             state: Mutex::default(),
         };
-        let feeds = profiles.into_iter().map(|profile| (profile.clone(), Arc::new(feed(profile))));
+        let feeds = profiles.into_iter().map(|it| (it.0.clone(), Arc::new(feed(it))));
         Arc::new(Self {
             feeds: feeds.collect(),
             settings,

@@ -24,13 +24,15 @@ mod cursor;
 pub mod event;
 pub mod feed;
 mod history;
+#[cfg(test)]
+mod model_tests;
 pub mod poller;
 mod relations;
 pub mod settings;
 pub mod tokens;
 pub mod webhook;
 
-pub use feed::{FeedStatus, Notices};
+pub use feed::{FeedStatus, Notices, SourceStatus};
 pub use history::DroppedBy;
 pub use poller::{Stopped, poll};
 pub use settings::{EventLogChoice, Settings, Webhook};

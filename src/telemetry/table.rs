@@ -64,6 +64,15 @@ metrics! {
     "cache_stored_total" counter [] "Answers that were stored";
     "cache_purged_total" counter [] "Answers that were purged";
     "cache_invalidations_total" counter [] "Writes that made something in memory unreachable";
+    "notices_received_total" counter ["profile", "source"] "Events of changes in Pigello that came, from the `event_log` and from each `webhook`";
+    "notices_applied_total" counter ["profile", "source"] "Those of them that were new, and dropped what has changed from memory";
+    "notices_unreadable_total" counter ["reason"] "Webhooks in which no event could be read";
+    "notices_refused_total" counter ["reason"] "Requests to the listener for webhooks that were refused";
+    "notices_coherent" gauge ["profile"] "Whether it is proved that no notice was missed, so that `coherent_ttl` holds; absent without `notices.event_log`";
+    "notices_feed_stopped" gauge ["profile", "reason"] "1 while the event log cannot be used, for this reason";
+    "notices_feed_age_seconds" gauge ["profile"] "Since the event log was read to its end";
+    "notices_complete_since_timestamp_seconds" gauge ["profile"] "Since when no notice was missed, in seconds since 1970";
+    "notices_lag_seconds" gauge ["profile"] "From a change in Pigello to its drop from memory, the last time";
     "credentials_state" gauge ["set", "state"] "1 for the state the credential set is in, as in `/status`";
     "credentials_info" gauge ["set", "source", "version"] "The version in use; always 1";
     "credentials_refused_version" gauge ["set"] "1 while Pigello refuses a new version and the one before it stays in use, else 0";

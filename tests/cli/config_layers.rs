@@ -344,9 +344,17 @@ fn show_tells_where_each_value_came_from() {
     operations = ["subtenant.get"]  # default
     paths = []  # default
     ttl = "1m"  # default
+    depends_on = []  # default
     stale_while_revalidate = "0s"  # default
     stale_if_error = "10m"  # default
     negative_ttl = "0s"  # default
+
+    [notices]
+    event_log = "off"  # default
+    path = "/common/eventlog/list/"  # default
+    interval = "5s"  # default
+    overlap = "2m"  # default
+    settle = "2s"  # default
 
     [audit]
     directory = "/var/lib/pigello-gateway/audit"  # default

@@ -38,6 +38,7 @@ use super::{
 use crate::{
     audit::{self, Checkpoint},
     credentials,
+    notices::FeedStatus,
     outbound::CertificateEnd,
     proxy::cache,
     telemetry::{Period, Summary, Trouble},
@@ -59,6 +60,7 @@ struct PageData<'a> {
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
+    notices: Vec<FeedStatus>,
     trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,
     check: Check,
@@ -66,6 +68,13 @@ struct PageData<'a> {
     clocks: Vec<ClockOffset>,
     token: Option<&'a str>,
     purged: Option<u64>,
+}
+
+impl PageData<'_> {
+    /// Whether notices come from anywhere.
+    fn has_notices(&self) -> bool {
+        self.view.webhooks.is_some() || self.notices.iter().any(|feed| feed.event_log != "off")
+    }
 }
 
 /// `GET /`.
@@ -83,6 +92,7 @@ pub(super) async fn page(
         troubles: view.activity.troubles(),
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
+        notices: view.notices.status(),
         trail: view.trail.stats(),
         checkpoint: view.trail.last_checkpoint(),
         check: state.checks.last(),
@@ -120,6 +130,9 @@ pub(super) async fn page(
                     section id="upstreams" data-live { (state::upstreams(&data)) }
                     section id="credentials" data-live { (state::credentials(&data)) }
                     section id="cache" data-live { (state::cache(&data)) }
+                    @if data.has_notices() {
+                        section id="notices" data-live { (state::notices(&data)) }
+                    }
                     section id="trail" data-live { (state::trail(&data)) }
                     section id="foresight" data-live { (state::foresight(&data)) }
                 }

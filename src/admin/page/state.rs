@@ -148,6 +148,34 @@ pub(super) fn cache(data: &PageData<'_>) -> Markup {
     }
 }
 
+pub(super) fn notices(data: &PageData<'_>) -> Markup {
+    html! {
+        h2 { "Notices of changes" }
+        @for feed in &data.notices {
+            h3 { (feed.profile) }
+            dl {
+                (item("Event log", match (feed.event_log, feed.stopped) {
+                    ("off", _) => html! { "not read" },
+                    (_, Some(why)) => mark("bad", &format!("cannot be used: {}", why.in_words())),
+                    ("complete", None) => mark("ok", "no notice was missed"),
+                    _ => mark("look", "not proved to be complete: answers live for `ttl`"),
+                }))
+                @if let Some(since) = feed.complete_since { (item("Complete since", moment(since))) }
+                @if let Some(read) = feed.last_read { (item("Last read", moment(read))) }
+                @for source in feed.sources.iter().filter(|source| source.received > 0) {
+                    @let name = if source.source == "webhook" { "From webhooks" } else { "From the log" };
+                    (item(name, html! {
+                        (many(source.received, "event")) ", " (thousands(source.applied)) " of them new"
+                    }))
+                }
+                @if let Some(lag) = feed.lag_ms {
+                    (item("Behind a change", took(Some(Duration::from_millis(lag)))))
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn trail(data: &PageData<'_>) -> Markup {
     let stats = &data.trail;
     html! {

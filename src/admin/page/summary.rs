@@ -13,6 +13,7 @@ use crate::{
     audit::Verdict,
     credentials::SetState,
     error::Kind,
+    notices::{FeedStatus, Stopped},
     outbound::{Nearness, Until},
     proxy::stages::upstream_health::CircuitBreakerState,
 };
@@ -47,6 +48,7 @@ impl GatewayState {
         let look = |what: String, remedy| Finding { keeps_from_serving: false, what, remedy };
         findings.extend(configuration(data, look));
         findings.extend(upstreams(data, look));
+        findings.extend(notices(data, look));
         findings.extend(credentials(data, look));
         findings.extend(trail(data, look));
         findings.extend(foresight(data, look));
@@ -110,6 +112,19 @@ fn configuration(data: &PageData<'_>, look: NewFinding) -> Option<Finding> {
         "Calls go on under the one before it, and a restart would fail. `pigello-gateway check` names every \
          mistake, and `pigello-gateway reload` tries it again.",
     ))
+}
+
+fn notices(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
+    let stopped = data.notices.iter().filter_map(|feed| Some((feed, feed.stopped?)));
+    let finding = |(feed, why): (&FeedStatus, Stopped)| {
+        let profile = &feed.profile;
+        look(
+            format!("The event log of the profile `{profile}` cannot be used: {}.", why.in_words()),
+            "Answers live for `ttl` meanwhile. `pigello-gateway check --online` tries it, and the gateway does so \
+             every ten minutes.",
+        )
+    };
+    stopped.map(finding).collect()
 }
 
 fn upstreams(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {

@@ -203,7 +203,7 @@ impl AdminClient {
     }
 
     /// Asks for JSON of that form, whatever its status; any other answer is a failure.
-    pub(super) async fn json<T: DeserializeOwned>(
+    pub(in crate::cli) async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,

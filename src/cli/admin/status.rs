@@ -79,6 +79,17 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
         }
     }
     writeln!(out, "cache        {} answers, {} bytes", cache["responses"], cache["bytes"])?;
+    for feed in list(&status["notices"]) {
+        let event_log = text(&feed["event_log"]);
+        if event_log != "off" {
+            write!(out, "notices      {}  the event log is {event_log}", text(&feed["profile"]))?;
+            match feed["complete_since"].as_str().or(feed["stopped"].as_str()) {
+                Some(more) if event_log == "stopped" => writeln!(out, ": {more}")?,
+                Some(since) => writeln!(out, " since {since}")?,
+                None => writeln!(out)?,
+            }
+        }
+    }
     match audit["reason"].as_str() {
         None => writeln!(out, "audit trail  written, last record {}", audit["last_seq"]),
         Some(reason) => writeln!(out, "audit trail  cannot be written: {reason}"),

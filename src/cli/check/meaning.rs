@@ -270,7 +270,7 @@ fn cache(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
         return page.line("nothing", "the cache is off");
     }
     for rule in &cache.rules {
-        page.line(subject(rule), freshness(rule))?;
+        page.line(subject(rule), freshness(rule, settings.coherent_ttl(rule)))?;
     }
     page.line("protectedidentity", "never")
 }
@@ -280,13 +280,14 @@ fn subject(rule: &Rule) -> String {
     operations.chain(rule.paths.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
 }
 
-fn freshness(rule: &Rule) -> String {
+fn freshness(rule: &Rule, coherent_ttl: Option<Span>) -> String {
     let mut parts = vec![format!("fresh for {} unless the answer says otherwise", rule.ttl)];
     let mut also = |span: Span, text: &str| {
         if !span.is_zero() {
             parts.push(format!("{span} {text}"));
         }
     };
+    also(coherent_ttl.unwrap_or(Span::from_secs(0)), "while no notice of a change is missed");
     also(rule.stale_while_revalidate, "more while it is renewed");
     also(rule.stale_if_error, "more if Pigello fails");
     also(rule.negative_ttl, "for a 404 or 410");

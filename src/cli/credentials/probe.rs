@@ -8,7 +8,7 @@ use super::Failure;
 use crate::{
     cli::{
         ConfigFiles, block_on,
-        probe::{Probe, ProbeError, Verdict, profile_of},
+        probe::{NOBODY, Probe, ProbeError, Verdict, profile_of},
     },
     config::Settings,
     credentials::CredentialSet,
@@ -99,11 +99,12 @@ impl<'a> Ready<'a> {
             profile: profile_of(&settings, name),
             credentials: CredentialsName::new(name),
             set,
+            target: NOBODY,
             upstream: client,
             limit: TIMEOUT,
         };
         let status = match block_on(probe.make())? {
-            Ok((status, _)) => status,
+            Ok(answer) => answer.status,
             Err(ProbeError::NotRecorded(failure)) => return Err(failure),
             Err(ProbeError::Failed(reason)) => {
                 return Err(Failure::failed(format!("cannot reach {upstream}: {reason}")));

@@ -1,8 +1,10 @@
 //! `explain`: predicts the gateway's decision about one request, with the reason.
 //!
-//! The decision is that of [`decision`](super::decision); this is its text for one request.
+//! The decision is that of [`decision`](super::decision); this is its text for one request. With `--cache` it asks
+//! the running gateway instead, for the life of what is cached.
 
 mod explanation;
+mod life;
 
 use std::io::{self, Write};
 
@@ -10,7 +12,9 @@ use http::{HeaderMap, Uri};
 
 use self::explanation::{Explanation, NotSent};
 use super::{
-    ConfigFiles, Failure,
+    Failure,
+    admin::AdminTarget,
+    block_on,
     decision::{Decision, Decisions, Expectation, Field, Verdict, field, line_of},
 };
 use crate::{
@@ -23,12 +27,16 @@ use crate::{
     },
 };
 
-/// Explains what would become of one request, sent over HTTP/1.1.
+/// Explains what would become of one request, sent over HTTP/1.1; or, with `--cache`, the life of what the running
+/// gateway has in memory.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the configuration is.
     #[command(flatten)]
-    pub files: ConfigFiles,
+    target_of: AdminTarget,
+    /// Asks the running gateway what it has in memory under this path: stored by which call, dropped by which
+    /// notice.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["method", "target", "caller", "listener", "headers", "expect"])]
+    pub cache: Option<String>,
     /// Who calls: the name of a `[[callers]]` entry, or the `caller` of a listener. Without it,
     /// everyone who can reach the listener: (unidentified).
     #[arg(long, value_name = "NAME")]
@@ -49,16 +57,19 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
     /// The method, in upper case.
-    #[arg(value_name = "METHOD")]
-    pub method: String,
+    #[arg(value_name = "METHOD", required_unless_present = "cache")]
+    pub method: Option<String>,
     /// The path, with its query.
-    #[arg(value_name = "TARGET")]
-    pub target: String,
+    #[arg(value_name = "TARGET", required_unless_present = "cache")]
+    pub target: Option<String>,
 }
 
 /// Explains to `out`. Fails if `--expect` is not met.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
-    let loaded = args.files.load()?.for_serving()?;
+    if let Some(path) = &args.cache {
+        return block_on(life::life(&args.target_of, path, args.json, out))?;
+    }
+    let loaded = args.target_of.files().load()?.for_serving()?;
     let (explanation, decision) = explain(args, &loaded.settings)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &explanation).map_err(io::Error::from)?;
@@ -76,7 +87,10 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), Failure> {
-    let line = line_of(&args.method, &args.target)?;
+    let (Some(method), Some(request_target)) = (&args.method, &args.target) else {
+        return Err(Failure::usage("a request has a method and a target"));
+    };
+    let line = line_of(method, request_target)?;
     let fields = fields(&args.headers)?;
     let decisions = Decisions::of(settings);
     let entrance = decisions.entrance(args.listener.as_deref(), args.caller.as_deref())?;
@@ -85,9 +99,9 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
         return Err(Failure::usage("the listener's profile is not in the configuration"));
     };
     let decision = decisions.decide(&entrance, line, &fields);
-    let target = canonical(&args.target);
+    let target = canonical(request_target);
     let path = match decision.verdict {
-        Verdict::Answered => Some(args.target.clone()),
+        Verdict::Answered => Some(request_target.clone()),
         _ => target.as_ref().map(|target| target.path().to_owned()),
     };
     let (caller, operation) = (decision.caller_name(), decision.operation_name());
@@ -98,7 +112,7 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
         (None, _) => (false, "the call is refused".to_owned()),
     };
     let explanation = Explanation {
-        method: args.method.clone(),
+        method: method.clone(),
         path,
         query_keys: target
             .iter()
@@ -112,7 +126,7 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
         verdict: decision.verdict,
         error: decision.error.map(Kind::label),
         why: decision.why.clone(),
-        hint: to_path(&args.target).or_else(to_allow),
+        hint: to_path(request_target).or_else(to_allow),
         stripped: decision
             .caller
             .as_deref()
@@ -189,9 +203,12 @@ fn cacheable(settings: &Settings, eligible: &Result<Rule, Bypass>) -> (bool, Str
             let at = settings.cache.rules.iter().position(|known| known == rule);
             let number = at.map_or(0, |at| at + 1);
             let ttl = rule.ttl;
-            let text = format!(
+            let mut text = format!(
                 "[[cache.rules]] number {number}, fresh for {ttl} unless the answer says otherwise"
             );
+            if let Some(coherent_ttl) = settings.coherent_ttl(rule) {
+                text.push_str(&format!(", or for {coherent_ttl} while no notice is missed"));
+            }
             (true, text)
         }
         Err(bypass) => (false, bypass.why().to_owned()),

@@ -1,14 +1,15 @@
 //! The steps of `check --online`: each reports a finding and, for a problem, a remedy.
 //!
-//! The steps use the parts that `serve` uses, so they find what `serve` would meet. The one request to an
-//! upstream reads nobody's data, is on the audit trail before it is made, and can be left out
-//! ([`probe`](crate::cli::probe)). Nothing else is written. No value is shown.
+//! The steps use the parts that `serve` uses, so they find what `serve` would meet. The requests to an upstream are one
+//! for credentials, which reads nobody's data, and one for the event log if it is used. Each is on the audit trail
+//! before it is made, and can be left out ([`probe`](crate::cli::probe)). Nothing else is written. No value is shown.
 
 mod advice;
 mod collector;
 mod credentials;
 mod files;
 mod machine;
+mod notices;
 mod report;
 mod upstream;
 
@@ -27,6 +28,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     report.extend(files::certificates(settings));
     report.extend(files::other_certificates(settings));
     report.extend(files::admin_tokens(settings));
+    report.extend(notices::tokens(settings));
     let running = status_of(settings).await;
     report.extend(machine::listeners(settings, running.as_ref()).await);
     let mut sets = BTreeMap::new();

@@ -6,14 +6,15 @@ use http::StatusCode;
 use jiff::Timestamp;
 use x509_parser::parse_x509_certificate;
 
-use super::{Report, Step, advice, machine::Clock};
+use super::{Report, Step, advice, machine::Clock, notices};
 use crate::{
     app::{self, StartError},
-    cli::probe::{Probe, ProbeError, Verdict},
+    cli::probe::{NOBODY, Probe, ProbeError, Verdict},
     config::{Settings, types::Profile},
     credentials::CredentialSet,
     domain::{Origin, ProfileName},
     error::Chain,
+    notices::EventLogChoice,
     outbound::Observed,
     proxy::client::{self, ConnectError, Connector, UpstreamStream},
 };
@@ -53,9 +54,15 @@ pub(super) async fn look(
         profile: name.clone(),
         credentials: profile.credentials.clone(),
         set,
+        target: NOBODY,
         upstream,
         limit: CALL_LIMIT.min(*settings.timeouts.request),
     };
+    if settings.notices.event_log == EventLogChoice::Poll {
+        let (from, target) = notices::question(settings);
+        let probe = Probe { target: &target, ..probe.clone() };
+        report.push(notices::event_log(format!("event log {name}"), probe, from).await);
+    }
     call(steps.call, probe, report).await
 }
 
@@ -225,10 +232,10 @@ async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Clo
     let answer = probe.make().await;
     let took = began.elapsed();
     match answer {
-        Ok((status, headers)) => {
-            report.push(judge(what, status, took.as_millis()));
+        Ok(answer) => {
+            report.push(judge(what, answer.status, took.as_millis()));
             let observed = Observed::default();
-            observed.response(&headers, took);
+            observed.response(&answer.headers, took);
             Some(Clock { said_by, ahead: observed.clock_offset()? })
         }
         Err(ProbeError::NotRecorded(failure)) => {

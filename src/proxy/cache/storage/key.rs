@@ -43,6 +43,12 @@ impl<'a> TargetName<'a> {
     }
 }
 
+impl TargetName<'_> {
+    pub(in crate::proxy::cache) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Appends a segment with the digits of its percent-encodings in upper case.
 fn push_encoded(name: &mut String, segment: &str) {
     let mut digits = 0_u8;
@@ -71,6 +77,11 @@ impl CacheKey {
 
     pub(in crate::proxy::cache) fn path(&self) -> &str {
         path_of(&self.target)
+    }
+
+    /// Whether its target has a query.
+    pub(in crate::proxy::cache) fn has_query(&self) -> bool {
+        self.path().len() < self.target.len()
     }
 
     /// Whether a target is spelled like the key's name.

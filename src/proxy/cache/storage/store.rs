@@ -152,6 +152,16 @@ impl ResponseStore {
         self.generations.lock().insert(profile.clone(), generation);
     }
 
+    /// Shows every stored response.
+    pub(in crate::proxy::cache) fn for_each(
+        &self,
+        mut show: impl FnMut(&CacheKey, &StoredResponse),
+    ) {
+        for (key, variants) in &self.responses {
+            variants.iter().for_each(|response| show(&key, response));
+        }
+    }
+
     /// Removes the responses that a predicate matches. Returns their number.
     pub(in crate::proxy::cache) fn purge(
         &self,

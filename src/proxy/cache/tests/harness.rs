@@ -145,7 +145,7 @@ impl Request<'_> {
         self
     }
 
-    pub(super) fn body(mut self, body: &'static str) -> Self {
+    pub(crate) fn body(mut self, body: &'static str) -> Self {
         self.body = Body::full(body);
         self
     }
@@ -156,7 +156,7 @@ impl Request<'_> {
     }
 
     /// Sends the request and reads the head of the answer.
-    pub(super) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
+    pub(crate) fn begin(self) -> BoxFuture<'static, Result<Open, Error>> {
         let mut stage = self.bench.stage.clone();
         let recorded = self.recorded();
         let (draft, id) = (recorded.head.context.clone(), recorded.head.context.id());
@@ -194,7 +194,7 @@ pub(super) fn recorded(target: &str) -> Recorded {
 
 /// An answer without its body.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(crate) struct Open {
     pub(super) response: Response<Body>,
     draft: CallContext,
     id: RequestId,
@@ -205,7 +205,7 @@ impl Open {
         self.try_finish().await.unwrap()
     }
 
-    pub(super) async fn try_finish(self) -> Result<Answer, String> {
+    pub(crate) async fn try_finish(self) -> Result<Answer, String> {
         let (parts, body) = self.response.into_parts();
         let body = collect_limited(body, 1 << 24).await.map_err(|error| error.to_string())?;
         let (mut result, mut source) = (None, None);

@@ -1,0 +1,437 @@
+//! A model of Pigello, of everything that may happen to notices, and of what a read may show: no read is older
+//! than the table in the manual says.
+//!
+//! Pigello answers reads from a copy that lags, its log shows events late, webhooks are lost, doubled and forged,
+//! answers are slow, and the log fails, is forbidden and comes back. Time is tokio's paused clock.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use http::{Method, Response};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::{
+    Notices, Settings,
+    event::{Event, type_name},
+    feed::Feed,
+    poller::{EventLog, Page, Poller, Setback, Stopped},
+};
+use crate::{
+    body::Body,
+    domain::{Catalog, ProfileName, RequestId, Span},
+    proxy::cache::{self, Rule, tests::harness::Bench},
+};
+
+const OBJECTS: usize = 3;
+const TTL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(2);
+/// How far the copy that answers reads is behind at most.
+const COPY_LAG: u64 = 1500;
+/// How late the log shows an event at most.
+const LOG_DELAY: u64 = 1000;
+/// The longest time that an answer takes. A response is as fresh as `ttl` says from its arrival.
+const SLOWEST: u64 = 1500;
+/// The tick of the second drop, and one of the proof.
+const TICKS: Duration = Duration::from_millis(350);
+
+/// What Pigello has.
+struct World {
+    began: Instant,
+    /// The values of each object, and since when.
+    values: Vec<Vec<(Instant, u64)>>,
+    log: Vec<Logged>,
+    log_works: Log,
+}
+
+struct Logged {
+    event: Event,
+    visible: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Log {
+    Works,
+    Fails,
+    Forbidden,
+}
+
+impl World {
+    fn new() -> Self {
+        let began = Instant::now();
+        let values = (0..OBJECTS).map(|_| vec![(began, 0)]).collect();
+        Self { began, values, log: Vec::new(), log_works: Log::Works }
+    }
+
+    fn time(&self) -> Timestamp {
+        let millis = i64::try_from(self.began.elapsed().as_millis()).unwrap();
+        Timestamp::from_millisecond(2_000_000_000_000 + millis).unwrap()
+    }
+
+    fn write(&mut self, object: usize, delay: u64) {
+        let next = self.values[object].last().unwrap().1 + 1;
+        self.values[object].push((Instant::now(), next));
+        let event = Event {
+            id: Some(self.log.len().to_string().into()),
+            of_type: Some(type_name("accounts.tenant")),
+            object: Some(id(object)),
+            created_at: Some(self.time()),
+        };
+        self.log.push(Logged { event, visible: Instant::now() + Duration::from_millis(delay) });
+    }
+
+    /// What the copy shows that is so far behind.
+    fn read(&self, object: usize, lag: u64) -> u64 {
+        let at = Instant::now().checked_sub(Duration::from_millis(lag)).unwrap_or(self.began);
+        let known = self.values[object].iter().rev().find(|(since, _)| *since <= at);
+        known.unwrap_or(&self.values[object][0]).1
+    }
+
+    /// How long a value has not been the newest one.
+    fn age(&self, object: usize, value: u64) -> Duration {
+        let next = self.values[object].iter().find(|(_, other)| *other > value);
+        next.map_or(Duration::ZERO, |(since, _)| since.elapsed())
+    }
+}
+
+fn id(object: usize) -> Uuid {
+    Uuid::from_u128(0x6b7d_1c1e_0a63_4b2f_9d8e_3f6f_0c9a_1e00 + object as u128)
+}
+
+fn path(object: usize) -> String {
+    format!("/accounts/users/customer/tenant/{}/", id(object))
+}
+
+const LIST: &str = "/accounts/users/customer/tenant/list/?q=1";
+/// Has the value of the first object.
+const DEPENDENT: &str = "/accounts/users/customer/subtenant/00000000-0000-4000-8000-000000000001/";
+
+/// The gateway's part.
+struct Scene {
+    world: Arc<Mutex<World>>,
+    /// How far the copy is behind, and how long an answer takes.
+    next: Arc<Mutex<(u64, u64)>>,
+    bench: Bench,
+    notices: Arc<Notices>,
+    feed: Arc<Feed>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let rule = |operation: &str, depends_on: &[&str]| Rule {
+            operations: vec![operation.parse().unwrap()],
+            ttl: Span(TTL),
+            coherent_ttl: Some(Span::from_secs(3600)),
+            depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
+            stale_if_error: Span::from_secs(0),
+            ..Rule::default()
+        };
+        let rules = vec![
+            rule("tenant.get", &[]),
+            rule("tenant.list", &[]),
+            rule("subtenant.get", &["tenant"]),
+        ];
+        let bench = Bench::new(cache::Settings { rules, ..cache::Settings::default() });
+        let profile = ProfileName::new("production");
+        let settings = Settings {
+            interval: Span(INTERVAL),
+            settle: Span(SETTLE),
+            overlap: Span::from_secs(5),
+            ..Settings::default()
+        };
+        let catalog = Arc::new(Catalog::new([]).unwrap());
+        let coherence = Arc::clone(&bench.coherence);
+        let notices = Notices::with_coherence(
+            settings,
+            bench.cache.clone(),
+            catalog,
+            [(&profile, coherence)],
+            Arc::new(|_| {}),
+        );
+        let feed = notices.feed(&profile).unwrap();
+        let world = Arc::new(Mutex::new(World::new()));
+        let next = Arc::new(Mutex::new((0, 0)));
+        let (pigello, lags) = (Arc::clone(&world), Arc::clone(&next));
+        bench.upstream.answer_with(move |request| {
+            let (lag, takes) = *lags.lock();
+            let mut pigello = pigello.lock();
+            let object = (0..OBJECTS).find(|object| request.target == path(*object));
+            if request.method == Method::PATCH {
+                pigello.write(object.unwrap(), lag.min(LOG_DELAY));
+            }
+            let read = |object| pigello.read(object, lag).to_string();
+            let body = match object {
+                Some(object) => read(object),
+                None if request.target == LIST => {
+                    (0..OBJECTS).map(read).collect::<Vec<_>>().join(",")
+                }
+                None => read(0),
+            };
+            async move {
+                sleep(Duration::from_millis(takes)).await;
+                Response::new(Body::full(body))
+            }
+            .boxed()
+        });
+        tokio::spawn(Arc::clone(&notices).keep_settling());
+        Self { world, next, bench, notices, feed }
+    }
+
+    /// Reads a target; what it shows is no older than the table says.
+    async fn read(&self, target: &str, lag: u64) -> String {
+        *self.next.lock() = (lag, 0);
+        let was_proved = self.bench.coherence.is_proved();
+        let answer = self.bench.get(target).send().await;
+        let world = self.world.lock();
+        let text = std::str::from_utf8(&answer.body).unwrap();
+        let values = text.split(',').map(|value| value.parse::<u64>().unwrap());
+        let first = (0..OBJECTS).find(|object| target == path(*object)).unwrap_or(0);
+        let oldest = values
+            .enumerate()
+            .map(|(at, value)| world.age(first + at, value))
+            .max()
+            .unwrap_or_default();
+        let by_ttl = TTL + Duration::from_millis(COPY_LAG + SLOWEST);
+        let by_log = Duration::from_millis(LOG_DELAY) + INTERVAL * 3 + SETTLE + TICKS;
+        let allowed = if was_proved { by_ttl.max(by_log) } else { by_ttl };
+        let status = answer.field("cache-status");
+        assert!(oldest <= allowed, "{target} is {oldest:?} old: {status}");
+        status
+    }
+
+    /// Reads a target with an answer that is slow, without waiting for it.
+    fn read_slowly(&self, target: &str, lag: u64, takes: u64) {
+        *self.next.lock() = (lag, takes);
+        let answer = self.bench.get(target).begin();
+        tokio::spawn(async move { drop(answer.await.unwrap().try_finish().await) });
+    }
+
+    async fn poll(&self, takes: u64) {
+        let log = ModelLog { world: Arc::clone(&self.world), takes };
+        let poller = Poller::new(Arc::clone(&self.notices), Arc::clone(&self.feed), log);
+        poller.turn().await;
+    }
+}
+
+/// The log, whose answers take a while after they are made.
+struct ModelLog {
+    world: Arc<Mutex<World>>,
+    takes: u64,
+}
+
+impl EventLog for ModelLog {
+    async fn page(&self, from: Timestamp, page: u32) -> Result<Page, Setback> {
+        let answer = {
+            let world = self.world.lock();
+            let now = Instant::now();
+            let mut events: Vec<_> = world
+                .log
+                .iter()
+                .filter(|logged| logged.visible <= now && logged.event.created_at >= Some(from))
+                .map(|logged| logged.event.clone())
+                .collect();
+            events.sort_by_key(|event| event.created_at);
+            let skipped = (page as usize - 1) * 500;
+            let events = events.into_iter().skip(skipped).take(500).collect();
+            let date = Timestamp::from_second(world.time().as_second()).unwrap();
+            match world.log_works {
+                Log::Works => Ok(Page { date, events, request_id: RequestId::fresh() }),
+                Log::Fails => Err(Setback::Failed),
+                Log::Forbidden => Err(Setback::Stopped(Stopped::Forbidden)),
+            }
+        };
+        sleep(Duration::from_millis(self.takes)).await;
+        answer
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write { object: usize, delay: u64 },
+    WriteThrough { object: usize, delay: u64 },
+    Read { target: usize, lag: u64 },
+    ReadSlowly { target: usize, lag: u64, takes: u64 },
+    Wait { millis: u64 },
+    Poll { takes: u64 },
+    Webhook { events_ago: usize, twice: bool },
+    Forged { object: bool, of_type: bool },
+    LogIs(Log),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let object = 0..OBJECTS;
+    prop_oneof![
+        4 => (object.clone(), 0..=LOG_DELAY).prop_map(|(object, delay)| Step::Write { object, delay }),
+        1 => (object, 0..=LOG_DELAY).prop_map(|(object, delay)| Step::WriteThrough { object, delay }),
+        8 => (0..OBJECTS + 2, 0..=COPY_LAG).prop_map(|(target, lag)| Step::Read { target, lag }),
+        2 => (0..OBJECTS + 2, 0..=COPY_LAG, 0..=SLOWEST)
+            .prop_map(|(target, lag, takes)| Step::ReadSlowly { target, lag, takes }),
+        8 => (0..2500_u64).prop_map(|millis| Step::Wait { millis }),
+        6 => (0..1500_u64).prop_map(|takes| Step::Poll { takes }),
+        2 => (0..4_usize, any::<bool>())
+            .prop_map(|(events_ago, twice)| Step::Webhook { events_ago, twice }),
+        1 => (any::<bool>(), any::<bool>())
+            .prop_map(|(object, of_type)| Step::Forged { object, of_type }),
+        1 => prop_oneof![
+            3 => Just(Log::Works),
+            1 => Just(Log::Fails),
+            1 => Just(Log::Forbidden),
+        ].prop_map(Step::LogIs),
+    ]
+}
+
+fn target(number: usize) -> String {
+    match number {
+        object if object < OBJECTS => path(object),
+        OBJECTS => LIST.to_owned(),
+        _ => DEPENDENT.to_owned(),
+    }
+}
+
+async fn play(steps: Vec<Step>) {
+    let scene = Scene::new();
+    for step in steps {
+        match step {
+            Step::Write { object, delay } => scene.world.lock().write(object, delay),
+            Step::WriteThrough { object, delay } => {
+                *scene.next.lock() = (delay, 0);
+                scene.bench.request(Method::PATCH, &path(object)).body("{}").send().await;
+            }
+            Step::Read { target: number, lag } => {
+                scene.read(&target(number), lag).await;
+            }
+            Step::ReadSlowly { target: number, lag, takes } => {
+                scene.read_slowly(&target(number), lag, takes);
+                tokio::task::yield_now().await;
+            }
+            Step::Wait { millis } => sleep(Duration::from_millis(millis)).await,
+            Step::Poll { takes } => scene.poll(takes).await,
+            Step::Webhook { events_ago, twice } => {
+                let event = {
+                    let world = scene.world.lock();
+                    world.log.iter().rev().nth(events_ago).map(|logged| logged.event.clone())
+                };
+                for _ in 0..=usize::from(twice) {
+                    scene.notices.take_webhook(None, event.as_slice());
+                }
+            }
+            Step::Forged { object, of_type } => {
+                let event = Event {
+                    object: object.then(|| id(0)),
+                    of_type: of_type.then(|| type_name("tenant")),
+                    ..Event::default()
+                };
+                scene.notices.take_webhook(None, &[event]);
+            }
+            Step::LogIs(log) => scene.world.lock().log_works = log,
+        }
+    }
+}
+
+fn run(future: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().unwrap().block_on(future);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_read_is_older_than_the_table_says(steps in proptest::collection::vec(step(), 1..120)) {
+        run(play(steps));
+    }
+}
+
+#[test]
+fn a_response_lives_past_its_ttl_while_the_log_is_read_and_no_longer() {
+    run(async {
+        let scene = Scene::new();
+        scene.poll(0).await;
+        assert!(scene.read(&path(0), 0).await.contains("fwd=miss"));
+        for _ in 0..10 {
+            sleep(INTERVAL).await;
+            scene.poll(0).await;
+        }
+        let status = scene.read(&path(0), 0).await;
+        assert!(status.contains("; hit") && status.contains("detail=coherent"), "{status}");
+        // Nobody reads the log.
+        sleep(INTERVAL * 3).await;
+        assert!(scene.read(&path(0), 0).await.contains("fwd=stale"));
+        assert_eq!(scene.bench.upstream.count(), 2);
+    });
+}
+
+#[test]
+fn a_log_that_comes_back_in_time_proves_what_was_stored_before_it_failed() {
+    run(async {
+        let scene = Scene::new();
+        scene.poll(0).await;
+        scene.read(&path(0), 0).await;
+        scene.read(&path(1), 0).await;
+        scene.world.lock().log_works = Log::Fails;
+        scene.poll(0).await;
+        sleep(Duration::from_secs(60)).await;
+        scene.world.lock().write(1, 0);
+        sleep(Duration::from_secs(60)).await;
+        scene.world.lock().log_works = Log::Works;
+        scene.poll(0).await;
+        assert!(scene.read(&path(0), 0).await.contains("detail=coherent"));
+        assert!(scene.read(&path(1), 0).await.contains("fwd=miss"));
+    });
+}
+
+#[test]
+fn a_log_that_is_forbidden_flushes_nothing_and_says_so() {
+    run(async {
+        let scene = Scene::new();
+        scene.poll(0).await;
+        scene.read(&path(0), 0).await;
+        scene.world.lock().log_works = Log::Forbidden;
+        scene.poll(0).await;
+        let status = scene.read(&path(0), 0).await;
+        assert!(status.contains("; hit") && !status.contains("coherent"), "{status}");
+        let status = &scene.notices.status()[0];
+        assert_eq!((status.stopped, status.complete_since), (Some(Stopped::Forbidden), None));
+        scene.world.lock().log_works = Log::Works;
+        scene.poll(0).await;
+        assert!(!scene.read(&path(0), 0).await.contains("coherent"), "another chain");
+    });
+}
+
+#[test]
+fn an_object_is_dropped_again_for_a_copy_that_was_behind() {
+    run(async {
+        let scene = Scene::new();
+        scene.poll(0).await;
+        scene.read(&path(0), 0).await;
+        scene.world.lock().write(0, 0);
+        scene.poll(0).await;
+        // The copy has not heard of it.
+        assert!(scene.read(&path(0), COPY_LAG).await.contains("fwd=miss"));
+        sleep(SETTLE + TICKS).await;
+        assert!(scene.read(&path(0), 0).await.contains("fwd=miss"), "dropped a second time");
+        sleep(SETTLE + TICKS).await;
+        assert!(!scene.read(&path(0), 0).await.contains("fwd=miss"), "and not a third time");
+    });
+}
+
+#[test]
+fn more_than_can_be_read_at_once_begins_another_chain() {
+    run(async {
+        let scene = Scene::new();
+        scene.poll(0).await;
+        scene.read(&path(0), 0).await;
+        for _ in 0..20 * 500 {
+            scene.world.lock().write(1, 0);
+        }
+        scene.poll(0).await;
+        sleep(INTERVAL * 6).await;
+        scene.poll(0).await;
+        assert!(scene.bench.coherence.is_proved());
+        assert!(scene.read(&path(0), 0).await.contains("fwd=stale"), "of the chain before");
+    });
+}
