@@ -170,8 +170,8 @@ impl Supervisor {
                 before.retire();
             }
         }
-        let settling = Arc::clone(notices).keep_settling();
-        let mut tasks = vec![settling.boxed()];
+        self.tasks.spawn(Arc::clone(notices).keep_settling(stop.clone()));
+        let mut tasks = Vec::new();
         if notices.settings().event_log == EventLogChoice::Poll {
             for profile in shared.upstreams.keys() {
                 let Some(calls) = shared.event_log_calls(profile) else { continue };

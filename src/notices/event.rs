@@ -352,4 +352,17 @@ mod tests {
         assert_eq!(read(many(MAX_EVENTS + 1).as_bytes()), Err(Unreadable::TooMany));
         assert_eq!(read(many(3 * MAX_EVENTS).as_bytes()), Err(Unreadable::TooMany));
     }
+
+    proptest::proptest! {
+        /// Whatever comes is read or refused.
+        #[test]
+        fn no_body_stops_the_reader(body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            drop(read(&body));
+        }
+
+        #[test]
+        fn nothing_that_looks_like_events_stops_it(body in r#"[\[\]{},:"\\0-9a-z ]{0,80}"#) {
+            drop(read(body.as_bytes()));
+        }
+    }
 }

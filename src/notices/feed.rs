@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -31,9 +32,9 @@ use super::{
     cursor::Cursor,
     event::{Event, Unreadable},
     history::{Applied, DroppedBy, History, Stored},
-    poller::Stopped,
     relations::Relations,
     settings::{EventLogChoice, Settings},
+    stopped::Stopped,
 };
 use crate::{
     audit::NoticesTaken,
@@ -323,17 +324,25 @@ impl Notices {
         }
     }
 
-    /// Drops changes again and records what was taken, until it is dropped.
-    pub async fn keep_settling(self: Arc<Self>) {
-        loop {
-            self.work.notified().await;
-            let mut has_more = true;
-            while has_more {
-                tokio::time::sleep(TICK).await;
-                has_more = self.settle();
-                self.feeds.values().for_each(|feed| feed.record(&self.record));
+    /// Drops changes again and records what was taken, until it is cancelled.
+    pub async fn keep_settling(self: Arc<Self>, ending: CancellationToken) {
+        let settling = async {
+            loop {
+                self.work.notified().await;
+                let mut has_more = true;
+                while has_more {
+                    tokio::time::sleep(TICK).await;
+                    has_more = self.settle();
+                    self.record_taken();
+                }
             }
-        }
+        };
+        let _never: Option<()> = ending.run_until_cancelled(settling).await;
+        self.record_taken();
+    }
+
+    fn record_taken(&self) {
+        self.feeds.values().for_each(|feed| feed.record(&self.record));
     }
 
     /// The state of each profile's notices.

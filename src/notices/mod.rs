@@ -29,13 +29,15 @@ mod model_tests;
 pub mod poller;
 mod relations;
 pub mod settings;
+mod stopped;
 pub mod tokens;
 pub mod webhook;
 
 pub use feed::{FeedStatus, Notices, SourceStatus};
 pub use history::DroppedBy;
-pub use poller::{Stopped, poll};
+pub use poller::poll;
 pub use settings::{EventLogChoice, Settings, Webhook};
+pub use stopped::Stopped;
 pub use tokens::{HookTokens, HookTokensError};
 pub use webhook::Receiver;
 

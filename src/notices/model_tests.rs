@@ -12,13 +12,15 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     Notices, Settings,
     event::{Event, type_name},
     feed::Feed,
-    poller::{EventLog, Page, Poller, Setback, Stopped},
+    poller::{EventLog, Page, Poller, Setback},
+    stopped::Stopped,
 };
 use crate::{
     body::Body,
@@ -177,7 +179,7 @@ impl Scene {
             }
             .boxed()
         });
-        tokio::spawn(Arc::clone(&notices).keep_settling());
+        tokio::spawn(Arc::clone(&notices).keep_settling(CancellationToken::new()));
         Self { world, next, bench, notices, feed }
     }
 

@@ -13,7 +13,7 @@ use super::{
     upstream,
 };
 use crate::{
-    audit::CallCause,
+    audit::{CallCause, Trail},
     body::{Body, collect_limited},
     domain::{Caller, CanonicalTarget, Proof, RequestId},
     error::{Chain, Error},
@@ -22,6 +22,7 @@ use crate::{
 /// Makes calls to the upstream of one profile, as one caller, on the runtime that it is made on.
 pub struct OwnCalls {
     service: SharedService<BoxService<Fetch, Response<Body>, Error>>,
+    trail: Trail,
     caller: Arc<Caller>,
     cause: CallCause,
 }
@@ -42,13 +43,16 @@ pub struct OwnAnswer {
 impl OwnCalls {
     /// Calls of that cause, under that name.
     pub fn new(parts: UpstreamParts, caller: &'static str, cause: CallCause) -> Self {
+        let trail = parts.listener.trail.clone();
         let service = SharedService::new(BoxService::new(upstream(parts)));
         let caller = Caller::Known { rule: None, name: caller.into(), proof: Proof::Gateway };
-        Self { service, caller: Arc::new(caller), cause }
+        Self { service, trail, caller: Arc::new(caller), cause }
     }
 
-    /// Gets a target. `None` if there is no whole answer; the record says why.
+    /// Gets a target. `None` if there is no whole answer; the record says why. No call is made whose record the
+    /// trail cannot take.
     pub async fn get(&self, target: &str) -> Option<OwnAnswer> {
+        self.trail.admit().ok()?;
         let context = CallContext::own(self.cause);
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));

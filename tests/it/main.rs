@@ -37,6 +37,7 @@ mod list_ids;
 mod lifecycle;
 mod log;
 mod networks;
+mod notices;
 mod page;
 mod path;
 mod refusals;

@@ -11,7 +11,7 @@ use crate::{
         testing::{OBJECT, record},
         tlog::Chain,
     },
-    domain::RequestId,
+    domain::{ProfileName, RequestId},
 };
 
 fn parse(encoder: &Encoder) -> Vec<Value> {
@@ -278,6 +278,32 @@ fn rotation() -> CredentialsChange {
         state: "probation",
         cause: "read",
     }
+}
+
+#[test]
+fn notices_are_told_in_numbers_alone() {
+    let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
+    encoder.notices(&NoticesTaken {
+        time: SystemTime::UNIX_EPOCH,
+        profile: ProfileName::new("production"),
+        source: "webhook",
+        received: 3,
+        applied: 2,
+        lag: Some(Duration::from_millis(1500)),
+        request_id: None,
+    });
+    let mut line = parse(&encoder).remove(0);
+    let fields = line.as_object_mut().unwrap();
+    fields.remove("prev");
+    fields.remove("hash");
+    assert_eq!(
+        line,
+        json!({
+            "kind": "notices", "schema": 1, "seq": 1, "time": "1970-01-01T00:00:00.000000Z",
+            "profile": "production", "source": "webhook", "received": 3, "applied": 2, "lag_ms": 1500,
+            "request_id": null,
+        })
+    );
 }
 
 #[test]

@@ -287,7 +287,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("Listeners", &["listeners", "admin", "metrics"]),
     ("Pigello", &["profiles", "retry", "breaker", "quota"]),
     ("Credentials", &["credentials", "vault"]),
-    ("Cache", &["cache"]),
+    ("Cache", &["cache", "notices"]),
     ("Limits and timeouts", &["limits", "timeouts", "runtime"]),
     ("Audit trail, logs and errors", &["audit", "telemetry", "problems"]),
 ];

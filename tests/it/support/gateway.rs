@@ -174,6 +174,10 @@ impl Setup {
             Address::Tcp(address) => Caller::tcp(*address),
             Address::Unix(path) => Caller::unix(path.clone()),
         });
+        let webhooks = gateway.webhook_address().map(|address| match address {
+            Address::Tcp(address) => Caller::tcp(*address),
+            Address::Unix(path) => Caller::unix(path.clone()),
+        });
         let managers: Vec<_> = gateway.managers().values().cloned().collect();
         let (ending, reloader) = (Ending::default(), gateway.reloader());
         let activity = Arc::clone(gateway.activity());
@@ -186,6 +190,7 @@ impl Setup {
             caller: Caller::tcp(address),
             admin,
             metrics,
+            webhooks,
             unix: path("gateway.sock"),
             folder,
             ending,
@@ -266,6 +271,7 @@ pub struct Gateway {
     caller: Caller,
     admin: Caller,
     metrics: Option<Caller>,
+    webhooks: Option<Caller>,
     unix: PathBuf,
     folder: TempDir,
     ending: Ending,
@@ -288,6 +294,11 @@ impl Gateway {
     /// A caller on the metrics listener.
     pub fn metrics(&self) -> &Caller {
         self.metrics.as_ref().expect("a metrics listener")
+    }
+
+    /// A sender of webhooks.
+    pub fn webhooks(&self) -> &Caller {
+        self.webhooks.as_ref().expect("a listener for webhooks")
     }
 
     /// A caller on the Unix socket.

@@ -276,6 +276,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_call_of_the_gateways_own_takes_only_what_callers_leave() {
+        let quota = UpstreamRateLimit::new(QuotaSettings { enabled: true, minimum: 10 });
+        for _ in 0..50 {
+            admit(&quota, "app").unwrap();
+        }
+        assert!(quota.admit_spare().is_ok(), "there is no rate");
+        quota.learn(true, Instant::now(), true);
+        let rate = quota.rate().unwrap();
+        advance(WINDOW).await;
+        // The caller's share is all there is, used or not.
+        admit(&quota, "app").unwrap();
+        assert_eq!(quota.admit_spare().unwrap_err().kind(), Kind::UpstreamQuota);
+        for _ in 1..rate {
+            admit(&quota, "app").unwrap();
+        }
+        // It has not called for two windows.
+        advance(TWO_WINDOWS).await;
+        assert!(quota.admit_spare().is_ok());
+        quota.learn(true, Instant::now() + WINDOW, true);
+        assert_eq!(quota.admit_spare().unwrap_err().kind(), Kind::UpstreamRateLimited);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_429_in_a_quiet_moment_or_of_a_quota_that_is_off_slows_nobody_down() {
         for (enabled, calls) in [(true, 10), (false, 100)] {
             let quota = UpstreamRateLimit::new(QuotaSettings { enabled, minimum: 10 });
