@@ -47,7 +47,7 @@ impl MockPigello {
         let bind_error = |source| MockError::Bind { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        let state = Arc::new(MockState::new(options.accepted, options.latency));
+        let state = Arc::new(MockState::new(options.activations, options.latency));
         let stop = CancellationToken::new();
         let serve = server::serve(listener, tls, Arc::clone(&state), stop.clone());
         Ok(Self {

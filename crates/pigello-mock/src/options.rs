@@ -3,17 +3,18 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
+    activations::Activation,
     authority::{Authority, CertifiedKey},
-    credentials::{Accepted, Credentials},
+    credentials::Accepted,
 };
 
 /// The options a mock starts with. The default: a free port of loopback, TLS with a new authority
-/// and a certificate for [`Options::DEFAULT_NAMES`], the made-up credentials, no latency.
+/// and a certificate for [`Options::DEFAULT_NAMES`], the built-in activation, no latency.
 #[derive(Debug)]
 pub struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Tls,
-    pub(crate) accepted: Accepted,
+    pub(crate) activations: Vec<Activation>,
     pub(crate) latency: Duration,
 }
 
@@ -36,7 +37,7 @@ impl Options {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: Tls::Names(Self::DEFAULT_NAMES.map(str::to_owned).to_vec()),
-            accepted: Accepted::OneOf(vec![Credentials::made_up()]),
+            activations: vec![Activation::built_in()],
             latency: Duration::ZERO,
         }
     }
@@ -69,10 +70,16 @@ impl Options {
         self
     }
 
-    /// Accepts these credentials.
+    /// Serves the built-in activation alone, and accepts these credentials for it.
     #[must_use]
-    pub fn accept(mut self, accepted: Accepted) -> Self {
-        self.accepted = accepted;
+    pub fn accept(self, accepted: Accepted) -> Self {
+        self.activations([Activation::new(Activation::BUILT_IN, accepted)])
+    }
+
+    /// Serves these activations, and the built-in one only if it is among them.
+    #[must_use]
+    pub fn activations(mut self, activations: impl IntoIterator<Item = Activation>) -> Self {
+        self.activations = activations.into_iter().collect();
         self
     }
 

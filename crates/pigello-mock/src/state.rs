@@ -8,13 +8,16 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{credentials::Accepted, faults::FaultQueue, objects::Store, recording::Recording};
+use crate::{
+    activations::{Activation, Activations},
+    faults::FaultQueue,
+    recording::Recording,
+};
 
 /// The state that all connections of a mock share.
 #[derive(Debug)]
 pub(crate) struct MockState {
-    pub(crate) accepted: Mutex<Accepted>,
-    pub(crate) objects: Mutex<Store>,
+    pub(crate) activations: Activations,
     pub(crate) faults: Mutex<FaultQueue>,
     pub(crate) recording: Recording,
     pub(crate) latency: Duration,
@@ -23,10 +26,9 @@ pub(crate) struct MockState {
 }
 
 impl MockState {
-    pub(crate) fn new(accepted: Accepted, latency: Duration) -> Self {
+    pub(crate) fn new(activations: Vec<Activation>, latency: Duration) -> Self {
         Self {
-            accepted: Mutex::new(accepted),
-            objects: Mutex::new(Store::seeded()),
+            activations: Activations::new(activations),
             faults: Mutex::default(),
             recording: Recording::new(),
             latency,
@@ -35,9 +37,9 @@ impl MockState {
         }
     }
 
-    /// Restores objects, faults and recorded requests to the state at the start.
+    /// Restores activations, faults and recorded requests to the state at the start.
     pub(crate) fn reset(&self) {
-        *self.objects.lock() = Store::seeded();
+        self.activations.reset();
         self.faults.lock().clear();
         self.recording.clear();
     }

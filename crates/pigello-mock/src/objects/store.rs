@@ -1,30 +1,62 @@
-//! The objects in memory: at the start a few of each entity.
+//! The objects of one activation in memory: at the start a few of each entity.
 //!
 //! Identifiers are the same after every start, those of created objects too, so that documentation
-//! and tests can name them.
+//! and tests can name them. All activations start with the same people under the same identifiers,
+//! so that no path tells them apart: `custom_id` says whose an object is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     api::ENTITIES,
-    credentials::{SecurityScheme, made_up},
+    credentials::{Credentials, SecurityScheme, derived_id, made_up},
 };
 
 use super::{field::Object, schema::Schema, subtenant};
 
 /// The objects of the ten entities, in the order of their creation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     objects: BTreeMap<&'static str, Vec<Object>>,
     created: u64,
+    /// The upper half of the identifiers of created objects.
+    prefix: u64,
 }
 
 impl Store {
-    /// The objects of a new mock.
+    /// The objects of the built-in activation at the start.
     pub(crate) fn seeded() -> Self {
+        static SEEDS: LazyLock<Store> = LazyLock::new(Store::from_seeds);
+        SEEDS.clone()
+    }
+
+    /// The objects of another activation at the start.
+    pub(crate) fn seeded_for(activation: &str, credentials: Option<&Credentials>) -> Self {
+        let mut store = Self::seeded();
+        store.prefix = derived_id(activation, "created objects").as_u64_pair().0;
+        let objects = store.objects.values_mut().flatten();
+        for custom_id in objects.filter_map(|object| object.get_mut("custom_id")) {
+            let own = custom_id.as_str().map_or_else(String::new, |own| format!(" {own}"));
+            *custom_id = json!(format!("{activation}{own}"));
+        }
+        if let Some(credentials) = credentials {
+            let agents = store.objects.get_mut("integrationuseragent").into_iter().flatten();
+            for agent in agents {
+                for scheme in [
+                    SecurityScheme::APPLICATION_ID,
+                    SecurityScheme::SERVICE_ID,
+                    SecurityScheme::SERVICE_VERSION_ID,
+                ] {
+                    agent.insert(scheme.key().to_owned(), json!(credentials.text(scheme)));
+                }
+            }
+        }
+        store
+    }
+
+    fn from_seeds() -> Self {
         let objects = ENTITIES
             .iter()
             .map(|entity| {
@@ -40,7 +72,7 @@ impl Store {
                 (entity.name, objects.collect())
             })
             .collect();
-        Self { objects, created: 0 }
+        Self { objects, created: 0, prefix: 0x4000 }
     }
 
     /// All objects of an entity.
@@ -74,7 +106,7 @@ impl Store {
     /// The identifier for the next created object: a counter in the form of a version 4 UUID.
     pub(crate) fn next_id(&mut self) -> String {
         self.created += 1;
-        Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(self.created)).to_string()
+        Uuid::from_u64_pair(self.prefix, 0x8000_0000_0000_0000 | self.created).to_string()
     }
 }
 
@@ -189,6 +221,25 @@ mod tests {
         assert_eq!(example["full_name"], "Maja Testsson");
         assert_eq!(example["communication_name"], "Maja");
         assert_eq!(example["is_company"], false);
+    }
+
+    #[test]
+    fn each_activation_has_people_of_its_own() {
+        let credentials = Credentials::made_up_for("acme");
+        let mut acme = Store::seeded_for("acme", Some(&credentials));
+        let example = acme.get("subtenant", subtenant::EXAMPLE_SUBTENANT).unwrap();
+        assert_eq!(example["custom_id"], "acme HG-1001");
+        for entity in &ENTITIES {
+            let all = acme.all(entity.name).iter();
+            let mut marked = all.filter_map(|object| object["custom_id"].as_str());
+            assert!(marked.all(|custom_id| custom_id.starts_with("acme")), "{}", entity.name);
+        }
+        let agent = &acme.all("integrationuseragent")[0];
+        assert_eq!(agent["service_id"], credentials.text(SecurityScheme::SERVICE_ID));
+        let mut beta = Store::seeded_for("beta", None);
+        let created = [acme.next_id(), acme.next_id(), beta.next_id(), Store::seeded().next_id()];
+        assert_eq!(created.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+        assert!(created.iter().all(|id| id.get(14..15) == Some("4")), "{created:?}");
     }
 
     #[test]

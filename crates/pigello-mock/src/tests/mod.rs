@@ -1,5 +1,6 @@
 //! The mock over real sockets: TLS, both versions of HTTP, every operation and every fault.
 
+mod activations;
 mod client;
 mod faults;
 mod operations;
