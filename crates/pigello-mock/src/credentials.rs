@@ -102,7 +102,7 @@ impl Credentials {
 
     /// The made-up identifiers with another secret, as after a rotation.
     pub fn made_up_with_secret(secret: &str) -> Result<Self, InvalidHeaderValue> {
-        Ok(Self::made_up().with_secret(HeaderValue::from_str(secret)?))
+        Ok(Self::made_up().with_secret(&HeaderValue::from_str(secret)?))
     }
 
     /// Values made up from a name: the same for the same name, and all seven others for another.
@@ -114,10 +114,10 @@ impl Credentials {
 
     /// The same identifiers with the secret after that many rotations.
     pub(crate) fn rotated(&self, name: &str, rotations: u64) -> Self {
-        self.clone().with_secret(made_up_secret(name, rotations))
+        self.with_secret(&made_up_secret(name, rotations))
     }
 
-    fn with_secret(self, secret: HeaderValue) -> Self {
+    fn with_secret(&self, secret: &HeaderValue) -> Self {
         let values = self.values();
         Self::new(values.map(
             |(scheme, value)| {
