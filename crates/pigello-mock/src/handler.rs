@@ -11,13 +11,15 @@ use hyper::body::{Frame, Incoming};
 use crate::{
     activations::{Member, RateLimit},
     body::{self, Body, BoxError},
+    clock::Now,
     connection::Connection,
-    control,
+    control, event_list,
     faults::{Echo, FAULT_HEADER, Fault, FaultError, Interruption},
     operations,
     recording::RecordedRequest,
     response,
     state::MockState,
+    world::Writer,
 };
 
 /// The largest request body the mock reads.
@@ -65,8 +67,9 @@ pub(crate) async fn handle(
         (None, Err(refusal)) => {
             response::error(StatusCode::UNAUTHORIZED, &refusal.error.to_string())
         }
-        (None, Ok(member)) => answer(&member, &head, read),
+        (None, Ok(member)) => answer(state, &member, &head, read),
     };
+    add_date(&mut response, state.clock.now());
     add_headers(&mut response, &fault);
     if head.method == Method::HEAD {
         remove_body(&mut response);
@@ -83,12 +86,23 @@ pub(crate) async fn handle(
 }
 
 /// The response to a request with the values of an activation.
-fn answer(member: &Member, head: &Parts, body: Result<Bytes, BoxError>) -> Response<Bytes> {
+fn answer(
+    state: &MockState,
+    member: &Member,
+    head: &Parts,
+    body: Result<Bytes, BoxError>,
+) -> Response<Bytes> {
     if let Some(limit) = member.over_limit() {
         return throttled(limit);
     }
     match body {
-        Ok(body) => operations::perform(&mut member.objects(), head, &body),
+        Ok(body) => state.visit(member, Writer::Integration, |visit| {
+            if head.uri.path() == state.event_log {
+                event_list::respond(visit, head)
+            } else {
+                operations::perform(visit, head, &body)
+            }
+        }),
         Err(error) if error.is::<LengthLimitError>() => {
             response::error(StatusCode::PAYLOAD_TOO_LARGE, "The body is over 8 MiB.")
         }
@@ -132,6 +146,13 @@ fn faulty_response(fault: &Fault, recorded: &RecordedRequest) -> Option<Response
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => response::empty(status),
         _ => response::error(status, &format!("The mock was told to answer {}.", status.as_u16())),
     })
+}
+
+/// Adds the time of Pigello's clock, which may be wrong.
+fn add_date(response: &mut Response<Bytes>, now: Now) {
+    if let Some(date) = now.date().and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
 }
 
 /// Adds the fault's header fields, in place of others with their names.

@@ -6,6 +6,7 @@ use crate::{
     activations::Activation,
     authority::{Authority, CertifiedKey},
     credentials::Accepted,
+    webhooks::Webhook,
 };
 
 /// The options a mock starts with. The default: a free port of loopback, TLS with a new authority
@@ -16,6 +17,8 @@ pub struct Options {
     pub(crate) tls: Tls,
     pub(crate) activations: Vec<Activation>,
     pub(crate) latency: Duration,
+    pub(crate) event_log: String,
+    pub(crate) webhooks: Vec<Webhook>,
 }
 
 #[derive(Debug)]
@@ -32,6 +35,10 @@ impl Options {
     pub const DEFAULT_NAMES: [&'static str; 4] =
         ["api.pigello.test", "localhost", "127.0.0.1", "::1"];
 
+    /// The path of the event log. The reference has no path for it: this one is by the pattern of the
+    /// others.
+    pub const EVENT_LOG: &'static str = "/common/eventlog/list/";
+
     /// The default.
     pub fn new() -> Self {
         Self {
@@ -39,6 +46,8 @@ impl Options {
             tls: Tls::Names(Self::DEFAULT_NAMES.map(str::to_owned).to_vec()),
             activations: vec![Activation::built_in()],
             latency: Duration::ZERO,
+            event_log: Self::EVENT_LOG.to_owned(),
+            webhooks: Vec::new(),
         }
     }
 
@@ -80,6 +89,20 @@ impl Options {
     #[must_use]
     pub fn activations(mut self, activations: impl IntoIterator<Item = Activation>) -> Self {
         self.activations = activations.into_iter().collect();
+        self
+    }
+
+    /// Serves the event log at this path.
+    #[must_use]
+    pub fn event_log(mut self, path: impl Into<String>) -> Self {
+        self.event_log = path.into();
+        self
+    }
+
+    /// Posts the events of writes there. May be called several times.
+    #[must_use]
+    pub fn webhook(mut self, webhook: Webhook) -> Self {
+        self.webhooks.push(webhook);
         self
     }
 

@@ -1,4 +1,4 @@
-//! One activation of a running mock: its credentials, objects, limit and counts.
+//! One activation of a running mock: its credentials, world, limit and counts.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::{
     credentials::{Accepted, Credentials, SecurityScheme},
     objects::Store,
+    world::World,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     limit::{Limiter, RateLimit},
 };
 
-/// One activation of a running mock.
+/// One activation of a running mock, with a world of its own.
 #[derive(Debug)]
 pub(crate) struct Member {
     name: Arc<str>,
@@ -29,7 +30,7 @@ pub(crate) struct Member {
     arrivals: Mutex<Arrivals>,
     limiter: Mutex<Option<Limiter>>,
     /// Made at the first use, so that a thousand activations start at once.
-    objects: OnceLock<Mutex<Store>>,
+    world: OnceLock<Mutex<World>>,
 }
 
 impl Member {
@@ -40,7 +41,7 @@ impl Member {
             keys: Mutex::new(Keys::new(accepted)),
             arrivals: Mutex::default(),
             limiter: Mutex::default(),
-            objects: OnceLock::new(),
+            world: OnceLock::new(),
         }
     }
 
@@ -57,16 +58,17 @@ impl Member {
         self.keys.lock().revoked
     }
 
-    pub(crate) fn objects(&self) -> MutexGuard<'_, Store> {
-        self.objects.get_or_init(|| Mutex::new(self.seeded())).lock()
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.get_or_init(|| Mutex::new(self.new_world())).lock()
     }
 
-    fn seeded(&self) -> Store {
-        if *self.name == *Activation::BUILT_IN {
-            return Store::seeded();
-        }
-        let keys = self.keys.lock();
-        Store::seeded_for(&self.name, keys.accepted.sets().last())
+    fn new_world(&self) -> World {
+        let store = if *self.name == *Activation::BUILT_IN {
+            Store::seeded()
+        } else {
+            Store::seeded_for(&self.name, self.keys.lock().accepted.sets().last())
+        };
+        World::new(&self.name, store)
     }
 
     pub(super) fn arrived(&self, outcome: Outcome, sent: Option<&Credentials>) {
@@ -103,8 +105,8 @@ impl Member {
 
     /// Restores what `keys` does not hold to the state at the start.
     pub(super) fn reset(&self) {
-        if let Some(objects) = self.objects.get() {
-            *objects.lock() = self.seeded();
+        if let Some(world) = self.world.get() {
+            *world.lock() = self.new_world();
         }
         *self.arrivals.lock() = Arrivals::default();
         *self.limiter.lock() = None;

@@ -1,4 +1,4 @@
-//! The activations that a mock serves: their credentials, people, limits and counts.
+//! The activations that a mock serves: their credentials, worlds, limits and counts.
 //!
 //! In Pigello a customer activates a version of a service, and gets seven values that open the data
 //! of that activation and no other. `table` tells a request to its activation by those values.

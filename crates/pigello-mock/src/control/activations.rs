@@ -1,20 +1,21 @@
-//! `/__mock__/activations/`: adds, rotates, revokes and limits activations.
+//! `/__mock__/activations/`: adds, rotates, revokes and limits activations, and changes their world.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, request::Parts};
+use http::{Method, Response, StatusCode, header, request::Parts};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     activations::{Activation, Member, OldSecret},
     credentials::Credentials,
-    response,
+    operations, response,
     state::MockState,
+    world::Writer,
 };
 
-use super::{settings, unknown};
+use super::{log_faults, replica, settings, unknown};
 
 /// `path` is what follows `/__mock__/activations/`.
 pub(super) fn handle(state: &MockState, head: &Parts, path: &str, body: &[u8]) -> Response<Bytes> {
@@ -32,7 +33,7 @@ pub(super) fn handle(state: &MockState, head: &Parts, path: &str, body: &[u8]) -
             response::json(StatusCode::CREATED, &json!(values))
         }
         _ => match state.activations.get(name) {
-            Some(member) => one(state, &member, action, &head.method, body),
+            Some(member) => one(state, &member, action, head, body),
             None => response::error(StatusCode::NOT_FOUND, "There is no such activation."),
         },
     }
@@ -43,11 +44,14 @@ fn one(
     state: &MockState,
     member: &Arc<Member>,
     action: &str,
-    method: &Method,
+    head: &Parts,
     body: &[u8],
 ) -> Response<Bytes> {
+    if let Some(path) = action.strip_prefix("elsewhere/") {
+        return elsewhere(state, member, head, path, body);
+    }
     let activations = &state.activations;
-    match (action, method) {
+    match (action, &head.method) {
         ("", &Method::GET) => return response::json(StatusCode::OK, &describe(member)),
         ("rotate", &Method::POST) => {
             let rotation = if body.is_empty() { Ok(Rotation::default()) } else { settings(body) };
@@ -67,6 +71,8 @@ fn one(
             Err(response) => return response,
         },
         ("limit", &Method::DELETE) => member.limit(None),
+        ("eventlog", method) => return log_faults(member, method, body),
+        ("replica", method) => return replica(member, method, body),
         ("", _) => return response::method_not_allowed(&[Method::GET, Method::PUT]),
         ("rotate" | "refuse-old" | "revoke" | "restore", _) => {
             return response::method_not_allowed(&[Method::POST]);
@@ -75,6 +81,23 @@ fn one(
         _ => return unknown(),
     }
     response::empty(StatusCode::NO_CONTENT)
+}
+
+/// A call of the API that somebody else makes; `path` has no slash at its start.
+fn elsewhere(
+    state: &MockState,
+    member: &Member,
+    head: &Parts,
+    path: &str,
+    body: &[u8],
+) -> Response<Bytes> {
+    let query = head.uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let Ok(uri) = format!("/{path}{query}").parse() else { return unknown() };
+    let mut called = head.clone();
+    called.uri = uri;
+    // curl sends a body as a form if it is told nothing else.
+    called.headers.remove(header::CONTENT_TYPE);
+    state.visit(member, Writer::OrganizationUser, |visit| operations::perform(visit, &called, body))
 }
 
 /// The body of a rotation.

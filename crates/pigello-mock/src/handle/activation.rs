@@ -1,13 +1,17 @@
 //! A handle to one activation of a running mock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use http::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use crate::{
     activations::{ActivationCounts, Member, OldSecret, RateLimit},
+    api,
     credentials::{Accepted, Credentials},
+    operations,
     state::MockState,
+    world::{EventLogFaults, Writer},
 };
 
 /// Reads and controls one activation of a running mock. Changes hold from the next request on, and
@@ -74,18 +78,55 @@ impl ActivationHandle {
         self.member.arrived_sets()
     }
 
-    /// A copy of one of its objects.
-    pub fn object(&self, entity: &str, id: &str) -> Option<Value> {
-        self.member.objects().get(entity, id).cloned().map(Value::Object)
+    /// Lets its event log misbehave like this.
+    pub fn event_log(&self, faults: EventLogFaults) {
+        self.member.world().set_log_faults(faults);
     }
 
-    /// Sets a field of one of its objects without a call and without checks. Returns `false` if
-    /// there is no such object.
+    /// Answers reads of objects from a replica that is this far behind; zero ends that. The event
+    /// log and webhooks are immediate all the same.
+    pub fn lag(&self, lag: Duration) {
+        self.member.world().set_lag(lag);
+    }
+
+    /// Somebody else makes this call at Pigello: the objects change as by the same call through the
+    /// API, and so do the event log and the webhooks. The mock neither records nor counts it.
+    ///
+    /// ```no_run
+    /// # use http::Method;
+    /// # use serde_json::json;
+    /// # fn example(acme: &pigello_mock::ActivationHandle, path: &str) {
+    /// acme.elsewhere(Method::PATCH, path, &json!({"first_name": "Nils"}));
+    /// # }
+    /// ```
+    pub fn elsewhere(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+        let mut head = Request::new(()).into_parts().0;
+        head.method = method;
+        let Ok(uri) = path.parse() else { return (StatusCode::BAD_REQUEST, Value::Null) };
+        head.uri = uri;
+        let response = self.state.visit(&self.member, Writer::OrganizationUser, |visit| {
+            operations::perform(visit, &head, body.to_string().as_bytes())
+        });
+        let body = serde_json::from_slice(response.body()).unwrap_or_default();
+        (response.status(), body)
+    }
+
+    /// A copy of one of its objects, as it is now.
+    pub fn object(&self, entity: &str, id: &str) -> Option<Value> {
+        self.state.visit(&self.member, Writer::OrganizationUser, |visit| {
+            visit.current().get(entity, id).cloned().map(Value::Object)
+        })
+    }
+
+    /// Sets a field of one of its objects without a call, without checks and without an event.
+    /// Returns `false` if there is no such object.
     pub fn set_field(&self, entity: &str, id: &str, field: &str, value: Value) -> bool {
-        let mut objects = self.member.objects();
-        let Some(mut object) = objects.get(entity, id).cloned() else { return false };
-        object.insert(field.to_owned(), value);
-        objects.put(entity, object);
-        true
+        let Some(entity) = api::entity_named(entity) else { return false };
+        self.state.visit(&self.member, Writer::OrganizationUser, |visit| {
+            let Some(mut object) = visit.current().get(entity, id).cloned() else { return false };
+            object.insert(field.to_owned(), value);
+            visit.put_unlogged(entity, object);
+            true
+        })
     }
 }

@@ -1,17 +1,20 @@
 //! A handle reads and controls a running mock from the same process.
 
 mod activation;
+mod webhook;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::{
     activations::Activation, credentials::Accepted, faults::Fault, recording::RecordedRequest,
-    state::MockState,
+    state::MockState, webhooks::Webhook, world::EventLogFaults,
 };
 
 pub use activation::ActivationHandle;
+pub use webhook::WebhookHandle;
 
 /// Reads and controls a running mock. Clones are handles to the same mock.
 #[derive(Clone, Debug)]
@@ -86,19 +89,51 @@ impl Handle {
         self.0.activations.mixed()
     }
 
+    /// Lets the event log of every activation that there is misbehave like this.
+    pub fn event_log(&self, faults: &EventLogFaults) {
+        for member in self.0.activations.all() {
+            member.world().set_log_faults(faults.clone());
+        }
+    }
+
+    /// Answers reads in every activation that there is from a replica that is this far behind; zero
+    /// ends that.
+    pub fn lag(&self, lag: Duration) {
+        for member in self.0.activations.all() {
+            member.world().set_lag(lag);
+        }
+    }
+
+    /// Puts Pigello's clock ahead by this, or behind if it is negative: the header `Date` and
+    /// `created_at`.
+    pub fn skew(&self, skew: SignedDuration) {
+        self.0.clock.set_skew(skew);
+    }
+
+    /// Posts the events of writes there from now on.
+    pub fn webhook(&self, webhook: Webhook) -> WebhookHandle {
+        WebhookHandle::new(self.0.webhooks.add(webhook))
+    }
+
+    /// The webhooks, in the order in which they were asked for.
+    pub fn webhooks(&self) -> Vec<WebhookHandle> {
+        self.0.webhooks.all().into_iter().map(WebhookHandle::new).collect()
+    }
+
     /// A copy of an object of the built-in activation: `object("subtenant", EXAMPLE_SUBTENANT)`.
     pub fn object(&self, entity: &str, id: &str) -> Option<Value> {
         self.activation(Activation::BUILT_IN)?.object(entity, id)
     }
 
-    /// Sets a field of an object of the built-in activation without a call and without checks.
-    /// Returns `false` if there is no such object.
+    /// Sets a field of an object of the built-in activation without a call, without checks and
+    /// without an event. Returns `false` if there is no such object.
     pub fn set_field(&self, entity: &str, id: &str, field: &str, value: Value) -> bool {
         self.activation(Activation::BUILT_IN)
             .is_some_and(|activation| activation.set_field(entity, id, field, value))
     }
 
-    /// Restores activations, faults and recorded requests to the state at the start.
+    /// Restores activations, webhooks, clock, faults and recorded requests to the state at the start.
+    /// Deliveries on their way are lost, and handles to webhooks are of those before.
     pub fn reset(&self) {
         self.0.reset();
     }

@@ -116,7 +116,10 @@ fn has_id(object: &Object, id: &str) -> bool {
 
 const ORGANIZATION: &str = "0d6a4c1e-52b7-4c53-8f0a-7e1b2c3d4001";
 const TENANT: &str = "6c2e1d63-8e45-4a1f-8b7c-4d3e2f1a5b01";
-const USER: &str = "8d3f2e74-9f56-4b20-9c8d-5e4f3a2b6c01";
+/// Who writes at Pigello's own pages.
+pub(crate) const ORGANIZATION_USER: &str = "8d3f2e74-9f56-4b20-9c8d-5e4f3a2b6c01";
+/// The integration itself.
+pub(crate) const INTEGRATION_USER_AGENT: &str = "07b1acfc-17de-43a8-9405-d0c1bcade301";
 const ENGAGEMENT: &str = "9e4a3f85-a067-4c31-8d9e-6f5a4b3c7d01";
 
 fn seeds(entity: &str) -> Vec<Value> {
@@ -152,23 +155,23 @@ fn seeds(entity: &str) -> Vec<Value> {
             "organization": id(ORGANIZATION), "created_at": "2021-03-01T08:25:00Z",
         })],
         "organizationuser" => vec![json!({
-            "id": USER, "detail_access": 1, "first_name": "Karin", "last_name": "Förvalter",
+            "id": ORGANIZATION_USER, "detail_access": 1, "first_name": "Karin", "last_name": "Förvalter",
             "email": "karin.forvalter@example.com", "phone_number": "+46701740620",
             "is_active": true, "organization": id(ORGANIZATION),
             "created_at": "2018-02-01T07:00:00Z",
         })],
         "organizationuserworkengagement" => vec![json!({
-            "id": "d48e7fc9-e4ab-4075-81d2-ad9e8f7ab001", "user": id(USER),
+            "id": "d48e7fc9-e4ab-4075-81d2-ad9e8f7ab001", "user": id(ORGANIZATION_USER),
             "work_engagement": id(ENGAGEMENT), "start_date": "2024-01-01",
             "organization": id(ORGANIZATION), "created_at": "2023-12-20T10:00:00Z",
         })],
         "organizationusersegment" => vec![json!({
-            "id": "e59f8ada-f5bc-4186-92e3-beaf9a8bc101", "user": id(USER),
+            "id": "e59f8ada-f5bc-4186-92e3-beaf9a8bc101", "user": id(ORGANIZATION_USER),
             "segment": id("f6a09beb-06cd-4297-83f4-cfb0ab9cd201"),
             "organization": id(ORGANIZATION),
         })],
         "integrationuseragent" => vec![json!({
-            "id": "07b1acfc-17de-43a8-9405-d0c1bcade301",
+            "id": INTEGRATION_USER_AGENT,
             "application_id": made_up(SecurityScheme::APPLICATION_ID),
             "service_id": made_up(SecurityScheme::SERVICE_ID),
             "service_version_id": made_up(SecurityScheme::SERVICE_VERSION_ID),

@@ -2,6 +2,8 @@
 
 mod activations;
 mod client;
+mod event_log;
 mod faults;
 mod operations;
 mod tls;
+mod webhooks;
