@@ -13,6 +13,7 @@ mod foresight;
 mod guard;
 mod health;
 mod page;
+mod profiles;
 mod relay;
 mod reload;
 mod routes;

@@ -155,14 +155,21 @@ impl Family {
         members
     }
 
+    /// How many names are remembered that the source does not have.
+    pub fn absent(&self) -> u64 {
+        self.absent.entry_count()
+    }
+
     /// Unloads the members whose time is over. To be called every few seconds.
     pub fn maintain(&self) {
         self.members.run_pending_tasks();
         self.absent.run_pending_tasks();
     }
+}
 
-    /// Unloads all members, when another configuration takes the place of this family.
-    pub fn unload_all(&self) {
+/// Another configuration has taken its place, and no call uses it any more.
+impl Drop for Family {
+    fn drop(&mut self) {
         self.members.invalidate_all();
         self.members.run_pending_tasks();
     }
