@@ -17,7 +17,7 @@ use crate::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::{self, CredentialManager, IncompleteVault, VaultError, VersionChange},
+    credentials::{self, CredentialManager, IncompleteVault, Sources, VaultError, VersionChange},
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
@@ -54,6 +54,8 @@ pub(super) struct Shared {
     tracer: Tracer,
     pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
+    /// What their sources share. A reload keeps it.
+    sources: Sources,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
@@ -113,7 +115,8 @@ impl Shared {
         }
         let certificates =
             Certificates::open(settings, &upstreams, kept.map(|(_, kept)| &kept.certificates))?;
-        let managers = managers(settings, kept)?;
+        let sources = kept.map(|(_, kept)| kept.sources.clone()).unwrap_or_default();
+        let managers = managers(settings, &sources, kept)?;
         let tokens = settings.admin_tokens.as_deref().map(Tokens::read).transpose()?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
@@ -152,6 +155,7 @@ impl Shared {
             tracer,
             cache: cache(settings, kept),
             managers,
+            sources,
             upstreams,
             places,
             listener: listener_settings(settings),
@@ -303,6 +307,7 @@ pub fn upstream_settings(
 /// A manager for each credential set; what is read from the same source is kept.
 fn managers(
     settings: &Settings,
+    sources: &Sources,
     kept: Option<(&Settings, &Shared)>,
 ) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
     let mut managers = BTreeMap::new();
@@ -311,8 +316,7 @@ fn managers(
         credentials::check_files(&set.source).map_err(StartError::Vault)?;
         let manager = match kept.and_then(|(_, kept)| kept.managers.get(name)) {
             Some(manager) if manager.settings() == set => manager.clone(),
-            Some(previous) => CredentialManager::after(set.clone(), previous),
-            None => CredentialManager::new(set.clone()),
+            _ => CredentialManager::new(set.clone(), sources),
         };
         managers.insert(name.clone(), manager);
     }
