@@ -18,7 +18,7 @@ use crate::{
     audit::{Blocked, WitnessStats},
     credentials,
     notices::{FeedStatus, SourceStatus, Stopped},
-    proxy::stages::upstream_health::CircuitBreakerState,
+    proxy::profile::CircuitBreakerState,
     telemetry::{dropped_log_lines, meaning},
 };
 

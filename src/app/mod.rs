@@ -15,8 +15,10 @@
 //! until the end, for its health checks.
 
 mod certificates;
+mod following;
 mod supervisor;
 mod parts;
+mod profiles;
 mod reload;
 mod reloader;
 mod remedy;
@@ -55,10 +57,13 @@ use crate::{
     admin::{AdminServer, ReloadOrder, ReloadOrders, Routes, reload_orders},
     config::{AdminListener, Settings, types::Listener},
     credentials::{self, CredentialManager},
-    domain::{Address, CredentialsName, ListenerName},
+    domain::{Address, CredentialsName, ListenerName, ProfileName},
     notices::Receiver,
     process::users::group_id,
-    proxy::server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited, SocketAccess},
+    proxy::{
+        profile::Member,
+        server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited, SocketAccess},
+    },
     telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
@@ -72,6 +77,8 @@ pub struct Gateway {
     metrics: Option<Bound>,
     webhooks: Option<(Bound, Arc<Receiver>)>,
     traces: Option<TraceExporter>,
+    /// Members of templates whose credentials are to be kept fresh.
+    loaded: mpsc::UnboundedReceiver<Member>,
     reloads: Option<ReloadOrders>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
@@ -111,7 +118,8 @@ impl Gateway {
             .collector()
             .map(|collector| Tracer::to(collector, settings.audit.instance_name()))
             .unzip();
-        let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
+        let (loading, loaded) = mpsc::unbounded_channel();
+        let shared = Shared::open(&settings, tracer.unwrap_or_default(), loading)?;
         let mut open = |address: &Address, access: SocketAccess| match inherited.take(address) {
             Some(bound) => Ok(bound),
             None => Bound::bind(address, access),
@@ -134,7 +142,9 @@ impl Gateway {
         let metrics = metrics.map(|metrics| open(&metrics.address, CALLERS)).transpose()?;
         let webhooks = match &settings.notices.webhook {
             Some(webhook) => {
-                let receiver = Receiver::open(webhook.clone(), Arc::clone(&shared.notices))?;
+                let is_known = |profile: &ProfileName| settings.profile(profile).is_some();
+                let receiver =
+                    Receiver::open(webhook.clone(), Arc::clone(&shared.notices), is_known)?;
                 Some((open(&webhook.listener, CALLERS)?, receiver))
             }
             None => None,
@@ -153,6 +163,7 @@ impl Gateway {
             metrics,
             webhooks,
             traces,
+            loaded,
             reloads,
             requests,
             probes,
@@ -214,7 +225,7 @@ impl Gateway {
         let mut supervisor = Supervisor::new(draining.clone(), self.reloads.clone());
         supervisor.keep(&self.shared.managers);
         supervisor.watch(&self.shared.certificates);
-        supervisor.maintain(self.shared.cache.clone());
+        supervisor.maintain(self.shared.cache.clone(), Arc::clone(&self.shared.profiles));
         supervisor.first_read(FIRST_READ).await;
         let mut running = Running::start(self, &drain, &mut supervisor)?;
         tracing::info!(workers = running.workers.len(), "serving");
@@ -258,10 +269,12 @@ impl Running {
             metrics,
             webhooks,
             traces,
+            loaded,
             requests,
             probes,
             ..
         } = gateway;
+        supervisor.keep_members(loaded);
         let (requests, probes) = (requests.1, probes.1);
         supervisor.trace(traces);
         if let Some((socket, receiver)) = webhooks {

@@ -7,9 +7,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::{Certificates, CertificatesError};
+use super::{
+    certificates::{Certificates, CertificatesError},
+    following::Following,
+    profiles::{self, NewManager, ProfileParts},
+};
 use crate::{
     admin::{Tokens, TokensError},
     audit::{self, CallCause, CredentialsChange, ListIds, Trail},
@@ -17,7 +22,7 @@ use crate::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::{self, CredentialManager, IncompleteVault, VaultError, VersionChange},
+    credentials::{self, CredentialManager, IncompleteVault, Sources, VaultError, VersionChange},
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
@@ -29,12 +34,13 @@ use crate::{
     process::open_files,
     proxy::{
         self, PathParts, UpstreamParts,
-        cache::{self, Cache, Partition},
+        cache::{self, Cache},
         call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
-        client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, upstream_tls},
+        client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, Upstreams, upstream_tls},
         http_policy::HostRules,
         own::OwnCalls,
         preview::PreviewParts,
+        profile::{Loading, Profiles},
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
             audit::ListenerContext,
@@ -42,7 +48,6 @@ use crate::{
             identify::Schemes,
             receive,
             retry::RetrySettings,
-            upstream_health::UpstreamHealth,
         },
     },
     telemetry::{Activity, Metrics, Tracer},
@@ -56,13 +61,18 @@ pub(super) struct Shared {
     tracer: Tracer,
     pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
+    /// What their sources share. A reload keeps it.
+    sources: Sources,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
     /// The connections of each listener. A reload keeps the counts.
     pub(super) connections: HashMap<ListenerName, Arc<ConnectionLimiter>>,
     pub(super) places: ConcurrencyLimits,
-    credentials_of: HashMap<ProfileName, CredentialsName>,
+    /// The profiles of all listeners.
+    pub(super) profiles: Arc<Profiles>,
+    /// Takes members whose credentials are to be kept fresh.
+    loading: Loading,
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
     /// The identifier of the configuration, on every record.
@@ -78,7 +88,6 @@ pub(super) struct Shared {
     upstream_read: Duration,
     note_list_ids: bool,
     retry: RetrySettings,
-    pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
     /// The notices of all profiles.
     pub(super) notices: Arc<Notices>,
 }
@@ -93,31 +102,36 @@ pub(super) struct ListenerParts {
 
 impl Shared {
     /// Everything new: for a gateway that starts.
-    pub(super) fn open(settings: &Settings, tracer: Tracer) -> Result<Self, StartError> {
-        Self::assemble(settings, tracer, None)
+    pub(super) fn open(
+        settings: &Settings,
+        tracer: Tracer,
+        loading: Loading,
+    ) -> Result<Self, StartError> {
+        Self::assemble(settings, tracer, loading, None)
     }
 
     /// The parts for another configuration. A part that the change does not concern is kept: the
     /// trail, the metrics, certificates from the same files, credentials with the same source, the
     /// cache, the health of upstreams, and the counters of callers with the same limits.
     pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
-        Self::assemble(settings, self.tracer.clone(), Some((before, self)))
+        let (tracer, loading) = (self.tracer.clone(), self.loading.clone());
+        Self::assemble(settings, tracer, loading, Some((before, self)))
     }
 
     fn assemble(
         settings: &Settings,
         tracer: Tracer,
+        loading: Loading,
         kept: Option<(&Settings, &Self)>,
     ) -> Result<Self, StartError> {
         let mut upstreams = HashMap::new();
-        let mut credentials_of = HashMap::new();
         for (name, profile) in &settings.profiles {
             upstreams.insert(name.clone(), upstream_settings(profile, settings)?);
-            credentials_of.insert(name.clone(), profile.credentials.clone());
         }
         let certificates =
             Certificates::open(settings, &upstreams, kept.map(|(_, kept)| &kept.certificates))?;
-        let managers = managers(settings, kept)?;
+        let sources = kept.map(|(_, kept)| kept.sources.clone()).unwrap_or_default();
+        let managers = managers(settings, &sources, kept)?;
         let tokens = settings.admin_tokens.as_deref().map(Tokens::read).transpose()?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
@@ -131,25 +145,35 @@ impl Shared {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
-        let (trail, metrics, activity) = if let Some((_, kept)) = kept {
-            (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
-        } else {
-            let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
-            let activity = Activity::new();
-            trail.set_observer(Arc::<Activity>::clone(&activity));
-            (trail, Metrics::new(), activity)
+        let (trail, metrics, activity) = match kept {
+            Some((_, kept)) => {
+                (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
+            }
+            None => observed_trail(settings)?,
         };
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
         }
+        let cache = cache(settings, kept);
+        let profiles = ProfileParts {
+            settings,
+            managers: &managers,
+            cache: &cache,
+            loading: &loading,
+            new_manager: &manager_maker(&trail, &sources),
+            sources: &sources,
+            kept: kept
+                .filter(|(_, kept)| kept.cache.is(&cache))
+                .map(|(before, kept)| (before, &*kept.profiles)),
+        };
+        let profiles = Arc::new(profiles.assemble());
+        let notices = notices(settings, &cache, &trail, kept);
         let connections = settings.listeners.iter().map(|listener| {
             let name = listener.name.clone();
             let known = kept.and_then(|(_, kept)| kept.connections.get(&name).cloned());
             let new = || ConnectionLimiter::new(name.clone(), metrics.connections());
             (name.clone(), known.unwrap_or_else(new))
         });
-        let cache = cache(settings, kept);
-        let notices = notices(settings, &cache, &trail, kept);
         Ok(Self {
             connections: connections.collect(),
             trail,
@@ -158,12 +182,14 @@ impl Shared {
             tracer,
             cache,
             notices,
+            profiles,
+            loading,
             managers,
+            sources,
             upstreams,
             places,
             listener: listener_settings(settings),
             certificates,
-            credentials_of,
             policy: Arc::new(policy),
             policy_id: settings.revision.policy_id(),
             cut: kept.map_or_else(CancellationToken::new, |(_, kept)| kept.cut.clone()),
@@ -179,62 +205,54 @@ impl Shared {
                 first_byte: *settings.timeouts.first_byte,
                 ..settings.retry
             },
-            healths: healths(settings, kept),
         })
     }
 
-    /// The path of one listener on one worker; `None` if its profile has no credentials, which
-    /// checked settings rule out.
+    /// The path of one listener on one worker.
     pub(super) fn path(
         &self,
         parts: &ListenerParts,
-        upstream: UpstreamClient,
-    ) -> Option<impl server::Path + use<>> {
+        upstreams: Upstreams,
+    ) -> impl server::Path + use<> {
         let listener = &parts.settings;
-        let edges = self.edges(listener);
-        let upstream = self.upstream_parts(edges.clone(), upstream)?;
-        Some(proxy::build(PathParts {
-            listener: edges,
+        proxy::build(PathParts {
+            listener: self.edges(listener),
             rules: receive::ListenerRules {
                 hosts: HostRules::new(&parts.address, &listener.allowed_hosts),
                 limits: self.limits.clone(),
+                may_name_profile: listener.profile.is_none(),
             },
             concurrency: self.places.clone(),
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
             note_list_ids: self.note_list_ids,
+            profiles: Arc::clone(&self.profiles),
+            profile: listener.profile.clone(),
             cache: self.cache.clone(),
-            partition: Partition::new(
-                listener.profile.clone(),
-                self.upstreams.get(&listener.profile)?.origin.clone(),
-                upstream.manager.clone(),
-                self.notices.coherence(&listener.profile)?,
-            ),
-            upstream,
-        }))
-    }
-
-    fn upstream_parts(
-        &self,
-        listener: ListenerContext,
-        client: UpstreamClient,
-    ) -> Option<UpstreamParts> {
-        Some(UpstreamParts {
-            manager: self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone(),
-            request_timeout: self.request_timeout,
-            upstream_read: self.upstream_read,
-            retry: self.retry,
-            health: Arc::clone(self.healths.get(&listener.profile)?),
-            client,
-            listener,
+            upstream: self.upstream_parts(self.edges(listener), upstreams),
         })
     }
 
-    /// The calls that read the event log of a profile, for the runtime that this is called on.
-    pub(super) fn event_log_calls(&self, profile: &ProfileName) -> Option<OwnCalls> {
-        let context = self.context(ListenerName::new("-"), profile.clone());
-        let parts = self.upstream_parts(context, self.upstream(profile)?)?;
-        Some(OwnCalls::new(parts, "gateway:event-log", CallCause::EventLog))
+    fn upstream_parts(&self, listener: ListenerContext, upstreams: Upstreams) -> UpstreamParts {
+        UpstreamParts {
+            listener,
+            request_timeout: self.request_timeout,
+            upstream_read: self.upstream_read,
+            retry: self.retry,
+            upstreams,
+        }
+    }
+
+    /// What follows the notices of its profiles, for the runtime that this is called on.
+    pub(super) fn following(&self) -> Following {
+        let context = self.context(ListenerName::new("-"), None);
+        let parts = self.upstream_parts(context, self.upstreams());
+        let calls = OwnCalls::new(parts, "gateway:event-log", CallCause::EventLog);
+        Following {
+            notices: Arc::clone(&self.notices),
+            profiles: Arc::clone(&self.profiles),
+            calls: Arc::new(calls),
+        }
     }
 }
 
@@ -263,12 +281,16 @@ impl Shared {
         }))
     }
 
-    /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
-    /// which checked settings rule out.
-    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
-        let settings = self.upstreams.get(profile)?.clone();
-        let manager = self.managers.get(self.credentials_of.get(profile)?)?;
-        Some(UpstreamClient::new(settings, manager.subscribe()))
+    /// The ways to the upstreams, for one worker. Members of a template share connections, which no rotation of
+    /// one of them closes.
+    pub(super) fn upstreams(&self) -> Upstreams {
+        let client = |(table, settings): (&ProfileName, &client::Settings)| {
+            let mut fixed = self.profiles.fixed();
+            let rotations = fixed.find(|profile| profile.name == *table);
+            let rotations = rotations.map(|profile| profile.manager.subscribe());
+            (table.clone(), UpstreamClient::new(settings.clone(), rotations))
+        };
+        Upstreams::new(self.upstreams.iter().map(client).collect())
     }
 
     /// The context of a listener, for its records.
@@ -276,7 +298,7 @@ impl Shared {
         self.context(listener.name.clone(), listener.profile.clone())
     }
 
-    fn context(&self, listener: ListenerName, profile: ProfileName) -> ListenerContext {
+    fn context(&self, listener: ListenerName, profile: Option<ProfileName>) -> ListenerContext {
         ListenerContext {
             listener,
             profile,
@@ -288,6 +310,14 @@ impl Shared {
             cut: self.cut.clone(),
         }
     }
+}
+
+/// A trail, and what watches it.
+fn observed_trail(settings: &Settings) -> Result<(Trail, Arc<Metrics>, Arc<Activity>), StartError> {
+    let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
+    let activity = Activity::new();
+    trail.set_observer(Arc::<Activity>::clone(&activity));
+    Ok((trail, Metrics::new(), activity))
 }
 
 /// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
@@ -334,20 +364,35 @@ pub fn upstream_settings(
 /// A manager for each credential set; what is read from the same source is kept.
 fn managers(
     settings: &Settings,
+    sources: &Sources,
     kept: Option<(&Settings, &Shared)>,
 ) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
     let mut managers = BTreeMap::new();
+    let templates = profiles::templates(settings);
     for (name, set) in &settings.credentials {
         set.source.check()?;
         credentials::check_files(&set.source).map_err(StartError::Vault)?;
+        if templates.contains_key(name) {
+            continue;
+        }
         let manager = match kept.and_then(|(_, kept)| kept.managers.get(name)) {
             Some(manager) if manager.settings() == set => manager.clone(),
-            Some(previous) => CredentialManager::after(set.clone(), previous),
-            None => CredentialManager::new(set.clone()),
+            _ => CredentialManager::new(set.clone(), sources),
         };
         managers.insert(name.clone(), manager);
     }
     Ok(managers)
+}
+
+/// Makes managers for members of templates.
+fn manager_maker(trail: &Trail, sources: &Sources) -> NewManager {
+    let (trail, sources) = (trail.clone(), sources.clone());
+    Arc::new(move |settings| {
+        let name = settings.name.clone();
+        let manager = CredentialManager::new(settings, &sources);
+        manager.set_observer(rotation_recorder(&trail, &name));
+        manager
+    })
 }
 
 /// Puts each change of the version in use on the trail.
@@ -386,41 +431,16 @@ fn notices(
     kept: Option<(&Settings, &Shared)>,
 ) -> Arc<Notices> {
     let is_same = |before: &Settings, kept: &Shared| {
-        kept.cache.is_same(cache)
+        kept.cache.is(cache)
             && before.notices == settings.notices
             && before.catalog.operations() == settings.catalog.operations()
     };
     if let Some((_, kept)) = kept.filter(|(before, kept)| is_same(before, kept)) {
         return Arc::clone(&kept.notices);
     }
-    let trail = trail.clone();
-    Notices::new(
-        settings.notices.clone(),
-        cache.clone(),
-        Arc::clone(&settings.catalog),
-        settings.profiles.keys(),
-        Arc::new(move |taken| trail.notices(taken)),
-    )
-}
-
-/// The health of each upstream.
-fn healths(
-    settings: &Settings,
-    kept: Option<(&Settings, &Shared)>,
-) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
-    let health = |(name, profile): (&ProfileName, &Profile)| {
-        let known = kept
-            .filter(|(before, _)| {
-                before.profiles.get(name) == Some(profile)
-                    && before.breaker == settings.breaker
-                    && before.quota == settings.quota
-                    && before.retry == settings.retry
-            })
-            .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        let new = || UpstreamHealth::new(settings.breaker, settings.quota, settings.retry.budget);
-        (name.clone(), known.unwrap_or_else(new))
-    };
-    settings.profiles.iter().map(health).collect()
+    let (catalog, trail) = (Arc::clone(&settings.catalog), trail.clone());
+    let record = Arc::new(move |taken| trail.notices(taken));
+    Notices::new(settings.notices.clone(), cache.clone(), catalog, record)
 }
 
 /// The policy of a configuration, with fresh counters.
@@ -443,12 +463,35 @@ pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
         rules: Arc::new(receive::ListenerRules {
             hosts: HostRules::new(&listener.address, &listener.allowed_hosts),
             limits: request_limits(settings),
+            may_name_profile: listener.profile.is_none(),
         }),
+        profiles: Arc::new(preview_profiles(settings)),
+        profile: listener.profile.clone(),
         schemes: Arc::new(Schemes::new(listener.caller.clone(), &settings.callers)),
         policy: Arc::new(Policy { limits, ..policy(settings) }),
         concurrency: ConcurrencyLimits::new(settings.limits.in_flight),
         cache: Cache::new(cache_settings(settings)),
     }
+}
+
+/// The profiles, of which none is ever loaded.
+fn preview_profiles(settings: &Settings) -> Profiles {
+    let managers = settings.credentials.iter();
+    let sources = Sources::default();
+    let manager = |set| CredentialManager::new(set, &sources);
+    let managers = managers.map(|(name, set)| (name.clone(), manager(set.clone())));
+    let (loading, _nobody) = mpsc::unbounded_channel();
+    let parts = ProfileParts {
+        settings,
+        managers: &managers.collect(),
+        cache: &Cache::new(cache_settings(settings)),
+        loading: &loading,
+        new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
+            as NewManager),
+        sources: &sources,
+        kept: None,
+    };
+    parts.assemble()
 }
 
 fn request_limits(settings: &Settings) -> receive::RequestLimits {

@@ -16,11 +16,9 @@ use crate::{
     notices::{self, EventLogChoice},
     proxy::{
         cache,
+        profile::{CircuitBreakerSettings, QuotaSettings},
         server::TlsFiles,
-        stages::{
-            retry::RetrySettings,
-            upstream_health::{CircuitBreakerSettings, QuotaSettings},
-        },
+        stages::retry::RetrySettings,
     },
 };
 
@@ -78,6 +76,19 @@ impl Settings {
     /// How long a response under a rule is fresh while no notice is missed, if that is ever proved.
     pub fn coherent_ttl(&self, rule: &cache::Rule) -> Option<Span> {
         rule.coherent_ttl.filter(|_| self.notices.event_log == EventLogChoice::Poll)
+    }
+
+    /// The table that a profile is made of: its own, or that of the most specific template that matches.
+    pub fn profile(&self, name: &ProfileName) -> Option<(&ProfileName, &Profile)> {
+        if name.template().is_some() {
+            return None;
+        }
+        let templates = self.profiles.iter().filter_map(|(table, profile)| {
+            let pattern = table.template().filter(|pattern| pattern.matches(name))?;
+            Some((pattern.specificity(), (table, profile)))
+        });
+        let by_template = || templates.max_by_key(|(fixed, _)| *fixed).map(|(_, found)| found);
+        self.profiles.get_key_value(name).or_else(by_template)
     }
 }
 

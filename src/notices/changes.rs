@@ -7,7 +7,10 @@ use uuid::Uuid;
 use super::{event::Event, relations::Relations};
 use crate::{
     domain::ProfileName,
-    proxy::cache::{Cache, Coherence, Noticed},
+    proxy::{
+        cache::{Cache, Noticed},
+        profile::Coherence,
+    },
 };
 
 /// The changes of some events.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,10 @@ use super::{
 use crate::{
     audit::NoticesTaken,
     domain::{CanonicalTarget, Catalog, OperationMatch, ProfileName, RequestId},
-    proxy::cache::{Cache, Coherence},
+    proxy::{
+        cache::{Cache, Noticed},
+        profile::{Coherence, Profile},
+    },
 };
 
 /// The notices of all profiles.
@@ -48,7 +51,10 @@ pub struct Notices {
     cache: Cache,
     catalog: Arc<Catalog>,
     relations: Relations,
-    feeds: BTreeMap<ProfileName, Arc<Feed>>,
+    /// The profiles that are there now.
+    feeds: RwLock<BTreeMap<ProfileName, Arc<Feed>>>,
+    /// What came for each `[profiles.…]` table, also for members of it that are gone.
+    totals: Mutex<BTreeMap<ProfileName, Arc<Totals>>>,
     settling: Mutex<Settling>,
     /// There is something to drop again or to record.
     work: Notify,
@@ -64,6 +70,8 @@ pub type Recorder = Arc<dyn Fn(NoticesTaken) + Send + Sync>;
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) profile: ProfileName,
+    table: ProfileName,
+    totals: Arc<Totals>,
     pub(super) coherence: Arc<Coherence>,
     pub(super) cursor: tokio::sync::Mutex<Cursor>,
     state: Mutex<FeedState>,
@@ -80,10 +88,12 @@ struct FeedState {
     all_dropped: Option<Instant>,
     /// From a change to its drop, the last time.
     lag: Option<Duration>,
-    /// What each source has brought, in all and since the last record.
-    taken: [Tally; Source::ALL.len()],
+    /// What each source has brought since the last record.
     unrecorded: [Tally; Source::ALL.len()],
 }
+
+/// What each source has brought.
+type Totals = Mutex<[Tally; Source::ALL.len()]>;
 
 /// A count of events.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,11 +128,13 @@ struct Again {
     changes: Changes,
 }
 
-/// The state of a profile's notices.
+/// The state of the notices of a profile, or of all members of a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct FeedStatus {
-    /// The profile.
+    /// The `[profiles.…]` table.
     pub profile: String,
+    /// How many profiles it stands for: those of a template that are loaded.
+    pub profiles: u64,
     /// What the event log is: `off`, `complete`, `incomplete` or `stopped`.
     pub event_log: &'static str,
     /// Why it is stopped.
@@ -152,38 +164,38 @@ pub struct SourceStatus {
     pub applied: u64,
 }
 
-impl Notices {
-    /// For those profiles. `record` puts on the trail what was taken.
-    pub fn new<'a>(
-        settings: Settings,
-        cache: Cache,
-        catalog: Arc<Catalog>,
-        profiles: impl IntoIterator<Item = &'a ProfileName>,
-        record: Recorder,
-    ) -> Arc<Self> {
-        let rules = cache.rules().len();
-        let profiles = profiles.into_iter().map(|profile| (profile, Coherence::new(rules)));
-        Self::with_coherence(settings, cache, catalog, profiles, record)
+impl FeedStatus {
+    /// Of both, whatever is worse.
+    fn with(self, other: &Self) -> Self {
+        const WORST_FIRST: [&str; 4] = ["stopped", "incomplete", "complete", "off"];
+        let worse =
+            WORST_FIRST.into_iter().find(|it| [self.event_log, other.event_log].contains(it));
+        let complete_since = self.complete_since.zip(other.complete_since);
+        let last_read = self.last_read.zip(other.last_read);
+        Self {
+            profiles: self.profiles.saturating_add(other.profiles),
+            event_log: worse.unwrap_or(self.event_log),
+            stopped: self.stopped.or(other.stopped),
+            complete_since: complete_since.map(|(one, other)| one.max(other)),
+            last_read: last_read.map(|(one, other)| one.min(other)),
+            lag_ms: self.lag_ms.max(other.lag_ms),
+            ..self
+        }
     }
+}
 
-    /// The same, for what stored responses of each profile see already.
-    pub(super) fn with_coherence<'a>(
+impl Notices {
+    /// For no profile yet. `record` puts on the trail what was taken.
+    pub fn new(
         settings: Settings,
         cache: Cache,
         catalog: Arc<Catalog>,
-        profiles: impl IntoIterator<Item = (&'a ProfileName, Arc<Coherence>)>,
         record: Recorder,
     ) -> Arc<Self> {
         let relations = Relations::new(&catalog, cache.rules());
-        let feed = |(profile, coherence): (&ProfileName, Arc<Coherence>)| Feed {
-            profile: profile.clone(),
-            coherence,
-            cursor: tokio::sync::Mutex::new(Cursor::new(*settings.overlap)),
-            state: Mutex::default(),
-        };
-        let feeds = profiles.into_iter().map(|it| (it.0.clone(), Arc::new(feed(it))));
         Arc::new(Self {
-            feeds: feeds.collect(),
+            feeds: RwLock::default(),
+            totals: Mutex::default(),
             settings,
             cache,
             catalog,
@@ -196,24 +208,43 @@ impl Notices {
         })
     }
 
+    /// Takes notices for those profiles, and for no others. One that is known goes on.
+    pub fn keep<'a>(&self, profiles: impl Iterator<Item = &'a Arc<Profile>>) {
+        let mut feeds = self.feeds.write();
+        let mut before = std::mem::take(&mut *feeds);
+        for profile in profiles {
+            let coherence = profile.partition.coherence();
+            let known = before.remove(&profile.name);
+            let known = known.filter(|feed| Arc::ptr_eq(&feed.coherence, coherence));
+            let feed = known.unwrap_or_else(|| {
+                Arc::new(Feed {
+                    profile: profile.name.clone(),
+                    table: profile.table.clone(),
+                    totals: Arc::clone(
+                        self.totals.lock().entry(profile.table.clone()).or_default(),
+                    ),
+                    coherence: Arc::clone(coherence),
+                    cursor: tokio::sync::Mutex::new(Cursor::new(*self.settings.overlap)),
+                    state: Mutex::default(),
+                })
+            });
+            feeds.insert(profile.name.clone(), feed);
+        }
+    }
+
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What a profile's notices mean for its stored responses.
-    pub fn coherence(&self, profile: &ProfileName) -> Option<Arc<Coherence>> {
-        Some(Arc::clone(&self.feeds.get(profile)?.coherence))
-    }
-
     /// Ends every proof, because nobody reads these event logs any more.
     pub fn retire(&self) {
-        self.feeds.values().for_each(|feed| feed.coherence.restart());
+        self.feeds.read().values().for_each(|feed| feed.coherence.restart());
     }
 
     /// The feed of a profile.
     pub(super) fn feed(&self, profile: &ProfileName) -> Option<Arc<Feed>> {
-        self.feeds.get(profile).cloned()
+        self.feeds.read().get(profile).cloned()
     }
 
     /// Counts a body without readable events.
@@ -266,7 +297,7 @@ impl Notices {
         let changes = Changes::of(events.clone());
         self.drop_now(profile, &changes);
         if changes.is_unclear {
-            self.feeds_of(profile).for_each(|feed| feed.drop_all(&self.cache, source));
+            self.feeds_of(profile).iter().for_each(|feed| feed.drop_all(&self.cache, source));
         }
         let at = Timestamp::now();
         let mut history = self.history.lock();
@@ -279,13 +310,17 @@ impl Notices {
         self.work.notify_one();
     }
 
-    fn feeds_of(&self, profile: Option<&ProfileName>) -> impl Iterator<Item = &Arc<Feed>> + Clone {
-        let is_it = move |feed: &&Arc<Feed>| profile.is_none_or(|wanted| feed.profile == *wanted);
-        self.feeds.values().filter(is_it)
+    fn feeds_of(&self, profile: Option<&ProfileName>) -> Vec<Arc<Feed>> {
+        let feeds = self.feeds.read();
+        match profile {
+            Some(profile) => feeds.get(profile).cloned().into_iter().collect(),
+            None => feeds.values().cloned().collect(),
+        }
     }
 
     fn drop_now(&self, profile: Option<&ProfileName>, changes: &Changes) {
-        let feeds = self.feeds_of(profile).map(|feed| (&feed.profile, &*feed.coherence));
+        let feeds = self.feeds_of(profile);
+        let feeds = feeds.iter().map(|feed| (&feed.profile, &*feed.coherence));
         changes.drop_from(&self.cache, &self.relations, feeds);
     }
 
@@ -319,7 +354,8 @@ impl Notices {
             self.drop_now(profile.as_ref(), &changes);
             if changes.is_unclear && source == Source::EventLog {
                 // What was fetched since may be from the slow copy. It lives for `ttl`.
-                self.feeds_of(profile.as_ref()).for_each(|feed| feed.coherence.restart());
+                let feeds = self.feeds_of(profile.as_ref());
+                feeds.iter().for_each(|feed| feed.coherence.restart());
             }
         }
     }
@@ -342,13 +378,30 @@ impl Notices {
     }
 
     fn record_taken(&self) {
-        self.feeds.values().for_each(|feed| feed.record(&self.record));
+        self.feeds.read().values().for_each(|feed| feed.record(&self.record));
     }
 
-    /// The state of each profile's notices.
+    /// The state of the notices of each `[profiles.…]` table. Members of a template are one: the worst of each.
     pub fn status(&self) -> Vec<FeedStatus> {
         let is_on = self.settings.event_log == EventLogChoice::Poll;
-        self.feeds.values().map(|feed| feed.status(is_on)).collect()
+        let mut tables: BTreeMap<ProfileName, FeedStatus> = BTreeMap::new();
+        for feed in self.feeds.read().values() {
+            let status = feed.status(is_on);
+            let known = tables.remove(&feed.table);
+            let status = known.map_or(status.clone(), |known| known.with(&status));
+            tables.insert(feed.table.clone(), status);
+        }
+        for (table, totals) in &*self.totals.lock() {
+            if let Some(status) = tables.get_mut(table) {
+                let source = |(source, tally): (Source, &Tally)| SourceStatus {
+                    source: source.label(),
+                    received: tally.received,
+                    applied: tally.applied,
+                };
+                status.sources = Source::ALL.into_iter().zip(&*totals.lock()).map(source).collect();
+            }
+        }
+        tables.into_values().collect()
     }
 
     /// The last events that dropped what is stored under a path, the newest first.
@@ -403,8 +456,7 @@ impl Feed {
         if state.all_dropped.is_none_or(|last| now.duration_since(last) >= ALL_EVERY) {
             state.all_dropped = Some(now);
             drop(state);
-            let everything = crate::proxy::cache::Noticed::Everything;
-            cache.drop_noticed(&self.profile, &self.coherence, everything);
+            cache.drop_noticed(&self.profile, &self.coherence, Noticed::Everything);
             tracing::warn!(
                 profile = %self.profile,
                 source = source.label(),
@@ -427,8 +479,7 @@ impl Feed {
         let (received, applied) = (received as u64, applied as u64);
         let mut state = self.state.lock();
         state.lag = lag.or(state.lag);
-        let FeedState { taken, unrecorded, .. } = &mut *state;
-        for tallies in [taken, unrecorded] {
+        for tallies in [&mut state.unrecorded, &mut *self.totals.lock()] {
             if let Some(tally) = tallies.get_mut(source as usize) {
                 tally.add(received, applied, request_id);
             }
@@ -489,13 +540,9 @@ impl Feed {
     fn status(&self, is_on: bool) -> FeedStatus {
         let state = self.state.lock();
         let is_proved = self.coherence.is_proved();
-        let source = |(source, tally): (Source, &Tally)| SourceStatus {
-            source: source.label(),
-            received: tally.received,
-            applied: tally.applied,
-        };
         FeedStatus {
-            profile: self.profile.to_string(),
+            profile: self.table.to_string(),
+            profiles: 1,
             event_log: match state.stopped {
                 _ if !is_on => "off",
                 Some(_) => "stopped",
@@ -506,7 +553,7 @@ impl Feed {
             complete_since: state.complete_since.filter(|_| is_proved),
             last_read: state.last_read,
             lag_ms: state.lag.and_then(|lag| u64::try_from(lag.as_millis()).ok()),
-            sources: Source::ALL.into_iter().zip(&state.taken).map(source).collect(),
+            sources: Vec::new(),
         }
     }
 }

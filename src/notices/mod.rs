@@ -17,7 +17,7 @@
 //!
 //! A notice is no command and carries no data: the cache drops, and the next caller fetches the truth. So one that
 //! comes twice, late or in another order does no harm, and one that is forged costs a fetch. How long a stored
-//! response may live, and what that rests on, is in [`Coherence`](crate::proxy::cache::Coherence).
+//! response may live, and what that rests on, is in [`Coherence`](crate::proxy::profile::Coherence).
 
 mod changes;
 mod cursor;

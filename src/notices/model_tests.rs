@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     body::Body,
-    domain::{Catalog, ProfileName, RequestId, Span},
+    domain::{Catalog, RequestId, Span},
     proxy::cache::{self, Rule, tests::harness::Bench},
 };
 
@@ -138,7 +138,6 @@ impl Scene {
             rule("subtenant.get", &["tenant"]),
         ];
         let bench = Bench::new(cache::Settings { rules, ..cache::Settings::default() });
-        let profile = ProfileName::new("production");
         let settings = Settings {
             interval: Span(INTERVAL),
             settle: Span(SETTLE),
@@ -146,15 +145,9 @@ impl Scene {
             ..Settings::default()
         };
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        let coherence = Arc::clone(&bench.coherence);
-        let notices = Notices::with_coherence(
-            settings,
-            bench.cache.clone(),
-            catalog,
-            [(&profile, coherence)],
-            Arc::new(|_| {}),
-        );
-        let feed = notices.feed(&profile).unwrap();
+        let notices = Notices::new(settings, bench.cache.clone(), catalog, Arc::new(|_| {}));
+        notices.keep([&bench.profile].into_iter());
+        let feed = notices.feed(&bench.profile.name).unwrap();
         let world = Arc::new(Mutex::new(World::new()));
         let next = Arc::new(Mutex::new((0, 0)));
         let (pigello, lags) = (Arc::clone(&world), Arc::clone(&next));
@@ -186,7 +179,7 @@ impl Scene {
     /// Reads a target; what it shows is no older than the table says.
     async fn read(&self, target: &str, lag: u64) -> String {
         *self.next.lock() = (lag, 0);
-        let was_proved = self.bench.coherence.is_proved();
+        let was_proved = self.bench.profile.partition.coherence().is_proved();
         let answer = self.bench.get(target).send().await;
         let world = self.world.lock();
         let text = std::str::from_utf8(&answer.body).unwrap();
@@ -433,7 +426,7 @@ fn more_than_can_be_read_at_once_begins_another_chain() {
         scene.poll(0).await;
         sleep(INTERVAL * 6).await;
         scene.poll(0).await;
-        assert!(scene.bench.coherence.is_proved());
+        assert!(scene.bench.profile.partition.coherence().is_proved());
         assert!(scene.read(&path(0), 0).await.contains("fwd=stale"), "of the chain before");
     });
 }

@@ -1,7 +1,7 @@
 //! Reads the event log of one profile, again and again.
 //!
 //! A reading asks page by page until a page is not full. Only then is it complete, and the chain of readings
-//! proved from the time at which it began ([`Coherence`](crate::proxy::cache::Coherence)). A reading that fails
+//! proved from the time at which it began ([`Coherence`](crate::proxy::profile::Coherence)). A reading that fails
 //! changes nothing: the next one asks from the same place.
 //!
 //! An answer that the gateway does not understand stops the readings, because it would prove what is not so.
@@ -19,9 +19,12 @@ use super::{
     stopped::Stopped,
 };
 use crate::{
-    domain::{ProfileName, RequestId},
+    domain::RequestId,
     outbound::spread,
-    proxy::own::{OwnAnswer, OwnCalls},
+    proxy::{
+        own::{OwnAnswer, OwnCalls},
+        profile::Profile,
+    },
 };
 
 /// Answers the readings.
@@ -62,11 +65,11 @@ pub(super) struct Poller<L> {
     log: L,
 }
 
-/// Reads the event log of a profile until it is dropped.
-pub async fn poll(notices: Arc<Notices>, profile: ProfileName, calls: OwnCalls) {
-    let Some(feed) = notices.feed(&profile) else { return };
+/// Reads the event log of a profile until it is dropped. The profile's notices must be taken.
+pub async fn poll(notices: Arc<Notices>, profile: Arc<Profile>, calls: Arc<OwnCalls>) {
+    let Some(feed) = notices.feed(&profile.name) else { return };
     let path = notices.settings().path.clone();
-    Poller::new(notices, feed, Calls { calls, path }).run().await;
+    Poller::new(notices, feed, Calls { calls, profile, path }).run().await;
 }
 
 impl<L: EventLog> Poller<L> {
@@ -144,17 +147,16 @@ fn check(events: &[Event], from: Timestamp) -> Result<(), Setback> {
 
 /// The event log at Pigello, read by calls of the gateway's own.
 struct Calls {
-    calls: OwnCalls,
+    calls: Arc<OwnCalls>,
+    profile: Arc<Profile>,
     path: String,
 }
 
 impl EventLog for Calls {
     async fn page(&self, from: Timestamp, page: u32) -> Result<Page, Setback> {
         let target = target(&self.path, from, page);
-        let Some(OwnAnswer { request_id, status, headers, body }) = self.calls.get(&target).await
-        else {
-            return Err(Setback::Failed);
-        };
+        let answer = self.calls.get(&self.profile, &target).await.ok_or(Setback::Failed)?;
+        let OwnAnswer { request_id, status, headers, body } = answer;
         let events = judge(status, &body, page)?;
         let date = pigello_time(&headers).ok_or(Setback::Stopped(Stopped::NoDate))?;
         Ok(Page { date, events, request_id })

@@ -93,10 +93,18 @@ impl Refused {
 }
 
 impl Receiver {
-    /// Reads the tokens.
-    pub fn open(settings: Webhook, notices: Arc<Notices>) -> Result<Arc<Self>, HookTokensError> {
+    /// Reads the tokens. `is_known` says whether there is a profile of a name.
+    pub fn open(
+        settings: Webhook,
+        notices: Arc<Notices>,
+        is_known: impl Fn(&ProfileName) -> bool,
+    ) -> Result<Arc<Self>, HookTokensError> {
         let tokens = HookTokens::read(&settings.tokens_file)?;
-        check(&settings, &tokens, &notices)?;
+        // A token for a profile that is not there would do nothing.
+        if let Some(profile) = tokens.profiles().find(|profile| !is_known(profile)) {
+            let (path, profile) = (settings.tokens_file.clone(), profile.clone());
+            return Err(HookTokensError::Profile { path, profile });
+        }
         let rate = NonZeroU32::new(settings.rate).unwrap_or(NonZeroU32::MIN);
         Ok(Arc::new(Self {
             log: RereadLog::new("the tokens of webhooks", &settings.tokens_file),
@@ -126,7 +134,6 @@ impl Receiver {
     /// Whether there are other tokens. Those that cannot be used change nothing.
     fn reread(&self) -> Result<bool, HookTokensError> {
         let tokens = HookTokens::read(&self.settings.tokens_file)?;
-        check(&self.settings, &tokens, &self.notices.load())?;
         let is_changed = **self.tokens.load() != tokens;
         if is_changed {
             self.tokens.store(Arc::new(tokens));
@@ -210,21 +217,6 @@ impl Receiver {
                 tracing::warn!(reason = why.label(), "a webhook cannot be read");
             }
         }
-    }
-}
-
-/// A token for a profile that is not there would do nothing.
-fn check(
-    settings: &Webhook,
-    tokens: &HookTokens,
-    notices: &Notices,
-) -> Result<(), HookTokensError> {
-    match tokens.profiles().find(|profile| notices.feed(profile).is_none()) {
-        None => Ok(()),
-        Some(profile) => Err(HookTokensError::Profile {
-            path: settings.tokens_file.clone(),
-            profile: profile.clone(),
-        }),
     }
 }
 

@@ -10,6 +10,7 @@ use tower::util::BoxService;
 use super::{
     UpstreamParts,
     call::{CallContext, Fetch, Head, SharedService},
+    profile::Profile,
     upstream,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     error::{Chain, Error},
 };
 
-/// Makes calls to the upstream of one profile, as one caller, on the runtime that it is made on.
+/// Makes calls to the upstreams of all profiles, as one caller, on the runtime that it is made on.
 pub struct OwnCalls {
     service: SharedService<BoxService<Fetch, Response<Body>, Error>>,
     trail: Trail,
@@ -51,7 +52,7 @@ impl OwnCalls {
 
     /// Gets a target. `None` if there is no whole answer; the record says why. No call is made whose record the
     /// trail cannot take.
-    pub async fn get(&self, target: &str) -> Option<OwnAnswer> {
+    pub async fn get(&self, profile: &Arc<Profile>, target: &str) -> Option<OwnAnswer> {
         self.trail.admit().ok()?;
         let context = CallContext::own(self.cause);
         let mut headers = HeaderMap::new();
@@ -62,6 +63,7 @@ impl OwnCalls {
             target: target.parse::<CanonicalTarget>().ok()?,
             headers,
             caller: Arc::clone(&self.caller),
+            profile: Arc::clone(profile),
             operation: None,
             context: context.clone(),
         };

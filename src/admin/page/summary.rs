@@ -15,7 +15,7 @@ use crate::{
     error::Kind,
     notices::{FeedStatus, Stopped},
     outbound::{Nearness, Until},
-    proxy::stages::upstream_health::CircuitBreakerState,
+    proxy::profile::CircuitBreakerState,
 };
 
 /// The state of the gateway.

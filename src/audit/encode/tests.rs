@@ -11,7 +11,7 @@ use crate::{
         testing::{OBJECT, record},
         tlog::Chain,
     },
-    domain::{ProfileName, RequestId},
+    domain::RequestId,
 };
 
 fn parse(encoder: &Encoder) -> Vec<Value> {

@@ -15,7 +15,7 @@ use super::{
     Failure,
     admin::AdminTarget,
     block_on,
-    decision::{Decision, Decisions, Expectation, Field, Verdict, field, line_of},
+    decision::{Decision, Decisions, Expectation, Field, Verdict, field, line_of, profile_field},
 };
 use crate::{
     config::Settings,
@@ -45,6 +45,10 @@ pub struct Args {
     /// caller, or the first of all.
     #[arg(long, value_name = "NAME")]
     pub listener: Option<String>,
+    /// The profile that the request names, in its field `Pigello-Gateway-Profile`. It counts on a listener without a
+    /// profile of its own.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// A header field of the request. May be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
@@ -91,14 +95,16 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
         return Err(Failure::usage("a request has a method and a target"));
     };
     let line = line_of(method, request_target)?;
-    let fields = fields(&args.headers)?;
+    let mut fields = fields(&args.headers)?;
+    if let Some(name) = &args.profile {
+        let mistake = || Failure::usage("the profile is not a name");
+        fields.push(profile_field(name).ok_or_else(mistake)?);
+    }
     let decisions = Decisions::of(settings);
     let entrance = decisions.entrance(args.listener.as_deref(), args.caller.as_deref())?;
     let listener = entrance.listener();
-    let Some(profile) = settings.profiles.get(&listener.profile) else {
-        return Err(Failure::usage("the listener's profile is not in the configuration"));
-    };
     let decision = decisions.decide(&entrance, line, &fields);
+    let profile = decision.profile.as_ref().and_then(|name| settings.profile(name));
     let target = canonical(request_target);
     let path = match decision.verdict {
         Verdict::Answered => Some(request_target.clone()),
@@ -131,9 +137,9 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
             .caller
             .as_deref()
             .map_or_else(Vec::new, |caller| not_sent(fields, caller)),
-        profile: listener.profile.to_string(),
-        upstream: profile.upstream.to_string(),
-        credentials: profile.credentials.to_string(),
+        profile: decision.profile.as_ref().map(ToString::to_string),
+        upstream: profile.map(|(_, profile)| profile.upstream.to_string()),
+        credentials: profile.map(|(_, profile)| profile.credentials.to_string()),
         cacheable,
         cache,
     };

@@ -27,11 +27,8 @@ use crate::{
     notices,
     proxy::{
         cache,
-        stages::{
-            authorize::Access,
-            retry::RetrySettings,
-            upstream_health::{CircuitBreakerSettings, QuotaSettings},
-        },
+        profile::{CircuitBreakerSettings, QuotaSettings},
+        stages::{authorize::Access, retry::RetrySettings},
     },
 };
 

@@ -7,9 +7,11 @@ use std::{
 
 use crate::{
     domain::{
-        Address, ByteSize, Host, LogOrigin, Name, Network, OperationPattern, Origin, PathPattern,
-        ProblemBase, ProxyChoice, Span, TextForm, VerifierKey, WitnessUrl,
+        Address, ByteSize, Host, LogOrigin, Name, Network, OperationPattern, Origin, PROFILE_PLACE,
+        PathPattern, ProblemBase, ProfilePattern, ProxyChoice, Span, TextForm, VerifierKey,
+        WitnessUrl,
     },
+    proxy::http_policy::ProfileHost,
     secret::SecretText,
 };
 
@@ -24,7 +26,7 @@ pub(in crate::config) struct Kind {
     pub(in crate::config) check: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 20] = [
     of::<Span>(),
     of::<ByteSize>(),
     of::<Address>(),
@@ -34,6 +36,7 @@ const KINDS: [Kind; 19] = [
     of::<IpAddr>(),
     of::<ProxyChoice>(),
     of::<OperationPattern>(),
+    of::<ProfilePattern>(),
     of::<PathPattern>(),
     of::<ProblemBase>(),
     of::<LogOrigin>(),
@@ -65,10 +68,11 @@ impl TextForm for HostName {
     const EXAMPLE: &'static str = "pigello.local";
 
     fn check(text: &str) -> Result<(), String> {
-        let host = Host::parse(text.as_bytes()).filter(|_| !text.contains(['*', '%']));
-        match host {
-            Some(_) => Ok(()),
-            None => Err("not a host; write a name or an address, perhaps with a port, like \
+        let is_host = |text: &str| Host::parse(text.as_bytes()).is_some();
+        match text {
+            text if text.contains(PROFILE_PLACE) && ProfileHost::parse(text).is_some() => Ok(()),
+            text if is_host(text) && !text.contains(['*', '%']) => Ok(()),
+            _ => Err("not a host; write a name or an address, perhaps with a port, like \
                          `pigello.local` or `[::1]:8080`"
                 .to_owned()),
         }

@@ -1,12 +1,16 @@
 //! The checked configuration of one credential set. A manager can start with any value of it.
 
+mod member;
 mod variables;
 mod vault;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use self::member::NotATemplate;
 pub use self::variables::{UnusedVariable, unused_vault_variables, vault_address};
-pub use self::vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
+pub use self::vault::{
+    IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultServer, VaultSettings,
+};
 use super::set::Identifiers;
 use crate::domain::CredentialsName;
 
@@ -63,7 +67,7 @@ impl SourceSettings {
     /// Checks that variables give all that the configuration leaves to them.
     pub fn check(&self) -> Result<(), IncompleteVault> {
         match self {
-            Self::Vault(vault) => vault.check(),
+            Self::Vault(vault) => vault.server.check(),
             Self::Directory { .. } | Self::Environment { .. } | Self::Sealed { .. } => Ok(()),
         }
     }

@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::{
     coalesce::{HitForMiss, SingleFlight},
-    coherence::{Coherence, FeedNumber},
     outcome::FetchOutcome,
     settings::{self, Rule, Settings},
     storage::{
@@ -15,7 +14,10 @@ use super::{
         store::{CacheStats, ResponseStore},
     },
 };
-use crate::domain::{Operation, ProfileName};
+use crate::{
+    domain::{Operation, ProfileName},
+    proxy::profile::{Coherence, FeedNumber},
+};
 
 /// The key of a fetch in flight. A call after a write or a notice has another one, so it does not wait for a
 /// fetch that began before.
@@ -124,14 +126,19 @@ impl Cache {
         }
     }
 
+    /// Removes the responses of a profile that is unloaded, and what is known of its credentials.
+    pub fn forget_profile(&self, profile: &ProfileName) {
+        self.0.store.forget(profile);
+    }
+
+    /// Whether both are clones of one cache.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Takes unusable responses out of memory. To be called every few seconds.
     pub fn maintain(&self) {
         self.0.store.remove_unusable();
-    }
-
-    /// Whether both are one cache.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Its rules, in their order.

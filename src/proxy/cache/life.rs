@@ -4,11 +4,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    coherence::Validity,
     handle::Cache,
     storage::key::{TargetName, path_of},
 };
-use crate::domain::CanonicalTarget;
+use crate::{domain::CanonicalTarget, proxy::profile::Validity};
 
 /// A stored response, without its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

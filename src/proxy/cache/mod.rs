@@ -20,7 +20,6 @@
 
 mod answer;
 mod coalesce;
-mod coherence;
 mod eligibility;
 mod fetch;
 #[cfg(fuzzing)]
@@ -30,7 +29,6 @@ mod invalidate;
 mod life;
 mod lookup;
 mod outcome;
-mod partition;
 mod policy;
 mod record;
 mod service;
@@ -39,11 +37,9 @@ mod status;
 mod storage;
 mod wait;
 
-pub use coherence::Coherence;
 pub use eligibility::Bypass;
 pub use handle::{Cache, Noticed, SystemClock, WallClock};
 pub use life::StoredLife;
-pub use partition::{CredentialGeneration, Partition};
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings};
 pub use storage::store::{CacheStats, OperationUsage};

@@ -64,7 +64,7 @@ pub(super) fn tokens(settings: &Settings) -> Option<Step> {
             )));
         }
     };
-    let stranger = tokens.profiles().find(|profile| !settings.profiles.contains_key(*profile));
+    let stranger = tokens.profiles().find(|profile| settings.profile(profile).is_none());
     Some(match stranger {
         None => Step::good(WHAT, "can be used".to_owned()),
         Some(profile) => Step::bad(WHAT, format!("there is no profile `{profile}`"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{directives::RequestDirectives, freshness::Freshness, storable::CachePolicy};
-use crate::proxy::cache::coherence::Validity;
+use crate::proxy::profile::Validity;
 
 /// The use that a request may make of a stored response. A word is the `detail` of `Cache-Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

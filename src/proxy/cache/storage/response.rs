@@ -20,7 +20,6 @@ use crate::{
     domain::{Operation, RequestId},
     proxy::{
         cache::{
-            coherence::{FeedMark, Validity},
             policy::{
                 directives::RequestDirectives,
                 reuse::{LastAttempt, Reuse},
@@ -31,6 +30,7 @@ use crate::{
             status::CACHE_STATUS,
         },
         call::REQUEST_ID,
+        profile::{FeedMark, Validity},
     },
 };
 

@@ -21,7 +21,7 @@ use super::{
     key::{CacheKey, CacheKeyRef},
     response::StoredResponse,
 };
-use crate::{domain::ProfileName, proxy::cache::coherence::Validity};
+use crate::{domain::ProfileName, proxy::profile::Validity};
 
 /// The stored responses. They are personal data, so the type cannot be printed.
 pub(in crate::proxy::cache) struct ResponseStore {
@@ -162,6 +162,11 @@ impl ResponseStore {
         }
     }
 
+    /// Forgets the credentials of a profile. Its responses leave memory with the next maintenance.
+    pub(in crate::proxy::cache) fn forget(&self, profile: &ProfileName) {
+        self.generations.lock().remove(profile);
+    }
+
     /// Removes the responses that a predicate matches. Returns their number.
     pub(in crate::proxy::cache) fn purge(
         &self,
@@ -181,8 +186,7 @@ impl ResponseStore {
         let now = Instant::now();
         let generations = self.generations.lock().clone();
         self.sweep(|key, response| {
-            let is_retired =
-                generations.get(key.profile()).is_some_and(|now| *now != Some(key.generation()));
+            let is_retired = generations.get(key.profile()) != Some(&Some(key.generation()));
             is_retired
                 || !response.policy.is_useful(now)
                 || !response.provenance.is_current(&self.epochs)

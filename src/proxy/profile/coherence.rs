@@ -33,13 +33,13 @@ use tokio::time::{Duration, Instant};
 pub struct Coherence {
     /// The instant that words count from.
     origin: Instant,
-    /// One for each rule of the cache.
-    rules: Box<[AtomicU64]>,
+    /// One for each rule of the cache. Rules share them if there are many, which drops more than need be.
+    rules: [AtomicU64; WORDS],
 }
 
 /// What a stored response keeps of its profile's notices when its fetch begins.
 #[derive(Clone)]
-pub(super) struct FeedMark {
+pub(in crate::proxy) struct FeedMark {
     coherence: Arc<Coherence>,
     rule: usize,
     number: FeedNumber,
@@ -47,11 +47,11 @@ pub(super) struct FeedMark {
 
 /// The drops and the chains that a rule had seen at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FeedNumber(u32);
+pub(in crate::proxy) struct FeedNumber(u32);
 
 /// What the notices allow for a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Validity {
+pub(in crate::proxy) enum Validity {
     /// A notice dropped it.
     Dropped,
     /// It may live for `ttl`.
@@ -61,10 +61,9 @@ pub(super) enum Validity {
 }
 
 impl Coherence {
-    /// For a cache with that many rules. Nothing is proved.
-    pub fn new(rules: usize) -> Arc<Self> {
-        let rules = (0..rules).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self { origin: Instant::now(), rules })
+    /// Nothing is proved.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { origin: Instant::now(), rules: [const { AtomicU64::new(0) }; WORDS] })
     }
 
     /// Begins another chain, of which nothing is proved yet. What was stored before lives for its `ttl`.
@@ -87,24 +86,24 @@ impl Coherence {
     }
 
     /// Drops everything under a rule.
-    pub(super) fn drop_rule(&self, rule: usize) {
-        if let Some(word) = self.rules.get(rule) {
+    pub(in crate::proxy) fn drop_rule(&self, rule: usize) {
+        if let Some(word) = self.rules.get(rule % WORDS) {
             change(word, |word| Word { drops: word.drops.wrapping_add(1), ..word });
         }
     }
 
     /// Drops everything.
-    pub(super) fn drop_all(&self) {
-        (0..self.rules.len()).for_each(|rule| self.drop_rule(rule));
+    pub(in crate::proxy) fn drop_all(&self) {
+        (0..WORDS).for_each(|rule| self.drop_rule(rule));
     }
 
     /// The mark of a response under a rule that is about to be fetched.
-    pub(super) fn mark(self: &Arc<Self>, rule: usize) -> FeedMark {
+    pub(in crate::proxy) fn mark(self: &Arc<Self>, rule: usize) -> FeedMark {
         FeedMark { coherence: Arc::clone(self), rule, number: self.word(rule).number() }
     }
 
     fn word(&self, rule: usize) -> Word {
-        Word::of(self.rules.get(rule).map_or(0, |word| word.load(Ordering::Acquire)))
+        Word::of(self.rules.get(rule % WORDS).map_or(0, |word| word.load(Ordering::Acquire)))
     }
 
     /// Whole ticks since the origin, rounded down.
@@ -116,19 +115,19 @@ impl Coherence {
 
 impl FeedMark {
     /// The same for another fetch, which begins now.
-    pub(super) fn renewed(&self) -> Self {
+    pub(in crate::proxy) fn renewed(&self) -> Self {
         self.coherence.mark(self.rule)
     }
 
-    pub(super) fn number(&self) -> FeedNumber {
+    pub(in crate::proxy) fn number(&self) -> FeedNumber {
         self.number
     }
 
-    pub(super) fn is_dropped(&self) -> bool {
+    pub(in crate::proxy) fn is_dropped(&self) -> bool {
         self.coherence.word(self.rule).number().drops() != self.number.drops()
     }
 
-    pub(super) fn validity(&self, now: Instant) -> Validity {
+    pub(in crate::proxy) fn validity(&self, now: Instant) -> Validity {
         let word = self.coherence.word(self.rule);
         if word.number().drops() != self.number.drops() {
             Validity::Dropped
@@ -191,6 +190,8 @@ impl fmt::Debug for FeedMark {
     }
 }
 
+/// More than most configurations have rules.
+const WORDS: usize = 16;
 const CHAIN_BITS: u32 = 12;
 const CHAINS: u32 = (1 << CHAIN_BITS) - 1;
 /// Fine enough for an interval of a second; 32 bits of it are thirteen years.
@@ -208,7 +209,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_proof_holds_until_it_ends_and_can_be_continued() {
-        let coherence = Coherence::new(2);
+        let coherence = Coherence::new();
         let mark = coherence.mark(0);
         assert_eq!(mark.validity(Instant::now()), Validity::Plain);
         coherence.prove(Instant::now() + seconds(15));
@@ -221,7 +222,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn another_chain_says_nothing_of_what_was_stored_before() {
-        let coherence = Coherence::new(1);
+        let coherence = Coherence::new();
         let before = coherence.mark(0);
         coherence.restart();
         let after = coherence.mark(0);
@@ -233,7 +234,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_drop_is_for_one_rule_and_what_is_stored_under_it_now() {
-        let coherence = Coherence::new(2);
+        let coherence = Coherence::new();
         let (dropped, kept) = (coherence.mark(0), coherence.mark(1));
         coherence.drop_rule(0);
         let now = Instant::now();
@@ -246,7 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn counters_that_are_full_begin_again() {
-        let coherence = Coherence::new(1);
+        let coherence = Coherence::new();
         for _ in 0..=CHAINS {
             coherence.restart();
         }
