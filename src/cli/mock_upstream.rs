@@ -11,8 +11,8 @@ use std::{
 
 use http::HeaderMap;
 use pigello_mock::{
-    Accepted, Credentials, CredentialsError, EXAMPLE_SUBTENANT, MADE_UP_VALUES, MockError,
-    MockPigello, Options,
+    Accepted, Activation, ActivationHandle, Credentials, CredentialsError, EXAMPLE_SUBTENANT,
+    MockError, MockPigello, Options, SecurityScheme,
 };
 
 use super::signals::{EndSignals, survive};
@@ -25,8 +25,9 @@ use crate::{
 /// Serves a mock of Pigello's Accounts API, with made-up people in memory.
 ///
 /// It wants the seven X-PIGELLO-* headers, speaks TLS with a certificate of its own throw-away
-/// authority, and answers all 63 operations. GET /__mock__/ tells how to make it misbehave and how
-/// to see what arrived. One line a request goes to standard error.
+/// authority, and answers all 63 operations. It can serve many activations at once, each with people
+/// of its own. GET /__mock__/ tells how to make it misbehave and how to see what arrived. One line a
+/// request goes to standard error.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where to listen; port 0 takes a free one.
@@ -41,7 +42,8 @@ pub struct Args {
     /// Write the authority's certificate there, for the gateway's `ca_file`.
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
-    /// Write the built-in made-up values there as JSON, for `credentials set --from-json FILE`.
+    /// Write the made-up values there, as JSON for `credentials set --from-json FILE`; those of
+    /// several activations as CSV.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["credentials_dir", "accept_any_values"])]
     values_out: Option<PathBuf>,
     /// One more DNS name or IP address in the certificate; may be repeated.
@@ -54,6 +56,24 @@ pub struct Args {
     /// Take any seven values.
     #[arg(long, conflicts_with = "credentials_dir")]
     accept_any_values: bool,
+    /// Serve that many activations, customer-0001 and so on, each with made-up values and people of
+    /// its own, instead of the built-in one.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+        conflicts_with_all = ["activation", "credentials_dir", "accept_any_values"]
+    )]
+    activations: Option<u32>,
+    /// Serve an activation with this name, such as customer-acme, instead of the built-in one; may be
+    /// repeated.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = activation_name,
+        conflicts_with_all = ["credentials_dir", "accept_any_values"]
+    )]
+    activation: Vec<String>,
     /// Wait this long before every answer, such as 250ms.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     latency: Span,
@@ -79,7 +99,7 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
         written.map_err(|source| MockUpstreamError::CaOut { file: file.clone(), source })?;
     }
     if let Some(file) = &args.values_out {
-        let written = tokio::fs::write(file, made_up_values()).await;
+        let written = tokio::fs::write(file, made_up_values(&mock.handle().activations())).await;
         written.map_err(|source| MockUpstreamError::ValuesOut { file: file.clone(), source })?;
     }
     // Standard output may be gone; the mock serves all the same.
@@ -90,18 +110,41 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
 }
 
 fn options(args: &Args, wanted: Option<Credentials>) -> Options {
-    let accepted = match wanted {
-        _ if args.accept_any_values => Accepted::Anything,
-        Some(credentials) => Accepted::OneOf(vec![credentials]),
-        None => Accepted::OneOf(vec![Credentials::made_up()]),
-    };
-    let options = Options::new().listen(args.listen).accept(accepted).latency(args.latency.into());
+    let options = Options::new()
+        .listen(args.listen)
+        .activations(activations(args, wanted))
+        .latency(args.latency.into());
     if args.plain {
         return options.plain();
     }
     let own = [args.listen.ip().to_string()];
     let names = Options::DEFAULT_NAMES.map(str::to_owned).into_iter().chain(own);
     options.names(names.chain(args.name.iter().cloned()))
+}
+
+fn activations(args: &Args, wanted: Option<Credentials>) -> Vec<Activation> {
+    if let Some(count) = args.activations {
+        return Activation::made_up_many(count).collect();
+    }
+    if !args.activation.is_empty() {
+        return args.activation.iter().map(|name| Activation::made_up(name.as_str())).collect();
+    }
+    vec![match wanted {
+        _ if args.accept_any_values => Activation::new(Activation::BUILT_IN, Accepted::Anything),
+        Some(credentials) => {
+            Activation::new(Activation::BUILT_IN, Accepted::OneOf(vec![credentials]))
+        }
+        None => Activation::built_in(),
+    }]
+}
+
+/// The name of a profile, which a file of values has for each activation.
+fn activation_name(text: &str) -> Result<String, &'static str> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.starts_with('-') || !(1..=63).contains(&text.len()) || !text.bytes().all(fits) {
+        return Err("1 to 63 of a-z, 0-9 and -, and no - at the start");
+    }
+    Ok(text.to_owned())
 }
 
 async fn read_values(directory: &Path) -> Result<Credentials, MockUpstreamError> {
@@ -120,10 +163,31 @@ async fn read_values(directory: &Path) -> Result<Credentials, MockUpstreamError>
     Ok(Credentials::read(&headers)?)
 }
 
-/// The built-in values as a JSON object. They are made up, so they need no hiding.
-fn made_up_values() -> String {
-    let values = MADE_UP_VALUES.iter().map(|(name, value)| (name.key(), *value));
-    serde_json::json!(values.collect::<std::collections::BTreeMap<_, _>>()).to_string()
+/// The values of one activation as a JSON object, those of several as CSV with a line for each. They
+/// are made up, so they need no hiding.
+fn made_up_values(activations: &[ActivationHandle]) -> String {
+    if let [one] = activations {
+        let values = values(one).into_iter().map(|(scheme, value)| (scheme.key(), value));
+        return serde_json::json!(values.collect::<std::collections::BTreeMap<_, _>>()).to_string();
+    }
+    let keys = SecurityScheme::ALL.map(SecurityScheme::key);
+    let mut csv = format!("profile,{}\n", keys.join(","));
+    for activation in activations {
+        csv.push_str(activation.name());
+        for (_, value) in values(activation) {
+            csv.push(',');
+            csv.push_str(&value);
+        }
+        csv.push('\n');
+    }
+    csv
+}
+
+/// The made-up values of an activation, which are ASCII.
+fn values(activation: &ActivationHandle) -> Vec<(SecurityScheme, String)> {
+    let Some(credentials) = activation.credentials() else { return Vec::new() };
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    credentials.values().map(|(scheme, value)| (scheme, text(value))).collect()
 }
 
 /// One line a request on standard error, unless the process logs already.
@@ -136,7 +200,7 @@ fn log_requests() {
     drop(logs.try_init());
 }
 
-/// What is said at the start. Shows the secret only where it is the built-in one.
+/// What is said at the start. Shows a secret only where it is made up.
 fn introduction(args: &Args, mock: &MockPigello) -> String {
     let mut text = String::new();
     let origin = mock.origin();
@@ -154,20 +218,34 @@ fn introduction(args: &Args, mock: &MockPigello) -> String {
     line(&format!("  faults and what arrived: {origin}/__mock__/"));
     line("");
     let mut headers = String::new();
-    match (&args.credentials_dir, args.accept_any_values) {
+    let activations = mock.handle().activations();
+    match (&args.credentials_dir, activations.as_slice()) {
         (Some(directory), _) => {
             line(&format!("credentials: the seven values in {}", directory.display()));
         }
-        (None, true) => line("credentials: any seven values"),
-        (None, false) => {
-            line("credentials: built in, made up, the secret too; they open nothing but this mock");
-            for (name, value) in MADE_UP_VALUES {
-                line(&format!("  {:<18} {value}", name.key()));
-                let header = name.header();
+        (None, _) if args.accept_any_values => line("credentials: any seven values"),
+        (None, [first, others @ ..]) => {
+            line(&format!(
+                "credentials: {}, made up, the secret too; they open nothing but this mock",
+                first.name()
+            ));
+            for (scheme, value) in values(first) {
+                line(&format!("  {:<18} {value}", scheme.key()));
+                let header = scheme.header();
                 let written = write!(headers, " \\\n    -H '{header}: {value}'");
                 debug_assert!(written.is_ok(), "a String takes everything");
             }
+            if !others.is_empty() {
+                line(&format!("  and of {} more activations", others.len()));
+                if args.values_out.is_none() {
+                    line("  hint: --values-out FILE writes them all");
+                }
+            }
         }
+        (None, []) => {}
+    }
+    if let Some(file) = &args.values_out {
+        line(&format!("  written to {}", file.display()));
     }
     line("");
     let trust = match &args.ca_out {
@@ -312,10 +390,56 @@ mod tests {
             &["--plain", "--ca-out", "ca.pem"][..],
             &["--plain", "--name", "pigello.test"],
             &["--accept-any-values", "--credentials-dir", "d"],
+            &["--activations", "2", "--activation", "acme"],
+            &["--activation", "acme", "--accept-any-values"],
+            &["--activations", "2", "--credentials-dir", "d"],
         ] {
             let error = parse(conflict).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
         }
+    }
+
+    async fn written(arguments: &[&str]) -> String {
+        let args = parse(&[&["--listen", "127.0.0.1:0"], arguments].concat()).unwrap();
+        let mock = MockPigello::start(options(&args, None)).await.unwrap();
+        let text = made_up_values(&mock.handle().activations());
+        mock.stop().await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn values_are_json_for_one_activation_and_csv_for_several() {
+        for one in [&[][..], &["--activation", "acme"], &["--activations", "1"]] {
+            let json: serde_json::Value = serde_json::from_str(&written(one).await).unwrap();
+            assert_eq!(json.as_object().unwrap().len(), 7);
+            assert!(json["client_secret"].as_str().unwrap().starts_with("made-up-secret"));
+        }
+        let csv = written(&["--activation", "acme", "--activation", "beta"]).await;
+        let lines: Vec<_> = csv.lines().collect();
+        assert_eq!(
+            lines[0],
+            "profile,customer_id,application_id,service_id,service_version_id,client_ct,\
+             client_object_id,client_secret"
+        );
+        assert!(lines[1].starts_with("acme,") && lines[2].starts_with("beta,"));
+        assert!(lines.iter().all(|line| line.split(',').count() == 8));
+        assert_eq!(lines.len(), 3);
+        let many = written(&["--activations", "1000"]).await;
+        assert_eq!(many.lines().count(), 1_001);
+        assert_eq!(many.lines().last().unwrap().split(',').next(), Some("customer-1000"));
+    }
+
+    #[test]
+    fn the_name_of_an_activation_is_that_of_a_profile() {
+        let longest = "a".repeat(63);
+        for name in ["customer-acme", "0", &longest] {
+            assert!(parse(&["--activation", name]).is_ok(), "{name}");
+        }
+        let long = "a".repeat(64);
+        for name in ["", "-a", "Acme", "a,b", "a/b", "å", &long] {
+            assert!(parse(&[&format!("--activation={name}")]).is_err(), "{name}");
+        }
+        assert!(parse(&["--activations", "0"]).is_err());
     }
 
     #[tokio::test]
@@ -326,6 +450,9 @@ mod tests {
         assert!(own.contains("curl --insecure"));
         let plain = introduced(&["--plain"]).await;
         assert!(plain.contains("http://127.0.0.1:") && !plain.contains("--insecure"));
+        let many = introduced(&["--activations", "3"]).await;
+        assert!(many.contains("customer-0001, made up") && many.contains("2 more activations"));
+        assert_eq!(many.matches("x-pigello-client-secret: made-up-secret").count(), 1);
         let any = introduced(&["--accept-any-values"]).await;
         assert!(any.contains("any seven values"));
         let directory = directory_with_values();

@@ -128,6 +128,11 @@ impl Action {
     }
 }
 
+/// The name of an entity as the table has it.
+pub(crate) fn entity_named(name: &str) -> Option<&'static str> {
+    ENTITIES.iter().map(|entity| entity.name).find(|known| *known == name)
+}
+
 /// The entity and the resource that a path identifies.
 pub(crate) fn resolve(path: &str) -> Option<(&'static Entity, Resource<'_>)> {
     ENTITIES.iter().find_map(|entity| Some((entity, entity.resource(path)?)))

@@ -4,19 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::LengthLimitError;
 use hyper::body::{Frame, Incoming};
 
 use crate::{
-    body::{self, Body},
+    activations::{Member, RateLimit},
+    body::{self, Body, BoxError},
+    clock::Now,
     connection::Connection,
-    control,
+    control, event_list,
     faults::{Echo, FAULT_HEADER, Fault, FaultError, Interruption},
     operations,
     recording::RecordedRequest,
     response,
     state::MockState,
+    world::Writer,
 };
 
 /// The largest request body the mock reads.
@@ -33,8 +36,14 @@ pub(crate) async fn handle(
     let (head, body) = request.into_parts();
     let fault = fault_for(state, &head);
     let mut recorded = RecordedRequest::new(&head, connection.number, connection.sni.clone());
-    let authorization = state.accepted.lock().check(&head.headers);
-    recorded.authorized = authorization.is_ok();
+    let admission = state.activations.admit(&head.headers);
+    match &admission {
+        Ok(member) => {
+            recorded.authorized = true;
+            recorded.activation = Some(Arc::clone(member.name()));
+        }
+        Err(refusal) => recorded.mixed = refusal.mixed,
+    }
     let early = matches!(&fault, Ok(Some(fault)) if fault.early);
     let read = if early { Ok(Bytes::new()) } else { body::read(body, MAX_BODY_BYTES).await };
     match &read {
@@ -53,15 +62,14 @@ pub(crate) async fn handle(
         }
     };
     pause(state.latency + fault.delay).await;
-    let mut response = match (faulty_response(&fault, &recorded), authorization, read) {
-        (Some(response), _, _) => response,
-        (None, Err(error), _) => response::error(StatusCode::UNAUTHORIZED, &error.to_string()),
-        (None, Ok(()), Err(error)) if error.is::<LengthLimitError>() => {
-            response::error(StatusCode::PAYLOAD_TOO_LARGE, "The body is over 8 MiB.")
+    let mut response = match (faulty_response(&fault, &recorded), admission) {
+        (Some(response), _) => response,
+        (None, Err(refusal)) => {
+            response::error(StatusCode::UNAUTHORIZED, &refusal.error.to_string())
         }
-        (None, Ok(()), Err(_)) => response::error(StatusCode::BAD_REQUEST, "The body broke off."),
-        (None, Ok(()), Ok(body)) => operations::perform(&mut state.objects.lock(), &head, &body),
+        (None, Ok(member)) => answer(state, &member, &head, read),
     };
+    add_date(&mut response, state.clock.now());
     add_headers(&mut response, &fault);
     if head.method == Method::HEAD {
         remove_body(&mut response);
@@ -77,8 +85,42 @@ pub(crate) async fn handle(
     interrupt(response, fault.interruption, connection).await
 }
 
+/// The response to a request with the values of an activation.
+fn answer(
+    state: &MockState,
+    member: &Member,
+    head: &Parts,
+    body: Result<Bytes, BoxError>,
+) -> Response<Bytes> {
+    if let Some(limit) = member.over_limit() {
+        return throttled(limit);
+    }
+    match body {
+        Ok(body) => state.visit(member, Writer::Integration, |visit| {
+            if head.uri.path() == state.event_log {
+                event_list::respond(visit, head)
+            } else {
+                operations::perform(visit, head, &body)
+            }
+        }),
+        Err(error) if error.is::<LengthLimitError>() => {
+            response::error(StatusCode::PAYLOAD_TOO_LARGE, "The body is over 8 MiB.")
+        }
+        Err(_) => response::error(StatusCode::BAD_REQUEST, "The body broke off."),
+    }
+}
+
+/// What Django REST framework answers over a rate limit.
+fn throttled(limit: RateLimit) -> Response<Bytes> {
+    let seconds = limit.retry_after;
+    let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
+    let mut response = response::error(StatusCode::TOO_MANY_REQUESTS, &detail);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
 /// The fault in the request's header, or else the first in the queue that matches the request.
-fn fault_for(state: &MockState, head: &http::request::Parts) -> Result<Option<Fault>, FaultError> {
+fn fault_for(state: &MockState, head: &Parts) -> Result<Option<Fault>, FaultError> {
     match head.headers.get(FAULT_HEADER) {
         Some(text) => String::from_utf8_lossy(text.as_bytes()).parse().map(Some),
         None => Ok(state.faults.lock().take(&head.method, head.uri.path())),
@@ -104,6 +146,13 @@ fn faulty_response(fault: &Fault, recorded: &RecordedRequest) -> Option<Response
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => response::empty(status),
         _ => response::error(status, &format!("The mock was told to answer {}.", status.as_u16())),
     })
+}
+
+/// Adds the time of Pigello's clock, which may be wrong.
+fn add_date(response: &mut Response<Bytes>, now: Now) {
+    if let Some(date) = now.date().and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
 }
 
 /// Adds the fault's header fields, in place of others with their names.

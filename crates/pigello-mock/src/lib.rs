@@ -5,6 +5,13 @@
 //! as long as the process. The mock knows Pigello's API from the reference alone and depends on
 //! nothing of the gateway, so tests can check one against the other.
 //!
+//! A mock serves one activation of a service, or many ([`Options::activations`]). Each has seven
+//! values and people of its own, and can be rotated, revoked and limited ([`ActivationHandle`]).
+//!
+//! Every write is a row of the activation's event log, and goes to the webhooks that were asked for
+//! ([`Webhook`]). Both can misbehave ([`EventLogFaults`], [`WebhookFaults`]), and reads can come from
+//! a replica that is behind ([`ActivationHandle::lag`]).
+//!
 //! Where the reference is silent, the mock takes the simplest behaviour and says so in a comment.
 //! It sends no cache headers. It records the requests that arrive ([`Handle::requests`]) and
 //! injects faults ([`Fault`]). In the same process a [`Handle`] controls both; other processes use
@@ -24,7 +31,7 @@
 //! ```
 //!
 //! A request passes `server` (sockets, TLS, HTTP), `handler` (credentials, recording, faults) and
-//! `operations` (the API), which works on `objects`. A module imports only modules that stand
+//! `operations` or `event_list` (the API), which work on the `world` of one of the `activations`. A module imports only modules that stand
 //! below it in this list.
 
 mod mock;
@@ -32,10 +39,14 @@ mod handle;
 mod server;
 mod handler;
 mod control;
+mod event_list;
 mod operations;
 mod state;
 mod options;
 mod error;
+mod webhooks;
+mod activations;
+mod world;
 mod objects;
 mod faults;
 mod recording;
@@ -43,20 +54,25 @@ mod connection;
 mod response;
 mod body;
 mod authority;
+mod clock;
+mod dice;
 mod credentials;
 mod api;
 
 #[cfg(test)]
 mod tests;
 
+pub use activations::{Activation, ActivationCounts, OldSecret, RateLimit};
 pub use api::{Operation, operations};
 pub use authority::{Authority, AuthorityError, CertifiedKey};
 pub use credentials::{Accepted, Credentials, CredentialsError, MADE_UP_VALUES, SecurityScheme};
 pub use error::MockError;
 pub use faults::{Echo, FAULT_HEADER, Fault, FaultError, Interruption};
-pub use handle::Handle;
+pub use handle::{ActivationHandle, Handle, WebhookHandle};
 pub use handler::MAX_BODY_BYTES;
 pub use mock::MockPigello;
 pub use objects::EXAMPLE_SUBTENANT;
 pub use options::Options;
 pub use recording::RecordedRequest;
+pub use webhooks::{Webhook, WebhookCounts, WebhookError, WebhookFaults};
+pub use world::{EventLogFaults, LogAnswer};

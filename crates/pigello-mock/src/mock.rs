@@ -13,6 +13,7 @@ use crate::{
     options::{Options, Tls},
     server,
     state::MockState,
+    webhooks::Webhooks,
 };
 
 /// A mock that serves. Dropping it stops it.
@@ -47,8 +48,11 @@ impl MockPigello {
         let bind_error = |source| MockError::Bind { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        let state = Arc::new(MockState::new(options.accepted, options.latency));
         let stop = CancellationToken::new();
+        let webhooks = Webhooks::start(options.webhooks, stop.clone());
+        let state =
+            MockState::new(options.activations, options.latency, options.event_log, webhooks);
+        let state = Arc::new(state);
         let serve = server::serve(listener, tls, Arc::clone(&state), stop.clone());
         Ok(Self {
             address,

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{self, Action, Resource},
-    objects::{FieldErrors, ListQuery, Object, Schema, Store, write},
+    objects::{FieldErrors, ListQuery, Object, Schema, write},
     response,
+    world::Visit,
 };
 
 /// The response to a request with the right credentials.
-pub(crate) fn perform(store: &mut Store, head: &Parts, body: &[u8]) -> Response<Bytes> {
+pub(crate) fn perform(visit: &mut Visit<'_>, head: &Parts, body: &[u8]) -> Response<Bytes> {
     let path = head.uri.path();
     let Some((entity, resource)) = api::resolve(path) else {
         let slash_is_missing = api::resolve(&format!("{path}/")).is_some();
@@ -29,7 +30,7 @@ pub(crate) fn perform(store: &mut Store, head: &Parts, body: &[u8]) -> Response<
         return method_not_allowed(resource);
     };
     let id = if let Resource::Object(id) = resource { id } else { "" };
-    run(action, entity.name, id, store, head, body).unwrap_or_else(|error| error)
+    run(action, entity.name, id, visit, head, body).unwrap_or_else(|error| error)
 }
 
 fn method_not_allowed(resource: Resource<'_>) -> Response<Bytes> {
@@ -46,51 +47,47 @@ fn method_not_allowed(resource: Resource<'_>) -> Response<Bytes> {
 #[expect(clippy::result_large_err, reason = "both sides are responses")]
 fn run(
     action: Action,
-    entity: &str,
+    entity: &'static str,
     id: &str,
-    store: &mut Store,
+    visit: &mut Visit<'_>,
     head: &Parts,
     body: &[u8],
 ) -> Result<Response<Bytes>, Response<Bytes>> {
     let schema = Schema::of(entity);
     match action {
         Action::Get => {
-            let object = store.get(entity, id).ok_or_else(not_found)?;
+            let object = visit.shown().get(entity, id).ok_or_else(not_found)?;
             Ok(response::json(StatusCode::OK, &json!(object)))
         }
         Action::List => {
             let query = head.uri.query().unwrap_or_default();
             let list = ListQuery::parse(schema, query).map_err(|errors| invalid(&errors))?;
-            let found = list.select(store.all(entity));
-            if list.json_lines() {
-                let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-                let lines = lines.join("\n");
-                return Ok(response::typed(StatusCode::OK, "application/x-ndjson", lines));
-            }
-            Ok(response::json(StatusCode::OK, &json!(found)))
+            let found = list.select(visit.shown().all(entity));
+            Ok(list_response(found, list.json_lines()))
         }
         Action::Create => {
             let sent = object(json_body(head, body)?)?;
-            let mut created = write::create(schema, &sent).map_err(|errors| invalid(&errors))?;
-            created.insert("id".to_owned(), json!(store.next_id()));
-            store.put(entity, created.clone());
+            let created = write::create(schema, &sent, visit.now().shown);
+            let mut created = created.map_err(|errors| invalid(&errors))?;
+            created.insert("id".to_owned(), json!(visit.next_id()));
+            visit.put(entity, created.clone());
             Ok(response::json(StatusCode::CREATED, &json!(created)))
         }
         Action::Update => {
-            let old = store.get(entity, id).ok_or_else(not_found)?;
+            let old = visit.current().get(entity, id).ok_or_else(not_found)?;
             let sent = object(json_body(head, body)?)?;
             let new = write::update(schema, old, &sent).map_err(|errors| invalid(&errors))?;
-            store.put(entity, new.clone());
+            visit.put(entity, new.clone());
             Ok(response::json(StatusCode::OK, &json!(new)))
         }
         Action::Delete => {
-            if store.remove(entity, id) {
+            if visit.remove(entity, id) {
                 Ok(response::empty(StatusCode::NO_CONTENT))
             } else {
                 Err(not_found())
             }
         }
-        Action::BulkWrite => bulk_write(entity, store, json_body(head, body)?),
+        Action::BulkWrite => bulk_write(entity, visit, json_body(head, body)?),
         Action::Invite => {
             if !body.is_empty() {
                 json_body(head, body)?;
@@ -105,8 +102,8 @@ fn run(
 /// fails the whole call. The reference says nothing about either.
 #[expect(clippy::result_large_err, reason = "both sides are responses")]
 fn bulk_write(
-    entity: &str,
-    store: &mut Store,
+    entity: &'static str,
+    visit: &mut Visit<'_>,
     sent: Value,
 ) -> Result<Response<Bytes>, Response<Bytes>> {
     let Value::Array(items) = sent else {
@@ -118,9 +115,9 @@ fn bulk_write(
     for item in items {
         let outcome = if let Value::Object(item) = item {
             let id = item.get("id").and_then(Value::as_str);
-            match id.and_then(|id| store.get(entity, id)) {
+            match id.and_then(|id| visit.current().get(entity, id)) {
                 Some(old) => write::update(schema, old, &item),
-                None => write::create(schema, &item),
+                None => write::create(schema, &item, visit.now().shown),
             }
         } else {
             let mut errors = FieldErrors::default();
@@ -136,11 +133,20 @@ fn bulk_write(
     }
     for object in &mut written {
         if object.get("id").is_none_or(Value::is_null) {
-            object.insert("id".to_owned(), json!(store.next_id()));
+            object.insert("id".to_owned(), json!(visit.next_id()));
         }
-        store.put(entity, object.clone());
+        visit.put(entity, object.clone());
     }
     Ok(response::json(StatusCode::OK, &json!(written)))
+}
+
+/// A list as a JSON array or as JSON Lines.
+pub(crate) fn list_response(found: Vec<Value>, json_lines: bool) -> Response<Bytes> {
+    if json_lines {
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        return response::typed(StatusCode::OK, "application/x-ndjson", lines.join("\n"));
+    }
+    response::json(StatusCode::OK, &Value::Array(found))
 }
 
 #[expect(clippy::result_large_err, reason = "the error is a response")]

@@ -3,18 +3,22 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
+    activations::Activation,
     authority::{Authority, CertifiedKey},
-    credentials::{Accepted, Credentials},
+    credentials::Accepted,
+    webhooks::Webhook,
 };
 
 /// The options a mock starts with. The default: a free port of loopback, TLS with a new authority
-/// and a certificate for [`Options::DEFAULT_NAMES`], the made-up credentials, no latency.
+/// and a certificate for [`Options::DEFAULT_NAMES`], the built-in activation, no latency.
 #[derive(Debug)]
 pub struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Tls,
-    pub(crate) accepted: Accepted,
+    pub(crate) activations: Vec<Activation>,
     pub(crate) latency: Duration,
+    pub(crate) event_log: String,
+    pub(crate) webhooks: Vec<Webhook>,
 }
 
 #[derive(Debug)]
@@ -31,13 +35,19 @@ impl Options {
     pub const DEFAULT_NAMES: [&'static str; 4] =
         ["api.pigello.test", "localhost", "127.0.0.1", "::1"];
 
+    /// The path of the event log. The reference has no path for it: this one is by the pattern of the
+    /// others.
+    pub const EVENT_LOG: &'static str = "/common/eventlog/list/";
+
     /// The default.
     pub fn new() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: Tls::Names(Self::DEFAULT_NAMES.map(str::to_owned).to_vec()),
-            accepted: Accepted::OneOf(vec![Credentials::made_up()]),
+            activations: vec![Activation::built_in()],
             latency: Duration::ZERO,
+            event_log: Self::EVENT_LOG.to_owned(),
+            webhooks: Vec::new(),
         }
     }
 
@@ -69,10 +79,30 @@ impl Options {
         self
     }
 
-    /// Accepts these credentials.
+    /// Serves the built-in activation alone, and accepts these credentials for it.
     #[must_use]
-    pub fn accept(mut self, accepted: Accepted) -> Self {
-        self.accepted = accepted;
+    pub fn accept(self, accepted: Accepted) -> Self {
+        self.activations([Activation::new(Activation::BUILT_IN, accepted)])
+    }
+
+    /// Serves these activations, and the built-in one only if it is among them.
+    #[must_use]
+    pub fn activations(mut self, activations: impl IntoIterator<Item = Activation>) -> Self {
+        self.activations = activations.into_iter().collect();
+        self
+    }
+
+    /// Serves the event log at this path.
+    #[must_use]
+    pub fn event_log(mut self, path: impl Into<String>) -> Self {
+        self.event_log = path.into();
+        self
+    }
+
+    /// Posts the events of writes there. May be called several times.
+    #[must_use]
+    pub fn webhook(mut self, webhook: Webhook) -> Self {
+        self.webhooks.push(webhook);
         self
     }
 

@@ -35,6 +35,10 @@ pub struct RecordedRequest {
     pub connection: u64,
     /// Whether the mock accepted the credentials.
     pub authorized: bool,
+    /// The name of the activation whose credentials it accepted.
+    pub activation: Option<Arc<str>>,
+    /// Whether the request had values of several activations.
+    pub mixed: bool,
 }
 
 impl RecordedRequest {
@@ -58,6 +62,8 @@ impl RecordedRequest {
             sni,
             connection,
             authorized: false,
+            activation: None,
+            mixed: false,
         }
     }
 
@@ -85,6 +91,8 @@ impl RecordedRequest {
             "sni": self.sni.as_deref(),
             "connection": self.connection,
             "authorized": self.authorized,
+            "activation": self.activation.as_deref(),
+            "mixed": self.mixed,
             "complete": self.complete,
             "headers": headers,
             "body": String::from_utf8_lossy(&self.body),

@@ -191,6 +191,11 @@ impl CredentialManager {
         self.shared.read_since(0, RefreshReason::Scheduled).await
     }
 
+    /// Whether the first read has ended, with or without success.
+    pub fn was_read(&self) -> bool {
+        self.generation().is_some() || self.shared.record.lock().failures > 0
+    }
+
     /// Reads the source for an operator, at most once in a few seconds. A login that the source refused
     /// is not repeated: that is left to the scheduled reads, which pause longer each time.
     pub async fn refresh_for_operator(

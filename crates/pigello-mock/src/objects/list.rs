@@ -87,10 +87,16 @@ impl ListQuery {
         self.json_lines
     }
 
+    /// Makes pages of at most that many objects, also where the query asks for none.
+    pub(crate) fn limit_pages(&mut self, most: usize) {
+        let page = self.page.get_or_insert(Page { number: 1, size: most });
+        page.size = page.size.min(most);
+    }
+
     /// The objects that the query selects, in its order. A page after the last is empty.
-    pub(crate) fn select(&self, objects: &[Object]) -> Vec<Value> {
+    pub(crate) fn select<'a>(&self, objects: impl IntoIterator<Item = &'a Object>) -> Vec<Value> {
         let mut found: Vec<&Object> =
-            objects.iter().filter(|object| self.matches(object)).collect();
+            objects.into_iter().filter(|object| self.matches(object)).collect();
         found.sort_by(|a, b| self.compare(a, b));
         let (skip, take) = self.page.as_ref().map_or((0, usize::MAX), |page| {
             ((page.number - 1).saturating_mul(page.size), page.size)
@@ -215,6 +221,23 @@ mod tests {
         assert_eq!(names("_page=2&_page_size=3"), ["Exempelbolaget AB"]);
         assert!(names("_page=3&_page_size=3").is_empty());
         assert!(names("_page=18446744073709551615&_page_size=500").is_empty());
+    }
+
+    #[test]
+    fn pages_can_be_limited() {
+        for (query, wanted) in [
+            ("", &["Maja", "Anders Provberg"][..]),
+            ("_page=2&_page_size=500", &["Åsa Demolund", "Exempelbolaget AB"]),
+            ("_page=2&_page_size=1", &["Anders Provberg"]),
+            ("_page=3&_page_size=2", &[]),
+        ] {
+            let mut list = ListQuery::parse(Schema::of("subtenant"), query).unwrap();
+            list.limit_pages(2);
+            let found = list.select(Store::seeded().all("subtenant"));
+            let names: Vec<_> =
+                found.iter().map(|it| it["communication_name"].as_str().unwrap()).collect();
+            assert_eq!(names, wanted, "{query}");
+        }
     }
 
     #[test]

@@ -246,7 +246,24 @@ const WORK_ENGAGEMENT: Schema = Schema {
     rules: &[],
 };
 
-static SCHEMAS: [(&str, Schema); 10] = [
+/// `common.eventlog`.
+const EVENT_LOG: Schema = Schema {
+    fields: &[
+        ID,
+        Field::new("object_id", Kind::Id),
+        Field::new("content_type", Kind::Text(255)),
+        Field::new("event_identifier", Kind::Text(255)),
+        CREATED_AT,
+        Field::new("event_context", Kind::Structure),
+        Field::new("triggered_by_tenant", Kind::Relation).nullable(),
+        Field::new("triggered_by_sub_tenant", Kind::Relation).nullable(),
+        Field::new("triggered_by_organization_user", Kind::Relation).nullable(),
+        Field::new("triggered_by_integration", Kind::Relation).nullable(),
+    ],
+    rules: &[],
+};
+
+static SCHEMAS: [(&str, Schema); 11] = [
     ("subtenantcontractconnection", SUBTENANT_CONTRACT_CONNECTION),
     ("subtenanttenantconnection", SUBTENANT_TENANT_CONNECTION),
     ("tenant", TENANT),
@@ -257,6 +274,7 @@ static SCHEMAS: [(&str, Schema); 10] = [
     ("integrationuseragent", INTEGRATION_USER_AGENT),
     ("protectedidentity", PROTECTED_IDENTITY),
     ("workengagement", WORK_ENGAGEMENT),
+    ("eventlog", EVENT_LOG),
 ];
 
 #[cfg(test)]

@@ -1,30 +1,62 @@
-//! The objects in memory: at the start a few of each entity.
+//! The objects of one activation in memory: at the start a few of each entity.
 //!
 //! Identifiers are the same after every start, those of created objects too, so that documentation
-//! and tests can name them.
+//! and tests can name them. All activations start with the same people under the same identifiers,
+//! so that no path tells them apart: `custom_id` says whose an object is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     api::ENTITIES,
-    credentials::{SecurityScheme, made_up},
+    credentials::{Credentials, SecurityScheme, derived_id, made_up},
 };
 
 use super::{field::Object, schema::Schema, subtenant};
 
 /// The objects of the ten entities, in the order of their creation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     objects: BTreeMap<&'static str, Vec<Object>>,
     created: u64,
+    /// The upper half of the identifiers of created objects.
+    prefix: u64,
 }
 
 impl Store {
-    /// The objects of a new mock.
+    /// The objects of the built-in activation at the start.
     pub(crate) fn seeded() -> Self {
+        static SEEDS: LazyLock<Store> = LazyLock::new(Store::from_seeds);
+        SEEDS.clone()
+    }
+
+    /// The objects of another activation at the start.
+    pub(crate) fn seeded_for(activation: &str, credentials: Option<&Credentials>) -> Self {
+        let mut store = Self::seeded();
+        store.prefix = derived_id(activation, "created objects").as_u64_pair().0;
+        let objects = store.objects.values_mut().flatten();
+        for custom_id in objects.filter_map(|object| object.get_mut("custom_id")) {
+            let own = custom_id.as_str().map_or_else(String::new, |own| format!(" {own}"));
+            *custom_id = json!(format!("{activation}{own}"));
+        }
+        if let Some(credentials) = credentials {
+            let agents = store.objects.get_mut("integrationuseragent").into_iter().flatten();
+            for agent in agents {
+                for scheme in [
+                    SecurityScheme::APPLICATION_ID,
+                    SecurityScheme::SERVICE_ID,
+                    SecurityScheme::SERVICE_VERSION_ID,
+                ] {
+                    agent.insert(scheme.key().to_owned(), json!(credentials.text(scheme)));
+                }
+            }
+        }
+        store
+    }
+
+    fn from_seeds() -> Self {
         let objects = ENTITIES
             .iter()
             .map(|entity| {
@@ -40,7 +72,7 @@ impl Store {
                 (entity.name, objects.collect())
             })
             .collect();
-        Self { objects, created: 0 }
+        Self { objects, created: 0, prefix: 0x4000 }
     }
 
     /// All objects of an entity.
@@ -74,7 +106,7 @@ impl Store {
     /// The identifier for the next created object: a counter in the form of a version 4 UUID.
     pub(crate) fn next_id(&mut self) -> String {
         self.created += 1;
-        Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(self.created)).to_string()
+        Uuid::from_u64_pair(self.prefix, 0x8000_0000_0000_0000 | self.created).to_string()
     }
 }
 
@@ -84,7 +116,10 @@ fn has_id(object: &Object, id: &str) -> bool {
 
 const ORGANIZATION: &str = "0d6a4c1e-52b7-4c53-8f0a-7e1b2c3d4001";
 const TENANT: &str = "6c2e1d63-8e45-4a1f-8b7c-4d3e2f1a5b01";
-const USER: &str = "8d3f2e74-9f56-4b20-9c8d-5e4f3a2b6c01";
+/// Who writes at Pigello's own pages.
+pub(crate) const ORGANIZATION_USER: &str = "8d3f2e74-9f56-4b20-9c8d-5e4f3a2b6c01";
+/// The integration itself.
+pub(crate) const INTEGRATION_USER_AGENT: &str = "07b1acfc-17de-43a8-9405-d0c1bcade301";
 const ENGAGEMENT: &str = "9e4a3f85-a067-4c31-8d9e-6f5a4b3c7d01";
 
 fn seeds(entity: &str) -> Vec<Value> {
@@ -120,23 +155,23 @@ fn seeds(entity: &str) -> Vec<Value> {
             "organization": id(ORGANIZATION), "created_at": "2021-03-01T08:25:00Z",
         })],
         "organizationuser" => vec![json!({
-            "id": USER, "detail_access": 1, "first_name": "Karin", "last_name": "Förvalter",
+            "id": ORGANIZATION_USER, "detail_access": 1, "first_name": "Karin", "last_name": "Förvalter",
             "email": "karin.forvalter@example.com", "phone_number": "+46701740620",
             "is_active": true, "organization": id(ORGANIZATION),
             "created_at": "2018-02-01T07:00:00Z",
         })],
         "organizationuserworkengagement" => vec![json!({
-            "id": "d48e7fc9-e4ab-4075-81d2-ad9e8f7ab001", "user": id(USER),
+            "id": "d48e7fc9-e4ab-4075-81d2-ad9e8f7ab001", "user": id(ORGANIZATION_USER),
             "work_engagement": id(ENGAGEMENT), "start_date": "2024-01-01",
             "organization": id(ORGANIZATION), "created_at": "2023-12-20T10:00:00Z",
         })],
         "organizationusersegment" => vec![json!({
-            "id": "e59f8ada-f5bc-4186-92e3-beaf9a8bc101", "user": id(USER),
+            "id": "e59f8ada-f5bc-4186-92e3-beaf9a8bc101", "user": id(ORGANIZATION_USER),
             "segment": id("f6a09beb-06cd-4297-83f4-cfb0ab9cd201"),
             "organization": id(ORGANIZATION),
         })],
         "integrationuseragent" => vec![json!({
-            "id": "07b1acfc-17de-43a8-9405-d0c1bcade301",
+            "id": INTEGRATION_USER_AGENT,
             "application_id": made_up(SecurityScheme::APPLICATION_ID),
             "service_id": made_up(SecurityScheme::SERVICE_ID),
             "service_version_id": made_up(SecurityScheme::SERVICE_VERSION_ID),
@@ -189,6 +224,25 @@ mod tests {
         assert_eq!(example["full_name"], "Maja Testsson");
         assert_eq!(example["communication_name"], "Maja");
         assert_eq!(example["is_company"], false);
+    }
+
+    #[test]
+    fn each_activation_has_people_of_its_own() {
+        let credentials = Credentials::made_up_for("acme");
+        let mut acme = Store::seeded_for("acme", Some(&credentials));
+        let example = acme.get("subtenant", subtenant::EXAMPLE_SUBTENANT).unwrap();
+        assert_eq!(example["custom_id"], "acme HG-1001");
+        for entity in &ENTITIES {
+            let all = acme.all(entity.name).iter();
+            let mut marked = all.filter_map(|object| object["custom_id"].as_str());
+            assert!(marked.all(|custom_id| custom_id.starts_with("acme")), "{}", entity.name);
+        }
+        let agent = &acme.all("integrationuseragent")[0];
+        assert_eq!(agent["service_id"], credentials.text(SecurityScheme::SERVICE_ID));
+        let mut beta = Store::seeded_for("beta", None);
+        let created = [acme.next_id(), acme.next_id(), beta.next_id(), Store::seeded().next_id()];
+        assert_eq!(created.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+        assert!(created.iter().all(|id| id.get(14..15) == Some("4")), "{created:?}");
     }
 
     #[test]

@@ -12,7 +12,11 @@ use super::{
 };
 
 /// A new object with the fields that were sent. The caller sets its identifier.
-pub(crate) fn create(schema: &Schema, sent: &Object) -> Result<Object, FieldErrors> {
+pub(crate) fn create(
+    schema: &Schema,
+    sent: &Object,
+    now: Timestamp,
+) -> Result<Object, FieldErrors> {
     let mut errors = FieldErrors::default();
     for field in schema.fields.iter().filter(|field| field.required) {
         if !sent.contains_key(field.name) {
@@ -22,7 +26,7 @@ pub(crate) fn create(schema: &Schema, sent: &Object) -> Result<Object, FieldErro
     let mut object = Object::new();
     schema.complete(&mut object);
     if object.contains_key("created_at") {
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         object.insert("created_at".to_owned(), json!(now));
     }
     merge(schema, object, sent, errors)
@@ -122,6 +126,10 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
+    fn create(schema: &Schema, sent: &Object) -> Result<Object, FieldErrors> {
+        super::create(schema, sent, Timestamp::UNIX_EPOCH)
+    }
+
     fn subtenant() -> Object {
         let required = subtenant::FIELDS.iter().filter(|field| field.required);
         let mut sent: Object =
@@ -136,6 +144,7 @@ mod tests {
         assert_eq!(made.len(), 65);
         assert_eq!(made["full_name"], "Nils");
         assert_eq!(made["email"], Value::Null);
+        assert_eq!(made["created_at"], "1970-01-01T00:00:00Z");
     }
 
     #[test]

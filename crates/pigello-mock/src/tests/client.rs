@@ -62,6 +62,11 @@ pub(super) fn get(target: &str) -> Call {
 }
 
 impl Call {
+    pub(super) fn credentials(mut self, credentials: &Credentials) -> Self {
+        credentials.write_to(&mut self.headers);
+        self
+    }
+
     pub(super) fn http1(mut self) -> Self {
         self.version = Version::HTTP_11;
         self
