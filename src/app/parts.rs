@@ -132,10 +132,7 @@ impl Shared {
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
         }
-        let places = kept.filter(|(before, _)| before.limits == settings.limits).map_or_else(
-            || ConcurrencyLimits::new(settings.limits.in_flight),
-            |(_, kept)| kept.places.clone(),
-        );
+        let places = places(settings, kept);
         if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
@@ -323,6 +320,14 @@ pub fn upstream_settings(
         revocation,
         observed: Arc::default(),
     })
+}
+
+/// The places of calls. They are kept with the calls in them, unless the limits change.
+fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> ConcurrencyLimits {
+    kept.filter(|(before, _)| before.limits == settings.limits).map_or_else(
+        || ConcurrencyLimits::new(settings.limits.in_flight),
+        |(_, kept)| kept.places.clone(),
+    )
 }
 
 /// A manager for each credential set; what is read from the same source is kept.
