@@ -140,13 +140,11 @@ impl Shared {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
-        let (trail, metrics, activity) = if let Some((_, kept)) = kept {
-            (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
-        } else {
-            let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
-            let activity = Activity::new();
-            trail.set_observer(Arc::<Activity>::clone(&activity));
-            (trail, Metrics::new(), activity)
+        let (trail, metrics, activity) = match kept {
+            Some((_, kept)) => {
+                (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
+            }
+            None => observed_trail(settings)?,
         };
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
@@ -282,6 +280,14 @@ impl Shared {
             cut: self.cut.clone(),
         }
     }
+}
+
+/// A trail, and what watches it.
+fn observed_trail(settings: &Settings) -> Result<(Trail, Arc<Metrics>, Arc<Activity>), StartError> {
+    let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
+    let activity = Activity::new();
+    trail.set_observer(Arc::<Activity>::clone(&activity));
+    Ok((trail, Metrics::new(), activity))
 }
 
 /// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
