@@ -132,18 +132,19 @@ impl Shared {
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
         }
-        let places = places(settings, kept);
+        let places = kept.filter(|(before, _)| before.limits == settings.limits).map_or_else(
+            || ConcurrencyLimits::new(settings.limits.in_flight),
+            |(_, kept)| kept.places.clone(),
+        );
         if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
-        let (trail, metrics, activity) = if let Some((_, kept)) = kept {
-            (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
-        } else {
-            let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
-            let activity = Activity::new();
-            trail.set_observer(Arc::<Activity>::clone(&activity));
-            (trail, Metrics::new(), activity)
+        let (trail, metrics, activity) = match kept {
+            Some((_, kept)) => {
+                (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
+            }
+            None => observed_trail(settings)?,
         };
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
@@ -154,8 +155,8 @@ impl Shared {
             managers: &managers,
             cache: &cache,
             loading: &loading,
-            sources: &sources,
             new_manager: &manager_maker(&trail, &sources),
+            sources: &sources,
             kept: kept
                 .filter(|(_, kept)| kept.cache.is(&cache))
                 .map(|(before, kept)| (before, &*kept.profiles)),
@@ -281,6 +282,14 @@ impl Shared {
     }
 }
 
+/// A trail, and what watches it.
+fn observed_trail(settings: &Settings) -> Result<(Trail, Arc<Metrics>, Arc<Activity>), StartError> {
+    let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
+    let activity = Activity::new();
+    trail.set_observer(Arc::<Activity>::clone(&activity));
+    Ok((trail, Metrics::new(), activity))
+}
+
 /// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
 /// credentials.
 pub fn upstream_settings(
@@ -320,14 +329,6 @@ pub fn upstream_settings(
         revocation,
         observed: Arc::default(),
     })
-}
-
-/// The places of calls. They are kept with the calls in them, unless the limits change.
-fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> ConcurrencyLimits {
-    kept.filter(|(before, _)| before.limits == settings.limits).map_or_else(
-        || ConcurrencyLimits::new(settings.limits.in_flight),
-        |(_, kept)| kept.places.clone(),
-    )
 }
 
 /// A manager for each credential set; what is read from the same source is kept.
@@ -427,19 +428,17 @@ pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
 fn preview_profiles(settings: &Settings) -> Profiles {
     let managers = settings.credentials.iter();
     let sources = Sources::default();
-    let new = |set: &credentials::Settings| CredentialManager::new(set.clone(), &sources);
-    let managers = managers.map(|(name, set)| (name.clone(), new(set)));
+    let manager = |set| CredentialManager::new(set, &sources);
+    let managers = managers.map(|(name, set)| (name.clone(), manager(set.clone())));
     let (loading, _nobody) = mpsc::unbounded_channel();
     let parts = ProfileParts {
         settings,
         managers: &managers.collect(),
         cache: &Cache::new(cache_settings(settings)),
         loading: &loading,
+        new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
+            as NewManager),
         sources: &sources,
-        new_manager: &(Arc::new({
-            let sources = sources.clone();
-            move |set| CredentialManager::new(set, &sources)
-        }) as NewManager),
         kept: None,
     };
     parts.assemble()

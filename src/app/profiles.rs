@@ -25,7 +25,6 @@ pub(super) struct ProfileParts<'a> {
     pub(super) managers: &'a BTreeMap<CredentialsName, CredentialManager>,
     pub(super) cache: &'a Cache,
     pub(super) loading: &'a Loading,
-    /// What the sources of all credentials share.
     pub(super) sources: &'a Sources,
     /// Makes the manager of a member's credentials.
     pub(super) new_manager: &'a NewManager,
@@ -95,10 +94,10 @@ impl ProfileParts<'_> {
         });
         let new_manager = Arc::clone(self.new_manager);
         let new = || {
-            // Keeps the login while no member is loaded.
+            // The login is kept while no member is loaded.
             let hold = self.sources.hold(&template);
             let make = move |member: &ProfileName| {
-                let _held = &hold;
+                let _login = &hold;
                 new_manager(template.for_member(member))
             };
             let cache = self.cache.clone();

@@ -187,15 +187,15 @@ impl CredentialManager {
         self.shared.read(RefreshReason::Scheduled).await
     }
 
+    /// Whether the source was read once, with or without success.
+    pub fn was_read(&self) -> bool {
+        self.generation().is_some() || self.shared.record.lock().failures > 0
+    }
+
     /// Waits for the first read of the source, and starts it if nobody has. All who wait share it, and it goes on
     /// if they go away. After it, gives the outcome of the last read at once.
     pub async fn first_read(&self) -> Result<RefreshOutcome, Arc<LoadError>> {
         self.shared.read_since(0, RefreshReason::Scheduled).await
-    }
-
-    /// Whether the first read has ended, with or without success.
-    pub fn was_read(&self) -> bool {
-        self.generation().is_some() || self.shared.record.lock().failures > 0
     }
 
     /// Reads the source for an operator, at most once in a few seconds. A login that the source refused

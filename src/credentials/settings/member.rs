@@ -6,13 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{Keep, Settings, SourceSettings, VaultSettings};
-use crate::domain::{CredentialsName, ProfileName};
-
-/// Stands for the name of a member: in the `path` of a vault or a directory, and in `keep`.
-pub const MEMBER: &str = "{profile}";
+use crate::domain::{CredentialsName, PROFILE_PLACE as MEMBER, ProfileName};
 
 impl Settings {
-    /// Whether the settings are of a template: a path has [`MEMBER`]. A sealed store needs none, because a set
+    /// Whether the settings are of a template: a path has `{profile}`. A sealed store needs none, because a set
     /// in it has a name.
     pub fn is_template(&self) -> bool {
         let kept = self.keep.as_ref().is_some_and(|keep| has_member(&keep.file));

@@ -6,7 +6,7 @@ mod vault;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::member::{MEMBER, NotATemplate};
+pub use self::member::NotATemplate;
 pub use self::variables::{UnusedVariable, unused_vault_variables, vault_address};
 pub use self::vault::{
     IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultServer, VaultSettings,

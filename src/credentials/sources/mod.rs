@@ -234,14 +234,12 @@ impl LoadError {
         matches!(self, Self::Vault(error) if matches!(**error, VaultError::WentBack { .. }))
     }
 
-    /// Whether the source works and has no such set: the vault holds nothing at the path, the folder is absent
-    /// in one that is there, or the store has no set of that name.
+    /// Whether the source works and has no such set for this gateway: the vault holds nothing at the path or forbids
+    /// to read it, the folder is absent in one that is there, or the store has no set of that name.
     pub fn is_absent(&self) -> bool {
         match self {
-            Self::Directory(DirectoryError::Absent { .. })
-            | Self::Sealed(SealedError::NoSet { .. }) => true,
-            Self::Vault(error) => matches!(**error, VaultError::Absent { .. }),
-            _ => false,
+            Self::Directory(DirectoryError::Absent { .. }) => true,
+            _ => self.meaning() == SourceFailure::Withdrawn,
         }
     }
 

@@ -49,16 +49,14 @@ impl Profile {
             domain::CredentialsName,
         };
 
-        let manager = CredentialManager::new(
-            Settings {
-                name: CredentialsName::new(name.as_str()),
-                source: SourceSettings::Environment { prefix: "MADE_UP_".to_owned() },
-                fixed: Identifiers::new(),
-                refresh: RefreshSettings::default(),
-                keep: None,
-            },
-            &Sources::default(),
-        );
+        let settings = Settings {
+            name: CredentialsName::new(name.as_str()),
+            source: SourceSettings::Environment { prefix: "MADE_UP_".to_owned() },
+            fixed: Identifiers::new(),
+            refresh: RefreshSettings::default(),
+            keep: None,
+        };
+        let manager = CredentialManager::new(settings, &Sources::default());
         let health = UpstreamHealth::new(HealthSettings {
             breaker: CircuitBreakerSettings::default(),
             quota: QuotaSettings::default(),
