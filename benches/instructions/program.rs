@@ -26,6 +26,15 @@ pub fn counted(program: &Path, file: &Path) -> Command {
     command
 }
 
+/// The resident memory of a process, in KiB. The order is that of its total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resident {
+    /// With the pages of its files.
+    pub total: u64,
+    /// What no other process can share.
+    pub own: u64,
+}
+
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -65,17 +74,20 @@ impl Running {
         self.address
     }
 
-    /// How many KiB of it are resident.
-    pub fn resident(&self) -> Result<u64, Failure> {
+    /// Its memory now.
+    pub fn resident(&self) -> Result<Resident, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        status
-            .during("cannot read the gateway's status")?
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))
-            .ok_or_else(|| Failure::new("the gateway's status has no resident memory"))?
-            .trim()
-            .parse()
-            .during("the gateway's resident memory is no number")
+        let status = status.during("cannot read the gateway's status")?;
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"))
+                .ok_or_else(|| Failure::new(format!("the gateway's status has no {name}")))?
+                .trim()
+                .parse()
+                .during("the gateway's resident memory is no number")
+        };
+        Ok(Resident { total: field("VmRSS:")?, own: field("RssAnon:")? })
     }
 
     /// Drains it.

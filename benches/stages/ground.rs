@@ -28,12 +28,13 @@ use pigello_gateway::{
     },
     error::Error as Refused,
     proxy::{
-        cache::{self, Cache, Partition, cache},
+        cache::{self, Cache, cache},
         call::{
-            Arrival, ConcurrencyLimits, Connection, Identified, Intended, Opened, Received,
-            Recorded, Resolved,
+            Arrival, Authorized, ConcurrencyLimits, Connection, Identified, Intended, Opened,
+            Received, Recorded, Resolved, Selected,
         },
         http_policy::HostRules,
+        profile::{HealthSettings, Partition, Profile, Profiles, UpstreamHealth},
         server::Path,
         stages::{
             audit::{ListenerContext, OpenRecord, admit, intend, open},
@@ -41,6 +42,7 @@ use pigello_gateway::{
             buffer_request::buffer_request,
             identify::{Schemes, identify},
             inject::resolve,
+            profile::{load, select},
             receive::{ListenerRules, RequestLimits, receive},
             respond::respond,
         },
@@ -68,8 +70,7 @@ pub struct Ground {
     policy: Arc<Policy>,
     cache: Cache,
     no_cache: Cache,
-    origin: Origin,
-    manager: CredentialManager,
+    profiles: Arc<Profiles>,
     edges: ListenerContext,
     _place: Workplace,
     _trail: TempDir,
@@ -98,16 +99,28 @@ impl Ground {
         });
         let read = runtime.block_on(manager.refresh());
         read.map_err(|error| Failure::new(error.to_string()))?;
+        let name = ProfileName::new("bench");
+        let origin: Origin = "https://localhost".parse().during("no origin")?;
+        let profile = Profile {
+            partition: Partition::new(name.clone(), origin, manager.clone()),
+            table: name.clone(),
+            name,
+            manager,
+            health: UpstreamHealth::new(HealthSettings {
+                breaker: loaded.settings.breaker,
+                quota: loaded.settings.quota,
+                retry_share: loaded.settings.retry.budget,
+            }),
+        };
         Ok(Self {
             policy: Arc::new(app::policy(&loaded.settings)),
             settings: loaded.settings,
             cache: Cache::new(cache::Settings::default()),
             no_cache: Cache::new(cache::Settings { enabled: false, ..Default::default() }),
-            origin: "https://localhost".parse().during("no origin")?,
-            manager,
+            profiles: Arc::new(Profiles::new(vec![Arc::new(profile)], Vec::new())),
             edges: ListenerContext {
                 listener: ListenerName::new("bench"),
-                profile: ProfileName::new("bench"),
+                profile: Some(ProfileName::new("bench")),
                 policy: PolicyId::default(),
                 cut: CancellationToken::new(),
                 trail,
@@ -136,6 +149,7 @@ impl Ground {
                 header_count: self.settings.limits.header_count,
                 target_bytes: 8 * 1024,
             },
+            may_name_profile: false,
         }
     }
 
@@ -154,15 +168,14 @@ impl Ground {
         self.cache.clone()
     }
 
-    /// The listener's part of it.
-    pub fn partition(&self) -> Partition {
-        let (profile, origin) = (self.edges.profile.clone(), self.origin.clone());
-        Partition::new(profile, origin, self.manager())
+    /// The profiles: one.
+    pub fn profiles(&self) -> Arc<Profiles> {
+        Arc::clone(&self.profiles)
     }
 
-    /// The credentials.
-    pub fn manager(&self) -> CredentialManager {
-        self.manager.clone()
+    /// The listener's profile.
+    pub fn profile(&self) -> Option<ProfileName> {
+        self.edges.profile.clone()
     }
 
     /// Timers of the stages run on this runtime.
@@ -206,6 +219,16 @@ impl Ground {
         self.caught(|slot| self.receiving(slot.catch()))
     }
 
+    /// A request with its profile.
+    pub fn selected(&self) -> Result<Selected, Failure> {
+        self.caught(|slot| self.selecting(slot.catch()))
+    }
+
+    /// A request that its caller may make.
+    pub fn authorized(&self) -> Result<Authorized, Failure> {
+        self.caught(|slot| self.authorizing(slot.catch()))
+    }
+
     /// A request whose caller is known.
     pub fn identified(&self) -> Result<Identified, Failure> {
         self.caught(|slot| self.identifying(slot.catch()))
@@ -223,7 +246,7 @@ impl Ground {
 
     /// A request with the credentials it will be sent with.
     pub fn resolved(&self) -> Result<Resolved, Failure> {
-        self.caught(|slot| self.intending(resolve(self.manager()).layer(slot.catch())))
+        self.caught(|slot| self.intending(resolve().layer(slot.catch())))
     }
 
     /// The first stage; every request passes it.
@@ -266,8 +289,30 @@ impl Ground {
         let admitted = admit(self.edges.trail.clone()).layer(inner);
         let concurrency = ConcurrencyLimits::new(usize::MAX);
         let buffered = buffer_request(TIME, concurrency.clone()).layer(admitted);
-        let authorized = authorize(self.policy(), concurrency).layer(buffered);
-        self.receiving(authorized)
+        self.authorizing(load().layer(buffered))
+    }
+
+    fn selecting<S>(&self, inner: S) -> impl Path + use<S>
+    where
+        S: Service<Selected, Response = Response<Body>, Error = Refused, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.receiving(select(self.profiles(), self.profile()).layer(inner))
+    }
+
+    fn authorizing<S>(&self, inner: S) -> impl Path + use<S>
+    where
+        S: Service<Authorized, Response = Response<Body>, Error = Refused, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let concurrency = ConcurrencyLimits::new(usize::MAX);
+        self.selecting(authorize(self.policy(), concurrency).layer(inner))
     }
 
     fn intending<S>(&self, inner: S) -> impl Path + use<S>
@@ -279,7 +324,7 @@ impl Ground {
             + 'static,
     {
         let intended = intend(self.edges.clone()).layer(inner);
-        self.recording(cache(self.no_cache.clone(), self.partition()).layer(intended))
+        self.recording(cache(self.no_cache.clone()).layer(intended))
     }
 
     /// Sends a request through these stages and returns what the slot caught.

@@ -31,6 +31,7 @@ use pigello_gateway::{
             authorize::authorize,
             identify::identify,
             inject::{apply, resolve},
+            profile::{load, select},
             receive::receive,
             response_guard::inspect,
         },
@@ -91,11 +92,15 @@ fn path(criterion: &mut Criterion, ground: &Ground) -> Result<(), Failure> {
     stage(criterion, ground, "receive", receive, || ground.identified())?;
     let identify = identify(ground.schemes()).layer(nothing());
     stage(criterion, ground, "identify", identify, || ground.opened())?;
+    let select = select(ground.profiles(), ground.profile()).layer(nothing());
+    stage(criterion, ground, "profile: select", select, || ground.received())?;
     let authorize = authorize(ground.policy(), ConcurrencyLimits::new(usize::MAX)).layer(nothing());
-    stage(criterion, ground, "authorize", authorize, || ground.received())?;
-    let memory = cache(ground.cache(), ground.partition()).layer(answering());
+    stage(criterion, ground, "authorize", authorize, || ground.selected())?;
+    let load = load().layer(nothing());
+    stage(criterion, ground, "profile: load", load, || ground.authorized())?;
+    let memory = cache(ground.cache()).layer(answering());
     stage(criterion, ground, "cache: hit", memory, || ground.recorded())?;
-    let resolve = resolve(ground.manager()).layer(nothing());
+    let resolve = resolve().layer(nothing());
     stage(criterion, ground, "inject: resolve", resolve, || ground.intended())?;
     let guard = inspect().layer(answering());
     stage(criterion, ground, "guard: 2.9 KB", guard, || ground.resolved())?;

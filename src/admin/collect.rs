@@ -16,7 +16,7 @@ use super::{
 use crate::{
     audit::{Blocked, WitnessStats},
     credentials,
-    proxy::stages::upstream_health::CircuitBreakerState,
+    proxy::profile::CircuitBreakerState,
     telemetry::{dropped_log_lines, meaning},
 };
 

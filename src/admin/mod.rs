@@ -13,6 +13,7 @@ mod foresight;
 mod guard;
 mod health;
 mod page;
+mod profiles;
 mod relay;
 mod reload;
 mod routes;
@@ -45,7 +46,8 @@ use crate::{
     proxy::{
         cache::Cache,
         call::ConcurrencyLimits,
-        stages::{authorize::Policy, upstream_health::UpstreamHealth},
+        profile::{Profiles, UpstreamHealth},
+        stages::authorize::Policy,
     },
     telemetry::{Activity, Metrics},
 };
@@ -74,6 +76,8 @@ pub struct GatewayView {
     pub trail: Trail,
     /// The cache.
     pub cache: Cache,
+    /// The profiles themselves: those with tables of their own, and the loaded members of templates.
+    pub directory: Arc<Profiles>,
     /// State of each profile's upstream.
     pub upstreams: BTreeMap<ProfileName, Arc<UpstreamHealth>>,
     /// The files of certificates.
@@ -145,8 +149,8 @@ pub struct ListenerView {
     pub name: String,
     /// Its actual address.
     pub address: String,
-    /// The profile of its calls.
-    pub profile: String,
+    /// The profile of its calls, if it is the same for all.
+    pub profile: Option<String>,
     /// The caller that the listener names, if it does.
     pub caller: Option<String>,
 }

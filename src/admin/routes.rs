@@ -18,7 +18,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::{
     AdminState, GatewayView, Routes,
     access::{Access, enter, make_link, require},
-    actions, guard, health, page, reload, status,
+    actions, guard, health, page, profiles, reload, status,
 };
 use crate::{
     proxy::http_policy::HostRules,
@@ -82,6 +82,7 @@ fn table() -> Vec<Route> {
         get("/session/enter", Access::Open, enter),
         get("/", Access::Read, page::page),
         get("/status", Access::Read, status::status),
+        get("/profiles", Access::Read, profiles::states),
         get("/access", Access::Read, page::permissions::page),
         get("/access.json", Access::Read, page::permissions::json),
         get("/log", Access::Read, log),

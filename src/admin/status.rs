@@ -6,7 +6,12 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use super::{ConfigurationView, GatewayView, ListenerView, ProfileView, foresight};
-use crate::{audit, credentials, outbound::CertificateEnd, proxy::cache};
+use crate::{
+    audit, credentials,
+    domain::ProfileName,
+    outbound::CertificateEnd,
+    proxy::{cache, profile::UpstreamHealth},
+};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
@@ -28,7 +33,7 @@ pub(super) struct Status {
 
 /// What is known of the upstream of a profile.
 #[derive(Debug, Serialize)]
-struct UpstreamStatus {
+pub(super) struct UpstreamStatus {
     profile: String,
     /// The state of its circuit breaker.
     breaker: &'static str,
@@ -41,17 +46,21 @@ struct UpstreamStatus {
     rate: Option<u32>,
 }
 
-fn upstreams(view: &GatewayView) -> Vec<UpstreamStatus> {
-    let upstreams = view.upstreams.iter();
-    upstreams
-        .map(|(profile, health)| UpstreamStatus {
+impl UpstreamStatus {
+    pub(super) fn of(profile: &ProfileName, health: &UpstreamHealth) -> Self {
+        Self {
             profile: profile.to_string(),
             breaker: health.breaker.state().label(),
             suspended_operations: health.suspended_operations(),
             pause_seconds: health.rate_limit.pause().as_secs(),
             rate: health.rate_limit.rate(),
-        })
-        .collect()
+        }
+    }
+}
+
+fn upstreams(view: &GatewayView) -> Vec<UpstreamStatus> {
+    let upstreams = view.upstreams.iter();
+    upstreams.map(|(profile, health)| UpstreamStatus::of(profile, health)).collect()
 }
 
 pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status> {

@@ -17,6 +17,7 @@
 mod certificates;
 mod supervisor;
 mod parts;
+mod profiles;
 mod reload;
 mod reloader;
 mod remedy;
@@ -57,7 +58,10 @@ use crate::{
     credentials::{self, CredentialManager},
     domain::{Address, CredentialsName, ListenerName},
     process::users::group_id,
-    proxy::server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited, SocketAccess},
+    proxy::{
+        profile::Member,
+        server::{Acceptor, AcceptorEnd, BindError, Bound, Drain, Inherited, SocketAccess},
+    },
     telemetry::{Activity, Metrics, TraceExporter, Tracer},
 };
 
@@ -70,6 +74,8 @@ pub struct Gateway {
     admin: Option<Bound>,
     metrics: Option<Bound>,
     traces: Option<TraceExporter>,
+    /// Members of templates whose credentials are to be kept fresh.
+    loaded: mpsc::UnboundedReceiver<Member>,
     reloads: Option<ReloadOrders>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
@@ -109,7 +115,8 @@ impl Gateway {
             .collector()
             .map(|collector| Tracer::to(collector, settings.audit.instance_name()))
             .unzip();
-        let shared = Shared::open(&settings, tracer.unwrap_or_default())?;
+        let (loading, loaded) = mpsc::unbounded_channel();
+        let shared = Shared::open(&settings, tracer.unwrap_or_default(), loading)?;
         let mut open = |address: &Address, access: SocketAccess| match inherited.take(address) {
             Some(bound) => Ok(bound),
             None => Bound::bind(address, access),
@@ -136,7 +143,18 @@ impl Gateway {
         revisions::started(&shared.trail, &settings.revision);
         let (requests, probes) = (mpsc::channel(1), mpsc::channel(1));
         let reloads = None;
-        Ok(Self { settings, shared, listeners, admin, metrics, traces, reloads, requests, probes })
+        Ok(Self {
+            settings,
+            shared,
+            listeners,
+            admin,
+            metrics,
+            traces,
+            loaded,
+            reloads,
+            requests,
+            probes,
+        })
     }
 
     /// Actual addresses of the listeners.
@@ -189,7 +207,7 @@ impl Gateway {
         let mut supervisor = Supervisor::new(draining.clone(), self.reloads.clone());
         supervisor.keep(&self.shared.managers);
         supervisor.watch(&self.shared.certificates);
-        supervisor.maintain(self.shared.cache.clone());
+        supervisor.maintain(self.shared.cache.clone(), Arc::clone(&self.shared.profiles));
         supervisor.first_read(FIRST_READ).await;
         let mut running = Running::start(self, &drain, &mut supervisor)?;
         tracing::info!(workers = running.workers.len(), "serving");
@@ -226,8 +244,18 @@ impl Running {
         supervisor: &mut Supervisor,
     ) -> Result<Self, ServeError> {
         let Gateway {
-            settings, shared, listeners, admin, metrics, traces, requests, probes, ..
+            settings,
+            shared,
+            listeners,
+            admin,
+            metrics,
+            traces,
+            loaded,
+            requests,
+            probes,
+            ..
         } = gateway;
+        supervisor.keep_members(loaded);
         let (requests, probes) = (requests.1, probes.1);
         supervisor.trace(traces);
         supervisor.show(&settings, &shared, &listeners);

@@ -7,9 +7,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::{Certificates, CertificatesError};
+use super::{
+    certificates::{Certificates, CertificatesError},
+    profiles::{self, NewManager, ProfileParts},
+};
 use crate::{
     admin::{Tokens, TokensError},
     audit::{self, CredentialsChange, ListIds, Trail},
@@ -28,11 +32,12 @@ use crate::{
     process::open_files,
     proxy::{
         self, PathParts,
-        cache::{self, Cache, Partition},
+        cache::{self, Cache},
         call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
-        client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, upstream_tls},
+        client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, Upstreams, upstream_tls},
         http_policy::HostRules,
         preview::PreviewParts,
+        profile::{Loading, Profiles},
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
             audit::ListenerContext,
@@ -40,7 +45,6 @@ use crate::{
             identify::Schemes,
             receive,
             retry::RetrySettings,
-            upstream_health::UpstreamHealth,
         },
     },
     telemetry::{Activity, Metrics, Tracer},
@@ -60,7 +64,10 @@ pub(super) struct Shared {
     /// The connections of each listener. A reload keeps the counts.
     pub(super) connections: HashMap<ListenerName, Arc<ConnectionLimiter>>,
     pub(super) places: ConcurrencyLimits,
-    credentials_of: HashMap<ProfileName, CredentialsName>,
+    /// The profiles of all listeners.
+    pub(super) profiles: Arc<Profiles>,
+    /// Takes members whose credentials are to be kept fresh.
+    loading: Loading,
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
     /// The identifier of the configuration, on every record.
@@ -76,7 +83,6 @@ pub(super) struct Shared {
     upstream_read: Duration,
     note_list_ids: bool,
     retry: RetrySettings,
-    pub(super) healths: HashMap<ProfileName, Arc<UpstreamHealth>>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -89,27 +95,31 @@ pub(super) struct ListenerParts {
 
 impl Shared {
     /// Everything new: for a gateway that starts.
-    pub(super) fn open(settings: &Settings, tracer: Tracer) -> Result<Self, StartError> {
-        Self::assemble(settings, tracer, None)
+    pub(super) fn open(
+        settings: &Settings,
+        tracer: Tracer,
+        loading: Loading,
+    ) -> Result<Self, StartError> {
+        Self::assemble(settings, tracer, loading, None)
     }
 
     /// The parts for another configuration. A part that the change does not concern is kept: the
     /// trail, the metrics, certificates from the same files, credentials with the same source, the
     /// cache, the health of upstreams, and the counters of callers with the same limits.
     pub(super) fn renew(&self, before: &Settings, settings: &Settings) -> Result<Self, StartError> {
-        Self::assemble(settings, self.tracer.clone(), Some((before, self)))
+        let (tracer, loading) = (self.tracer.clone(), self.loading.clone());
+        Self::assemble(settings, tracer, loading, Some((before, self)))
     }
 
     fn assemble(
         settings: &Settings,
         tracer: Tracer,
+        loading: Loading,
         kept: Option<(&Settings, &Self)>,
     ) -> Result<Self, StartError> {
         let mut upstreams = HashMap::new();
-        let mut credentials_of = HashMap::new();
         for (name, profile) in &settings.profiles {
             upstreams.insert(name.clone(), upstream_settings(profile, settings)?);
-            credentials_of.insert(name.clone(), profile.credentials.clone());
         }
         let certificates =
             Certificates::open(settings, &upstreams, kept.map(|(_, kept)| &kept.certificates))?;
@@ -138,6 +148,18 @@ impl Shared {
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
         }
+        let cache = cache(settings, kept);
+        let profiles = ProfileParts {
+            settings,
+            managers: &managers,
+            cache: &cache,
+            loading: &loading,
+            new_manager: &manager_maker(&trail),
+            kept: kept
+                .filter(|(_, kept)| kept.cache.is(&cache))
+                .map(|(before, kept)| (before, &*kept.profiles)),
+        };
+        let profiles = Arc::new(profiles.assemble());
         let connections = settings.listeners.iter().map(|listener| {
             let name = listener.name.clone();
             let known = kept.and_then(|(_, kept)| kept.connections.get(&name).cloned());
@@ -150,13 +172,14 @@ impl Shared {
             activity,
             metrics,
             tracer,
-            cache: cache(settings, kept),
+            cache,
+            profiles,
+            loading,
             managers,
             upstreams,
             places,
             listener: listener_settings(settings),
             certificates,
-            credentials_of,
             policy: Arc::new(policy),
             policy_id: settings.revision.policy_id(),
             cut: kept.map_or_else(CancellationToken::new, |(_, kept)| kept.cut.clone()),
@@ -172,42 +195,35 @@ impl Shared {
                 first_byte: *settings.timeouts.first_byte,
                 ..settings.retry
             },
-            healths: healths(settings, kept),
         })
     }
 
-    /// The path of one listener on one worker; `None` if its profile has no credentials, which
-    /// checked settings rule out.
+    /// The path of one listener on one worker.
     pub(super) fn path(
         &self,
         parts: &ListenerParts,
-        upstream: UpstreamClient,
-    ) -> Option<impl server::Path + use<>> {
+        upstreams: Upstreams,
+    ) -> impl server::Path + use<> {
         let listener = &parts.settings;
-        let manager = self.managers.get(self.credentials_of.get(&listener.profile)?)?.clone();
-        Some(proxy::build(PathParts {
+        proxy::build(PathParts {
             listener: self.edges(listener),
             rules: receive::ListenerRules {
                 hosts: HostRules::new(&parts.address, &listener.allowed_hosts),
                 limits: self.limits.clone(),
+                may_name_profile: listener.profile.is_none(),
             },
             concurrency: self.places.clone(),
             schemes: Schemes::new(listener.caller.clone(), &self.callers),
             policy: Arc::clone(&self.policy),
             note_list_ids: self.note_list_ids,
+            profiles: Arc::clone(&self.profiles),
+            profile: listener.profile.clone(),
             cache: self.cache.clone(),
-            partition: Partition::new(
-                listener.profile.clone(),
-                self.upstreams.get(&listener.profile)?.origin.clone(),
-                manager.clone(),
-            ),
-            manager,
             request_timeout: self.request_timeout,
             upstream_read: self.upstream_read,
             retry: self.retry,
-            health: Arc::clone(self.healths.get(&listener.profile)?),
-            upstream,
-        }))
+            upstreams,
+        })
     }
 }
 
@@ -236,12 +252,16 @@ impl Shared {
         }))
     }
 
-    /// The way to a profile's upstream, for one worker; `None` if the profile has no credentials,
-    /// which checked settings rule out.
-    pub(super) fn upstream(&self, profile: &ProfileName) -> Option<UpstreamClient> {
-        let settings = self.upstreams.get(profile)?.clone();
-        let manager = self.managers.get(self.credentials_of.get(profile)?)?;
-        Some(UpstreamClient::new(settings, manager.subscribe()))
+    /// The ways to the upstreams, for one worker. Members of a template share connections, which no rotation of
+    /// one of them closes.
+    pub(super) fn upstreams(&self) -> Upstreams {
+        let client = |(table, settings): (&ProfileName, &client::Settings)| {
+            let mut fixed = self.profiles.fixed();
+            let rotations = fixed.find(|profile| profile.name == *table);
+            let rotations = rotations.map(|profile| profile.manager.subscribe());
+            (table.clone(), UpstreamClient::new(settings.clone(), rotations))
+        };
+        Upstreams::new(self.upstreams.iter().map(client).collect())
     }
 
     /// The context of a listener, for its records.
@@ -306,9 +326,13 @@ fn managers(
     kept: Option<(&Settings, &Shared)>,
 ) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
     let mut managers = BTreeMap::new();
+    let templates = profiles::templates(settings);
     for (name, set) in &settings.credentials {
         set.source.check()?;
         credentials::check_files(&set.source).map_err(StartError::Vault)?;
+        if templates.contains_key(name) {
+            continue;
+        }
         let manager = match kept.and_then(|(_, kept)| kept.managers.get(name)) {
             Some(manager) if manager.settings() == set => manager.clone(),
             Some(previous) => CredentialManager::after(set.clone(), previous),
@@ -317,6 +341,17 @@ fn managers(
         managers.insert(name.clone(), manager);
     }
     Ok(managers)
+}
+
+/// Makes managers for members of templates.
+fn manager_maker(trail: &Trail) -> NewManager {
+    let trail = trail.clone();
+    Arc::new(move |settings| {
+        let name = settings.name.clone();
+        let manager = CredentialManager::new(settings);
+        manager.set_observer(rotation_recorder(&trail, &name));
+        manager
+    })
 }
 
 /// Puts each change of the version in use on the trail.
@@ -347,26 +382,6 @@ fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
     .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
 }
 
-/// The health of each upstream.
-fn healths(
-    settings: &Settings,
-    kept: Option<(&Settings, &Shared)>,
-) -> HashMap<ProfileName, Arc<UpstreamHealth>> {
-    let health = |(name, profile): (&ProfileName, &Profile)| {
-        let known = kept
-            .filter(|(before, _)| {
-                before.profiles.get(name) == Some(profile)
-                    && before.breaker == settings.breaker
-                    && before.quota == settings.quota
-                    && before.retry == settings.retry
-            })
-            .and_then(|(_, kept)| kept.healths.get(name).cloned());
-        let new = || UpstreamHealth::new(settings.breaker, settings.quota, settings.retry.budget);
-        (name.clone(), known.unwrap_or_else(new))
-    };
-    settings.profiles.iter().map(health).collect()
-}
-
 /// The policy of a configuration, with fresh counters.
 pub fn policy(settings: &Settings) -> Policy {
     Policy {
@@ -387,12 +402,31 @@ pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
         rules: Arc::new(receive::ListenerRules {
             hosts: HostRules::new(&listener.address, &listener.allowed_hosts),
             limits: request_limits(settings),
+            may_name_profile: listener.profile.is_none(),
         }),
+        profiles: Arc::new(preview_profiles(settings)),
+        profile: listener.profile.clone(),
         schemes: Arc::new(Schemes::new(listener.caller.clone(), &settings.callers)),
         policy: Arc::new(Policy { limits, ..policy(settings) }),
         concurrency: ConcurrencyLimits::new(settings.limits.in_flight),
         cache: Cache::new(cache_settings(settings)),
     }
+}
+
+/// The profiles, of which none is ever loaded.
+fn preview_profiles(settings: &Settings) -> Profiles {
+    let managers = settings.credentials.iter();
+    let managers = managers.map(|(name, set)| (name.clone(), CredentialManager::new(set.clone())));
+    let (loading, _nobody) = mpsc::unbounded_channel();
+    let parts = ProfileParts {
+        settings,
+        managers: &managers.collect(),
+        cache: &Cache::new(cache_settings(settings)),
+        loading: &loading,
+        new_manager: &(Arc::new(CredentialManager::new) as NewManager),
+        kept: None,
+    };
+    parts.assemble()
 }
 
 fn request_limits(settings: &Settings) -> receive::RequestLimits {

@@ -23,7 +23,11 @@ use crate::{
     credentials::CredentialManager,
     domain::CredentialsName,
     error::Chain,
-    proxy::{cache::Cache, server::Bound},
+    proxy::{
+        cache::Cache,
+        profile::{Member, Profiles},
+        server::Bound,
+    },
     telemetry::TraceExporter,
 };
 
@@ -75,6 +79,18 @@ impl Supervisor {
         for (_, stop) in before.into_values() {
             stop.cancel();
         }
+    }
+
+    /// Keeps the credentials of members fresh, from when each is loaded until it is unloaded.
+    pub(super) fn keep_members(&mut self, mut loaded: mpsc::UnboundedReceiver<Member>) {
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            let mut kept = JoinSet::new();
+            while let Some(Some(member)) = ending.run_until_cancelled(loaded.recv()).await {
+                while kept.try_join_next().is_some() {}
+                kept.spawn(member.profile.manager.clone().run(member.unloaded));
+            }
+        });
     }
 
     /// Waits until every credential set has been loaded once, with or without success, at most for
@@ -137,14 +153,15 @@ impl Supervisor {
         });
     }
 
-    /// Runs the maintenance of this cache and stops that of any other.
-    pub(super) fn maintain(&mut self, cache: Cache) {
+    /// Runs the maintenance of this cache and these profiles, and stops that of any other.
+    pub(super) fn maintain(&mut self, cache: Cache, profiles: Arc<Profiles>) {
         std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
         let maintenance = self.maintenance.clone();
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
             while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
                 cache.maintain();
+                profiles.families().iter().for_each(|family| family.maintain());
             }
         });
     }
@@ -159,7 +176,7 @@ impl Supervisor {
         let listeners = listeners.iter().map(|(listener, bound)| admin::ListenerView {
             name: listener.name.to_string(),
             address: bound.address().to_string(),
-            profile: listener.profile.to_string(),
+            profile: listener.profile.as_ref().map(ToString::to_string),
             caller: listener.caller.as_deref().map(str::to_owned),
         });
         let profiles = settings.profiles.iter().map(|(name, profile)| admin::ProfileView {
@@ -174,10 +191,11 @@ impl Supervisor {
             managers: shared.managers.clone(),
             trail: shared.trail.clone(),
             cache: shared.cache.clone(),
+            directory: Arc::clone(&shared.profiles),
             upstreams: shared
-                .healths
-                .iter()
-                .map(|(name, health)| (name.clone(), Arc::clone(health)))
+                .profiles
+                .fixed()
+                .map(|profile| (profile.name.clone(), Arc::clone(&profile.health)))
                 .collect(),
             certificates: settings.certificates().into(),
             observed: shared

@@ -19,7 +19,7 @@ use crate::{
     error::Chain,
     proxy::{
         batched_io::flush_loop,
-        client::UpstreamClient,
+        client::Upstreams,
         server::{
             self, Accepted, Acceptor, AcceptorEnd, Drain, Listener, ServerTls, Swap, Swapped,
             WorkerQueue,
@@ -164,7 +164,7 @@ async fn run(
     drain: Drain,
 ) {
     let mut floor = WorkerListeners { open: HashMap::new(), drain: drain.clone() };
-    let build = |shared: &Shared, parts: &ListenerParts, upstream| shared.path(parts, upstream);
+    let build = |shared: &Shared, parts: &ListenerParts, upstreams| shared.path(parts, upstreams);
     floor.apply(first, build);
     loop {
         tokio::select! {
@@ -261,17 +261,13 @@ impl<P: server::Path> WorkerListeners<P> {
     fn apply(
         &mut self,
         generation: Generation,
-        build: impl Fn(&Shared, &ListenerParts, UpstreamClient) -> Option<P>,
+        build: impl Fn(&Shared, &ListenerParts, Upstreams) -> P,
     ) {
         let Generation { shared, listeners } = generation;
-        let mut upstreams = HashMap::new();
+        let upstreams = shared.upstreams();
         let mut before = std::mem::take(&mut self.open);
         for parts in listeners {
-            let profile = parts.settings.profile.clone();
-            let upstream = upstreams.entry(profile);
-            let upstream = upstream.or_insert_with_key(|profile| shared.upstream(profile));
-            let Some(upstream) = upstream.clone() else { continue };
-            let Some(path) = build(&shared, &parts, upstream) else { continue };
+            let path = build(&shared, &parts, upstreams.clone());
             let name = parts.settings.name.clone();
             let tls = shared.certificates.of(&name);
             let same = before.get(&name).is_some_and(|open| {

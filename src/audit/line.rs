@@ -132,7 +132,7 @@ pub struct CallLine<'a> {
     #[serde(borrow, default)]
     pub policy: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub profile: Cow<'a, str>,
+    pub profile: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub operation: Option<Cow<'a, str>>,
     #[serde(borrow)]

@@ -41,8 +41,8 @@ pub struct Record {
     pub refused_certificate: Option<Box<RefusedCertificate>>,
     /// The configuration under which the call was decided.
     pub policy: PolicyId,
-    /// The profile the listener leads to.
-    pub profile: ProfileName,
+    /// The profile that the call was for, if it came far enough to have one.
+    pub profile: Option<ProfileName>,
     /// The operation, if the request matched one.
     pub operation: Option<LabelValue>,
     /// The method.

@@ -31,7 +31,7 @@ pub(crate) fn record() -> Record {
         caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(42) }),
         refused_certificate: None,
         policy: PolicyId([0x1f; 8]),
-        profile: ProfileName::new("production"),
+        profile: Some(ProfileName::new("production")),
         operation: Some("subtenant.get".into()),
         method: Method::GET,
         target: Some(target.parse().unwrap()),

@@ -199,7 +199,7 @@ impl Probe<'_> {
             caller_proof: None,
             refused_certificate: None,
             policy: self.settings.revision.policy_id(),
-            profile: self.profile.clone(),
+            profile: Some(self.profile.clone()),
             operation: self.operation(),
             method: Method::GET,
             target,

@@ -15,11 +15,9 @@ use crate::{
     domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName},
     proxy::{
         cache,
+        profile::{CircuitBreakerSettings, QuotaSettings},
         server::TlsFiles,
-        stages::{
-            retry::RetrySettings,
-            upstream_health::{CircuitBreakerSettings, QuotaSettings},
-        },
+        stages::retry::RetrySettings,
     },
 };
 
@@ -69,6 +67,21 @@ pub struct Settings {
     pub runtime: Runtime,
     /// Logs, traces, and copies of the audit trail.
     pub telemetry: Telemetry,
+}
+
+impl Settings {
+    /// The table that a profile is made of: its own, or that of the most specific template that matches.
+    pub fn profile(&self, name: &ProfileName) -> Option<(&ProfileName, &Profile)> {
+        if name.template().is_some() {
+            return None;
+        }
+        let templates = self.profiles.iter().filter_map(|(table, profile)| {
+            let pattern = table.template().filter(|pattern| pattern.matches(name))?;
+            Some((pattern.specificity(), (table, profile)))
+        });
+        let by_template = || templates.max_by_key(|(fixed, _)| *fixed).map(|(_, found)| found);
+        self.profiles.get_key_value(name).or_else(by_template)
+    }
 }
 
 /// The socket of operators.

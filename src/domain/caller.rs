@@ -10,7 +10,10 @@ use http::{HeaderName, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{label::LabelValue, operation::Operation, pattern::OperationPattern};
+use super::{
+    label::LabelValue, names::ProfileName, operation::Operation, pattern::OperationPattern,
+    profile_pattern::ProfilePattern,
+};
 
 /// The caller of one request, as the stage `identify` found it. Only the connection proves a caller; no
 /// header field does.
@@ -126,6 +129,10 @@ pub struct CallerRule {
     pub tls_names: Vec<Arc<str>>,
     /// The operations that the caller may use.
     pub allow: Vec<OperationPattern>,
+    /// The profile of all its calls, unless the listener has one.
+    pub profile: Option<ProfileName>,
+    /// The profiles that it may name.
+    pub profiles: Vec<ProfilePattern>,
     /// The credentials of its own that go up.
     pub forward: Vec<CallerCredential>,
     /// The limits of the caller.

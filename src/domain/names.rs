@@ -45,7 +45,7 @@ name! {
     ListenerName
 }
 name! {
-    /// The name of a `[profiles.…]` table: one upstream with one credential set.
+    /// The name of a profile: of a `[profiles.…]` table, or of a member of a template.
     ProfileName
 }
 name! {

@@ -25,6 +25,7 @@ use super::{
     path_pattern::PathPattern,
     pattern::OperationPattern,
     problem_base::ProblemBase,
+    profile_pattern::ProfilePattern,
     proxy_choice::ProxyChoice,
     verifier_key::VerifierKey,
     witness_url::WitnessUrl,
@@ -125,6 +126,7 @@ text_forms! {
         "subtenant.get",
         "^(\\*|[a-z0-9_]+\\.\\*|\\*\\.[a-z0-9_]+|[a-z0-9_]+\\.[a-z0-9_]+)$"
     }
+    ProfilePattern { "profile-pattern", "customer-*", "^[A-Za-z0-9._-]*\\*?$" }
     PathPattern { "path-pattern", "/a/prefix/*", "^/" }
     ProblemBase {
         "problem-base",

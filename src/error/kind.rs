@@ -87,6 +87,12 @@ kinds! {
     CertificateRefused = FORBIDDEN, "certificate_refused", "The caller's certificate is not accepted", "http_request_denied", Caller;
     /// The caller may not do this.
     NotAllowed = FORBIDDEN, "operation_not_allowed", "The caller may not use this operation", "http_request_denied", Caller;
+    /// The request does not say which profile it is for.
+    ProfileNotNamed = BAD_REQUEST, "profile_not_named", "The request does not say which profile it is for", "http_request_error", Caller;
+    /// The caller may not use this profile.
+    ProfileNotAllowed = FORBIDDEN, "profile_not_allowed", "The caller may not use this profile", "http_request_denied", Caller;
+    /// There is no such profile.
+    ProfileUnknown = FORBIDDEN, "profile_unknown", "There is no such profile", "http_request_denied", Caller;
     /// The request matches no operation.
     OperationUnknown = FORBIDDEN, "operation_unknown", "The request matches no operation", "http_request_denied", Caller;
     /// The method is never proxied.
@@ -177,6 +183,9 @@ impl Kind {
             | Self::Unidentified
             | Self::CertificateRefused
             | Self::NotAllowed
+            | Self::ProfileNotNamed
+            | Self::ProfileNotAllowed
+            | Self::ProfileUnknown
             | Self::OperationUnknown
             | Self::MethodRefused
             | Self::VersionUnsupported

@@ -67,6 +67,21 @@ manual! {
         "A compromised caller can do no more than its entry allows."
         "If it should be allowed, add the operation to `allow` of the caller's `[[callers]]` entry and reload; `pigello-gateway operations` lists the names. `pigello-gateway explain --caller NAME METHOD PATH` names the deciding rule."
     }
+    ProfileNotNamed {
+        "The listener serves several profiles, and the request names none, or not with a name."
+        "A call that went to the wrong customer would be worse than one that fails."
+        "Send `Pigello-Gateway-Profile: NAME`, or call the gateway under a host name of the profile (`allowed_hosts` with `{profile}`), or have the listener or the caller's `[[callers]]` entry name it (`profile`)."
+    }
+    ProfileNotAllowed {
+        "The caller is known, and its `profiles` does not list the profile that the request names."
+        "A compromised caller can reach no more customers than its entry allows."
+        "If it should be allowed, add the profile or a pattern of it to `profiles` of the caller's `[[callers]]` entry and reload."
+    }
+    ProfileUnknown {
+        "No `[profiles.…]` table has this name, or its template's source of credentials does not have it. It is a 403 and not a 404, which the caller could take for Pigello's answer about an object."
+        "The gateway has no credentials under this name."
+        "Check the spelling. `pigello-gateway profiles list` shows what is there. A profile that was added to the source a moment ago is found after the template's `negative_ttl`."
+    }
     OperationUnknown {
         "No operation that the gateway knows has this method and path. `detail` names the nearest path, or the methods of this one."
         "Permissions are given by operation, so a request without an operation has none."

@@ -19,12 +19,13 @@ use tower::{Service as _, ServiceBuilder, service_fn};
 use super::{
     cache::{Bypass, Cache, Rule},
     call::{Authorized, CallContext, ConcurrencyLimits, Connection, Opened},
+    profile::Profiles,
     server::{self, http1},
-    stages::{authorize, identify, receive},
+    stages::{authorize, identify, profile, receive},
 };
 use crate::{
     body::Body,
-    domain::{Caller, Operation, RequestId, TraceContext},
+    domain::{Caller, Operation, ProfileName, RequestId, TraceContext},
     error::Error,
 };
 
@@ -37,6 +38,10 @@ pub struct PreviewParts {
     pub rules: Arc<receive::ListenerRules>,
     /// How it identifies callers.
     pub schemes: Arc<identify::Schemes>,
+    /// The profiles.
+    pub profiles: Arc<Profiles>,
+    /// The profile of the listener.
+    pub profile: Option<ProfileName>,
     /// What each caller may do.
     pub policy: Arc<authorize::Policy>,
     /// The limits of calls in flight.
@@ -52,6 +57,8 @@ pub struct Preview {
     pub caller: Option<Arc<Caller>>,
     /// The operation, if it has one.
     pub operation: Option<Arc<Operation>>,
+    /// The profile, if the request came far enough to have one.
+    pub profile: Option<ProfileName>,
     /// The end.
     pub end: PreviewEnd,
 }
@@ -75,7 +82,8 @@ pub enum PreviewEnd {
 /// Previews the call of a request head, sent over HTTP/1.1 on that connection. A body that the head
 /// announces counts as its size.
 pub fn preview(parts: &PreviewParts, connection: Arc<Connection>, head: &[u8]) -> Preview {
-    let PreviewParts { server, rules, schemes, policy, concurrency, cache } = parts;
+    let PreviewParts { server, rules, schemes, profiles, profile, policy, concurrency, cache } =
+        parts;
     let time = SystemTime::now();
     let id = RequestId::at(time);
     let context = CallContext::begin(time, id, TraceContext::continue_or_begin(None, id), false);
@@ -83,6 +91,7 @@ pub fn preview(parts: &PreviewParts, connection: Arc<Connection>, head: &[u8]) -
     let mut path = ServiceBuilder::new()
         .layer(identify::identify(Arc::clone(schemes)))
         .layer(receive::receive(Arc::clone(rules)))
+        .layer(profile::select(Arc::clone(profiles), profile.clone()))
         .layer(authorize::authorize(Arc::clone(policy), concurrency.clone()))
         .service(service_fn(|authorized| -> Ready<Result<_, Error>> {
             *reached.lock() = Some(authorized);
@@ -98,13 +107,16 @@ pub fn preview(parts: &PreviewParts, connection: Arc<Connection>, head: &[u8]) -
         (_, Some(authorized)) => allowed(&authorized, policy, cache),
         (_, None) => PreviewEnd::Answered,
     };
-    let (caller, operation) =
-        context.facts(|facts| (facts.caller.clone(), facts.operation.clone()));
-    Preview { caller, operation, end }
+    context.facts(|facts| Preview {
+        caller: facts.caller.clone(),
+        operation: facts.operation.clone(),
+        profile: facts.profile.clone(),
+        end,
+    })
 }
 
 fn allowed(authorized: &Authorized, policy: &authorize::Policy, cache: &Cache) -> PreviewEnd {
-    let Authorized { received, operation } = authorized;
+    let Authorized { received, operation, .. } = authorized;
     let (method, path) = (&received.method, received.target.path());
     let body_is_empty = received.body.is_end_stream();
     let cache =

@@ -89,7 +89,7 @@ fn invented(
         listener: ListenerName::new("main"),
         caller: Some(caller.into()),
         caller_proof: Some(Proof::UnixPeer { uid: 1001, gid: 1001, pid: Some(4711) }),
-        profile: ProfileName::new("test"),
+        profile: Some(ProfileName::new("test")),
         operation: Some(operation.into()),
         method: if action == "update" { Method::PATCH } else { Method::GET },
         target: Some(target.parse().unwrap()),

@@ -12,6 +12,7 @@
 )]
 #![expect(unreachable_pub, reason = "the binary has no outside")]
 
+mod activations;
 mod admin;
 mod admin_access;
 mod admin_trail;

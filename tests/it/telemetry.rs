@@ -132,7 +132,9 @@ async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage()
     for stage in [
         "identify",
         "receive",
+        "select",
         "authorize",
+        "load",
         "gather",
         "write_ahead",
         "cache",
@@ -153,7 +155,7 @@ async fn a_call_whose_caller_asks_for_it_is_a_trace_with_a_span_for_each_stage()
         assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
         assert!(span.start_time_unix_nano >= call.start_time_unix_nano);
     }
-    assert_eq!(spans.len(), 13);
+    assert_eq!(spans.len(), 15);
     // The gateway has ended, so nothing more is on its way.
     assert!(received.try_recv().is_err(), "nothing of the other call");
 }

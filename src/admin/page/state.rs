@@ -15,7 +15,7 @@ use crate::{
     audit::Verdict,
     credentials::{SetState, SetStatus},
     outbound::{CertificateEnd, CertificateUse, Nearness, Until},
-    proxy::stages::upstream_health::CircuitBreakerState,
+    proxy::profile::CircuitBreakerState,
 };
 
 pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
@@ -28,7 +28,7 @@ pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
             dl {
                 (item("Address", html! { code { (profile.upstream) } }))
                 (item("Called through", html! {
-                    @for listener in data.view.listeners.iter().filter(|l| l.profile == profile.name) {
+                    @for listener in data.view.listeners.iter().filter(|l| l.profile.as_ref() == Some(&profile.name)) {
                         div { (listener.name) " " code { (listener.address) } }
                     }
                 }))

@@ -14,7 +14,7 @@ use crate::{
     credentials::SetState,
     error::Kind,
     outbound::{Nearness, Until},
-    proxy::stages::upstream_health::CircuitBreakerState,
+    proxy::profile::CircuitBreakerState,
 };
 
 /// The state of the gateway.

@@ -21,7 +21,10 @@ use super::{
     target,
     tlog::TreeLog,
 };
-use crate::{build_info::COMMIT, domain::CredentialsName};
+use crate::{
+    build_info::COMMIT,
+    domain::{CredentialsName, ProfileName},
+};
 
 /// The version of the line format. It rises when a field changes its meaning or is removed, not when
 /// one is added.
@@ -191,7 +194,7 @@ impl Encoder {
             };
             refused_certificate(line, record.refused_certificate.as_deref());
             line.hex(key!("policy"), &record.policy.0)
-                .text(key!("profile"), record.profile.as_str())
+                .text_or_null(key!("profile"), record.profile.as_ref().map(ProfileName::as_str))
                 .text_or_null(key!("operation"), record.operation.as_deref())
                 .text(key!("method"), &target::bounded(record.method.as_str(), MAX_METHOD))
                 .text_or_null(key!("path"), path.as_deref())

@@ -149,7 +149,7 @@ fn intent(record: &Record) -> Intent {
         time: record.time,
         request_id: record.request_id,
         caller: None,
-        profile: record.profile.clone(),
+        profile: record.profile.clone().unwrap(),
         operation: None,
         method: record.method.clone(),
         target: record.target.clone(),

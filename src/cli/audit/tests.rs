@@ -36,7 +36,7 @@ fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Re
         listener: ListenerName::new("sidecar"),
         caller: operation.map(|_| "billing".into()),
         caller_proof: None,
-        profile: ProfileName::new("production"),
+        profile: Some(ProfileName::new("production")),
         operation: operation.map(Into::into),
         method: http::Method::GET,
         target: target.parse().ok(),

@@ -78,7 +78,10 @@ fn listeners(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result
     for listener in &settings.listeners {
         page.line(
             &listener.name,
-            format_args!("{}, calls go to `{}`", listener.address, listener.profile),
+            match &listener.profile {
+                Some(profile) => format!("{}, calls go to `{profile}`", listener.address),
+                None => format!("{}, each call names its profile", listener.address),
+            },
         )?;
         page.more(who(listener))?;
         if !listener.allowed_hosts.is_empty() {

@@ -14,6 +14,15 @@ use crate::{
 pub(super) struct Chosen<'a> {
     pub(super) listener: &'a Listener,
     pub(super) connection: Arc<Connection>,
+    /// The caller's name, if it is proved.
+    pub(super) caller: Option<&'a str>,
+}
+
+impl<'a> Chosen<'a> {
+    /// A connection that shows nothing of its peer.
+    fn unproved(listener: &'a Listener) -> Self {
+        Self { listener, connection: nobody(), caller: listener.caller.as_deref() }
+    }
 }
 
 /// Chooses the listener of that name, or the first on which the caller can be proved.
@@ -26,12 +35,13 @@ pub(super) fn choose<'a>(
     let Some(caller) = caller else {
         let listener = named.or_else(|| settings.listeners.first());
         let listener = listener.ok_or_else(|| Failure::usage("there is no listener"))?;
-        return Ok(Chosen { listener, connection: nobody() });
+        return Ok(Chosen::unproved(listener));
     };
     let rule = find_caller(settings, caller)?;
     let proved = |listener: &'a Listener| {
         let connection = proof(listener, caller, rule)?;
-        Some(Chosen { listener, connection })
+        let name = rule.map(|rule| &*rule.name).or(listener.caller.as_deref());
+        Some(Chosen { listener, connection, caller: name })
     };
     let elsewhere = settings.listeners.iter().find_map(proved);
     match named {
@@ -84,7 +94,7 @@ fn find_listener<'a>(settings: &'a Settings, name: &str) -> Result<&'a Listener,
 /// Chooses the first listener that is not bound to a caller, with a connection that shows nothing of its peer.
 pub(super) fn stranger(settings: &Settings) -> Option<Chosen<'_>> {
     let listener = settings.listeners.iter().find(|listener| listener.caller.is_none())?;
-    Some(Chosen { listener, connection: nobody() })
+    Some(Chosen::unproved(listener))
 }
 
 /// The listener of that name, with a connection that has a proof of the audit trail (the text of a
@@ -105,7 +115,7 @@ pub(super) fn recorded<'a>(settings: &'a Settings, name: &str, proof: &str) -> O
         }
         _ => nobody(),
     };
-    Some(Chosen { listener, connection })
+    Some(Chosen { listener, connection, caller: None })
 }
 
 /// The names of all callers: those of `[[callers]]`, and those that only a listener names.

@@ -20,14 +20,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use self::connection::Chosen;
 pub(super) use self::{
     connection::unknown,
-    request::{Field, Line, PLACEHOLDER_ID, field, line_of},
+    request::{Field, Line, PLACEHOLDER_ID, field, line_of, profile_field},
     verdict::{Expectation, Verdict},
 };
 use super::Failure;
 use crate::{
     app,
     config::Settings,
-    domain::{Caller, ListenerName, Operation, UNIDENTIFIED, check_target_bytes},
+    domain::{
+        Caller, ListenerName, Operation, ProfileName, ProfilePattern, UNIDENTIFIED,
+        check_target_bytes,
+    },
     error::{Error, Kind},
     proxy::{
         cache::{Bypass, Rule},
@@ -57,6 +60,8 @@ pub(super) struct Decision {
     /// The caller, if it came far enough to have one.
     pub(super) caller: Option<Arc<Caller>>,
     pub(super) operation: Option<Arc<Operation>>,
+    /// The profile, if it came far enough to have one.
+    pub(super) profile: Option<ProfileName>,
     /// The cache's rule for it, or why there is none; `None` if it is not sent on.
     pub(super) cache: Option<Result<Rule, Bypass>>,
 }
@@ -102,7 +107,7 @@ impl<'a> Decisions<'a> {
         line: Line<'_>,
         fields: &[Field],
     ) -> Decision {
-        let Entrance(Chosen { listener, connection }) = entrance;
+        let Entrance(Chosen { listener, connection, .. }) = entrance;
         let preview = match (check_line(line.target), self.paths.get(&listener.name)) {
             (Ok(()), Some(parts)) => preview(parts, Arc::clone(connection), &line.head(fields)),
             (Err(error), _) => refused(error),
@@ -118,7 +123,36 @@ impl<'a> Decisions<'a> {
         operation: &Operation,
     ) -> Decision {
         let target = Self::target_of(operation);
-        self.decide(entrance, Line { method: operation.method().as_str(), target: &target }, &[])
+        let line = Line { method: operation.method().as_str(), target: &target };
+        self.decide(entrance, line, &self.profile_field(entrance))
+    }
+
+    /// Names a profile that the caller may use, on a listener where requests have to.
+    fn profile_field(&self, entrance: &Entrance<'_>) -> Vec<Field> {
+        let Entrance(Chosen { listener, caller, .. }) = entrance;
+        let rule = self.settings.callers.iter().find(|rule| Some(&*rule.name) == *caller);
+        let pattern = rule.and_then(|rule| rule.profiles.first());
+        let (None, Some(pattern)) = (&listener.profile, pattern) else { return Vec::new() };
+        let name = match pattern {
+            ProfilePattern::Exactly(name) => name.to_string(),
+            ProfilePattern::Prefix(prefix) => self.member_of(prefix),
+        };
+        profile_field(&name).into_iter().collect()
+    }
+
+    /// A profile whose name begins like this.
+    fn member_of(&self, prefix: &str) -> String {
+        let tables = self.settings.profiles.keys().map(ProfileName::as_str);
+        let fixed = tables.map(|table| table.strip_suffix('*').unwrap_or(table));
+        let longest =
+            fixed.filter(|fixed| fixed.starts_with(prefix)).max_by_key(|fixed| fixed.len());
+        match longest {
+            Some(fixed) if self.settings.profiles.contains_key(&ProfileName::new(fixed)) => {
+                fixed.to_owned()
+            }
+            Some(fixed) => format!("{fixed}x"),
+            None => format!("{prefix}x"),
+        }
     }
 
     /// The target of an operation, with an object that is nowhere.
@@ -163,7 +197,7 @@ impl Decision {
 }
 
 impl From<Preview> for Decision {
-    fn from(Preview { caller, operation, end }: Preview) -> Self {
+    fn from(Preview { caller, operation, profile, end }: Preview) -> Self {
         let (verdict, error, why, cache) = match end {
             PreviewEnd::Refused(error) => (Verdict::Refused, Some(error), None, None),
             PreviewEnd::Answered => {
@@ -180,12 +214,20 @@ impl From<Preview> for Decision {
         };
         let detail = error.as_ref().map(|error| error.detail().to_owned());
         let why = why.or(detail).unwrap_or_default();
-        Self { verdict, error: error.map(|error| error.kind()), why, caller, operation, cache }
+        Self {
+            verdict,
+            error: error.map(|error| error.kind()),
+            why,
+            caller,
+            operation,
+            profile,
+            cache,
+        }
     }
 }
 
 fn refused(error: Error) -> Preview {
-    Preview { caller: None, operation: None, end: PreviewEnd::Refused(error) }
+    Preview { caller: None, operation: None, profile: None, end: PreviewEnd::Refused(error) }
 }
 
 /// Refuses a target that no client can send, because it would end the line.

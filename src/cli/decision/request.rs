@@ -51,6 +51,12 @@ pub(in crate::cli) fn field(text: &str) -> Option<Field> {
     Some((name, HeaderValue::from_bytes(value.trim().as_bytes()).ok()?))
 }
 
+/// The field that names the profile of a request.
+pub(in crate::cli) fn profile_field(name: &str) -> Option<Field> {
+    let value = HeaderValue::from_str(name).ok()?;
+    Some((HeaderName::from_static("pigello-gateway-profile"), value))
+}
+
 /// The target of an operation, with an object that is nowhere.
 pub(super) fn target_of(operation: &Operation) -> String {
     let segments = operation

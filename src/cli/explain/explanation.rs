@@ -38,12 +38,12 @@ pub(super) struct Explanation {
     pub(super) hint: Option<String>,
     /// Fields that would not be sent, with the reason.
     pub(super) stripped: Vec<NotSent>,
-    /// The profile.
-    pub(super) profile: String,
+    /// The profile, if it is known.
+    pub(super) profile: Option<String>,
     /// The upstream.
-    pub(super) upstream: String,
-    /// The credential set it would be sent with.
-    pub(super) credentials: String,
+    pub(super) upstream: Option<String>,
+    /// The credential set it would be sent with, or the template of it.
+    pub(super) credentials: Option<String>,
     /// Whether its response may be stored.
     pub(super) cacheable: bool,
     /// The reason.
@@ -83,8 +83,9 @@ impl Explanation {
             line(out, "error", error)?;
         }
         if matches!(self.verdict, Verdict::Allowed | Verdict::Reported) {
-            line(out, "sent to", &format!("{} (profile `{}`)", self.upstream, self.profile))?;
-            line(out, "credentials", &self.credentials)?;
+            let (upstream, profile) = (or(&self.upstream, "nowhere"), or(&self.profile, "none"));
+            line(out, "sent to", &format!("{upstream} (profile `{profile}`)"))?;
+            line(out, "credentials", &or(&self.credentials, "none"))?;
         }
         for NotSent { field, why } in &self.stripped {
             line(out, "not sent", &format!("{field}: {why}"))?;

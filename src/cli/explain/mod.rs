@@ -11,7 +11,7 @@ use http::{HeaderMap, Uri};
 use self::explanation::{Explanation, NotSent};
 use super::{
     ConfigFiles, Failure,
-    decision::{Decision, Decisions, Expectation, Field, Verdict, field, line_of},
+    decision::{Decision, Decisions, Expectation, Field, Verdict, field, line_of, profile_field},
 };
 use crate::{
     config::Settings,
@@ -37,6 +37,10 @@ pub struct Args {
     /// caller, or the first of all.
     #[arg(long, value_name = "NAME")]
     pub listener: Option<String>,
+    /// The profile that the request names, in its field `Pigello-Gateway-Profile`. It counts on a listener without a
+    /// profile of its own.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// A header field of the request. May be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
@@ -77,14 +81,16 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
 
 fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), Failure> {
     let line = line_of(&args.method, &args.target)?;
-    let fields = fields(&args.headers)?;
+    let mut fields = fields(&args.headers)?;
+    if let Some(name) = &args.profile {
+        let mistake = || Failure::usage("the profile is not a name");
+        fields.push(profile_field(name).ok_or_else(mistake)?);
+    }
     let decisions = Decisions::of(settings);
     let entrance = decisions.entrance(args.listener.as_deref(), args.caller.as_deref())?;
     let listener = entrance.listener();
-    let Some(profile) = settings.profiles.get(&listener.profile) else {
-        return Err(Failure::usage("the listener's profile is not in the configuration"));
-    };
     let decision = decisions.decide(&entrance, line, &fields);
+    let profile = decision.profile.as_ref().and_then(|name| settings.profile(name));
     let target = canonical(&args.target);
     let path = match decision.verdict {
         Verdict::Answered => Some(args.target.clone()),
@@ -117,9 +123,9 @@ fn explain(args: &Args, settings: &Settings) -> Result<(Explanation, Decision), 
             .caller
             .as_deref()
             .map_or_else(Vec::new, |caller| not_sent(fields, caller)),
-        profile: listener.profile.to_string(),
-        upstream: profile.upstream.to_string(),
-        credentials: profile.credentials.to_string(),
+        profile: decision.profile.as_ref().map(ToString::to_string),
+        upstream: profile.map(|(_, profile)| profile.upstream.to_string()),
+        credentials: profile.map(|(_, profile)| profile.credentials.to_string()),
         cacheable,
         cache,
     };

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::text::Method;
 use crate::{
-    domain::{CallerCredential, Name, OperationPattern, ProblemBase, Text},
+    domain::{
+        CallerCredential, Name, OperationPattern, ProblemBase, ProfileName, ProfilePattern, Text,
+    },
     proxy::stages::authorize::{Access, Mode, Unmatched},
 };
 
@@ -30,6 +32,12 @@ pub struct CallerEntry {
     /// Operations that it may use: `subtenant.get`, `subtenant.*`, `*.get`, or `*` for all.
     /// `pigello-gateway operations` lists them.
     pub allow: Vec<OperationPattern>,
+    /// The profile of all its calls, on listeners without one.
+    pub profile: Option<ProfileName>,
+    /// Profiles that it may name in its requests: `customer-acme`, `nordic-*`, or `*` for all. Without it, it uses
+    /// only the one that its listener or `profile` names.
+    #[serde(default)]
+    pub profiles: Vec<ProfilePattern>,
     /// Credentials of the caller's own that go up to Pigello beside the seven values: `"authorization"`,
     /// `"cookie"`. All others are removed. An answer to a request that has one is for this caller alone:
     /// it is not cached, and a 401 says nothing of the seven values.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::text::HostName;
 use crate::{
     domain::{
-        Address, CredentialsName, ListenerName, Name, Origin, ProfileName, ProxyChoice, Text,
+        Address, CredentialsName, ListenerName, Name, Origin, ProfileName, ProxyChoice, Span, Text,
     },
     outbound::{ForwardProxySettings, RevocationPolicy, RevocationSettings},
     proxy::{client::HttpVersions, server::TlsFiles},
@@ -28,14 +28,15 @@ pub struct Listener {
     /// The address: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/gateway.sock`. Port 0 takes a free
     /// port. A relative path of a socket is relative to this file.
     pub address: Address,
-    /// The profile that its calls go to.
-    pub profile: ProfileName,
+    /// The profile that its calls go to. Without it, the caller's entry, the host or the field
+    /// `Pigello-Gateway-Profile` of each request names one.
+    pub profile: Option<ProfileName>,
     /// The name of every caller on this socket, if only one application can reach it.
     #[schemars(with = "Option<Text<Name>>")]
     pub caller: Option<Arc<str>>,
     /// Accepted values of `Host`, in addition to loopback names and the listener's own address. A final
     /// dot makes no difference. A Unix socket accepts any value, because no browser and no DNS leads to
-    /// it.
+    /// it. In a name, `{profile}` stands for the name of a profile: `{profile}.pigello.internal`.
     #[serde(default)]
     #[schemars(with = "Vec<Text<HostName>>")]
     pub allowed_hosts: Vec<String>,
@@ -148,6 +149,10 @@ impl Default for Metrics {
 }
 
 /// An upstream and the credentials for it.
+///
+/// A table whose name ends in `*`, like `[profiles."customer-*"]`, is a template: each name that begins like this is
+/// a profile, its member, with credentials of its own. `{profile}` stands for its name in `path` and `keep` of
+/// `[credentials.…]`; a sealed store has a set with its name. A member is loaded at its first call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -194,6 +199,14 @@ pub struct Profile {
     /// Allows an `http://` upstream on a loopback address: the secret is not encrypted.
     #[serde(default)]
     pub insecure_http: bool,
+    /// Of a template: how long a member stays loaded without calls. Default: `1h`.
+    pub unload_after: Option<Span>,
+    /// Of a template: how many members are loaded at most. Beyond it, the one that was used least lately is
+    /// unloaded. Default: 10000.
+    #[schemars(with = "Option<u32>", range(min = 1))]
+    pub max_members: Option<u64>,
+    /// Of a template: how long it is remembered that its source does not have a name. Default: `30s`.
+    pub negative_ttl: Option<Span>,
 }
 
 impl Profile {

@@ -26,11 +26,8 @@ use crate::{
     domain::{CredentialsName, ProfileName},
     proxy::{
         cache,
-        stages::{
-            authorize::Access,
-            retry::RetrySettings,
-            upstream_health::{CircuitBreakerSettings, QuotaSettings},
-        },
+        profile::{CircuitBreakerSettings, QuotaSettings},
+        stages::{authorize::Access, retry::RetrySettings},
     },
 };
 

@@ -8,8 +8,9 @@ use std::{
 use crate::{
     domain::{
         Address, ByteSize, Host, LogOrigin, Name, OperationPattern, Origin, PathPattern,
-        ProblemBase, ProxyChoice, Span, TextForm, VerifierKey, WitnessUrl,
+        ProblemBase, ProfilePattern, ProxyChoice, Span, TextForm, VerifierKey, WitnessUrl,
     },
+    proxy::http_policy::{PROFILE_PLACE, ProfileHost},
     secret::SecretText,
 };
 
@@ -24,7 +25,7 @@ pub(in crate::config) struct Kind {
     pub(in crate::config) check: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 19] = [
     of::<Span>(),
     of::<ByteSize>(),
     of::<Address>(),
@@ -33,6 +34,7 @@ const KINDS: [Kind; 18] = [
     of::<IpAddr>(),
     of::<ProxyChoice>(),
     of::<OperationPattern>(),
+    of::<ProfilePattern>(),
     of::<PathPattern>(),
     of::<ProblemBase>(),
     of::<LogOrigin>(),
@@ -64,10 +66,11 @@ impl TextForm for HostName {
     const EXAMPLE: &'static str = "pigello.local";
 
     fn check(text: &str) -> Result<(), String> {
-        let host = Host::parse(text.as_bytes()).filter(|_| !text.contains(['*', '%']));
-        match host {
-            Some(_) => Ok(()),
-            None => Err("not a host; write a name or an address, perhaps with a port, like \
+        let is_host = |text: &str| Host::parse(text.as_bytes()).is_some();
+        match text {
+            text if text.contains(PROFILE_PLACE) && ProfileHost::parse(text).is_some() => Ok(()),
+            text if is_host(text) && !text.contains(['*', '%']) => Ok(()),
+            _ => Err("not a host; write a name or an address, perhaps with a port, like \
                          `pigello.local` or `[::1]:8080`"
                 .to_owned()),
         }

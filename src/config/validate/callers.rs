@@ -67,11 +67,14 @@ impl Checker<'_> {
                 self.exact_names(at, caller);
                 self.can_be_known(at, caller);
                 self.patterns(&key(at).key("allow"), &caller.allow, catalog);
+                self.profiles_of_caller(&key(at), caller);
                 Arc::new(CallerRule {
                     name: Arc::clone(&caller.name).into(),
                     unix_uids: caller.unix_uids.clone(),
                     tls_names: caller.tls_names.clone(),
                     allow: caller.allow.clone(),
+                    profile: caller.profile.clone(),
+                    profiles: caller.profiles.clone(),
                     forward: caller.forward.clone(),
                     limits: self.limits_of(at, caller),
                 })

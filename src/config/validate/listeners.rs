@@ -8,8 +8,8 @@ use crate::{
         settings::{AdminListener, MetricsListener},
         types::Listener,
     },
-    domain::{Address, ProfileName},
-    proxy::server::TlsFiles,
+    domain::Address,
+    proxy::{http_policy::PROFILE_PLACE, server::TlsFiles},
 };
 
 impl Checker<'_> {
@@ -18,17 +18,43 @@ impl Checker<'_> {
         let config = self.config;
         for (at, listener) in config.listeners.iter().enumerate() {
             let key = key(at);
-            if !config.profiles.contains_key(&listener.profile) {
-                let known: Vec<_> = config.profiles.keys().map(ProfileName::as_str).collect();
-                let name = listener.profile.as_str();
-                self.dangling(&key.key("profile"), name, &known, "profile", "profiles");
-            }
+            self.profile_of_listener(&key, listener);
             if let Some(caller) = &listener.caller {
                 self.caller_of_listener(&key.key("caller"), caller);
             }
             self.socket_path(&key.key("address"), &listener.address);
             self.reach(&key, listener);
             self.revocation(&key.key("tls"), listener.tls.as_ref());
+        }
+    }
+
+    /// Each call has to have a profile.
+    fn profile_of_listener(&mut self, key: &KeyPath, listener: &Listener) {
+        let config = self.config;
+        let names_hosts = listener.allowed_hosts.iter().any(|host| host.contains(PROFILE_PLACE));
+        match &listener.profile {
+            Some(name) => {
+                self.existing_profile(&key.key("profile"), name);
+                if names_hosts {
+                    self.warning(
+                        &key.key("allowed_hosts"),
+                        "`{profile}` has no effect: all calls of the listener go to its `profile`",
+                        "remove one of the two",
+                    );
+                }
+            }
+            None if config.profiles.keys().any(|name| name.template().is_some())
+                || config.callers.iter().any(|caller| caller.profile.is_some())
+                || config.callers.iter().any(|caller| !caller.profiles.is_empty()) => {}
+            None => {
+                let example =
+                    config.profiles.keys().next().map_or("production", |name| name.as_str());
+                self.problem(
+                    &key.key("profile"),
+                    "is missing",
+                    format!("add `profile = \"{example}\"`"),
+                );
+            }
         }
     }
 

@@ -1,26 +1,79 @@
-//! Checks `[profiles.…]`: the secret never travels in clear to another machine, and each name leads
-//! to an entry.
+//! Checks `[profiles.…]`: the secret never travels in clear to another machine, each name leads to an entry, and
+//! no two members of a template share credentials.
 
 use super::checker::Checker;
 use crate::{
-    config::{key::KeyPath, types::Profile},
-    domain::CredentialsName,
+    config::{
+        key::KeyPath,
+        problem::suggestion,
+        types::{CallerEntry, Credentials, Listener, Profile, SourceKind},
+    },
+    domain::{CredentialsName, ProfileName, ProfilePattern},
+    proxy::http_policy::PROFILE_PLACE,
 };
 
 impl Checker<'_> {
     pub(super) fn profiles(&mut self) {
         for (name, profile) in &self.config.profiles {
-            self.profile(&KeyPath::root().key("profiles").key(name.as_str()), profile);
+            self.profile(&KeyPath::root().key("profiles").key(name.as_str()), name, profile);
         }
     }
 
-    fn profile(&mut self, key: &KeyPath, profile: &Profile) {
+    /// Whether a profile has a table, or a template matches its name.
+    fn is_profile(&self, name: &ProfileName) -> bool {
+        let is_member = || ProfileName::of_member(name.as_str().as_bytes()).is_some();
+        let templates = self.config.profiles.keys().filter_map(ProfileName::template);
+        (self.config.profiles.contains_key(name) && name.template().is_none())
+            || (is_member() && templates.into_iter().any(|pattern| pattern.matches(name)))
+    }
+
+    /// Reports the name of a profile that is none.
+    pub(super) fn existing_profile(&mut self, key: &KeyPath, name: &ProfileName) {
+        if !self.is_profile(name) {
+            let known: Vec<_> = self.config.profiles.keys().map(ProfileName::as_str).collect();
+            self.dangling(key, name.as_str(), &known, "profile", "profiles");
+        }
+    }
+
+    /// Checks the profiles of a caller's entry.
+    pub(super) fn profiles_of_caller(&mut self, key: &KeyPath, caller: &CallerEntry) {
+        if let Some(name) = &caller.profile {
+            self.existing_profile(&key.key("profile"), name);
+        }
+        for pattern in &caller.profiles {
+            let matches_some = match pattern {
+                ProfilePattern::Exactly(name) => self.is_profile(name),
+                ProfilePattern::Prefix(prefix) => self.config.profiles.keys().any(|table| {
+                    let table = table.as_str();
+                    let fixed = table.strip_suffix('*').unwrap_or(table);
+                    // Each name that the pattern matches may be a member, or each member may match.
+                    fixed.starts_with(&**prefix)
+                        || (table.ends_with('*') && prefix.starts_with(fixed))
+                }),
+            };
+            if !matches_some {
+                let known: Vec<_> = self.config.profiles.keys().map(ProfileName::as_str).collect();
+                let hint = suggestion(&pattern.to_string(), &known, "there are")
+                    .unwrap_or_else(|| "add a [profiles.…] table".to_owned());
+                self.problem(
+                    &key.key("profiles"),
+                    format!("`{pattern}` stands for no profile"),
+                    hint,
+                );
+            }
+        }
+    }
+
+    fn profile(&mut self, key: &KeyPath, name: &ProfileName, profile: &Profile) {
         let config = self.config;
-        if !config.credentials.contains_key(&profile.credentials) {
+        if let Some(set) = config.credentials.get(&profile.credentials) {
+            self.credentials_of_profile(key, name, profile, set);
+        } else {
             let known: Vec<_> = config.credentials.keys().map(CredentialsName::as_str).collect();
             let name = profile.credentials.as_str();
             self.dangling(&key.key("credentials"), name, &known, "credential set", "credentials");
         }
+        self.template_keys(key, name, profile);
         self.local_address(key, profile);
         self.forward_proxy(key, &profile.forward_proxy(), Some(&profile.upstream));
         if profile.proxy.is_some() && profile.connect_to.is_some() {
@@ -60,6 +113,79 @@ impl Checker<'_> {
         }
     }
 
+    /// The set of a template has a place for the member's name, and no other set has.
+    fn credentials_of_profile(
+        &mut self,
+        key: &KeyPath,
+        name: &ProfileName,
+        profile: &Profile,
+        set: &Credentials,
+    ) {
+        let table = KeyPath::root().key("credentials").key(profile.credentials.as_str());
+        let has_place = |text: Option<&str>| text.is_some_and(|text| text.contains(PROFILE_PLACE));
+        let path = has_place(set.path.as_deref());
+        let keep = has_place(set.keep.as_ref().and_then(|keep| keep.to_str()));
+        if name.template().is_none() {
+            for (place, has) in [("path", path), ("keep", keep)] {
+                if has {
+                    self.problem(
+                        &table.key(place),
+                        format!("`{PROFILE_PLACE}` stands for a member of a template, and `{name}` is none"),
+                        "give the profile a credential set of its own, or end its name in `*`",
+                    );
+                }
+            }
+            return;
+        }
+        match set.source {
+            Some(SourceKind::Vault | SourceKind::Directory) if !path && set.path.is_some() => self
+                .problem(
+                    &table.key("path"),
+                    format!("all members of `{name}` would have the same credentials"),
+                    format!("write `{PROFILE_PLACE}` where the member's name stands"),
+                ),
+            Some(SourceKind::Environment) => self.problem(
+                &key.key("credentials"),
+                "leads to environment variables, and a template's members cannot have them",
+                "use the source `vault`, `directory` or `sealed`",
+            ),
+            Some(SourceKind::Vault | SourceKind::Directory | SourceKind::Sealed) | None => {}
+        }
+        if set.keep.is_some() && !keep {
+            self.problem(
+                &table.key("keep"),
+                format!("all members of `{name}` would have the same copy"),
+                format!("write `{PROFILE_PLACE}` where the member's name stands"),
+            );
+        }
+    }
+
+    fn template_keys(&mut self, key: &KeyPath, name: &ProfileName, profile: &Profile) {
+        if name.template().is_some() {
+            for (place, span) in
+                [("unload_after", profile.unload_after), ("negative_ttl", profile.negative_ttl)]
+            {
+                if let Some(span) = span {
+                    self.above_zero(&key.key(place), span);
+                }
+            }
+            return;
+        }
+        for (place, is_there) in [
+            ("unload_after", profile.unload_after.is_some()),
+            ("max_members", profile.max_members.is_some()),
+            ("negative_ttl", profile.negative_ttl.is_some()),
+        ] {
+            if is_there {
+                self.problem(
+                    &key.key(place),
+                    "is a key of a template, whose name ends in `*`",
+                    "remove it",
+                );
+            }
+        }
+    }
+
     fn local_address(&mut self, key: &KeyPath, profile: &Profile) {
         if let (Some(from), Some(to)) = (profile.local_address, profile.connect_to)
             && from.is_ipv4() != to.is_ipv4()
@@ -77,7 +203,13 @@ impl Checker<'_> {
         let config = self.config;
         let root = KeyPath::root();
         for name in config.profiles.keys() {
-            if !config.listeners.iter().any(|listener| listener.profile == *name) {
+            let by_listener = |listener: &Listener| match &listener.profile {
+                Some(profile) => {
+                    profile == name || name.template().is_some_and(|t| t.matches(profile))
+                }
+                None => true,
+            };
+            if !config.listeners.iter().any(by_listener) {
                 self.warning(
                     &root.key("profiles").key(name.as_str()),
                     "no listener uses this profile",

@@ -17,7 +17,7 @@ use crate::{
         schema::{Field, Shape},
         types::text::Kind,
     },
-    domain::{Address, Name, TextForm as _},
+    domain::{Address, Name, ProfilePattern, TextForm as _},
 };
 
 /// Returns the part of the tree that has the right structure.
@@ -129,7 +129,13 @@ impl Fitting<'_> {
         for (name, value) in dict {
             let below = path.key(&name);
             let value = self.value(inner, &below, value);
-            match Name::check(&name) {
+            // The name of a template ends in `*`.
+            let check = if *path == KeyPath::root().key("profiles") && name.ends_with('*') {
+                ProfilePattern::check
+            } else {
+                Name::check
+            };
+            match check(&name) {
                 Err(complaint) => self.problems.push(self.problem(&below, complaint)),
                 // The name exists, even if its value is of no use.
                 Ok(()) => {

@@ -189,6 +189,16 @@ impl CredentialManager {
         self.shared.read(RefreshReason::Scheduled).await
     }
 
+    /// Whether the source was read once, with or without success.
+    pub fn was_read(&self) -> bool {
+        self.generation().is_some() || self.shared.record.lock().failures > 0
+    }
+
+    /// Waits for the end of the first read.
+    pub async fn first_read(&self) -> Result<(), Arc<LoadError>> {
+        self.refresh().await.map(drop)
+    }
+
     /// Reads the source for an operator, at most once in a few seconds. A login that the source refused
     /// is not repeated: that is left to the scheduled reads, which pause longer each time.
     pub async fn refresh_for_operator(

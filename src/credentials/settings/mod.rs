@@ -3,12 +3,15 @@
 mod variables;
 mod vault;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use self::variables::{UnusedVariable, unused_vault_variables, vault_address};
 pub use self::vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
 use super::set::Identifiers;
-use crate::domain::CredentialsName;
+use crate::domain::{CredentialsName, ProfileName};
 
 /// One `[credentials.…]` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,29 @@ pub struct Settings {
     pub refresh: RefreshSettings,
     /// Where the last set is kept for a restart while the source is away; needs `max_stale`.
     pub keep: Option<Keep>,
+}
+
+impl Settings {
+    /// The settings of a member of a template.
+    #[must_use]
+    pub fn for_member(&self, member: &ProfileName) -> Self {
+        let of_member = |path: &Path| {
+            PathBuf::from(path.to_string_lossy().replace("{profile}", member.as_str()))
+        };
+        let mut settings = self.clone();
+        settings.name = CredentialsName::new(member.as_str());
+        match &mut settings.source {
+            SourceSettings::Directory { path } => *path = of_member(path),
+            SourceSettings::Vault(vault) => {
+                vault.path = vault.path.replace("{profile}", member.as_str());
+            }
+            SourceSettings::Sealed { .. } | SourceSettings::Environment { .. } => {}
+        }
+        if let Some(keep) = &mut settings.keep {
+            keep.file = of_member(&keep.file);
+        }
+        settings
+    }
 }
 
 /// A sealed copy of the last set that a source gave.

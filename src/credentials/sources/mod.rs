@@ -242,6 +242,14 @@ impl LoadError {
         }
     }
 
+    /// Whether the source is there and does not have the set.
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::Directory(DirectoryError::Absent { .. }) => true,
+            _ => self.meaning() == SourceFailure::Withdrawn,
+        }
+    }
+
     /// Whether the source has an older version than the one in use.
     pub fn is_older_version(&self) -> bool {
         matches!(self, Self::Vault(VaultError::WentBack { .. }))

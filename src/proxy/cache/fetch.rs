@@ -51,8 +51,6 @@ pub(super) struct FetchJob {
     pub(super) provenance: Provenance,
     /// The number of purges when the fetch began.
     pub(super) purges: u64,
-    /// Whether a generation of credentials is in use.
-    pub(super) is_in_use: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Tells the calls that wait for this fetch.
     pub(super) leader: Option<FlightLeader<(CacheKey, EpochStamp), FetchOutcome>>,
     /// The stored response that needs validation.
@@ -366,7 +364,8 @@ impl FetchJob {
     fn has_key_credentials(&self) -> bool {
         let generation = self.key.generation();
         let sent = self.request.head.context.sent_generation();
-        sent == Some(generation) && (self.is_in_use)(generation)
+        let in_use = self.request.head.profile.partition.generation();
+        sent == Some(generation) && in_use == Some(generation)
     }
 }
 

@@ -88,6 +88,16 @@ impl Cache {
         self.0.store.purge(|key, _| key.profile() == profile)
     }
 
+    /// Removes the responses of a profile that is unloaded, and what is known of its credentials.
+    pub fn forget_profile(&self, profile: &ProfileName) {
+        self.0.store.forget(profile);
+    }
+
+    /// Whether both are clones of one cache.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Takes unusable responses out of memory. To be called every few seconds.
     pub fn maintain(&self) {
         self.0.store.remove_unusable();

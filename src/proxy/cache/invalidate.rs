@@ -18,7 +18,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{Action, CanonicalTarget, Entity, Operation, Origin},
+    domain::{Action, Entity, Operation, Origin},
     error::Fault,
     proxy::call::Head,
 };
@@ -28,9 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Invalidation {
     cache: Cache,
-    origin: Origin,
-    method: Method,
-    target: CanonicalTarget,
+    head: Arc<Head>,
     operation: Option<Arc<Operation>>,
     /// Whether the end of the write is unknown.
     is_open: bool,
@@ -46,18 +44,10 @@ enum Reach {
 impl Invalidation {
     pub(super) fn begin(
         cache: &Cache,
-        origin: &Origin,
-        head: &Head,
+        head: &Arc<Head>,
         operation: Option<Arc<Operation>>,
     ) -> Self {
-        Self {
-            cache: cache.clone(),
-            origin: origin.clone(),
-            method: head.method.clone(),
-            target: head.target.clone(),
-            operation,
-            is_open: true,
-        }
+        Self { cache: cache.clone(), head: Arc::clone(head), operation, is_open: true }
     }
 
     /// Takes the result of the write. Returns whether it was a success.
@@ -86,13 +76,17 @@ impl Invalidation {
     /// The target that a response field names, if it is on the same upstream.
     pub(super) fn target_in(&self, headers: &HeaderMap, name: &HeaderName) -> Option<String> {
         let reference = headers.get(name)?.to_str().ok()?.trim();
-        same_authority_target(reference, &self.origin, self.target.path())
+        same_authority_target(
+            reference,
+            self.head.profile.partition.origin(),
+            self.head.target.path(),
+        )
     }
 
     fn invalidate(&self) {
-        let path = self.target.path();
+        let path = self.head.target.path();
         let target = EpochScope::Path(path);
-        match reach(&self.method, path, self.operation.as_deref()) {
+        match reach(&self.head.method, path, self.operation.as_deref()) {
             Reach::Lists(collection) => {
                 self.cache.store().invalidate([target, EpochScope::Lists(&collection)]);
             }

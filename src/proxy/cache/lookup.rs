@@ -13,7 +13,6 @@ use super::{
     handle::Cache,
     invalidate,
     outcome::FetchOutcome,
-    partition::{CredentialGeneration, Partition},
     policy::{directives::RequestDirectives, fields::RequestFieldSet, reuse::Reuse},
     settings::Rule,
     status::{ForwardReason, hit, stale_hit},
@@ -32,9 +31,8 @@ use crate::{
 };
 
 /// A request under a rule.
-pub(super) struct CacheableRequest<'a, G> {
+pub(super) struct CacheableRequest<'a> {
     cache: &'a Cache,
-    partition: &'a Arc<Partition<G>>,
     rule: &'a Arc<Rule>,
     operation: Option<&'a Arc<Operation>>,
     head: &'a Arc<Head>,
@@ -62,11 +60,10 @@ pub(super) enum Lookup {
     PassThrough(ForwardReason),
 }
 
-impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
+impl<'a> CacheableRequest<'a> {
     /// `None` if no rule covers the request.
     pub(super) fn new(
         cache: &'a Cache,
-        partition: &'a Arc<Partition<G>>,
         operation: Option<&'a Arc<Operation>>,
         head: &'a Arc<Head>,
     ) -> Option<Self> {
@@ -74,7 +71,7 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
         let fields = RequestFieldSet::of(&head.headers);
         let directives = RequestDirectives::of(fields, &head.headers);
         let (name, now) = (TargetName::of(&head.target), Instant::now());
-        Some(Self { cache, partition, rule, operation, head, name, fields, directives, now })
+        Some(Self { cache, rule, operation, head, name, fields, directives, now })
     }
 
     pub(super) fn lookup(&self, body: &Body) -> Lookup {
@@ -129,7 +126,13 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
     }
 
     fn key(&self) -> Option<CacheKeyRef<'_>> {
-        self.partition.key(self.cache, &self.name)
+        let partition = &self.head.profile.partition;
+        let generation = partition.generation();
+        if partition.is_news(generation) {
+            // The responses of the generation before leave memory.
+            self.cache.store().set_generation(partition.profile(), generation);
+        }
+        Some(CacheKeyRef::new(partition.profile(), generation?, &self.name))
     }
 
     /// Makes a fetch, or joins another call's.
@@ -194,7 +197,6 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
     }
 
     fn job(&self, key: CacheKeyRef<'_>, reason: ForwardReason) -> FetchJob {
-        let partition = Arc::clone(self.partition);
         let path = self.head.target.path();
         FetchJob {
             cache: self.cache.clone(),
@@ -206,9 +208,6 @@ impl<'a, G: CredentialGeneration> CacheableRequest<'a, G> {
                 stamp: invalidate::stamp(self.cache, path, self.operation.map(AsRef::as_ref)),
             },
             purges: self.cache.store().purges(),
-            is_in_use: Box::new(move |generation| {
-                partition.manager.generation() == Some(generation)
-            }),
             leader: None,
             previous: None,
             reason,

@@ -28,7 +28,6 @@ mod handle;
 mod invalidate;
 mod lookup;
 mod outcome;
-mod partition;
 mod policy;
 mod record;
 mod service;
@@ -39,7 +38,6 @@ mod wait;
 
 pub use eligibility::Bypass;
 pub use handle::{Cache, SystemClock, WallClock};
-pub use partition::{CredentialGeneration, Partition};
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings};
 pub use storage::store::{CacheStats, OperationUsage};

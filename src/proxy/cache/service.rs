@@ -1,9 +1,6 @@
 //! The stage: decides which requests the cache handles, and passes all others through.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use futures_util::{
     FutureExt as _,
@@ -19,62 +16,50 @@ use super::{
     invalidate::Invalidation,
     lookup::{CacheableRequest, Lookup, not_cached},
     outcome::CallResult,
-    partition::{CredentialGeneration, Partition},
     status::{CACHE_STATUS, ForwardReason, ForwardedStatus},
     wait,
 };
 use crate::{
     audit::CacheResult,
     body::Body,
-    credentials::CredentialManager,
     error::Error,
     proxy::call::{Fetch, Recorded, SharedService},
 };
 
-/// The cache stage of one profile.
-pub fn cache<G>(cache: Cache, partition: Partition<G>) -> CacheLayer<G> {
-    CacheLayer { cache, partition: Arc::new(partition) }
+/// The cache stage.
+pub fn cache(cache: Cache) -> CacheLayer {
+    CacheLayer(cache)
 }
 
 /// See [`cache`].
 #[derive(Clone, Debug)]
-pub struct CacheLayer<G = CredentialManager> {
-    cache: Cache,
-    partition: Arc<Partition<G>>,
-}
+pub struct CacheLayer(Cache);
 
-impl<S, G> Layer<S> for CacheLayer<G> {
-    type Service = Cached<S, G>;
+impl<S> Layer<S> for CacheLayer {
+    type Service = Cached<S>;
 
-    fn layer(&self, inner: S) -> Cached<S, G> {
-        Cached {
-            inner: SharedService::new(inner),
-            cache: self.cache.clone(),
-            partition: Arc::clone(&self.partition),
-        }
+    fn layer(&self, inner: S) -> Cached<S> {
+        Cached { inner: SharedService::new(inner), cache: self.0.clone() }
     }
 }
 
 /// See [`cache`].
 #[derive(Debug)]
-pub struct Cached<S, G = CredentialManager> {
+pub struct Cached<S> {
     inner: SharedService<S>,
     cache: Cache,
-    partition: Arc<Partition<G>>,
 }
 
-impl<S, G> Clone for Cached<S, G> {
+impl<S> Clone for Cached<S> {
     fn clone(&self) -> Self {
-        let partition = Arc::clone(&self.partition);
-        Self { inner: self.inner.clone(), cache: self.cache.clone(), partition }
+        Self { inner: self.inner.clone(), cache: self.cache.clone() }
     }
 }
 
-impl<S, G> Service<Recorded> for Cached<S, G>
+impl<S> Service<Recorded> for Cached<S>
 where
     S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send + 'static,
-    G: CredentialGeneration,
 {
     type Response = Response<Body>;
     type Error = Error;
@@ -95,9 +80,8 @@ where
         // The response to a POST may be stored for later reads (RFC 9110 §9.3.3). Pigello's own
         // operations never have such a response.
         let may_store = is_read || (head.method == Method::POST && operation.is_none());
-        let request = may_store.then(|| {
-            CacheableRequest::new(&self.cache, &self.partition, operation.as_ref(), &head)
-        });
+        let request =
+            may_store.then(|| CacheableRequest::new(&self.cache, operation.as_ref(), &head));
         match request.flatten() {
             Some(request) if is_read => match request.lookup(&body) {
                 Lookup::Hit(response) => now(Ok(response)),
@@ -133,8 +117,7 @@ where
             None if head.method.is_safe() => later(inner.call(Fetch { head, body })),
             request => {
                 let job = request.and_then(|request| request.job_for_post());
-                let mut invalidation =
-                    Invalidation::begin(&self.cache, &self.partition.origin, &head, operation);
+                let mut invalidation = Invalidation::begin(&self.cache, &head, operation);
                 if let Some(job) = job {
                     return later(wait::post(inner.clone(), head, body, job, invalidation));
                 }

@@ -75,6 +75,8 @@ pub struct KeepOpen(CallContext);
 pub struct CallFacts {
     /// The caller, once it is identified.
     pub caller: Option<Arc<Caller>>,
+    /// The profile, once it is chosen.
+    pub profile: Option<ProfileName>,
     /// The operation, once the request matched one.
     pub operation: Option<Arc<Operation>>,
     /// What the cache did.
@@ -262,7 +264,7 @@ impl CallContext {
             caller_proof: facts.caller.as_ref().map(|caller| caller.proof().clone()),
             refused_certificate: end.refused_certificate,
             policy: end.policy,
-            profile: end.profile,
+            profile: facts.profile.or(end.profile),
             operation: facts.operation.map(|operation| operation.label().clone()),
             method: end.method,
             target: end.target,
@@ -340,7 +342,8 @@ impl fmt::Debug for KeepOpen {
 /// The part of a record that only the audit stages know.
 pub(in crate::proxy) struct CallEnd {
     pub(in crate::proxy) listener: ListenerName,
-    pub(in crate::proxy) profile: ProfileName,
+    /// The profile of the listener, for calls that did not come far enough to have one.
+    pub(in crate::proxy) profile: Option<ProfileName>,
     pub(in crate::proxy) policy: PolicyId,
     pub(in crate::proxy) peer: Option<Peer>,
     pub(in crate::proxy) refused_certificate: Option<Box<RefusedCertificate>>,

@@ -17,8 +17,8 @@ pub use self::{
     interim::{Interim, InterimQueue},
     permits::{CallPermit, CallerPermit, ConcurrencyLimits},
     states::{
-        Arrival, Authorized, Fetch, Head, Identified, Intended, Opened, Outbound, REQUEST_ID,
-        Received, Recorded, Resolved, Unreadable,
+        Arrival, Authorized, ChosenBy, Fetch, Head, Identified, Intended, Loaded, Opened, Outbound,
+        REQUEST_ID, Received, Recorded, Resolved, Selected, Unreadable,
     },
 };
 pub(in crate::proxy) use self::{context::CallEnd, shared_service::SharedService};

@@ -4,10 +4,10 @@
 //! place is a type error, and no stage meets a caller, a permission or a secret that is missing:
 //!
 //! ```text
-//! Arrival → Opened → Identified → Received → Authorized → Recorded → Fetch → Intended → Resolved
-//! server    audit    identify     receive    authorize    audit      cache   audit      inject
-//!         → Outbound
-//!           inject
+//! Arrival → Opened → Identified → Received → Selected → Authorized → Loaded → Recorded → Fetch
+//! server    audit    identify     receive    profile    authorize    profile  audit      cache
+//!         → Intended → Resolved → Outbound
+//!           audit      inject     inject
 //! ```
 
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use crate::{
     audit::Target,
     body::Body,
     credentials::Lease,
-    domain::{Caller, CanonicalTarget, Operation, escaped_target},
+    domain::{Caller, CanonicalTarget, Operation, ProfileName, escaped_target},
     error::Error,
+    proxy::profile::{Chosen, Profile},
 };
 
 /// A request from the server, and the connection it came on.
@@ -87,6 +88,27 @@ pub struct Received {
     pub(in crate::proxy) connection: Arc<Connection>,
     pub(in crate::proxy) context: CallContext,
     pub(in crate::proxy) caller: Arc<Caller>,
+    /// The profile that the request itself names.
+    pub(in crate::proxy) asked: Option<ProfileName>,
+}
+
+/// A request that says which profile it is for.
+#[derive(Debug)]
+pub struct Selected {
+    pub(in crate::proxy) received: Received,
+    pub(in crate::proxy) profile: Chosen,
+    pub(in crate::proxy) by: ChosenBy,
+}
+
+/// What names the profile of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenBy {
+    /// The listener.
+    Listener,
+    /// The caller's entry.
+    Caller,
+    /// The request.
+    Request,
 }
 
 /// A request that the policy allows to its caller.
@@ -95,6 +117,15 @@ pub struct Authorized {
     pub(in crate::proxy) received: Received,
     /// `None` only if the policy forwards requests that match no operation.
     pub(in crate::proxy) operation: Option<Arc<Operation>>,
+    pub(in crate::proxy) profile: Chosen,
+}
+
+/// A request whose profile is ready.
+#[derive(Debug)]
+pub struct Loaded {
+    pub(in crate::proxy) received: Received,
+    pub(in crate::proxy) operation: Option<Arc<Operation>>,
+    pub(in crate::proxy) profile: Arc<Profile>,
 }
 
 /// A request that may be served, because the audit trail can take its record.
@@ -112,6 +143,7 @@ pub struct Head {
     pub(in crate::proxy) headers: HeaderMap,
     pub(in crate::proxy) caller: Arc<Caller>,
     pub(in crate::proxy) operation: Option<Arc<Operation>>,
+    pub(in crate::proxy) profile: Arc<Profile>,
     pub(in crate::proxy) context: CallContext,
 }
 
@@ -141,6 +173,8 @@ pub struct Resolved {
 #[derive(Debug)]
 pub struct Outbound {
     pub(in crate::proxy) request: http::Request<Body>,
+    /// The `[profiles.…]` table that says where it goes.
+    pub(in crate::proxy) table: ProfileName,
     pub(in crate::proxy) lease: Arc<Lease>,
     pub(in crate::proxy) context: CallContext,
 }

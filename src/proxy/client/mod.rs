@@ -18,6 +18,7 @@ mod response_body;
 mod sync;
 
 use std::{
+    collections::HashMap,
     mem,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -26,6 +27,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::ready;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use tokio::{sync::watch, time::Instant};
 use tower::Service;
@@ -45,8 +47,8 @@ use super::{call::Outbound, http_policy::hop_by_hop};
 use crate::{
     audit::UpstreamTls,
     body::Body,
-    domain::Origin,
-    error::Error,
+    domain::{Origin, ProfileName},
+    error::{Error, Kind},
     outbound::{ForwardProxy, Observed, Resolver, RevocationVerifier},
 };
 
@@ -92,10 +94,11 @@ pub struct UpstreamClient {
 impl UpstreamClient {
     /// A client without a connection, for the runtime that this is called on. Each of `rotations` closes
     /// the connections that carried the old credentials: idle ones at once, others after their calls.
-    pub fn new(settings: Settings, rotations: watch::Receiver<u64>) -> Self {
+    /// Profiles that share a client have none.
+    pub fn new(settings: Settings, rotations: Option<watch::Receiver<u64>>) -> Self {
         let (keep, adapts) = (settings.keep, settings.adaptive_concurrency);
         let lists = settings.revocation.as_ref().map(|verifier| verifier.changes());
-        let renewals = [rotations].into_iter().chain(lists);
+        let renewals = rotations.into_iter().chain(lists);
         let observed = Arc::clone(&settings.observed);
         Self { pool: Pool::new(Connector::new(settings), keep, adapts, renewals), observed }
     }
@@ -216,8 +219,7 @@ const REUSE_WITHOUT_CHECK: Duration = Duration::from_millis(1);
 
 /// Sends one request outside the path, over a connection of its own. Its target is a path and query.
 pub async fn ask(settings: Settings, mut request: Request<Body>) -> Result<Response<Body>, Error> {
-    let (_never, rotations) = watch::channel(0);
-    let sent = UpstreamClient::new(settings, rotations).send(&mut request, Instant::now()).await;
+    let sent = UpstreamClient::new(settings, None).send(&mut request, Instant::now()).await;
     sent.map(|sent| sent.response).map_err(|failure| classify::classify(failure, None))
 }
 
@@ -227,17 +229,39 @@ struct Sent {
     tls: Option<Arc<UpstreamTls>>,
 }
 
-impl Service<Outbound> for UpstreamClient {
+/// The clients of one worker: one for each `[profiles.…]` table. The members of a template share their client.
+#[derive(Clone, Debug)]
+pub struct Upstreams(Arc<HashMap<ProfileName, UpstreamClient>>);
+
+impl Upstreams {
+    /// The clients, by table.
+    pub fn new(clients: HashMap<ProfileName, UpstreamClient>) -> Self {
+        Self(Arc::new(clients))
+    }
+}
+
+impl Service<Outbound> for Upstreams {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+    type Future = Attempt;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, outbound: Outbound) -> Self::Future {
-        let Outbound { mut request, lease, context } = outbound;
+        if let Some(upstream) = self.0.get(&outbound.table) {
+            return upstream.call(outbound);
+        }
+        let detail = "the call has a profile without an upstream";
+        Box::pin(ready(Err(Error::new(Kind::Internal, detail))))
+    }
+}
+
+impl UpstreamClient {
+    /// Makes one attempt of a call.
+    fn call(&self, outbound: Outbound) -> Attempt {
+        let Outbound { mut request, lease, context, .. } = outbound;
         interim::pass_on(&mut request, &context, &lease);
         let upstream = self.clone();
         Box::pin(async move {
@@ -271,6 +295,9 @@ impl Service<Outbound> for UpstreamClient {
         })
     }
 }
+
+/// An attempt of a call.
+type Attempt = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
 #[cfg(test)]
 mod tests;

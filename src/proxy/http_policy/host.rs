@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderValue, Uri, Version, header};
 
 use crate::{
-    domain::{Address, Host},
+    domain::{Address, Host, ProfileName},
     error::{Error, Kind},
 };
 
@@ -18,7 +18,20 @@ pub struct HostRules {
     /// The values that most callers send, byte for byte. They need no parsing.
     common: Vec<Box<[u8]>>,
     served: Served,
+    /// The names that have a profile in them.
+    of_profiles: Vec<ProfileHost>,
 }
+
+/// A host name with `{profile}` in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileHost {
+    before: Box<str>,
+    after: Box<str>,
+    port: Option<u16>,
+}
+
+/// What stands for the name of a profile.
+pub const PROFILE_PLACE: &str = "{profile}";
 
 #[derive(Clone, Debug)]
 enum Served {
@@ -33,24 +46,41 @@ impl HostRules {
     /// The hosts of a listener at this address. A name in `allowed` that has a port matches that port
     /// alone.
     pub fn new(address: &Address, allowed: &[String]) -> Self {
+        let (of_profiles, allowed): (Vec<_>, Vec<_>) =
+            allowed.iter().partition(|name| name.contains(PROFILE_PLACE));
+        let of_profiles = of_profiles.into_iter().filter_map(|name| ProfileHost::parse(name));
+        let of_profiles = of_profiles.collect();
         match address {
             Address::Tcp(own) => {
                 let ip = Some(own.ip()).filter(|ip| !ip.is_unspecified());
                 let names = allowed.iter().map(|name| name.as_str().into()).collect();
                 Self {
-                    common: common(*own, allowed),
+                    common: common(*own, &allowed),
                     served: Served::Tcp { own: ip, allowed: names },
+                    of_profiles,
                 }
             }
             Address::Unix(_) => {
-                Self { common: vec![b"localhost".as_slice().into()], served: Served::Any }
+                let common = vec![b"localhost".as_slice().into()];
+                Self { common, served: Served::Any, of_profiles }
             }
         }
     }
 
+    /// The profile that the host of a request names. The request has passed [`Self::check`].
+    pub(in crate::proxy) fn profile(&self, uri: &Uri, headers: &HeaderMap) -> Option<ProfileName> {
+        if self.of_profiles.is_empty() {
+            return None;
+        }
+        let field = || headers.get(header::HOST).map(HeaderValue::as_bytes);
+        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+        let host = Host::parse(authority.or_else(field)?)?;
+        self.of_profiles.iter().find_map(|named| named.profile(&host))
+    }
+
     /// Any one host: for what may be asked under names that the gateway does not know, and is no secret.
     pub fn any() -> Self {
-        Self { common: Vec::new(), served: Served::Any }
+        Self { common: Vec::new(), served: Served::Any, of_profiles: Vec::new() }
     }
 
     /// Accepts a request that names exactly one host, the same in target and field (RFC 9112 §3.2,
@@ -100,10 +130,37 @@ impl HostRules {
             || allowed.iter().filter_map(|name| Host::parse(name.as_bytes())).any(|allowed| {
                 allowed == *host || (allowed.port().is_none() && allowed.has_name_of(host))
             })
+            || self.of_profiles.iter().any(|named| named.profile(host).is_some())
     }
 }
 
-fn common(own: SocketAddr, allowed: &[String]) -> Vec<Box<[u8]>> {
+impl ProfileHost {
+    /// Reads a host name in which `{profile}` stands once, as a label or a part of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (before, after) = text.split_once(PROFILE_PLACE)?;
+        let example = text.replacen(PROFILE_PLACE, "p", 1);
+        let host = Host::parse(example.as_bytes()).filter(|host| host.ip().is_none())?;
+        let (after, port) = match host.port() {
+            Some(port) => (after.rsplit_once(':')?.0, Some(port)),
+            None => (after, None),
+        };
+        let after = after.strip_suffix('.').unwrap_or(after);
+        let is_once = !after.contains(PROFILE_PLACE);
+        is_once.then(|| Self { before: before.into(), after: after.into(), port })
+    }
+
+    /// The profile that a host names.
+    fn profile(&self, host: &Host<'_>) -> Option<ProfileName> {
+        if self.port.is_some() && self.port != host.port() {
+            return None;
+        }
+        let name = host.name().to_ascii_lowercase();
+        let profile = name.strip_prefix(&*self.before)?.strip_suffix(&*self.after)?;
+        ProfileName::of_member(profile.as_bytes())
+    }
+}
+
+fn common(own: SocketAddr, allowed: &[&String]) -> Vec<Box<[u8]>> {
     let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     if own.port() != 0 {
         hosts.push(format!("localhost:{}", own.port()));
@@ -112,7 +169,7 @@ fn common(own: SocketAddr, allowed: &[String]) -> Vec<Box<[u8]>> {
             hosts.push(own.to_string());
         }
     }
-    hosts.extend_from_slice(allowed);
+    hosts.extend(allowed.iter().map(|name| (*name).clone()));
     hosts.into_iter().map(|host| host.into_bytes().into()).collect()
 }
 

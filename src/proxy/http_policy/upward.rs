@@ -34,6 +34,8 @@ pub enum Withheld {
     Identity,
     /// It is the caller's own credential, and no `forward` lists it.
     Credential,
+    /// It says which profile the call is for.
+    Profile,
     /// It asks for a part of a response, in which the response guard could miss the secret.
     Part,
 }
@@ -53,6 +55,7 @@ impl Withheld {
             Self::Credential => {
                 "it is the caller's own credential, and `forward` of [[callers]] does not list it"
             }
+            Self::Profile => "it is for the gateway: it names the profile",
             Self::Part => {
                 "a part of a response could have a part of the secret; stored responses answer it"
             }
@@ -154,7 +157,7 @@ const LONGEST: usize = 32;
 
 /// The names that no caller's field may have, folded and sorted. A `*` stands for any end.
 const TABLE: &[(&str, Withheld)] = {
-    use Withheld::{Hop, Host, Identity, Method, Part, Path, Reserved, Set};
+    use Withheld::{Hop, Host, Identity, Method, Part, Path, Profile, Reserved, Set};
     &[
         // RFC 3229: a difference to another response.
         ("a-im", Part),
@@ -196,6 +199,7 @@ const TABLE: &[(&str, Withheld)] = {
         ("method-override", Method),
         ("path-info", Path),
         ("path-translated", Path),
+        ("pigello-gateway-profile", Profile),
         // It becomes `HTTP_PROXY`, which is where CGI programs send their own requests.
         ("proxy", Host),
         ("proxy-authenticate", Hop),
@@ -393,6 +397,8 @@ mod tests {
                     unix_uids: Vec::new(),
                     tls_names: Vec::new(),
                     allow: Vec::new(),
+                    profile: None,
+                    profiles: Vec::new(),
                     forward: forward.to_vec(),
                     limits: CallerLimits::default(),
                 }

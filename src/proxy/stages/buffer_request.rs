@@ -23,7 +23,7 @@ use tower::{Layer, Service, layer::layer_fn};
 use crate::{
     body::{Body, SMALL_BODY, hint_after},
     error::{BoxError, Error, Kind, find_kind},
-    proxy::call::{Authorized, ConcurrencyLimits, SharedService},
+    proxy::call::{ConcurrencyLimits, Loaded, SharedService},
 };
 
 /// Reads small bodies to their end within `limit`. After that the call counts as complete in
@@ -47,9 +47,9 @@ pub struct BufferRequest<S> {
     concurrency: ConcurrencyLimits,
 }
 
-impl<S> Service<Authorized> for BufferRequest<S>
+impl<S> Service<Loaded> for BufferRequest<S>
 where
-    S: Service<Authorized, Response = Response<Body>, Error = Error> + Send + 'static,
+    S: Service<Loaded, Response = Response<Body>, Error = Error> + Send + 'static,
     S::Future: Send,
 {
     type Response = Response<Body>;
@@ -61,18 +61,18 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut authorized: Authorized) -> Self::Future {
-        if authorized.received.body.is_end_stream() {
-            return Either::Left(self.inner.call(authorized));
+    fn call(&mut self, mut loaded: Loaded) -> Self::Future {
+        if loaded.received.body.is_end_stream() {
+            return Either::Left(self.inner.call(loaded));
         }
         let (inner, limit) = (self.inner.clone(), self.limit);
         let concurrency = self.concurrency.clone();
         Either::Right(Box::pin(async move {
-            let body = std::mem::take(&mut authorized.received.body);
-            authorized.received.body =
+            let body = std::mem::take(&mut loaded.received.body);
+            loaded.received.body =
                 tokio::time::timeout(limit, read(body)).await.unwrap_or_else(|_| Err(slow()))?;
-            authorized.received.context.hold(concurrency.acquire(true)?);
-            inner.call(authorized).await
+            loaded.received.context.hold(concurrency.acquire(true)?);
+            inner.call(loaded).await
         }))
     }
 }

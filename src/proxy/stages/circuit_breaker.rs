@@ -13,23 +13,24 @@ use http::Response;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, layer::layer_fn};
 
-use super::upstream_health::{AttemptPermit, UpstreamHealth};
 use crate::{
     body::Body,
     error::Error,
-    proxy::call::{Head, Resolved},
+    proxy::{
+        call::{Head, Resolved},
+        profile::AttemptPermit,
+    },
 };
 
 /// Refuses attempts while the upstream keeps failing or has asked for a pause.
-pub fn admit<S>(health: Arc<UpstreamHealth>) -> impl Layer<S, Service = AdmitAttempt<S>> + Clone {
-    layer_fn(move |inner| AdmitAttempt { inner, health: Arc::clone(&health) })
+pub fn admit<S>() -> impl Layer<S, Service = AdmitAttempt<S>> + Clone {
+    layer_fn(|inner| AdmitAttempt { inner })
 }
 
 /// See [`admit`].
 #[derive(Clone, Debug)]
 pub struct AdmitAttempt<S> {
     inner: S,
-    health: Arc<UpstreamHealth>,
 }
 
 impl<S> Service<Resolved> for AdmitAttempt<S>
@@ -45,11 +46,13 @@ where
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
-        match self.health.admit(&resolved.head) {
+        let head = &resolved.head;
+        let (caller, operation) = (head.caller.name(), head.operation.as_deref());
+        match head.profile.health.admit(head.method.is_idempotent(), caller, operation) {
             Ok(permit) => {
-                let (health, head) = (Arc::clone(&self.health), Arc::clone(&resolved.head));
+                let head = Arc::clone(&resolved.head);
                 let inner = self.inner.call(resolved);
-                Either::Left(AttemptFuture { inner, permit: Some(permit), health, head })
+                Either::Left(AttemptFuture { inner, permit: Some(permit), head })
             }
             Err(error) => Either::Right(ready(Err(error))),
         }
@@ -62,7 +65,6 @@ pin_project! {
         #[pin]
         inner: F,
         permit: Option<AttemptPermit>,
-        health: Arc<UpstreamHealth>,
         head: Arc<Head>,
     }
 }
@@ -77,7 +79,8 @@ where
         let this = self.project();
         let result = ready!(this.inner.poll(cx));
         if let Some(permit) = this.permit.take() {
-            this.health.learn(permit, this.head.operation.as_deref(), &result);
+            let head = &**this.head;
+            head.profile.health.learn(permit, head.operation.as_deref(), &result);
         }
         Poll::Ready(result)
     }

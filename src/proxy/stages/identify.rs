@@ -144,6 +144,8 @@ mod tests {
                 unix_uids,
                 tls_names,
                 allow: Vec::new(),
+                profile: None,
+                profiles: Vec::new(),
                 forward: Vec::new(),
                 limits: CallerLimits::default(),
             })

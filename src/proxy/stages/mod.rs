@@ -1,8 +1,7 @@
 //! The stages between a caller's connection and the client, in the order in which a request passes them.
 //!
 //! The cache stands between [`audit::admit`] and [`audit::intend`]; it has a folder of its own. No stage imports
-//! another. `shared` has what stages are made of, `trace` puts spans around them, and the `retry` and
-//! `circuit_breaker` stages share the state in [`upstream_health`].
+//! another. `shared` has what stages are made of, and `trace` puts spans around them.
 //!
 //! Several stages limit a wait. The kind of the error and its detail name the limit:
 //!
@@ -18,6 +17,7 @@ pub mod audit;
 pub mod respond;
 pub mod receive;
 pub mod identify;
+pub mod profile;
 pub mod authorize;
 pub mod buffer_request;
 pub mod inject;
@@ -29,4 +29,3 @@ pub mod circuit_breaker;
 
 mod shared;
 pub(in crate::proxy) mod trace;
-pub mod upstream_health;

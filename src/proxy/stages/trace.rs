@@ -15,7 +15,8 @@ use crate::{
     body::Body,
     error::Error,
     proxy::call::{
-        Authorized, CallContext, Fetch, Identified, Intended, Opened, Received, Recorded, Resolved,
+        Authorized, CallContext, Fetch, Identified, Intended, Loaded, Opened, Received, Recorded,
+        Resolved, Selected,
     },
 };
 
@@ -43,7 +44,9 @@ in_call! {
     Opened: context;
     Identified: context;
     Received: context;
+    Selected: received.context;
     Authorized: received.context;
+    Loaded: received.context;
     Recorded: head.context;
     Fetch: head.context;
     Intended: head.context;

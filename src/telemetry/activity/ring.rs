@@ -33,12 +33,23 @@ impl Slot {
         if record.own.is_none() {
             self.counts(record.caller.as_ref(), record.operation.as_ref()).add(record);
         }
-        if record.attempts > 0 {
-            match self.upstreams.get_mut(&record.profile) {
-                Some(answers) => answers.add(record),
-                None => self.upstreams.entry(record.profile.clone()).or_default().add(record),
-            }
+        if record.attempts > 0
+            && let Some(answers) = self.answers(record.profile.as_ref())
+        {
+            answers.add(record);
         }
+    }
+
+    /// The answers of a profile's upstream; `None` if there is no room for another profile.
+    fn answers(&mut self, profile: Option<&ProfileName>) -> Option<&mut Answers> {
+        let profile = profile?;
+        if !self.upstreams.contains_key(profile) {
+            if self.upstreams.len() >= MOST_GROUPS {
+                return None;
+            }
+            self.upstreams.insert(profile.clone(), Answers::default());
+        }
+        self.upstreams.get_mut(profile)
     }
 
     /// The counters of a pair, or those of all pairs without room. Calls in flight share the names,
@@ -70,7 +81,9 @@ impl Slot {
         }
         self.others.merge(&other.others);
         for (profile, answers) in &other.upstreams {
-            self.upstreams.entry(profile.clone()).or_default().merge(answers);
+            if let Some(known) = self.answers(Some(profile)) {
+                known.merge(answers);
+            }
         }
     }
 

@@ -30,7 +30,7 @@ fn record(caller: Option<&str>, operation: &str, outcome: Outcome) -> Record {
         listener: ListenerName::new("main"),
         caller: caller.map(LabelValue::from),
         caller_proof: Some(Proof::Listener),
-        profile: ProfileName::new("test"),
+        profile: Some(ProfileName::new("test")),
         operation: Some(operation.into()),
         method: Method::GET,
         target: Some("/accounts/users/customer/tenant/list/?ssn=201701272394".parse().unwrap()),

@@ -382,7 +382,7 @@ pub(super) fn record(at: usize) -> Record {
         listener: ListenerName::new("sidecar"),
         caller: Some("billing".into()),
         caller_proof: None,
-        profile: ProfileName::new("production"),
+        profile: Some(ProfileName::new("production")),
         operation: Some(operation.into()),
         method: Method::GET,
         target: "/accounts/users/customer/tenant/list/".parse().ok(),

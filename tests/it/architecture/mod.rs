@@ -28,17 +28,18 @@ const LAYERS: &[&[&str]] = &[
 /// What the rooms of the path may use of each other.
 const PATH: &[(&str, &[&str])] = &[
     ("server", &["batched_io", "call"]),
-    ("stages", &["call", "http_policy"]),
-    ("cache", &["call", "http_policy", "stages/shared"]),
+    ("stages", &["call", "http_policy", "profile"]),
+    ("cache", &["call", "http_policy", "profile", "stages/shared"]),
     ("client", &["batched_io", "call", "http_policy"]),
-    ("call", &[]),
+    ("call", &["profile"]),
+    ("profile", &[]),
     ("http_policy", &[]),
     ("batched_io", &[]),
-    ("preview", &["cache", "call", "server", "stages"]),
+    ("preview", &["cache", "call", "profile", "server", "stages"]),
 ];
 
 /// Modules of `stages` that are no stage: what stages share.
-const SHARED_BY_STAGES: &[&str] = &["shared", "trace", "upstream_health"];
+const SHARED_BY_STAGES: &[&str] = &["shared", "trace"];
 
 /// Read once for all tests.
 static OF_THIS_CRATE: LazyLock<BTreeSet<Import>> =

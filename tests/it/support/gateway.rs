@@ -15,7 +15,7 @@ use pigello_gateway::{
     domain::Address,
     telemetry::Activity,
 };
-use pigello_mock::{MADE_UP_VALUES, MockPigello};
+use pigello_mock::{Credentials, MADE_UP_VALUES, MockPigello};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -39,6 +39,7 @@ pub struct Setup {
     variables: Vec<String>,
     ca: Option<String>,
     values: Vec<(&'static str, String)>,
+    template: Option<String>,
 }
 
 /// Where the admin listener is.
@@ -73,7 +74,14 @@ impl Setup {
             variables: Vec::new(),
             ca: ca_pem.map(str::to_owned),
             values: values.collect(),
+            template: None,
         }
+    }
+
+    /// A template in place of the one profile. The listener has no profile; [`Gateway::put_member`] makes members.
+    pub fn template(mut self, name: &str) -> Self {
+        self.template = Some(name.to_owned());
+        self
     }
 
     /// Another upstream.
@@ -210,18 +218,20 @@ impl Setup {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
             admin_keys = format!("token_file = \"{}\"", file.display());
         }
+        let table = self.template.as_deref().unwrap_or("test");
+        let of_listener = if self.template.is_some() { "" } else { "profile = \"test\"" };
         write!(
             text,
             r#"
             [[listeners]]
             name = "main"
             address = "127.0.0.1:0"
-            profile = "test"
+            {of_listener}
             {listener}
             [admin]
             address = "{admin}"
             {admin_keys}
-            [profiles.test]
+            [profiles."{table}"]
             upstream = "{}"
             credentials = "test"
             {profile}
@@ -244,7 +254,10 @@ impl Setup {
             [runtime]
             workers = 1
             "#,
-            path("credentials").display(),
+            self.template
+                .as_ref()
+                .map_or(path("credentials"), |_| path("members/{profile}"))
+                .display(),
             path("audit").display()
         )
         .unwrap();
@@ -323,6 +336,17 @@ impl Gateway {
             config::load(&[path], std::iter::empty()).map_err(|error| error.to_string())?;
         let reload = self.reloader.reload(loaded.settings, app::ReloadCause::FileChanged);
         reload.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Writes the credentials of a member, as whoever renders secrets does it.
+    pub fn put_member(&self, name: &str, credentials: &Credentials) {
+        let folder = self.path("members").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (value, text) in credentials.values() {
+            let aside = self.path("aside");
+            fs::write(&aside, text).unwrap();
+            fs::rename(aside, folder.join(value.key())).unwrap();
+        }
     }
 
     /// Begins the drain.

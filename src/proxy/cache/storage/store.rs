@@ -148,6 +148,11 @@ impl ResponseStore {
         self.generations.lock().insert(profile.clone(), generation);
     }
 
+    /// Forgets the credentials of a profile. Its responses leave memory with the next maintenance.
+    pub(in crate::proxy::cache) fn forget(&self, profile: &ProfileName) {
+        self.generations.lock().remove(profile);
+    }
+
     /// Removes the responses that a predicate matches. Returns their number.
     pub(in crate::proxy::cache) fn purge(
         &self,
@@ -167,8 +172,7 @@ impl ResponseStore {
         let now = Instant::now();
         let generations = self.generations.lock().clone();
         self.sweep(|key, response| {
-            let is_retired =
-                generations.get(key.profile()).is_some_and(|now| *now != Some(key.generation()));
+            let is_retired = generations.get(key.profile()) != Some(&Some(key.generation()));
             is_retired
                 || !response.policy.is_useful(now)
                 || !self.epochs.is_current(&response.provenance.stamp)

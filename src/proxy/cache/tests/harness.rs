@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tower::{Layer as _, Service, ServiceExt as _};
 
 use super::{
-    super::{Cache, Cached, CredentialGeneration, Partition, Rule, Settings, WallClock, cache},
+    super::{Cache, Cached, Rule, Settings, WallClock, cache},
     upstream::Upstream,
 };
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     proxy::{
         cache::policy::http_date,
         call::{CallContext, CallFacts, Fetch, Head, Recorded},
+        profile::{CredentialGeneration, Partition, Profile},
     },
 };
 
@@ -36,7 +37,8 @@ pub(super) struct Bench {
     pub(super) cache: Cache,
     pub(super) upstream: Upstream,
     pub(super) generation: Counter,
-    pub(super) stage: Cached<Sender, Counter>,
+    pub(super) stage: Cached<Sender>,
+    profile: Arc<Profile>,
     catalog: Arc<Catalog>,
     clock: TestClock,
 }
@@ -55,18 +57,20 @@ impl Bench {
         let clock = TestClock::default();
         let cache = Cache::with_clock(settings, Arc::new(clock));
         let (upstream, generation) = (Upstream::default(), Counter::default());
-        let stage = stage("production", &cache, &generation, &upstream);
+        let stage = stage(&cache, &generation, &upstream);
+        let profile = profile("production", &generation);
         let catalog = Arc::new(Catalog::new([]).unwrap());
-        Self { cache, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, generation, stage, profile, catalog, clock }
     }
 
     /// Another profile over the same cache.
     pub(super) fn other_profile(&self, name: &str, upstream: &Upstream) -> Self {
         let (cache, clock) = (self.cache.clone(), self.clock);
         let generation = Counter::default();
-        let stage = stage(name, &cache, &generation, upstream);
+        let stage = stage(&cache, &generation, upstream);
+        let profile = profile(name, &generation);
         let (upstream, catalog) = (upstream.clone(), Arc::clone(&self.catalog));
-        Self { cache, upstream, generation, stage, catalog, clock }
+        Self { cache, upstream, generation, stage, profile, catalog, clock }
     }
 
     /// The date `seconds` from now.
@@ -103,16 +107,16 @@ pub(super) fn free_rule() -> Rule {
     }
 }
 
-fn stage(
-    profile: &str,
-    shared: &Cache,
-    generation: &Counter,
-    upstream: &Upstream,
-) -> Cached<Sender, Counter> {
-    let origin = "https://api.pigello.io".parse().unwrap();
-    let partition = Partition::new(ProfileName::new(profile), origin, generation.clone());
+fn stage(shared: &Cache, generation: &Counter, upstream: &Upstream) -> Cached<Sender> {
     let sender = Sender { upstream: upstream.clone(), generation: generation.clone() };
-    cache(shared.clone(), partition).layer(sender)
+    cache(shared.clone()).layer(sender)
+}
+
+/// A profile with these credentials.
+pub(super) fn profile(name: &str, generation: &Counter) -> Arc<Profile> {
+    let (name, origin) = (ProfileName::new(name), "https://api.pigello.io".parse().unwrap());
+    let partition = Partition::new(name.clone(), origin, generation.clone());
+    Arc::new(Profile::made_up(name, partition))
 }
 
 /// Runs every task that is ready, even those of a thousand callers.
@@ -163,7 +167,7 @@ impl Request<'_> {
     /// The request as the stage gets it.
     pub(super) fn recorded(self) -> Recorded {
         let operation = self.bench.operation(&self.method, self.target.path());
-        let mut recorded = recorded(self.target.as_str());
+        let mut recorded = recorded(&self.bench.profile, self.target.as_str());
         let head = Arc::make_mut(&mut recorded.head);
         (head.method, head.headers, head.operation) = (self.method, self.headers, operation);
         Recorded { body: self.body, ..recorded }
@@ -171,7 +175,7 @@ impl Request<'_> {
 }
 
 /// A plain GET that matches no operation.
-pub(super) fn recorded(target: &str) -> Recorded {
+pub(super) fn recorded(profile: &Arc<Profile>, target: &str) -> Recorded {
     let id = RequestId::fresh();
     let trace = TraceContext::continue_or_begin(None, id);
     let head = Head {
@@ -180,6 +184,7 @@ pub(super) fn recorded(target: &str) -> Recorded {
         headers: HeaderMap::new(),
         caller: Arc::new(Caller::Unidentified { proof: Proof::Listener }),
         operation: None,
+        profile: Arc::clone(profile),
         context: CallContext::begin(SystemTime::now(), id, trace, false),
     };
     Recorded { head: Arc::new(head), body: Body::empty() }

@@ -14,12 +14,15 @@ use http::Response;
 use tower::{Layer as _, Service};
 
 use super::{
-    super::{Cache, CredentialGeneration as _, Partition, Settings, cache},
-    harness::{Bench, Counter, free_rule, recorded},
+    super::{Cache, Settings, cache},
+    harness::{Bench, Counter, free_rule, profile as profile_of, recorded},
     upstream::reply,
 };
 use crate::{
-    audit::CacheResult, body::Body, domain::ProfileName, error::Error, proxy::call::Fetch,
+    audit::CacheResult,
+    body::Body,
+    error::Error,
+    proxy::{call::Fetch, profile::CredentialGeneration as _},
 };
 
 fn on_a_worker<T: Send + 'static>(
@@ -96,13 +99,9 @@ fn no_response_crosses_profiles_or_credentials_under_load() {
     let profiles: Vec<_> = (0..2)
         .map(|profile| {
             let generation = Counter::default();
-            let partition = Partition::new(
-                ProfileName::new(format!("profile-{profile}")),
-                "https://api.pigello.io".parse().unwrap(),
-                generation.clone(),
-            );
+            let made_up = profile_of(&format!("profile-{profile}"), &generation);
             let echo = Echo { profile, generation: generation.clone(), calls: Arc::clone(&calls) };
-            (cache(shared.clone(), partition).layer(echo), generation)
+            (cache(shared.clone()).layer(echo), generation, made_up)
         })
         .collect();
     let workers: Vec<_> = (0..2)
@@ -111,7 +110,7 @@ fn no_response_crosses_profiles_or_credentials_under_load() {
             on_a_worker(async move {
                 for turn in 0..CALLS {
                     let profile = (turn + worker) % 2;
-                    let (mut stage, generation) = profiles[profile].clone();
+                    let (mut stage, generation, made_up) = profiles[profile].clone();
                     if turn % 500 == 499 {
                         generation.rotate();
                     }
@@ -119,7 +118,7 @@ fn no_response_crosses_profiles_or_credentials_under_load() {
                         shared.maintain();
                     }
                     let before = generation.generation().unwrap();
-                    let response = stage.call(recorded("/object")).await.unwrap();
+                    let response = stage.call(recorded(&made_up, "/object")).await.unwrap();
                     let after = generation.generation().unwrap();
                     let body = response.into_body().in_memory().unwrap();
                     let text = std::str::from_utf8(&body).unwrap().to_owned();

@@ -10,7 +10,6 @@ use tokio::{
     task::JoinSet,
     time::advance,
 };
-use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
@@ -42,7 +41,7 @@ impl Scene {
         let address = listener.local_addr().unwrap();
         let settings = Self::settings(format!("http://{address}").parse().unwrap(), http);
         let (rotate, rotations) = watch::channel(0);
-        Self { listener, upstream: UpstreamClient::new(settings, rotations), rotate }
+        Self { listener, upstream: UpstreamClient::new(settings, Some(rotations)), rotate }
     }
 
     fn settings(origin: Origin, http: HttpVersions) -> Settings {
@@ -112,7 +111,8 @@ async fn send_in(
     *request.method_mut() = method;
     *request.uri_mut() = "/a?b".parse().unwrap();
     let lease = Arc::new(Lease::made_up("made-up-secret-of-a-test"));
-    upstream.clone().oneshot(Outbound { request, lease, context: context.clone() }).await
+    let table = ProfileName::new("production");
+    upstream.call(Outbound { request, table, lease, context: context.clone() }).await
 }
 
 async fn read(response: Response<Body>) -> Result<Bytes, CollectError> {
@@ -184,8 +184,7 @@ async fn without_tls_only_a_loopback_address_is_dialled() {
     };
     for address in ["192.0.2.2", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.2"] {
         let leads_to = Resolver::new(move |_| Ok(vec![address.parse().unwrap()]));
-        let (_rotate, rotations) = watch::channel(0);
-        let upstream = UpstreamClient::new(settings(leads_to), rotations);
+        let upstream = UpstreamClient::new(settings(leads_to), None);
         let refused = get(&upstream).await.unwrap_err();
         assert_eq!(refused.kind(), Kind::UpstreamAddressRefused, "{address}");
     }
@@ -373,8 +372,7 @@ async fn the_wait_for_another_request_is_no_part_of_the_upstreams_time() {
 async fn without_the_adaptive_limit_no_request_waits() {
     let mut settings = Scene::settings("http://127.0.0.1:9".parse().unwrap(), HttpVersions::Http1);
     settings.adaptive_concurrency = false;
-    let (_rotate, rotations) = watch::channel(0);
-    assert!(UpstreamClient::new(settings, rotations).pool.limit().is_none());
+    assert!(UpstreamClient::new(settings, None).pool.limit().is_none());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::{
     audit::Trail,
     error::Error,
     proxy::{
-        call::{Authorized, Head, Received, Recorded},
+        call::{Head, Loaded, Received, Recorded},
         stages::shared::transition::{Transition, TransitionLayer},
     },
 };
@@ -17,14 +17,14 @@ pub fn admit(trail: Trail) -> TransitionLayer<Trail> {
     TransitionLayer(trail)
 }
 
-impl Transition<Authorized> for Trail {
+impl Transition<Loaded> for Trail {
     type Next = Recorded;
 
-    fn advance(&self, authorized: Authorized) -> Result<Recorded, Error> {
+    fn advance(&self, loaded: Loaded) -> Result<Recorded, Error> {
         self.admit().map_err(unavailable)?;
-        let Authorized { received, operation } = authorized;
+        let Loaded { received, operation, profile } = loaded;
         let Received { method, target, headers, body, context, caller, .. } = received;
-        let head = Head { method, target, headers, caller, operation, context };
+        let head = Head { method, target, headers, caller, operation, profile, context };
         Ok(Recorded { head: Arc::new(head), body })
     }
 }

@@ -65,7 +65,7 @@ where
             Durability::Batched => Either::Left(self.inner.call(Intended { head, body })),
             Durability::Synced => {
                 let (inner, trail) = (self.inner.clone(), self.listener.trail.clone());
-                let intent = self.intent(&head);
+                let intent = Self::intent(&head);
                 Either::Right(Box::pin(async move {
                     trail.intent(intent).await.map_err(unavailable)?;
                     inner.call(Intended { head, body }).await
@@ -80,6 +80,7 @@ impl<S> Intend<S> {
     fn open_own(&self, head: &Head) {
         head.context.note(|facts| {
             facts.caller = Some(Arc::clone(&head.caller));
+            facts.profile = Some(head.profile.name.clone());
             facts.operation.clone_from(&head.operation);
         });
         let listener = Arc::clone(&self.listener);
@@ -96,12 +97,12 @@ impl<S> Intend<S> {
         });
     }
 
-    fn intent(&self, head: &Head) -> Intent {
+    fn intent(head: &Head) -> Intent {
         Intent {
             time: head.context.time(),
             request_id: head.context.id(),
             caller: head.caller.name().cloned(),
-            profile: self.listener.profile.clone(),
+            profile: head.profile.name.clone(),
             operation: head.operation.as_ref().map(|operation| operation.label().clone()),
             method: head.method.clone(),
             target: Some(Target::from(head.target.path_and_query())),

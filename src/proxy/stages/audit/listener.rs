@@ -18,8 +18,8 @@ use crate::{
 pub struct ListenerContext {
     /// The listener's name.
     pub listener: ListenerName,
-    /// The profile of its calls.
-    pub profile: ProfileName,
+    /// The profile of its calls, if it is the same for all.
+    pub profile: Option<ProfileName>,
     /// The configuration that it is part of.
     pub policy: PolicyId,
     /// The beginning of each problem type.
@@ -108,10 +108,11 @@ fn trace(context: TraceContext, record: &Record, stages: Vec<TraceSpan>) -> Trac
         ("http.request.method", record.method.as_str().into()),
         ("pigello.request_id", record.request_id.to_string().into()),
         ("pigello.listener", record.listener.as_str().into()),
-        ("pigello.profile", record.profile.as_str().into()),
         ("pigello.outcome", record.outcome.label().into()),
         ("pigello.attempts", record.attempts.into()),
     ];
+    let profile = record.profile.as_ref().map(|profile| profile.as_str().into());
+    attributes.extend(profile.map(|profile| ("pigello.profile", profile)));
     let status = record.status.map(|status| u32::from(status.as_u16()));
     attributes.extend(status.map(|status| ("http.response.status_code", status.into())));
     attributes.extend(record.caller.as_deref().map(|caller| ("pigello.caller", caller.into())));

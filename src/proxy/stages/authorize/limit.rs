@@ -104,6 +104,8 @@ mod tests {
             unix_uids: Vec::new(),
             tls_names: Vec::new(),
             allow: Vec::new(),
+            profile: None,
+            profiles: Vec::new(),
             forward: Vec::new(),
             limits,
         })]

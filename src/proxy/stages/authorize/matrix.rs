@@ -148,6 +148,8 @@ mod tests {
             unix_uids: Vec::new(),
             tls_names: Vec::new(),
             allow: allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            profile: None,
+            profiles: Vec::new(),
             forward: Vec::new(),
             limits: CallerLimits::default(),
         })

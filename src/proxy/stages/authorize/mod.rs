@@ -7,6 +7,9 @@
 //! With `mode = "report"` the audit trail says what would have been refused and the call passes, so
 //! that a policy can be tried first. The limits of callers hold in both modes: they protect the others.
 //!
+//! A caller also needs permission for the profile, unless its listener or its own entry names it: see
+//! [`profiles`].
+//!
 //! The caller's own `Authorization` and `Cookie` end here, unless its rule forwards them.
 //!
 //! Only here, behind the decision, does a call take its permit of `limits.in_flight`, and its connection
@@ -15,6 +18,7 @@
 mod limit;
 mod matrix;
 mod policy;
+mod profiles;
 mod refusal;
 
 use std::sync::Arc;
@@ -26,6 +30,7 @@ pub use self::{
     limit::CallerLimiters,
     matrix::{AccessEntry, AccessMatrix, AccessRow, EntityAccess, entity_access},
     policy::{Access, Decision, Mode, Policy, Unmatched},
+    profiles::ProfileRefusal,
     refusal::Refusal,
 };
 use super::shared::transition::{Transition, TransitionLayer};
@@ -33,7 +38,7 @@ use crate::{
     domain::{Operation, defines_body},
     error::{Error, Kind},
     proxy::{
-        call::{Authorized, ConcurrencyLimits, Received},
+        call::{Authorized, ConcurrencyLimits, Received, Selected},
         http_policy::strip_credentials,
     },
 };
@@ -53,14 +58,21 @@ pub struct Authorize {
     concurrency: ConcurrencyLimits,
 }
 
-impl Transition<Received> for Authorize {
+impl Transition<Selected> for Authorize {
     type Next = Authorized;
 
-    fn advance(&self, mut received: Received) -> Result<Authorized, Error> {
+    fn advance(&self, selected: Selected) -> Result<Authorized, Error> {
+        let Selected { mut received, profile, by } = selected;
         let Received { method, target, body, context, connection, caller, .. } = &received;
         let decision = self.policy.decide(caller, method, target.path());
         let operation = decision.operation().cloned();
         context.note(|facts| facts.operation.clone_from(&operation));
+        if let Err(refusal) = self.policy.permits_profile(caller, profile.name(), by) {
+            if self.policy.mode == Mode::Enforce {
+                return Err(refusal.into_error(caller, profile.name()));
+            }
+            context.note(|facts| facts.would_refuse = Some(refusal.kind()));
+        }
         if let Decision::Refuse { refusal, .. } = decision {
             if self.policy.mode == Mode::Enforce {
                 let (catalog, path) = (&self.policy.catalog, target.path());
@@ -78,7 +90,7 @@ impl Transition<Received> for Authorize {
         }
         context.hold(self.concurrency.acquire(body.is_end_stream())?);
         strip_credentials(&mut received.headers, &received.caller);
-        Ok(Authorized { received, operation })
+        Ok(Authorized { received, operation, profile })
     }
 }
 

@@ -24,7 +24,7 @@ impl Transition<Resolved> for Apply {
     type Next = Outbound;
 
     fn advance(&self, Resolved { head, body, lease }: Resolved) -> Result<Outbound, Error> {
-        let Head { method, target, headers, context, .. } = &*head;
+        let Head { method, target, headers, profile, context, .. } = &*head;
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.uri_mut() = target.path_and_query().clone().into();
@@ -40,7 +40,7 @@ impl Transition<Resolved> for Apply {
         headers.append(header::VIA, HeaderValue::from_static("1.1 pigello-gateway"));
         lease.write_to(headers);
         context.note(|facts| facts.attempts = facts.attempts.saturating_add(1));
-        Ok(Outbound { request, lease, context: context.clone() })
+        Ok(Outbound { request, table: profile.table.clone(), lease, context: context.clone() })
     }
 }
 

@@ -22,7 +22,7 @@ use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
-    credentials::{CredentialManager, CredentialVerdict, Lease, Next},
+    credentials::{CredentialVerdict, Lease, Next},
     error::Error,
     proxy::{
         call::{Head, Resolved, SharedService},
@@ -31,15 +31,14 @@ use crate::{
 };
 
 /// Reports whether Pigello accepts each set, and repeats calls that a rotation would fail.
-pub fn rotate<S>(manager: CredentialManager) -> impl Layer<S, Service = Rotate<S>> + Clone {
-    layer_fn(move |inner| Rotate { inner: SharedService::new(inner), manager: manager.clone() })
+pub fn rotate<S>() -> impl Layer<S, Service = Rotate<S>> + Clone {
+    layer_fn(|inner| Rotate { inner: SharedService::new(inner) })
 }
 
 /// See [`rotate`].
 #[derive(Clone, Debug)]
 pub struct Rotate<S> {
     inner: SharedService<S>,
-    manager: CredentialManager,
 }
 
 impl<S> Service<Resolved> for Rotate<S>
@@ -62,13 +61,13 @@ where
                 state: RotateState::PassOn { response: self.inner.call(resolved) },
             };
         }
+        let head = Arc::clone(&resolved.head);
         let again = resolved.body.in_memory().map(|body| {
-            let head = Arc::clone(&resolved.head);
-            Attempts { inner: self.inner.clone(), manager: self.manager.clone(), head, body }
+            let head = Arc::clone(&head);
+            Attempts { inner: self.inner.clone(), head, body }
         });
         let response = self.inner.call(resolved);
-        let manager = self.manager.clone();
-        RotateFuture { state: RotateState::First { response, lease, manager, again } }
+        RotateFuture { state: RotateState::First { response, lease, head, again } }
     }
 }
 
@@ -89,7 +88,7 @@ pin_project! {
             #[pin]
             response: S::Future,
             lease: Arc<Lease>,
-            manager: CredentialManager,
+            head: Arc<Head>,
             again: Option<Attempts<S>>,
         },
         /// After a 401. Only this state is boxed.
@@ -109,7 +108,7 @@ where
         loop {
             let response = match state.as_mut().project() {
                 RotateProjection::PassOn { response } => return response.poll(cx),
-                RotateProjection::First { response, lease, manager, again } => {
+                RotateProjection::First { response, lease, head, again } => {
                     let response = ready!(response.poll(cx))?;
                     match (verdict(response.status()), again.take()) {
                         (None, _) => return Poll::Ready(Ok(response)),
@@ -117,7 +116,7 @@ where
                             Box::pin(attempts.after(response, Arc::clone(lease)))
                         }
                         (Some(verdict), _) => {
-                            manager.report(lease, verdict);
+                            head.profile.manager.report(lease, verdict);
                             return Poll::Ready(Ok(response));
                         }
                     }
@@ -147,7 +146,6 @@ fn verdict(status: StatusCode) -> Option<CredentialVerdict> {
 /// Sends a call again.
 struct Attempts<S> {
     inner: SharedService<S>,
-    manager: CredentialManager,
     head: Arc<Head>,
     body: Bytes,
 }
@@ -163,7 +161,7 @@ where
         mut lease: Arc<Lease>,
     ) -> Result<Response<Body>, Error> {
         for _ in 0..MAX_REPEATS {
-            lease = match self.manager.after_unauthorized(&lease).await {
+            lease = match self.head.profile.manager.after_unauthorized(&lease).await {
                 Next::PassOn => return Ok(response),
                 Next::Unavailable(unavailable) => return Err(unavailable.into()),
                 Next::Repeat(lease) => lease,
@@ -177,13 +175,13 @@ where
             match verdict(response.status()) {
                 Some(CredentialVerdict::Refused) => {}
                 Some(verdict) => {
-                    self.manager.report(&lease, verdict);
+                    self.head.profile.manager.report(&lease, verdict);
                     return Ok(response);
                 }
                 None => return Ok(response),
             }
         }
-        self.manager.report(&lease, CredentialVerdict::Refused);
+        self.head.profile.manager.report(&lease, CredentialVerdict::Refused);
         Ok(response)
     }
 }

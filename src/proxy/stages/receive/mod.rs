@@ -13,13 +13,13 @@ use std::{
 };
 
 use futures_util::future::{Either, Ready, ready};
-use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header, request};
 use http_body::Body as _;
 use tower::{Layer, Service, layer::layer_fn};
 
 use crate::{
     body::Body,
-    domain::{ByteSize, CanonicalTarget, TargetError},
+    domain::{ByteSize, CanonicalTarget, ProfileName, TargetError},
     error::{Error, Kind},
     proxy::{
         call::{Identified, Received, Unreadable},
@@ -47,6 +47,8 @@ pub struct ListenerRules {
     pub hosts: HostRules,
     /// The size limits of a request.
     pub limits: RequestLimits,
+    /// Whether a request may name its profile.
+    pub may_name_profile: bool,
 }
 
 /// Refuses requests that are malformed, ambiguous or not addressed to this listener.
@@ -97,6 +99,7 @@ impl ListenerRules {
         let (parts, body) = request.into_parts();
         self.check_size(&parts.uri, &parts.headers)?;
         check_head(&self.hosts, &parts, body.is_end_stream())?;
+        let asked = if self.may_name_profile { self.profile(&parts)? } else { None };
         let (uri, mut headers) = (parts.uri, parts.headers);
         if parts.method == Method::OPTIONS && uri.path() == "*" {
             return Ok(None);
@@ -109,7 +112,24 @@ impl ListenerRules {
         strip_request(&mut headers);
         let body = body::limited(body, self.limits.request_body, &context)?;
         let method = parts.method;
-        Ok(Some(Received { method, target, headers, body, connection, context, caller }))
+        Ok(Some(Received { method, target, headers, body, connection, context, caller, asked }))
+    }
+
+    /// The profile that a request names: with its host, or else with its field.
+    fn profile(&self, head: &request::Parts) -> Result<Option<ProfileName>, Error> {
+        if let Some(profile) = self.hosts.profile(&head.uri, &head.headers) {
+            return Ok(Some(profile));
+        }
+        let mut fields = head.headers.get_all(PROFILE).iter();
+        let Some(field) = fields.next() else { return Ok(None) };
+        match ProfileName::of_member(field.as_bytes()) {
+            Some(profile) if fields.next().is_none() => Ok(Some(profile)),
+            Some(_) => Err(misnamed("the request names its profile twice")),
+            None => Err(misnamed(
+                "`Pigello-Gateway-Profile` has up to 63 letters in lower case, digits and `-`, and does not begin \
+                 with `-`",
+            )),
+        }
     }
 
     fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {
@@ -138,6 +158,13 @@ impl ListenerRules {
         Ok(())
     }
 }
+
+fn misnamed(detail: &'static str) -> Error {
+    Error::new(Kind::ProfileNotNamed, detail)
+}
+
+/// Names the profile of a call. It never goes up.
+const PROFILE: HeaderName = HeaderName::from_static("pigello-gateway-profile");
 
 fn byte_size(bytes: usize) -> ByteSize {
     ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX))

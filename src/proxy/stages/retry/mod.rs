@@ -24,7 +24,6 @@ use tower::{Layer, Service, layer::layer_fn};
 mod replay;
 
 use self::replay::{ReplayBody, ReplayLimits};
-use super::upstream_health::UpstreamHealth;
 use crate::{
     body::Body,
     credentials::Lease,
@@ -68,15 +67,8 @@ impl Default for RetrySettings {
 }
 
 /// Makes the attempts of a call.
-pub fn retry<S>(
-    settings: RetrySettings,
-    health: Arc<UpstreamHealth>,
-) -> impl Layer<S, Service = Retry<S>> + Clone {
-    layer_fn(move |inner| Retry {
-        inner: SharedService::new(inner),
-        settings,
-        health: Arc::clone(&health),
-    })
+pub fn retry<S>(settings: RetrySettings) -> impl Layer<S, Service = Retry<S>> + Clone {
+    layer_fn(move |inner| Retry { inner: SharedService::new(inner), settings })
 }
 
 /// See [`retry`].
@@ -84,7 +76,6 @@ pub fn retry<S>(
 pub struct Retry<S> {
     inner: SharedService<S>,
     settings: RetrySettings,
-    health: Arc<UpstreamHealth>,
 }
 
 impl<S> Service<Resolved> for Retry<S>
@@ -100,8 +91,8 @@ where
     }
 
     fn call(&mut self, resolved: Resolved) -> Self::Future {
-        self.health.retry_budget.deposit();
         let Resolved { head, body, lease } = resolved;
+        head.profile.health.retry_budget.deposit();
         let idempotent = head.method.is_idempotent();
         let keep = self.settings.body_bytes.in_memory();
         let body = ReplayBody::new(body, ReplayLimits { keep, read: self.settings.body_read });
@@ -117,7 +108,6 @@ where
                 head: copy,
                 lease,
                 idempotent,
-                health: Arc::clone(&self.health),
                 left: self.settings.attempts.saturating_sub(1),
                 ceiling: FIRST_PAUSE,
             },
@@ -155,7 +145,6 @@ struct Again<S> {
     head: Arc<Head>,
     lease: Arc<Lease>,
     idempotent: bool,
-    health: Arc<UpstreamHealth>,
     left: u32,
     ceiling: Duration,
 }
@@ -171,7 +160,7 @@ impl<S> Again<S> {
             || !safe
             || error.is_final()
             || !body.is_repeatable()
-            || !(is_free || self.health.retry_budget.withdraw())
+            || !(is_free || self.head.profile.health.retry_budget.withdraw())
         {
             return None;
         }
@@ -202,8 +191,8 @@ where
                         ready!(this.timer.as_mut().poll(cx));
                         match this.body.sent_since(*began).map(|sent| sent + *this.first_byte) {
                             Some(ends) if ends <= Instant::now() => {
-                                let Again { health, head, .. } = &*this.again;
-                                health.hung(head.operation.as_deref());
+                                let head = &this.again.head;
+                                head.profile.health.hung(head.operation.as_deref());
                                 return Poll::Ready(Err(no_first_byte()));
                             }
                             Some(ends) => this.timer.as_mut().reset(ends),

@@ -1,5 +1,5 @@
-//! What the gateway has learnt of one profile's upstream. The `retry` and `circuit_breaker` stages share
-//! it.
+//! What the gateway has learnt of one profile's upstream. The `retry` and `circuit_breaker` stages teach
+//! it and ask it.
 //!
 //! A response is judged by its operation first: one that fails, or that asks for a pause, says nothing of
 //! the others. When several say the same, and when connections fail, it is the upstream.
@@ -25,10 +25,20 @@ pub use self::{
 };
 use crate::{
     body::Body,
-    domain::Operation,
+    domain::{LabelValue, Operation},
     error::{Error, Fault, Kind},
-    proxy::call::Head,
 };
+
+/// How the health of an upstream is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HealthSettings {
+    /// When calls are suspended.
+    pub breaker: CircuitBreakerSettings,
+    /// What is learnt of its rate limit.
+    pub quota: QuotaSettings,
+    /// What retries may add to the load, 0 to 1.
+    pub retry_share: f64,
+}
 
 /// The state of one profile's upstream. All workers share it, and it survives a reload.
 #[derive(Debug)]
@@ -43,13 +53,9 @@ pub struct UpstreamHealth {
 }
 
 impl UpstreamHealth {
-    /// The state of an upstream that was never called. Retries may add `retry_share` to the load,
-    /// 0 to 1.
-    pub fn new(
-        breaker: CircuitBreakerSettings,
-        quota: QuotaSettings,
-        retry_share: f64,
-    ) -> Arc<Self> {
+    /// The state of an upstream that was never called.
+    pub fn new(settings: HealthSettings) -> Arc<Self> {
+        let HealthSettings { breaker, quota, retry_share } = settings;
         Arc::new(Self {
             breaker: Arc::new(CircuitBreaker::new(breaker)),
             rate_limit: UpstreamRateLimit::new(quota),
@@ -64,18 +70,23 @@ impl UpstreamHealth {
     }
 
     /// Lets an attempt pass, or says when to retry.
-    pub(super) fn admit(&self, head: &Head) -> Result<AttemptPermit, Error> {
-        let upstream = self.breaker.admit(head.method.is_idempotent()).map_err(|wait| {
+    pub(in crate::proxy) fn admit(
+        &self,
+        is_idempotent: bool,
+        caller: Option<&LabelValue>,
+        operation: Option<&Operation>,
+    ) -> Result<AttemptPermit, Error> {
+        let upstream = self.breaker.admit(is_idempotent).map_err(|wait| {
             let detail = "the upstream kept failing and is left alone for a moment";
             Error::new(Kind::UpstreamSuspended, detail).retry_after(wait)
         })?;
-        let operation = self.operations.admit(head.operation.as_deref())?;
-        self.rate_limit.admit(head.caller.name())?;
+        let operation = self.operations.admit(operation)?;
+        self.rate_limit.admit(caller)?;
         Ok(AttemptPermit { upstream, operation })
     }
 
     /// Learns from the result of an attempt.
-    pub(super) fn learn(
+    pub(in crate::proxy) fn learn(
         &self,
         permit: AttemptPermit,
         operation: Option<&Operation>,
@@ -107,7 +118,7 @@ impl UpstreamHealth {
     }
 
     /// Learns that an operation did not answer in time. The attempt was given up and has told nothing.
-    pub(super) fn hung(&self, operation: Option<&Operation>) {
+    pub(in crate::proxy) fn hung(&self, operation: Option<&Operation>) {
         let several = self.operations.fail(operation, None);
         self.breaker.record(Outcome::Operation { several });
     }
@@ -115,7 +126,7 @@ impl UpstreamHealth {
 
 /// Permission for one attempt. Dropped, it counts nothing.
 #[derive(Debug)]
-pub(super) struct AttemptPermit {
+pub struct AttemptPermit {
     upstream: BreakerPermit,
     operation: Option<BreakerPermit>,
 }

@@ -92,7 +92,7 @@ impl UpstreamRateLimit {
     }
 
     /// Lets a call pass, or says when to retry.
-    pub(in crate::proxy::stages) fn admit(&self, caller: Option<&LabelValue>) -> Result<(), Error> {
+    pub(super) fn admit(&self, caller: Option<&LabelValue>) -> Result<(), Error> {
         let limited = self.limited.load(Ordering::Relaxed);
         let mut state = self.state.lock();
         let now = Instant::now();

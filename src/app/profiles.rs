@@ -1,0 +1,124 @@
+//! From checked settings to the profiles that calls use.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    config::{Settings, types::Profile as ProfileTable},
+    credentials::{self, CredentialManager},
+    domain::{CredentialsName, ProfileName, ProfilePattern},
+    proxy::{
+        cache::Cache,
+        profile::{
+            Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
+            UpstreamHealth,
+        },
+    },
+};
+
+/// What profiles are made of.
+pub(super) struct ProfileParts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) managers: &'a BTreeMap<CredentialsName, CredentialManager>,
+    pub(super) cache: &'a Cache,
+    pub(super) loading: &'a Loading,
+    /// Makes the manager of a member's credentials.
+    pub(super) new_manager: &'a NewManager,
+    /// The profiles before a change of the configuration.
+    pub(super) kept: Option<(&'a Settings, &'a Profiles)>,
+}
+
+/// Makes a manager of credentials, whose changes are recorded.
+pub(super) type NewManager = Arc<dyn Fn(credentials::Settings) -> CredentialManager + Send + Sync>;
+
+impl ProfileParts<'_> {
+    /// Puts the profiles together. The health of an upstream is kept, and a family with its members, if the change
+    /// does not concern them.
+    pub(super) fn assemble(&self) -> Profiles {
+        let (mut fixed, mut families) = (Vec::new(), Vec::new());
+        for (name, table) in &self.settings.profiles {
+            match name.template() {
+                Some(pattern) => families.extend(self.family(name, pattern, table)),
+                None => fixed.extend(self.profile(name, table)),
+            }
+        }
+        Profiles::new(fixed, families)
+    }
+
+    /// `None` if the profile has no credentials, which checked settings rule out.
+    fn profile(&self, name: &ProfileName, table: &ProfileTable) -> Option<Arc<Profile>> {
+        let manager = self.managers.get(&table.credentials)?.clone();
+        let known = self.kept.filter(|(before, _)| {
+            before.profiles.get(name) == Some(table) && health(before) == health(self.settings)
+        });
+        let known = known.and_then(|(_, profiles)| {
+            let mut known = profiles.fixed();
+            known.find(|profile| profile.name == *name).map(|known| Arc::clone(&known.health))
+        });
+        Some(Arc::new(Profile {
+            name: name.clone(),
+            table: name.clone(),
+            partition: Partition::new(name.clone(), table.upstream.clone(), manager.clone()),
+            manager,
+            health: known.unwrap_or_else(|| UpstreamHealth::new(health(self.settings))),
+        }))
+    }
+
+    fn family(
+        &self,
+        name: &ProfileName,
+        pattern: ProfilePattern,
+        table: &ProfileTable,
+    ) -> Option<Arc<Family>> {
+        let template = self.settings.credentials.get(&table.credentials)?.clone();
+        let settings = FamilySettings {
+            table: name.clone(),
+            pattern,
+            origin: table.upstream.clone(),
+            health: health(self.settings),
+            unload_after: table.unload_after.map_or(UNLOAD_AFTER, Into::into),
+            max_members: table.max_members.unwrap_or(MAX_MEMBERS),
+            negative_ttl: table.negative_ttl.map_or(NEGATIVE_TTL, Into::into),
+        };
+        let known = self.kept.filter(|(before, _)| {
+            before.profiles.get(name) == Some(table)
+                && before.credentials.get(&table.credentials) == Some(&template)
+        });
+        let known = known.and_then(|(_, profiles)| {
+            let mut families = profiles.families().iter();
+            families.find(|family| *family.settings() == settings).cloned()
+        });
+        let new_manager = Arc::clone(self.new_manager);
+        let new = || {
+            let make = move |member: &ProfileName| new_manager(template.for_member(member));
+            let cache = self.cache.clone();
+            let unloaded = move |member: &ProfileName| cache.forget_profile(member);
+            Arc::new(Family::new(settings, Box::new(make), unloaded, self.loading.clone()))
+        };
+        Some(known.unwrap_or_else(new))
+    }
+}
+
+fn health(settings: &Settings) -> HealthSettings {
+    HealthSettings {
+        breaker: settings.breaker,
+        quota: settings.quota,
+        retry_share: settings.retry.budget,
+    }
+}
+
+/// The credential sets that are templates: only members have sets of their own.
+pub(super) fn templates(settings: &Settings) -> HashMap<&CredentialsName, &ProfileName> {
+    let tables = settings.profiles.iter().filter(|(name, _)| name.template().is_some());
+    tables.map(|(name, table)| (&table.credentials, name)).collect()
+}
+
+/// Long enough that a customer that is called each hour stays loaded.
+const UNLOAD_AFTER: Duration = Duration::from_hours(1);
+/// More than anybody has customers, and still a bound.
+const MAX_MEMBERS: u64 = 10_000;
+/// Short enough that a new customer need not wait, long enough that nobody has the source asked at will.
+const NEGATIVE_TTL: Duration = Duration::from_secs(30);

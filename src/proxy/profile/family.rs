@@ -1,0 +1,206 @@
+//! The members of a template: `[profiles."customer-*"]`.
+//!
+//! A member is loaded when its first call comes, kept fresh while it is used, and unloaded after a time without
+//! calls. However many calls wait for a member, its source is asked once. A name that the source does not have is
+//! remembered for a while, so that nobody can have the source asked at will.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use moka::{policy::EvictionPolicy, sync::Cache as Store};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{HealthSettings, Partition, Profile, UpstreamHealth};
+use crate::{
+    credentials::CredentialManager,
+    domain::{Origin, ProfileName, ProfilePattern},
+    error::{Error, Kind},
+};
+
+/// The settings of a family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FamilySettings {
+    /// The table of the template.
+    pub table: ProfileName,
+    /// The names of its members.
+    pub pattern: ProfilePattern,
+    /// The upstream of all members.
+    pub origin: Origin,
+    /// How the health of each member's upstream is judged.
+    pub health: HealthSettings,
+    /// How long a member stays loaded without calls.
+    pub unload_after: Duration,
+    /// How many members are loaded at most; beyond it the one that was used least lately is unloaded.
+    pub max_members: u64,
+    /// How long it is remembered that the source does not have a name.
+    pub negative_ttl: Duration,
+}
+
+/// The members of one template. All workers share it.
+pub struct Family {
+    settings: FamilySettings,
+    new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
+    members: Store<ProfileName, Member>,
+    absent: Store<ProfileName, ()>,
+    loading: Loading,
+    waiting: Semaphore,
+}
+
+/// A loaded member, or one that is being loaded.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The profile.
+    pub profile: Arc<Profile>,
+    /// Cancelled when it is unloaded.
+    pub unloaded: CancellationToken,
+}
+
+/// Takes members whose credentials are to be kept fresh from now on.
+pub type Loading = mpsc::UnboundedSender<Member>;
+
+/// Why a member could not be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotLoaded {
+    /// Its source does not have it.
+    Absent,
+    /// Too many calls wait for members that are being loaded.
+    Busy,
+}
+
+impl Family {
+    /// A family without a member. `new_manager` makes the manager of a member's credentials, and `unloaded` is
+    /// told of each member that is unloaded.
+    pub fn new(
+        settings: FamilySettings,
+        new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
+        unloaded: impl Fn(&ProfileName) + Send + Sync + 'static,
+        loading: Loading,
+    ) -> Self {
+        let members = Store::builder()
+            .name("members")
+            .max_capacity(settings.max_members)
+            .time_to_idle(settings.unload_after)
+            // The default policy would not keep a new member if it is full of members with many calls.
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |name: Arc<ProfileName>, member: Member, _| {
+                member.unloaded.cancel();
+                unloaded(&name);
+            })
+            .build();
+        let absent = Store::builder()
+            .name("absent members")
+            .max_capacity(MOST_ABSENT)
+            .time_to_live(settings.negative_ttl)
+            .build();
+        let waiting = Semaphore::new(MOST_WAITING);
+        Self { settings, new_manager, members, absent, loading, waiting }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &FamilySettings {
+        &self.settings
+    }
+
+    /// The names of its members.
+    pub fn pattern(&self) -> &ProfilePattern {
+        &self.settings.pattern
+    }
+
+    /// A member whose credentials have been read once, with or without success. This counts as a use.
+    pub fn loaded(&self, name: &ProfileName) -> Option<Arc<Profile>> {
+        let member = self.members.get(name)?;
+        member.profile.manager.was_read().then_some(member.profile)
+    }
+
+    /// Loads a member, unless it is loaded. Returns when its credentials have been read, with or without success,
+    /// or when that takes long: then it goes on in the background.
+    pub async fn load(&self, name: &ProfileName) -> Result<Arc<Profile>, NotLoaded> {
+        if self.absent.contains_key(name) {
+            return Err(NotLoaded::Absent);
+        }
+        let _permit = self.waiting.try_acquire().map_err(|_| NotLoaded::Busy)?;
+        let profile = self.members.get_with_by_ref(name, || self.begin(name)).profile;
+        self.members.run_pending_tasks();
+        let read = tokio::time::timeout(FIRST_READ, profile.manager.first_read()).await;
+        if let Ok(Err(error)) = read
+            && error.is_absent()
+        {
+            self.absent.insert(name.clone(), ());
+            self.members.invalidate(name);
+            return Err(NotLoaded::Absent);
+        }
+        Ok(profile)
+    }
+
+    fn begin(&self, name: &ProfileName) -> Member {
+        let manager = (self.new_manager)(name);
+        let origin = self.settings.origin.clone();
+        let profile = Arc::new(Profile {
+            name: name.clone(),
+            table: self.settings.table.clone(),
+            partition: Partition::new(name.clone(), origin, manager.clone()),
+            manager,
+            health: UpstreamHealth::new(self.settings.health),
+        });
+        let member = Member { profile, unloaded: CancellationToken::new() };
+        // While the gateway ends, nothing is kept fresh.
+        let _ended = self.loading.send(member.clone());
+        member
+    }
+
+    /// The members that are loaded or being loaded, by name.
+    pub fn members(&self) -> Vec<Arc<Profile>> {
+        let mut members: Vec<_> = self.members.iter().map(|(_, member)| member.profile).collect();
+        members.sort_by(|one, other| one.name.cmp(&other.name));
+        members
+    }
+
+    /// How many names are remembered that the source does not have.
+    pub fn absent(&self) -> u64 {
+        self.absent.entry_count()
+    }
+
+    /// Unloads the members whose time is over. To be called every few seconds.
+    pub fn maintain(&self) {
+        self.members.run_pending_tasks();
+        self.absent.run_pending_tasks();
+    }
+}
+
+/// Another configuration has taken its place, and no call uses it any more.
+impl Drop for Family {
+    fn drop(&mut self) {
+        self.members.invalidate_all();
+        self.members.run_pending_tasks();
+    }
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Family").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl NotLoaded {
+    /// The error of a call.
+    pub fn into_error(self, name: &ProfileName) -> Error {
+        match self {
+            Self::Absent => Error::new(
+                Kind::ProfileUnknown,
+                format!("the source of the credentials has no profile `{name}`"),
+            ),
+            Self::Busy => Error::new(
+                Kind::Overloaded,
+                "too many calls wait for profiles that are being loaded",
+            )
+            .retry_after(FIRST_READ),
+        }
+    }
+}
+
+/// How many absent names are remembered.
+const MOST_ABSENT: u64 = 16_384;
+/// How many calls may wait for members of one family.
+const MOST_WAITING: usize = 256;
+/// How long a call waits for its member's first read: longer than a vault takes that is well.
+const FIRST_READ: Duration = Duration::from_secs(2);

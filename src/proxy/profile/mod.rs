@@ -1,0 +1,66 @@
+//! The profiles: where calls go, and everything that belongs to one credential set alone.
+//!
+//! Each profile has its own life cycle of credentials, part of the cache, and knowledge of its upstream, so
+//! one profile's 401, 429 or missing secret is no other's trouble. Connections are shared, because they carry no
+//! identity.
+//!
+//! A profile has a table of its own in the configuration, or it is a member of a [`Family`]: of a table whose name
+//! is a pattern. A member is loaded when its first call comes.
+
+mod directory;
+mod family;
+mod partition;
+mod upstream_health;
+
+use std::sync::Arc;
+
+pub use self::{
+    directory::{Chosen, Profiles},
+    family::{Family, FamilySettings, Loading, Member, NotLoaded},
+    partition::{CredentialGeneration, Partition},
+    upstream_health::{
+        AttemptPermit, CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState, HealthSettings,
+        QuotaSettings, RetryBudget, UpstreamHealth, UpstreamRateLimit,
+    },
+};
+use crate::{credentials::CredentialManager, domain::ProfileName};
+
+/// One profile, as its calls use it. All workers share it.
+#[derive(Debug)]
+pub struct Profile {
+    /// Its name.
+    pub name: ProfileName,
+    /// The `[profiles.…]` table that it is made of, which says where its calls go.
+    pub table: ProfileName,
+    /// Its part of the cache.
+    pub partition: Partition,
+    /// Its credentials.
+    pub manager: CredentialManager,
+    /// What is known of its upstream.
+    pub health: Arc<UpstreamHealth>,
+}
+
+#[cfg(test)]
+impl Profile {
+    /// A profile for tests, without credentials.
+    pub(in crate::proxy) fn made_up(name: ProfileName, partition: Partition) -> Self {
+        use crate::{
+            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings},
+            domain::CredentialsName,
+        };
+
+        let manager = CredentialManager::new(Settings {
+            name: CredentialsName::new(name.as_str()),
+            source: SourceSettings::Environment { prefix: "MADE_UP_".to_owned() },
+            fixed: Identifiers::new(),
+            refresh: RefreshSettings::default(),
+            keep: None,
+        });
+        let health = UpstreamHealth::new(HealthSettings {
+            breaker: CircuitBreakerSettings::default(),
+            quota: QuotaSettings::default(),
+            retry_share: 0.2,
+        });
+        Self { table: name.clone(), name, partition, manager, health }
+    }
+}

@@ -1,0 +1,237 @@
+//! Many activations behind one listener: each call is sent with the seven values of its profile, and what befalls
+//! one profile is no other's trouble.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use pigello_mock::{Activation, EXAMPLE_SUBTENANT, MockPigello, OldSecret, Options, RateLimit};
+
+use crate::support::{Answer, Gateway, Setup};
+
+const PROFILE: &str = "pigello-gateway-profile";
+
+fn subtenant() -> String {
+    format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/")
+}
+
+/// A mock with these activations and no other.
+async fn mock(names: &[&str]) -> MockPigello {
+    let activations = names.iter().map(|name| Activation::made_up(*name));
+    MockPigello::start(Options::new().activations(activations)).await.unwrap()
+}
+
+/// A template for customers, whose application may use them all.
+fn customers(pigello: &MockPigello) -> Setup {
+    Setup::new(pigello)
+        .template("customer-*")
+        .listener("caller = \"app\"\nallowed_hosts = [\"{profile}.pigello.internal\"]\n")
+        .with("[[callers]]\nname = \"app\"\nallow = [\"*\"]\nprofiles = [\"customer-*\"]\n")
+}
+
+fn put(gateway: &Gateway, pigello: &MockPigello, name: &str) {
+    let activation = pigello.handle().activation(name).unwrap();
+    gateway.put_member(name, &activation.credentials().unwrap());
+}
+
+async fn get(gateway: &Gateway, profile: &str) -> Answer {
+    gateway.caller().get_with(&subtenant(), &[(PROFILE, profile)]).await
+}
+
+/// Asks until it is so.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let asked = async { while !is_so().await {} };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it becomes so");
+}
+
+fn accepted(pigello: &MockPigello, name: &str) -> u64 {
+    pigello.handle().activation(name).unwrap().counts().accepted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_has_the_values_of_the_profile_that_it_names() {
+    let names = ["customer-acme", "customer-nordic", "customer-0"];
+    let pigello = mock(&names).await;
+    let gateway = customers(&pigello).start().await;
+    for name in names {
+        put(&gateway, &pigello, name);
+    }
+    for _ in 0..2 {
+        for name in names {
+            assert_eq!(get(&gateway, name).await.status, StatusCode::OK, "{name}");
+        }
+    }
+    // By the host, in any case, and it counts before the field.
+    for (host, name) in [
+        ("customer-acme.pigello.internal", "customer-acme"),
+        ("CUSTOMER-ACME.pigello.internal.", "customer-acme"),
+    ] {
+        let before = accepted(&pigello, name);
+        let fields = [("host", host), (PROFILE, "customer-0"), ("cache-control", "no-cache")];
+        let answer = gateway.caller().get_with(&subtenant(), &fields).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(accepted(&pigello, name), before + 1, "{host}");
+    }
+    assert_eq!(pigello.handle().mixed(), 0);
+    // The second call of each was answered from the cache, each from its own.
+    assert_eq!(accepted(&pigello, "customer-nordic"), 1);
+    for request in pigello.handle().requests() {
+        assert!(request.values(PROFILE).is_empty(), "it never goes up");
+    }
+    let records = gateway.into_records().await;
+    let of = |name: &str| records.iter().filter(|record| record["profile"] == name).count();
+    assert_eq!((of("customer-acme"), of("customer-nordic"), of("customer-0")), (4, 2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_names_no_profile_or_not_with_a_name_is_refused() {
+    let pigello = mock(&["customer-acme"]).await;
+    let gateway = customers(&pigello).start().await;
+    put(&gateway, &pigello, "customer-acme");
+    let answer = gateway.caller().get(&subtenant()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.problem(), "profile_not_named");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("Pigello-Gateway-Profile"));
+    let long = "a".repeat(64);
+    for name in [
+        "",
+        "Customer-acme",
+        "customer-acme/../x",
+        "..",
+        "customer_acme",
+        "-a",
+        "a b",
+        "%61",
+        &long,
+    ] {
+        let answer = get(&gateway, name).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}");
+        assert_eq!(answer.problem(), "profile_not_named", "{name}");
+    }
+    let twice = [(PROFILE, "customer-acme"), (PROFILE, "customer-acme")];
+    let answer = gateway.caller().get_with(&subtenant(), &twice).await;
+    assert_eq!(answer.problem(), "profile_not_named");
+    assert_eq!(pigello.handle().request_count(), 0);
+    let records = gateway.into_records().await;
+    assert!(records.iter().all(|record| record["outcome"] == "refused"), "{records:?}");
+    assert!(records[0]["profile"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_reaches_only_the_profiles_that_it_lists() {
+    let pigello = mock(&["customer-acme", "customer-nordic"]).await;
+    let gateway = Setup::new(&pigello)
+        .template("customer-*")
+        .listener("caller = \"app\"\n")
+        .with("[[callers]]\nname = \"app\"\nallow = [\"*\"]\nprofiles = [\"customer-acme\"]\n")
+        .start()
+        .await;
+    put(&gateway, &pigello, "customer-acme");
+    put(&gateway, &pigello, "customer-nordic");
+    assert_eq!(get(&gateway, "customer-acme").await.status, StatusCode::OK);
+    let answer = get(&gateway, "customer-nordic").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.problem(), "profile_not_allowed");
+    // Nobody learns whether there is such a profile.
+    let answer = get(&gateway, "customer-nobody").await;
+    assert_eq!(answer.problem(), "profile_not_allowed");
+    assert_eq!(pigello.handle().request_count(), 1);
+    let records = gateway.into_records().await;
+    assert_eq!(records[1]["profile"], "customer-nordic");
+    assert_eq!(records[1]["outcome"], "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listener_comes_first_then_the_caller_then_the_request() {
+    let pigello = mock(&["customer-acme", "customer-nordic", "customer-0"]).await;
+    let gateway = Setup::new(&pigello)
+        .template("customer-*")
+        .listener("caller = \"app\"\n")
+        .with(concat!(
+            "[[callers]]\nname = \"app\"\nallow = [\"*\"]\nprofile = \"customer-nordic\"\n",
+            "[[callers]]\nname = \"free\"\nallow = [\"*\"]\nprofiles = [\"*\"]\n",
+        ))
+        .start()
+        .await;
+    for name in ["customer-acme", "customer-nordic", "customer-0"] {
+        put(&gateway, &pigello, name);
+    }
+    assert_eq!(gateway.caller().get(&subtenant()).await.status, StatusCode::OK);
+    assert_eq!(get(&gateway, "customer-0").await.status, StatusCode::OK);
+    assert_eq!(accepted(&pigello, "customer-0"), 0);
+    let fixed = |text: String| {
+        text.replace("caller = \"app\"", "caller = \"app\"\nprofile = \"customer-acme\"")
+    };
+    gateway.reload(fixed).await.unwrap();
+    assert_eq!(get(&gateway, "customer-0").await.status, StatusCode::OK);
+    assert_eq!(accepted(&pigello, "customer-acme"), 1, "the listener's");
+    let free = |text: String| {
+        text.replace("caller = \"app\"\nprofile = \"customer-acme\"", "caller = \"free\"")
+    };
+    gateway.reload(free).await.unwrap();
+    assert_eq!(get(&gateway, "customer-0").await.status, StatusCode::OK);
+    assert_eq!(accepted(&pigello, "customer-0"), 1, "the request's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_profiles_trouble_is_no_others() {
+    let names = ["customer-revoked", "customer-limited", "customer-missing", "customer-well"];
+    let pigello = mock(&names).await;
+    let gateway = customers(&pigello).with("[cache]\nenabled = false\n").start().await;
+    for name in ["customer-revoked", "customer-limited", "customer-well"] {
+        put(&gateway, &pigello, name);
+        assert_eq!(get(&gateway, name).await.status, StatusCode::OK);
+    }
+    pigello.handle().activation("customer-revoked").unwrap().revoke();
+    let limit = RateLimit { calls_per_second: 0, retry_after: 60 };
+    pigello.handle().activation("customer-limited").unwrap().limit(Some(limit));
+    for _ in 0..20 {
+        assert_eq!(get(&gateway, "customer-revoked").await.status, StatusCode::UNAUTHORIZED);
+        let limited = get(&gateway, "customer-limited").await.status;
+        assert!(
+            [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&limited),
+            "{limited}"
+        );
+        let missing = get(&gateway, "customer-missing").await;
+        assert_eq!(missing.problem(), "profile_unknown");
+        assert_eq!(get(&gateway, "customer-well").await.status, StatusCode::OK);
+    }
+    // Paused by its own 429 alone.
+    assert!(pigello.handle().activation("customer-limited").unwrap().counts().limited < 5);
+    assert_eq!(accepted(&pigello, "customer-well"), 21);
+    assert_eq!(pigello.handle().mixed(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_of_one_profile_is_found_like_that_of_any() {
+    let pigello = mock(&["customer-acme", "customer-well"]).await;
+    let gateway = customers(&pigello).with("[cache]\nenabled = false\n").start().await;
+    put(&gateway, &pigello, "customer-acme");
+    put(&gateway, &pigello, "customer-well");
+    assert_eq!(get(&gateway, "customer-acme").await.status, StatusCode::OK);
+    let acme = pigello.handle().activation("customer-acme").unwrap();
+    acme.rotate(OldSecret::Refused);
+    put(&gateway, &pigello, "customer-acme");
+    // The 401 has the new version read, and the call is repeated with it.
+    eventually(async || get(&gateway, "customer-acme").await.status == StatusCode::OK).await;
+    assert_eq!(get(&gateway, "customer-well").await.status, StatusCode::OK);
+    assert_eq!(pigello.handle().mixed(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_not_called_is_unloaded() {
+    let pigello = mock(&["customer-acme", "customer-b", "customer-c"]).await;
+    let gateway =
+        customers(&pigello).profile("unload_after = \"1s\"\nmax_members = 2\n").start().await;
+    for name in ["customer-acme", "customer-b", "customer-c"] {
+        put(&gateway, &pigello, name);
+        assert_eq!(get(&gateway, name).await.status, StatusCode::OK);
+    }
+    let loaded = async || {
+        let profiles = gateway.admin().get("/profiles").await.json();
+        let members = profiles["profiles"].as_array().unwrap().iter();
+        members.map(|member| member["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(loaded().await, ["customer-b", "customer-c"], "the least lately used one is gone");
+    eventually(async || loaded().await.is_empty()).await;
+    assert_eq!(get(&gateway, "customer-acme").await.status, StatusCode::OK);
+}
