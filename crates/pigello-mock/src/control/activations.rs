@@ -117,7 +117,7 @@ fn describe(member: &Member) -> Value {
     })
 }
 
-/// Seven made-up values as JSON. They open nothing but this mock, so they need no hiding.
+/// The seven values of an activation as JSON. The mock made the secret up, so it needs no hiding.
 fn values(credentials: &Credentials) -> Map<String, Value> {
     let text = |scheme| json!(credentials.text(scheme));
     credentials.values().map(|(scheme, _)| (scheme.key().to_owned(), text(scheme))).collect()
