@@ -167,7 +167,6 @@ impl Shared {
                 .map(|(before, kept)| (before, &*kept.profiles)),
         };
         let profiles = Arc::new(profiles.assemble());
-        let notices = notices(settings, &cache, &trail, kept);
         let connections = settings.listeners.iter().map(|listener| {
             let name = listener.name.clone();
             let known = kept.and_then(|(_, kept)| kept.connections.get(&name).cloned());
@@ -175,13 +174,13 @@ impl Shared {
             (name.clone(), known.unwrap_or_else(new))
         });
         Ok(Self {
+            notices: notices(settings, &cache, &trail, kept),
             connections: connections.collect(),
             trail,
             activity,
             metrics,
             tracer,
             cache,
-            notices,
             profiles,
             loading,
             managers,

@@ -18,6 +18,8 @@ pub(super) struct Cursor {
     overlap: Duration,
     /// When the last complete reading began.
     last: Option<Moment>,
+    /// The most events that a page of this log has had.
+    largest_page: usize,
     /// The events of the overlap that have been seen, by their `id`.
     seen: HashMap<Box<str>, Timestamp>,
 }
@@ -40,7 +42,7 @@ pub(super) struct Window {
 
 impl Cursor {
     pub(super) fn new(overlap: Duration) -> Self {
-        Self { overlap, last: None, seen: HashMap::new() }
+        Self { overlap, last: None, largest_page: 0, seen: HashMap::new() }
     }
 
     /// The window of a reading that begins at `now`. Without a reading before it, the time of this machine,
@@ -64,6 +66,13 @@ impl Cursor {
         self.seen.insert(id, created_at).is_none()
     }
 
+    /// Whether a page with that many events is the last one: another one had more, or it is empty.
+    pub(super) fn is_last_page(&mut self, events: usize) -> bool {
+        let is_last = events == 0 || events < self.largest_page;
+        self.largest_page = self.largest_page.max(events);
+        is_last
+    }
+
     /// A reading that began at `began`, when Pigello's clock said `date`, is complete.
     pub(super) fn finish(&mut self, began: Instant, date: Timestamp) {
         let theirs = self.last.map_or(date, |last| {
@@ -81,6 +90,7 @@ impl Cursor {
     /// The next reading does not continue any.
     pub(super) fn lose(&mut self) {
         self.last = None;
+        self.largest_page = 0;
         self.seen.clear();
     }
 
@@ -105,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    const OVERLAP: Duration = Duration::from_secs(120);
+    const OVERLAP: Duration = Duration::from_mins(2);
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(2_000_000_000 + seconds).unwrap()
@@ -161,6 +171,17 @@ mod tests {
         cursor.finish(Instant::now(), at(0));
         cursor.lose();
         assert!(!cursor.begin(Instant::now(), at(0)).continues);
+    }
+
+    #[test]
+    fn a_page_may_be_full_unless_another_one_had_more() {
+        let mut cursor = Cursor::new(OVERLAP);
+        assert!(cursor.is_last_page(0));
+        assert!(!cursor.is_last_page(3) && !cursor.is_last_page(3));
+        assert!(cursor.is_last_page(2) && cursor.is_last_page(0));
+        assert!(!cursor.is_last_page(4) && cursor.is_last_page(3));
+        cursor.lose();
+        assert!(!cursor.is_last_page(1), "its pages may be smaller now");
     }
 
     #[tokio::test(start_paused = true)]

@@ -307,7 +307,7 @@ mod tests {
         for json in [
             r#"[{"object_id": null, "content_type": 7.5, "created_at": "yesterday", "id": {}}]"#,
             r#"[{"object_id": [1, 2], "content_type": "", "created_at": true, "id": "a b"}]"#,
-            r#"[{}]"#,
+            "[{}]",
             "[null]",
             "[\"text\"]",
             "[7]",

@@ -297,7 +297,9 @@ impl Notices {
         let changes = Changes::of(events.clone());
         self.drop_now(profile, &changes);
         if changes.is_unclear {
-            self.feeds_of(profile).iter().for_each(|feed| feed.drop_all(&self.cache, source));
+            for feed in self.feeds_of(profile) {
+                feed.drop_all(&self.cache, source);
+            }
         }
         let at = Timestamp::now();
         let mut history = self.history.lock();
@@ -355,7 +357,9 @@ impl Notices {
             if changes.is_unclear && source == Source::EventLog {
                 // What was fetched since may be from the slow copy. It lives for `ttl`.
                 let feeds = self.feeds_of(profile.as_ref());
-                feeds.iter().for_each(|feed| feed.coherence.restart());
+                for feed in feeds {
+                    feed.coherence.restart();
+                }
             }
         }
     }

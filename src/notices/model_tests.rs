@@ -47,6 +47,8 @@ struct World {
     /// The values of each object, and since when.
     values: Vec<Vec<(Instant, u64)>>,
     log: Vec<Logged>,
+    /// The most events of a page.
+    page: usize,
     log_works: Log,
 }
 
@@ -66,7 +68,7 @@ impl World {
     fn new() -> Self {
         let began = Instant::now();
         let values = (0..OBJECTS).map(|_| vec![(began, 0)]).collect();
-        Self { began, values, log: Vec::new(), log_works: Log::Works }
+        Self { began, values, log: Vec::new(), page: 500, log_works: Log::Works }
     }
 
     fn time(&self) -> Timestamp {
@@ -230,8 +232,8 @@ impl EventLog for ModelLog {
                 .map(|logged| logged.event.clone())
                 .collect();
             events.sort_by_key(|event| event.created_at);
-            let skipped = (page as usize - 1) * 500;
-            let events = events.into_iter().skip(skipped).take(500).collect();
+            let skipped = (page as usize - 1) * world.page;
+            let events = events.into_iter().skip(skipped).take(world.page).collect();
             let date = Timestamp::from_second(world.time().as_second()).unwrap();
             match world.log_works {
                 Log::Works => Ok(Page { date, events, request_id: RequestId::fresh() }),
@@ -287,8 +289,9 @@ fn target(number: usize) -> String {
     }
 }
 
-async fn play(steps: Vec<Step>) {
+async fn play(page: usize, steps: Vec<Step>) {
     let scene = Scene::new();
+    scene.world.lock().page = page;
     for step in steps {
         match step {
             Step::Write { object, delay } => scene.world.lock().write(object, delay),
@@ -336,8 +339,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn no_read_is_older_than_the_table_says(steps in proptest::collection::vec(step(), 1..120)) {
-        run(play(steps));
+    fn no_read_is_older_than_the_table_says(
+        page in prop_oneof![1..5_usize, Just(500)],
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        run(play(page, steps));
     }
 }
 
@@ -369,9 +375,9 @@ fn a_log_that_comes_back_in_time_proves_what_was_stored_before_it_failed() {
         scene.read(&path(1), 0).await;
         scene.world.lock().log_works = Log::Fails;
         scene.poll(0).await;
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         scene.world.lock().write(1, 0);
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         scene.world.lock().log_works = Log::Works;
         scene.poll(0).await;
         assert!(scene.read(&path(0), 0).await.contains("detail=coherent"));
@@ -420,7 +426,7 @@ fn more_than_can_be_read_at_once_begins_another_chain() {
         let scene = Scene::new();
         scene.poll(0).await;
         scene.read(&path(0), 0).await;
-        for _ in 0..20 * 500 {
+        for _ in 0..50 * 500 {
             scene.world.lock().write(1, 0);
         }
         scene.poll(0).await;

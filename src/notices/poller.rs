@@ -1,6 +1,7 @@
 //! Reads the event log of one profile, again and again.
 //!
-//! A reading asks page by page until a page is not full. Only then is it complete, and the chain of readings
+//! A reading asks page by page until a page is not full. Nobody knows how many events Pigello puts on one, whatever it
+//! is asked for; a page with fewer than another page had cannot be full. Only then is it complete, and the chain of readings
 //! proved from the time at which it began ([`Coherence`](crate::proxy::profile::Coherence)). A reading that fails
 //! changes nothing: the next one asks from the same place.
 //!
@@ -69,7 +70,7 @@ pub(super) struct Poller<L> {
 pub async fn poll(notices: Arc<Notices>, profile: Arc<Profile>, calls: Arc<OwnCalls>) {
     let Some(feed) = notices.feed(&profile.name) else { return };
     let path = notices.settings().path.clone();
-    Poller::new(notices, feed, Calls { calls, profile, path }).run().await;
+    Poller::new(notices, feed, LogAtPigello { calls, profile, path }).run().await;
 }
 
 impl<L: EventLog> Poller<L> {
@@ -119,7 +120,7 @@ impl<L: EventLog> Poller<L> {
             let id = page.request_id;
             self.notices.take_events(&self.feed, received, &events, page.date, id);
             // The first reading of a chain has nothing to catch up with: it is there for the time.
-            if received < PAGE || !window.continues {
+            if cursor.is_last_page(received) || !window.continues {
                 cursor.finish(began, first_date);
                 let interval = *self.notices.settings().interval;
                 self.feed.coherence.prove(began + interval.saturating_mul(PROVED_FOR));
@@ -146,13 +147,13 @@ fn check(events: &[Event], from: Timestamp) -> Result<(), Setback> {
 }
 
 /// The event log at Pigello, read by calls of the gateway's own.
-struct Calls {
+struct LogAtPigello {
     calls: Arc<OwnCalls>,
     profile: Arc<Profile>,
     path: String,
 }
 
-impl EventLog for Calls {
+impl EventLog for LogAtPigello {
     async fn page(&self, from: Timestamp, page: u32) -> Result<Page, Setback> {
         let target = target(&self.path, from, page);
         let answer = self.calls.get(&self.profile, &target).await.ok_or(Setback::Failed)?;
@@ -209,10 +210,10 @@ fn pigello_time(headers: &http::HeaderMap) -> Option<Timestamp> {
     Timestamp::try_from(httpdate::parse_http_date(date).ok()?).ok()
 }
 
-/// The events of a page. Pigello's own guides ask for as many.
+/// The events that a page is asked to have. Pigello's own guides ask for as many.
 const PAGE: usize = 500;
 /// The pages of one reading. Who has more to catch up with begins anew.
-const MOST_PAGES: u32 = 20;
+const MOST_PAGES: u32 = 50;
 /// The intervals for which a reading proves the chain: one may fail, and one may be slow.
 const PROVED_FOR: u32 = 3;
 /// The pause before a log that cannot be used is tried again.

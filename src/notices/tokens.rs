@@ -18,7 +18,23 @@ use crate::{
 
 /// The tokens in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HookTokens(Vec<(TokenDigest, Option<ProfileName>)>);
+pub struct HookTokens(Vec<(TokenDigest, Audience)>);
+
+/// The profiles that a token's webhooks are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    All,
+    One(ProfileName),
+}
+
+impl Audience {
+    pub(super) fn profile(&self) -> Option<&ProfileName> {
+        match self {
+            Self::All => None,
+            Self::One(profile) => Some(profile),
+        }
+    }
+}
 
 impl HookTokens {
     /// Reads the file. It must be no link, and closed to everybody but its owner.
@@ -52,21 +68,21 @@ impl HookTokens {
         if tokens.is_empty() { Err((1, "there is no token")) } else { Ok(Self(tokens)) }
     }
 
-    /// The profile of a token, `Some(None)` if it is for all. Compares with every token, each in constant time.
-    pub(super) fn profile(&self, token: &str) -> Option<Option<&ProfileName>> {
+    /// Whom a token is for, if it is known. Compares with every token, each in constant time.
+    pub(super) fn audience(&self, token: &str) -> Option<&Audience> {
         let token = TokenDigest::of(token);
-        self.0.iter().fold(None, |found, (known, profile)| {
-            if bool::from(known.same_as(&token)) { Some(profile.as_ref()) } else { found }
+        self.0.iter().fold(None, |found, (known, audience)| {
+            if bool::from(known.same_as(&token)) { Some(audience) } else { found }
         })
     }
 
     /// The profiles that it names.
     pub fn profiles(&self) -> impl Iterator<Item = &ProfileName> {
-        self.0.iter().filter_map(|(_, profile)| profile.as_ref())
+        self.0.iter().filter_map(|(_, audience)| audience.profile())
     }
 }
 
-fn token(line: &[u8]) -> Result<(TokenDigest, Option<ProfileName>), &'static str> {
+fn token(line: &[u8]) -> Result<(TokenDigest, Audience), &'static str> {
     let form = "write `TOKEN` or `TOKEN PROFILE`";
     let line = std::str::from_utf8(line).map_err(|_| form)?;
     let mut words = line.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
@@ -79,7 +95,8 @@ fn token(line: &[u8]) -> Result<(TokenDigest, Option<ProfileName>), &'static str
     if token.len() < MIN_TOKEN {
         return Err("the token has less than 32 characters; `openssl rand -hex 32` makes one");
     }
-    Ok((TokenDigest::of(token), profile.map(ProfileName::new)))
+    let audience = profile.map_or(Audience::All, |name| Audience::One(ProfileName::new(name)));
+    Ok((TokenDigest::of(token), audience))
 }
 
 /// Why a file of tokens is not used. No message quotes a token.
@@ -133,10 +150,12 @@ mod tests {
     fn a_token_is_for_all_profiles_or_for_one() {
         let text = format!("# made up\n\n{ALL}\r\n {ONE}\tproduction # since May\n");
         let tokens = HookTokens::parse(text.as_bytes()).unwrap();
-        assert_eq!(tokens.profile(ALL), Some(None));
-        assert_eq!(tokens.profile(ONE), Some(Some(&ProfileName::new("production"))));
-        for other in ["", &ALL[1..], &ALL.to_uppercase(), &format!("{ALL} ")] {
-            assert_eq!(tokens.profile(other), None, "{other}");
+        assert_eq!(tokens.audience(ALL), Some(&Audience::All));
+        let one = Audience::One(ProfileName::new("production"));
+        assert_eq!(tokens.audience(ONE), Some(&one));
+        let part = ALL.get(1..).unwrap();
+        for other in ["", part, &ALL.to_uppercase(), &format!("{ALL} ")] {
+            assert_eq!(tokens.audience(other), None, "{other}");
         }
         assert!(!format!("{tokens:?}").contains("made-up"));
         assert_eq!(tokens.profiles().count(), 1);
@@ -147,7 +166,7 @@ mod tests {
         for (text, line) in [
             (String::new(), 1),
             ("# nothing\n".to_owned(), 1),
-            (format!("\n{}\n", &ALL[..31]), 2),
+            (format!("\n{}\n", ALL.get(..31).unwrap()), 2),
             (format!("{ALL} a b\n"), 1),
             (format!("{ALL}/x\n"), 1),
             (format!("{ALL}%\n"), 1),

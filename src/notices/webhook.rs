@@ -187,7 +187,7 @@ impl Receiver {
         }
         let tokens = self.tokens.load();
         let token = request.uri().path().strip_prefix(PREFIX).ok_or(Refused::Token)?;
-        let profile = tokens.profile(token).ok_or(Refused::Token)?.cloned();
+        let audience = tokens.audience(token).ok_or(Refused::Token)?.clone();
         if request.method() != Method::POST {
             return Err(Refused::Method);
         }
@@ -204,7 +204,7 @@ impl Receiver {
                 Ok(Err(_)) | Err(_) => return Err(Refused::Body),
             }
         };
-        self.apply(profile.as_ref(), body.and_then(|body| event::read(&body)));
+        self.apply(audience.profile(), body.and_then(|body| event::read(&body)));
         Ok(())
     }
 

@@ -112,6 +112,16 @@ fn a_typo_in_a_key() {
 }
 
 #[test]
+fn an_event_log_that_is_not_there() {
+    let place = Place::new("[notices]\nevent_log = \"poll\"\n");
+    let (code, out, errors) = output(&["check", "--online", "--config", &place.config()]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(out.contains("it can be read; 0 events lately"), "{out}");
+    change(&place, "event_log = \"poll\"", "event_log = \"poll\"\npath = \"/common/log/\"");
+    expect("no-event-log", &complaints(&place));
+}
+
+#[test]
 fn a_key_that_others_can_read() {
     let place = Place::new("");
     let path = |name: &str| place.path(name).to_str().unwrap().to_owned();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -10,16 +11,21 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use clap::Parser;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use pigello_gateway::cli::explain;
+use pigello_mock::{
+    Activation, EXAMPLE_SUBTENANT, EventLogFaults, LogAnswer, MockPigello, Options,
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-use crate::support::{Authority, Caller, Gateway, Setup, connect_tls, dns};
+use crate::support::{Authority, Caller, Gateway, Setup, connect_tls, dns, pigello};
 
 const TOKEN: &str = "made-up-token-that-is-for-everything";
 const OTHER: &str = "made-up-token-for-the-profile-test-00";
@@ -74,19 +80,18 @@ async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
     if request.uri().path() == "/common/eventlog/list/" {
         assert!(request.headers().contains_key("x-pigello-client-secret"));
         world.log_calls.push(target.clone());
-        let (status, body) = match world.log_answer {
-            Some((status, body)) => (status, body.to_owned()),
-            None => {
-                let from = target.split("created_at__gte=").nth(1).unwrap();
-                let from = from.split('&').next().unwrap();
-                let since: Timestamp = from.parse().unwrap();
-                let recent = world.log.iter().filter(|event| {
-                    event["created_at"].as_str().unwrap().parse::<Timestamp>().unwrap() >= since
-                });
-                let is_first = target.contains("_page=1&");
-                let events: Vec<_> = recent.filter(|_| is_first).cloned().collect();
-                (200, Value::from(events).to_string())
-            }
+        let (status, body) = if let Some((status, body)) = world.log_answer {
+            (status, body.to_owned())
+        } else {
+            let from = target.split("created_at__gte=").nth(1).unwrap();
+            let from = from.split('&').next().unwrap();
+            let since: Timestamp = from.parse().unwrap();
+            let recent = world.log.iter().filter(|event| {
+                event["created_at"].as_str().unwrap().parse::<Timestamp>().unwrap() >= since
+            });
+            let is_first = target.contains("_page=1&");
+            let events: Vec<_> = recent.filter(|_| is_first).cloned().collect();
+            (200, Value::from(events).to_string())
         };
         return (StatusCode::from_u16(status).unwrap(), body).into_response();
     }
@@ -191,6 +196,12 @@ async fn the_event_log_keeps_what_is_cached_as_fresh_as_pigello() {
     let (stored, dropped) = (&life["stored"][0], &life["dropped"][0]);
     assert_eq!((&dropped["event"], &dropped["what"]), (&event["id"], &json!("object")));
     assert_eq!(dropped["source"], "event_log");
+    let told = explained(&gateway, &tenant(1)).await;
+    assert!(told.contains(&format!("by the event {}", event["id"].as_str().unwrap())), "{told}");
+    assert!(
+        told.contains(&format!("by the call {}", stored["request_id"].as_str().unwrap())),
+        "{told}"
+    );
     let metrics = gateway.admin().get("/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     assert!(metrics.contains("notices_coherent{profile=\"test\"} 1"), "{metrics}");
@@ -211,6 +222,106 @@ async fn the_event_log_keeps_what_is_cached_as_fresh_as_pigello() {
     );
     assert!(read["credential_version"].is_string());
     assert!(lines.iter().any(|call| call["request_id"] == stored["request_id"]));
+}
+
+#[derive(Parser)]
+struct Explain {
+    #[command(flatten)]
+    args: explain::Args,
+}
+
+/// What `explain --cache` says of a path.
+async fn explained(gateway: &Gateway, path: &str) -> String {
+    let socket = format!("unix:{}", gateway.path("admin.sock").display());
+    let command = Explain::parse_from(["explain", "--address", &socket, "--cache", path]);
+    let told = tokio::task::spawn_blocking(move || {
+        let mut out = Vec::new();
+        explain::run(&command.args, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    });
+    told.await.unwrap()
+}
+
+/// The first name of the example.
+async fn first_name(caller: &Caller) -> String {
+    let path = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+    caller.get(&path).await.json()["first_name"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_seen_however_the_log_shows_it() {
+    let faults = EventLogFaults { seed: 7, ..EventLogFaults::default() };
+    let second = Duration::from_secs(1);
+    for faults in [
+        faults.clone(),
+        EventLogFaults { late: 1.0, late_by: second, ..faults.clone() },
+        EventLogFaults { double: 1.0, ..faults.clone() },
+        EventLogFaults { page_size: Some(2), ..faults.clone() },
+        EventLogFaults { tick: second, page_size: Some(3), ..faults.clone() },
+        EventLogFaults { answer: LogAnswer::Envelope, ..faults },
+    ] {
+        let pigello = pigello().await;
+        let rule = "[[cache.rules]]\noperations = [\"subtenant.get\"]\nttl = \"1ms\"\ncoherent_ttl = \"1h\"\n";
+        let notices = "[notices]\nevent_log = \"poll\"\ninterval = \"1s\"\nsettle = \"1s\"\n";
+        let gateway = Setup::new(&pigello).with(notices).with(rule).start().await;
+        let activation = pigello.handle().activations().into_iter().next().unwrap();
+        activation.event_log(faults.clone());
+        // A copy that is behind answers reads.
+        activation.lag(Duration::from_millis(300));
+        until_log_is(&gateway, "complete").await;
+        first_name(gateway.caller()).await;
+        let path = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+        for turn in 0..7 {
+            let body = json!({"first_name": format!("Testa{turn}")});
+            let (status, _) = activation.elsewhere(Method::PATCH, &path, &body);
+            assert_eq!(status, StatusCode::OK);
+        }
+        while first_name(gateway.caller()).await != "Testa6" {
+            tokio::task::yield_now().await;
+        }
+        let hit = gateway.caller().get(&path).await;
+        assert!(hit.header("cache-status").contains("coherent"), "{faults:?}: {hit:?}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_members_of_a_template_have_an_event_log_each() {
+    let names = ["customer-acme", "customer-nordic"];
+    let activations = names.iter().map(|name| Activation::made_up(*name));
+    let pigello = MockPigello::start(Options::new().activations(activations)).await.unwrap();
+    let gateway = Setup::new(&pigello)
+        .template("customer-*")
+        .listener("caller = \"app\"\n")
+        .with("[[callers]]\nname = \"app\"\nallow = [\"*\"]\nprofiles = [\"customer-*\"]\n")
+        .with("[notices]\nevent_log = \"poll\"\ninterval = \"1s\"\nsettle = \"1s\"\n")
+        .with("[[cache.rules]]\noperations = [\"subtenant.get\"]\nttl = \"1ms\"\ncoherent_ttl = \"1h\"\n")
+        .start()
+        .await;
+    let path = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+    let read = async |name: &str| {
+        gateway.caller().get_with(&path, &[("pigello-gateway-profile", name)]).await
+    };
+    for name in names {
+        let activation = pigello.handle().activation(name).unwrap();
+        gateway.put_member(name, &activation.credentials().unwrap());
+        while !read(name).await.header("cache-status").contains("coherent") {
+            tokio::task::yield_now().await;
+        }
+    }
+    let notices = until_log_is(&gateway, "complete").await;
+    assert_eq!((&notices["profile"], &notices["profiles"]), (&json!("customer-*"), &json!(2)));
+    let changed = pigello.handle().activation(names[0]).unwrap();
+    changed.elsewhere(Method::PATCH, &path, &json!({"first_name": "Testa"}));
+    while read(names[0]).await.json()["first_name"] != "Testa" {
+        tokio::task::yield_now().await;
+    }
+    assert_ne!(read(names[1]).await.json()["first_name"], "Testa");
+    let records = gateway.into_records().await;
+    for name in names {
+        let read = |record: &&Value| record["cause"] == "event_log" && record["profile"] == name;
+        assert!(records.iter().any(|record| read(&record)), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

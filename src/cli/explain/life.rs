@@ -25,7 +25,8 @@ struct Stored {
     has_query: bool,
     status: u16,
     request_id: String,
-    stored_seconds: u64,
+    #[serde(rename = "stored_seconds")]
+    age: u64,
     state: String,
     left_seconds: u64,
 }
@@ -71,7 +72,7 @@ fn print(Life { stored, dropped }: &Life, out: &mut impl Write) -> io::Result<()
         writeln!(
             out,
             "stored   {} ago by the call {} ({}, profile {}{query}): {}{left}",
-            span(stored.stored_seconds),
+            span(stored.age),
             stored.request_id,
             stored.status,
             stored.profile,

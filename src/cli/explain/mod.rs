@@ -209,12 +209,12 @@ fn cacheable(settings: &Settings, eligible: &Result<Rule, Bypass>) -> (bool, Str
             let at = settings.cache.rules.iter().position(|known| known == rule);
             let number = at.map_or(0, |at| at + 1);
             let ttl = rule.ttl;
-            let mut text = format!(
-                "[[cache.rules]] number {number}, fresh for {ttl} unless the answer says otherwise"
+            let longer = settings.coherent_ttl(rule).map_or_else(String::new, |coherent_ttl| {
+                format!(", or for {coherent_ttl} while no notice is missed")
+            });
+            let text = format!(
+                "[[cache.rules]] number {number}, fresh for {ttl} unless the answer says otherwise{longer}"
             );
-            if let Some(coherent_ttl) = settings.coherent_ttl(rule) {
-                text.push_str(&format!(", or for {coherent_ttl} while no notice is missed"));
-            }
             (true, text)
         }
         Err(bypass) => (false, bypass.why().to_owned()),

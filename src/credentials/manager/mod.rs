@@ -16,7 +16,7 @@ mod status;
 mod unavailable;
 mod view;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
@@ -124,13 +124,15 @@ impl CredentialManager {
         let mut backoff = Backoff::new(FIRST_PAUSE, refresh.retry_cap);
         let mut watch = shared.source.watch();
         let signal = watch.as_ref().map_or_else(ChangeSignal::never, FolderWatch::signal);
+        // Those who wait for the first read share it. Of files, it may have begun before the watch.
+        let mut is_shared = watch.is_none();
         loop {
             // The watch starts before the read, so that no change is missed between the two.
             watch = self.renew(watch).await;
-            // Those who wait for the first read share it. With files, it may have begun before the watch.
-            let read = match &watch {
-                None => self.first_read().await,
-                Some(_) => self.refresh().await,
+            let read = if mem::take(&mut is_shared) {
+                self.first_read().await
+            } else {
+                self.refresh().await
             };
             let is_content = read.is_ok() && !shared.record.lock().rotation.needs_new_version();
             let pause = if is_content {

@@ -27,7 +27,7 @@ use std::{
     },
 };
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 /// The notices of one profile, as its stored responses see them.
 pub struct Coherence {
@@ -68,15 +68,17 @@ impl Coherence {
 
     /// Begins another chain, of which nothing is proved yet. What was stored before lives for its `ttl`.
     pub fn restart(&self) {
-        self.rules.iter().for_each(|word| {
-            change(word, |word| Word { chain: word.chain.wrapping_add(1), until: 0, ..word })
-        });
+        for word in &self.rules {
+            change(word, |word| Word { chain: word.chain.wrapping_add(1), until: 0, ..word });
+        }
     }
 
     /// Proves the chain until then.
     pub fn prove(&self, until: Instant) {
         let until = self.ticks(until);
-        self.rules.iter().for_each(|word| change(word, |word| Word { until, ..word }));
+        for word in &self.rules {
+            change(word, |word| Word { until, ..word });
+        }
     }
 
     /// Whether the chain is proved now.
@@ -108,8 +110,8 @@ impl Coherence {
 
     /// Whole ticks since the origin, rounded down.
     fn ticks(&self, at: Instant) -> u32 {
-        let since = at.saturating_duration_since(self.origin).as_millis() / TICK.as_millis();
-        u32::try_from(since).unwrap_or(u32::MAX)
+        let since = at.saturating_duration_since(self.origin).as_millis().checked_div(TICK);
+        since.and_then(|ticks| u32::try_from(ticks).ok()).unwrap_or(u32::MAX)
     }
 }
 
@@ -194,11 +196,13 @@ impl fmt::Debug for FeedMark {
 const WORDS: usize = 16;
 const CHAIN_BITS: u32 = 12;
 const CHAINS: u32 = (1 << CHAIN_BITS) - 1;
-/// Fine enough for an interval of a second; 32 bits of it are thirteen years.
-const TICK: Duration = Duration::from_millis(100);
+/// In milliseconds. Fine enough for an interval of a second; 32 bits of it are thirteen years.
+const TICK: u128 = 100;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::time::advance;
 
     use super::*;

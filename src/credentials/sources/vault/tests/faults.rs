@@ -3,8 +3,10 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{VaultError, VaultSource, Vaults},
@@ -241,6 +243,30 @@ fn manager(setup: &Setup) -> CredentialManager {
         },
         &Sources::default(),
     )
+}
+
+#[tokio::test]
+async fn calls_share_the_first_read_of_the_background_task_which_reads_again_and_again() {
+    let setup = Setup::new().await;
+    let grant = r#"{"auth":{"client_token":"canary-token","lease_duration":60}}"#;
+    setup.stub.on("auth/approle/login", "200 OK", grant);
+    setup.stub.on(READ, "200 OK", secret(7, "made-up"));
+    let manager = manager(&setup);
+    let run = tokio::spawn(manager.clone().run(CancellationToken::new()));
+    let calls = join_all((0..50).map(|_| manager.first_read())).await;
+    assert!(calls.iter().all(Result::is_ok));
+    assert_eq!(setup.stub.count(READ), 1);
+    for version in 8..11 {
+        setup.stub.on(READ, "200 OK", secret(version, "made-up"));
+        let mut generations = manager.subscribe();
+        generations.mark_unchanged();
+        time::pause();
+        time::advance(RefreshSettings::INTERVAL.mul_f64(1.2)).await;
+        time::resume();
+        time::timeout(Duration::from_secs(20), generations.changed()).await.unwrap().unwrap();
+        assert_eq!(manager.snapshot().unwrap().version().to_string(), version.to_string());
+    }
+    run.abort();
 }
 
 /// An operator, or whoever may ask like one, in a loop.
