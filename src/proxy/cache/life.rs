@@ -45,7 +45,7 @@ impl Cache {
             let coherent = policy
                 .coherent
                 .filter(|_| provenance.mark.validity(now) == Validity::Coherent)
-                .and_then(|freshness| freshness.left(now));
+                .and_then(|lifetime| policy.freshness.with_lifetime(lifetime).left(now));
             let (state, left) = match (is_current, coherent, policy.ttl(now)) {
                 (false, ..) => ("dropped", None),
                 (true, Some(left), _) => ("coherent", Some(left)),

@@ -40,6 +40,11 @@ impl Freshness {
         Self { lifetime, initial_age, received }
     }
 
+    /// The same with another lifetime.
+    pub(in crate::proxy::cache) fn with_lifetime(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
+    }
+
     /// How long the response has been stored.
     pub(in crate::proxy::cache) fn resident(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.received)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{directives::RequestDirectives, freshness::Freshness, storable::CachePolicy};
+use super::{directives::RequestDirectives, storable::CachePolicy};
 use crate::proxy::profile::Validity;
 
 /// The use that a request may make of a stored response. A word is the `detail` of `Cache-Status`.
@@ -46,8 +46,8 @@ impl CachePolicy {
         if self.no_cache {
             return Reuse::Validate;
         }
-        let coherent = self.coherent.as_ref().filter(|_| validity == Validity::Coherent);
-        let freshness: &Freshness = coherent.unwrap_or(&self.freshness);
+        let coherent = self.coherent.filter(|_| validity == Validity::Coherent);
+        let freshness = coherent.map_or(self.freshness, |it| self.freshness.with_lifetime(it));
         let (age, stale_for) = (freshness.age(now), freshness.stale_for(now));
         let is_too_old = request.no_cache || request.max_age.is_some_and(|most| age > most);
         match freshness.left(now) {

@@ -21,8 +21,8 @@ use crate::proxy::cache::settings::Rule;
 #[derive(Clone, Debug)]
 pub(in crate::proxy::cache) struct CachePolicy {
     pub(in crate::proxy::cache) freshness: Freshness,
-    /// The same while no notice can have been missed, if the rule says so.
-    pub(in crate::proxy::cache) coherent: Option<Freshness>,
+    /// The lifetime while no notice can have been missed, if the rule has one.
+    pub(in crate::proxy::cache) coherent: Option<Duration>,
     /// It may not be used without validation.
     pub(in crate::proxy::cache) no_cache: bool,
     /// How long it may be served stale while it is revalidated.
@@ -77,8 +77,7 @@ pub(in crate::proxy::cache) fn decide(
     let is_new = !headers.contains_key(header::AGE);
     let coherent = match (&lifetime, rule.coherent_ttl) {
         (Lifetime::FromRule(_), Some(coherent_ttl)) if status == StatusCode::OK && is_new => {
-            let lifetime = initial_age.saturating_add(*coherent_ttl);
-            Some(Freshness::new(lifetime, initial_age, times.response))
+            Some(initial_age.saturating_add(*coherent_ttl))
         }
         _ => None,
     };
@@ -99,7 +98,7 @@ pub(in crate::proxy::cache) fn decide(
 
 /// The policy, unless the response would never be useful.
 fn policy(
-    (freshness, coherent): (Freshness, Option<Freshness>),
+    (freshness, coherent): (Freshness, Option<Duration>),
     status: StatusCode,
     headers: &HeaderMap,
     directives: ResponseDirectives,
@@ -133,9 +132,9 @@ fn policy(
         .max(revalidation)
         .saturating_sub(freshness.stale_for(times.response));
     let retention = fresh.unwrap_or_default().saturating_add(usable_stale.max(revalidation));
-    let retention = coherent
-        .and_then(|it| it.left(times.response))
-        .map_or(retention, |left| left.max(retention));
+    let coherent_left =
+        coherent.and_then(|lifetime| freshness.with_lifetime(lifetime).left(times.response));
+    let retention = retention.max(coherent_left.unwrap_or_default());
     if retention.is_zero() {
         return Err("no-freshness");
     }
