@@ -248,14 +248,41 @@ impl EventLog for ModelLog {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Write { object: usize, delay: u64 },
-    WriteThrough { object: usize, delay: u64 },
-    Read { target: usize, lag: u64 },
-    ReadSlowly { target: usize, lag: u64, takes: u64 },
-    Wait { millis: u64 },
-    Poll { takes: u64 },
-    Webhook { events_ago: usize, twice: bool },
-    Forged { object: bool, of_type: bool },
+    Write {
+        object: usize,
+        delay: u64,
+    },
+    WriteThrough {
+        object: usize,
+        delay: u64,
+    },
+    Read {
+        target: usize,
+        lag: u64,
+    },
+    ReadSlowly {
+        target: usize,
+        lag: u64,
+        takes: u64,
+    },
+    Wait {
+        millis: u64,
+    },
+    Poll {
+        takes: u64,
+    },
+    /// Time passes, with a reading an interval; then everything is read.
+    Run {
+        intervals: usize,
+    },
+    Webhook {
+        events_ago: usize,
+        twice: bool,
+    },
+    Forged {
+        object: bool,
+        of_type: bool,
+    },
     LogIs(Log),
 }
 
@@ -268,13 +295,14 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..OBJECTS + 2, 0..=COPY_LAG, 0..=SLOWEST)
             .prop_map(|(target, lag, takes)| Step::ReadSlowly { target, lag, takes }),
         8 => (0..2500_u64).prop_map(|millis| Step::Wait { millis }),
-        6 => (0..1500_u64).prop_map(|takes| Step::Poll { takes }),
+        4 => (0..1500_u64).prop_map(|takes| Step::Poll { takes }),
+        6 => (1..10_usize).prop_map(|intervals| Step::Run { intervals }),
         2 => (0..4_usize, any::<bool>())
             .prop_map(|(events_ago, twice)| Step::Webhook { events_ago, twice }),
         1 => (any::<bool>(), any::<bool>())
             .prop_map(|(object, of_type)| Step::Forged { object, of_type }),
         1 => prop_oneof![
-            3 => Just(Log::Works),
+            8 => Just(Log::Works),
             1 => Just(Log::Fails),
             1 => Just(Log::Forbidden),
         ].prop_map(Step::LogIs),
@@ -308,6 +336,15 @@ async fn play(page: usize, steps: Vec<Step>) {
             }
             Step::Wait { millis } => sleep(Duration::from_millis(millis)).await,
             Step::Poll { takes } => scene.poll(takes).await,
+            Step::Run { intervals } => {
+                for _ in 0..intervals {
+                    sleep(INTERVAL).await;
+                    scene.poll(0).await;
+                }
+                for number in 0..OBJECTS + 2 {
+                    scene.read(&target(number), 0).await;
+                }
+            }
             Step::Webhook { events_ago, twice } => {
                 let event = {
                     let world = scene.world.lock();
@@ -336,7 +373,7 @@ fn run(future: impl Future<Output = ()>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn no_read_is_older_than_the_table_says(
