@@ -203,13 +203,14 @@ async fn a_login_ends_with_the_last_that_uses_it_unless_it_is_held() {
 }
 
 #[tokio::test]
-async fn what_the_vault_has_not_or_forbids_is_absent_and_nothing_else_is() {
+async fn what_the_vault_has_not_for_the_gateway_is_absent() {
     let (stub, sources) = (stub("canary-1").await, Sources::default());
     let template = template(stub.settings_with(by_approle));
     let own =
         |member| CredentialManager::new(template.for_member(&ProfileName::new(member)), &sources);
-    for (status, body, is_absent) in [
-        ("404 Not Found", r#"{"errors":[]}"#, true),
+    let error = own("nobody").first_read().await.unwrap_err();
+    assert!(error.is_absent(), "{error}");
+    for (status, body, absent) in [
         ("404 Not Found", r#"{"data":{"data":null,"metadata":{"version":3}}}"#, true),
         ("403 Forbidden", r#"{"errors":["permission denied"]}"#, true),
         ("404 Not Found", r#"{"errors":["no handler for route"]}"#, false),
@@ -218,7 +219,7 @@ async fn what_the_vault_has_not_or_forbids_is_absent_and_nothing_else_is() {
     ] {
         stub.on("secret/data/pigello/nobody", status, body);
         let error = own("nobody").first_read().await.unwrap_err();
-        assert_eq!(error.is_absent(), is_absent, "{status} {body}: {error}");
+        assert_eq!(error.is_absent(), absent, "{status} {body}: {error}");
     }
 }
 
