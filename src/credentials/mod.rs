@@ -38,5 +38,5 @@ pub use settings::{
 };
 pub use sources::{
     DirectoryError, EnvironmentError, KeptError, LoadError, VaultError, check_files, expanded,
-    load, look_up_wrapping, sealed,
+    load, look_up_wrapping, members, sealed,
 };

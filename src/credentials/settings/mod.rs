@@ -13,6 +13,9 @@ pub use self::vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultS
 use super::set::Identifiers;
 use crate::domain::{CredentialsName, ProfileName};
 
+/// Stands for the name of a template's member.
+pub(super) const MEMBER_PLACE: &str = "{profile}";
+
 /// One `[credentials.…]` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -33,14 +36,14 @@ impl Settings {
     #[must_use]
     pub fn for_member(&self, member: &ProfileName) -> Self {
         let of_member = |path: &Path| {
-            PathBuf::from(path.to_string_lossy().replace("{profile}", member.as_str()))
+            PathBuf::from(path.to_string_lossy().replace(MEMBER_PLACE, member.as_str()))
         };
         let mut settings = self.clone();
         settings.name = CredentialsName::new(member.as_str());
         match &mut settings.source {
             SourceSettings::Directory { path } => *path = of_member(path),
             SourceSettings::Vault(vault) => {
-                vault.path = vault.path.replace("{profile}", member.as_str());
+                vault.path = vault.path.replace(MEMBER_PLACE, member.as_str());
             }
             SourceSettings::Sealed { .. } | SourceSettings::Environment { .. } => {}
         }

@@ -3,6 +3,7 @@
 mod directory;
 mod environment;
 mod kept;
+mod members;
 mod reason;
 pub mod sealed;
 mod vault;
@@ -29,6 +30,7 @@ pub use self::{
     directory::{DirectoryError, expanded},
     environment::EnvironmentError,
     kept::KeptError,
+    members::members,
     vault::VaultError,
 };
 pub(super) use self::{

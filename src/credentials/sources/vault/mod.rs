@@ -14,7 +14,7 @@ mod messages;
 pub(super) use client::check_files;
 pub use error::VaultError;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -25,12 +25,13 @@ use self::{
     client::VaultClient,
     kv::{KvRead, Secret},
 };
-use super::reason::RefreshReason;
+use super::{members::Place, reason::RefreshReason};
 use crate::{
     credentials::{
         set::{CredentialSet, Identifiers, SetVersion, ValueName},
         settings::{VaultAuth, VaultSettings},
     },
+    domain::ProfileName,
     error::Chain,
     outbound::Observed,
 };
@@ -210,6 +211,23 @@ impl VaultSource {
         *newest = version;
         Ok(set)
     }
+}
+
+/// The names of members for which the vault has a secret, or a folder where the rest of the path may be. Logs in
+/// once.
+pub(super) async fn members(settings: &VaultSettings) -> Result<BTreeSet<ProfileName>, VaultError> {
+    let Some(place) = Place::of(settings.path.trim_start_matches('/')) else {
+        return Ok(BTreeSet::new());
+    };
+    let auth = settings.auth()?;
+    if matches!(auth, VaultAuth::AppRole { wrapped: true, .. }) {
+        return Err(VaultError::LeftWrapped);
+    }
+    let client = VaultClient::new(settings, &Arc::default())?;
+    let session = auth::login(&client, &auth, &mut Wrapped::default()).await?;
+    let entries = kv::list(&client, &session, settings, place.parent).await?;
+    let names = entries.iter().map(|entry| entry.trim_end_matches('/'));
+    Ok(names.filter_map(|entry| place.member(entry)).collect())
 }
 
 /// Renews the token if it is due, or logs in again if it can no longer be renewed. True if it logged in.
