@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Loads one set, and reports each step. Returns also what its server has shown of itself.
-pub(super) async fn look(
+pub(in crate::cli) async fn look(
     set: &Settings,
     running: Option<&Value>,
     report: &mut Report,
@@ -131,8 +131,9 @@ fn obstacle(error: &VaultError) -> Obstacle {
         | VaultError::NoToken { .. }
         | VaultError::LoginRefused { .. }
         | VaultError::TokenRefused { .. }
-        | VaultError::Unwrap { .. } => Obstacle::Login,
-        VaultError::Denied { .. } => Obstacle::Policy,
+        | VaultError::Unwrap { .. }
+        | VaultError::LeftWrapped => Obstacle::Login,
+        VaultError::Denied { .. } | VaultError::NotListed { .. } => Obstacle::Policy,
         VaultError::Deleted { .. }
         | VaultError::Absent { .. }
         | VaultError::NoMount { .. }
