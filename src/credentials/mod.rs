@@ -33,10 +33,11 @@ pub use set::{
     ValueProblem, ValueProblems, ValueTrouble,
 };
 pub use settings::{
-    IncompleteVault, Keep, KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource,
-    UnusedVariable, VaultAuth, VaultSettings, unused_vault_variables, vault_address,
+    IncompleteVault, Keep, KvVersion, NotATemplate, RefreshSettings, Settings, SourceSettings,
+    TokenSource, UnusedVariable, VaultAuth, VaultServer, VaultSettings, unused_vault_variables,
+    vault_address,
 };
 pub use sources::{
-    DirectoryError, EnvironmentError, KeptError, LoadError, VaultError, check_files, expanded,
-    load, look_up_wrapping, members, sealed,
+    DirectoryError, EnvironmentError, KeptError, LoadError, SourceHold, Sources, VaultError,
+    check_files, expanded, load, look_up_wrapping, members, sealed,
 };

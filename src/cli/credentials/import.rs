@@ -237,7 +237,8 @@ fn print_commands(
 
 /// The command that puts a secret into the vault.
 fn put(vault: &VaultSettings) -> String {
-    let namespace = vault.namespace.iter().map(|it| format!("-namespace={}", shell_word(it)));
+    let namespace =
+        vault.server.namespace.iter().map(|it| format!("-namespace={}", shell_word(it)));
     let mount = format!("-mount={}", shell_word(vault.mount.trim_matches('/')));
     let path = shell_word(vault.path.trim_matches('/'));
     let words = ["bao kv put".to_owned()].into_iter().chain(namespace).chain([mount, path]);

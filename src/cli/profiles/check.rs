@@ -9,7 +9,7 @@ use crate::{
         check::{Report, Step, look_at_credentials, look_at_upstream, set_of},
     },
     config::{Settings, suggestion},
-    credentials::{CredentialSet, ValueName},
+    credentials::{CredentialSet, Sources, ValueName},
     domain::ProfileName,
 };
 
@@ -76,7 +76,7 @@ async fn look(args: &CheckArgs, settings: &Settings, report: &mut Report) {
     }
     report.extend(ways.iter().map(|way| Step::good("used by", way.to_string())));
     let Some(set) = set_of(&name, table, profile, settings) else { return };
-    let (read, _) = look_at_credentials(&set, None, report).await;
+    let (read, _) = look_at_credentials(&set, &Sources::default(), None, report).await;
     report.extend(read.iter().flat_map(|read| fingerprints(read, &args.salt)));
     if args.online {
         let tried = read.as_ref().filter(|_| !args.no_call);

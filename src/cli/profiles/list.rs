@@ -20,7 +20,7 @@ use crate::{
         check::{members_of, source},
     },
     config::Settings,
-    credentials::SourceSettings,
+    credentials::{SourceSettings, Sources},
     domain::{ProfileName, visible},
     error::Chain,
 };
@@ -100,7 +100,9 @@ impl ProfileTable {
         let template = name.template().is_some();
         let names = match &set.source {
             SourceSettings::Directory { .. } | SourceSettings::Sealed { .. } if template => {
-                members_of(name, settings).await.map_err(|error| Chain(&error).to_string())
+                members_of(name, settings, &Sources::default())
+                    .await
+                    .map_err(|error| Chain(&error).to_string())
             }
             _ if template => {
                 Err("`check --online --profile all` asks the vault for them".to_owned())

@@ -10,8 +10,8 @@ use crate::{
     app,
     cli::decision::Decisions,
     config::{Settings, types::Listener},
-    domain::{Caller, ProfileName, ProfilePattern, Proof, UNIDENTIFIED},
-    proxy::{call::ChosenBy, http_policy::PROFILE_PLACE, stages::authorize::Access},
+    domain::{Caller, PROFILE_PLACE, ProfileName, ProfilePattern, Proof, UNIDENTIFIED},
+    proxy::{call::ChosenBy, stages::authorize::Access},
 };
 
 /// Calls that lead to a profile, and may.

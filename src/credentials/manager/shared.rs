@@ -129,8 +129,8 @@ impl ManagerShared {
             refresh_unanswered: false,
         };
         Self {
+            kept_file: source.kept_file(&settings).map(Arc::new),
             source,
-            kept_file: KeptFile::of(&settings).map(Arc::new),
             start,
             view: ArcSwap::from_pointee(view(&settings, &record, start)),
             in_use: AtomicU64::new(0),

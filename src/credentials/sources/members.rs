@@ -3,46 +3,44 @@
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
-use tokio::{task, time};
+use tokio::time;
 
 use super::{
-    LoadError,
+    LoadError, Sources,
     directory::DirectoryError,
     expanded,
     sealed::{SealedError, SealedStore},
     vault,
 };
 use crate::{
-    credentials::settings::{MEMBER_PLACE, Settings, SourceSettings},
-    domain::{ProfileName, Span},
+    credentials::settings::{Settings, SourceSettings},
+    domain::{PROFILE_PLACE, ProfileName, Span},
 };
 
 /// The names that a template's source has, whatever the template's pattern.
-pub async fn members(template: &Settings) -> Result<BTreeSet<ProfileName>, LoadError> {
+pub async fn members(
+    template: &Settings,
+    sources: &Sources,
+) -> Result<BTreeSet<ProfileName>, LoadError> {
     let limit = template.refresh.read_timeout;
     let listed = async {
-        let source = template.source.clone();
-        match source {
-            SourceSettings::Vault(vault) => vault::members(&vault).await.map_err(Into::into),
-            source => task::spawn_blocking(move || on_this_machine(&source))
-                .await
-                .map_err(|_| LoadError::Interrupted)?,
+        match &template.source {
+            SourceSettings::Vault(vault) => Ok(vault::members(vault, sources.vaults()).await?),
+            SourceSettings::Directory { path } => {
+                let path = expanded(path);
+                Ok(sources.lane().run(move || folders(&path)).await??)
+            }
+            SourceSettings::Sealed { file, key_file } => {
+                let store = sources.store(SealedStore::new(file, key_file));
+                let names = store.names().await?.map_err(SealedError::Store)?;
+                let members = names.iter();
+                Ok(members.filter_map(|name| ProfileName::of_member(name.as_bytes())).collect())
+            }
+            // A name in a variable cannot have a dash, so there are no members.
+            SourceSettings::Environment { .. } => Ok(BTreeSet::new()),
         }
     };
     time::timeout(limit, listed).await.unwrap_or(Err(LoadError::Timeout { limit: Span(limit) }))
-}
-
-fn on_this_machine(source: &SourceSettings) -> Result<BTreeSet<ProfileName>, LoadError> {
-    match source {
-        SourceSettings::Directory { path } => Ok(folders(&expanded(path))?),
-        SourceSettings::Sealed { file, key_file } => {
-            let document = SealedStore::new(file, key_file).read().map_err(SealedError::from)?;
-            let sets = document.sets.iter().filter(|(_, set)| set.current.is_some());
-            Ok(sets.filter_map(|(name, _)| ProfileName::of_member(name.as_bytes())).collect())
-        }
-        // A name in a variable cannot have a dash, so there are no members.
-        SourceSettings::Environment { .. } | SourceSettings::Vault(_) => Ok(BTreeSet::new()),
-    }
 }
 
 /// The names for which the path leads to a folder.
@@ -59,7 +57,7 @@ fn folders(path: &Path) -> Result<BTreeSet<ProfileName>, DirectoryError> {
         let entry = entry.map_err(failed)?.file_name();
         let member = entry.to_str().and_then(|entry| place.member(entry));
         found.extend(
-            member.filter(|name| Path::new(&*text.replace(MEMBER_PLACE, name.as_str())).is_dir()),
+            member.filter(|name| Path::new(&*text.replace(PROFILE_PLACE, name.as_str())).is_dir()),
         );
     }
     Ok(found)
@@ -77,7 +75,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn of(path: &'a str) -> Option<Self> {
-        let (before, after) = path.split_once(MEMBER_PLACE)?;
+        let (before, after) = path.split_once(PROFILE_PLACE)?;
         let folder = before.rfind('/').map_or(0, |slash| slash + 1);
         let (parent, before) = before.split_at(folder);
         let after = after.split('/').next().unwrap_or_default();

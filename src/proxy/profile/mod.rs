@@ -45,17 +45,18 @@ impl Profile {
     /// A profile for tests, without credentials.
     pub(in crate::proxy) fn made_up(name: ProfileName, partition: Partition) -> Self {
         use crate::{
-            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings},
+            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
             domain::CredentialsName,
         };
 
-        let manager = CredentialManager::new(Settings {
+        let settings = Settings {
             name: CredentialsName::new(name.as_str()),
             source: SourceSettings::Environment { prefix: "MADE_UP_".to_owned() },
             fixed: Identifiers::new(),
             refresh: RefreshSettings::default(),
             keep: None,
-        });
+        };
+        let manager = CredentialManager::new(settings, &Sources::default());
         let health = UpstreamHealth::new(HealthSettings {
             breaker: CircuitBreakerSettings::default(),
             quota: QuotaSettings::default(),

@@ -19,7 +19,7 @@ use super::{Report, Step, advice, credentials, machine::Clock, upstream, upstrea
 use crate::{
     cli::probe::ProbeTrail,
     config::{Settings, types::Profile},
-    credentials::{CredentialSet, load, members},
+    credentials::{CredentialSet, Sources, load, members},
     domain::{CredentialsName, ProfileName},
     error::Chain,
 };
@@ -59,13 +59,14 @@ pub(super) async fn look(
         return look_at_profile(name, settings, running, call, report).await;
     }
     let (mut sets, mut clocks) = (BTreeMap::new(), Vec::new());
+    let sources = Sources::default();
     for (name, set) in &settings.credentials {
         if is_template(settings, name) {
             let why = "a template: `--profile` NAME, `sample` or `all` looks at its members";
             report.push(Step::skipped(format!("credentials {name}"), why));
             continue;
         }
-        let (read, observed) = credentials::look(set, running, report).await;
+        let (read, observed) = credentials::look(set, &sources, running, report).await;
         if let Some(read) = read {
             sets.insert(name, read);
         }
@@ -84,7 +85,7 @@ pub(super) async fn look(
         let why = "made with the credentials of a member";
         clocks.extend(upstream::look(looked, Err(why), report).await);
         if let Some(choice) = choice {
-            look_at_members(looked, choice, call, report).await;
+            look_at_members(looked, &sources, choice, call, report).await;
         }
     }
     clocks
@@ -108,7 +109,7 @@ async fn look_at_profile(
         report.push(step.advise(Some(hint)));
         return Vec::new();
     };
-    let (read, observed) = credentials::look(&set, running, report).await;
+    let (read, observed) = credentials::look(&set, &Sources::default(), running, report).await;
     let vault = observed.and_then(|observed| {
         let ahead = observed.clock_offset()?;
         Some(Clock { said_by: format!("the vault of {name}"), ahead })
@@ -157,10 +158,11 @@ fn is_template(settings: &Settings, set: &CredentialsName) -> bool {
 pub(in crate::cli) async fn members_of(
     table: &ProfileName,
     settings: &Settings,
+    sources: &Sources,
 ) -> Result<BTreeSet<ProfileName>, crate::credentials::LoadError> {
     let set = settings.profiles.get(table).and_then(|it| settings.credentials.get(&it.credentials));
     let Some(set) = set else { return Ok(BTreeSet::new()) };
-    let mut names = members(set).await?;
+    let mut names = members(set, sources).await?;
     names.retain(|name| settings.profile(name).is_some_and(|(of, _)| of == table));
     Ok(names)
 }
@@ -168,13 +170,14 @@ pub(in crate::cli) async fn members_of(
 /// Looks at the members of a template, a line each.
 async fn look_at_members(
     template: Looked<'_>,
+    sources: &Sources,
     choice: &ProfileChoice,
     call: bool,
     report: &mut Report,
 ) {
     let Looked { table, profile, settings, .. } = template;
     let what = format!("members of {table}");
-    let names = match members_of(table, settings).await {
+    let names = match members_of(table, settings, sources).await {
         Ok(names) => names,
         Err(error) => {
             let set = settings.credentials.get(&profile.credentials);
@@ -200,7 +203,7 @@ async fn look_at_members(
     };
     let mut progress = Progress { of: chosen.len(), done: 0, is_shown: io::stderr().is_terminal() };
     let mut steps = stream::iter(&chosen)
-        .map(|name| look_at_member(Looked { name, ..template }, trail.as_ref()))
+        .map(|name| look_at_member(Looked { name, ..template }, sources, trail.as_ref()))
         .buffered(AT_ONCE);
     let mut failed = 0;
     while let Some(step) = steps.next().await {
@@ -228,13 +231,13 @@ async fn look_at_members(
 }
 
 /// Reads the credentials of a member, and tries them if there is a trail to put the call on.
-async fn look_at_member(looked: Looked<'_>, trail: Option<&ProbeTrail>) -> Step {
+async fn look_at_member(looked: Looked<'_>, sources: &Sources, trail: Option<&ProbeTrail>) -> Step {
     let Looked { name, table, profile, settings } = looked;
     let what = format!("profile {name}");
     let Some(set) = set_of(name, table, profile, settings) else {
         return Step::bad(what, "it has no credentials");
     };
-    let read = match load(&set).await.0 {
+    let read = match load(&set, sources).await.0 {
         Ok(read) => read,
         Err(error) => {
             let hint = advice::for_credentials(&error, &set);

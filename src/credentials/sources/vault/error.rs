@@ -152,6 +152,15 @@ pub enum VaultError {
     /// The login's secret id is wrapped, and to unwrap it here would take it from the gateway.
     #[error("the login's wrapping token works once, and is left for the gateway")]
     LeftWrapped,
+    /// The vault gave tokens, and accepts none of them any more.
+    #[error(
+        "the vault gave tokens that were used up before {secret} was read; if the role limits their uses \
+         (`token_num_uses`), take the limit away"
+    )]
+    TokensUsedUp {
+        /// The secret.
+        secret: String,
+    },
     /// The secret was deleted.
     #[error("{secret} is deleted in the vault")]
     Deleted {
