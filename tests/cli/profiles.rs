@@ -271,7 +271,7 @@ fn profiles_are_listed_with_what_leads_to_them_and_how_they_are() {
         "customer-*, a template",
         "the set customer-0001",
         "`billing` on `apps`",
-        "ready, version 1",
+        "fresh, version 1",
     ] {
         assert!(shown.contains(told), "{told:?} in\n{shown}");
     }

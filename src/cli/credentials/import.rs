@@ -177,9 +177,10 @@ fn tell(changes: &[Change], is_dry: bool, console: &mut Console<'_>) -> Result<(
     for Change { profile, version, is_new } in changes {
         let Some(version) = version else { continue };
         let kind = if *is_new { "new" } else { "changed" };
-        match is_dry {
-            true => writeln!(console.out, "{profile}: would be version {version} ({kind})")?,
-            false => writeln!(console.out, "{profile}: version {version} is in use ({kind})")?,
+        if is_dry {
+            writeln!(console.out, "{profile}: would be version {version} ({kind})")?;
+        } else {
+            writeln!(console.out, "{profile}: version {version} is in use ({kind})")?;
         }
     }
     let changed = changes.iter().filter(|change| change.version.is_some());

@@ -15,9 +15,9 @@ impl Running {
     pub(super) async fn of(settings: &Settings) -> Self {
         let answer = profiles_of(settings).await;
         Self(answer.and_then(|answer| {
-            let profiles = answer["profiles"].as_array()?.iter();
+            let profiles = answer.get("profiles")?.as_array()?.iter();
             let named =
-                profiles.filter_map(|it| Some((it["name"].as_str()?.to_owned(), it.clone())));
+                profiles.filter_map(|it| Some((it.get("name")?.as_str()?.to_owned(), it.clone())));
             Some(named.collect())
         }))
     }
@@ -44,26 +44,21 @@ impl Running {
     }
 }
 
-/// `ready, version 3; circuit breaker closed`, and what is wrong.
+/// `fresh, version 3`, and what is wrong.
 pub(super) fn in_words(profile: &Value) -> String {
-    let (set, upstream) = (&profile["credentials"], &profile["upstream"]);
-    let mut words = set["state"].as_str().unwrap_or("unknown").to_owned();
-    if let Some(version) = set["version"].as_str() {
-        words += &format!(", version {version}");
-    }
-    if let Some(error) = set["last_error"].as_str() {
-        words += &format!(", last read failed: {error}");
-    }
-    if let Some(breaker) = upstream["breaker"].as_str().filter(|breaker| *breaker != "closed") {
-        words += &format!("; circuit breaker {breaker}");
-    }
-    if let Some(seconds) = upstream["pause_seconds"].as_u64().filter(|seconds| *seconds > 0) {
-        words += &format!("; paused for {}", Span(Duration::from_secs(seconds)));
-    }
-    let suspended = upstream["suspended_operations"].as_array().into_iter().flatten();
-    let suspended: Vec<_> = suspended.filter_map(Value::as_str).collect();
-    if !suspended.is_empty() {
-        words += &format!("; suspended: {}", suspended.join(", "));
-    }
-    words
+    let text = |of: &str, key: &str| profile.get(of)?.get(key)?.as_str();
+    let suspended = profile.pointer("/upstream/suspended_operations").and_then(Value::as_array);
+    let suspended: Vec<_> = suspended.into_iter().flatten().filter_map(Value::as_str).collect();
+    let pause = profile.pointer("/upstream/pause_seconds").and_then(Value::as_u64);
+    let pause = pause.filter(|seconds| *seconds > 0).map(|it| Span(Duration::from_secs(it)));
+    let breaker = text("upstream", "breaker").filter(|breaker| *breaker != "closed");
+    let words = [
+        text("credentials", "state").map(str::to_owned),
+        text("credentials", "version").map(|version| format!("version {version}")),
+        text("credentials", "last_error").map(|error| format!("last read failed: {error}")),
+        breaker.map(|breaker| format!("circuit breaker {breaker}")),
+        pause.map(|pause| format!("paused for {pause}")),
+        (!suspended.is_empty()).then(|| format!("suspended: {}", suspended.join(" and "))),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

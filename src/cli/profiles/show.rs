@@ -108,10 +108,8 @@ impl Shown {
     fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let mut line = |name: &str, text: &str| writeln!(out, "{name:<12} {}", visible(text));
         line("profile", &self.name)?;
-        match self.template {
-            true => line("table", &format!("{}, a template", self.table))?,
-            false => line("table", &self.table)?,
-        }
+        let kind = if self.template { ", a template" } else { "" };
+        line("table", &format!("{}{kind}", self.table))?;
         line("upstream", &self.upstream)?;
         let set = if self.source == "sealed" && self.template {
             format!("{}, the set {}", self.from, self.name)

@@ -92,7 +92,6 @@ fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
              path \"{}/\" {{\n  capabilities = [\"list\"]\n}}",
             folder.trim_end_matches('/')
         )),
-        VaultError::LeftWrapped => None,
         VaultError::Absent { .. } | VaultError::Deleted { .. } => Some(format!(
             "bao kv put -mount={mount} {path} {} client_secret=-",
             identifiers("=…")
