@@ -4,6 +4,7 @@ mod blocking;
 mod directory;
 mod environment;
 mod kept;
+mod member_place;
 mod members;
 mod reason;
 pub mod sealed;

@@ -21,7 +21,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use parking_lot::Mutex;
 
 use self::{client::VaultClient, connection::ToldFailures, kv::Secret};
-use super::{members::Place, reason::RefreshReason};
+use super::{member_place::Place, reason::RefreshReason};
 use crate::{
     credentials::{
         set::{CredentialSet, Identifiers, SetVersion, ValueName},
