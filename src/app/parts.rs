@@ -153,13 +153,10 @@ impl Shared {
         let profiles = ProfileParts {
             settings,
             managers: &managers,
-            cache: &cache,
             loading: &loading,
             new_manager: &manager_maker(&trail, &sources),
             sources: &sources,
-            kept: kept
-                .filter(|(_, kept)| kept.cache.is(&cache))
-                .map(|(before, kept)| (before, &*kept.profiles)),
+            kept: kept.map(|(before, kept)| (before, &*kept.profiles)),
         };
         let profiles = Arc::new(profiles.assemble());
         let connections = settings.listeners.iter().map(|listener| {
@@ -434,7 +431,6 @@ fn preview_profiles(settings: &Settings) -> Profiles {
     let parts = ProfileParts {
         settings,
         managers: &managers.collect(),
-        cache: &Cache::new(cache_settings(settings)),
         loading: &loading,
         new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
             as NewManager),

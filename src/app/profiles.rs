@@ -10,12 +10,9 @@ use crate::{
     config::{Settings, types::Profile as ProfileTable},
     credentials::{self, CredentialManager, Sources},
     domain::{CredentialsName, ProfileName, ProfilePattern},
-    proxy::{
-        cache::Cache,
-        profile::{
-            Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
-            UpstreamHealth,
-        },
+    proxy::profile::{
+        Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
+        UpstreamHealth,
     },
 };
 
@@ -23,7 +20,6 @@ use crate::{
 pub(super) struct ProfileParts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) managers: &'a BTreeMap<CredentialsName, CredentialManager>,
-    pub(super) cache: &'a Cache,
     pub(super) loading: &'a Loading,
     pub(super) sources: &'a Sources,
     /// Makes the manager of a member's credentials.
@@ -100,9 +96,7 @@ impl ProfileParts<'_> {
                 let _login = &hold;
                 new_manager(template.for_member(member))
             };
-            let cache = self.cache.clone();
-            let unloaded = move |member: &ProfileName| cache.forget_profile(member);
-            Arc::new(Family::new(settings, Box::new(make), unloaded, self.loading.clone()))
+            Arc::new(Family::new(settings, Box::new(make), self.loading.clone()))
         };
         Some(known.unwrap_or_else(new))
     }

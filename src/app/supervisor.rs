@@ -116,7 +116,9 @@ impl Supervisor {
     /// Reloads credentials and certificates now, on a task of its own: a slow source delays only
     /// the requester.
     pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
-        let managers: Vec<_> = shared.managers.values().cloned().collect();
+        let members = shared.profiles.families().iter().flat_map(|family| family.members());
+        let members = members.map(|member| member.manager.clone());
+        let managers: Vec<_> = shared.managers.values().cloned().chain(members).collect();
         let certificates = shared.certificates.clone();
         let reread = async move {
             let files = tokio::task::spawn_blocking(move || certificates.reread());
@@ -160,8 +162,9 @@ impl Supervisor {
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
             while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
-                cache.maintain();
                 profiles.families().iter().for_each(|family| family.maintain());
+                let present: Vec<_> = profiles.present().collect();
+                cache.maintain(present.iter().map(|profile| &profile.partition));
             }
         });
     }

@@ -1,12 +1,12 @@
 //! Many activations behind one listener: each call is sent with the seven values of its profile, and what befalls
 //! one profile is no other's trouble.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use pigello_mock::{Activation, EXAMPLE_SUBTENANT, MockPigello, OldSecret, Options, RateLimit};
 
-use crate::support::{Answer, Gateway, Setup};
+use crate::support::{self, Answer, Authority, Gateway, Setup, TlsServer, dns, vault_answer};
 
 const PROFILE: &str = "pigello-gateway-profile";
 
@@ -234,4 +234,100 @@ async fn a_member_that_is_not_called_is_unloaded() {
     assert_eq!(loaded().await, ["customer-b", "customer-c"], "the least lately used one is gone");
     eventually(async || loaded().await.is_empty()).await;
     assert_eq!(get(&gateway, "customer-acme").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_one_member_leaves_the_responses_of_the_others() {
+    let pigello = mock(&["customer-acme", "customer-nordic"]).await;
+    let gateway = customers(&pigello).start().await;
+    for name in ["customer-acme", "customer-nordic"] {
+        put(&gateway, &pigello, name);
+        assert_eq!(get(&gateway, name).await.status, StatusCode::OK);
+    }
+    let fields = [(PROFILE, "customer-acme"), ("content-type", "application/json")];
+    let written = gateway.caller().call(Method::PATCH, &subtenant(), &fields, "{}".into()).await;
+    assert_eq!(written.status, StatusCode::OK, "{written:?}");
+    for name in ["customer-acme", "customer-nordic"] {
+        assert_eq!(get(&gateway, name).await.status, StatusCode::OK);
+    }
+    assert_eq!(accepted(&pigello, "customer-acme"), 3, "its own response is outdated");
+    assert_eq!(accepted(&pigello, "customer-nordic"), 1, "the other customer's is not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_keeps_the_members_that_it_does_not_concern() {
+    let pigello = mock(&["customer-acme", "customer-nordic"]).await;
+    let gateway = customers(&pigello).start().await;
+    for name in ["customer-acme", "customer-nordic"] {
+        put(&gateway, &pigello, name);
+        assert_eq!(get(&gateway, name).await.status, StatusCode::OK);
+    }
+    // Another table, another memory of the cache, and a member that gets a table of its own.
+    let more = format!(
+        "\n[profiles.customer-acme]\nupstream = \"{}\"\nca_file = \"{}\"\ncredentials = \"acme\"\n\
+         [credentials.acme]\nsource = \"directory\"\npath = \"{}\"\n[cache]\nmax_bytes = \"1MiB\"\n",
+        pigello.origin(),
+        gateway.path("ca.pem").display(),
+        gateway.path("members/customer-acme").display(),
+    );
+    gateway.reload(|text| text + &more).await.unwrap();
+    let profiles = gateway.admin().get("/profiles").await.json();
+    let loaded: Vec<_> = profiles["profiles"].as_array().unwrap().iter().collect();
+    let names: Vec<_> = loaded.iter().map(|profile| profile["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["customer-acme", "customer-nordic"], "{profiles}");
+    for name in ["customer-acme", "customer-nordic"] {
+        for _ in 0..2 {
+            assert_eq!(get(&gateway, name).await.status, StatusCode::OK);
+        }
+        assert_eq!(accepted(&pigello, name), 2, "{name}: the cache is new, and is used");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_has_the_sets_of_members_read_as_well() {
+    let authority = Authority::new();
+    let vault = TlsServer::start(&authority.issue(dns("localhost"), false), |path| {
+        vault_answer(&path.replace("/customer-acme", ""))
+    })
+    .await;
+    let pigello = support::pigello().await;
+    let gateway = customers(&pigello).start().await;
+    fs::write(gateway.path("vault.pem"), &authority.pem).unwrap();
+    fs::write(gateway.path("token"), "hvs.made-up").unwrap();
+    let folder = gateway.path("members/{profile}");
+    let of_vault = |text: String| {
+        let folder = format!("source = \"directory\"\n            path = \"{}\"", folder.display());
+        assert!(text.contains(&folder));
+        text.replace(&folder, "source = \"vault\"\npath = \"pigello/{profile}\"")
+            + &format!(
+                "\n[vault]\naddress = \"https://localhost:{}\"\nca_file = \"{}\"\n[vault.auth]\nmethod = \"token\"\ntoken_file = \"{}\"\n",
+                vault.address().port(),
+                gateway.path("vault.pem").display(),
+                gateway.path("token").display(),
+            )
+    };
+    gateway.reload(of_vault).await.unwrap();
+    assert_eq!(get(&gateway, "customer-acme").await.status, StatusCode::OK);
+    let reads = || vault.requests().iter().filter(|line| line.contains("customer-acme")).count();
+    let before = reads();
+    gateway.reread().await.unwrap();
+    assert_eq!(reads(), before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_has_the_refusal_that_the_caller_would_get() {
+    let pigello = mock(&["customer-acme"]).await;
+    let gateway = Setup::new(&pigello)
+        .template("customer-*")
+        .listener("caller = \"app\"\n")
+        .with("[policy]\nmode = \"report\"\n[[callers]]\nname = \"app\"\nallow = []\n")
+        .start()
+        .await;
+    put(&gateway, &pigello, "customer-acme");
+    assert_eq!(get(&gateway, "customer-acme").await.status, StatusCode::OK);
+    gateway.reload(|text| text.replace("mode = \"report\"", "mode = \"enforce\"")).await.unwrap();
+    assert_eq!(get(&gateway, "customer-acme").await.problem(), "profile_not_allowed");
+    let records = gateway.into_records().await;
+    assert_eq!(records[0]["would_refuse"], "profile_not_allowed");
+    assert_eq!(records[1]["error"], "profile_not_allowed");
 }

@@ -192,6 +192,12 @@ impl CredentialManager {
         self.generation().is_some() || self.shared.record.lock().failures > 0
     }
 
+    /// Whether no set is in use, and the last read found that the source has none.
+    pub fn is_absent(&self) -> bool {
+        self.generation().is_none()
+            && self.shared.record.lock().last_error.as_ref().is_some_and(|last| last.is_absent)
+    }
+
     /// Waits for the first read of the source, and starts it if nobody has. All who wait share it, and it goes on
     /// if they go away. After it, gives the outcome of the last read at once.
     pub async fn first_read(&self) -> Result<RefreshOutcome, Arc<LoadError>> {

@@ -79,6 +79,8 @@ pub(super) struct LastFailure {
     /// For the log and for operators.
     pub(super) reason: String,
     pub(super) for_callers: String,
+    /// The source works and does not have the set.
+    pub(super) is_absent: bool,
 }
 
 pub(super) type ReadResult = Result<RefreshOutcome, Arc<LoadError>>;

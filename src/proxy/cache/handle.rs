@@ -12,7 +12,10 @@ use super::{
         store::{CacheStats, ResponseStore},
     },
 };
-use crate::domain::{Operation, ProfileName};
+use crate::{
+    domain::{Operation, ProfileName},
+    proxy::profile::Partition,
+};
 
 /// The stored responses, the fetches in flight and the rules. Clones share them.
 #[derive(Clone)]
@@ -88,19 +91,18 @@ impl Cache {
         self.0.store.purge(|key, _| key.profile() == profile)
     }
 
-    /// Removes the responses of a profile that is unloaded, and what is known of its credentials.
-    pub fn forget_profile(&self, profile: &ProfileName) {
-        self.0.store.forget(profile);
-    }
-
     /// Whether both are clones of one cache.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Takes unusable responses out of memory. To be called every few seconds.
-    pub fn maintain(&self) {
-        self.0.store.remove_unusable();
+    /// Takes unusable responses out of memory, with all responses of profiles that are not among these. To be
+    /// called every few seconds.
+    pub fn maintain<'a>(&self, present: impl IntoIterator<Item = &'a Partition>) {
+        let in_use = present
+            .into_iter()
+            .filter_map(|partition| Some((partition.profile(), partition.generation()?)));
+        self.0.store.remove_unusable(&in_use.collect());
     }
 
     /// The state of the cache.
