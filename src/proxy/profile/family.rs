@@ -230,9 +230,9 @@ impl Family {
                 quota: QuotaSettings::default(),
                 retry_share: 0.2,
             },
-            unload_after: Duration::from_secs(60),
+            unload_after: Duration::from_mins(1),
             max_members: 8,
-            negative_ttl: Duration::from_secs(60),
+            negative_ttl: Duration::from_mins(1),
         };
         let template = Settings {
             name: CredentialsName::new("customers"),
