@@ -91,11 +91,6 @@ impl Cache {
         self.0.store.purge(|key, _| key.profile() == profile)
     }
 
-    /// Whether both are clones of one cache.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Takes unusable responses out of memory, with all responses of profiles that are not among these. To be
     /// called every few seconds.
     pub fn maintain<'a>(&self, present: impl IntoIterator<Item = &'a Partition>) {
