@@ -17,7 +17,7 @@ use super::{AdminState, GatewayView, access::Actor};
 use crate::{
     audit::{AdminAction, Trail},
     credentials::{CredentialManager, NotRefreshed, OlderVersion, RefreshOutcome},
-    domain::{CredentialsName, Origin, is_uuid},
+    domain::{CredentialsName, Origin, ProfileName, is_uuid},
     error::Chain,
 };
 
@@ -129,13 +129,19 @@ pub(super) async fn probe(
     Query(call): Query<Announced>,
 ) -> Result<StatusCode, Refusal> {
     let Announced { credentials, version, upstream, request_id } = call;
-    let set = view.managers.keys().find(|name| name.as_str() == credentials);
-    let set = set.ok_or((StatusCode::NOT_FOUND, "there is no credential set of this name\n"))?;
+    let of_member = ProfileName::of_member(credentials.as_bytes());
+    let families = view.directory.families();
+    let is_member =
+        of_member.is_some_and(|name| families.iter().any(|family| family.pattern().matches(&name)));
+    let set = CredentialsName::new(credentials);
+    if !view.managers.contains_key(&set) && !is_member {
+        return Err((StatusCode::NOT_FOUND, "there is no credential set of this name\n"));
+    }
     if !is_uuid(&request_id) {
         return Err((StatusCode::BAD_REQUEST, "`request_id` is a UUID\n"));
     }
     let result = format!("announced request_id={request_id} upstream={upstream} version={version}");
-    let action = AdminAction { credentials: Some(set.clone()), ..actor.did("probe", result) };
+    let action = AdminAction { credentials: Some(set), ..actor.did("probe", result) };
     let unwritable = (StatusCode::SERVICE_UNAVAILABLE, "the audit trail cannot be written\n");
     view.trail.admin_synced(action).await.map_err(|_| unwritable)?;
     Ok(StatusCode::NO_CONTENT)

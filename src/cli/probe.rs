@@ -37,6 +37,14 @@ use crate::{
 pub(super) const NOBODY: &str =
     "/accounts/users/customer/subtenant/00000000-0000-0000-0000-000000000000/";
 
+/// The trail that has each call before it is made.
+pub(super) enum ProbeTrail {
+    /// No gateway runs, so the command writes it.
+    Own(Trail),
+    /// A gateway that runs writes it.
+    Gateway,
+}
+
 /// A call to try credentials.
 pub(super) struct Probe<'a> {
     /// The configuration, which names the trail and the gateway that may be running.
@@ -85,42 +93,10 @@ pub(super) enum ProbeError {
     Failed(String),
 }
 
-impl Probe<'_> {
-    /// Makes the call. The answer's body is ignored.
-    pub(super) async fn make(self) -> Result<(StatusCode, HeaderMap), ProbeError> {
-        let time = SystemTime::now();
-        let id = RequestId::at(time);
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = Uri::from_static(NOBODY);
-        let value = HeaderValue::from_str(&id.to_string());
-        request.headers_mut().extend(value.ok().map(|id| (REQUEST_ID, id)));
-        self.set.write_to(request.headers_mut());
-        let own = self.begin(time, id).await.map_err(ProbeError::NotRecorded)?;
-        let (upstream, limit, began) = (self.upstream.clone(), self.limit, Instant::now());
-        let result = time::timeout(limit, client::ask(upstream, request)).await;
-        let result = result.unwrap_or_else(|_| {
-            Err(Error::new(Kind::UpstreamTimeout, format!("no answer within {}", Span(limit))))
-        });
-        if let Some(trail) = own {
-            let record = self.record(time, id, began.elapsed(), &result);
-            let written = tokio::task::spawn_blocking(move || {
-                trail.submit(record);
-                trail.stops_because("check");
-                trail.close()
-            });
-            if let Ok(Err(unwritable)) = written.await {
-                return Err(ProbeError::Failed(Chain(&unwritable).to_string()));
-            }
-        }
-        match result {
-            Ok(response) => Ok((response.status(), response.headers().clone())),
-            Err(error) => Err(ProbeError::Failed(Chain(&error).to_string())),
-        }
-    }
-
-    /// Puts the call on the trail. Returns the trail if no gateway writes it.
-    async fn begin(&self, time: SystemTime, id: RequestId) -> Result<Option<Trail>, Failure> {
-        let directory = &self.settings.audit.directory;
+impl ProbeTrail {
+    /// The trail of a configuration.
+    pub(super) fn open(settings: &Settings) -> Result<Self, Failure> {
+        let directory = &settings.audit.directory;
         if !may_write(directory) {
             let text =
                 format!("the audit trail in {} belongs to another user", directory.display());
@@ -129,23 +105,83 @@ impl Probe<'_> {
             ));
         }
         let settings = audit::Settings {
-            configuration: Some(self.settings.revision.hash()),
+            configuration: Some(settings.revision.hash()),
             // A command does not look after the files.
             compress_after: None,
             retain_for: None,
             retain_bytes: None,
-            ..self.settings.audit.clone()
+            ..settings.audit.clone()
         };
         match Trail::open(&settings) {
-            Ok(trail) => {
-                let unwritable = |error| Failure::failed(Chain(&error).to_string());
-                trail.intent(self.intent(time, id)).await.map_err(unwritable)?;
-                Ok(Some(trail))
-            }
-            Err(TrailOpenError::Directory(TrailDirectoryError::InUse { .. })) => {
-                self.tell(id).await.map(|()| None)
-            }
+            Ok(trail) => Ok(Self::Own(trail)),
+            Err(TrailOpenError::Directory(TrailDirectoryError::InUse { .. })) => Ok(Self::Gateway),
             Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+        }
+    }
+
+    /// Has the last records written.
+    pub(super) async fn close(self) -> Result<(), ProbeError> {
+        let Self::Own(trail) = self else { return Ok(()) };
+        let written = tokio::task::spawn_blocking(move || {
+            trail.stops_because("check");
+            trail.close()
+        });
+        match written.await {
+            Ok(Err(unwritable)) => Err(ProbeError::Failed(Chain(&unwritable).to_string())),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Probe<'_> {
+    /// Makes the only call of a command. The answer's body is ignored.
+    pub(super) async fn make(self) -> Result<(StatusCode, HeaderMap), ProbeError> {
+        let trail = ProbeTrail::open(self.settings).map_err(ProbeError::NotRecorded)?;
+        let answer = self.make_on(&trail).await;
+        trail.close().await?;
+        answer
+    }
+
+    /// Makes the call, which is on that trail before.
+    pub(super) async fn make_on(
+        &self,
+        trail: &ProbeTrail,
+    ) -> Result<(StatusCode, HeaderMap), ProbeError> {
+        let time = SystemTime::now();
+        let id = RequestId::at(time);
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static(NOBODY);
+        let value = HeaderValue::from_str(&id.to_string());
+        request.headers_mut().extend(value.ok().map(|id| (REQUEST_ID, id)));
+        self.set.write_to(request.headers_mut());
+        self.begin(trail, time, id).await.map_err(ProbeError::NotRecorded)?;
+        let (upstream, limit, began) = (self.upstream.clone(), self.limit, Instant::now());
+        let result = time::timeout(limit, client::ask(upstream, request)).await;
+        let result = result.unwrap_or_else(|_| {
+            Err(Error::new(Kind::UpstreamTimeout, format!("no answer within {}", Span(limit))))
+        });
+        if let ProbeTrail::Own(trail) = trail {
+            trail.submit(self.record(time, id, began.elapsed(), &result));
+        }
+        match result {
+            Ok(response) => Ok((response.status(), response.headers().clone())),
+            Err(error) => Err(ProbeError::Failed(Chain(&error).to_string())),
+        }
+    }
+
+    /// Puts the call on the trail.
+    async fn begin(
+        &self,
+        trail: &ProbeTrail,
+        time: SystemTime,
+        id: RequestId,
+    ) -> Result<(), Failure> {
+        match trail {
+            ProbeTrail::Own(trail) => {
+                let unwritable = |error| Failure::failed(Chain(&error).to_string());
+                trail.intent(self.intent(time, id)).await.map_err(unwritable)
+            }
+            ProbeTrail::Gateway => self.tell(id).await,
         }
     }
 

@@ -39,5 +39,5 @@ pub use settings::{
 };
 pub use sources::{
     DirectoryError, EnvironmentError, KeptError, LoadError, SourceHold, Sources, VaultError,
-    check_files, expanded, load, look_up_wrapping, sealed,
+    check_files, expanded, load, look_up_wrapping, members, sealed,
 };

@@ -4,6 +4,7 @@ mod blocking;
 mod directory;
 mod environment;
 mod kept;
+mod members;
 mod reason;
 pub mod sealed;
 mod shared;
@@ -30,6 +31,7 @@ pub use self::{
     directory::{DirectoryError, expanded},
     environment::EnvironmentError,
     kept::KeptError,
+    members::members,
     shared::{SourceHold, Sources},
     vault::VaultError,
 };

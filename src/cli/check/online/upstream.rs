@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use x509_parser::parse_x509_certificate;
 
@@ -12,22 +12,29 @@ use crate::{
     cli::probe::{Probe, ProbeError, Verdict},
     config::{Settings, types::Profile},
     credentials::CredentialSet,
-    domain::{Origin, ProfileName},
+    domain::{CredentialsName, Origin, ProfileName},
     error::Chain,
     outbound::Observed,
     proxy::client::{self, ConnectError, Connector, UpstreamStream},
 };
 
-/// Tests a profile's upstream; with `set` it sends a request as well. Returns the upstream's clock.
+/// A profile, and the table that says where its calls go.
+#[derive(Clone, Copy)]
+pub(super) struct Looked<'a> {
+    pub(super) name: &'a ProfileName,
+    pub(super) table: &'a ProfileName,
+    pub(super) profile: &'a Profile,
+    pub(super) settings: &'a Settings,
+}
+
+/// Tests a profile's upstream, and sends a request with its set, or says why not. Returns the upstream's clock.
 pub(super) async fn look(
-    name: &ProfileName,
-    profile: &Profile,
-    settings: &Settings,
-    set: Option<&CredentialSet>,
+    looked: Looked<'_>,
+    set: Result<&CredentialSet, &str>,
     report: &mut Report,
 ) -> Option<Clock> {
-    let steps = Steps::of(name);
-    let upstream = match app::upstream_settings(profile, settings) {
+    let steps = Steps::of(looked.name);
+    let upstream = match app::upstream_settings(looked.profile, looked.settings) {
         Ok(upstream) => upstream,
         Err(error) => {
             let key = match error {
@@ -35,28 +42,55 @@ pub(super) async fn look(
                 StartError::Revocation(_) => "crl_file",
                 _ => "ca_file",
             };
-            let hint = format!("change `profiles.{name}.{key}`, or put the file right");
+            let hint = format!("change `profiles.{}.{key}`, or put the file right", looked.table);
             report.push(Step::bad(steps.tls, Chain(&error).to_string()).advise(Some(hint)));
             return None;
         }
     };
-    if !dial(&steps, name, profile, upstream.clone(), report).await {
+    if !dial(&steps, looked.table, looked.profile, upstream, report).await {
         report.push(Step::skipped(steps.call, "not made, because of what is above"));
         return None;
     }
-    let Some(set) = set else {
-        report.push(Step::skipped(steps.call, "not made without credentials, or not wanted"));
-        return None;
+    let probe = match set.map(|set| looked.probe(set)) {
+        Ok(Ok(probe)) => probe,
+        Ok(Err(step)) => {
+            report.push(step);
+            return None;
+        }
+        Err(why) => {
+            report.push(Step::skipped(steps.call, why));
+            return None;
+        }
     };
-    let probe = Probe {
-        settings,
-        profile: name.clone(),
-        credentials: profile.credentials.clone(),
-        set,
-        upstream,
-        limit: CALL_LIMIT.min(*settings.timeouts.request),
-    };
-    call(steps.call, probe, report).await
+    let said_by = looked.profile.upstream.host().to_owned();
+    let began = Instant::now();
+    let answer = probe.make().await;
+    let took = began.elapsed();
+    let headers = answer.as_ref().ok().map(|(_, headers)| headers.clone());
+    report.push(found(steps.call, answer, took));
+    let observed = Observed::default();
+    observed.response(&headers?, took);
+    Some(Clock { said_by, ahead: observed.clock_offset()? })
+}
+
+impl<'a> Looked<'a> {
+    /// The request that tries a set.
+    pub(super) fn probe(self, set: &'a CredentialSet) -> Result<Probe<'a>, Step> {
+        let upstream = app::upstream_settings(self.profile, self.settings)
+            .map_err(|error| Step::bad(Steps::of(self.name).call, Chain(&error).to_string()))?;
+        let credentials = match self.table.template() {
+            Some(_) => CredentialsName::new(self.name.as_str()),
+            None => self.profile.credentials.clone(),
+        };
+        Ok(Probe {
+            settings: self.settings,
+            profile: self.name.clone(),
+            credentials,
+            set,
+            upstream,
+            limit: CALL_LIMIT.min(*self.settings.timeouts.request),
+        })
+    }
 }
 
 /// Names of the steps.
@@ -218,31 +252,22 @@ fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// Asks for a subtenant that cannot be there, and reports how Pigello judges the seven.
-async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Clock> {
-    let said_by = probe.upstream.origin.host().to_owned();
-    let began = Instant::now();
-    let answer = probe.make().await;
-    let took = began.elapsed();
+/// How Pigello judges the seven, which asked for a subtenant that cannot be there.
+pub(super) fn found(
+    what: String,
+    answer: Result<(StatusCode, HeaderMap), ProbeError>,
+    took: Duration,
+) -> Step {
     match answer {
-        Ok((status, headers)) => {
-            report.push(judge(what, status, took.as_millis()));
-            let observed = Observed::default();
-            observed.response(&headers, took);
-            Some(Clock { said_by, ahead: observed.clock_offset()? })
-        }
+        Ok((status, _)) => judge(what, status, took.as_millis()),
         Err(ProbeError::NotRecorded(failure)) => {
             let (text, hint) = failure.text();
             let text = format!("not made, because it would not be on the audit trail: {text}");
             let hint = hint.map_or_else(String::new, |hint| format!("{hint}; "));
             let hint = format!("{hint}`--no-call` leaves the call out");
-            report.push(Step::doubtful(what, text).advise(Some(hint)));
-            None
+            Step::doubtful(what, text).advise(Some(hint))
         }
-        Err(ProbeError::Failed(problem)) => {
-            report.push(Step::bad(what, problem));
-            None
-        }
+        Err(ProbeError::Failed(problem)) => Step::bad(what, problem),
     }
 }
 

@@ -57,7 +57,7 @@ where
                 return Either::Left(self.inner.call(Loaded { received, operation, profile }));
             }
             Chosen::Unknown(name) => {
-                return Either::Right(Either::Left(ready(Err(unknown(&name)))));
+                return Either::Right(Either::Left(ready(Err(no_such_profile(&name)))));
             }
             Chosen::Unloaded(family, name) => (family, name),
         };
@@ -73,7 +73,8 @@ async fn member(family: &Family, name: &ProfileName) -> Result<Arc<Profile>, Err
     family.load(name).await.map_err(|reason| reason.into_error(name))
 }
 
-fn unknown(name: &ProfileName) -> Error {
+/// The error of a call for a profile that the configuration does not have.
+pub fn no_such_profile(name: &ProfileName) -> Error {
     Error::new(
         Kind::ProfileUnknown,
         format!("no profile is named `{name}`, and no template matches it"),
