@@ -143,7 +143,7 @@ impl Shared {
             let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
             let activity = Activity::new();
             trail.set_observer(Arc::<Activity>::clone(&activity));
-            (trail, Metrics::new(), activity)
+            (trail, Metrics::new(settings.telemetry.top_profiles), activity)
         };
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
@@ -155,6 +155,7 @@ impl Shared {
             cache: &cache,
             loading: &loading,
             new_manager: &manager_maker(&trail),
+            metrics: &metrics,
             kept: kept
                 .filter(|(_, kept)| kept.cache.is(&cache))
                 .map(|(before, kept)| (before, &*kept.profiles)),
@@ -424,6 +425,7 @@ fn preview_profiles(settings: &Settings) -> Profiles {
         cache: &Cache::new(cache_settings(settings)),
         loading: &loading,
         new_manager: &(Arc::new(CredentialManager::new) as NewManager),
+        metrics: &Metrics::new(0),
         kept: None,
     };
     parts.assemble()

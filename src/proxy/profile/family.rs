@@ -15,6 +15,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{Origin, ProfileName, ProfilePattern},
     error::{Error, Kind},
+    telemetry::Metrics,
 };
 
 /// The settings of a family.
@@ -44,6 +45,7 @@ pub struct Family {
     absent: Store<ProfileName, ()>,
     loading: Loading,
     waiting: Semaphore,
+    metrics: Arc<Metrics>,
 }
 
 /// A loaded member, or one that is being loaded.
@@ -75,6 +77,7 @@ impl Family {
         new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
         unloaded: impl Fn(&ProfileName) + Send + Sync + 'static,
         loading: Loading,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let members = Store::builder()
             .name("members")
@@ -93,7 +96,7 @@ impl Family {
             .time_to_live(settings.negative_ttl)
             .build();
         let waiting = Semaphore::new(MOST_WAITING);
-        Self { settings, new_manager, members, absent, loading, waiting }
+        Self { settings, new_manager, members, absent, loading, waiting, metrics }
     }
 
     /// The settings.
@@ -140,7 +143,8 @@ impl Family {
             table: self.settings.table.clone(),
             partition: Partition::new(name.clone(), origin, manager.clone()),
             manager,
-            health: UpstreamHealth::new(self.settings.health),
+            health: UpstreamHealth::new(name, self.settings.health),
+            calls: self.metrics.profiles().of_member(name),
         });
         let member = Member { profile, unloaded: CancellationToken::new() };
         // While the gateway ends, nothing is kept fresh.

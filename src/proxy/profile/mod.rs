@@ -23,7 +23,7 @@ pub use self::{
         QuotaSettings, RetryBudget, UpstreamHealth, UpstreamRateLimit,
     },
 };
-use crate::{credentials::CredentialManager, domain::ProfileName};
+use crate::{credentials::CredentialManager, domain::ProfileName, telemetry::ProfileCalls};
 
 /// One profile, as its calls use it. All workers share it.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Profile {
     pub manager: CredentialManager,
     /// What is known of its upstream.
     pub health: Arc<UpstreamHealth>,
+    /// What its calls are counted in.
+    pub calls: Arc<ProfileCalls>,
 }
 
 #[cfg(test)]
@@ -47,6 +49,7 @@ impl Profile {
         use crate::{
             credentials::{Identifiers, RefreshSettings, Settings, SourceSettings},
             domain::CredentialsName,
+            telemetry::Metrics,
         };
 
         let manager = CredentialManager::new(Settings {
@@ -56,11 +59,15 @@ impl Profile {
             refresh: RefreshSettings::default(),
             keep: None,
         });
-        let health = UpstreamHealth::new(HealthSettings {
-            breaker: CircuitBreakerSettings::default(),
-            quota: QuotaSettings::default(),
-            retry_share: 0.2,
-        });
-        Self { table: name.clone(), name, partition, manager, health }
+        let calls = Metrics::new(0).profiles().of_table(&name);
+        let health = UpstreamHealth::new(
+            &name,
+            HealthSettings {
+                breaker: CircuitBreakerSettings::default(),
+                quota: QuotaSettings::default(),
+                retry_share: 0.2,
+            },
+        );
+        Self { table: name.clone(), name, partition, manager, health, calls }
     }
 }
