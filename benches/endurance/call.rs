@@ -41,11 +41,13 @@ pub struct Caller {
     sender: Option<SendRequest<Full<Bytes>>>,
     /// For the admin listener.
     token: Option<&'static str>,
+    /// The profile of its calls.
+    profile: Option<HeaderValue>,
 }
 
 impl Caller {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, sender: None, token: None }
+        Self { address, sender: None, token: None, profile: None }
     }
 
     /// One who asks the admin listener.
@@ -55,6 +57,12 @@ impl Caller {
 
     /// Makes a `GET` call and reads the whole answer.
     pub async fn get(&mut self, target: &str) -> Result<Answer, Broken> {
+        self.call(Method::GET, target, Bytes::new()).await
+    }
+
+    /// Makes a `GET` call for a profile, and reads the whole answer.
+    pub async fn get_as(&mut self, target: &str, profile: &str) -> Result<Answer, Broken> {
+        self.profile = HeaderValue::from_bytes(profile.as_bytes()).ok();
         self.call(Method::GET, target, Bytes::new()).await
     }
 
@@ -88,6 +96,9 @@ impl Caller {
         if let Some(token) = self.token {
             let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
             request.headers_mut().insert("authorization", value);
+        }
+        if let Some(profile) = &self.profile {
+            request.headers_mut().insert("pigello-gateway-profile", profile.clone());
         }
         if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
             self.connect().await?;

@@ -43,7 +43,7 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(common: &Common, upstream: &Upstream) -> Self {
-        let mut setup = Self::bare(common, upstream);
+        let mut setup = Self::bare(common, &upstream.authority);
         let mounted = setup.mount(Mark::A);
         setup.profile("main", Mark::A, upstream, &directory_source(&mounted));
         setup
@@ -51,7 +51,7 @@ impl Setup {
 
     /// The same with the credentials in a vault.
     pub fn with_vault(common: &Common, upstream: &Upstream, vault: &Vault) -> Self {
-        let mut setup = Self::bare(common, upstream);
+        let mut setup = Self::bare(common, &upstream.authority);
         setup.profile("main", Mark::A, upstream, "source = \"vault\"\npath = \"pigello\"\n");
         setup.text.push_str(&vault.toml());
         setup
@@ -93,9 +93,16 @@ impl Setup {
         self
     }
 
-    fn bare(common: &Common, upstream: &Upstream) -> Self {
+    /// Nothing but these tables, in front of an upstream of that authority (`ca.pem`).
+    pub fn with_tables(common: &Common, authority: &str, tables: &str) -> Self {
+        let mut setup = Self::bare(common, authority);
+        setup.text.push_str(tables);
+        setup
+    }
+
+    fn bare(common: &Common, authority: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("endurance-").tempdir().unwrap();
-        fs::write(folder.path().join("ca.pem"), &*upstream.authority).unwrap();
+        fs::write(folder.path().join("ca.pem"), authority).unwrap();
         let (audit, tokens) = (folder.path().join("audit"), folder.path().join("tokens"));
         fs::write(&tokens, format!("read {ADMIN_TOKEN}\n")).unwrap();
         fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600)).unwrap();

@@ -31,7 +31,9 @@ mod report;
 mod trail;
 mod upstream;
 mod vault;
+mod vault_proxy;
 
+mod activations;
 mod disk;
 mod floods;
 mod hostile;
@@ -91,6 +93,8 @@ pub struct Common {
 enum Scenario {
     /// All seven values change under load: no mixed set, no failed call
     Rotations(rotations::Options),
+    /// A thousand activations behind one listener: rotations, an outage, and names that are not there
+    Activations(activations::Options),
     /// The vault is stopped and killed under load, and nobody notices
     VaultStopped(vault_stopped::Options),
     /// As many records as calls, whatever becomes of them
@@ -133,6 +137,7 @@ fn main() -> ExitCode {
     let report: Report = runtime.block_on(async {
         match scenario {
             Scenario::Rotations(options) => rotations::run(&common, &options).await,
+            Scenario::Activations(options) => activations::run(&common, &options).await,
             Scenario::VaultStopped(options) => vault_stopped::run(&common, &options).await,
             Scenario::Million(options) => million::run(&common, &options).await,
             Scenario::Moving(options) => moving::run(&common, &options).await,

@@ -39,6 +39,11 @@ impl Procfs {
         self.status("RssAnon:")
     }
 
+    /// Threads.
+    pub fn threads(self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.0)).unwrap().count()
+    }
+
     /// Open files and sockets.
     pub fn descriptors(self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap().count()

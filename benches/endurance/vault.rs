@@ -23,7 +23,7 @@ use rustls::{
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Mutex};
 use tokio_rustls::TlsConnector;
 
 use super::credentials::{Mark, value};
@@ -34,7 +34,7 @@ pub struct Vault {
     child: Child,
     folder: TempDir,
     port: u16,
-    sender: SendRequest<Full<Bytes>>,
+    sender: Mutex<SendRequest<Full<Bytes>>>,
 }
 
 impl Vault {
@@ -76,7 +76,7 @@ impl Vault {
         find("Root Token: ");
         std::fs::write(folder.path().join("token"), ROOT_TOKEN).unwrap();
         let sender = connect(port, &folder.path().join("vault-ca.pem")).await;
-        let mut vault = Self { child, folder, port, sender };
+        let vault = Self { child, folder, port, sender: Mutex::new(sender) };
         while !vault.write(1).await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -94,25 +94,72 @@ impl Vault {
     }
 
     /// Writes a version of mark `a`, and says whether it was taken.
-    pub async fn write(&mut self, version: u64) -> bool {
+    pub async fn write(&self, version: u64) -> bool {
         let values = ValueName::ALL
             .map(|name| (name.key().to_owned(), Value::from(value(Mark::A, version, name))));
         let body = json!({ "data": Map::from_iter(values) }).to_string();
+        let (status, _) = self.ask(Method::POST, "secret/data/pigello", body.into()).await;
+        (200..300).contains(&status)
+    }
+
+    /// Deletes what is at a path.
+    pub async fn delete(&self, path: &str) {
+        let (status, _) = self.ask(Method::DELETE, path, Bytes::new()).await;
+        assert!((200..300).contains(&status), "OpenBao deletes {path}: {status}");
+    }
+
+    /// An AppRole that may read those secrets: the table of the gateway's login with it.
+    pub async fn approle(&self, secrets: &str) -> String {
+        let policy = format!("path \"{secrets}\" {{ capabilities = [\"read\"] }}");
+        for (path, body) in [
+            ("sys/policies/acl/gateway", json!({ "policy": policy })),
+            ("sys/auth/approle", json!({ "type": "approle" })),
+            (
+                "auth/approle/role/gateway",
+                json!({ "token_policies": "gateway", "token_ttl": "1h" }),
+            ),
+        ] {
+            let (status, _) = self.ask(Method::POST, path, body.to_string().into()).await;
+            assert!((200..300).contains(&status), "OpenBao takes {path}: {status}");
+        }
+        let (_, role) =
+            self.ask(Method::GET, "auth/approle/role/gateway/role-id", Bytes::new()).await;
+        let (_, secret) =
+            self.ask(Method::POST, "auth/approle/role/gateway/secret-id", Bytes::new()).await;
+        let file = self.folder.path().join("secret-id");
+        std::fs::write(&file, secret["data"]["secret_id"].as_str().unwrap()).unwrap();
+        format!(
+            "[vault.auth]\nmethod = \"approle\"\nrole_id = \"{}\"\nsecret_id_file = \"{}\"\n",
+            role["data"]["role_id"].as_str().unwrap(),
+            file.display()
+        )
+    }
+
+    /// Asks it as root.
+    pub async fn ask(&self, method: Method, path: &str, body: Bytes) -> (u16, Value) {
         let request = Request::builder()
-            .method(Method::POST)
-            .uri("/v1/secret/data/pigello")
+            .method(method)
+            .uri(format!("/v1/{path}"))
             .header("host", format!("127.0.0.1:{}", self.port))
             .header("x-vault-token", ROOT_TOKEN)
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body))
             .unwrap();
-        self.sender.ready().await.unwrap();
-        let response = self.sender.send_request(request).await.unwrap();
-        let success = response.status().is_success();
-        let mut body = response.into_body();
+        let mut sender = self.sender.lock().await;
+        sender.ready().await.unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let (mut body, mut answer) = (response.into_body(), Vec::new());
         while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
-            frame.unwrap();
+            if let Ok(data) = frame.unwrap().into_data() {
+                answer.extend_from_slice(&data);
+            }
         }
-        success
+        (status, serde_json::from_slice(&answer).unwrap_or_default())
+    }
+
+    /// Another connection to it.
+    pub async fn connect(&self) -> SendRequest<Full<Bytes>> {
+        connect(self.port, &self.folder.path().join("vault-ca.pem")).await
     }
 
     /// Stops its process, or lets it go on.

@@ -21,7 +21,7 @@ use pigello_gateway::{
     audit::{self, CacheResult, Outcome, Record, Trail},
     body::{Body, collect_limited},
     config::{self, settings::Settings},
-    credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings},
+    credentials::{self, CredentialManager, Identifiers, RefreshSettings, SourceSettings, Sources},
     domain::{
         Address, CredentialsName, ListenerName, Origin, Peer, PolicyId, ProblemBase, ProfileName,
         Proof, RequestId,
@@ -90,13 +90,14 @@ impl Ground {
             .map_err(|problems| Failure::new(problems.to_string()))?;
         let folder = tempfile::tempdir_in("/dev/shm").during("cannot make a folder in memory")?;
         let trail = Trail::open(&audit::Settings::new(folder.path())).during("no trail")?;
-        let manager = CredentialManager::new(credentials::Settings {
+        let set = credentials::Settings {
             keep: None,
             name: CredentialsName::new("bench"),
             source: SourceSettings::Directory { path: place.path("credentials") },
             fixed: Identifiers::new(),
             refresh: RefreshSettings::default(),
-        });
+        };
+        let manager = CredentialManager::new(set, &Sources::default());
         let read = runtime.block_on(manager.refresh());
         read.map_err(|error| Failure::new(error.to_string()))?;
         let name = ProfileName::new("bench");

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Serialize;
 
-use super::{ConfigurationView, GatewayView, ListenerView, ProfileView, foresight};
+use super::{
+    ConfigurationView, GatewayView, ListenerView, ProfileView, foresight,
+    profiles::{TemplateState, templates},
+    trouble::judged,
+};
 use crate::{
     audit, credentials,
     domain::ProfileName,
@@ -21,6 +25,8 @@ pub(super) struct Status {
     configuration: ConfigurationView,
     listeners: Vec<ListenerView>,
     profiles: Vec<ProfileView>,
+    /// Each template with how many of its members are loaded.
+    templates: Vec<TemplateState>,
     upstreams: Vec<UpstreamStatus>,
     credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
@@ -71,6 +77,7 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         configuration: view.configuration.clone(),
         listeners: view.listeners.clone(),
         profiles: view.profiles.clone(),
+        templates: templates(&view, &judged(&view)),
         upstreams: upstreams(&view),
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),

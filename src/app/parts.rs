@@ -21,7 +21,7 @@ use crate::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::{self, CredentialManager, IncompleteVault, VaultError, VersionChange},
+    credentials::{self, CredentialManager, IncompleteVault, Sources, VaultError, VersionChange},
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     tracer: Tracer,
     pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
+    /// What their sources share. A reload keeps it.
+    sources: Sources,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
@@ -123,7 +125,8 @@ impl Shared {
         }
         let certificates =
             Certificates::open(settings, &upstreams, kept.map(|(_, kept)| &kept.certificates))?;
-        let managers = managers(settings, kept)?;
+        let sources = kept.map(|(_, kept)| kept.sources.clone()).unwrap_or_default();
+        let managers = managers(settings, &sources, kept)?;
         let tokens = settings.admin_tokens.as_deref().map(Tokens::read).transpose()?;
         let mut policy = policy(settings);
         if let Some((_, kept)) = kept {
@@ -137,13 +140,11 @@ impl Shared {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
-        let (trail, metrics, activity) = if let Some((_, kept)) = kept {
-            (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
-        } else {
-            let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
-            let activity = Activity::new();
-            trail.set_observer(Arc::<Activity>::clone(&activity));
-            (trail, Metrics::new(settings.telemetry.top_profiles), activity)
+        let (trail, metrics, activity) = match kept {
+            Some((_, kept)) => {
+                (kept.trail.clone(), Arc::clone(&kept.metrics), Arc::clone(&kept.activity))
+            }
+            None => observed_trail(settings)?,
         };
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
@@ -154,7 +155,8 @@ impl Shared {
             managers: &managers,
             cache: &cache,
             loading: &loading,
-            new_manager: &manager_maker(&trail),
+            new_manager: &manager_maker(&trail, &sources),
+            sources: &sources,
             metrics: &metrics,
             kept: kept
                 .filter(|(_, kept)| kept.cache.is(&cache))
@@ -177,6 +179,7 @@ impl Shared {
             profiles,
             loading,
             managers,
+            sources,
             upstreams,
             places,
             listener: listener_settings(settings),
@@ -280,6 +283,14 @@ impl Shared {
     }
 }
 
+/// A trail, and what watches it.
+fn observed_trail(settings: &Settings) -> Result<(Trail, Arc<Metrics>, Arc<Activity>), StartError> {
+    let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
+    let activity = Activity::new();
+    trail.set_observer(Arc::<Activity>::clone(&activity));
+    Ok((trail, Metrics::new(settings.telemetry.top_profiles), activity))
+}
+
 /// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
 /// credentials.
 pub fn upstream_settings(
@@ -324,6 +335,7 @@ pub fn upstream_settings(
 /// A manager for each credential set; what is read from the same source is kept.
 fn managers(
     settings: &Settings,
+    sources: &Sources,
     kept: Option<(&Settings, &Shared)>,
 ) -> Result<BTreeMap<CredentialsName, CredentialManager>, StartError> {
     let mut managers = BTreeMap::new();
@@ -336,8 +348,7 @@ fn managers(
         }
         let manager = match kept.and_then(|(_, kept)| kept.managers.get(name)) {
             Some(manager) if manager.settings() == set => manager.clone(),
-            Some(previous) => CredentialManager::after(set.clone(), previous),
-            None => CredentialManager::new(set.clone()),
+            _ => CredentialManager::new(set.clone(), sources),
         };
         managers.insert(name.clone(), manager);
     }
@@ -345,11 +356,11 @@ fn managers(
 }
 
 /// Makes managers for members of templates.
-fn manager_maker(trail: &Trail) -> NewManager {
-    let trail = trail.clone();
+fn manager_maker(trail: &Trail, sources: &Sources) -> NewManager {
+    let (trail, sources) = (trail.clone(), sources.clone());
     Arc::new(move |settings| {
         let name = settings.name.clone();
-        let manager = CredentialManager::new(settings);
+        let manager = CredentialManager::new(settings, &sources);
         manager.set_observer(rotation_recorder(&trail, &name));
         manager
     })
@@ -417,14 +428,18 @@ pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
 /// The profiles, of which none is ever loaded.
 fn preview_profiles(settings: &Settings) -> Profiles {
     let managers = settings.credentials.iter();
-    let managers = managers.map(|(name, set)| (name.clone(), CredentialManager::new(set.clone())));
+    let sources = Sources::default();
+    let manager = |set| CredentialManager::new(set, &sources);
+    let managers = managers.map(|(name, set)| (name.clone(), manager(set.clone())));
     let (loading, _nobody) = mpsc::unbounded_channel();
     let parts = ProfileParts {
         settings,
         managers: &managers.collect(),
         cache: &Cache::new(cache_settings(settings)),
         loading: &loading,
-        new_manager: &(Arc::new(CredentialManager::new) as NewManager),
+        new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
+            as NewManager),
+        sources: &sources,
         metrics: &Metrics::new(0),
         kept: None,
     };

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     config::{Settings, types::Profile as ProfileTable},
-    credentials::{self, CredentialManager},
+    credentials::{self, CredentialManager, Sources},
     domain::{CredentialsName, ProfileName, ProfilePattern},
     proxy::{
         cache::Cache,
@@ -26,6 +26,7 @@ pub(super) struct ProfileParts<'a> {
     pub(super) managers: &'a BTreeMap<CredentialsName, CredentialManager>,
     pub(super) cache: &'a Cache,
     pub(super) loading: &'a Loading,
+    pub(super) sources: &'a Sources,
     /// Makes the manager of a member's credentials.
     pub(super) new_manager: &'a NewManager,
     /// Counts the calls of each.
@@ -97,7 +98,12 @@ impl ProfileParts<'_> {
         });
         let new_manager = Arc::clone(self.new_manager);
         let new = || {
-            let make = move |member: &ProfileName| new_manager(template.for_member(member));
+            // The login is kept while no member is loaded.
+            let hold = self.sources.hold(&template);
+            let make = move |member: &ProfileName| {
+                let _login = &hold;
+                new_manager(template.for_member(member))
+            };
             let cache = self.cache.clone();
             let unloaded = move |member: &ProfileName| cache.forget_profile(member);
             let (loading, metrics) = (self.loading.clone(), Arc::clone(self.metrics));

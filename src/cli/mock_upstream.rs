@@ -12,7 +12,7 @@ use std::{
 use http::HeaderMap;
 use pigello_mock::{
     Accepted, Activation, ActivationHandle, Credentials, CredentialsError, EXAMPLE_SUBTENANT,
-    MockError, MockPigello, Options, SecurityScheme,
+    MockError, MockPigello, Options, SecurityScheme, Webhook, WebhookError,
 };
 
 use super::signals::{EndSignals, survive};
@@ -74,6 +74,15 @@ pub struct Args {
         conflicts_with_all = ["credentials_dir", "accept_any_values"]
     )]
     activation: Vec<String>,
+    /// Post the events of every write to this URL, as Pigello's webhooks do; may be repeated.
+    #[arg(long, value_name = "URL")]
+    webhook: Vec<String>,
+    /// Trust the authorities in this PEM file where a webhook's URL is https.
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    webhook_ca: Option<PathBuf>,
+    /// Serve the event log at this path.
+    #[arg(long, value_name = "PATH", default_value = Options::EVENT_LOG)]
+    event_log_path: String,
     /// Wait this long before every answer, such as 250ms.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     latency: Span,
@@ -88,12 +97,16 @@ pub async fn run(args: Args) -> Result<(), MockUpstreamError> {
         Some(directory) => Some(read_values(directory).await?),
         None => None,
     };
+    let mut options = options(&args, wanted);
+    for webhook in webhooks(&args).await? {
+        options = options.webhook(webhook);
+    }
     survive().map_err(MockUpstreamError::Signals)?;
     let end = EndSignals::listen().and_then(EndSignals::and_hangup);
     let mut end = end.map_err(MockUpstreamError::Signals)?;
 
     log_requests();
-    let mock = MockPigello::start(options(&args, wanted)).await?;
+    let mock = MockPigello::start(options).await?;
     if let (Some(file), Some(pem)) = (&args.ca_out, mock.ca_pem()) {
         let written = tokio::fs::write(file, pem).await;
         written.map_err(|source| MockUpstreamError::CaOut { file: file.clone(), source })?;
@@ -113,6 +126,7 @@ fn options(args: &Args, wanted: Option<Credentials>) -> Options {
     let options = Options::new()
         .listen(args.listen)
         .activations(activations(args, wanted))
+        .event_log(args.event_log_path.as_str())
         .latency(args.latency.into());
     if args.plain {
         return options.plain();
@@ -136,6 +150,19 @@ fn activations(args: &Args, wanted: Option<Credentials>) -> Vec<Activation> {
         }
         None => Activation::built_in(),
     }]
+}
+
+async fn webhooks(args: &Args) -> Result<Vec<Webhook>, MockUpstreamError> {
+    let ca = match &args.webhook_ca {
+        Some(file) => Some(
+            tokio::fs::read_to_string(file)
+                .await
+                .map_err(|source| MockUpstreamError::WebhookCa { file: file.clone(), source })?,
+        ),
+        None => None,
+    };
+    let webhooks = args.webhook.iter().map(|url| Ok(Webhook::new(url, ca.as_deref())?));
+    webhooks.collect()
 }
 
 /// The name of a profile, which a file of values has for each activation.
@@ -305,6 +332,18 @@ pub enum MockUpstreamError {
         #[source]
         source: io::Error,
     },
+    /// The certificates for webhooks cannot be read.
+    #[error("cannot read {}", file.display())]
+    WebhookCa {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A webhook cannot be.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// No signal handlers.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -321,6 +360,8 @@ impl MockUpstreamError {
             | Self::Credential { .. }
             | Self::CredentialValue { .. }
             | Self::Credentials(_)
+            | Self::WebhookCa { .. }
+            | Self::Webhook(_)
             | Self::Mock(MockError::Authority(_)) => true,
             Self::CaOut { .. } | Self::ValuesOut { .. } | Self::Signals(_) | Self::Mock(_) => false,
         }
@@ -338,7 +379,15 @@ impl MockUpstreamError {
                 Some("give another address with --listen; port 0 takes a free one")
             }
             Self::Mock(MockError::Authority(_)) => Some("--name takes DNS names and IP addresses"),
-            Self::CaOut { .. } | Self::ValuesOut { .. } | Self::Signals(_) | Self::Mock(_) => None,
+            Self::Webhook(WebhookError::Authority) => {
+                Some("--webhook-ca takes a PEM file with the certificates of authorities")
+            }
+            Self::CaOut { .. }
+            | Self::ValuesOut { .. }
+            | Self::WebhookCa { .. }
+            | Self::Webhook(_)
+            | Self::Signals(_)
+            | Self::Mock(_) => None,
         }
     }
 }
@@ -475,6 +524,27 @@ mod tests {
             assert!(told.contains("client_secret") && !told.contains("canary"), "{told}");
             assert!(error.is_usage() && error.hint().is_some());
         }
+    }
+
+    #[tokio::test]
+    async fn a_webhook_that_cannot_be_is_misuse() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        let ca = file.to_str().unwrap();
+        assert!(parse(&["--webhook-ca", ca]).is_err(), "of no webhook");
+        let https = &["--webhook", "https://localhost:8444/hooks/x", "--webhook-ca", ca][..];
+        let refused = async |arguments: &[&str]| {
+            let error = webhooks(&parse(arguments).unwrap()).await.unwrap_err();
+            assert!(error.is_usage());
+            Chain(&error).to_string()
+        };
+        assert!(refused(https).await.contains("ca.pem"));
+        std::fs::write(&file, "nonsense").unwrap();
+        assert!(refused(https).await.contains("PEM"));
+        assert!(refused(&["--webhook", "localhost:8444"]).await.contains("URL"));
+        let authority = pigello_mock::Authority::new("test").unwrap();
+        std::fs::write(&file, authority.pem()).unwrap();
+        assert_eq!(webhooks(&parse(https).unwrap()).await.unwrap().len(), 1);
     }
 
     #[tokio::test]

@@ -270,8 +270,8 @@ impl Settings {
         }
         for (name, set) in &self.credentials {
             let SourceSettings::Vault(vault) = &set.source else { continue };
-            add(CertificateUse::VaultCa, name.as_str(), vault.ca_file().as_deref());
-            let own = vault.client_certificate().map(|own| own.certificate);
+            add(CertificateUse::VaultCa, name.as_str(), vault.server.ca_file().as_deref());
+            let own = vault.server.client_certificate().map(|own| own.certificate);
             add(CertificateUse::VaultClient, name.as_str(), own.as_deref());
         }
         let collector = self.telemetry.otlp_ca_file.as_deref();

@@ -24,8 +24,8 @@ mod tests;
 
 pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
 pub use manager::{
-    ChangeCause, CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetStatus,
-    Unavailable, VersionChange,
+    ChangeCause, CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetHealth,
+    SetStatus, Unavailable, VersionChange,
 };
 pub use rotation::{Lease, RefreshOutcome, SetState};
 pub use set::{
@@ -33,10 +33,11 @@ pub use set::{
     ValueProblem, ValueProblems, ValueTrouble,
 };
 pub use settings::{
-    IncompleteVault, Keep, KvVersion, RefreshSettings, Settings, SourceSettings, TokenSource,
-    UnusedVariable, VaultAuth, VaultSettings, unused_vault_variables, vault_address,
+    IncompleteVault, Keep, KvVersion, NotATemplate, RefreshSettings, Settings, SourceSettings,
+    TokenSource, UnusedVariable, VaultAuth, VaultServer, VaultSettings, unused_vault_variables,
+    vault_address,
 };
 pub use sources::{
-    DirectoryError, EnvironmentError, KeptError, LoadError, VaultError, check_files, expanded,
-    load, look_up_wrapping, sealed,
+    DirectoryError, EnvironmentError, KeptError, LoadError, SourceHold, Sources, VaultError,
+    check_files, expanded, load, look_up_wrapping, sealed,
 };

@@ -50,7 +50,7 @@ pub use pattern::{OperationPattern, PatternError};
 pub use peer::Peer;
 pub use policy_id::PolicyId;
 pub use problem_base::{ProblemBase, ProblemBaseError};
-pub use profile_pattern::{ProfilePattern, ProfilePatternError};
+pub use profile_pattern::{PROFILE_PLACE, ProfilePattern, ProfilePatternError};
 pub use proxy_choice::{ProxyChoice, is_excluded};
 pub use request_id::{RequestId, TraceContext};
 pub use target::{CanonicalTarget, TargetError, check_target_bytes};

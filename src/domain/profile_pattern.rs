@@ -89,6 +89,9 @@ fn is_beginning(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// What stands for the name of a member where a configuration says how something depends on it.
+pub const PROFILE_PLACE: &str = "{profile}";
+
 /// The longest label of a host name (RFC 1035 §2.3.4).
 const LONGEST: usize = 63;
 

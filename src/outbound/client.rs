@@ -48,13 +48,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an idle connection stays open: long enough for a login and the read after it. An old idle
 /// connection may be dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// As many idle connections are kept as a vault is read over at once.
+const MAX_IDLE: usize = 8;
 
-/// Calls one server. Connects when it has to, and keeps one idle connection.
+/// Calls one server. Connects when it has to, and keeps a few idle connections.
 pub struct Client {
     server: ServerAddress,
     host: HeaderValue,
     limits: CallLimits,
-    idle: Arc<Mutex<Option<IdleConnection>>>,
+    /// The one that was used last is at the end.
+    idle: Arc<Mutex<Vec<IdleConnection>>>,
 }
 
 /// The bounds of one call.
@@ -83,6 +86,7 @@ type Connection = SendRequest<Full<Bytes>>;
 
 struct IdleConnection {
     connection: Connection,
+    ends: Instant,
     /// Closes the connection at the end of its time.
     _timer: AbortOnDropHandle<()>,
 }
@@ -162,7 +166,7 @@ impl Client {
         mut request: Request<Full<Bytes>>,
     ) -> Result<(Connection, http::Response<Incoming>), ClientError> {
         request.headers_mut().entry(header::HOST).or_insert_with(|| self.host.clone());
-        let idle = self.idle.lock().take().map(|idle| idle.connection);
+        let idle = self.idle.lock().pop().map(|idle| idle.connection);
         if let Some(mut connection) = idle
             && connection.ready().await.is_ok()
         {
@@ -207,19 +211,25 @@ impl Client {
         time::timeout(self.limits.time, self.connect()).await?.map(drop)
     }
 
-    /// Closes the idle connection. The next call opens one.
+    /// Closes the idle connections. The next call opens one.
     pub fn close_idle(&self) {
-        self.idle.lock().take();
+        self.idle.lock().clear();
     }
 
     fn keep(&self, connection: Connection) {
-        let slot = Arc::downgrade(&self.idle);
-        let timer = tokio::spawn(async move {
-            time::sleep(IDLE_TIMEOUT).await;
-            drop(slot.upgrade().and_then(|slot| slot.lock().take()));
-        });
-        *self.idle.lock() =
-            Some(IdleConnection { connection, _timer: AbortOnDropHandle::new(timer) });
+        let mut idle = self.idle.lock();
+        if idle.len() == MAX_IDLE {
+            return;
+        }
+        let ends = Instant::now() + IDLE_TIMEOUT;
+        let pool = Arc::downgrade(&self.idle);
+        let timer = AbortOnDropHandle::new(tokio::spawn(async move {
+            time::sleep_until(ends).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.lock().retain(|idle| idle.ends > ends);
+            }
+        }));
+        idle.push(IdleConnection { connection, ends, _timer: timer });
     }
 }
 
@@ -386,6 +396,7 @@ impl From<Elapsed> for ClientError {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -444,10 +455,34 @@ mod tests {
     async fn an_idle_connection_is_closed_after_its_time() {
         let (client, _) = serve(&["HTTP/1.1 204 No Content\r\n\r\n"; 2]).await;
         assert_eq!(get(&client).await.unwrap().0, 204);
-        assert!(client.idle.lock().is_some());
+        assert_eq!(client.idle.lock().len(), 1);
         time::pause();
         time::sleep(IDLE_TIMEOUT + Duration::from_secs(1)).await;
-        assert!(client.idle.lock().is_none());
+        assert!(client.idle.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn calls_at_once_have_a_connection_each_and_a_few_are_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut head = [0; 1024];
+                    while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                });
+            }
+        });
+        let (trust, proxy) = (Trust::Roots(None), ForwardProxySettings::default());
+        let client = Client::new(&origin, trust, None, &proxy, LIMITS).unwrap();
+        for _ in 0..2 {
+            let calls = (0..MAX_IDLE + 4).map(|_| get(&client));
+            assert!(future::join_all(calls).await.into_iter().all(|call| call.unwrap().0 == 204));
+            assert_eq!(client.idle.lock().len(), MAX_IDLE);
+        }
     }
 
     #[tokio::test]

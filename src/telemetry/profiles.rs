@@ -84,6 +84,11 @@ impl ProfileMetrics {
         calls
     }
 
+    /// How many members may have series of their own.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// The members that have series of their own.
     pub fn named(&self) -> BTreeSet<ProfileName> {
         self.named.lock().iter().map(|member| member.name.clone()).collect()

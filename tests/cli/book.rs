@@ -313,6 +313,11 @@ fn choosing_a_size() {
 }
 
 #[test]
+fn developing_against_the_mock() {
+    works("how-to/mock.md");
+}
+
+#[test]
 fn identifying_a_build() {
     works("reference/platforms.md");
 }

@@ -43,6 +43,13 @@ impl Entity {
         Self { name, path, invitation: None }
     }
 
+    /// How events and permissions name it: `accounts.subtenant`. The application is the first part
+    /// of the path.
+    pub(crate) fn content_type(&self) -> String {
+        let application = self.path.split('/').nth(1).unwrap_or_default();
+        format!("{application}.{}", self.name)
+    }
+
     const fn with_invitation(mut self, path: &'static str) -> Self {
         self.invitation = Some(path);
         self
@@ -128,9 +135,9 @@ impl Action {
     }
 }
 
-/// The name of an entity as the table has it.
-pub(crate) fn entity_named(name: &str) -> Option<&'static str> {
-    ENTITIES.iter().map(|entity| entity.name).find(|known| *known == name)
+/// The entity with that name.
+pub(crate) fn entity_named(name: &str) -> Option<&'static Entity> {
+    ENTITIES.iter().find(|entity| entity.name == name)
 }
 
 /// The entity and the resource that a path identifies.
@@ -184,6 +191,12 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 63);
+    }
+
+    #[test]
+    fn a_content_type_is_application_and_name() {
+        assert_eq!(entity_named("tenant").unwrap().content_type(), "accounts.tenant");
+        assert!(entity_named("no_such_entity").is_none());
     }
 
     #[test]

@@ -47,10 +47,10 @@ pub(crate) fn respond(visit: &Visit<'_>, head: &Parts) -> Response<Bytes> {
             response::json(StatusCode::OK, &page)
         }
         LogAnswer::Renamed => {
-            let rows = rows.into_iter().map(renamed).collect();
-            list_response(rows, json_lines)
+            let rows: Vec<_> = rows.into_iter().map(renamed).collect();
+            list_response(&rows, json_lines)
         }
-        _ => list_response(rows, json_lines),
+        _ => list_response(&rows, json_lines),
     }
 }
 

@@ -57,13 +57,13 @@ fn run(
     match action {
         Action::Get => {
             let object = visit.shown().get(entity, id).ok_or_else(not_found)?;
-            Ok(response::json(StatusCode::OK, &json!(object)))
+            Ok(response::json(StatusCode::OK, object))
         }
         Action::List => {
             let query = head.uri.query().unwrap_or_default();
             let list = ListQuery::parse(schema, query).map_err(|errors| invalid(&errors))?;
             let found = list.select(visit.shown().all(entity));
-            Ok(list_response(found, list.json_lines()))
+            Ok(list_response(&found, list.json_lines()))
         }
         Action::Create => {
             let sent = object(json_body(head, body)?)?;
@@ -71,14 +71,14 @@ fn run(
             let mut created = created.map_err(|errors| invalid(&errors))?;
             created.insert("id".to_owned(), json!(visit.next_id()));
             visit.put(entity, created.clone());
-            Ok(response::json(StatusCode::CREATED, &json!(created)))
+            Ok(response::json(StatusCode::CREATED, &created))
         }
         Action::Update => {
             let old = visit.current().get(entity, id).ok_or_else(not_found)?;
             let sent = object(json_body(head, body)?)?;
             let new = write::update(schema, old, &sent).map_err(|errors| invalid(&errors))?;
             visit.put(entity, new.clone());
-            Ok(response::json(StatusCode::OK, &json!(new)))
+            Ok(response::json(StatusCode::OK, &new))
         }
         Action::Delete => {
             if visit.remove(entity, id) {
@@ -129,7 +129,7 @@ fn bulk_write(
         written.extend(outcome);
     }
     if written.len() < problems.len() {
-        return Err(response::json(StatusCode::BAD_REQUEST, &json!(problems)));
+        return Err(response::json(StatusCode::BAD_REQUEST, &problems));
     }
     for object in &mut written {
         if object.get("id").is_none_or(Value::is_null) {
@@ -137,16 +137,16 @@ fn bulk_write(
         }
         visit.put(entity, object.clone());
     }
-    Ok(response::json(StatusCode::OK, &json!(written)))
+    Ok(response::json(StatusCode::OK, &written))
 }
 
 /// A list as a JSON array or as JSON Lines.
-pub(crate) fn list_response(found: Vec<Value>, json_lines: bool) -> Response<Bytes> {
+pub(crate) fn list_response(found: &[Value], json_lines: bool) -> Response<Bytes> {
     if json_lines {
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
         return response::typed(StatusCode::OK, "application/x-ndjson", lines.join("\n"));
     }
-    response::json(StatusCode::OK, &Value::Array(found))
+    response::json(StatusCode::OK, &found)
 }
 
 #[expect(clippy::result_large_err, reason = "the error is a response")]

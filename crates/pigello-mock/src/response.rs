@@ -4,11 +4,13 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 /// A response with a JSON body.
-pub(crate) fn json(status: StatusCode, value: &Value) -> Response<Bytes> {
-    typed(status, "application/json", value.to_string())
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Bytes> {
+    // What the mock answers is JSON already, or has text for its keys, so this cannot fail.
+    typed(status, "application/json", serde_json::to_vec(value).unwrap_or_default())
 }
 
 /// A response with a body of some media type.

@@ -15,7 +15,7 @@ use crate::{
         AdminListener, Loaded, Settings,
         types::{Listener, Profile},
     },
-    credentials::{self, SourceSettings, ValueName, VaultAuth, VaultSettings},
+    credentials::{self, SourceSettings, ValueName, VaultAuth, VaultServer, VaultSettings},
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
     outbound::CollectorSettings,
     proxy::{
@@ -152,11 +152,12 @@ fn source(source: &SourceSettings) -> String {
         SourceSettings::Environment { prefix } => format!("variables {prefix}…"),
         SourceSettings::Sealed { file, .. } => format!("the sealed store {}", file.display()),
         SourceSettings::Vault(vault) => {
-            let VaultSettings { address, auth, mount, path, kv_version, revocation, .. } = &**vault;
+            let VaultSettings { server, mount, path, kv_version } = &**vault;
+            let VaultServer { address, auth, revocation, .. } = &**server;
             let address =
                 address.as_ref().map_or_else(|| "VAULT_ADDR".to_owned(), ToString::to_string);
             let login = auth.as_ref().map_or("VAULT_TOKEN", VaultAuth::name);
-            let proxy = vault.proxy_in_use();
+            let proxy = server.proxy_in_use();
             let proxy = proxy.map(|proxy| format!(", through the proxy {proxy}"));
             let lists = revocation.as_ref().map(|lists| format!(", {lists}"));
             format!(

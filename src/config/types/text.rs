@@ -7,10 +7,11 @@ use std::{
 
 use crate::{
     domain::{
-        Address, ByteSize, Host, LogOrigin, Name, OperationPattern, Origin, PathPattern,
-        ProblemBase, ProfilePattern, ProxyChoice, Span, TextForm, VerifierKey, WitnessUrl,
+        Address, ByteSize, Host, LogOrigin, Name, OperationPattern, Origin, PROFILE_PLACE,
+        PathPattern, ProblemBase, ProfilePattern, ProxyChoice, Span, TextForm, VerifierKey,
+        WitnessUrl,
     },
-    proxy::http_policy::{PROFILE_PLACE, ProfileHost},
+    proxy::http_policy::ProfileHost,
     secret::SecretText,
 };
 

@@ -8,8 +8,8 @@ use crate::{
         settings::{AdminListener, MetricsListener},
         types::Listener,
     },
-    domain::Address,
-    proxy::{http_policy::PROFILE_PLACE, server::TlsFiles},
+    domain::{Address, PROFILE_PLACE},
+    proxy::server::TlsFiles,
 };
 
 impl Checker<'_> {

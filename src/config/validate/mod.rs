@@ -44,6 +44,8 @@ pub(super) fn check(
     checker.breaker();
     checker.telemetry();
     checker.unused_proxy_variables();
+    let credentials = checker.credentials();
+    checker.templates(&credentials);
     Some(Settings {
         revision: Revision::of(config),
         listeners: config.listeners.clone(),
@@ -51,7 +53,7 @@ pub(super) fn check(
         admin_tokens: config.admin.token_file.clone().filter(|_| config.admin.enabled),
         metrics: checker.metrics(),
         profiles: config.profiles.clone(),
-        credentials: checker.credentials(),
+        credentials,
         vault: config.vault.clone(),
         callers: checker.callers(&catalog),
         policy: config.policy.clone(),

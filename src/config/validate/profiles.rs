@@ -1,15 +1,17 @@
 //! Checks `[profiles.…]`: the secret never travels in clear to another machine, each name leads to an entry, and
 //! no two members of a template share credentials.
 
+use std::collections::BTreeMap;
+
 use super::checker::Checker;
 use crate::{
     config::{
         key::KeyPath,
         problem::suggestion,
-        types::{CallerEntry, Credentials, Listener, Profile, SourceKind},
+        types::{CallerEntry, Listener, Profile},
     },
-    domain::{CredentialsName, ProfileName, ProfilePattern},
-    proxy::http_policy::PROFILE_PLACE,
+    credentials::Settings,
+    domain::{CredentialsName, PROFILE_PLACE, ProfileName, ProfilePattern},
 };
 
 impl Checker<'_> {
@@ -66,9 +68,7 @@ impl Checker<'_> {
 
     fn profile(&mut self, key: &KeyPath, name: &ProfileName, profile: &Profile) {
         let config = self.config;
-        if let Some(set) = config.credentials.get(&profile.credentials) {
-            self.credentials_of_profile(key, name, profile, set);
-        } else {
+        if !config.credentials.contains_key(&profile.credentials) {
             let known: Vec<_> = config.credentials.keys().map(CredentialsName::as_str).collect();
             let name = profile.credentials.as_str();
             self.dangling(&key.key("credentials"), name, &known, "credential set", "credentials");
@@ -113,50 +113,24 @@ impl Checker<'_> {
         }
     }
 
-    /// The set of a template has a place for the member's name, and no other set has.
-    fn credentials_of_profile(
-        &mut self,
-        key: &KeyPath,
-        name: &ProfileName,
-        profile: &Profile,
-        set: &Credentials,
-    ) {
-        let table = KeyPath::root().key("credentials").key(profile.credentials.as_str());
-        let has_place = |text: Option<&str>| text.is_some_and(|text| text.contains(PROFILE_PLACE));
-        let path = has_place(set.path.as_deref());
-        let keep = has_place(set.keep.as_ref().and_then(|keep| keep.to_str()));
-        if name.template().is_none() {
-            for (place, has) in [("path", path), ("keep", keep)] {
-                if has {
-                    self.problem(
-                        &table.key(place),
-                        format!("`{PROFILE_PLACE}` stands for a member of a template, and `{name}` is none"),
-                        "give the profile a credential set of its own, or end its name in `*`",
-                    );
-                }
-            }
-            return;
-        }
-        match set.source {
-            Some(SourceKind::Vault | SourceKind::Directory) if !path && set.path.is_some() => self
-                .problem(
-                    &table.key("path"),
-                    format!("all members of `{name}` would have the same credentials"),
-                    format!("write `{PROFILE_PLACE}` where the member's name stands"),
+    /// Each member of a template has credentials of its own, and only a template has a place for their names.
+    pub(super) fn templates(&mut self, sets: &BTreeMap<CredentialsName, Settings>) {
+        for (name, profile) in &self.config.profiles {
+            let Some(set) = sets.get(&profile.credentials) else { continue };
+            let table = KeyPath::root().key("credentials").key(profile.credentials.as_str());
+            match (name.template(), set.check_template()) {
+                (Some(_), Err(error)) => self.problem(
+                    &table.key(error.key()),
+                    error.to_string(),
+                    format!("`{name}` is a template: write `{PROFILE_PLACE}` where a member's name stands"),
                 ),
-            Some(SourceKind::Environment) => self.problem(
-                &key.key("credentials"),
-                "leads to environment variables, and a template's members cannot have them",
-                "use the source `vault`, `directory` or `sealed`",
-            ),
-            Some(SourceKind::Vault | SourceKind::Directory | SourceKind::Sealed) | None => {}
-        }
-        if set.keep.is_some() && !keep {
-            self.problem(
-                &table.key("keep"),
-                format!("all members of `{name}` would have the same copy"),
-                format!("write `{PROFILE_PLACE}` where the member's name stands"),
-            );
+                (None, _) if set.is_template() => self.problem(
+                    &table,
+                    format!("`{PROFILE_PLACE}` stands for a member of a template, and `{name}` is none"),
+                    "give the profile a credential set of its own, or end its name in `*`",
+                ),
+                (Some(_) | None, _) => {}
+            }
         }
     }
 

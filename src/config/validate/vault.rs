@@ -1,5 +1,7 @@
 //! Checks `[vault]`: it is reached over TLS, and the login has the keys that its method needs.
 
+use std::sync::Arc;
+
 use super::checker::Checker;
 use crate::{
     config::{
@@ -8,8 +10,8 @@ use crate::{
         types::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod},
     },
     credentials::{
-        ClientCertificate, KvVersion, TokenSource, UnusedVariable, VaultAuth, VaultSettings,
-        unused_vault_variables, vault_address,
+        ClientCertificate, KvVersion, TokenSource, UnusedVariable, VaultAuth, VaultServer,
+        VaultSettings, unused_vault_variables, vault_address,
     },
 };
 
@@ -74,7 +76,7 @@ impl Checker<'_> {
         let vault = self.config.vault.clone().unwrap_or_default();
         let (proxy, revocation) = (vault.forward_proxy(), vault.revocation());
         let certificate = vault.certificate.zip(vault.private_key);
-        Some(VaultSettings {
+        let server = VaultServer {
             address: vault.address,
             ca_file: vault.ca_file,
             proxy,
@@ -84,6 +86,9 @@ impl Checker<'_> {
             namespace: vault.namespace,
             login_namespace: vault.auth.and_then(|auth| auth.namespace),
             auth: auth.cloned(),
+        };
+        Some(VaultSettings {
+            server: Arc::new(server),
             mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
             path: path.trim_matches('/').to_owned(),
             kv_version: if set.kv_version? == 1 { KvVersion::V1 } else { KvVersion::V2 },

@@ -84,7 +84,7 @@ impl ManagerShared {
         match read.map(|kept| kept.and_then(|kept| self.aged(kept))) {
             Ok(Ok((kept, confirmed))) => {
                 if let Some(newest) = kept.sets.last() {
-                    self.source.remember(newest.version()).await;
+                    self.source.remember(newest.version());
                 }
                 let mut record = self.record.lock();
                 record.rotation.restored(kept.sets, confirmed.instant);

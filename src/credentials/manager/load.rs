@@ -18,9 +18,18 @@ use crate::{
 };
 
 impl ManagerShared {
-    /// Reads in a task of its own, which goes on if its caller goes away.
+    /// Reads the source. Shares no read that has begun before.
     pub(super) async fn read(self: &Arc<Self>, reason: RefreshReason) -> ReadResult {
-        let seen = self.reads_begun.load(Ordering::SeqCst);
+        self.read_since(self.reads_begun.load(Ordering::SeqCst), reason).await
+    }
+
+    /// Waits for a read with a higher number than `seen`: in a task of its own, which goes on if its caller goes
+    /// away.
+    pub(super) async fn read_since(
+        self: &Arc<Self>,
+        seen: u64,
+        reason: RefreshReason,
+    ) -> ReadResult {
         let shared = Arc::clone(self);
         let read = tokio::spawn(async move { shared.read_unless_newer_than(seen, reason).await });
         read.await.unwrap_or_else(|_| Err(Arc::new(LoadError::Interrupted)))
@@ -87,7 +96,11 @@ impl ManagerShared {
         } else {
             tracing::warn!(credentials = %name, %reason, "credential source failed");
         }
-        record.last_error = Some(LastFailure { reason, for_callers: error.for_callers(name) });
+        record.last_error = Some(LastFailure {
+            reason,
+            for_callers: error.for_callers(name),
+            is_of_source: error.is_of_source(),
+        });
         record.rotation.failed(error.meaning(), Instant::now());
         self.publish(&mut record, None);
         drop(record);

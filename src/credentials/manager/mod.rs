@@ -16,7 +16,7 @@ mod status;
 mod unavailable;
 mod view;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
@@ -29,13 +29,13 @@ use self::shared::{ManagerShared, Timepoint};
 pub use self::{
     change::{ChangeCause, VersionChange},
     refresh::Next,
-    status::SetStatus,
+    status::{SetHealth, SetStatus},
     unavailable::Unavailable,
 };
 use super::{
     rotation::{Lease, RefreshOutcome, Selection},
     settings::Settings,
-    sources::{ChangeSignal, CredentialSource, FolderWatch, LoadError, RefreshReason},
+    sources::{ChangeSignal, CredentialSource, FolderWatch, LoadError, RefreshReason, Sources},
 };
 use crate::outbound::{Backoff, Observed, spread};
 
@@ -52,16 +52,10 @@ pub struct CredentialManager {
 }
 
 impl CredentialManager {
-    /// A manager for a set. It reads nothing before [`Self::run`] or [`Self::refresh`].
-    pub fn new(settings: Settings) -> Self {
-        let source = CredentialSource::new(&settings);
-        Self { shared: Arc::new(ManagerShared::new(settings, source)) }
-    }
-
-    /// A manager that takes the place of another one, after the settings have changed. What a source can do
-    /// only once, it does not do again.
-    pub fn after(settings: Settings, previous: &Self) -> Self {
-        let source = CredentialSource::after(&settings, &previous.shared.source);
+    /// A manager for a set. It reads nothing before [`Self::run`] or [`Self::refresh`]. All managers of a
+    /// process have the same `sources`.
+    pub fn new(settings: Settings, sources: &Sources) -> Self {
+        let source = CredentialSource::new(&settings, sources);
         Self { shared: Arc::new(ManagerShared::new(settings, source)) }
     }
 
@@ -120,19 +114,26 @@ impl CredentialManager {
     /// Keeps the set up to date until `stop`: reads it at intervals and when its files change, and after
     /// a pause when a read fails.
     pub async fn run(self, stop: CancellationToken) {
-        stop.run_until_cancelled_owned(self.keep_fresh()).await;
+        // Boxed, because the future that can be cancelled has room for it twice.
+        stop.run_until_cancelled_owned(Box::pin(self.keep_fresh())).await;
     }
 
     async fn keep_fresh(self) {
         let shared = &self.shared;
         let refresh = shared.settings.refresh;
         let mut backoff = Backoff::new(FIRST_PAUSE, refresh.retry_cap);
-        let mut watch = shared.source.watched().map(FolderWatch::new);
+        let mut watch = shared.source.watch();
         let signal = watch.as_ref().map_or_else(ChangeSignal::never, FolderWatch::signal);
+        // Those who wait for the first read share it. Of files, it may have begun before the watch.
+        let mut is_shared = watch.is_none();
         loop {
             // The watch starts before the read, so that no change is missed between the two.
             watch = self.renew(watch).await;
-            let read = shared.read(RefreshReason::Scheduled).await;
+            let read = if mem::take(&mut is_shared) {
+                self.first_read().await
+            } else {
+                self.refresh().await
+            };
             let is_content = read.is_ok() && !shared.record.lock().rotation.needs_new_version();
             let pause = if is_content {
                 backoff.reset();
@@ -140,10 +141,7 @@ impl CredentialManager {
             } else {
                 backoff.pause()
             };
-            let mut end = Instant::now() + pause;
-            if let Some(wake_at) = shared.source.wake_at().filter(|_| is_content) {
-                end = end.min(wake_at);
-            }
+            let end = Instant::now() + pause;
             shared.plan_read(end);
             tokio::select! {
                 () = self.wait_until(end, is_content) => {}
@@ -194,9 +192,10 @@ impl CredentialManager {
         self.generation().is_some() || self.shared.record.lock().failures > 0
     }
 
-    /// Waits for the end of the first read.
-    pub async fn first_read(&self) -> Result<(), Arc<LoadError>> {
-        self.refresh().await.map(drop)
+    /// Waits for the first read of the source, and starts it if nobody has. All who wait share it, and it goes on
+    /// if they go away. After it, gives the outcome of the last read at once.
+    pub async fn first_read(&self) -> Result<RefreshOutcome, Arc<LoadError>> {
+        self.shared.read_since(0, RefreshReason::Scheduled).await
     }
 
     /// Reads the source for an operator, at most once in a few seconds. A login that the source refused
@@ -230,6 +229,18 @@ impl CredentialManager {
     /// What the source's server has shown of itself, if it has one.
     pub fn observed(&self) -> Option<Arc<Observed>> {
         self.shared.source.observed()
+    }
+
+    /// Whether the set is well. Cheaper than [`Self::status`].
+    pub fn health(&self) -> SetHealth {
+        let record = self.shared.record.lock();
+        SetHealth {
+            state: record.rotation.state(),
+            was_read: record.failures > 0 || record.confirmed_at.is_some(),
+            refuses_new: record.rotation.refused_version().is_some(),
+            unconfirmed: record.confirmed_at.map(|moment| moment.instant.elapsed()),
+            source_fails: record.last_error.as_ref().is_some_and(|failure| failure.is_of_source),
+        }
     }
 
     /// The status of the set.

@@ -79,6 +79,8 @@ pub(super) struct LastFailure {
     /// For the log and for operators.
     pub(super) reason: String,
     pub(super) for_callers: String,
+    /// Whether the source itself cannot be used.
+    pub(super) is_of_source: bool,
 }
 
 pub(super) type ReadResult = Result<RefreshOutcome, Arc<LoadError>>;
@@ -129,8 +131,8 @@ impl ManagerShared {
             refresh_unanswered: false,
         };
         Self {
+            kept_file: source.kept_file(&settings).map(Arc::new),
             source,
-            kept_file: KeptFile::of(&settings).map(Arc::new),
             start,
             view: ArcSwap::from_pointee(view(&settings, &record, start)),
             in_use: AtomicU64::new(0),

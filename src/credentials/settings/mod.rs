@@ -1,17 +1,18 @@
 //! The checked configuration of one credential set. A manager can start with any value of it.
 
+mod member;
 mod variables;
 mod vault;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
+pub use self::member::NotATemplate;
 pub use self::variables::{UnusedVariable, unused_vault_variables, vault_address};
-pub use self::vault::{IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultSettings};
+pub use self::vault::{
+    IncompleteVault, KvVersion, TokenSource, VaultAuth, VaultServer, VaultSettings,
+};
 use super::set::Identifiers;
-use crate::domain::{CredentialsName, ProfileName};
+use crate::domain::CredentialsName;
 
 /// One `[credentials.…]` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,29 +27,6 @@ pub struct Settings {
     pub refresh: RefreshSettings,
     /// Where the last set is kept for a restart while the source is away; needs `max_stale`.
     pub keep: Option<Keep>,
-}
-
-impl Settings {
-    /// The settings of a member of a template.
-    #[must_use]
-    pub fn for_member(&self, member: &ProfileName) -> Self {
-        let of_member = |path: &Path| {
-            PathBuf::from(path.to_string_lossy().replace("{profile}", member.as_str()))
-        };
-        let mut settings = self.clone();
-        settings.name = CredentialsName::new(member.as_str());
-        match &mut settings.source {
-            SourceSettings::Directory { path } => *path = of_member(path),
-            SourceSettings::Vault(vault) => {
-                vault.path = vault.path.replace("{profile}", member.as_str());
-            }
-            SourceSettings::Sealed { .. } | SourceSettings::Environment { .. } => {}
-        }
-        if let Some(keep) = &mut settings.keep {
-            keep.file = of_member(&keep.file);
-        }
-        settings
-    }
 }
 
 /// A sealed copy of the last set that a source gave.
@@ -89,7 +67,7 @@ impl SourceSettings {
     /// Checks that variables give all that the configuration leaves to them.
     pub fn check(&self) -> Result<(), IncompleteVault> {
         match self {
-            Self::Vault(vault) => vault.check(),
+            Self::Vault(vault) => vault.server.check(),
             Self::Directory { .. } | Self::Environment { .. } | Self::Sealed { .. } => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! The checked configuration of a vault. The variables of the vault's own tools are its defaults.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::variables::VaultVariables;
 use crate::{
@@ -8,9 +8,34 @@ use crate::{
     outbound::{ClientCertificate, ForwardProxySettings, RevocationSettings},
 };
 
-/// A credential set in a vault, and how to reach it. A variable may stand in for a field that is `None`.
+/// A credential set in a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
+    /// The vault. Sets that name the same one share its connections and its login.
+    pub server: Arc<VaultServer>,
+    /// Where the key-value engine is mounted: `secret`.
+    pub mount: String,
+    /// The secret below it: `pigello/production`.
+    pub path: String,
+    /// The key-value engine that is mounted there. It is never guessed, because a secret of the first
+    /// engine may look like one of the second.
+    pub kv_version: KvVersion,
+}
+
+impl VaultSettings {
+    /// Names the secret and its vault.
+    pub(super) fn identity(&self) -> String {
+        let Self { server, mount, path, kv_version } = self;
+        let address =
+            server.address().map_or_else(|_| String::new(), |address| address.to_string());
+        let namespace = server.namespace().unwrap_or_default();
+        format!("vault {address} {namespace} {mount} {path} {kv_version}")
+    }
+}
+
+/// A vault, how to reach it and how to log in. A variable may stand in for a field that is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VaultServer {
     /// The server.
     pub address: Option<Origin>,
     /// The roots to trust instead of the platform's.
@@ -27,16 +52,9 @@ pub struct VaultSettings {
     pub login_namespace: Option<String>,
     /// How to log in.
     pub auth: Option<VaultAuth>,
-    /// Where the key-value engine is mounted: `secret`.
-    pub mount: String,
-    /// The secret below it: `pigello/production`.
-    pub path: String,
-    /// The key-value engine that is mounted there. It is never guessed, because a secret of the first
-    /// engine may look like one of the second.
-    pub kv_version: KvVersion,
 }
 
-impl VaultSettings {
+impl VaultServer {
     /// Checks that the configuration or a variable gives the address and the login.
     pub fn check(&self) -> Result<(), IncompleteVault> {
         self.address()?;
@@ -47,14 +65,6 @@ impl VaultSettings {
     /// The forward proxy that leads to the vault, if one does.
     pub fn proxy_in_use(&self) -> Option<Origin> {
         self.proxy.proxy_to(&self.address().ok()?)
-    }
-
-    /// Names the secret and its vault.
-    pub(super) fn identity(&self) -> String {
-        let address = self.address().map_or_else(|_| String::new(), |address| address.to_string());
-        let namespace = self.namespace().unwrap_or_default();
-        let Self { mount, path, kv_version, .. } = self;
-        format!("vault {address} {namespace} {mount} {path} {kv_version}")
     }
 
     pub(in crate::credentials) fn address(&self) -> Result<Origin, IncompleteVault> {

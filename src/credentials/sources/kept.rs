@@ -3,9 +3,10 @@
 //! An age file, like a sealed store. It is only read while nothing else is known; it never stands in for a
 //! source that answers. It says which source it is of, so that a changed configuration does not use it.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -23,6 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::credentials) struct KeptFile {
     keep: Keep,
+    /// Locked while a key is made, so that nobody reads half of one.
+    keys: Arc<Mutex<()>>,
     /// Which source the set is of.
     source: String,
 }
@@ -57,9 +60,9 @@ pub(in crate::credentials) struct KeptSets {
 
 impl KeptFile {
     /// The file, if the settings name one.
-    pub(in crate::credentials) fn of(settings: &Settings) -> Option<Self> {
+    pub(in crate::credentials) fn of(settings: &Settings, keys: &Arc<Mutex<()>>) -> Option<Self> {
         let keep = settings.keep.clone()?;
-        Some(Self { keep, source: settings.source.identity() })
+        Some(Self { keep, keys: Arc::clone(keys), source: settings.source.identity() })
     }
 
     /// Writes sets, the oldest first, which the source has just confirmed. Makes the key if there is none.
@@ -68,10 +71,7 @@ impl KeptFile {
         sets: &[&CredentialSet],
         confirmed: Timestamp,
     ) -> Result<(), StoreError> {
-        let key = match StoreKey::create(&self.keep.key_file) {
-            Err(StoreError::Exists { .. }) => StoreKey::open(&self.keep.key_file)?,
-            created => created?,
-        };
+        let key = self.key()?;
         let path = &self.keep.file;
         let failed = |source| StoreError::Write { path: path.clone(), source };
         let document = KeptDocument {
@@ -83,6 +83,15 @@ impl KeptFile {
         let text = document.to_bytes().map_err(|error| failed(error.into()))?;
         let sealed = seal(&key, &text).map_err(failed)?;
         files::replace(path, &sealed).map_err(failed)
+    }
+
+    /// The key, which is made if there is none.
+    fn key(&self) -> Result<StoreKey, StoreError> {
+        let _alone = self.keys.lock();
+        match StoreKey::create(&self.keep.key_file) {
+            Err(StoreError::Exists { .. }) => StoreKey::open(&self.keep.key_file),
+            created => created,
+        }
     }
 
     /// Reads what was kept of this source.

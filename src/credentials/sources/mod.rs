@@ -1,34 +1,36 @@
 //! The sources of credential sets behind one type.
 
+mod blocking;
 mod directory;
 mod environment;
 mod kept;
 mod reason;
 pub mod sealed;
+mod shared;
+mod stamp;
 mod vault;
 mod watch;
 mod write_tracker;
 
 use std::sync::Arc;
 
-use tokio::{
-    sync::Semaphore,
-    task,
-    time::{self, Instant},
-};
+use tokio::time;
 
+#[cfg(test)]
+use self::write_tracker::WriteTracker;
 use self::{
+    blocking::{BlockingLane, Interrupted},
     directory::DirectorySource,
     environment::EnvironmentSource,
     sealed::{SealedError, SealedSource, SealedStore},
     vault::VaultSource,
     watch::WatchTarget,
-    write_tracker::WriteTracker,
 };
 pub use self::{
     directory::{DirectoryError, expanded},
     environment::EnvironmentError,
     kept::KeptError,
+    shared::{SourceHold, Sources},
     vault::VaultError,
 };
 pub(super) use self::{
@@ -48,19 +50,19 @@ use crate::{
 /// Reads a set once, as `check --online` does; also what its server has shown of itself, if it has one.
 pub async fn load(
     settings: &Settings,
+    sources: &Sources,
 ) -> (Result<CredentialSet, LoadError>, Option<Arc<Observed>>) {
-    let source = CredentialSource::new(settings);
+    let source = CredentialSource::new(settings, sources);
     (source.read(settings, RefreshReason::Scheduled).await, source.observed())
 }
 
 /// Whether the secret id of a login can still be unwrapped, without using it up; `None` if none is wrapped.
 pub async fn look_up_wrapping(settings: &Settings) -> Option<Result<(), LoadError>> {
     let SourceSettings::Vault(vault) = &settings.source else { return None };
-    let source = VaultSource::new((**vault).clone());
     let limit = settings.refresh.read_timeout;
-    let outcome = time::timeout(limit, source.look_up_wrapping()).await;
+    let outcome = time::timeout(limit, vault::look_up_wrapping(&vault.server)).await;
     match outcome {
-        Ok(found) => found.map(|found| found.map_err(LoadError::from)),
+        Ok(found) => found.map(|found| found.map_err(|error| LoadError::Vault(error.into()))),
         Err(_) => Some(Err(LoadError::Timeout { limit: Span(limit) })),
     }
 }
@@ -68,7 +70,7 @@ pub async fn look_up_wrapping(settings: &Settings) -> Option<Result<(), LoadErro
 /// Whether the files can be used that a start does not go without. The others may come later.
 pub fn check_files(settings: &SourceSettings) -> Result<(), VaultError> {
     match settings {
-        SourceSettings::Vault(vault) => vault::check_files(vault),
+        SourceSettings::Vault(vault) => vault::check_files(&vault.server),
         _ => Ok(()),
     }
 }
@@ -77,50 +79,36 @@ pub fn check_files(settings: &SourceSettings) -> Result<(), VaultError> {
 #[derive(Debug)]
 pub(super) struct CredentialSource {
     source: AnySource,
-    /// One blocking call at a time: a mount that hangs holds one thread, not one for each attempt.
-    blocking: Arc<Semaphore>,
+    lane: BlockingLane,
+    sources: Sources,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum AnySource {
     Directory(Arc<DirectorySource>),
-    Environment(Arc<EnvironmentSource>),
-    Sealed(Arc<SealedSource>),
-    Vault(Arc<VaultSource>),
+    Environment(EnvironmentSource),
+    Sealed(SealedSource),
+    Vault(Box<VaultSource>),
 }
 
 impl CredentialSource {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, sources: &Sources) -> Self {
         let source = match &settings.source {
             SourceSettings::Directory { path } => {
                 AnySource::Directory(Arc::new(DirectorySource::new(path, settings.refresh.quiet)))
             }
             SourceSettings::Environment { prefix } => {
-                AnySource::Environment(Arc::new(EnvironmentSource::new(prefix)))
+                AnySource::Environment(EnvironmentSource::new(prefix))
             }
             SourceSettings::Sealed { file, key_file } => {
-                let store = SealedStore::new(file, key_file);
-                AnySource::Sealed(Arc::new(SealedSource::new(store, settings.name.clone())))
+                let store = sources.store(SealedStore::new(file, key_file));
+                AnySource::Sealed(SealedSource::new(store, settings.name.clone()))
             }
             SourceSettings::Vault(vault) => {
-                AnySource::Vault(Arc::new(VaultSource::new((**vault).clone())))
+                AnySource::Vault(Box::new(VaultSource::new((**vault).clone(), sources.vaults())))
             }
         };
-        Self { source, blocking: Arc::new(Semaphore::new(1)) }
-    }
-
-    /// A source that takes the place of another one.
-    pub(super) fn after(settings: &Settings, previous: &Self) -> Self {
-        match (&settings.source, &previous.source) {
-            (SourceSettings::Vault(vault), AnySource::Vault(previous)) => {
-                let source = VaultSource::after((**vault).clone(), previous);
-                Self {
-                    source: AnySource::Vault(Arc::new(source)),
-                    blocking: Arc::new(Semaphore::new(1)),
-                }
-            }
-            _ => Self::new(settings),
-        }
+        Self { source, lane: sources.lane(), sources: sources.clone() }
     }
 
     /// Reads all seven values within the read timeout of the settings.
@@ -131,17 +119,19 @@ impl CredentialSource {
     ) -> Result<CredentialSet, LoadError> {
         let limit = settings.refresh.read_timeout;
         let read = async {
-            let fixed = settings.fixed.clone();
-            match self.source.clone() {
+            match &self.source {
                 AnySource::Directory(source) => {
                     source.writers().done().await;
+                    let (source, fixed) = (Arc::clone(source), settings.fixed.clone());
                     self.in_background(move || source.read(&fixed)).await?.map_err(Into::into)
                 }
-                AnySource::Environment(source) => source.read(&fixed).map_err(Into::into),
+                AnySource::Environment(source) => source.read(&settings.fixed).map_err(Into::into),
                 AnySource::Sealed(source) => {
-                    self.in_background(move || source.read(&fixed)).await?.map_err(Into::into)
+                    source.read(&settings.fixed).await?.map_err(Into::into)
                 }
-                AnySource::Vault(source) => source.read(&fixed, reason).await.map_err(Into::into),
+                AnySource::Vault(source) => {
+                    source.read(&settings.fixed, reason).await.map_err(Into::into)
+                }
             }
         };
         match time::timeout(limit, read).await {
@@ -150,33 +140,38 @@ impl CredentialSource {
         }
     }
 
-    /// The files to watch, if the source has any.
-    pub(super) fn watched(&self) -> Option<WatchTarget> {
+    /// The watch on the source's files, if it has any.
+    pub(super) fn watch(&self) -> Option<FolderWatch> {
+        let target = match &self.source {
+            AnySource::Directory(source) => WatchTarget {
+                folder: source.path().to_owned(),
+                file: None,
+                writers: Some(source.writers().clone()),
+            },
+            AnySource::Sealed(source) => WatchTarget::file(source.store().file()),
+            AnySource::Environment(_) | AnySource::Vault(_) => return None,
+        };
+        Some(FolderWatch::new(target, self.sources.watcher().clone()))
+    }
+
+    /// The files that are being written, as far as a watch tells.
+    #[cfg(test)]
+    pub(super) fn writers(&self) -> Option<&WriteTracker> {
         match &self.source {
-            AnySource::Directory(source) => {
-                let writers = source.writers().clone();
-                Some(WatchTarget { folder: source.path().to_owned(), file: None, writers })
-            }
-            // The store is replaced as a whole, so its writers do not matter.
-            AnySource::Sealed(source) => {
-                Some(WatchTarget::file(source.store().file(), WriteTracker::default()))
-            }
-            AnySource::Environment(_) | AnySource::Vault(_) => None,
+            AnySource::Directory(source) => Some(source.writers()),
+            _ => None,
         }
+    }
+
+    /// The file for a copy of the set, if the settings name one.
+    pub(super) fn kept_file(&self, settings: &Settings) -> Option<KeptFile> {
+        KeptFile::of(settings, self.sources.kept_keys())
     }
 
     /// A set of that version was in use before this process began.
-    pub(super) async fn remember(&self, version: &SetVersion) {
+    pub(super) fn remember(&self, version: &SetVersion) {
         if let AnySource::Vault(source) = &self.source {
-            source.remember(version).await;
-        }
-    }
-
-    /// The latest time for the next read, if the source has one.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        match &self.source {
-            AnySource::Vault(source) => source.wake_at(),
-            AnySource::Directory(_) | AnySource::Environment(_) | AnySource::Sealed(_) => None,
+            source.remember(version);
         }
     }
 
@@ -188,20 +183,12 @@ impl CredentialSource {
         }
     }
 
-    /// Runs blocking work on a thread of its own. If the caller gives up, the next call waits until
-    /// the work has ended.
+    /// Does blocking work. If the caller gives up, the next call waits until the work has ended.
     pub(super) async fn in_background<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, LoadError> {
-        let permit = Arc::clone(&self.blocking).acquire_owned().await;
-        task::spawn_blocking(move || {
-            let outcome = work();
-            drop(permit);
-            outcome
-        })
-        .await
-        .map_err(|_| LoadError::Interrupted)
+        Ok(self.lane.run(work).await?)
     }
 }
 
@@ -220,7 +207,7 @@ pub enum LoadError {
     Sealed(#[from] SealedError),
     /// From a vault.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Vault(#[from] Arc<VaultError>),
     /// The read took too long.
     #[error("the source did not answer within {limit}")]
     Timeout {
@@ -242,7 +229,13 @@ impl LoadError {
         }
     }
 
-    /// Whether the source is there and does not have the set.
+    /// Whether the source has an older version than the one in use.
+    pub fn is_older_version(&self) -> bool {
+        matches!(self, Self::Vault(error) if matches!(**error, VaultError::WentBack { .. }))
+    }
+
+    /// Whether the source works and has no such set for this gateway: the vault holds nothing at the path or forbids
+    /// to read it, the folder is absent in one that is there, or the store has no set of that name.
     pub fn is_absent(&self) -> bool {
         match self {
             Self::Directory(DirectoryError::Absent { .. }) => true,
@@ -250,9 +243,20 @@ impl LoadError {
         }
     }
 
-    /// Whether the source has an older version than the one in use.
-    pub fn is_older_version(&self) -> bool {
-        matches!(self, Self::Vault(VaultError::WentBack { .. }))
+    /// Whether nothing was learnt of the set, because its source itself cannot be used.
+    pub(super) fn is_of_source(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Interrupted => true,
+            Self::Vault(error) => {
+                error.meaning() == SourceFailure::Unavailable
+                    && error.problems().is_none()
+                    && !self.is_older_version()
+            }
+            Self::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. }) => false,
+            Self::Sealed(_) => true,
+            // A folder of its own, and variables, are not shared with other sets.
+            Self::Directory(_) | Self::Environment(_) => false,
+        }
     }
 
     /// The reason for a caller, without paths and addresses.
@@ -270,3 +274,12 @@ impl LoadError {
         }
     }
 }
+
+impl From<Interrupted> for LoadError {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::{
     credentials::{
         CredentialManager, CredentialVerdict, Identifiers, RefreshSettings, Settings,
-        SourceSettings, ValueName, testing::Log,
+        SourceSettings, Sources, ValueName, testing::Log,
     },
     domain::CredentialsName,
     error::Chain,
@@ -45,13 +45,19 @@ async fn no_failure_of_a_source_shows_a_value() {
     let root = TempDir::new().unwrap();
     let mut fixed = Identifiers::new();
     fixed.insert(ValueName::CustomerId, "another").unwrap();
-    let manager = CredentialManager::new(Settings {
-        name: CredentialsName::new("production"),
-        source: SourceSettings::Directory { path: root.path().to_owned() },
-        fixed,
-        keep: None,
-        refresh: RefreshSettings { quiet: Duration::from_millis(5), ..RefreshSettings::default() },
-    });
+    let manager = CredentialManager::new(
+        Settings {
+            name: CredentialsName::new("production"),
+            source: SourceSettings::Directory { path: root.path().to_owned() },
+            fixed,
+            keep: None,
+            refresh: RefreshSettings {
+                quiet: Duration::from_millis(5),
+                ..RefreshSettings::default()
+            },
+        },
+        &Sources::default(),
+    );
     let write = |text: &str| {
         for name in ValueName::ALL.into_iter().filter(|name| *name != ValueName::CustomerId) {
             fs::write(root.path().join(name.key()), text).unwrap();

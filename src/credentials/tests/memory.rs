@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     credentials::{
         CredentialManager, CredentialVerdict, Identifiers, RefreshSettings, Settings,
-        SourceSettings, ValueName,
+        SourceSettings, Sources, ValueName,
         sealed::{SealedStore, StoreError, StoredSet, StoredValues},
     },
     domain::CredentialsName,
@@ -90,17 +90,20 @@ fn child() {
     let kind = if root.join("made-up.key").exists() { Kind::Sealed } else { Kind::Directory };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let manager = CredentialManager::new(Settings {
-            name: CredentialsName::new("production"),
-            source: kind.settings(&root),
-            fixed: Identifiers::new(),
-            keep: None,
-            refresh: RefreshSettings {
-                quiet: Duration::from_millis(10),
-                overlap: Duration::ZERO,
-                ..RefreshSettings::default()
+        let manager = CredentialManager::new(
+            Settings {
+                name: CredentialsName::new("production"),
+                source: kind.settings(&root),
+                fixed: Identifiers::new(),
+                keep: None,
+                refresh: RefreshSettings {
+                    quiet: Duration::from_millis(10),
+                    overlap: Duration::ZERO,
+                    ..RefreshSettings::default()
+                },
             },
-        });
+            &Sources::default(),
+        );
         let stop = CancellationToken::new();
         let run = tokio::spawn(manager.clone().run(stop.clone()));
         for word in ["loaded", "rotated"] {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderValue, Uri, Version, header};
 
 use crate::{
-    domain::{Address, Host, ProfileName},
+    domain::{Address, Host, PROFILE_PLACE, ProfileName},
     error::{Error, Kind},
 };
 
@@ -29,9 +29,6 @@ pub struct ProfileHost {
     after: Box<str>,
     port: Option<u16>,
 }
-
-/// What stands for the name of a profile.
-pub const PROFILE_PLACE: &str = "{profile}";
 
 #[derive(Clone, Debug)]
 enum Served {

@@ -16,7 +16,7 @@ use http::request;
 
 pub use self::{
     browser::refuse_browsers,
-    host::{HostRules, PROFILE_PLACE, ProfileHost},
+    host::{HostRules, ProfileHost},
     upward::{Withheld, withheld_fields},
 };
 pub(in crate::proxy) use self::{

@@ -161,6 +161,8 @@ impl Family {
 
     /// How many names are remembered that the source does not have.
     pub fn absent(&self) -> u64 {
+        // The number is of the last maintenance.
+        self.absent.run_pending_tasks();
         self.absent.entry_count()
     }
 

@@ -42,32 +42,38 @@ pub struct Profile {
     pub calls: Arc<ProfileCalls>,
 }
 
+impl Profile {
+    /// Whether it is a member of a template.
+    pub fn is_member(&self) -> bool {
+        self.name != self.table
+    }
+}
+
 #[cfg(test)]
 impl Profile {
     /// A profile for tests, without credentials.
     pub(in crate::proxy) fn made_up(name: ProfileName, partition: Partition) -> Self {
         use crate::{
-            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings},
+            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
             domain::CredentialsName,
             telemetry::Metrics,
         };
 
-        let manager = CredentialManager::new(Settings {
+        let settings = Settings {
             name: CredentialsName::new(name.as_str()),
             source: SourceSettings::Environment { prefix: "MADE_UP_".to_owned() },
             fixed: Identifiers::new(),
             refresh: RefreshSettings::default(),
             keep: None,
-        });
+        };
+        let manager = CredentialManager::new(settings, &Sources::default());
         let calls = Metrics::new(0).profiles().of_table(&name);
-        let health = UpstreamHealth::new(
-            &name,
-            HealthSettings {
-                breaker: CircuitBreakerSettings::default(),
-                quota: QuotaSettings::default(),
-                retry_share: 0.2,
-            },
-        );
+        let settings = HealthSettings {
+            breaker: CircuitBreakerSettings::default(),
+            quota: QuotaSettings::default(),
+            retry_share: 0.2,
+        };
+        let health = UpstreamHealth::new(&name, settings);
         Self { table: name.clone(), name, partition, manager, health, calls }
     }
 }

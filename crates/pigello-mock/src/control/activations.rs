@@ -30,7 +30,7 @@ pub(super) fn handle(state: &MockState, head: &Parts, path: &str, body: &[u8]) -
         (_, "", &Method::PUT) => {
             let member = state.activations.add(Activation::made_up(name));
             let values = member.credentials().map(|credentials| values(&credentials));
-            response::json(StatusCode::CREATED, &json!(values))
+            response::json(StatusCode::CREATED, &values)
         }
         _ => match state.activations.get(name) {
             Some(member) => one(state, &member, action, head, body),
@@ -58,7 +58,7 @@ fn one(
             return match rotation {
                 Ok(Rotation { old }) => {
                     let new = activations.rotate(member, old);
-                    response::json(StatusCode::OK, &json!(values(&new)))
+                    response::json(StatusCode::OK, &values(&new))
                 }
                 Err(response) => response,
             };
@@ -117,7 +117,7 @@ fn describe(member: &Member) -> Value {
     })
 }
 
-/// Seven made-up values as JSON. They open nothing but this mock, so they need no hiding.
+/// The seven values of an activation as JSON. The mock made the secret up, so it needs no hiding.
 fn values(credentials: &Credentials) -> Map<String, Value> {
     let text = |scheme| json!(credentials.text(scheme));
     credentials.values().map(|(scheme, _)| (scheme.key().to_owned(), text(scheme))).collect()

@@ -42,9 +42,7 @@ pub(crate) async fn handle(state: &MockState, request: Request<Incoming>) -> Res
             state.recording.clear();
             response::empty(StatusCode::NO_CONTENT)
         }
-        ("faults", &Method::GET) => {
-            response::json(StatusCode::OK, &json!(state.faults.lock().describe()))
-        }
+        ("faults", &Method::GET) => response::json(StatusCode::OK, &state.faults.lock().describe()),
         ("faults", &Method::POST) => add_fault(state, &body),
         ("faults", &Method::DELETE) => {
             state.faults.lock().clear();
@@ -64,7 +62,7 @@ pub(crate) async fn handle(state: &MockState, request: Request<Incoming>) -> Res
         }
         ("clock", &Method::GET) => {
             let skew = ClockSetting { skew: state.clock.skew() };
-            response::json(StatusCode::OK, &json!(skew))
+            response::json(StatusCode::OK, &skew)
         }
         ("clock", &Method::PUT) => match settings(&body) {
             Ok(ClockSetting { skew }) => {
@@ -111,7 +109,7 @@ fn for_all(state: &MockState, call: impl Fn(&Member) -> Response<Bytes>) -> Resp
 fn log_faults(member: &Member, method: &Method, body: &[u8]) -> Response<Bytes> {
     let faults = match *method {
         Method::GET => {
-            return response::json(StatusCode::OK, &json!(member.world().log_faults()));
+            return response::json(StatusCode::OK, member.world().log_faults());
         }
         Method::PUT => settings(body),
         Method::DELETE => Ok(EventLogFaults::default()),
@@ -131,7 +129,7 @@ fn replica(member: &Member, method: &Method, body: &[u8]) -> Response<Bytes> {
     let setting = match *method {
         Method::GET => {
             let setting = ReplicaSetting { lag: member.world().lag() };
-            return response::json(StatusCode::OK, &json!(setting));
+            return response::json(StatusCode::OK, &setting);
         }
         Method::PUT => settings(body),
         Method::DELETE => Ok(ReplicaSetting { lag: Duration::ZERO }),

@@ -27,7 +27,7 @@ pub(super) fn handle(
     match (path, method) {
         ("", &Method::GET) => {
             let all: Vec<Value> = webhooks.all().iter().map(|it| describe(it)).collect();
-            response::json(StatusCode::OK, &json!(all))
+            response::json(StatusCode::OK, &all)
         }
         ("", &Method::POST) => match settings(body).and_then(Asked::into_webhook) {
             Ok(webhook) => {
@@ -70,6 +70,8 @@ struct Asked {
     first_retry: Duration,
     #[serde(default = "longest_retry", deserialize_with = "duration")]
     longest_retry: Duration,
+    #[serde(default = "timeout", deserialize_with = "duration")]
+    timeout: Duration,
 }
 
 impl Asked {
@@ -78,6 +80,7 @@ impl Asked {
         let webhook = Webhook::new(&self.url, self.ca.as_deref())
             .map_err(|error| response::error(StatusCode::BAD_REQUEST, &error.to_string()))?
             .retry(self.first_retry, self.longest_retry)
+            .timeout(self.timeout)
             .faults(self.faults);
         Ok(match self.activation {
             Some(name) => webhook.activation(name),
@@ -92,4 +95,8 @@ const fn first_retry() -> Duration {
 
 const fn longest_retry() -> Duration {
     Webhook::LONGEST_RETRY
+}
+
+const fn timeout() -> Duration {
+    Webhook::TIMEOUT
 }

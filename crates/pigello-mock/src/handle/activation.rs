@@ -122,6 +122,7 @@ impl ActivationHandle {
     /// Returns `false` if there is no such object.
     pub fn set_field(&self, entity: &str, id: &str, field: &str, value: Value) -> bool {
         let Some(entity) = api::entity_named(entity) else { return false };
+        let entity = entity.name;
         self.state.visit(&self.member, Writer::OrganizationUser, |visit| {
             let Some(mut object) = visit.current().get(entity, id).cloned() else { return false };
             object.insert(field.to_owned(), value);

@@ -14,5 +14,5 @@ pub(crate) use field::Object;
 pub(crate) use field_errors::FieldErrors;
 pub(crate) use list::ListQuery;
 pub(crate) use schema::Schema;
-pub(crate) use store::{INTEGRATION_USER_AGENT, ORGANIZATION_USER, Store};
+pub(crate) use store::{INTEGRATION_USER_AGENT, ORGANIZATION_USER, Store, id_of};
 pub use subtenant::EXAMPLE_SUBTENANT;

@@ -88,19 +88,17 @@ impl Store {
     /// Replaces the object with the same `id`, or adds the object at the end.
     pub(crate) fn put(&mut self, entity: &str, object: Object) {
         let Some(all) = self.objects.get_mut(entity) else { return };
-        let id = object.get("id").and_then(Value::as_str).unwrap_or_default();
-        match all.iter_mut().find(|known| has_id(known, id)) {
+        match all.iter_mut().find(|known| has_id(known, id_of(&object))) {
             Some(known) => *known = object,
             None => all.push(object),
         }
     }
 
-    /// Removes an object. Returns `false` if there is none.
-    pub(crate) fn remove(&mut self, entity: &str, id: &str) -> bool {
-        let Some(all) = self.objects.get_mut(entity) else { return false };
-        let before = all.len();
-        all.retain(|object| !has_id(object, id));
-        all.len() < before
+    /// Removes an object, and returns it if there was one.
+    pub(crate) fn remove(&mut self, entity: &str, id: &str) -> Option<Object> {
+        let all = self.objects.get_mut(entity)?;
+        let place = all.iter().position(|object| has_id(object, id))?;
+        Some(all.remove(place))
     }
 
     /// The identifier for the next created object: a counter in the form of a version 4 UUID.
@@ -110,8 +108,13 @@ impl Store {
     }
 }
 
+/// The identifier of an object; empty if it has none.
+pub(crate) fn id_of(object: &Object) -> &str {
+    object.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
 fn has_id(object: &Object, id: &str) -> bool {
-    object.get("id").and_then(Value::as_str).is_some_and(|own| own.eq_ignore_ascii_case(id))
+    id_of(object).eq_ignore_ascii_case(id)
 }
 
 const ORGANIZATION: &str = "0d6a4c1e-52b7-4c53-8f0a-7e1b2c3d4001";

@@ -117,6 +117,21 @@ async fn a_delivery_is_repeated_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_hangs_has_the_timeout() {
+    let receiver = MockPigello::start(Options::new().plain()).await.unwrap();
+    receiver.handle().fault("stall=head".parse().unwrap());
+    take_everything(&receiver);
+    let (mock, built_in) = start().await;
+    let short = webhook(&receiver).timeout(Duration::from_millis(50));
+    let webhook = mock.handle().webhook(short);
+    rename(&built_in, "Nils");
+    settled(&webhook, 1).await;
+    assert!(webhook.counts().unanswered >= 1);
+    mock.stop().await.unwrap();
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn one_that_is_refused_holds_up_no_other() {
     let receiver = MockPigello::start(Options::new().plain()).await.unwrap();
     receiver.handle().fault("status=500".parse().unwrap());
@@ -252,7 +267,7 @@ async fn the_control_paths_control_webhooks() {
     };
     let asked = json!({
         "url": url(&receiver), "ca": receiver.ca_pem(), "activation": "built-in",
-        "first_retry": "5ms", "longest_retry": "1s", "faults": {"delay": "0s"},
+        "first_retry": "5ms", "longest_retry": "1s", "timeout": "1m", "faults": {"delay": "0s"},
     });
     assert_eq!(control(Method::POST, "webhooks", &asked).await.status, StatusCode::CREATED);
     let elsewhere = format!(

@@ -1,6 +1,6 @@
 //! One attempt at a delivery: a connection of its own, HTTP/1.1, and only the status of the answer.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -22,7 +22,7 @@ use super::webhook::Webhook;
 
 /// Posts a body of JSON and returns the status of the answer.
 pub(super) async fn post(webhook: &Webhook, body: Bytes) -> Result<StatusCode, BoxError> {
-    timeout(TIMEOUT, attempt(webhook, body)).await?
+    timeout(webhook.timeout, attempt(webhook, body)).await?
 }
 
 async fn attempt(webhook: &Webhook, body: Bytes) -> Result<StatusCode, BoxError> {
@@ -57,6 +57,3 @@ where
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     Ok(sender.send_request(request).await?.status())
 }
-
-/// How long an attempt may take. Customers of Pigello set 10 to 60 seconds.
-const TIMEOUT: Duration = Duration::from_secs(10);

@@ -20,6 +20,7 @@ pub struct Webhook {
     pub(super) faults: WebhookFaults,
     pub(super) first_retry: Duration,
     pub(super) longest_retry: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Webhook {
@@ -27,6 +28,8 @@ impl Webhook {
     pub const FIRST_RETRY: Duration = Duration::from_secs(1);
     /// The longest time between two attempts.
     pub const LONGEST_RETRY: Duration = Duration::from_mins(1);
+    /// How long an attempt may take. Customers of Pigello choose 10 to 60 seconds.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
 
     /// A webhook to an `http://` or `https://` URL. `ca_pem` has the certificates of the authorities
     /// to trust; `https` needs at least one.
@@ -47,6 +50,7 @@ impl Webhook {
             faults: WebhookFaults::default(),
             first_retry: Self::FIRST_RETRY,
             longest_retry: Self::LONGEST_RETRY,
+            timeout: Self::TIMEOUT,
         })
     }
 
@@ -69,6 +73,13 @@ impl Webhook {
     pub fn retry(mut self, first: Duration, longest: Duration) -> Self {
         self.first_retry = first;
         self.longest_retry = longest;
+        self
+    }
+
+    /// Gives an attempt this long, from the connection to the head of the answer.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
+    api::{Entity, entity_named},
     clock::Now,
     credentials::derived_id,
     dice::{Chance, Dice},
@@ -102,7 +103,7 @@ impl EventLog {
     ) -> Object {
         self.appended += 1;
         let number = self.appended;
-        let content_type = format!("accounts.{entity}");
+        let content_type = entity_named(entity).map(Entity::content_type).unwrap_or_default();
         let what = match kind {
             EventKind::Created => "instancecreated",
             EventKind::Updated => "instanceupdated",

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     clock::Now,
-    objects::{ListQuery, Object, Store},
+    objects::{ListQuery, Object, Store, id_of},
 };
 
 use event_log::EventLog;
@@ -116,7 +116,7 @@ impl Visit<'_> {
 
     /// Creates the object, or replaces the one with the same `id`, and logs that.
     pub(crate) fn put(&mut self, entity: &'static str, object: Object) {
-        let id = object.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let id = id_of(&object).to_owned();
         let known = self.world.store.get(entity, &id).is_some();
         self.put_unlogged(entity, object);
         self.log(entity, &id, if known { EventKind::Updated } else { EventKind::Created });
@@ -130,9 +130,9 @@ impl Visit<'_> {
 
     /// Removes an object and logs that. Returns `false` if there is none.
     pub(crate) fn remove(&mut self, entity: &'static str, id: &str) -> bool {
-        if !self.world.store.remove(entity, id) {
-            return false;
-        }
+        let Some(removed) = self.world.store.remove(entity, id) else { return false };
+        // As it was stored: a path may have capitals.
+        let id = id_of(&removed);
         self.follow(|| Change::Remove(entity, id.to_owned()));
         self.log(entity, id, EventKind::Deleted);
         true
@@ -204,7 +204,7 @@ mod tests {
         let mut visit = world.visit(at(1), Writer::OrganizationUser);
         let id = visit.next_id();
         visit.put("tenant", json!({ "id": id }).as_object().unwrap().clone());
-        assert!(visit.remove("tenant", &id) && !visit.remove("tenant", &id));
+        assert!(visit.remove("tenant", &id.to_uppercase()) && !visit.remove("tenant", &id));
         let rows = rows(&mut world, at(2));
         let column = |name: &str| rows.iter().map(|row| row[name].clone()).collect::<Vec<_>>();
         assert_eq!(column("object_id"), [json!(EXAMPLE_SUBTENANT), json!(id), json!(id)]);

@@ -46,7 +46,9 @@ impl Replica {
         while let Some((_, change)) = self.behind.pop_front_if(is_due) {
             match change {
                 Change::Put(entity, object) => self.store.put(entity, object),
-                Change::Remove(entity, id) => drop(self.store.remove(entity, &id)),
+                Change::Remove(entity, id) => {
+                    self.store.remove(entity, &id);
+                }
             }
         }
     }

@@ -50,14 +50,14 @@ pub(super) fn for_credentials(error: &LoadError, set: &Settings) -> Option<Strin
 }
 
 fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
-    let VaultSettings { ca_file, mount, path, kv_version, .. } = vault;
+    let VaultSettings { server, mount, path, kv_version } = vault;
     match error {
         VaultError::Unreachable { address, source } => {
             let (tunnel, certificate) = (tunnel_error(&**source), certificate_error(&**source));
             Some(match (tunnel, certificate) {
                 (Some(error), _) => for_tunnel(error, "vault", address),
                 (None, Some(error)) => {
-                    for_certificate(error, "vault.ca_file", ca_file.as_deref(), "the vault's")
+                    for_certificate(error, "vault.ca_file", server.ca_file.as_deref(), "the vault's")
                 }
                 (None, None) => {
                     format!("is `vault.address` right, and does {address} accept connections?")
@@ -70,7 +70,7 @@ fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
         ),
         VaultError::Writable(error) => Some(error.hint()),
         VaultError::LoginRefused { .. }
-            if vault.namespace.is_some() && vault.login_namespace.is_none() =>
+            if server.namespace.is_some() && server.login_namespace.is_none() =>
         {
             Some(
                 "the login was sent to `vault.namespace`; if the role is in another one, name that with \

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Report, Step, advice};
 use crate::{
     credentials::{
-        self, CredentialSet, LoadError, Settings, SourceSettings, VaultAuth, VaultError,
+        self, CredentialSet, LoadError, Settings, SourceSettings, Sources, VaultAuth, VaultError,
     },
     domain::Origin,
     error::Chain,
@@ -19,6 +19,7 @@ use crate::{
 /// Loads one set, and reports each step. Returns also what its server has shown of itself.
 pub(super) async fn look(
     set: &Settings,
+    sources: &Sources,
     running: Option<&Value>,
     report: &mut Report,
 ) -> (Option<CredentialSet>, Option<Arc<Observed>>) {
@@ -32,10 +33,10 @@ pub(super) async fn look(
         report.extend(wrapped(found, set, running));
         return (None, None);
     }
-    let (read, observed) = credentials::load(set).await;
+    let (read, observed) = credentials::load(set, sources).await;
     if let SourceSettings::Vault(vault) = &set.source {
-        let proxy = vault.proxy_in_use();
-        report.extend(on_the_way(&read, set, vault.auth.as_ref(), proxy.as_ref()));
+        let proxy = vault.server.proxy_in_use();
+        report.extend(on_the_way(&read, set, vault.server.auth.as_ref(), proxy.as_ref()));
         let end = observed.as_ref().and_then(|observed| observed.certificate_end());
         report.extend(end.and_then(vault_certificate));
     }
@@ -67,20 +68,25 @@ fn wrapped(found: Result<(), LoadError>, set: &Settings, running: Option<&Value>
             Step::skipped(what, "not read: that would use up the wrapping token"),
         ],
         Err(error) => match version_in_use(set, running) {
-            Some(version) if matches!(error, LoadError::Vault(VaultError::Unwrap { .. })) => vec![
+            Some(version) if is_used_up(&error) => vec![
                 Step::good("vault", "answers"),
                 Step::good("vault login", "the running gateway has used the wrapping token"),
                 Step::good(what, format!("the running gateway has version {version}")),
             ],
             _ => {
                 let SourceSettings::Vault(vault) = &set.source else { return Vec::new() };
-                let proxy = vault.proxy_in_use();
-                let mut steps = on_the_way(&Err(error), set, vault.auth.as_ref(), proxy.as_ref());
+                let proxy = vault.server.proxy_in_use();
+                let mut steps =
+                    on_the_way(&Err(error), set, vault.server.auth.as_ref(), proxy.as_ref());
                 steps.push(Step::skipped(what, "cannot be read before that"));
                 steps
             }
         },
     }
+}
+
+fn is_used_up(error: &LoadError) -> bool {
+    matches!(error, LoadError::Vault(error) if matches!(**error, VaultError::Unwrap { .. }))
 }
 
 /// The version of the set that the running gateway uses.
@@ -131,6 +137,7 @@ fn obstacle(error: &VaultError) -> Obstacle {
         | VaultError::NoToken { .. }
         | VaultError::LoginRefused { .. }
         | VaultError::TokenRefused { .. }
+        | VaultError::TokensUsedUp { .. }
         | VaultError::Unwrap { .. } => Obstacle::Login,
         VaultError::Denied { .. } => Obstacle::Policy,
         VaultError::Deleted { .. }
@@ -169,9 +176,10 @@ fn on_the_way(
     // A file that cannot be read is found before anything is sent.
     let unseen = matches!(
         read,
-        Err(LoadError::Vault(
+        Err(LoadError::Vault(error)) if matches!(
+            **error,
             VaultError::SecretFile { .. } | VaultError::Writable(_) | VaultError::NoToken { .. }
-        ))
+        )
     );
     let mut steps: Vec<_> = steps.map(step).into();
     if let (true, Some(first)) = (unseen, steps.first_mut()) {
@@ -199,7 +207,7 @@ mod tests {
             refresh: RefreshSettings::default(),
         };
         let mut report = Report::default();
-        report.extend(on_the_way(&Err(LoadError::Vault(error)), &set, None, None));
+        report.extend(on_the_way(&Err(LoadError::Vault(error.into())), &set, None, None));
         let report = report.to_json();
         let steps = report["steps"].as_array().unwrap();
         steps.iter().map(|step| step["state"].as_str().unwrap().to_owned()).collect()

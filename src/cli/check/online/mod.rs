@@ -17,7 +17,7 @@ pub(super) use report::{Report, Step};
 use std::collections::BTreeMap;
 
 use self::machine::Clock;
-use crate::{cli::admin::status_of, config::Loaded};
+use crate::{cli::admin::status_of, config::Loaded, credentials::Sources};
 
 /// Runs all steps.
 pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
@@ -29,10 +29,11 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     report.extend(files::admin_tokens(settings));
     let running = status_of(settings).await;
     report.extend(machine::listeners(settings, running.as_ref()).await);
-    let mut sets = BTreeMap::new();
+    let (mut sets, sources) = (BTreeMap::new(), Sources::default());
     let mut clocks = Vec::new();
     for (name, set) in &settings.credentials {
-        let (read, observed) = credentials::look(set, running.as_ref(), &mut report).await;
+        let (read, observed) =
+            credentials::look(set, &sources, running.as_ref(), &mut report).await;
         if let Some(read) = read {
             sets.insert(name, read);
         }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::credentials::{Keep, sources::KeptFile, testing::Log};
+use crate::credentials::{Keep, testing::Log};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -23,11 +23,11 @@ async fn kept_before(root: &TempDir, ago: Duration) -> Settings {
     let settings = keeping(root);
     let mounted = root.path().join("mounted");
     mount(&mounted, "..1");
-    let manager = CredentialManager::new(settings.clone());
+    let manager = CredentialManager::new(settings.clone(), &Sources::default());
     manager.refresh().await.unwrap();
     let lease = manager.snapshot().unwrap();
     let confirmed = Timestamp::now() - jiff::SignedDuration::try_from(ago).unwrap();
-    KeptFile::of(&settings).unwrap().write(&[&lease], confirmed).unwrap();
+    manager.shared.source.kept_file(&settings).unwrap().write(&[&lease], confirmed).unwrap();
     fs::remove_dir_all(mounted).unwrap();
     settings
 }
@@ -44,7 +44,7 @@ async fn it_serves_until_max_stale_from_when_its_source_confirmed_it() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let (log, _guard) = Log::listen();
-    let manager = CredentialManager::new(settings);
+    let manager = CredentialManager::new(settings, &Sources::default());
     manager.shared.read(RefreshReason::Scheduled).await.unwrap_err();
     let lease = manager.snapshot().unwrap();
     assert_eq!((secret(&lease).as_str(), lease.version().as_str()), ("..1-client_secret", "..1"));
@@ -71,7 +71,7 @@ async fn what_is_too_old_or_of_another_source_is_not_used() {
     other.source = SourceSettings::Directory { path: root_of_other.path().join("elsewhere") };
     for (settings, why) in [(old, "longer ago than `max_stale`"), (other, "of another source")] {
         let (log, _guard) = Log::listen();
-        let manager = CredentialManager::new(settings);
+        let manager = CredentialManager::new(settings, &Sources::default());
         manager.shared.read(RefreshReason::Scheduled).await.unwrap_err();
         assert!(manager.snapshot().is_err());
         assert_eq!(manager.status().state, SetState::Empty);
@@ -84,14 +84,14 @@ async fn both_versions_of_a_rotation_are_kept() {
     let root = TempDir::new().unwrap();
     let settings = keeping(&root);
     let mounted = root.path().join("mounted");
-    let manager = CredentialManager::new(settings.clone());
+    let manager = CredentialManager::new(settings.clone(), &Sources::default());
     for generation in ["..1", "..2"] {
         mount(&mounted, generation);
         manager.refresh().await.unwrap();
     }
     assert!(manager.status().kept_at.is_some());
     fs::remove_dir_all(mounted).unwrap();
-    let manager = CredentialManager::new(settings);
+    let manager = CredentialManager::new(settings, &Sources::default());
     manager.refresh().await.unwrap_err();
     let new = manager.snapshot().unwrap();
     assert_eq!(secret(&new), "..2-client_secret");
@@ -105,11 +105,28 @@ async fn a_source_that_answers_is_preferred_and_a_copy_that_others_may_write_is_
     let settings = kept_before(&root, Duration::ZERO).await;
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(root.path().join("kept"), fs::Permissions::from_mode(0o602)).unwrap();
-    let manager = CredentialManager::new(settings);
+    let manager = CredentialManager::new(settings, &Sources::default());
     manager.refresh().await.unwrap_err();
     assert!(manager.snapshot().is_err());
     fs::create_dir(root.path().join("mounted")).unwrap();
     mount(&root.path().join("mounted"), "..2");
     manager.refresh().await.unwrap();
     assert_eq!(secret(&manager.snapshot().unwrap()), "..2-client_secret");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_sets_make_and_use_one_key() {
+    let root = TempDir::new().unwrap();
+    let (template, sources) = (keeping(&root), Sources::default());
+    mount(&root.path().join("mounted"), "..1");
+    let managers: Vec<_> = (0..100)
+        .map(|number| {
+            let mut settings = template.clone();
+            let keep = settings.keep.as_mut().unwrap();
+            keep.file = root.path().join(format!("{number}.kept"));
+            CredentialManager::new(settings, &sources)
+        })
+        .collect();
+    futures_util::future::join_all(managers.iter().map(CredentialManager::refresh)).await;
+    assert!(managers.iter().all(|manager| manager.status().kept_at.is_some()));
 }

@@ -52,7 +52,7 @@ async fn next(generations: &mut watch::Receiver<u64>) {
 #[tokio::test]
 async fn nothing_is_there_before_the_first_read_and_callers_are_told() {
     let root = TempDir::new().unwrap();
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     let reason = manager.snapshot().unwrap_err();
     assert_eq!(reason.detail(), "The credential set \"production\" has not been read yet.");
     fs::write(root.path().join("client_secret"), "").unwrap();
@@ -72,7 +72,7 @@ async fn nothing_is_there_before_the_first_read_and_callers_are_told() {
 async fn a_lease_outlives_the_rotation_and_generations_differ() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     let first = SetVersion::new("..1");
     assert_eq!(
         manager.refresh().await.unwrap(),
@@ -104,7 +104,7 @@ async fn a_lease_outlives_the_rotation_and_generations_differ() {
 async fn a_source_that_fails_takes_nothing_away() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     manager.refresh().await.unwrap();
     fs::remove_dir_all(root.path()).unwrap();
     manager.refresh().await.unwrap_err();
@@ -120,7 +120,7 @@ async fn a_source_that_fails_takes_nothing_away() {
 async fn a_swap_is_seen_by_the_watch_time_after_time() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     let mut generations = manager.subscribe();
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
@@ -139,7 +139,7 @@ async fn a_swap_is_seen_by_the_watch_time_after_time() {
 async fn a_folder_that_comes_later_is_found_and_one_put_in_its_place_too() {
     let root = TempDir::new().unwrap();
     let folder = root.path().join("later");
-    let manager = CredentialManager::new(settings(&folder));
+    let manager = CredentialManager::new(settings(&folder), &Sources::default());
     let mut generations = manager.subscribe();
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
@@ -168,14 +168,12 @@ async fn half_a_value_is_not_read_however_long_its_writer_takes() {
     for name in ValueName::ALL {
         fs::write(root.path().join(name.key()), format!("old-{name}")).unwrap();
     }
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     let mut generations = manager.subscribe();
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut generations).await;
-    let Some(writers) = manager.shared.source.watched().map(|target| target.writers) else {
-        panic!("no watch")
-    };
+    let writers = manager.shared.source.writers().unwrap();
     // Truncated, half written, and left like that for twenty quiet times, while a refresh waits.
     let mut file = fs::File::create(root.path().join("client_secret")).unwrap();
     file.write_all(b"new-cli").unwrap();
@@ -200,7 +198,7 @@ async fn half_a_value_is_not_read_however_long_its_writer_takes() {
 async fn many_refreshes_at_once_read_twice_at_most() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     let calls: Vec<_> = (0..50)
         .map(|_| {
             let manager = manager.clone();
@@ -213,10 +211,29 @@ async fn many_refreshes_at_once_read_twice_at_most() {
     assert!(manager.shared.reads_begun.load(Ordering::SeqCst) <= 2);
 }
 
+#[tokio::test]
+async fn who_waits_for_the_first_read_shares_it_and_may_go_away() {
+    let root = TempDir::new().unwrap();
+    mount(root.path(), "..1");
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
+    let mut impatient = Box::pin(manager.first_read());
+    assert!(futures_util::poll!(&mut impatient).is_pending());
+    drop(impatient);
+    let waiting = || futures_util::future::join_all((0..50).map(|_| manager.first_read()));
+    assert!(waiting().await.iter().all(Result::is_ok));
+    // Those who come later have it at once.
+    fs::remove_dir_all(root.path()).unwrap();
+    assert!(waiting().await.iter().all(Result::is_ok));
+    assert_eq!(manager.shared.reads_begun.load(Ordering::SeqCst), 1);
+    manager.refresh().await.unwrap_err();
+    assert!(waiting().await.iter().all(Result::is_err));
+    assert_eq!(manager.shared.reads_begun.load(Ordering::SeqCst), 2);
+}
+
 /// A manager with a set that was read once.
 async fn loaded(root: &TempDir) -> CredentialManager {
     mount(root.path(), "..1");
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     manager.refresh().await.unwrap();
     manager
 }
@@ -228,7 +245,7 @@ async fn an_hour_without_the_source_costs_nothing_and_max_stale_is_kept_to_the_s
     let mut settings = settings(root.path());
     settings.refresh.interval = Duration::from_secs(30);
     settings.refresh.max_stale = Some(Duration::from_hours(2));
-    let manager = CredentialManager::new(settings);
+    let manager = CredentialManager::new(settings, &Sources::default());
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut manager.subscribe()).await;
@@ -258,7 +275,8 @@ async fn an_hour_without_the_source_costs_nothing_and_max_stale_is_kept_to_the_s
 #[tokio::test(start_paused = true)]
 async fn callers_are_told_when_the_source_is_asked_next() {
     let root = TempDir::new().unwrap();
-    let manager = CredentialManager::new(settings(&root.path().join("nowhere")));
+    let manager =
+        CredentialManager::new(settings(&root.path().join("nowhere")), &Sources::default());
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     let begun = || manager.shared.reads_begun.load(Ordering::SeqCst);

@@ -47,7 +47,7 @@ async fn a_source_that_cannot_be_asked_makes_a_refused_call_a_503_and_the_line_i
     mount(root.path(), "..1");
     let mut settings = settings(root.path());
     settings.refresh.holders = 2;
-    let manager = CredentialManager::new(settings);
+    let manager = CredentialManager::new(settings, &Sources::default());
     manager.refresh().await.unwrap();
     fs::remove_dir_all(root.path()).unwrap();
     let lease = manager.snapshot().unwrap();
@@ -81,7 +81,7 @@ async fn a_refused_call_that_finds_no_place_is_not_sent_away_until_the_next_plai
     mount(root.path(), "..1");
     let mut settings = settings(root.path());
     settings.refresh.holders = 0;
-    let manager = CredentialManager::new(settings);
+    let manager = CredentialManager::new(settings, &Sources::default());
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut manager.subscribe()).await;
@@ -126,7 +126,7 @@ async fn a_new_version_that_is_not_taken_yet_is_tried_by_one_call_a_second() {
 async fn a_rejected_set_is_read_again_with_pauses_and_shut_after_its_limit() {
     let root = TempDir::new().unwrap();
     mount(root.path(), "..1");
-    let manager = CredentialManager::new(settings(root.path()));
+    let manager = CredentialManager::new(settings(root.path()), &Sources::default());
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     next(&mut manager.subscribe()).await;

@@ -11,7 +11,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read as _},
-    os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
+    os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -25,7 +25,7 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
-use super::write_tracker::WriteTracker;
+use super::{stamp::FileStamp, write_tracker::WriteTracker};
 use crate::{
     credentials::set::{
         CredentialSet, Identifiers, SetBuilder, SetVersion, ValueName, ValueProblems, ValueTrouble,
@@ -103,6 +103,9 @@ impl DirectorySource {
     fn read_once(&self) -> Result<FolderGeneration, DirectoryError> {
         files::keep_writers_out(&self.path)?;
         let open_error = |errno: Errno| match errno {
+            Errno::NOENT if self.lacks_parent() => {
+                DirectoryError::ParentAbsent { path: self.path.clone() }
+            }
             Errno::NOENT => DirectoryError::Absent { path: self.path.clone() },
             _ => DirectoryError::Open { path: self.path.clone(), source: errno.into() },
         };
@@ -119,6 +122,12 @@ impl DirectorySource {
             }
         }
         Err(DirectoryError::Dangling { path: self.path.join(GENERATION_LINK) })
+    }
+
+    /// Whether the folder above is not there either: not mounted, perhaps.
+    fn lacks_parent(&self) -> bool {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.is_some_and(|parent| matches!(parent.try_exists(), Ok(false)))
     }
 
     fn read_files(
@@ -178,15 +187,6 @@ struct FolderGeneration {
 /// The last changes of the files.
 #[derive(Default, PartialEq, Eq)]
 struct FileStamps(Vec<(ValueName, FileStamp)>);
-
-#[derive(PartialEq, Eq)]
-struct FileStamp {
-    inode: u64,
-    bytes: u64,
-    modified: Timestamp,
-    /// Also changes when a file with an old date is renamed into place, and cannot be set back.
-    changed: Timestamp,
-}
 
 impl FileStamps {
     fn quiet_for(&self, now: Timestamp, quiet: Duration) -> bool {
@@ -249,26 +249,21 @@ fn read_value(
     (&file).take(taken).read_to_end(&mut value).map_err(ValueReadError::Io)?;
     // Read after the content, so that a write that began meanwhile shows.
     let metadata = file.metadata().map_err(ValueReadError::Io)?;
-    let stamp = FileStamp {
-        inode: metadata.ino(),
-        bytes: metadata.size(),
-        modified: timestamp(metadata.mtime(), metadata.mtime_nsec()),
-        changed: timestamp(metadata.ctime(), metadata.ctime_nsec()),
-    };
-    Ok((value, stamp))
-}
-
-fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
-    let nanoseconds = i32::try_from(nanoseconds).unwrap_or_default();
-    Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+    Ok((value, FileStamp::of(&metadata)))
 }
 
 /// Why a folder gives no set.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The folder does not exist.
+    /// The folder does not exist, and the one above does.
     #[error("{path} does not exist", path = path.display())]
     Absent {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Neither does the folder above, so that this says nothing about the one folder.
+    #[error("{path} does not exist, and nor does the folder above it", path = path.display())]
+    ParentAbsent {
         /// The folder.
         path: PathBuf,
     },

@@ -8,6 +8,7 @@ mod document;
 mod error;
 mod import;
 mod key;
+mod opened;
 mod store;
 
 pub use document::{Document, Misfit, StoredSet, StoredValues, StoredVersion};
@@ -16,11 +17,13 @@ pub use import::{ImportError, values_from_directory, values_from_json};
 pub use store::{Created, SealedStore};
 pub(super) use {
     key::StoreKey,
+    opened::{OpenStore, OpenStores},
     store::{seal, unseal_file},
 };
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
+use super::blocking::Interrupted;
 use crate::{
     credentials::set::{CredentialSet, Identifiers, ValueProblems},
     domain::CredentialsName,
@@ -29,29 +32,41 @@ use crate::{
 /// Reads the seven values from a sealed store.
 #[derive(Debug)]
 pub(super) struct SealedSource {
-    store: SealedStore,
+    store: Arc<OpenStore>,
     set: CredentialsName,
 }
 
 impl SealedSource {
-    pub(super) fn new(store: SealedStore, set: CredentialsName) -> Self {
+    pub(super) fn new(store: Arc<OpenStore>, set: CredentialsName) -> Self {
         Self { store, set }
     }
 
     pub(super) fn store(&self) -> &SealedStore {
-        &self.store
+        self.store.files()
     }
 
-    pub(super) fn read(&self, fixed: &Identifiers) -> Result<CredentialSet, SealedError> {
-        let document = self.store.read()?;
-        let current = document.sets.get(self.set.as_str()).and_then(|set| set.current.as_ref());
-        let Some(current) = current else {
-            let file = self.store.file().to_owned();
-            return Err(SealedError::NoSet { file, set: self.set.clone() });
-        };
-        current.to_set_with(fixed).map_err(|problems| {
-            let file = self.store.file().to_owned();
-            SealedError::Values { file, set: self.set.clone(), problems }
+    pub(super) async fn read(
+        &self,
+        fixed: &Identifiers,
+    ) -> Result<Result<CredentialSet, SealedError>, Interrupted> {
+        Ok(match self.store.open().await? {
+            Ok(opened) => self.set(opened.current.get(self.set.as_str()), fixed),
+            Err(error) => Err(SealedError::Store(error)),
+        })
+    }
+
+    fn set(
+        &self,
+        current: Option<&StoredVersion>,
+        fixed: &Identifiers,
+    ) -> Result<CredentialSet, SealedError> {
+        let file = || self.store().file().to_owned();
+        let current =
+            current.ok_or_else(|| SealedError::NoSet { file: file(), set: self.set.clone() })?;
+        current.to_set_with(fixed).map_err(|problems| SealedError::Values {
+            file: file(),
+            set: self.set.clone(),
+            problems,
         })
     }
 }
@@ -61,7 +76,7 @@ impl SealedSource {
 pub enum SealedError {
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Arc<StoreError>),
     /// The store does not hold the set.
     #[error("{file} holds no set {set:?}", file = file.display())]
     NoSet {

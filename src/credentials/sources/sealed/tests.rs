@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{credentials::ValueName, secret::SecretText};
+use crate::{
+    credentials::{ValueName, sources::blocking::BlockingThreads},
+    secret::SecretText,
+};
 
 fn store(root: &TempDir) -> SealedStore {
     SealedStore::new(root.path().join("made-up.sealed"), root.path().join("made-up.key"))
@@ -26,8 +29,9 @@ fn fill(store: &SealedStore, set: &str, text: &str) {
         .unwrap();
 }
 
-fn read(store: &SealedStore, set: &str) -> Result<CredentialSet, SealedError> {
-    SealedSource::new(store.clone(), CredentialsName::new(set)).read(&Identifiers::new())
+async fn read(store: &SealedStore, set: &str) -> Result<CredentialSet, SealedError> {
+    let store = OpenStores::default().get(store.clone(), &BlockingThreads::default());
+    SealedSource::new(store, CredentialsName::new(set)).read(&Identifiers::new()).await.unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -50,19 +54,19 @@ fn both_files_are_for_their_owner_alone_and_never_overwritten() {
     assert_eq!(other.create().unwrap(), Created::Store);
 }
 
-#[test]
-fn sets_are_read_by_name_with_their_version() {
+#[tokio::test]
+async fn sets_are_read_by_name_with_their_version() {
     let root = TempDir::new().unwrap();
     let store = store(&root);
     store.create().unwrap();
     fill(&store, "production", "old");
     fill(&store, "production", "new");
     fill(&store, "trial", "trial");
-    let set = read(&store, "production").unwrap();
+    let set = read(&store, "production").await.unwrap();
     assert_eq!(set.version().as_str(), "2");
     assert!(set.value(ValueName::ClientSecret).expose_to(|text| text == "new-client_secret"));
-    assert_eq!(read(&store, "trial").unwrap().version().as_str(), "1");
-    assert!(matches!(read(&store, "absent"), Err(SealedError::NoSet { .. })));
+    assert_eq!(read(&store, "trial").await.unwrap().version().as_str(), "1");
+    assert!(matches!(read(&store, "absent").await, Err(SealedError::NoSet { .. })));
 }
 
 #[test]
@@ -147,8 +151,8 @@ fn writers_at_once_lose_nothing() {
     assert_eq!(store.read().unwrap().sets.len(), 8);
 }
 
-#[test]
-fn the_age_tool_opens_the_store_and_makes_keys_for_it() {
+#[tokio::test]
+async fn the_age_tool_opens_the_store_and_makes_keys_for_it() {
     let root = TempDir::new().unwrap();
     let store = store(&root);
     if Command::new("age").arg("--version").output().is_err() {
@@ -172,5 +176,5 @@ fn the_age_tool_opens_the_store_and_makes_keys_for_it() {
         .args([store.file(), &plain])
         .status();
     assert!(sealed.unwrap().success());
-    assert_eq!(read(&store, "production").unwrap().version().as_str(), "1");
+    assert_eq!(read(&store, "production").await.unwrap().version().as_str(), "1");
 }

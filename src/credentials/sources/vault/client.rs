@@ -1,6 +1,12 @@
 //! One call to a vault's HTTP API.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -8,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::VaultError;
 use crate::{
-    credentials::settings::VaultSettings,
+    credentials::settings::VaultServer,
     domain::Span,
     outbound::{
         self, CallLimits, ClientError, ForwardProxy, Observed, RevocationSettings,
@@ -33,6 +39,8 @@ pub(super) struct VaultClient {
     namespace: Option<HeaderValue>,
     /// The namespace of the login and its token.
     login_namespace: Option<HeaderValue>,
+    /// Whether other certificate files could have prevented the last failure.
+    are_files_suspect: AtomicBool,
 }
 
 /// One call.
@@ -63,7 +71,7 @@ pub(super) struct VaultResponse {
 impl VaultClient {
     /// Reads the certificate files. Opens no connection.
     pub(super) fn new(
-        settings: &VaultSettings,
+        settings: &VaultServer,
         observed: &Arc<Observed>,
     ) -> Result<Self, VaultError> {
         let address = settings.address()?;
@@ -86,7 +94,19 @@ impl VaultClient {
         let namespace = header(settings.namespace())?;
         let login_namespace = header(settings.login_namespace())?;
         let address = address.to_string();
-        Ok(Self { http, revocation, address, namespace, login_namespace })
+        let are_files_suspect = AtomicBool::new(false);
+        Ok(Self { http, revocation, address, namespace, login_namespace, are_files_suspect })
+    }
+
+    /// Notes how a login or a read ended.
+    pub(super) fn suspect_files(&self, error: Option<&VaultError>) {
+        let suspect = error.is_some_and(VaultError::may_be_of_certificates);
+        self.are_files_suspect.store(suspect, Ordering::Relaxed);
+    }
+
+    /// Whether other certificate files could have prevented the last failure.
+    pub(super) fn are_files_suspect(&self) -> bool {
+        self.are_files_suspect.load(Ordering::Relaxed)
     }
 
     /// Reads the revocation lists again. A connection that older lists accepted is not used any more.
@@ -152,14 +172,14 @@ impl VaultClient {
     }
 }
 
-fn open_lists(settings: &VaultSettings) -> Result<Option<Arc<RevocationVerifier>>, VaultError> {
+fn open_lists(settings: &VaultServer) -> Result<Option<Arc<RevocationVerifier>>, VaultError> {
     let open = |lists| RevocationVerifier::open(settings.ca_file().as_deref(), lists);
     Ok(settings.revocation.clone().map(open).transpose()?)
 }
 
 /// Whether the files for the way to a vault can be used that a start does not go without: its revocation lists
 /// and the credentials of its forward proxy. The others may come later.
-pub(in super::super) fn check_files(settings: &VaultSettings) -> Result<(), VaultError> {
+pub(in super::super) fn check_files(settings: &VaultServer) -> Result<(), VaultError> {
     settings.revocation.as_ref().map(RevocationSettings::check).transpose()?;
     ForwardProxy::open(&settings.proxy, &settings.address()?)?;
     Ok(())

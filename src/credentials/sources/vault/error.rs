@@ -143,6 +143,15 @@ pub enum VaultError {
         /// The secret.
         secret: String,
     },
+    /// The vault gave tokens, and accepts none of them any more.
+    #[error(
+        "the vault gave tokens that were used up before {secret} was read; if the role limits their uses \
+         (`token_num_uses`), take the limit away"
+    )]
+    TokensUsedUp {
+        /// The secret.
+        secret: String,
+    },
     /// The secret was deleted.
     #[error("{secret} is deleted in the vault")]
     Deleted {

@@ -1,10 +1,9 @@
 //! Reads a secret from one of the two key-value engines.
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    auth::Session,
     client::{About, VaultCall, VaultClient, VaultResponse},
     error::VaultError,
     messages::parse,
@@ -38,7 +37,7 @@ pub(super) fn name(settings: &VaultSettings) -> String {
 /// Reads the newest version.
 pub(super) async fn read(
     client: &VaultClient,
-    session: &Session,
+    token: &HeaderValue,
     settings: &VaultSettings,
 ) -> Result<KvRead, VaultError> {
     let (mount, path) = (settings.mount.trim_matches('/'), settings.path.trim_matches('/'));
@@ -51,7 +50,7 @@ pub(super) async fn read(
         about: About::Secret,
         method: Method::GET,
         path: &full,
-        token: Some(session.token()),
+        token: Some(token),
         body: None,
     };
     let answer = client.call(call).await?;

@@ -1,20 +1,22 @@
 //! A vault that answers with anything but a secret: every case has its words, its meaning for the
 //! set that is held, and its end within the time that a read has.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::{VaultError, VaultSource},
+    super::{VaultError, VaultSource, Vaults},
     stub::{Reply, Stub, secret},
 };
 use crate::{
     credentials::{
         CredentialManager, CredentialSet, Identifiers, NotRefreshed, OlderVersion, RefreshSettings,
-        Settings, SourceSettings, ValueName,
-        settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
+        Settings, SourceSettings, Sources, ValueName,
+        settings::{KvVersion, TokenSource, VaultAuth, VaultServer, VaultSettings},
         sources::{RefreshReason, SourceFailure},
         testing::Log,
     },
@@ -34,21 +36,24 @@ impl Setup {
         Self::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut VaultSettings)) -> Self {
+    async fn with(change: impl FnOnce(&mut VaultServer)) -> Self {
         let (stub, root) = (Stub::start().await, TempDir::new().unwrap());
-        fs::write(root.path().join("token"), "canary-token\n").unwrap();
-        let mut settings = stub.settings(&root.path().join("token"));
-        change(&mut settings);
-        Self { vault: VaultSource::new(settings), stub, root }
+        let token = root.path().join("token");
+        fs::write(&token, "canary-token\n").unwrap();
+        let settings = stub.settings_with(|vault| {
+            vault.auth = Some(VaultAuth::Token(TokenSource::File(token)));
+            change(vault);
+        });
+        Self { vault: VaultSource::new(settings, &Vaults::default()), stub, root }
     }
 
-    async fn read(&self) -> Result<CredentialSet, VaultError> {
+    async fn read(&self) -> Result<CredentialSet, Arc<VaultError>> {
         self.vault.read(&Identifiers::new(), RefreshReason::Scheduled).await
     }
 
     async fn error(&self) -> (SourceFailure, String) {
         let error = self.read().await.unwrap_err();
-        let text = crate::error::Chain(&error).to_string();
+        let text = crate::error::Chain(&*error).to_string();
         assert!(!text.contains("canary"), "{text}");
         (error.meaning(), text.replace(&self.stub.address, "ADDRESS"))
     }
@@ -73,7 +78,7 @@ async fn a_read_says_who_it_is_and_takes_the_newest_version() {
 #[tokio::test]
 async fn the_login_and_its_token_may_be_in_another_namespace() {
     for (login, header) in [(Some(""), None), (Some("ops"), Some("ops")), (None, Some("team/a"))] {
-        let change = |settings: &mut VaultSettings| {
+        let change = |settings: &mut VaultServer| {
             settings.login_namespace = login.map(ToOwned::to_owned);
         };
         let setup = Setup::with(change).await;
@@ -190,7 +195,7 @@ async fn calls_in_a_hurry_and_operators_do_not_repeat_a_login_that_was_refused()
         (RefreshReason::AcceptOlder, 2),
     ] {
         let error = read(reason).await.unwrap_err();
-        assert!(matches!(error, VaultError::LoginRefused { .. }), "{error}");
+        assert!(matches!(*error, VaultError::LoginRefused { .. }), "{error}");
         assert_eq!(setup.stub.requests().len(), logins, "{reason:?}");
     }
     // A vault that is away has refused nothing: its return is noticed at once.
@@ -220,20 +225,48 @@ async fn a_version_goes_back_only_when_somebody_asks() {
 
 /// A manager whose vault is the stub, with a login by AppRole.
 fn manager(setup: &Setup) -> CredentialManager {
-    let mut vault = setup.stub.settings(&setup.root.path().join("token"));
-    vault.auth = Some(VaultAuth::AppRole {
-        mount: "approle".to_owned(),
-        role_id: "made-up".to_owned(),
-        secret_id_file: "/proc/sys/kernel/ostype".into(),
-        wrapped: false,
+    let vault = setup.stub.settings_with(|vault| {
+        vault.auth = Some(VaultAuth::AppRole {
+            mount: "approle".to_owned(),
+            role_id: "made-up".to_owned(),
+            secret_id_file: "/proc/sys/kernel/ostype".into(),
+            wrapped: false,
+        });
     });
-    CredentialManager::new(Settings {
-        name: CredentialsName::new("production"),
-        source: SourceSettings::Vault(Box::new(vault)),
-        fixed: Identifiers::new(),
-        keep: None,
-        refresh: RefreshSettings::default(),
-    })
+    CredentialManager::new(
+        Settings {
+            name: CredentialsName::new("production"),
+            source: SourceSettings::Vault(Box::new(vault)),
+            fixed: Identifiers::new(),
+            keep: None,
+            refresh: RefreshSettings::default(),
+        },
+        &Sources::default(),
+    )
+}
+
+#[tokio::test]
+async fn calls_share_the_first_read_of_the_background_task_which_reads_again_and_again() {
+    let setup = Setup::new().await;
+    let grant = r#"{"auth":{"client_token":"canary-token","lease_duration":60}}"#;
+    setup.stub.on("auth/approle/login", "200 OK", grant);
+    setup.stub.on(READ, "200 OK", secret(7, "made-up"));
+    let manager = manager(&setup);
+    let run = tokio::spawn(manager.clone().run(CancellationToken::new()));
+    let calls = join_all((0..50).map(|_| manager.first_read())).await;
+    assert!(calls.iter().all(Result::is_ok));
+    assert_eq!(setup.stub.count(READ), 1);
+    for version in 8..11 {
+        setup.stub.on(READ, "200 OK", secret(version, "made-up"));
+        let mut generations = manager.subscribe();
+        generations.mark_unchanged();
+        time::pause();
+        time::advance(RefreshSettings::INTERVAL.mul_f64(1.2)).await;
+        time::resume();
+        time::timeout(Duration::from_secs(20), generations.changed()).await.unwrap().unwrap();
+        assert_eq!(manager.snapshot().unwrap().version().to_string(), version.to_string());
+    }
+    run.abort();
 }
 
 /// An operator, or whoever may ask like one, in a loop.
@@ -310,7 +343,10 @@ async fn values_that_are_empty_no_text_or_missing_are_named() {
 
 #[tokio::test]
 async fn the_first_engine_has_a_digest_for_a_version() {
-    let setup = Setup::with(|settings| settings.kv_version = KvVersion::V1).await;
+    let mut setup = Setup::new().await;
+    let token = setup.root.path().join("token");
+    let first = VaultSettings { kv_version: KvVersion::V1, ..setup.stub.settings(&token) };
+    setup.vault = VaultSource::new(first, &Vaults::default());
     let body = |text: &str| {
         let whole: serde_json::Value = serde_json::from_str(&secret(1, text)).unwrap();
         serde_json::json!({ "data": whole["data"]["data"] }).to_string()
@@ -384,36 +420,35 @@ async fn a_token_is_renewed_at_two_thirds_and_replaced_when_renewal_gives_out() 
             r#"{{"auth":{{"client_token":"canary-token","lease_duration":{seconds},"renewable":true}}}}"#
         )
     };
-    let count = |path: &str| {
-        let paths = setup.stub.requests();
-        paths.iter().filter(|head| head.contains(&format!("/v1/{path} "))).count()
+    let (renewal, lookup) = ("auth/token/renew-self", "auth/token/lookup-self");
+    setup.stub.on(renewal, "200 OK", grant(60));
+    setup.read().await.unwrap();
+    let after = async |seconds| {
+        time::pause();
+        time::advance(Duration::from_secs(seconds)).await;
+        time::resume();
     };
+    // Nobody reads the secret meanwhile.
+    after(33).await;
+    assert_eq!(setup.stub.count(renewal), 0);
+    after(8).await;
+    setup.stub.until(renewal, 1).await;
     setup.read().await.unwrap();
-    let wait = setup.vault.wake_at().unwrap() - Instant::now();
-    assert!((Duration::from_secs(34)..=Duration::from_secs(40)).contains(&wait), "{wait:?}");
-    time::pause();
-    time::advance(wait).await;
-    time::resume();
-    setup.stub.on("auth/token/renew-self", "200 OK", grant(60));
-    setup.read().await.unwrap();
-    assert_eq!((count("auth/token/renew-self"), count("auth/token/lookup-self")), (1, 1));
+    assert_eq!(setup.stub.count(lookup), 1);
     // The vault grants less than half: the token's last hour is near.
-    let wait = setup.vault.wake_at().unwrap() - Instant::now();
-    time::pause();
-    time::advance(wait).await;
-    time::resume();
-    setup.stub.on("auth/token/renew-self", "200 OK", grant(20));
+    setup.stub.on(renewal, "200 OK", grant(20));
+    after(41).await;
+    setup.stub.until(lookup, 2).await;
     setup.read().await.unwrap();
-    assert_eq!((count("auth/token/renew-self"), count("auth/token/lookup-self")), (2, 2));
+    assert_eq!(setup.stub.count(renewal), 2);
     // The vault is away when renewal is due: the token is used on, and renewal tried again soon.
-    let wait = setup.vault.wake_at().unwrap() - Instant::now();
-    time::pause();
-    time::advance(wait).await;
-    time::resume();
-    setup.stub.on("auth/token/renew-self", "503 Service Unavailable", "");
+    setup.stub.on(renewal, "503 Service Unavailable", "");
+    after(41).await;
+    setup.stub.until(renewal, 3).await;
     setup.read().await.unwrap();
-    let wait = setup.vault.wake_at().unwrap() - Instant::now();
-    assert!(wait > Duration::ZERO && wait < Duration::from_secs(20), "{wait:?}");
+    after(10).await;
+    setup.stub.until(renewal, 4).await;
+    assert_eq!(setup.stub.count(lookup), 2);
 }
 
 #[tokio::test]

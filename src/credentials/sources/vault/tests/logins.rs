@@ -14,16 +14,13 @@ use http::Method;
 use serde_json::json;
 
 use super::{
-    super::{VaultError, VaultSource},
+    super::{VaultError, VaultSource, Vaults, look_up_wrapping},
     failure,
     server::Server,
     version,
 };
 use crate::{
-    credentials::{
-        settings::{VaultAuth, VaultSettings},
-        sources::SourceFailure,
-    },
+    credentials::{settings::VaultAuth, sources::SourceFailure},
     outbound::ClientCertificate,
 };
 
@@ -45,7 +42,7 @@ async fn an_approle_logs_in_again_when_its_token_is_gone_and_a_policy_is_the_ope
     let Some(server) = Server::start().await else { return };
     server.write("made-up").await;
     let auth = server.approle(json!({ "token_policies": "gateway" })).await;
-    let vault = VaultSource::new(server.settings(auth));
+    let vault = VaultSource::new(server.settings(auth), &Vaults::default());
     assert_eq!(version(&vault).await, "1");
     revoke_tokens(&server).await;
     assert_eq!(version(&vault).await, "1");
@@ -87,21 +84,27 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_a_stolen_one_is_reported() {
         secret_id_file: file.clone(),
         wrapped: true,
     };
-    let vault = VaultSource::new(server.settings(auth.clone()));
+    let (vaults, settings) = (Vaults::default(), server.settings(auth.clone()));
+    let vault = VaultSource::new(settings.clone(), &vaults);
     // A look does not use it up.
     for _ in 0..2 {
-        assert!(matches!(vault.look_up_wrapping().await, Some(Ok(()))));
+        assert!(matches!(look_up_wrapping(&settings.server).await, Some(Ok(()))));
     }
     // Each token may be used twice, so these reads need logins, and one unwrapping serves them.
     for _ in 0..4 {
         assert_eq!(version(&vault).await, "1");
     }
-    // A source that takes its place, after a reload, has the secret id.
-    let renewed = VaultSource::after(server.settings(auth.clone()), &vault);
-    assert_eq!(version(&renewed).await, "1");
+    // After a reload, another way to the vault has the secret id too.
+    drop(vault);
+    let other_way = server.settings_with(|vault| {
+        vault.login_namespace = Some(String::new());
+        vault.auth = Some(auth.clone());
+    });
+    assert_eq!(version(&VaultSource::new(other_way, &vaults)).await, "1");
     // Another process finds the same wrapping token used up.
-    assert!(matches!(vault.look_up_wrapping().await, Some(Err(VaultError::Unwrap { .. }))));
-    let late = VaultSource::new(server.settings(auth));
+    let found = look_up_wrapping(&settings.server).await;
+    assert!(matches!(found, Some(Err(VaultError::Unwrap { .. }))));
+    let late = VaultSource::new(server.settings(auth), &Vaults::default());
     for _ in 0..2 {
         let (meaning, text) = failure(&late).await;
         assert_eq!(meaning, SourceFailure::Unavailable);
@@ -146,9 +149,12 @@ async fn a_jwt_and_a_client_certificate_log_in() {
         role: "gateway".to_owned(),
         token_file: file.clone(),
     };
-    assert_eq!(version(&VaultSource::new(server.settings(auth.clone()))).await, "1");
+    assert_eq!(
+        version(&VaultSource::new(server.settings(auth.clone()), &Vaults::default())).await,
+        "1"
+    );
     sign("another");
-    let (_, text) = failure(&VaultSource::new(server.settings(auth))).await;
+    let (_, text) = failure(&VaultSource::new(server.settings(auth), &Vaults::default())).await;
     assert!(text.starts_with("the vault refuses the JWT login (400 Bad Request)"), "{text}");
     // A certificate.
     let own = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
@@ -160,22 +166,20 @@ async fn a_jwt_and_a_client_certificate_log_in() {
     let role = json!({ "certificate": own.cert.pem(), "token_policies": "gateway" });
     server.post("auth/cert/certs/gateway", role).await;
     let auth = VaultAuth::Cert { mount: "cert".to_owned(), role: Some("gateway".to_owned()) };
-    let settings = VaultSettings {
-        client_certificate: Some(ClientCertificate {
-            certificate: certificate.clone(),
-            private_key: private_key.clone(),
-        }),
-        ..server.settings(auth.clone())
-    };
-    assert_eq!(version(&VaultSource::new(settings.clone())).await, "1");
-    let (_, text) = failure(&VaultSource::new(server.settings(auth))).await;
+    let settings = server.settings_with(|vault| {
+        let (certificate, private_key) = (certificate.clone(), private_key.clone());
+        vault.client_certificate = Some(ClientCertificate { certificate, private_key });
+        vault.auth = Some(auth.clone());
+    });
+    assert_eq!(version(&VaultSource::new(settings.clone(), &Vaults::default())).await, "1");
+    let (_, text) = failure(&VaultSource::new(server.settings(auth), &Vaults::default())).await;
     assert!(text.starts_with("the vault refuses the certificate login"), "{text}");
     // The handshake accepts a certificate that the vault does not know. A file with the right one is
     // read without a restart.
     let other = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
     fs::write(&certificate, other.cert.pem()).unwrap();
     fs::write(&private_key, other.signing_key.serialize_pem()).unwrap();
-    let vault = VaultSource::new(settings);
+    let vault = VaultSource::new(settings, &Vaults::default());
     let (_, text) = failure(&vault).await;
     assert!(text.starts_with("the vault refuses the certificate login"), "{text}");
     fs::write(&certificate, own.cert.pem()).unwrap();
@@ -252,7 +256,11 @@ async fn a_service_account_of_kubernetes_logs_in() {
         role: role.to_owned(),
         token_file: token_file.clone(),
     };
-    assert_eq!(version(&VaultSource::new(server.settings(auth("gateway")))).await, "1");
-    let (_, text) = failure(&VaultSource::new(server.settings(auth("another")))).await;
+    assert_eq!(
+        version(&VaultSource::new(server.settings(auth("gateway")), &Vaults::default())).await,
+        "1"
+    );
+    let (_, text) =
+        failure(&VaultSource::new(server.settings(auth("another")), &Vaults::default())).await;
     assert!(text.starts_with("the vault refuses the Kubernetes login"), "{text}");
 }

@@ -1,5 +1,6 @@
 //! The vault source against a stub that misbehaves on purpose, and against a real OpenBao.
 
+mod crowd;
 mod faults;
 mod logins;
 mod openbao;
@@ -7,7 +8,7 @@ mod rotation;
 mod server;
 mod stub;
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use self::server::Server;
 use super::{VaultError, VaultSource};
@@ -20,7 +21,7 @@ use crate::{
     error::Chain,
 };
 
-async fn read(vault: &VaultSource) -> Result<CredentialSet, VaultError> {
+async fn read(vault: &VaultSource) -> Result<CredentialSet, Arc<VaultError>> {
     vault.read(&Identifiers::new(), RefreshReason::Scheduled).await
 }
 
@@ -30,7 +31,7 @@ async fn version(vault: &VaultSource) -> String {
 
 async fn failure(vault: &VaultSource) -> (SourceFailure, String) {
     let error = read(vault).await.unwrap_err();
-    (error.meaning(), Chain(&error).to_string())
+    (error.meaning(), Chain(&*error).to_string())
 }
 
 fn token(server: &Server) -> VaultAuth {

@@ -9,7 +9,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::VaultSource,
+    super::{VaultSource, Vaults},
     failure, read,
     server::{Server, values},
     token, version,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     credentials::{
         CredentialManager, Identifiers, Keep, RefreshSettings, SetState, Settings, SourceSettings,
-        ValueName,
+        Sources, ValueName,
         settings::{KvVersion, VaultAuth, VaultSettings},
         sources::{RefreshReason, SourceFailure},
     },
@@ -28,7 +28,7 @@ use crate::{
 #[tokio::test]
 async fn a_secret_is_read_through_its_life() {
     let Some(server) = Server::start().await else { return };
-    let vault = VaultSource::new(server.settings(token(&server)));
+    let vault = VaultSource::new(server.settings(token(&server)), &Vaults::default());
     let (meaning, text) = failure(&vault).await;
     assert_eq!(
         (meaning, text.as_str()),
@@ -73,16 +73,16 @@ async fn the_first_engine_is_read_only_where_it_is_configured() {
         kv_version,
         ..server.settings(token(&server))
     };
-    let version = version(&VaultSource::new(settings(KvVersion::V1))).await;
+    let version = version(&VaultSource::new(settings(KvVersion::V1), &Vaults::default())).await;
     assert!(version.starts_with("digest-"), "{version}");
-    read(&VaultSource::new(settings(KvVersion::V2))).await.unwrap_err();
+    read(&VaultSource::new(settings(KvVersion::V2), &Vaults::default())).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn sealed_limited_hung_and_killed_are_told_and_survived() {
     let Some(server) = Server::start().await else { return };
     server.write("made-up").await;
-    let vault = VaultSource::new(server.settings(token(&server)));
+    let vault = VaultSource::new(server.settings(token(&server)), &Vaults::default());
     assert_eq!(version(&vault).await, "1");
     server.post("sys/seal", json!({})).await;
     let (meaning, text) = failure(&vault).await;
@@ -102,7 +102,7 @@ async fn sealed_limited_hung_and_killed_are_told_and_survived() {
     for _ in 0..5 {
         limited = limited.or(read(&vault).await.err());
     }
-    let text = Chain(&limited.unwrap()).to_string();
+    let text = Chain(&*limited.unwrap()).to_string();
     assert!(text.contains("429 Too Many Requests"), "{text}");
     server.call(Method::DELETE, "sys/quotas/rate-limit/test", None).await;
     assert_eq!(version(&vault).await, "1");
@@ -120,7 +120,7 @@ async fn sealed_limited_hung_and_killed_are_told_and_survived() {
         loop {
             match read(&vault).await {
                 // The message for operators names the cause.
-                Err(error) if Chain(&error).to_string().contains("refused") => {
+                Err(error) if Chain(&*error).to_string().contains("refused") => {
                     break;
                 }
                 _ => tokio::task::yield_now().await,
@@ -137,8 +137,11 @@ async fn another_authority_is_not_trusted() {
     let other = rcgen::generate_simple_self_signed(["vault.test".to_owned()]).unwrap();
     let ca_file = server.root.path().join("other-ca.pem");
     fs::write(&ca_file, other.cert.pem()).unwrap();
-    let settings = VaultSettings { ca_file: Some(ca_file), ..server.settings(token(&server)) };
-    let vault = VaultSource::new(settings);
+    let settings = server.settings_with(|vault| {
+        vault.ca_file = Some(ca_file);
+        vault.auth = Some(token(&server));
+    });
+    let vault = VaultSource::new(settings, &Vaults::default());
     let (meaning, text) = failure(&vault).await;
     assert_eq!(meaning, SourceFailure::Unavailable);
     assert!(text.contains("certificate"), "{text}");
@@ -176,13 +179,16 @@ async fn what_an_agent_renders_is_read_and_followed() {
         templates.concat()
     );
     let _agent = server.agent(&config);
-    let manager = CredentialManager::new(Settings {
-        name: CredentialsName::new("production"),
-        source: SourceSettings::Directory { path: folder },
-        fixed: Identifiers::new(),
-        keep: None,
-        refresh: RefreshSettings::default(),
-    });
+    let manager = CredentialManager::new(
+        Settings {
+            name: CredentialsName::new("production"),
+            source: SourceSettings::Directory { path: folder },
+            fixed: Identifiers::new(),
+            keep: None,
+            refresh: RefreshSettings::default(),
+        },
+        &Sources::default(),
+    );
     let stop = CancellationToken::new();
     let run = tokio::spawn(manager.clone().run(stop.clone()));
     let until = async |text: &str| {
@@ -234,12 +240,12 @@ async fn what_was_kept_serves_a_restart_while_the_vault_is_away() {
         let lease = manager.snapshot().ok()?;
         Some(lease.value(ValueName::ClientSecret).expose_to(str::to_owned))
     };
-    let first = CredentialManager::new(settings.clone());
+    let first = CredentialManager::new(settings.clone(), &Sources::default());
     first.refresh().await.unwrap();
     drop(first);
     server.kill();
 
-    let second = CredentialManager::new(settings.clone());
+    let second = CredentialManager::new(settings.clone(), &Sources::default());
     second.refresh().await.unwrap_err();
     assert_eq!(secret(&second).as_deref(), Some("one-client_secret"));
     let status = second.status();
@@ -262,7 +268,7 @@ async fn what_was_kept_serves_a_restart_while_the_vault_is_away() {
     assert!(!kept.exists());
     stop.cancel();
     run.await.unwrap();
-    let third = CredentialManager::new(settings);
+    let third = CredentialManager::new(settings, &Sources::default());
     server.kill();
     third.refresh().await.unwrap_err();
     assert_eq!(secret(&third), None);
@@ -280,12 +286,14 @@ async fn a_login_in_one_namespace_reads_a_secret_in_another() {
     let auth = server.approle(json!({ "token_policies": "gateway" })).await;
     let rule = r#"path "team-a/secret/data/pigello" { capabilities = ["read"] }"#;
     server.post("sys/policies/acl/gateway", json!({ "policy": rule })).await;
-    let settings = |login_namespace: Option<&str>| VaultSettings {
-        namespace: Some("team-a".to_owned()),
-        login_namespace: login_namespace.map(ToOwned::to_owned),
-        ..server.settings(auth.clone())
+    let settings = |login_namespace: Option<&str>| {
+        server.settings_with(|vault| {
+            vault.namespace = Some("team-a".to_owned());
+            vault.login_namespace = login_namespace.map(ToOwned::to_owned);
+            vault.auth = Some(auth.clone());
+        })
     };
-    let (_, text) = failure(&VaultSource::new(settings(None))).await;
+    let (_, text) = failure(&VaultSource::new(settings(None), &Vaults::default())).await;
     assert!(text.contains("refuses the AppRole login"), "{text}");
-    assert_eq!(version(&VaultSource::new(settings(Some("")))).await, "1");
+    assert_eq!(version(&VaultSource::new(settings(Some("")), &Vaults::default())).await, "1");
 }

@@ -19,7 +19,7 @@ use super::server::Server;
 use crate::{
     credentials::{
         CredentialManager, CredentialVerdict, Identifiers, Lease, Next, RefreshSettings, SetState,
-        Settings, SourceSettings, TokenSource, ValueName, VaultAuth,
+        Settings, SourceSettings, Sources, TokenSource, ValueName, VaultAuth,
     },
     domain::CredentialsName,
 };
@@ -94,19 +94,22 @@ impl Trial {
         let token = server.root.path().join("token");
         std::fs::write(&token, "made-up-root-token").unwrap();
         let vault = server.settings(VaultAuth::Token(TokenSource::File(token)));
-        let manager = CredentialManager::new(Settings {
-            name: CredentialsName::new("production"),
-            source: SourceSettings::Vault(Box::new(vault)),
-            fixed: Identifiers::new(),
-            keep: None,
-            refresh: RefreshSettings {
-                interval: Duration::from_secs(1),
-                retry_cap: Duration::from_secs(1),
-                hold,
-                holders: 8,
-                ..RefreshSettings::default()
+        let manager = CredentialManager::new(
+            Settings {
+                name: CredentialsName::new("production"),
+                source: SourceSettings::Vault(Box::new(vault)),
+                fixed: Identifiers::new(),
+                keep: None,
+                refresh: RefreshSettings {
+                    interval: Duration::from_secs(1),
+                    retry_cap: Duration::from_secs(1),
+                    hold,
+                    holders: 8,
+                    ..RefreshSettings::default()
+                },
             },
-        });
+            &Sources::default(),
+        );
         manager.refresh().await.unwrap();
         let upstream = Arc::new(Upstream::default());
         upstream.takes(&["old"]);
@@ -233,7 +236,7 @@ async fn with_pigello_changed_first_calls_wait_and_none_fails() {
     let mut settings = old.settings().clone();
     settings.refresh.holders = WORKERS;
     settings.refresh.hold = LONG_HOLD;
-    let manager = CredentialManager::new(settings);
+    let manager = CredentialManager::new(settings, &Sources::default());
     manager.refresh().await.unwrap();
     trial.upstream.takes(&["new"]);
     let calls: Vec<_> = (0..WORKERS)

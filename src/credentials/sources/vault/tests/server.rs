@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -17,13 +17,10 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::super::client::{About, VaultCall, VaultClient};
-use crate::{
-    credentials::{
-        ValueName,
-        settings::{KvVersion, TokenSource, VaultAuth, VaultSettings},
-        testing::skip,
-    },
-    outbound::ForwardProxySettings,
+use crate::credentials::{
+    ValueName,
+    settings::{KvVersion, TokenSource, VaultAuth, VaultServer, VaultSettings},
+    testing::skip,
 };
 
 /// A token of a test's own server.
@@ -83,8 +80,8 @@ impl Server {
         body: Option<Value>,
     ) -> (u16, Value) {
         let client = VaultClient::new(
-            &self.settings(VaultAuth::Token(TokenSource::Environment)),
-            &std::sync::Arc::default(),
+            &self.settings(VaultAuth::Token(TokenSource::Environment)).server,
+            &Arc::default(),
         )
         .unwrap();
         let token = HeaderValue::from_static(ROOT_TOKEN);
@@ -113,16 +110,21 @@ impl Server {
         self.post("secret/data/pigello", json!({ "data": values(text) })).await;
     }
 
+    /// The secret `secret/pigello` here.
     pub(super) fn settings(&self, auth: VaultAuth) -> VaultSettings {
-        VaultSettings {
+        self.settings_with(|vault| vault.auth = Some(auth))
+    }
+
+    /// The same, with another way to the vault.
+    pub(super) fn settings_with(&self, change: impl FnOnce(&mut VaultServer)) -> VaultSettings {
+        let mut server = VaultServer {
             address: Some(self.address.parse().unwrap()),
             ca_file: Some(self.root.path().join("vault-ca.pem")),
-            revocation: None,
-            proxy: ForwardProxySettings::default(),
-            client_certificate: None,
-            namespace: None,
-            login_namespace: None,
-            auth: Some(auth),
+            ..VaultServer::default()
+        };
+        change(&mut server);
+        VaultSettings {
+            server: Arc::new(server),
             mount: "secret".to_owned(),
             path: "pigello".to_owned(),
             kv_version: KvVersion::V2,
