@@ -198,7 +198,10 @@ pub(super) async fn refresh(
     });
     let Ok(sets) = reads.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     if sets.is_empty() {
-        return (StatusCode::NOT_FOUND, "no credential set and no loaded profile has this name\n")
+        return (
+            StatusCode::NOT_FOUND,
+            "there is no credential set of this name, and no loaded profile\n",
+        )
             .into_response();
     }
     let retry_after = sets.iter().filter_map(|set| set.retry_after).max();

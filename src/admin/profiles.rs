@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use super::{
     GatewayView,
-    status::UpstreamStatus,
     trouble::{Judged, ProfileTrouble, judged},
 };
-use crate::credentials::SetStatus;
+use crate::{credentials::SetStatus, domain::ProfileName, proxy::profile::UpstreamHealth};
 
 #[derive(Debug, Serialize)]
 pub(super) struct ProfileStates {
@@ -50,6 +49,33 @@ struct ProfileState {
     errors: u64,
     credentials: SetStatus,
     upstream: UpstreamStatus,
+}
+
+/// What is known of the upstream of a profile.
+#[derive(Debug, Serialize)]
+pub(super) struct UpstreamStatus {
+    profile: String,
+    /// The state of its circuit breaker.
+    breaker: &'static str,
+    /// Operations that are paused or whose own breaker is open.
+    suspended_operations: Vec<String>,
+    /// The rest of the pause that several operations were asked for.
+    pause_seconds: u64,
+    /// The rate that its 429 responses have taught, in calls a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u32>,
+}
+
+impl UpstreamStatus {
+    pub(super) fn of(profile: &ProfileName, health: &UpstreamHealth) -> Self {
+        Self {
+            profile: profile.to_string(),
+            breaker: health.breaker.state().label(),
+            suspended_operations: health.suspended_operations(),
+            pause_seconds: health.rate_limit.pause().as_secs(),
+            rate: health.rate_limit.rate(),
+        }
+    }
 }
 
 impl ProfileState {
