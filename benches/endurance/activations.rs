@@ -355,7 +355,6 @@ fn odd_name(nth: u64) -> String {
         "*",
         "customer-*",
         "customer-0001/",
-        "customer-0001 ",
         "%00",
         "{profile}",
         "customer-0001;x",

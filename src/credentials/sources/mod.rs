@@ -234,8 +234,8 @@ impl LoadError {
         matches!(self, Self::Vault(error) if matches!(**error, VaultError::WentBack { .. }))
     }
 
-    /// Whether the source works and has no such set for this gateway: the vault holds nothing at the path or forbids
-    /// to read it, the folder is absent in one that is there, or the store has no set of that name.
+    /// Whether the source works and has no such set for this gateway: the vault holds nothing at the path, deleted
+    /// it or forbids to read it, the folder is absent in one that is there, or the store has no set of that name.
     pub fn is_absent(&self) -> bool {
         match self {
             Self::Directory(DirectoryError::Absent { .. }) => true,

@@ -93,7 +93,7 @@ impl FolderWatcher {
         let (folder, left) = {
             let mut folders = self.folders.lock();
             if let Some(known) = folders.by_id.get(&id) {
-                known.listeners.lock().push(Arc::downgrade(listener));
+                known.add(listener);
                 return Ok(Arc::downgrade(known));
             }
             folders.leave_unused();
@@ -187,11 +187,18 @@ impl WatchedFolder {
         self.listeners.lock().iter().filter_map(Weak::upgrade).for_each(|listener| see(&listener));
     }
 
-    /// Whether anybody listens. Forgets those that do no longer.
-    fn is_used(&self) -> bool {
+    fn add(&self, listener: &Arc<Listener>) {
         let mut listeners = self.listeners.lock();
-        listeners.retain(|listener| listener.strong_count() > 0);
-        !listeners.is_empty()
+        // Sets come and go, so those that are gone make room first.
+        if listeners.len() == listeners.capacity() {
+            listeners.retain(|listener| listener.strong_count() > 0);
+        }
+        listeners.push(Arc::downgrade(listener));
+    }
+
+    /// Whether anybody listens.
+    fn is_used(&self) -> bool {
+        self.listeners.lock().iter().any(|listener| listener.strong_count() > 0)
     }
 }
 

@@ -111,6 +111,18 @@ fn a_folder_that_nobody_watches_is_left() {
     assert!(watcher.folders.lock().left.is_empty());
 }
 
+#[test]
+fn sets_that_come_and_go_leave_nothing_behind() {
+    let (root, watcher) = (TempDir::new().unwrap(), FolderWatcher::default());
+    let _stays = watch(root.path(), &watcher);
+    for _ in 0..10_000 {
+        drop(watch(root.path(), &watcher));
+    }
+    let folders = watcher.folders.lock();
+    let listeners = folders.by_id.values().next().unwrap().listeners.lock();
+    assert!(listeners.capacity() <= 8, "{}", listeners.capacity());
+}
+
 #[tokio::test]
 async fn who_watches_one_file_hears_of_that_one_and_of_the_folders_end() {
     let (root, watcher) = (TempDir::new().unwrap(), FolderWatcher::default());
