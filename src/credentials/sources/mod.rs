@@ -246,16 +246,16 @@ impl LoadError {
     /// Whether nothing was learnt of the set, because its source itself cannot be used.
     pub(super) fn is_of_source(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::Interrupted => true,
             Self::Vault(error) => {
                 error.meaning() == SourceFailure::Unavailable
                     && error.problems().is_none()
                     && !self.is_older_version()
             }
-            Self::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. }) => false,
-            Self::Sealed(_) => true,
             // A folder of its own, and variables, are not shared with other sets.
-            Self::Directory(_) | Self::Environment(_) => false,
+            Self::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. })
+            | Self::Directory(_)
+            | Self::Environment(_) => false,
+            Self::Sealed(_) | Self::Timeout { .. } | Self::Interrupted => true,
         }
     }
 
