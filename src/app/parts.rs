@@ -156,6 +156,7 @@ impl Shared {
             loading: &loading,
             new_manager: &manager_maker(&trail, &sources),
             sources: &sources,
+            metrics: &metrics,
             kept: kept.map(|(before, kept)| (before, &*kept.profiles)),
         };
         let profiles = Arc::new(profiles.assemble());
@@ -284,7 +285,7 @@ fn observed_trail(settings: &Settings) -> Result<(Trail, Arc<Metrics>, Arc<Activ
     let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
     let activity = Activity::new();
     trail.set_observer(Arc::<Activity>::clone(&activity));
-    Ok((trail, Metrics::new(), activity))
+    Ok((trail, Metrics::new(settings.telemetry.top_profiles), activity))
 }
 
 /// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
@@ -435,6 +436,7 @@ fn preview_profiles(settings: &Settings) -> Profiles {
         new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
             as NewManager),
         sources: &sources,
+        metrics: &Metrics::new(0),
         kept: None,
     };
     parts.assemble()

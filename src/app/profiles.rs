@@ -14,6 +14,7 @@ use crate::{
         Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
         UpstreamHealth,
     },
+    telemetry::Metrics,
 };
 
 /// What profiles are made of.
@@ -24,6 +25,8 @@ pub(super) struct ProfileParts<'a> {
     pub(super) sources: &'a Sources,
     /// Makes the manager of a member's credentials.
     pub(super) new_manager: &'a NewManager,
+    /// Counts the calls of each.
+    pub(super) metrics: &'a Arc<Metrics>,
     /// The profiles before a change of the configuration.
     pub(super) kept: Option<(&'a Settings, &'a Profiles)>,
 }
@@ -60,7 +63,8 @@ impl ProfileParts<'_> {
             table: name.clone(),
             partition: Partition::new(name.clone(), table.upstream.clone(), manager.clone()),
             manager,
-            health: known.unwrap_or_else(|| UpstreamHealth::new(health(self.settings))),
+            health: known.unwrap_or_else(|| UpstreamHealth::new(name, health(self.settings))),
+            calls: self.metrics.profiles().of_table(name),
         }))
     }
 
@@ -96,7 +100,8 @@ impl ProfileParts<'_> {
                 let _login = &hold;
                 new_manager(template.for_member(member))
             };
-            Arc::new(Family::new(settings, Box::new(make), self.loading.clone()))
+            let (loading, metrics) = (self.loading.clone(), Arc::clone(self.metrics));
+            Arc::new(Family::new(settings, Box::new(make), loading, metrics))
         };
         Some(known.unwrap_or_else(new))
     }

@@ -100,6 +100,7 @@ impl ManagerShared {
             reason,
             for_callers: error.for_callers(name),
             is_absent: error.is_absent(),
+            is_of_source: error.is_of_source(),
         });
         record.rotation.failed(error.meaning(), Instant::now());
         self.publish(&mut record, None);

@@ -81,6 +81,8 @@ pub(super) struct LastFailure {
     pub(super) for_callers: String,
     /// The source works and does not have the set.
     pub(super) is_absent: bool,
+    /// Whether the source itself cannot be used.
+    pub(super) is_of_source: bool,
 }
 
 pub(super) type ReadResult = Result<RefreshOutcome, Arc<LoadError>>;

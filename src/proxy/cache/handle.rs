@@ -69,11 +69,16 @@ impl Cache {
         self.0.store.purge(|_, _| true)
     }
 
-    /// Removes the responses of an operation, about an object, or both; without either, all responses.
-    /// Returns their number.
+    /// Removes the responses of an operation, about an object, of a profile, or of what is all of these; without any,
+    /// all responses. Returns their number.
     ///
     /// A list may hold the object, so a purge by `pk` alone also removes all lists.
-    pub fn purge(&self, operation: Option<&str>, pk: Option<&str>) -> u64 {
+    pub fn purge(
+        &self,
+        operation: Option<&str>,
+        pk: Option<&str>,
+        profile: Option<&ProfileName>,
+    ) -> u64 {
         self.0.store.purge(|key, response| {
             let known = response.provenance.operation.as_deref();
             let is_named =
@@ -82,13 +87,9 @@ impl Cache {
                 key.path().split('/').any(|segment| segment.eq_ignore_ascii_case(pk))
                     || (operation.is_none() && known.is_some_and(Operation::is_list))
             });
-            is_named && is_about
+            let is_of_profile = profile.is_none_or(|profile| key.profile() == profile);
+            is_named && is_about && is_of_profile
         })
-    }
-
-    /// Removes the responses of a profile. Returns their number.
-    pub fn purge_profile(&self, profile: &ProfileName) -> u64 {
-        self.0.store.purge(|key, _| key.profile() == profile)
     }
 
     /// Takes unusable responses out of memory, with all responses of profiles that are not among these. To be

@@ -72,6 +72,19 @@ impl Profiles {
         &self.families
     }
 
+    /// Whether a table has this name, or a template matches it.
+    pub fn knows(&self, name: &ProfileName) -> bool {
+        let is_member = || ProfileName::of_member(name.as_str().as_bytes()).is_some();
+        let mut families = self.families.iter();
+        self.fixed.contains_key(name)
+            || (is_member() && families.any(|family| family.pattern().matches(name)))
+    }
+
+    /// The profile of a name, if it has state now. This is no use of it.
+    pub fn peek(&self, name: &ProfileName) -> Option<Arc<Profile>> {
+        self.present().find(|profile| profile.name == *name)
+    }
+
     /// Every profile that has state now: those with tables of their own, and the loaded members by name.
     pub fn present(&self) -> impl Iterator<Item = Arc<Profile>> + use<'_> {
         let members = self.families.iter().flat_map(|family| family.members());

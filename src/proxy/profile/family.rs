@@ -15,6 +15,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{Origin, ProfileName, ProfilePattern},
     error::{Error, Kind},
+    telemetry::Metrics,
 };
 
 /// The settings of a family.
@@ -44,6 +45,7 @@ pub struct Family {
     absent: Store<ProfileName, ()>,
     loading: Loading,
     waiting: Semaphore,
+    metrics: Arc<Metrics>,
 }
 
 /// A loaded member, or one that is being loaded.
@@ -73,6 +75,7 @@ impl Family {
         settings: FamilySettings,
         new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
         loading: Loading,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let members = Store::builder()
             .name("members")
@@ -89,7 +92,7 @@ impl Family {
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let waiting = Semaphore::new(MOST_WAITING);
-        Self { settings, new_manager, members, absent, loading, waiting }
+        Self { settings, new_manager, members, absent, loading, waiting, metrics }
     }
 
     /// The settings.
@@ -137,7 +140,8 @@ impl Family {
             table: self.settings.table.clone(),
             partition: Partition::new(name.clone(), origin, manager.clone()).of_member(),
             manager,
-            health: UpstreamHealth::new(self.settings.health),
+            health: UpstreamHealth::new(name, self.settings.health),
+            calls: self.metrics.profiles().of_member(name),
         });
         let member = Member { profile, unloaded: CancellationToken::new() };
         // While the gateway ends, nothing is kept fresh.
@@ -154,6 +158,8 @@ impl Family {
 
     /// How many names are remembered that the source does not have.
     pub fn absent(&self) -> u64 {
+        // The number is of the last maintenance.
+        self.absent.run_pending_tasks();
         self.absent.entry_count()
     }
 
@@ -244,7 +250,7 @@ impl Family {
         let sources = Sources::default();
         let make =
             move |name: &ProfileName| CredentialManager::new(template.for_member(name), &sources);
-        Arc::new(Self::new(settings, Box::new(make), loading))
+        Arc::new(Self::new(settings, Box::new(make), loading, crate::telemetry::Metrics::new(1)))
     }
 }
 
