@@ -250,7 +250,7 @@ impl Family {
         let sources = Sources::default();
         let make =
             move |name: &ProfileName| CredentialManager::new(template.for_member(name), &sources);
-        Arc::new(Self::new(settings, Box::new(make), loading, crate::telemetry::Metrics::new(1)))
+        Arc::new(Self::new(settings, Box::new(make), loading, Metrics::new(1)))
     }
 }
 
