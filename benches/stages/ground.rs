@@ -102,16 +102,21 @@ impl Ground {
         read.map_err(|error| Failure::new(error.to_string()))?;
         let name = ProfileName::new("bench");
         let origin: Origin = "https://localhost".parse().during("no origin")?;
+        let metrics = Metrics::new(0);
         let profile = Profile {
             partition: Partition::new(name.clone(), origin, manager.clone()),
             table: name.clone(),
             name,
             manager,
-            health: UpstreamHealth::new(HealthSettings {
-                breaker: loaded.settings.breaker,
-                quota: loaded.settings.quota,
-                retry_share: loaded.settings.retry.budget,
-            }),
+            health: UpstreamHealth::new(
+                &ProfileName::new("bench"),
+                HealthSettings {
+                    breaker: loaded.settings.breaker,
+                    quota: loaded.settings.quota,
+                    retry_share: loaded.settings.retry.budget,
+                },
+            ),
+            calls: metrics.profiles().of_table(&ProfileName::new("bench")),
         };
         Ok(Self {
             policy: Arc::new(app::policy(&loaded.settings)),
@@ -126,7 +131,7 @@ impl Ground {
                 cut: CancellationToken::new(),
                 trail,
                 tracer: Tracer::default(),
-                metrics: Metrics::new(),
+                metrics,
                 problem_base: ProblemBase::default(),
             },
             runtime,

@@ -207,7 +207,7 @@ impl Gateway {
         let mut supervisor = Supervisor::new(draining.clone(), self.reloads.clone());
         supervisor.keep(&self.shared.managers);
         supervisor.watch(&self.shared.certificates);
-        supervisor.maintain(self.shared.cache.clone(), Arc::clone(&self.shared.profiles));
+        supervisor.maintain(&self.shared);
         supervisor.first_read(FIRST_READ).await;
         let mut running = Running::start(self, &drain, &mut supervisor)?;
         tracing::info!(workers = running.workers.len(), "serving");

@@ -153,13 +153,11 @@ impl Shared {
         let profiles = ProfileParts {
             settings,
             managers: &managers,
-            cache: &cache,
             loading: &loading,
             new_manager: &manager_maker(&trail, &sources),
             sources: &sources,
-            kept: kept
-                .filter(|(_, kept)| kept.cache.is(&cache))
-                .map(|(before, kept)| (before, &*kept.profiles)),
+            metrics: &metrics,
+            kept: kept.map(|(before, kept)| (before, &*kept.profiles)),
         };
         let profiles = Arc::new(profiles.assemble());
         let connections = settings.listeners.iter().map(|listener| {
@@ -287,7 +285,7 @@ fn observed_trail(settings: &Settings) -> Result<(Trail, Arc<Metrics>, Arc<Activ
     let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
     let activity = Activity::new();
     trail.set_observer(Arc::<Activity>::clone(&activity));
-    Ok((trail, Metrics::new(), activity))
+    Ok((trail, Metrics::new(settings.telemetry.top_profiles), activity))
 }
 
 /// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
@@ -434,11 +432,11 @@ fn preview_profiles(settings: &Settings) -> Profiles {
     let parts = ProfileParts {
         settings,
         managers: &managers.collect(),
-        cache: &Cache::new(cache_settings(settings)),
         loading: &loading,
         new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
             as NewManager),
         sources: &sources,
+        metrics: &Metrics::new(0),
         kept: None,
     };
     parts.assemble()

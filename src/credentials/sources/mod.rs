@@ -246,6 +246,22 @@ impl LoadError {
         }
     }
 
+    /// Whether nothing was learnt of the set, because its source itself cannot be used.
+    pub(super) fn is_of_source(&self) -> bool {
+        match self {
+            Self::Vault(error) => {
+                error.meaning() == SourceFailure::Unavailable
+                    && error.problems().is_none()
+                    && !self.is_older_version()
+            }
+            // A folder of its own, and variables, are not shared with other sets.
+            Self::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. })
+            | Self::Directory(_)
+            | Self::Environment(_) => false,
+            Self::Sealed(_) | Self::Timeout { .. } | Self::Interrupted => true,
+        }
+    }
+
     /// The reason for a caller, without paths and addresses.
     pub(super) fn for_callers(&self, name: &CredentialsName) -> String {
         let problems = match self {

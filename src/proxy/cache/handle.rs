@@ -12,7 +12,10 @@ use super::{
         store::{CacheStats, ResponseStore},
     },
 };
-use crate::domain::{Operation, ProfileName};
+use crate::{
+    domain::{Operation, ProfileName},
+    proxy::profile::Partition,
+};
 
 /// The stored responses, the fetches in flight and the rules. Clones share them.
 #[derive(Clone)]
@@ -66,11 +69,16 @@ impl Cache {
         self.0.store.purge(|_, _| true)
     }
 
-    /// Removes the responses of an operation, about an object, or both; without either, all responses.
-    /// Returns their number.
+    /// Removes the responses of an operation, about an object, of a profile, or of what is all of these; without any,
+    /// all responses. Returns their number.
     ///
     /// A list may hold the object, so a purge by `pk` alone also removes all lists.
-    pub fn purge(&self, operation: Option<&str>, pk: Option<&str>) -> u64 {
+    pub fn purge(
+        &self,
+        operation: Option<&str>,
+        pk: Option<&str>,
+        profile: Option<&ProfileName>,
+    ) -> u64 {
         self.0.store.purge(|key, response| {
             let known = response.provenance.operation.as_deref();
             let is_named =
@@ -79,28 +87,18 @@ impl Cache {
                 key.path().split('/').any(|segment| segment.eq_ignore_ascii_case(pk))
                     || (operation.is_none() && known.is_some_and(Operation::is_list))
             });
-            is_named && is_about
+            let is_of_profile = profile.is_none_or(|profile| key.profile() == profile);
+            is_named && is_about && is_of_profile
         })
     }
 
-    /// Removes the responses of a profile. Returns their number.
-    pub fn purge_profile(&self, profile: &ProfileName) -> u64 {
-        self.0.store.purge(|key, _| key.profile() == profile)
-    }
-
-    /// Removes the responses of a profile that is unloaded, and what is known of its credentials.
-    pub fn forget_profile(&self, profile: &ProfileName) {
-        self.0.store.forget(profile);
-    }
-
-    /// Whether both are clones of one cache.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// Takes unusable responses out of memory. To be called every few seconds.
-    pub fn maintain(&self) {
-        self.0.store.remove_unusable();
+    /// Takes unusable responses out of memory, with all responses of profiles that are not among these. To be
+    /// called every few seconds.
+    pub fn maintain<'a>(&self, present: impl IntoIterator<Item = &'a Partition>) {
+        let in_use = present
+            .into_iter()
+            .filter_map(|partition| Some((partition.profile(), partition.generation()?)));
+        self.0.store.remove_unusable(&in_use.collect());
     }
 
     /// The state of the cache.

@@ -103,7 +103,7 @@ where
     }
     let times = ResponseTimes { request, response: Instant::now(), wall: job.cache.wall() };
     // The response is newer than the write, so it gets a new stamp.
-    let stamp = invalidate::stamp(&job.cache, target.path(), None);
+    let stamp = invalidate::stamp(&job.cache, &job.request.head, None);
     let provenance = Provenance { stamp, ..job.provenance.clone() };
     let job = FetchJob { provenance, ..job };
     job.spawn_received(response, times).await.unwrap_or_else(|_| Err(lost()))

@@ -15,6 +15,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{Origin, ProfileName, ProfilePattern},
     error::{Error, Kind},
+    telemetry::Metrics,
 };
 
 /// The settings of a family.
@@ -44,6 +45,7 @@ pub struct Family {
     absent: Store<ProfileName, ()>,
     loading: Loading,
     waiting: Semaphore,
+    metrics: Arc<Metrics>,
 }
 
 /// A loaded member, or one that is being loaded.
@@ -68,13 +70,12 @@ pub enum NotLoaded {
 }
 
 impl Family {
-    /// A family without a member. `new_manager` makes the manager of a member's credentials, and `unloaded` is
-    /// told of each member that is unloaded.
+    /// A family without a member. `new_manager` makes the manager of a member's credentials.
     pub fn new(
         settings: FamilySettings,
         new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
-        unloaded: impl Fn(&ProfileName) + Send + Sync + 'static,
         loading: Loading,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let members = Store::builder()
             .name("members")
@@ -82,18 +83,16 @@ impl Family {
             .time_to_idle(settings.unload_after)
             // The default policy would not keep a new member if it is full of members with many calls.
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |name: Arc<ProfileName>, member: Member, _| {
-                member.unloaded.cancel();
-                unloaded(&name);
-            })
+            .eviction_listener(|_, member: Member, _| member.unloaded.cancel())
             .build();
         let absent = Store::builder()
             .name("absent members")
             .max_capacity(MOST_ABSENT)
             .time_to_live(settings.negative_ttl)
+            .eviction_policy(EvictionPolicy::lru())
             .build();
         let waiting = Semaphore::new(MOST_WAITING);
-        Self { settings, new_manager, members, absent, loading, waiting }
+        Self { settings, new_manager, members, absent, loading, waiting, metrics }
     }
 
     /// The settings.
@@ -106,10 +105,11 @@ impl Family {
         &self.settings.pattern
     }
 
-    /// A member whose credentials have been read once, with or without success. This counts as a use.
+    /// A member whose credentials have been read once, with or without success, and not found absent. This counts
+    /// as a use.
     pub fn loaded(&self, name: &ProfileName) -> Option<Arc<Profile>> {
-        let member = self.members.get(name)?;
-        member.profile.manager.was_read().then_some(member.profile)
+        let profile = self.members.get(name)?.profile;
+        (profile.manager.was_read() && !profile.manager.is_absent()).then_some(profile)
     }
 
     /// Loads a member, unless it is loaded. Returns when its credentials have been read, with or without success,
@@ -138,9 +138,10 @@ impl Family {
         let profile = Arc::new(Profile {
             name: name.clone(),
             table: self.settings.table.clone(),
-            partition: Partition::new(name.clone(), origin, manager.clone()),
+            partition: Partition::new(name.clone(), origin, manager.clone()).of_member(),
             manager,
-            health: UpstreamHealth::new(self.settings.health),
+            health: UpstreamHealth::new(name, self.settings.health),
+            calls: self.metrics.profiles().of_member(name),
         });
         let member = Member { profile, unloaded: CancellationToken::new() };
         // While the gateway ends, nothing is kept fresh.
@@ -157,21 +158,32 @@ impl Family {
 
     /// How many names are remembered that the source does not have.
     pub fn absent(&self) -> u64 {
+        // The number is of the last maintenance.
+        self.absent.run_pending_tasks();
         self.absent.entry_count()
     }
 
-    /// Unloads the members whose time is over. To be called every few seconds.
+    /// Unloads the members whose time is over, and those that their source was found not to have. To be called every
+    /// few seconds.
     pub fn maintain(&self) {
-        self.members.run_pending_tasks();
+        self.unload(|profile| profile.manager.is_absent());
         self.absent.run_pending_tasks();
+    }
+
+    /// Unloads some members. Their calls in flight are served.
+    pub fn unload(&self, is_unloaded: impl Fn(&Profile) -> bool) {
+        let unloaded = self.members.iter().filter(|(_, member)| is_unloaded(&member.profile));
+        for (name, _) in unloaded {
+            self.members.invalidate(&*name);
+        }
+        self.members.run_pending_tasks();
     }
 }
 
 /// Another configuration has taken its place, and no call uses it any more.
 impl Drop for Family {
     fn drop(&mut self) {
-        self.members.invalidate_all();
-        self.members.run_pending_tasks();
+        self.unload(|_| true);
     }
 }
 
@@ -204,3 +216,66 @@ const MOST_ABSENT: u64 = 16_384;
 const MOST_WAITING: usize = 256;
 /// How long a call waits for its member's first read: longer than a vault takes that is well.
 const FIRST_READ: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+impl Family {
+    /// A family for tests, whose members have folders in this one.
+    pub(super) fn made_up(pattern: &str, folder: &std::path::Path, loading: Loading) -> Arc<Self> {
+        use super::{CircuitBreakerSettings, QuotaSettings};
+        use crate::{
+            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
+            domain::CredentialsName,
+        };
+
+        let settings = FamilySettings {
+            table: ProfileName::new(pattern),
+            pattern: pattern.parse().unwrap(),
+            origin: "https://api.pigello.io".parse().unwrap(),
+            health: HealthSettings {
+                breaker: CircuitBreakerSettings::default(),
+                quota: QuotaSettings::default(),
+                retry_share: 0.2,
+            },
+            unload_after: Duration::from_mins(1),
+            max_members: 8,
+            negative_ttl: Duration::from_mins(1),
+        };
+        let template = Settings {
+            name: CredentialsName::new("customers"),
+            source: SourceSettings::Directory { path: folder.join("{profile}") },
+            fixed: Identifiers::new(),
+            refresh: RefreshSettings::default(),
+            keep: None,
+        };
+        let sources = Sources::default();
+        let make =
+            move |name: &ProfileName| CredentialManager::new(template.for_member(name), &sources);
+        Arc::new(Self::new(settings, Box::new(make), loading, Metrics::new(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_a_later_read_does_not_find_is_unloaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let members = folder.path().join("members");
+        let (loading, mut kept) = mpsc::unbounded_channel();
+        let family = Family::made_up("customer-*", &members, loading);
+        let name = ProfileName::new("customer-acme");
+        // The source is away, which says nothing about the member.
+        let profile = family.load(&name).await.unwrap();
+        family.maintain();
+        assert!(family.loaded(&name).is_some());
+        // It is back, and does not have it.
+        std::fs::create_dir(&members).unwrap();
+        assert!(profile.manager.refresh().await.is_err());
+        assert!(family.loaded(&name).is_none());
+        family.maintain();
+        assert!(kept.recv().await.unwrap().unloaded.is_cancelled());
+        assert_eq!(family.members().len(), 0);
+        assert_eq!(family.load(&name).await.unwrap_err(), NotLoaded::Absent);
+    }
+}

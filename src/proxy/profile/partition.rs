@@ -1,9 +1,6 @@
 //! One profile's part of the cache.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::fmt;
 
 use crate::{
     credentials::CredentialManager,
@@ -26,14 +23,20 @@ impl CredentialGeneration for CredentialManager {
     }
 }
 
+#[cfg(test)]
+impl CredentialGeneration for u64 {
+    fn generation(&self) -> Option<u64> {
+        Some(*self)
+    }
+}
+
 /// The stored responses of one profile belong to it alone, and to one generation of its credentials.
 #[derive(Debug)]
 pub struct Partition {
     profile: ProfileName,
     origin: Origin,
     credentials: Box<dyn CredentialGeneration>,
-    /// The generation that the cache knows, zero for none.
-    noted: AtomicU64,
+    is_members: bool,
 }
 
 impl Partition {
@@ -44,8 +47,13 @@ impl Partition {
         origin: Origin,
         credentials: impl CredentialGeneration,
     ) -> Self {
-        let (credentials, noted) = (Box::new(credentials), AtomicU64::new(u64::MAX));
-        Self { profile, origin, credentials, noted }
+        Self { profile, origin, credentials: Box::new(credentials), is_members: false }
+    }
+
+    /// The partition of a member of a template.
+    #[must_use]
+    pub fn of_member(self) -> Self {
+        Self { is_members: true, ..self }
     }
 
     /// The profile.
@@ -63,13 +71,9 @@ impl Partition {
         self.credentials.generation()
     }
 
-    /// Whether that generation is another one than at the last call of this.
-    pub(in crate::proxy) fn is_news(&self, generation: Option<u64>) -> bool {
-        let number = generation.unwrap_or_default();
-        if self.noted.load(Ordering::Relaxed) == number {
-            return false;
-        }
-        self.noted.store(number, Ordering::Relaxed);
-        true
+    /// The profile that alone sees what its writes change: a member of a template, which is a customer with data
+    /// of its own. Profiles with tables of their own may be several ways to one customer, and share it (`None`).
+    pub(in crate::proxy) fn owner(&self) -> Option<&ProfileName> {
+        self.is_members.then_some(&self.profile)
     }
 }

@@ -5,6 +5,9 @@
 //! is not served, and if its fetch is still in flight, it is not stored. So every listener and profile
 //! sees a write, no response that was in flight outlives it, and a hit pays a few loads.
 //!
+//! A member of a template is a customer with data of its own (its `owner`), so its writes outdate its own responses
+//! alone, and those of other profiles leave it alone.
+//!
 //! A counter has many keys, so a write may also invalidate a response that it did not change. That costs
 //! one fetch and is never wrong.
 
@@ -16,6 +19,8 @@ use std::{
 };
 
 use percent_encoding::percent_decode_str;
+
+use crate::domain::ProfileName;
 
 /// The counters.
 pub(in crate::proxy::cache) struct Epochs {
@@ -59,15 +64,16 @@ impl Epochs {
     /// The stamp of a response that is about to be fetched.
     pub(in crate::proxy::cache) fn stamp(
         &self,
+        owner: Option<&ProfileName>,
         path: &str,
         collection: Option<&str>,
         is_list: bool,
     ) -> EpochStamp {
-        let path = self.slot(EpochScope::Path(path));
-        let whole =
-            collection.map_or(path, |collection| self.slot(EpochScope::Collection(collection)));
+        let slot = |scope| self.slot(owner, scope);
+        let path = slot(EpochScope::Path(path));
+        let whole = collection.map_or(path, |collection| slot(EpochScope::Collection(collection)));
         let lists = match collection {
-            Some(collection) if is_list => self.slot(EpochScope::Lists(collection)),
+            Some(collection) if is_list => slot(EpochScope::Lists(collection)),
             _ => path,
         };
         EpochStamp([path, whole, lists].map(|slot| (slot, self.read(slot))))
@@ -79,8 +85,12 @@ impl Epochs {
     }
 
     /// Invalidates the responses of a scope.
-    pub(in crate::proxy::cache) fn advance(&self, scope: EpochScope<'_>) {
-        if let Some(counter) = self.counters.get(self.slot(scope) as usize) {
+    pub(in crate::proxy::cache) fn advance(
+        &self,
+        owner: Option<&ProfileName>,
+        scope: EpochScope<'_>,
+    ) {
+        if let Some(counter) = self.counters.get(self.slot(owner, scope) as usize) {
             counter.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -89,9 +99,9 @@ impl Epochs {
         self.counters.get(slot as usize).map_or(0, |counter| counter.load(Ordering::Acquire))
     }
 
-    fn slot(&self, scope: EpochScope<'_>) -> u32 {
+    fn slot(&self, owner: Option<&ProfileName>, scope: EpochScope<'_>) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is a hash")]
-        let hash = self.hasher.hash_one(scope) as u32;
+        let hash = self.hasher.hash_one((owner, scope)) as u32;
         hash & (COUNTERS - 1)
     }
 }
@@ -115,34 +125,48 @@ mod tests {
     #[test]
     fn a_write_outdates_what_it_changed() {
         let epochs = Epochs::new();
-        let object = epochs.stamp("/e/1/", Some("/e/"), false);
-        let list = epochs.stamp("/e/list/", Some("/e/"), true);
+        let object = epochs.stamp(None, "/e/1/", Some("/e/"), false);
+        let list = epochs.stamp(None, "/e/list/", Some("/e/"), true);
         assert!(epochs.is_current(&object) && epochs.is_current(&list));
-        epochs.advance(EpochScope::Lists("/e/"));
+        epochs.advance(None, EpochScope::Lists("/e/"));
         assert!(epochs.is_current(&object) && !epochs.is_current(&list));
-        let list = epochs.stamp("/e/list/", Some("/e/"), true);
-        epochs.advance(EpochScope::Path("/e/1/"));
+        let list = epochs.stamp(None, "/e/list/", Some("/e/"), true);
+        epochs.advance(None, EpochScope::Path("/e/1/"));
         assert!(!epochs.is_current(&object) && epochs.is_current(&list));
-        let object = epochs.stamp("/e/1/", Some("/e/"), false);
-        epochs.advance(EpochScope::Collection("/e/"));
+        let object = epochs.stamp(None, "/e/1/", Some("/e/"), false);
+        epochs.advance(None, EpochScope::Collection("/e/"));
         assert!(!epochs.is_current(&object) && !epochs.is_current(&list));
     }
 
     #[test]
     fn a_write_outdates_every_spelling_of_a_path() {
         let epochs = Epochs::new();
-        let stamps =
-            ["/a/0F@x/", "/a/0f%40x/", "/A/0f@x/"].map(|path| epochs.stamp(path, None, false));
-        epochs.advance(EpochScope::Path("/a/0f@X/"));
+        let stamps = ["/a/0F@x/", "/a/0f%40x/", "/A/0f@x/"]
+            .map(|path| epochs.stamp(None, path, None, false));
+        epochs.advance(None, EpochScope::Path("/a/0f@X/"));
         assert!(stamps.iter().all(|stamp| !epochs.is_current(stamp)));
+    }
+
+    #[test]
+    fn a_write_of_an_owner_outdates_its_own_responses_alone() {
+        let epochs = Epochs::new();
+        let (acme, nordic) = (ProfileName::new("acme"), ProfileName::new("nordic"));
+        let owners = [None, Some(&acme), Some(&nordic)];
+        for (writer, _) in owners.iter().enumerate() {
+            let stamps = owners.map(|owner| epochs.stamp(owner, "/e/list/", Some("/e/"), true));
+            epochs.advance(owners[writer], EpochScope::Lists("/e/"));
+            for (reader, stamp) in stamps.iter().enumerate() {
+                assert_eq!(epochs.is_current(stamp), reader != writer, "{writer} {reader}");
+            }
+        }
     }
 
     #[test]
     fn most_other_paths_stay_current() {
         let epochs = Epochs::new();
         let stamps: Vec<_> =
-            (0..1000).map(|n| epochs.stamp(&format!("/{n}"), None, false)).collect();
-        epochs.advance(EpochScope::Path("/1"));
+            (0..1000).map(|n| epochs.stamp(None, &format!("/{n}"), None, false)).collect();
+        epochs.advance(None, EpochScope::Path("/1"));
         assert!(!epochs.is_current(&stamps[1]));
         assert!(stamps.iter().filter(|stamp| epochs.is_current(stamp)).count() > 990);
     }

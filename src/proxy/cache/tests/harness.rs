@@ -38,7 +38,7 @@ pub(super) struct Bench {
     pub(super) upstream: Upstream,
     pub(super) generation: Counter,
     pub(super) stage: Cached<Sender>,
-    profile: Arc<Profile>,
+    pub(super) profile: Arc<Profile>,
     catalog: Arc<Catalog>,
     clock: TestClock,
 }
@@ -71,6 +71,20 @@ impl Bench {
         let profile = profile(name, &generation);
         let (upstream, catalog) = (upstream.clone(), Arc::clone(&self.catalog));
         Self { cache, upstream, generation, stage, profile, catalog, clock }
+    }
+
+    /// A member of a template over the same cache.
+    pub(super) fn other_member(&self, name: &str, upstream: &Upstream) -> Self {
+        let other = self.other_profile(name, upstream);
+        let name = other.profile.name.clone();
+        let origin = other.profile.partition.origin().clone();
+        let partition = Partition::new(name.clone(), origin, other.generation.clone()).of_member();
+        Self { profile: Arc::new(Profile::made_up(name, partition)), ..other }
+    }
+
+    /// The maintenance, while this profile is the only one.
+    pub(super) fn maintain(&self) {
+        self.cache.maintain([&self.profile.partition]);
     }
 
     /// The date `seconds` from now.

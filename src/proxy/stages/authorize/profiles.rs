@@ -2,7 +2,7 @@
 //!
 //! What the configuration chooses for the caller (its listener's profile, or its own entry's) is allowed, and
 //! what the request chooses only if `profiles` of its entry lists it. An entry that has `profiles` is held to it
-//! whatever chooses.
+//! on a listener with a profile, too.
 
 use crate::{
     domain::{Caller, ProfileName, ProfilePattern},
