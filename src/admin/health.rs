@@ -113,7 +113,7 @@ pub(super) fn reasons(view: &GatewayView) -> Vec<Reason> {
 /// A template is not ready if its source was asked and cannot be used, and no member has credentials from before. One
 /// member that is absent or broken is no reason.
 fn unready(family: &Family) -> Option<Reason> {
-    let members = family.members();
+    let members: Vec<_> = family.members().collect();
     let has_credentials = members.iter().any(|member| member.manager.generation().is_some());
     let failing = members.iter().find(|member| member.manager.health().source_fails)?;
     let answers = || {

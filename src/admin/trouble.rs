@@ -104,8 +104,17 @@ impl ProfileTrouble {
 
 /// Every profile that has state now, by name within its table.
 pub(super) fn judged(view: &GatewayView) -> Vec<Judged> {
-    let present = view.directory.present();
-    present.map(|profile| Judged { troubles: ProfileTrouble::of(&profile), profile }).collect()
+    let mut present: Vec<_> = view.directory.present().collect();
+    // Those with tables of their own come first, and are in order.
+    present.sort_by(|one, other| {
+        (one.is_member(), &one.table, &one.name).cmp(&(
+            other.is_member(),
+            &other.table,
+            &other.name,
+        ))
+    });
+    let judge = |profile: Arc<Profile>| Judged { troubles: ProfileTrouble::of(&profile), profile };
+    present.into_iter().map(judge).collect()
 }
 
 impl Judged {

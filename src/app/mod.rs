@@ -17,6 +17,7 @@
 mod certificates;
 mod supervisor;
 mod parts;
+mod preview;
 mod profiles;
 mod reload;
 mod reloader;
@@ -40,7 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     certificates::CertificatesError,
-    parts::{StartError, policy, preview_parts, upstream_settings},
+    parts::{StartError, policy, upstream_settings},
+    preview::preview_parts,
     reload::needs_restart,
     reloader::{ReloadError, Reloader},
     revisions::ReloadCause,
@@ -75,7 +77,7 @@ pub struct Gateway {
     metrics: Option<Bound>,
     traces: Option<TraceExporter>,
     /// Members of templates whose credentials are to be kept fresh.
-    loaded: mpsc::UnboundedReceiver<Member>,
+    loaded: mpsc::UnboundedReceiver<Arc<Member>>,
     reloads: Option<ReloadOrders>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),

@@ -78,13 +78,13 @@ impl Supervisor {
     }
 
     /// Keeps the credentials of members fresh, from when each is loaded until it is unloaded.
-    pub(super) fn keep_members(&mut self, mut loaded: mpsc::UnboundedReceiver<Member>) {
+    pub(super) fn keep_members(&mut self, mut loaded: mpsc::UnboundedReceiver<Arc<Member>>) {
         let ending = self.ending.clone();
         self.tasks.spawn(async move {
             let mut kept = JoinSet::new();
             while let Some(Some(member)) = ending.run_until_cancelled(loaded.recv()).await {
                 while kept.try_join_next().is_some() {}
-                kept.spawn(member.profile.manager.clone().run(member.unloaded));
+                kept.spawn(member.profile.manager.clone().run(member.unloaded.clone()));
             }
         });
     }

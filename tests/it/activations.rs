@@ -218,6 +218,17 @@ async fn a_rotation_of_one_profile_is_found_like_that_of_any() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_new_in_the_source_is_found_after_negative_ttl() {
+    let pigello = mock(&["customer-acme", "customer-late"]).await;
+    let gateway = customers(&pigello).profile("negative_ttl = \"1s\"\n").start().await;
+    put(&gateway, &pigello, "customer-acme");
+    let answer = get(&gateway, "customer-late").await;
+    assert_eq!((answer.status, &*answer.problem()), (StatusCode::FORBIDDEN, "profile_unknown"));
+    put(&gateway, &pigello, "customer-late");
+    eventually(async || get(&gateway, "customer-late").await.status == StatusCode::OK).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_not_called_is_unloaded() {
     let pigello = mock(&["customer-acme", "customer-b", "customer-c"]).await;
     let gateway =

@@ -85,7 +85,7 @@ impl Profiles {
         self.present().find(|profile| profile.name == *name)
     }
 
-    /// Every profile that has state now: those with tables of their own, and the loaded members by name.
+    /// Every profile that has state now: those with tables of their own, and the loaded members, in no order.
     pub fn present(&self) -> impl Iterator<Item = Arc<Profile>> + use<'_> {
         let members = self.families.iter().flat_map(|family| family.members());
         self.fixed.values().map(Arc::clone).chain(members)

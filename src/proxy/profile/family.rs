@@ -41,7 +41,8 @@ pub struct FamilySettings {
 pub struct Family {
     settings: FamilySettings,
     new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
-    members: Store<ProfileName, Member>,
+    /// Shared, because a token's clone takes a lock, and each call looks its member up.
+    members: Store<ProfileName, Arc<Member>>,
     absent: Store<ProfileName, ()>,
     loading: Loading,
     waiting: Semaphore,
@@ -49,7 +50,7 @@ pub struct Family {
 }
 
 /// A loaded member, or one that is being loaded.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Member {
     /// The profile.
     pub profile: Arc<Profile>,
@@ -58,7 +59,7 @@ pub struct Member {
 }
 
 /// Takes members whose credentials are to be kept fresh from now on.
-pub type Loading = mpsc::UnboundedSender<Member>;
+pub type Loading = mpsc::UnboundedSender<Arc<Member>>;
 
 /// Why a member could not be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Family {
             .time_to_idle(settings.unload_after)
             // The default policy would not keep a new member if it is full of members with many calls.
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(|_, member: Member, _| member.unloaded.cancel())
+            .eviction_listener(|_, member: Arc<Member>, _| member.unloaded.cancel())
             .build();
         let absent = Store::builder()
             .name("absent members")
@@ -108,8 +109,9 @@ impl Family {
     /// A member whose credentials have been read once, with or without success, and not found absent. This counts
     /// as a use.
     pub fn loaded(&self, name: &ProfileName) -> Option<Arc<Profile>> {
-        let profile = self.members.get(name)?.profile;
-        (profile.manager.was_read() && !profile.manager.is_absent()).then_some(profile)
+        let profile = &self.members.get(name)?.profile;
+        let is_found = profile.manager.was_read() && !profile.manager.is_absent();
+        is_found.then(|| Arc::clone(profile))
     }
 
     /// Loads a member, unless it is loaded. Returns when its credentials have been read, with or without success,
@@ -119,7 +121,8 @@ impl Family {
             return Err(NotLoaded::Absent);
         }
         let _permit = self.waiting.try_acquire().map_err(|_| NotLoaded::Busy)?;
-        let profile = self.members.get_with_by_ref(name, || self.begin(name)).profile;
+        let member = self.members.get_with_by_ref(name, || self.begin(name));
+        let profile = Arc::clone(&member.profile);
         self.members.run_pending_tasks();
         let read = tokio::time::timeout(FIRST_READ, profile.manager.first_read()).await;
         if let Ok(Err(error)) = read
@@ -132,7 +135,7 @@ impl Family {
         Ok(profile)
     }
 
-    fn begin(&self, name: &ProfileName) -> Member {
+    fn begin(&self, name: &ProfileName) -> Arc<Member> {
         let manager = (self.new_manager)(name);
         let origin = self.settings.origin.clone();
         let profile = Arc::new(Profile {
@@ -143,17 +146,15 @@ impl Family {
             health: UpstreamHealth::new(name, self.settings.health),
             calls: self.metrics.profiles().of_member(name),
         });
-        let member = Member { profile, unloaded: CancellationToken::new() };
+        let member = Arc::new(Member { profile, unloaded: CancellationToken::new() });
         // While the gateway ends, nothing is kept fresh.
-        let _ended = self.loading.send(member.clone());
+        let _ended = self.loading.send(Arc::clone(&member));
         member
     }
 
-    /// The members that are loaded or being loaded, by name.
-    pub fn members(&self) -> Vec<Arc<Profile>> {
-        let mut members: Vec<_> = self.members.iter().map(|(_, member)| member.profile).collect();
-        members.sort_by(|one, other| one.name.cmp(&other.name));
-        members
+    /// The members that are loaded or being loaded, in no order.
+    pub fn members(&self) -> impl Iterator<Item = Arc<Profile>> + use<'_> {
+        self.members.iter().map(|(_, member)| Arc::clone(&member.profile))
     }
 
     /// How many names are remembered that the source does not have.
@@ -275,7 +276,36 @@ mod tests {
         assert!(family.loaded(&name).is_none());
         family.maintain();
         assert!(kept.recv().await.unwrap().unloaded.is_cancelled());
-        assert_eq!(family.members().len(), 0);
+        assert_eq!(family.members().count(), 0);
+        assert_eq!(family.load(&name).await.unwrap_err(), NotLoaded::Absent);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_absent_is_not_asked_for_again_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (loading, mut kept) = mpsc::unbounded_channel();
+        let family = Family::made_up("customer-*", folder.path(), loading);
+        let name = ProfileName::new("customer-1");
+        for _ in 0..3 {
+            assert_eq!(family.load(&name).await.unwrap_err(), NotLoaded::Absent);
+        }
+        assert!(kept.recv().await.unwrap().unloaded.is_cancelled());
+        assert!(kept.try_recv().is_err(), "it was loaded once");
+        assert_eq!((family.absent(), family.members().count()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_calls_wait_for_members() {
+        let folder = tempfile::tempdir().unwrap();
+        let (loading, mut kept) = mpsc::unbounded_channel();
+        let family = Family::made_up("customer-*", folder.path(), loading);
+        let all = family.waiting.try_acquire_many(u32::try_from(MOST_WAITING).unwrap()).unwrap();
+        let name = ProfileName::new("customer-1");
+        let refused = family.load(&name).await.unwrap_err();
+        assert_eq!(refused, NotLoaded::Busy);
+        assert_eq!(refused.into_error(&name).kind(), Kind::Overloaded);
+        assert!(kept.try_recv().is_err(), "nothing was asked");
+        drop(all);
         assert_eq!(family.load(&name).await.unwrap_err(), NotLoaded::Absent);
     }
 }
