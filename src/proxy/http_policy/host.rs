@@ -60,21 +60,6 @@ impl HostRules {
         Self { common, served, own, allowed, of_profiles }
     }
 
-    /// The profile that the host of a request names. The request has passed [`Self::check`]. A host that the
-    /// listener serves without a profile comes first, and names none.
-    pub(in crate::proxy) fn profile(&self, uri: &Uri, headers: &HeaderMap) -> Option<ProfileName> {
-        if self.of_profiles.is_empty() {
-            return None;
-        }
-        let field = || headers.get(header::HOST).map(HeaderValue::as_bytes);
-        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
-        let host = Host::parse(authority.or_else(field)?)?;
-        if self.is_exact(&host) {
-            return None;
-        }
-        self.of_profiles.iter().find_map(|named| named.profile(&host))
-    }
-
     /// Any one host: for what may be asked under names that the gateway does not know, and is no secret.
     pub fn any() -> Self {
         Self {
@@ -87,8 +72,14 @@ impl HostRules {
     }
 
     /// Accepts a request that names exactly one host, the same in target and field (RFC 9112 §3.2,
-    /// RFC 9113 §8.3.1), if it is a host of this listener.
-    pub fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+    /// RFC 9113 §8.3.1), if it is a host of this listener. Returns the profile that the host names, if it does: a
+    /// host that the listener serves as it stands names none.
+    pub fn check(
+        &self,
+        version: Version,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<ProfileName>, Error> {
         let mut fields = headers.get_all(header::HOST).iter();
         let field = fields.next().map(HeaderValue::as_bytes);
         if fields.next().is_some() {
@@ -96,9 +87,9 @@ impl HostRules {
         }
         let host = match (uri.authority(), field) {
             (None, Some(field)) if self.common.iter().any(|common| **common == *field) => {
-                return Ok(());
+                return Ok(None);
             }
-            (None, None | Some(b"")) if self.needs_no_host(version, field) => return Ok(()),
+            (None, None | Some(b"")) if self.needs_no_host(version, field) => return Ok(None),
             (None, None) => return Err(malformed("the request does not name its host")),
             (None, Some(field)) => parse(field)?,
             (Some(authority), None) => parse(authority.as_str().as_bytes())?,
@@ -111,25 +102,22 @@ impl HostRules {
                 host
             }
         };
-        if self.accepts(&host) {
-            Ok(())
-        } else {
-            Err(Error::new(
-                Kind::HostForbidden,
-                "call the gateway by a loopback name or its own address, or add the name to the listener's `allowed_hosts`",
-            ))
+        if self.is_exact(&host) {
+            return Ok(None);
         }
+        let profile = self.of_profiles.iter().find_map(|named| named.profile(&host));
+        if profile.is_some() || matches!(self.served, Served::Any) {
+            return Ok(profile);
+        }
+        Err(Error::new(
+            Kind::HostForbidden,
+            "call the gateway by a loopback name or its own address, or add the name to the listener's `allowed_hosts`",
+        ))
     }
 
     /// Whether the field may be empty, or missing in a version that does not require it.
     fn needs_no_host(&self, version: Version, field: Option<&[u8]>) -> bool {
         matches!(self.served, Served::Any) && (field.is_some() || version == Version::HTTP_10)
-    }
-
-    fn accepts(&self, host: &Host<'_>) -> bool {
-        matches!(self.served, Served::Any)
-            || self.is_exact(host)
-            || self.of_profiles.iter().any(|named| named.profile(host).is_some())
     }
 
     /// Whether it is a loopback name, an address of the listener, or a configured name as it stands.
@@ -202,7 +190,8 @@ mod tests {
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
         }
-        rules.check(version, &uri.parse().unwrap(), &headers).map_err(|error| error.kind())
+        let checked = rules.check(version, &uri.parse().unwrap(), &headers);
+        checked.map(drop).map_err(|error| error.kind())
     }
 
     fn check(uri: &str, hosts: &[&str]) -> Result<(), Kind> {
@@ -333,7 +322,8 @@ mod tests {
             ] {
                 let mut headers = HeaderMap::new();
                 headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
-                let found = rules.profile(&Uri::from_static("/"), &headers);
+                let found = rules.check(Version::HTTP_11, &Uri::from_static("/"), &headers);
+                let found = found.ok().flatten();
                 assert_eq!(found.as_ref().map(ProfileName::as_str), profile, "{address} {host}");
             }
         }
