@@ -8,7 +8,7 @@ use crate::{
     config::{
         key::KeyPath,
         problem::suggestion,
-        types::{CallerEntry, Listener, Profile},
+        types::{CallerEntry, Listener, Profile, table_of},
     },
     credentials::Settings,
     domain::{CredentialsName, PROFILE_PLACE, ProfileName, ProfilePattern},
@@ -23,9 +23,7 @@ impl Checker<'_> {
 
     /// Whether a profile has a table, or a template matches its name.
     fn is_profile(&self, name: &ProfileName) -> bool {
-        let templates = self.config.profiles.keys().filter_map(ProfileName::template);
-        (self.config.profiles.contains_key(name) && name.template().is_none())
-            || (name.is_nameable() && templates.into_iter().any(|pattern| pattern.matches(name)))
+        table_of(&self.config.profiles, name).is_some()
     }
 
     /// Reports the name of a profile that is none.
