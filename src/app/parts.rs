@@ -7,7 +7,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -36,7 +35,6 @@ use crate::{
         call::{ConcurrencyLimits, ConnectionLimiter, ConnectionLimits},
         client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, Upstreams, upstream_tls},
         http_policy::HostRules,
-        preview::PreviewParts,
         profile::{Loading, Profiles},
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
@@ -402,47 +400,7 @@ pub fn policy(settings: &Settings) -> Policy {
     }
 }
 
-/// The parts of a listener's path that decide about a request, for a prediction. How often a caller may call is
-/// no part of it.
-pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
-    let limits = authorize::CallerLimiters::default();
-    PreviewParts {
-        server: listener_settings(settings),
-        rules: Arc::new(receive::ListenerRules {
-            hosts: HostRules::new(&listener.address, &listener.allowed_hosts),
-            limits: request_limits(settings),
-            may_name_profile: listener.profile.is_none(),
-        }),
-        profiles: Arc::new(preview_profiles(settings)),
-        profile: listener.profile.clone(),
-        schemes: Arc::new(Schemes::new(listener.caller.clone(), &settings.callers)),
-        policy: Arc::new(Policy { limits, ..policy(settings) }),
-        concurrency: ConcurrencyLimits::new(settings.limits.in_flight),
-        cache: Cache::new(cache_settings(settings)),
-    }
-}
-
-/// The profiles, of which none is ever loaded.
-fn preview_profiles(settings: &Settings) -> Profiles {
-    let managers = settings.credentials.iter();
-    let sources = Sources::default();
-    let manager = |set| CredentialManager::new(set, &sources);
-    let managers = managers.map(|(name, set)| (name.clone(), manager(set.clone())));
-    let (loading, _nobody) = mpsc::unbounded_channel();
-    let parts = ProfileParts {
-        settings,
-        managers: &managers.collect(),
-        loading: &loading,
-        new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
-            as NewManager),
-        sources: &sources,
-        metrics: &Metrics::new(0),
-        kept: None,
-    };
-    parts.assemble()
-}
-
-fn request_limits(settings: &Settings) -> receive::RequestLimits {
+pub(super) fn request_limits(settings: &Settings) -> receive::RequestLimits {
     receive::RequestLimits {
         request_body: settings.limits.request_body.0,
         header_bytes: settings.limits.header_bytes.in_memory(),
@@ -451,7 +409,7 @@ fn request_limits(settings: &Settings) -> receive::RequestLimits {
     }
 }
 
-fn listener_settings(settings: &Settings) -> server::Settings {
+pub(super) fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
         timeouts: ConnectionTimeouts {
             head: *settings.timeouts.header_read,
@@ -467,7 +425,7 @@ fn listener_settings(settings: &Settings) -> server::Settings {
     }
 }
 
-fn cache_settings(settings: &Settings) -> cache::Settings {
+pub(super) fn cache_settings(settings: &Settings) -> cache::Settings {
     let wait = settings.cache.collapse_wait.min(*settings.timeouts.request);
     cache::Settings { collapse_wait: wait, ..settings.cache.clone() }
 }
