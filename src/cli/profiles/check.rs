@@ -56,18 +56,23 @@ async fn look(args: &CheckArgs, settings: &Settings, report: &mut Report) {
     let name = ProfileName::new(&*args.name);
     let known: Vec<_> = settings.profiles.keys().map(ProfileName::as_str).collect();
     let Some((table, profile)) = settings.profile(&name) else {
-        let hint = suggestion(&args.name, &known, "there are");
-        report.push(Step::bad("table", "no table has this name or matches it").advise(hint));
+        let step = if name.is_nameable() || name.template().is_some() {
+            Step::bad("table", "no table has this name or matches it").advise(suggestion(
+                &args.name,
+                &known,
+                "there are",
+            ))
+        } else {
+            let rule = "a member's name is up to 63 letters in lower case, digits and `-`, and does not begin with `-`";
+            Step::bad("table", "no table has this name, and no member can")
+                .advise(Some(rule.to_owned()))
+        };
+        report.push(step);
         return;
     };
     match table.template() {
         Some(pattern) => report.push(Step::good("table", format!("a member of {pattern}"))),
         None => report.push(Step::good("table", "it has a table of its own")),
-    }
-    if table.template().is_some() && !name.is_nameable() {
-        let rule = "a member's name is up to 63 letters in lower case, digits and `-`, and does not begin with `-`";
-        report.push(Step::bad("name", rule));
-        return;
     }
     let ways = to_profile(&name, settings);
     if ways.is_empty() {
